@@ -1,0 +1,51 @@
+# Every target sets up what it needs by itself: git, make and Python 3.11 or newer with venv are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+DEMO_DIR := .demo
+DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
+
+.PHONY: help demo test test-oldest check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
+	@echo "make test         every test that needs no special machine"
+	@echo "make check        format, lint, types, import floors"
+	@echo "make bench        the figures of the README, each beside a peer in the same run"
+	@echo "make test-oldest  the tests against the oldest supported packages"
+	@echo "make clean        remove what these targets made"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[simulator]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@rm -rf $(DEMO_DIR)
+	@mkdir -m 700 $(DEMO_DIR)
+	$(DEMO) link
+	$(DEMO) status
+	$(DEMO) token
+
+test: $(VENV)/.dev
+	@rm -f .coverage .coverage.*
+	$(BIN)/pytest -n 2 --cov --cov-report=
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

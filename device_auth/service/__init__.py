@@ -1,0 +1,1 @@
+"""The loop that waits, steps the machine and carries its commands out."""

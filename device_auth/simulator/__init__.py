@@ -1,0 +1,1 @@
+"""The simulated Amazon: its endpoints, its phone page, its referee."""

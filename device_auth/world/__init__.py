@@ -1,0 +1,1 @@
+"""The doors to the real world: HTTP, disk, clock, settings."""
