@@ -1,0 +1,86 @@
+"""What can go wrong, by what a person can do about it.
+
+Each error carries the exit code of its kind (sysexits(3) where one fits) and a hint: the message says
+what happened to what, the hint says what to do next.
+"""
+
+from typing import ClassVar
+
+
+class DeviceAuthError(Exception):
+    """Something this program can explain.
+
+    Args:
+        message: what happened to what; never holds a secret.
+        hint: what the person should do; empty if there is nothing to do.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(DeviceAuthError):
+    """A setting is missing or malformed; the message names it."""
+
+    exit_code = 78
+
+
+class ProviderUnreachable(DeviceAuthError):
+    """Nothing usable came back within the time asked for."""
+
+    exit_code = 69
+
+
+class ProviderUnclear(DeviceAuthError):
+    """Answers came, none of them in a documented form."""
+
+    exit_code = 76
+
+
+class LinkingError(DeviceAuthError):
+    """Linking ended without a link."""
+
+
+class CodePairExpired(LinkingError):
+    """The code pair ran out before anyone approved."""
+
+    exit_code = 75
+
+
+class LinkingDenied(LinkingError):
+    """The owner declined."""
+
+    exit_code = 77
+
+
+class ClientRejected(LinkingError):
+    """The provider does not accept the client, or what it asked for."""
+
+    exit_code = 78
+
+
+class Interrupted(LinkingError):
+    """A person stopped it."""
+
+    exit_code = 130
+
+
+class NotLinked(DeviceAuthError):
+    """A token was asked for and there is none to be had now."""
+
+    exit_code = 75
+
+
+class RefreshRejected(DeviceAuthError):
+    """The account must be linked again."""
+
+    exit_code = 77
+
+
+class StoreError(DeviceAuthError):
+    """The store cannot be read or written."""
+
+    exit_code = 74

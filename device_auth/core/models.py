@@ -1,0 +1,330 @@
+"""The values linking is made of: times, secrets, requests and answers, code pairs, grants, links.
+
+Nothing here changes once made. Anything secret shows nothing of itself when printed.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NewType, NoReturn
+
+from device_auth.core.states import StateWord, Trouble
+
+Seconds = NewType("Seconds", float)
+"""A length of time."""
+
+Monotonic = NewType("Monotonic", float)
+"""A moment on the clock that counts suspend and ignores time steps; for deadlines within one boot."""
+
+UnixTime = NewType("UnixTime", float)
+"""A moment in seconds since 1970 UTC; for people and for the disk."""
+
+NEVER: Final = Monotonic(float("inf"))
+"""A moment that does not come."""
+
+
+def later(moment: Monotonic, length: Seconds) -> Monotonic:
+    """Give the moment that lies ``length`` after ``moment``."""
+    return Monotonic(moment + length)
+
+
+class Secret:
+    """A text that must not be seen: prints as nothing, compares in constant time, and has one way out.
+
+    Args:
+        text: the secret itself.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Give the secret itself. Only the wire, the store and the token service may ask."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+class DialectName(StrEnum):
+    """Which way of speaking the device flow."""
+
+    LWA = "lwa"
+    RFC8628 = "rfc8628"
+
+
+class Flow(StrEnum):
+    """How a grant was obtained."""
+
+    DEVICE_CODE = "device_code"
+    AUTHORIZATION_CODE = "authorization_code"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What goes over the wire
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One request, ready to send; its body may hold secrets and is not shown."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WireResponse:
+    """One answer as it came.
+
+    Attributes:
+        url: what was asked.
+        status: the HTTP status.
+        headers: names in lower case.
+        body: at most 64 KiB of it.
+        is_whole: false if the body was longer than that, or broke off.
+        sent_at: the moment before the request left: lifetimes count from here.
+        received_at: the wall clock when the answer had come.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    is_whole: bool
+    sent_at: Monotonic
+    received_at: UnixTime
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What providers answer, understood
+
+
+@dataclass(frozen=True, slots=True)
+class CodePair:
+    """What the provider issues to link one speaker: the user code a person enters, the device code we poll with.
+
+    Attributes:
+        verification_uri: where the user enters the code.
+        prefilled_uri: the same with the code filled in, if the provider has such a thing.
+        expires_in: lifetime when issued.
+        expires_at: the end of it, counted from before the request left.
+        interval: least wait between polls.
+    """
+
+    user_code: str = field(repr=False)
+    device_code: Secret
+    verification_uri: str
+    prefilled_uri: str | None = field(repr=False)
+    expires_in: Seconds
+    expires_at: Monotonic
+    interval: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """Both tokens together, or after a refresh perhaps the access token alone.
+
+    Attributes:
+        refresh_token: None where a refresh brought no new one: the old one stays.
+        expires_in: lifetime of the access token when issued.
+        expires_at: the end of it, counted from before the request left.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    expires_in: Seconds
+    expires_at: Monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The owner has not decided yet."""
+
+    retry_after: Seconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowDown:
+    """The provider asks for longer waits between polls."""
+
+    retry_after: Seconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is understood and final.
+
+    Attributes:
+        trouble: ``expired``, ``denied``, ``misconfigured`` or ``revoked``.
+        error: the provider's name for it, as it stands in the documents; empty if it is our own finding.
+        message: what happened, for a person; no secrets.
+        hint: what the person should do, naming the setting to look at if there is one.
+    """
+
+    trouble: Trouble
+    error: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Something answered, but not in any documented form: wait and ask again.
+
+    Attributes:
+        trouble: ``provider-unavailable`` or ``captive-portal``.
+        what: what was odd, for the log; no part of the body.
+        retry_after: how long the provider asks to be left alone, at most an hour.
+    """
+
+    trouble: Trouble
+    what: str
+    retry_after: Seconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No answer came: wait and ask again.
+
+    Attributes:
+        trouble: ``no-network``, ``provider-unavailable`` or ``clock-not-set``.
+        what: what went wrong, for the log.
+        timed_out: the request was out for its whole time; RFC 8628 §3.5 wants longer waits after that.
+    """
+
+    trouble: Trouble
+    what: str
+    timed_out: bool = False
+
+
+Answer = CodePair | TokenGrant | Pending | SlowDown | Refusal | Unclear | Unreachable
+"""All that a request can come to."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Whom to speak with, and what is kept
+
+
+@dataclass(frozen=True, slots=True)
+class PollRules:
+    """How a dialect wants to be polled.
+
+    Attributes:
+        first_at_once: the first poll goes out at once, not after one interval.
+        slow_down_doubles: ``slow_down`` doubles the interval (at least 5 s more, at most 60 s unless the
+            provider's own interval is longer); else it adds 5 s.
+    """
+
+    first_at_once: bool
+    slow_down_doubles: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Whom to ask, and as whom.
+
+    Attributes:
+        device_endpoint: where code pairs come from; empty until discovered from ``issuer``.
+        token_endpoint: where tokens come from; likewise.
+        product_id: LWA only.
+        dsn: this unit's serial number; LWA only.
+        locale: LWA only: the language, and with it the country, of the verification page.
+    """
+
+    dialect: DialectName
+    client_id: str
+    scope: str
+    device_endpoint: str = ""
+    token_endpoint: str = ""
+    revocation_endpoint: str = ""
+    issuer: str = ""
+    product_id: str = ""
+    dsn: str = ""
+    locale: str = "en-US"
+
+
+class Mark(StrEnum):
+    """Why a stored link is kept but not used."""
+
+    REVOKED = "revoked"
+    MISCONFIGURED = "misconfigured"
+    HANDED_OVER = "handed-over"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A stored grant with all that a refresh needs.
+
+    Attributes:
+        link_id: names this link through all its generations.
+        linked_at: when the owner approved; wall clock.
+        is_proved: a refresh has shown that the refresh token and the client ID hold.
+        mark: why it is kept but not used, or None.
+        marked_at: since when.
+        replaces: the link that was in force before, kept until this one is proved.
+    """
+
+    link_id: str
+    dialect: DialectName
+    flow: Flow
+    client_id: str
+    scope: str
+    token_endpoint: str
+    revocation_endpoint: str
+    refresh_token: Secret
+    linked_at: UnixTime
+    is_proved: bool = False
+    account: str | None = None
+    mark: Mark | None = None
+    marked_at: UnixTime | None = None
+    replaces: "Link | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPair:
+    """A code pair in hand, with all that is needed to go on with it after a restart.
+
+    Attributes:
+        interval: the present one, after every ``slow_down``.
+    """
+
+    pair: CodePair
+    interval: Seconds
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a person may be told at one moment; every prompt shows the same one.
+
+    Attributes:
+        hint: what the person should do next; may be empty.
+        code_pair: the one to show, while waiting.
+        refusal: how the last attempt ended, until it is told no more.
+        account: whose account it is, where the scope gives one.
+        telling: goes up each time the same is to be told anew.
+    """
+
+    state: StateWord
+    trouble: Trouble
+    hint: str = ""
+    code_pair: CodePair | None = None
+    refusal: Refusal | None = None
+    account: str | None = None
+    telling: int = 0

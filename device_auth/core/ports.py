@@ -1,0 +1,108 @@
+"""The doors: what the loop needs of the world, said as Protocols so that a simulated world fits as well."""
+
+from typing import Protocol
+
+from device_auth.core.models import (
+    Link,
+    Monotonic,
+    PendingPair,
+    TokenGrant,
+    UnixTime,
+    Unreachable,
+    View,
+    WireRequest,
+    WireResponse,
+)
+
+
+class Transport(Protocol):
+    """Carries one request at a time."""
+
+    def send(self, request: WireRequest) -> WireResponse | Unreachable:
+        """Send and wait for the answer; blocks; never raises for anything the network does."""
+        ...
+
+    def abandon(self) -> None:
+        """From another thread: close what is open, so that a ``send`` under way ends soon or is never heard of."""
+        ...
+
+
+class Clock(Protocol):
+    """Tells both times."""
+
+    def now(self) -> Monotonic:
+        """Give the moment for deadlines: counts suspend, ignores steps of the wall clock."""
+        ...
+
+    def wall(self) -> UnixTime:
+        """Give the wall clock, for people and for the disk."""
+        ...
+
+
+class GrantStore(Protocol):
+    """Keeps the link so that no power cut can lose it. Every method may raise ``StoreError``."""
+
+    def read(self) -> Link | None:
+        """Give the stored link, marked or not, or None if there is none."""
+        ...
+
+    def prove_writable(self) -> None:
+        """Show that a link could be saved now, before anyone is shown a code."""
+        ...
+
+    def save(self, link: Link) -> None:
+        """Store the next generation of the link that is there (same ``link_id``); durable on return."""
+        ...
+
+    def replace(self, link: Link) -> None:
+        """Store a link over every generation of another, or over nothing; durable on return."""
+        ...
+
+    def erase(self) -> None:
+        """Remove every generation; durable on return; nothing to remove is no error."""
+        ...
+
+
+class PendingStore(Protocol):
+    """Keeps the code pair in hand over a restart, within one boot. Never raises: losing it costs a code only."""
+
+    def keep(self, pending: PendingPair) -> None:
+        """Keep it, in place of what was there."""
+        ...
+
+    def read(self) -> PendingPair | None:
+        """Give it back, or None if there is none, or any part does not fit this boot."""
+        ...
+
+    def forget(self) -> None:
+        """Remove it."""
+        ...
+
+
+class TokenFiles(Protocol):
+    """Hands the access token to programs that read a file. Never raises: the socket and memory still serve."""
+
+    def publish(self, grant: TokenGrant) -> None:
+        """Replace the token files by this grant's access token."""
+        ...
+
+    def withdraw(self) -> None:
+        """Remove the token files."""
+        ...
+
+
+class Prompt(Protocol):
+    """One way of telling a person. May block or fail: each runs on a thread of its own."""
+
+    @property
+    def name(self) -> str:
+        """Give the word that log lines call it by."""
+        ...
+
+    def show(self, view: View, now: Monotonic) -> Monotonic | None:
+        """Show what is to be told now; give the moment it should be shown again (a countdown), or None."""
+        ...
+
+    def close(self) -> None:
+        """Leave the place as it was found."""
+        ...

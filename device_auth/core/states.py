@@ -1,0 +1,90 @@
+"""The words: what state the speaker is in, what troubles it, and what to say about either.
+
+Two words describe the speaker at any moment, the same in status, JSON, light and voice.
+"""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class StateWord(StrEnum):
+    """Where linking stands, in one word."""
+
+    STARTING = "starting"
+    UNLINKED = "unlinked"
+    REQUESTING = "requesting"
+    WAITING = "waiting"
+    SAVING = "saving"
+    PROVING = "proving"
+    LINKED = "linked"
+
+
+class Trouble(StrEnum):
+    """What is in the way, in one word."""
+
+    NONE = "none"
+    NO_NETWORK = "no-network"
+    CAPTIVE_PORTAL = "captive-portal"
+    CLOCK_NOT_SET = "clock-not-set"
+    PROVIDER_UNAVAILABLE = "provider-unavailable"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    MISCONFIGURED = "misconfigured"
+    STORAGE = "storage"
+    HARDWARE = "hardware"
+
+
+class Telling(NamedTuple):
+    """What to say about a state or a trouble: one sentence, and the next step (empty if there is none)."""
+
+    sentence: str
+    next_step: str = ""
+
+
+STATES: Final[dict[StateWord, Telling]] = {
+    StateWord.STARTING: Telling("The speaker is starting.", "Wait a moment."),
+    StateWord.UNLINKED: Telling(
+        "The speaker is not linked to an account.", "Press its button, or run: device-auth link"
+    ),
+    StateWord.REQUESTING: Telling("The speaker is asking for a code."),
+    StateWord.WAITING: Telling(
+        "The speaker has a code and waits for its owner to approve.",
+        "Open the page, enter the code and approve.",
+    ),
+    StateWord.SAVING: Telling("The owner approved; the link is being saved.", "Do not unplug the speaker."),
+    StateWord.PROVING: Telling("The link is saved and being tried out.", "Wait a moment."),
+    StateWord.LINKED: Telling("The speaker is linked to an account."),
+}
+"""What to say of each state; complete, which a test enforces."""
+
+TROUBLES: Final[dict[Trouble, Telling]] = {
+    Trouble.NONE: Telling("All is well."),
+    Trouble.NO_NETWORK: Telling(
+        "There is no way to the network.", "Check the Wi-Fi or the cable; it goes on by itself."
+    ),
+    Trouble.CAPTIVE_PORTAL: Telling(
+        "The network wants a sign-in page before it lets anything through.",
+        "Sign this network in with a phone, or use another network.",
+    ),
+    Trouble.CLOCK_NOT_SET: Telling(
+        "The clock is not set, so secure connections cannot be checked.",
+        "Wait until the time is set from the network, or set it: timedatectl set-ntp true",
+    ),
+    Trouble.PROVIDER_UNAVAILABLE: Telling(
+        "The account service does not answer as it should.", "Nothing to do: it is tried again by itself."
+    ),
+    Trouble.DENIED: Telling("The request was declined.", "Press the button to get a new code."),
+    Trouble.EXPIRED: Telling("The code ran out before it was used.", "Press the button to get a new code."),
+    Trouble.REVOKED: Telling(
+        "The account no longer allows this speaker.",
+        "Link it again: press the button, or run: device-auth link",
+    ),
+    Trouble.MISCONFIGURED: Telling("A setting of this speaker is wrong.", "Run: device-auth config check"),
+    Trouble.STORAGE: Telling(
+        "The link cannot be stored.",
+        "Check that the disk is neither full nor read-only, and who owns the folder.",
+    ),
+    Trouble.HARDWARE: Telling("A part of the speaker does not work.", "Run: device-auth hardware test"),
+}
+"""What to say of each trouble; complete, which a test enforces."""
