@@ -296,6 +296,17 @@ class Link:
     replaces: "Link | None" = None
 
 
+class ProofStanding(StrEnum):
+    """How the first refresh of a saved grant stands."""
+
+    OPEN = "open"
+    """No answer yet, or one that passes: it is asked again."""
+    DOUBTED = "doubted"
+    """``invalid_grant`` came once: nobody is told "linked" until it is settled."""
+    HOLDS = "holds"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class PendingPair:
     """A code pair in hand, with all that is needed to go on with it after a restart.

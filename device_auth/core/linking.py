@@ -1,0 +1,605 @@
+"""The machine that links a speaker: where linking stands, what happened and when, give what comes next.
+
+Start reading at ``step``. A state holds only its own data; an event is what the world tells; a command is
+what the world shall do. Command line, daemon and rig run this same machine. Nobody is told "linked" before
+the disk knows, and only an answer that is understood and final ends a code pair.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+from device_auth.core.models import (
+    NEVER,
+    Answer,
+    CodePair,
+    Monotonic,
+    PollRules,
+    ProofStanding,
+    Refusal,
+    Seconds,
+    TokenGrant,
+    Unclear,
+    Unreachable,
+    later,
+)
+from device_auth.core.policy import Phase, Reaction, poll_wait, react, request_wait, slower
+from device_auth.core.states import StateWord, Trouble
+
+TROUBLE_TOLD_FOR: Final = Seconds(600)
+"""How long ``denied`` and ``expired`` are told before they clear by themselves."""
+
+PROOF_PATIENCE: Final = Seconds(10)
+"""How long "linked" is held back for a proof that cannot be had for a passing reason."""
+
+SAVE_WAITS: Final = (Seconds(1), Seconds(2), Seconds(4))
+"""Waits before saving again: a grant in hand is worth more than one try."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Events: what happened
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRequested:
+    """Someone asks for a link: a press, a local command, the rig.
+
+    Attributes:
+        rules: how the dialect wants to be polled.
+        renewals: how many times an expired code is renewed by itself.
+        present_until: until when someone is plainly there; after it no code is renewed.
+        give_up_at: until when a code is asked for if none can be had.
+        again: ask for a new pair although there is a link.
+    """
+
+    rules: PollRules
+    renewals: int = 0
+    present_until: Monotonic = NEVER
+    give_up_at: Monotonic = NEVER
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairFound:
+    """A code pair from before a restart still lives."""
+
+    request: LinkRequested
+    pair: CodePair
+    interval: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFound:
+    """A stored grant was found that has not been proved."""
+
+    request: LinkRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Someone wants no link after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The moment that the machine waited for may have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProved:
+    """A link could be saved now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The grant is on the disk, and read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The disk did not do as it was told."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request for a pair, or a poll, came to an answer.
+
+    Attributes:
+        draw: chance in [0, 1), for the wait that may follow.
+    """
+
+    answer: Answer
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProofHeard:
+    """The first refresh of a saved grant stands so."""
+
+    standing: ProofStanding
+    trouble: Trouble
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """There is no link any more: revoked (then with the refusal) or unlinked."""
+
+    refusal: Refusal | None = None
+
+
+Event = (
+    LinkRequested
+    | PairFound
+    | GrantFound
+    | Cancelled
+    | TimePassed
+    | StoreProved
+    | Saved
+    | StoreFailed
+    | Answered
+    | ProofHeard
+    | LinkLost
+)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Commands: what to do
+
+
+@dataclass(frozen=True, slots=True)
+class ProveStore:
+    """Show that a link could be saved, before anyone is shown a code."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCodePair:
+    """Ask the provider for a code pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollToken:
+    """Ask the provider whether the owner has approved."""
+
+    pair: CodePair
+
+
+@dataclass(frozen=True, slots=True)
+class DropCall:
+    """Do not wait for the answer that is out there."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPending:
+    """Keep the code pair over a restart."""
+
+    pair: CodePair
+    interval: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPending:
+    """The code pair is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveGrant:
+    """Store the grant; a former link stays in it until this one is proved."""
+
+    grant: TokenGrant
+
+
+@dataclass(frozen=True, slots=True)
+class ProveGrant:
+    """Refresh the stored grant once."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoSave:
+    """Put the store back as it was before the grant was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellAgain:
+    """Tell what is told now once more."""
+
+
+Command = (
+    ProveStore
+    | RequestCodePair
+    | PollToken
+    | DropCall
+    | KeepPending
+    | ForgetPending
+    | SaveGrant
+    | ProveGrant
+    | UndoSave
+    | TellAgain
+)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# States: where linking stands
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinked:
+    """There is no link, and none is being made.
+
+    Attributes:
+        trouble: why the last attempt ended, until ``clears_at``.
+        refusal: the same in words.
+    """
+
+    trouble: Trouble = Trouble.NONE
+    refusal: Refusal | None = None
+    clears_at: Monotonic = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Requesting:
+    """A code pair is wanted.
+
+    Attributes:
+        ask_at: when to ask; None while the question, or the proof of the store before it, is out.
+        attempt: how many questions in a row brought nothing.
+    """
+
+    request: LinkRequested
+    ask_at: Monotonic | None = None
+    attempt: int = 0
+    trouble: Trouble = Trouble.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A code pair is told, and the owner awaited.
+
+    Attributes:
+        interval: the present one; never shorter than the pair's own.
+        poll_at: when to poll; None while a poll is out: then there is no next one.
+        timeouts: how many polls in a row have timed out.
+    """
+
+    request: LinkRequested
+    pair: CodePair
+    interval: Seconds
+    poll_at: Monotonic | None
+    timeouts: int = 0
+    trouble: Trouble = Trouble.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """The owner approved; the grant is on its way to the disk.
+
+    Attributes:
+        save_at: when to try again; None while a save is under way.
+        attempt: how many saves failed.
+        is_cancelled: the link is not wanted after all: it is undone as soon as the disk answers.
+    """
+
+    request: LinkRequested
+    grant: TokenGrant
+    save_at: Monotonic | None = None
+    attempt: int = 0
+    is_cancelled: bool = False
+    trouble: Trouble = Trouble.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Proving:
+    """The grant is on the disk, and is refreshed once before anyone is told.
+
+    Attributes:
+        tell_at: when "linked" is told even without a proof; never while the proof is in doubt.
+    """
+
+    request: LinkRequested
+    tell_at: Monotonic
+    trouble: Trouble = Trouble.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """There is a link; how an attempt at another one ended is told until ``clears_at``."""
+
+    trouble: Trouble = Trouble.NONE
+    refusal: Refusal | None = None
+    clears_at: Monotonic = NEVER
+
+
+State = Unlinked | Requesting | Waiting | Saving | Proving | Linked
+
+Step = tuple[State, tuple[Command, ...]]
+
+
+def step(state: State, event: Event, now: Monotonic) -> Step:
+    """Take one step.
+
+    Args:
+        state: where linking stands.
+        event: what happened. Any event may come in any state; those without a meaning change nothing.
+        now: when; never earlier than at the last step.
+
+    Returns:
+        Where linking stands now, and what the world shall do, in this order.
+    """
+    match state:
+        case Unlinked() | Linked():
+            return _resting(state, event, now)
+        case Requesting():
+            return _requesting(state, event, now)
+        case Waiting():
+            return _waiting(state, event, now)
+        case Saving():
+            return _saving(state, event, now)
+        case Proving():
+            return _proving(state, event, now)
+        case _:
+            assert_never(state)
+
+
+def next_moment(state: State) -> Monotonic:
+    """Say when the machine wants to hear ``TimePassed``, if nothing else happens before."""
+    match state:
+        case Unlinked() | Linked():
+            return state.clears_at
+        case Requesting():
+            return min(state.request.give_up_at, NEVER if state.ask_at is None else state.ask_at)
+        case Waiting():
+            return NEVER if state.poll_at is None else min(state.poll_at, state.pair.expires_at)
+        case Saving():
+            return NEVER if state.save_at is None else state.save_at
+        case Proving():
+            return state.tell_at
+        case _:
+            assert_never(state)
+
+
+def word_of(state: State) -> StateWord:
+    """Name a state in the word that people and programs are told; a link in force counts while it is replaced."""
+    match state:
+        case Unlinked():
+            return StateWord.UNLINKED
+        case Requesting():
+            return StateWord.REQUESTING
+        case Waiting():
+            return StateWord.WAITING
+        case Saving():
+            return StateWord.SAVING
+        case Proving():
+            return StateWord.PROVING
+        case Linked():
+            return StateWord.LINKED
+        case _:
+            assert_never(state)
+
+
+def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
+    is_linked = isinstance(state, Linked)
+    match event:
+        case LinkRequested() if is_linked and not event.again:
+            return Linked(), (TellAgain(),)
+        case LinkRequested():
+            return Requesting(replace(event, again=is_linked)), (ProveStore(),)
+        case PairFound():
+            request = replace(event.request, again=is_linked)
+            return Waiting(request, event.pair, event.interval, later(now, event.interval)), ()
+        case GrantFound():
+            return Proving(event.request, later(now, PROOF_PATIENCE)), (ProveGrant(),)
+        case TimePassed() if now >= state.clears_at:
+            return type(state)(), ()
+        case LinkLost():
+            return Unlinked(_trouble(event.refusal), event.refusal), ()
+        case TimePassed() | Cancelled() | StoreProved() | Saved() | StoreFailed() | Answered() | ProofHeard():
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
+    match event:
+        case StoreProved():
+            return state, (RequestCodePair(),)
+        case StoreFailed():
+            return _rest(state.request, _storage(event), now), ()
+        case TimePassed() if now >= state.request.give_up_at:
+            return replace(_rest(state.request, None, now), trouble=state.trouble), (DropCall(),)
+        case TimePassed() if state.ask_at is not None and now >= state.ask_at:
+            return replace(state, ask_at=None), (RequestCodePair(),)
+        case Answered():
+            return _hear_request(state, event, now)
+        case LinkRequested():
+            return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
+        case Cancelled():
+            return _rest(state.request, None, now), (DropCall(),)
+        case LinkLost():
+            return replace(state, request=replace(state.request, again=False)), ()
+        case TimePassed() | PairFound() | GrantFound() | Saved() | ProofHeard():
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _hear_request(state: Requesting, event: Answered, now: Monotonic) -> Step:
+    answer = event.answer
+    match answer:
+        case CodePair():
+            return _show(state.request, answer, now)
+        case Refusal() if react(answer, Phase.REQUESTING) is Reaction.END:
+            return _rest(state.request, answer, now), ()
+        case _:
+            attempt = state.attempt + 1
+            wait = request_wait(attempt, event.draw, answer)
+            return replace(state, ask_at=later(now, wait), attempt=attempt, trouble=_trouble(answer)), ()
+
+
+def _show(request: LinkRequested, pair: CodePair, now: Monotonic) -> Step:
+    first = now if request.rules.first_at_once else later(now, pair.interval)
+    return Waiting(request, pair, pair.interval, first), (KeepPending(pair, pair.interval),)
+
+
+def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
+    match event:
+        case TimePassed() if state.poll_at is not None and now >= state.pair.expires_at:
+            return _end_pair(state, _ran_out(), now)
+        case TimePassed() if state.poll_at is not None and now >= state.poll_at:
+            return replace(state, poll_at=None), (PollToken(state.pair),)
+        case Answered():
+            return _hear_poll(state, event.answer, now)
+        case LinkRequested():
+            return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
+        case Cancelled():
+            return _rest(state.request, None, now), (DropCall(), ForgetPending())
+        case LinkLost():
+            return replace(state, request=replace(state.request, again=False)), ()
+        case (
+            TimePassed() | PairFound() | GrantFound() | StoreProved() | Saved() | StoreFailed() | ProofHeard()
+        ):
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _hear_poll(state: Waiting, answer: Answer, now: Monotonic) -> Step:
+    match answer:
+        case TokenGrant():
+            return Saving(state.request, answer), (SaveGrant(answer),)
+        case Refusal():
+            if react(answer, Phase.POLLING) is Reaction.END_PAIR:
+                return _end_pair(state, answer, now)
+            return _rest(state.request, answer, now), (ForgetPending(),)
+        case _:
+            return _poll_later(state, answer, now)
+
+
+def _poll_later(state: Waiting, answer: Answer, now: Monotonic) -> Step:
+    is_slower = react(answer, Phase.POLLING) is Reaction.SLOW_DOWN
+    interval = slower(state.request.rules, state.interval) if is_slower else state.interval
+    timeouts = state.timeouts + 1 if isinstance(answer, Unreachable) and answer.timed_out else 0
+    waiting = replace(
+        state,
+        interval=interval,
+        poll_at=later(now, poll_wait(interval, timeouts, answer)),
+        timeouts=timeouts,
+        trouble=_trouble(answer),
+    )
+    return waiting, ((KeepPending(state.pair, interval),) if is_slower else ())
+
+
+def _end_pair(state: Waiting, refusal: Refusal, now: Monotonic) -> Step:
+    request = state.request
+    if request.renewals > 0 and now <= request.present_until:
+        return Requesting(replace(request, renewals=request.renewals - 1)), (
+            ForgetPending(),
+            RequestCodePair(),
+        )
+    return _rest(request, refusal, now), (ForgetPending(),)
+
+
+def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
+    match event:
+        case Saved() if state.is_cancelled:
+            return _rest(state.request, None, now), (UndoSave(), ForgetPending())
+        case Saved():
+            return Proving(state.request, later(now, PROOF_PATIENCE)), (ForgetPending(), ProveGrant())
+        case StoreFailed() if state.attempt < len(SAVE_WAITS) and not state.is_cancelled:
+            save_at = later(now, SAVE_WAITS[state.attempt])
+            return replace(state, save_at=save_at, attempt=state.attempt + 1, trouble=Trouble.STORAGE), ()
+        case StoreFailed():
+            return _rest(state.request, _storage(event), now), (ForgetPending(),)
+        case TimePassed() if state.save_at is not None and now >= state.save_at:
+            return replace(state, save_at=None), (SaveGrant(state.grant),)
+        case Cancelled() if state.save_at is not None:
+            return _rest(state.request, None, now), (ForgetPending(),)
+        case Cancelled():
+            return replace(state, is_cancelled=True), ()
+        case LinkLost():
+            return replace(state, request=replace(state.request, again=False)), ()
+        case (
+            TimePassed()
+            | LinkRequested()
+            | PairFound()
+            | GrantFound()
+            | StoreProved()
+            | Answered()
+            | ProofHeard()
+        ):
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
+    match event:
+        case ProofHeard():
+            return _hear_proof(state, event, now)
+        case TimePassed() if now >= state.tell_at:
+            return Linked(), ()
+        case Cancelled():
+            return _rest(state.request, None, now), (DropCall(), UndoSave())
+        case LinkLost():
+            return replace(state, request=replace(state.request, again=False)), ()
+        case (
+            TimePassed()
+            | LinkRequested()
+            | PairFound()
+            | GrantFound()
+            | StoreProved()
+            | Saved()
+            | StoreFailed()
+            | Answered()
+        ):
+            return state, ()
+        case _:
+            assert_never(event)
+
+
+def _hear_proof(state: Proving, event: ProofHeard, now: Monotonic) -> Step:
+    match event.standing:
+        case ProofStanding.HOLDS:
+            return Linked(), ()
+        case ProofStanding.OPEN:
+            return replace(state, trouble=event.trouble), ()
+        case ProofStanding.DOUBTED:
+            return replace(state, trouble=event.trouble, tell_at=NEVER), ()
+        case ProofStanding.REFUSED:
+            undo = (UndoSave(),) if state.request.again else ()
+            return _rest(state.request, event.refusal, now), undo
+        case _:
+            assert_never(event.standing)
+
+
+def _still_wanted(request: LinkRequested, press: LinkRequested) -> LinkRequested:
+    """Take over from a second press that someone is there, for longer than the first one said."""
+    return replace(
+        request,
+        renewals=max(request.renewals, press.renewals),
+        present_until=max(request.present_until, press.present_until),
+        give_up_at=max(request.give_up_at, press.give_up_at),
+    )
+
+
+def _rest(request: LinkRequested, refusal: Refusal | None, now: Monotonic) -> Unlinked | Linked:
+    """Give the state after an attempt that brought no new link: a former link is still in force."""
+    trouble = _trouble(refusal)
+    clears = trouble in {Trouble.DENIED, Trouble.EXPIRED}
+    clears_at = later(now, TROUBLE_TOLD_FOR) if clears else NEVER
+    return (Linked if request.again else Unlinked)(trouble, refusal, clears_at)
+
+
+def _trouble(answer: Answer | None) -> Trouble:
+    return answer.trouble if isinstance(answer, Refusal | Unclear | Unreachable) else Trouble.NONE
+
+
+def _storage(event: StoreFailed) -> Refusal:
+    return Refusal(Trouble.STORAGE, "", event.message, event.hint)
+
+
+def _ran_out() -> Refusal:
+    return Refusal(
+        Trouble.EXPIRED, "", "the code ran out before it was used", "Ask for a new code: device-auth link"
+    )

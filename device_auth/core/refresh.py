@@ -1,0 +1,254 @@
+"""The machine that keeps a link alive: when to refresh, and what on each answer.
+
+It runs beside the linking machine, one for each link in use. A link that was told is never given up for
+anything but ``invalid_grant``, twice; the access token in hand is served until it ends, whatever happens.
+"""
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from device_auth.core.models import (
+    NEVER,
+    Answer,
+    Link,
+    Mark,
+    Monotonic,
+    ProofStanding,
+    Refusal,
+    Seconds,
+    TokenGrant,
+    Unclear,
+    Unreachable,
+    later,
+)
+from device_auth.core.policy import (
+    ALARM_WAIT,
+    ASK_AGAIN_AFTER,
+    MOST_POLL_WAIT,
+    Phase,
+    Reaction,
+    react,
+    refresh_moment,
+    refresh_wait,
+)
+from device_auth.core.states import Trouble
+
+# ---------------------------------------------------------------------------------------------------------
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshAnswered:
+    """A refresh came to an answer.
+
+    Attributes:
+        draw: chance in [0, 1), for the moment of the next one.
+    """
+
+    answer: Answer
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class MomentCame:
+    """The moment that the machine waited for may have come."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWanted:
+    """Someone wants an access token that lives at least so long."""
+
+    min_lifetime: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSaved:
+    """The link, as the last refresh left it, is on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFailed:
+    """It is not."""
+
+
+Event = RefreshAnswered | MomentCame | TokenWanted | LinkSaved | SaveFailed
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class AskRefresh:
+    """Refresh this link."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class SaveLink:
+    """Store the next generation of the link, before anything of it is used."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Hand out this access token from now on."""
+
+    grant: TokenGrant
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Hand out no access token any more."""
+
+
+Command = AskRefresh | SaveLink | Serve | Withdraw
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The state
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the keeping of one link stands.
+
+    Attributes:
+        link: as it is, or shall be, on the disk.
+        grant: the access token in hand.
+        ask_at: when to refresh; None while a refresh is out; never once the link is given up.
+        attempt: how many refreshes in a row brought nothing.
+        is_doubted: ``invalid_grant`` came, and no success since.
+        save_at: when to store the link again after the disk failed; never if it is stored.
+        trouble: what is in the way.
+        refusal: how it ended, if it did, or what the provider rejects.
+    """
+
+    link: Link
+    grant: TokenGrant | None = None
+    ask_at: Monotonic | None = None
+    attempt: int = 0
+    is_doubted: bool = False
+    save_at: Monotonic = NEVER
+    trouble: Trouble = Trouble.NONE
+    refusal: Refusal | None = None
+
+
+Step = tuple[Keeping, tuple[Command, ...]]
+
+
+def begin(link: Link, now: Monotonic) -> Keeping:
+    """Begin to keep a link of which there is no access token: refresh at once."""
+    return Keeping(link, ask_at=NEVER if link.mark else now)
+
+
+def step(state: Keeping, event: Event, now: Monotonic) -> Step:
+    """Take one step; see ``linking.step``."""
+    match event:
+        case RefreshAnswered():
+            return _hear(replace(state, ask_at=NEVER), event, now)
+        case MomentCame():
+            return _pass_time(state, now)
+        case TokenWanted():
+            return _want(state, event, now)
+        case LinkSaved():
+            return replace(state, save_at=NEVER, trouble=_without_storage(state)), ()
+        case SaveFailed():
+            return replace(state, save_at=later(now, MOST_POLL_WAIT), trouble=Trouble.STORAGE), ()
+        case _:
+            assert_never(event)
+
+
+def next_moment(state: Keeping) -> Monotonic:
+    """Say when the machine wants to hear ``MomentCame``, if nothing else happens before."""
+    ends = NEVER if state.grant is None else state.grant.expires_at
+    return min(NEVER if state.ask_at is None else state.ask_at, ends, state.save_at)
+
+
+def proof_of(state: Keeping) -> ProofStanding:
+    """Say whether the link is shown to hold."""
+    if state.link.mark is not None:
+        return ProofStanding.REFUSED
+    if state.link.is_proved:
+        return ProofStanding.HOLDS
+    return ProofStanding.DOUBTED if state.is_doubted else ProofStanding.OPEN
+
+
+def _pass_time(state: Keeping, now: Monotonic) -> Step:
+    commands: tuple[Command, ...] = ()
+    if state.grant is not None and now >= state.grant.expires_at:
+        state, commands = replace(state, grant=None), (Withdraw(),)
+    if now >= state.save_at:
+        state, commands = replace(state, save_at=NEVER), (*commands, SaveLink(state.link))
+    if state.ask_at is not None and now >= state.ask_at:
+        return replace(state, ask_at=None), (*commands, AskRefresh(state.link))
+    return state, commands
+
+
+def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
+    """Refresh early if the token in hand is too short for someone, unless waits are on after a failure."""
+    lasts = state.grant is not None and state.grant.expires_at - now >= event.min_lifetime
+    if lasts or state.attempt > 0 or state.ask_at is None or state.link.mark is not None:
+        return state, ()
+    return replace(state, ask_at=None), (AskRefresh(state.link),)
+
+
+def _hear(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
+    answer = event.answer
+    phase = Phase.REFRESHING if state.link.is_proved else Phase.PROVING
+    reaction = react(answer, phase)
+    match answer:
+        case TokenGrant():
+            return _keep(state, answer, event.draw)
+        case Refusal() if reaction is Reaction.REFUSE:
+            return _give_up(state, answer, Mark.MISCONFIGURED)
+        case Refusal() if reaction is Reaction.ASK_AGAIN and state.is_doubted:
+            return _give_up(state, answer, Mark.REVOKED)
+        case Refusal() if reaction is Reaction.ASK_AGAIN:
+            ask_at = later(now, Seconds(ASK_AGAIN_AFTER * (1 + event.draw)))
+            return replace(state, ask_at=ask_at, attempt=state.attempt + 1, is_doubted=True), ()
+        case Refusal() if reaction is Reaction.ALARM:
+            ask_at = later(now, Seconds(ALARM_WAIT * (0.5 + event.draw)))
+            attempt = state.attempt + 1
+            return replace(state, ask_at=ask_at, attempt=attempt, trouble=answer.trouble, refusal=answer), ()
+        case _:
+            attempt = state.attempt + 1
+            ask_at = later(now, refresh_wait(attempt, event.draw, answer))
+            return replace(state, ask_at=ask_at, attempt=attempt, trouble=_trouble(answer), refusal=None), ()
+
+
+def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
+    """Store what changed, then serve. An answer without a refresh token keeps the old one (RFC 6749 §6)."""
+    link = replace(
+        state.link,
+        refresh_token=grant.refresh_token or state.link.refresh_token,
+        is_proved=True,
+        replaces=None,
+    )
+    issued_at = Monotonic(grant.expires_at - grant.expires_in)
+    keeping = Keeping(
+        link,
+        grant,
+        ask_at=later(issued_at, refresh_moment(grant.expires_in, draw)),
+        save_at=state.save_at,
+        trouble=Trouble.STORAGE if state.trouble is Trouble.STORAGE else Trouble.NONE,
+    )
+    is_changed = link != state.link
+    return keeping, ((SaveLink(link), Serve(grant)) if is_changed else (Serve(grant),))
+
+
+def _give_up(state: Keeping, refusal: Refusal, mark: Mark) -> Step:
+    """Mark the link: it is kept but not used. The store dates the mark."""
+    link = replace(state.link, mark=mark)
+    given_up = replace(state, link=link, grant=None, ask_at=NEVER, trouble=refusal.trouble, refusal=refusal)
+    return given_up, (SaveLink(link), Withdraw())
+
+
+def _trouble(answer: Answer) -> Trouble:
+    return answer.trouble if isinstance(answer, Unclear | Unreachable) else Trouble.PROVIDER_UNAVAILABLE
+
+
+def _without_storage(state: Keeping) -> Trouble:
+    return Trouble.NONE if state.trouble is Trouble.STORAGE else state.trouble

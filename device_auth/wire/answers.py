@@ -1,0 +1,405 @@
+"""Reading an answer that may be anything at all, into the few values the machine knows.
+
+Total: whatever the bytes, there is an answer. Only what is understood *and* final becomes a ``Refusal``;
+everything else becomes ``Unclear``, and the machine asks again later.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from device_auth.core.models import (
+    Answer,
+    CodePair,
+    Pending,
+    Refusal,
+    Seconds,
+    Secret,
+    SlowDown,
+    TokenGrant,
+    Unclear,
+    WireRequest,
+    WireResponse,
+    later,
+)
+from device_auth.core.states import Trouble
+
+MOST_RETRY_AFTER: Final = Seconds(3600)
+"""A provider that asks for more is asked again after an hour all the same."""
+
+DEFAULT_INTERVAL: Final = Seconds(5)
+"""Wait between polls where the answer names none. Source: RFC 8628 §3.2."""
+
+MOST_SECONDS: Final = 10 * 365 * 24 * 3600
+"""A lifetime longer than ten years is taken for a mistake."""
+
+MOST_URL: Final = 512
+MOST_USER_CODE: Final = 64
+MOST_DESCRIPTION: Final = 200
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "::1"})
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+Fields = Mapping[str, object]
+
+
+def write_form(url: str, form: Mapping[str, str], **headers: str) -> WireRequest:
+    """Write a request whose form-encoded body holds ``form``; empty values are left out.
+
+    Source: RFC 6749 §3.2 and appendix B; RFC 8628 §3.1, §3.4.
+    """
+    body = urlencode({name: value for name, value in form.items() if value})
+    return WireRequest(
+        method="POST",
+        url=url,
+        headers={"Accept": "application/json", "Content-Type": FORM, **headers},
+        body=body.encode("ascii"),
+    )
+
+
+def read_answer(
+    response: WireResponse,
+    read_success: Callable[[WireResponse, Fields], Answer | None],
+    refusals: Mapping[str, Callable[[str, str], Answer]],
+) -> Answer:
+    """Read any answer of an OAuth endpoint.
+
+    Args:
+        response: any status; body at most 64 KiB, meant to be a JSON object in UTF-8.
+        read_success: reads the fields of a 2xx answer; None if they are not of the documented form.
+        refusals: for each error name that is understood here, in lower case, what makes the answer of it
+            (given the name as it came and the description).
+
+    Returns:
+        What ``read_success`` or ``refusals`` gives, else ``Unclear``.
+
+    Source: RFC 6749 §5.1, §5.2; RFC 8628 §3.5.
+    """
+    fields = read_fields(response)
+    if fields is None or is_from_another(response):
+        return read_odd_answer(response)
+    error = fields.get("error")
+    if isinstance(error, str) and _may_be_understood(response.status, error):
+        make = refusals.get(error.casefold())
+        if make is not None:
+            return make(error, clean(fields.get("error_description")))
+        return unclear(response, "the answer has an error name that is not known")
+    if 200 <= response.status < 300:  # noqa: PLR2004  the class of HTTP statuses that mean success
+        answer = read_success(response, fields)
+        return answer if answer is not None else unclear(response, "the answer lacks what it must hold")
+    return unclear(response, "the answer has no error name")
+
+
+def is_from_another(response: WireResponse) -> bool:
+    """Say whether something between us and the provider answered, or sent us elsewhere."""
+    return response.status == 511 or 300 <= response.status < 400  # noqa: PLR2004  RFC 6585 §6; RFC 9110 §15.4
+
+
+def read_odd_answer(response: WireResponse) -> Unclear:
+    """Say what is odd about an answer that is no JSON object, or none of the provider's."""
+    if response.status == 511:  # noqa: PLR2004  Network Authentication Required, RFC 6585 §6
+        return _portal(response, "the network asks for a sign-in")
+    if is_from_another(response):
+        return _read_redirect(response)
+    if 200 <= response.status < 300 and _is_html(response):  # noqa: PLR2004  RFC 9110 §15.3
+        return _portal(response, "a web page came instead of an answer")
+    return unclear(response, "the answer is no JSON object, too long, or broke off")
+
+
+def retry_after(response: WireResponse) -> Seconds | None:
+    """Read how long the provider wants to be left alone: seconds or an HTTP date, at most an hour.
+
+    A date is measured against the answer's own ``Date``, since a speaker's clock may be wrong.
+
+    Source: RFC 9110 §10.2.3.
+    """
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return Seconds(min(int(text[:9]), MOST_RETRY_AFTER))
+    until = _read_date(text)
+    if until is None:
+        return None
+    sent = _read_date(response.headers.get("date", ""))
+    length = until - (sent if sent is not None else response.received_at)
+    return Seconds(min(max(0.0, length), MOST_RETRY_AFTER))
+
+
+def read_grant(
+    response: WireResponse, fields: Fields, *, refresh_token_wanted: bool, default_lifetime: Seconds | None
+) -> TokenGrant | None:
+    """Read a token answer's fields; None if they are not of the documented form.
+
+    Args:
+        response: the answer; the lifetime counts from before its request left.
+        fields: its JSON object.
+        refresh_token_wanted: whether an answer without a refresh token is none.
+        default_lifetime: stands in for an absent ``expires_in``; None if it must be there.
+
+    Source: RFC 6749 §5.1.
+    """
+    access_token = read_token(fields.get("access_token"))
+    given = fields.get("refresh_token")
+    refresh_token = read_token(given)
+    if "expires_in" not in fields and default_lifetime is not None:
+        expires_in: Seconds | None = default_lifetime
+    else:
+        expires_in = read_seconds(fields.get("expires_in"))
+    token_type = fields.get("token_type")
+    if (
+        access_token is None
+        or expires_in is None
+        or not isinstance(token_type, str)
+        or token_type.casefold() != "bearer"
+        or (given is not None and refresh_token is None)
+        or (refresh_token_wanted and refresh_token is None)
+    ):
+        return None
+    return TokenGrant(
+        access_token=access_token,
+        refresh_token=refresh_token,
+        expires_in=expires_in,
+        expires_at=later(response.sent_at, expires_in),
+    )
+
+
+def pending(response: WireResponse) -> Callable[[str, str], Answer]:
+    """Make the answer to ``authorization_pending``."""
+    return lambda _error, _description: Pending(retry_after(response))
+
+
+def slow_down(response: WireResponse) -> Callable[[str, str], Answer]:
+    """Make the answer to ``slow_down``."""
+    return lambda _error, _description: SlowDown(retry_after(response))
+
+
+def refuse(trouble: Trouble, message: str, hint: str) -> Callable[[str, str], Answer]:
+    """Make a refusal of whatever error name and description come."""
+
+    def make(error: str, description: str) -> Refusal:
+        said = f" (it says: {description})" if description else ""
+        return Refusal(trouble=trouble, error=error, message=message + said, hint=hint)
+
+    return make
+
+
+def read_token(value: object) -> Secret | None:
+    """Read a token or a device code: printable ASCII, not empty. Source: RFC 6749 appendix A (VSCHAR)."""
+    if isinstance(value, str) and value and value.isascii() and value.isprintable():
+        return Secret(value)
+    return None
+
+
+def read_seconds(value: object) -> Seconds | None:
+    """Read a lifetime: a positive whole number of seconds."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SECONDS:
+        return Seconds(value)
+    return None
+
+
+def read_interval(fields: Fields) -> Seconds | None:
+    """Read the interval: 5 s if absent or zero; None if it is no such thing. Source: RFC 8628 §3.2."""
+    value = fields.get("interval")
+    if value is None or (value == 0 and not isinstance(value, bool)):
+        return DEFAULT_INTERVAL
+    return read_seconds(value)
+
+
+def read_code_pair(
+    response: WireResponse, fields: Fields, prefill: Callable[[str, str], str | None]
+) -> CodePair | None:
+    """Read a code pair's fields; None if they are not of the documented form.
+
+    Args:
+        response: the answer; the lifetime counts from before its request left.
+        fields: its JSON object.
+        prefill: makes the link with the code filled in, of verification URI and user code, where the answer
+            holds none; None if the dialect has no such thing.
+
+    Source: RFC 8628 §3.2.
+    """
+    user_code = read_user_code(fields.get("user_code"))
+    device_code = read_token(fields.get("device_code"))
+    uri = read_page_uri(fields.get("verification_uri"))
+    expires_in = read_seconds(fields.get("expires_in"))
+    interval = read_interval(fields)
+    if user_code is None or device_code is None or uri is None or expires_in is None or interval is None:
+        return None
+    prefilled_uri = prefill(uri, user_code)
+    if fields.get("verification_uri_complete") is not None:
+        prefilled_uri = read_page_uri(fields["verification_uri_complete"])
+        if prefilled_uri is None:
+            return None
+    return CodePair(
+        user_code=user_code,
+        device_code=device_code,
+        verification_uri=uri,
+        prefilled_uri=prefilled_uri,
+        expires_in=expires_in,
+        expires_at=later(response.sent_at, expires_in),
+        interval=interval,
+    )
+
+
+def read_user_code(value: object) -> str | None:
+    """Read a user code: 1 to 64 printable characters, whatever they are."""
+    if isinstance(value, str) and 0 < len(value) <= MOST_USER_CODE and value.isprintable() and value.strip():
+        return value
+    return None
+
+
+def read_page_uri(value: object) -> str | None:
+    """Read a URI that people will be sent to: https, or http on loopback; no user name; at most 512 characters."""
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_URL:
+        return None
+    if not value.isascii() or not value.isprintable() or any(mark in value for mark in " \"'<>\\^`{|}"):
+        return None
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or "@" in parts.netloc:
+        return None
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return value
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name can only mean this machine."""
+    octets = host.split(".")
+    return host in _LOOPBACK_NAMES or (
+        len(octets) == 4  # noqa: PLR2004  an IPv4 address has four parts
+        and octets[0] == "127"
+        and all(octet.isascii() and octet.isdigit() for octet in octets)
+    )
+
+
+def client_refusals(what: str) -> dict[str, Callable[[str, str], Answer]]:
+    """Make the refusals, by error name, that mean: the client or what it asked for is not accepted.
+
+    Args:
+        what: what was asked for, for the message.
+
+    Source: RFC 6749 §5.2.
+    """
+
+    def misconfigured(why: str, hint: str) -> Callable[[str, str], Answer]:
+        return refuse(Trouble.MISCONFIGURED, f"the provider refuses {what}: {why}", hint)
+
+    client_id = "Check the setting client_id (--client-id)."
+    return {
+        "invalid_client": misconfigured("it does not accept the client ID", client_id),
+        "unauthorized_client": misconfigured(
+            "the client ID may not use this flow",
+            f"{client_id} The flow must be enabled for it at the provider.",
+        ),
+        "invalid_scope": misconfigured(
+            "the client ID may not have this scope", "Check the setting scope (--scope)."
+        ),
+        "unsupported_grant_type": misconfigured(
+            "it does not know this kind of grant", "Check the setting dialect (--dialect)."
+        ),
+        "invalid_request": misconfigured(
+            "something in the request is missing or malformed",
+            "Check the settings client_id, scope, product_id and dsn.",
+        ),
+    }
+
+
+def refresh_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answer]]:
+    """Make the answers, by error name, that a refresh may bring. Source: RFC 6749 §5.2."""
+    return {
+        **client_refusals("to refresh the link"),
+        "authorization_pending": pending(response),
+        "slow_down": slow_down(response),
+        "invalid_grant": refuse(
+            Trouble.REVOKED,
+            "the account no longer allows this speaker",
+            "Link it again: press the button, or run: device-auth link",
+        ),
+    }
+
+
+def poll_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answer]]:
+    """Make the answers, by error name, that a poll may bring. Source: RFC 8628 §3.5."""
+    pair_over = refuse(
+        Trouble.EXPIRED, "the code ran out or was used already", "Ask for a new code: device-auth link"
+    )
+    return {
+        **client_refusals("to give tokens"),
+        "authorization_pending": pending(response),
+        "slow_down": slow_down(response),
+        "expired_token": pair_over,
+        "invalid_grant": pair_over,
+        "access_denied": refuse(
+            Trouble.DENIED,
+            "the owner declined",
+            "If that was a mistake, ask for a new code: device-auth link",
+        ),
+    }
+
+
+def clean(value: object) -> str:
+    """Make a provider's description fit to show: no control characters, at most 200."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(mark if mark.isprintable() else " " for mark in value[:MOST_DESCRIPTION]).strip()
+
+
+def read_fields(response: WireResponse) -> Fields | None:
+    """Read the body as a JSON object in UTF-8; None if it is no such thing."""
+    if not response.is_whole:
+        return None
+    try:
+        value = json.loads(response.body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _may_be_understood(status: int, error: str) -> bool:
+    """Say whether an error name counts at this status.
+
+    A server in distress may say anything: at 5xx and 429 only the names that ask to wait are believed,
+    and no redirect is.
+    """
+    if error.casefold() in {"authorization_pending", "slow_down"}:
+        return not 300 <= status < 400  # noqa: PLR2004  the class of HTTP redirects
+    return status != 429 and (200 <= status < 300 or 400 <= status < 500)  # noqa: PLR2004  RFC 9110 §15
+
+
+def _read_redirect(response: WireResponse) -> Unclear:
+    try:
+        host = urlsplit(response.headers.get("location", "")).netloc
+    except ValueError:
+        host = ""
+    if host and host.casefold() != urlsplit(response.url).netloc.casefold():
+        return _portal(response, "the answer sends to another host")
+    return unclear(response, "the answer sends elsewhere")
+
+
+def _is_html(response: WireResponse) -> bool:
+    start = response.body[:512].lstrip().lower()
+    return "html" in response.headers.get("content-type", "").lower() or start.startswith(
+        (b"<!doctype html", b"<html")
+    )
+
+
+def _portal(response: WireResponse, what: str) -> Unclear:
+    return Unclear(Trouble.CAPTIVE_PORTAL, f"{what} (status {response.status})", retry_after(response))
+
+
+def unclear(response: WireResponse, what: str) -> Unclear:
+    """Say that an answer is not understood, and how long to wait if it told so."""
+    return Unclear(Trouble.PROVIDER_UNAVAILABLE, f"{what} (status {response.status})", retry_after(response))
+
+
+def _read_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
