@@ -1,6 +1,7 @@
 """The doors: what the loop needs of the world, said as Protocols so that a simulated world fits as well."""
 
-from typing import Protocol
+from queue import SimpleQueue
+from typing import Protocol, TypeVar
 
 from device_auth.core.models import (
     Link,
@@ -13,6 +14,8 @@ from device_auth.core.models import (
     WireRequest,
     WireResponse,
 )
+
+T = TypeVar("T")
 
 
 class Transport(Protocol):
@@ -36,6 +39,10 @@ class Clock(Protocol):
 
     def wall(self) -> UnixTime:
         """Give the wall clock, for people and for the disk."""
+        ...
+
+    def take(self, inbox: SimpleQueue[T], until: Monotonic) -> T | None:
+        """Wait for the next item of the inbox, or until that moment: then None."""
         ...
 
 

@@ -1,0 +1,152 @@
+"""What is said to the provider and what is understood of it: here the wire meets the transport.
+
+Every method blocks until there is an answer and is meant for a worker thread; none raises for anything the
+provider or the network does.
+"""
+
+from typing import Final, Protocol
+
+from device_auth.core.models import (
+    Answer,
+    CodePair,
+    DialectName,
+    Link,
+    PollRules,
+    Provider,
+    Refusal,
+    Secret,
+    Unclear,
+    Unreachable,
+    WireRequest,
+    WireResponse,
+)
+from device_auth.core.ports import Transport
+from device_auth.wire import lwa, rfc8628
+
+
+class Dialect(Protocol):
+    """One way of speaking the device flow; the modules ``wire.lwa`` and ``wire.rfc8628`` are two."""
+
+    @property
+    def RULES(self) -> PollRules:  # noqa: N802  a module's constant
+        """How it wants to be polled."""
+        ...
+
+    def write_code_pair_request(self, provider: Provider) -> WireRequest:
+        """Write the request for a code pair."""
+        ...
+
+    def read_code_pair_answer(self, response: WireResponse) -> Answer:
+        """Read its answer."""
+        ...
+
+    def write_poll(self, provider: Provider, pair: CodePair) -> WireRequest:
+        """Write a poll."""
+        ...
+
+    def read_poll_answer(self, response: WireResponse) -> Answer:
+        """Read its answer."""
+        ...
+
+    def write_refresh(self, link: Link, client_secret: Secret | None = None) -> WireRequest:
+        """Write a refresh."""
+        ...
+
+    def read_refresh_answer(self, response: WireResponse, *, is_proof: bool) -> Answer:
+        """Read its answer."""
+        ...
+
+
+_DIALECTS: Final[dict[DialectName, Dialect]] = {DialectName.LWA: lwa, DialectName.RFC8628: rfc8628}
+
+
+def dialect_of(name: DialectName) -> Dialect:
+    """Give the dialect of that name."""
+    return _DIALECTS[name]
+
+
+class Conversation:
+    """Speaks with one provider, and for links with the provider of their own envelope.
+
+    Args:
+        transport: carries the requests.
+        provider: whom to ask for a code pair; None where only stored links are spoken for.
+        client_secret: sent with a refresh of the authorization-code flow only.
+    """
+
+    def __init__(
+        self, transport: Transport, provider: Provider | None = None, client_secret: Secret | None = None
+    ) -> None:
+        self._transport = transport
+        self._provider = provider
+        self._client_secret = client_secret
+
+    @property
+    def provider(self) -> Provider:
+        """Give whom to ask for a code pair, with its endpoints once a code pair has been asked for."""
+        assert self._provider is not None, "a code pair is asked for only where a provider was given"  # noqa: S101  our own bug
+        return self._provider
+
+    @property
+    def rules(self) -> PollRules:
+        """Give how the provider wants to be polled."""
+        return dialect_of(self.provider.dialect).RULES
+
+    def go_on_with(self, provider: Provider) -> None:
+        """Speak with this provider from now on: the one that issued the code pair in hand, endpoints and all."""
+        self._provider = provider
+
+    def request_code_pair(self) -> Answer:
+        """Ask for a code pair; where only an issuer is known, for its metadata first."""
+        problem = self._discover()
+        if problem is not None:
+            return problem
+        dialect = dialect_of(self.provider.dialect)
+        response = self._transport.send(dialect.write_code_pair_request(self.provider))
+        return response if isinstance(response, Unreachable) else dialect.read_code_pair_answer(response)
+
+    def poll(self, pair: CodePair) -> Answer:
+        """Ask whether the owner has approved."""
+        dialect = dialect_of(self.provider.dialect)
+        response = self._transport.send(dialect.write_poll(self.provider, pair))
+        return response if isinstance(response, Unreachable) else dialect.read_poll_answer(response)
+
+    def refresh(self, link: Link) -> Answer:
+        """Ask for a new access token."""
+        dialect = dialect_of(link.dialect)
+        response = self._transport.send(dialect.write_refresh(link, self._client_secret))
+        if isinstance(response, Unreachable):
+            return response
+        return dialect.read_refresh_answer(response, is_proof=not link.is_proved)
+
+    def revoke(self, link: Link) -> bool:
+        """Tell the provider to forget a link, where it has a way to be told; say whether it took it.
+
+        Source: RFC 7009 §2.2.
+        """
+        if not link.revocation_endpoint:
+            return False
+        response = self._transport.send(rfc8628.write_revocation(link))
+        return isinstance(response, WireResponse) and response.status == 200  # noqa: PLR2004  HTTP OK
+
+    def abandon(self) -> None:
+        """From another thread: end what is under way."""
+        self._transport.abandon()
+
+    def _discover(self) -> Answer | None:
+        provider = self.provider
+        if provider.device_endpoint:
+            return None
+        problem: Refusal | Unclear | Unreachable | None = None
+        for request in rfc8628.write_metadata_requests(provider.issuer):
+            response = self._transport.send(request)
+            found = (
+                response if isinstance(response, Unreachable) else rfc8628.read_metadata(response, provider)
+            )
+            if isinstance(found, Provider):
+                self._provider = found
+                return None
+            problem = problem or found
+            if isinstance(found, Unreachable | Refusal):
+                break
+        return problem

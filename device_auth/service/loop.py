@@ -1,0 +1,414 @@
+"""The loop: waits, steps the machines, carries their commands out. It decides nothing.
+
+One thread and an inbox. A request to the provider runs on a worker thread, one at a time, and comes back as
+an event; so a press or a cancel is heard while the network hangs. A request that takes longer than 20 s is
+abandoned: its late answer counts only if it holds a grant that is still wanted.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import Final, assert_never
+
+from device_auth.core import linking, refresh
+from device_auth.core.errors import StoreError
+from device_auth.core.models import (
+    Answer,
+    Flow,
+    Link,
+    Monotonic,
+    PendingPair,
+    ProofStanding,
+    TokenGrant,
+    Unclear,
+    Unreachable,
+    View,
+)
+from device_auth.core.ports import Clock, GrantStore, PendingStore, TokenFiles
+from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
+from device_auth.service.conversation import Conversation
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What kinds of answer came while linking, to tell a time-out's cause.
+
+    Attributes:
+        usable: answers in a documented form.
+        unclear: answers in none.
+    """
+
+    usable: int = 0
+    unclear: int = 0
+
+
+class _Keeper:
+    """One link being kept: the machine's state, and whether its tokens are in use or on trial."""
+
+    def __init__(self, state: refresh.Keeping, *, is_on_trial: bool) -> None:
+        self.state = state
+        self.is_on_trial = is_on_trial
+
+
+class Loop:
+    """Runs the machines against the world.
+
+    Args:
+        conversation: speaks with the provider.
+        store: keeps the link; its lock is held.
+        pending: keeps the code pair in hand over a restart.
+        tokens: hands the access token to programs.
+        clock: tells time and waits.
+        tell: shows a view to people; must not block.
+        chance: gives draws in [0, 1).
+        new_link_id: names a new link.
+    """
+
+    def __init__(
+        self,
+        *,
+        conversation: Conversation,
+        store: GrantStore,
+        pending: PendingStore,
+        tokens: TokenFiles,
+        clock: Clock,
+        tell: Callable[[View], None],
+        chance: Callable[[], float],
+        new_link_id: Callable[[], str],
+    ) -> None:
+        self._conversation = conversation
+        self._store = store
+        self._pending = pending
+        self._tokens = tokens
+        self._clock = clock
+        self._tell = tell
+        self._chance = chance
+        self._new_link_id = new_link_id
+        self._inbox: SimpleQueue[linking.Event | CallEnded[_Keeper] | CallBroke] = SimpleQueue()
+        self._events: deque[linking.Event] = deque()
+        self._is_stepping = False
+        self._calls: Calls[_Keeper] = Calls(self._inbox.put, conversation.abandon, clock.now)
+        self._stored: Link | None = None
+        self._in_use: _Keeper | None = None
+        self._on_trial: _Keeper | None = None
+        self._told: View | None = None
+        self._telling = 0
+        self.state: linking.State = linking.Unlinked()
+        self.heard = Heard()
+
+    # -- for whoever runs it
+
+    def post(self, event: linking.Event) -> None:
+        """Leave an event in the inbox; from any thread or signal handler."""
+        self._inbox.put(event)
+
+    def start(self, request: linking.LinkRequested) -> None:
+        """Begin to link: with the pair or the grant of before a restart if there is one, else with a new pair.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        self._stored = self._store.read()
+        link = self._stored
+        if link is not None and link.mark is None and link.is_proved:
+            self.state = linking.Linked()
+        elif link is not None and link.mark is None:
+            again = link.replaces is not None
+            self.feed(linking.GrantFound(replace(request, again=again)))
+            return
+        found = self._find_pair()
+        if found is not None:
+            self.feed(linking.PairFound(request, found.pair, found.interval))
+        else:
+            self.feed(request)
+
+    def keep(self, link: Link) -> None:
+        """Begin to keep a stored link: refresh it now, and again in time."""
+        self._stored = link
+        self.state = linking.Linked()
+        self._in_use = _Keeper(refresh.begin(link, self._clock.now()), is_on_trial=False)
+
+    @property
+    def keeping(self) -> refresh.Keeping | None:
+        """Give how the keeping of the link in use, or else of the one on trial, stands."""
+        keeper = self._in_use or self._on_trial
+        return None if keeper is None else keeper.state
+
+    @property
+    def link(self) -> Link | None:
+        """Give the link as stored."""
+        return self._stored
+
+    def run(self, is_done: Callable[[], bool]) -> None:
+        """Wait, step and carry out, until it is done."""
+        while not is_done():
+            self._take_turn()
+
+    def feed(self, event: linking.Event) -> None:
+        """Step the linking machine, and carry out what it says; events that come of that are fed in turn."""
+        self._events.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._events:
+                self.state, commands = linking.step(self.state, self._events.popleft(), self._clock.now())
+                self._promote()
+                for command in commands:
+                    self._carry_out(command)
+        finally:
+            self._is_stepping = False
+        self._tell_view()
+
+    # -- one turn
+
+    def _take_turn(self) -> None:
+        item = self._clock.take(self._inbox, self._next_moment())
+        match item:
+            case None:
+                pass
+            case CallEnded():
+                self._hear(item)
+            case CallBroke():
+                raise item.error
+            case _:
+                self.feed(item)
+        if self._clock.now() >= self._next_moment():
+            self._pass_time()
+
+    def _next_moment(self) -> Monotonic:
+        keepers = [refresh.next_moment(keeper.state) for keeper in self._keepers()]
+        return min(linking.next_moment(self.state), self._calls.until, *keepers)
+
+    def _pass_time(self) -> None:
+        if self._clock.now() >= self._calls.until:
+            self._time_out()
+        self.feed(linking.TimePassed())
+        for keeper in self._keepers():
+            self._step_keeper(keeper, refresh.MomentCame())
+
+    def _keepers(self) -> list[_Keeper]:
+        return [keeper for keeper in (self._in_use, self._on_trial) if keeper is not None]
+
+    # -- requests to the provider
+
+    def _hear(self, ended: CallEnded[_Keeper]) -> None:
+        call, answer = ended.call, ended.answer
+        if self._calls.end(call) or (isinstance(answer, TokenGrant) and self._is_wanted(call)):
+            self._deliver(call, answer)
+
+    def _is_wanted(self, call: Call[_Keeper]) -> bool:
+        """Say whether a grant that came after its request was abandoned still has a place to go."""
+        if call.keeper is not None:
+            return call.keeper in self._keepers() and call.keeper.state.link.mark is None
+        return isinstance(self.state, linking.Waiting) and self.state.pair == call.pair
+
+    def _deliver(self, call: Call[_Keeper], answer: Answer) -> None:
+        if isinstance(answer, Unclear | Unreachable):
+            log.info("no usable answer: %s", answer.what)
+        draw = self._chance()
+        if call.keeper is not None:
+            if call.keeper in self._keepers():
+                self._step_keeper(call.keeper, refresh.RefreshAnswered(answer, draw))
+            return
+        self._count(answer)
+        self.feed(linking.Answered(answer, draw))
+
+    def _count(self, answer: Answer) -> None:
+        if isinstance(answer, Unclear):
+            self.heard = replace(self.heard, unclear=self.heard.unclear + 1)
+        elif not isinstance(answer, Unreachable):
+            self.heard = replace(self.heard, usable=self.heard.usable + 1)
+
+    def _time_out(self) -> None:
+        call = self._calls.abandon()
+        if call is not None:
+            what = f"no answer within {CALL_BOUND:.0f} s"
+            self._deliver(call, Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True))
+
+    def _is_for_linking(self, call: Call[_Keeper]) -> bool:
+        """Say whether a request is made for a link that is not there yet; one in use is refreshed all the same."""
+        return call.keeper is None or call.keeper is self._on_trial
+
+    # -- what the linking machine says
+
+    def _carry_out(self, command: linking.Command) -> None:
+        match command:
+            case linking.ProveStore():
+                self._try_store(self._store.prove_writable, linking.StoreProved())
+            case linking.RequestCodePair():
+                self._calls.start(Call(self._conversation.request_code_pair))
+            case linking.PollToken(pair):
+                self._calls.start(Call(lambda: self._conversation.poll(pair), pair=pair))
+            case linking.DropCall():
+                self._calls.drop(self._is_for_linking)
+            case linking.KeepPending(pair, interval):
+                self._pending.keep(PendingPair(pair, interval, self._conversation.provider))
+            case linking.ForgetPending():
+                self._pending.forget()
+            case linking.SaveGrant(grant):
+                link = self._new_link(grant)
+                self._try_store(lambda: self._replace(link), linking.Saved())
+            case linking.ProveGrant():
+                self._try_out()
+            case linking.UndoSave():
+                self._undo()
+            case linking.TellAgain():
+                self._telling += 1
+            case _:
+                assert_never(command)
+
+    def _try_store(self, deed: Callable[[], None], done: linking.Event) -> None:
+        try:
+            deed()
+        except StoreError as error:
+            log.error("%s", error)
+            self.feed(linking.StoreFailed(str(error), error.hint))
+        else:
+            self.feed(done)
+
+    def _new_link(self, grant: TokenGrant) -> Link:
+        assert grant.refresh_token is not None, "the wire gives no first grant without"  # noqa: S101  our own bug
+        provider = self._conversation.provider
+        former = self._stored if self._stored is not None and self._stored.mark is None else None
+        return Link(
+            link_id=self._new_link_id(),
+            dialect=provider.dialect,
+            flow=Flow.DEVICE_CODE,
+            client_id=provider.client_id,
+            scope=provider.scope,
+            token_endpoint=provider.token_endpoint,
+            revocation_endpoint=provider.revocation_endpoint,
+            refresh_token=grant.refresh_token,
+            linked_at=self._clock.wall(),
+            replaces=former,
+        )
+
+    def _replace(self, link: Link) -> None:
+        self._store.replace(link)
+        self._stored = link
+
+    def _try_out(self) -> None:
+        assert self._stored is not None, "a grant is proved after it is stored"  # noqa: S101  our own bug
+        self._on_trial = _Keeper(refresh.begin(self._stored, self._clock.now()), is_on_trial=True)
+        self._step_keeper(self._on_trial, refresh.MomentCame())
+
+    def _undo(self) -> None:
+        former = None if self._stored is None else self._stored.replaces
+        self._on_trial = None
+        try:
+            if former is not None:
+                self._replace(former)
+            else:
+                self._store.erase()
+                self._stored = None
+        except StoreError as error:
+            log.error("the new link could not be taken back: %s", error)
+
+    def _promote(self) -> None:
+        """Put the link on trial to use once it is told; let it go once linking has ended without it."""
+        keeper = self._on_trial
+        if keeper is None or isinstance(self.state, linking.Proving):
+            return
+        self._on_trial = None
+        if isinstance(self.state, linking.Linked) and keeper.state.link.mark is None:
+            keeper.is_on_trial = False
+            self._in_use = keeper
+            if keeper.state.grant is not None:
+                self._tokens.publish(keeper.state.grant)
+
+    def _find_pair(self) -> PendingPair | None:
+        """Find the pair of before a restart; one of another provider or another client is discarded."""
+        found = self._pending.read()
+        if found is None:
+            return None
+        wanted = self._conversation.provider
+        filled = replace(
+            wanted,
+            device_endpoint=wanted.device_endpoint or found.provider.device_endpoint,
+            token_endpoint=wanted.token_endpoint or found.provider.token_endpoint,
+            revocation_endpoint=wanted.revocation_endpoint or found.provider.revocation_endpoint,
+        )
+        if filled != found.provider or found.pair.expires_at <= self._clock.now():
+            self._pending.forget()
+            return None
+        self._conversation.go_on_with(found.provider)
+        return found
+
+    # -- what the refreshing machine says
+
+    def _step_keeper(self, keeper: _Keeper, event: refresh.Event) -> None:
+        keeper.state, commands = refresh.step(keeper.state, event, self._clock.now())
+        for command in commands:
+            self._carry_out_keeping(keeper, command)
+        if isinstance(event, refresh.RefreshAnswered):
+            self._judge(keeper)
+        self._tell_view()
+
+    def _carry_out_keeping(self, keeper: _Keeper, command: refresh.Command) -> None:
+        match command:
+            case refresh.AskRefresh(link):
+                self._calls.start(Call(lambda: self._conversation.refresh(link), keeper))
+            case refresh.SaveLink(link):
+                self._save_link(keeper, link)
+            case refresh.Serve(grant):
+                if not keeper.is_on_trial:
+                    self._tokens.publish(grant)
+            case refresh.Withdraw():
+                if not keeper.is_on_trial:
+                    self._tokens.withdraw()
+            case _:
+                assert_never(command)
+
+    def _save_link(self, keeper: _Keeper, link: Link) -> None:
+        dated = replace(link, marked_at=self._clock.wall()) if link.mark else link
+        leaves_former = self._stored is not None and self._stored.replaces is not None
+        try:
+            (self._store.replace if leaves_former else self._store.save)(dated)
+        except StoreError as error:
+            log.error("%s", error)
+            self._step_keeper(keeper, refresh.SaveFailed())
+        else:
+            self._stored = dated
+            self._step_keeper(keeper, refresh.LinkSaved())
+
+    def _judge(self, keeper: _Keeper) -> None:
+        """Tell the linking machine how the proof stands, or that the link in use is lost."""
+        standing = refresh.proof_of(keeper.state)
+        if keeper.is_on_trial:
+            self.feed(linking.ProofHeard(standing, keeper.state.trouble, keeper.state.refusal))
+        elif standing is ProofStanding.REFUSED:
+            self._in_use = None
+            self.feed(linking.LinkLost(keeper.state.refusal))
+
+    # -- what people are told
+
+    def _tell_view(self) -> None:
+        view = self.view()
+        if view != self._told:
+            self._told = view
+            self._tell(view)
+
+    def view(self) -> View:
+        """Put together what people are told now."""
+        trouble, refusal = self.state.trouble, getattr(self.state, "refusal", None)
+        if trouble is Trouble.NONE and self._in_use is not None:
+            trouble, refusal = self._in_use.state.trouble, self._in_use.state.refusal
+        word = linking.word_of(self.state)
+        hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
+        if refusal is not None:
+            hint = refusal.hint
+        return View(
+            state=word,
+            trouble=trouble,
+            hint=hint,
+            code_pair=self.state.pair if isinstance(self.state, linking.Waiting) else None,
+            refusal=refusal,
+            account=None if self._stored is None else self._stored.account,
+            telling=self._telling,
+        )
