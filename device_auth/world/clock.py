@@ -1,0 +1,56 @@
+"""Both times, and the one wait: the moment that deadlines count on, the wall clock, the next thing to happen.
+
+Deadlines count on CLOCK_BOOTTIME, which goes on in suspend and takes no notice when the wall clock is set.
+A Raspberry Pi has no battery clock, so the wall clock is believed only when it looks set.
+"""
+
+import time  # noqa: TID251 - the one file that reads a clock or waits
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
+
+from device_auth.core.models import Monotonic, Seconds, UnixTime
+
+T = TypeVar("T")
+
+RELEASED_AT: Final = UnixTime(1_795_305_600)
+"""2026-11-22: no speaker runs this code earlier, so an earlier wall clock is wrong. Moved on at each release."""
+
+LONGEST_LIFE: Final = Seconds(20 * 365.25 * 86_400)
+"""A wall clock further than this after the release is wrong as well."""
+
+LONGEST_WAIT: Final = Seconds(60)
+"""No single sleep is longer: a sleep does not count suspend, so the deadline is looked at again in between."""
+
+
+class BootClock:
+    """The clocks of this machine. Source: clock_gettime(2)."""
+
+    def now(self) -> Monotonic:
+        """Give the moment for deadlines: counts suspend, ignores steps of the wall clock."""
+        return Monotonic(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+    def wall(self) -> UnixTime:
+        """Give the wall clock, for people and for the disk."""
+        return UnixTime(time.time())
+
+    def looks_set(self, not_before: UnixTime = RELEASED_AT) -> bool:
+        """Say whether the wall clock can be right.
+
+        Args:
+            not_before: a moment that is known to be past, such as when a stored link was saved.
+        """
+        return max(not_before, RELEASED_AT) <= self.wall() <= RELEASED_AT + LONGEST_LIFE
+
+    def take(self, inbox: SimpleQueue[T], until: Monotonic) -> T | None:
+        """Wait for the next item; None when there is none by ``until``.
+
+        What is there already is given even after ``until``. A signal's handler runs at once when the main thread
+        waits here, and what it puts into the inbox ends the wait (``SimpleQueue.put`` is reentrant for that).
+        """
+        while True:
+            left = until - self.now()
+            try:
+                return inbox.get(timeout=min(max(left, 0), LONGEST_WAIT))
+            except Empty:
+                if left <= 0:
+                    return None

@@ -1,0 +1,358 @@
+"""HTTP: one request at a time, bounded in every direction, and cut off from another thread when it lasts too long.
+
+A time-out counts from the last byte that came, so a server that drips a byte a second outlasts any. What bounds a
+request is ``abandon``: it cuts the sockets in use, which ends whatever the sending thread waits for. requests takes
+long to import on a small machine, so that waits for the first request.
+"""
+
+import errno
+import ipaddress
+import logging
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from device_auth import __version__
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Seconds, Unreachable, WireRequest, WireResponse
+from device_auth.core.ports import Clock
+from device_auth.core.states import Trouble
+
+if TYPE_CHECKING:
+    from requests import Response, Session  # noqa: TID251 - this file speaks HTTP
+
+    from device_auth.world.connections import Line
+
+CONNECT_TIMEOUT: Final = Seconds(5)
+"""Longest wait for a connection to one address, and for each step of its TLS handshake."""
+
+READ_TIMEOUT: Final = Seconds(10)
+"""Longest silence while an answer is awaited or read."""
+
+LONGEST_BODY: Final = 64 * 1024
+"""Bytes of a body that are taken, packed and unpacked. Two tokens of LWA's greatest length are 4 KiB."""
+
+PIECE: Final = 8 * 1024
+"""Bytes of a body read at a time."""
+
+NOT_YET_VALID: Final = 9
+EXPIRED: Final = 10
+"""What OpenSSL found in a certificate. Source: X509_STORE_CTX_get_error(3)."""
+
+PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+"""Never asked for, but some proxies pack all the same. Source: RFC 9110 §8.4.1."""
+
+ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
+"""Unpack gzip and zlib formats alike. Source: zlib's inflateInit2."""
+
+GIVEN_UP: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was given up")
+"""What an abandoned ``send`` gives."""
+
+
+class DatedClock(Clock, Protocol):
+    """A clock that knows whether its date can be right."""
+
+    def looks_set(self) -> bool:
+        """Say whether the wall clock can be right."""
+        ...
+
+
+class HttpTransport:
+    """Carries requests over one kept-open session.
+
+    Proxies are taken from the environment (``https_proxy``, ``no_proxy``), never for loopback. Redirects are not
+    followed, cookies not kept, ``.netrc`` not read. TLS is at least 1.2 and always verified. Nothing is sent twice:
+    a request that failed after it left is for the caller to repeat, who knows whether that is safe.
+
+    Args:
+        clock: stamps the answers, and judges what an expired certificate means.
+        ca_file: the only authorities to trust; without it requests' own rule holds (``REQUESTS_CA_BUNDLE``,
+            ``CURL_CA_BUNDLE``, else those that came with it).
+        connect_timeout: see ``CONNECT_TIMEOUT``.
+        read_timeout: see ``READ_TIMEOUT``.
+
+    Raises:
+        ConfigError: ``ca_file`` is not a file of certificates.
+    """
+
+    def __init__(
+        self,
+        clock: DatedClock,
+        *,
+        ca_file: Path | None = None,
+        connect_timeout: Seconds = CONNECT_TIMEOUT,
+        read_timeout: Seconds = READ_TIMEOUT,
+    ) -> None:
+        if ca_file is not None:
+            _prove_authorities(ca_file)
+        self._clock = clock
+        self._ca_file = ca_file
+        self._timeouts = (connect_timeout, read_timeout)
+        self._lock = threading.Lock()
+        self._idle: tuple[Line, Session] | None = None
+        self._in_use: set[Line] = set()
+
+    def send(self, request: WireRequest) -> WireResponse | Unreachable:
+        """Send and wait for the answer; blocks; never raises for anything the network does.
+
+        Raises:
+            ValueError: the request would go in the clear to another machine; whoever made it should have refused.
+        """
+        _refuse_plain(request.url)
+        line, session = self._take_session()
+        try:
+            return self._exchange(line, session, request)
+        finally:
+            self._give_back(line, session)
+
+    def abandon(self) -> None:
+        """From another thread: cut what is open, so that a ``send`` under way ends soon or is never heard of.
+
+        A ``send`` that waits for the resolver cannot be woken: it ends when the resolver does, and connects nowhere.
+        """
+        with self._lock:
+            abandoned, self._in_use = self._in_use, set()
+        for line in abandoned:
+            line.cut()
+
+    def close(self) -> None:
+        """Close the kept-open session; the next ``send`` makes another."""
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            idle[1].close()
+
+    def _take_session(self) -> "tuple[Line, Session]":
+        # Taken, not shared: an abandoned send may still be running, and must not meet the next one.
+        with self._lock:
+            taken, self._idle = self._idle, None
+        line, session = taken or _open_session()
+        with self._lock:
+            self._in_use.add(line)
+        return line, session
+
+    def _give_back(self, line: "Line", session: "Session") -> None:
+        line.release()
+        with self._lock:
+            self._in_use.discard(line)
+            is_kept = not line.is_cut and self._idle is None
+            if is_kept:
+                self._idle = line, session
+        if not is_kept:
+            session.close()
+
+    def _exchange(self, line: "Line", session: "Session", request: WireRequest) -> WireResponse | Unreachable:
+        from http.client import HTTPException  # noqa: PLC0415 - comes with requests, which is imported late
+
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - the same
+
+        from device_auth.world.connections import Cut  # noqa: PLC0415 - the same
+
+        sent_at = self._clock.now()
+        try:
+            with self._open(session, request) as response:
+                body, is_whole = _read_body(response)
+        except (OSError, HTTPException, HTTPError, UnicodeError, Cut) as error:
+            return GIVEN_UP if line.is_cut else _failure(error, self._clock)
+        if line.is_cut and not is_whole:
+            return GIVEN_UP
+        return WireResponse(
+            url=request.url,
+            status=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=body,
+            is_whole=is_whole,
+            sent_at=sent_at,
+            received_at=self._clock.wall(),
+        )
+
+    def _open(self, session: "Session", request: WireRequest) -> "Response":
+        from requests import Request  # noqa: PLC0415, TID251 - imported late
+        from requests.utils import DEFAULT_CA_BUNDLE_PATH  # noqa: PLC0415, TID251 - the same
+
+        headers = {
+            "User-Agent": f"device-auth/{__version__}",
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
+        # Prepared without the session, which would add cookies and what .netrc has for this host.
+        prepared = Request(request.method, request.url, headers=headers, data=request.body).prepare()
+        authorities = str(self._ca_file) if self._ca_file else None
+        settings = session.merge_environment_settings(request.url, {}, True, authorities, None)
+        return session.send(
+            prepared,
+            stream=True,
+            timeout=self._timeouts,
+            allow_redirects=False,
+            proxies={} if _is_loopback(request.url) else settings["proxies"],
+            # Always a path: given True, some releases of requests put a TLS context of their own in place of ours.
+            verify=DEFAULT_CA_BUNDLE_PATH if settings["verify"] is True else settings["verify"],
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Whom to speak with, and whom to trust
+
+
+def _refuse_plain(url: str) -> None:
+    scheme = urlsplit(url).scheme
+    if scheme != "https" and not (scheme == "http" and _is_loopback(url)):
+        raise ValueError("a request may leave this machine by https only")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _prove_authorities(ca_file: Path) -> None:
+    import ssl  # noqa: PLC0415 - needed here only where a file is named
+
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read certificates from the CA file {ca_file}",
+            hint="Name a file of certificates in PEM form that this user may read.",
+        ) from error
+
+
+def _open_session() -> "tuple[Line, Session]":
+    from http.cookiejar import DefaultCookiePolicy  # noqa: PLC0415 - comes with requests, which is imported late
+
+    from requests import Session  # noqa: PLC0415, TID251 - the same
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415, TID251 - the same
+    from urllib3 import disable_warnings  # noqa: PLC0415 - the same
+    from urllib3.exceptions import SystemTimeWarning  # noqa: PLC0415 - the same
+
+    from device_auth.world.connections import Line, tls_context, watched_pools  # noqa: PLC0415 - the same
+
+    line = Line()
+    pools = watched_pools(line)
+    context = tls_context()
+
+    class WatchedAdapter(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=context, **kwargs)
+            self.poolmanager.pool_classes_by_scheme = pools
+
+        def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+            proxied = super().proxy_manager_for(proxy, ssl_context=context, **kwargs)
+            if not proxy.lower().startswith(
+                "socks"
+            ):  # whose connections are of another make: its time-outs must do
+                proxied.pool_classes_by_scheme = pools
+            return proxied
+
+    class OneAnswer(Session):
+        def get_redirect_target(self, resp: "Response") -> None:  # noqa: ARG002 - as requests calls it
+            # Even when told not to follow, requests reads a redirect's whole body, however long, to learn the target.
+            return None
+
+    # What urllib3 warns of is in our own answers; and it would put parts of an answer it cannot parse into the log.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    disable_warnings(SystemTimeWarning)
+    session = OneAnswer()
+    session.mount("https://", WatchedAdapter())
+    session.mount("http://", WatchedAdapter())
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return line, session
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What came of it
+
+
+def _read_body(response: "Response") -> tuple[bytes, bool]:
+    """Read a body, unpacked, up to the greatest length, and say whether that is all of it."""
+    from http.client import HTTPException  # noqa: PLC0415 - comes with requests, which is imported late
+
+    from urllib3.exceptions import HTTPError, ReadTimeoutError  # noqa: PLC0415 - the same
+
+    packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packing not in {"identity", *PACKINGS}:
+        return b"", False
+    unpacker = zlib.decompressobj(ANY_ZLIB_HEADER) if packing in PACKINGS else None
+    body, taken = bytearray(), 0
+    try:
+        while piece := response.raw.read(PIECE, decode_content=False):
+            taken += len(piece)
+            body += unpacker.decompress(piece, LONGEST_BODY + 1 - len(body)) if unpacker else piece
+            if max(taken, len(body)) > LONGEST_BODY:
+                return bytes(body[:LONGEST_BODY]), False
+    except ReadTimeoutError:
+        raise
+    except (OSError, HTTPException, HTTPError, zlib.error):
+        return bytes(body), False
+    is_unpacked = unpacker is None or (unpacker.eof and not unpacker.unused_data)
+    # The older urllib3 tells a body that broke off by this alone.
+    return bytes(body), is_unpacked and response.raw.length_remaining in {None, 0}
+
+
+def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
+    """Tell a failed exchange in our words, by the kinds of what was raised: the texts may hold addresses."""
+    import socket  # noqa: PLC0415 - comes with requests, which is imported late
+    import ssl  # noqa: PLC0415 - the same
+    from http.client import HTTPException  # noqa: PLC0415 - the same
+
+    from requests import exceptions  # noqa: PLC0415, TID251 - the same
+
+    from device_auth.world.connections import NO_WAY  # noqa: PLC0415 - the same
+
+    causes = list(_causes(error))
+
+    def is_among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _distrust(cause.verify_code, clock)
+    if is_among(socket.gaierror):
+        return Unreachable(Trouble.NO_NETWORK, "the name of the server or proxy could not be resolved")
+    if numbers & NO_WAY:
+        return Unreachable(Trouble.NO_NETWORK, "there is no way to the server")
+    if errno.ETIMEDOUT in numbers or is_among(exceptions.ConnectTimeout):
+        return Unreachable(Trouble.NO_NETWORK, "no connection came about in time", timed_out=True)
+    if is_among(TimeoutError, exceptions.Timeout):
+        return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the answer did not come in time", timed_out=True)
+    if is_among(exceptions.ProxyError):
+        what = "the proxy does not pass the request on"
+    elif is_among(ssl.SSLError, exceptions.SSLError):
+        what = "no secure connection could be made"
+    elif is_among(ConnectionRefusedError):
+        what = "the connection was refused"
+    elif is_among(ConnectionError):
+        what = "the connection broke off"
+    elif is_among(HTTPException, exceptions.InvalidHeader):
+        what = "the answer is not HTTP"
+    else:
+        what = "the request could not be sent; its address, the proxy's or the CA file may be wrong"
+    return Unreachable(Trouble.PROVIDER_UNAVAILABLE, what)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _distrust(found: int, clock: DatedClock) -> Unreachable:
+    if found == NOT_YET_VALID:
+        return Unreachable(Trouble.CLOCK_NOT_SET, "by this clock the certificate is not valid yet")
+    if found == EXPIRED and not clock.looks_set():
+        return Unreachable(
+            Trouble.CLOCK_NOT_SET, "by this clock, which looks unset, the certificate has expired"
+        )
+    if found == EXPIRED:
+        return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the certificate has expired")
+    return Unreachable(
+        Trouble.PROVIDER_UNAVAILABLE, f"the certificate cannot be trusted (X.509 verification code {found})"
+    )
