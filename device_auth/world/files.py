@@ -1,0 +1,263 @@
+"""Files in one folder that is held open: every name is looked up in it, and no symbolic link leads out of it.
+
+The one idea: a reader sees the old file or the new one, whole. A file is written beside its place and renamed
+over it; what must outlast a power cut is synced before the rename, and the folder after it. Modes do not depend
+on the umask.
+
+Source: rename(2), fsync(2) ("does not necessarily ensure that the entry in the directory … has also reached
+disk"), open(2) on O_NOFOLLOW and O_EXCL.
+"""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+from device_auth.core.errors import StoreError
+
+RUNTIME_MODE: Final = 0o755
+"""Of the runtime folder: others look for the socket and the token files in it, each with a mode of its own."""
+
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+_REASONS: Final[dict[int, tuple[str, str]]] = {
+    errno.ENOSPC: ("the disk is full", "Free some space (see: df -h, df -i) and try again."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space of this user's, or raise the quota."),
+    errno.EROFS: (
+        "the disk is read-only",
+        "Make it writable (mount -o remount,rw /). A card that turns read-only by itself is failing: replace it.",
+    ),
+    errno.EIO: (
+        "the disk reports an error",
+        "Look at the kernel's log (dmesg); the card may be failing: replace it.",
+    ),
+    errno.EACCES: ("permission denied", "Check the owner of the folder, or run as the user it belongs to."),
+    errno.EPERM: (
+        "not permitted",
+        "Check the owner and the kind of the disk: it must know modes and hard links.",
+    ),
+    errno.ENOTDIR: ("a part of the path is not a folder", "Name another folder, or move that file away."),
+}
+_NO_REASON: Final = "Check the folder, its owner and its mode: no one else may write to it (chmod go-w)."
+
+
+class NotAFile(OSError):
+    """Under this name lies something else than a file: a symbolic link, a folder, a pipe."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(errno.EINVAL, "not a file", name)
+
+
+class NotSafe(OSError):
+    """What is written in this folder could be exchanged under our hands; says why."""
+
+    def __init__(self, reason: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, reason, str(path))
+
+
+def explain(error: OSError, what: str) -> StoreError:
+    """Say what the system's refusal means for a person.
+
+    Args:
+        error: what the system said.
+        what: what could not be carried out, such as ``cannot write /…/link.json``.
+    """
+    reason, hint = _REASONS.get(error.errno or 0, (error.strerror or "unknown error", _NO_REASON))
+    return StoreError(f"{what}: {reason}", hint=hint)
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder that is not there yet, with what leads to it, so that it outlasts a power cut.
+
+    Args:
+        path: where; one that is there stays as it is.
+        mode: of the last folder alone, whatever the umask; what leads to it follows the umask.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        make_folder(path.parent, 0o755)
+    with suppress(FileExistsError):
+        path.mkdir(mode)
+        path.chmod(mode)
+    with Folder.open(path.parent) as parent:
+        parent.sync()
+
+
+class Folder:
+    """A folder held open. Every method raises ``OSError`` where the system refuses.
+
+    The path to it may lead over symbolic links: systemd makes such links (``/var/lib/private``), and whoever
+    may change that path may do anything here anyway. Below it, none is followed.
+
+    Args:
+        path: where it was opened, for messages.
+        fd: the open folder; closed by ``close``.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a folder that is there."""
+        return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        """Let go of it, and of a lock held on it."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @classmethod
+    def open_to_write(cls, path: Path, mode: int) -> Self:
+        """Open a folder to write secrets in it; make it first if need be.
+
+        Who may change the folders that lead to it is not looked at.
+
+        Args:
+            path: where.
+            mode: of a folder that is made now.
+
+        Raises:
+            NotSafe: others may write to it, or it belongs to another user.
+            OSError: it cannot be made or opened.
+        """
+        make_folder(path, mode)
+        folder = cls.open(path)
+        try:
+            folder.check_safe()
+        except OSError:
+            folder.close()
+            raise
+        return folder
+
+    def check_safe(self) -> None:
+        """Raise ``NotSafe`` unless this process or root alone may change what lies here."""
+        status = os.fstat(self.fd)
+        if status.st_uid not in {0, os.geteuid()}:
+            raise NotSafe(f"it belongs to another user (uid {status.st_uid})", self.path)
+        if status.st_mode & _WRITABLE_BY_OTHERS:
+            raise NotSafe(f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})", self.path)
+
+    def names(self) -> list[str]:
+        """Give the names of all that lies here, sorted."""
+        return sorted(os.listdir(self.fd))  # noqa: PTH208 - pathlib cannot list an open folder
+
+    def has(self, name: str) -> bool:
+        """Tell whether anything lies under this name, a broken symbolic link included."""
+        try:
+            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, name: str, limit: int) -> tuple[bytes, float] | None:
+        """Read a file.
+
+        Args:
+            name: in this folder.
+            limit: how many bytes at most.
+
+        Returns:
+            The bytes and when they were last written (seconds since 1970), or None if there is no such file.
+
+        Raises:
+            NotAFile: something else lies there; it is neither followed nor waited for.
+        """
+        # O_NONBLOCK: opening a pipe must not wait for its other end.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO}:
+                raise NotAFile(name) from error
+            raise
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise NotAFile(name)
+            return _read_all(fd, limit), status.st_mtime
+        finally:
+            os.close(fd)
+
+    def write_new(self, name: str, content: bytes, mode: int, *, is_durable: bool) -> None:
+        """Write a file that must not be there yet.
+
+        Args:
+            name: in this folder.
+            content: all of it.
+            mode: exactly, whatever the umask.
+            is_durable: whether the content must be on the disk on return.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, mode & 0o600, dir_fd=self.fd)
+        try:
+            os.fchmod(fd, mode)
+            left = memoryview(content)
+            while left:
+                left = left[os.write(fd, left) :]
+            if is_durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def replace(self, name: str, content: bytes, mode: int) -> None:
+        """Put a file in the place of another, whole at any moment, not meant to outlast a power cut (tmpfs).
+
+        One writer at a time: what lies under the name beside is taken for the remains of one that was killed.
+        """
+        beside = beside_of(name)
+        self.remove(beside)
+        try:
+            self.write_new(beside, content, mode, is_durable=False)
+            self.rename(beside, name)
+        except OSError:
+            with suppress(OSError):
+                self.remove(beside)
+            raise
+
+    def link(self, name: str, other: str) -> None:
+        """Give a file a second name, which must not be there yet."""
+        os.link(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+
+    def rename(self, name: str, other: str) -> None:
+        """Give a file another name, in place of what has it now."""
+        os.rename(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def remove(self, name: str) -> bool:
+        """Remove a name; tell whether it was there."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sync(self) -> None:
+        """Make every change of names so far durable."""
+        os.fsync(self.fd)
+
+
+def beside_of(name: str) -> str:
+    """Give the name under which a file is written before it takes its place."""
+    return f"{name}.new"
+
+
+def _read_all(fd: int, limit: int) -> bytes:
+    pieces = []
+    while limit > 0 and (piece := os.read(fd, limit)):
+        pieces.append(piece)
+        limit -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,151 @@
+"""The code pair in hand: goes on after a restart, within one boot, and never longer than it lives.
+
+Deadlines are of the clock that counts since the machine started, so they mean nothing after another start: the boot
+ID tells. Source: proc(5), ``/proc/sys/kernel/random/boot_id``; clock_gettime(2), ``CLOCK_BOOTTIME``.
+"""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.models import CodePair, DialectName, Monotonic, PendingPair, Provider, Seconds, Secret
+from device_auth.core.ports import Clock
+from device_auth.world.fields import MAX_BYTES, Fields, Malformed, read_fields, write_fields
+from device_auth.world.files import RUNTIME_MODE, Folder, NotAFile, beside_of
+
+logger = logging.getLogger(__name__)
+
+PENDING: Final = "pending.json"
+FILE_MODE: Final = 0o600
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class FilePending:
+    """Keeps the code pair in the runtime folder.
+
+    Whether its provider is the one that is set now is for the caller to compare: it stands in what ``read`` gives.
+
+    Args:
+        directory: the runtime folder, made (0755) when first needed; None where there is none: nothing is kept.
+        clock: tells whether the pair has expired.
+        boot_id: where the kernel tells this boot's ID.
+    """
+
+    def __init__(self, directory: Path | None, clock: Clock, *, boot_id: Path = BOOT_ID) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._boot_id = boot_id
+
+    def keep(self, pending: PendingPair) -> None:
+        """Keep it, in place of what was there."""
+        if self._directory is None:
+            return
+        try:
+            content = write_fields({"boot_id": self._read_boot_id(), **_pending_to_json(pending)})
+            with Folder.open_to_write(self._directory, RUNTIME_MODE) as folder:
+                folder.replace(PENDING, content, FILE_MODE)
+        except OSError as error:
+            logger.warning("the code pair is not kept over a restart: %s", error.strerror)
+
+    def read(self) -> PendingPair | None:
+        """Give it back, or None. What is malformed, of another boot, or expired, is removed."""
+        if self._directory is None:
+            return None
+        try:
+            with Folder.open(self._directory) as folder:
+                found = folder.read(PENDING, MAX_BYTES + 1)
+            if found is None:
+                return None
+            return self._read_pending(read_fields(found[0]))
+        except FileNotFoundError:
+            return None
+        except (Malformed, NotAFile) as error:
+            logger.info("the code pair kept is of no use: %s", error)
+            self.forget()
+            return None
+        except OSError as error:
+            logger.warning("the code pair cannot be read: %s", error.strerror)
+            return None
+
+    def forget(self) -> None:
+        """Remove it."""
+        if self._directory is None:
+            return
+        try:
+            with Folder.open(self._directory) as folder:
+                folder.remove(PENDING)
+                folder.remove(beside_of(PENDING))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning("the code pair cannot be removed: %s", error.strerror)
+
+    def _read_boot_id(self) -> str:
+        return self._boot_id.read_text("ascii", "replace").strip()
+
+    def _read_pending(self, fields: Fields) -> PendingPair:
+        if fields.filled_text("boot_id") != self._read_boot_id():
+            raise Malformed("it is of another boot")
+        pending = _pending_from_json(fields)
+        left = pending.pair.expires_at - self._clock.now()
+        if left <= 0:
+            raise Malformed("it has expired")
+        if left > pending.pair.expires_in or pending.interval <= 0 or pending.pair.interval <= 0:
+            raise Malformed("its times cannot be")
+        return pending
+
+
+def _pending_to_json(pending: PendingPair) -> dict[str, object]:
+    pair, provider = pending.pair, pending.provider
+    return {
+        "interval": pending.interval,
+        "pair": {
+            "user_code": pair.user_code,
+            "device_code": pair.device_code.reveal(),
+            "verification_uri": pair.verification_uri,
+            "prefilled_uri": pair.prefilled_uri,
+            "expires_in": pair.expires_in,
+            "expires_at": pair.expires_at,
+            "interval": pair.interval,
+        },
+        "provider": {
+            "dialect": provider.dialect,
+            "client_id": provider.client_id,
+            "scope": provider.scope,
+            "device_endpoint": provider.device_endpoint,
+            "token_endpoint": provider.token_endpoint,
+            "revocation_endpoint": provider.revocation_endpoint,
+            "issuer": provider.issuer,
+            "product_id": provider.product_id,
+            "dsn": provider.dsn,
+            "locale": provider.locale,
+        },
+    }
+
+
+def _pending_from_json(fields: Fields) -> PendingPair:
+    pair, provider = fields.fields("pair"), fields.fields("provider")
+    return PendingPair(
+        interval=Seconds(fields.number("interval")),
+        pair=CodePair(
+            user_code=pair.filled_text("user_code"),
+            device_code=Secret(pair.filled_text("device_code")),
+            verification_uri=pair.filled_text("verification_uri"),
+            prefilled_uri=pair.optional_text("prefilled_uri"),
+            expires_in=Seconds(pair.number("expires_in")),
+            expires_at=Monotonic(pair.number("expires_at")),
+            interval=Seconds(pair.number("interval")),
+        ),
+        provider=Provider(
+            dialect=provider.word("dialect", DialectName),
+            client_id=provider.text("client_id"),
+            scope=provider.text("scope"),
+            device_endpoint=provider.text("device_endpoint"),
+            token_endpoint=provider.text("token_endpoint"),
+            revocation_endpoint=provider.text("revocation_endpoint"),
+            issuer=provider.text("issuer"),
+            product_id=provider.text("product_id"),
+            dsn=provider.text("dsn"),
+            locale=provider.text("locale"),
+        ),
+    )

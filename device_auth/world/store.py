@@ -1,0 +1,342 @@
+"""The store: keeps the link so that no power cut can lose it, and none can bring a former owner back.
+
+Two files: ``link.json``, the newest generation, and ``link.json.previous``, the one before, for the day the
+newest does not verify. Three rules hold at every moment, whatever is cut short and whatever of it reaches the disk:
+
+1. ``link.json`` is only ever renamed into place, whole and synced: it is the old generation or the new one.
+2. ``link.json.previous`` is always of the same link as ``link.json``, and holds nothing that the newest has left
+   behind (a replaced owner's link, a grant that was handed over). So where the newest may step over such a thing,
+   the previous one is removed first, and the folder synced, before the newest changes.
+3. What an earlier process left undone when it was killed is made durable before anything is built upon it.
+
+Crash points of a re-link: before the previous generation is gone, both are the old link's; then the newest alone
+is the old link; then, by one rename, the newest alone is the new link. Of an unlink: both, the newest alone, none.
+Of a save: the newest is old or new; the previous one is the old or the one before it, all of the same link.
+
+One writer: whoever holds the lock on the folder. Reading takes no lock and makes nothing.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from device_auth.core.errors import StoreError
+from device_auth.core.models import Link, Mark
+from device_auth.world.envelope import Damaged, KeyProvider, Plain, read_envelope, write_envelope
+from device_auth.world.fields import MAX_BYTES
+from device_auth.world.files import Folder, NotAFile, beside_of, explain
+
+logger = logging.getLogger(__name__)
+
+NEWEST: Final = "link.json"
+PREVIOUS: Final = "link.json.previous"
+DAMAGED: Final = "link.json.damaged-"
+"""Begins the name under which a damaged file is set aside."""
+
+DAMAGED_KEPT: Final = 5
+"""So many are kept; from then on the last one makes room."""
+
+FILE_MODE: Final = 0o600
+FOLDER_MODE: Final = 0o700
+
+PROBE: Final = b" " * 8192
+"""As long as an envelope gets: two links with LWA's longest refresh token (2048 bytes) and their addresses."""
+
+_BESIDE: Final = beside_of(NEWEST)
+_ON_ITS_WAY: Final = beside_of(PREVIOUS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What lies under one name: a link, damage, or nothing."""
+
+    link: Link | None = None
+    damage: Damaged | None = None
+
+
+class FileStore:
+    """Keeps the link in a folder. As a context it holds the lock, and may then write.
+
+    Args:
+        directory: the state folder; made (0700) by whoever takes the lock.
+        providers: whose keys can be reached; the first one seals what is written.
+    """
+
+    def __init__(self, directory: Path, *, providers: Sequence[KeyProvider] = (Plain(),)) -> None:
+        self.directory = directory
+        self._providers = providers
+        self._folder: Folder | None = None
+        self._is_settled = False
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            StoreError: someone else holds it; or the folder cannot be made, or is not safe to write to.
+        """
+        try:
+            folder = Folder.open_to_write(self.directory, FOLDER_MODE)
+            try:
+                _lock(folder)
+            except BaseException:
+                folder.close()
+                raise
+        except OSError as error:
+            raise explain(error, f"cannot lock {self.directory}") from error
+        self._folder = folder
+        self._is_settled = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the lock."""
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def read(self) -> Link | None:
+        """Give the stored link, or None if there is none.
+
+        A newest generation that does not verify gives way to the previous one, if that is of the same link. With
+        the lock held, the damaged file is set aside and the previous generation takes its place; else nothing is
+        touched.
+
+        Raises:
+            StoreError: what lies there is damaged, not for us, or may not be read.
+        """
+        try:
+            if self._folder is not None:
+                return self._read_held(self._folder)
+            with Folder.open(self.directory) as folder:
+                return self._find(folder, may_repair=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, f"cannot read {self.directory / NEWEST}") from error
+
+    def prove_writable(self) -> None:
+        """Show that a link could be saved now: do all that a save does, beside the stored link.
+
+        Raises:
+            StoreError: it could not; the message says why.
+        """
+        with self._writing(f"cannot write to {self.directory}") as folder:
+            folder.write_new(_BESIDE, PROBE, FILE_MODE, is_durable=True)
+            folder.link(_BESIDE, _ON_ITS_WAY)
+            folder.rename(_ON_ITS_WAY, _BESIDE)
+            folder.remove(_ON_ITS_WAY)
+            folder.remove(_BESIDE)
+            folder.sync()
+
+    def save(self, link: Link) -> None:
+        """Store the next generation of the link that is there; durable on return.
+
+        Writes nothing if nothing changed.
+
+        Raises:
+            StoreError: it could not; what was stored is then whole, or the new generation already is. Or: no
+                generation of this link is stored.
+        """
+        with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
+            present = self._find(folder, may_repair=True)
+            if present is None or present.link_id != link.link_id:
+                raise StoreError("no generation of this link is stored")
+            if present == link:
+                return
+            is_final_step = _leaves_behind(present, link)
+            if is_final_step:
+                _remove_previous(folder)
+            self._write(folder, link, keeps_present=not is_final_step)
+
+    def replace(self, link: Link) -> None:
+        """Store a link over every generation of another, of itself, or over nothing; durable on return.
+
+        Raises:
+            StoreError: it could not; what was stored is then whole, or the new link already is. Or: what is stored
+                is not for us.
+        """
+        with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
+            with suppress(Damaged):
+                self._find(folder, may_repair=True)
+            _remove_previous(folder)
+            self._write(folder, link, keeps_present=False)
+
+    def erase(self) -> None:
+        """Remove every generation, damaged ones too; durable on return; nothing to remove is no error.
+
+        Raises:
+            StoreError: it could not; the newest generation goes last. Or: what is stored is not for us.
+        """
+        with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
+            with suppress(Damaged):
+                self._find(folder, may_repair=False)
+            _remove_all(folder)
+
+    def erase_everything(self) -> list[str]:
+        """Remove all that this store may ever have written, whatever it is; durable on return.
+
+        Returns:
+            The names of what was removed.
+
+        Raises:
+            StoreError: it could not; the newest generation goes last.
+        """
+        with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
+            return _remove_all(folder)
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[Folder]:
+        folder = self._folder
+        if folder is None:
+            raise StoreError(f"{what}: its lock is not held")
+        is_settled, self._is_settled = self._is_settled, False
+        try:
+            if not is_settled:
+                _clear(folder)
+                folder.sync()
+            yield folder
+        except OSError as error:
+            with suppress(OSError):
+                _clear(folder)
+            raise explain(error, what) from error
+        self._is_settled = True
+
+    def _read_held(self, folder: Folder) -> Link | None:
+        try:
+            return self._find(folder, may_repair=True)
+        except OSError as error:
+            # A disk that lets nothing be set aside may still be read.
+            logger.warning("%s", explain(error, f"cannot set a damaged file in {self.directory} aside"))
+            return self._find(folder, may_repair=False)
+
+    def _find(self, folder: Folder, *, may_repair: bool) -> Link | None:
+        """Give the link in force; after a repair it is the newest generation."""
+        newest = self._look(folder, NEWEST)
+        if newest.link is not None:
+            return newest.link
+        previous = self._look(folder, PREVIOUS)
+        is_former = _is_of_another_link(newest.damage, previous.link)
+        if may_repair:
+            # The former owner's first, or the next reader would find it without what speaks against it.
+            if is_former or previous.damage is not None:
+                _set_aside(folder, PREVIOUS)
+            if newest.damage is not None:
+                _set_aside(folder, NEWEST)
+        if previous.link is not None and not is_former:
+            logger.warning("the previous generation of %s is used", self.directory / NEWEST)
+            if may_repair:
+                folder.rename(PREVIOUS, NEWEST)
+                folder.sync()
+            return previous.link
+        damage = newest.damage or previous.damage
+        if damage is not None:
+            raise damage
+        return None
+
+    def _look(self, folder: Folder, name: str) -> _Seen:
+        where = folder.path / name
+        try:
+            found = folder.read(name, MAX_BYTES + 1)
+            return _Seen() if found is None else _Seen(read_envelope(found[0], self._providers))
+        except Damaged as damage:
+            return _Seen(damage=Damaged(f"{where} does not verify: {damage}", link_id=damage.link_id))
+        except StoreError as error:
+            raise StoreError(f"cannot use {where}: {error}", hint=error.hint) from error
+        except OSError as error:
+            if isinstance(error, NotAFile) or error.errno == errno.EIO:
+                return _Seen(damage=Damaged(f"cannot read {where}: {error.strerror}"))
+            raise
+
+    def _write(self, folder: Folder, link: Link, *, keeps_present: bool) -> None:
+        content = write_envelope(link, self._providers[0])
+        if len(content) > MAX_BYTES:
+            raise StoreError(f"cannot write {self.directory / NEWEST}: the link is too large")
+        folder.write_new(_BESIDE, content, FILE_MODE, is_durable=True)
+        if keeps_present:
+            folder.link(NEWEST, _ON_ITS_WAY)
+            folder.rename(_ON_ITS_WAY, PREVIOUS)
+            # Between two names of one file rename(2) does nothing, and leaves both.
+            folder.remove(_ON_ITS_WAY)
+        folder.rename(_BESIDE, NEWEST)
+        folder.sync()
+        found = folder.read(NEWEST, MAX_BYTES + 1)
+        if found is None or found[0] != content:
+            raise StoreError(
+                f"{self.directory / NEWEST} does not read back as it was written",
+                hint="The card may be failing: replace it.",
+            )
+
+
+def is_of_the_store(name: str) -> bool:
+    """Tell whether a file of this name in the state folder is the store's."""
+    return name in {NEWEST, PREVIOUS, _BESIDE, _ON_ITS_WAY} or name.startswith(DAMAGED)
+
+
+def _lock(folder: Folder) -> None:
+    try:
+        fcntl.flock(folder.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreError(
+            f"{folder.path} is in use{_name_holder(folder)}",
+            hint="Wait until that has ended, or stop it (the service: systemctl stop device-auth).",
+        ) from error
+
+
+def _name_holder(folder: Folder) -> str:
+    """Say which process holds the lock, as far as the kernel tells. Source: proc(5), ``/proc/locks``."""
+    status = os.fstat(folder.fd)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            match line.split():
+                case [_, "FLOCK", _, _, pid, held, *_] if held == place:
+                    name = Path("/proc", pid, "comm").read_text().strip()
+                    return f" by process {pid} ({name})"
+    return " by another process"
+
+
+def _leaves_behind(present: Link, link: Link) -> bool:
+    """Tell whether the next generation leaves something behind that a fallback must not bring back."""
+    drops_former_owner = present.replaces is not None and link.replaces is None
+    is_handed_over = link.mark is Mark.HANDED_OVER and present.mark is not Mark.HANDED_OVER
+    return drops_former_owner or is_handed_over
+
+
+def _is_of_another_link(damage: Damaged | None, previous: Link | None) -> bool:
+    return previous is not None and damage is not None and damage.link_id not in {None, previous.link_id}
+
+
+def _set_aside(folder: Folder, name: str) -> None:
+    numbers = range(1, DAMAGED_KEPT + 1)
+    free = (number for number in numbers if not folder.has(f"{DAMAGED}{number}"))
+    aside = f"{DAMAGED}{next(free, DAMAGED_KEPT)}"
+    folder.rename(name, aside)
+    folder.sync()
+    logger.warning("%s does not verify and was set aside as %s", folder.path / name, aside)
+
+
+def _remove_previous(folder: Folder) -> None:
+    if folder.remove(PREVIOUS):
+        folder.sync()
+
+
+def _clear(folder: Folder) -> None:
+    """Remove what a killed writer left beside the files."""
+    folder.remove(_BESIDE)
+    folder.remove(_ON_ITS_WAY)
+
+
+def _remove_all(folder: Folder) -> list[str]:
+    first = [name for name in folder.names() if is_of_the_store(name) and name != NEWEST]
+    removed = [name for name in first if folder.remove(name)]
+    if removed:
+        folder.sync()
+    if folder.remove(NEWEST):
+        removed.append(NEWEST)
+        folder.sync()
+    return removed

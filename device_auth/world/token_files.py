@@ -1,0 +1,122 @@
+"""The token files: the access token for programs that read a file, in memory-backed storage only.
+
+They lie in the runtime folder, never in the state folder: an access token lives an hour, and a card wears out.
+Readable by the group of the process (0640); replaced by rename, so that a reader never meets half a token.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.models import Secret, TokenGrant, UnixTime
+from device_auth.core.ports import Clock
+from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
+from device_auth.world.files import RUNTIME_MODE, Folder, beside_of
+
+logger = logging.getLogger(__name__)
+
+TOKEN: Final = "token.json"  # noqa: S105 - the name of a file
+BARE: Final = "access-token"
+FILE_MODE: Final = 0o640
+
+LATEST: Final = 253402300799.0
+"""The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedToken:
+    """The access token that programs may read, and when it ends."""
+
+    access_token: Secret
+    expires_at: UnixTime
+
+
+class FileTokens:
+    """Hands out the access token in the runtime folder.
+
+    Args:
+        directory: the runtime folder, made when first needed; None where there is none: no token files.
+        clock: turns the deadline into a time of day.
+        keep_bare: also keep the bare token (``access-token``); only for who stays and keeps it fresh.
+    """
+
+    def __init__(self, directory: Path | None, clock: Clock, *, keep_bare: bool = False) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._keep_bare = keep_bare
+
+    def publish(self, grant: TokenGrant) -> None:
+        """Replace the token files by this grant's access token."""
+        if self._directory is None:
+            return
+        token = grant.access_token.reveal()
+        ends = self._clock.wall() + grant.expires_at - self._clock.now()
+        content = write_fields(
+            {
+                "access_token": token,
+                "token_type": "bearer",
+                "expires_at": _write_time(ends),
+            }
+        )
+        try:
+            with Folder.open_to_write(self._directory, RUNTIME_MODE) as folder:
+                folder.replace(TOKEN, content, FILE_MODE)
+                if self._keep_bare:
+                    folder.replace(BARE, token.encode(), FILE_MODE)
+                else:
+                    # One that a service left behind is of no use beside a newer token.
+                    folder.remove(BARE)
+        except OSError as error:
+            logger.warning("no token files: %s", error.strerror)
+
+    def read(self) -> PublishedToken | None:
+        """Give the access token that is there, or None if there is none that is known to be valid.
+
+        A wall clock earlier than the file's own date is not believed, and then neither is the time it holds.
+        """
+        if self._directory is None:
+            return None
+        try:
+            with Folder.open(self._directory) as folder:
+                found = folder.read(TOKEN, MAX_BYTES + 1)
+            if found is None:
+                return None
+            content, written_at = found
+            fields = read_fields(content)
+            ends = _read_time(fields.text("expires_at"))
+            token = Secret(fields.filled_text("access_token"))
+        except (OSError, Malformed):
+            return None
+        wall = self._clock.wall()
+        return PublishedToken(token, UnixTime(ends)) if written_at <= wall < ends else None
+
+    def withdraw(self) -> None:
+        """Remove the token files."""
+        if self._directory is None:
+            return
+        try:
+            with Folder.open(self._directory) as folder:
+                for name in (BARE, TOKEN):
+                    folder.remove(name)
+                    folder.remove(beside_of(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning("the token files cannot be removed: %s", error.strerror)
+
+
+def _write_time(moment: float) -> str:
+    """Write a moment as RFC 3339 has it, in UTC, to the second before."""
+    return datetime.fromtimestamp(int(min(moment, LATEST)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read_time(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Malformed("expires_at is not a time") from None
+    if moment.tzinfo is None:
+        raise Malformed("expires_at is a time of no place")
+    return moment.timestamp()

@@ -1,0 +1,164 @@
+"""Wiping: removes every file of ours, and proves that no byte of an old token is left in the two folders.
+
+What is proved is what can be read: no file in the state and runtime folders holds a token that was found there
+before. Nothing is overwritten first. On flash that would be worthless: a card writes every block to a new place and
+keeps the old one until it needs it, so only encryption at rest, or destroying the card, reaches what was there.
+"""
+
+import json
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.errors import StoreError
+from device_auth.core.models import Secret
+from device_auth.world.files import Folder, NotAFile, beside_of, explain
+from device_auth.world.pending import PENDING
+from device_auth.world.store import FileStore, is_of_the_store
+from device_auth.world.token_files import BARE, TOKEN
+
+_RUNTIME_FILES: Final = (*(beside_of(name) for name in (PENDING, TOKEN, BARE)), PENDING, TOKEN, BARE)
+
+_SECRET: Final = re.compile(
+    rb'"(?:refresh_token|access_token|device_code)"\s*:\s*"((?:[^"\\]|\\.)*)("?)', re.DOTALL
+)
+"""A secret as JSON has it, also where the file around it is damaged or broken off."""
+
+_LEAST_FRAGMENT: Final = 8
+"""Bytes: a shorter piece of a token would be found anywhere."""
+
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wiped:
+    """What a wipe did and what it proved.
+
+    Attributes:
+        removed: the files that are gone.
+        secrets: how many tokens and codes were known and looked for.
+        scanned: how many bytes of other files were left and were searched.
+        unread: files that are gone, but in which no secret could be read first, so none was looked for.
+    """
+
+    removed: tuple[Path, ...]
+    secrets: int
+    scanned: int
+    unread: tuple[Path, ...]
+
+
+def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ()) -> Wiped:
+    """Remove all that was ever stored, and prove it.
+
+    Args:
+        store: with its lock held.
+        runtime: the runtime folder, if there is one.
+        also: further secrets to look for, such as an access token in memory.
+
+    Raises:
+        StoreError: something could not be removed, or a file still holds an old secret: the message names it.
+    """
+    secrets = {secret.reveal().encode() for secret in also}
+    folders = [store.directory]
+    if runtime is not None and runtime.is_dir():
+        folders.append(runtime)
+    try:
+        unread = _learn_secrets(folders, secrets)
+        removed = [store.directory / name for name in store.erase_everything()]
+        for folder in folders[1:]:
+            removed += _remove_runtime_files(folder)
+        scanned, holding = _search(folders, secrets)
+    except OSError as error:
+        raise explain(error, f"cannot wipe {error.filename or store.directory}") from error
+    if holding:
+        raise StoreError(
+            f"old tokens are left in {', '.join(str(path) for path in holding)}",
+            hint="See what made these files, remove them, and wipe again.",
+        )
+    return Wiped(tuple(removed), len(secrets), scanned, tuple(unread))
+
+
+def _learn_secrets(folders: list[Path], secrets: set[bytes]) -> list[Path]:
+    """Add every secret that a file of ours holds; give the files in which none could be read."""
+    unread = []
+    for path in folders:
+        with Folder.open(path) as folder:
+            for name in folder.names():
+                if is_of_the_store(name) or name in _RUNTIME_FILES:
+                    found = _secrets_of(folder, name)
+                    secrets |= found
+                    unread += [] if found else [path / name]
+    return unread
+
+
+def _secrets_of(folder: Folder, name: str) -> set[bytes]:
+    try:
+        found = folder.read(name, _CHUNK)
+    except NotAFile:
+        return set()
+    content = found[0] if found is not None else b""
+    if name in {BARE, beside_of(BARE)}:
+        return {content} - {b""}
+    return {
+        _decode(literal)
+        for literal, end in _SECRET.findall(content)
+        if len(literal) >= _LEAST_FRAGMENT or (literal and end)
+    }
+
+
+def _decode(literal: bytes) -> bytes:
+    """Give the text that a JSON literal stands for, or itself where it is broken."""
+    try:
+        text = json.loads(b'"' + literal + b'"', strict=False)
+        return str(text).encode()
+    except ValueError:
+        return literal
+
+
+def _forms(secret: bytes) -> set[bytes]:
+    """Give the secret as it is and as JSON writes it."""
+    text = secret.decode(errors="surrogateescape")
+    escaped = {json.dumps(text, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    return {secret} | {form.encode(errors="surrogateescape") for form in escaped}
+
+
+def _remove_runtime_files(runtime: Path) -> list[Path]:
+    with Folder.open(runtime) as folder:
+        return [runtime / name for name in _RUNTIME_FILES if folder.remove(name)]
+
+
+def _search(folders: list[Path], secrets: set[bytes]) -> tuple[int, list[Path]]:
+    """Search every file below the folders; give how many bytes there were, and the files that hold a secret."""
+    forms = {form for secret in secrets for form in _forms(secret)}
+    scanned = 0
+    holding = []
+    for path in sorted({path for folder in folders for path in _files_below(folder)}):
+        length, is_holding = _search_file(path, forms)
+        scanned += length
+        if is_holding:
+            holding.append(path)
+    return scanned, holding
+
+
+def _files_below(top: Path) -> Iterator[Path]:
+    for entry in sorted(top.iterdir()):
+        mode = entry.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            yield from _files_below(entry)
+        elif stat.S_ISREG(mode):
+            yield entry
+
+
+def _search_file(path: Path, forms: set[bytes]) -> tuple[int, bool]:
+    overlap = max((len(form) for form in forms), default=1) - 1
+    length, is_holding, tail = 0, False, b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            length += len(chunk)
+            piece = tail + chunk
+            is_holding = is_holding or any(form in piece for form in forms)
+            tail = piece[-overlap:] if overlap else b""
+    return length, is_holding
