@@ -1,0 +1,639 @@
+"""What the simulated Amazon remembers and decides: code pairs, grants and tokens.
+
+Its one idea: no HTTP here. Requests come as arguments, answers go as values, the clock and the seed are
+passed in, and one lock guards it all. Access tokens begin ``Sim|A|`` and refresh tokens ``Sim|R|``, so
+that none is ever taken for a real one.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault, Script
+from device_auth.simulator.referee import ACCESS_PREFIX, REFRESH_PREFIX, Kind, Referee
+
+EVERY_CODE: Final = "all"
+"""Stands for every code pair in the control API; no user code can be this word, it has vowels."""
+
+DEFAULT_INTERVAL: Final = 5
+"""Seconds between polls where the answer names none. Source: RFC 8628 §3.2."""
+
+_LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
+"""No vowels, so no words; nothing that looks like a digit. Source: RFC 8628 §6.1."""
+
+_SLOW_DOWN_STEP: Final = 5
+_SLOW_DOWN_CEILING: Final = 60
+_TOLERANCE: Final = 0.001
+"""Seconds forgiven for rounding; the server notes an answer's end before its last byte leaves."""
+
+_MOST_PAIRS: Final = 20_000
+_MOST_ACCESS_TOKENS: Final = 20_000
+_MEMORY_VERSION: Final = 1
+
+
+class SimulatorError(Exception):
+    """The simulated Amazon cannot start as asked.
+
+    Args:
+        message: what happened to what.
+        hint: what a person should do.
+    """
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Dialect(StrEnum):
+    """How a client talks: Login with Amazon, or plain RFC 8628."""
+
+    LWA = "lwa"
+    RFC8628 = "rfc8628"
+
+
+class PairState(StrEnum):
+    """How far a code pair has come."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    USED = "used"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the simulated Amazon behaves when nothing is scripted.
+
+    Args:
+        interval: seconds between polls; LWA says 30.
+        code_lifetime: seconds that a code pair lives; LWA says 600.
+        token_lifetime: seconds that an access token lives; LWA says 3600.
+        rotates: whether a refresh gives a new refresh token.
+        approve_after: an owner who approves by himself, this many seconds after the code was given.
+        client_ids: the client IDs that are known; None for every well-formed one.
+        scopes: the scopes that may be asked for; None for those of LWA, and any in RFC 8628.
+        seed: the same seed and the same requests give the same codes and tokens.
+    """
+
+    interval: int = 30
+    code_lifetime: int = 600
+    token_lifetime: int = 3600
+    rotates: bool = False
+    approve_after: float | None = None
+    client_ids: frozenset[str] | None = None
+    scopes: frozenset[str] | None = None
+    seed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applicant:
+    """Who asks for a link, and for what."""
+
+    dialect: Dialect
+    client_id: str
+    scopes: tuple[str, ...] = ()
+    product_id: str = ""
+    dsn: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name the applicant in complaints: its serial number where there is one."""
+        return self.dsn or self.client_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodePair:
+    """A code pair as the server sees it; ``heard_at`` is the last arrival, or the end of its answer."""
+
+    applicant: Applicant
+    user_code: str = field(repr=False)
+    device_code: str = field(repr=False)
+    issued_at: float
+    expires_in: int
+    interval: int
+    state: PairState = PairState.WAITING
+    polls: int = 0
+    heard_at: float | None = None
+    not_before: float = 0
+    was_told_final: bool = False
+
+    @property
+    def expires_at(self) -> float:
+        """The moment from which the code pair is worth nothing."""
+        return self.issued_at + self.expires_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What an owner has given to one applicant."""
+
+    grant_id: int
+    applicant: Applicant
+    user_code: str = field(repr=False)
+    is_revoked: bool = False
+    refreshes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A grant's tokens on their way to the client; ``replaces`` is the fingerprint of the older one."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in: int
+    scopes: tuple[str, ...]
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An error answer, by its name on the wire."""
+
+    error: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _RefreshToken:
+    """What is kept of a refresh token: never the token."""
+
+    grant_id: int
+    is_replaced: bool = False
+
+
+class Amazon:
+    """The simulated Amazon.
+
+    Args:
+        options: how it behaves.
+        clock: monotonic seconds; tests share a virtual clock.
+        memory: a file that outlives the process, so that a later one can refresh a token given by this
+            one. It holds fingerprints of refresh tokens, never a token.
+
+    Raises:
+        SimulatorError: the memory cannot be read.
+    """
+
+    def __init__(self, options: Options, *, clock: Callable[[], float], memory: Path | None = None) -> None:
+        self.options = options
+        self.clock = clock
+        self.referee = Referee(clock)
+        self._memory = memory
+        self._lock = threading.RLock()
+        self._script = Script()
+        self._drawn = 0
+        self._pairs: dict[str, CodePair] = {}
+        self._device_codes: dict[str, str] = {}
+        self._grants: dict[int, Grant] = {}
+        self._refresh_tokens: dict[str, _RefreshToken] = {}
+        self._access_tokens: dict[str, tuple[int, float]] = {}
+        if memory is not None and memory.exists():
+            self._recall(memory)
+
+    # Asking for a code pair
+
+    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> CodePair | Refused:
+        """Give a new code pair, or say why not."""
+        with self._lock:
+            refused = self._objection(applicant)
+            if refused is not None:
+                return refused
+            lifetime = self.options.code_lifetime if fault.lifetime is None else fault.lifetime
+            pair = CodePair(
+                applicant=applicant,
+                user_code=self._new_user_code(applicant.dialect),
+                device_code=self._draw(24, "device code").hex(),
+                issued_at=self.clock(),
+                expires_in=lifetime,
+                interval=_interval_told(self.options.interval, fault),
+            )
+            self._pairs[pair.device_code] = pair
+            self._device_codes[plain_code(pair.user_code)] = pair.device_code
+            if len(self._pairs) > _MOST_PAIRS:
+                oldest = self._pairs.pop(next(iter(self._pairs)))
+                del self._device_codes[plain_code(oldest.user_code)]
+            return pair
+
+    def _objection(self, applicant: Applicant) -> Refused | None:
+        is_lwa = applicant.dialect is Dialect.LWA
+        if not _is_client_id(applicant.client_id, applicant.dialect):
+            if is_lwa:
+                return Refused("InvalidValue", "The value of client_id is not valid.")
+            return Refused("invalid_client", "The client is not known.")
+        if self.options.client_ids is not None and applicant.client_id not in self.options.client_ids:
+            return Refused("unauthorized_client" if is_lwa else "invalid_client", "The client is not known.")
+        known = self.options.scopes if self.options.scopes is not None or not is_lwa else LWA_SCOPES
+        if known is not None and not known.issuperset(applicant.scopes):
+            return Refused("invalid_scope", "The client may not ask for this scope.")
+        return None
+
+    # Polling
+
+    def poll_arrived(self, device_code: str) -> bool:
+        """Note that a poll has come in; tell whether it kept the interval. The referee hears if not."""
+        with self._lock:
+            pair = self._pairs.get(device_code)
+            if pair is None:
+                return True
+            now = self.clock()
+            due = pair.not_before
+            if pair.heard_at is not None:
+                due = max(due, pair.heard_at + pair.interval)
+            is_early = now < due - _TOLERANCE
+            if pair.was_told_final:
+                sentence = "A code pair was polled again after its final answer."
+                self._complain(Kind.REPEATED_FINAL_CODE, sentence, pair)
+            elif is_early:
+                sentence = f"Polled {due - now:.3f} s too early; the interval is {pair.interval} s."
+                self._complain(Kind.POLLED_TOO_EARLY, sentence, pair)
+                pair = _slowed(pair)
+            self._pairs[device_code] = replace(pair, polls=pair.polls + 1, heard_at=now)
+            return not is_early
+
+    def poll(
+        self,
+        dialect: Dialect,
+        device_code: str,
+        *,
+        user_code: str = "",
+        client_id: str = "",
+        fault: Fault = NO_FAULT,
+    ) -> Tokens | Refused:
+        """Answer a poll: tokens once the owner has approved, before that the reason why not."""
+        with self._lock:
+            pair = self._pairs.get(device_code)
+            if pair is None or pair.applicant.dialect is not dialect:
+                return _not_known(dialect)
+            matches = (
+                user_code == pair.user_code
+                if dialect is Dialect.LWA
+                else client_id == pair.applicant.client_id
+            )
+            if not matches:
+                sentence = "The other half of a poll does not belong to its device code."
+                self._complain(Kind.WRONG_PARAMETER, sentence, pair)
+                return _not_known(dialect)
+            match self._state_now(pair):
+                case PairState.WAITING:
+                    return Refused("authorization_pending", "The owner has not answered yet.")
+                case PairState.DENIED:
+                    # What LWA answers to a refusal is not documented; this is RFC 8628's name, §3.5.
+                    return Refused("access_denied", "The owner has declined.")
+                case PairState.EXPIRED if dialect is Dialect.RFC8628:
+                    return Refused("expired_token", "The device code has expired.")
+                case PairState.EXPIRED | PairState.USED:
+                    return _not_known(dialect)
+                case PairState.APPROVED:
+                    self._pairs[device_code] = replace(pair, state=PairState.USED)
+                    return self._give_grant(pair, fault)
+
+    def poll_answered(self, device_code: str, at: float, *, is_final: bool, retry_after: float = 0) -> None:
+        """Note when the answer to a poll ended; the interval counts from there. Source: RFC 8628 §3.5."""
+        with self._lock:
+            pair = self._pairs.get(device_code)
+            if pair is not None:
+                self._pairs[device_code] = replace(
+                    pair,
+                    heard_at=max(at, pair.heard_at or at),
+                    not_before=max(pair.not_before, at + retry_after if retry_after else 0),
+                    was_told_final=pair.was_told_final or is_final,
+                )
+
+    def slow_down(self, device_code: str) -> None:
+        """Hold a code pair to a longer interval from now on."""
+        with self._lock:
+            pair = self._pairs.get(device_code)
+            if pair is not None:
+                self._pairs[device_code] = _slowed(pair)
+
+    # Tokens
+
+    def refresh(
+        self, dialect: Dialect, refresh_token: str, client_id: str, fault: Fault = NO_FAULT
+    ) -> Tokens | Refused:
+        """Give a new access token for a refresh token."""
+        with self._lock:
+            mark = fingerprint(refresh_token)
+            kept = self._refresh_tokens.get(mark)
+            if kept is None:
+                return Refused("invalid_grant", "The refresh token is not known.")
+            grant = self._grants[kept.grant_id]
+            name = grant.applicant.name
+            if grant.applicant.dialect is not dialect:
+                sentence = "A refresh token was sent to an endpoint of the other dialect."
+                self.referee.complain(Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint="refresh", client=name)
+                return Refused("invalid_grant", "The refresh token was not given here.")
+            if kept.is_replaced:
+                sentence = "A refresh token was used after it had been replaced."
+                self.referee.complain(Kind.OLD_REFRESH_TOKEN, sentence, endpoint="refresh", client=name)
+                return Refused("invalid_grant", "The refresh token has been replaced.")
+            if grant.is_revoked or grant.applicant.client_id != client_id:
+                return Refused("invalid_grant", "The grant was revoked, or is another client's.")
+            self._grants[grant.grant_id] = grant = replace(grant, refreshes=grant.refreshes + 1)
+            rotates = self.options.rotates if fault.rotation is None else fault.rotation
+            tokens = self._give_tokens(grant, fault, kept_token=None if rotates else refresh_token)
+            return replace(tokens, replaces=mark) if rotates else tokens
+
+    def refresh_answered(self, replaced: str) -> None:
+        """Drop a replaced refresh token, now that its successor has reached the client.
+
+        Until then the old one still works: whether LWA replaces tokens at all, and how long an old one
+        lasts, is not documented, and a lost answer is not the client's fault.
+        """
+        with self._lock:
+            self._refresh_tokens[replaced] = replace(self._refresh_tokens[replaced], is_replaced=True)
+            self._remember()
+
+    def revoke_token(self, token: str, client_id: str) -> None:
+        """Revoke the grant of a token; an unknown one is no error. Source: RFC 7009 §2.2."""
+        with self._lock:
+            mark = fingerprint(token)
+            grant_id: int | None = None
+            if mark in self._refresh_tokens:
+                grant_id = self._refresh_tokens[mark].grant_id
+            elif mark in self._access_tokens:
+                grant_id = self._access_tokens[mark][0]
+            if grant_id is not None and self._grants[grant_id].applicant.client_id == client_id:
+                self._revoke([self._grants[grant_id]])
+
+    def grant_of(self, access_token: str) -> Grant | None:
+        """Find the grant of an access token that is still good."""
+        with self._lock:
+            grant_id, expires_at = self._access_tokens.get(fingerprint(access_token), (0, 0))
+            grant = self._grants.get(grant_id)
+            if grant is None or grant.is_revoked or self.clock() >= expires_at:
+                return None
+            return grant
+
+    # The owner, and whoever scripts the owner
+
+    def find(self, user_code: str) -> CodePair | None:
+        """Find a code pair that waits, by what a person typed: case and punctuation do not count."""
+        with self._lock:
+            pair = self._pairs.get(self._device_codes.get(plain_code(user_code), ""))
+            return pair if pair is not None and self._state_now(pair) is PairState.WAITING else None
+
+    def approve(self, user_code: str) -> int:
+        """Approve one code pair that waits, or all of them; tell how many."""
+        return self._end_waiting(user_code, PairState.APPROVED)
+
+    def deny(self, user_code: str) -> int:
+        """Decline one code pair that waits, or all of them; tell how many."""
+        return self._end_waiting(user_code, PairState.DENIED)
+
+    def expire(self, user_code: str) -> int:
+        """End the time of one code pair that waits, or of all of them; tell how many."""
+        return self._end_waiting(user_code, PairState.EXPIRED)
+
+    def _end_waiting(self, user_code: str, state: PairState) -> int:
+        with self._lock:
+            if user_code == EVERY_CODE:
+                pairs = [each for each in self._pairs.values() if self._state_now(each) is PairState.WAITING]
+            else:
+                found = self.find(user_code)
+                pairs = [] if found is None else [found]
+            for pair in pairs:
+                self._pairs[pair.device_code] = replace(pair, state=state)
+            return len(pairs)
+
+    def revoke(self, user_code: str) -> int:
+        """Revoke the grant that came of a code, or every grant, as an owner can; tell how many."""
+        with self._lock:
+            wanted = plain_code(user_code)
+            return self._revoke(
+                [
+                    grant
+                    for grant in self._grants.values()
+                    if not grant.is_revoked
+                    and (user_code == EVERY_CODE or plain_code(grant.user_code) == wanted)
+                ]
+            )
+
+    def _revoke(self, grants: list[Grant]) -> int:
+        for grant in grants:
+            self._grants[grant.grant_id] = replace(grant, is_revoked=True)
+        self._remember()
+        return len(grants)
+
+    def pairs(self) -> tuple[CodePair, ...]:
+        """Give every code pair with the state that it has now."""
+        with self._lock:
+            return tuple(replace(pair, state=self._state_now(pair)) for pair in self._pairs.values())
+
+    def grants(self) -> tuple[Grant, ...]:
+        """Give every grant."""
+        with self._lock:
+            return tuple(self._grants.values())
+
+    def is_device_code(self, text: str) -> bool:
+        """Tell whether a text is a device code that was given out."""
+        with self._lock:
+            return text in self._pairs
+
+    # Faults
+
+    def script(self, endpoint: Endpoint, faults: Iterable[Fault]) -> None:
+        """Script the next answers of an endpoint, behind those that wait already."""
+        with self._lock:
+            self._script.add(endpoint, list(faults))
+
+    def take_fault(self, endpoint: Endpoint) -> Fault:
+        """Give the fault for the answer that is due."""
+        with self._lock:
+            return self._script.take(endpoint)
+
+    def clear_faults(self) -> None:
+        """Forget every scripted fault."""
+        with self._lock:
+            self._script.clear()
+
+    def faults_waiting(self) -> dict[str, int]:
+        """Count the scripted faults that wait, by endpoint."""
+        with self._lock:
+            return self._script.waiting()
+
+    # Inside: the lock is held
+
+    def _state_now(self, pair: CodePair) -> PairState:
+        if pair.state not in {PairState.WAITING, PairState.APPROVED}:
+            return pair.state
+        now = self.clock()
+        if now >= pair.expires_at:
+            return PairState.EXPIRED
+        approve_after = self.options.approve_after
+        if approve_after is not None and now >= pair.issued_at + approve_after:
+            return PairState.APPROVED
+        return pair.state
+
+    def _give_grant(self, pair: CodePair, fault: Fault) -> Tokens:
+        grant = Grant(grant_id=len(self._grants) + 1, applicant=pair.applicant, user_code=pair.user_code)
+        self._grants[grant.grant_id] = grant
+        return self._give_tokens(grant, fault, kept_token=None)
+
+    def _give_tokens(self, grant: Grant, fault: Fault, *, kept_token: str | None) -> Tokens:
+        lifetime = self.options.token_lifetime if fault.lifetime is None else fault.lifetime
+        access_token = ACCESS_PREFIX + self._new_token("access token")
+        refresh_token = kept_token or REFRESH_PREFIX + self._new_token("refresh token")
+        self._access_tokens[fingerprint(access_token)] = (grant.grant_id, self.clock() + lifetime)
+        if len(self._access_tokens) > _MOST_ACCESS_TOKENS:
+            del self._access_tokens[next(iter(self._access_tokens))]
+        self._refresh_tokens[fingerprint(refresh_token)] = _RefreshToken(grant.grant_id)
+        self._remember()
+        return Tokens(
+            access_token=access_token,
+            refresh_token=refresh_token,
+            expires_in=lifetime,
+            scopes=grant.applicant.scopes,
+        )
+
+    def _new_token(self, label: str) -> str:
+        """Make the opaque part of a token, as long as LWA's: 350 characters or more with its prefix."""
+        return base64.urlsafe_b64encode(self._draw(264, label)).decode()
+
+    def _new_user_code(self, dialect: Dialect) -> str:
+        """Make a user code: six characters as LWA's, or eight with a hyphen as RFC 8628's."""
+        while True:
+            number = int.from_bytes(self._draw(16, "user code"), "big")
+            letters = "".join(
+                _LETTERS[number // len(_LETTERS) ** place % len(_LETTERS)] for place in range(8)
+            )
+            code = letters[:6] if dialect is Dialect.LWA else f"{letters[:4]}-{letters[4:]}"
+            if plain_code(code) not in self._device_codes:
+                return code
+
+    def _draw(self, length: int, label: str) -> bytes:
+        """Give bytes nobody can guess, or with a seed those that everybody can tell."""
+        if self.options.seed is None:
+            return secrets.token_bytes(length)
+        self._drawn += 1
+        return hashlib.shake_256(f"{self.options.seed}/{label}/{self._drawn}".encode()).digest(length)
+
+    def _complain(self, kind: Kind, sentence: str, pair: CodePair) -> None:
+        self.referee.complain(kind, sentence, endpoint=Endpoint.TOKEN_POLL, client=pair.applicant.name)
+
+    # Memory
+
+    def _remember(self) -> None:
+        if self._memory is None:
+            return
+        content = {
+            "version": _MEMORY_VERSION,
+            "drawn": self._drawn,
+            "grants": [_grant_to_json(grant) for grant in self._grants.values()],
+            "refresh_tokens": {
+                mark: {"grant_id": kept.grant_id, "is_replaced": kept.is_replaced}
+                for mark, kept in self._refresh_tokens.items()
+            },
+        }
+        beside = self._memory.with_name(self._memory.name + ".new")
+        beside.touch(mode=0o600)
+        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        beside.replace(self._memory)
+
+    def _recall(self, memory: Path) -> None:
+        try:
+            content = json.loads(memory.read_text(encoding="utf-8"))
+            if content["version"] != _MEMORY_VERSION:
+                raise ValueError(content["version"])  # noqa: TRY301  # told like any other damage
+            self._drawn = int(content["drawn"])
+            self._grants = {grant.grant_id: grant for grant in map(_grant_from_json, content["grants"])}
+            self._refresh_tokens = {
+                mark: _RefreshToken(int(kept["grant_id"]), is_replaced=bool(kept["is_replaced"]))
+                for mark, kept in content["refresh_tokens"].items()
+                if int(kept["grant_id"]) in self._grants
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "Delete the file; the simulated links that it remembers are then gone."
+            raise SimulatorError(f"the simulated Amazon cannot read {memory}", hint=hint) from error
+
+
+LWA_SCOPES: Final = frozenset({"alexa:all", "profile", "profile:user_id", "postal_code"})
+"""The scopes a CBL client may ask for. Source: LWA "Customer Profile"; "Retrieve a User Code"."""
+
+_LWA_CLIENT_PREFIX: Final = "amzn1.application-oa2-client."
+_LWA_CLIENT_TAIL: Final = 32
+_LONGEST_CLIENT_ID: Final = 100
+
+
+def fingerprint(token: str) -> str:
+    """Give what is kept of a token: its SHA-256."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def plain_code(user_code: str) -> str:
+    """Reduce a user code to what counts: letters and digits, case ignored. Source: RFC 8628 §6.1."""
+    return "".join(character for character in user_code.upper() if character.isalnum())
+
+
+def _is_client_id(text: str, dialect: Dialect) -> bool:
+    if dialect is Dialect.LWA:
+        tail = text.removeprefix(_LWA_CLIENT_PREFIX)
+        is_plain = tail.isascii() and tail.isalnum() and tail == tail.lower()
+        return text.startswith(_LWA_CLIENT_PREFIX) and len(tail) == _LWA_CLIENT_TAIL and is_plain
+    return 0 < len(text) <= _LONGEST_CLIENT_ID and text.isascii() and text.isprintable() and " " not in text
+
+
+def _interval_told(usual: int, fault: Fault) -> int:
+    """Give the interval that the client is told, and so is held to."""
+    if "interval" in fault.change:
+        changed = fault.change["interval"]
+        return changed if isinstance(changed, int) and changed > 0 else DEFAULT_INTERVAL
+    return usual if fault.interval is None else fault.interval
+
+
+def _slowed(pair: CodePair) -> CodePair:
+    """Lengthen the interval of a code pair.
+
+    Source: RFC 8628 §3.5: five seconds more. LWA gives no figure; Amazon's SDK doubles up to a minute.
+    """
+    longer = pair.interval + _SLOW_DOWN_STEP
+    if pair.applicant.dialect is Dialect.LWA:
+        longer = max(pair.interval, min(max(longer, pair.interval * 2), _SLOW_DOWN_CEILING))
+    return replace(pair, interval=longer)
+
+
+def _not_known(dialect: Dialect) -> Refused:
+    if dialect is Dialect.LWA:
+        return Refused("invalid_code_pair", "The code pair is not valid.")
+    return Refused("invalid_grant", "The device code is not valid.")
+
+
+def _grant_to_json(grant: Grant) -> dict[str, object]:
+    applicant = grant.applicant
+    return {
+        "grant_id": grant.grant_id,
+        "is_revoked": grant.is_revoked,
+        "refreshes": grant.refreshes,
+        "dialect": applicant.dialect.value,
+        "client_id": applicant.client_id,
+        "scopes": list(applicant.scopes),
+        "product_id": applicant.product_id,
+        "dsn": applicant.dsn,
+    }
+
+
+def _grant_from_json(kept: dict[str, object]) -> Grant:
+    scopes = kept["scopes"]
+    if not isinstance(scopes, list) or not isinstance(kept["grant_id"], int):
+        raise TypeError(kept)
+    return Grant(
+        grant_id=kept["grant_id"],
+        applicant=Applicant(
+            dialect=Dialect(str(kept["dialect"])),
+            client_id=str(kept["client_id"]),
+            scopes=tuple(str(scope) for scope in scopes),
+            product_id=str(kept["product_id"]),
+            dsn=str(kept["dsn"]),
+        ),
+        user_code="",
+        is_revoked=kept["is_revoked"] is True,
+        refreshes=int(str(kept["refreshes"])),
+    )

@@ -1,0 +1,489 @@
+"""The endpoints of the simulated Amazon: LWA's, those of RFC 8628, and metadata.
+
+Every request is judged by the referee, then answered by ``Amazon``, unless a fault was scripted. What a
+fault does to the wire itself (delay, reset, drip) is left in the ``Delivery`` for the server to carry out.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, request
+
+from device_auth.simulator.amazon import Amazon, Applicant, CodePair, Dialect, Refused, Tokens
+from device_auth.simulator.control import control_pages, host_name
+from device_auth.simulator.faults import NO_FAULT, OVERSIZE, Endpoint, Fault
+from device_auth.simulator.page import phone_pages
+from device_auth.simulator.referee import Kind, Rule, Seen, carries_refresh_token, judge, leaks
+
+DELIVERY: Final = "device_auth.delivery"
+"""Where in the WSGI environment the server leaves the ``Delivery`` of a request."""
+
+URN_DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+"""Source: RFC 8628 §3.4."""
+
+LARGEST_REQUEST: Final = 65_536
+
+_LWA_PAIR: Final = Rule(
+    required=frozenset({"response_type", "client_id", "scope"}),
+    optional=frozenset({"scope_data"}),
+    needs_language=True,
+)
+_LWA_POLL: Final = Rule(required=frozenset({"grant_type", "device_code", "user_code"}))
+_LWA_REFRESH: Final = Rule(required=frozenset({"grant_type", "refresh_token", "client_id"}))
+_RFC_PAIR: Final = Rule(required=frozenset({"client_id"}), optional=frozenset({"scope"}))
+_RFC_POLL: Final = Rule(required=frozenset({"grant_type", "device_code", "client_id"}))
+_RFC_REFRESH: Final = Rule(required=_LWA_REFRESH.required, optional=frozenset({"scope"}))
+_RFC_REVOKE: Final = Rule(required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint"}))
+_METADATA: Final = Rule(method="GET")
+
+_FINAL_ERRORS: Final = frozenset(
+    {
+        "access_denied",
+        "expired_token",
+        "invalid_client",
+        "invalid_code_pair",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalidvalue",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+"""Error names, in lower case, after which a code pair is never polled again."""
+
+_PORTAL: Final = (
+    "<!DOCTYPE html><html><head><title>Welcome</title></head>"
+    "<body><form action='/accept'><button>Accept the terms of this network</button></form></body></html>"
+)
+
+_TOO_MANY_REQUESTS: Final = 429
+_CLIENT_ERRORS: Final = range(400, 500)
+_OK: Final = 200
+_NO_CHANGE: Final[Mapping[str, object]] = {}
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What the server must know to send an answer: the fault, and whom to tell when it ends."""
+
+    fault: Fault = NO_FAULT
+    on_end: list[Callable[[float], None]] = field(default_factory=list)
+
+
+def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = None) -> Flask:
+    """Make the simulated Amazon's WSGI application.
+
+    Args:
+        amazon: what it remembers and decides.
+        origin: scheme, host and port under which clients reach it.
+        verification_base: another origin to put into verification URIs, if the owner's phone needs one.
+    """
+    app = Flask(__name__)
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
+    hosts = {urlsplit(each).hostname for each in (origin, verification_base or origin)}
+    endpoints = _Endpoints(amazon, origin, verification_base or origin)
+    app.before_request(partial(_look, amazon, frozenset(filter(None, hosts))))
+    for rule, name, view in endpoints.routes():
+        app.add_url_rule(rule, name, view, methods=_METHODS, provide_automatic_options=False)
+    app.register_blueprint(phone_pages(amazon, cookie_port=urlsplit(origin).port or 0, app=app))
+    app.register_blueprint(control_pages(amazon))
+    return app
+
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
+    """Read a request as the referee sees it, and refuse hosts that are not ours (DNS rebinding)."""
+    seen = Seen(
+        method=request.method,
+        path=request.path,
+        query=request.query_string.decode("latin-1"),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=request.get_data(cache=True),
+    )
+    g.seen = seen
+    if host_name(request.host) not in hosts | _LOOPBACK_HOSTS:
+        return _json_answer(
+            421, {"error": "invalid_request", "error_description": "This host is not served here."}
+        )
+    is_endpoint = request.url_rule is not None and request.url_rule.endpoint in _ENDPOINT_NAMES
+    is_token_endpoint = is_endpoint and request.path.lower() in _REFRESH_PATHS
+    for kind, sentence in leaks(seen, amazon.is_device_code, is_page=not is_endpoint):
+        amazon.referee.complain(kind, sentence, endpoint=request.path if is_endpoint else "")
+    if not is_token_endpoint and carries_refresh_token(seen):
+        sentence = "A refresh token was sent to an address that is not its token endpoint."
+        amazon.referee.complain(
+            Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=request.path if is_endpoint else ""
+        )
+    return None
+
+
+_REFRESH_PATHS: Final = frozenset({"/auth/o2/token", "/token", "/revoke"})
+_ENDPOINT_NAMES: Final = frozenset(
+    {"lwa_pair", "lwa_token", "rfc_pair", "rfc_token", "revoke", "metadata", "profile"}
+)
+
+
+class _Endpoints:
+    """The endpoints that clients call, each a method."""
+
+    def __init__(self, amazon: Amazon, origin: str, verification_base: str) -> None:
+        self._amazon = amazon
+        self._origin = origin
+        self._verification_base = verification_base
+
+    def routes(self) -> list[tuple[str, str, Callable[[], Response]]]:
+        """Give each path with the name and the view of its endpoint; Amazon writes O2 and o2."""
+        return [
+            ("/auth/O2/create/codepair", "lwa_pair", self.lwa_pair),
+            ("/auth/o2/create/codepair", "lwa_pair", self.lwa_pair),
+            ("/auth/O2/token", "lwa_token", self.lwa_token),
+            ("/auth/o2/token", "lwa_token", self.lwa_token),
+            ("/device_authorization", "rfc_pair", self.rfc_pair),
+            ("/token", "rfc_token", self.rfc_token),
+            ("/revoke", "revoke", self.revoke),
+            ("/.well-known/oauth-authorization-server", "metadata", self.metadata),
+            ("/.well-known/openid-configuration", "metadata", self.metadata),
+            ("/user/profile", "profile", self.profile),
+            ("/followed-redirect", "followed", self.followed),
+        ]
+
+    # Code pairs
+
+    def lwa_pair(self) -> Response:
+        """Give a code pair. Source: LWA "Retrieve a User Code and Verification URL"."""
+        form, objection = self._read(_LWA_PAIR, Endpoint.CODE_PAIR)
+        return self._answer(Endpoint.CODE_PAIR, lambda fault: objection or self._give_lwa_pair(form, fault))
+
+    def _give_lwa_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
+        if form["response_type"] != "device_code":
+            self._complain(Kind.WRONG_PARAMETER, "response_type must be device_code.", Endpoint.CODE_PAIR)
+            return _error(Refused("invalid_request", "response_type must be device_code."))
+        scopes = tuple(form["scope"].split())
+        product_id, dsn = "", ""
+        if "alexa:all" in scopes or "scope_data" in form:
+            named = read_scope_data(form.get("scope_data", ""))
+            if named is None:
+                sentence = (
+                    "scope_data must name a productID and a deviceSerialNumber for alexa:all, and no more."
+                )
+                self._complain(Kind.WRONG_PARAMETER, sentence, Endpoint.CODE_PAIR)
+                return _error(Refused("invalid_request", sentence))
+            product_id, dsn = named
+        applicant = Applicant(
+            dialect=Dialect.LWA, client_id=form["client_id"], scopes=scopes, product_id=product_id, dsn=dsn
+        )
+        given = self._amazon.give_code_pair(applicant, fault)
+        if isinstance(given, Refused):
+            return _error(given)
+        # LWA never gives verification_uri_complete; clients append ?cbl-code= themselves.
+        uri = f"{self._verification_base}/{_country(request.headers.get('Accept-Language', ''))}/code"
+        return _json_answer(_OK, _pair_answer(given, uri), fault.change)
+
+    def rfc_pair(self) -> Response:
+        """Give a code pair. Source: RFC 8628 §3.2."""
+        form, objection = self._read(_RFC_PAIR, Endpoint.CODE_PAIR)
+        return self._answer(Endpoint.CODE_PAIR, lambda fault: objection or self._give_rfc_pair(form, fault))
+
+    def _give_rfc_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
+        scopes = tuple(form.get("scope", "").split())
+        applicant = Applicant(dialect=Dialect.RFC8628, client_id=form["client_id"], scopes=scopes)
+        given = self._amazon.give_code_pair(applicant, fault)
+        if isinstance(given, Refused):
+            return _error(given)
+        uri = f"{self._verification_base}/device"
+        complete = {"verification_uri_complete": f"{uri}?user_code={given.user_code}"}
+        return _json_answer(_OK, _pair_answer(given, uri) | complete, fault.change)
+
+    # Tokens
+
+    def lwa_token(self) -> Response:
+        """Answer a poll or a refresh. Source: LWA "Retrieve an Access Token and Refresh Token"."""
+        return self._token(Dialect.LWA, "device_code", _LWA_POLL, _LWA_REFRESH)
+
+    def rfc_token(self) -> Response:
+        """Answer a poll or a refresh. Source: RFC 8628 §3.4, §3.5; RFC 6749 §6."""
+        return self._token(Dialect.RFC8628, URN_DEVICE_CODE, _RFC_POLL, _RFC_REFRESH)
+
+    def _token(self, dialect: Dialect, poll_grant: str, poll_rule: Rule, refresh_rule: Rule) -> Response:
+        grant_type = dict(_seen().form()).get("grant_type", "")
+        if grant_type == "refresh_token":
+            form, objection = self._read(refresh_rule, Endpoint.REFRESH)
+            return self._answer(
+                Endpoint.REFRESH, lambda fault: objection or self._refresh(dialect, form, fault)
+            )
+        form, objection = self._read(poll_rule, Endpoint.TOKEN_POLL)
+        if grant_type and grant_type != poll_grant:
+            self._complain(
+                Kind.WRONG_PARAMETER, "The grant_type is not one of this endpoint.", Endpoint.TOKEN_POLL
+            )
+            objection = objection or _error(
+                Refused("unsupported_grant_type", "This grant type is not known here.")
+            )
+        return self._poll(dialect, form, objection)
+
+    def _poll(self, dialect: Dialect, form: Mapping[str, str], objection: Response | None) -> Response:
+        device_code = form.get("device_code", "")
+        is_in_time = self._amazon.poll_arrived(device_code)
+
+        def answer(fault: Fault) -> Response:
+            if objection is not None:
+                return objection
+            if not is_in_time:
+                return _error(Refused("slow_down", "Poll less often."))
+            user_code, client_id = form.get("user_code", ""), form.get("client_id", "")
+            given = self._amazon.poll(
+                dialect, device_code, user_code=user_code, client_id=client_id, fault=fault
+            )
+            return _tokens(dialect, given, fault)
+
+        response = self._answer(Endpoint.TOKEN_POLL, answer)
+        fault = _delivery().fault
+        if fault.slow_down:
+            self._amazon.slow_down(device_code)
+        is_final = not fault.truncate and _is_final(response, is_scripted=fault.replaces)
+        retry_after = response.headers.get("Retry-After", "")
+        wait = float(retry_after) if retry_after.isdecimal() else 0
+        told = partial(self._amazon.poll_answered, device_code, is_final=is_final, retry_after=wait)
+        _delivery().on_end.append(told)
+        return response
+
+    def _refresh(self, dialect: Dialect, form: Mapping[str, str], fault: Fault) -> Response:
+        given = self._amazon.refresh(dialect, form["refresh_token"], form["client_id"], fault)
+        if isinstance(given, Tokens) and given.replaces is not None:
+            replaced = given.replaces
+            _delivery().on_end.append(lambda _: self._amazon.refresh_answered(replaced))
+        return _tokens(dialect, given, fault)
+
+    def revoke(self) -> Response:
+        """Revoke a token; an unknown one is no error. Source: RFC 7009 §2."""
+        form, objection = self._read(_RFC_REVOKE, Endpoint.REVOKE)
+
+        def answer(_fault: Fault) -> Response:
+            if objection is not None:
+                return objection
+            self._amazon.revoke_token(form["token"], form["client_id"])
+            return _json_answer(_OK, {})
+
+        return self._answer(Endpoint.REVOKE, answer)
+
+    # The rest
+
+    def metadata(self) -> Response:
+        """Tell where the RFC 8628 endpoints are. Source: RFC 8414 §2; RFC 8628 §4."""
+        _, objection = self._read(_METADATA, Endpoint.METADATA)
+        told: dict[str, object] = {
+            "issuer": self._origin,
+            "device_authorization_endpoint": f"{self._origin}/device_authorization",
+            "token_endpoint": f"{self._origin}/token",
+            "revocation_endpoint": f"{self._origin}/revoke",
+            "grant_types_supported": [URN_DEVICE_CODE, "refresh_token"],
+            "response_types_supported": [],
+            "token_endpoint_auth_methods_supported": ["none"],
+        }
+        return self._answer(
+            Endpoint.METADATA, lambda fault: objection or _json_answer(_OK, told, fault.change)
+        )
+
+    def profile(self) -> Response:
+        """Name the linked account, where the scope allows it. Source: LWA "Obtain Customer Profile"."""
+        bearer = request.headers.get("Authorization", "").partition(" ")
+        token = bearer[2] if bearer[0].lower() == "bearer" else request.headers.get("x-amz-access-token", "")
+        grant = self._amazon.grant_of(token)
+        # Names and statuses of RFC 6750 §3.1: LWA's own table of profile errors could not be read.
+        if grant is None:
+            response = _error(Refused("invalid_token", "The access token is not valid."), status=401)
+            response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+            return response
+        profile = {"user_id": f"amzn1.account.SIMULATED{grant.grant_id:08d}"}
+        if "profile" in grant.applicant.scopes:
+            profile |= {"name": "Sim Ulated", "email": "owner@example.com"}
+        elif "profile:user_id" not in grant.applicant.scopes:
+            return _error(Refused("insufficient_scope", "The grant has no profile scope."), status=403)
+        return _json_answer(_OK, profile)
+
+    def followed(self) -> Response:
+        """Receive those who follow a scripted redirect: no client of ours should."""
+        self._complain(Kind.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
+        return _error(Refused("invalid_request", "Nothing is here."), status=404)
+
+    # Inside
+
+    def _read(self, rule: Rule, endpoint: Endpoint) -> tuple[dict[str, str], Response | None]:
+        """Let the referee judge the request; give its form, and an answer if it cannot be worked with."""
+        seen = _seen()
+        remarks = list(judge(seen, rule))
+        form = dict(reversed(seen.form())) if rule.method == "POST" else {}
+        client = form.get("client_id", "")
+        for kind, sentence in remarks:
+            self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
+        kinds = {kind for kind, _ in remarks}
+        if Kind.WRONG_METHOD in kinds:
+            response = _error(Refused("invalid_request", f"Use {rule.method}."), status=405)
+            response.headers["Allow"] = rule.method
+            return {}, response
+        is_form = rule.method == "GET" or request.mimetype == "application/x-www-form-urlencoded"
+        if not is_form or Kind.MISSING_PARAMETER in kinds or Kind.DUPLICATE_PARAMETER in kinds:
+            return form, _error(Refused("invalid_request", "The request is malformed."))
+        return form, None
+
+    def _answer(self, endpoint: Endpoint, true_answer: Callable[[Fault], Response]) -> Response:
+        """Give the true answer, or the scripted one."""
+        fault = self._amazon.take_fault(endpoint)
+        _delivery().fault = fault
+        response = self._scripted(endpoint, fault) if fault.replaces else true_answer(fault)
+        for name, value in fault.headers.items():
+            response.headers[name] = value
+        return response
+
+    def _scripted(self, endpoint: Endpoint, fault: Fault) -> Response:
+        """Make the answer that a fault describes."""
+        content = fault.content()
+        if content is not None:
+            kind = "application/json" if fault.json is not None or fault.body is None else "text/plain"
+            return Response(content, fault.status or _OK, content_type=kind)
+        if fault.slow_down:
+            return _error(Refused("slow_down", "Poll less often."), status=fault.status or 400)
+        if fault.redirect:
+            target = (
+                fault.redirect if isinstance(fault.redirect, str) else f"{self._origin}/followed-redirect"
+            )
+            return Response(b"", fault.status or 302, headers={"Location": target})
+        if fault.html:
+            return Response(_PORTAL, fault.status or _OK, content_type="text/html; charset=utf-8")
+        if fault.truncate or fault.oversized:
+            sample = _SAMPLES[endpoint] | ({"padding": "x" * OVERSIZE} if fault.oversized else {})
+            return _json_answer(fault.status or _OK, sample)
+        return Response(b"", fault.status or _OK, content_type="text/plain")
+
+    def _complain(self, kind: Kind, sentence: str, endpoint: str) -> None:
+        client = dict(_seen().form()).get("client_id", "")
+        self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
+
+
+_SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
+    Endpoint.CODE_PAIR: {
+        "user_code": "NEVERS",
+        "device_code": "never-given-out",
+        "verification_uri": "https://example.com/us/code",
+        "expires_in": 600,
+        "interval": 30,
+    },
+    Endpoint.TOKEN_POLL: {
+        "access_token": "Sim|A|never-given-out",
+        "refresh_token": "Sim|R|never-given-out",
+        "token_type": "bearer",
+        "expires_in": 3600,
+    },
+    Endpoint.REFRESH: {
+        "access_token": "Sim|A|never-given-out",
+        "refresh_token": "Sim|R|never-given-out",
+        "token_type": "bearer",
+        "expires_in": 3600,
+    },
+    Endpoint.METADATA: {"issuer": "https://example.com", "token_endpoint": "https://example.com/token"},
+    Endpoint.REVOKE: {},
+}
+"""What looks like success, for answers that must not be believed: too long, or cut short."""
+
+
+def read_scope_data(text: str) -> tuple[str, str] | None:
+    """Read product ID and DSN from ``scope_data``; None for anything but the documented shape."""
+    try:
+        match json.loads(text):
+            case {
+                "alexa:all": {
+                    "productID": str(product_id),
+                    "productInstanceAttributes": {"deviceSerialNumber": str(dsn), **more},
+                    **rest,
+                },
+                **others,
+            } if product_id and dsn and not (more or rest or others):
+                return product_id, dsn
+            case _:
+                return None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _seen() -> Seen:
+    return cast("Seen", g.seen)
+
+
+def _delivery() -> Delivery:
+    return cast("Delivery", request.environ.setdefault(DELIVERY, Delivery()))
+
+
+def _country(accept_language: str) -> str:
+    """Pick the country of the verification page, as LWA does by the speaker's locale."""
+    found = re.match(r"[A-Za-z]{2,3}-([A-Za-z]{2})\b", accept_language)
+    return found[1].lower() if found else "us"
+
+
+def _pair_answer(pair: CodePair, verification_uri: str) -> dict[str, object]:
+    return {
+        "user_code": pair.user_code,
+        "device_code": pair.device_code,
+        "verification_uri": verification_uri,
+        "expires_in": pair.expires_in,
+        "interval": pair.interval,
+    }
+
+
+def _tokens(dialect: Dialect, given: Tokens | Refused, fault: Fault) -> Response:
+    if isinstance(given, Refused):
+        return _error(given)
+    told: dict[str, object] = {
+        "access_token": given.access_token,
+        "refresh_token": given.refresh_token,
+        "token_type": "bearer",
+        "expires_in": given.expires_in,
+    }
+    if dialect is Dialect.RFC8628 and given.scopes:
+        told |= {"scope": " ".join(given.scopes)}
+    return _json_answer(_OK, told, fault.change)
+
+
+def _is_final(response: Response, *, is_scripted: bool) -> bool:
+    """Tell whether a client that understands this answer must not poll again.
+
+    A scripted success is not counted: whether it can be understood is what the script tries out.
+    """
+    if "Retry-After" in response.headers or response.status_code == _TOO_MANY_REQUESTS:
+        return False
+    if response.status_code == _OK:
+        return not is_scripted
+    try:
+        told = json.loads(response.get_data())
+    except (ValueError, RecursionError):
+        return False
+    error = told.get("error") if isinstance(told, dict) else None
+    is_named = isinstance(error, str) and error.lower() in _FINAL_ERRORS
+    return is_named and response.status_code in _CLIENT_ERRORS
+
+
+def _error(refused: Refused, *, status: int = 400) -> Response:
+    told: dict[str, object] = {"error": refused.error}
+    if refused.description:
+        told["error_description"] = refused.description
+    return _json_answer(status, told)
+
+
+def _json_answer(
+    status: int, value: Mapping[str, object], change: Mapping[str, object] = _NO_CHANGE
+) -> Response:
+    """Make a JSON answer that nobody keeps; a scripted null leaves a field out. Source: RFC 6749 §5.1."""
+    told = {name: each for name, each in {**value, **change}.items() if each is not None}
+    response = Response(json.dumps(told), status, content_type="application/json;charset=UTF-8")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Pragma"] = "no-cache"
+    return response

@@ -1,0 +1,149 @@
+"""The control API: approve, deny, script faults, read the referee. For tests and rigs on this machine.
+
+Only loopback clients are answered, and no browser that acts for another site: whoever can call it can
+approve any code.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, jsonify, request
+
+from device_auth.simulator.amazon import EVERY_CODE, Amazon
+from device_auth.simulator.faults import Endpoint, FaultError, read_fault
+
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+
+Reply = Response | tuple[Response, int]
+
+
+def control_pages(amazon: Amazon) -> Blueprint:
+    """Make the control API below ``/control``."""
+    pages = Blueprint("control", __name__, url_prefix="/control")
+    pages.before_request(_refuse_strangers)
+
+    def act(how: Callable[[str], int]) -> Reply:
+        user_code = _asked().get("user_code")
+        if not isinstance(user_code, str):
+            return _complaint(f'user_code must be a text, or "{EVERY_CODE}"')
+        changed = how(user_code)
+        if not changed and user_code != EVERY_CODE:
+            return _complaint("no such code is open to that", 404)
+        return jsonify(changed=changed)
+
+    pages.add_url_rule("/approve", "approve", lambda: act(amazon.approve), methods=["POST"])
+    pages.add_url_rule("/deny", "deny", lambda: act(amazon.deny), methods=["POST"])
+    pages.add_url_rule("/expire", "expire", lambda: act(amazon.expire), methods=["POST"])
+    pages.add_url_rule("/revoke", "revoke", lambda: act(amazon.revoke), methods=["POST"])
+
+    @pages.post("/faults")
+    def script() -> Reply:
+        asked = _asked()
+        faults = asked.get("faults")
+        if not isinstance(faults, list):
+            return _complaint("faults must be a list")
+        try:
+            endpoint = Endpoint(str(asked.get("endpoint")))
+            amazon.script(endpoint, [read_fault(fault) for fault in faults])
+        except FaultError as error:
+            return _complaint(str(error))
+        except ValueError:
+            return _complaint(f"endpoint must be one of {', '.join(Endpoint)}")
+        return jsonify(waiting=amazon.faults_waiting())
+
+    @pages.delete("/faults")
+    def clear() -> Reply:
+        amazon.clear_faults()
+        return jsonify(waiting=amazon.faults_waiting())
+
+    @pages.get("/state")
+    def state() -> Reply:
+        return jsonify(_state(amazon))
+
+    @pages.get("/referee")
+    def referee() -> Reply:
+        return jsonify(complaints=[asdict(complaint) for complaint in amazon.referee.complaints()])
+
+    @pages.post("/referee/reset")
+    def reset() -> Reply:
+        amazon.referee.reset()
+        return jsonify(complaints=[])
+
+    return pages
+
+
+def _state(amazon: Amazon) -> dict[str, object]:
+    now = amazon.clock()
+    return {
+        "pairs": [
+            {
+                "user_code": pair.user_code,
+                "state": pair.state,
+                "dialect": pair.applicant.dialect,
+                "client_id": pair.applicant.client_id,
+                "scope": " ".join(pair.applicant.scopes),
+                "product_id": pair.applicant.product_id,
+                "dsn": pair.applicant.dsn,
+                "interval": pair.interval,
+                "expires_in": max(0, round(pair.expires_at - now)),
+                "polls": pair.polls,
+            }
+            for pair in amazon.pairs()
+        ],
+        "grants": [
+            {
+                "grant_id": grant.grant_id,
+                "dialect": grant.applicant.dialect,
+                "client_id": grant.applicant.client_id,
+                "dsn": grant.applicant.dsn,
+                "refreshes": grant.refreshes,
+                "is_revoked": grant.is_revoked,
+            }
+            for grant in amazon.grants()
+        ],
+        "faults": amazon.faults_waiting(),
+    }
+
+
+def _asked() -> dict[str, object]:
+    """Read a JSON object from the request; nothing sent means an empty one."""
+    asked = request.get_json(silent=True)
+    return asked if isinstance(asked, dict) else {}
+
+
+def _refuse_strangers() -> Reply | None:
+    """Let in loopback clients that speak JSON; no web page of another site can do both."""
+    host = host_name(request.host)
+    if not _is_loopback(request.remote_addr or "") or not (host == "localhost" or _is_loopback(host)):
+        return _complaint("the control API is for this machine only", 403)
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if (origin is not None and origin != request.host_url.rstrip("/")) or site not in _OWN_SITES:
+        return _complaint("the control API is not for other sites", 403)
+    if request.method == "POST" and request.content_length and not request.is_json:
+        return _complaint("send application/json", 415)
+    if request.content_length and not isinstance(request.get_json(silent=True), dict):
+        return _complaint("the body must be a JSON object")
+    return None
+
+
+def host_name(host: str) -> str:
+    """Take the name out of a Host header; empty for one that cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _complaint(sentence: str, status: int = 400) -> tuple[Response, int]:
+    return jsonify(error=sentence), status

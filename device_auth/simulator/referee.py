@@ -1,0 +1,164 @@
+"""The referee: what a well-behaved client never does, and who did it.
+
+It judges requests only; the answers are the simulated Amazon's business. No complaint holds a secret:
+sentences are ours, and of a request's own words only plain parameter names are repeated.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
+
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+"""The only content type of a request, bare. Source: RFC 6749 appendix B; LWA "Retrieve a User Code"."""
+
+ACCESS_PREFIX: Final = "Sim|A|"
+REFRESH_PREFIX: Final = "Sim|R|"
+
+_MOST_COMPLAINTS: Final = 10_000
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+_SECRET_NAMES: Final = frozenset({"access_token", "client_secret", "device_code", "refresh_token", "token"})
+
+
+class Kind(StrEnum):
+    """What was wrong with a request."""
+
+    POLLED_TOO_EARLY = "polled-too-early"
+    REPEATED_FINAL_CODE = "repeated-final-code"
+    MISSING_PARAMETER = "missing-parameter"
+    EXTRA_PARAMETER = "extra-parameter"
+    DUPLICATE_PARAMETER = "duplicate-parameter"
+    WRONG_PARAMETER = "wrong-parameter"
+    WRONG_CONTENT_TYPE = "wrong-content-type"
+    WRONG_ACCEPT = "wrong-accept"
+    AUTHORIZATION_HEADER = "authorization-header"
+    NO_ACCEPT_LANGUAGE = "no-accept-language"
+    WRONG_METHOD = "wrong-method"
+    SECRET_IN_URL = "secret-in-url"  # noqa: S105  # the name of a complaint
+    OLD_REFRESH_TOKEN = "old-refresh-token"  # noqa: S105  # the name of a complaint
+    REFRESH_TOKEN_ELSEWHERE = "refresh-token-elsewhere"  # noqa: S105  # the name of a complaint
+    FOLLOWED_REDIRECT = "followed-redirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing that one client should not have done."""
+
+    kind: Kind
+    sentence: str
+    endpoint: str
+    client: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a request to one endpoint must look like."""
+
+    method: str = "POST"
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    needs_language: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it arrived. Header names are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def form(self) -> list[tuple[str, str]]:
+        """Read the body as a form; an empty value counts as left out. Source: RFC 6749 §3.2."""
+        text = self.body.decode("utf-8", "replace")
+        return [(name, value) for name, value in parse_qsl(text, keep_blank_values=True) if value]
+
+
+Remark = tuple[Kind, str]
+
+
+def judge(seen: Seen, rule: Rule) -> Iterator[Remark]:
+    """Tell everything about a request that breaks its endpoint's rule."""
+    if seen.method != rule.method:
+        yield Kind.WRONG_METHOD, f"The method must be {rule.method}."
+        return
+    if seen.headers.get("accept") != "application/json":
+        yield Kind.WRONG_ACCEPT, "The Accept header must be application/json."
+    if "authorization" in seen.headers:
+        yield Kind.AUTHORIZATION_HEADER, "A public client sends no Authorization header."
+    if rule.needs_language and not seen.headers.get("accept-language"):
+        yield Kind.NO_ACCEPT_LANGUAGE, "The request for a code pair needs Accept-Language."
+    if rule.method == "POST":
+        if seen.headers.get("content-type") != FORM_TYPE:
+            yield Kind.WRONG_CONTENT_TYPE, f"The content type must be {FORM_TYPE} and nothing more."
+        yield from _judge_form(seen.form(), rule)
+
+
+def _judge_form(form: list[tuple[str, str]], rule: Rule) -> Iterator[Remark]:
+    names = [name for name, _ in form]
+    for name in sorted(rule.required - set(names)):
+        yield Kind.MISSING_PARAMETER, f"The parameter {name} is missing."
+    for name in sorted(set(names) - rule.required - rule.optional):
+        yield Kind.EXTRA_PARAMETER, f"{_plain(name)} does not belong here."
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Kind.DUPLICATE_PARAMETER, f"{_plain(name)} was sent more than once."
+
+
+def leaks(seen: Seen, is_device_code: Callable[[str], bool], *, is_page: bool) -> Iterator[Remark]:
+    """Tell of secrets in an address, where proxies and logs can read them.
+
+    Args:
+        seen: the request.
+        is_device_code: whether a text is a device code that was given out.
+        is_page: the phone page may carry the user code in its address; an endpoint may not.
+    """
+    pairs = parse_qsl(seen.query, keep_blank_values=True)
+    names = {name.lower() for name, _ in pairs}
+    words = [value for _, value in pairs] + unquote(seen.path).split("/")
+    is_named = bool(names & _SECRET_NAMES) or (not is_page and "user_code" in names)
+    is_known = any(word.startswith((ACCESS_PREFIX, REFRESH_PREFIX)) or is_device_code(word) for word in words)
+    if is_named or is_known:
+        yield Kind.SECRET_IN_URL, "A code or a token stood in the address of a request."
+
+
+def carries_refresh_token(seen: Seen) -> bool:
+    """Tell whether a refresh token of ours is in the body or the headers of a request."""
+    texts = [seen.body, *(value.encode("latin-1", "replace") for value in seen.headers.values())]
+    return any(REFRESH_PREFIX.encode() in unquote_to_bytes(text) for text in texts)
+
+
+def _plain(name: str) -> str:
+    """Name a parameter, unless the name itself might hold a secret."""
+    return f"The parameter {name}" if _PLAIN_NAME.fullmatch(name) else "A parameter with an odd name"
+
+
+class Referee:
+    """Keeps the complaints until someone asks for them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._complaints: list[Complaint] = []
+
+    def complain(self, kind: Kind, sentence: str, *, endpoint: str, client: str = "") -> None:
+        """Note one complaint; past ten thousand of them no more are kept."""
+        complaint = Complaint(kind, sentence, endpoint, client, self._clock())
+        with self._lock:
+            if len(self._complaints) < _MOST_COMPLAINTS:
+                self._complaints.append(complaint)
+
+    def complaints(self) -> tuple[Complaint, ...]:
+        """Give every complaint since the last reset, oldest first."""
+        with self._lock:
+            return tuple(self._complaints)
+
+    def reset(self) -> None:
+        """Forget every complaint."""
+        with self._lock:
+            self._complaints.clear()

@@ -1,0 +1,365 @@
+"""The simulated Amazon on a loopback socket: it answers requests, and breaks answers as scripted.
+
+A thread a connection, HTTP/1.1 with connections kept open, nothing logged. A request is read whole before
+the application sees it, and an answer is known whole before its first byte leaves: so a connection can
+safely be kept open, and a fault can cut, drip or lose an answer at any byte.
+"""
+
+import io
+import os
+import resource
+import select
+import socket
+import socketserver
+import ssl
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+from urllib.parse import unquote_to_bytes
+
+from werkzeug.wrappers import Response
+
+from device_auth.simulator.amazon import Amazon, SimulatorError
+from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+    from device_auth.simulator.authority import Validity
+
+_BACKLOG: Final = 2_048
+_HANDSHAKE_PATIENCE: Final = 10.0
+_IDLE_PATIENCE: Final = 125.0
+"""Seconds that a silent connection is kept: longer than two of the longest intervals."""
+
+
+class Running:
+    """A simulated Amazon that answers until it is stopped; a context manager.
+
+    Args:
+        amazon: what it remembers and decides; tests script it directly.
+        server: the open socket and its threads.
+        verification_base: another origin put into verification URIs.
+        ca_file: what clients must trust, where TLS is spoken.
+    """
+
+    def __init__(
+        self, amazon: Amazon, server: "_Server", verification_base: str | None, ca_file: Path | None
+    ) -> None:
+        self.amazon = amazon
+        self.origin = server.origin
+        self.issuer = server.origin
+        self.base_url = f"{server.origin}/auth/O2/"
+        self.verification_uri = f"{verification_base or server.origin}/us/code"
+        self.control = f"{server.origin}/control/"
+        self.ca_file = ca_file
+        self._server = server
+        self._accepting = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+        self._accepting.start()
+
+    def announcement(self) -> dict[str, str | None]:
+        """Give the addresses, ready for JSON."""
+        return {
+            "origin": self.origin,
+            "base_url": self.base_url,
+            "issuer": self.issuer,
+            "verification_uri": self.verification_uri,
+            "control": self.control,
+            "ca_file": None if self.ca_file is None else str(self.ca_file),
+        }
+
+    def stop(self) -> None:
+        """Stop listening, hang up on everyone, and wait for the threads; once is enough."""
+        if not self._server.stopping.is_set():
+            self._server.stopping.set()
+            self._server.shutdown()
+            self._accepting.join()
+            self._server.server_close()
+            self._server.hang_up()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve(
+    amazon: Amazon,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: Path | None = None,
+    validity: "Validity | None" = None,
+    verification_base: str | None = None,
+    wait: Callable[[float], object] | None = None,
+) -> Running:
+    """Start a simulated Amazon on this machine.
+
+    Args:
+        amazon: what it remembers and decides.
+        host: a loopback address, or ``localhost``.
+        port: 0 for one that is free.
+        tls: the folder of its certificate authority; None for plain http.
+        validity: of the server's certificate, for tests of bad ones.
+        verification_base: another origin to put into verification URIs.
+        wait: waits the seconds of a delay or a drip; the default ends early when the server stops.
+
+    Raises:
+        SimulatorError: the address is not loopback or is taken, or no certificate can be made.
+    """
+    if not _is_loopback(host):
+        raise SimulatorError(f"{host} is not a loopback address", hint="Use 127.0.0.1, ::1 or localhost.")
+    context, ca_file = None, None
+    if tls is not None:
+        from device_auth.simulator import authority  # noqa: PLC0415  # cryptography is slow to import
+
+        context, ca_file = authority.server_context(tls, validity or authority.FOR_YEARS)
+    try:
+        server = _Server(host, port, context, amazon.clock)
+    except (OSError, OverflowError) as error:
+        raise SimulatorError(f"cannot listen on {host} port {port}", hint="Choose another port.") from error
+    server.wait = wait or server.stopping.wait
+    server.app = create_app(amazon, origin=server.origin, verification_base=verification_base)
+    return Running(amazon, server, verification_base, ca_file)
+
+
+def run_simulator(
+    amazon: Amazon,
+    *,
+    tell: Callable[[dict[str, str | None]], object],
+    stop: threading.Event,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: Path | None = None,
+) -> None:
+    """Run a simulated Amazon until ``stop`` is set: the command's body.
+
+    Args:
+        amazon: what it remembers and decides.
+        tell: hears the addresses once clients can connect.
+        stop: whoever called sets it, from a signal for instance.
+        host: a loopback address.
+        port: 0 for one that is free.
+        tls: the folder of its certificate authority; None for plain http.
+
+    Raises:
+        SimulatorError: it cannot start as asked.
+    """
+    _allow_many_connections()
+    with serve(amazon, host=host, port=port, tls=tls) as running:
+        tell(running.announcement())
+        stop.wait()
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: the usual 1,024 is too few for 1,000 speakers."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """Listens, and keeps a thread and a socket for each client."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = _BACKLOG
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, now: Callable[[], float]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.now = now
+        self.stopping = threading.Event()
+        self.wait: Callable[[float], object] = self.stopping.wait
+        self.app: WSGIApplication | None = None
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._open: dict[threading.Thread, socket.socket] = {}
+        super().__init__((host, port), _Conversation)
+        shown = f"[{host}]" if ":" in host else host
+        self.scheme = "http" if tls is None else "https"
+        self.origin = f"{self.scheme}://{shown}:{self.server_address[1]}"
+
+    def process_request_thread(
+        self, request: "socket.socket | tuple[bytes, socket.socket]", client_address: object
+    ) -> None:
+        """Talk to one client until either side hangs up; an error of the network is no news."""
+        connection = cast("socket.socket", request)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        thread = threading.current_thread()
+        with self._lock:
+            self._open[thread] = connection
+        try:
+            if self.stopping.is_set():
+                return
+            if isinstance(connection, ssl.SSLSocket):
+                connection.settimeout(_HANDSHAKE_PATIENCE)
+                connection.do_handshake()
+            self.finish_request(connection, cast("Any", client_address))
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                del self._open[thread]
+            connection.close()
+
+    def hang_up(self) -> None:
+        """Close every connection and wait for its thread."""
+        with self._lock:
+            connections = dict(self._open)
+        for thread, connection in connections.items():
+            with suppress(OSError):
+                # Not SSLSocket.shutdown: that takes the TLS state away under the thread that is reading.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            thread.join(1.0)
+
+
+class _Conversation(BaseHTTPRequestHandler):
+    """One client's connection: requests one after another."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_PATIENCE
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def _exchange(self) -> None:
+        body = self._read_body()
+        if body is None:
+            return
+        delivery = Delivery()
+        app = cast("WSGIApplication", self.server.app)
+        response = Response.from_app(app, self._environ(body, delivery), buffered=True)
+        self._send(response, delivery)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _exchange  # noqa: N815  # http.server's names
+
+    def _read_body(self) -> bytes | None:
+        """Read the whole body; None if the client was refused or has gone."""
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
+            self.send_error(411)
+            return None
+        if int(length) > LARGEST_REQUEST:
+            self.send_error(413)
+            return None
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            return None
+        return body
+
+    def _environ(self, body: bytes, delivery: Delivery) -> dict[str, Any]:
+        """Describe the request to the application. Source: PEP 3333."""
+        path, _, query = self.path.partition("?")
+        if "://" in path:  # the absolute form, as sent to proxies
+            path = "/" + path.partition("://")[2].partition("/")[2]
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "CONTENT_LENGTH": str(len(body)),
+            "SERVER_NAME": str(self.server.server_address[0]),
+            "SERVER_PORT": str(self.server.server_address[1]),
+            "SERVER_PROTOCOL": self.request_version,
+            "REMOTE_ADDR": self.client_address[0],
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": self.server.scheme,
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            DELIVERY: delivery,
+        }
+        for name, value in self.headers.items():
+            key = name.upper().replace("-", "_")
+            if key == "CONTENT_TYPE":
+                environ[key] = value
+            elif key != "CONTENT_LENGTH" and "_" not in name:
+                key = f"HTTP_{key}"
+                environ[key] = f"{environ[key]},{value}" if key in environ else value
+        return environ
+
+    def _send(self, response: Response, delivery: Delivery) -> None:
+        """Send an answer in the way that its fault says."""
+        fault = delivery.fault
+        if fault.delay:
+            self.server.wait(fault.delay)
+        if fault.hang:
+            self._hang()
+        elif fault.reset or fault.lost:
+            self._reset()
+        elif not (fault.delay and self._has_gone()):
+            whole = self._whole(response)
+            if fault.truncate:
+                whole = whole[: len(whole) - len(response.get_data()) // 2 - 1]
+            self.close_connection = self.close_connection or fault.truncate
+            pause = 1 / fault.drip if fault.drip else 0.0
+            self._write(whole, pause, delivery)
+
+    def _whole(self, response: Response) -> bytes:
+        body = response.get_data()
+        if self.command != "HEAD":
+            response.headers["Content-Length"] = str(len(body))
+        response.headers["Date"] = formatdate(usegmt=True)
+        response.headers["Connection"] = "close" if self.close_connection else "keep-alive"
+        lines = [f"HTTP/1.1 {response.status}", *(f"{name}: {value}" for name, value in response.headers)]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
+
+    def _write(self, whole: bytes, pause: float, delivery: Delivery) -> None:
+        """Write all bytes, slowly if asked; whoever counts from the answer's end is told just before it."""
+        if pause:
+            for byte in whole[:-1]:
+                self.server.wait(pause)
+                self.connection.sendall(bytes([byte]))
+                if self.server.stopping.is_set():
+                    self.close_connection = True
+                    return
+            self.server.wait(pause)
+            whole = whole[-1:]
+        for told in delivery.on_end:
+            told(self.server.now())
+        self.connection.sendall(whole)
+
+    def _hang(self) -> None:
+        """Say nothing until the client gives up or the server stops."""
+        self.close_connection = True
+        while not self.server.stopping.wait(0.1) and not self._has_gone():
+            pass
+
+    def _reset(self) -> None:
+        """Answer with a TCP reset. Source: socket(7), SO_LINGER."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
+
+    def _has_gone(self) -> bool:
+        """Tell whether the client has hung up; works below TLS too. Source: poll(2), POLLRDHUP."""
+        watch = select.poll()
+        watch.register(self.connection, select.POLLRDHUP)
+        return bool(watch.poll(0))
+
+    def version_string(self) -> str:
+        """Name the server without versions."""
+        return "simulated-amazon"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is http.server's
+        """Say nothing: addresses hold codes."""
