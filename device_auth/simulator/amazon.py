@@ -7,16 +7,26 @@ that none is ever taken for a real one.
 
 import base64
 import hashlib
-import json
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from device_auth.core.models import DialectName
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault, Script
+from device_auth.simulator.memory import Remembered, fingerprint, recall, remember
+from device_auth.simulator.models import (
+    Applicant,
+    CodePair,
+    Grant,
+    KeptToken,
+    Options,
+    PairState,
+    Refused,
+    Tokens,
+)
 from device_auth.simulator.referee import ACCESS_PREFIX, REFRESH_PREFIX, Kind, Referee
 
 EVERY_CODE: Final = "all"
@@ -35,138 +45,6 @@ _TOLERANCE: Final = 0.001
 
 _MOST_PAIRS: Final = 20_000
 _MOST_ACCESS_TOKENS: Final = 20_000
-_MEMORY_VERSION: Final = 1
-
-
-class SimulatorError(Exception):
-    """The simulated Amazon cannot start as asked.
-
-    Args:
-        message: what happened to what.
-        hint: what a person should do.
-    """
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class Dialect(StrEnum):
-    """How a client talks: Login with Amazon, or plain RFC 8628."""
-
-    LWA = "lwa"
-    RFC8628 = "rfc8628"
-
-
-class PairState(StrEnum):
-    """How far a code pair has come."""
-
-    WAITING = "waiting"
-    APPROVED = "approved"
-    DENIED = "denied"
-    EXPIRED = "expired"
-    USED = "used"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How the simulated Amazon behaves when nothing is scripted.
-
-    Args:
-        interval: seconds between polls; LWA says 30.
-        code_lifetime: seconds that a code pair lives; LWA says 600.
-        token_lifetime: seconds that an access token lives; LWA says 3600.
-        rotates: whether a refresh gives a new refresh token.
-        approve_after: an owner who approves by himself, this many seconds after the code was given.
-        client_ids: the client IDs that are known; None for every well-formed one.
-        scopes: the scopes that may be asked for; None for those of LWA, and any in RFC 8628.
-        seed: the same seed and the same requests give the same codes and tokens.
-    """
-
-    interval: int = 30
-    code_lifetime: int = 600
-    token_lifetime: int = 3600
-    rotates: bool = False
-    approve_after: float | None = None
-    client_ids: frozenset[str] | None = None
-    scopes: frozenset[str] | None = None
-    seed: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applicant:
-    """Who asks for a link, and for what."""
-
-    dialect: Dialect
-    client_id: str
-    scopes: tuple[str, ...] = ()
-    product_id: str = ""
-    dsn: str = ""
-
-    @property
-    def name(self) -> str:
-        """Name the applicant in complaints: its serial number where there is one."""
-        return self.dsn or self.client_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodePair:
-    """A code pair as the server sees it; ``heard_at`` is the last arrival, or the end of its answer."""
-
-    applicant: Applicant
-    user_code: str = field(repr=False)
-    device_code: str = field(repr=False)
-    issued_at: float
-    expires_in: int
-    interval: int
-    state: PairState = PairState.WAITING
-    polls: int = 0
-    heard_at: float | None = None
-    not_before: float = 0
-    was_told_final: bool = False
-
-    @property
-    def expires_at(self) -> float:
-        """The moment from which the code pair is worth nothing."""
-        return self.issued_at + self.expires_in
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """What an owner has given to one applicant."""
-
-    grant_id: int
-    applicant: Applicant
-    user_code: str = field(repr=False)
-    is_revoked: bool = False
-    refreshes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """A grant's tokens on their way to the client; ``replaces`` is the fingerprint of the older one."""
-
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
-    expires_in: int
-    scopes: tuple[str, ...]
-    replaces: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An error answer, by its name on the wire."""
-
-    error: str
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _RefreshToken:
-    """What is kept of a refresh token: never the token."""
-
-    grant_id: int
-    is_replaced: bool = False
 
 
 class Amazon:
@@ -179,7 +57,7 @@ class Amazon:
             one. It holds fingerprints of refresh tokens, never a token.
 
     Raises:
-        SimulatorError: the memory cannot be read.
+        StoreError: the memory cannot be read.
     """
 
     def __init__(self, options: Options, *, clock: Callable[[], float], memory: Path | None = None) -> None:
@@ -193,10 +71,13 @@ class Amazon:
         self._pairs: dict[str, CodePair] = {}
         self._device_codes: dict[str, str] = {}
         self._grants: dict[int, Grant] = {}
-        self._refresh_tokens: dict[str, _RefreshToken] = {}
+        self._refresh_tokens: dict[str, KeptToken] = {}
         self._access_tokens: dict[str, tuple[int, float]] = {}
         if memory is not None and memory.exists():
-            self._recall(memory)
+            remembered = recall(memory)
+            self._drawn = remembered.drawn
+            self._grants = remembered.grants
+            self._refresh_tokens = remembered.refresh_tokens
 
     # Asking for a code pair
 
@@ -223,7 +104,7 @@ class Amazon:
             return pair
 
     def _objection(self, applicant: Applicant) -> Refused | None:
-        is_lwa = applicant.dialect is Dialect.LWA
+        is_lwa = applicant.dialect is DialectName.LWA
         if not _is_client_id(applicant.client_id, applicant.dialect):
             if is_lwa:
                 return Refused("InvalidValue", "The value of client_id is not valid.")
@@ -260,7 +141,7 @@ class Amazon:
 
     def poll(
         self,
-        dialect: Dialect,
+        dialect: DialectName,
         device_code: str,
         *,
         user_code: str = "",
@@ -274,7 +155,7 @@ class Amazon:
                 return _not_known(dialect)
             matches = (
                 user_code == pair.user_code
-                if dialect is Dialect.LWA
+                if dialect is DialectName.LWA
                 else client_id == pair.applicant.client_id
             )
             if not matches:
@@ -287,7 +168,7 @@ class Amazon:
                 case PairState.DENIED:
                     # What LWA answers to a refusal is not documented; this is RFC 8628's name, §3.5.
                     return Refused("access_denied", "The owner has declined.")
-                case PairState.EXPIRED if dialect is Dialect.RFC8628:
+                case PairState.EXPIRED if dialect is DialectName.RFC8628:
                     return Refused("expired_token", "The device code has expired.")
                 case PairState.EXPIRED | PairState.USED:
                     return _not_known(dialect)
@@ -302,7 +183,7 @@ class Amazon:
             if pair is not None:
                 self._pairs[device_code] = replace(
                     pair,
-                    heard_at=max(at, pair.heard_at or at),
+                    heard_at=at if pair.heard_at is None else max(at, pair.heard_at),
                     not_before=max(pair.not_before, at + retry_after if retry_after else 0),
                     was_told_final=pair.was_told_final or is_final,
                 )
@@ -317,7 +198,7 @@ class Amazon:
     # Tokens
 
     def refresh(
-        self, dialect: Dialect, refresh_token: str, client_id: str, fault: Fault = NO_FAULT
+        self, dialect: DialectName, refresh_token: str, client_id: str, fault: Fault = NO_FAULT
     ) -> Tokens | Refused:
         """Give a new access token for a refresh token."""
         with self._lock:
@@ -485,7 +366,7 @@ class Amazon:
         self._access_tokens[fingerprint(access_token)] = (grant.grant_id, self.clock() + lifetime)
         if len(self._access_tokens) > _MOST_ACCESS_TOKENS:
             del self._access_tokens[next(iter(self._access_tokens))]
-        self._refresh_tokens[fingerprint(refresh_token)] = _RefreshToken(grant.grant_id)
+        self._refresh_tokens[fingerprint(refresh_token)] = KeptToken(grant.grant_id)
         self._remember()
         return Tokens(
             access_token=access_token,
@@ -498,14 +379,14 @@ class Amazon:
         """Make the opaque part of a token, as long as LWA's: 350 characters or more with its prefix."""
         return base64.urlsafe_b64encode(self._draw(264, label)).decode()
 
-    def _new_user_code(self, dialect: Dialect) -> str:
+    def _new_user_code(self, dialect: DialectName) -> str:
         """Make a user code: six characters as LWA's, or eight with a hyphen as RFC 8628's."""
         while True:
             number = int.from_bytes(self._draw(16, "user code"), "big")
             letters = "".join(
                 _LETTERS[number // len(_LETTERS) ** place % len(_LETTERS)] for place in range(8)
             )
-            code = letters[:6] if dialect is Dialect.LWA else f"{letters[:4]}-{letters[4:]}"
+            code = letters[:6] if dialect is DialectName.LWA else f"{letters[:4]}-{letters[4:]}"
             if plain_code(code) not in self._device_codes:
                 return code
 
@@ -519,40 +400,9 @@ class Amazon:
     def _complain(self, kind: Kind, sentence: str, pair: CodePair) -> None:
         self.referee.complain(kind, sentence, endpoint=Endpoint.TOKEN_POLL, client=pair.applicant.name)
 
-    # Memory
-
     def _remember(self) -> None:
-        if self._memory is None:
-            return
-        content = {
-            "version": _MEMORY_VERSION,
-            "drawn": self._drawn,
-            "grants": [_grant_to_json(grant) for grant in self._grants.values()],
-            "refresh_tokens": {
-                mark: {"grant_id": kept.grant_id, "is_replaced": kept.is_replaced}
-                for mark, kept in self._refresh_tokens.items()
-            },
-        }
-        beside = self._memory.with_name(self._memory.name + ".new")
-        beside.touch(mode=0o600)
-        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        beside.replace(self._memory)
-
-    def _recall(self, memory: Path) -> None:
-        try:
-            content = json.loads(memory.read_text(encoding="utf-8"))
-            if content["version"] != _MEMORY_VERSION:
-                raise ValueError(content["version"])  # noqa: TRY301  # told like any other damage
-            self._drawn = int(content["drawn"])
-            self._grants = {grant.grant_id: grant for grant in map(_grant_from_json, content["grants"])}
-            self._refresh_tokens = {
-                mark: _RefreshToken(int(kept["grant_id"]), is_replaced=bool(kept["is_replaced"]))
-                for mark, kept in content["refresh_tokens"].items()
-                if int(kept["grant_id"]) in self._grants
-            }
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            hint = "Delete the file; the simulated links that it remembers are then gone."
-            raise SimulatorError(f"the simulated Amazon cannot read {memory}", hint=hint) from error
+        if self._memory is not None:
+            remember(self._memory, Remembered(self._drawn, self._grants, self._refresh_tokens))
 
 
 LWA_SCOPES: Final = frozenset({"alexa:all", "profile", "profile:user_id", "postal_code"})
@@ -563,18 +413,13 @@ _LWA_CLIENT_TAIL: Final = 32
 _LONGEST_CLIENT_ID: Final = 100
 
 
-def fingerprint(token: str) -> str:
-    """Give what is kept of a token: its SHA-256."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def plain_code(user_code: str) -> str:
     """Reduce a user code to what counts: letters and digits, case ignored. Source: RFC 8628 §6.1."""
     return "".join(character for character in user_code.upper() if character.isalnum())
 
 
-def _is_client_id(text: str, dialect: Dialect) -> bool:
-    if dialect is Dialect.LWA:
+def _is_client_id(text: str, dialect: DialectName) -> bool:
+    if dialect is DialectName.LWA:
         tail = text.removeprefix(_LWA_CLIENT_PREFIX)
         is_plain = tail.isascii() and tail.isalnum() and tail == tail.lower()
         return text.startswith(_LWA_CLIENT_PREFIX) and len(tail) == _LWA_CLIENT_TAIL and is_plain
@@ -595,45 +440,12 @@ def _slowed(pair: CodePair) -> CodePair:
     Source: RFC 8628 §3.5: five seconds more. LWA gives no figure; Amazon's SDK doubles up to a minute.
     """
     longer = pair.interval + _SLOW_DOWN_STEP
-    if pair.applicant.dialect is Dialect.LWA:
+    if pair.applicant.dialect is DialectName.LWA:
         longer = max(pair.interval, min(max(longer, pair.interval * 2), _SLOW_DOWN_CEILING))
     return replace(pair, interval=longer)
 
 
-def _not_known(dialect: Dialect) -> Refused:
-    if dialect is Dialect.LWA:
+def _not_known(dialect: DialectName) -> Refused:
+    if dialect is DialectName.LWA:
         return Refused("invalid_code_pair", "The code pair is not valid.")
     return Refused("invalid_grant", "The device code is not valid.")
-
-
-def _grant_to_json(grant: Grant) -> dict[str, object]:
-    applicant = grant.applicant
-    return {
-        "grant_id": grant.grant_id,
-        "is_revoked": grant.is_revoked,
-        "refreshes": grant.refreshes,
-        "dialect": applicant.dialect.value,
-        "client_id": applicant.client_id,
-        "scopes": list(applicant.scopes),
-        "product_id": applicant.product_id,
-        "dsn": applicant.dsn,
-    }
-
-
-def _grant_from_json(kept: dict[str, object]) -> Grant:
-    scopes = kept["scopes"]
-    if not isinstance(scopes, list) or not isinstance(kept["grant_id"], int):
-        raise TypeError(kept)
-    return Grant(
-        grant_id=kept["grant_id"],
-        applicant=Applicant(
-            dialect=Dialect(str(kept["dialect"])),
-            client_id=str(kept["client_id"]),
-            scopes=tuple(str(scope) for scope in scopes),
-            product_id=str(kept["product_id"]),
-            dsn=str(kept["dsn"]),
-        ),
-        user_code="",
-        is_revoked=kept["is_revoked"] is True,
-        refreshes=int(str(kept["refreshes"])),
-    )

@@ -14,9 +14,20 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
-from device_auth.simulator.amazon import Amazon, Applicant, CodePair, Dialect, Refused, Tokens
+from device_auth.core.models import DialectName
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.answers import (
+    OK,
+    error_answer,
+    is_final,
+    json_answer,
+    pair_answer,
+    scripted,
+    tokens_answer,
+)
 from device_auth.simulator.control import control_pages, host_name
-from device_auth.simulator.faults import NO_FAULT, OVERSIZE, Endpoint, Fault
+from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
+from device_auth.simulator.models import Applicant, Refused, Tokens
 from device_auth.simulator.page import phone_pages
 from device_auth.simulator.referee import Kind, Rule, Seen, carries_refresh_token, judge, leaks
 
@@ -41,31 +52,13 @@ _RFC_REFRESH: Final = Rule(required=_LWA_REFRESH.required, optional=frozenset({"
 _RFC_REVOKE: Final = Rule(required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint"}))
 _METADATA: Final = Rule(method="GET")
 
-_FINAL_ERRORS: Final = frozenset(
-    {
-        "access_denied",
-        "expired_token",
-        "invalid_client",
-        "invalid_code_pair",
-        "invalid_grant",
-        "invalid_request",
-        "invalid_scope",
-        "invalidvalue",
-        "unauthorized_client",
-        "unsupported_grant_type",
-    }
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_CLIENT_VIEWS: Final = frozenset(
+    {"lwa_pair", "lwa_token", "rfc_pair", "rfc_token", "revoke", "metadata", "profile"}
 )
-"""Error names, in lower case, after which a code pair is never polled again."""
-
-_PORTAL: Final = (
-    "<!DOCTYPE html><html><head><title>Welcome</title></head>"
-    "<body><form action='/accept'><button>Accept the terms of this network</button></form></body></html>"
-)
-
-_TOO_MANY_REQUESTS: Final = 429
-_CLIENT_ERRORS: Final = range(400, 500)
-_OK: Final = 200
-_NO_CHANGE: Final[Mapping[str, object]] = {}
+_TOKEN_PATHS: Final = frozenset({"/auth/o2/token", "/token", "/revoke"})
+"""Where a refresh token may go, in lower case."""
 
 
 @dataclass(slots=True)
@@ -97,10 +90,6 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     return app
 
 
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
 def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
     """Read a request as the referee sees it, and refuse hosts that are not ours (DNS rebinding)."""
     seen = Seen(
@@ -112,25 +101,15 @@ def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
     )
     g.seen = seen
     if host_name(request.host) not in hosts | _LOOPBACK_HOSTS:
-        return _json_answer(
-            421, {"error": "invalid_request", "error_description": "This host is not served here."}
-        )
-    is_endpoint = request.url_rule is not None and request.url_rule.endpoint in _ENDPOINT_NAMES
-    is_token_endpoint = is_endpoint and request.path.lower() in _REFRESH_PATHS
+        return error_answer(Refused("invalid_request", "This host is not served here."), status=421)
+    is_endpoint = request.url_rule is not None and request.url_rule.endpoint in _CLIENT_VIEWS
+    endpoint = request.path if is_endpoint else ""
     for kind, sentence in leaks(seen, amazon.is_device_code, is_page=not is_endpoint):
-        amazon.referee.complain(kind, sentence, endpoint=request.path if is_endpoint else "")
-    if not is_token_endpoint and carries_refresh_token(seen):
+        amazon.referee.complain(kind, sentence, endpoint=endpoint)
+    if endpoint.lower() not in _TOKEN_PATHS and carries_refresh_token(seen):
         sentence = "A refresh token was sent to an address that is not its token endpoint."
-        amazon.referee.complain(
-            Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=request.path if is_endpoint else ""
-        )
+        amazon.referee.complain(Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=endpoint)
     return None
-
-
-_REFRESH_PATHS: Final = frozenset({"/auth/o2/token", "/token", "/revoke"})
-_ENDPOINT_NAMES: Final = frozenset(
-    {"lwa_pair", "lwa_token", "rfc_pair", "rfc_token", "revoke", "metadata", "profile"}
-)
 
 
 class _Endpoints:
@@ -167,7 +146,7 @@ class _Endpoints:
     def _give_lwa_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
         if form["response_type"] != "device_code":
             self._complain(Kind.WRONG_PARAMETER, "response_type must be device_code.", Endpoint.CODE_PAIR)
-            return _error(Refused("invalid_request", "response_type must be device_code."))
+            return error_answer(Refused("invalid_request", "response_type must be device_code."))
         scopes = tuple(form["scope"].split())
         product_id, dsn = "", ""
         if "alexa:all" in scopes or "scope_data" in form:
@@ -177,17 +156,21 @@ class _Endpoints:
                     "scope_data must name a productID and a deviceSerialNumber for alexa:all, and no more."
                 )
                 self._complain(Kind.WRONG_PARAMETER, sentence, Endpoint.CODE_PAIR)
-                return _error(Refused("invalid_request", sentence))
+                return error_answer(Refused("invalid_request", sentence))
             product_id, dsn = named
         applicant = Applicant(
-            dialect=Dialect.LWA, client_id=form["client_id"], scopes=scopes, product_id=product_id, dsn=dsn
+            dialect=DialectName.LWA,
+            client_id=form["client_id"],
+            scopes=scopes,
+            product_id=product_id,
+            dsn=dsn,
         )
         given = self._amazon.give_code_pair(applicant, fault)
         if isinstance(given, Refused):
-            return _error(given)
+            return error_answer(given)
         # LWA never gives verification_uri_complete; clients append ?cbl-code= themselves.
         uri = f"{self._verification_base}/{_country(request.headers.get('Accept-Language', ''))}/code"
-        return _json_answer(_OK, _pair_answer(given, uri), fault.change)
+        return json_answer(OK, pair_answer(given, uri), fault.change)
 
     def rfc_pair(self) -> Response:
         """Give a code pair. Source: RFC 8628 §3.2."""
@@ -196,25 +179,25 @@ class _Endpoints:
 
     def _give_rfc_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
         scopes = tuple(form.get("scope", "").split())
-        applicant = Applicant(dialect=Dialect.RFC8628, client_id=form["client_id"], scopes=scopes)
+        applicant = Applicant(dialect=DialectName.RFC8628, client_id=form["client_id"], scopes=scopes)
         given = self._amazon.give_code_pair(applicant, fault)
         if isinstance(given, Refused):
-            return _error(given)
+            return error_answer(given)
         uri = f"{self._verification_base}/device"
         complete = {"verification_uri_complete": f"{uri}?user_code={given.user_code}"}
-        return _json_answer(_OK, _pair_answer(given, uri) | complete, fault.change)
+        return json_answer(OK, pair_answer(given, uri) | complete, fault.change)
 
     # Tokens
 
     def lwa_token(self) -> Response:
         """Answer a poll or a refresh. Source: LWA "Retrieve an Access Token and Refresh Token"."""
-        return self._token(Dialect.LWA, "device_code", _LWA_POLL, _LWA_REFRESH)
+        return self._token(DialectName.LWA, "device_code", _LWA_POLL, _LWA_REFRESH)
 
     def rfc_token(self) -> Response:
         """Answer a poll or a refresh. Source: RFC 8628 §3.4, §3.5; RFC 6749 §6."""
-        return self._token(Dialect.RFC8628, URN_DEVICE_CODE, _RFC_POLL, _RFC_REFRESH)
+        return self._token(DialectName.RFC8628, URN_DEVICE_CODE, _RFC_POLL, _RFC_REFRESH)
 
-    def _token(self, dialect: Dialect, poll_grant: str, poll_rule: Rule, refresh_rule: Rule) -> Response:
+    def _token(self, dialect: DialectName, poll_grant: str, poll_rule: Rule, refresh_rule: Rule) -> Response:
         grant_type = dict(_seen().form()).get("grant_type", "")
         if grant_type == "refresh_token":
             form, objection = self._read(refresh_rule, Endpoint.REFRESH)
@@ -226,12 +209,12 @@ class _Endpoints:
             self._complain(
                 Kind.WRONG_PARAMETER, "The grant_type is not one of this endpoint.", Endpoint.TOKEN_POLL
             )
-            objection = objection or _error(
+            objection = objection or error_answer(
                 Refused("unsupported_grant_type", "This grant type is not known here.")
             )
         return self._poll(dialect, form, objection)
 
-    def _poll(self, dialect: Dialect, form: Mapping[str, str], objection: Response | None) -> Response:
+    def _poll(self, dialect: DialectName, form: Mapping[str, str], objection: Response | None) -> Response:
         device_code = form.get("device_code", "")
         is_in_time = self._amazon.poll_arrived(device_code)
 
@@ -239,30 +222,30 @@ class _Endpoints:
             if objection is not None:
                 return objection
             if not is_in_time:
-                return _error(Refused("slow_down", "Poll less often."))
+                return error_answer(Refused("slow_down", "Poll less often."))
             user_code, client_id = form.get("user_code", ""), form.get("client_id", "")
             given = self._amazon.poll(
                 dialect, device_code, user_code=user_code, client_id=client_id, fault=fault
             )
-            return _tokens(dialect, given, fault)
+            return tokens_answer(dialect, given, fault)
 
         response = self._answer(Endpoint.TOKEN_POLL, answer)
         fault = _delivery().fault
         if fault.slow_down:
             self._amazon.slow_down(device_code)
-        is_final = not fault.truncate and _is_final(response, is_scripted=fault.replaces)
+        is_over = not fault.truncate and is_final(response, is_scripted=fault.replaces)
         retry_after = response.headers.get("Retry-After", "")
         wait = float(retry_after) if retry_after.isdecimal() else 0
-        told = partial(self._amazon.poll_answered, device_code, is_final=is_final, retry_after=wait)
+        told = partial(self._amazon.poll_answered, device_code, is_final=is_over, retry_after=wait)
         _delivery().on_end.append(told)
         return response
 
-    def _refresh(self, dialect: Dialect, form: Mapping[str, str], fault: Fault) -> Response:
+    def _refresh(self, dialect: DialectName, form: Mapping[str, str], fault: Fault) -> Response:
         given = self._amazon.refresh(dialect, form["refresh_token"], form["client_id"], fault)
         if isinstance(given, Tokens) and given.replaces is not None:
             replaced = given.replaces
             _delivery().on_end.append(lambda _: self._amazon.refresh_answered(replaced))
-        return _tokens(dialect, given, fault)
+        return tokens_answer(dialect, given, fault)
 
     def revoke(self) -> Response:
         """Revoke a token; an unknown one is no error. Source: RFC 7009 §2."""
@@ -272,7 +255,7 @@ class _Endpoints:
             if objection is not None:
                 return objection
             self._amazon.revoke_token(form["token"], form["client_id"])
-            return _json_answer(_OK, {})
+            return json_answer(OK, {})
 
         return self._answer(Endpoint.REVOKE, answer)
 
@@ -290,9 +273,7 @@ class _Endpoints:
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["none"],
         }
-        return self._answer(
-            Endpoint.METADATA, lambda fault: objection or _json_answer(_OK, told, fault.change)
-        )
+        return self._answer(Endpoint.METADATA, lambda fault: objection or json_answer(OK, told, fault.change))
 
     def profile(self) -> Response:
         """Name the linked account, where the scope allows it. Source: LWA "Obtain Customer Profile"."""
@@ -301,20 +282,20 @@ class _Endpoints:
         grant = self._amazon.grant_of(token)
         # Names and statuses of RFC 6750 §3.1: LWA's own table of profile errors could not be read.
         if grant is None:
-            response = _error(Refused("invalid_token", "The access token is not valid."), status=401)
+            response = error_answer(Refused("invalid_token", "The access token is not valid."), status=401)
             response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
             return response
         profile = {"user_id": f"amzn1.account.SIMULATED{grant.grant_id:08d}"}
         if "profile" in grant.applicant.scopes:
             profile |= {"name": "Sim Ulated", "email": "owner@example.com"}
         elif "profile:user_id" not in grant.applicant.scopes:
-            return _error(Refused("insufficient_scope", "The grant has no profile scope."), status=403)
-        return _json_answer(_OK, profile)
+            return error_answer(Refused("insufficient_scope", "The grant has no profile scope."), status=403)
+        return json_answer(OK, profile)
 
     def followed(self) -> Response:
         """Receive those who follow a scripted redirect: no client of ours should."""
         self._complain(Kind.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
-        return _error(Refused("invalid_request", "Nothing is here."), status=404)
+        return error_answer(Refused("invalid_request", "Nothing is here."), status=404)
 
     # Inside
 
@@ -328,72 +309,30 @@ class _Endpoints:
             self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
         kinds = {kind for kind, _ in remarks}
         if Kind.WRONG_METHOD in kinds:
-            response = _error(Refused("invalid_request", f"Use {rule.method}."), status=405)
+            response = error_answer(Refused("invalid_request", f"Use {rule.method}."), status=405)
             response.headers["Allow"] = rule.method
             return {}, response
         is_form = rule.method == "GET" or request.mimetype == "application/x-www-form-urlencoded"
         if not is_form or Kind.MISSING_PARAMETER in kinds or Kind.DUPLICATE_PARAMETER in kinds:
-            return form, _error(Refused("invalid_request", "The request is malformed."))
+            return form, error_answer(Refused("invalid_request", "The request is malformed."))
         return form, None
 
     def _answer(self, endpoint: Endpoint, true_answer: Callable[[Fault], Response]) -> Response:
         """Give the true answer, or the scripted one."""
         fault = self._amazon.take_fault(endpoint)
         _delivery().fault = fault
-        response = self._scripted(endpoint, fault) if fault.replaces else true_answer(fault)
+        response = (
+            scripted(endpoint, fault, trap=f"{self._origin}/followed-redirect")
+            if fault.replaces
+            else true_answer(fault)
+        )
         for name, value in fault.headers.items():
             response.headers[name] = value
         return response
 
-    def _scripted(self, endpoint: Endpoint, fault: Fault) -> Response:
-        """Make the answer that a fault describes."""
-        content = fault.content()
-        if content is not None:
-            kind = "application/json" if fault.json is not None or fault.body is None else "text/plain"
-            return Response(content, fault.status or _OK, content_type=kind)
-        if fault.slow_down:
-            return _error(Refused("slow_down", "Poll less often."), status=fault.status or 400)
-        if fault.redirect:
-            target = (
-                fault.redirect if isinstance(fault.redirect, str) else f"{self._origin}/followed-redirect"
-            )
-            return Response(b"", fault.status or 302, headers={"Location": target})
-        if fault.html:
-            return Response(_PORTAL, fault.status or _OK, content_type="text/html; charset=utf-8")
-        if fault.truncate or fault.oversized:
-            sample = _SAMPLES[endpoint] | ({"padding": "x" * OVERSIZE} if fault.oversized else {})
-            return _json_answer(fault.status or _OK, sample)
-        return Response(b"", fault.status or _OK, content_type="text/plain")
-
     def _complain(self, kind: Kind, sentence: str, endpoint: str) -> None:
         client = dict(_seen().form()).get("client_id", "")
         self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
-
-
-_SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
-    Endpoint.CODE_PAIR: {
-        "user_code": "NEVERS",
-        "device_code": "never-given-out",
-        "verification_uri": "https://example.com/us/code",
-        "expires_in": 600,
-        "interval": 30,
-    },
-    Endpoint.TOKEN_POLL: {
-        "access_token": "Sim|A|never-given-out",
-        "refresh_token": "Sim|R|never-given-out",
-        "token_type": "bearer",
-        "expires_in": 3600,
-    },
-    Endpoint.REFRESH: {
-        "access_token": "Sim|A|never-given-out",
-        "refresh_token": "Sim|R|never-given-out",
-        "token_type": "bearer",
-        "expires_in": 3600,
-    },
-    Endpoint.METADATA: {"issuer": "https://example.com", "token_endpoint": "https://example.com/token"},
-    Endpoint.REVOKE: {},
-}
-"""What looks like success, for answers that must not be believed: too long, or cut short."""
 
 
 def read_scope_data(text: str) -> tuple[str, str] | None:
@@ -427,63 +366,3 @@ def _country(accept_language: str) -> str:
     """Pick the country of the verification page, as LWA does by the speaker's locale."""
     found = re.match(r"[A-Za-z]{2,3}-([A-Za-z]{2})\b", accept_language)
     return found[1].lower() if found else "us"
-
-
-def _pair_answer(pair: CodePair, verification_uri: str) -> dict[str, object]:
-    return {
-        "user_code": pair.user_code,
-        "device_code": pair.device_code,
-        "verification_uri": verification_uri,
-        "expires_in": pair.expires_in,
-        "interval": pair.interval,
-    }
-
-
-def _tokens(dialect: Dialect, given: Tokens | Refused, fault: Fault) -> Response:
-    if isinstance(given, Refused):
-        return _error(given)
-    told: dict[str, object] = {
-        "access_token": given.access_token,
-        "refresh_token": given.refresh_token,
-        "token_type": "bearer",
-        "expires_in": given.expires_in,
-    }
-    if dialect is Dialect.RFC8628 and given.scopes:
-        told |= {"scope": " ".join(given.scopes)}
-    return _json_answer(_OK, told, fault.change)
-
-
-def _is_final(response: Response, *, is_scripted: bool) -> bool:
-    """Tell whether a client that understands this answer must not poll again.
-
-    A scripted success is not counted: whether it can be understood is what the script tries out.
-    """
-    if "Retry-After" in response.headers or response.status_code == _TOO_MANY_REQUESTS:
-        return False
-    if response.status_code == _OK:
-        return not is_scripted
-    try:
-        told = json.loads(response.get_data())
-    except (ValueError, RecursionError):
-        return False
-    error = told.get("error") if isinstance(told, dict) else None
-    is_named = isinstance(error, str) and error.lower() in _FINAL_ERRORS
-    return is_named and response.status_code in _CLIENT_ERRORS
-
-
-def _error(refused: Refused, *, status: int = 400) -> Response:
-    told: dict[str, object] = {"error": refused.error}
-    if refused.description:
-        told["error_description"] = refused.description
-    return _json_answer(status, told)
-
-
-def _json_answer(
-    status: int, value: Mapping[str, object], change: Mapping[str, object] = _NO_CHANGE
-) -> Response:
-    """Make a JSON answer that nobody keeps; a scripted null leaves a field out. Source: RFC 6749 §5.1."""
-    told = {name: each for name, each in {**value, **change}.items() if each is not None}
-    response = Response(json.dumps(told), status, content_type="application/json;charset=UTF-8")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["Pragma"] = "no-cache"
-    return response

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from device_auth.simulator.amazon import SimulatorError
+from device_auth.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
         The context, and the file that clients take as ``--ca-file``.
 
     Raises:
-        SimulatorError: the folder cannot be written or holds something else.
+        ConfigError: the folder cannot be written or holds something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
         context.load_cert_chain(chain)
     except (OSError, ValueError, TypeError) as error:
         hint = "Give a folder of your own that holds nothing else, or delete ca.pem and ca-key.pem in it."
-        raise SimulatorError(f"cannot make certificates in {folder}", hint=hint) from error
+        raise ConfigError(f"cannot make certificates in {folder}", hint=hint) from error
     return context, folder / "ca.pem"
 
 

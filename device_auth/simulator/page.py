@@ -12,7 +12,8 @@ from typing import Final
 
 from flask import Blueprint, Flask, Response, make_response, redirect, render_template, request, session
 
-from device_auth.simulator.amazon import Amazon, CodePair
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import CodePair
 
 WRONG_CODES: Final = 10
 """Wrong codes that one address may enter within ``WRONG_CODES_WINDOW`` seconds."""
@@ -69,8 +70,8 @@ def phone_pages(amazon: Amazon, *, cookie_port: int, app: Flask) -> Blueprint:
     pages.after_request(_protect)
     phone = _Phone(amazon)
     for path in ("/<country>/code", "/code", "/device"):
-        pages.add_url_rule(path, f"enter {path}", phone.enter, methods=["GET"])
-        pages.add_url_rule(path, f"ask {path}", phone.ask, methods=["POST"])
+        pages.add_url_rule(path, "enter", phone.enter, methods=["GET"])
+        pages.add_url_rule(path, "ask", phone.ask, methods=["POST"])
     pages.add_url_rule("/answer", "answer", phone.answer, methods=["POST"])
     pages.add_url_rule("/answer", "again", lambda: redirect("/us/code"), methods=["GET"])
     pages.add_url_rule("/", "start", lambda: redirect("/us/code"), methods=["GET"])

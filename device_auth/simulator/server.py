@@ -27,7 +27,8 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.wrappers import Response
 
-from device_auth.simulator.amazon import Amazon, SimulatorError
+from device_auth.core.errors import ConfigError
+from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ def serve(
         wait: waits the seconds of a delay or a drip; the default ends early when the server stops.
 
     Raises:
-        SimulatorError: the address is not loopback or is taken, or no certificate can be made.
+        ConfigError: the address is not loopback or is taken, or no certificate can be made.
     """
     if not _is_loopback(host):
-        raise SimulatorError(f"{host} is not a loopback address", hint="Use 127.0.0.1, ::1 or localhost.")
+        raise ConfigError(f"{host} is not a loopback address", hint="Use 127.0.0.1, ::1 or localhost.")
     context, ca_file = None, None
     if tls is not None:
         from device_auth.simulator import authority  # noqa: PLC0415  # cryptography is slow to import
@@ -128,7 +129,7 @@ def serve(
     try:
         server = _Server(host, port, context, amazon.clock)
     except (OSError, OverflowError) as error:
-        raise SimulatorError(f"cannot listen on {host} port {port}", hint="Choose another port.") from error
+        raise ConfigError(f"cannot listen on {host} port {port}", hint="Choose another port.") from error
     server.wait = wait or server.stopping.wait
     server.app = create_app(amazon, origin=server.origin, verification_base=verification_base)
     return Running(amazon, server, verification_base, ca_file)
@@ -154,7 +155,7 @@ def run_simulator(
         tls: the folder of its certificate authority; None for plain http.
 
     Raises:
-        SimulatorError: it cannot start as asked.
+        ConfigError: it cannot start as asked.
     """
     _allow_many_connections()
     with serve(amazon, host=host, port=port, tls=tls) as running:

@@ -1,0 +1,145 @@
+"""Answers of the simulated Amazon as they go on the wire: true ones, and scripted ones."""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from flask import Response
+
+from device_auth.core.models import DialectName
+from device_auth.simulator.faults import OVERSIZE, Endpoint, Fault
+from device_auth.simulator.models import CodePair, Refused, Tokens
+
+OK: Final = 200
+
+_FINAL_ERRORS: Final = frozenset(
+    {
+        "access_denied",
+        "expired_token",
+        "invalid_client",
+        "invalid_code_pair",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalidvalue",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+"""Error names, in lower case, after which a code pair is never polled again."""
+
+_PORTAL: Final = (
+    "<!DOCTYPE html><html><head><title>Welcome</title></head>"
+    "<body><form action='/accept'><button>Accept the terms of this network</button></form></body></html>"
+)
+
+_TOO_MANY_REQUESTS: Final = 429
+_CLIENT_ERRORS: Final = range(400, 500)
+_NO_CHANGE: Final[Mapping[str, object]] = {}
+
+_SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
+    Endpoint.CODE_PAIR: {
+        "user_code": "NEVERS",
+        "device_code": "never-given-out",
+        "verification_uri": "https://example.com/us/code",
+        "expires_in": 600,
+        "interval": 30,
+    },
+    Endpoint.TOKEN_POLL: {
+        "access_token": "Sim|A|never-given-out",
+        "refresh_token": "Sim|R|never-given-out",
+        "token_type": "bearer",
+        "expires_in": 3600,
+    },
+    Endpoint.REFRESH: {
+        "access_token": "Sim|A|never-given-out",
+        "refresh_token": "Sim|R|never-given-out",
+        "token_type": "bearer",
+        "expires_in": 3600,
+    },
+    Endpoint.METADATA: {"issuer": "https://example.com", "token_endpoint": "https://example.com/token"},
+    Endpoint.REVOKE: {},
+}
+"""What looks like success, for answers that must not be believed: too long, or cut short."""
+
+
+def pair_answer(pair: CodePair, verification_uri: str) -> dict[str, object]:
+    """Tell a code pair. Source: LWA "Retrieve a User Code and Verification URL"; RFC 8628 §3.2."""
+    return {
+        "user_code": pair.user_code,
+        "device_code": pair.device_code,
+        "verification_uri": verification_uri,
+        "expires_in": pair.expires_in,
+        "interval": pair.interval,
+    }
+
+
+def tokens_answer(dialect: DialectName, given: Tokens | Refused, fault: Fault) -> Response:
+    """Tell tokens, or why there are none. Source: RFC 6749 §5.1, §5.2; only RFC 8628 tells the scope."""
+    if isinstance(given, Refused):
+        return error_answer(given)
+    told: dict[str, object] = {
+        "access_token": given.access_token,
+        "refresh_token": given.refresh_token,
+        "token_type": "bearer",
+        "expires_in": given.expires_in,
+    }
+    if dialect is DialectName.RFC8628 and given.scopes:
+        told |= {"scope": " ".join(given.scopes)}
+    return json_answer(OK, told, fault.change)
+
+
+def is_final(response: Response, *, is_scripted: bool) -> bool:
+    """Tell whether a client that understands this answer must not poll again.
+
+    A scripted success is not counted: whether it can be understood is what the script tries out.
+    """
+    if "Retry-After" in response.headers or response.status_code == _TOO_MANY_REQUESTS:
+        return False
+    if response.status_code == OK:
+        return not is_scripted
+    try:
+        told = json.loads(response.get_data())
+    except (ValueError, RecursionError):
+        return False
+    error = told.get("error") if isinstance(told, dict) else None
+    is_named = isinstance(error, str) and error.lower() in _FINAL_ERRORS
+    return is_named and response.status_code in _CLIENT_ERRORS
+
+
+def error_answer(refused: Refused, *, status: int = 400) -> Response:
+    """Tell an error by its name; LWA and RFC 6749 §5.2 both use status 400."""
+    told: dict[str, object] = {"error": refused.error}
+    if refused.description:
+        told["error_description"] = refused.description
+    return json_answer(status, told)
+
+
+def json_answer(
+    status: int, value: Mapping[str, object], change: Mapping[str, object] = _NO_CHANGE
+) -> Response:
+    """Make a JSON answer that nobody keeps; a scripted null leaves a field out. Source: RFC 6749 §5.1."""
+    told = {name: each for name, each in {**value, **change}.items() if each is not None}
+    response = Response(json.dumps(told), status, content_type="application/json;charset=UTF-8")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Pragma"] = "no-cache"
+    return response
+
+
+def scripted(endpoint: Endpoint, fault: Fault, *, trap: str) -> Response:
+    """Make the answer that a fault describes; a redirect without an address leads into the trap."""
+    content = fault.content()
+    if content is not None:
+        kind = "application/json" if fault.json is not None or fault.body is None else "text/plain"
+        return Response(content, fault.status or OK, content_type=kind)
+    if fault.slow_down:
+        return error_answer(Refused("slow_down", "Poll less often."), status=fault.status or 400)
+    if fault.redirect:
+        target = fault.redirect if isinstance(fault.redirect, str) else trap
+        return Response(b"", fault.status or 302, headers={"Location": target})
+    if fault.html:
+        return Response(_PORTAL, fault.status or OK, content_type="text/html; charset=utf-8")
+    if fault.truncate or fault.oversized:
+        sample = _SAMPLES[endpoint] | ({"padding": "x" * OVERSIZE} if fault.oversized else {})
+        return json_answer(fault.status or OK, sample)
+    return Response(b"", fault.status or OK, content_type="text/plain")

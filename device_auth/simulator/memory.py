@@ -1,0 +1,111 @@
+"""What the simulated Amazon remembers from one process to the next: grants, and fingerprints of tokens.
+
+No token is ever written: a refresh token is recognised by its SHA-256.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.errors import StoreError
+from device_auth.core.models import DialectName
+from device_auth.simulator.models import Applicant, Grant, KeptToken
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What outlives the process; ``drawn`` is how far a seed has been used up."""
+
+    drawn: int
+    grants: dict[int, Grant]
+    refresh_tokens: dict[str, KeptToken]
+
+
+def fingerprint(token: str) -> str:
+    """Give what is kept of a token: its SHA-256."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def remember(path: Path, remembered: Remembered) -> None:
+    """Replace the file, readable by its owner alone.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    content = {
+        "version": _VERSION,
+        "drawn": remembered.drawn,
+        "grants": [_grant_to_json(grant) for grant in remembered.grants.values()],
+        "refresh_tokens": {
+            mark: {"grant_id": kept.grant_id, "is_replaced": kept.is_replaced}
+            for mark, kept in remembered.refresh_tokens.items()
+        },
+    }
+    beside = path.with_name(path.name + ".new")
+    try:
+        beside.touch(mode=0o600)
+        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"the simulated Amazon cannot write {path}", hint="Choose another folder."
+        ) from error
+
+
+def recall(path: Path) -> Remembered:
+    """Read the file.
+
+    Raises:
+        StoreError: it cannot be read, or is not ours.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != _VERSION:
+            raise ValueError(content["version"])  # noqa: TRY301  # told like any other damage
+        grants = {grant.grant_id: grant for grant in map(_grant_from_json, content["grants"])}
+        refresh_tokens = {
+            mark: KeptToken(kept["grant_id"], is_replaced=kept["is_replaced"] is True)
+            for mark, kept in content["refresh_tokens"].items()
+            if kept["grant_id"] in grants
+        }
+        return Remembered(int(content["drawn"]), grants, refresh_tokens)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        hint = "Delete the file; the simulated links that it remembers are then gone."
+        raise StoreError(f"the simulated Amazon cannot read {path}", hint=hint) from error
+
+
+def _grant_to_json(grant: Grant) -> dict[str, object]:
+    applicant = grant.applicant
+    return {
+        "grant_id": grant.grant_id,
+        "is_revoked": grant.is_revoked,
+        "refreshes": grant.refreshes,
+        "dialect": applicant.dialect.value,
+        "client_id": applicant.client_id,
+        "scopes": list(applicant.scopes),
+        "product_id": applicant.product_id,
+        "dsn": applicant.dsn,
+    }
+
+
+def _grant_from_json(kept: dict[str, object]) -> Grant:
+    scopes = kept["scopes"]
+    if not isinstance(scopes, list) or not isinstance(kept["grant_id"], int):
+        raise TypeError(kept)
+    return Grant(
+        grant_id=kept["grant_id"],
+        applicant=Applicant(
+            dialect=DialectName(str(kept["dialect"])),
+            client_id=str(kept["client_id"]),
+            scopes=tuple(str(scope) for scope in scopes),
+            product_id=str(kept["product_id"]),
+            dsn=str(kept["dsn"]),
+        ),
+        user_code="",
+        is_revoked=kept["is_revoked"] is True,
+        refreshes=int(str(kept["refreshes"])),
+    )
