@@ -43,9 +43,6 @@ _SLOW_DOWN_CEILING: Final = 60
 _TOLERANCE: Final = 0.001
 """Seconds forgiven for rounding; the server notes an answer's end before its last byte leaves."""
 
-_MOST_PAIRS: Final = 20_000
-_MOST_ACCESS_TOKENS: Final = 20_000
-
 
 class Amazon:
     """The simulated Amazon.
@@ -98,7 +95,7 @@ class Amazon:
             )
             self._pairs[pair.device_code] = pair
             self._device_codes[plain_code(pair.user_code)] = pair.device_code
-            if len(self._pairs) > _MOST_PAIRS:
+            if len(self._pairs) > self.options.most_remembered:
                 oldest = self._pairs.pop(next(iter(self._pairs)))
                 del self._device_codes[plain_code(oldest.user_code)]
             return pair
@@ -364,7 +361,7 @@ class Amazon:
         access_token = ACCESS_PREFIX + self._new_token("access token")
         refresh_token = kept_token or REFRESH_PREFIX + self._new_token("refresh token")
         self._access_tokens[fingerprint(access_token)] = (grant.grant_id, self.clock() + lifetime)
-        if len(self._access_tokens) > _MOST_ACCESS_TOKENS:
+        if len(self._access_tokens) > self.options.most_remembered:
             del self._access_tokens[next(iter(self._access_tokens))]
         self._refresh_tokens[fingerprint(refresh_token)] = KeptToken(grant.grant_id)
         self._remember()

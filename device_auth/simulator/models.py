@@ -28,6 +28,7 @@ class Options:
         approve_after: an owner who approves by himself, this many seconds after the code was given.
         client_ids: the client IDs that are known; None for every well-formed one.
         scopes: the scopes that may be asked for; None for those of LWA, and any in RFC 8628.
+        most_remembered: code pairs, and access tokens, kept at once; then the oldest make room.
         seed: the same seed and the same requests give the same codes and tokens.
     """
 
@@ -38,6 +39,7 @@ class Options:
     approve_after: float | None = None
     client_ids: frozenset[str] | None = None
     scopes: frozenset[str] | None = None
+    most_remembered: int = 20_000
     seed: str | None = None
 
 
