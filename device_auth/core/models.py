@@ -51,7 +51,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._text.encode(), other._text.encode())
+        mine, theirs = (text.encode("utf-8", "surrogatepass") for text in (self._text, other._text))
+        return hmac.compare_digest(mine, theirs)
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -95,7 +96,7 @@ class WireResponse:
     Attributes:
         url: what was asked.
         status: the HTTP status.
-        headers: names in lower case.
+        headers: names in lower case; not shown, for they may hold anything.
         body: at most 64 KiB of it.
         is_whole: false if the body was longer than that, or broke off.
         sent_at: the moment before the request left: lifetimes count from here.
@@ -104,7 +105,7 @@ class WireResponse:
 
     url: str
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     is_whole: bool
     sent_at: Monotonic
