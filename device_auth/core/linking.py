@@ -26,7 +26,8 @@ from device_auth.core.policy import Phase, Reaction, poll_wait, react, request_w
 from device_auth.core.states import StateWord, Trouble
 
 TROUBLE_TOLD_FOR: Final = Seconds(600)
-"""How long ``denied`` and ``expired`` are told before they clear by themselves."""
+"""How long ``denied``, ``expired`` and what was in the way of a request given up are told before they clear by
+themselves; what a person has to mend is told until then."""
 
 PROOF_PATIENCE: Final = Seconds(10)
 """How long "linked" is held back for a proof that cannot be had for a passing reason."""
@@ -47,7 +48,7 @@ class LinkRequested:
         rules: how the dialect wants to be polled.
         renewals: how many times an expired code is renewed by itself.
         present_until: until when someone is plainly there; after it no code is renewed.
-        give_up_at: until when a code is asked for if none can be had.
+        give_up_at: until when a code is asked for if none can be had; after it no code is renewed either.
         again: ask for a new pair although there is a link.
     """
 
@@ -360,7 +361,7 @@ def next_moment(state: State) -> Monotonic:
 
 
 def word_of(state: State) -> StateWord:
-    """Name a state in the word that people and programs are told; a link in force counts while it is replaced."""
+    """Name a state in the word that people and programs are told."""
     match state:
         case Unlinked():
             return StateWord.UNLINKED
@@ -387,7 +388,8 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             return Requesting(replace(event, again=is_linked)), (ProveStore(),)
         case PairFound():
             request = replace(event.request, again=is_linked)
-            return Waiting(request, event.pair, event.interval, later(now, event.interval)), ()
+            interval = max(event.interval, event.pair.interval)
+            return Waiting(request, event.pair, interval, later(now, interval)), ()
         case GrantFound():
             return Proving(event.request, later(now, PROOF_PATIENCE)), (ProveGrant(),)
         case TimePassed() if now >= state.clears_at:
@@ -407,10 +409,10 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
         case StoreFailed():
             return _rest(state.request, _storage(event), now), ()
         case TimePassed() if now >= state.request.give_up_at:
-            return replace(_rest(state.request, None, now), trouble=state.trouble), (DropCall(),)
+            return _give_up(state, now), (DropCall(),)
         case TimePassed() if state.ask_at is not None and now >= state.ask_at:
             return replace(state, ask_at=None), (RequestCodePair(),)
-        case Answered():
+        case Answered() if state.ask_at is None:
             return _hear_request(state, event, now)
         case LinkRequested():
             return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
@@ -418,10 +420,16 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             return _rest(state.request, None, now), (DropCall(),)
         case LinkLost():
             return replace(state, request=replace(state.request, again=False)), ()
-        case TimePassed() | PairFound() | GrantFound() | Saved() | ProofHeard():
+        case TimePassed() | Answered() | PairFound() | GrantFound() | Saved() | ProofHeard():
             return state, ()
         case _:
             assert_never(event)
+
+
+def _give_up(state: Requesting, now: Monotonic) -> State:
+    """Tell for a while what was in the way; nobody looks any more whether it still is."""
+    clears_at = NEVER if state.trouble is Trouble.NONE else later(now, TROUBLE_TOLD_FOR)
+    return replace(_rest(state.request, None, now), trouble=state.trouble, clears_at=clears_at)
 
 
 def _hear_request(state: Requesting, event: Answered, now: Monotonic) -> Step:
@@ -448,7 +456,7 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             return _end_pair(state, _ran_out(), now)
         case TimePassed() if state.poll_at is not None and now >= state.poll_at:
             return replace(state, poll_at=None), (PollToken(state.pair),)
-        case Answered():
+        case Answered() if state.poll_at is None or isinstance(event.answer, TokenGrant):
             return _hear_poll(state, event.answer, now)
         case LinkRequested():
             return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
@@ -457,7 +465,14 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
         case LinkLost():
             return replace(state, request=replace(state.request, again=False)), ()
         case (
-            TimePassed() | PairFound() | GrantFound() | StoreProved() | Saved() | StoreFailed() | ProofHeard()
+            TimePassed()
+            | Answered()
+            | PairFound()
+            | GrantFound()
+            | StoreProved()
+            | Saved()
+            | StoreFailed()
+            | ProofHeard()
         ):
             return state, ()
         case _:
@@ -491,13 +506,11 @@ def _poll_later(state: Waiting, answer: Answer, now: Monotonic) -> Step:
 
 
 def _end_pair(state: Waiting, refusal: Refusal, now: Monotonic) -> Step:
+    """Renew while someone is there; the disk may have filled up since the last code, so it is proved again."""
     request = state.request
-    if request.renewals > 0 and now <= request.present_until:
-        return Requesting(replace(request, renewals=request.renewals - 1)), (
-            ForgetPending(),
-            RequestCodePair(),
-        )
-    return _rest(request, refusal, now), (ForgetPending(),)
+    if request.renewals > 0 and now <= min(request.present_until, request.give_up_at):
+        return Requesting(replace(request, renewals=request.renewals - 1)), (ForgetPending(), ProveStore())
+    return _rest(request, replace(refusal, trouble=Trouble.EXPIRED), now), (ForgetPending(),)
 
 
 def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
