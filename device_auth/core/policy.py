@@ -60,8 +60,8 @@ class Reaction(StrEnum):
     END = "over"
     ASK_AGAIN = "ask once more after 10 s; then over: mark the grant, keep it, do not use it"
     REFUSE = "over: mark the grant, keep it, do not use it"
-    ALARM = "keep the link, say what is wrong, ask again after an hour"
-    OBEY = "wait as long as told"
+    ALARM = "keep the link, say what is wrong, ask again after about an hour"
+    OBEY = "wait as long as told, never less than usual"
     BACK_OFF = "wait longer each time"
 
 
@@ -104,6 +104,9 @@ ASK_AGAIN_AFTER: Final = Seconds(10)
 
 ALARM_WAIT: Final = Seconds(3600)
 """How long to leave a provider alone that rejects the client of a link already told."""
+
+FRESH_FOR: Final = Seconds(30)
+"""An access token younger than this is the freshest there is: no wish for a longer one makes us refresh."""
 
 _REFUSALS: Final = {
     Trouble.EXPIRED: Kind.PAIR_OVER,
@@ -181,9 +184,11 @@ def slower(rules: PollRules, interval: Seconds) -> Seconds:
 
 
 def asked_wait(answer: Answer) -> Seconds:
-    """Say how long the answer itself asks us to wait; 0 if it does not."""
+    """Say how long the answer itself asks us to wait, ``slow_down`` at least 5 s; 0 if it does not."""
     match answer:
-        case Pending() | SlowDown() | Unclear():
+        case SlowDown():
+            return max(SLOW_DOWN_STEP, answer.retry_after or Seconds(0))
+        case Pending() | Unclear():
             return answer.retry_after or Seconds(0)
         case CodePair() | TokenGrant() | Refusal() | Unreachable():
             return Seconds(0)

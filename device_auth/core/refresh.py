@@ -24,6 +24,7 @@ from device_auth.core.models import (
 from device_auth.core.policy import (
     ALARM_WAIT,
     ASK_AGAIN_AFTER,
+    FRESH_FOR,
     MOST_POLL_WAIT,
     Phase,
     Reaction,
@@ -71,7 +72,12 @@ class SaveFailed:
     """It is not."""
 
 
-Event = RefreshAnswered | MomentCame | TokenWanted | LinkSaved | SaveFailed
+@dataclass(frozen=True, slots=True)
+class LinkTold:
+    """People have been told "linked": from now on only ``invalid_grant``, twice, ends this link."""
+
+
+Event = RefreshAnswered | MomentCame | TokenWanted | LinkSaved | SaveFailed | LinkTold
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -121,6 +127,7 @@ class Keeping:
         ask_at: when to refresh; None while a refresh is out; never once the link is given up.
         attempt: how many refreshes in a row brought nothing.
         is_doubted: ``invalid_grant`` came, and no success since.
+        is_told: people count on this link although no refresh has proved it yet.
         save_at: when to store the link again after the disk failed; never if it is stored.
         trouble: what is in the way.
         refusal: how it ended, if it did, or what the provider rejects.
@@ -131,6 +138,7 @@ class Keeping:
     ask_at: Monotonic | None = None
     attempt: int = 0
     is_doubted: bool = False
+    is_told: bool = False
     save_at: Monotonic = NEVER
     trouble: Trouble = Trouble.NONE
     refusal: Refusal | None = None
@@ -147,8 +155,10 @@ def begin(link: Link, now: Monotonic) -> Keeping:
 def step(state: Keeping, event: Event, now: Monotonic) -> Step:
     """Take one step; see ``linking.step``."""
     match event:
-        case RefreshAnswered():
+        case RefreshAnswered() if _is_awaited(state, event.answer):
             return _hear(replace(state, ask_at=NEVER), event, now)
+        case RefreshAnswered():
+            return state, ()
         case MomentCame():
             return _pass_time(state, now)
         case TokenWanted():
@@ -157,6 +167,8 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
             return replace(state, save_at=NEVER, trouble=_without_storage(state)), ()
         case SaveFailed():
             return replace(state, save_at=later(now, MOST_POLL_WAIT), trouble=Trouble.STORAGE), ()
+        case LinkTold():
+            return replace(state, is_told=True), ()
         case _:
             assert_never(event)
 
@@ -189,15 +201,32 @@ def _pass_time(state: Keeping, now: Monotonic) -> Step:
 
 def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
     """Refresh early if the token in hand is too short for someone, unless waits are on after a failure."""
-    lasts = state.grant is not None and state.grant.expires_at - now >= event.min_lifetime
-    if lasts or state.attempt > 0 or state.ask_at is None or state.link.mark is not None:
+    if (
+        _lasts(state.grant, event.min_lifetime, now)
+        or state.attempt > 0
+        or state.ask_at is None
+        or state.link.mark is not None
+    ):
         return state, ()
     return replace(state, ask_at=None), (AskRefresh(state.link),)
 
 
+def _lasts(grant: TokenGrant | None, min_lifetime: Seconds, now: Monotonic) -> bool:
+    """Say whether a token is long enough, or so young that another would be no longer."""
+    if grant is None or now >= grant.expires_at:
+        return False
+    age = grant.expires_in - (grant.expires_at - now)
+    return age < FRESH_FOR or grant.expires_at - now >= min_lifetime
+
+
+def _is_awaited(state: Keeping, answer: Answer) -> bool:
+    """Say whether a refresh is out. A grant counts even after that: its refresh token may be the only good one."""
+    return state.ask_at is None or (isinstance(answer, TokenGrant) and state.link.mark is None)
+
+
 def _hear(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
     answer = event.answer
-    phase = Phase.REFRESHING if state.link.is_proved else Phase.PROVING
+    phase = Phase.REFRESHING if state.link.is_proved or state.is_told else Phase.PROVING
     reaction = react(answer, phase)
     match answer:
         case TokenGrant():
@@ -208,7 +237,9 @@ def _hear(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
             return _give_up(state, answer, Mark.REVOKED)
         case Refusal() if reaction is Reaction.ASK_AGAIN:
             ask_at = later(now, Seconds(ASK_AGAIN_AFTER * (1 + event.draw)))
-            return replace(state, ask_at=ask_at, attempt=state.attempt + 1, is_doubted=True), ()
+            attempt = state.attempt + 1
+            doubted = replace(state, ask_at=ask_at, attempt=attempt, is_doubted=True)
+            return replace(doubted, trouble=Trouble.PROVIDER_UNAVAILABLE, refusal=None), ()
         case Refusal() if reaction is Reaction.ALARM:
             ask_at = later(now, Seconds(ALARM_WAIT * (0.5 + event.draw)))
             attempt = state.attempt + 1
@@ -232,6 +263,7 @@ def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
         link,
         grant,
         ask_at=later(issued_at, refresh_moment(grant.expires_in, draw)),
+        is_told=state.is_told,
         save_at=state.save_at,
         trouble=Trouble.STORAGE if state.trouble is Trouble.STORAGE else Trouble.NONE,
     )
@@ -251,4 +283,6 @@ def _trouble(answer: Answer) -> Trouble:
 
 
 def _without_storage(state: Keeping) -> Trouble:
-    return Trouble.NONE if state.trouble is Trouble.STORAGE else state.trouble
+    if state.trouble is not Trouble.STORAGE:
+        return state.trouble
+    return Trouble.NONE if state.refusal is None else state.refusal.trouble
