@@ -4,8 +4,10 @@ Total: whatever the bytes, there is an answer. Only what is understood *and* fin
 everything else becomes ``Unclear``, and the machine asks again later.
 """
 
+import ipaddress
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -39,7 +41,10 @@ MOST_URL: Final = 512
 MOST_USER_CODE: Final = 64
 MOST_DESCRIPTION: Final = 200
 
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "::1"})
+LONGEST_WORD: Final = 24
+"""Longer words of a description are left out: they could be a token or a code that the provider repeats."""
+
+_ASKS_TO_WAIT: Final = frozenset({"authorization_pending", "slow_down"})
 
 FORM: Final = "application/x-www-form-urlencoded"
 
@@ -227,7 +232,7 @@ def read_code_pair(
     interval = read_interval(fields)
     if user_code is None or device_code is None or uri is None or expires_in is None or interval is None:
         return None
-    prefilled_uri = prefill(uri, user_code)
+    prefilled_uri = read_page_uri(prefill(uri, user_code))
     if fields.get("verification_uri_complete") is not None:
         prefilled_uri = read_page_uri(fields["verification_uri_complete"])
         if prefilled_uri is None:
@@ -270,12 +275,10 @@ def read_page_uri(value: object) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Say whether a host name can only mean this machine."""
-    octets = host.split(".")
-    return host in _LOOPBACK_NAMES or (
-        len(octets) == 4  # noqa: PLR2004  an IPv4 address has four parts
-        and octets[0] == "127"
-        and all(octet.isascii() and octet.isdigit() for octet in octets)
-    )
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def client_refusals(what: str) -> dict[str, Callable[[str, str], Answer]]:
@@ -344,10 +347,12 @@ def poll_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answ
 
 
 def clean(value: object) -> str:
-    """Make a provider's description fit to show: no control characters, at most 200."""
+    """Make a provider's description fit to show: no control characters, nothing like a token, at most 200."""
     if not isinstance(value, str):
         return ""
-    return "".join(mark if mark.isprintable() else " " for mark in value[:MOST_DESCRIPTION]).strip()
+    words = "".join(mark if mark.isprintable() else " " for mark in value).split()
+    text = " ".join(word if len(word) <= LONGEST_WORD else "…" for word in words)
+    return text[:MOST_DESCRIPTION].rstrip()
 
 
 def read_fields(response: WireResponse) -> Fields | None:
@@ -364,20 +369,20 @@ def read_fields(response: WireResponse) -> Fields | None:
 def _may_be_understood(status: int, error: str) -> bool:
     """Say whether an error name counts at this status.
 
-    A server in distress may say anything: at 5xx and 429 only the names that ask to wait are believed,
-    and no redirect is.
+    A server in distress may say anything: at 5xx and 429 only the names that ask to wait are believed.
     """
-    if error.casefold() in {"authorization_pending", "slow_down"}:
-        return not 300 <= status < 400  # noqa: PLR2004  the class of HTTP redirects
+    if error.casefold() in _ASKS_TO_WAIT:
+        return True
     return status != 429 and (200 <= status < 300 or 400 <= status < 500)  # noqa: PLR2004  RFC 9110 §15
 
 
 def _read_redirect(response: WireResponse) -> Unclear:
     try:
+        asked = urlsplit(response.url).netloc
         host = urlsplit(response.headers.get("location", "")).netloc
     except ValueError:
-        host = ""
-    if host and host.casefold() != urlsplit(response.url).netloc.casefold():
+        asked = host = ""
+    if host and host.casefold() != asked.casefold():
         return _portal(response, "the answer sends to another host")
     return unclear(response, "the answer sends elsewhere")
 
@@ -399,7 +404,9 @@ def unclear(response: WireResponse, what: str) -> Unclear:
 
 
 def _read_date(text: str) -> float | None:
+    """Read an HTTP date; the old forms name no time zone and mean UTC all the same. Source: RFC 9110 §5.6.7."""
     try:
-        return parsedate_to_datetime(text).timestamp()
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

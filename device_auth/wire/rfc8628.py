@@ -25,6 +25,7 @@ from device_auth.core.states import Trouble
 from device_auth.wire.answers import (
     Fields,
     client_refusals,
+    is_from_another,
     poll_refusals,
     read_answer,
     read_code_pair,
@@ -34,6 +35,7 @@ from device_auth.wire.answers import (
     read_page_uri,
     refresh_refusals,
     slow_down,
+    unclear,
     write_form,
 )
 
@@ -72,9 +74,12 @@ def read_metadata(response: WireResponse, provider: Provider) -> Provider | Refu
     Source: RFC 8414 §3.2, §3.3; RFC 8628 §4.
     """
     fields = read_fields(response)
-    if response.status != 200 or fields is None or "issuer" not in fields:  # noqa: PLR2004  HTTP OK
+    if fields is None or is_from_another(response):
         return read_odd_answer(response)
-    if str(fields["issuer"]).rstrip("/") != provider.issuer.rstrip("/"):
+    issuer = fields.get("issuer")
+    if response.status != 200 or not isinstance(issuer, str):  # noqa: PLR2004  HTTP OK
+        return unclear(response, "the answer is no metadata document")
+    if issuer.rstrip("/") != provider.issuer.rstrip("/"):
         return _wrong_issuer("the metadata found there is another issuer's")
     device_endpoint = read_page_uri(fields.get("device_authorization_endpoint"))
     token_endpoint = read_page_uri(fields.get("token_endpoint"))
