@@ -1,0 +1,39 @@
+import pytest
+
+from device_auth.core.states import STATES, TROUBLES, StateWord, Telling, Trouble
+
+
+def is_a_sentence(text: str) -> bool:
+    return text[:1].isupper() and text.endswith(".") and len(text) > 10
+
+
+def test_every_state_has_something_to_say() -> None:
+    assert set(STATES) == set(StateWord)
+
+
+def test_every_trouble_has_something_to_say() -> None:
+    assert set(TROUBLES) == set(Trouble)
+
+
+@pytest.mark.parametrize("telling", [*STATES.values(), *TROUBLES.values()])
+def test_what_is_said_is_one_sentence(telling: Telling) -> None:
+    assert is_a_sentence(telling.sentence)
+
+
+@pytest.mark.parametrize("trouble", [trouble for trouble in Trouble if trouble is not Trouble.NONE])
+def test_every_trouble_has_a_next_step(trouble: Trouble) -> None:
+    assert len(TROUBLES[trouble].next_step) > 10
+
+
+def test_no_trouble_needs_no_next_step() -> None:
+    assert TROUBLES[Trouble.NONE].next_step == ""
+
+
+def test_no_two_troubles_sound_alike() -> None:
+    assert len({telling.sentence for telling in TROUBLES.values()}) == len(Trouble)
+
+
+@pytest.mark.parametrize("word", [*StateWord, *Trouble])
+def test_words_are_lower_case_and_hyphenated(word: str) -> None:
+    assert word.replace("-", "").isalpha()
+    assert word == word.lower()
