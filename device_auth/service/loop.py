@@ -15,6 +15,7 @@ from typing import Final, assert_never
 from device_auth.core import linking, refresh
 from device_auth.core.errors import StoreError
 from device_auth.core.models import (
+    NEVER,
     Answer,
     Flow,
     Link,
@@ -140,14 +141,22 @@ class Loop:
         return None if keeper is None else keeper.state
 
     @property
+    def is_asking(self) -> bool:
+        """Say whether a request to the provider is out."""
+        return self._calls.until < NEVER
+
+    @property
     def link(self) -> Link | None:
         """Give the link as stored."""
         return self._stored
 
-    def run(self, is_done: Callable[[], bool]) -> None:
-        """Wait, step and carry out, until it is done."""
+    def run(self, is_done: Callable[[], bool], until: Monotonic = NEVER) -> bool:
+        """Wait, step and carry out, until it is done or that moment has come; say whether it is done."""
         while not is_done():
-            self._take_turn()
+            if self._clock.now() >= until:
+                return False
+            self._take_turn(until)
+        return True
 
     def feed(self, event: linking.Event) -> None:
         """Step the linking machine, and carry out what it says; events that come of that are fed in turn."""
@@ -159,6 +168,7 @@ class Loop:
             while self._events:
                 self.state, commands = linking.step(self.state, self._events.popleft(), self._clock.now())
                 self._promote()
+                self._tell_view()  # before the deed: a slow disk is told of while it is slow
                 for command in commands:
                     self._carry_out(command)
         finally:
@@ -167,8 +177,8 @@ class Loop:
 
     # -- one turn
 
-    def _take_turn(self) -> None:
-        item = self._clock.take(self._inbox, self._next_moment())
+    def _take_turn(self, until: Monotonic) -> None:
+        item = self._clock.take(self._inbox, min(until, self._next_moment()))
         match item:
             case None:
                 pass
@@ -318,6 +328,7 @@ class Loop:
         self._on_trial = None
         if isinstance(self.state, linking.Linked) and keeper.state.link.mark is None:
             keeper.is_on_trial = False
+            keeper.state, _ = refresh.step(keeper.state, refresh.LinkTold(), self._clock.now())
             self._in_use = keeper
             if keeper.state.grant is not None:
                 self._tokens.publish(keeper.state.grant)
@@ -367,9 +378,8 @@ class Loop:
 
     def _save_link(self, keeper: _Keeper, link: Link) -> None:
         dated = replace(link, marked_at=self._clock.wall()) if link.mark else link
-        leaves_former = self._stored is not None and self._stored.replaces is not None
         try:
-            (self._store.replace if leaves_former else self._store.save)(dated)
+            self._store.save(dated)
         except StoreError as error:
             log.error("%s", error)
             self._step_keeper(keeper, refresh.SaveFailed())

@@ -1,0 +1,253 @@
+"""The loop against the simulated Amazon, over real sockets, in skipped time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device_auth.core import linking
+from device_auth.core.models import DialectName, Mark, Monotonic
+from device_auth.core.states import StateWord, Trouble
+from tests.world import World, is_over, open_world
+
+WEEK = 7 * 24 * 3600
+
+
+@pytest.fixture(params=list(DialectName))
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with open_world(tmp_path, request.param) as world:
+        yield world
+
+
+@pytest.fixture
+def lwa(tmp_path: Path) -> Iterator[World]:
+    with open_world(tmp_path) as world:
+        yield world
+
+
+def approve_soon(world: World) -> None:
+    world.clock.plan(world.passed + 1, lambda: world.amazon.approve("all"))
+
+
+def test_an_owner_who_takes_95_seconds_is_linked_at_the_fifth_poll(lwa: World) -> None:
+    lwa.clock.plan(95, lambda: lwa.amazon.approve("all"))
+
+    assert lwa.link() == linking.Linked()
+    assert lwa.polls() == 5
+    assert lwa.passed == 120
+    assert lwa.states == [
+        StateWord.REQUESTING,
+        StateWord.WAITING,
+        StateWord.SAVING,
+        StateWord.PROVING,
+        StateWord.LINKED,
+    ]
+    assert lwa.complaints() == []
+
+
+def test_a_link_is_stored_proved_and_its_token_served(world: World) -> None:
+    approve_soon(world)
+
+    world.link()
+
+    link = world.stored()
+    assert link is not None
+    assert link.is_proved
+    assert link.token_endpoint.startswith(world.running.origin)
+    token = world.token_files().read()
+    assert token is not None
+    assert token.access_token.reveal().startswith("Sim|A|")
+    assert world.complaints() == []
+
+
+def test_a_code_that_runs_out_is_renewed_as_often_as_asked_for(world: World) -> None:
+    end = world.link(renewals=2)
+
+    assert isinstance(end, linking.Unlinked)
+    assert end.trouble is Trouble.EXPIRED
+    assert len(world.codes) == 3
+    assert world.complaints() == []
+
+
+def test_an_owner_who_declines_is_believed(world: World) -> None:
+    world.clock.plan(40, lambda: world.amazon.deny("all"))
+
+    end = world.link(renewals=2)
+
+    assert isinstance(end, linking.Unlinked)
+    assert end.trouble is Trouble.DENIED
+    assert world.stored() is None
+    assert world.complaints() == []
+
+
+def test_a_speaker_started_again_goes_on_with_the_same_code(world: World) -> None:
+    with world.loop() as loop:
+        loop.start(world.request(loop))
+        loop.run(lambda: bool(world.codes) and world.passed > 60)
+    approve_soon(world)
+
+    assert world.link() == linking.Linked()
+    assert len(world.codes) == 1
+    assert world.complaints() == []
+
+
+def test_a_speaker_started_again_for_another_client_asks_for_a_new_code(lwa: World) -> None:
+    with lwa.loop() as loop:
+        loop.start(lwa.request(loop))
+        loop.run(lambda: bool(lwa.codes))
+    lwa.provider = replace(lwa.provider, client_id="amzn1.application-oa2-client." + "f" * 32)
+    approve_soon(lwa)
+
+    lwa.link()
+
+    assert len(lwa.codes) == 2
+
+
+def test_a_cancel_discards_the_code(world: World) -> None:
+    with world.loop() as loop:
+        loop.start(world.request(loop))
+        world.clock.plan(70, lambda: loop.post(linking.Cancelled()))
+        loop.run(lambda: is_over(loop))
+
+    assert loop.state == linking.Unlinked()
+    assert not (world.folder / "run" / "pending.json").exists()
+    assert world.stored() is None
+
+
+def test_a_second_press_tells_the_same_code_again(lwa: World) -> None:
+    with lwa.loop() as loop:
+        loop.start(lwa.request(loop))
+        lwa.clock.plan(45, lambda: loop.post(lwa.request(loop)))
+        loop.run(lambda: is_over(loop), Monotonic(lwa.clock.moment + 100))
+
+    assert len(lwa.codes) == 1
+    assert lwa.told[-1].telling == 1
+
+
+def test_a_link_asked_for_again_replaces_the_old_one_only_once_it_is_proved(world: World) -> None:
+    approve_soon(world)
+    world.link()
+    former = world.stored()
+    world.script("refresh", {"status": 503, "times": 2})
+    approve_soon(world)
+
+    with world.loop() as loop:
+        loop.start(world.request(loop, again=True))
+        loop.run(lambda: isinstance(loop.state, linking.Proving))
+        unproved = world.stored()
+        loop.run(lambda: is_over(loop))
+    proved = world.stored()
+
+    assert former is not None
+    assert unproved is not None
+    assert proved is not None
+    assert unproved.replaces == former
+    assert (proved.link_id, proved.replaces) == (unproved.link_id, None)
+    assert not (world.folder / "state" / "link.json.previous").exists()
+    assert world.complaints() == []
+
+
+def test_a_link_asked_for_again_whose_proof_is_refused_leaves_the_old_one_in_force(lwa: World) -> None:
+    approve_soon(lwa)
+    lwa.link()
+    former = lwa.stored()
+    lwa.script("refresh", {"status": 400, "json": {"error": "invalid_request"}})
+    approve_soon(lwa)
+
+    end = lwa.link(again=True)
+
+    assert isinstance(end, linking.Linked)
+    assert end.trouble is Trouble.MISCONFIGURED
+    assert lwa.stored() == former
+
+
+def test_a_proof_that_cannot_be_had_for_now_does_not_hold_the_good_news_back(world: World) -> None:
+    approve_soon(world)
+    world.script("refresh", {"status": 503, "times": None})
+
+    end = world.link()
+
+    link = world.stored()
+    assert end == linking.Linked()
+    assert link is not None
+    assert not link.is_proved
+    assert link.mark is None
+
+
+def test_an_unproved_link_of_before_a_restart_is_proved_before_anyone_is_told(world: World) -> None:
+    approve_soon(world)
+    world.script("refresh", {"status": 503})
+    with world.loop() as loop:
+        loop.start(world.request(loop))
+        loop.run(lambda: isinstance(loop.state, linking.Proving))
+
+    assert world.link() == linking.Linked()
+    assert len(world.codes) == 1
+    link = world.stored()
+    assert link is not None
+    assert link.is_proved
+
+
+def test_a_grant_the_provider_takes_back_at_once_is_marked_and_not_used(world: World) -> None:
+    approve_soon(world)
+    world.script("refresh", {"status": 400, "json": {"error": "invalid_grant"}, "times": 2})
+
+    end = world.link()
+
+    link = world.stored()
+    assert isinstance(end, linking.Unlinked)
+    assert end.trouble is Trouble.REVOKED
+    assert link is not None
+    assert link.mark is Mark.REVOKED
+    assert world.token_files().read() is None
+
+
+def test_a_rotated_refresh_token_is_stored_before_its_access_token_is_served(tmp_path: Path) -> None:
+    with open_world(tmp_path, rotates=True) as world:
+        approve_soon(world)
+        world.link()
+        link = world.stored()
+        assert link is not None
+
+        with world.loop() as loop:
+            loop.keep(link)
+            loop.run(lambda: loop.keeping is not None and loop.keeping.grant is not None)
+
+        renewed = world.stored()
+        assert renewed is not None
+        assert renewed.refresh_token != link.refresh_token
+        assert world.complaints() == []
+
+
+def test_a_kept_link_is_refreshed_for_a_week_without_a_complaint(world: World) -> None:
+    approve_soon(world)
+    world.link()
+    link = world.stored()
+    assert link is not None
+
+    with world.loop() as loop:
+        loop.keep(link)
+        loop.run(lambda: world.passed > WEEK)
+
+    assert WEEK / 2880 <= world.amazon.grants()[-1].refreshes <= WEEK / 2520 + 2
+    assert world.complaints() == []
+
+
+def test_a_revoked_link_is_given_up_after_the_second_refusal_and_kept_marked(world: World) -> None:
+    approve_soon(world)
+    world.link()
+    link = world.stored()
+    assert link is not None
+    world.amazon.revoke("all")
+
+    with world.loop() as loop:
+        loop.keep(link)
+        loop.run(lambda: isinstance(loop.state, linking.Unlinked))
+
+    marked = world.stored()
+    assert marked is not None
+    assert marked.mark is Mark.REVOKED
+    assert marked.refresh_token == link.refresh_token
+    assert marked.marked_at is not None
+    assert world.told[-1].trouble is Trouble.REVOKED
