@@ -1,0 +1,361 @@
+from dataclasses import replace
+
+import pytest
+
+from device_auth.core.models import NEVER, Answer, Link, Mark, ProofStanding, Refusal, SlowDown, TokenGrant
+from device_auth.core.policy import Kind
+from device_auth.core.refresh import (
+    AskRefresh,
+    Command,
+    Event,
+    Keeping,
+    LinkSaved,
+    LinkTold,
+    MomentCame,
+    RefreshAnswered,
+    SaveFailed,
+    SaveLink,
+    Serve,
+    TokenWanted,
+    Withdraw,
+    begin,
+    next_moment,
+    proof_of,
+    step,
+)
+from device_auth.core.states import Trouble
+from tests.values import (
+    DENIED,
+    EXAMPLES,
+    MISCONFIGURED,
+    NO_ANSWER,
+    PAIR_OVER,
+    REVOKED,
+    make_grant,
+    make_held_link,
+    make_pair,
+    moment,
+    seconds,
+)
+
+LINK = make_held_link(is_proved=True)
+NEW_LINK = make_held_link()
+GRANT = make_grant()
+SAME_REFRESH_TOKEN = make_grant(refresh_token=None)
+OUT = Keeping(LINK)
+"""A refresh of a told and proved link is out."""
+IN_HAND = Keeping(LINK, GRANT, ask_at=moment(2700))
+"""Its token is in hand."""
+
+
+def after(state: Keeping, *events: tuple[float, Event]) -> tuple[Keeping, tuple[Command, ...]]:
+    """Give the state after the last event, and that event's commands."""
+    commands: tuple[Command, ...] = ()
+    for at, event in events:
+        state, commands = step(state, event, moment(at))
+    return state, commands
+
+
+def heard(answer: Answer, draw: float = 0.5) -> RefreshAnswered:
+    return RefreshAnswered(answer, draw)
+
+
+def test_a_link_is_refreshed_as_soon_as_it_is_kept() -> None:
+    state = begin(LINK, moment(7))
+
+    assert next_moment(state) == moment(7)
+    assert after(state, (7, MomentCame()))[1] == (AskRefresh(LINK),)
+
+
+@pytest.mark.parametrize("mark", Mark)
+def test_a_marked_link_is_kept_but_not_used(mark: Mark) -> None:
+    state = begin(replace(LINK, mark=mark), moment(7))
+
+    assert next_moment(state) == NEVER
+    assert after(state, (8, MomentCame())) == (state, ())
+    assert after(state, (8, TokenWanted(seconds(60)))) == (state, ())
+
+
+def test_while_a_refresh_is_out_there_is_no_next_one() -> None:
+    state, _ = after(begin(LINK, moment(7)), (7, MomentCame()))
+
+    assert next_moment(state) == NEVER
+    assert after(state, (8, MomentCame())) == (state, ())
+
+
+def test_a_refresh_that_changes_nothing_is_served_and_not_stored() -> None:
+    assert after(OUT, (1, heard(SAME_REFRESH_TOKEN)))[1] == (Serve(SAME_REFRESH_TOKEN),)
+
+
+def test_an_answer_without_a_refresh_token_keeps_the_old_one() -> None:
+    assert after(OUT, (1, heard(SAME_REFRESH_TOKEN)))[0].link == LINK
+
+
+def test_a_changed_refresh_token_is_stored_before_anything_is_served() -> None:
+    grant = make_grant(refresh_token="rotated")
+
+    state, commands = after(OUT, (1, heard(grant)))
+
+    assert state.link.refresh_token == grant.refresh_token
+    assert commands == (SaveLink(state.link), Serve(grant))
+
+
+def test_the_first_refresh_proves_the_link_and_lets_the_former_one_go() -> None:
+    new = replace(NEW_LINK, replaces=LINK)
+
+    state, commands = after(Keeping(new), (1, heard(GRANT)))
+
+    assert state.link == replace(new, is_proved=True, replaces=None)
+    assert commands == (SaveLink(state.link), Serve(GRANT))
+    assert proof_of(state) is ProofStanding.HOLDS
+
+
+def test_a_token_is_refreshed_before_its_end_counted_from_its_issue() -> None:
+    state, _ = after(OUT, (20, heard(make_grant(issued_at=5), draw=0.0)))
+
+    assert next_moment(state) == moment(5 + 2880)
+
+
+def test_a_token_that_ends_unrefreshed_is_withdrawn() -> None:
+    refreshing = replace(IN_HAND, ask_at=None)
+
+    assert next_moment(refreshing) == moment(3600)
+    assert after(refreshing, (3599, MomentCame())) == (refreshing, ())
+    assert after(refreshing, (3600, MomentCame())) == (replace(refreshing, grant=None), (Withdraw(),))
+
+
+def test_a_late_refresh_is_withdrawn_and_asked_for_at_once() -> None:
+    assert after(IN_HAND, (9999, MomentCame()))[1] == (Withdraw(), AskRefresh(LINK))
+
+
+# -- the policy, refreshing and proving
+
+ENDED_OR_ALARMED = {Kind.MISCONFIGURED, Kind.REVOKED}
+
+
+@pytest.mark.parametrize("kind", sorted(set(EXAMPLES) - ENDED_OR_ALARMED))
+@pytest.mark.parametrize("link", [LINK, NEW_LINK], ids=["refreshing", "proving"])
+def test_a_refresh_that_brings_nothing_final_is_repeated(link: Link, kind: Kind) -> None:
+    out = replace(OUT, link=link, grant=GRANT, attempt=4)
+
+    state, commands = after(out, (100, heard(EXAMPLES[kind])))
+
+    wait = 1234 if kind is Kind.TOLD_TO_WAIT else 10
+    assert state.ask_at == moment(100 + wait)
+    assert (state.link, state.grant, state.attempt) == (link, GRANT, 5)
+    assert commands == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (NO_ANSWER, Trouble.NO_NETWORK),
+        (EXAMPLES[Kind.CLOCK_NOT_SET], Trouble.CLOCK_NOT_SET),
+        (EXAMPLES[Kind.CAPTIVE_PORTAL], Trouble.CAPTIVE_PORTAL),
+        (EXAMPLES[Kind.UNCLEAR], Trouble.PROVIDER_UNAVAILABLE),
+        (SlowDown(), Trouble.PROVIDER_UNAVAILABLE),
+        (DENIED, Trouble.PROVIDER_UNAVAILABLE),
+        (PAIR_OVER, Trouble.PROVIDER_UNAVAILABLE),
+        (make_pair(), Trouble.PROVIDER_UNAVAILABLE),
+        (REVOKED, Trouble.PROVIDER_UNAVAILABLE),
+    ],
+)
+def test_what_is_in_the_way_is_told_until_a_refresh_brings_a_token(answer: Answer, trouble: Trouble) -> None:
+    state, _ = after(OUT, (1, heard(answer)))
+
+    assert state.trouble is trouble
+    assert after(replace(state, ask_at=None), (99, heard(GRANT)))[0].trouble is Trouble.NONE
+
+
+def test_slow_down_is_not_answered_by_asking_at_once() -> None:
+    assert after(OUT, (100, heard(SlowDown())))[0].ask_at == moment(105)
+
+
+def test_a_told_link_is_kept_though_its_client_is_not_accepted() -> None:
+    state, commands = after(replace(OUT, grant=GRANT), (100, heard(MISCONFIGURED)))
+
+    assert (state.link, state.grant) == (LINK, GRANT)
+    assert (state.trouble, state.refusal) == (Trouble.MISCONFIGURED, MISCONFIGURED)
+    assert state.ask_at == moment(100 + 3600)
+    assert commands == ()
+
+
+def test_a_link_told_before_its_proof_is_kept_though_its_client_is_not_accepted() -> None:
+    state, commands = after(Keeping(NEW_LINK), (50, LinkTold()), (100, heard(MISCONFIGURED)))
+
+    assert state.link == NEW_LINK
+    assert proof_of(state) is ProofStanding.OPEN
+    assert commands == ()
+
+
+def test_being_told_outlasts_a_refresh() -> None:
+    state, _ = after(Keeping(NEW_LINK), (50, LinkTold()), (100, heard(GRANT)))
+
+    assert state.is_told
+
+
+def test_a_new_link_whose_client_is_not_accepted_is_given_up() -> None:
+    state, commands = after(Keeping(NEW_LINK), (1, heard(MISCONFIGURED)))
+
+    assert state.link == replace(NEW_LINK, mark=Mark.MISCONFIGURED)
+    assert (state.trouble, state.refusal) == (Trouble.MISCONFIGURED, MISCONFIGURED)
+    assert commands == (SaveLink(state.link), Withdraw())
+    assert proof_of(state) is ProofStanding.REFUSED
+    assert next_moment(state) == NEVER
+
+
+@pytest.mark.parametrize(("draw", "wait"), [(0.0, 10), (0.999, 19.99)])
+def test_one_invalid_grant_is_doubted_for_at_least_ten_seconds(draw: float, wait: float) -> None:
+    state, commands = after(replace(OUT, grant=GRANT), (100, heard(REVOKED, draw)))
+
+    assert state.ask_at == pytest.approx(100 + wait)
+    assert (state.link, state.grant) == (LINK, GRANT)
+    assert commands == ()
+
+
+def test_invalid_grant_twice_marks_the_link_and_withdraws_its_token() -> None:
+    state, commands = after(
+        replace(OUT, grant=GRANT), (100, heard(REVOKED)), (115, MomentCame()), (116, heard(REVOKED))
+    )
+
+    assert state.link == replace(LINK, mark=Mark.REVOKED)
+    assert (state.grant, state.trouble, state.refusal) == (None, Trouble.REVOKED, REVOKED)
+    assert commands == (SaveLink(state.link), Withdraw())
+
+
+def test_other_trouble_in_between_does_not_take_the_doubt_away() -> None:
+    state, _ = after(OUT, (100, heard(REVOKED)), (115, MomentCame()), (116, heard(NO_ANSWER)))
+
+    assert state.is_doubted
+    assert after(state, (120, MomentCame()), (121, heard(REVOKED)))[0].link.mark is Mark.REVOKED
+
+
+def test_a_token_in_between_takes_the_doubt_away() -> None:
+    state, _ = after(OUT, (100, heard(REVOKED)), (115, MomentCame()), (116, heard(GRANT)))
+
+    assert not state.is_doubted
+
+
+def test_a_second_invalid_grant_that_nobody_asked_for_changes_nothing() -> None:
+    state, _ = after(OUT, (100, heard(REVOKED)))
+
+    assert after(state, (101, heard(REVOKED))) == (state, ())
+
+
+def test_a_late_grant_is_stored_for_its_refresh_token() -> None:
+    grant = make_grant(refresh_token="rotated")
+
+    state, commands = after(replace(OUT, ask_at=moment(130)), (101, heard(grant)))
+
+    assert commands == (SaveLink(state.link), Serve(grant))
+
+
+def test_a_late_grant_does_not_bring_a_marked_link_back() -> None:
+    state = begin(replace(LINK, mark=Mark.REVOKED), moment(0))
+
+    assert after(state, (1, heard(GRANT))) == (state, ())
+
+
+@pytest.mark.parametrize(
+    ("state", "standing"),
+    [
+        (Keeping(NEW_LINK), ProofStanding.OPEN),
+        (Keeping(NEW_LINK, is_doubted=True), ProofStanding.DOUBTED),
+        (Keeping(LINK), ProofStanding.HOLDS),
+        (Keeping(replace(NEW_LINK, mark=Mark.REVOKED)), ProofStanding.REFUSED),
+        (Keeping(replace(LINK, mark=Mark.REVOKED)), ProofStanding.REFUSED),
+    ],
+)
+def test_how_the_proof_stands(state: Keeping, standing: ProofStanding) -> None:
+    assert proof_of(state) is standing
+
+
+# -- wishes for a token
+
+
+@pytest.mark.parametrize(
+    ("at", "min_lifetime", "refreshes"),
+    [
+        (100, 60, False),
+        (100, 3500, False),
+        (100, 3501, True),
+        (29, 99_999, False),
+        (30, 99_999, True),
+        (3600, 0, True),
+    ],
+    ids=["long enough", "just", "too short", "as fresh as can be", "a fresher one to be had", "ended"],
+)
+def test_a_token_too_short_for_someone_is_refreshed_early(
+    at: float, min_lifetime: float, refreshes: bool
+) -> None:
+    state, commands = after(replace(IN_HAND, ask_at=moment(9999)), (at, TokenWanted(seconds(min_lifetime))))
+
+    assert commands == ((AskRefresh(LINK),) if refreshes else ())
+    assert (state.ask_at is None) == refreshes
+
+
+def test_a_token_of_a_few_seconds_is_refreshed_once_it_has_ended() -> None:
+    short: TokenGrant = make_grant(expires_in=10)
+
+    commands = after(Keeping(LINK, short, ask_at=moment(99)), (11, TokenWanted(seconds(5))))[1]
+
+    assert commands == (AskRefresh(LINK),)
+
+
+def test_without_a_token_a_wish_refreshes() -> None:
+    waiting = Keeping(LINK, ask_at=moment(99))
+
+    assert after(waiting, (1, TokenWanted(seconds(60))))[1] == (AskRefresh(LINK),)
+
+
+def test_many_wishes_share_one_refresh() -> None:
+    wish = TokenWanted(seconds(60))
+
+    assert after(Keeping(LINK, ask_at=moment(99)), (1, wish), (1, wish), (2, wish))[1] == ()
+
+
+def test_wishes_do_not_shorten_the_waits_after_a_failure() -> None:
+    failed = Keeping(LINK, ask_at=moment(99), attempt=1)
+
+    assert after(failed, (1, TokenWanted(seconds(60)))) == (failed, ())
+
+
+# -- the disk
+
+
+def test_a_link_that_cannot_be_stored_is_stored_a_minute_later() -> None:
+    failed, _ = after(IN_HAND, (100, SaveFailed()))
+    assert failed.trouble is Trouble.STORAGE
+    assert next_moment(failed) == moment(160)
+
+    _, commands = after(failed, (159, MomentCame()), (160, MomentCame()))
+
+    assert commands == (SaveLink(LINK),)
+
+
+def test_a_link_that_is_stored_at_last_is_well() -> None:
+    assert after(IN_HAND, (100, SaveFailed()), (160, MomentCame()), (160, LinkSaved())) == (IN_HAND, ())
+
+
+def test_a_refresh_meanwhile_does_not_hide_that_the_disk_fails() -> None:
+    failed, _ = after(IN_HAND, (100, SaveFailed()))
+
+    state, commands = after(replace(failed, ask_at=None), (110, heard(SAME_REFRESH_TOKEN)))
+
+    assert (state.trouble, state.save_at) == (Trouble.STORAGE, moment(160))
+    assert commands == (Serve(SAME_REFRESH_TOKEN),)
+
+
+def test_a_disk_that_recovers_leaves_the_other_trouble_told() -> None:
+    offline = replace(IN_HAND, trouble=Trouble.NO_NETWORK)
+
+    assert after(offline, (1, LinkSaved()))[0].trouble is Trouble.NO_NETWORK
+
+
+@pytest.mark.parametrize("refusal", [REVOKED, MISCONFIGURED], ids=["revoked", "misconfigured"])
+def test_a_disk_that_recovers_brings_out_why_the_link_is_not_used(refusal: Refusal) -> None:
+    given_up = replace(IN_HAND, trouble=refusal.trouble, refusal=refusal)
+
+    state, _ = after(given_up, (100, SaveFailed()), (160, MomentCame()), (160, LinkSaved()))
+
+    assert state.trouble is refusal.trouble
