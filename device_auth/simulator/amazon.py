@@ -207,11 +207,15 @@ class Amazon:
             name = grant.applicant.name
             if grant.applicant.dialect is not dialect:
                 sentence = "A refresh token was sent to an endpoint of the other dialect."
-                self.referee.complain(Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint="refresh", client=name)
+                self.referee.complain(
+                    Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REFRESH, client=name
+                )
                 return Refused("invalid_grant", "The refresh token was not given here.")
             if kept.is_replaced:
                 sentence = "A refresh token was used after it had been replaced."
-                self.referee.complain(Kind.OLD_REFRESH_TOKEN, sentence, endpoint="refresh", client=name)
+                self.referee.complain(
+                    Kind.OLD_REFRESH_TOKEN, sentence, endpoint=Endpoint.REFRESH, client=name
+                )
                 return Refused("invalid_grant", "The refresh token has been replaced.")
             if grant.is_revoked or grant.applicant.client_id != client_id:
                 return Refused("invalid_grant", "The grant was revoked, or is another client's.")
@@ -239,8 +243,17 @@ class Amazon:
                 grant_id = self._refresh_tokens[mark].grant_id
             elif mark in self._access_tokens:
                 grant_id = self._access_tokens[mark][0]
-            if grant_id is not None and self._grants[grant_id].applicant.client_id == client_id:
-                self._revoke([self._grants[grant_id]])
+            grant = self._grants.get(grant_id or 0)
+            if grant is None:
+                return
+            if grant.applicant.dialect is DialectName.LWA:
+                sentence = "A token was sent to an endpoint of the other dialect."
+                name = grant.applicant.name
+                self.referee.complain(
+                    Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REVOKE, client=name
+                )
+            elif grant.applicant.client_id == client_id:
+                self._revoke([grant])
 
     def grant_of(self, access_token: str) -> Grant | None:
         """Find the grant of an access token that is still good."""

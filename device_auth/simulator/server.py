@@ -77,6 +77,10 @@ class Running:
             "ca_file": None if self.ca_file is None else str(self.ca_file),
         }
 
+    def connections(self) -> int:
+        """Count the connections that are open now."""
+        return self._server.connections()
+
     def stop(self) -> None:
         """Stop listening, hang up on everyone, and wait for the threads; once is enough."""
         if not self._server.stopping.is_set():
@@ -221,6 +225,11 @@ class _Server(socketserver.ThreadingTCPServer):
                 del self._open[thread]
             connection.close()
 
+    def connections(self) -> int:
+        """Count the open connections."""
+        with self._lock:
+            return len(self._open)
+
     def hang_up(self) -> None:
         """Close every connection and wait for its thread."""
         with self._lock:
@@ -308,13 +317,14 @@ class _Conversation(BaseHTTPRequestHandler):
             self._hang()
         elif fault.reset or fault.lost:
             self._reset()
-        elif not (fault.delay and self._has_gone()):
+        elif fault.delay and (self.server.stopping.is_set() or self._has_gone()):
+            self.close_connection = True
+        else:
+            self.close_connection = self.close_connection or fault.truncate
             whole = self._whole(response)
             if fault.truncate:
                 whole = whole[: len(whole) - len(response.get_data()) // 2 - 1]
-            self.close_connection = self.close_connection or fault.truncate
-            pause = 1 / fault.drip if fault.drip else 0.0
-            self._write(whole, pause, delivery)
+            self._write(whole, 1 / fault.drip if fault.drip else 0.0, delivery)
 
     def _whole(self, response: Response) -> bytes:
         body = response.get_data()
@@ -330,10 +340,10 @@ class _Conversation(BaseHTTPRequestHandler):
         if pause:
             for byte in whole[:-1]:
                 self.server.wait(pause)
-                self.connection.sendall(bytes([byte]))
                 if self.server.stopping.is_set():
                     self.close_connection = True
                     return
+                self.connection.sendall(bytes([byte]))
             self.server.wait(pause)
             whole = whole[-1:]
         for told in delivery.on_end:

@@ -1,0 +1,333 @@
+import json
+
+import pytest
+
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.referee import Kind
+from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, URN, Clock, Speaker
+
+
+def kinds(amazon: Amazon) -> list[str]:
+    return [complaint.kind for complaint in amazon.referee.complaints()]
+
+
+def linked(amazon: Amazon, speaker: Speaker) -> dict[str, str]:
+    pair = speaker.pair()
+    amazon.approve(pair["user_code"])
+    tokens: dict[str, str] = speaker.poll(pair).json()
+    return tokens
+
+
+def test_a_speaker_is_linked_and_refreshes(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
+    pair = speaker.pair()
+    pending = speaker.poll(pair)
+    clock.let_pass(30)
+    amazon.approve(pair["user_code"])
+
+    tokens = speaker.poll(pair)
+
+    assert (pending.status_code, pending.json()["error"]) == (400, "authorization_pending")
+    assert tokens.status_code == 200
+    assert tokens.json()["token_type"] == "bearer"
+    assert tokens.json()["expires_in"] == 3600
+    assert tokens.headers["Cache-Control"] == "no-store"
+    assert speaker.refresh(tokens.json()["refresh_token"]).json()["access_token"].startswith("Sim|A|")
+    assert kinds(amazon) == []
+
+
+def test_lwa_gives_no_complete_address_and_no_scope(amazon: Amazon, lwa: Speaker) -> None:
+    pair = lwa.pair()
+    amazon.approve(pair["user_code"])
+
+    assert sorted(pair) == ["device_code", "expires_in", "interval", "user_code", "verification_uri"]
+    assert sorted(lwa.poll(pair).json()) == ["access_token", "expires_in", "refresh_token", "token_type"]
+
+
+def test_rfc_8628_gives_a_complete_address_and_the_scope(amazon: Amazon, rfc: Speaker) -> None:
+    pair = rfc.pair()
+    amazon.approve(pair["user_code"])
+
+    assert pair["verification_uri_complete"] == f"{rfc.origin}/device?user_code={pair['user_code']}"
+    assert rfc.poll(pair).json()["scope"] == "listen"
+
+
+@pytest.mark.parametrize(
+    ("language", "country"),
+    [
+        ("en-US", "us"),
+        ("de-DE", "de"),
+        ("ja-JP, en", "jp"),
+        ("fr", "us"),
+        ("en-<b>", "us"),
+        ("zh-Hans-CN", "us"),
+    ],
+)
+def test_the_country_of_the_page_follows_the_language(lwa: Speaker, language: str, country: str) -> None:
+    pair = lwa.ask(language=language).json()
+
+    assert pair["verification_uri"] == f"{lwa.origin}/{country}/code"
+    assert lwa.session.get(pair["verification_uri"], timeout=10).status_code == 200
+
+
+def test_both_spellings_of_the_lwa_address_are_served(amazon: Amazon, lwa: Speaker) -> None:
+    lwa.pair_url = lwa.pair_url.replace("O2", "o2")
+    lwa.token_url = lwa.token_url.replace("O2", "o2")
+
+    assert lwa.refresh(linked(amazon, lwa)["refresh_token"]).status_code == 200
+    assert kinds(amazon) == []
+
+
+@pytest.mark.parametrize(
+    ("act", "lwa_error", "rfc_error"),
+    [
+        ("deny", "access_denied", "access_denied"),
+        ("expire", "invalid_code_pair", "expired_token"),
+    ],
+)
+def test_a_code_pair_ends_by_the_name_of_its_dialect(
+    speaker: Speaker, act: str, lwa_error: str, rfc_error: str
+) -> None:
+    pair = speaker.pair()
+    speaker.control(act, user_code=pair["user_code"])
+
+    answer = speaker.poll(pair)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, lwa_error if speaker.is_lwa else rfc_error)
+
+
+def test_polling_a_finished_code_again_is_reported(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
+    pair = speaker.pair()
+    amazon.deny(pair["user_code"])
+    speaker.poll(pair)
+    clock.let_pass(60)
+
+    speaker.poll(pair)
+
+    assert kinds(amazon) == [Kind.REPEATED_FINAL_CODE]
+
+
+def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
+    pair = speaker.pair()
+    speaker.poll(pair)
+    clock.let_pass(29)
+
+    answer = speaker.poll(pair)
+
+    assert answer.json()["error"] == "slow_down"
+    assert kinds(amazon) == [Kind.POLLED_TOO_EARLY]
+    assert amazon.pairs()[0].interval == (60 if speaker.is_lwa else 35)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "complaint"),
+    [
+        ({"client_id": ""}, "invalid_request", Kind.MISSING_PARAMETER),
+        ({"client_id": "amzn1.application-oa2-client.x"}, "InvalidValue", None),
+        ({"response_type": "code"}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"scope": "alexa:none"}, "invalid_scope", None),
+        ({"scope_data": ""}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"scope_data": "{"}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"scope_data": "[" * 20_000}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"scope_data": SCOPE_DATA.replace("kitchen", "")}, "invalid_request", Kind.WRONG_PARAMETER),
+        (
+            {"scope_data": SCOPE_DATA.replace("productID", "productId")},
+            "invalid_request",
+            Kind.WRONG_PARAMETER,
+        ),
+        (
+            {"scope_data": SCOPE_DATA.replace('"productID"', '"more": 1, "productID"')},
+            "invalid_request",
+            Kind.WRONG_PARAMETER,
+        ),
+        ({"scope": "profile", "scope_data": "7"}, "invalid_request", Kind.WRONG_PARAMETER),
+    ],
+)
+def test_a_wrong_request_for_a_code_pair_is_refused(
+    amazon: Amazon, lwa: Speaker, change: dict[str, str], error: str, complaint: Kind | None
+) -> None:
+    answer = lwa.send(lwa.pair_url, lwa.pair_form() | change, headers={"Accept-Language": "en-US"})
+
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert kinds(amazon) == ([complaint] if complaint else [])
+
+
+def test_a_profile_scope_alone_needs_no_scope_data(amazon: Amazon, lwa: Speaker) -> None:
+    form = {"response_type": "device_code", "client_id": CLIENT_ID, "scope": "profile"}
+
+    answer = lwa.send(lwa.pair_url, form, headers={"Accept-Language": "en-US"})
+
+    assert answer.status_code == 200
+    assert kinds(amazon) == []
+
+
+def test_an_unknown_rfc_8628_client_is_refused(rfc: Speaker) -> None:
+    answer = rfc.send(rfc.pair_url, {"client_id": "two words"})
+
+    assert answer.json()["error"] == "invalid_client"
+
+
+@pytest.mark.parametrize(
+    ("grant_type", "error", "complaint"),
+    [
+        ("", "invalid_request", Kind.MISSING_PARAMETER),
+        ("password", "unsupported_grant_type", Kind.WRONG_PARAMETER),
+        (URN, "unsupported_grant_type", Kind.WRONG_PARAMETER),
+    ],
+)
+def test_an_unknown_grant_type_is_refused(
+    amazon: Amazon, lwa: Speaker, grant_type: str, error: str, complaint: Kind
+) -> None:
+    answer = lwa.send(lwa.token_url, lwa.poll_form(lwa.pair()) | {"grant_type": grant_type})
+
+    assert answer.json()["error"] == error
+    assert kinds(amazon) == [complaint]
+
+
+def test_lwa_polls_name_no_client(amazon: Amazon, lwa: Speaker) -> None:
+    lwa.send(lwa.token_url, lwa.poll_form(lwa.pair()) | {"client_id": CLIENT_ID})
+
+    assert kinds(amazon) == [Kind.EXTRA_PARAMETER]
+
+
+def test_a_parameter_sent_twice_is_refused(amazon: Amazon, lwa: Speaker) -> None:
+    answer = lwa.send(lwa.token_url, "grant_type=device_code&device_code=a&device_code=a&user_code=b")
+
+    assert answer.json()["error"] == "invalid_request"
+    assert kinds(amazon) == [Kind.DUPLICATE_PARAMETER]
+
+
+@pytest.mark.parametrize(
+    ("headers", "complaint"),
+    [
+        ({"Content-Type": f"{FORM};charset=UTF-8"}, Kind.WRONG_CONTENT_TYPE),
+        ({"Accept": "*/*"}, Kind.WRONG_ACCEPT),
+        ({"Authorization": "Basic eDp5"}, Kind.AUTHORIZATION_HEADER),
+        ({"Accept-Language": None}, Kind.NO_ACCEPT_LANGUAGE),
+    ],
+)
+def test_wrong_headers_are_reported_but_answered(
+    amazon: Amazon, lwa: Speaker, headers: dict[str, str | None], complaint: Kind
+) -> None:
+    answer = lwa.send(lwa.pair_url, lwa.pair_form(), headers={"Accept-Language": "en-US", **headers})
+
+    assert answer.status_code == 200
+    assert kinds(amazon) == [complaint]
+    assert amazon.referee.complaints()[0].client == CLIENT_ID
+
+
+def test_json_is_no_form(amazon: Amazon, lwa: Speaker) -> None:
+    headers = {"Accept-Language": "en-US", "Content-Type": "application/json"}
+
+    answer = lwa.send(lwa.pair_url, json.dumps(lwa.pair_form()), headers=headers)
+
+    assert answer.json()["error"] == "invalid_request"
+    assert set(kinds(amazon)) == {Kind.WRONG_CONTENT_TYPE, Kind.MISSING_PARAMETER}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+def test_endpoints_take_post_alone(amazon: Amazon, speaker: Speaker, method: str) -> None:
+    for url in (speaker.pair_url, speaker.token_url):
+        answer = speaker.session.request(method, url, headers={"Accept": "application/json"}, timeout=10)
+
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert kinds(amazon) == [Kind.WRONG_METHOD, Kind.WRONG_METHOD]
+
+
+def test_a_code_in_the_address_of_a_poll_is_reported(amazon: Amazon, speaker: Speaker) -> None:
+    pair = speaker.pair()
+
+    speaker.send(f"{speaker.token_url}?x={pair['device_code']}", speaker.poll_form(pair))
+
+    assert kinds(amazon) == [Kind.SECRET_IN_URL]
+    (complaint,) = amazon.referee.complaints()
+    assert pair["device_code"] not in repr(complaint)
+
+
+def test_a_refresh_token_sent_elsewhere_is_reported(amazon: Amazon, lwa: Speaker, rfc: Speaker) -> None:
+    token = linked(amazon, lwa)["refresh_token"]
+
+    rfc.refresh(token)
+    lwa.send(f"{lwa.origin}/nowhere", {"refresh_token": token})
+
+    assert kinds(amazon) == [Kind.REFRESH_TOKEN_ELSEWHERE, Kind.REFRESH_TOKEN_ELSEWHERE]
+    assert token not in repr(amazon.referee.complaints())
+
+
+def test_no_sentence_holds_a_secret(amazon: Amazon, lwa: Speaker) -> None:
+    tokens, pair = linked(amazon, lwa), lwa.pair()
+    secrets = [*pair.values(), tokens["access_token"], tokens["refresh_token"]]
+
+    lwa.send(lwa.token_url, {secret: secret for secret in map(str, secrets)} | {"grant_type": "device_code"})
+
+    assert len(kinds(amazon)) > 3
+    told = repr(amazon.referee.complaints())
+    assert not [secret for secret in map(str, secrets) if secret in told and len(secret) > 5]
+
+
+# Metadata, revocation, profile
+
+
+def test_metadata_names_the_endpoints(amazon: Amazon, rfc: Speaker) -> None:
+    for name in ("oauth-authorization-server", "openid-configuration"):
+        url = f"{rfc.origin}/.well-known/{name}"
+        told = rfc.session.get(url, headers={"Accept": "application/json"}, timeout=10).json()
+
+        assert told["issuer"] == rfc.origin
+        assert told["device_authorization_endpoint"] == rfc.pair_url
+        assert told["token_endpoint"] == rfc.token_url
+        assert told["revocation_endpoint"] == f"{rfc.origin}/revoke"
+    assert kinds(amazon) == []
+
+
+def test_a_revoked_token_is_worth_nothing(amazon: Amazon, rfc: Speaker) -> None:
+    token = linked(amazon, rfc)["refresh_token"]
+
+    answer = rfc.send(f"{rfc.origin}/revoke", {"token": token, "client_id": rfc.client_id})
+
+    assert answer.status_code == 200
+    assert rfc.refresh(token).json()["error"] == "invalid_grant"
+    assert rfc.send(f"{rfc.origin}/revoke", {"token": token}).json()["error"] == "invalid_request"
+    assert kinds(amazon) == [Kind.MISSING_PARAMETER]
+
+
+def test_an_lwa_token_is_not_for_the_revocation_endpoint(amazon: Amazon, lwa: Speaker) -> None:
+    token = linked(amazon, lwa)["refresh_token"]
+
+    lwa.send(f"{lwa.origin}/revoke", {"token": token, "client_id": CLIENT_ID})
+
+    assert kinds(amazon) == [Kind.REFRESH_TOKEN_ELSEWHERE]
+
+
+@pytest.mark.parametrize(
+    ("scope", "status", "fields"),
+    [
+        ("alexa:all", 403, ["error", "error_description"]),
+        ("alexa:all profile:user_id", 200, ["user_id"]),
+        ("alexa:all profile", 200, ["email", "name", "user_id"]),
+    ],
+)
+def test_the_profile_is_told_as_far_as_the_scope_goes(
+    amazon: Amazon, lwa: Speaker, scope: str, status: int, fields: list[str]
+) -> None:
+    form = lwa.pair_form() | {"scope": scope}
+    pair = lwa.send(lwa.pair_url, form, headers={"Accept-Language": "en-US"}).json()
+    amazon.approve(pair["user_code"])
+    token = lwa.poll(pair).json()["access_token"]
+
+    for headers in ({"Authorization": f"bearer {token}"}, {"x-amz-access-token": token}):
+        answer = lwa.session.get(f"{lwa.origin}/user/profile", headers=headers, timeout=10)
+
+        assert (answer.status_code, sorted(answer.json())) == (status, fields)
+
+
+def test_the_profile_wants_a_token(lwa: Speaker) -> None:
+    answer = lwa.session.get(f"{lwa.origin}/user/profile", timeout=10)
+
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+
+
+def test_a_host_that_is_not_ours_is_refused(lwa: Speaker) -> None:
+    for host in ("evil.example", "[", ""):
+        answer = lwa.session.get(f"{lwa.origin}/us/code", headers={"Host": host}, timeout=10)
+
+        assert answer.status_code in {400, 421}

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import pytest
+
+from device_auth.simulator import referee
+from device_auth.simulator.referee import (
+    Complaint,
+    Kind,
+    Referee,
+    Rule,
+    Seen,
+    carries_refresh_token,
+    judge,
+    leaks,
+)
+from tests.simulated_speaker import FORM, Clock
+
+RULE = Rule(required=frozenset({"a", "b"}), optional=frozenset({"c"}), needs_language=True)
+GOOD = Seen(
+    method="POST",
+    path="/token",
+    query="",
+    headers={"accept": "application/json", "content-type": FORM, "accept-language": "de-DE"},
+    body=b"a=1&b=2&c=3",
+)
+
+
+def kinds(seen: Seen, rule: Rule = RULE) -> list[Kind]:
+    return [kind for kind, _ in judge(seen, rule)]
+
+
+def with_header(name: str, value: str | None) -> Seen:
+    headers = {**GOOD.headers, name: value or ""}
+    if value is None:
+        del headers[name]
+    return replace(GOOD, headers=headers)
+
+
+def test_a_good_request_is_not_complained_about() -> None:
+    assert kinds(GOOD) == []
+    assert kinds(replace(GOOD, body=b"b=2&a=1")) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [
+        (replace(GOOD, method="PUT"), Kind.WRONG_METHOD),
+        (replace(GOOD, method="GET"), Kind.WRONG_METHOD),
+        (with_header("accept", None), Kind.WRONG_ACCEPT),
+        (with_header("accept", "*/*"), Kind.WRONG_ACCEPT),
+        (with_header("authorization", "Basic eDp5"), Kind.AUTHORIZATION_HEADER),
+        (with_header("accept-language", None), Kind.NO_ACCEPT_LANGUAGE),
+        (with_header("content-type", f"{FORM}; charset=utf-8"), Kind.WRONG_CONTENT_TYPE),
+        (with_header("content-type", "application/json"), Kind.WRONG_CONTENT_TYPE),
+        (replace(GOOD, body=b"a=1"), Kind.MISSING_PARAMETER),
+        (replace(GOOD, body=b"a=1&b="), Kind.MISSING_PARAMETER),
+        (replace(GOOD, body=b"a=1&b=2&d=3"), Kind.EXTRA_PARAMETER),
+        (replace(GOOD, body=b"a=1&b=2&a=1"), Kind.DUPLICATE_PARAMETER),
+    ],
+)
+def test_what_breaks_the_rule_is_told_once(seen: Seen, kind: Kind) -> None:
+    assert kinds(seen) == [kind]
+
+
+def test_a_get_is_not_asked_for_a_form() -> None:
+    seen = Seen(method="GET", path="/", query="", headers={"accept": "application/json"}, body=b"")
+
+    assert kinds(seen, Rule(method="GET")) == []
+
+
+def test_a_complaint_repeats_only_well_known_names() -> None:
+    seen = replace(GOOD, body=b"a=1&b=2&client_id=3&abc123=4")
+
+    sentences = [sentence for _, sentence in judge(seen, RULE)]
+
+    assert sentences == [
+        "A parameter of an unknown name does not belong here.",
+        "The parameter client_id does not belong here.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "is_page"),
+    [
+        ("/token", "device_code=x", False),
+        ("/token", "Refresh_Token=x", False),
+        ("/token", "user_code=ABC", False),
+        ("/token", "a=Sim%7CA%7Cx", False),
+        ("/x/Sim%7CR%7Cx", "", True),
+        ("/us/code", "cbl-code=the-device-code", True),
+        ("/us/code", "device_code=", True),
+    ],
+)
+def test_a_secret_in_an_address_is_told(path: str, query: str, *, is_page: bool) -> None:
+    seen = replace(GOOD, path=path, query=query)
+
+    found = list(leaks(seen, lambda text: text == "the-device-code", is_page=is_page))
+
+    assert [kind for kind, _ in found] == [Kind.SECRET_IN_URL]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "is_page"),
+    [("/token", "", False), ("/us/code", "cbl-code=ABC", True), ("/device", "user_code=A", True)],
+)
+def test_the_page_may_carry_the_user_code(path: str, query: str, *, is_page: bool) -> None:
+    assert list(leaks(replace(GOOD, path=path, query=query), lambda _: False, is_page=is_page)) == []
+
+
+def test_a_refresh_token_is_seen_in_body_and_headers() -> None:
+    assert carries_refresh_token(replace(GOOD, body=b"x=Sim%7CR%7Cabc"))
+    assert carries_refresh_token(replace(GOOD, body=b'{"x": "Sim|R|abc"}'))
+    assert carries_refresh_token(with_header("authorization", "Bearer Sim|R|abc"))
+    assert not carries_refresh_token(replace(GOOD, body=b"x=Sim%7CA%7Cabc"))
+
+
+def test_the_referee_remembers_until_reset() -> None:
+    clock = Clock()
+    judging = Referee(clock)
+
+    judging.complain(Kind.WRONG_METHOD, "So.", endpoint="refresh", client="K-0001")
+
+    assert judging.complaints() == (Complaint(Kind.WRONG_METHOD, "So.", "refresh", "K-0001", clock.now),)
+    judging.reset()
+    assert judging.complaints() == ()
+
+
+def test_the_referee_keeps_ten_thousand_complaints_at_most() -> None:
+    judging = Referee(Clock())
+
+    for _ in range(referee.MOST_COMPLAINTS + 1):
+        judging.complain(Kind.WRONG_METHOD, "So.", endpoint="refresh")
+
+    assert len(judging.complaints()) == 10_000
