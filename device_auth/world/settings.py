@@ -1,0 +1,566 @@
+"""Settings: what a person decided, and where it was said.
+
+An option is stronger than the environment, the environment than the file, the file than the default; each value
+remembers its origin. One table, ``KEYS``, drives the file, the environment, the options and the texts about them.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName, Secret
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer
+
+ENVIRONMENT: Final[Mapping[str, str]] = os.environ  # noqa: TID251  # the one place; handed on as a default
+"""The environment this program was started with."""
+
+PREFIX: Final = "DEVICE_AUTH_"
+"""What the names of our environment variables begin with."""
+
+CONFIG_VARIABLE: Final = "DEVICE_AUTH_CONFIG"
+"""Names the settings file; the only variable of ours that is not a setting."""
+
+DEFAULT: Final = "default"
+"""The origin of a value that nobody gave."""
+
+HARDWARE: Final = "hardware"
+"""The table that belongs to the hardware package, which checks what is in it."""
+
+LARGEST_FILE: Final = 64 * 1024
+"""Bytes of a settings file; more is some other file."""
+
+LONGEST_LINE: Final = 1024
+"""Characters of a line; tomllib takes minutes over a key of ten thousand dots."""
+
+DEEPEST: Final = 8
+"""Tables and arrays inside one another in a settings file; nothing of ours needs more."""
+
+LARGEST_NUMBER: Final = 2**63 - 1
+"""Source: TOML 1.0, "Integer": whole numbers of 64 bits."""
+
+MOST_RENEWALS: Final = 100
+
+LONGEST_NAME: Final = 60
+"""Characters of an unknown name that a message repeats."""
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The keys
+
+
+class Key(NamedTuple):
+    """One setting: all that any place needs to know of it.
+
+    Attributes:
+        metavar: the word for its value in ``--help``.
+        explanation: what it is and where to get it, for a person.
+        example: a value to show; refused as a value where ``is_own``.
+        only: the dialect it belongs to, or None for both.
+        is_own: each user has his own, so a placeholder is refused.
+        is_secret: never shown, and never an option: arguments can be seen by every process.
+        is_provider_option: it says whom to speak with; its option is accepted by every verb.
+    """
+
+    name: str
+    metavar: str
+    explanation: str
+    example: str
+    default: str | int = ""
+    choices: tuple[str, ...] = ()
+    only: DialectName | None = None
+    is_own: bool = False
+    is_secret: bool = False
+    is_provider_option: bool = True
+
+    @property
+    def option(self) -> str:
+        """Give the command line option, or nothing for a secret."""
+        return "" if self.is_secret else "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Give the name of the environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def ways(self) -> str:
+        """Say every way to set it."""
+        option = f"{self.option}, " if self.option else ""
+        return f"{option}{self.variable}, or {self.name} in the settings file"
+
+
+_LWA: Final = DialectName.LWA
+_RFC8628: Final = DialectName.RFC8628
+
+KEYS: Final = (
+    Key(
+        "dialect",
+        "NAME",
+        "How the provider speaks: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow).",
+        "lwa",
+        default="lwa",
+        choices=tuple(DialectName),
+    ),
+    Key(
+        "client_id",
+        "ID",
+        "Who asks for the link. For Login with Amazon it is in the developer console under Security Profile,"
+        " Other Devices and Platforms; the ID at the top of the profile is a different one and does not work.",
+        "amzn1.application-oa2-client.exampleexampleexampleexample0000",
+        is_own=True,
+    ),
+    Key(
+        "product_id",
+        "ID",
+        "Which product this is: the Product ID in the developer console, Alexa Voice Service, Products.",
+        "EXAMPLE_SPEAKER",
+        only=_LWA,
+        is_own=True,
+    ),
+    Key(
+        "dsn",
+        "TEXT",
+        "This unit's serial number, a different one on each unit. A Raspberry Pi has one of its own, which is"
+        " taken if none is set.",
+        "EXAMPLE_0001",
+        only=_LWA,
+        is_own=True,
+    ),
+    Key(
+        "scope",
+        "NAMES",
+        "What the link is for, names separated by spaces. For rfc8628 the default is to ask for none.",
+        "alexa:all profile:user_id",
+        default="alexa:all",
+    ),
+    Key(
+        "locale",
+        "LOCALE",
+        "Language and country of the page where the owner enters the code; of several the first counts.",
+        "de-DE",
+        default="en-US",
+        only=_LWA,
+    ),
+    Key(
+        "base_url",
+        "URL",
+        "Where Login with Amazon is asked.",
+        "http://127.0.0.1:8100/auth/O2/",
+        default="https://api.amazon.com/auth/O2/",
+        only=_LWA,
+    ),
+    Key(
+        "issuer",
+        "URL",
+        "The provider's issuer address, whose metadata names the endpoints (RFC 8414).",
+        "https://accounts.example.com",
+        only=_RFC8628,
+        is_own=True,
+    ),
+    Key(
+        "device_endpoint",
+        "URL",
+        "Where codes come from, if the provider has no metadata; goes with token_endpoint.",
+        "https://accounts.example.com/device",
+        only=_RFC8628,
+        is_own=True,
+    ),
+    Key(
+        "token_endpoint",
+        "URL",
+        "Where tokens come from, if the provider has no metadata; goes with device_endpoint.",
+        "https://accounts.example.com/token",
+        only=_RFC8628,
+        is_own=True,
+    ),
+    Key(
+        "ca_file",
+        "FILE",
+        "Certificates to trust instead of the system's, as PEM; the whole path.",
+        "/etc/device-auth/ca.pem",
+    ),
+    Key(
+        "renewals",
+        "N",
+        "How many times a code that ran out is replaced by itself while someone is there.",
+        "2",
+        default=2,
+        is_provider_option=False,
+    ),
+    Key(
+        "client_secret",
+        "TEXT",
+        "The client's secret, for a flow that needs one; code-based linking needs none. A file that holds it must be"
+        " readable by its owner alone.",
+        "EXAMPLE_SECRET",
+        is_own=True,
+        is_secret=True,
+    ),
+)
+"""Every setting at the top of the file, in the order in which they are shown."""
+
+_KEYS: Final = {key.name: key for key in KEYS}
+
+PROVIDER_OPTIONS: Final = tuple(key.name for key in KEYS if key.is_provider_option and not key.is_secret)
+"""The settings whose options every verb accepts."""
+
+
+def add_option(parser: "_ActionsContainer", name: str) -> None:
+    """Add one setting's option to a parser or a group of one; it appears among the arguments only if it was given."""
+    import argparse  # noqa: PLC0415  # whoever has a parser has it loaded
+
+    key = _KEYS[name]
+    parser.add_argument(
+        key.option,
+        dest=key.name,
+        metavar=None if key.choices else key.metavar,
+        choices=key.choices or None,
+        type=int if isinstance(key.default, int) else str,
+        default=argparse.SUPPRESS,
+        help=key.explanation,
+    )
+
+
+def add_provider_options(parser: "_ActionsContainer") -> None:
+    """Add the options that say whom to speak with."""
+    for name in PROVIDER_OPTIONS:
+        add_option(parser, name)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Reading them
+
+
+class Settings(NamedTuple):
+    """All settings, each from the strongest place that gave it; an empty text stands for "not set".
+
+    Attributes:
+        hardware: the table of that name as it stands in the file; the hardware package checks it.
+        origins: for each key ``default``, ``file PATH``, ``environment NAME`` or ``option --name``.
+        config_file: the file that was read, or None.
+    """
+
+    dialect: DialectName
+    client_id: str
+    product_id: str
+    dsn: str
+    scope: str
+    locale: str
+    base_url: str
+    issuer: str
+    device_endpoint: str
+    token_endpoint: str
+    ca_file: str
+    renewals: int
+    client_secret: Secret | None
+    hardware: Mapping[str, object]
+    origins: Mapping[str, str]
+    config_file: Path | None
+
+    def is_given(self, name: str) -> bool:
+        """Tell whether someone gave this value."""
+        return self.origins[name] != DEFAULT
+
+
+class _File(NamedTuple):
+    """The settings file as it was found: its text, and what stands in it."""
+
+    path: Path | None = None
+    text: str = ""
+    table: Mapping[str, object] = {}
+
+    def line_of(self, name: str) -> str:
+        """Say in which line a key or a table stands, where that is plain to see."""
+        import re  # noqa: PLC0415  # for complaints only
+
+        found = re.search(rf"^[ \t]*\[*[ \t]*[\"']?{re.escape(name)}(?![\w-])", self.text, re.MULTILINE)
+        return f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
+
+
+def read_settings(
+    options: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT
+) -> Settings:
+    """Read every setting.
+
+    Whether they are enough to link is another question: see ``provider.read_provider``.
+
+    Args:
+        options: the command line's arguments by name (``vars(args)``); others than ours are passed over.
+        config_file: from ``places.read_places``.
+        environ: the environment.
+
+    Raises:
+        ConfigError: a place cannot be read, holds an unknown name, or a value of the wrong kind.
+    """
+    settings, problems = gather_settings(options, config_file, environ)
+    if problems:
+        raise problems[0]
+    return settings
+
+
+def gather_settings(
+    options: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT
+) -> tuple[Settings, list[ConfigError]]:
+    """Read every setting and go on past what is wrong, to tell all of it at once.
+
+    Raises:
+        ConfigError: the settings file cannot be read at all.
+    """
+    file = _File() if config_file is None else _read_file(config_file)
+    problems = [*_strangers_in_file(file), *_strangers_in_environment(environ)]
+    values: dict[str, Any] = {key.name: None if key.is_secret else key.default for key in KEYS}
+    origins = dict.fromkeys(values, DEFAULT)
+    for key in KEYS:
+        for origin, given in _given(key, options, environ, file):
+            fault = _fault(key, given)
+            if fault:
+                line = file.line_of(key.name) if origin.startswith("file ") else ""
+                problems.append(wrong(key, f"{origin}{line}", fault))
+            else:
+                values[key.name] = _value(key, given)
+                origins[key.name] = origin
+    values["dialect"] = DialectName(values["dialect"])
+    if values["dialect"] is not DialectName.LWA and origins["scope"] == DEFAULT:
+        values["scope"] = ""
+    hardware = file.table.get(HARDWARE)
+    values[HARDWARE] = hardware if isinstance(hardware, dict) else {}
+    return Settings(**values, origins=origins, config_file=config_file), problems
+
+
+def wrong(key: Key, origin: str, fault: str) -> ConfigError:
+    """Make the error that says what is wrong with a setting, and how to set it right; never shows its value."""
+    return ConfigError(f"{key.name} ({origin}) {fault}", hint=f"Correct it: {key.ways}.")
+
+
+def _given(
+    key: Key, options: Mapping[str, object], environ: Mapping[str, str], file: _File
+) -> Iterator[tuple[str, object]]:
+    """Give what each place says of one key, the weakest first: origin and value."""
+    if key.name in file.table:
+        yield f"file {file.path}", file.table[key.name]
+    # an empty variable is how a unit or a shell takes one back
+    if environ.get(key.variable):
+        yield f"environment {key.variable}", environ[key.variable]
+    if key.option and options.get(key.name) is not None:
+        yield f"option {key.option}", options[key.name]
+
+
+def _fault(key: Key, given: object) -> str:
+    """Tell what is wrong with a value as such, or nothing; never shows it."""
+    if isinstance(key.default, int):
+        if isinstance(given, bool) or not isinstance(given, int | str):
+            return f"must be a whole number, not {_kind(given)}"
+        return "" if _number(given) is not None else f"must be a whole number, 0 to {MOST_RENEWALS}"
+    if not isinstance(given, str):
+        return f"must be text in quotation marks, not {_kind(given)}"
+    if not given:
+        return "is empty: give it a value or leave it out"
+    if key.is_secret and (given == key.example or not _is_plain(given)):
+        return "is a placeholder, or has spaces around it or characters that no client secret has"
+    if key.choices and given not in key.choices:
+        return f"must be {' or '.join(key.choices)}"
+    return ""
+
+
+def _is_plain(secret: str) -> bool:
+    # RFC 6749 appendix A.2
+    return secret.isascii() and secret.isprintable() and secret == secret.strip()
+
+
+def _number(given: int | str) -> int | None:
+    if isinstance(given, str):
+        is_plain = given.isascii() and given.isdigit() and len(given) <= len(str(MOST_RENEWALS))
+        given = int(given) if is_plain else -1
+    return given if 0 <= given <= MOST_RENEWALS else None
+
+
+def _value(key: Key, given: Any) -> str | int | Secret | None:
+    if isinstance(key.default, int):
+        return _number(given)
+    return Secret(given) if key.is_secret else str(given)
+
+
+def _kind(given: object) -> str:
+    kinds = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "text",
+        list: "a list",
+        dict: "a table",
+    }
+    return kinds.get(type(given), "a date or a time")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Names nobody knows
+
+
+def _strangers_in_file(file: _File) -> Iterator[ConfigError]:
+    """Find what stands in the file and means nothing there."""
+    for name in file.table:
+        if name not in _KEYS and name != HARDWARE:
+            hint = _did_you_mean(name.lower().replace("-", "_"), [*_KEYS, HARDWARE])
+            yield ConfigError(f"unknown setting {_shown(name)} in {file.path}{file.line_of(name)}", hint=hint)
+    hardware = file.table.get(HARDWARE, {})
+    if not isinstance(hardware, dict):
+        yield ConfigError(
+            f"{HARDWARE} in {file.path}{file.line_of(HARDWARE)} must be a table, not {_kind(hardware)}",
+            hint=f'Write a line [{HARDWARE}] and below it: board = "none"',
+        )
+        return
+    for name in (name for name in hardware if name in _KEYS):
+        yield ConfigError(
+            f"{name} in {file.path}{file.line_of(name)} stands in the table [{HARDWARE}]",
+            hint=f"Move it above the line [{HARDWARE}]: what comes below belongs to the table.",
+        )
+
+
+def _strangers_in_environment(environ: Mapping[str, str]) -> Iterator[ConfigError]:
+    """Find variables that look like ours and mean nothing to us."""
+    known = [key.variable for key in KEYS] + [CONFIG_VARIABLE]
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known:
+            hint = _did_you_mean(name.upper(), known)
+            yield ConfigError(f"unknown setting {_shown(name)} in the environment", hint=hint)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415  # for complaints only
+
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known)}."
+
+
+def _shown(name: str) -> str:
+    """Give a name from outside so that it can do no harm to a terminal."""
+    return ascii(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The file
+
+
+def _read_file(path: Path) -> _File:
+    """Read the settings file.
+
+    Raises:
+        ConfigError: it is not there, not a file, not ours to read, open to others, or not TOML.
+    """
+    raw, mode = _read_bytes(path)
+    try:
+        # some editors begin a file with a byte order mark
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        text, fault = "", f"{path} is not UTF-8 (line {line})"
+    else:
+        fault = ""
+    # raised out here because that error carries the whole file, secrets and all
+    if fault:
+        raise ConfigError(fault, hint="Save it as UTF-8, or remove the odd characters.")
+    file = _File(path, text, _parse(path, text))
+    if "client_secret" in file.table and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError(
+            f"{path} holds client_secret and can be read by others", hint=f"Run: chmod 600 {quoted(path)}"
+        )
+    return file
+
+
+def _read_bytes(path: Path) -> tuple[bytes, int]:
+    """Read at most one byte more than is allowed, from a plain file and without waiting for a pipe's other end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            found = os.fstat(descriptor)
+            raw = stream.read(LARGEST_FILE + 1) if stat.S_ISREG(found.st_mode) else b""
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no settings file {path}", hint="Write one with: device-auth config init"
+        ) from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder, not a settings file", hint="Name the file in it.") from error
+    except PermissionError as error:
+        raise ConfigError(
+            f"cannot read {path}: {reason(error)}",
+            hint="Run this as its owner (sudo), or name another file with --config.",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {reason(error)}", hint="Check the path, or name another file with --config."
+        ) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is not a plain file", hint="Name a plain file with --config.")
+    if len(raw) > LARGEST_FILE:
+        raise ConfigError(
+            f"{path} is too large for a settings file (over {LARGEST_FILE // 1024} KiB)",
+            hint="Check that it is the right file.",
+        )
+    if found.st_mode & stat.S_IWOTH:
+        # whoever may write it decides whom the speaker speaks with
+        raise ConfigError(f"{path} can be changed by anyone", hint=f"Run: chmod o-w {quoted(path)}")
+    return raw, found.st_mode
+
+
+def _parse(path: Path, text: str) -> dict[str, object]:
+    import tomllib  # noqa: PLC0415  # only where there is a file
+
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > LONGEST_LINE:
+            raise ConfigError(
+                f"line {number} of {path} is longer than {LONGEST_LINE} characters",
+                hint="Check that it is the right file.",
+            )
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}",
+            hint='Correct that line. Text stands in quotation marks: client_id = "..."',
+        ) from error
+    except (ValueError, RecursionError) as error:
+        # a number of thousands of digits, or brackets in brackets without end
+        raise ConfigError(
+            f"{path} cannot be read as TOML", hint="Look for a value without an end."
+        ) from error
+    fault = _fault_of_table(table)
+    if fault:
+        raise ConfigError(
+            f"{path} {fault}",
+            hint="Look for a digit too many, a misplaced bracket or dot, or a setting below a line like [x]: settings come first.",
+        )
+    return table
+
+
+def _fault_of_table(table: Mapping[str, object]) -> str:
+    """Tell what nobody means to write and few programs survive, or nothing."""
+    level: list[object] = [table]
+    for _ in range(DEEPEST + 1):
+        if any(isinstance(value, int) and abs(value) > LARGEST_NUMBER for value in level):
+            return "has a number beyond 64 bits"
+        if any(
+            isinstance(value, dict) and value is not table and "client_secret" in value for value in level
+        ):
+            # what stands in a table is shown to people
+            return "has client_secret inside a table"
+        lists = [value for value in level if isinstance(value, list)]
+        lists += [list(value.values()) for value in level if isinstance(value, dict)]
+        level = [value for values in lists for value in values]
+    return f"has more than {DEEPEST} tables or lists inside one another" if level else ""
+
+
+def reason(error: Exception) -> str:
+    """Give the system's words for an error, without the path, which the message has already."""
+    return (error.strerror if isinstance(error, OSError) and error.strerror else "no such path").lower()
+
+
+def quoted(path: Path) -> str:
+    """Give a path so that a shell takes it as it is."""
+    import shlex  # noqa: PLC0415  # for complaints only
+
+    return shlex.quote(str(path))
