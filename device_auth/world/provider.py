@@ -1,0 +1,344 @@
+"""From settings to a provider: is what was set enough to ask for a link, and is it meant?
+
+Nothing is asked of the network here; only the form is judged, and what plainly was never filled in.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName, Link, Provider
+from device_auth.world.settings import KEYS, Key, Settings, reason, wrong
+
+SERIAL_NUMBER: Final = Path("/sys/firmware/devicetree/base/serial-number")
+"""Where a Raspberry Pi tells its serial number, with a NUL at the end."""
+
+LWA_CLIENT_ID: Final = "amzn1.application-oa2-client."
+"""How LWA's client IDs begin; 32 of 0-9 and a-z follow. Source: AVS Device SDK, ``tools/Install/genConfig.sh``."""
+
+LWA_SCOPE: Final = "alexa:all"
+"""The scope that product ID and DSN belong to. Source: AVS Device SDK, ``CBLAuthDelegateConfiguration.cpp``."""
+
+LONGEST_LWA_CLIENT_ID: Final = 100
+"""Source: LWA "Authorization Code Grant", parameter ``client_id``."""
+
+LONGEST_TEXT: Final = 384
+"""Characters of an ID or a scope. Source: Amazon's AVS sample app takes product IDs of 1 to 384."""
+
+LONGEST_ADDRESS: Final = 512
+
+_KEYS: Final = {key.name: key for key in KEYS}
+
+
+def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Provider:
+    """Read whom to ask for a link, and as whom.
+
+    For rfc8628 with an issuer the endpoints are still empty: its metadata names them.
+
+    Args:
+        settings: every setting.
+        serial_number: the file that is asked where no DSN is set.
+
+    Raises:
+        ConfigError: something is missing, malformed, or was never filled in; names the setting.
+    """
+    problems = provider_problems(settings, serial_number)
+    if problems:
+        raise problems[0]
+    if settings.dialect is DialectName.LWA:
+        return Provider(
+            dialect=settings.dialect,
+            client_id=settings.client_id,
+            scope=settings.scope,
+            device_endpoint=_lwa_endpoint(settings, "create/codepair"),
+            token_endpoint=_lwa_endpoint(settings, "token"),
+            product_id=settings.product_id,
+            dsn=settings.dsn or read_serial_number(serial_number),
+            locale=first_locale(settings.locale),
+        )
+    return Provider(
+        dialect=settings.dialect,
+        client_id=settings.client_id,
+        scope=settings.scope,
+        device_endpoint=settings.device_endpoint,
+        token_endpoint=settings.token_endpoint,
+        issuer=settings.issuer,
+    )
+
+
+def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> list[ConfigError]:
+    """Find everything that keeps these settings from naming a provider."""
+    return [*_strange_options(settings), *_missing(settings, serial_number), *_malformed(settings)]
+
+
+def warnings_about(settings: Settings) -> list[str]:
+    """Say what is allowed but likely not meant."""
+    warnings = [
+        f"{key.name} ({settings.origins[key.name]}) is not used: it belongs to the dialect {key.only}."
+        for key in _strange_keys(settings)
+        if not _is_option(settings, key)
+    ]
+    if settings.dialect is DialectName.LWA:
+        warnings += _lwa_warnings(settings)
+    return warnings
+
+
+def compare_with_link(settings: Settings, link: Link) -> list[str]:
+    """Say, a sentence each, which values someone gave that the stored link does not use: its own hold."""
+    kept = {
+        "dialect": str(link.dialect),
+        "client_id": link.client_id,
+        "scope": link.scope,
+        "base_url": link.token_endpoint,
+        "token_endpoint": link.token_endpoint,
+    }
+    given = {
+        "dialect": str(settings.dialect),
+        "client_id": settings.client_id,
+        "scope": settings.scope,
+        "base_url": _lwa_endpoint(settings, "token"),
+        "token_endpoint": settings.token_endpoint,
+    }
+    return [
+        f"{name} ({settings.origins[name]}) is not used: the stored link keeps {kept[name] or 'none'}."
+        for name in kept
+        if settings.is_given(name)
+        and given[name] != kept[name]
+        and _KEYS[name].only in {None, settings.dialect}
+    ]
+
+
+def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
+    """Read the board's own serial number; empty where there is none."""
+    with suppress(OSError, ValueError), path.open("rb") as stream:
+        return stream.read(LONGEST_TEXT).decode("ascii").strip("\0 \n")
+    return ""
+
+
+def read_ca_file(settings: Settings) -> Path | None:
+    """Give the file of certificates to trust, once it is seen to hold some; None where the system's are meant.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no certificate.
+    """
+    if not settings.ca_file:
+        return None
+    import ssl  # noqa: PLC0415  # large, and whoever speaks TLS loads it anyway
+
+    key, origin, path = _KEYS["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
+    if not path.is_absolute() and not _is_option(settings, key):
+        # a service has another working folder than the person who wrote this
+        raise wrong(key, origin, "must be the whole path, from / on")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError as error:
+        raise wrong(key, origin, f"holds no certificates in PEM: {path}") from error
+    except (OSError, ValueError) as error:
+        raise wrong(key, origin, f"cannot be read: {path}: {reason(error)}") from error
+    return path
+
+
+def first_locale(locale: str) -> str:
+    """Give the first of several locales separated by commas."""
+    return locale.partition(",")[0].strip()
+
+
+def _lwa_endpoint(settings: Settings, name: str) -> str:
+    return f"{settings.base_url.rstrip('/')}/{name}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is wrong, one error each
+
+
+def _is_option(settings: Settings, key: Key) -> bool:
+    return settings.origins[key.name] == f"option {key.option}"
+
+
+def _strange_keys(settings: Settings) -> list[Key]:
+    return [key for key in KEYS if key.only not in {None, settings.dialect} and settings.is_given(key.name)]
+
+
+def _strange_options(settings: Settings) -> Iterator[ConfigError]:
+    """Refuse options of the other dialect: who types one expects it to count."""
+    for key in _strange_keys(settings):
+        if _is_option(settings, key):
+            yield ConfigError(
+                f"{key.name} (option {key.option}) does not belong to the dialect {settings.dialect}",
+                hint=f"Leave {key.option} out, or choose the other dialect: --dialect {key.only}"
+                f" ({_KEYS['dialect'].variable}, or dialect in the settings file).",
+            )
+
+
+def _missing(settings: Settings, serial_number: Path) -> Iterator[ConfigError]:
+    if not settings.client_id:
+        yield _not_set("client_id")
+    if settings.dialect is DialectName.LWA:
+        if not settings.product_id:
+            yield _not_set("product_id")
+        if not settings.dsn:
+            yield from _dsn_of_the_board(serial_number)
+        return
+    endpoints = {name: getattr(settings, name) for name in ("device_endpoint", "token_endpoint")}
+    if not any(endpoints.values()) and not settings.issuer:
+        yield _not_set("issuer", "; nor are device_endpoint and token_endpoint")
+    elif not all(endpoints.values()) and any(endpoints.values()):
+        yield from (_not_set(name, ", but its twin is") for name, url in endpoints.items() if not url)
+
+
+def _dsn_of_the_board(serial_number: Path) -> Iterator[ConfigError]:
+    found = read_serial_number(serial_number)
+    if not found:
+        yield _not_set("dsn", ", and this machine has no serial number of its own")
+    elif _is_placeholder(_KEYS["dsn"], found) or _fault_of_id(found):
+        yield _not_set("dsn", ", and this machine's own serial number is no real one")
+
+
+def _not_set(name: str, more: str = "") -> ConfigError:
+    key = _KEYS[name]
+    return ConfigError(f"{name} is not set{more}", hint=f"Set it: {key.ways}. {key.explanation}")
+
+
+def _malformed(settings: Settings) -> Iterator[ConfigError]:
+    for name, judge in FAULTS.items():
+        key, value = _KEYS[name], str(getattr(settings, name))
+        if not value or key.only not in {None, settings.dialect}:
+            continue
+        fault = "is a placeholder" if key.is_own and _is_placeholder(key, value) else judge(value)
+        if not fault and name == "client_id" and settings.dialect is DialectName.LWA:
+            fault = _fault_of_length(value, LONGEST_LWA_CLIENT_ID)
+        if fault:
+            yield wrong(key, settings.origins[name], fault)
+
+
+def _is_placeholder(key: Key, value: str) -> bool:
+    """Tell whether a value was never filled in: counted up, one character again and again, a text like <ID>."""
+    own = value.removeprefix(LWA_CLIENT_ID)
+    characters = set(own) - set("-_.")
+    return (
+        value == key.example
+        or own in {"123456", "1234567", "12345678", "123456789", "1234567890", "0"}
+        or (len(own) > 1 and len(characters) <= 1)
+        or own.startswith(("<", "${"))
+        or own.lower().startswith(("insert", "your_", "your-"))
+    )
+
+
+def _lwa_warnings(settings: Settings) -> Iterator[str]:
+    """Say what Login with Amazon itself will likely refuse; simulators and look-alikes may take it."""
+    import re  # noqa: PLC0415  # a pattern is compiled only where it is used
+
+    if settings.client_id and not re.fullmatch(
+        rf"{re.escape(LWA_CLIENT_ID)}[0-9a-z]{{32}}", settings.client_id
+    ):
+        yield (
+            "client_id does not look like one of Login with Amazon"
+            f" ({LWA_CLIENT_ID} and 32 of 0-9 and a-z): it will likely be refused."
+        )
+    for name in ("product_id", "dsn"):
+        if re.search(r"[^0-9A-Za-z_]", getattr(settings, name)):
+            yield f"{name} has characters other than 0-9, A-Z, a-z and _: it will likely be refused."
+    if LWA_SCOPE not in settings.scope.split():
+        yield f"scope does not ask for {LWA_SCOPE}: an Alexa client cannot use such a link."
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is wrong with a text: a few words, or none
+
+
+def _fault_of_length(value: str, longest: int) -> str:
+    return f"is longer than {longest} characters" if len(value) > longest else ""
+
+
+def _fault_of_id(value: str) -> str:
+    if not value.isprintable() or any(character.isspace() for character in value):
+        return "has spaces or characters that cannot be printed"
+    return _fault_of_length(value, LONGEST_TEXT)
+
+
+def _fault_of_client_id(value: str) -> str:
+    # RFC 6749 appendix A.1
+    return _fault_of_id(value) or ("" if value.isascii() else "has characters outside ASCII")
+
+
+def _fault_of_scope(value: str) -> str:
+    # RFC 6749 §3.3: tokens of printable ASCII, neither quotation mark nor backslash, one space between
+    names = value.split(" ")
+    if not all(name and name.isascii() and name.isprintable() for name in names) or set('"\\') & set(value):
+        return "must be names separated by one space each"
+    return _fault_of_length(value, LONGEST_TEXT)
+
+
+def _fault_of_locale(value: str) -> str:
+    import re  # noqa: PLC0415  # a pattern is compiled only where a locale is looked at
+
+    if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}", first_locale(value)):
+        return ""
+    return "must be a language and a country like en-US"
+
+
+def _fault_of_endpoint(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or set(' "<>\\^`{|}') & set(value):
+        return "has characters that do not belong in an address"
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not a well-formed address"
+    if "@" in parts.netloc:
+        return "must not hold a user name or a password"
+    if "#" in value:
+        return "must not have a fragment (#)"
+    if parts.scheme not in {"https", "http"}:
+        return "must begin with https://"
+    if port == 0 or not _is_host(host):
+        return "names no host that could be reached"
+    if parts.scheme == "http" and not _is_loopback(host):
+        return "must begin with https:// (plain http only reaches this machine itself)"
+    return _fault_of_length(value, LONGEST_ADDRESS)
+
+
+def _fault_of_address(value: str) -> str:
+    # RFC 8414 §2 for an issuer; and a path is appended to both kinds
+    return _fault_of_endpoint(value) or ("must not have a query (?)" if "?" in value else "")
+
+
+def _is_ip_like(host: str) -> bool:
+    # resolvers read 127.1 and 0x7f000001 as addresses too, so whatever ends in a number must be a whole one
+    last = host.rpartition(".")[2]
+    return ":" in host or last.isdigit() or last.startswith("0x")
+
+
+def _is_host(host: str) -> bool:
+    import re  # noqa: PLC0415  # as above
+
+    if _is_ip_like(host):
+        import ipaddress  # noqa: PLC0415  # a large module that only a bare IP address needs
+
+        with suppress(ValueError):
+            ipaddress.ip_address(host)
+            return "%" not in host
+        return False
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    return re.fullmatch(rf"{label}(\.{label})*\.?", host) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or (_is_ip_like(host) and host.startswith("127."))
+
+
+FAULTS: Final[dict[str, Callable[[str], str]]] = {
+    "client_id": _fault_of_client_id,
+    "product_id": _fault_of_id,
+    "dsn": _fault_of_id,
+    "scope": _fault_of_scope,
+    "locale": _fault_of_locale,
+    "base_url": _fault_of_address,
+    "issuer": _fault_of_address,
+    "device_endpoint": _fault_of_endpoint,
+    "token_endpoint": _fault_of_endpoint,
+}
+"""How the text of each setting is judged."""
