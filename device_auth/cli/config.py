@@ -1,0 +1,257 @@
+"""The verb ``config``: write an example settings file, show what holds, find what is wrong."""
+
+import os
+import sys
+import textwrap
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.errors import ConfigError
+from device_auth.world.places import ROOT, Places, read_places
+from device_auth.world.provider import provider_problems, read_ca_file, warnings_about
+from device_auth.world.settings import (
+    ENVIRONMENT,
+    HARDWARE,
+    KEYS,
+    Key,
+    Settings,
+    gather_settings,
+    read_settings,
+    reason,
+)
+
+WIDTH: Final = 80
+"""Columns that every terminal has."""
+
+HIDDEN: Final = "set (hidden)"
+NOT_SET: Final = "not set"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what this verb alone takes."""
+    parser.add_argument(
+        "config_action",
+        choices=("init", "show", "check"),
+        help="init: write a settings file with every setting explained; show: every value and where it comes from;"
+        " check: find everything that is wrong",
+    )
+    parser.add_argument(
+        "--force", action="store_true", default=SUPPRESS, help="init: write over the file that is there"
+    )
+
+
+def run(
+    args: Namespace, *, environ: Mapping[str, str] = ENVIRONMENT, euid: int | None = None, root: Path = ROOT
+) -> int:
+    """Carry out the verb; gives the exit code.
+
+    Raises:
+        ConfigError: the file cannot be written (init), or the settings cannot be read (show).
+    """
+    options = vars(args)
+    places = read_places(options, environ, euid, root)
+    as_json = bool(options.get("json"))
+    match args.config_action:
+        case "init":
+            return _init(places, has_force=bool(options.get("force")))
+        case "show":
+            return _show(read_settings(options, places.config_file, environ), places, as_json=as_json)
+        case _:
+            return _check(options, places, environ, as_json=as_json)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# init
+
+
+def example_text() -> str:
+    """Give a settings file in which everything is explained and nothing is set."""
+    head = (
+        "# Settings of device-auth. Take the # away before a setting to make it count.\n"
+        "# A variable of the environment is stronger than this file, an option than both.\n"
+        "# After a change: device-auth config check\n"
+    )
+    tail = (
+        "\n# The board of lights and buttons this speaker has: device-auth hardware list.\n"
+        "# Every setting above must stay above this line.\n"
+        f'[{HARDWARE}]\n# board = "none"\n'
+    )
+    return head + "".join(_explained(key) for key in KEYS) + tail
+
+
+def _explained(key: Key) -> str:
+    default = f"Default: {key.default}." if key.default != "" else ""
+    belongs = f"Only for the dialect {key.only}." if key.only else ""
+    story = " ".join(part for part in (key.explanation, belongs, default) if part)
+    comment = textwrap.fill(story, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    ways = ", ".join(way for way in (key.variable, key.option) if way)
+    value = key.example if isinstance(key.default, int) else f'"{key.example}"'
+    return f"\n{comment}\n# ({ways})\n# {key.name} = {value}\n"
+
+
+def _init(places: Places, *, has_force: bool) -> int:
+    path = places.new_config_file
+    if not has_force and os.path.lexists(path):
+        raise ConfigError(
+            f"there is a settings file already: {path}",
+            hint="Change that one, write another with --config, or write over it with --force.",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, example_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot write {path}: {reason(error)}",
+            hint="Check the owner of its folder, or name another with --config.",
+        ) from error
+    _tell(f"Wrote {path}.")
+    _tell("Fill in what your speaker needs, then run: device-auth config check")
+    if places.config_file not in {None, path}:
+        _tell(f"But {places.config_file} is read first; name the new one with --config, or change that one.")
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, and that its owner alone may read."""
+    import tempfile  # noqa: PLC0415  # large, and only needed to write a file that people wait for
+
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink()
+        raise
+
+
+# ---------------------------------------------------------------------------------------------------------
+# show
+
+
+def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
+    rows = [(key.name, _value(settings, key), settings.origins[key.name]) for key in KEYS]
+    if as_json:
+        import json  # noqa: PLC0415  # as its output is asked for
+
+        shown = {
+            "config_file": _text(places.config_file),
+            "state_dir": _text(places.state_dir),
+            "runtime_dir": _text(places.runtime_dir),
+            "settings": {name: {"value": value, "origin": origin} for name, value, origin in rows},
+            HARDWARE: settings.hardware,
+        }
+        # TOML has dates and numbers that JSON lacks
+        _print(json.dumps(_plain(shown)))
+        return 0
+    _print(f"settings file   {_seen(places.config_file or 'none')}")
+    _print(f"state folder    {_seen(places.state_dir)}")
+    _print(f"runtime folder  {_seen(places.runtime_dir or 'none')}")
+    _print("")
+    for name, value, origin in rows:
+        _print_row(name, value, origin.split(" ")[0] if origin.startswith("file ") else origin.split(" ")[-1])
+    for name, inner in settings.hardware.items():
+        _print_row(f"{HARDWARE}.{name}", inner, "file")
+    return 0
+
+
+def _value(settings: Settings, key: Key) -> str | int | None:
+    if key.is_secret:
+        return HIDDEN if settings.client_secret else None
+    value = getattr(settings, key.name)
+    return value if isinstance(value, int) else str(value) or None
+
+
+def _print_row(name: str, value: object, origin: str) -> None:
+    """Print name, origin and value in columns; a long value gets lines of its own, so that none is cut."""
+    left = f"{_seen(name):<15}  {origin:<27}  "
+    text = _seen(value)
+    if len(left) + len(text) <= WIDTH:
+        _print(left + text)
+        return
+    _print(left.rstrip())
+    for start in range(0, len(text), WIDTH - 4):
+        _print("    " + text[start : start + WIDTH - 4])
+
+
+def _seen(value: object) -> str:
+    """Give a value as a terminal can show it."""
+    text = NOT_SET if value is None else str(value)
+    return text if text.isprintable() else ascii(text)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _plain(value: object) -> object:
+    """Give a value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    is_finite = not isinstance(value, float) or abs(value) < float("inf")
+    return value if value is None or (isinstance(value, str | int | float) and is_finite) else str(value)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# check
+
+
+def _check(
+    options: Mapping[str, object], places: Places, environ: Mapping[str, str], *, as_json: bool
+) -> int:
+    warnings: list[str] = []
+    try:
+        settings, problems = gather_settings(options, places.config_file, environ)
+    except ConfigError as unreadable:
+        problems = [unreadable]
+    else:
+        problems += provider_problems(settings)
+        problems += _problems_of_ca_file(settings)
+        warnings = warnings_about(settings)
+    if as_json:
+        import json  # noqa: PLC0415  # as its output is asked for
+
+        told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
+        _print(json.dumps({"problems": told, "warnings": warnings}))
+    for problem in problems:
+        _tell(f"Wrong: {problem}")
+        _tell(problem.hint, indent="       ")
+    for warning in warnings:
+        _tell(f"Note: {warning}")
+    if problems:
+        return ConfigError.exit_code
+    _tell("The settings are complete.")
+    return 0
+
+
+def _problems_of_ca_file(settings: Settings) -> list[ConfigError]:
+    try:
+        read_ca_file(settings)
+    except ConfigError as problem:
+        return [problem]
+    return []
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _tell(text: str, indent: str = "") -> None:
+    # paths and commands stay whole, to be copied
+    lines = textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent or "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    sys.stderr.write("\n".join(lines) + "\n")

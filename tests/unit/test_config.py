@@ -1,0 +1,266 @@
+import json
+import stat
+import tomllib
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from device_auth.cli import config
+from device_auth.core.errors import ConfigError
+from device_auth.world.settings import KEYS, add_provider_options
+
+CANARY = "canary-2f7c1d"
+CLIENT_ID = "amzn1.application-oa2-client.0123456789abcdefghijklmnopqrstuv"
+COMPLETE = f'client_id = "{CLIENT_ID}"\nproduct_id = "Kitchen"\ndsn = "G0001"\n'
+
+
+def run_config(root: Path, *words: str, euid: int | None = None, **environ: str) -> int:
+    """Run the verb on a machine of its own, as the command line does."""
+    parser = ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    for option in ("--config", "--state-dir", "--runtime-dir", "--simulate"):
+        parser.add_argument(option)
+    add_provider_options(parser)
+    config.add_arguments(parser)
+    everything = {"HOME": str(root / "home"), "XDG_STATE_HOME": "/state", **environ}
+    return config.run(parser.parse_args(words), environ=everything, euid=euid, root=root)
+
+
+def settings_file(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def uncommented(text: str) -> str:
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    return "\n".join(line for line in lines if " = " in line or line.startswith("["))
+
+
+def test_the_example_explains_every_key_and_sets_none() -> None:
+    text = config.example_text()
+
+    assert tomllib.loads(text) == {"hardware": {}}
+    for key in KEYS:
+        assert f"# {key.name} = " in text
+        assert key.variable in text
+        assert key.option in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_the_example_is_toml_once_its_settings_are_taken_out_of_the_comments() -> None:
+    found = tomllib.loads(uncommented(config.example_text()))
+
+    assert {name: str(value) for name, value in found.items() if name != "hardware"} == {
+        key.name: key.example for key in KEYS
+    }
+    assert found["hardware"] == {"board": "none"}
+
+
+def test_init_writes_the_example_for_its_owner_alone_and_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a" / "config.toml"
+
+    assert run_config(tmp_path, "init", "--config", str(path)) == 0
+
+    assert path.read_text() == config.example_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert str(path) in told.err
+    assert "device-auth config check" in told.err
+
+
+def test_init_does_not_touch_a_file_that_is_there(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, COMPLETE)
+
+    with pytest.raises(ConfigError, match="already") as caught:
+        run_config(tmp_path, "init", "--config", str(path))
+
+    assert "--force" in caught.value.hint
+    assert path.read_text() == COMPLETE
+
+
+def test_init_does_not_write_through_a_broken_link(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").symlink_to("elsewhere")
+
+    with pytest.raises(ConfigError, match="already"):
+        run_config(tmp_path, "init", "--config", str(tmp_path / "config.toml"))
+
+
+def test_init_with_force_replaces_the_file_and_its_mode(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, COMPLETE)
+    path.chmod(0o666)
+
+    assert run_config(tmp_path, "init", "--config", str(path), "--force") == 0
+
+    assert path.read_text() == config.example_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["file/config.toml", "a\0b/config.toml", "x" * 300])
+def test_init_tells_when_it_cannot_write(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match="cannot write"):
+        run_config(tmp_path, "init", "--config", str(tmp_path / name))
+
+
+def test_init_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(ConfigError, match="cannot write"):
+        run_config(tmp_path, "init", "--config", str(tmp_path / "folder"), "--force")
+
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_init_tells_when_another_file_would_be_read_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = tmp_path / "etc/device-auth/config.toml"
+    system.parent.mkdir(parents=True)
+    system.touch()
+
+    run_config(tmp_path, "init", euid=1000, XDG_CONFIG_HOME=str(tmp_path / "own"))
+
+    assert (tmp_path / "own/device-auth/config.toml").read_text() == config.example_text()
+    told = capsys.readouterr().err.replace("\n  ", " ")
+    assert f"But {system} is read first" in told
+
+
+def test_show_gives_every_value_and_where_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings_file(tmp_path, COMPLETE + '[hardware]\nboard = "simulated"\n')
+
+    assert (
+        run_config(tmp_path, "show", "--config", str(path), "--locale", "de-DE", DEVICE_AUTH_DSN="G0002") == 0
+    )
+
+    told = capsys.readouterr()
+    assert told.err == ""
+    rows = [line.split() for line in told.out.splitlines()]
+    assert ["locale", "--locale", "de-DE"] in rows
+    assert ["dsn", "DEVICE_AUTH_DSN", "G0002"] in rows
+    assert ["product_id", "file", "Kitchen"] in rows
+    assert ["renewals", "default", "2"] in rows
+    assert ["issuer", "default", "not", "set"] in rows
+    assert ["hardware.board", "file", "simulated"] in rows
+    assert ["settings", "file", str(path)] in rows
+    assert [CLIENT_ID] in rows
+
+
+def test_show_fits_80_columns_and_cuts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scope = " ".join(f"scope-number-{number}" for number in range(20))
+
+    run_config(tmp_path, "show", "--scope", scope, "--state-dir", "/state", "--runtime-dir", "/run/x")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert scope in "".join(line.removeprefix("    ") for line in lines)
+
+
+def test_show_keeps_the_secret_to_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = settings_file(tmp_path, f'client_secret = "{CANARY}"\n')
+
+    run_config(tmp_path, "show", "--config", str(path))
+    run_config(tmp_path, "show", "--config", str(path), "--json")
+
+    told = capsys.readouterr()
+    assert told.out.count("set (hidden)") == 2
+    assert CANARY not in told.out + told.err
+
+
+def test_show_for_programs_is_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = settings_file(
+        tmp_path, COMPLETE + "[hardware]\na = inf\nb = 1979-05-27\nc = [nan, 1.5, true, { d = 'x' }]\n"
+    )
+
+    run_config(tmp_path, "show", "--config", str(path), "--json", "--runtime-dir", "/run/x")
+
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown["config_file"] == str(path)
+    assert shown["runtime_dir"] == "/run/x"
+    assert shown["settings"]["dsn"] == {"value": "G0001", "origin": f"file {path}"}
+    assert shown["settings"]["issuer"] == {"value": None, "origin": "default"}
+    assert shown["settings"]["renewals"] == {"value": 2, "origin": "default"}
+    assert set(shown["settings"]) == {key.name for key in KEYS}
+    assert shown["hardware"] == {"a": "inf", "b": "1979-05-27", "c": ["nan", 1.5, True, {"d": "x"}]}
+
+
+def test_show_without_a_file_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_config(tmp_path, "show", "--json")
+    run_config(tmp_path, "show")
+
+    as_json, *lines = capsys.readouterr().out.splitlines()
+    assert json.loads(as_json)["config_file"] is None
+    assert lines[0].split() == ["settings", "file", "none"]
+
+
+def test_show_does_not_let_a_value_play_with_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_config(tmp_path, "show", DEVICE_AUTH_DSN="\x1b[31m\udc80")
+
+    assert r"'\x1b[31m\udc80'" in capsys.readouterr().out
+
+
+def test_show_refuses_settings_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown setting"):
+        run_config(tmp_path, "show", DEVICE_AUTH_NONSENSE="1")
+
+
+def test_check_is_content_with_complete_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = settings_file(tmp_path, COMPLETE)
+
+    assert run_config(tmp_path, "check", "--config", str(path)) == 0
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "The settings are complete.\n"
+
+
+def test_check_goes_through_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = settings_file(
+        tmp_path, 'clientid = "x"\nproduct_id = "INSERT_ID"\nissuer = "x"\nca_file = "/nowhere"\nlocale = 5\n'
+    )
+
+    assert run_config(tmp_path, "check", "--config", str(path), "--dsn", "123456", DEVICE_AUTH_X=CANARY) == 78
+
+    told = capsys.readouterr().err
+    wrong = [line.split(" ")[1] for line in told.splitlines() if line.startswith("Wrong: ")]
+    assert wrong == ["unknown", "unknown", "locale", "client_id", "product_id", "dsn", "ca_file"]
+    assert "Note: issuer" in told
+    assert "Did you mean client_id?" in told
+    assert "complete" not in told
+    assert CANARY not in told
+    assert all(len(line) <= 80 or str(tmp_path) in line for line in told.splitlines())
+
+
+def test_check_for_programs_is_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run_config(tmp_path, "check", "--json", "--client-id", "me", "--product-id", "P", "--dsn", "<dsn>")
+        == 78
+    )
+
+    shown = json.loads(capsys.readouterr().out)
+    assert [problem["message"] for problem in shown["problems"]] == ["dsn (option --dsn) is a placeholder"]
+    assert "DEVICE_AUTH_DSN" in shown["problems"][0]["hint"]
+    assert len(shown["warnings"]) == 2
+
+
+def test_check_tells_of_a_file_that_cannot_be_read_and_of_nothing_that_follows_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings_file(tmp_path, "client_id = ")
+
+    assert run_config(tmp_path, "check", "--config", str(path)) == 78
+
+    told = capsys.readouterr().err
+    assert told.count("Wrong: ") == 1
+    assert "is not valid TOML" in told
