@@ -111,7 +111,9 @@ class Folder:
 
     def close(self) -> None:
         """Let go of it, and of a lock held on it."""
-        os.close(self.fd)
+        # Nothing is written through this descriptor, and whatever close(2) says it is gone.
+        with suppress(OSError):
+            os.close(self.fd)
 
     def __enter__(self) -> Self:
         return self

@@ -54,10 +54,11 @@ _ON_ITS_WAY: Final = beside_of(PREVIOUS)
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What lies under one name: a link, damage, or nothing."""
+    """What lies under one name: a link, damage, or nothing. Damage may be the disk's: then it says how."""
 
     link: Link | None = None
     damage: Damaged | None = None
+    disk_error: OSError | None = None
 
 
 class FileStore:
@@ -220,6 +221,10 @@ class FileStore:
         if newest.link is not None:
             return newest.link
         previous = self._look(folder, PREVIOUS)
+        disk_error = previous.disk_error or newest.disk_error
+        if disk_error is not None and previous.link is None:
+            # It may read again tomorrow: with nothing to put in its place, it stays where it is.
+            raise disk_error
         is_former = _is_of_another_link(newest.damage, previous.link)
         if may_repair:
             # The former owner's first, or the next reader would find it without what speaks against it.
@@ -241,16 +246,18 @@ class FileStore:
     def _look(self, folder: Folder, name: str) -> _Seen:
         where = folder.path / name
         try:
-            found = folder.read(name, MAX_BYTES + 1)
+            found = _read_twice(folder, name)
             return _Seen() if found is None else _Seen(read_envelope(found[0], self._providers))
         except Damaged as damage:
             return _Seen(damage=Damaged(f"{where} does not verify: {damage}", link_id=damage.link_id))
         except StoreError as error:
             raise StoreError(f"cannot use {where}: {error}", hint=error.hint) from error
+        except NotAFile:
+            return _Seen(damage=Damaged(f"{where} is not a file"))
         except OSError as error:
-            if isinstance(error, NotAFile) or error.errno == errno.EIO:
-                return _Seen(damage=Damaged(f"cannot read {where}: {error.strerror}"))
-            raise
+            if error.errno != errno.EIO:
+                raise
+            return _Seen(damage=Damaged(f"cannot read {where}: the disk reports an error"), disk_error=error)
 
     def _write(self, folder: Folder, link: Link, *, keeps_present: bool) -> None:
         content = write_envelope(link, self._providers[0])
@@ -309,6 +316,16 @@ def _leaves_behind(present: Link, link: Link) -> bool:
 
 def _is_of_another_link(damage: Damaged | None, previous: Link | None) -> bool:
     return previous is not None and damage is not None and damage.link_id not in {None, previous.link_id}
+
+
+def _read_twice(folder: Folder, name: str) -> tuple[bytes, float] | None:
+    """Read a file; if the disk reports an error, once more before it is believed."""
+    try:
+        return folder.read(name, MAX_BYTES + 1)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return folder.read(name, MAX_BYTES + 1)
 
 
 def _set_aside(folder: Folder, name: str) -> None:

@@ -1,0 +1,260 @@
+"""Carries out one history of a store in a child that may be traced, killed, or robbed of its syncs.
+
+A small process that forks a child for each request, so that hundreds of runs cost seconds: the child has all it
+needs in memory, stops itself, is attached to by strace where asked, and goes on. Requests and answers are JSON
+lines. Needs strace(1) for tracing; children allow any process to trace them (prctl(2), PR_SET_PTRACER).
+"""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from device_auth.core.errors import StoreError
+from device_auth.core.models import Link
+from device_auth.world.fields import MAX_BYTES
+from device_auth.world.store import NEWEST, PREVIOUS, FileStore
+from tests.links import make_link
+
+PR_SET_PTRACER = 0x59616D61
+PR_SET_PTRACER_ANY = -1
+
+DONE, REFUSED, BROKEN, CRASHED = 0, 3, 4, 5
+"""How a child ends by itself: all done; a ``StoreError``; any other exception; cut short by ``crash_at``."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to ask of a store: ``save``, ``replace``, ``erase`` or ``prove`` that it is writable."""
+
+    verb: str
+    owner: str = "anna"
+    generation: int = 1
+    replaced_owner: str = ""
+
+    def link(self) -> Link:
+        replaces = make_link(self.replaced_owner) if self.replaced_owner else None
+        return make_link(self.owner, self.generation, replaces=replaces)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a child is to do.
+
+    Attributes:
+        folder: the state folder.
+        steps: in order, all under one lock.
+        strace: options of strace besides ``-p``, or None to run untraced.
+        sabotage: which promise the system breaks, see ``SABOTAGES``; empty for none.
+        crash_at: the place, counted in calls that name a file, before which the child ends at once.
+    """
+
+    folder: str
+    steps: tuple[Step, ...]
+    strace: tuple[str, ...] | None = None
+    sabotage: str = ""
+    crash_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        ended: one of the codes above, or minus the signal.
+        acknowledged: how many steps had returned by then.
+        said: the message of the error, if there was one.
+    """
+
+    ended: int
+    acknowledged: int
+    said: str
+
+
+def main() -> None:
+    """Serve requests from standard input until it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    logging.disable()  # a line of log would be a system call of its own
+    for line in sys.stdin:
+        request = json.loads(line)
+        steps = tuple(Step(**step) for step in request.pop("steps"))
+        outcome = carry_out(Run(**request, steps=steps), libc)
+        sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
+        sys.stdout.flush()
+
+
+def carry_out(run: Run, libc: ctypes.CDLL) -> Outcome:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if run.strace is not None:
+            libc.prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        be_the_child(run, writing)
+    os.close(writing)
+    tracer = None if run.strace is None else attach(child, run.strace)
+    _, status = os.waitpid(child, 0)
+    if tracer is not None:
+        tracer.communicate()
+    with os.fdopen(reading, "rb") as file:
+        acknowledged, _, said = file.read().partition(b"!")
+    return Outcome(os.waitstatus_to_exitcode(status), len(acknowledged), said.decode())
+
+
+def attach(child: int, options: tuple[str, ...]) -> subprocess.Popen[str]:
+    os.waitpid(child, os.WUNTRACED)
+    tracer = subprocess.Popen(
+        ["strace", "-p", str(child), *options], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
+    assert tracer.stderr is not None
+    if "attached" not in tracer.stderr.readline():
+        os.kill(child, signal.SIGKILL)
+    os.kill(child, signal.SIGCONT)
+    return tracer
+
+
+def be_the_child(run: Run, report: int) -> NoReturn:
+    code, said = BROKEN, ""
+    try:
+        SABOTAGES[run.sabotage]()
+        if run.crash_at is not None:
+            crash_before_call(run.crash_at)
+        with FileStore(Path(run.folder)) as store:
+            for step in run.steps:
+                take(step, store)
+                os.write(report, b"+")
+        code = DONE
+    except StoreError as error:
+        code, said = REFUSED, str(error)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
+        said = repr(error)
+    finally:
+        os.write(report, b"!" + said.encode())
+        os._exit(code)
+
+
+def take(step: Step, store: FileStore) -> None:
+    match step.verb:
+        case "save":
+            store.save(step.link())
+        case "replace":
+            store.replace(step.link())
+        case "erase":
+            store.erase()
+        case "prove":
+            store.prove_writable()
+        case _:
+            raise ValueError(step.verb)
+
+
+def crash_before_call(number: int) -> None:
+    """End this process at its nth call that opens, links, renames or removes a file, before it happens."""
+    count = 0
+
+    def hook(event: str, _: object) -> None:
+        nonlocal count
+        if event in {"open", "os.link", "os.rename", "os.remove"}:
+            if count == number:
+                os._exit(CRASHED)
+            count += 1
+
+    sys.addaudithook(hook)
+
+
+def sync_none(is_kind: Callable[[int], bool]) -> None:
+    """Let the syncs of one kind of file do nothing."""
+    fsync = os.fsync
+
+    def sync_others(fd: int) -> None:
+        if not is_kind(os.fstat(fd).st_mode):
+            fsync(fd)
+
+    os.fsync = sync_others  # type: ignore[assignment] # it takes what the store gives it
+
+
+def write_in_place() -> None:
+    """Let a rename over the newest generation write into it instead, and sync it."""
+    rename = os.rename
+
+    def rename_in_place(name: str, other: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if other != NEWEST:
+            rename(name, other, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            return
+        source = os.open(name, os.O_RDONLY, dir_fd=src_dir_fd)
+        target = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=dst_dir_fd)
+        os.write(target, os.read(source, MAX_BYTES))
+        os.fsync(target)
+        os.close(target)
+        os.close(source)
+        os.unlink(name, dir_fd=src_dir_fd)
+
+    os.rename = rename_in_place  # type: ignore[assignment] # it takes what the store gives it
+
+
+def remove_previous_last() -> None:
+    """Let the removal of the previous generation come after the change of the newest."""
+    rename, unlink = os.rename, os.unlink
+    waiting: list[int] = []
+
+    def unlink_later(name: str, *, dir_fd: int) -> None:
+        if name == PREVIOUS:
+            os.stat(name, dir_fd=dir_fd)
+            waiting.append(dir_fd)
+            return
+        unlink(name, dir_fd=dir_fd)
+        if name == NEWEST:
+            unlink_waiting()
+
+    def rename_first(name: str, other: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        rename(name, other, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        if other == NEWEST:
+            unlink_waiting()
+
+    def unlink_waiting() -> None:
+        while waiting:
+            unlink(PREVIOUS, dir_fd=waiting.pop())
+
+    os.unlink = unlink_later  # type: ignore[assignment] # it takes what the store gives it
+    os.rename = rename_first  # type: ignore[assignment] # the same
+
+
+SABOTAGES: Final[dict[str, Callable[[], None]]] = {
+    "": lambda: None,
+    "files are not synced": lambda: sync_none(stat.S_ISREG),
+    "folders are not synced": lambda: sync_none(stat.S_ISDIR),
+    "the newest is written in place": write_in_place,
+    "the previous one goes last": remove_previous_last,
+}
+
+
+class Driver:
+    """The test's end of the pipe to a driver of its own."""
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).parent.parent)
+        start = f"import sys; sys.path.insert(0, {root!r}); from tests.store_driver import main; main()"
+        # Without site and environment: nothing but the store is in the child.
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-I", "-c", start],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, run: Run) -> Outcome:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asdict(run)) + "\n")
+        self._process.stdin.flush()
+        return Outcome(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.communicate()

@@ -1,0 +1,283 @@
+"""What is left of the link when its writer is killed, refused, or loses power, at every single system call."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.errors import StoreError
+from device_auth.core.models import Link
+from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore
+from tests.power_cut import Moment, states_after_power_cut
+from tests.store_driver import DONE, REFUSED, Driver, Outcome, Run, Step
+
+pytestmark = pytest.mark.strace
+
+KILLED = -9
+CALL = re.compile(r"^(?!mmap)(\w+)\(", re.MULTILINE)
+"""A call as strace writes it. Memory comes and goes as Python likes: that is none of the store's calls."""
+
+TRACED = "%file,%desc"
+
+
+ERRORS = {
+    "openat": ["ENOSPC", "EROFS", "EIO"],
+    "fchmod": ["EROFS", "EIO"],
+    "write": ["ENOSPC", "EIO"],
+    "fsync": ["ENOSPC", "EROFS", "EIO"],
+    "close": ["ENOSPC", "EIO"],
+    "linkat": ["ENOSPC", "EROFS", "EIO"],
+    "renameat": ["ENOSPC", "EROFS", "EIO"],
+    "unlinkat": ["EROFS", "EIO"],
+}
+"""What each call may answer, by its manual page; any other may answer EIO."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was stored, and what is then asked of the store."""
+
+    before: tuple[Step, ...]
+    step: Step
+    is_damaged: bool = False
+
+
+ANNA_TWICE = (Step("replace"), Step("save", generation=2))
+BERTA_UNPROVED = (
+    Step("replace", "berta", replaced_owner="anna"),
+    Step("save", "berta", 2, replaced_owner="anna"),
+)
+
+SCENES = {
+    "first link": Scene((), Step("replace")),
+    "first save": Scene((Step("replace"),), Step("save", generation=2)),
+    "save": Scene(ANNA_TWICE, Step("save", generation=3)),
+    "save over damage": Scene(ANNA_TWICE, Step("save", generation=3), is_damaged=True),
+    "link again": Scene(ANNA_TWICE, Step("replace", "berta", replaced_owner="anna")),
+    "link again over damage": Scene(ANNA_TWICE, Step("replace", "berta"), is_damaged=True),
+    "leave the former owner behind": Scene(BERTA_UNPROVED, Step("save", "berta", 3)),
+    "unlink": Scene(ANNA_TWICE, Step("erase")),
+    "prove writable": Scene(ANNA_TWICE, Step("prove")),
+}
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    driver = Driver()
+    place = tmp_path_factory.mktemp("trial")
+    trial = driver.run(
+        Run(str(place / "state"), (), strace=("-o", str(place / "log"), "-e", f"trace={TRACED}"))
+    )
+    if trial.ended != DONE:
+        driver.close()
+        pytest.skip("this machine lets no process trace another (kernel.yama.ptrace_scope)")
+    yield driver
+    driver.close()
+
+
+@dataclass
+class Bench:
+    """A folder in which one scene is played again and again."""
+
+    driver: Driver
+    place: Path
+    scene: Scene
+
+    def __post_init__(self) -> None:
+        self.folder = self.place / "state"
+        self.log = self.place / "log"
+        if self.scene.before:
+            prepared = self.driver.run(Run(str(self.folder), self.scene.before))
+            assert prepared.ended == DONE, prepared
+        else:
+            self.folder.mkdir()
+        if self.scene.is_damaged:
+            (self.folder / NEWEST).write_bytes(b"\0" * 100)
+        self.before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        self.old = FileStore(self.folder).read()
+        self.new = {"erase": None, "prove": self.old}.get(self.scene.step.verb, self.scene.step.link())
+
+    def lay_out(self, disk: dict[str, bytes]) -> None:
+        for path in self.folder.iterdir():
+            path.unlink()
+        for name, content in disk.items():
+            (self.folder / name).write_bytes(content)
+
+    def play(
+        self, inject: str = "", *, traced: str = TRACED, sabotage: str = "", step: Step | None = None
+    ) -> tuple[Outcome, str]:
+        """Play the scene in what is laid out; give how it ended, and the calls."""
+        options = (
+            "-o",
+            str(self.log),
+            "-s",
+            "70000",
+            "-e",
+            f"trace={traced}",
+            *(["-e", inject] if inject else []),
+        )
+        steps = (step or self.scene.step,)
+        outcome = self.driver.run(Run(str(self.folder), steps, strace=options, sabotage=sabotage))
+        return outcome, self.log.read_text()
+
+    def points(self) -> list[tuple[str, int]]:
+        """Give every system call of the scene, as its name and which one of that name it is."""
+        self.lay_out(self.before)
+        _, log = self.play()
+        counts: Counter[str] = Counter()
+        points = []
+        for name in CALL.findall(log):
+            counts[name] += 1
+            points.append((name, counts[name]))
+        return points
+
+    def points_of_the_store(self) -> list[tuple[str, int]]:
+        """Give the same without the last two writes, by which the child reports."""
+        points = self.points()
+        writes = sum(name == "write" for name, _ in points)
+        return [point for point in points if point not in {("write", writes - 1), ("write", writes)}]
+
+    def leftovers(self) -> set[str]:
+        names = {path.name for path in self.folder.iterdir()}
+        return {name for name in names - {NEWEST, PREVIOUS} if not name.startswith(DAMAGED)}
+
+
+@pytest.fixture(params=list(SCENES.values()), ids=list(SCENES))
+def bench(request: pytest.FixtureRequest, driver: Driver, tmp_path: Path) -> Bench:
+    return Bench(driver, tmp_path, request.param)
+
+
+def test_a_writer_killed_at_any_call_leaves_the_old_link_or_the_new_one(bench: Bench) -> None:
+    points = bench.points()
+
+    for name, number in points:
+        bench.lay_out(bench.before)
+        outcome, _ = bench.play(f"inject={name}:signal=KILL:when={number}", traced=name)
+        assert outcome.ended == KILLED, (name, number, outcome)
+        allowed = [bench.new] if outcome.acknowledged else [bench.old, bench.new]
+        assert FileStore(bench.folder).read() in allowed, (name, number)
+        with FileStore(bench.folder) as store:
+            store.prove_writable()
+            assert store.read() in allowed, (name, number)
+        assert bench.leftovers() == set(), (name, number)
+
+    print(f"killed at {len(points)} points")
+
+
+def test_a_writer_refused_at_any_call_says_so_and_leaves_the_old_link_or_the_new_one(bench: Bench) -> None:
+    points = [
+        (*point, error) for point in bench.points_of_the_store() for error in ERRORS.get(point[0], ["EIO"])
+    ]
+
+    for name, number, error in points:
+        bench.lay_out(bench.before)
+        outcome, _ = bench.play(f"inject={name}:error={error}:when={number}", traced=name)
+        assert outcome.ended in {DONE, REFUSED}, (name, number, error, outcome)
+        assert "canary" not in outcome.said
+        found = FileStore(bench.folder).read()
+        allowed = [bench.new] if outcome.ended == DONE else [bench.old, bench.new]
+        assert found in allowed, (name, number, error)
+        assert bench.leftovers() == set() or name == "unlinkat", (name, number, error)
+
+    print(f"refused at {len(points)} points")
+
+
+def test_no_power_cut_at_any_moment_loses_the_link_or_revives_a_former_owner(bench: Bench) -> None:
+    bench.lay_out(bench.before)
+    outcome, log = bench.play()
+    assert outcome.ended == DONE
+
+    moments = states_after_power_cut(bench.before, [log])
+
+    print(f"{len(moments)} states of the disk")
+    assert len(moments) > 2
+    assert [moment for moment in moments if fault_in(bench, moment)] == []
+
+
+@pytest.mark.parametrize("next_step", [Step("save", generation=3), Step("replace", "berta"), Step("erase")])
+def test_what_a_killed_writer_left_undone_is_durable_before_the_next_builds_upon_it(
+    driver: Driver, tmp_path: Path, next_step: Step
+) -> None:
+    bench = Bench(driver, tmp_path, Scene(ANNA_TWICE, Step("erase")))
+    for scene in (SCENES["save"], SCENES["unlink"], SCENES["link again"]):
+        bench.scene = scene
+        changing = [point for point in bench.points() if point[0] in {"renameat", "unlinkat", "fsync"}]
+        for name, number in changing:
+            bench.lay_out(bench.before)
+            _, first_log = bench.play(f"inject={name}:signal=KILL:when={number}")
+            left = FileStore(bench.folder).read()
+            outcome, second_log = bench.play(step=next_step)
+            if outcome.ended == REFUSED:
+                continue
+            last = FileStore(bench.folder).read()
+            moments = states_after_power_cut(bench.before, [first_log, second_log])
+            acknowledged = [moment for moment in moments if moment.acknowledged]
+            assert acknowledged
+            for moment in acknowledged:
+                bench.lay_out(dict(moment.disk))
+                assert FileStore(bench.folder).read() == last, (name, number, left)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "scene"),
+    [
+        ("files are not synced", "save"),
+        ("files are not synced", "first link"),
+        ("folders are not synced", "save"),
+        ("folders are not synced", "link again"),
+        ("folders are not synced", "unlink"),
+        ("the newest is written in place", "save"),
+        ("the previous one goes last", "link again"),
+        ("the previous one goes last", "unlink"),
+        ("the previous one goes last", "leave the former owner behind"),
+    ],
+)
+def test_a_writer_without_one_of_these_precautions_is_found_out(
+    driver: Driver, tmp_path: Path, sabotage: str, scene: str
+) -> None:
+    bench = Bench(driver, tmp_path, SCENES[scene])
+    bench.lay_out(bench.before)
+    outcome, log = bench.play(sabotage=sabotage)
+    assert outcome.ended == DONE, outcome
+
+    faults = [
+        fault for moment in states_after_power_cut(bench.before, [log]) if (fault := fault_in(bench, moment))
+    ]
+
+    assert faults != []
+
+
+def fault_in(bench: Bench, moment: Moment) -> str:
+    """Say what is wrong with the store after a power cut, if anything is."""
+    bench.lay_out(dict(moment.disk))
+    store = FileStore(bench.folder)
+    allowed = [bench.new] if moment.acknowledged else [bench.old, bench.new]
+    try:
+        found = store.read()
+    except StoreError as error:
+        return str(error)
+    if found not in allowed:
+        return (
+            "neither the old link nor the new one"
+            if not moment.acknowledged
+            else "an acknowledged step is lost"
+        )
+    if not (bench.folder / NEWEST).exists():
+        return ""
+    (bench.folder / NEWEST).write_bytes(b"rotten")
+    try:
+        fallback = store.read()
+    except StoreError:
+        return ""
+    is_same = fallback is None or (found is not None and fallback.link_id == found.link_id)
+    return "" if is_same and owners(fallback) <= owners(found) else "a former owner can come back"
+
+
+def owners(link: Link | None) -> set[str]:
+    return set() if link is None else {link.link_id} | owners(link.replaces)
