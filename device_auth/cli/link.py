@@ -1,0 +1,207 @@
+"""``device-auth link``: ask for a code, show it, wait for approval, store the grant."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import random  # noqa: TID251  chance enters here, and goes in as draws
+from types import FrameType
+from uuid import uuid4
+
+from device_auth.cli.output import REASONS, JsonLines, error_of, print_line, say
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.core import linking
+from device_auth.core.errors import (
+    CodePairExpired,
+    ConfigError,
+    DeviceAuthError,
+    Interrupted,
+    ProviderUnclear,
+    ProviderUnreachable,
+)
+from device_auth.core.models import NEVER, Monotonic, Seconds, View, later
+from device_auth.core.ports import Prompt
+from device_auth.core.states import StateWord
+from device_auth.prompts.everyone import Everyone
+from device_auth.service.loop import Loop
+from device_auth.world.settings import add_option
+
+CLOSING_TIME = Seconds(0.5)
+"""How long prompts may take to tell the last view before the command ends."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own."""
+    parser.add_argument("--again", action="store_true", help="ask for a new code although there is a link")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help="give up after S seconds (default: when the code expires)",
+    )
+    parser.add_argument("--no-qr", action="store_true", help="show no QR code")
+    parser.add_argument(
+        "--qr-file",
+        type=Path,
+        metavar="FILE",
+        help="write the QR code to FILE, .svg or .png, while it is valid",
+    )
+    add_option(parser, "renewals")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Link the speaker."""
+    speaker = open_speaker(args)
+    lines = JsonLines(speaker.clock.wall, speaker.clock.now) if speaker.is_json else None
+    try:
+        return _link(args, speaker, lines)
+    except ConfigError as error:
+        if lines is not None:
+            lines.refused("misconfigured", error.hint)
+        raise
+
+
+def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
+    link = speaker.store.read()
+    former_id = link.link_id if link is not None and link.mark is None and link.is_proved else None
+    if former_id is not None and link is not None and not args.again:
+        for sentence in speaker.differences_from(link):
+            say(f"device-auth: {sentence}")
+        return _linked(lines)
+    with ExitStack() as opened:
+        opened.enter_context(speaker.simulated_amazon(link))
+        conversation = speaker.open_conversation()
+        opened.enter_context(speaker.store)
+        prompts = _prompts(args, speaker)
+        everyone = Everyone(prompts, speaker.clock, report=_report)
+        opened.callback(everyone.close, CLOSING_TIME)
+
+        def tell(view: View) -> None:
+            if lines is not None:
+                lines.tell(view)
+            everyone.tell(view)
+
+        loop = Loop(
+            conversation=conversation,
+            store=speaker.store,
+            pending=speaker.pending,
+            tokens=speaker.tokens,
+            clock=speaker.clock,
+            tell=tell,
+            chance=random,
+            new_link_id=lambda: uuid4().hex,
+        )
+        request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)
+        with _cancelled_by_signals(loop):
+            loop.start(request)
+            until = NEVER if args.timeout is None else later(speaker.clock.now(), args.timeout)
+            in_time = _run_to_the_end(loop, until)
+    is_new = (
+        isinstance(loop.state, linking.Linked) and loop.link is not None and loop.link.link_id != former_id
+    )
+    return _tell_end(loop, lines, in_time=in_time, is_told=bool(prompts), is_new=is_new)
+
+
+def _run_to_the_end(loop: Loop, until: Monotonic) -> bool:
+    """Run until linking has ended; say whether that was in time. What ran out of time is cancelled."""
+    in_time = loop.run(lambda: isinstance(loop.state, linking.Unlinked | linking.Linked), until)
+    if not in_time:
+        loop.feed(linking.Cancelled())
+    return in_time
+
+
+def _tell_end(loop: Loop, lines: JsonLines | None, *, in_time: bool, is_told: bool, is_new: bool) -> int:
+    """Tell how it ended, on stdout and by the exit code; prompts have told people already."""
+    refusal = loop.state.refusal if isinstance(loop.state, linking.Unlinked | linking.Linked) else None
+    if refusal is not None:
+        if lines is not None and refusal.trouble in REASONS:
+            lines.refused(REASONS[refusal.trouble], refusal.hint)
+        error = error_of(refusal)
+        if is_told:
+            return error.exit_code
+        raise error
+    if is_new:
+        return _linked(lines)
+    error = _interrupted() if in_time else _timed_out(loop)
+    if lines is not None:
+        lines.refused("cancelled" if in_time else "timed-out", error.hint)
+    raise error
+
+
+def _interrupted() -> DeviceAuthError:
+    return Interrupted("interrupted: the code is discarded", hint="Ask for a new one: device-auth link")
+
+
+def _timed_out(loop: Loop) -> DeviceAuthError:
+    """Name what kept it from being done in time."""
+    hint = "Try again: device-auth link"
+    if loop.heard.usable:
+        return CodePairExpired("nobody approved within the time asked for", hint=hint)
+    if loop.heard.unclear:
+        return ProviderUnclear("only answers came that could not be understood", hint=hint)
+    return ProviderUnreachable("the provider was not reached within the time asked for", hint=hint)
+
+
+def _linked(lines: JsonLines | None) -> int:
+    if lines is not None:
+        lines.linked()
+    else:
+        print_line(StateWord.LINKED)
+    return 0
+
+
+def _renewals(speaker: Speaker) -> int:
+    """Say how often an expired code is renewed: as asked for, else only where someone is plainly there."""
+    settings = speaker.settings
+    is_someone_there = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    return settings.renewals if is_someone_there or settings.is_given("renewals") else 0
+
+
+def _prompts(args: argparse.Namespace, speaker: Speaker) -> list[Prompt]:
+    """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
+    from device_auth.prompts import picture, terminal  # noqa: PLC0415  only where there is a code to show
+
+    prompts: list[Prompt] = []
+    if not speaker.is_json or sys.stderr.isatty():
+        prompts.append(
+            terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=not args.no_qr)
+        )
+    if args.qr_file is not None:
+        picture.check_picture_path(args.qr_file)
+        prompts.append(picture.PicturePrompt(args.qr_file))
+    return prompts
+
+
+def _report(name: str, error: BaseException) -> None:
+    say(f"device-auth: the {name} does not work: {type(error).__name__}")
+
+
+@contextmanager
+def _cancelled_by_signals(loop: Loop) -> Iterator[None]:
+    """Let Ctrl-C and a polite kill cancel; a second one ends at once."""
+
+    def cancel(_signal: int, _frame: FrameType | None) -> None:
+        for number in former:
+            signal.signal(number, signal.default_int_handler)
+        loop.post(linking.Cancelled())
+
+    former = {
+        number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _seconds(text: str) -> Seconds:
+    try:
+        length = float(text)
+    except ValueError:
+        length = 0.0
+    if not 0 < length < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return Seconds(length)

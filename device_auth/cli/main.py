@@ -1,0 +1,182 @@
+"""The command ``device-auth``: finds the verb, runs it, and turns what went wrong into words and an exit code.
+
+Only the verb that is named is imported: each start counts on a slow machine.
+"""
+
+import argparse
+import gc
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
+
+from device_auth import __version__
+from device_auth.core.errors import DeviceAuthError
+from device_auth.world.settings import add_provider_options
+
+VERBS: Final = {
+    "link": "ask for a code, show it, wait for approval, store the grant",
+    "status": "what state, since when, what next",
+    "token": "print a valid access token",
+    "unlink": "forget the account (--wipe: everything, with proof)",
+    "config": "init | show | check: the settings",
+    "simulator": "a simulated Amazon on loopback",
+}
+
+EXIT_CODES: Final = """\
+exit codes:
+  0    done
+  2    the command line is wrong
+  69   the provider was not reached
+  70   a bug in this program
+  74   the store cannot be read or written
+  75   not linked, the code expired, or try again
+  76   only answers came that could not be understood
+  77   denied by the owner, or the link was revoked
+  78   a setting, the client or an extra package is wrong or missing
+  130  interrupted
+"""
+
+BUG: Final = 70
+INTERRUPTED: Final = 130
+OUTPUT_BROKE: Final = 74
+
+
+class Verb(Protocol):
+    """One verb's module."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the verb's own arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; give the exit code, or raise ``DeviceAuthError``."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: its arguments; those of the process if None.
+
+    Returns:
+        The exit code, see ``EXIT_CODES``.
+    """
+    # Collecting while modules load finds nothing and costs a tenth of the start.
+    gc.disable()
+    words = [
+        "--simulate=auto" if word == "--simulate" else word
+        for word in (sys.argv[1:] if argv is None else argv)
+    ]
+    args = read_arguments(words)
+    verb = _import_verb(args.verb)
+    if getattr(args, "verbose", 0):
+        _log_to_stderr()
+    gc.enable()
+    try:
+        return verb.run(args)
+    except DeviceAuthError as error:
+        say_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # or the interpreter would fail once more when it flushes at exit
+        return OUTPUT_BROKE
+    except Exception as error:  # noqa: BLE001  the one place where a bug becomes an exit code
+        _say_bug(error)
+        return BUG
+
+
+def say_error(error: DeviceAuthError) -> None:
+    """Tell a person what happened, to what, and what to do next."""
+    print(f"device-auth: {error}", file=sys.stderr)  # noqa: T201  people read stderr
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)  # noqa: T201  people read stderr
+
+
+def read_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; what was not given is not in the result."""
+    parser = make_parser([name for name in VERBS if name in words])
+    return parser.parse_args(words)
+
+
+def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+    """Make the parser.
+
+    Args:
+        loaded: the verbs whose own arguments are wanted; importing the others is left out.
+    """
+    parser = argparse.ArgumentParser(
+        prog="device-auth",
+        description="Link a screenless speaker to its owner's account, and keep it linked.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"device-auth {__version__}")
+    _add_common_options(parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if name in loaded:
+            _import_verb(name).add_arguments(verb)
+            _add_common_options(verb)
+    return parser
+
+
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every verb accepts, before the verb and after it.
+
+    The defaults are suppressed, or a value given before the verb would be lost behind it.
+    """
+    group = parser.add_argument_group("places and output")
+    group.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="the settings file")
+    group.add_argument(
+        "--state-dir", metavar="DIR", default=argparse.SUPPRESS, help="where the link is stored"
+    )
+    group.add_argument(
+        "--runtime-dir", metavar="DIR", default=argparse.SUPPRESS, help="where access tokens are handed out"
+    )
+    group.add_argument(
+        "--simulate",
+        metavar="HOW",
+        choices=("auto", "manual"),
+        default=argparse.SUPPRESS,
+        help="use a simulated Amazon whose owner approves after 5 s; --simulate=manual: approve on its page",
+    )
+    group.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print what a program may read"
+    )
+    group.add_argument(
+        "-v", "--verbose", action="count", default=argparse.SUPPRESS, help="log to stderr what happens"
+    )
+    add_provider_options(parser.add_argument_group("provider"))
+
+
+def _import_verb(name: str) -> Verb:
+    return cast("Verb", importlib.import_module(f"device_auth.cli.{name}"))
+
+
+def _log_to_stderr() -> None:
+    import logging  # noqa: PLC0415  only when it is asked for
+
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def _say_bug(error: Exception) -> None:
+    """Say where a bug struck, without the error's own text: it might hold a secret."""
+    import traceback  # noqa: PLC0415  only for a bug
+
+    print(f"device-auth: a bug in this program: {type(error).__name__}", file=sys.stderr)  # noqa: T201  people
+    for frame in traceback.extract_tb(error.__traceback__):
+        print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)  # noqa: T201  people
+    print("  Please report it with these lines.", file=sys.stderr)  # noqa: T201  people

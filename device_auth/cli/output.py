@@ -1,0 +1,110 @@
+"""What the verbs print for programs: JSON objects, times in RFC 3339."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from device_auth.core.errors import (
+    ClientRejected,
+    CodePairExpired,
+    DeviceAuthError,
+    LinkingDenied,
+    RefreshRejected,
+    StoreError,
+)
+from device_auth.core.models import CodePair, Monotonic, Refusal, UnixTime, View
+from device_auth.core.states import StateWord, Trouble
+
+_REFUSED = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}
+
+REASONS = {
+    Trouble.EXPIRED: "expired",
+    Trouble.DENIED: "denied",
+    Trouble.REVOKED: "denied",
+    Trouble.MISCONFIGURED: "misconfigured",
+}
+"""What ``refused`` events call each end."""
+
+_ERRORS: dict[Trouble, type[DeviceAuthError]] = {
+    Trouble.EXPIRED: CodePairExpired,
+    Trouble.DENIED: LinkingDenied,
+    Trouble.REVOKED: RefreshRejected,
+    Trouble.MISCONFIGURED: ClientRejected,
+    Trouble.STORAGE: StoreError,
+}
+
+
+def rfc3339(moment: UnixTime) -> str:
+    """Write a moment for the whole world to read, in UTC and whole seconds."""
+    return datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
+
+
+def print_json(fields: Mapping[str, object]) -> None:
+    """Print one JSON object as a line of its own, at once."""
+    print(json.dumps(fields), flush=True)  # noqa: T201  stdout is data
+
+
+def print_line(text: str) -> None:
+    """Print one line of data, at once."""
+    print(text, flush=True)  # noqa: T201  stdout is data
+
+
+def say(text: str) -> None:
+    """Tell a person something."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
+
+
+def error_of(refusal: Refusal) -> DeviceAuthError:
+    """Turn the way linking ended into the error that the command exits with."""
+    return _ERRORS[refusal.trouble](refusal.message, hint=refusal.hint)
+
+
+class JsonLines:
+    """Prints one JSON object a line for each thing that happens while linking.
+
+    Args:
+        wall: tells the date.
+        now: tells the moment, for what is left of a code.
+    """
+
+    def __init__(self, wall: Callable[[], UnixTime], now: Callable[[], Monotonic]) -> None:
+        self._wall = wall
+        self._now = now
+        self._pair: CodePair | None = None
+        self._trouble = Trouble.NONE
+        self._state = StateWord.STARTING
+
+    def tell(self, view: View) -> None:
+        """Print what is new in this view: a code, a trouble or its end."""
+        self._state = view.state
+        if view.code_pair is not None and view.code_pair != self._pair:
+            self._pair = view.code_pair
+            self._print_code(view.code_pair)
+        trouble = Trouble.NONE if view.trouble in _REFUSED else view.trouble
+        if trouble is not self._trouble:
+            self._trouble = trouble
+            self.event("trouble", trouble=trouble, hint=view.hint if trouble is not Trouble.NONE else "")
+
+    def event(self, event: str, **fields: object) -> None:
+        """Print one event."""
+        print_json({"event": event, "state": self._state, "at": rfc3339(self._wall()), **fields})
+
+    def refused(self, reason: str, hint: str) -> None:
+        """Print that linking ended without a link."""
+        self.event("refused", reason=reason, hint=hint)
+
+    def linked(self) -> None:
+        """Print that there is a link."""
+        self._state = StateWord.LINKED
+        self.event("linked")
+
+    def _print_code(self, pair: CodePair) -> None:
+        self.event(
+            "code",
+            user_code=pair.user_code,
+            verification_uri=pair.verification_uri,
+            verification_uri_complete=pair.prefilled_uri,
+            expires_in=max(0, int(pair.expires_at - self._now())),
+            interval=int(pair.interval),
+        )

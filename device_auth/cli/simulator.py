@@ -1,0 +1,99 @@
+"""``device-auth simulator``: a simulated Amazon on loopback, until Ctrl-C."""
+
+import argparse
+import signal
+import threading
+from pathlib import Path
+
+from device_auth.cli.output import print_json, print_line
+from device_auth.cli.speaker import missing_extra
+from device_auth.core.errors import ConfigError
+from device_auth.world.clock import BootClock
+
+DEFAULT_PORT = 8100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own."""
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"0 for one that is free (default {DEFAULT_PORT})"
+    )
+    parser.add_argument(
+        "--tls", type=Path, metavar="DIR", help="speak TLS, with a certificate authority kept in DIR"
+    )
+    parser.add_argument("--seed", metavar="TEXT", help="make the same codes and tokens each time")
+    parser.add_argument(
+        "--approve-after", type=float, metavar="S", help="an owner who approves by himself after S seconds"
+    )
+    parser.add_argument("--interval", type=int, default=30, metavar="S", help="between polls (default 30)")
+    parser.add_argument("--code-lifetime", type=int, default=600, metavar="S", help="of a code (default 600)")
+    parser.add_argument(
+        "--token-lifetime", type=int, default=3600, metavar="S", help="of an access token (default 3600)"
+    )
+    parser.add_argument(
+        "--rotate",
+        action="store_true",
+        help="give a new refresh token with each refresh, and void the old one",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the simulated Amazon."""
+    try:
+        from device_auth.simulator.amazon import Amazon  # noqa: PLC0415  an extra
+        from device_auth.simulator.models import Options  # noqa: PLC0415  an extra
+        from device_auth.simulator.server import run_simulator  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise missing_extra("simulator", error) from error
+    _check(args)
+    options = Options(
+        interval=args.interval,
+        code_lifetime=args.code_lifetime,
+        token_lifetime=args.token_lifetime,
+        rotates=args.rotate,
+        approve_after=args.approve_after,
+        seed=args.seed,
+    )
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _signal, _frame: stop.set())
+
+    def tell(addresses: dict[str, str | None]) -> None:
+        if "json" in vars(args):
+            print_json(addresses)
+            return
+        for line in _instructions(addresses):
+            print_line(line)
+
+    amazon = Amazon(options, clock=BootClock().now)
+    run_simulator(amazon, tell=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse figures that make no sense.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    for name in ("interval", "code_lifetime", "token_lifetime"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is no positive number of seconds")
+    if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
+        raise ConfigError("--approve-after is no number of seconds")
+
+
+def _instructions(addresses: dict[str, str | None]) -> list[str]:
+    trust = f" --ca-file {addresses['ca_file']}" if addresses["ca_file"] else ""
+    return [
+        f"simulated Amazon: {addresses['origin']}",
+        f"owner's page:     {addresses['verification_uri']}",
+        f"control:          {addresses['control']}",
+        "link with:        device-auth link --client-id amzn1.application-oa2-client.51"
+        f"{'0' * 29}5 --product-id SimulatedSpeaker --dsn SIM0001"
+        f" --base-url {addresses['base_url']}{trust}",
+        f"or with:          device-auth link --dialect rfc8628 --client-id simulated --scope offline_access"
+        f" --issuer {addresses['issuer']}{trust}",
+        "Ctrl-C stops it.",
+    ]

@@ -1,0 +1,183 @@
+"""The speaker that a verb works on: its places, settings and doors, real or simulated.
+
+With ``--simulate`` everything lies in folders of its own and Amazon is simulated inside this process, so that
+nothing real is ever touched.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
+from device_auth.core.models import DialectName, Link, Seconds
+from device_auth.service.conversation import Conversation
+from device_auth.world.clock import BootClock
+from device_auth.world.pending import FilePending
+from device_auth.world.places import Places, read_places
+from device_auth.world.provider import compare_with_link, read_ca_file, read_provider
+from device_auth.world.settings import ENVIRONMENT, Settings, read_settings
+from device_auth.world.store import FileStore
+from device_auth.world.token_files import FileTokens
+from device_auth.world.transport import HttpTransport
+
+if TYPE_CHECKING:
+    from device_auth.simulator.amazon import Amazon
+
+APPROVE_AFTER: Final = Seconds(5)
+"""How long the simulated owner takes."""
+
+SIMULATED_INTERVAL: Final = 2
+"""Seconds between polls of the simulated Amazon: a demonstration need not take half a minute."""
+
+SIMULATED_CLIENT_ID: Final = "amzn1.application-oa2-client.51" + "0" * 29 + "5"
+"""Of the form that Amazon's have."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """All that a verb needs of the world.
+
+    Attributes:
+        options: the command line by name.
+        overlay: what a simulation sets in place of any settings; empty otherwise.
+    """
+
+    options: Mapping[str, object]
+    places: Places
+    clock: BootClock
+    overlay: dict[str, object]
+
+    @property
+    def is_simulated(self) -> bool:
+        """Say whether nothing here is real."""
+        return "simulate" in self.options
+
+    @property
+    def is_json(self) -> bool:
+        """Say whether a program reads along."""
+        return "json" in self.options
+
+    @property
+    def is_colourless(self) -> bool:
+        """Say whether colours are not wanted. Source: no-color.org."""
+        return bool(ENVIRONMENT.get("NO_COLOR"))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Read the settings; a simulation needs none and reads none but the command line's.
+
+        Raises:
+            ConfigError: one of them cannot be used.
+        """
+        if self.is_simulated:
+            return read_settings({**self.options, **self.overlay}, None, {})
+        return read_settings(self.options, self.places.config_file)
+
+    @cached_property
+    def store(self) -> FileStore:
+        """Give the stored link's place."""
+        return FileStore(self.places.state_dir)
+
+    @cached_property
+    def pending(self) -> FilePending:
+        """Give the place of the code pair in hand."""
+        return FilePending(self.places.runtime_dir, self.clock)
+
+    @cached_property
+    def tokens(self) -> FileTokens:
+        """Give the place of access tokens."""
+        return FileTokens(self.places.runtime_dir, self.clock)
+
+    def open_transport(self) -> HttpTransport:
+        """Open the way to the provider."""
+        return HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
+
+    def open_conversation(self) -> Conversation:
+        """Speak with the provider that the settings name.
+
+        Raises:
+            ConfigError: they name none.
+        """
+        provider = read_provider(self.settings)
+        return Conversation(self.open_transport(), provider, self.settings.client_secret)
+
+    def open_refreshing(self) -> Conversation:
+        """Speak for a stored link: its envelope names the provider."""
+        return Conversation(self.open_transport(), None, self.settings.client_secret)
+
+    def differences_from(self, link: Link) -> list[str]:
+        """Say which given settings the stored link does not use."""
+        return [] if self.is_simulated else compare_with_link(self.settings, link)
+
+    @contextmanager
+    def simulated_amazon(self, link: Link | None) -> Iterator[None]:
+        """Run a simulated Amazon in this process, if this is a simulation.
+
+        Args:
+            link: the stored one: its Amazon must be found where it was.
+
+        Raises:
+            ConfigError: the extra package is missing.
+            ProviderUnreachable: its place is taken.
+        """
+        if not self.is_simulated:
+            yield
+            return
+        amazon = _make_amazon(self)
+        from device_auth.simulator.server import serve  # noqa: PLC0415  an extra
+
+        port = 0 if link is None else urlsplit(link.token_endpoint).port or 0
+        try:
+            running = serve(amazon, port=port)
+        except ConfigError as error:
+            raise ProviderUnreachable(
+                f"the simulated Amazon cannot be started again: {error}",
+                hint="Start afresh: device-auth unlink --simulate",
+            ) from error
+        with running:
+            self.overlay["client_id"] = SIMULATED_CLIENT_ID
+            if self.options.get("dialect") == DialectName.RFC8628:
+                self.overlay["issuer"] = running.issuer
+                self.overlay["scope"] = "offline_access"
+            else:
+                self.overlay.update(base_url=running.base_url, product_id="SimulatedSpeaker", dsn="SIM0001")
+            self.__dict__.pop("settings", None)
+            yield
+
+
+def open_speaker(args: argparse.Namespace) -> Speaker:
+    """Find the speaker that the command line speaks of.
+
+    Raises:
+        ConfigError: there is no place for it.
+    """
+    options = vars(args)
+    return Speaker(options, read_places(options), BootClock(), {})
+
+
+def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
+    """Say which extra to install for what could not be imported."""
+    return ConfigError(
+        f"this needs the package {error.name}, which is not installed",
+        hint=f"Install it: pip install 'device-auth[{extra}]'",
+    )
+
+
+def _make_amazon(speaker: Speaker) -> "Amazon":
+    try:
+        from device_auth.simulator.amazon import Amazon  # noqa: PLC0415  an extra
+        from device_auth.simulator.models import Options  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise missing_extra("simulator", error) from error
+    approve_after = None if speaker.options["simulate"] == "manual" else APPROVE_AFTER
+    memory = speaker.places.state_dir / "amazon.json"
+    return Amazon(
+        Options(interval=SIMULATED_INTERVAL, approve_after=approve_after),
+        clock=speaker.clock.now,
+        memory=Path(memory),
+    )

@@ -1,0 +1,136 @@
+"""``device-auth token``: print a valid access token; refresh it first if too little of it is left."""
+
+import argparse
+from random import random  # noqa: TID251  chance enters here, and goes in as draws
+from uuid import uuid4
+
+from device_auth.cli.output import error_of, print_json, print_line, rfc3339, say
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected
+from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
+from device_auth.service.loop import Loop
+
+MIN_LIFETIME = 60
+
+PATIENCE = Seconds(45)
+"""How long a refresh may take in all: one request, and another one if the first was doubtful."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own."""
+    parser.add_argument(
+        "--min-lifetime",
+        type=_whole_seconds,
+        default=MIN_LIFETIME,
+        metavar="S",
+        help=f"refresh if less than S seconds are left (default {MIN_LIFETIME})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print an access token."""
+    speaker = open_speaker(args)
+    link = _usable(speaker.store.read())
+    for sentence in speaker.differences_from(link):
+        say(f"device-auth: {sentence}")
+    if not _print_kept(speaker, args.min_lifetime):
+        with speaker.simulated_amazon(link), speaker.store:
+            # Another process may have refreshed, or unlinked, while this one waited for the lock.
+            if not _print_kept(speaker, args.min_lifetime):
+                _refresh(speaker, _usable(speaker.store.read()), args.min_lifetime)
+    return 0
+
+
+def _usable(link: Link | None) -> Link:
+    """Give the link if it may be used.
+
+    Raises:
+        DeviceAuthError: there is none, or why it is kept but not used.
+    """
+    if link is None:
+        raise NotLinked("the speaker is not linked", hint="Link it: device-auth link")
+    match link.mark:
+        case None:
+            return link
+        case Mark.REVOKED:
+            raise RefreshRejected(
+                "the account no longer allows this speaker", hint="Link it again: device-auth link"
+            )
+        case Mark.MISCONFIGURED:
+            raise ClientRejected(
+                "the provider does not accept the client of this link",
+                hint="Check the setting client_id, then link again: device-auth link",
+            )
+        case Mark.HANDED_OVER:
+            raise NotLinked(
+                "the link was handed over to another client", hint="Link it again: device-auth link"
+            )
+
+
+def _print_kept(speaker: Speaker, min_lifetime: int) -> bool:
+    """Print the token of the runtime folder if it lives long enough; say whether it did."""
+    kept = speaker.tokens.read()
+    if kept is None or kept.expires_at - speaker.clock.wall() < min_lifetime:
+        return False
+    _print(speaker, kept.access_token.reveal(), kept.expires_at)
+    return True
+
+
+def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
+    loop = Loop(
+        conversation=speaker.open_refreshing(),
+        store=speaker.store,
+        pending=speaker.pending,
+        tokens=speaker.tokens,
+        clock=speaker.clock,
+        tell=lambda _view: None,
+        chance=random,
+        new_link_id=lambda: uuid4().hex,
+    )
+    loop.keep(link)
+    loop.run(lambda: _is_settled(loop), later(speaker.clock.now(), PATIENCE))
+    keeping = loop.keeping
+    if keeping is None or keeping.grant is None:
+        raise _why_not(loop)
+    grant = keeping.grant
+    left = grant.expires_at - speaker.clock.now()
+    if left < min_lifetime:
+        say(f"device-auth: the provider's tokens live {left:.0f} s only, less than --min-lifetime asks for")
+    _print(speaker, grant.access_token.reveal(), UnixTime(speaker.clock.wall() + left))
+
+
+def _is_settled(loop: Loop) -> bool:
+    keeping = loop.keeping
+    if keeping is None or keeping.grant is not None:
+        return True
+    return keeping.attempt > 0 and not keeping.is_doubted
+
+
+def _why_not(loop: Loop) -> DeviceAuthError:
+    refusal = loop.view().refusal
+    if refusal is not None:
+        return error_of(refusal)
+    return NotLinked(
+        f"no fresh token is to be had now ({loop.view().trouble})",
+        hint="The link is kept. Try again in a minute.",
+    )
+
+
+def _print(speaker: Speaker, access_token: str, expires_at: UnixTime) -> None:
+    if speaker.is_json:
+        print_json(
+            {
+                "access_token": access_token,
+                "token_type": "bearer",
+                "expires_at": rfc3339(expires_at),
+                "expires_in": max(0, int(expires_at - speaker.clock.wall())),
+            }
+        )
+    else:
+        print_line(access_token)
+
+
+def _whole_seconds(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004  a billion seconds are enough
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return int(text)
