@@ -25,7 +25,7 @@ QUIET: Final = 4
 """Modules of lit ground on every side. Source: ISO/IEC 18004."""
 
 _GAP: Final = 2
-_PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0
 """Seconds that a line may stand still before it counts as stuck (flow control, a cable pulled)."""
 
 _UNKNOWN_SIZE: Final = os.terminal_size((80, 24))
@@ -131,10 +131,11 @@ def _code_rows(qr: Matrix, screen: Screen) -> tuple[str, ...]:
 class ConsolePanel:
     """A terminal's whole screen; only rows that have changed are written again."""
 
-    def __init__(self, terminal: int, screen: Screen, *, wake: str = "") -> None:
+    def __init__(self, terminal: int, screen: Screen, *, wake: str = "", patience: float = PATIENCE) -> None:
         self._terminal = terminal
         self._screen = screen
         self._opening = wake + _OPENING
+        self._patience = patience
         self._rows: tuple[str, ...] | None = None
 
     @property
@@ -173,7 +174,7 @@ class ConsolePanel:
         left = text.encode()
         while left:
             with _line_errors():
-                if not select([], [self._terminal], [], _PATIENCE)[1]:
+                if not select([], [self._terminal], [], self._patience)[1]:
                     raise PartBusy(
                         "the console takes no text",
                         hint="Check the cable, the baud rate and the flow control.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.panel import CELL, Layout, Line, Picture, Shown, largest_qr, lay_out, read_height
-from hardware.settings import Settings, read_choice, read_whole, refuse_unknown
+from hardware.settings import Settings, read_whole, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,13 +82,13 @@ class OledPanel:
 def open_oled(kind: str, settings: Settings) -> OledPanel:
     """Open the OLED panel of this kind (``ssd1306`` or ``sh1106``).
 
-    Settings: ``height`` 64 or 32, ``bus`` (1), ``address`` (0x3C), ``rotate`` "0" or "180", ``contrast`` 0-255.
+    Settings: ``height`` 64 or 32, ``bus`` (1), ``address`` (0x3C), ``rotate`` 0 or 180, ``contrast`` 0-255.
     """
     refuse_unknown(kind, settings, ("height", "bus", "address", "rotate", "contrast"))
     height = read_height(kind, settings)
     bus = read_whole(kind, settings, "bus", 1, range(64))
     address = read_whole(kind, settings, "address", 0x3C, range(0x08, 0x78))
-    upright = read_choice(kind, settings, "rotate", ("0", "180"), "0") == "0"
+    upright = read_whole(kind, settings, "rotate", 0, range(0, 181, 180)) == 0
     contrast = read_whole(kind, settings, "contrast", 0x7F, range(256))
     with _bus_errors():
         return OledPanel(_device(kind, bus, address, height, upright=upright, contrast=contrast))

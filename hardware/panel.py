@@ -185,12 +185,13 @@ def split_rows(text: str, columns: int) -> tuple[str, ...]:
     """Break a text into rows of at most ``columns``: after ``-``, ``/`` and blanks, else into even parts."""
     rows: list[str] = []
     for piece in _PIECE.findall(text):
-        if rows and len(rows[-1]) + len(piece.rstrip()) <= columns:
+        word = piece.rstrip()
+        if rows and len(rows[-1]) + len(word) <= columns:
             rows[-1] += piece
-            continue
-        parts = max(1, ceil(len(piece.rstrip()) / columns))
-        size = ceil(len(piece) / parts)
-        rows += [piece[start : start + size] for start in range(0, len(piece), size)]
+        elif word:
+            size = ceil(len(word) / ceil(len(word) / columns))
+            rows += [word[start : start + size] for start in range(0, len(word), size)]
+            rows[-1] += piece[len(word) :]
     return tuple(row.strip() for row in rows if row.strip())
 
 

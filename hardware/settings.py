@@ -24,12 +24,11 @@ def read_choice(part: str, settings: Settings, key: str, choices: Collection[str
 
 
 def read_whole(part: str, settings: Settings, key: str, default: int, within: range) -> int:
-    """Read a whole number that lies ``within`` a range."""
+    """Read a whole number that is one of ``within``."""
     value = settings.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value not in within:
-        raise HardwareError(
-            f"{part}: {key} cannot be {value!r}", hint=f"Use a whole number from {within[0]} to {within[-1]}."
-        )
+        known = f"from {within[0]} to {within[-1]}" if within.step == 1 else " or ".join(map(str, within))
+        raise HardwareError(f"{part}: {key} cannot be {value!r}", hint=f"Use a whole number: {known}.")
     return value
 
 

@@ -1,14 +1,18 @@
 """Sound as WAV files hold it: read, joined with silence between, made louder or softer. Pure."""
 
+from __future__ import annotations
+
 import sys
 import wave
 from array import array
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hardware.errors import HardwareError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SAMPLE: Final = 2
 """Bytes of one sample: 16 bits, signed, the only width that is read here."""
@@ -30,7 +34,8 @@ class Sound:
     @property
     def peak(self) -> int:
         """The loudest sample, 0 to 32768; 0 is silence."""
-        return max((abs(sample) for sample in _samples(self.frames)), default=0)
+        samples = _samples(self.frames)
+        return max(abs(max(samples)), abs(min(samples))) if samples else 0
 
     def as_wav(self) -> bytes:
         """Write it as a WAV file."""
@@ -40,7 +45,7 @@ class Sound:
             writer.writeframes(self.frames)
         return file.getvalue()
 
-    def times(self, factor: float) -> "Sound":
+    def times(self, factor: float) -> Sound:
         """Make it louder or softer; what would be too loud is cut off."""
         if factor == 1:
             return self

@@ -76,7 +76,7 @@ def photograph(frame: Image.Image, view: View, seed: int) -> Image.Image:
 
 def read_by_zxing(image: Image.Image) -> list[str]:
     """Give the texts that zxing-cpp reads."""
-    return [found.text for found in zxingcpp.read_barcodes(image)]
+    return [found.text for found in zxingcpp.read_barcodes(image, try_invert=False)]
 
 
 def read_by_zbar(image: Image.Image) -> list[str]:

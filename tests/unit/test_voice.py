@@ -1,0 +1,155 @@
+"""Quiet hours, the settings of a voice, and who has the floor."""
+
+from threading import Thread
+
+import pytest
+
+from hardware.errors import HardwareError, PartMissing
+from hardware.simulated_tellers import SimulatedVoice
+from hardware.voice import (
+    Floor,
+    NoVoice,
+    QuietHours,
+    Utterance,
+    open_voice,
+    read_quiet_hours,
+    read_voice_settings,
+)
+
+HELLO = (Utterance("hello", "en"),)
+
+
+@pytest.mark.parametrize(
+    ("hours", "quiet", "loud"),
+    [
+        ("22:00-07:00", [22 * 60, 23 * 60 + 59, 0, 6 * 60 + 59], [7 * 60, 12 * 60, 21 * 60 + 59]),
+        ("13:00-14:30", [13 * 60, 14 * 60 + 29], [0, 12 * 60 + 59, 14 * 60 + 30]),
+        ("00:00-00:01", [0], [1, 1439]),
+        ("08:00-08:00", [], [0, 8 * 60, 1439]),
+        ("", [], [0, 1439]),
+    ],
+)
+def test_quiet_hours_cover_their_minutes_and_no_other(hours: str, quiet: list[int], loud: list[int]) -> None:
+    read = read_quiet_hours(hours)
+
+    assert all(read.covers(minute) for minute in quiet)
+    assert not any(read.covers(minute) for minute in loud)
+
+
+@pytest.mark.parametrize(
+    "hours", ["22-7", "24:00-07:00", "22:60-07:00", "22:00-24:00", "22:00 - 07:00", "٢٢:00-07:00"]
+)
+def test_hours_that_are_none_are_refused(hours: str) -> None:
+    with pytest.raises(HardwareError, match="quiet_hours") as refused:
+        read_quiet_hours(hours)
+
+    assert "22:00-07:00" in refused.value.hint
+
+
+def test_quiet_hours_that_are_no_text_are_refused() -> None:
+    with pytest.raises(HardwareError, match="quiet_hours"):
+        read_voice_settings({"kind": "off", "quiet_hours": 22})
+
+
+def test_settings_of_a_voice_are_read() -> None:
+    read = read_voice_settings(
+        {
+            "kind": "espeak",
+            "volume": 80,
+            "quiet_hours": "22:00-07:00",
+            "player": ["aplay", "-D", "hw:1", "-"],
+            "speed": 120,
+        }
+    )
+
+    assert (read.kind, read.volume, read.speed) == ("espeak", 80, 120)
+    assert read.player == ("aplay", "-D", "hw:1", "-")
+    assert read.quiet_hours == QuietHours(22 * 60, 7 * 60)
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"kind": "espaek"}, "'espeak'"),
+        ({}, "Known: command, espeak"),
+        ({"kind": "espeak", "volme": 3}, "'volume'"),
+        ({"kind": "espeak", "directory": "/x"}, "Known: "),
+        ({"kind": "espeak", "volume": 101}, "0 to 100"),
+        ({"kind": "espeak", "volume": True}, "0 to 100"),
+        ({"kind": "espeak", "player": "aplay"}, '["program"'),
+        ({"kind": "espeak", "player": ["aplay", 1]}, '["program"'),
+        ({"kind": "command"}, '["program"'),
+        ({"kind": "recorded"}, 'directory = "..."'),
+    ],
+)
+def test_settings_that_are_unknown_or_wrong_are_refused_with_a_way_out(
+    settings: dict[str, object], hint: str
+) -> None:
+    with pytest.raises(HardwareError) as refused:
+        open_voice(settings)
+
+    assert hint in refused.value.hint
+
+
+def test_a_voice_that_is_off_keeps_its_other_settings_and_says_nothing() -> None:
+    voice = open_voice({"kind": "off", "speed": 100, "directory": "/x", "command": ["x"]})
+
+    assert isinstance(voice, NoVoice)
+    assert voice.say(HELLO) is False
+    voice.stop()
+    voice.close()
+
+
+def test_the_simulated_voice_is_opened_by_its_kind() -> None:
+    voice = open_voice({"kind": "simulated"})
+
+    assert isinstance(voice, SimulatedVoice)
+    assert voice.say(HELLO)
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(PartMissing, match="no-such-player"):
+        open_voice({"kind": "recorded", "directory": "/", "player": ["no-such-player"]})
+    with pytest.raises(PartMissing, match="no-such-voice"):
+        open_voice({"kind": "command", "command": ["no-such-voice"]})
+
+
+def test_the_newest_speaker_has_the_floor() -> None:
+    floor = Floor()
+    first = floor.take()
+    second = floor.take()
+
+    assert (floor.has(first), floor.has(second)) == (False, True)
+
+
+def test_a_closed_floor_is_had_by_nobody() -> None:
+    floor = Floor()
+    floor.close()
+
+    assert not floor.has(floor.take())
+
+
+def test_a_pause_lasts_to_its_end_for_who_has_the_floor() -> None:
+    floor = Floor()
+
+    assert floor.pause(floor.take(), 0.001)
+
+
+def test_a_pause_ends_when_the_floor_is_lost() -> None:
+    floor = Floor()
+    turn = floor.take()
+    lasted: list[bool] = []
+    pausing = Thread(target=lambda: lasted.append(floor.pause(turn, 3600)))
+    pausing.start()
+    floor.clear()
+    pausing.join(10)
+
+    assert lasted == [False]
+
+
+def test_a_pause_of_who_has_lost_the_floor_does_not_begin() -> None:
+    floor = Floor()
+    turn = floor.take()
+    floor.clear()
+
+    assert not floor.pause(turn, 3600)

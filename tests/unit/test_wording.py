@@ -1,0 +1,257 @@
+"""What the speaker says in six languages: complete, and told so that no character is taken for another."""
+
+import shutil
+import string
+import subprocess
+import unicodedata
+from dataclasses import asdict, replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from device_auth.prompts.wording import (
+    LANGUAGES,
+    Wording,
+    choose_language,
+    read_wording,
+    tell_address,
+    tell_code,
+    tell_moment,
+    tell_state,
+    tell_trouble,
+    tell_waiting,
+    wording_for,
+)
+
+STATES = {"starting", "unlinked", "requesting", "waiting", "saving", "proving", "linked"}
+TROUBLES = {
+    "no-network",
+    "captive-portal",
+    "clock-not-set",
+    "provider-unavailable",
+    "denied",
+    "expired",
+    "revoked",
+    "misconfigured",
+    "storage",
+    "hardware",
+}
+MOMENTS = {
+    "open-address",
+    "enter-code",
+    "once-more",
+    "spelled-out",
+    "code-again",
+    "new-code",
+    "just-linked",
+    "just-unlinked",
+    "confirm-unlink",
+    "confirm-reset",
+    "just-reset",
+    "cancelled",
+    "press-remembered",
+    "cannot-tell-code",
+    "test",
+}
+ALPHABET = string.ascii_uppercase + string.digits
+needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+
+
+def gaps(wording: Wording) -> set[str]:
+    """Name everything that a language has to say and does not, or says with nothing."""
+    asked = {
+        "states": STATES,
+        "moments": MOMENTS,
+        "troubles": TROUBLES,
+        "words": set(string.ascii_uppercase),
+        "digits": set(string.digits),
+        "symbols": set("./-_:?=&"),
+        "spelling": {"letter", "digit"},
+    }
+    found = set()
+    for table, names in asked.items():
+        said = asdict(wording)[table]
+        found |= {f"{table}.{name}" for name in names ^ said.keys()}
+        for name, phrase in said.items():
+            texts = phrase.values() if isinstance(phrase, dict) else [phrase]
+            found |= {f"{table}.{name}" for text in texts if not text.strip()}
+    return found
+
+
+@pytest.fixture(params=LANGUAGES)
+def wording(request: pytest.FixtureRequest) -> Wording:
+    return read_wording(request.param)
+
+
+def test_every_language_says_everything(wording: Wording) -> None:
+    assert gaps(wording) == set()
+
+
+@pytest.mark.parametrize("table", ["states", "moments", "troubles", "words", "digits", "symbols", "spelling"])
+def test_one_removed_phrase_or_spelling_word_is_found_missing(wording: Wording, table: str) -> None:
+    for name in getattr(wording, table):
+        left: Any = {key: value for key, value in getattr(wording, table).items() if key != name}
+
+        assert gaps(replace(wording, **{table: left})) == {f"{table}.{name}"}
+
+
+def test_an_empty_next_step_is_found_missing(wording: Wording) -> None:
+    troubles = {**wording.troubles, "denied": replace(wording.troubles["denied"], next_step=" ")}
+
+    assert gaps(replace(wording, troubles=troubles)) == {"troubles.denied"}
+
+
+def test_no_phrase_is_the_same_as_another(wording: Wording) -> None:
+    phrases = [*wording.states.values(), *wording.moments.values()]
+    phrases += [trouble.sentence for trouble in wording.troubles.values()]
+
+    assert len(set(phrases)) == len(phrases)
+
+
+def test_languages_share_no_sentence() -> None:
+    for one, other in combinations(LANGUAGES, 2):
+        assert set(read_wording(one).states.values()).isdisjoint(read_wording(other).states.values())
+
+
+def test_a_spelling_word_begins_with_its_letter(wording: Wording) -> None:
+    for letter, word in wording.words.items():
+        assert unicodedata.normalize("NFD", word)[0] == letter
+
+
+def test_all_characters_of_a_code_are_told_apart_in_both_ways(wording: Wording) -> None:
+    told = tell_code(wording, ALPHABET)
+    plain, spelled = told[: len(ALPHABET)], told[-len(ALPHABET) :]
+
+    assert len({utterance.text.casefold() for utterance in plain}) == len(ALPHABET)
+    assert len({utterance.text.casefold() for utterance in spelled}) == len(ALPHABET)
+
+
+@needs_espeak
+def test_all_characters_of_a_code_sound_different_from_each_other(wording: Wording) -> None:
+    names = [utterance.text for utterance in tell_code(wording, ALPHABET)[: len(ALPHABET)]]
+    sounds = {}
+    for character, name in zip(ALPHABET, names, strict=True):
+        command = ["espeak-ng", "-v", wording.voice, "-q", "-x", "--stdin"]
+        sounds[character] = subprocess.run(
+            command, input=name, capture_output=True, text=True, check=True
+        ).stdout
+
+    alike = [pair for pair in combinations(ALPHABET, 2) if sounds[pair[0]].strip() == sounds[pair[1]].strip()]
+    assert alike == []
+
+
+@pytest.mark.parametrize("pair", ["O0", "I1", "B8"])
+def test_a_figure_is_called_a_figure_and_a_letter_has_its_word(wording: Wording, pair: str) -> None:
+    letter, figure = tell_code(wording, pair)[-2:]
+
+    assert wording.words[pair[0]] in letter.text
+    assert letter.text.startswith(wording.letters.get(pair[0], pair[0]))
+    assert figure.text == wording.spelling["digit"].format(digit=wording.digits[pair[1]])
+
+
+def test_a_code_is_told_twice_and_then_with_spelling_words() -> None:
+    told = [utterance.text for utterance in tell_code(read_wording("en"), "F8-u")]
+
+    assert told == [
+        *("F", "eight", "dash", "U"),
+        "Once more.",
+        *("F", "eight", "dash", "U"),
+        "And now with a word for each letter.",
+        *("F, as in Foxtrot", "the digit eight", "dash", "U, as in Uniform"),
+    ]
+
+
+def test_every_character_is_followed_by_time_to_write_it_down(wording: Wording) -> None:
+    pauses = [utterance.pause for utterance in tell_code(wording, "FUP8UN")]
+
+    assert min(pauses) >= 0.5
+    assert pauses[5] == pauses[-1] == max(pauses)
+
+
+def test_a_character_that_no_table_knows_is_said_as_it_is(wording: Wording) -> None:
+    assert tell_code(wording, "Ж")[0].text == "Ж"
+
+
+def test_an_empty_code_says_only_the_sentences_around_it(wording: Wording) -> None:
+    assert tell_code(wording, "") == (
+        *tell_moment(wording, "once-more"),
+        *tell_moment(wording, "spelled-out"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://amazon.com/us/code", "amazon dot com slash U S slash code"),
+        ("https://www.amazon.de/a-1", "W W W dot amazon dot D E slash A dash one"),
+        ("http://127.0.0.1:80/", "one two seven dot zero dot zero dot one colon eight zero slash"),
+    ],
+)
+def test_an_address_is_said_as_people_say_it(address: str, said: str) -> None:
+    assert tell_address(read_wording("en"), address)[0].text == said
+
+
+def test_waiting_says_first_where_to_go_and_then_the_code(wording: Wording) -> None:
+    told = tell_waiting(wording, "F8", "https://amazon.com/us/code")
+
+    assert told[0] == tell_moment(wording, "open-address")[0]
+    assert told[1] == tell_address(wording, "https://amazon.com/us/code")[0]
+    assert told[2] == tell_moment(wording, "enter-code")[0]
+    assert told[3:] == tell_code(wording, "F8")
+
+
+def test_a_trouble_is_said_with_its_next_step(wording: Wording) -> None:
+    sentence, next_step = tell_trouble(wording, "no-network")
+
+    assert (sentence.text, next_step.text) == (
+        wording.troubles["no-network"].sentence,
+        wording.troubles["no-network"].next_step,
+    )
+
+
+def test_every_recording_has_a_name_of_its_own_that_a_file_can_have(wording: Wording) -> None:
+    told = [utterance for state in STATES for utterance in tell_state(wording, state)]
+    told += [utterance for moment in MOMENTS for utterance in tell_moment(wording, moment)]
+    told += [utterance for trouble in TROUBLES for utterance in tell_trouble(wording, trouble)]
+    told += set(tell_code(wording, ALPHABET + "-/.")) - set(told)
+    told += tell_address(wording, "https://amazon.com/us/code")
+    by_name = {utterance.name: utterance.text for utterance in told}
+
+    assert all(name.replace("-", "").isalnum() and name.isascii() for name in by_name)
+    assert {by_name[utterance.name] == utterance.text for utterance in told} == {True}
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "voice"),
+    [
+        ("en-US", "en", "en-US"),
+        ("en-GB", "en", "en-GB"),
+        ("de_AT.UTF-8", "de", "de-AT"),
+        ("FR", "fr", "fr-FR"),
+        ("es-419", "es", "es-419"),
+        ("it_IT@euro", "it", "it-IT"),
+        ("pt", "pt", "pt-BR"),
+    ],
+)
+def test_a_locale_chooses_the_language_and_keeps_its_region(locale: str, language: str, voice: str) -> None:
+    choice = choose_language(locale)
+
+    assert (choice.language, choice.voice, choice.is_known) == (language, voice, True)
+
+
+@pytest.mark.parametrize("locale", ["", "C", "C.UTF-8", "ja-JP", "eng", "en-", "en -x"])
+def test_any_other_locale_is_english_and_known_to_be_a_stand_in(locale: str) -> None:
+    choice = choose_language(locale)
+
+    assert (choice.language, choice.voice, choice.is_known) == ("en", "en-US", False)
+
+
+def test_what_is_said_carries_the_region_of_the_locale() -> None:
+    assert {utterance.language for utterance in tell_code(wording_for("es-MX"), "F8")} == {"es-MX"}
+
+
+def test_neither_a_code_nor_its_recordings_are_printed(wording: Wording) -> None:
+    assert "FUP" not in "".join(map(repr, tell_code(wording, "F")))
+    assert "Foxtrot" not in repr(tell_code(read_wording("en"), "F"))
+    assert "spelled-F" not in repr(tell_code(wording, "F"))
