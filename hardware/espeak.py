@@ -15,7 +15,6 @@ from itertools import groupby
 from pathlib import Path
 from re import fullmatch
 from shutil import which
-from tempfile import TemporaryFile
 from threading import Lock
 from typing import Final
 
@@ -30,7 +29,7 @@ PATIENCE: Final = 20.0
 _PACKAGES: Final = {ESPEAK: "espeak-ng", "aplay": "alsa-utils"}
 _SECONDS_A_CHARACTER: Final = 0.5
 _TOLD: Final = 200
-"""Characters of a player's complaint that are passed on."""
+"""Bytes of a player's complaint that are passed on."""
 
 
 class ProgramVoice(ABC):
@@ -70,31 +69,44 @@ class ProgramVoice(ABC):
     def _speak(self, turn: int, utterances: Sequence[Utterance]) -> bool:
         """Say these while the turn lasts."""
 
-    def _run(self, turn: int, command: Sequence[str], given: bytes, seconds: float) -> bytes | None:
+    def _run(
+        self,
+        turn: int,
+        command: Sequence[str],
+        given: bytes,
+        seconds: float,
+        complaints: int = subprocess.DEVNULL,
+    ) -> bytes | None:
         """Run a program to its end and give its standard output; None when the turn is over before."""
-        with TemporaryFile() as complaints:
-            with self._starting:
-                if not self._floor.has(turn):
-                    return None
-                program = self._program = _start(command, complaints.fileno())
-            try:
-                output, _ = program.communicate(given, timeout=seconds)
-            except subprocess.TimeoutExpired:
-                raise PartBusy(
-                    f"{command[0]} did not end within {seconds:.0f} s", hint="Try it by hand."
-                ) from None
-            finally:
-                # Also on the way out of an error: whatever happens, no program outlives its turn.
-                self._end(program)
+        with self._starting:
             if not self._floor.has(turn):
                 return None
-            if program.returncode:
-                complaints.seek(0)
-                raise _failure(command[0], program.returncode, complaints.read(4096).decode(errors="replace"))
-            return output
+            program = self._program = _start(command, complaints)
+        try:
+            output, _ = program.communicate(given, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise PartBusy(
+                f"{command[0]} did not end within {seconds:.0f} s", hint="Try it by hand."
+            ) from None
+        finally:
+            # Also on the way out of an error: whatever happens, no program outlives its turn.
+            self._end(program)
+        if not self._floor.has(turn):
+            return None
+        if program.returncode:
+            raise _failure(command[0], program.returncode, complaints)
+        return output
 
     def _play(self, turn: int, player: Sequence[str], sound: Sound) -> bool:
-        return self._run(turn, player, sound.as_wav(), sound.seconds + self._patience) is not None
+        # Only a player may complain: it was given sound. Others could repeat the text, so theirs goes nowhere.
+        complaints = os.memfd_create("complaints")
+        try:
+            return (
+                self._run(turn, player, sound.as_wav(), sound.seconds + self._patience, complaints)
+                is not None
+            )
+        finally:
+            os.close(complaints)
 
     def _kill(self) -> None:
         with self._starting:
@@ -123,18 +135,8 @@ class EspeakVoice(ProgramVoice):
     ) -> None:
         super().__init__(patience=patience)
         self._player = player
-        self._command = (
-            ESPEAK,
-            "-m",
-            "-b",
-            "1",
-            "-a",
-            str(2 * volume),
-            "-s",
-            str(speed),
-            "--stdin",
-            "--stdout",
-        )
+        how = f"-m -b 1 -a {2 * volume} -s {speed} --stdin --stdout"
+        self._command = (ESPEAK, *how.split())
 
     def _speak(self, turn: int, utterances: Sequence[Utterance]) -> bool:
         sound = self._render(turn, utterances)
@@ -264,7 +266,7 @@ def _start(command: Sequence[str], complaints: int) -> subprocess.Popen[bytes]:
             stderr=complaints,
             start_new_session=True,
         )
-    except (FileNotFoundError, PermissionError) as absent:
+    except OSError as absent:
         raise _absent(command[0]) from absent
 
 
@@ -275,13 +277,12 @@ def _kill_group(program: subprocess.Popen[bytes]) -> None:
             os.killpg(program.pid, signal.SIGKILL)
 
 
-def _failure(program: str, status: int, complaint: str) -> HardwareError:
-    if program == ESPEAK:
-        # Its complaint is not passed on: it may repeat what it was given to say.
+def _failure(program: str, status: int, complaints: int) -> HardwareError:
+    if complaints == subprocess.DEVNULL:
         return HardwareError(
             f"{program} ended with status {status}", hint="Check that it has a voice for the language."
         )
-    said = " ".join(complaint.split())[:_TOLD]
+    said = " ".join(os.pread(complaints, _TOLD, 0).decode(errors="replace").split())
     if "busy" in said.lower():
         return PartBusy(
             f"the sound card is taken: {said}", hint="Use a player that shares it, such as pw-play or paplay."

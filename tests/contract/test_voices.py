@@ -280,6 +280,13 @@ def test_a_synthesiser_that_fails_does_not_tell_what_it_was_given(
     assert "Foxtrot" not in str(failed.value) + failed.value.hint
 
 
+def test_a_command_that_fails_does_not_tell_what_it_was_given(tmp_path: Path) -> None:
+    voice = CommandVoice(command=program(tmp_path, "cat >&2; exit 1"))
+
+    with pytest.raises(HardwareError, match="sh ended with status 1$"):
+        voice.say([Utterance("Foxtrot", "en")])
+
+
 def test_a_synthesiser_that_hangs_is_killed_after_its_time(
     tmp_path: Path, own_espeak: Callable[..., EspeakVoice]
 ) -> None:
