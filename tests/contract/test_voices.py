@@ -109,6 +109,7 @@ def speaking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Speakin
             lambda: begun.wait(NOTHING_ENDS),
             lambda: True,
             lambda: simulated.spoken[-2:] == list(HELLO),
+            first=[Utterance("an hour of silence", "en", 3600)],
         )
         simulated.close()
         return
@@ -283,7 +284,7 @@ def test_a_synthesiser_that_fails_does_not_tell_what_it_was_given(
 def test_a_command_that_fails_does_not_tell_what_it_was_given(tmp_path: Path) -> None:
     voice = CommandVoice(command=program(tmp_path, "cat >&2; exit 1"))
 
-    with pytest.raises(HardwareError, match="sh ended with status 1$"):
+    with pytest.raises(HardwareError, match=r"sh ended with status 1$"):
         voice.say([Utterance("Foxtrot", "en")])
 
 
