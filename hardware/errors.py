@@ -13,9 +13,9 @@ class HardwareError(Exception):
         self.hint = hint
 
 
-class PartMissing(HardwareError):
+class PartMissing(HardwareError):  # noqa: N818 - it is named for what is wrong
     """A library, a program or a device is not there, or is closed to this user."""
 
 
-class PartBusy(HardwareError):
+class PartBusy(HardwareError):  # noqa: N818 - it is named for what is wrong
     """The part is there, but somebody else has it or it does not answer."""

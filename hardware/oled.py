@@ -99,7 +99,9 @@ def _device(kind: str, bus: int, address: int, height: int, *, upright: bool, co
     from luma.oled import device  # noqa: PLC0415 - the same
 
     rotate = _LEFT if upright else _UPSIDE_DOWN
-    opened: Any = getattr(device, kind)(i2c(port=bus, address=address), width=WIDTH, height=height, rotate=rotate)
+    opened: Any = getattr(device, kind)(
+        i2c(port=bus, address=address), width=WIDTH, height=height, rotate=rotate
+    )
     opened.contrast(contrast)
     canvas: Canvas = opened
     return canvas

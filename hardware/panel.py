@@ -24,10 +24,15 @@ LEAST_QUIET: Final = 3
 """Pixels of lit ground that must be left above and below: 1.5 modules. tests/bench/panel_decode.py shows that
 decoders find the code with it; ISO/IEC 18004 asks for 4 modules, which the sides do get."""
 
+SMALLEST_QR: Final = 21
+"""Modules a side of version 1. Source: ISO/IEC 18004."""
+
 CELL: Final = 8
 """Pixels a side of one character at scale 1."""
 
 _GAP: Final = 2
+_LARGE_ROWS: Final = 2
+"""A short text is drawn large in at most so many rows; in more it would no longer be read as one."""
 _SIDE_QUIET: Final = 4 * MODULE
 _PIECE: Final = re.compile(r"[^-/ ]*[-/ ]|[^-/ ]+")
 
@@ -141,7 +146,9 @@ class Layout:
 def lay_out(picture: Picture, width: int, height: int) -> Layout:
     """Decide what goes where on a panel of ``width`` × ``height`` pixels, one bit each."""
     if not is_drawable(picture.text, 0x7F):
-        return Layout((), None, Shown(text=False, qr=False, reason="the text has characters this panel cannot draw"))
+        return Layout(
+            (), None, Shown(text=False, qr=False, reason="the text has characters this panel cannot draw")
+        )
     reason = ""
     if picture.qr is not None:
         side = len(picture.qr)
@@ -157,7 +164,9 @@ def lay_out(picture: Picture, width: int, height: int) -> Layout:
             reason = "the text does not fit beside the QR code"
     lines = _lines(picture, 0, width, height)
     if not lines:
-        return Layout((), None, Shown(text=False, qr=False, reason=f"the text does not fit {width} × {height} pixels"))
+        return Layout(
+            (), None, Shown(text=False, qr=False, reason=f"the text does not fit {width} × {height} pixels")
+        )
     return Layout(lines, None, Shown(text=True, qr=False, reason=reason))
 
 
@@ -165,10 +174,6 @@ def largest_qr(height: int) -> int:
     """Give the most modules a side that ``height`` pixels can hold; 0 when not even the smallest QR code fits."""
     modules = (height - 2 * LEAST_QUIET) // MODULE
     return modules if modules >= SMALLEST_QR else 0
-
-
-SMALLEST_QR: Final = 21
-"""Modules a side of version 1. Source: ISO/IEC 18004."""
 
 
 def is_drawable(text: str, last: int) -> bool:
@@ -227,7 +232,11 @@ def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[Line, 
         below = (clock,) if clock and with_clock else ()
         middle = split_rows(picture.text, max(1, columns // scale))
         used = CELL * (len(above) + scale * len(middle) + len(below))
-        if used <= height and len(clock if below else "") <= columns and (scale == 1 or len(middle) <= 2):
+        if (
+            used <= height
+            and len(clock if below else "") <= columns
+            and (scale == 1 or len(middle) <= _LARGE_ROWS)
+        ):
             return tuple(_stack(left, height - used, scale, above, middle, below))
     return ()
 

@@ -49,7 +49,8 @@ def read_words(part: str, settings: Settings, key: str, default: tuple[str, ...]
         if len(words) == len(value):
             return words
     raise HardwareError(
-        f"{part}: {key} must be a program and its arguments", hint=f'Write it as {key} = ["program", "argument"].'
+        f"{part}: {key} must be a program and its arguments",
+        hint=f'Write it as {key} = ["program", "argument"].',
     )
 
 

@@ -76,7 +76,7 @@ def photograph(frame: Image.Image, view: View, seed: int) -> Image.Image:
 
 def read_by_zxing(image: Image.Image) -> list[str]:
     """Give the texts that zxing-cpp reads."""
-    return [found.text for found in zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)]
+    return [found.text for found in zxingcpp.read_barcodes(image)]
 
 
 def read_by_zbar(image: Image.Image) -> list[str]:
@@ -115,16 +115,22 @@ def links(seed: int = 7) -> Iterator[str]:
         yield "https://amazon.com/us/code?cbl-code=" + "".join(chance.choices(ALPHABET, k=6))
 
 
-def rate(read: Callable[[Image.Image], list[str]], frames: list[tuple[str, Image.Image]], view: View) -> float:
+def rate(
+    read: Callable[[Image.Image], list[str]], frames: list[tuple[str, Image.Image]], view: View
+) -> float:
     """Give the share of frames that a decoder reads rightly from this view."""
-    return sum(read(photograph(frame, view, seed)) == [text] for seed, (text, frame) in enumerate(frames)) / len(frames)
+    return sum(
+        read(photograph(frame, view, seed)) == [text] for seed, (text, frame) in enumerate(frames)
+    ) / len(frames)
 
 
 def main() -> None:
     """Print the table."""
     shapes: dict[str, list[tuple[str, Image.Image]]] = {
         "128 × 64, link, level L (29 modules)": [(text, panel_frame(text)) for text in links()],
-        "128 × 64, link, level M (29 modules)": [(text, panel_frame(text, ERROR_CORRECT_M)) for text in links()],
+        "128 × 64, link, level M (29 modules)": [
+            (text, panel_frame(text, ERROR_CORRECT_M)) for text in links()
+        ],
         "128 × 64, code alone, level L (21)": [(text[-6:], panel_frame(text[-6:])) for text in links()],
         "compare: the link with 4 modules all round": [(text, plain_frame(text, 2, 8)) for text in links()],
         "compare: the link with no ground above": [(text, plain_frame(text, 2, 0)) for text in links()],
@@ -133,7 +139,9 @@ def main() -> None:
     for shape, frames in shapes.items():
         print(f"\n{shape:44}  zbar  zxing-cpp")
         for view in VIEWS:
-            print(f"  {view.name:42} {rate(read_by_zbar, frames, view):5.0%} {rate(read_by_zxing, frames, view):10.0%}")
+            print(
+                f"  {view.name:42} {rate(read_by_zbar, frames, view):5.0%} {rate(read_by_zxing, frames, view):10.0%}"
+            )
 
 
 if __name__ == "__main__":
