@@ -103,8 +103,7 @@ class ProgramVoice(ABC):
 
     def _end(self, program: subprocess.Popen[bytes]) -> None:
         with self._starting:
-            if program.returncode is None:
-                _kill_group(program)
+            _kill_group(program)
             self._program = None
         program.wait()
         for pipe in (program.stdin, program.stdout):
@@ -270,9 +269,10 @@ def _start(command: Sequence[str], complaints: int) -> subprocess.Popen[bytes]:
 
 
 def _kill_group(program: subprocess.Popen[bytes]) -> None:
-    """Kill a program with its children: a player is often a script around one."""
-    with suppress(ProcessLookupError):
-        os.killpg(program.pid, signal.SIGKILL)
+    """Kill a program with its children, unless it has ended: a player is often a script around one."""
+    if program.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
 
 
 def _failure(program: str, status: int, complaint: str) -> HardwareError:

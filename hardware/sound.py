@@ -42,6 +42,8 @@ class Sound:
 
     def times(self, factor: float) -> "Sound":
         """Make it louder or softer; what would be too loud is cut off."""
+        if factor == 1:
+            return self
         scaled = array(
             "h", (max(-32768, min(32767, round(sample * factor))) for sample in _samples(self.frames))
         )
