@@ -1,0 +1,267 @@
+"""A panel of characters: the Linux console (``/dev/tty1``) or a terminal on a serial line (``/dev/ttyAMA0``).
+
+The colours are set, black on white, so that the QR code is dark on a lit ground whatever the terminal's own
+colours are. Source of the sequences: console_codes(4).
+"""
+
+import os
+import termios
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from pathlib import Path
+from re import fullmatch
+from select import select
+from typing import TYPE_CHECKING, Final
+
+from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.panel import Matrix, Picture, Shown, count_down, is_drawable, split_rows
+from hardware.settings import Settings, read_choice, read_text, read_whole, refuse_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUIET: Final = 4
+"""Modules of lit ground on every side. Source: ISO/IEC 18004."""
+
+_GAP: Final = 2
+_PATIENCE: Final = 5.0
+"""Seconds that a line may stand still before it counts as stuck (flow control, a cable pulled)."""
+
+_UNKNOWN_SIZE: Final = os.terminal_size((80, 24))
+"""What a serial line has, which cannot be asked for its size: the screen of a VT100."""
+
+_PLAIN: Final = "\x1b[0m"
+_LIT: Final = "\x1b[30;47m"
+_DARK: Final = "\x1b[40m"
+_HALF_BLOCKS: Final = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+
+_OPENING: Final = "\x1b[?25l\x1b[0m\x1b[2J"
+_CLOSING: Final = "\x1b[0m\x1b[2J\x1b[H\x1b[?25h"
+_WAKE: Final = "\x1b[13]\x1b%G"
+"""On a Linux console: unblank the screen, take UTF-8."""
+
+_BAUD_RATES: Final = {
+    9600: termios.B9600,
+    19200: termios.B19200,
+    38400: termios.B38400,
+    57600: termios.B57600,
+    115200: termios.B115200,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a terminal can show."""
+
+    columns: int
+    rows: int
+    is_utf8: bool
+
+    @property
+    def last(self) -> int:
+        """The last character, as Unicode counts, that its font surely has."""
+        return 0xFF if self.is_utf8 else 0x7F
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The rows of a screen, escape sequences included, and what a person sees of the picture."""
+
+    rows: tuple[str, ...]
+    shown: Shown
+
+
+def draw(picture: Picture, screen: Screen) -> Drawing:
+    """Decide what goes where: the text beside the QR code, else below it, else the text alone."""
+    if not is_drawable(picture.text, screen.last):
+        return Drawing(
+            (), Shown(text=False, qr=False, reason="the text has characters this console cannot show")
+        )
+    size = f"{screen.columns} × {screen.rows} characters"
+    reason = ""
+    if picture.qr is not None:
+        code = _code_rows(picture.qr, screen)
+        width = _code_width(len(picture.qr), screen)
+        if width <= screen.columns and len(code) <= screen.rows:
+            beside = _text_rows(picture, screen.columns - width - _GAP, screen.rows, screen.last)
+            if beside:
+                return Drawing(_side_by_side(code, width, beside), Shown(text=True, qr=True))
+            below = _text_rows(picture, screen.columns, screen.rows - len(code) - 1, screen.last)
+            if below:
+                return Drawing((*code, "", *below), Shown(text=True, qr=True))
+        reason = f"the QR code and the text do not fit {size}"
+    alone = _text_rows(picture, screen.columns, screen.rows, screen.last)
+    if not alone:
+        return Drawing((), Shown(text=False, qr=False, reason=f"the text does not fit {size}"))
+    return Drawing(alone, Shown(text=True, qr=False, reason=reason))
+
+
+def _text_rows(picture: Picture, columns: int, rows: int, last: int) -> tuple[str, ...]:
+    """Write caption, text and countdown below each other; without the caption, or nothing, where it does not fit."""
+    clock = count_down(picture.seconds_left)
+    caption = picture.caption if is_drawable(picture.caption, last) else ""
+    for parts in ((caption, picture.text, clock), (picture.text, clock)):
+        written = _paragraphs([part for part in parts if part], max(1, columns))
+        if columns >= max(1, len(clock)) and len(written) <= rows:
+            return written
+    return ()
+
+
+def _code_width(side: int, screen: Screen) -> int:
+    return (side + 2 * QUIET) * (1 if screen.is_utf8 else 2)
+
+
+def _code_rows(qr: Matrix, screen: Screen) -> tuple[str, ...]:
+    """Draw a QR code with its quiet zone: two modules to a character, or two blanks to a module in ASCII."""
+    blank = (False,) * (len(qr) + 2 * QUIET)
+    sides = (False,) * QUIET
+    modules = [*[blank] * QUIET, *((*sides, *row, *sides) for row in qr), *[blank] * QUIET]
+    if screen.is_utf8:
+        pairs = zip_longest(modules[::2], modules[1::2], fillvalue=blank)
+        return tuple(
+            _LIT + "".join(_HALF_BLOCKS[pair] for pair in zip(*rows, strict=True)) + _PLAIN for rows in pairs
+        )
+    return tuple(
+        "".join((_DARK if dark else _LIT) + "  " * len(list(run)) for dark, run in groupby(row)) + _PLAIN
+        for row in modules
+    )
+
+
+class ConsolePanel:
+    """A terminal's whole screen; only rows that have changed are written again."""
+
+    def __init__(self, terminal: int, screen: Screen, *, wake: str = "") -> None:
+        self._terminal = terminal
+        self._screen = screen
+        self._opening = wake + _OPENING
+        self._rows: tuple[str, ...] | None = None
+
+    @property
+    def largest_qr(self) -> int:
+        """The most modules a side that a QR code may have to be shown here; 0 when none can be."""
+        rows = self._screen.rows * (2 if self._screen.is_utf8 else 1)
+        columns = self._screen.columns // (1 if self._screen.is_utf8 else 2)
+        return max(0, min(rows, columns) - 2 * QUIET)
+
+    def show(self, picture: Picture) -> Shown:
+        """Show a picture in place of the one before; say what of it can be seen."""
+        drawing = draw(picture, self._screen)
+        written = "" if self._rows is not None else self._opening
+        pairs = zip_longest(self._rows or (), drawing.rows, fillvalue="")
+        for number, (old, new) in enumerate(pairs, start=1):
+            if new != old:
+                written += f"\x1b[{number};1H{new}\x1b[K"
+        self._write(written)
+        self._rows = drawing.rows
+        return drawing.shown
+
+    def clear(self) -> None:
+        """Show nothing, and give the cursor back."""
+        if self._rows is not None:
+            self._write(_CLOSING)
+            self._rows = None
+
+    def close(self) -> None:
+        """Show nothing and let go of the terminal."""
+        try:
+            self.clear()
+        finally:
+            os.close(self._terminal)
+
+    def _write(self, text: str) -> None:
+        left = text.encode()
+        while left:
+            with _line_errors():
+                if not select([], [self._terminal], [], _PATIENCE)[1]:
+                    raise PartBusy(
+                        "the console takes no text",
+                        hint="Check the cable, the baud rate and the flow control.",
+                    )
+                left = left[os.write(self._terminal, left) :]
+
+
+def open_console(settings: Settings) -> ConsolePanel:
+    """Open a terminal as a panel.
+
+    Settings: ``device`` (/dev/tty1), ``charset`` "auto", "utf-8" or "ascii" (auto: UTF-8 on a Linux console, ASCII on
+    a serial line, whose other end is not known), ``columns`` and ``rows`` (what the device says, else 80 × 24),
+    ``baud`` (as the line is set).
+    """
+    refuse_unknown("console", settings, ("device", "charset", "columns", "rows", "baud"))
+    device = Path(read_text("console", settings, "device", "/dev/tty1"))
+    charset = read_choice("console", settings, "charset", ("auto", "utf-8", "ascii"), "auto")
+    columns = read_whole("console", settings, "columns", 0, range(1000))
+    rows = read_whole("console", settings, "rows", 0, range(1000))
+    baud = read_whole("console", settings, "baud", 0, range(115201))
+    if baud and baud not in _BAUD_RATES:
+        raise HardwareError(
+            f"console: baud cannot be {baud}", hint=f"Known: {', '.join(map(str, _BAUD_RATES))}."
+        )
+    is_linux_console = fullmatch(r"tty\d+", device.name) is not None
+    terminal = _open_terminal(device, is_linux_console=is_linux_console)
+    try:
+        with _line_errors():
+            if baud:
+                _set_baud(terminal, _BAUD_RATES[baud])
+            size = os.get_terminal_size(terminal)
+    except HardwareError:
+        os.close(terminal)
+        raise
+    screen = Screen(
+        columns or size.columns or _UNKNOWN_SIZE.columns,
+        rows or size.lines or _UNKNOWN_SIZE.lines,
+        is_utf8=is_linux_console if charset == "auto" else charset == "utf-8",
+    )
+    return ConsolePanel(terminal, screen, wake=_WAKE if is_linux_console else "")
+
+
+def _open_terminal(device: Path, *, is_linux_console: bool) -> int:
+    group = "tty" if is_linux_console else "dialout"
+    try:
+        # Without O_NONBLOCK the open of a serial line waits for a carrier, for ever.
+        terminal = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as closed:
+        raise PartMissing(
+            f"{device} is closed to this user",
+            hint=f"Add the user to the group {group}: usermod -aG {group} NAME.",
+        ) from closed
+    except FileNotFoundError as absent:
+        hint = "Use the name of a console that exists; a serial line needs enable_uart=1 in /boot/firmware/config.txt."
+        raise PartMissing(f"{device} is not there", hint=hint) from absent
+    except OSError as failed:
+        raise PartBusy(
+            f"{device} cannot be opened: {failed.strerror}", hint="See who has it: fuser -v DEVICE."
+        ) from failed
+    if not os.isatty(terminal):
+        os.close(terminal)
+        raise PartMissing(
+            f"{device} is not a terminal", hint="Name a console such as /dev/tty1 or /dev/ttyAMA0."
+        )
+    return terminal
+
+
+def _set_baud(terminal: int, speed: int) -> None:
+    attributes = termios.tcgetattr(terminal)
+    attributes[4] = attributes[5] = speed
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+
+
+def _paragraphs(parts: list[str], columns: int) -> tuple[str, ...]:
+    rows = [row for part in parts for row in ("", *split_rows(part, columns))]
+    return tuple(rows[1:])
+
+
+def _side_by_side(code: tuple[str, ...], width: int, text: tuple[str, ...]) -> tuple[str, ...]:
+    pairs = zip_longest(code, text, fillvalue="")
+    return tuple(f"{left or ' ' * width}{' ' * _GAP}{right}".rstrip() for left, right in pairs)
+
+
+@contextmanager
+def _line_errors() -> "Iterator[None]":
+    try:
+        yield
+    except (OSError, termios.error) as failed:
+        raise PartBusy(
+            f"the console does not answer: {failed}", hint="Check that the device is still there."
+        ) from failed

@@ -1,0 +1,162 @@
+"""SSD1306 and SH1106 OLED panels on the I2C bus, through luma.oled (the extra ``panel``).
+
+luma and Pillow are imported only when a panel is opened: they cost more than the rest of the speaker's program.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.panel import CELL, Layout, Line, Picture, Shown, largest_qr, lay_out, read_height
+from hardware.settings import Settings, read_choice, read_whole, refuse_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL.Image import Image
+
+WIDTH: Final = 128
+
+_NOT_THERE: Final = (
+    "Enable I2C with dtparam=i2c_arm=on in /boot/firmware/config.txt, check the four wires, "
+    "and look for the address with: i2cdetect -y 1"
+)
+_LEFT: Final = 0
+_UPSIDE_DOWN: Final = 2
+
+
+class Canvas(Protocol):
+    """As much of a luma device as is used here."""
+
+    width: int
+    height: int
+    mode: str
+
+    def display(self, image: Image) -> None:
+        """Send one image."""
+        ...
+
+    def cleanup(self) -> None:
+        """Go dark and let go of the bus."""
+        ...
+
+
+class OledPanel:
+    """A panel that sends a frame to its device only when the frame has changed."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+        self._last: Layout | None = None
+
+    @property
+    def largest_qr(self) -> int:
+        """The most modules a side that a QR code may have to be shown here; 0 when none can be."""
+        return largest_qr(self._canvas.height)
+
+    def show(self, picture: Picture) -> Shown:
+        """Show a picture in place of the one before; say what of it can be seen."""
+        layout = lay_out(picture, self._canvas.width, self._canvas.height)
+        if layout != self._last:
+            self._send(layout)
+        return layout.shown
+
+    def clear(self) -> None:
+        """Show nothing."""
+        if self._last is not None:
+            self._send(None)
+
+    def close(self) -> None:
+        """Show nothing and let go of the bus."""
+        self._last = None
+        with _bus_errors():
+            self._canvas.cleanup()
+
+    def _send(self, layout: Layout | None) -> None:
+        with _bus_errors():
+            self._canvas.display(draw(layout, self._canvas.width, self._canvas.height, self._canvas.mode))
+        self._last = layout
+
+
+def open_oled(kind: str, settings: Settings) -> OledPanel:
+    """Open the OLED panel of this kind (``ssd1306`` or ``sh1106``).
+
+    Settings: ``height`` 64 or 32, ``bus`` (1), ``address`` (0x3C), ``rotate`` "0" or "180", ``contrast`` 0-255.
+    """
+    refuse_unknown(kind, settings, ("height", "bus", "address", "rotate", "contrast"))
+    height = read_height(kind, settings)
+    bus = read_whole(kind, settings, "bus", 1, range(64))
+    address = read_whole(kind, settings, "address", 0x3C, range(0x08, 0x78))
+    upright = read_choice(kind, settings, "rotate", ("0", "180"), "0") == "0"
+    contrast = read_whole(kind, settings, "contrast", 0x7F, range(256))
+    with _bus_errors():
+        return OledPanel(_device(kind, bus, address, height, upright=upright, contrast=contrast))
+
+
+def _device(kind: str, bus: int, address: int, height: int, *, upright: bool, contrast: int) -> Canvas:
+    from luma.core.interface.serial import i2c  # noqa: PLC0415 - lazily: see the top of the module
+    from luma.oled import device  # noqa: PLC0415 - the same
+
+    rotate = _LEFT if upright else _UPSIDE_DOWN
+    opened: Any = getattr(device, kind)(
+        i2c(port=bus, address=address), width=WIDTH, height=height, rotate=rotate
+    )
+    opened.contrast(contrast)
+    canvas: Canvas = opened
+    return canvas
+
+
+def draw(layout: Layout | None, width: int, height: int, mode: str = "1") -> Image:
+    """Draw a layout: dark modules on a lit ground, lit characters on the dark panel; nothing when there is none."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415 - lazily: see the top of the module
+
+    image = Image.new(mode, (width, height))
+    if layout is None:
+        return image
+    pen = ImageDraw.Draw(image)
+    if layout.square is not None:
+        pen.rectangle(layout.square.ground, fill="white")
+        for module in layout.square.dark():
+            pen.rectangle(module, fill="black")
+    for line in layout.lines:
+        for pixel in _glyph_pixels(line):
+            pen.rectangle(pixel, fill="white")
+    return image
+
+
+def _glyph_pixels(line: Line) -> Iterator[tuple[int, int, int, int]]:
+    from luma.core.legacy.font import CP437_FONT  # noqa: PLC0415 - lazily: see the top of the module
+
+    scale = line.scale
+    for place, character in enumerate(line.text):
+        # A glyph is eight columns; the lowest bit of each is its top pixel.
+        for x, bits in enumerate(CP437_FONT[ord(character)], start=place * CELL):
+            for y in range(CELL):
+                if bits >> y & 1:
+                    left, top = line.x + x * scale, line.y + y * scale
+                    yield left, top, left + scale - 1, top + scale - 1
+
+
+@contextmanager
+def _bus_errors() -> Iterator[None]:
+    """Turn what the library, the bus and the kernel raise into errors that say what to do."""
+    try:
+        from luma.core import error  # noqa: PLC0415 - lazily: see the top of the module
+    except ImportError as missing:
+        hint = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
+        raise PartMissing("the library luma.oled is not installed", hint=hint) from missing
+    try:
+        yield
+    except ImportError as missing:
+        hint = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
+        raise PartMissing(f"a library of the panel is not installed: {missing.name}", hint=hint) from missing
+    except error.DevicePermissionError as closed:
+        hint = "Add the user to the group i2c: usermod -aG i2c NAME."
+        raise PartMissing(f"the panel is closed to this user: {closed}", hint=hint) from closed
+    except error.DeviceNotFoundError as absent:
+        raise PartMissing(f"the panel is not there: {absent}", hint=_NOT_THERE) from absent
+    except error.Error as refused:
+        raise HardwareError(f"the panel is refused: {refused}", hint="Check kind and height.") from refused
+    except OSError as failed:
+        raise PartBusy(f"the panel does not answer: {failed.strerror}", hint=_NOT_THERE) from failed

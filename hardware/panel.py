@@ -1,0 +1,257 @@
+"""What a panel can do, and what goes where on it: a QR code, a short text, a countdown.
+
+The text is what must be read whatever happens, so it is laid out first; the QR code comes beside it
+where both have room, and is left out, with the reason told, where they have not.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Final, Protocol
+
+from hardware.settings import Settings, read_choice, read_whole, refuse_unknown
+
+Matrix = tuple[tuple[bool, ...], ...]
+"""The modules of a QR code, row by row and without the quiet zone; True is dark."""
+
+KINDS: Final = ("ssd1306", "sh1106", "console", "simulated")
+
+MODULE: Final = 2
+"""Pixels a side of one module on a panel of 64 pixels: smaller ones are lost in the blur of a phone camera."""
+
+LEAST_QUIET: Final = 3
+"""Pixels of lit ground that must be left above and below: 1.5 modules. tests/bench/panel_decode.py shows that
+decoders find the code with it; ISO/IEC 18004 asks for 4 modules, which the sides do get."""
+
+SMALLEST_QR: Final = 21
+"""Modules a side of version 1. Source: ISO/IEC 18004."""
+
+CELL: Final = 8
+"""Pixels a side of one character at scale 1."""
+
+_GAP: Final = 2
+_LARGE_ROWS: Final = 2
+"""A short text is drawn large in at most so many rows; in more it would no longer be read as one."""
+_SIDE_QUIET: Final = 4 * MODULE
+_PIECE: Final = re.compile(r"[^-/ ]*[-/ ]|[^-/ ]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a panel is asked to show; ``text`` before all, the rest where there is room."""
+
+    text: str = field(repr=False)
+    qr: Matrix | None = field(default=None, repr=False)
+    caption: str = ""
+    seconds_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a person can see now, and why something was left out."""
+
+    text: bool
+    qr: bool
+    reason: str = ""
+
+
+class Panel(Protocol):
+    """A small display. Showing again redraws only what has changed."""
+
+    @property
+    def largest_qr(self) -> int:
+        """The most modules a side that a QR code may have to be shown here; 0 when none can be."""
+        ...
+
+    def show(self, picture: Picture) -> Shown:
+        """Show a picture in place of the one before; say what of it can be seen."""
+        ...
+
+    def clear(self) -> None:
+        """Show nothing."""
+        ...
+
+    def close(self) -> None:
+        """Show nothing and let go of the device."""
+        ...
+
+
+def open_panel(settings: Settings) -> Panel:
+    """Open the panel that the settings name.
+
+    Raises:
+        PartMissing: the library or the device is not there, or closed to this user.
+        PartBusy: the device does not answer.
+        HardwareError: a setting is unknown or malformed.
+    """
+    kind = read_choice("panel", settings, "kind", KINDS)
+    rest = {key: value for key, value in settings.items() if key != "kind"}
+    if kind == "console":
+        from hardware.console import open_console  # noqa: PLC0415 - only the part in use is imported
+
+        return open_console(rest)
+    if kind == "simulated":
+        from hardware.simulated_tellers import SimulatedPanel  # noqa: PLC0415 - only the part in use is imported
+
+        refuse_unknown("simulated panel", rest, ("height",))
+        return SimulatedPanel(height=read_height("simulated panel", rest))
+    from hardware.oled import open_oled  # noqa: PLC0415 - only the part in use is imported
+
+    return open_oled(kind, rest)
+
+
+def read_height(part: str, settings: Settings) -> int:
+    """Read how many pixels high a panel is: 64 or 32."""
+    return read_whole(part, settings, "height", 64, range(32, 65, 32))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of characters; ``x`` and ``y`` are its top left pixel, each character ``CELL * scale`` pixels a side."""
+
+    x: int
+    y: int
+    scale: int
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A QR code on its lit ground, in pixels."""
+
+    ground: tuple[int, int, int, int]
+    x: int
+    y: int
+    modules: Matrix = field(repr=False)
+
+    def dark(self) -> Iterator[tuple[int, int, int, int]]:
+        """Give each dark module as left, top, right and bottom pixel, all inside it."""
+        for row, modules in enumerate(self.modules):
+            for column, is_dark in enumerate(modules):
+                if is_dark:
+                    left, top = self.x + column * MODULE, self.y + row * MODULE
+                    yield left, top, left + MODULE - 1, top + MODULE - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything goes on a panel of pixels; two equal layouts are the same frame."""
+
+    lines: tuple[Line, ...]
+    square: Square | None
+    shown: Shown
+
+
+def lay_out(picture: Picture, width: int, height: int) -> Layout:
+    """Decide what goes where on a panel of ``width`` × ``height`` pixels, one bit each."""
+    if not is_drawable(picture.text, 0x7F):
+        return Layout(
+            (), None, Shown(text=False, qr=False, reason="the text has characters this panel cannot draw")
+        )
+    reason = ""
+    if picture.qr is not None:
+        side = len(picture.qr)
+        if side > largest_qr(height):
+            reason = f"a QR code of {side} modules does not fit {height} pixels"
+        else:
+            square = _square(picture.qr, height)
+            left = square.ground[2] + 1 + _GAP
+            # No caption here: the QR code carries the address, and one broken into shreds helps nobody.
+            lines = _lines(replace(picture, caption=""), left, width - left, height)
+            if lines:
+                return Layout(lines, square, Shown(text=True, qr=True))
+            reason = "the text does not fit beside the QR code"
+    lines = _lines(picture, 0, width, height)
+    if not lines:
+        return Layout(
+            (), None, Shown(text=False, qr=False, reason=f"the text does not fit {width} × {height} pixels")
+        )
+    return Layout(lines, None, Shown(text=True, qr=False, reason=reason))
+
+
+def largest_qr(height: int) -> int:
+    """Give the most modules a side that ``height`` pixels can hold; 0 when not even the smallest QR code fits."""
+    modules = (height - 2 * LEAST_QUIET) // MODULE
+    return modules if modules >= SMALLEST_QR else 0
+
+
+def is_drawable(text: str, last: int) -> bool:
+    """Whether every character is printable and no later in Unicode than ``last``."""
+    return text.isprintable() and all(ord(character) <= last for character in text)
+
+
+def split_rows(text: str, columns: int) -> tuple[str, ...]:
+    """Break a text into rows of at most ``columns``: after ``-``, ``/`` and blanks, else into even parts."""
+    rows: list[str] = []
+    for piece in _PIECE.findall(text):
+        if rows and len(rows[-1]) + len(piece.rstrip()) <= columns:
+            rows[-1] += piece
+            continue
+        parts = max(1, ceil(len(piece.rstrip()) / columns))
+        size = ceil(len(piece) / parts)
+        rows += [piece[start : start + size] for start in range(0, len(piece), size)]
+    return tuple(row.strip() for row in rows if row.strip())
+
+
+def count_down(seconds: int | None) -> str:
+    """Write the time left as minutes and seconds; nothing left is 0:00, no countdown is empty."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(max(0, seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _square(modules: Matrix, height: int) -> Square:
+    side = len(modules) * MODULE
+    top = (height - side) // 2
+    quiet = min(top, _SIDE_QUIET)
+    ground = (0, top - quiet, side + 2 * _SIDE_QUIET - 1, top + side + quiet - 1)
+    return Square(ground, _SIDE_QUIET, top, modules)
+
+
+_PREFERENCE: Final = (
+    # scale of the text, with the caption, with the countdown
+    (3, True, True),
+    (2, True, True),
+    (3, False, True),
+    (2, False, True),
+    (1, True, True),
+    (1, False, True),
+    (1, False, False),
+)
+
+
+def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[Line, ...]:
+    """Place text, caption and countdown in a column of pixels, as large as they go; nothing when the text cannot."""
+    caption = picture.caption if is_drawable(picture.caption, 0x7F) else ""
+    clock = count_down(picture.seconds_left)
+    columns = width // CELL
+    for scale, with_caption, with_clock in _PREFERENCE:
+        above = split_rows(caption, columns) if with_caption else ()
+        below = (clock,) if clock and with_clock else ()
+        middle = split_rows(picture.text, max(1, columns // scale))
+        used = CELL * (len(above) + scale * len(middle) + len(below))
+        if (
+            used <= height
+            and len(clock if below else "") <= columns
+            and (scale == 1 or len(middle) <= _LARGE_ROWS)
+        ):
+            return tuple(_stack(left, height - used, scale, above, middle, below))
+    return ()
+
+
+def _stack(
+    left: int, spare: int, scale: int, above: tuple[str, ...], middle: tuple[str, ...], below: tuple[str, ...]
+) -> Iterator[Line]:
+    y = 0
+    for text in above:
+        yield Line(left, y, 1, text)
+        y += CELL
+    y += spare // 2
+    for text in middle:
+        yield Line(left, y, scale, text)
+        y += CELL * scale
+    y += spare - spare // 2
+    for text in below:
+        yield Line(left, y, 1, text)

@@ -1,0 +1,99 @@
+"""Sound as WAV files hold it: read, joined with silence between, made louder or softer. Pure."""
+
+import sys
+import wave
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import Final
+
+from hardware.errors import HardwareError
+
+SAMPLE: Final = 2
+"""Bytes of one sample: 16 bits, signed, the only width that is read here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Samples of 16 bits, little-endian, the channels taking turns."""
+
+    rate: int
+    channels: int
+    frames: bytes = field(repr=False)
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.frames) / (self.rate * self.channels * SAMPLE)
+
+    @property
+    def peak(self) -> int:
+        """The loudest sample, 0 to 32768; 0 is silence."""
+        return max((abs(sample) for sample in _samples(self.frames)), default=0)
+
+    def as_wav(self) -> bytes:
+        """Write it as a WAV file."""
+        file = BytesIO()
+        with wave.open(file, "wb") as writer:
+            writer.setparams((self.channels, SAMPLE, self.rate, 0, "NONE", "not compressed"))
+            writer.writeframes(self.frames)
+        return file.getvalue()
+
+    def times(self, factor: float) -> "Sound":
+        """Make it louder or softer; what would be too loud is cut off."""
+        if factor == 1:
+            return self
+        scaled = array(
+            "h", (max(-32768, min(32767, round(sample * factor))) for sample in _samples(self.frames))
+        )
+        return replace(self, frames=_in_file_order(scaled).tobytes())
+
+
+def read_sound(wav: bytes) -> Sound:
+    """Read a WAV file; a length that its header gives wrongly, as one written to a pipe does, is no error.
+
+    Raises:
+        HardwareError: it is no WAV file of 16 bits.
+    """
+    try:
+        with wave.open(BytesIO(wav), "rb") as reader:
+            rate, channels, width = reader.getframerate(), reader.getnchannels(), reader.getsampwidth()
+            frames = reader.readframes(reader.getnframes())
+    except (wave.Error, EOFError) as unreadable:
+        raise HardwareError(
+            f"a sound is no WAV file: {unreadable}", hint="Save it as WAV, 16 bits."
+        ) from unreadable
+    if width != SAMPLE:
+        raise HardwareError(f"a sound has {8 * width} bits a sample", hint="Save it as WAV, 16 bits.")
+    whole = len(frames) - len(frames) % (channels * SAMPLE)
+    return Sound(rate, channels, frames[:whole])
+
+
+def join(parts: Iterable[tuple[Sound, float]]) -> Sound:
+    """Put sounds one after another, each followed by its seconds of silence.
+
+    Raises:
+        HardwareError: they differ in rate or channels.
+    """
+    first: Sound | None = None
+    frames = bytearray()
+    for sound, pause in parts:
+        first = first or sound
+        if (sound.rate, sound.channels) != (first.rate, first.channels):
+            raise HardwareError(
+                f"sounds of {sound.rate} Hz × {sound.channels} and {first.rate} Hz × {first.channels} do not go together",
+                hint="Save every recording with the same rate and channels.",
+            )
+        frames += sound.frames + bytes(round(sound.rate * max(0.0, pause)) * sound.channels * SAMPLE)
+    return replace(first, frames=bytes(frames)) if first else Sound(22050, 1, b"")
+
+
+def _samples(frames: bytes) -> array[int]:
+    return _in_file_order(array("h", frames))
+
+
+def _in_file_order(samples: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples
