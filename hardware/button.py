@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from hardware.clock import Clock
     from hardware.errors import HardwareError
 
 
@@ -31,17 +33,21 @@ class Gesture(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where a tap begins and ends and how long contacts may bounce, in seconds; it depends on how levels are read."""
+    """Where a tap begins and ends and how long contacts may bounce, in seconds; it depends on how levels are read.
+
+    ``is_sampled`` says that the level is read again and again anyway, so that only samples settle it.
+    """
 
     tap_from: float = 0.05
     tap_to: float = 1.5
     settles_in: float = 0.02
+    is_sampled: bool = False
 
 
 EDGES: Final = Timing()
 """For levels stamped at the edge: taps of 50 ms to 1.5 s."""
 
-SAMPLED: Final = Timing(tap_from=0.08, tap_to=1.56)
+SAMPLED: Final = Timing(tap_from=0.08, tap_to=1.56, is_sampled=True)
 """For levels sampled 20 times a second. Every press of 120 ms to 1.5 s is a tap: after 20 ms of bounce it shows in
 two samples, and samples place both its ends up to 50 ms too early or too late."""
 
@@ -100,6 +106,8 @@ def fold(
 
 def asks_at(state: Press, timing: Timing = EDGES) -> float | None:
     """Say when to fold the same level again if nothing changes before; None for never."""
+    if timing.is_sampled:
+        return None
     if state.left_at is not None:
         return state.raw_since + timing.settles_in
     if state.is_pressed and state.thresholds < len(HELD):
@@ -171,24 +179,37 @@ class Button(Protocol):
 
 
 class Follower:
-    """Keeps the state of one press, for a button that reads levels."""
+    """Follows one press for a button that reads levels: folds them, and asks again when time alone completes a gesture."""
 
-    def __init__(self, told: Told, level: bool, at: float, timing: Timing = EDGES) -> None:
+    def __init__(self, told: Told, level: bool, clock: Clock, timing: Timing = EDGES) -> None:
         self._told = told
+        self._clock = clock
         self._timing = timing
-        self._state = at_power_up(level, at)
+        self._lock = RLock()
+        self._is_closed = False
+        self._alarm = clock.alarm(self._ask)
+        self._state = at_power_up(level, clock.now())
 
     def follow(self, level: bool, at: float) -> None:
         """Take the level at a moment, tell what it completed."""
-        self._state, gestures = fold(self._state, level, at, self._timing)
-        for gesture in gestures:
-            self._told(gesture)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._state, gestures = fold(self._state, level, at, self._timing)
+            next_at = asks_at(self._state, self._timing)
+            if next_at is None:
+                self._alarm.cancel()
+            else:
+                self._alarm.set(next_at)
+            for gesture in gestures:
+                self._told(gesture)
 
-    def pass_time(self, at: float) -> None:
-        """Take that nothing has changed until a moment."""
-        self.follow(self._state.raw, at)
+    def close(self) -> None:
+        """Follow no more; nothing is told once this has returned."""
+        with self._lock:
+            self._is_closed = True
+            self._alarm.cancel()
 
-    @property
-    def asks_at(self) -> float | None:
-        """When to call ``pass_time`` if nothing changes before; None for never."""
-        return asks_at(self._state, self._timing)
+    def _ask(self) -> None:
+        with self._lock:
+            self.follow(self._state.raw, self._clock.now())

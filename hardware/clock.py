@@ -60,7 +60,8 @@ class PartsClock:
         if thread is not None and thread is not current_thread():
             thread.join()
 
-    def _move(self, alarm: "_PartsAlarm", at: float | None) -> None:
+    def move(self, alarm: "_PartsAlarm", at: float | None) -> None:
+        """Set an alarm, or cancel it with None."""
         with self._changed:
             self._due.pop(alarm, None)
             if at is None or self._is_closed:
@@ -96,7 +97,7 @@ class _PartsAlarm:
         self.ring = ring
 
     def set(self, at: float) -> None:
-        self._clock._move(self, at)  # noqa: SLF001 - an alarm is a part of its clock
+        self._clock.move(self, at)
 
     def cancel(self) -> None:
-        self._clock._move(self, None)  # noqa: SLF001 - the same
+        self._clock.move(self, None)

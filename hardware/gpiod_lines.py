@@ -9,7 +9,6 @@ import os
 from contextlib import contextmanager
 from datetime import timedelta
 from errno import EBUSY
-from math import ceil
 from select import POLLIN, poll
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final
@@ -100,19 +99,22 @@ class EdgeButton:
         with _named(self._names):
             self._request = gpiod.request_lines(chip, consumer=CONSUMER, config={line: settings})
         self._stop = os.eventfd(0)
+        self._follower: Follower | None = None
         self._thread: Thread | None = None
 
     def listen(self, told: Told, failed: Failed) -> None:
         """Begin to wait for edges."""
         with _named(self._names):
             level = self._request.get_value(self._line) == self._pressed
-        follower = Follower(told, level, self._clock.now(), EDGES)
-        self._thread = Thread(target=self._watch, args=(follower, failed), name="button", daemon=True)
+        self._follower = Follower(told, level, self._clock, EDGES)
+        self._thread = Thread(target=self._watch, args=(self._follower, failed), name="button", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Wake the thread, wait for its end, give the line back."""
         os.eventfd_write(self._stop, 1)
+        if self._follower is not None:
+            self._follower.close()
         if self._thread is not None and self._thread is not current_thread():
             self._thread.join()
         self._request.release()
@@ -122,28 +124,15 @@ class EdgeButton:
         waiting = poll()
         waiting.register(self._stop, POLLIN)
         waiting.register(self._request.fd, POLLIN)
-        while True:
-            ready = [fd for fd, _ in waiting.poll(self._patience_ms(follower))]
-            if self._stop in ready:
-                return
+        while self._stop not in (ready for ready, _ in waiting.poll()):
             try:
-                self._take_edges(follower, are_there=bool(ready))
+                with _named(self._names):
+                    edges = self._request.read_edge_events()
             except HardwareError as error:
                 failed(error)
                 return
-
-    def _patience_ms(self, follower: Follower) -> int | None:
-        asks_at = follower.asks_at
-        return None if asks_at is None else max(0, ceil((asks_at - self._clock.now()) * 1000))
-
-    def _take_edges(self, follower: Follower, *, are_there: bool) -> None:
-        if not are_there:
-            follower.pass_time(self._clock.now())
-            return
-        with _named(self._names):
-            edges = self._request.read_edge_events()
-        for edge in edges:
-            follower.follow(edge.event_type == self._rising, edge.timestamp_ns / _NANO)
+            for edge in edges:
+                follower.follow(edge.event_type == self._rising, edge.timestamp_ns / _NANO)
 
 
 def _library() -> Any:

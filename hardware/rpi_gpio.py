@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.button import SAMPLED, Follower
@@ -84,41 +83,41 @@ class SampledButton:
         with _named(self._names):
             self._gpio.setup(pin, self._gpio.IN, pull_up_down=pulls[pull])
         self._alarm = clock.alarm(self._sample)
-        self._lock = RLock()
         self._follower: Follower | None = None
         self._failed: Failed | None = None
 
     def listen(self, told: Told, failed: Failed) -> None:
         """Begin to sample."""
-        with self._lock:
-            self._failed = failed
-            self._follower = Follower(told, self._read(), self._clock.now(), SAMPLED)
-            self._alarm.set(self._clock.now() + PERIOD)
+        self._failed = failed
+        self._follower = Follower(told, self._read(), self._clock, SAMPLED)
+        self._alarm.set(self._clock.now() + PERIOD)
 
     def close(self) -> None:
         """Sample no more and give the pin back."""
-        with self._lock:
-            self._follower = None
-            self._alarm.cancel()
-            with _named(self._names):
-                self._gpio.cleanup([self._pin])
+        follower, self._follower = self._follower, None
+        self._alarm.cancel()
+        if follower is not None:
+            follower.close()
+        with _named(self._names):
+            self._gpio.cleanup([self._pin])
 
     def _read(self) -> bool:
         with _named(self._names):
             return bool(self._gpio.input(self._pin)) != self._is_active_low
 
     def _sample(self) -> None:
-        with self._lock:
-            if self._follower is None or self._failed is None:
-                return
-            now = self._clock.now()
-            try:
-                level = self._read()
-            except HardwareError as error:
-                self._failed(error)
-                return
-            self._alarm.set(now + PERIOD)
-            self._follower.follow(level, now)
+        follower, failed = self._follower, self._failed
+        if follower is None or failed is None:
+            return
+        now = self._clock.now()
+        try:
+            level = self._read()
+        except HardwareError as error:
+            if self._follower is not None:
+                failed(error)
+            return
+        self._alarm.set(now + PERIOD)
+        follower.follow(level, now)
 
 
 def _library() -> Any:

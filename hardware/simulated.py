@@ -64,7 +64,6 @@ class SimulatedButton:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = RLock()
-        self._asks = clock.alarm(self._ask)
         self._key_up = clock.alarm(self.release)
         self._script = clock.alarm(self._next_of_script)
         self._left: list[tuple[float, bool]] = []
@@ -74,16 +73,16 @@ class SimulatedButton:
     def listen(self, told: Told, failed: Failed) -> None:  # noqa: ARG002 - nothing can fail here
         """Begin to follow what is pressed."""
         with self._lock:
-            self._follower = Follower(told, self._is_pressed, self._clock.now(), EDGES)
-            self._set_asks()
+            self._follower = Follower(told, self._is_pressed, self._clock, EDGES)
 
     def close(self) -> None:
         """Follow no more."""
         with self._lock:
-            self._follower = None
             self._left = []
-            for alarm in (self._asks, self._key_up, self._script):
-                alarm.cancel()
+            self._key_up.cancel()
+            self._script.cancel()
+            if self._follower is not None:
+                self._follower.close()
 
     def press(self) -> None:
         """Press, and keep it pressed."""
@@ -115,15 +114,6 @@ class SimulatedButton:
             self._is_pressed = is_pressed
             if self._follower is not None:
                 self._follower.follow(is_pressed, self._clock.now())
-                self._set_asks()
-
-    def _ask(self) -> None:
-        self._set(is_pressed=self._is_pressed)
-
-    def _set_asks(self) -> None:
-        asks_at = None if self._follower is None else self._follower.asks_at
-        if asks_at is not None:
-            self._asks.set(asks_at)
 
     def _next_of_script(self) -> None:
         with self._lock:
@@ -139,6 +129,7 @@ class SimulatedClock:
 
     def __init__(self, now: float = 0.0) -> None:
         self._now = now
+        self._lock = RLock()
         self._due: dict[_SimulatedAlarm, float] = {}
         self.rung = 0
 
@@ -148,33 +139,45 @@ class SimulatedClock:
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
         """Make an alarm that is not yet set."""
-        return _SimulatedAlarm(self._due, ring)
+        return _SimulatedAlarm(self, ring)
 
     def close(self) -> None:
-        """Ring no more."""
-        self._due.clear()
+        """Ring no more of what is set now."""
+        with self._lock:
+            self._due.clear()
 
     def pass_time(self, seconds: float) -> None:
-        """Go on, and ring what falls due."""
+        """Go on, and ring what falls due; ``rung`` counts it."""
         until = self._now + seconds
-        while self._due:
-            alarm, at = min(self._due.items(), key=lambda due: due[1])
-            if at > until:
-                break
-            del self._due[alarm]
-            self._now = max(self._now, at)
+        while (alarm := self._next(until)) is not None:
             self.rung += 1
             alarm.ring()
         self._now = until
 
+    def move(self, alarm: _SimulatedAlarm, at: float | None) -> None:
+        """Set an alarm, or cancel it with None."""
+        with self._lock:
+            self._due.pop(alarm, None)
+            if at is not None:
+                self._due[alarm] = at
+
+    def _next(self, until: float) -> _SimulatedAlarm | None:
+        with self._lock:
+            alarm, at = min(self._due.items(), key=lambda due: due[1], default=(None, until))
+            if alarm is None or at > until:
+                return None
+            del self._due[alarm]
+            self._now = max(self._now, at)
+            return alarm
+
 
 class _SimulatedAlarm:
-    def __init__(self, due: dict[_SimulatedAlarm, float], ring: Callable[[], None]) -> None:
-        self._due = due
+    def __init__(self, clock: SimulatedClock, ring: Callable[[], None]) -> None:
+        self._clock = clock
         self.ring = ring
 
     def set(self, at: float) -> None:
-        self._due[self] = at
+        self._clock.move(self, at)
 
     def cancel(self) -> None:
-        self._due.pop(self, None)
+        self._clock.move(self, None)
