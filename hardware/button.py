@@ -140,7 +140,7 @@ def _reach(state: Press, until: float) -> tuple[Press, tuple[Gesture, ...]]:
     told = _TOLD_WHILE_HELD[state.thresholds : thresholds]
     if state.is_ignored:
         told = tuple(gesture for gesture in told if gesture is Gesture.STUCK)
-    return replace(state, thresholds=max(state.thresholds, thresholds)), told
+    return replace(state, thresholds=thresholds), told
 
 
 def _meaning(state: Press, let_go_at: float, timing: Timing) -> Gesture | None:

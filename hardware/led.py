@@ -26,6 +26,9 @@ LEAST_CYCLE_MS: Final = 500
 FRAME_MS: Final = 50
 """How long one brightness of a fade stays; the kernel's pattern trigger fades in the same steps."""
 
+MOST_BLINKS: Final = 9
+"""In one group: nobody counts further."""
+
 _LEAST_SHARE: Final = 0.25
 """A channel this weak beside the strongest is left dark where channels are only on or off."""
 
@@ -77,7 +80,8 @@ class Blink:
     """Lit and dark in turn; with a ``count``, groups of so many blinks, ``pause_ms`` of dark after each group.
 
     Raises:
-        BadSetting: a time is not a whole number above 0, or two flashes would come within half a second.
+        BadSetting: a time is not a whole number above 0, a group is too long to count, or two flashes would come
+            within half a second.
     """
 
     on_ms: int
@@ -88,6 +92,10 @@ class Blink:
 
     def __post_init__(self) -> None:
         _check_times(self.on_ms, self.off_ms, self.count, self.last_off_ms)
+        if self.count > MOST_BLINKS:
+            raise BadSetting(
+                f"a group of {self.count} blinks is asked for", hint=f"Use {MOST_BLINKS} at the most."
+            )
         shortest = self.last_off_ms if self.count == 1 else min(self.off_ms, self.last_off_ms)
         _check_cycle(self.on_ms + shortest)
 
