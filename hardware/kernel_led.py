@@ -1,8 +1,10 @@
 """A LED of the kernel's LED class: the kernel plays the pattern, nothing of ours runs while it blinks.
 
-Plain blinking uses the ``timer`` trigger, groups and fades use ``pattern``. What is shown goes on when this program
-dies. Source: Documentation/leds/leds-class.rst and ledtrig-pattern in the kernel's tree;
-Documentation/ABI/testing/sysfs-class-led-trigger-pattern.
+Whatever blinks or fades is one write to the ``pattern`` trigger, which begins it at its beginning. The ``timer`` trigger is
+not used: its two times are two files, each of which starts it anew, so that blinking begins lit or dark as it
+happens. What is shown goes on when this program dies.
+
+Source: Documentation/leds/leds-class.rst; Documentation/ABI/testing/sysfs-class-led-trigger-pattern; drivers/leds/led-core.c.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from hardware.errors import HardwareError, PartBusy, PartMissing
-from hardware.led import Blink, Off, Once, Pattern, Rhythm, Solid, steps_of
+from hardware.led import Off, Once, Pattern, Rhythm, Solid, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +39,7 @@ class KernelLed:
         brightness: the most that is ever shown, above 0 to 1; a LED that is only on or off stays on.
 
     Raises:
-        PartMissing: there is no such LED, a trigger is not loaded, or its files are closed to this user.
+        PartMissing: there is no such LED, the trigger is not loaded, or its files are closed to this user.
     """
 
     def __init__(self, name: str, clock: Clock, *, root: Path = LEDS, brightness: float = 1.0) -> None:
@@ -96,11 +98,6 @@ class KernelLed:
                     self._write("brightness", "0")
                 case Solid():
                     self._write("brightness", str(self._level))
-                case Blink(count=1):
-                    self._write("trigger", "timer")
-                    self._write("delay_on", str(rhythm.on_ms))
-                    self._write("delay_off", str(rhythm.last_off_ms))
-                    self._write("brightness", str(self._level))
                 case _:
                     self._write("trigger", "pattern")
                     self._write("pattern", pattern_text(rhythm, self._level))
@@ -117,12 +114,11 @@ class KernelLed:
             )
         with self._named():
             triggers = (self._files / "trigger").read_text().replace("[", "").replace("]", "").split()
-        for trigger in ("timer", "pattern"):
-            if trigger not in triggers:
-                raise PartMissing(
-                    f"the kernel has no LED trigger {trigger!r}",
-                    hint=f"Load it with: modprobe ledtrig-{trigger}. To keep it, name it in /etc/modules-load.d/.",
-                )
+        if "pattern" not in triggers:
+            raise PartMissing(
+                "the kernel has not loaded the LED trigger 'pattern'",
+                hint="Load it with: modprobe ledtrig-pattern. To keep it, name it in a file in /etc/modules-load.d.",
+            )
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """A directory with a kernel LED's files that answers writes as the kernel does.
 
-Source: drivers/leds/led-class.c, led-triggers.c, led-core.c, trigger/ledtrig-timer.c and trigger/ledtrig-pattern.c. The files are real
-files in a real directory; what is special is the path, whose ``write_text`` lets the kernel have its say.
+Source: drivers/leds/led-class.c, led-triggers.c, led-core.c and trigger/ledtrig-pattern.c. The files are real files in a real
+directory; what is special is the path, whose ``write_text`` lets the kernel have its say.
 """
 
 from __future__ import annotations
@@ -44,8 +44,6 @@ class KernelLedFiles:
         self.fails_with = 0
         self._trigger = "none"
         self._brightness = 0
-        self._blink_level = 0
-        self._times = {"delay_on": 500, "delay_off": 500}
         self._pairs: list[tuple[int, int]] = []
         self._since = 0.0
         self.directory.mkdir(parents=True)
@@ -61,9 +59,6 @@ class KernelLedFiles:
     def brightness(self) -> int:
         """What the ``brightness`` file would say now."""
         elapsed_ms = round((self._now() - self._since) * 1000)
-        if self._trigger == "timer":
-            on, off = self._times["delay_on"], self._times["delay_off"]
-            return self._blink_level if elapsed_ms % (on + off) < on else 0
         if self._trigger == "pattern" and self._pairs:
             return self._of_pattern(elapsed_ms)
         return self._brightness
@@ -78,10 +73,6 @@ class KernelLedFiles:
                 self._start(text.strip())
             case "brightness":
                 self._take_brightness(int(text))
-            case "delay_on" | "delay_off":
-                self._times[name] = int(text)
-                self._since = self._now()
-                self._set(name, text)
             case "pattern":
                 self._take_pattern([int(word) for word in text.split()])
             case _:
@@ -90,15 +81,10 @@ class KernelLedFiles:
     def _start(self, trigger: str) -> None:
         if trigger not in self.triggers:
             raise OSError(EINVAL, os.strerror(EINVAL))
-        for name in ("delay_on", "delay_off", "pattern", "repeat"):
+        for name in ("pattern", "repeat"):
             (self.directory / name).unlink(missing_ok=True)
         self._trigger, self._since, self._pairs = trigger, self._now(), []
         self._brightness = 0
-        if trigger == "timer":
-            self._times = {"delay_on": 500, "delay_off": 500}
-            self._blink_level = self.most
-            for name, time in self._times.items():
-                self._set(name, time)
         if trigger == "pattern":
             self._set("pattern", "")
             self._set("repeat", -1)
@@ -108,10 +94,7 @@ class KernelLedFiles:
         level = min(level, self.most)
         if level == 0:
             self._start("none")
-        elif self._trigger == "timer":
-            self._blink_level = level
-        else:
-            self._brightness = level
+        self._brightness = level
         self._set("brightness", level)
 
     def _take_pattern(self, numbers: list[int]) -> None:

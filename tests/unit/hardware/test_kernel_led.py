@@ -24,30 +24,20 @@ def opened(
     return KernelLed("status", clock, root=files.root, brightness=brightness), files, clock
 
 
-def test_plain_blinking_is_left_to_the_timer_trigger(tmp_path: Path) -> None:
+def test_what_blinks_or_fades_is_left_to_the_pattern_trigger(tmp_path: Path) -> None:
     light, files, clock = opened(tmp_path)
     files.writes.clear()
     light.show(Blink(100, 2900))
-    clock.pass_time(3600)
-
-    assert files.writes == [
-        ("trigger", "none"),
-        ("trigger", "timer"),
-        ("delay_on", "100"),
-        ("delay_off", "2900"),
-        ("brightness", "255"),
-    ]
-    assert clock.rung == 0
-
-
-def test_groups_and_fades_are_left_to_the_pattern_trigger(tmp_path: Path) -> None:
-    light, files, clock = opened(tmp_path)
-    files.writes.clear()
     light.show(short_blinks(2, 2000))
     light.show(Breathe(1000, 500))
     clock.pass_time(3600)
 
-    assert [text for name, text in files.writes if name == "pattern"] == [
+    assert files.writes[:3] == [
+        ("trigger", "none"),
+        ("trigger", "pattern"),
+        ("pattern", "255 100 255 0 0 2900 0 0"),
+    ]
+    assert [text for name, text in files.writes[3:] if name == "pattern"] == [
         "255 250 255 0 0 250 0 0 255 250 255 0 0 2000 0 0",
         "0 1000 255 500",
     ]
@@ -93,14 +83,12 @@ def test_a_machine_without_the_led_class_has_no_led(tmp_path: Path) -> None:
     assert "There are: none" in missing.value.hint
 
 
-@pytest.mark.parametrize("trigger", ["timer", "pattern"])
-def test_a_trigger_that_is_not_loaded_is_named_with_its_module(tmp_path: Path, trigger: str) -> None:
-    triggers = [name for name in ("none", "timer", "pattern") if name != trigger]
-    files = KernelLedFiles(tmp_path, "status", lambda: 0.0, triggers=triggers)
-    with pytest.raises(PartMissing, match=f"no LED trigger '{trigger}'") as missing:
+def test_a_trigger_that_is_not_loaded_is_named_with_its_module(tmp_path: Path) -> None:
+    files = KernelLedFiles(tmp_path, "status", lambda: 0.0, triggers=["none", "timer"])
+    with pytest.raises(PartMissing, match="not loaded the LED trigger 'pattern'") as missing:
         KernelLed("status", SimulatedClock(), root=files.root)
 
-    assert f"modprobe ledtrig-{trigger}" in missing.value.hint
+    assert "modprobe ledtrig-pattern" in missing.value.hint
 
 
 @pytest.mark.parametrize(
