@@ -13,9 +13,15 @@ class HardwareError(Exception):
         self.hint = hint
 
 
-class PartMissing(HardwareError):  # noqa: N818 - it is named for what is wrong
+class PartMissing(HardwareError):
     """A library, a program or a device is not there, or is closed to this user."""
 
 
-class PartBusy(HardwareError):  # noqa: N818 - it is named for what is wrong
+class PartBusy(HardwareError):
     """The part is there, but somebody else has it or it does not answer."""
+
+
+class BadSetting(HardwareError):
+    """A setting is unknown, malformed or at odds with another; no part is tried with it."""
+
+    exit_code: ClassVar[int] = 78

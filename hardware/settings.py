@@ -3,23 +3,23 @@
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
-from hardware.errors import HardwareError
+from hardware.errors import BadSetting
 
 Settings = Mapping[str, object]
 
 
 def refuse_unknown(part: str, settings: Settings, known: Collection[str]) -> None:
-    """Raise HardwareError for the first setting whose name is not in ``known``."""
+    """Raise BadSetting for the first setting whose name is not in ``known``."""
     for key in settings:
         if key not in known:
-            raise HardwareError(f"{part} has no setting {key!r}", hint=_nearest(key, known))
+            raise BadSetting(f"{part} has no setting {key!r}", hint=_nearest(key, known))
 
 
 def read_choice(part: str, settings: Settings, key: str, choices: Collection[str], default: str = "") -> str:
     """Read one of ``choices``; with no default the setting must be there."""
     value = settings.get(key, default)
     if not isinstance(value, str) or value not in choices:
-        raise HardwareError(f"{part} has no {key} {value!r}", hint=_nearest(str(value), choices))
+        raise BadSetting(f"{part} has no {key} {value!r}", hint=_nearest(str(value), choices))
     return value
 
 
@@ -28,7 +28,7 @@ def read_whole(part: str, settings: Settings, key: str, default: int, within: ra
     value = settings.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value not in within:
         known = f"from {within[0]} to {within[-1]}" if within.step == 1 else " or ".join(map(str, within))
-        raise HardwareError(f"{part}: {key} cannot be {value!r}", hint=f"Use a whole number: {known}.")
+        raise BadSetting(f"{part}: {key} cannot be {value!r}", hint=f"Use a whole number: {known}.")
     return value
 
 
@@ -36,7 +36,7 @@ def read_text(part: str, settings: Settings, key: str, default: str) -> str:
     """Read a text that is not empty."""
     value = settings.get(key, default)
     if not isinstance(value, str) or not value:
-        raise HardwareError(f"{part}: {key} must be a text", hint=f'Write it as {key} = "...".')
+        raise BadSetting(f"{part}: {key} must be a text", hint=f'Write it as {key} = "...".')
     return value
 
 
@@ -47,7 +47,7 @@ def read_words(part: str, settings: Settings, key: str, default: tuple[str, ...]
         words = tuple(word for word in value if isinstance(word, str) and word)
         if len(words) == len(value):
             return words
-    raise HardwareError(
+    raise BadSetting(
         f"{part}: {key} must be a program and its arguments",
         hint=f'Write it as {key} = ["program", "argument"].',
     )

@@ -262,5 +262,5 @@ def test_check_tells_of_a_file_that_cannot_be_read_and_of_nothing_that_follows_f
     assert run_config(tmp_path, "check", "--config", str(path)) == 78
 
     told = capsys.readouterr().err
-    assert told.count("Wrong: ") == 1
+    assert told.count("Wrong:") == 1
     assert "is not valid TOML" in told

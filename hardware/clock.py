@@ -1,0 +1,103 @@
+"""The parts' own clock: one thread that sleeps until the next alarm, and does not exist before the first.
+
+Moments are seconds on CLOCK_MONOTONIC, because the kernel stamps the edges of a GPIO line with it.
+"""
+
+import time  # noqa: TID251 - the one place in this package that reads a clock
+from collections.abc import Callable
+from threading import Condition, Thread, current_thread
+from typing import Protocol
+
+
+class Alarm(Protocol):
+    """Wakes one part. It has one moment at a time; setting it again moves it."""
+
+    def set(self, at: float) -> None:
+        """Ring once, at this moment or as soon after as may be; at once when it has passed."""
+        ...
+
+    def cancel(self) -> None:
+        """Do not ring; one that is ringing at this moment may still finish."""
+        ...
+
+
+class Clock(Protocol):
+    """Tells the time to parts and wakes them."""
+
+    def now(self) -> float:
+        """Tell the moment in seconds."""
+        ...
+
+    def alarm(self, ring: Callable[[], None]) -> Alarm:
+        """Make an alarm; ``ring`` runs on the clock's thread and must not block."""
+        ...
+
+
+class PartsClock:
+    """The real clock. All its alarms ring on one thread, in the order of their moments."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._due: dict[_PartsAlarm, float] = {}
+        self._thread: Thread | None = None
+        self._is_closed = False
+
+    def now(self) -> float:
+        """Tell the moment in seconds of CLOCK_MONOTONIC."""
+        return time.monotonic()
+
+    def alarm(self, ring: Callable[[], None]) -> Alarm:
+        """Make an alarm that is not yet set."""
+        return _PartsAlarm(self, ring)
+
+    def close(self) -> None:
+        """Ring no more; returns when the last ring is over, unless it is called from within one."""
+        with self._changed:
+            self._is_closed = True
+            self._due.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None and thread is not current_thread():
+            thread.join()
+
+    def move(self, alarm: "_PartsAlarm", at: float | None) -> None:
+        """Set an alarm, or cancel it with None."""
+        with self._changed:
+            self._due.pop(alarm, None)
+            if at is None or self._is_closed:
+                return
+            self._due[alarm] = at
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="parts-clock", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (alarm := self._wait()) is not None:
+            alarm.ring()
+
+    def _wait(self) -> "_PartsAlarm | None":
+        with self._changed:
+            while not self._is_closed:
+                if not self._due:
+                    self._changed.wait()
+                    continue
+                alarm, at = min(self._due.items(), key=lambda due: due[1])
+                left = at - self.now()
+                if left <= 0:
+                    del self._due[alarm]
+                    return alarm
+                self._changed.wait(left)
+            return None
+
+
+class _PartsAlarm:
+    def __init__(self, clock: PartsClock, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self.ring = ring
+
+    def set(self, at: float) -> None:
+        self._clock.move(self, at)
+
+    def cancel(self) -> None:
+        self._clock.move(self, None)

@@ -1,0 +1,31 @@
+"""Every test here is run once for each bench."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stand_ins.fixtures import importable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.contract.hardware.benches import ButtonBench, LightBench
+
+BENCHES = import_module(os.environ.get("DEVICE_AUTH_BENCHES", "tests.contract.hardware.benches"))
+
+
+@pytest.fixture(params=list(BENCHES.LIGHTS))
+def light_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LightBench]:
+    with importable(*BENCHES.STAND_INS):
+        yield BENCHES.LIGHTS[request.param](tmp_path)
+
+
+@pytest.fixture(params=list(BENCHES.BUTTONS))
+def button_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ButtonBench]:
+    with importable(*BENCHES.STAND_INS):
+        yield BENCHES.BUTTONS[request.param](tmp_path)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from hardware.button import Gesture
+from hardware.led import CYAN, OUT, RED, WHITE, Blink, Glow, Off, Once, Solid
+from hardware.simulated import Showing, SimulatedButton, SimulatedClock, SimulatedLight
+
+
+def test_a_simulated_light_remembers_what_it_was_told_and_when() -> None:
+    clock = SimulatedClock()
+    light = SimulatedLight(clock)
+    clock.pass_time(2)
+    light.show(Once(Solid(CYAN), 5000))
+    clock.pass_time(2)
+    light.show(Once(Solid(CYAN), 5000))
+    clock.pass_time(8)
+    light.show(Once(Solid(CYAN), 5000))
+
+    assert light.told == [
+        Showing(Off(), 0),
+        Showing(Once(Solid(CYAN), 5000), 2),
+        Showing(Once(Solid(CYAN), 5000), 12),
+    ]
+
+
+def test_a_simulated_light_says_what_could_be_seen_at_any_moment() -> None:
+    clock = SimulatedClock(10)
+    light = SimulatedLight(clock, brightness=0.5)
+    light.show(Blink(1000, 1000, RED))
+    clock.pass_time(10)
+    light.close()
+
+    assert light.glow_at(9) == OUT
+    assert light.glow_at(10.5) == Glow(0.5, RED)
+    assert light.glow_at(11.5).brightness == 0
+    assert light.glow_at(20) == OUT
+
+
+def test_a_simulated_light_can_be_all_white() -> None:
+    light = SimulatedLight(SimulatedClock(), is_white=True)
+    light.show(Solid(RED))
+
+    assert light.glow_at(0) == Glow(1.0, WHITE)
+
+
+def test_a_script_presses_the_button() -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    button.play([(0.5, True), (0.7, False), (2, True), (8, False)])
+    clock.pass_time(10)
+
+    assert told == [Gesture.TAP, Gesture.HELD_5S, Gesture.HOLD_5S]
+
+
+def test_a_script_ends_with_the_button() -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    button.hold(6)
+    clock.pass_time(1)
+    button.close()
+    clock.pass_time(10)
+
+    assert told == []
+
+
+def test_a_key_that_is_struck_once_is_a_tap() -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    button.strike_key()
+    clock.pass_time(2)
+
+    assert told == [Gesture.TAP]
+
+
+def test_a_key_that_repeats_for_six_seconds_is_a_hold() -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    button.strike_key()
+    clock.pass_time(0.5)
+    for _ in range(180):
+        button.strike_key()
+        clock.pass_time(0.03)
+    clock.pass_time(2)
+
+    assert told == [Gesture.HELD_5S, Gesture.HOLD_5S]
+
+
+def test_nobody_is_woken_while_the_button_rests() -> None:
+    clock = SimulatedClock()
+    SimulatedButton(clock).listen(lambda _: None, lambda _: None)
+    clock.pass_time(86_400)
+
+    assert clock.rung == 0
+
+
+def test_a_closed_clock_forgets_its_alarms() -> None:
+    clock, rung = SimulatedClock(), list[str]()
+    clock.alarm(lambda: rung.append("rung")).set(1)
+    clock.close()
+    clock.pass_time(2)
+
+    assert rung == []
