@@ -1,0 +1,252 @@
+"""The QR code: its modules, and the ways of drawing them.
+
+Only the matrix of the qrcode library is used. Everything here draws dark modules on a lit ground with the
+full quiet zone, because many decoders do not read the reverse.
+"""
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from device_auth.core.errors import ConfigError, DeviceAuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from device_auth.core.models import CodePair, Monotonic, View
+
+Matrix = tuple[tuple[bool, ...], ...]
+"""Rows of modules from the top, true where dark, with the quiet zone."""
+
+QUIET_ZONE: Final = 4
+"""Light modules around the code. Source: ISO/IEC 18004, quiet zone of QR Code symbols."""
+
+BLOCKS: Final = "█▀▄"
+"""What a terminal must be able to show for :func:`half_blocks`."""
+
+WHITE_ON_BLACK: Final = "\x1b[37;97;40m"
+"""A terminal that does not know the bright white (97) keeps the plain one (37); the same below."""
+
+WHITE_ON_WHITE: Final = "\x1b[37;97;47;107m"
+RESET: Final = "\x1b[0m"
+
+
+def read_matrix(text: str, *, level: Literal["L", "M", "Q", "H"] = "M") -> Matrix:
+    """Give the QR code of a text.
+
+    Args:
+        text: what a phone shall read; at level M at most 2331 bytes of UTF-8.
+        level: how much error correction, from least to most.
+
+    Raises:
+        ConfigError: the qrcode library is not installed.
+        DeviceAuthError: no QR code holds that much text.
+    """
+    try:
+        from qrcode import constants  # noqa: PLC0415 - not loaded where nothing is drawn
+        from qrcode.main import QRCode  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise ConfigError("the Python package qrcode is missing", hint="Run: pip install qrcode") from error
+    levels = {
+        "L": constants.ERROR_CORRECT_L,
+        "M": constants.ERROR_CORRECT_M,
+        "Q": constants.ERROR_CORRECT_Q,
+        "H": constants.ERROR_CORRECT_H,
+    }
+    code = QRCode(error_correction=levels[level], border=QUIET_ZONE)
+    try:
+        code.add_data(text)
+        code.make(fit=True)
+    except ValueError as error:
+        raise DeviceAuthError(
+            "the address is too long for a QR code", hint="Open it by hand and enter the code."
+        ) from error
+    return tuple(tuple(bool(module) for module in row) for row in code.get_matrix())
+
+
+def half_blocks(matrix: Matrix, *, colour: bool) -> list[str]:
+    """Draw with two modules in each character cell, one above the other.
+
+    The ink draws the *light* modules. With colours it is made white and the ground black, so the code is right
+    on any terminal. Without, it is right on the usual terminal, light on dark; on a dark-on-light one it comes
+    out reversed, which current phones read and older decoders do not. The reverse choice would be wrong on most
+    terminals, and nothing can ask a terminal for its colours without colours.
+
+    Returns:
+        As many lines as half the modules, rounded up; each as wide as the matrix.
+    """
+    light_row = (False,) * len(matrix[0])
+    below = (*matrix[1::2], light_row)
+    cells = {(False, False): "█", (False, True): "▀", (True, False): "▄", (True, True): " "}
+    lines = [
+        "".join(cells[pair] for pair in zip(*rows, strict=True))
+        for rows in zip(matrix[::2], below, strict=False)
+    ]
+    return [f"{WHITE_ON_BLACK}{line}{RESET}" for line in lines] if colour else lines
+
+
+def ascii_blocks(matrix: Matrix, *, colour: bool) -> list[str]:
+    """Draw with two characters for each module, for terminals that cannot show half blocks.
+
+    ``##`` is the ink of the light modules, as in :func:`half_blocks`. With colours its ground is white too;
+    without, a camera sees a grey ground, and has to be held further away.
+    """
+    return ["".join(_ascii_run(dark, length, colour) for dark, _, length in _runs(row)) for row in matrix]
+
+
+def _ascii_run(dark: bool, length: int, colour: bool) -> str:
+    cells = ("  " if dark else "##") * length
+    if not colour:
+        return cells
+    return f"{WHITE_ON_BLACK if dark else WHITE_ON_WHITE}{cells}{RESET}"
+
+
+def _runs(row: tuple[bool, ...]) -> "Iterator[tuple[bool, int, int]]":
+    """Give each run of equal modules: whether it is dark, where it starts, and how long it is."""
+    x = 0
+    for dark, run in groupby(row):
+        length = len(tuple(run))
+        yield dark, x, length
+        x += length
+
+
+def svg(matrix: Matrix) -> str:
+    """Draw as SVG: one unit a module, white ground, crisp edges."""
+    size = len(matrix)
+    path = "".join(
+        f"M{x} {y}h{length}v1h-{length}z"
+        for y, row in enumerate(matrix)
+        for dark, x, length in _runs(row)
+        if dark
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" width="{8 * size}" height="{8 * size}"'
+        ' shape-rendering="crispEdges">\n'
+        f'<rect width="{size}" height="{size}" fill="#fff"/>\n'
+        f'<path d="{path}" fill="#000"/>\n'
+        "</svg>\n"
+    )
+
+
+def png(matrix: Matrix, scale: int = 8) -> bytes:
+    """Draw as PNG: one bit a pixel, ``scale`` pixels a module.
+
+    Source: PNG specification (third edition) §5, §7.2, §11.2; one bit of greyscale, rows without a filter.
+    """
+    import zlib  # noqa: PLC0415 - for a PNG file only
+
+    size = len(matrix) * scale
+    rows = []
+    for row in matrix:
+        bits = "".join(("0" if dark else "1") * scale for dark in row)
+        padded = bits.ljust((size + 7) // 8 * 8, "0")
+        rows.append((b"\0" + int(padded, 2).to_bytes(len(padded) // 8, "big")) * scale)
+    header = size.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+        for kind, content in chunks
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The picture as a file
+
+DRAWINGS: "Final[dict[str, Callable[[Matrix], bytes]]]" = {
+    ".svg": lambda matrix: svg(matrix).encode(),
+    ".png": png,
+}
+"""How each kind of file is drawn, by its suffix."""
+
+
+def check_picture_path(path: Path) -> None:
+    """Show that a picture could be written there, before anyone asks for a code.
+
+    Raises:
+        ConfigError: the suffix is neither ``.svg`` nor ``.png``, or no file can be made there.
+    """
+    _drawing_for(path)
+    if path.is_dir():
+        raise ConfigError(f"cannot write the QR code to {path}: it is a folder", hint="Name a file.")
+    _write_beside(path, b"").unlink()
+
+
+def write_picture(path: Path, text: str) -> None:
+    """Write the QR code of a text to ``path``, in the form its suffix names, in one move.
+
+    The file is 0600: whoever sees the code can link the speaker to another account before its owner does
+    (RFC 8628 §5.5), so it is for the person who asked for it.
+
+    Raises:
+        DeviceAuthError: as :func:`check_picture_path` and :func:`read_matrix`.
+    """
+    picture = _drawing_for(path)(read_matrix(text))
+    beside = _write_beside(path, picture)
+    try:
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink()
+        raise _unwritable(path, error) from error
+
+
+def _drawing_for(path: Path) -> "Callable[[Matrix], bytes]":
+    drawing = DRAWINGS.get(path.suffix.lower())
+    if drawing is None:
+        raise ConfigError(
+            f"the QR code cannot be written as {path.name}", hint="Name a file that ends in .svg or .png."
+        )
+    return drawing
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    """Make a file of one's own (0600) in the folder of ``path``."""
+    from tempfile import mkstemp  # noqa: PLC0415 - for a picture file only
+
+    try:
+        number, name = mkstemp(prefix=".qr-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    beside = Path(name)
+    try:
+        with open(number, "wb") as file:  # noqa: PTH123 - an open file has no path to open it by
+            file.write(content)
+    except OSError as error:
+        beside.unlink()
+        raise _unwritable(path, error) from error
+    return beside
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot write the QR code to {path}: {error.strerror}",
+        hint="Choose a folder that is there, that you may write to and that is not full.",
+    )
+
+
+class PicturePrompt:
+    """Keeps a picture of the QR code in a file for as long as there is a code to use.
+
+    Args:
+        path: ends in ``.svg`` or ``.png``; a file that is there is replaced.
+    """
+
+    name: Final = "picture"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._drawn: CodePair | None = None
+
+    def show(self, view: "View", now: "Monotonic") -> None:  # noqa: ARG002 - a picture does not count down
+        """Write the picture of a code that is new; remove the picture of one that is over."""
+        pair = view.code_pair
+        if pair is None:
+            self.close()
+        elif pair != self._drawn:
+            write_picture(self._path, pair.prefilled_uri or pair.verification_uri)
+            self._drawn = pair
+
+    def close(self) -> None:
+        """Remove the picture, if one was written."""
+        if self._drawn is not None:
+            self._drawn = None
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""What a person needs to link the speaker, laid out for the room there is.
+
+The user code and the plain address are always there; the QR code and the large letters where they fit.
+Everything a provider sent passes through :meth:`Paper.clean` on its way here.
+"""
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final
+
+from device_auth.core.errors import DeviceAuthError
+from device_auth.prompts.letters import draw_letters
+from device_auth.prompts.picture import BLOCKS, RESET, ascii_blocks, half_blocks, read_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from device_auth.core.models import CodePair
+
+GAP: Final = 3
+"""Columns between the picture and the text."""
+
+LEAST_TEXT: Final = 30
+"""Columns that the text needs to stand beside the picture."""
+
+MOST_TEXT: Final = 64
+"""Columns beyond which a line is tiring to read."""
+
+INDENT: Final = 3
+"""Columns that a step's number takes."""
+
+BOLD: Final = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What there is to write on.
+
+    Attributes:
+        encoding: what it can carry; what it cannot is escaped, or drawn in ASCII.
+        colour: it shows colours and bold letters.
+    """
+
+    columns: int
+    rows: int
+    encoding: str
+    colour: bool
+
+    def clean(self, text: str) -> str:
+        """Make any text safe to write: no controls (nor those of direction), nothing it cannot carry."""
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        return printable.encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+    def wrap(self, text: str, *, columns: int = 0, style: str = "", indent: int = 0) -> list[str]:
+        """Break a text into lines.
+
+        Args:
+            text: need not be clean.
+            columns: how many to use; 0 for all there are.
+            style: SGR parameters; heeded only where there are colours.
+            indent: how many of the columns are left empty before each line.
+        """
+        lines = wrap(self.clean(text), (columns or self.columns) - indent)
+        return self.styled([" " * indent + line for line in lines], style)
+
+    def styled(self, lines: list[str], style: str) -> list[str]:
+        """Give each line its look, if there are colours."""
+        if not self.colour or not style:
+            return lines
+        return [f"\x1b[{style}m{line}{RESET}" for line in lines]
+
+    def has_blocks(self) -> bool:
+        """Tell whether half blocks can be drawn."""
+        try:
+            BLOCKS.encode(self.encoding)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+
+def lay_out(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> list[str]:
+    """Give the roomiest arrangement that leaves a row for one line more, or else the smallest.
+
+    Args:
+        pair: what to tell.
+        paper: where.
+        qr: with the QR code, if it fits; if not, a line says why.
+        renewed: it takes the place of another code.
+    """
+    lines: list[str] = []
+    for lines in _arrangements(pair, paper, qr=qr, renewed=renewed):
+        if len(lines) < paper.rows:
+            break
+    return lines
+
+
+def _arrangements(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> "Iterator[list[str]]":
+    picture, wide, why_not = _draw(pair, paper) if qr else ([], 0, "")
+    beside = paper.columns - wide - GAP
+    if picture and beside >= LEAST_TEXT:
+        for text in _texts(pair, paper, beside, scan=True, renewed=renewed):
+            yield ["", *_side_by_side(picture, wide, text), ""]
+    if picture and wide <= paper.columns:
+        for text in _texts(pair, paper, paper.columns, scan=True, renewed=renewed):
+            yield ["", *picture, "", *text, ""]
+    if picture:
+        why_not = (
+            f"The QR code is left out: it needs {wide} columns and {len(picture)} rows beside this text."
+        )
+    note = paper.wrap(why_not)
+    for text in _texts(pair, paper, paper.columns, scan=False, renewed=renewed):
+        yield ["", *text, "", *note, ""] if note else ["", *text, ""]
+    yield [*note, *text]
+
+
+def _draw(pair: "CodePair", paper: Paper) -> tuple[list[str], int, str]:
+    """Give the QR code's lines and width, or why there is none."""
+    try:
+        matrix = read_matrix(pair.prefilled_uri or pair.verification_uri)
+    except DeviceAuthError as error:
+        return [], 0, f"There is no QR code: {error}."
+    if paper.has_blocks():
+        return half_blocks(matrix, colour=paper.colour), len(matrix), ""
+    return ascii_blocks(matrix, colour=paper.colour), 2 * len(matrix), ""
+
+
+def _texts(
+    pair: "CodePair", paper: Paper, columns: int, *, scan: bool, renewed: bool
+) -> "Iterator[list[str]]":
+    """Give the text with the user code in every form there is, the largest first, and at last close together."""
+    columns = min(columns, MOST_TEXT)
+    for form in _forms(pair, paper, columns - INDENT):
+        yield _steps(pair, form, paper, columns, scan=scan, renewed=renewed)
+    yield [line for line in _steps(pair, [], paper, columns, scan=scan, renewed=renewed) if line]
+
+
+def _forms(pair: "CodePair", paper: Paper, width: int) -> "Iterator[list[str]]":
+    """Give the ways of showing the user code by itself, the largest first."""
+    code = paper.clean(pair.user_code)
+    large = draw_letters(code, width) if paper.has_blocks() else None
+    if large:
+        yield large
+    a_line = max(1, (width + 2) // (3 if code.isascii() else 4))
+    yield ["  ".join(code[start : start + a_line]) for start in range(0, len(code), a_line)]
+
+
+def _steps(
+    pair: "CodePair", form: list[str], paper: Paper, columns: int, *, scan: bool, renewed: bool
+) -> list[str]:
+    """Give the text that leads a person from here to the approval, with the user code in ``form``."""
+    heading = "New code: the old one no longer works." if renewed else "Link this speaker to your account"
+    open_it = "Scan this with your phone, or open" if scan else "On your phone or computer, open"
+    enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
+    first = paper.wrap(open_it, columns=columns, indent=INDENT)
+    second = paper.wrap(
+        "Check that the page shows the same code, then approve.", columns=columns, indent=INDENT
+    )
+    return [
+        *paper.wrap(heading, columns=columns, style=BOLD),
+        "",
+        *_numbered(1, first),
+        *paper.wrap(pair.verification_uri, columns=columns, style=BOLD, indent=INDENT),
+        *paper.wrap(f"{enter} the code {pair.user_code}", columns=columns, indent=INDENT),
+        "",
+        *paper.styled([" " * INDENT + line for line in form], BOLD),
+        "",
+        *_numbered(2, second),
+    ]
+
+
+def _numbered(number: int, lines: list[str]) -> list[str]:
+    return [f"{number}.{lines[0][2:]}", *lines[1:]]
+
+
+def _side_by_side(picture: list[str], wide: int, text: list[str]) -> list[str]:
+    """Put text to the right of a picture, in the middle of its height."""
+    above = max(0, (len(picture) - len(text)) // 2)
+    picture = picture + [" " * wide] * (len(text) - len(picture))
+    pairs = zip_longest(picture, [""] * above + text, fillvalue="")
+    return [f"{left}{' ' * GAP}{right}" if right else left for left, right in pairs]
+
+
+def columns_of(text: str) -> int:
+    """Give the most columns a text can take: anything beyond ASCII may be two columns wide."""
+    return len(text) + sum(not character.isascii() for character in text)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break a text between its words; a word longer than the width (an address) after one of its marks."""
+    width = max(1, width)
+    lines: list[str] = []
+    for word in text.split():
+        first, *others = _pieces(word, width)
+        if lines and columns_of(lines[-1]) + 1 + columns_of(first) <= width:
+            lines[-1] += " " + first
+        else:
+            lines.append(first)
+        lines += others
+    return lines
+
+
+def _pieces(word: str, width: int) -> "Iterator[str]":
+    while columns_of(word) > width and len(word) > 1:
+        end = max(1, width if word.isascii() else width // 2)
+        after_mark = 1 + max(word.rfind(mark, 0, end) for mark in "/?&=")
+        if after_mark > end // 2:
+            end = after_mark
+        yield word[:end]
+        word = word[end:]
+    yield word

@@ -1,0 +1,153 @@
+import sys
+
+import pytest
+import wcwidth
+
+from device_auth.core.models import CodePair
+from device_auth.prompts.sheet import Paper, lay_out, wrap
+from tests.code_views import PLAIN_URI, code_pair
+
+
+def _sheet(
+    pair: CodePair | None = None,
+    *,
+    columns: int = 80,
+    rows: int = 24,
+    encoding: str = "utf-8",
+    qr: bool = True,
+    renewed: bool = False,
+) -> str:
+    paper = Paper(columns, rows, encoding, colour=False)
+    return "\n".join(lay_out(pair or code_pair(), paper, qr=qr, renewed=renewed))
+
+
+def _has_picture(sheet: str) -> bool:
+    return "█████████████" in sheet or "##########" in sheet
+
+
+def test_the_usual_screen_takes_picture_and_text_side_by_side() -> None:
+    sheet = _sheet()
+
+    assert _has_picture(sheet)
+    assert len(sheet.split("\n")) == 21
+    assert any("███" in line and PLAIN_URI in line for line in sheet.split("\n"))
+
+
+def test_a_tall_and_narrow_window_takes_the_text_below_the_picture() -> None:
+    sheet = _sheet(columns=40, rows=40)
+
+    assert _has_picture(sheet)
+    assert sheet.index("████") < sheet.index(PLAIN_URI)
+    assert "▀▀▀▀▀" in sheet.split(PLAIN_URI)[1]
+
+
+def test_a_lower_one_takes_the_text_close_together() -> None:
+    sheet = _sheet(columns=40, rows=30)
+
+    assert _has_picture(sheet)
+    assert len(sheet.split("\n")) < 30
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(36, 60), (40, 24), (80, 20)])
+def test_where_the_picture_does_not_fit_the_sheet_says_why(columns: int, rows: int) -> None:
+    sheet = _sheet(columns=columns, rows=rows)
+
+    assert not _has_picture(sheet)
+    assert "The QR code is left out: it needs 37 columns and 19 rows" in " ".join(sheet.split())
+    assert "On your phone or computer, open" in " ".join(sheet.split())
+
+
+def test_the_smallest_window_ends_with_the_code_and_what_to_do() -> None:
+    sheet = _sheet(columns=30, rows=10)
+
+    last = " ".join(" ".join(sheet.split("\n")[-6:]).split())
+    assert PLAIN_URI in last
+    assert "AAYJHL" in last
+    assert last.endswith("then approve.")
+
+
+def test_without_a_picture_asked_for_nothing_is_said_of_one() -> None:
+    sheet = _sheet(qr=False)
+
+    assert not _has_picture(sheet)
+    assert "QR" not in sheet
+    assert "Scan" not in sheet
+    assert "AAYJHL" in sheet
+
+
+def test_a_missing_library_costs_the_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "qrcode", None)
+
+    sheet = _sheet()
+
+    assert "There is no QR code: the Python package qrcode is missing." in sheet
+    assert PLAIN_URI in sheet
+
+
+def test_an_address_that_no_picture_holds_is_told_by_text() -> None:
+    sheet = _sheet(code_pair(prefilled="https://example.org/" + "é" * 1200))
+
+    assert "There is no QR code: the address is too long for a QR code." in sheet
+
+
+def test_without_a_prefilled_link_the_code_is_entered_either_way() -> None:
+    assert "Either way, enter" in _sheet(code_pair(prefilled=None))
+    assert "and enter the code" in _sheet()
+    assert "and enter the code" in _sheet(code_pair(prefilled=None), qr=False)
+
+
+def test_a_renewed_code_says_that_the_old_one_is_over() -> None:
+    assert "the old one no longer works" in " ".join(_sheet(renewed=True, columns=120).split())
+    assert "the old one" not in _sheet()
+
+
+def test_ascii_paper_gets_ascii_alone() -> None:
+    sheet = _sheet(columns=120, rows=60, encoding="ascii")
+
+    assert sheet.isascii()
+    assert _has_picture(sheet)
+    assert "A  A  Y  J  H  L" in sheet
+
+
+def test_a_code_that_the_paper_cannot_carry_is_escaped_and_not_changed_in_silence() -> None:
+    sheet = _sheet(code_pair("É1"), encoding="ascii")
+
+    assert r"\xc91" in sheet
+
+
+def test_wide_characters_are_spaced_and_broken_within_the_width() -> None:
+    sheet = _sheet(code_pair("漢字" * 20), columns=30, rows=50, qr=False)
+
+    assert "漢  字" in sheet
+    assert all(wcwidth.wcswidth(line) <= 30 for line in sheet.split("\n"))
+
+
+def test_a_long_address_is_broken_behind_a_mark() -> None:
+    sheet = _sheet(code_pair(uri="https://login.example.org/common/oauth2/device"), columns=40, qr=False)
+
+    assert "   https://login.example.org/common/\n   oauth2/device\n" in sheet
+
+
+@pytest.mark.parametrize("trick", ["A\x1b[2JB", "A\nB", "A\u202eB", "A\x07B", "A\x9bB", "A\ud800B"])
+def test_what_a_provider_sends_cannot_steer_the_terminal(trick: str) -> None:
+    paper = Paper(80, 24, "utf-8", colour=False)
+
+    lines = lay_out(code_pair(trick, uri=f"https://e.org/{trick}"), paper, qr=False, renewed=False)
+
+    assert all(character.isprintable() for line in lines for character in line)
+
+
+def test_no_line_is_styled_where_there_are_no_colours() -> None:
+    coloured = Paper(80, 24, "utf-8", colour=True)
+
+    assert coloured.wrap("x", style="1") == ["\x1b[1mx\x1b[0m"]
+    assert Paper(80, 24, "utf-8", colour=False).wrap("x", style="1") == ["x"]
+
+
+def test_words_are_kept_whole_where_they_fit() -> None:
+    assert wrap("one two three", 7) == ["one two", "three"]
+    assert wrap("", 7) == []
+
+
+def test_a_width_of_nothing_still_ends() -> None:
+    assert wrap("ab é", 0) == ["a", "b", "é"]

@@ -1,0 +1,468 @@
+import fcntl
+import io
+import os
+import re
+import struct
+import termios
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.models import Refusal, View
+from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.prompts.terminal import USUAL_SIZE, TerminalPrompt, _size_of, open_terminal
+from tests.code_views import (
+    EXPIRED,
+    LINKED,
+    OWN_CONTROLS,
+    PLAIN_URI,
+    PROVING,
+    REQUESTING,
+    SAVING,
+    Window,
+    code_pair,
+    photograph,
+    waiting,
+)
+from tests.qr_decoders import READERS, Reader
+from tests.values import moment
+
+PREFILLED = f"{PLAIN_URI}?cbl-code=AAYJHL"
+REFUSED = View(StateWord.UNLINKED, Trouble.EXPIRED, refusal=EXPIRED)
+
+
+# -- what one sees ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("colour", [True, False])
+def test_the_usual_screen_shows_picture_text_and_countdown_at_once(read: Reader, colour: bool) -> None:
+    window = Window(80, 24, colour=colour)
+    window.out.write("$ device-auth link\n")
+
+    window.show(REQUESTING)
+    window.show(waiting(), 0)
+    window.show(waiting(), 18)
+
+    assert window.text.startswith("$ device-auth link\n")
+    assert PLAIN_URI in window.text
+    assert "enter the code AAYJHL" in window.text
+    assert window.text.endswith("Waiting for your approval. Time left: 9:42")
+    assert read(photograph(window.screen)) == [PREFILLED]
+
+
+@pytest.mark.parametrize("trouble", [trouble for trouble in Trouble if trouble is not Trouble.NONE])
+def test_the_picture_stays_whole_while_a_trouble_is_told(trouble: Trouble) -> None:
+    window = Window(80, 24)
+    window.show(waiting())
+
+    window.show(waiting(trouble=trouble), 1)
+
+    told = " ".join(window.text.split())
+    assert "Time left: 9:59" in told
+    assert told.endswith(" ".join(TROUBLES[trouble]))
+    assert READERS[0](photograph(window.screen)) == [PREFILLED]
+
+
+def test_a_trouble_that_has_passed_leaves_no_trace_on_a_terminal() -> None:
+    window = Window()
+    window.show(waiting(trouble=Trouble.CLOCK_NOT_SET))
+
+    window.show(waiting(), 1)
+
+    assert "clock" not in window.text
+    assert window.text.endswith("Time left: 9:59")
+
+
+def test_the_hint_of_the_moment_is_told_before_that_of_the_table() -> None:
+    window = Window()
+
+    window.show(waiting(trouble=Trouble.NO_NETWORK, hint="Plug the cable in."))
+
+    assert "There is no way to the network. Plug the cable in." in window.text
+
+
+def test_each_state_takes_the_place_of_the_one_before() -> None:
+    window = Window()
+
+    seen = []
+    for view in (REQUESTING, waiting(), SAVING, PROVING, LINKED):
+        window.show(view)
+        seen.append(window.text.rsplit("\n", 1)[-1])
+
+    assert seen == [
+        "The speaker is asking for a code.",
+        "Waiting for your approval. Time left: 10:00",
+        "The owner approved; the link is being saved. Do not unplug the speaker.",
+        "The link is saved and being tried out. Wait a moment.",
+        "Linked. It stays linked, also when the speaker is unplugged.",
+    ]
+    assert "Waiting" not in window.text
+
+
+def test_the_account_is_told_where_it_is_known() -> None:
+    window = Window()
+
+    window.show(replace(LINKED, account="ana@example.org"))
+
+    assert "Linked. The account is ana@example.org." in window.text
+
+
+def test_linked_is_said_once_and_again_when_asked() -> None:
+    window = Window()
+    window.show(LINKED)
+    window.show(LINKED)
+    assert window.text.count("Linked.") == 1
+
+    window.show(replace(LINKED, telling=1))
+
+    assert window.text.count("Linked.") == 2
+
+
+def test_a_refusal_says_what_happened_and_what_to_do() -> None:
+    window = Window()
+    window.show(waiting())
+
+    window.show(REFUSED, 600)
+
+    assert window.text.endswith("The code ran out. Ask for a new one.")
+    assert "Waiting" not in window.text
+
+
+def test_a_refusal_without_words_of_its_own_takes_those_of_its_trouble() -> None:
+    window = Window()
+
+    window.show(View(StateWord.UNLINKED, Trouble.DENIED, refusal=Refusal(Trouble.DENIED, "", "", "")))
+
+    assert window.text.endswith(" ".join(TROUBLES[Trouble.DENIED]))
+
+
+def test_another_trouble_is_told_beside_a_refusal() -> None:
+    window = Window()
+
+    window.show(replace(REFUSED, trouble=Trouble.NO_NETWORK))
+
+    assert "The code ran out." in window.text
+    assert TROUBLES[Trouble.NO_NETWORK].sentence in window.text
+
+
+def test_a_renewal_says_that_the_old_code_is_over() -> None:
+    window = Window(100, 60)
+    window.show(waiting())
+
+    window.show(replace(REQUESTING, refusal=EXPIRED), 600)
+    window.show(waiting(code_pair("BBBBBB", expires_at=1200)), 601)
+
+    assert "The code ran out." in window.text
+    assert window.text.count("Link this speaker to your account") == 1
+    assert "New code: the old one no longer works." in window.text
+    assert window.text.index("AAYJHL") < window.text.index("BBBBBB")
+
+
+def test_the_same_code_is_drawn_once_and_again_when_asked() -> None:
+    window = Window(100, 60)
+    window.show(waiting())
+    window.show(waiting(), 1)
+    assert window.text.count(PLAIN_URI) == 1
+
+    window.show(waiting(telling=1), 2)
+
+    assert window.text.count(PLAIN_URI) == 2
+    assert window.text.count("Time left") == 1
+
+
+def test_an_unlinked_speaker_without_trouble_says_nothing() -> None:
+    window = Window()
+
+    window.show(View(StateWord.STARTING, Trouble.NONE))
+    window.show(View(StateWord.UNLINKED, Trouble.NONE))
+
+    assert window.out.getvalue() == ""
+
+
+def test_a_cancelled_wait_takes_its_line_with_it() -> None:
+    window = Window()
+    window.show(waiting())
+
+    window.show(View(StateWord.UNLINKED, Trouble.NONE))
+
+    assert "Waiting" not in window.text
+
+
+def test_a_waiting_speaker_without_a_code_says_what_it_does() -> None:
+    window = Window()
+
+    assert window.show(View(StateWord.WAITING, Trouble.NONE)) is None
+
+    assert "waits for its owner" in window.text
+
+
+# -- how it is written ------------------------------------------------------------------------------------
+
+
+def test_a_second_later_one_line_is_written_over_and_nothing_else() -> None:
+    window = Window()
+    window.show(waiting())
+    before = len(window.out.getvalue())
+
+    window.show(waiting(), 1)
+
+    assert window.out.getvalue()[before:] == "\rWaiting for your approval. Time left: 9:59\x1b[K\x1b[J"
+
+
+def test_the_cursor_is_never_hidden() -> None:
+    window = Window()
+    for view in (REQUESTING, waiting(), SAVING, LINKED):
+        window.show(view)
+    window.prompt.close()
+
+    assert "\x1b[?" not in window.out.getvalue()
+
+
+def test_without_colours_no_look_is_given_to_any_line() -> None:
+    window = Window(colour=False)
+    for view in (waiting(), waiting(trouble=Trouble.STORAGE), REFUSED, LINKED):
+        window.show(view)
+
+    assert not re.search(r"\x1b\[[0-9;]*m", window.out.getvalue())
+
+
+def test_closing_leaves_the_cursor_on_a_line_of_its_own_once() -> None:
+    window = Window()
+    window.show(waiting())
+    before = len(window.out.getvalue())
+
+    window.prompt.close()
+    window.prompt.close()
+
+    assert window.out.getvalue()[before:] == "\n"
+
+
+def test_closing_after_the_end_adds_nothing() -> None:
+    window = Window()
+    window.show(LINKED)
+    before = window.out.getvalue()
+
+    window.prompt.close()
+
+    assert window.out.getvalue() == before
+
+
+def test_the_live_lines_never_outgrow_the_window() -> None:
+    window = Window(20, 5)
+    for second in range(20):
+        window.show(waiting(trouble=Trouble.CLOCK_NOT_SET), second)
+
+    assert window.text.count("Waiting") == 1
+
+
+# -- when to be called again ------------------------------------------------------------------------------
+
+
+def test_the_countdown_asks_for_each_full_second() -> None:
+    window = Window()
+
+    assert window.show(waiting(), 0) == moment(1)
+    assert window.show(waiting(), 0.4) == moment(1)
+    assert window.show(waiting(), 1) == moment(2)
+    assert window.show(waiting(), 599) == moment(600)
+
+
+def test_the_countdown_ends_at_nought() -> None:
+    window = Window()
+
+    assert window.show(waiting(), 600) is None
+    assert window.show(waiting(), 700) is None
+
+    assert window.text.endswith("Time left: 0:00")
+
+
+@pytest.mark.parametrize("view", [REQUESTING, SAVING, PROVING, LINKED, REFUSED])
+def test_nothing_else_counts(view: View) -> None:
+    assert Window().show(view) is None
+
+
+# -- elsewhere than on a terminal -------------------------------------------------------------------------
+
+
+def test_elsewhere_a_line_is_written_at_each_change_and_each_minute() -> None:
+    window = Window(is_tty=False, qr=False)
+    window.show(REQUESTING)
+    now, again = 0.0, window.show(waiting(), 0)
+    while again is not None:
+        now, again = again, window.show(waiting(), again)
+    window.show(waiting(trouble=Trouble.NO_NETWORK), now)
+    window.show(waiting(), now)
+    window.show(SAVING, now)
+    window.show(LINKED, now)
+    window.prompt.close()
+
+    asking, *others = window.out.getvalue().split("\n")
+    assert asking == "The speaker is asking for a code."
+    assert others[others.index("Waiting for your approval. Time left: 10 minutes") :] == [
+        *(f"Waiting for your approval. Time left: {minutes} minutes" for minutes in range(10, 1, -1)),
+        "Waiting for your approval. Time left: 1 minute",
+        "There is no way to the network. Check the Wi-Fi or the cable; it goes on by itself.",
+        "All is well.",
+        "The owner approved; the link is being saved. Do not unplug the speaker.",
+        "Linked. It stays linked, also when the speaker is unplugged.",
+        "",
+    ]
+
+
+def test_elsewhere_the_last_seconds_are_told_as_such() -> None:
+    window = Window(is_tty=False, qr=False)
+
+    assert window.show(waiting(), 570.5) is None
+
+    assert "Time left: 30 s" in window.written
+
+
+def test_elsewhere_no_control_character_is_written() -> None:
+    window = Window(is_tty=False, colour=True)
+    for view in (REQUESTING, waiting(), waiting(trouble=Trouble.STORAGE), REFUSED, LINKED):
+        window.show(view)
+
+    assert all(character.isprintable() or character == "\n" for character in window.out.getvalue())
+    assert "████" in window.out.getvalue()
+
+
+# -- a window that is resized -----------------------------------------------------------------------------
+
+
+def test_a_window_made_larger_shows_the_picture_it_had_no_room_for() -> None:
+    window = Window(60, 20)
+    window.show(waiting())
+    assert "left out" in window.text
+
+    window.resize(100, 40)
+    window.show(waiting(), 1)
+    window.show(waiting(), 2)
+
+    assert READERS[0](photograph(window.screen)) == [PREFILLED]
+    assert window.text.endswith("Time left: 9:58")
+
+
+def test_a_window_that_is_being_dragged_is_left_alone_until_it_rests() -> None:
+    window = Window(100, 30)
+    window.show(waiting())
+    before = window.out.getvalue()
+
+    for second in range(1, 5):
+        window.resize(100 - second, 30)
+        assert window.show(waiting(), second) == moment(second + 1)
+    dragged = window.out.getvalue()
+    window.show(waiting(), 5)
+
+    assert dragged == before
+    assert window.out.getvalue().count(PLAIN_URI) == 2
+
+
+def test_news_does_not_wait_for_a_window_to_rest() -> None:
+    window = Window(100, 30)
+    window.show(waiting())
+
+    window.resize(90, 30)
+    window.show(SAVING, 1)
+    window.show(PROVING, 2)
+
+    assert window.text.endswith("The link is saved and being tried out. Wait a moment.")
+    assert window.out.getvalue().count(PLAIN_URI) == 1
+
+
+# -- real streams -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pty() -> Iterator[tuple[int, io.TextIOWrapper]]:
+    master, slave = os.openpty()
+    with open(slave, "w", encoding="utf-8") as stream:  # noqa: PTH123 - an open file has no path
+        yield master, stream
+    os.close(master)
+
+
+def _resize(stream: io.TextIOWrapper, columns: int, rows: int) -> None:
+    fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def test_a_terminal_is_found_out_with_its_size(pty: tuple[int, io.TextIOWrapper]) -> None:
+    master, stream = pty
+    _resize(stream, 100, 40)
+    prompt = open_terminal(stream, environ_no_color=False, qr=True)
+
+    prompt.show(waiting(), moment(0))
+
+    seen = os.read(master, 65536).decode()
+    assert "\x1b[37;97;40m" in seen
+    assert seen.endswith("Time left: 10:00\x1b[K\x1b[J")
+    assert max(len(OWN_CONTROLS.sub("", line)) for line in seen.split("\n")) > 80
+
+
+def test_no_color_is_obeyed(pty: tuple[int, io.TextIOWrapper]) -> None:
+    master, stream = pty
+    prompt = open_terminal(stream, environ_no_color=True, qr=True)
+
+    prompt.show(waiting(), moment(0))
+
+    assert not re.search(r"\x1b\[[0-9;]*m", os.read(master, 65536).decode())
+
+
+def test_a_line_that_does_not_know_its_size_counts_as_the_usual_one(
+    pty: tuple[int, io.TextIOWrapper], tmp_path: Path
+) -> None:
+    _, stream = pty
+    _resize(stream, 0, 0)
+    assert _size_of(stream.fileno()) == USUAL_SIZE
+    with (tmp_path / "file").open("w") as file:
+        assert _size_of(file.fileno()) == USUAL_SIZE
+
+
+def test_a_file_gets_calm_lines_after_what_stands_there(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    with path.open("w", encoding="utf-8") as stream:
+        stream.write("before\n")
+        open_terminal(stream, environ_no_color=False, qr=True).show(waiting(), moment(0))
+
+    assert path.read_text(encoding="utf-8").startswith("before\n\n███")
+    assert "\x1b" not in path.read_text(encoding="utf-8")
+
+
+def test_a_stream_without_a_file_is_written_to_as_it_is() -> None:
+    stream = io.StringIO()
+
+    open_terminal(stream, environ_no_color=False, qr=False).show(waiting(), moment(0))
+
+    assert PLAIN_URI in stream.getvalue()
+    assert stream.getvalue().isascii()
+
+
+def test_a_stream_that_breaks_tells_its_caller_and_can_be_tried_again() -> None:
+    class Broken(io.StringIO):
+        is_broken = True
+
+        def write(self, text: str) -> int:
+            if self.is_broken:
+                raise BrokenPipeError
+            return super().write(text)
+
+    stream = Broken()
+    prompt = TerminalPrompt(
+        stream, size=lambda: (80, 24), is_tty=True, colour=True, encoding="utf-8", qr=False
+    )
+    with pytest.raises(BrokenPipeError):
+        prompt.show(waiting(), moment(0))
+
+    stream.is_broken = False
+    prompt.show(SAVING, moment(1))
+
+    assert "being saved" in stream.getvalue()
+
+
+def test_a_full_disk_tells_its_caller() -> None:
+    with (
+        Path("/dev/full").open("w", encoding="utf-8") as stream,
+        pytest.raises(OSError, match="No space"),
+    ):
+        open_terminal(stream, environ_no_color=False, qr=False).show(waiting(), moment(0))
