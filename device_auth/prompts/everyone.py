@@ -1,0 +1,128 @@
+"""Telling everyone at once: each prompt on a thread of its own, so that none waits for another.
+
+A prompt that is busy misses what is old by the time it is free, never what is newest.
+"""
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from device_auth.core.models import Monotonic, Seconds, View, later
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from device_auth.core.ports import Clock, Prompt
+
+LONGEST_WAIT: Final = Seconds(60)
+"""A wait does not count the time spent suspended, so the clock is looked at now and then."""
+
+log = logging.getLogger(__name__)
+
+
+class Everyone:
+    """Tells every prompt the newest view.
+
+    Args:
+        prompts: the ways of telling a person; may be none.
+        clock: says when a countdown is due.
+        report: told the name and the first error of each prompt that fails; called on that prompt's thread.
+    """
+
+    def __init__(
+        self, prompts: "Iterable[Prompt]", clock: "Clock", *, report: "Callable[[str, Exception], None]"
+    ) -> None:
+        self._clock = clock
+        self._listeners = [_Listener(prompt, clock, report) for prompt in prompts]
+
+    def tell(self, view: View) -> None:
+        """Leave a view for every prompt; never blocks. One equal to the last is no news."""
+        for listener in self._listeners:
+            listener.tell(view)
+
+    def close(self, within: Seconds) -> None:
+        """Let every prompt show the last view and close; wait for all of them together at most ``within``."""
+        until = later(self._clock.now(), within)
+        for listener in self._listeners:
+            listener.end()
+        for listener in self._listeners:
+            listener.join(Seconds(until - self._clock.now()))
+
+
+class _Listener:
+    """One prompt, its thread, and the one view that waits for it."""
+
+    def __init__(self, prompt: "Prompt", clock: "Clock", report: "Callable[[str, Exception], None]") -> None:
+        self._prompt = prompt
+        self._clock = clock
+        self._report = report
+        self._has_failed = False
+        self._news = threading.Condition()
+        self._newest: View | None = None
+        self._is_ending = False
+        # a daemon: the process must be able to exit while a prompt hangs
+        self._thread = threading.Thread(target=self._listen, name=f"prompt {prompt.name}", daemon=True)
+        self._thread.start()
+
+    def tell(self, view: View) -> None:
+        with self._news:
+            self._newest = view
+            self._news.notify()
+
+    def end(self) -> None:
+        with self._news:
+            self._is_ending = True
+            self._news.notify()
+
+    def join(self, within: Seconds) -> None:
+        self._thread.join(max(0.0, within))
+
+    def _listen(self) -> None:
+        shown: View | None = None
+        again: Monotonic | None = None
+        while True:
+            with self._news:
+                while not (self._newest != shown or self._is_ending or self._is_due(again)):
+                    self._news.wait(self._until(again))
+                newest, is_ending = self._newest, self._is_ending
+            if newest is not None and (newest != shown or not is_ending):
+                again = self._show(newest)
+                shown = newest
+            if is_ending:
+                self._close()
+                return
+
+    def _is_due(self, again: Monotonic | None) -> bool:
+        return again is not None and self._clock.now() >= again
+
+    def _until(self, again: Monotonic | None) -> Seconds | None:
+        """Give how long to wait for news: for ever if nothing counts down, which wakes nobody in vain."""
+        if again is None:
+            return None
+        return Seconds(min(LONGEST_WAIT, max(0.0, again - self._clock.now())))
+
+    def _show(self, view: View) -> Monotonic | None:
+        try:
+            return self._prompt.show(view, self._clock.now())
+        except Exception as error:  # noqa: BLE001 - whatever a prompt raises, linking and the others go on
+            self._tell_failure(error)
+            return None
+
+    def _close(self) -> None:
+        try:
+            self._prompt.close()
+        except Exception as error:  # noqa: BLE001 - the same
+            self._tell_failure(error)
+
+    def _tell_failure(self, error: Exception) -> None:
+        # the kind of error alone: its text may hold what was being shown
+        log.warning("prompt %s failed: %s", self._prompt.name, type(error).__name__)
+        if self._has_failed:
+            return
+        self._has_failed = True
+        try:
+            self._report(self._prompt.name, error)
+        except Exception as second:  # noqa: BLE001 - there is nobody left to tell
+            log.warning(
+                "the failure of prompt %s could not be reported: %s", self._prompt.name, type(second).__name__
+            )
