@@ -96,8 +96,8 @@ def watched_pools(line: Line) -> dict[str, type[HTTPConnectionPool]]:
 
 def tls_context() -> ssl.SSLContext:
     """Make a context that verifies everything and knows no authority yet: urllib3 loads those of each request."""
+    # Whether the name is compared in the handshake (2.x) or right after it (1.26) is left to urllib3.
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.check_hostname = True  # in the handshake, where 1.26 would compare the name itself, and later
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

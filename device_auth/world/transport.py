@@ -40,6 +40,7 @@ PIECE: Final = 8 * 1024
 
 NOT_YET_VALID: Final = 9
 EXPIRED: Final = 10
+WRONG_NAME: Final = 62
 """What OpenSSL found in a certificate. Source: X509_STORE_CTX_get_error(3)."""
 
 PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
@@ -111,7 +112,7 @@ class HttpTransport:
     def abandon(self) -> None:
         """From another thread: cut what is open, so that a ``send`` under way ends soon or is never heard of.
 
-        A ``send`` that waits for the resolver cannot be woken: it ends when the resolver does, and connects nowhere.
+        A ``send`` that waits for the resolver cannot be woken: it ends when the resolver does, and sends nothing.
         """
         with self._lock:
             abandoned, self._in_use = self._in_use, set()
@@ -157,7 +158,8 @@ class HttpTransport:
                 body, is_whole = _read_body(response)
         except (OSError, HTTPException, HTTPError, UnicodeError, Cut) as error:
             return GIVEN_UP if line.is_cut else _failure(error, self._clock)
-        if line.is_cut and not is_whole:
+        # Once cut, an end of the stream proves nothing; an answer that shows its own end may hold a grant.
+        if line.is_cut and not (is_whole and (response.raw.chunked or response.raw.length_remaining == 0)):
             return GIVEN_UP
         return WireResponse(
             url=request.url,
@@ -302,6 +304,7 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     from http.client import HTTPException  # noqa: PLC0415 - the same
 
     from requests import exceptions  # noqa: PLC0415, TID251 - the same
+    from urllib3.util.ssl_match_hostname import CertificateError  # noqa: PLC0415 - the same
 
     from device_auth.world.connections import NO_WAY  # noqa: PLC0415 - the same
 
@@ -314,6 +317,8 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _distrust(cause.verify_code, clock)
+        if isinstance(cause, CertificateError):
+            return _distrust(WRONG_NAME, clock)
     if is_among(socket.gaierror):
         return Unreachable(Trouble.NO_NETWORK, "the name of the server or proxy could not be resolved")
     if numbers & NO_WAY:
@@ -354,5 +359,5 @@ def _distrust(found: int, clock: DatedClock) -> Unreachable:
     if found == EXPIRED:
         return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the certificate has expired")
     return Unreachable(
-        Trouble.PROVIDER_UNAVAILABLE, f"the certificate cannot be trusted (X.509 verification code {found})"
+        Trouble.PROVIDER_UNAVAILABLE, f"the certificate cannot be trusted (OpenSSL's code {found})"
     )

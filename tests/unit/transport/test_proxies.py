@@ -1,0 +1,98 @@
+"""Proxies of the environment."""
+
+from collections.abc import Callable
+
+import pytest
+
+from device_auth.core.models import Unreachable, WireResponse
+from device_auth.core.states import Trouble
+from device_auth.world.transport import HttpTransport
+from tests.certificates import Authority
+from tests.scripted_server import ScriptedServer, answers, raw
+from tests.transports import open_transport, over_tls, post, secure_server, tunnel
+
+
+def test_a_proxy_of_the_environment_is_used(
+    authority: Authority, through: Callable[[ScriptedServer], None]
+) -> None:
+    act = tunnel(over_tls(authority.server_context("amazon.test"), answers([b"1", b"2"])))
+    with ScriptedServer(act) as proxy, open_transport(ca_file=authority.ca_file) as transport:
+        through(proxy)
+        response = transport.send(post())
+
+    assert isinstance(response, WireResponse)
+    assert proxy.requests[0].startswith(b"CONNECT amazon.test:443 HTTP/1.")
+    assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.requests[0]
+    assert proxy.requests[1].startswith(b"POST /token HTTP/1.1")
+    assert b"Proxy" not in proxy.requests[1]
+
+
+def test_a_host_that_no_proxy_names_is_spoken_with_directly(
+    authority: Authority,
+    through: Callable[[ScriptedServer], None],
+    names: dict[str, list[tuple[str, int]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = authority.server_context("amazon.test")
+    with (
+        ScriptedServer(answers()) as proxy,
+        secure_server(context, answers()) as server,
+        open_transport(ca_file=authority.ca_file) as transport,
+    ):
+        through(proxy)
+        monkeypatch.setenv("no_proxy", "amazon.test")
+        names["amazon.test"] = [("127.0.0.1", server.port)]
+
+        assert isinstance(transport.send(post()), WireResponse)
+
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_loopback_never_goes_through_a_proxy(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    plain, context = answers(), authority.server_context("127.0.0.1")
+    with (
+        ScriptedServer(answers()) as proxy,
+        ScriptedServer(plain if scheme == "http" else over_tls(context, plain)) as server,
+        open_transport(ca_file=authority.ca_file) as transport,
+    ):
+        monkeypatch.setenv("all_proxy", f"http://127.0.0.1:{proxy.port}")
+
+        assert isinstance(transport.send(post(f"{scheme}://127.0.0.1:{server.port}/token")), WireResponse)
+
+    assert proxy.connections == 0
+
+
+def test_a_proxy_that_says_no_is_told_as_such(
+    transport: HttpTransport, through: Callable[[ScriptedServer], None]
+) -> None:
+    with ScriptedServer(raw(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        through(proxy)
+        answer = transport.send(post())
+
+    assert answer == Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the proxy does not pass the request on")
+
+
+def test_a_proxy_that_is_not_there_is_told_as_such(
+    transport: HttpTransport, through: Callable[[ScriptedServer], None]
+) -> None:
+    with ScriptedServer() as proxy:
+        pass
+    through(proxy)
+
+    assert transport.send(post()) == Unreachable(
+        Trouble.PROVIDER_UNAVAILABLE, "the proxy does not pass the request on"
+    )
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://", "socks5h://127.0.0.1:1", "http://[::1", "nonsense://127.0.0.1:1"]
+)
+def test_a_proxy_setting_that_cannot_be_used_is_unreachable(
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+
+    assert isinstance(transport.send(post()), Unreachable)
