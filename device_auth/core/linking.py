@@ -244,12 +244,12 @@ class Requesting:
     """A code pair is wanted.
 
     Attributes:
-        ask_at: when to ask; None while the question, or the proof of the store before it, is out.
+        ask_at: when to ask; never before the store is proved; None while the question is out.
         attempt: how many questions in a row brought nothing.
     """
 
     request: LinkRequested
-    ask_at: Monotonic | None = None
+    ask_at: Monotonic | None = NEVER
     attempt: int = 0
     trouble: Trouble = Trouble.NONE
 
@@ -404,9 +404,9 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
 
 def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
     match event:
-        case StoreProved():
-            return state, (RequestCodePair(),)
-        case StoreFailed():
+        case StoreProved() if state.ask_at == NEVER:
+            return replace(state, ask_at=None), (RequestCodePair(),)
+        case StoreFailed() if state.ask_at == NEVER:
             return _rest(state.request, _storage(event), now), ()
         case TimePassed() if now >= state.request.give_up_at:
             return _give_up(state, now), (DropCall(),)
@@ -420,7 +420,16 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             return _rest(state.request, None, now), (DropCall(),)
         case LinkLost():
             return replace(state, request=replace(state.request, again=False)), ()
-        case TimePassed() | Answered() | PairFound() | GrantFound() | Saved() | ProofHeard():
+        case (
+            TimePassed()
+            | Answered()
+            | PairFound()
+            | GrantFound()
+            | StoreProved()
+            | StoreFailed()
+            | Saved()
+            | ProofHeard()
+        ):
             return state, ()
         case _:
             assert_never(event)
