@@ -96,6 +96,16 @@ class Hear:
 
 
 @dataclass(frozen=True)
+class GoOn:
+    """What is owed next happens: the disk is done, an answer comes, the proof, or the moment waited for."""
+
+    hear: Hear
+    took: float
+    works: bool
+    standing: ProofStanding
+
+
+@dataclass(frozen=True)
 class HearLate:
     """A poll that timed out brings the grant after all."""
 
@@ -139,10 +149,10 @@ class Happen:
     event: linking.Event
 
 
-Happening = Wait | WaitUntilDue | Hear | HearLate | Disk | Proof | Press | Restart | Happen
+Happening = Wait | WaitUntilDue | GoOn | Hear | HearLate | Disk | Proof | Press | Restart | Happen
 
 LENGTHS = st.sampled_from([0.0, 0.1, 1.0, 4.9, 5.0, 5.1, 29.0, 31.0, 61.0, 130.0, 700.0])
-SHORT_LIVES = st.sampled_from([1.0, 6.0, 11.0, 31.0, 100.0, 600.0])
+SHORT_LIVES = st.sampled_from([1.0, 6.0, 11.0, 31.0, 100.0, 600.0, 1800.0])
 INTERVALS = st.sampled_from([1.0, 5.0, 7.0, 30.0, 45.0, 70.0])
 ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
     [
@@ -166,7 +176,27 @@ ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
     ]
 )
 SUCCESS = st.builds(Hear, st.none(), expires_in=SHORT_LIVES, interval=INTERVALS)
-HEARD = st.builds(Hear, ANSWERS, st.sampled_from([0.0, 0.5, 0.999]), SHORT_LIVES, INTERVALS)
+WAITED_OUT: st.SearchStrategy[Answer | None] = st.sampled_from(
+    [
+        Pending(),
+        Pending(seconds(40)),
+        SlowDown(),
+        SlowDown(),
+        make_unclear(75),
+        NO_ANSWER,
+        TIMED_OUT,
+        TIMED_OUT,
+    ]
+)
+DRAWS = st.sampled_from([0.0, 0.5, 0.999])
+HEARD = st.builds(Hear, ANSWERS, DRAWS, SHORT_LIVES, INTERVALS)
+GOES_ON = st.builds(
+    GoOn,
+    st.one_of(st.builds(Hear, WAITED_OUT, DRAWS), st.builds(Hear, WAITED_OUT, DRAWS), SUCCESS, HEARD),
+    st.sampled_from([0.0, 0.0, 0.2, 3.0, 20.0]),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from(ProofStanding),
+)
 PRESSES = st.builds(
     Press,
     rules=st.builds(PollRules, first_at_once=st.booleans(), slow_down_doubles=st.booleans()),
@@ -176,11 +206,8 @@ PRESSES = st.builds(
     gives_up_in=st.sampled_from([0.0, 10.0, 120.0, NEVER, NEVER]),
 )
 HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
-    st.builds(WaitUntilDue),
-    st.builds(WaitUntilDue),
+    *[GOES_ON] * 10,
     HEARD,
-    HEARD,
-    SUCCESS,
     st.builds(Wait, LENGTHS),
     st.builds(HearLate),
     st.builds(Disk, st.sampled_from([True, True, True, False])),
@@ -238,6 +265,8 @@ class World:
                 self.feed(TimePassed())
             case WaitUntilDue():
                 self.wait_until_due()
+            case GoOn():
+                self.go_on(happening)
             case Hear():
                 self.hear(happening)
             case HearLate():
@@ -272,9 +301,21 @@ class World:
                 return
         raise AssertionError(f"{self.state} is never done with {due}")
 
+    def go_on(self, happening: GoOn) -> None:
+        if self.disk is not None:
+            self.end_disk(works=happening.works)
+        elif self.call is not None:
+            self.play(Wait(happening.took))
+            self.hear(happening.hear)
+        elif isinstance(self.state, Proving):
+            self.play(Proof(happening.standing))
+        else:
+            self.wait_until_due()
+
     def hear(self, happening: Hear) -> None:
         call, self.call = self.call, None
         if call is None:
+            self.hear_stray(happening.answer or make_pair(name="stray"))
             return
         if isinstance(call, RequestCodePair):
             answer = happening.answer or self.new_pair(happening)
@@ -283,6 +324,11 @@ class World:
         answer = happening.answer or self.new_grant()
         self.note(call.pair, answer)
         self.feed(Answered(answer, happening.draw))
+
+    def hear_stray(self, answer: Answer) -> None:
+        before = self.state
+        self.feed(Answered(answer, 0.5))
+        assert self.state == before, "an answer to no question was heard"
 
     def new_pair(self, happening: Hear) -> CodePair:
         self.pairs += 1
@@ -436,7 +482,12 @@ class World:
 
     def check_asleep(self) -> None:
         """Without a moment to wait for, something else must be on its way."""
-        if linking.next_moment(self.state) < NEVER:
+        due = linking.next_moment(self.state)
+        if isinstance(self.state, Waiting) and self.call is None:
+            assert due <= self.state.pair.expires_at, "the deadline is slept through"
+        if isinstance(self.state, Requesting):
+            assert due <= self.state.request.give_up_at, "the time to give up is slept through"
+        if due < NEVER:
             return
         match self.state:
             case Requesting():
@@ -459,20 +510,30 @@ def test_no_history_makes_the_machine_break_its_word(history: list[Happening]) -
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(LENGTHS, ANSWERS), max_size=30), st.booleans(), SHORT_LIVES, INTERVALS)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.2, 20.0]), WAITED_OUT), max_size=30),
+    st.booleans(),
+    st.booleans(),
+    SHORT_LIVES,
+    INTERVALS,
+)
 def test_a_pair_is_always_settled_in_the_end(
-    answers: list[tuple[float, Answer | None]], first_at_once: bool, expires_in: float, interval: float
+    answers: list[tuple[float, Answer | None]],
+    first_at_once: bool,
+    slow_down_doubles: bool,
+    expires_in: float,
+    interval: float,
 ) -> None:
     world = World()
-    world.play(Press(PollRules(first_at_once, True), False, 0, NEVER, NEVER))
+    world.play(Press(PollRules(first_at_once, slow_down_doubles), False, 0, NEVER, NEVER))
     world.play(Disk(works=True))
     world.play(Hear(None, expires_in=expires_in, interval=interval))
 
     for took, answer in answers:
-        world.play(WaitUntilDue())
+        world.wait_until_due()
         world.play(Wait(took))
         world.play(Hear(answer))
-    for _ in range(700):
+    for _ in range(int(expires_in / interval) + 2):
         world.play(WaitUntilDue())
         world.play(Hear(Pending()))
         if not isinstance(world.state, Waiting):

@@ -61,6 +61,8 @@ from tests.values import (
 LWA = PollRules(first_at_once=True, slow_down_doubles=True)
 RFC8628 = PollRules(first_at_once=False, slow_down_doubles=False)
 PRESS = LinkRequested(LWA)
+ASKED = Requesting(PRESS, ask_at=None)
+"""The question for a pair is out."""
 PAIR = make_pair()
 GRANT = make_grant()
 DISK_FULL = StoreFailed("cannot write link.json", "Free some space.")
@@ -118,7 +120,7 @@ def test_a_disk_that_cannot_store_a_link_means_no_code() -> None:
 
 
 def test_a_code_pair_is_shown_and_kept_over_a_restart() -> None:
-    state, commands = after(Requesting(PRESS), (1, heard(PAIR)))
+    state, commands = after(ASKED, (1, heard(PAIR)))
 
     assert isinstance(state, Waiting)
     assert state.pair == PAIR
@@ -127,7 +129,7 @@ def test_a_code_pair_is_shown_and_kept_over_a_restart() -> None:
 
 @pytest.mark.parametrize(("rules", "first_poll"), [(LWA, 1), (RFC8628, 31)], ids=["lwa", "rfc8628"])
 def test_the_first_poll_goes_out_when_the_dialect_says(rules: PollRules, first_poll: float) -> None:
-    state = state_after(Waiting, Requesting(LinkRequested(rules)), (1, heard(PAIR)))
+    state = state_after(Waiting, Requesting(LinkRequested(rules), None), (1, heard(PAIR)))
 
     assert state.poll_at == moment(first_poll)
     assert next_moment(state) == moment(first_poll)
@@ -187,7 +189,7 @@ WAITED_OUT_WHEN_ASKING = set(EXAMPLES) - {Kind.MISCONFIGURED}
 
 @pytest.mark.parametrize("kind", sorted(WAITED_OUT_WHEN_ASKING))
 def test_a_request_that_brings_nothing_final_is_repeated(kind: Kind) -> None:
-    asked_thrice = Requesting(PRESS, attempt=3)
+    asked_thrice = replace(ASKED, attempt=3)
 
     state = state_after(Requesting, asked_thrice, (100, heard(EXAMPLES[kind])))
 
@@ -198,7 +200,7 @@ def test_a_request_that_brings_nothing_final_is_repeated(kind: Kind) -> None:
 
 
 def test_a_client_that_is_not_accepted_ends_a_request() -> None:
-    state, commands = after(Requesting(PRESS), (5, heard(MISCONFIGURED)))
+    state, commands = after(ASKED, (5, heard(MISCONFIGURED)))
 
     assert state == Unlinked(Trouble.MISCONFIGURED, MISCONFIGURED, NEVER)
     assert commands == ()
@@ -216,7 +218,7 @@ def test_a_client_that_is_not_accepted_ends_a_request() -> None:
         (SlowDown(), Trouble.NONE),
     ],
 )
-@pytest.mark.parametrize("asked", [Requesting(PRESS), waiting()], ids=["requesting", "waiting"])
+@pytest.mark.parametrize("asked", [ASKED, waiting()], ids=["requesting", "waiting"])
 def test_what_is_in_the_way_is_told_meanwhile(asked: State, answer: Answer, trouble: Trouble) -> None:
     state, _ = after(asked, (1, heard(answer)))
 
@@ -227,6 +229,15 @@ def test_an_answer_to_no_question_changes_nothing() -> None:
     state = Requesting(PRESS, ask_at=moment(60), attempt=7)
 
     assert after(state, (30, heard(MISCONFIGURED))) == (state, ())
+
+
+@pytest.mark.parametrize("event", [StoreProved(), DISK_FULL], ids=["proved", "failed"])
+def test_a_disk_that_nobody_asked_for_changes_nothing(event: Event) -> None:
+    assert after(ASKED, (30, event)) == (ASKED, ())
+
+
+def test_no_answer_is_heard_before_the_disk_is_proved() -> None:
+    assert after(Requesting(PRESS), (30, heard(PAIR))) == (Requesting(PRESS), ())
 
 
 def test_the_moment_to_ask_is_waited_for() -> None:
