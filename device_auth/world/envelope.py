@@ -124,7 +124,7 @@ def _link_id_of(envelope: Fields) -> str | None:
 
 
 def _checksum(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -44,8 +44,8 @@ class FilePending:
             content = write_fields({"boot_id": self._read_boot_id(), **_pending_to_json(pending)})
             with Folder.open_to_write(self._directory, RUNTIME_MODE) as folder:
                 folder.replace(PENDING, content, FILE_MODE)
-        except OSError as error:
-            logger.warning("the code pair is not kept over a restart: %s", error.strerror)
+        except (OSError, ValueError) as error:
+            logger.warning("the code pair is not kept over a restart: %s", error)
 
     def read(self) -> PendingPair | None:
         """Give it back, or None. What is malformed, of another boot, or expired, is removed."""
@@ -64,7 +64,7 @@ class FilePending:
             self.forget()
             return None
         except OSError as error:
-            logger.warning("the code pair cannot be read: %s", error.strerror)
+            logger.warning("the code pair cannot be read: %s", error)
             return None
 
     def forget(self) -> None:
@@ -78,7 +78,7 @@ class FilePending:
         except FileNotFoundError:
             return
         except OSError as error:
-            logger.warning("the code pair cannot be removed: %s", error.strerror)
+            logger.warning("the code pair cannot be removed: %s", error)
 
     def _read_boot_id(self) -> str:
         return self._boot_id.read_text("ascii", "replace").strip()

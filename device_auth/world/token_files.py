@@ -69,7 +69,7 @@ class FileTokens:
                     # One that a service left behind is of no use beside a newer token.
                     folder.remove(BARE)
         except OSError as error:
-            logger.warning("no token files: %s", error.strerror)
+            logger.warning("no token files: %s", error)
 
     def read(self) -> PublishedToken | None:
         """Give the access token that is there, or None if there is none that is known to be valid.
@@ -104,7 +104,7 @@ class FileTokens:
         except FileNotFoundError:
             return
         except OSError as error:
-            logger.warning("the token files cannot be removed: %s", error.strerror)
+            logger.warning("the token files cannot be removed: %s", error)
 
 
 def _write_time(moment: float) -> str:

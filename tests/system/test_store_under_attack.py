@@ -200,6 +200,19 @@ def test_no_power_cut_at_any_moment_loses_the_link_or_revives_a_former_owner(ben
     assert [moment for moment in moments if fault_in(bench, moment)] == []
 
 
+def test_a_new_folder_is_durable_before_anything_is_written_in_it(driver: Driver, tmp_path: Path) -> None:
+    folder, log = tmp_path / "a" / "state", tmp_path / "log"
+
+    driver.run(Run(str(folder), (Step("replace"),), strace=("-o", str(log), "-e", f"trace={TRACED}", "-y")))
+
+    calls = log.read_text()
+    first_write = calls.index("O_CREAT")
+    for made in (folder, folder.parent):
+        synced = re.search(rf"mkdir\(\"{made}\".*?fsync\(\d+<{made.parent}>\)", calls, re.DOTALL)
+        assert synced is not None
+        assert synced.end() < first_write
+
+
 @pytest.mark.parametrize("next_step", [Step("save", generation=3), Step("replace", "berta"), Step("erase")])
 def test_what_a_killed_writer_left_undone_is_durable_before_the_next_builds_upon_it(
     driver: Driver, tmp_path: Path, next_step: Step

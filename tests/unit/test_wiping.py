@@ -1,0 +1,174 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.errors import StoreError
+from device_auth.core.models import Secret
+from device_auth.world.pending import FilePending
+from device_auth.world.store import NEWEST, FileStore
+from device_auth.world.token_files import FileTokens
+from device_auth.world.wiping import Wiped, wipe
+from tests.links import StillClock, make_grant, make_link, make_pending
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def fill(state: Path, runtime: Path) -> None:
+    """Leave all that a long life can leave: two links, generations, damage, a code pair, token files."""
+    with FileStore(state) as store:
+        store.replace(make_link("carla"))
+        damaged = (state / NEWEST).read_bytes().replace(b"alexa:all", b"alexa:ill")
+        (state / NEWEST).write_bytes(damaged)
+        with pytest.raises(StoreError):
+            store.read()
+        store.replace(make_link())
+        store.replace(replace(make_link("berta"), replaces=make_link()))
+        store.save(replace(make_link("berta", 2), replaces=make_link()))
+    (state / f"{NEWEST}.new").write_bytes(b'{"refresh_token": "Atzr|canary-broken-of')
+    FilePending(runtime, StillClock()).keep(make_pending())
+    FileTokens(runtime, StillClock(), keep_bare=True).publish(make_grant())
+
+
+def wipe_now(state: Path, runtime: Path | None, *also: Secret) -> Wiped:
+    with FileStore(state) as store:
+        return wipe(store, runtime, also=also)
+
+
+def test_a_wipe_leaves_nothing_of_ours_and_says_what_it_removed(state: Path, runtime: Path) -> None:
+    fill(state, runtime)
+
+    wiped = wipe_now(state, runtime)
+
+    assert list(state.iterdir()) == []
+    assert list(runtime.iterdir()) == []
+    assert {path.name for path in wiped.removed} == {
+        "link.json",
+        "link.json.previous",
+        "link.json.damaged-1",
+        "pending.json",
+        "token.json",
+        "access-token",
+    }
+    assert wiped.unread == ()
+    assert wiped.scanned == 0
+    # two of berta, one of anna, one of carla in a damaged file, a fragment, a device code, an access token
+    assert wiped.secrets == 7
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "canary-berta-1",
+        "canary-berta-2",
+        "canary-anna-1",
+        "canary-carla-1",
+        "canary-broken-of",
+        "canary-device-code",
+        "canary-access",
+    ],
+)
+@pytest.mark.parametrize("place", ["state", "run/deeper"])
+def test_a_copy_of_any_old_secret_anywhere_is_found_and_its_file_named(
+    tmp_path: Path, state: Path, runtime: Path, secret: str, place: str
+) -> None:
+    fill(state, runtime)
+    (tmp_path / place).mkdir(exist_ok=True)
+    copy = tmp_path / place / "notes.txt"
+    prefix = "" if "device" in secret else "Atza|" if "access" in secret else "Atzr|"
+    copy.write_text(f"do not forget {prefix}{secret}!")
+
+    with pytest.raises(StoreError, match="old tokens are left in") as caught:
+        wipe_now(state, runtime)
+
+    assert str(copy) in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_secret_is_found_as_json_writes_it_and_across_any_border(state: Path, runtime: Path) -> None:
+    secret = 'quo"te/\\ünd\n'
+    with FileStore(state) as store:
+        store.replace(replace(make_link(), refresh_token=Secret(secret)))
+    (state / "plain").write_bytes(b"x" * ((1 << 20) - 3) + secret.encode())
+    (state / "ascii").write_text(json.dumps([secret]))
+    (state / "utf-8").write_text(json.dumps([secret], ensure_ascii=False))
+
+    with pytest.raises(StoreError) as caught:
+        wipe_now(state, runtime)
+
+    assert all(name in str(caught.value) for name in ("plain", "ascii", "utf-8"))
+
+
+def test_files_of_others_are_searched_and_left(state: Path, runtime: Path) -> None:
+    fill(state, runtime)
+    (state / "notes.txt").write_bytes(b"nothing to see")
+    (runtime / "link").symlink_to("/etc/hostname")
+
+    wiped = wipe_now(state, runtime)
+
+    assert wiped.scanned == len(b"nothing to see")
+    assert [path.name for path in state.iterdir()] == ["notes.txt"]
+
+
+def test_a_secret_in_memory_is_looked_for_too(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    (state / "notes.txt").write_bytes(b"Atza|canary-in-memory")
+
+    with pytest.raises(StoreError, match=r"notes\.txt"):
+        wipe_now(state, None, Secret("Atza|canary-in-memory"))
+
+
+@pytest.mark.parametrize("content", [b"rotten", b'{"refresh_token": "short', b'{"refresh_token": ""}'])
+def test_a_file_whose_secret_could_not_be_read_is_told(state: Path, content: bytes) -> None:
+    state.mkdir(mode=0o700)
+    (state / NEWEST).write_bytes(content)
+
+    wiped = wipe_now(state, None)
+
+    assert wiped.unread == (state / NEWEST,)
+    assert wiped.removed == (state / NEWEST,)
+
+
+def test_a_secret_with_a_broken_escape_is_looked_for_as_it_stands(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    (state / NEWEST).write_bytes(b'{"refresh_token": "canary\\xcanary"}')
+    (state / "notes.txt").write_bytes(b"canary\\xcanary")
+
+    with pytest.raises(StoreError, match=r"notes\.txt"):
+        wipe_now(state, None)
+
+
+def test_a_link_of_a_newer_version_or_another_key_is_wiped_all_the_same(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    (state / NEWEST).write_bytes(b'{"version": 2}')
+
+    wipe_now(state, None)
+
+    assert list(state.iterdir()) == []
+
+
+def test_what_is_not_a_file_is_removed_without_being_read(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    (state / NEWEST).symlink_to("/etc/hostname")
+
+    assert wipe_now(state, None).removed == (state / NEWEST,)
+
+
+def test_a_wipe_of_nothing_is_no_error(state: Path, runtime: Path) -> None:
+    assert wipe_now(state, runtime) == Wiped((), 0, 0, ())
+
+
+def test_what_cannot_be_removed_is_said(state: Path, runtime: Path) -> None:
+    (runtime / "token.json").mkdir(parents=True)
+
+    with pytest.raises(StoreError, match=r"cannot wipe token\.json"):
+        wipe_now(state, runtime)
