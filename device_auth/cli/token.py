@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     """Print an access token."""
     speaker = open_speaker(args)
     link = _usable(speaker.store.read())
-    for sentence in speaker.differences_from(link):
-        say(f"device-auth: {sentence}")
     if not _print_kept(speaker, args.min_lifetime):
+        for sentence in speaker.differences_from(link):
+            say(f"device-auth: {sentence}")
         with speaker.simulated_amazon(link), speaker.store:
             # Another process may have refreshed, or unlinked, while this one waited for the lock.
             if not _print_kept(speaker, args.min_lifetime):

@@ -41,6 +41,10 @@ class Clock(Protocol):
         """Give the wall clock, for people and for the disk."""
         ...
 
+
+class WaitingClock(Clock, Protocol):
+    """Tells both times, and waits."""
+
     def take(self, inbox: SimpleQueue[T], until: Monotonic) -> T | None:
         """Wait for the next item of the inbox, or until that moment: then None."""
         ...

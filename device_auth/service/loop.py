@@ -27,7 +27,7 @@ from device_auth.core.models import (
     Unreachable,
     View,
 )
-from device_auth.core.ports import Clock, GrantStore, PendingStore, TokenFiles
+from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
 from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
 from device_auth.service.conversation import Conversation
@@ -77,7 +77,7 @@ class Loop:
         store: GrantStore,
         pending: PendingStore,
         tokens: TokenFiles,
-        clock: Clock,
+        clock: WaitingClock,
         tell: Callable[[View], None],
         chance: Callable[[], float],
         new_link_id: Callable[[], str],
