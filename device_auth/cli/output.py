@@ -73,7 +73,7 @@ class JsonLines:
         self._now = now
         self._pair: CodePair | None = None
         self._trouble = Trouble.NONE
-        self._state = StateWord.STARTING
+        self._state = StateWord.UNLINKED
 
     def tell(self, view: View) -> None:
         """Print what is new in this view: a code, a trouble or its end."""
@@ -82,7 +82,8 @@ class JsonLines:
             self._pair = view.code_pair
             self._print_code(view.code_pair)
         trouble = Trouble.NONE if view.trouble in _REFUSED else view.trouble
-        if trouble is not self._trouble:
+        is_over = view.state in {StateWord.UNLINKED, StateWord.LINKED}
+        if trouble is not self._trouble and not (is_over and trouble is Trouble.NONE):
             self._trouble = trouble
             self.event("trouble", trouble=trouble, hint=view.hint if trouble is not Trouble.NONE else "")
 

@@ -1,12 +1,15 @@
 """``device-auth token``: print a valid access token; refresh it first if too little of it is left."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
 from random import random  # noqa: TID251  chance enters here, and goes in as draws
 from uuid import uuid4
 
 from device_auth.cli.output import error_of, print_json, print_line, rfc3339, say
 from device_auth.cli.speaker import Speaker, open_speaker
-from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected
+from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected, StoreBusy
 from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
 from device_auth.service.loop import Loop
 
@@ -14,6 +17,9 @@ MIN_LIFETIME = 60
 
 PATIENCE = Seconds(45)
 """How long a refresh may take in all: one request, and another one if the first was doubtful."""
+
+LOCK_PATIENCE = Seconds(5)
+LOCK_PAUSE = Seconds(0.1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +40,31 @@ def run(args: argparse.Namespace) -> int:
     if not _print_kept(speaker, args.min_lifetime):
         for sentence in speaker.differences_from(link):
             say(f"device-auth: {sentence}")
-        with speaker.simulated_amazon(link), speaker.store:
+        with speaker.simulated_amazon(link), _locked(speaker):
             # Another process may have refreshed, or unlinked, while this one waited for the lock.
             if not _print_kept(speaker, args.min_lifetime):
                 _refresh(speaker, _usable(speaker.store.read()), args.min_lifetime)
     return 0
+
+
+@contextmanager
+def _locked(speaker: Speaker) -> Iterator[None]:
+    """Take the store's lock; whoever has it now is likely refreshing too, and soon done.
+
+    Raises:
+        StoreError: it is not to be had in time.
+    """
+    give_up_at = later(speaker.clock.now(), LOCK_PATIENCE)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(speaker.store)
+                break
+            except StoreBusy:
+                if speaker.clock.now() >= give_up_at:
+                    raise
+                speaker.clock.take(SimpleQueue(), later(speaker.clock.now(), LOCK_PAUSE))
+        yield
 
 
 def _usable(link: Link | None) -> Link:

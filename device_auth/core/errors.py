@@ -84,3 +84,7 @@ class StoreError(DeviceAuthError):
     """The store cannot be read or written."""
 
     exit_code = 74
+
+
+class StoreBusy(StoreError):
+    """Another process has the store's lock."""

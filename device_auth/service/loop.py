@@ -168,7 +168,6 @@ class Loop:
             while self._events:
                 self.state, commands = linking.step(self.state, self._events.popleft(), self._clock.now())
                 self._promote()
-                self._tell_view()  # before the deed: a slow disk is told of while it is slow
                 for command in commands:
                     self._carry_out(command)
         finally:
@@ -262,6 +261,7 @@ class Loop:
             case linking.ForgetPending():
                 self._pending.forget()
             case linking.SaveGrant(grant):
+                self._tell_view()  # before the deed: a slow disk is told of while it is slow
                 link = self._new_link(grant)
                 self._try_store(lambda: self._replace(link), linking.Saved())
             case linking.ProveGrant():

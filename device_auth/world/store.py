@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from device_auth.core.errors import StoreError
+from device_auth.core.errors import StoreBusy, StoreError
 from device_auth.core.models import Link, Mark
 from device_auth.world.envelope import Damaged, KeyProvider, Plain, read_envelope, write_envelope
 from device_auth.world.fields import MAX_BYTES
@@ -79,7 +79,8 @@ class FileStore:
         """Take the lock.
 
         Raises:
-            StoreError: someone else holds it; or the folder cannot be made, or is not safe to write to.
+            StoreBusy: someone else holds it.
+            StoreError: the folder cannot be made, or is not safe to write to.
         """
         try:
             folder = Folder.open_to_write(self.directory, FOLDER_MODE)
@@ -288,7 +289,7 @@ def _lock(folder: Folder) -> None:
     try:
         fcntl.flock(folder.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise StoreError(
+        raise StoreBusy(
             f"{folder.path} is in use{_name_holder(folder)}",
             hint="Wait until that has ended, or stop it (the service: systemctl stop device-auth).",
         ) from error

@@ -1,0 +1,594 @@
+"""The command line against the simulated Amazon, in real time: verbs, exit codes, JSON, signals, kills."""
+
+import json
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from device_auth.cli.main import main, make_parser
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running, serve
+from tests.command import (
+    PATIENCE,
+    ROOT,
+    Command,
+    bare_environment,
+    interrupt,
+    read_event,
+    read_lines,
+    stream_of,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+        yield running
+
+
+@pytest.fixture
+def quick() -> Iterator[Running]:
+    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+        yield running
+
+
+@pytest.fixture
+def command(tmp_path: Path, running: Running) -> Command:
+    return Command(tmp_path, running)
+
+
+@pytest.fixture
+def linked(tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]) -> Command:
+    command = Command(tmp_path, quick)
+    assert command.link() == 0
+    capsys.readouterr()
+    return command
+
+
+def wait_for(claim: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE
+    while not claim():
+        assert time.monotonic() < give_up_at
+        Event().wait(0.01)
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    return list(read_lines(capsys.readouterr().out.splitlines()))[-1]
+
+
+# -- link
+
+
+def test_link_prints_linked_and_nothing_else_on_stdout(
+    tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Command(tmp_path, quick).link() == 0
+
+    assert capsys.readouterr().out == "linked\n"
+
+
+def test_link_as_json_tells_the_code_and_the_link_in_two_lines(
+    tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Command(tmp_path, quick).link("--json") == 0
+
+    told = capsys.readouterr()
+    code, linked = read_lines(told.out.splitlines())
+    assert set(code) == {
+        "event",
+        "state",
+        "at",
+        "user_code",
+        "verification_uri",
+        "verification_uri_complete",
+        "expires_in",
+        "interval",
+    }
+    assert (code["event"], code["state"], code["interval"]) == ("code", "waiting", 1)
+    assert 595 <= int(str(code["expires_in"])) <= 600
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(code["at"]))
+    assert (linked["event"], linked["state"]) == ("linked", "linked")
+    assert told.err == ""
+
+
+def test_a_speaker_that_is_linked_asks_for_nothing(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = len(linked.running.amazon.pairs())
+
+    assert linked.run("link") == 0
+    assert linked.run("link", "--json") == 0
+
+    assert len(linked.running.amazon.pairs()) == asked
+    assert capsys.readouterr().out.startswith("linked\n{")
+
+
+def test_again_asks_for_a_new_code_and_replaces_the_link(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = json.loads((linked.folder / "state" / "link.json").read_text())["link"]
+
+    assert linked.link("--again") == 0
+
+    link = json.loads((linked.folder / "state" / "link.json").read_text())["link"]
+    assert capsys.readouterr().out == "linked\n"
+    assert link["link_id"] != former["link_id"]
+    assert former["refresh_token"] not in "".join(
+        path.read_text() for path in (linked.folder / "state").iterdir()
+    )
+
+
+def test_another_client_id_than_the_links_own_is_told_and_not_used(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert linked.run("link", "--client-id", "amzn1.application-oa2-client." + "f" * 32) == 0
+
+    told = capsys.readouterr()
+    assert told.out == "linked\n"
+    assert "client_id" in told.err
+
+
+def test_a_refused_code_exits_with_77(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with command.started("link", "--json", *command.provider) as process:
+        code = read_event(process, "code")
+        command.running.amazon.deny(str(code["user_code"]))
+        event = read_event(process, "refused")
+
+        assert process.wait(PATIENCE) == 77
+    assert event["reason"] == "denied"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_code_that_nobody_uses_exits_with_75(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(Amazon(Options(interval=1, code_lifetime=1), clock=time.monotonic)) as running:
+        assert Command(tmp_path, running).link(*words) == 75
+
+    if words:
+        assert refused(capsys)["reason"] == "expired"
+
+
+def test_renewals_are_new_code_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve(Amazon(Options(interval=1, code_lifetime=1), clock=time.monotonic)) as running:
+        assert Command(tmp_path, running).link("--json", "--renewals", "1") == 75
+
+    events = [fields["event"] for fields in read_lines(capsys.readouterr().out.splitlines())]
+    assert events == ["code", "code", "refused"]
+
+
+def test_no_provider_in_time_exits_with_69(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve(Amazon(Options(), clock=time.monotonic)) as running:
+        command = Command(tmp_path, running)
+        provider = command.provider
+    assert command.run("link", "--json", "--timeout", "1", *provider) == 69
+
+    trouble, end = read_lines(capsys.readouterr().out.splitlines())
+    assert (trouble["event"], trouble["trouble"]) == ("trouble", "provider-unavailable")
+    assert trouble["hint"]
+    assert (end["event"], end["reason"]) == ("refused", "timed-out")
+
+
+def test_only_unclear_answers_in_time_exit_with_76(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.running.amazon.script(Endpoint.CODE_PAIR, [Fault(html=True, times=None)])
+
+    assert command.link("--json", "--timeout", "1") == 76
+
+    events = list(read_lines(capsys.readouterr().out.splitlines()))
+    assert events[0]["trouble"] == "captive-portal"
+    assert events[-1]["reason"] == "timed-out"
+
+
+def test_nobody_in_time_exits_with_75(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.link("--json", "--timeout", "1") == 75
+
+    assert refused(capsys)["reason"] == "timed-out"
+    assert not (command.folder / "run" / "pending.json").exists()
+
+
+def test_a_rejected_client_exits_with_78_and_names_the_setting(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = Fault(status=400, json='{"error": "invalid_client"}')
+    command.running.amazon.script(Endpoint.CODE_PAIR, [fault])
+
+    assert command.link("--json") == 78
+
+    end = refused(capsys)
+    assert end["reason"] == "misconfigured"
+    assert "--client-id" in str(end["hint"])
+
+
+def test_a_missing_setting_exits_with_78_and_names_it(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run("link", "--json") == 78
+
+    told = capsys.readouterr()
+    assert "client_id" in told.err
+    assert json.loads(told.out)["reason"] == "misconfigured"
+
+
+def test_a_second_writer_is_kept_out_with_74(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with command.started("link", "--json", *command.provider) as process:
+        read_event(process, "code")
+
+        assert command.link() == 74
+    assert "is in use" in capsys.readouterr().err
+
+
+def test_a_state_folder_that_is_no_folder_exits_with_74_before_a_code_is_asked_for(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command.folder / "state").write_text("in the way")
+
+    assert command.link() == 74
+    assert command.running.amazon.pairs() == ()
+    assert "state" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_told_before_a_code_is_asked_for(command: Command) -> None:
+    assert command.link("--qr-file", str(command.folder / "nowhere" / "code.svg")) == 78
+    assert command.link("--qr-file", str(command.folder / "code.gif")) == 78
+    assert command.running.amazon.pairs() == ()
+
+
+# -- signals and kills
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_discards_the_code_within_a_second_while_a_request_hangs(
+    command: Command, number: signal.Signals
+) -> None:
+    command.running.amazon.script(Endpoint.TOKEN_POLL, [Fault(hang=True)])
+    with command.started("link", "--json", *command.provider) as process:
+        read_event(process, "code")
+        wait_for(lambda: not command.running.amazon.faults_waiting()["token-poll"])
+        before = time.monotonic()
+
+        assert interrupt(process, number) == 130
+
+        took = time.monotonic() - before
+        rest = [fields["reason"] for fields in read_lines(stream_of(process.stdout))]
+    assert rest == ["cancelled"]
+    assert took < 10  # a bound on a busy machine; the answer itself is due within one
+    assert not (command.folder / "run" / "pending.json").exists()
+
+
+def test_killed_while_waiting_and_started_again_it_goes_on_with_the_same_code(command: Command) -> None:
+    with command.started("link", "--json", *command.provider) as process:
+        code = read_event(process, "code")
+        wait_for(lambda: command.running.amazon.pairs()[-1].polls > 0)
+        process.kill()
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+
+    with command.started("link", "--json", *command.provider) as process:
+        again = read_event(process, "code")
+        command.running.amazon.approve("all")
+        read_event(process, "linked")
+        assert process.wait(PATIENCE) == 0
+
+    assert again["user_code"] == code["user_code"]
+    assert len(command.running.amazon.pairs()) == 1
+    assert command.running.amazon.referee.complaints() == ()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(command: Command) -> None:
+    with command.started("link", "--json", *command.provider) as process:
+        stream_of(process.stdout).close()
+
+        assert process.wait(PATIENCE) == 74
+        assert "Traceback" not in stream_of(process.stderr).read()
+
+
+# -- token
+
+
+def test_token_prints_the_token_of_the_link(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert linked.run("token") == 0
+
+    token = capsys.readouterr().out
+    assert re.fullmatch(r"Sim\|A\|\S+\n", token)
+    kept = json.loads((linked.folder / "run" / "token.json").read_text())
+    assert token == kept["access_token"] + "\n"
+
+
+def test_token_refreshes_when_too_little_is_left(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    linked.run("token")
+    linked.run("token", "--min-lifetime", "3600")
+    linked.run("token", "--json")
+
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first != second
+    fields = json.loads(third)
+    assert fields["access_token"] == second
+    assert set(fields) == {"access_token", "token_type", "expires_at", "expires_in"}
+
+
+def test_token_needs_no_provider_options_and_no_runtime_folder(linked: Command) -> None:
+    (linked.folder / "run" / "token.json").unlink()
+
+    assert linked.run("token") == 0
+
+
+def test_token_without_a_link_says_what_to_do_and_exits_with_75(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run("token") == 75
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "device-auth link" in told.err
+
+
+def test_token_of_a_link_whose_provider_is_away_exits_with_75_and_keeps_the_link(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linked.running.stop()
+
+    assert linked.run("token", "--min-lifetime", "3600") == 75
+    assert "kept" in capsys.readouterr().err
+    assert linked.run("token") == 0
+
+
+def test_two_tokens_asked_for_at_once_are_both_given(linked: Command) -> None:
+    words = ("token", "--min-lifetime", "3600")
+    with linked.started(*words) as one, linked.started(*words) as other:
+        codes = (one.wait(PATIENCE), other.wait(PATIENCE))
+
+    assert codes == (0, 0)
+
+
+# -- status
+
+
+def test_status_of_a_speaker_that_was_never_linked(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run("status", "--json") == 0
+    assert command.run("status") == 0
+
+    fields, *lines = capsys.readouterr().out.splitlines()
+    status = json.loads(fields)
+    assert set(status) == {
+        *("state", "trouble", "since", "hint", "expires_at", "account", "dialect", "version"),
+    }
+    assert (status["state"], status["trouble"]) == ("unlinked", "none")
+    assert lines[0].startswith("state:       unlinked")
+    assert not (command.folder / "state").exists()
+
+
+def test_status_of_a_linked_speaker(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert linked.run("status", "--json") == 0
+
+    status = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["dialect"]) == ("linked", "lwa")
+    assert status["since"].endswith("Z")
+    assert status["expires_at"].endswith("Z")
+
+
+def test_status_while_a_code_is_told(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with command.started("link", "--json", *command.provider) as process:
+        read_event(process, "code")
+
+        assert command.run("status", "--json") == 0
+
+    status = json.loads(capsys.readouterr().out)
+    assert status["state"] == "waiting"
+    assert status["expires_at"]
+
+
+def test_status_that_cannot_be_told_exits_with_74(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (linked.folder / "state").iterdir():
+        path.write_bytes(b"\0" * 100)
+
+    assert linked.run("status") == 74
+    assert "link.json" in capsys.readouterr().err
+
+
+# -- unlink
+
+
+def test_unlink_forgets_the_link_and_says_where_the_account_lists_it(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert linked.run("unlink") == 0
+    assert linked.run("unlink") == 0
+
+    told = capsys.readouterr()
+    assert told.out == "unlinked\nunlinked\n"
+    assert told.err.count("still lists this speaker") == 1
+    assert list((linked.folder / "state").iterdir()) == []
+    assert list((linked.folder / "run").iterdir()) == []
+
+
+def test_a_wipe_leaves_no_byte_of_the_tokens(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    secrets = secrets_of(linked)
+
+    assert linked.run("unlink", "--wipe", "--json") == 0
+
+    report = json.loads(capsys.readouterr().out)
+    left = b"".join(path.read_bytes() for path in linked.folder.rglob("*") if path.is_file())
+    assert report["files_removed"] == 3
+    assert report["secrets_looked_for"] == 2
+    assert not any(secret.encode() in left for secret in secrets)
+
+
+def test_a_revocation_endpoint_is_told_of_an_unlink(
+    tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(tmp_path, quick)
+    plain = ("--dialect", "rfc8628", "--issuer", quick.issuer, "--client-id", "a-speaker")
+    assert command.run("link", *plain, "--scope", "offline_access") == 0
+
+    assert command.run("unlink") == 0
+
+    assert quick.amazon.grants()[-1].is_revoked
+    assert "still lists" not in capsys.readouterr().err
+
+
+# -- the command itself
+
+
+def test_options_count_before_the_verb_and_behind_it(
+    tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(tmp_path, quick)
+    assert main([*command.places, *command.provider, "--json", "link"]) == 0
+    assert main(["status", *command.places, "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["state"] == "linked"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "lnk",
+        "link --timeout soon",
+        "link --timeout -1",
+        "link --renewals many",
+        "token --min-lifetime x",
+        "status --no-such-option",
+        "link --dialect french",
+        "--simulate=perhaps link",
+        "link --json=yes",
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(line))
+
+    assert ended.value.code == 2
+    assert "usage: device-auth" in capsys.readouterr().err
+
+
+def test_the_readmes_help_text_is_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    readme = (ROOT / "README.md").read_text()
+
+    shown = readme.split("$ device-auth --help\n", 1)[1].split("```", 1)[0]
+
+    assert shown.strip() == make_parser([]).format_help().strip()
+
+
+def test_help_names_every_exit_code_last(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("link", "status", "token", "unlink", "config", "simulator"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+
+        last = capsys.readouterr().out.rstrip().splitlines()[-1]
+        assert last.strip() == "130  interrupted"
+
+
+def test_a_bug_is_told_by_its_place_and_never_by_its_words(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_down(*_: object) -> None:
+        raise RuntimeError("CANARY")
+
+    monkeypatch.setattr(json, "dumps", break_down)
+
+    assert command.run("status", "--json") == 70
+
+    told = capsys.readouterr().err
+    assert "RuntimeError" in told
+    assert "in break_down" in told
+    assert "CANARY" not in told
+
+
+def test_the_simulator_runs_in_a_process_of_its_own_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    words = ("simulator", "--port", "0", "--json", "--approve-after", "0", "--interval", "1", "--seed", "x")
+    with subprocess.Popen(
+        [sys.executable, "-m", "device_auth", *words],
+        cwd=ROOT,
+        env=bare_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as simulator:
+        addresses = json.loads(stream_of(simulator.stdout).readline())
+        places = ["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run")]
+        client = ["--client-id", "a-speaker", "--scope", "offline_access"]
+
+        assert main(["link", *places, *client, "--dialect", "rfc8628", "--issuer", addresses["issuer"]]) == 0
+        assert interrupt(simulator, signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["--interval", "0"], ["--host", "192.0.2.1"], ["--approve-after", "-1"], ["--port", "70000"]]
+)
+def test_a_simulator_that_cannot_be_started_as_asked_says_why(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulator", *words]) == 78
+    assert capsys.readouterr().err.startswith("device-auth: ")
+
+
+# -- secrets
+
+
+def secrets_of(command: Command) -> list[str]:
+    link = json.loads((command.folder / "state" / "link.json").read_text())["link"]
+    token = json.loads((command.folder / "run" / "token.json").read_text())
+    return [link["refresh_token"], token["access_token"]]
+
+
+def test_no_secret_is_seen_in_any_output_argument_environment_or_open_file(
+    tmp_path: Path, running: Running
+) -> None:
+    command = Command(tmp_path, running)
+    with command.started("link", "--json", "-v", "-v", *command.provider) as process:
+        read_event(process, "code")
+        device_code = running.amazon.pairs()[-1].device_code
+        seen = [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+        assert mode_of(tmp_path / "run" / "pending.json") == 0o600
+        running.amazon.approve("all")
+        out, err = process.communicate(timeout=PATIENCE)
+    with command.started("status", "-v", "--json") as process:
+        more = process.communicate(timeout=PATIENCE)
+    secrets = [device_code, *secrets_of(command)]
+    with command.started("unlink", "-v", "--wipe") as process:
+        last = process.communicate(timeout=PATIENCE)
+
+    told = "".join([out, err, *more, *last]).encode() + b"".join(seen)
+    assert b"linked" in told
+    for secret in secrets:
+        assert secret.encode() not in told
+
+
+def test_files_with_secrets_are_closed_to_others_whatever_the_umask(tmp_path: Path, quick: Running) -> None:
+    script = f"umask 000; exec {sys.executable} -m device_auth link {{words}}"
+    command = Command(tmp_path, quick)
+    words = shlex.join([*command.provider, *command.places])
+    subprocess.run(["sh", "-c", script.format(words=words)], cwd=ROOT, env=bare_environment(), check=True)
+
+    assert mode_of(tmp_path / "state") == 0o700
+    assert mode_of(tmp_path / "state" / "link.json") == 0o600
+    assert mode_of(tmp_path / "run" / "token.json") == 0o640
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
