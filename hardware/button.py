@@ -86,12 +86,7 @@ def at_power_up(level: bool, at: float) -> Press:
     return Press(is_pressed=level, since=at, raw=level, raw_since=at, at=at, is_ignored=level)
 
 
-def fold(
-    state: Press,
-    level: bool,
-    at: float,
-    timing: Timing = EDGES,
-) -> tuple[Press, tuple[Gesture, ...]]:
+def fold(state: Press, level: bool, at: float, timing: Timing = EDGES) -> tuple[Press, tuple[Gesture, ...]]:
     """Take the level at a moment; give the new state and the gestures it completed.
 
     The same level again tells that time has passed. A moment before the last one counts as the last one.

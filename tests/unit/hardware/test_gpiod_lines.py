@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHIP = "/dev/gpiochip0"
-PATIENCE = 10
+PATIENCE = 30
 
 
 @pytest.fixture

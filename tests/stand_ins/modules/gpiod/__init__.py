@@ -113,7 +113,7 @@ class Bench:
         with self.taken:
             self.edges[offset].append(EdgeEvent(kind, round(at * 1_000_000_000), offset))
             self.wake(offset)
-            if waits and not self.taken.wait_for(lambda: not self.edges.get(offset), timeout=10):
+            if waits and not self.taken.wait_for(lambda: not self.edges.get(offset), timeout=30):
                 raise AssertionError(f"nobody took the edge of line {offset}")
 
 
