@@ -63,7 +63,7 @@ class Running:
         self.control = f"{server.origin}/control/"
         self.ca_file = ca_file
         self._server = server
-        self._accepting = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+        self._accepting = threading.Thread(target=server.accept, daemon=True)
         self._accepting.start()
 
     def announcement(self) -> dict[str, str | None]:
@@ -85,7 +85,7 @@ class Running:
         """Stop listening, hang up on everyone, and wait for the threads; once is enough."""
         if not self._server.stopping.is_set():
             self._server.stopping.set()
-            self._server.shutdown()
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
             self._accepting.join()
             self._server.server_close()
             self._server.hang_up()
@@ -200,6 +200,11 @@ class _Server(socketserver.ThreadingTCPServer):
         shown = f"[{host}]" if ":" in host else host
         self.scheme = "http" if tls is None else "https"
         self.origin = f"{self.scheme}://{shown}:{self.server_address[1]}"
+
+    def accept(self) -> None:
+        """Give every client a thread, until the listening socket is shut down."""
+        while not self.stopping.is_set():
+            self.handle_request()
 
     def process_request_thread(
         self, request: "socket.socket | tuple[bytes, socket.socket]", client_address: object
