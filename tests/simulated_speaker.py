@@ -66,14 +66,19 @@ class Speaker:
         return {"grant_type": URN, "device_code": pair["device_code"], "client_id": self.client_id}
 
     def send(
-        self, url: str, form: Mapping[str, str] | str, *, headers: Mapping[str, str | None] | None = None
+        self,
+        url: str,
+        form: Mapping[str, str] | str,
+        *,
+        headers: Mapping[str, str | None] | None = None,
+        patience: float = 10,
     ) -> requests.Response:
         usual: dict[str, str | None] = {"Accept": "application/json", "Content-Type": FORM}
         return self.session.post(
             url,
             data=form,
             headers={**usual, **(headers or {})},
-            timeout=10,
+            timeout=patience,
             allow_redirects=False,
             verify=self.verify,
         )

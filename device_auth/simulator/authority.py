@@ -34,7 +34,7 @@ FOR_YEARS: Final = Validity(datetime(2000, 1, 1, tzinfo=UTC), datetime(2049, 12,
 EXPIRED: Final = Validity(datetime(2000, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC))
 NOT_YET_VALID: Final = Validity(datetime(2049, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC))
 
-_DNS_NAME: Final = x509.DNSName("localhost")
+_NAME: Final = x509.DNSName("localhost")
 _ADDRESSES: Final = ("127.0.0.1", "::1")
 _NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 
@@ -85,7 +85,7 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
 
 def _sign_authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = _name("Simulated Amazon, for tests on this machine only")
-    inside = [_DNS_NAME, *(x509.IPAddress(ip_network(each)) for each in _NETWORKS)]
+    inside = [_NAME, *(x509.IPAddress(ip_network(each)) for each in _NETWORKS)]
     public_key = key.public_key()
     return (
         _begin(name, name, public_key, FOR_YEARS)
@@ -102,7 +102,7 @@ def _sign_server(
     authority_key: ec.EllipticCurvePrivateKey,
     validity: Validity,
 ) -> x509.Certificate:
-    names = [_DNS_NAME, *(x509.IPAddress(ip_address(each)) for each in _ADDRESSES)]
+    names = [_NAME, *(x509.IPAddress(ip_address(each)) for each in _ADDRESSES)]
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (
         _begin(_name("localhost"), authority.subject, public_key, validity)

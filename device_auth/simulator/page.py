@@ -5,6 +5,7 @@ from its own forms. Source for what it must tell the owner: RFC 8628 §3.3, §5.
 """
 
 import hmac
+import math
 import secrets
 import threading
 from collections.abc import Callable
@@ -55,7 +56,7 @@ class WrongCodes:
             self._times[address] = recent
             if len(recent) < WRONG_CODES:
                 return 0
-            return int((recent[-WRONG_CODES] + WRONG_CODES_WINDOW - now) // 60) + 1
+            return math.ceil((recent[-WRONG_CODES] + WRONG_CODES_WINDOW - now) / 60)
 
 
 def phone_pages(amazon: Amazon, *, cookie_port: int, app: Flask) -> Blueprint:
@@ -98,7 +99,7 @@ class _Phone:
         if isinstance(found, Response):
             return found
         scopes = [_SCOPES.get(scope, scope) for scope in found.applicant.scopes]
-        return _page("ask.html", pair=found, applicant=found.applicant, scopes=scopes)
+        return _page("ask", pair=found, applicant=found.applicant, scopes=scopes)
 
     def answer(self) -> Response:
         """Carry out what the owner decided."""
@@ -114,7 +115,7 @@ class _Phone:
                 return _enter(found.user_code, error="Please press one of the two buttons.", status=400)
         if not changed:
             return _enter(error="Too late: this code was answered or has expired.", status=409)
-        return _page("result.html", result=result, applicant=found.applicant)
+        return _page("result", result=result, applicant=found.applicant)
 
     def _find(self) -> CodePair | Response:
         """Give the code pair of a form, or the page that says why not."""
@@ -143,11 +144,11 @@ def _form_token() -> str:
 
 
 def _enter(typed: str = "", *, error: str = "", status: int = 200) -> Response:
-    return _page("enter.html", typed=typed, error=error, status=status)
+    return _page("enter", typed=typed, error=error, status=status)
 
 
-def _page(template: str, *, status: int = 200, **words: object) -> Response:
-    return make_response(render_template(template, form_token=_form_token(), **words), status)
+def _page(name: str, *, status: int = 200, **words: object) -> Response:
+    return make_response(render_template(f"{name}.html", form_token=_form_token(), **words), status)
 
 
 def _protect(response: Response) -> Response:

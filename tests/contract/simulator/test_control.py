@@ -1,0 +1,152 @@
+import pytest
+
+from device_auth.simulator.amazon import Amazon
+from tests.simulated_speaker import CLIENT_ID, Speaker
+
+
+def test_the_state_shows_pairs_grants_and_faults(amazon: Amazon, lwa: Speaker) -> None:
+    pair, other = lwa.pair(), lwa.pair()
+    lwa.control("approve", user_code=pair["user_code"])
+    lwa.poll(pair)
+    lwa.control("faults", endpoint="refresh", faults=[{"status": 503}])
+
+    told = lwa.session.get(lwa.control_url + "state", timeout=10).json()
+
+    assert [each["state"] for each in told["pairs"]] == ["used", "waiting"]
+    assert told["pairs"][1] == {
+        "user_code": other["user_code"],
+        "state": "waiting",
+        "dialect": "lwa",
+        "client_id": CLIENT_ID,
+        "scope": "alexa:all",
+        "product_id": "kitchen",
+        "dsn": "K-0001",
+        "interval": 30,
+        "expires_in": 600,
+        "polls": 0,
+    }
+    assert told["grants"][0]["dsn"] == "K-0001"
+    assert told["faults"]["refresh"] == 1
+    assert pair["device_code"] not in str(told)
+    assert amazon.referee.complaints() == ()
+
+
+@pytest.mark.parametrize(
+    ("act", "state"), [("approve", "approved"), ("deny", "denied"), ("expire", "expired")]
+)
+def test_every_code_is_answered_at_once(lwa: Speaker, act: str, state: str) -> None:
+    lwa.pair()
+    lwa.pair()
+
+    assert lwa.control(act, user_code="all").json() == {"changed": 2}
+    assert lwa.control(act, user_code="all").json() == {"changed": 0}
+    told = lwa.session.get(lwa.control_url + "state", timeout=10).json()
+    assert [each["state"] for each in told["pairs"]] == [state, state]
+
+
+def test_a_grant_is_revoked(lwa: Speaker) -> None:
+    pair = lwa.pair()
+    lwa.control("approve", user_code=pair["user_code"])
+    token = lwa.poll(pair).json()["refresh_token"]
+
+    assert lwa.control("revoke", user_code=pair["user_code"]).json() == {"changed": 1}
+    assert lwa.refresh(token).json()["error"] == "invalid_grant"
+
+
+def test_an_unknown_code_is_told(lwa: Speaker) -> None:
+    for act in ("approve", "deny", "expire", "revoke"):
+        assert lwa.control(act, user_code="WRONG").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("what", "asked", "complaint"),
+    [
+        ("approve", {}, 'user_code must be a text, or "all"'),
+        ("approve", {"user_code": 7}, "user_code must be a text"),
+        ("faults", {"endpoint": "refresh"}, "faults must be a list"),
+        (
+            "faults",
+            {"endpoint": "pair", "faults": []},
+            "endpoint must be one of codepair, token-poll, refresh",
+        ),
+        ("faults", {"endpoint": "refresh", "faults": [{"stauts": 1}]}, "a fault has no 'stauts'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    lwa: Speaker, what: str, asked: dict[str, object], complaint: str
+) -> None:
+    answer = lwa.control(what, **asked)
+
+    assert answer.status_code == 400
+    assert complaint in answer.json()["error"]
+
+
+def test_faults_are_scripted_and_forgotten(lwa: Speaker) -> None:
+    lwa.control("faults", endpoint="codepair", faults=[{"status": 503}, {"status": 504, "times": None}])
+
+    assert [lwa.ask().status_code for _ in range(3)] == [503, 504, 504]
+    assert lwa.session.delete(lwa.control_url + "faults", timeout=10).json()["waiting"]["codepair"] == 0
+    assert lwa.ask().status_code == 200
+
+
+def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
+    lwa.send(lwa.pair_url, lwa.pair_form())
+
+    (complaint,) = lwa.session.get(lwa.control_url + "referee", timeout=10).json()["complaints"]
+
+    assert complaint == {
+        "kind": "no-accept-language",
+        "sentence": "The request for a code pair needs Accept-Language.",
+        "endpoint": "codepair",
+        "client": CLIENT_ID,
+        "at": 1000.0,
+    }
+    assert lwa.control("referee/reset").json() == {"complaints": []}
+    assert lwa.session.get(lwa.control_url + "referee", timeout=10).json() == {"complaints": []}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example"},
+    ],
+)
+def test_other_sites_are_refused(lwa: Speaker, headers: dict[str, str]) -> None:
+    lwa.pair()
+
+    got = lwa.session.get(lwa.control_url + "state", headers=headers, timeout=10)
+    posted = lwa.session.post(
+        lwa.control_url + "approve", json={"user_code": "all"}, headers=headers, timeout=10
+    )
+
+    assert {got.status_code, posted.status_code} <= {403, 421}
+    assert "user_code" not in got.text
+    assert lwa.session.get(lwa.control_url + "state", timeout=10).json()["pairs"][0]["state"] == "waiting"
+
+
+def test_a_page_of_the_simulated_amazon_may_ask(lwa: Speaker) -> None:
+    headers = {"Origin": lwa.origin, "Sec-Fetch-Site": "same-origin"}
+
+    assert lwa.session.get(lwa.control_url + "state", headers=headers, timeout=10).status_code == 200
+
+
+def test_only_json_objects_are_taken(lwa: Speaker) -> None:
+    url = lwa.control_url + "approve"
+
+    assert lwa.session.post(url, data={"user_code": "all"}, timeout=10).status_code == 415
+    assert lwa.session.post(url, json=["all"], timeout=10).status_code == 400
+    assert lwa.session.get(url, timeout=10).status_code == 405
+
+
+def test_only_this_machine_is_answered(amazon: Amazon) -> None:
+    from device_auth.simulator.app import create_app  # noqa: PLC0415  # the one test without a socket
+
+    client = create_app(amazon, origin="http://127.0.0.1:1").test_client()
+
+    for address, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)):
+        got = client.get("/control/state", environ_overrides={"REMOTE_ADDR": address})
+        assert got.status_code == status
