@@ -109,10 +109,7 @@ def is_final(response: Response, *, is_scripted: bool) -> bool:
 
 def error_answer(refused: Refused, *, status: int = 400) -> Response:
     """Tell an error by its name; LWA and RFC 6749 §5.2 both use status 400."""
-    told: dict[str, object] = {"error": refused.error}
-    if refused.description:
-        told["error_description"] = refused.description
-    return json_answer(status, told)
+    return json_answer(status, {"error": refused.error, "error_description": refused.description})
 
 
 def json_answer(

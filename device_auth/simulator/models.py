@@ -108,7 +108,7 @@ class Refused:
     """An error answer, by its name on the wire."""
 
     error: str
-    description: str = ""
+    description: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 import pytest
 
 from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.control import host_name
 from tests.simulated_speaker import CLIENT_ID, Speaker
 
 
@@ -150,3 +151,17 @@ def test_only_this_machine_is_answered(amazon: Amazon) -> None:
     for address, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)):
         got = client.get("/control/state", environ_overrides={"REMOTE_ADDR": address})
         assert got.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("localhost:80", "localhost"),
+        ("[::1]:80", "::1"),
+        ("EVIL.example", "evil.example"),
+        ("[", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_is_taken_out_of_any_host_header(host: str, name: str) -> None:
+    assert host_name(host) == name

@@ -1,13 +1,13 @@
+import http.client
 import socket
 import ssl
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from device_auth.core.errors import ConfigError
 from device_auth.simulator import authority
@@ -17,16 +17,22 @@ from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import Speaker
 
 
-def shake_hands(running: Running, ca_file: Path, name: str = "localhost") -> None:
-    """Connect as strictly as Python 3.13 does by default."""
+def strict(ca_file: Path) -> ssl.SSLContext:
+    """Verify as strictly as Python 3.13 does by default."""
     context = ssl.create_default_context(cafile=str(ca_file))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+
+
+def shake_hands(running: Running, ca_file: Path, name: str = "localhost") -> dict[str, object]:
+    """Connect, and give the certificate that was shown."""
     address = ("127.0.0.1", int(running.origin.rpartition(":")[2]))
     with (
         socket.create_connection(address, timeout=5) as plain,
-        context.wrap_socket(plain, server_hostname=name) as connection,
+        strict(ca_file).wrap_socket(plain, server_hostname=name) as connection,
     ):
         assert connection.version() in {"TLSv1.2", "TLSv1.3"}
+        return dict(connection.getpeercert() or {})
 
 
 def test_a_speaker_that_trusts_the_authority_is_linked(amazon: Amazon, tmp_path: Path) -> None:
@@ -84,13 +90,13 @@ def test_a_bad_certificate_is_turned_away(
 
 
 def test_a_unit_without_a_clock_accepts_the_certificates(amazon: Amazon, tmp_path: Path) -> None:
-    serve(amazon, tls=tmp_path).stop()
+    with serve(amazon, tls=tmp_path) as running:
+        shown = shake_hands(running, tmp_path / "ca.pem")
+    (ours,) = [each for each in strict(tmp_path / "ca.pem").get_ca_certs() if "Simulated Amazon" in str(each)]
 
-    for name in ("ca.pem", "server.pem"):
-        content = (tmp_path / name).read_bytes()
-        certificate = x509.load_pem_x509_certificate(content[content.index(b"-----BEGIN CERTIFICATE") :])
-        assert certificate.not_valid_before_utc == datetime(2000, 1, 1, tzinfo=UTC)
-        assert certificate.not_valid_after_utc.year == 2049
+    for certificate in (shown, ours):
+        assert certificate["notBefore"] == "Jan  1 00:00:00 2000 GMT"
+        assert certificate["notAfter"] == "Dec 31 23:59:59 2049 GMT"
 
 
 def test_the_authority_stays_and_its_keys_are_private(amazon: Amazon, tmp_path: Path) -> None:
@@ -163,6 +169,18 @@ def test_a_folder_with_something_else_in_it_is_told(amazon: Amazon, tmp_path: Pa
         serve(amazon, tls=tmp_path)
 
 
+def test_a_key_of_another_kind_is_not_ours(amazon: Amazon, tmp_path: Path) -> None:
+    serve(amazon, tls=tmp_path).stop()
+    key = rsa.generate_private_key(65537, 2048)
+    plain = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "ca-key.pem").write_bytes(plain)
+
+    with pytest.raises(ConfigError, match="cannot make certificates"):
+        serve(amazon, tls=tmp_path)
+
+
 def test_a_client_that_never_shakes_hands_holds_nobody_up(amazon: Amazon, tmp_path: Path) -> None:
     with serve(amazon, tls=tmp_path) as running:
         address = ("127.0.0.1", int(running.origin.rpartition(":")[2]))
@@ -170,7 +188,7 @@ def test_a_client_that_never_shakes_hands_holds_nobody_up(amazon: Amazon, tmp_pa
             shake_hands(running, tmp_path / "ca.pem")
 
 
-@pytest.mark.parametrize("fault", [Fault(reset=True), Fault(truncate=True), Fault(hang=True)])
+@pytest.mark.parametrize("fault", [Fault(reset=True), Fault(lost=True), Fault(hang=True)])
 def test_faults_reach_through_tls(amazon: Amazon, tmp_path: Path, fault: Fault) -> None:
     amazon.script(Endpoint.CODE_PAIR, [fault])
     with serve(amazon, tls=tmp_path) as running:
@@ -179,3 +197,15 @@ def test_faults_reach_through_tls(amazon: Amazon, tmp_path: Path, fault: Fault) 
             speaker.send(speaker.pair_url, speaker.pair_form(), patience=0.5)
         assert speaker.ask().status_code == 200
         speaker.close()
+
+
+def test_an_answer_is_cut_through_tls(amazon: Amazon, tmp_path: Path) -> None:
+    amazon.script(Endpoint.METADATA, [Fault(truncate=True)])
+    with serve(amazon, tls=tmp_path) as running:
+        port = int(running.origin.rpartition(":")[2])
+        context = strict(tmp_path / "ca.pem")
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=5)
+        connection.request("GET", "/.well-known/openid-configuration", headers={"Accept": "application/json"})
+        with connection.getresponse() as answer, pytest.raises(http.client.IncompleteRead):
+            answer.read()
+        connection.close()
