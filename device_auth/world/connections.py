@@ -10,7 +10,6 @@ import http.client
 import os
 import select
 import socket
-import ssl
 import threading
 from contextlib import suppress
 from typing import Any, Final
@@ -18,7 +17,6 @@ from typing import Any, Final
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
 
 NO_WAY: Final = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
@@ -92,14 +90,6 @@ def watched_pools(line: Line) -> dict[str, type[HTTPConnectionPool]]:
         ConnectionCls = SecureConnection
 
     return {"http": Pool, "https": SecurePool}
-
-
-def tls_context() -> ssl.SSLContext:
-    """Make a context that verifies everything and knows no authority yet: urllib3 loads those of each request."""
-    # Whether the name is compared in the handshake (2.x) or right after it (1.26) is left to urllib3.
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _dial(host: str, port: int, timeout: float | None, line: Line) -> socket.socket:

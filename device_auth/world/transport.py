@@ -65,7 +65,7 @@ class HttpTransport:
     """Carries requests over one kept-open session.
 
     Proxies are taken from the environment (``https_proxy``, ``no_proxy``), never for loopback. Redirects are not
-    followed, cookies not kept, ``.netrc`` not read. TLS is at least 1.2 and always verified. Nothing is sent twice:
+    followed, cookies not kept, ``.netrc`` not read. TLS is always verified, and at least 1.2, which Python sees to. Nothing is sent twice:
     a request that failed after it left is for the caller to repeat, who knows whether that is safe.
 
     Args:
@@ -173,7 +173,6 @@ class HttpTransport:
 
     def _open(self, session: "Session", request: WireRequest) -> "Response":
         from requests import Request  # noqa: PLC0415, TID251 - imported late
-        from requests.utils import DEFAULT_CA_BUNDLE_PATH  # noqa: PLC0415, TID251 - the same
 
         headers = {
             "User-Agent": f"device-auth/{__version__}",
@@ -190,8 +189,7 @@ class HttpTransport:
             timeout=self._timeouts,
             allow_redirects=False,
             proxies={} if _is_loopback(request.url) else settings["proxies"],
-            # Always a path: given True, some releases of requests put a TLS context of their own in place of ours.
-            verify=DEFAULT_CA_BUNDLE_PATH if settings["verify"] is True else settings["verify"],
+            verify=settings["verify"],
         )
 
 
@@ -233,19 +231,18 @@ def _open_session() -> "tuple[Line, Session]":
     from urllib3 import disable_warnings  # noqa: PLC0415 - the same
     from urllib3.exceptions import SystemTimeWarning  # noqa: PLC0415 - the same
 
-    from device_auth.world.connections import Line, tls_context, watched_pools  # noqa: PLC0415 - the same
+    from device_auth.world.connections import Line, watched_pools  # noqa: PLC0415 - the same
 
     line = Line()
     pools = watched_pools(line)
-    context = tls_context()
 
     class WatchedAdapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, ssl_context=context, **kwargs)
+            super().init_poolmanager(*args, **kwargs)
             self.poolmanager.pool_classes_by_scheme = pools
 
         def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-            proxied = super().proxy_manager_for(proxy, ssl_context=context, **kwargs)
+            proxied = super().proxy_manager_for(proxy, **kwargs)
             if not proxy.lower().startswith(
                 "socks"
             ):  # whose connections are of another make: its time-outs must do

@@ -1,5 +1,6 @@
 """One connection is kept open; nothing is sent twice and nothing remembered."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import requests
 from device_auth.core.models import Unreachable, WireResponse
 from device_auth.core.states import Trouble
 from device_auth.world.transport import HttpTransport
-from tests.scripted_server import Peer, ScriptedServer, answers, in_turn
-from tests.transports import post
+from tests.scripted_server import PATIENCE, Peer, ScriptedServer, answers, in_turn
+from tests.transports import Sending, post
 
 
 def test_two_requests_go_over_one_connection(transport: HttpTransport) -> None:
@@ -72,6 +73,8 @@ def test_cookies_are_not_kept(transport: HttpTransport) -> None:
 
     assert len(server.requests) == 2
     assert not any(b"Cookie" in request for request in server.requests)
+    assert transport._idle is not None
+    assert not list(transport._idle[1].cookies)
 
 
 def test_what_netrc_has_for_the_host_is_not_sent(
@@ -86,3 +89,25 @@ def test_what_netrc_has_for_the_host_is_not_sent(
         transport.send(post(server.url))
 
     assert b"Authorization" not in server.requests[0]
+
+
+def test_of_two_sessions_in_use_at_once_one_is_kept(transport: HttpTransport) -> None:
+    may_answer = threading.Event()
+
+    def answer_late(peer: Peer) -> None:
+        peer.read_request()
+        peer.server.reached.set()
+        assert may_answer.wait(PATIENCE)
+        peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+        peer.hang()
+
+    with ScriptedServer(answer_late, answers([b"1", b"2"])) as server:
+        first = Sending(transport, post(server.url))
+        assert server.reached.wait(PATIENCE)
+        transport.send(post(server.url))
+        may_answer.set()
+
+        assert isinstance(first.answer(), WireResponse)
+        assert server.left.wait(PATIENCE)  # its connection is closed
+        assert isinstance(transport.send(post(server.url)), WireResponse)
+    assert server.connections == 2
