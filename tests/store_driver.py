@@ -33,7 +33,7 @@ DONE, REFUSED, BROKEN, CRASHED = 0, 3, 4, 5
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to ask of a store: ``save``, ``replace``, ``erase`` or ``prove`` that it is writable."""
+    """One thing to ask of a store: ``save``, ``replace``, ``erase``, ``read``, or ``prove`` that it is writable."""
 
     verb: str
     owner: str = "anna"
@@ -149,6 +149,8 @@ def take(step: Step, store: FileStore) -> None:
             store.replace(step.link())
         case "erase":
             store.erase()
+        case "read":
+            store.read()
         case "prove":
             store.prove_writable()
         case _:
