@@ -208,6 +208,18 @@ def test_a_newest_generation_that_the_disk_never_gives_again_makes_way(driver: D
     assert left == {NEWEST: bench.before[PREVIOUS], f"{DAMAGED}1": bench.before[NEWEST]}
 
 
+def test_a_newest_generation_that_the_disk_fails_to_give_once_is_read_again(
+    driver: Driver, place: Path
+) -> None:
+    bench = Bench(driver, place, Scene(ANNA_TWICE, Step("read")))
+
+    outcome, log = bench.play("inject=read:error=EIO:when=1", traced="read", only=bench.folder / NEWEST)
+
+    assert outcome.ended == DONE
+    assert "INJECTED" in log
+    assert {path.name: path.read_bytes() for path in bench.folder.iterdir()} == bench.before
+
+
 @pytest.mark.parametrize("name", [NEWEST, PREVIOUS])
 def test_what_the_disk_does_not_give_stays_where_it_is_if_nothing_can_replace_it(
     driver: Driver, place: Path, name: str

@@ -159,6 +159,17 @@ def test_what_a_killed_writer_left_is_cleared_away(folder: Path) -> None:
     assert names(folder) == set()
 
 
+def test_two_names_of_one_file_as_a_killed_writer_leaves_them_are_no_obstacle(
+    folder: Path, anna_twice: FileStore
+) -> None:
+    (folder / PREVIOUS).unlink()
+    (folder / PREVIOUS).hardlink_to(folder / NEWEST)
+
+    anna_twice.save(make_link(generation=3))
+
+    assert contents(folder) == {NEWEST: envelope(make_link(generation=3)), PREVIOUS: envelope(ANNA_2)}
+
+
 def test_a_link_too_large_to_be_read_again_is_not_written(folder: Path, anna_twice: FileStore) -> None:
     before = contents(folder)
 
