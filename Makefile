@@ -47,5 +47,17 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The packages of Debian bookworm, which the lower bounds in pyproject.toml stand for. The plugin of the oldest
+# requests-mock uses what the newest pytest no longer has, and no test needs it.
+OLDEST := 'requests==2.28.*' 'urllib3==1.26.*' 'qrcode==7.4.2' 'cryptography==38.*' 'flask==2.2.*' 'werkzeug==2.2.*' 'requests-mock==1.9.3'
+
+.venv-oldest/.dev: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip --disable-pip-version-check --quiet install --editable '.[dev]' $(OLDEST)
+	@touch $@
+
+test-oldest: .venv-oldest/.dev
+	.venv-oldest/bin/pytest -n 2 -p no:requests_mock
+
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from random import random  # noqa: TID251  chance enters here, and goes in as draws
 from types import FrameType
-from uuid import uuid4
 
 from device_auth.cli.output import REASONS, JsonLines, error_of, print_line, say
 from device_auth.cli.speaker import Speaker, open_speaker
@@ -83,16 +81,7 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
                 lines.tell(view)
             everyone.tell(view)
 
-        loop = Loop(
-            conversation=conversation,
-            store=speaker.store,
-            pending=speaker.pending,
-            tokens=speaker.tokens,
-            clock=speaker.clock,
-            tell=tell,
-            chance=random,
-            new_link_id=lambda: uuid4().hex,
-        )
+        loop = speaker.open_loop(conversation, tell)
         request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)
         with _cancelled_by_signals(loop):
             loop.start(request)

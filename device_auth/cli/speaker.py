@@ -5,7 +5,7 @@ nothing real is ever touched.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
-from device_auth.core.models import DialectName, Link, Seconds
+from device_auth.core.models import DialectName, Link, Seconds, View
 from device_auth.service.conversation import Conversation
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
@@ -26,6 +26,7 @@ from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
 
 if TYPE_CHECKING:
+    from device_auth.service.loop import Loop
     from device_auth.simulator.amazon import Amazon
 
 APPROVE_AFTER: Final = Seconds(5)
@@ -109,6 +110,24 @@ class Speaker:
     def open_refreshing(self) -> Conversation:
         """Speak for a stored link: its envelope names the provider."""
         return Conversation(self.open_transport(), None, self.settings.client_secret)
+
+    def open_loop(self, conversation: Conversation, tell: Callable[[View], None]) -> "Loop":
+        """Put the machines, the doors and chance together; the store's lock must be held."""
+        from random import random  # noqa: PLC0415, TID251  chance enters here, and goes in as draws
+        from uuid import uuid4  # noqa: PLC0415  a new link needs a name
+
+        from device_auth.service.loop import Loop  # noqa: PLC0415  not every verb runs it
+
+        return Loop(
+            conversation=conversation,
+            store=self.store,
+            pending=self.pending,
+            tokens=self.tokens,
+            clock=self.clock,
+            tell=tell,
+            chance=random,
+            new_link_id=lambda: uuid4().hex,
+        )
 
     def differences_from(self, link: Link) -> list[str]:
         """Say which given settings the stored link does not use."""

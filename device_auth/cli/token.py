@@ -4,8 +4,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
-from random import random  # noqa: TID251  chance enters here, and goes in as draws
-from uuid import uuid4
 
 from device_auth.cli.output import error_of, print_json, print_line, rfc3339, say
 from device_auth.cli.speaker import Speaker, open_speaker
@@ -103,16 +101,7 @@ def _print_kept(speaker: Speaker, min_lifetime: int) -> bool:
 
 
 def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
-    loop = Loop(
-        conversation=speaker.open_refreshing(),
-        store=speaker.store,
-        pending=speaker.pending,
-        tokens=speaker.tokens,
-        clock=speaker.clock,
-        tell=lambda _view: None,
-        chance=random,
-        new_link_id=lambda: uuid4().hex,
-    )
+    loop = speaker.open_loop(speaker.open_refreshing(), lambda _view: None)
     loop.keep(link)
     loop.run(lambda: _is_settled(loop), later(speaker.clock.now(), PATIENCE))
     keeping = loop.keeping

@@ -1,0 +1,61 @@
+"""The rules that no tool of the trade holds: where secrets come out, and who is excused from what."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent.parent
+SOURCES: Final = sorted((ROOT / "device_auth").rglob("*.py")) + sorted((ROOT / "hardware").rglob("*.py"))
+
+MAY_REVEAL: Final = {
+    "device_auth/cli/token.py",  # prints the access token: that is what it is for
+    "device_auth/wire/lwa.py",
+    "device_auth/wire/rfc8628.py",
+    "device_auth/world/envelope.py",
+    "device_auth/world/pending.py",
+    "device_auth/world/token_files.py",
+    "device_auth/world/wiping.py",
+}
+
+EXCUSED_FROM_BANS: Final = {
+    "device_auth/cli/speaker.py",  # random
+    "device_auth/world/clock.py",  # time
+    "device_auth/world/connections.py",  # requests' own parts, below the transport
+    "device_auth/world/settings.py",  # os.environ
+    "device_auth/world/transport.py",  # requests
+    "hardware/clock.py",  # time
+    "hardware/espeak.py",  # subprocess
+    "hardware/rpi_gpio.py",  # RPi.GPIO
+}
+
+
+def files_with(pattern: str) -> set[str]:
+    found = re.compile(pattern)
+    return {str(path.relative_to(ROOT)) for path in SOURCES if found.search(path.read_text())}
+
+
+def test_a_secret_comes_out_only_where_it_is_sent_or_stored() -> None:
+    assert files_with(r"\.reveal\(") == MAY_REVEAL
+
+
+def test_each_ban_is_lifted_only_for_the_door_it_is_about() -> None:
+    assert files_with(r"noqa:.*TID251") <= EXCUSED_FROM_BANS
+
+
+def test_every_excuse_gives_its_reason() -> None:
+    bare = re.compile(
+        r"# (?:noqa(?:: [A-Z]+[0-9]+(?:, [A-Z]+[0-9]+)*)?|type: ignore(?:\[[^\]]*\])?|pragma: no cover)\s*$",
+        re.MULTILINE,
+    )
+
+    assert [str(path) for path in SOURCES if bare.search(path.read_text())] == []
+
+
+def test_nothing_is_patched_with_mocks() -> None:
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+
+    assert [
+        str(path)
+        for path in tests
+        if re.search(r"unittest\.mock|import mock\b", path.read_text()) and path != Path(__file__)
+    ] == []
