@@ -18,8 +18,9 @@ from device_auth.core.errors import (
     Interrupted,
     ProviderUnclear,
     ProviderUnreachable,
+    StoreDamaged,
 )
-from device_auth.core.models import NEVER, Monotonic, Seconds, View, later
+from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View, later
 from device_auth.core.ports import Prompt
 from device_auth.core.states import StateWord
 from device_auth.prompts.everyone import Everyone
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
-    link = speaker.store.read()
+    link = _read(speaker)
     former_id = link.link_id if link is not None and link.mark is None and link.is_proved else None
     if former_id is not None and link is not None and not args.again:
         for sentence in speaker.differences_from(link):
@@ -91,6 +92,15 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
         isinstance(loop.state, linking.Linked) and loop.link is not None and loop.link.link_id != former_id
     )
     return _tell_end(loop, lines, in_time=in_time, is_told=bool(prompts), is_new=is_new)
+
+
+def _read(speaker: Speaker) -> Link | None:
+    """Give the stored link; one that is damaged is told of, and linked anew."""
+    try:
+        return speaker.store.read()
+    except StoreDamaged as damage:
+        say(f"device-auth: {damage}")
+        return None
 
 
 def _run_to_the_end(loop: Loop, until: Monotonic) -> bool:

@@ -5,6 +5,7 @@ import argparse
 from device_auth import __version__
 from device_auth.cli.output import print_json, print_line, rfc3339
 from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.core.errors import StoreDamaged
 from device_auth.core.models import Link, Mark, PendingPair, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 
@@ -38,9 +39,12 @@ def read_status(speaker: Speaker) -> dict[str, object]:
     Raises:
         StoreError: the store cannot be read, so nothing can be told.
     """
-    link = speaker.store.read()
     pending = speaker.pending.read()
-    word, trouble = _words(link, pending)
+    try:
+        link = speaker.store.read()
+        word, trouble = _words(link, pending)
+    except StoreDamaged:
+        link, word, trouble = None, StateWord.UNLINKED, Trouble.STORAGE
     hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
     return {
         "state": word,

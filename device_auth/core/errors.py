@@ -88,3 +88,7 @@ class StoreError(DeviceAuthError):
 
 class StoreBusy(StoreError):
     """Another process has the store's lock."""
+
+
+class StoreDamaged(StoreError):
+    """What is stored does not verify, and nothing stands in for it: the account must be linked again."""

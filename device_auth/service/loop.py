@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Final, assert_never
 
 from device_auth.core import linking, refresh
-from device_auth.core.errors import StoreError
+from device_auth.core.errors import StoreDamaged, StoreError
 from device_auth.core.models import (
     NEVER,
     Answer,
@@ -112,9 +112,12 @@ class Loop:
         """Begin to link: with the pair or the grant of before a restart if there is one, else with a new pair.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: the store cannot be read. One that is damaged is linked anew: the damage is set aside.
         """
-        self._stored = self._store.read()
+        try:
+            self._stored = self._store.read()
+        except StoreDamaged as damage:
+            log.warning("%s", damage)
         link = self._stored
         if link is not None and link.mark is None and link.is_proved:
             self.state = linking.Linked()

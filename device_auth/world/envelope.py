@@ -14,14 +14,14 @@ import json
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from device_auth.core.errors import StoreError
+from device_auth.core.errors import StoreDamaged, StoreError
 from device_auth.core.models import DialectName, Flow, Link, Mark, Secret, UnixTime
 from device_auth.world.fields import Fields, Malformed, as_fields, read_fields, write_fields
 
 VERSION: Final = 1
 
 
-class Damaged(StoreError):
+class Damaged(StoreDamaged):
     """What lies there does not verify.
 
     Args:

@@ -399,14 +399,33 @@ def test_status_while_a_code_is_told(command: Command, capsys: pytest.CaptureFix
     assert status["expires_at"]
 
 
-def test_status_that_cannot_be_told_exits_with_74(
+def test_status_of_a_newer_versions_link_cannot_be_told_and_exits_with_74(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = '{"version": 99}'
+    (linked.folder / "state" / "link.json").write_text(newer)
+
+    assert linked.run("status") == 74
+    assert linked.run("unlink") == 74
+    assert linked.link("--again") == 74
+    assert "newer" in capsys.readouterr().err
+    assert (linked.folder / "state" / "link.json").read_text() == newer
+
+
+def test_a_damaged_link_is_a_storage_trouble_and_is_linked_anew(
     linked: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in (linked.folder / "state").iterdir():
         path.write_bytes(b"\0" * 100)
 
-    assert linked.run("status") == 74
-    assert "link.json" in capsys.readouterr().err
+    assert linked.run("status", "--json") == 0
+    assert linked.run("token", "--min-lifetime", "0") == 74
+    assert linked.link() == 0
+
+    told = capsys.readouterr()
+    assert json.loads(told.out.splitlines()[0])["trouble"] == "storage"
+    assert "does not verify" in told.err
+    assert any("damaged" in path.name for path in (linked.folder / "state").iterdir())
 
 
 # -- unlink
