@@ -9,7 +9,7 @@ import base64
 import hashlib
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,9 @@ EVERY_CODE: Final = "all"
 
 DEFAULT_INTERVAL: Final = 5
 """Seconds between polls where the answer names none. Source: RFC 8628 §3.2."""
+
+LONGEST_RETRY_AFTER: Final = 3_600
+"""Seconds of ``Retry-After`` that a client is held to: one told to wait for days may come back sooner."""
 
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so no words; nothing that looks like a digit. Source: RFC 8628 §6.1."""
@@ -181,7 +184,7 @@ class Amazon:
                 self._pairs[device_code] = replace(
                     pair,
                     heard_at=at if pair.heard_at is None else max(at, pair.heard_at),
-                    not_before=max(pair.not_before, at + retry_after if retry_after else 0),
+                    not_before=max(pair.not_before, at + min(retry_after, LONGEST_RETRY_AFTER)),
                     was_told_final=pair.was_told_final or is_final,
                 )
 
@@ -298,15 +301,11 @@ class Amazon:
     def revoke(self, user_code: str) -> int:
         """Revoke the grant that came of a code, or every grant, as an owner can; tell how many."""
         with self._lock:
-            wanted = plain_code(user_code)
-            return self._revoke(
-                [
-                    grant
-                    for grant in self._grants.values()
-                    if not grant.is_revoked
-                    and (user_code == EVERY_CODE or plain_code(grant.user_code) == wanted)
-                ]
-            )
+            grants = [grant for grant in self._grants.values() if not grant.is_revoked]
+            if user_code != EVERY_CODE:
+                wanted = plain_code(user_code) or None  # a grant of an earlier process has no code
+                grants = [grant for grant in grants if plain_code(grant.user_code) == wanted]
+            return self._revoke(grants)
 
     def _revoke(self, grants: list[Grant]) -> int:
         for grant in grants:
@@ -328,6 +327,16 @@ class Amazon:
         """Tell whether a text is a device code that was given out."""
         with self._lock:
             return text in self._pairs
+
+    def name_of(self, form: Mapping[str, str]) -> str:
+        """Name the client that sent a form, for complaints; never by anything that could be a secret."""
+        with self._lock:
+            pair = self._pairs.get(form.get("device_code", ""))
+            if pair is not None:
+                return pair.applicant.name
+            client_id = form.get("client_id", "")
+            is_secret = client_id in self._pairs or client_id.startswith((ACCESS_PREFIX, REFRESH_PREFIX))
+            return client_id if _is_client_id(client_id, DialectName.RFC8628) and not is_secret else ""
 
     # Faults
 

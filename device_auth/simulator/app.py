@@ -85,7 +85,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     app.before_request(partial(_look, amazon, frozenset(filter(None, hosts))))
     for rule, name, view in endpoints.routes():
         app.add_url_rule(rule, name, view, methods=_METHODS, provide_automatic_options=False)
-    app.register_blueprint(phone_pages(amazon, cookie_port=urlsplit(origin).port or 0, app=app))
+    app.register_blueprint(phone_pages(amazon, origin=origin, app=app))
     app.register_blueprint(control_pages(amazon))
     return app
 
@@ -304,7 +304,7 @@ class _Endpoints:
         seen = _seen()
         remarks = list(judge(seen, rule))
         form = dict(reversed(seen.form())) if rule.method == "POST" else {}
-        client = form.get("client_id", "")
+        client = self._amazon.name_of(form)
         for kind, sentence in remarks:
             self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
         kinds = {kind for kind, _ in remarks}
@@ -331,7 +331,7 @@ class _Endpoints:
         return response
 
     def _complain(self, kind: Kind, sentence: str, endpoint: str) -> None:
-        client = dict(_seen().form()).get("client_id", "")
+        client = self._amazon.name_of(dict(_seen().form()))
         self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
 
 

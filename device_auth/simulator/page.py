@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, make_response, redirect, render_template, request, session
 
@@ -59,11 +60,12 @@ class WrongCodes:
             return math.ceil((recent[-WRONG_CODES] + WRONG_CODES_WINDOW - now) / 60)
 
 
-def phone_pages(amazon: Amazon, *, cookie_port: int, app: Flask) -> Blueprint:
+def phone_pages(amazon: Amazon, *, origin: str, app: Flask) -> Blueprint:
     """Make the phone page at LWA's verification URIs (``/us/code``) and RFC 8628's (``/device``)."""
     app.secret_key = secrets.token_bytes(32)
     app.config.update(
-        SESSION_COOKIE_NAME=f"simulated-amazon-{cookie_port}",  # a browser's cookies ignore ports
+        SESSION_COOKIE_NAME=f"simulated-amazon-{urlsplit(origin).port}",  # a browser's cookies ignore ports
+        SESSION_COOKIE_SECURE=urlsplit(origin).scheme == "https",
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_COOKIE_HTTPONLY=True,
     )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from device_auth.simulator.authority import Validity
 
 _BACKLOG: Final = 2_048
+_MANY_FILES: Final = 16_384
 _HANDSHAKE_PATIENCE: Final = 10.0
 _IDLE_PATIENCE: Final = 125.0
 """Seconds that a silent connection is kept: longer than two of the longest intervals."""
@@ -168,9 +169,9 @@ def run_simulator(
 
 
 def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one: the usual 1,024 is too few for 1,000 speakers."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Raise the limit of open files: the usual 1,024 is too few for 1,000 speakers."""
+    present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(_MANY_FILES, most)), most))
 
 
 def _is_loopback(host: str) -> bool:
@@ -239,10 +240,11 @@ class _Server(socketserver.ThreadingTCPServer):
         """Close every connection and wait for its thread."""
         with self._lock:
             connections = dict(self._open)
-        for thread, connection in connections.items():
+        for connection in connections.values():
             with suppress(OSError):
                 # Not SSLSocket.shutdown: that takes the TLS state away under the thread that is reading.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        for thread in connections:
             thread.join(1.0)
 
 

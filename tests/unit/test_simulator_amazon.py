@@ -336,6 +336,25 @@ def test_retry_after_holds_a_poll_back_beyond_the_interval(amazon: Amazon, clock
     assert not amazon.poll_arrived(pair.device_code)
 
 
+def test_a_client_is_held_to_an_hour_of_retry_after(amazon: Amazon, clock: Clock) -> None:
+    pair = given(amazon, fault=Fault(lifetime=100_000))
+    amazon.poll_arrived(pair.device_code)
+    amazon.poll_answered(pair.device_code, clock.now, is_final=False, retry_after=86_400)
+
+    clock.let_pass(3_600)
+
+    assert amazon.poll_arrived(pair.device_code)
+
+
+def test_a_client_is_named_by_nothing_secret(amazon: Amazon) -> None:
+    pair, tokens = given(amazon), linked(amazon)
+
+    assert amazon.name_of({"device_code": pair.device_code}) == "K-0001"
+    assert amazon.name_of({"client_id": "a-speaker"}) == "a-speaker"
+    for secret in (pair.device_code, tokens.refresh_token, "Sim|A|x", "x" * 101, ""):
+        assert amazon.name_of({"client_id": secret}) == ""
+
+
 def test_a_code_that_was_answered_for_good_must_not_be_polled_again(amazon: Amazon, clock: Clock) -> None:
     pair = given(amazon)
     amazon.poll_arrived(pair.device_code)
@@ -508,6 +527,15 @@ def test_a_revoked_grant_stays_revoked_in_a_later_process(clock: Clock, tmp_path
     later = Amazon(Options(), clock=clock, memory=memory)
 
     assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), Refused)
+
+
+def test_no_code_at_all_revokes_nothing(clock: Clock, tmp_path: Path) -> None:
+    memory = tmp_path / "amazon.json"
+    linked(Amazon(Options(), clock=clock, memory=memory))
+    later = Amazon(Options(), clock=clock, memory=memory)
+
+    assert later.revoke("") == later.revoke("- -") == 0
+    assert later.revoke("all") == 1
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def test_a_speaker_that_trusts_the_authority_is_linked(amazon: Amazon, tmp_path:
         speaker = Speaker(running)
         pair = speaker.pair()
         assert pair["verification_uri"] == f"{running.origin}/us/code"
+        page = speaker.session.get(pair["verification_uri"], timeout=10, verify=speaker.verify)
+        assert "Secure" in page.headers["Set-Cookie"]
         speaker.control("approve", user_code=pair["user_code"])
         assert speaker.poll(pair).status_code == 200
         speaker.close()
