@@ -127,6 +127,10 @@ def forge(folder: Path, name: str) -> Path:
         .not_valid_before(authority.FOR_YEARS.since)
         .not_valid_after(authority.FOR_YEARS.until)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+        )
         .sign(authority_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
