@@ -1,0 +1,148 @@
+"""The desk: where the loop lays out what it knows, and the socket and the page pick it up.
+
+The loop's thread writes; any number of other threads read, or wait for news. What they want done they ask of
+the loop through ``Actions``: nothing here decides anything.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View, later
+from device_auth.core.ports import Clock, TokenFiles
+from device_auth.core.states import StateWord, Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What can be told at one moment.
+
+    Attributes:
+        number: goes up with each piece of news.
+        view: what people are told.
+        since: since when state and trouble are what they are; wall clock.
+        grant: the access token in hand, or None.
+        link: the stored link, or None.
+        refreshes: how many refreshes have ended, well or not.
+    """
+
+    number: int
+    view: View
+    since: UnixTime
+    grant: TokenGrant | None = None
+    link: Link | None = None
+    refreshes: int = 0
+
+
+class Actions(Protocol):
+    """What other threads may ask of the loop. None of these blocks or answers: the answer is news."""
+
+    def want_token(self, min_lifetime: Seconds) -> None:
+        """Refresh, unless the token in hand lives at least so long or a refresh is out or waited for."""
+        ...
+
+    def reject_token(self, access_token: str) -> None:
+        """Refresh, because this token was rejected; nothing happens if it is not the current one, or too often."""
+        ...
+
+    def link(self) -> None:
+        """Begin to link, or tell the code again; someone is there."""
+        ...
+
+    def cancel(self) -> None:
+        """End linking without a link."""
+        ...
+
+    def unlink(self) -> None:
+        """Forget the account."""
+        ...
+
+    def owner_left(self) -> None:
+        """The owner has left the page by its link, to approve."""
+        ...
+
+    def owner_is_back(self) -> None:
+        """The page is seen again: perhaps the owner has approved."""
+        ...
+
+
+class Desk:
+    """Holds the newest news. Lays out tokens like a token file does, and writes those files as well.
+
+    Args:
+        clock: tells both times.
+        files: the token files beside.
+    """
+
+    def __init__(self, clock: Clock, files: TokenFiles) -> None:
+        self._clock = clock
+        self._files = files
+        self._changed = threading.Condition()
+        self._news = News(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
+
+    def look(self) -> News:
+        """Give the newest news."""
+        with self._changed:
+            return self._news
+
+    def wait(self, after: int, within: Seconds) -> News:
+        """Wait for news with a higher number; give the newest there is when it comes, or when time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._news.number > after, within)
+            return self._news
+
+    def wait_for_token(self, actions: Actions, min_lifetime: Seconds, within: Seconds) -> News:
+        """Wait until there is a token that lives long enough, a refresh has ended, or there is no link.
+
+        Any number of threads that wait share one refresh.
+
+        Returns:
+            The news; whoever asked looks whether its token lasts.
+        """
+        first = self.look()
+        if not self._lasts(first, min_lifetime) and first.link is not None and first.link.mark is None:
+            actions.want_token(min_lifetime)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_settled(first, min_lifetime), within)
+        return self.look()
+
+    def tell(self, view: View, link: Link | None) -> None:
+        """Lay out a new view."""
+        with self._changed:
+            news = self._news
+            is_same = (view.state, view.trouble) == (news.view.state, news.view.trouble)
+            since = news.since if is_same else self._clock.wall()
+            self._put(News(news.number + 1, view, since, news.grant, link, news.refreshes))
+
+    def refresh_ended(self) -> None:
+        """Say that a refresh has come to an end, well or not."""
+        with self._changed:
+            news = self._news
+            self._put(News(news.number + 1, news.view, news.since, news.grant, news.link, news.refreshes + 1))
+
+    def publish(self, grant: TokenGrant) -> None:
+        """Lay out a new access token, in memory and as files."""
+        self._files.publish(grant)
+        self._lay_out(grant)
+
+    def withdraw(self) -> None:
+        """Take the access token away, from memory and as files."""
+        self._files.withdraw()
+        self._lay_out(None)
+
+    def _lay_out(self, grant: TokenGrant | None) -> None:
+        with self._changed:
+            news = self._news
+            self._put(News(news.number + 1, news.view, news.since, grant, news.link, news.refreshes))
+
+    def _put(self, news: News) -> None:
+        self._news = news
+        self._changed.notify_all()
+
+    def _lasts(self, news: News, min_lifetime: Seconds) -> bool:
+        return news.grant is not None and news.grant.expires_at >= later(self._clock.now(), min_lifetime)
+
+    def _is_settled(self, first: News, min_lifetime: Seconds) -> bool:
+        news = self._news
+        is_given_up = news.link is None or news.link.mark is not None
+        return self._lasts(news, min_lifetime) or news.refreshes > first.refreshes or is_given_up
