@@ -6,14 +6,8 @@ from device_auth import __version__
 from device_auth.cli.output import print_json, print_line, rfc3339
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import StoreDamaged
-from device_auth.core.models import Link, Mark, PendingPair, UnixTime
+from device_auth.core.models import MARKS, Link, PendingPair, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
-
-_MARKS = {
-    Mark.REVOKED: Trouble.REVOKED,
-    Mark.MISCONFIGURED: Trouble.MISCONFIGURED,
-    Mark.HANDED_OVER: Trouble.NONE,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +58,7 @@ def _words(link: Link | None, pending: PendingPair | None) -> tuple[StateWord, T
     if link is None:
         return StateWord.UNLINKED, Trouble.NONE
     if link.mark is not None:
-        return StateWord.UNLINKED, _MARKS[link.mark]
+        return StateWord.UNLINKED, MARKS[link.mark]
     return (StateWord.LINKED if link.is_proved else StateWord.PROVING), Trouble.NONE
 
 

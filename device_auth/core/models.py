@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NewType, NoReturn
 
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import Moment, StateWord, Trouble
 
 Seconds = NewType("Seconds", float)
 """A length of time."""
@@ -268,6 +268,14 @@ class Mark(StrEnum):
     HANDED_OVER = "handed-over"
 
 
+MARKS: Final[dict[Mark, Trouble]] = {
+    Mark.REVOKED: Trouble.REVOKED,
+    Mark.MISCONFIGURED: Trouble.MISCONFIGURED,
+    Mark.HANDED_OVER: Trouble.NONE,
+}
+"""What to tell of a link that bears a mark."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A stored grant with all that a refresh needs.
@@ -331,6 +339,7 @@ class View:
         refusal: how the last attempt ended, until it is told no more.
         account: whose account it is, where the scope gives one.
         telling: goes up each time the same is to be told anew.
+        moment: what is to be told once beside all that.
     """
 
     state: StateWord
@@ -340,3 +349,4 @@ class View:
     refusal: Refusal | None = None
     account: str | None = None
     telling: int = 0
+    moment: Moment | None = None

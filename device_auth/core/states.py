@@ -35,6 +35,18 @@ class Trouble(StrEnum):
     HARDWARE = "hardware"
 
 
+class Moment(StrEnum):
+    """What is told once, beside state and trouble: the answer to a press that changes neither, or a question."""
+
+    CONFIRM_UNLINK = "confirm-unlink"
+    CONFIRM_RESET = "confirm-reset"
+    CANCELLED = "cancelled"
+    JUST_UNLINKED = "just-unlinked"
+    JUST_RESET = "just-reset"
+    PRESS_REMEMBERED = "press-remembered"
+    CANNOT_TELL_CODE = "cannot-tell-code"
+
+
 class Telling(NamedTuple):
     """What to say about a state or a trouble: one sentence, and the next step (empty if there is none)."""
 

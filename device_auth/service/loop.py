@@ -15,6 +15,7 @@ from typing import Final, assert_never
 from device_auth.core import linking, refresh
 from device_auth.core.errors import StoreDamaged, StoreError
 from device_auth.core.models import (
+    MARKS,
     NEVER,
     Answer,
     Flow,
@@ -22,13 +23,15 @@ from device_auth.core.models import (
     Monotonic,
     PendingPair,
     ProofStanding,
+    Refusal,
+    Seconds,
     TokenGrant,
     Unclear,
     Unreachable,
     View,
 )
 from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
-from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.core.states import STATES, TROUBLES, Moment, Trouble
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
 from device_auth.service.conversation import Conversation
 
@@ -56,6 +59,13 @@ class _Keeper:
         self.is_on_trial = is_on_trial
 
 
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """Something to be done on the loop's thread."""
+
+    deed: Callable[[], None]
+
+
 class Loop:
     """Runs the machines against the world.
 
@@ -68,6 +78,7 @@ class Loop:
         tell: shows a view to people; must not block.
         chance: gives draws in [0, 1).
         new_link_id: names a new link.
+        refresh_ended: hears that a refresh of the link in use has come to an end, well or not.
     """
 
     def __init__(
@@ -81,6 +92,7 @@ class Loop:
         tell: Callable[[View], None],
         chance: Callable[[], float],
         new_link_id: Callable[[], str],
+        refresh_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._conversation = conversation
         self._store = store
@@ -90,13 +102,15 @@ class Loop:
         self._tell = tell
         self._chance = chance
         self._new_link_id = new_link_id
-        self._inbox: SimpleQueue[linking.Event | CallEnded[_Keeper] | CallBroke] = SimpleQueue()
+        self._inbox: SimpleQueue[linking.Event | CallEnded[_Keeper] | CallBroke | _Deed] = SimpleQueue()
         self._events: deque[linking.Event] = deque()
         self._is_stepping = False
-        self._calls: Calls[_Keeper] = Calls(self._inbox.put, conversation.abandon, clock.now)
+        self._calls: Calls[_Keeper] = Calls(self._inbox.put, self._close, clock.now)
         self._stored: Link | None = None
         self._in_use: _Keeper | None = None
         self._on_trial: _Keeper | None = None
+        self._refresh_ended = refresh_ended
+        self._fault: Refusal | None = None
         self._told: View | None = None
         self._telling = 0
         self.state: linking.State = linking.Unlinked()
@@ -108,34 +122,92 @@ class Loop:
         """Leave an event in the inbox; from any thread or signal handler."""
         self._inbox.put(event)
 
+    def do(self, deed: Callable[[], None]) -> None:
+        """Have something done on the loop's thread; from any thread or signal handler."""
+        self._inbox.put(_Deed(deed))
+
     def start(self, request: linking.LinkRequested) -> None:
         """Begin to link: with the pair or the grant of before a restart if there is one, else with a new pair.
 
         Raises:
             StoreError: the store cannot be read. One that is damaged is linked anew: the damage is set aside.
         """
-        try:
-            self._stored = self._store.read()
-        except StoreDamaged as damage:
-            log.warning("%s", damage)
-        link = self._stored
-        if link is not None and link.mark is None and link.is_proved:
-            self.state = linking.Linked()
-        elif link is not None and link.mark is None:
-            again = link.replaces is not None
-            self.feed(linking.GrantFound(replace(request, again=again)))
-            return
-        found = self._find_pair()
-        if found is not None:
-            self.feed(linking.PairFound(request, found.pair, found.interval))
-        else:
+        if not self._go_on(request):
             self.feed(request)
+
+    def wake(self, request: linking.LinkRequested) -> None:
+        """Begin to keep the stored link, or go on with what a restart cut short; ask for nothing new.
+
+        Args:
+            request: what an attempt that goes on shall be like.
+
+        Raises:
+            StoreError: as ``start``.
+        """
+        self._go_on(request)
+        link = self._stored
+        if isinstance(self.state, linking.Linked) and link is not None:
+            self.keep(link)
+        elif link is not None and link.mark is not None:
+            trouble = MARKS[link.mark]
+            told = TROUBLES[trouble]
+            refusal = Refusal(trouble, "", told.sentence, told.next_step)
+            self.state = linking.Unlinked(trouble, None if trouble is Trouble.NONE else refusal)
+        self._tell_view()
 
     def keep(self, link: Link) -> None:
         """Begin to keep a stored link: refresh it now, and again in time."""
         self._stored = link
         self.state = linking.Linked()
         self._in_use = _Keeper(refresh.begin(link, self._clock.now()), is_on_trial=False)
+
+    def want_token(self, min_lifetime: Seconds) -> None:
+        """Refresh early if the token in hand is too short, unless it is as fresh as can be or waits are on."""
+        if self._in_use is not None:
+            self._step_keeper(self._in_use, refresh.TokenWanted(min_lifetime))
+
+    def forget(self) -> Link | None:
+        """Forget the account: no token is handed out any more, and no generation of the link is left.
+
+        Returns:
+            The link that was stored: the provider may be told.
+
+        Raises:
+            StoreError: it could not be removed.
+        """
+        self.feed(linking.Cancelled())
+        self._calls.drop(lambda _call: True)
+        self._in_use = self._on_trial = None
+        self._tokens.withdraw()
+        self._pending.forget()
+        self._store.erase()
+        link, self._stored = self._stored, None
+        self.feed(linking.LinkLost())
+        return link
+
+    def speak_with(self, conversation: Conversation) -> None:
+        """Speak with the provider through another conversation from now on; for settings that were read anew."""
+        self._conversation = conversation
+
+    @property
+    def fault(self) -> Refusal | None:
+        """Give what is wrong with the speaker itself, told where nothing else is."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Refusal | None) -> None:
+        self._fault = fault
+        self._tell_view()
+
+    def tell_moment(self, moment: Moment) -> None:
+        """Tell something once."""
+        self._telling += 1
+        self._tell_view(moment)
+
+    def tell_again(self) -> None:
+        """Tell what is told now once more."""
+        self._telling += 1
+        self._tell_view()
 
     @property
     def keeping(self) -> refresh.Keeping | None:
@@ -152,6 +224,23 @@ class Loop:
     def link(self) -> Link | None:
         """Give the link as stored."""
         return self._stored
+
+    def _go_on(self, request: linking.LinkRequested) -> bool:
+        """Read what is stored, and go on with what a restart cut short; say whether there was such a thing."""
+        try:
+            self._stored = self._store.read()
+        except StoreDamaged as damage:
+            log.warning("%s", damage)
+        link = self._stored
+        if link is not None and link.mark is None and link.is_proved:
+            self.state = linking.Linked()
+        elif link is not None and link.mark is None:
+            self.feed(linking.GrantFound(replace(request, again=link.replaces is not None)))
+            return True
+        found = self._find_pair()
+        if found is not None:
+            self.feed(linking.PairFound(request, found.pair, found.interval))
+        return found is not None
 
     def run(self, is_done: Callable[[], bool], until: Monotonic = NEVER) -> bool:
         """Wait, step and carry out, until it is done or that moment has come; say whether it is done."""
@@ -188,6 +277,8 @@ class Loop:
                 self._hear(item)
             case CallBroke():
                 raise item.error
+            case _Deed(deed):
+                deed()
             case _:
                 self.feed(item)
         if self._clock.now() >= self._next_moment():
@@ -236,6 +327,9 @@ class Loop:
             self.heard = replace(self.heard, unclear=self.heard.unclear + 1)
         elif not isinstance(answer, Unreachable):
             self.heard = replace(self.heard, usable=self.heard.usable + 1)
+
+    def _close(self) -> None:
+        self._conversation.abandon()
 
     def _time_out(self) -> None:
         call = self._calls.abandon()
@@ -380,6 +474,8 @@ class Loop:
                 assert_never(command)
 
     def _save_link(self, keeper: _Keeper, link: Link) -> None:
+        if self._stored is not None and self._stored.replaces is not None:
+            self._tokens.withdraw()  # a kill after the save must not leave a former owner's token to be found
         dated = replace(link, marked_at=self._clock.wall()) if link.mark else link
         try:
             self._store.save(dated)
@@ -398,28 +494,30 @@ class Loop:
         elif standing is ProofStanding.REFUSED:
             self._in_use = None
             self.feed(linking.LinkLost(keeper.state.refusal))
+        if not keeper.is_on_trial:
+            self._refresh_ended()
 
     # -- what people are told
 
-    def _tell_view(self) -> None:
+    def _tell_view(self, moment: Moment | None = None) -> None:
         view = self.view()
-        if view != self._told:
+        if view != self._told or moment is not None:
             self._told = view
-            self._tell(view)
+            self._tell(replace(view, moment=moment))
 
     def view(self) -> View:
-        """Put together what people are told now."""
+        """Put together what people are told now: of linking first, then of keeping, then of the speaker itself."""
         trouble, refusal = self.state.trouble, getattr(self.state, "refusal", None)
         if trouble is Trouble.NONE and self._in_use is not None:
             trouble, refusal = self._in_use.state.trouble, self._in_use.state.refusal
+        if trouble is Trouble.NONE and self._fault is not None:
+            trouble, refusal = self._fault.trouble, self._fault
         word = linking.word_of(self.state)
         hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
-        if refusal is not None:
-            hint = refusal.hint
         return View(
             state=word,
             trouble=trouble,
-            hint=hint,
+            hint=hint if refusal is None else refusal.hint,
             code_pair=self.state.pair if isinstance(self.state, linking.Waiting) else None,
             refusal=refusal,
             account=None if self._stored is None else self._stored.account,

@@ -356,7 +356,7 @@ def test_what_breaks_below_http_is_waited_out(
 ) -> None:
     with open_world(tmp_path, tls=tmp_path / "tls", interval=INTERVAL, approve_after=0) as world:
         world.clock.is_set = is_clock_set
-        word = {"polling": StateWord.WAITING, "proving": StateWord.PROVING}.get(phase)
+        word = {"polling": StateWord.WAITING, "proving": StateWord.SAVING}.get(phase)
         if phase == "refreshing":
             world.link()
             world.told.clear()
