@@ -73,7 +73,8 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
         opened.enter_context(speaker.simulated_amazon(link))
         conversation = speaker.open_conversation()
         opened.enter_context(speaker.store)
-        prompts = _prompts(args, speaker)
+        telling = opened.enter_context(_parts(speaker))
+        prompts = [*_prompts(args, speaker, telling), *telling.prompts]
         everyone = Everyone(prompts, speaker.clock, report=_report)
         opened.callback(everyone.close, CLOSING_TIME)
 

@@ -6,8 +6,9 @@ when it changes. The cursor is never hidden, so nothing can leave it hidden.
 """
 
 import os
+from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
@@ -36,10 +37,32 @@ USUAL_SIZE: Final = (80, 24)
 ENDLESS: Final = (80, 1_000_000)
 """The size of what is not a terminal."""
 
+LEAST_ROWS_BESIDE: Final = 12
+"""Rows of a terminal below which nothing is shown aside."""
+
 ONGOING: Final = {StateWord.REQUESTING, StateWord.WAITING, StateWord.SAVING, StateWord.PROVING}
 
 
-def open_terminal(stream: TextIO, *, environ_no_color: bool, qr: bool) -> "TerminalPrompt":
+class Aside(Protocol):
+    """Live lines that somebody else has to show on the same terminal, above ours."""
+
+    @property
+    def rows(self) -> int:
+        """How many lines it takes at the most."""
+        ...
+
+    def lines(self, paper: Paper) -> list[str]:
+        """Give them as they stand now, clean, each narrower than the paper."""
+        ...
+
+    def changes_at(self, now: Monotonic) -> Monotonic:
+        """Give the moment at which they should be looked at again."""
+        ...
+
+
+def open_terminal(
+    stream: TextIO, *, environ_no_color: bool, qr: bool, aside: Aside | None = None
+) -> "TerminalPrompt":
     """Make the prompt for a stream, finding out what it can show.
 
     Where there is a file below the stream, it is written to past the stream's own buffer: a terminal that has
@@ -49,6 +72,7 @@ def open_terminal(stream: TextIO, *, environ_no_color: bool, qr: bool) -> "Termi
         stream: standard error, as a rule.
         environ_no_color: the environment asks for no colours (https://no-color.org).
         qr: draw the QR code.
+        aside: shown as well, if the stream is a terminal.
     """
     encoding = stream.encoding or "ascii"
     try:
@@ -66,6 +90,7 @@ def open_terminal(stream: TextIO, *, environ_no_color: bool, qr: bool) -> "Termi
         colour=not environ_no_color,
         encoding=encoding,
         qr=qr,
+        aside=aside if is_tty else None,
     )
 
 
@@ -88,6 +113,7 @@ class TerminalPrompt:
         colour: colours and bold letters are welcome; on a tty only.
         encoding: what the stream can carry.
         qr: draw the QR code.
+        aside: shown above the live lines; on a tty only.
     """
 
     name: Final = "terminal"
@@ -101,6 +127,7 @@ class TerminalPrompt:
         colour: bool,
         encoding: str,
         qr: bool,
+        aside: Aside | None = None,
     ) -> None:
         self._stream = stream
         self._size = size
@@ -108,6 +135,7 @@ class TerminalPrompt:
         self._colour = colour and is_tty
         self._encoding = encoding
         self._qr = qr
+        self._aside = aside
         self._view: View | None = None
         self._drawn: CodePair | None = None
         self._seen: Size | None = None
@@ -124,13 +152,17 @@ class TerminalPrompt:
             return self._next(view, now)  # perhaps still being dragged: look again in a second
         self._written_for = size
         paper = Paper(*size, encoding=self._encoding, colour=self._colour)
-        lasting = self._lasting(view, before, paper, is_resized=is_resized)
+        aside = self._aside if paper.rows >= LEAST_ROWS_BESIDE else None
+        sheet = paper if aside is None else replace(paper, rows=paper.rows - aside.rows)
+        lasting = self._lasting(view, before, sheet, is_resized=is_resized)
         live = self._going_on(view, before, now)
         if self._is_tty:
-            self._write_over(lasting, live, paper, is_resized=is_resized)
+            above = [] if aside is None else aside.lines(paper)
+            self._write_over(lasting, above, live, paper, is_resized=is_resized)
         else:
             self._write_on(lasting, live, paper)
-        return self._next(view, now)
+        moments = (self._next(view, now), None if aside is None else aside.changes_at(now))
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
@@ -195,7 +227,9 @@ class TerminalPrompt:
     # -----------------------------------------------------------------------------------------------------
     # Writing
 
-    def _write_over(self, lasting: list[str], live: list[Line], paper: Paper, *, is_resized: bool) -> None:
+    def _write_over(
+        self, lasting: list[str], aside: list[str], live: list[Line], paper: Paper, *, is_resized: bool
+    ) -> None:
         """Put what lasts in place of the live lines, and those below it.
 
         All goes out at once, and a live line is overwritten before its rest is cleared, so nothing flickers. After
@@ -204,7 +238,7 @@ class TerminalPrompt:
         lines = [
             line for style, text in live for line in paper.wrap(text, columns=paper.columns - 1, style=style)
         ]
-        lines = lines[: max(1, paper.rows - 1)]
+        lines = [*aside, *lines][: max(1, paper.rows - 1)]
         if not (lasting or lines or self._live):
             return
         up = len(self._live) - 1

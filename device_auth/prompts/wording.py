@@ -49,12 +49,13 @@ class TroublePhrases:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One language: every phrase, and how to tell characters apart."""
+    """One language: every phrase, how to tell characters apart, and a word or two for a panel with no room for more."""
 
     voice: str
     states: Mapping[str, str]
     moments: Mapping[str, str]
     troubles: Mapping[str, TroublePhrases]
+    short: Mapping[str, str]
     spelling: Mapping[str, str]
     words: Mapping[str, str]
     letters: Mapping[str, str]

@@ -1,0 +1,221 @@
+"""From settings to the ways of telling that hang on pins, wires and sound cards; or to those of a simulated speaker."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from device_auth.cli.keyboard import keys_of
+from device_auth.cli.output import say
+from device_auth.cli.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
+from device_auth.core.errors import ConfigError
+from device_auth.prompts.light import LightPrompt, Table, read_table
+from device_auth.prompts.panel import PanelPrompt
+from device_auth.prompts.picture import QUIET_ZONE, read_matrix
+from device_auth.prompts.voice import VoicePrompt
+from device_auth.prompts.wording import choose_language, wording_for
+from device_auth.world.provider import first_locale
+from hardware.board import Parts, Plan, open_parts, read_plan
+from hardware.button import Gesture
+from hardware.clock import PartsClock
+from hardware.errors import HardwareError
+from hardware.settings import Settings
+from hardware.voice import QuietHours, read_voice_settings
+
+if TYPE_CHECKING:
+    from device_auth.cli.speaker import Speaker
+    from device_auth.core.ports import Prompt
+    from device_auth.prompts.terminal import Aside
+    from device_auth.world.clock import BootClock
+    from hardware.button import Button
+    from hardware.panel import Matrix
+    from hardware.voice import Voice
+
+PATTERNS: Final = "patterns"
+"""The table in ``[hardware]`` that is ours: what the light shows for each state and trouble."""
+
+NEVER_QUIET: Final = QuietHours(0, 0)
+
+HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
+
+
+@dataclass
+class Telling:
+    """The parts in use.
+
+    Attributes:
+        prompts: what they tell by.
+        aside: what is drawn of a simulated speaker; None of a real one.
+        is_seen: somebody may be looking at them, so a last word is worth a moment.
+        tapped: called for each tap, on a thread of the button's.
+    """
+
+    prompts: "list[Prompt]" = field(default_factory=list)
+    aside: "Aside | None" = None
+    is_seen: bool = False
+    tapped: Callable[[], None] = lambda: None
+
+
+def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
+    """Check the table ``[hardware]`` of the settings: the parts, and what the light shows.
+
+    Raises:
+        ConfigError: a setting in it cannot be used.
+    """
+    patterns = hardware.get(PATTERNS, {})
+    with _as_settings():
+        if not isinstance(patterns, Mapping):
+            raise ConfigError(
+                f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
+            )
+        plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
+        _quiet_hours_of(plan)
+        return plan, read_table(patterns)
+
+
+@contextmanager
+def real_parts(speaker: "Speaker") -> Iterator[Telling]:
+    """Open the parts that the settings name; one that is missing is told of, and the others go on.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+    plan, table = read_hardware(speaker.settings.hardware)
+    telling = Telling()
+    with ExitStack() as opened:
+        clock = PartsClock()
+        opened.callback(clock.close)
+        with _as_settings():
+            parts = open_parts(plan, clock)
+        opened.callback(_close, parts)
+        for problem in parts.problems:
+            _say_problem(problem.part, problem.error)
+        telling.prompts = _prompts_of(parts, plan, table, speaker)
+        telling.is_seen = parts.light is not None or parts.voice is not None
+        if parts.button is not None:
+            _listen(parts.button, telling, _light_of(telling), speaker.clock, lambda _: None)
+        yield telling
+
+
+@contextmanager
+def simulated_parts(speaker: "Speaker", *, is_drawn: bool) -> Iterator[Telling]:
+    """Make a simulated speaker: drawn where people look at a terminal, else told in plain lines."""
+    if not is_drawn:
+        yield Telling(
+            prompts=[LightPrompt(PlainLight(say)), _voice_prompt(plain_voice(say), NEVER_QUIET, speaker)]
+        )
+        return
+    with ExitStack() as opened:
+        clock = PartsClock()
+        opened.callback(clock.close)
+        drawn = DrawnSpeaker(clock)
+        opened.callback(drawn.voice.close)
+        light = LightPrompt(drawn.light)
+        voice = _voice_prompt(drawn.voice, NEVER_QUIET, speaker)
+        telling = Telling([light, voice], aside=drawn, is_seen=True)
+        _listen(drawn.button, telling, light, speaker.clock, drawn.notice)
+        opened.callback(drawn.button.close)
+        if sys.stdin is not None and sys.stdin.isatty():
+            opened.enter_context(keys_of(sys.stdin.fileno(), drawn.strike))
+        yield telling
+
+
+def _prompts_of(parts: Parts, plan: Plan, table: Table, speaker: "Speaker") -> "list[Prompt]":
+    prompts: list[Prompt] = []
+    if parts.light is not None:
+        prompts.append(LightPrompt(parts.light, table=table))
+    if parts.panel is not None:
+        wording = wording_for(_locale(speaker))
+        prompts.append(
+            PanelPrompt(
+                parts.panel, wording, draw_code=_draw_code, note=lambda why: _say(f"the panel: {why}")
+            )
+        )
+    if parts.voice is not None:
+        prompts.append(_voice_prompt(parts.voice, _quiet_hours_of(plan), speaker))
+    return prompts
+
+
+def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, speaker: "Speaker") -> VoicePrompt:
+    locale = _locale(speaker)
+    if not choose_language(locale).is_known:
+        _say(f"the voice does not speak {locale}; it speaks English")
+    return VoicePrompt(
+        voice,
+        wording_for(locale),
+        quiet_hours=quiet_hours,
+        local_minute=lambda: local_minute(speaker.clock),
+    )
+
+
+def _listen(
+    button: "Button",
+    telling: Telling,
+    light: LightPrompt | None,
+    clock: "BootClock",
+    notice: Callable[[Gesture], None],
+) -> None:
+    """Let a tap tell the code again, and the light answer a hold; what a hold does is the daemon's business."""
+
+    def told(gesture: Gesture) -> None:
+        notice(gesture)
+        if gesture is Gesture.TAP:
+            telling.tapped()
+        elif light is not None:
+            light.hold(gesture if gesture in HELD else None, clock.now())
+
+    try:
+        button.listen(told, lambda error: _say_problem("button", error))
+    except HardwareError as error:
+        _say_problem("button", error)
+
+
+def _light_of(telling: Telling) -> LightPrompt | None:
+    return next((prompt for prompt in telling.prompts if isinstance(prompt, LightPrompt)), None)
+
+
+def _quiet_hours_of(plan: Plan) -> QuietHours:
+    voices = (part for part in plan.parts if part.sort == "voice")
+    return next((read_voice_settings(part.settings).quiet_hours for part in voices), NEVER_QUIET)
+
+
+def _locale(speaker: "Speaker") -> str:
+    return first_locale(speaker.settings.locale)
+
+
+def _draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":
+    inner = slice(QUIET_ZONE, -QUIET_ZONE)
+    return tuple(row[inner] for row in read_matrix(text, level=level)[inner])
+
+
+def local_minute(clock: "BootClock") -> int | None:
+    """Give the minute of the local day, or None while the clock is not set."""
+    if not clock.looks_set():
+        return None
+    here = datetime.fromtimestamp(clock.wall(), UTC).astimezone()
+    return here.hour * 60 + here.minute
+
+
+def _close(parts: Parts) -> None:
+    with suppress(HardwareError):  # there is nobody left whom it would concern
+        parts.close()
+
+
+@contextmanager
+def _as_settings() -> Iterator[None]:
+    try:
+        yield
+    except HardwareError as error:
+        raise ConfigError(f"[hardware] {error}", hint=error.hint) from error
+
+
+def _say_problem(part: str, error: HardwareError) -> None:
+    _say(f"the {part} does not work: {error}")
+    if error.hint:
+        say(f"  {error.hint}")
+
+
+def _say(text: str) -> None:
+    say(f"device-auth: {text}")

@@ -1,0 +1,359 @@
+"""The light: which pattern tells what, as data, and which of several things to tell comes first.
+
+Rhythm carries the meaning and colour repeats it, so one table serves a single LED and one of three colours; what
+breathes where a light can fade blinks in the same rhythm where it cannot.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from threading import Lock
+from typing import TYPE_CHECKING, Final, assert_never
+
+from device_auth.core.models import NEVER, Monotonic, Seconds, later
+from device_auth.core.states import StateWord, Trouble
+from device_auth.prompts.moments import JUST_LINKED_FOR, LAST_MINUTE, has_just_linked
+from hardware.button import Gesture
+from hardware.errors import BadSetting, HardwareError, PartBusy
+from hardware.led import (
+    BLACK,
+    CYAN,
+    DIM_WHITE,
+    ORANGE,
+    PURPLE,
+    RED,
+    WHITE,
+    YELLOW,
+    Blink,
+    Breathe,
+    Colour,
+    Off,
+    Once,
+    Pattern,
+    Rhythm,
+    Solid,
+    Step,
+    short_blinks,
+    steps_of,
+    without_fades,
+)
+from hardware.settings import read_choice, read_whole, refuse_unknown
+
+if TYPE_CHECKING:
+    from device_auth.core.models import CodePair, View
+    from hardware.led import Light
+    from hardware.settings import Settings
+
+TRY_AGAIN_AFTER: Final = Seconds(5)
+"""How long a light that could not be reached is left alone."""
+
+_log = logging.getLogger(__name__)
+
+
+class Moment(StrEnum):
+    """What the light tells beside states and troubles."""
+
+    LAST_MINUTE = "last-minute"
+    JUST_LINKED = "just-linked"
+    HELD_5S = "held-5s"
+    HELD_10S = "held-10s"
+
+
+Meaning = StateWord | Trouble | Moment
+Table = Mapping[Meaning, Rhythm]
+
+_BUSY: Final = Blink(250, 250, CYAN)
+_PASSING: Final = short_blinks(2, 2000, PURPLE)
+_ENDED: Final = short_blinks(3, 2000, RED)
+_BROKEN: Final = short_blinks(5, 3000, RED)
+
+TABLE: Final[Table] = {
+    StateWord.STARTING: Blink(100, 2900, DIM_WHITE),
+    StateWord.UNLINKED: Off(),
+    StateWord.REQUESTING: _BUSY,
+    StateWord.WAITING: Breathe(1000, 1000, ORANGE),
+    StateWord.SAVING: _BUSY,
+    StateWord.PROVING: _BUSY,
+    StateWord.LINKED: Off(),
+    Trouble.NO_NETWORK: _PASSING,
+    Trouble.CAPTIVE_PORTAL: _PASSING,
+    Trouble.CLOCK_NOT_SET: _PASSING,
+    Trouble.PROVIDER_UNAVAILABLE: _PASSING,
+    Trouble.DENIED: _ENDED,
+    Trouble.EXPIRED: _ENDED,
+    Trouble.REVOKED: short_blinks(4, 3000, YELLOW),
+    Trouble.MISCONFIGURED: _BROKEN,
+    Trouble.STORAGE: _BROKEN,
+    Trouble.HARDWARE: _BROKEN,
+    Moment.LAST_MINUTE: Blink(500, 500, ORANGE),
+    Moment.JUST_LINKED: Solid(CYAN),
+    Moment.HELD_5S: Solid(ORANGE),
+    Moment.HELD_10S: Blink(250, 250, RED),
+}
+"""What each meaning looks like; complete, which a test enforces. ``Trouble.NONE`` has no light: the state has."""
+
+COLOURS: Final[Mapping[str, Colour]] = {
+    "white": WHITE,
+    "dim-white": DIM_WHITE,
+    "red": RED,
+    "orange": ORANGE,
+    "yellow": YELLOW,
+    "green": Colour(0, 255, 0),
+    "cyan": CYAN,
+    "blue": Colour(0, 0, 255),
+    "purple": PURPLE,
+}
+
+_HELD: Final = {Gesture.HELD_5S: Moment.HELD_5S, Gesture.HELD_10S: Moment.HELD_10S}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Which pattern, and until when
+
+
+def meaning_of(
+    view: "View", now: Monotonic, *, held: Gesture | None = None, is_just_linked: bool = False
+) -> Meaning:
+    """Say what comes first: a hold, a new link, a code that waits, a trouble, the state.
+
+    Args:
+        view: what is to be told.
+        now: decides on the last minute of a code.
+        held: the last level that the button told while it is held; others than those of a hold count as none.
+        is_just_linked: the link is new.
+    """
+    if held in _HELD:
+        return _HELD[held]
+    if is_just_linked:
+        return Moment.JUST_LINKED
+    if view.state is StateWord.WAITING:
+        return StateWord.WAITING if now < _last_minute_of(view.code_pair) else Moment.LAST_MINUTE
+    return view.state if view.trouble is Trouble.NONE else view.trouble
+
+
+def pattern_for(
+    view: "View",
+    now: Monotonic,
+    *,
+    held: Gesture | None = None,
+    is_just_linked: bool = False,
+    table: Table = TABLE,
+) -> Rhythm:
+    """Give the pattern that tells a view; the arguments are those of ``meaning_of``."""
+    return table[meaning_of(view, now, held=held, is_just_linked=is_just_linked)]
+
+
+def _last_minute_of(pair: "CodePair | None") -> Monotonic:
+    return NEVER if pair is None else Monotonic(pair.expires_at - LAST_MINUTE)
+
+
+class LightPrompt:
+    """Tells by a light.
+
+    Args:
+        light: plays patterns by itself.
+        table: what each meaning looks like.
+    """
+
+    name: Final = "light"
+
+    def __init__(self, light: "Light", *, table: Table = TABLE) -> None:
+        self._light = light
+        self._table = table
+        self._lock = Lock()
+        self._view: View | None = None
+        self._held: Gesture | None = None
+        self._linked_until = Monotonic(0.0)
+
+    def show(self, view: "View", now: Monotonic) -> Monotonic | None:
+        """Show a view; give the moment at which it looks different by itself."""
+        with self._lock:
+            if has_just_linked(self._view, view):
+                self._linked_until = later(now, JUST_LINKED_FOR)
+            elif view.state is not StateWord.LINKED:
+                self._linked_until = Monotonic(0.0)
+            self._view = view
+            try:
+                self._draw(now)
+            except PartBusy as error:
+                _log.info("the light: %s", error)
+                return later(now, TRY_AGAIN_AFTER)
+            return self._changes_at(view, now)
+
+    def hold(self, held: Gesture | None, now: Monotonic) -> None:
+        """Show that the button is held past a level, or with None that it is no longer; from any thread."""
+        with self._lock:
+            self._held = held
+            try:
+                self._draw(now)
+            except HardwareError as error:
+                _log.info("the light: %s", error)
+
+    def close(self) -> None:
+        """Go dark."""
+        with self._lock:
+            self._light.show(Off())
+
+    def _draw(self, now: Monotonic) -> None:
+        if self._view is None:
+            pattern = self._table[_HELD[self._held]] if self._held in _HELD else Off()
+        else:
+            is_just_linked = now < self._linked_until
+            pattern = pattern_for(
+                self._view, now, held=self._held, is_just_linked=is_just_linked, table=self._table
+            )
+        self._light.show(pattern)
+
+    def _changes_at(self, view: "View", now: Monotonic) -> Monotonic | None:
+        moments = (self._linked_until, _last_minute_of(view.code_pair))
+        return min((moment for moment in moments if now < moment < NEVER), default=None)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Another table, as settings
+
+
+_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "off": (),
+    "solid": ("colour",),
+    "blink": ("colour", "on_ms", "off_ms", "count", "pause_ms"),
+    "breathe": ("colour", "brighter_ms", "darker_ms"),
+}
+_LONGEST_MS: Final = range(1, 60_001)
+_MOST: Final = range(1, 10)
+
+
+def read_table(settings: "Settings") -> Table:
+    """Read the patterns that take the place of ours: a name of a state, a trouble or a moment, and what it looks like.
+
+    A pattern is ``"off"`` or a table: ``kind`` "solid", "blink" (``on_ms``, ``off_ms``, ``count``, ``pause_ms``) or
+    "breathe" (``brighter_ms``, ``darker_ms``), with a ``colour`` by name or as "#rrggbb".
+
+    Raises:
+        BadSetting: a name is unknown, a pattern malformed or faster than 2 Hz, or a trouble would look like
+            something that ours tells it apart from.
+    """
+    names = {str(meaning): meaning for meaning in TABLE}
+    refuse_unknown("patterns", settings, names)
+    given = {names[name]: read_pattern(name, pattern) for name, pattern in settings.items()}
+    table = {**TABLE, **given}
+    for meaning in given:
+        _refuse_mistakable(meaning, table)
+    return table
+
+
+def read_pattern(name: str, pattern: object) -> Rhythm:
+    """Read one pattern; see ``read_table``."""
+    if pattern == "off":
+        return Off()
+    if not isinstance(pattern, Mapping):
+        raise BadSetting(
+            f"the pattern of {name} cannot be {pattern!r}",
+            hint='Write it as "off" or as { kind = "blink", on_ms = 500, off_ms = 500, colour = "green" }.',
+        )
+    part = f"the pattern of {name}"
+    kind = read_choice(part, pattern, "kind", _KEYS)
+    refuse_unknown(f"{part} ({kind})", pattern, ("kind", *_KEYS[kind]))
+    if kind == "off":
+        return Off()
+    colour = _read_colour(part, pattern)
+    if kind == "solid":
+        return Solid(colour)
+    if kind == "breathe":
+        brighter_ms, darker_ms = (_read_ms(part, pattern, key) for key in ("brighter_ms", "darker_ms"))
+        return Breathe(brighter_ms, darker_ms, colour)
+    return Blink(
+        _read_ms(part, pattern, "on_ms"),
+        _read_ms(part, pattern, "off_ms"),
+        colour,
+        read_whole(part, pattern, "count", 1, _MOST),
+        _read_ms(part, pattern, "pause_ms") if "pause_ms" in pattern else None,
+    )
+
+
+def _read_ms(part: str, pattern: "Settings", key: str) -> int:
+    return read_whole(part, pattern, key, 0, _LONGEST_MS)
+
+
+def _read_colour(part: str, pattern: "Settings") -> Colour:
+    value = pattern.get("colour", "white")
+    found = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", str(value))
+    colour = (
+        Colour(*(int(part, 16) for part in found.groups()))
+        if found
+        else COLOURS[read_choice(part, pattern, "colour", COLOURS, "white")]
+    )
+    if colour == BLACK:
+        raise BadSetting(f"{part} is black, which cannot be seen", hint='Use another colour, or write "off".')
+    return colour
+
+
+def _refuse_mistakable(meaning: Meaning, table: Table) -> None:
+    """Refuse a rhythm that hides a trouble: one shared with a meaning that our own table tells apart."""
+    for other in table:
+        is_hidden = isinstance(meaning, Trouble) or isinstance(other, Trouble)
+        if is_hidden and _look_alike(meaning, other, table) and not _look_alike(meaning, other, TABLE):
+            raise BadSetting(
+                f"{meaning} would have the same rhythm as {other}",
+                hint="Give it another rhythm; another colour alone does not tell them apart for everyone.",
+            )
+
+
+def _look_alike(one: Meaning, other: Meaning, table: Table) -> bool:
+    ours, theirs = rhythm_of(table[one]), rhythm_of(table[other])
+    return len(ours) == len(theirs) and all(
+        mine.brightness == yours.brightness and is_as_long(mine.lasts_ms, yours.lasts_ms)
+        for mine, yours in zip(ours, theirs, strict=True)
+    )
+
+
+def is_as_long(one_ms: int, other_ms: int) -> bool:
+    """Say whether nobody could tell two lengths apart without a watch: neither is a quarter longer."""
+    return 4 * max(one_ms, other_ms) < 5 * min(one_ms, other_ms) or one_ms == other_ms
+
+
+def rhythm_of(pattern: Rhythm) -> tuple[Step, ...]:
+    """Give what is left of a pattern on a light without colours that is only on or off, repeated as seldom as can be."""
+    plain = without_fades(pattern)
+    assert isinstance(plain, Rhythm), "only Once is none"  # noqa: S101  our own bug
+    steps = steps_of(plain)
+    cycles = (steps[:length] for length in range(1, len(steps) + 1) if len(steps) % length == 0)
+    return next(cycle for cycle in cycles if cycle * (len(steps) // len(cycle)) == steps)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A pattern in words
+
+
+def describe(pattern: Pattern) -> str:
+    """Say what a pattern looks like: ``orange, breathing``."""
+    match pattern:
+        case Off():
+            return "dark"
+        case Once():
+            return f"{describe(pattern.rhythm)}, once"
+        case Solid():
+            rhythm = "steady"
+        case Breathe():
+            rhythm = "breathing"
+        case Blink(count=1):
+            rhythm = "flashing now and then" if pattern.last_off_ms > _SELDOM_MS else _pace(pattern)
+        case Blink(count=count):
+            rhythm = f"{count} short blinks and a pause"
+        case _:
+            assert_never(pattern)
+    return f"{_name(pattern.colour)}, {rhythm}"
+
+
+_SELDOM_MS: Final = 2000
+_QUICK_MS: Final = 600
+
+
+def _pace(pattern: Blink) -> str:
+    return "blinking quickly" if pattern.on_ms + pattern.last_off_ms <= _QUICK_MS else "blinking"
+
+
+def _name(colour: Colour) -> str:
+    names = {known: name.replace("-", " ") for name, known in COLOURS.items()}
+    return names.get(colour, f"#{colour.red:02x}{colour.green:02x}{colour.blue:02x}")

@@ -1,0 +1,23 @@
+"""What a view means beside the one before it."""
+
+from typing import TYPE_CHECKING, Final
+
+from device_auth.core.models import Seconds
+from device_auth.core.states import StateWord
+
+if TYPE_CHECKING:
+    from device_auth.core.models import View
+
+JUST_LINKED_FOR: Final = Seconds(5)
+"""How long a new link is told before the speaker is as it will be for years: dark and silent."""
+
+LAST_MINUTE: Final = Seconds(60)
+"""How long before its end a code is told more urgently."""
+
+_APPROVED: Final = {StateWord.SAVING, StateWord.PROVING}
+
+
+def has_just_linked(before: "View | None", view: "View") -> bool:
+    """Say whether a new link came to be between two views; a cancelled attempt at another one is none."""
+    is_new = before is not None and before.state in _APPROVED
+    return is_new and view.state is StateWord.LINKED and view.refusal is None
