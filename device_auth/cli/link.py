@@ -3,13 +3,15 @@
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from device_auth.cli.output import REASONS, JsonLines, error_of, print_line, say
 from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.cli.telling import parts_of
 from device_auth.core import linking
 from device_auth.core.errors import (
     CodePairExpired,
@@ -24,8 +26,12 @@ from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View, later
 from device_auth.core.ports import Prompt
 from device_auth.core.states import StateWord
 from device_auth.prompts.everyone import Everyone
+from device_auth.prompts.moments import JUST_LINKED_FOR
 from device_auth.service.loop import Loop
 from device_auth.world.settings import add_option
+
+if TYPE_CHECKING:
+    from device_auth.prompts.terminal import Aside
 
 CLOSING_TIME = Seconds(0.5)
 """How long prompts may take to tell the last view before the command ends."""
@@ -73,9 +79,12 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
         opened.enter_context(speaker.simulated_amazon(link))
         conversation = speaker.open_conversation()
         opened.enter_context(speaker.store)
-        telling = opened.enter_context(_parts(speaker))
-        prompts = [*_prompts(args, speaker, telling), *telling.prompts]
-        everyone = Everyone(prompts, speaker.clock, report=_report)
+        is_on_a_terminal = sys.stderr.isatty()
+        is_read = not speaker.is_json or is_on_a_terminal
+        parts = parts_of(speaker, is_read=is_read, is_on_a_terminal=is_on_a_terminal)
+        telling = opened.enter_context(parts)
+        prompts = _prompts(args, speaker, telling.aside, is_read=is_read)
+        everyone = Everyone([*prompts, *telling.prompts], speaker.clock, report=_report)
         opened.callback(everyone.close, CLOSING_TIME)
 
         def tell(view: View) -> None:
@@ -85,10 +94,13 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
 
         loop = speaker.open_loop(conversation, tell)
         request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)
-        with _cancelled_by_signals(loop):
+        telling.tapped = lambda: loop.post(request)
+        with _cancelled_by_signals(loop) as is_cancelled:
             loop.start(request)
             until = NEVER if args.timeout is None else later(speaker.clock.now(), args.timeout)
             in_time = _run_to_the_end(loop, until)
+            if in_time and telling.is_lively:
+                loop.run(is_cancelled, later(speaker.clock.now(), JUST_LINKED_FOR))
     is_new = (
         isinstance(loop.state, linking.Linked) and loop.link is not None and loop.link.link_id != former_id
     )
@@ -159,14 +171,18 @@ def _renewals(speaker: Speaker) -> int:
     return settings.renewals if is_someone_there or settings.is_given("renewals") else 0
 
 
-def _prompts(args: argparse.Namespace, speaker: Speaker) -> list[Prompt]:
+def _prompts(
+    args: argparse.Namespace, speaker: Speaker, aside: "Aside | None", *, is_read: bool
+) -> list[Prompt]:
     """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
     from device_auth.prompts import picture, terminal  # noqa: PLC0415  only where there is a code to show
 
     prompts: list[Prompt] = []
-    if not speaker.is_json or sys.stderr.isatty():
+    if is_read:
         prompts.append(
-            terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=not args.no_qr)
+            terminal.open_terminal(
+                sys.stderr, environ_no_color=speaker.is_colourless, qr=not args.no_qr, aside=aside
+            )
         )
     if args.qr_file is not None:
         picture.check_picture_path(args.qr_file)
@@ -179,10 +195,13 @@ def _report(name: str, error: BaseException) -> None:
 
 
 @contextmanager
-def _cancelled_by_signals(loop: Loop) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill cancel; a second one ends at once."""
+def _cancelled_by_signals(loop: Loop) -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and a polite kill cancel; a second one ends at once. Yields what tells whether one came."""
+    is_cancelled = False
 
     def cancel(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal is_cancelled
+        is_cancelled = True
         for number in former:
             signal.signal(number, signal.default_int_handler)
         loop.post(linking.Cancelled())
@@ -191,7 +210,7 @@ def _cancelled_by_signals(loop: Loop) -> Iterator[None]:
         number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
-        yield
+        yield lambda: is_cancelled
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

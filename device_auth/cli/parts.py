@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.cli.keyboard import keys_of
 from device_auth.cli.output import say
 from device_auth.cli.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
+from device_auth.cli.telling import Telling
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.light import LightPrompt, Table, read_table
 from device_auth.prompts.panel import PanelPrompt
@@ -27,7 +27,6 @@ from hardware.voice import QuietHours, read_voice_settings
 if TYPE_CHECKING:
     from device_auth.cli.speaker import Speaker
     from device_auth.core.ports import Prompt
-    from device_auth.prompts.terminal import Aside
     from device_auth.world.clock import BootClock
     from hardware.button import Button
     from hardware.panel import Matrix
@@ -39,23 +38,6 @@ PATTERNS: Final = "patterns"
 NEVER_QUIET: Final = QuietHours(0, 0)
 
 HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
-
-
-@dataclass
-class Telling:
-    """The parts in use.
-
-    Attributes:
-        prompts: what they tell by.
-        aside: what is drawn of a simulated speaker; None of a real one.
-        is_seen: somebody may be looking at them, so a last word is worth a moment.
-        tapped: called for each tap, on a thread of the button's.
-    """
-
-    prompts: "list[Prompt]" = field(default_factory=list)
-    aside: "Aside | None" = None
-    is_seen: bool = False
-    tapped: Callable[[], None] = lambda: None
 
 
 def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
@@ -93,7 +75,7 @@ def real_parts(speaker: "Speaker") -> Iterator[Telling]:
         for problem in parts.problems:
             _say_problem(problem.part, problem.error)
         telling.prompts = _prompts_of(parts, plan, table, speaker)
-        telling.is_seen = parts.light is not None or parts.voice is not None
+        telling.is_lively = parts.light is not None or parts.voice is not None
         if parts.button is not None:
             _listen(parts.button, telling, _light_of(telling), speaker.clock, lambda _: None)
         yield telling
@@ -114,7 +96,7 @@ def simulated_parts(speaker: "Speaker", *, is_drawn: bool) -> Iterator[Telling]:
         opened.callback(drawn.voice.close)
         light = LightPrompt(drawn.light)
         voice = _voice_prompt(drawn.voice, NEVER_QUIET, speaker)
-        telling = Telling([light, voice], aside=drawn, is_seen=True)
+        telling = Telling([light, voice], aside=drawn, is_lively=True)
         _listen(drawn.button, telling, light, speaker.clock, drawn.notice)
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():

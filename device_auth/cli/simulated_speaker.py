@@ -35,14 +35,17 @@ HINT: Final = "space bar: its button"
 
 NOTICES: Final = {
     Gesture.TAP: "a tap: the code is told again",
-    Gesture.HELD_5S: "held 5 s: let go to unlink",
-    Gesture.HELD_10S: "held 10 s: let go to reset",
+    Gesture.HELD_5S: "let go to unlink",
+    Gesture.HELD_10S: "let go to reset",
     Gesture.HOLD_5S: "in service it would unlink now, after a tap",
     Gesture.HOLD_10S: "in service it would reset now, after a tap",
-    Gesture.STUCK: "held 30 s: taken to be stuck",
+    Gesture.STUCK: "taken to be stuck",
     Gesture.FREED: "no longer stuck",
 }
 """What is said of each gesture; complete, which a test enforces."""
+
+HELD_FROM: Final = 1.0
+"""Seconds from which a press is shown with its length."""
 
 _LEAST_NAMED: Final = len(" voice ")
 _LAMP_COLUMNS: Final = 5
@@ -117,7 +120,7 @@ class DrawnSpeaker:
         now = self._clock.now()
         with self._lock:
             if now >= self._pressed_until:
-                self._pressed_since = now
+                self._pressed_since, self._notice = now, ""
             self._pressed_until = now + KEY_RELEASED_AFTER
         self.button.strike_key()
 
@@ -147,9 +150,10 @@ class DrawnSpeaker:
         return later(now, max(SHORTEST_LOOK, min(until, LONGEST_LOOK)))
 
     def _of_the_button(self, now: float) -> str:
-        if now < self._pressed_until and now - self._pressed_since >= 1:
-            return f"pressed for {now - self._pressed_since:.0f} s"
-        return self._notice if now < self._notice_until else HINT
+        held = now - self._pressed_since
+        if now < self._pressed_until and held >= HELD_FROM:
+            return f"held {held:.0f} s{self._notice and ': '}{self._notice}"
+        return self._notice if self._notice and now < self._notice_until else HINT
 
     def _begin(self, _utterances: Sequence[Utterance]) -> None:
         with self._lock:

@@ -98,8 +98,11 @@ def _arrangements(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) ->
     picture, wide, why_not = _draw(pair, paper) if qr else ([], 0, "")
     beside = paper.columns - wide - GAP
     if picture and beside >= LEAST_TEXT:
-        for text in _texts(pair, paper, beside, scan=True, renewed=renewed):
+        texts = list(_texts(pair, paper, beside, scan=True, renewed=renewed))
+        for text in texts:
             yield ["", *_side_by_side(picture, wide, text), ""]
+        for text in texts:
+            yield _side_by_side(picture, wide, text)
     if picture and wide <= paper.columns:
         for text in _texts(pair, paper, paper.columns, scan=True, renewed=renewed):
             yield ["", *picture, "", *text, ""]

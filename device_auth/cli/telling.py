@@ -1,0 +1,55 @@
+"""The parts a verb tells by, if there are any: nothing of the hardware is imported where there are none."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from device_auth.cli.speaker import Speaker
+    from device_auth.core.ports import Prompt
+    from device_auth.prompts.terminal import Aside
+
+
+@dataclass
+class Telling:
+    """The parts in use.
+
+    Attributes:
+        prompts: what they tell by.
+        aside: what is drawn of a simulated speaker; None of a real one.
+        is_lively: a last word is worth a moment, for it is seen or heard only while the command runs.
+        tapped: called for each tap of the button, on a thread of the button's; whoever listens puts it here.
+    """
+
+    prompts: "list[Prompt]" = field(default_factory=list)
+    aside: "Aside | None" = None
+    is_lively: bool = False
+    tapped: Callable[[], None] = lambda: None
+
+
+def parts_of(speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool) -> AbstractContextManager[Telling]:
+    """Open the parts of a speaker for as long as the context lasts.
+
+    Args:
+        speaker: whose settings name them; a simulated speaker has simulated ones.
+        is_read: people read what is written; if not, nothing is drawn or told of a simulated speaker.
+        is_on_a_terminal: they read it on a terminal.
+
+    Raises:
+        ConfigError: a setting of theirs cannot be used.
+    """
+    if speaker.is_simulated and is_read:
+        from device_auth.cli.parts import simulated_parts  # noqa: PLC0415  only with parts
+
+        return simulated_parts(speaker, is_drawn=is_on_a_terminal)
+    if speaker.is_simulated or has_no_parts(speaker.settings.hardware):
+        return nullcontext(Telling())
+    from device_auth.cli.parts import real_parts  # noqa: PLC0415  only with parts
+
+    return real_parts(speaker)
+
+
+def has_no_parts(hardware: Mapping[str, object]) -> bool:
+    """Say whether the settings name no part at all, which is the default."""
+    return hardware in ({}, {"board": "none"})
