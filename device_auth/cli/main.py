@@ -20,6 +20,7 @@ VERBS: Final = {
     "token": "print a valid access token",
     "unlink": "forget the account (--wipe: everything, with proof)",
     "config": "init | show | check: the settings",
+    "hardware": "list | test: the parts of the speaker",
     "simulator": "a simulated Amazon on loopback",
 }
 
@@ -29,6 +30,7 @@ exit codes:
   2    the command line is wrong
   69   the provider was not reached
   70   a bug in this program
+  72   a part of the speaker failed its test
   74   the store cannot be read or written
   75   not linked, the code expired, or try again
   76   only answers came that could not be understood

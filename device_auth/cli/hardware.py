@@ -1,0 +1,235 @@
+"""``device-auth hardware``: list the parts of the speaker, or test them one after another."""
+
+import argparse
+import json
+import signal
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
+from typing import Final, NamedTuple
+
+from device_auth.cli.operators import choose_operator
+from device_auth.cli.output import print_json, print_line, say
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
+from device_auth.core.errors import ConfigError
+from device_auth.prompts.wording import wording_for
+from hardware.board import Plan, PlannedPart, board_names, open_parts, read_plan
+from hardware.errors import HardwareError, PartBusy
+
+SIMULATED: Final = {"board": "simulated", "panel": {"kind": "simulated"}, "voice": {"kind": "simulated"}}
+"""The parts of a simulated speaker."""
+
+LIBRARIES: Final = {
+    "rpi-gpio": ("rpi-lgpio", "RPi.GPIO"),
+    "gpiod": ("gpiod",),
+    "spidev": ("spidev",),
+    "ssd1306": ("luma.oled",),
+    "sh1106": ("luma.oled",),
+}
+"""The distribution packages that a back end may use."""
+
+_WIDTHS: Final = (8, 11, 10, 14, 17, 7)
+"""Columns of the table, in the order of ``Row``: 77 of the 80 that every terminal has, with two between each."""
+
+_COLUMNS: Final = 80
+
+
+class Row(NamedTuple):
+    """What ``list`` tells of one part; ``state`` is free, busy, missing or off."""
+
+    part: str
+    kind: str
+    back_end: str
+    pins: dict[str, int | str]
+    library: dict[str, str]
+    state: str
+    problem: str = ""
+    hint: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own."""
+    parser.add_argument(
+        "hardware_action",
+        choices=("list", "test"),
+        help="list: every part, what it hangs on and whether it can be used; test: have each part show what it can",
+    )
+    parser.add_argument("--part", metavar="NAME", help="this part alone, by a name that list shows")
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=1.0,
+        metavar="S",
+        help="test: how long a light shows each state (default: 1); to a person, until the answer",
+    )
+    parser.add_argument(
+        "--expect",
+        action="store_true",
+        help="test: read the answers from standard input instead of asking a person: one a line, in the order of the"
+        ' questions: yes, no or what was seen, or {"part": "light", "step": "waiting", "seen": "yes"}',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the verb; gives the exit code.
+
+    Raises:
+        ConfigError: the settings are wrong, there is nothing to test, or nobody to ask.
+    """
+    speaker = open_speaker(args)
+    try:
+        plan = read_plan(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
+        parts = _choose(plan, args.part)
+        if args.hardware_action == "list":
+            return _list(plan, parts, is_json=speaker.is_json)
+        return _test(speaker, plan, parts, seconds=args.seconds, is_rig=args.expect)
+    except HardwareError as error:
+        raise ConfigError(f"[hardware] {error}", hint=error.hint) from error
+
+
+def _choose(plan: Plan, name: str | None) -> tuple[PlannedPart, ...]:
+    chosen = tuple(part for part in plan.parts if name in (None, part.name, part.sort))
+    if name is not None and not chosen:
+        known = ", ".join(part.name for part in plan.parts) or "none"
+        raise ConfigError(f"this speaker has no part {name!r}", hint=f"Its parts: {known}.")
+    return chosen
+
+
+# ---------------------------------------------------------------------------------------------------------
+# list
+
+
+def _list(plan: Plan, parts: Sequence[PlannedPart], *, is_json: bool) -> int:
+    rows = [_look_up(plan, part) for part in parts]
+    if is_json:
+        print_line(json.dumps([row._asdict() for row in rows]))
+    elif rows:
+        _print_cells("part", "kind", "back end", "pins", "library", "state")
+        for row in rows:
+            _print_row(row)
+    if not plan.parts:
+        say(f"device-auth: {_nothing(plan)}\n  {_how_to_choose()}")
+    return 0
+
+
+def _look_up(plan: Plan, part: PlannedPart) -> Row:
+    found = {name: _version(name) for name in LIBRARIES.get(part.back_end, ())}
+    library = {name: number for name, number in found.items() if number}
+    state, error = _state(plan, part)
+    row = Row(part.name, part.kind, part.back_end, dict(part.pins), library, state)
+    return row if error is None else row._replace(problem=str(error), hint=error.hint)
+
+
+def _state(plan: Plan, part: PlannedPart) -> tuple[str, HardwareError | None]:
+    """Open a part for a moment: nothing else tells whether it can be used."""
+    if part.kind == "off":
+        return "off", None
+    time = time_for(part)
+
+    def open_and_close() -> HardwareError | None:
+        opened = open_parts(replace(plan, parts=(part,)), time.clock)
+        opened.close()
+        time.close()
+        return opened.problems[0].error if opened.problems else None
+
+    try:
+        error = within(LIMIT, open_and_close)
+    except PartBusy as hung:
+        error = hung
+    if error is None:
+        return "free", None
+    return "busy" if isinstance(error, PartBusy) else "missing", error
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+def _print_row(row: Row) -> None:
+    pins = ", ".join(f"{role} {pin}" for role, pin in row.pins.items())
+    library = ", ".join(f"{name} {number}" for name, number in row.library.items())
+    _print_cells(row.part, row.kind, row.back_end, pins, library, row.state)
+    for text in (row.problem, row.hint):
+        for line in textwrap.wrap(text, _COLUMNS - 4, break_on_hyphens=False):
+            print_line(f"    {line}")
+
+
+def _print_cells(*cells: str) -> None:
+    """Print one row in columns; a text too long for its column goes on below."""
+    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
+    for line in zip_longest(*columns, fillvalue=""):
+        padded = (text.ljust(width) for text, width in zip(line, _WIDTHS, strict=True))
+        print_line("  ".join(padded).rstrip())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# test
+
+
+def _test(speaker: Speaker, plan: Plan, parts: Sequence[PlannedPart], *, seconds: float, is_rig: bool) -> int:
+    parts = [part for part in parts if part.kind != "off"]
+    if not parts:
+        raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
+    operator = choose_operator(is_rig=is_rig)
+    if operator is None and any(part.sort != "button" and part.back_end != "simulated" for part in parts):
+        raise ConfigError(
+            "nobody can be asked what there is to see: standard input is no terminal",
+            hint="Run it in a terminal, or give the answers on standard input with --expect.",
+        )
+    results: list[Result] = []
+
+    def report(result: Result) -> None:
+        results.append(result)
+        _print_result(result, is_json=speaker.is_json)
+
+    test = PartsTest(plan, operator, wording_for(speaker.settings.locale), report, seconds=seconds)
+    with _ended_by_signals():
+        test.run(parts)
+    return 0 if all(result.is_ok for result in results) else HardwareError.exit_code
+
+
+def _print_result(result: Result, *, is_json: bool) -> None:
+    if is_json:
+        print_json({**asdict(result), "ok": result.is_ok})
+        return
+    text = f"{'ok' if result.is_ok else 'WRONG':<5}  {result.part:<7}  {result.step}: {result.expected}"
+    if not result.is_ok:
+        text += f"; but: {result.seen}"
+    for line in textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 16, break_on_hyphens=False):
+        print_line(line)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a polite kill end it as Ctrl-C does: every part is let go."""
+    former = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _nothing(plan: Plan) -> str:
+    return f"the board is {plan.board!r} and no part is set"
+
+
+def _how_to_choose() -> str:
+    boards = ", ".join(name for name in board_names() if name != "none")
+    return f'Choose a board in the settings file, below [hardware]: board = "NAME". Known: {boards}.'
+
+
+def _seconds(text: str) -> float:
+    if not text.isdecimal() or len(text) > 4:  # noqa: PLR2004  hours are enough
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return float(text)

@@ -1,0 +1,117 @@
+"""Who looks at the parts while they are tested: a person at the terminal, or a rig that writes its answers."""
+
+import json
+import sys
+from typing import Final, Protocol, TextIO
+
+from device_auth.cli.output import say
+
+NOT_AS_EXPECTED: Final = "something else"
+"""What was seen when all that is known is that it was wrong."""
+
+_YES: Final = ("y", "yes", "true", "ok")
+_NO: Final = ("", "n", "no", "false")
+
+
+class NobodyAnswers(Exception):
+    """The answers have ended before the questions."""
+
+
+class Operator(Protocol):
+    """Whoever sees and hears the parts."""
+
+    @property
+    def is_rig(self) -> bool:
+        """Say whether it answers for simulated parts too, and must be given its time to look before it does."""
+        ...
+
+    def look(self, part: str, step: str, expected: str) -> str:
+        """Say what there is to see or hear now: ``expected``, or what it is instead.
+
+        Raises:
+            NobodyAnswers: nobody is there any more.
+        """
+        ...
+
+
+class PersonAtTerminal:
+    """Is asked yes or no, and takes the time that is needed; what is shown stays until the answer."""
+
+    is_rig: Final = False
+
+    def __init__(self, answers: TextIO, questions: TextIO) -> None:
+        self._answers = answers
+        self._questions = questions
+
+    def look(self, part: str, step: str, expected: str) -> str:
+        """Ask until the answer is yes or no."""
+        self._ask(f"{part}, {step}: {expected}\n")
+        while True:
+            self._ask("  Is it so? [y/n] ")
+            answer = _read(self._answers).lower()
+            if answer in _YES:
+                return expected
+            if answer and answer in _NO:
+                return NOT_AS_EXPECTED
+
+    def _ask(self, text: str) -> None:
+        self._questions.write(text)
+        self._questions.flush()
+
+
+class Rig:
+    """Writes one answer a line, in the order of the questions.
+
+    A line is a word or a JSON object. ``yes`` says that all is as expected and ``no`` that it is not; any other text is what
+    was seen, and is right if it is what was expected. An object has ``seen`` (such a text, or true or false) and may
+    have ``part`` and ``step``, which then must be those of the question: so a rig that is out of step is found out.
+    """
+
+    is_rig: Final = True
+
+    def __init__(self, answers: TextIO) -> None:
+        self._answers = answers
+
+    def look(self, part: str, step: str, expected: str) -> str:
+        """Say what is shown now, and read what the rig saw."""
+        say(f"{part}, {step}: {expected}")
+        return read_answer(_read(self._answers), part, step, expected)
+
+
+def read_answer(line: str, part: str, step: str, expected: str) -> str:
+    """Read a rig's answer to one question, as ``Rig`` describes it; total."""
+    seen = line
+    if line.startswith("{"):
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            return f"no JSON: {_seen(line)}"
+        meant = answer.get("part", part), answer.get("step", step)
+        if meant != (part, step):
+            return f"an answer to {_seen(str(meant[0]))}, {_seen(str(meant[1]))}"
+        seen = str(answer.get("seen", "")).strip()
+    if seen.casefold() in (*_YES, expected.casefold()):
+        return expected
+    return NOT_AS_EXPECTED if seen.casefold() in _NO else _seen(seen)
+
+
+def _read(answers: TextIO) -> str:
+    line = answers.readline()
+    if not line:
+        raise NobodyAnswers
+    return line.strip()
+
+
+def _seen(text: str) -> str:
+    """Give a text as a terminal can show it."""
+    return text if text.isprintable() else ascii(text)
+
+
+def choose_operator(*, is_rig: bool) -> Operator | None:
+    """Give the rig behind standard input, or the person at the terminal; None when nobody can be asked."""
+    if sys.stdin is None:
+        return None
+    if is_rig:
+        return Rig(sys.stdin)
+    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    return PersonAtTerminal(sys.stdin, sys.stderr) if is_terminal else None

@@ -1,0 +1,408 @@
+"""Test the parts of a speaker one after another: open each, have it do its work, and ask whether that was right.
+
+Whatever a part does, it does on a thread that is left behind when it hangs. Simulated parts live in simulated time, so
+that they are tested in a moment, and say themselves what they show.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final, Protocol, TypeVar, assert_never
+
+from device_auth.cli.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
+from device_auth.cli.output import say
+from device_auth.prompts.picture import QUIET_ZONE, Matrix, read_matrix
+from device_auth.prompts.wording import Wording, tell_moment
+from hardware import led
+from hardware.board import Parts, Plan, PlannedPart, open_parts
+from hardware.button import Button, Gesture
+from hardware.clock import Clock, PartsClock
+from hardware.errors import HardwareError, PartBusy
+from hardware.led import Colour, Light, Pattern
+from hardware.panel import Panel, Picture
+from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
+from hardware.simulated_tellers import SimulatedPanel, SimulatedVoice
+from hardware.voice import Voice
+
+T = TypeVar("T")
+
+LIMIT: Final = 30.0
+"""Seconds after which a part that has not done what it was told hangs; a voice gives up on its programs after 20."""
+
+PRESS_TIME: Final = 30.0
+"""Seconds that there are to do something with the button."""
+
+QR_TEXT: Final = "DEVICE-AUTH TEST"
+"""What the test QR code says: few characters, and of those that make the smallest code there is."""
+
+PANEL_TEXT: Final = "TEST"
+
+GESTURES: Final = (
+    (Gesture.TAP, 0.2, "Press the button and let go at once."),
+    (Gesture.HOLD_5S, 5.5, "Press the button and hold it for five seconds, until you read here to let go."),
+)
+"""What is asked for, how many seconds a simulated press of it takes, and how a person is asked."""
+
+_FRAME: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one step of a test."""
+
+    part: str
+    step: str
+    expected: str
+    seen: str
+
+    @property
+    def is_ok(self) -> bool:
+        """Say whether what was seen is what was expected."""
+        return self.seen == self.expected
+
+
+class Time(Protocol):
+    """The time that a part lives in."""
+
+    @property
+    def clock(self) -> Clock:
+        """Give the part's clock."""
+        ...
+
+    def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
+        """Wait so long for the next item; None when there is none."""
+        ...
+
+    def close(self) -> None:
+        """Stop the clock."""
+        ...
+
+
+class RealTime:
+    """The time of real parts."""
+
+    def __init__(self) -> None:
+        self._clock = PartsClock()
+
+    @property
+    def clock(self) -> Clock:
+        """Give the part's clock."""
+        return self._clock
+
+    def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
+        """Wait so long for the next item; None when there is none."""
+        try:
+            return inbox.get(timeout=seconds)
+        except Empty:
+            return None
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._clock.close()
+
+
+class SimulatedTime:
+    """The time of simulated parts: it passes as fast as it can be counted."""
+
+    def __init__(self) -> None:
+        self._clock = SimulatedClock()
+
+    @property
+    def clock(self) -> Clock:
+        """Give the part's clock."""
+        return self._clock
+
+    def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
+        """Let time pass until there is an item, but no longer than this."""
+        for _ in range(math.ceil(seconds / _FRAME)):
+            if not inbox.empty():
+                break
+            self._clock.pass_time(_FRAME)
+        return None if inbox.empty() else inbox.get()
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._clock.close()
+
+
+def time_for(part: PlannedPart) -> Time:
+    """Give the time that a part lives in."""
+    return SimulatedTime() if part.back_end == "simulated" else RealTime()
+
+
+def within(seconds: float, action: Callable[[], T]) -> T:
+    """Have a part do something.
+
+    Raises:
+        PartBusy: it has not done it in time. The thread that waits for it stays behind, as nothing can end it.
+        HardwareError: it failed.
+    """
+    future: Future[T] = Future()
+
+    def act() -> None:
+        try:
+            future.set_result(action())
+        except Exception as error:  # noqa: BLE001 - it is raised again where it is waited for
+            future.set_exception(error)
+
+    Thread(target=act, name="part", daemon=True).start()
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        raise PartBusy(
+            f"it hangs: it was not done within {seconds:g} s", hint="Check its wires, and who else has it."
+        ) from None
+
+
+class PartsTest:
+    """Tests the parts of a plan, each opened alone.
+
+    Args:
+        plan: what the settings want.
+        operator: looks at the parts; None where there are only buttons, which are heard, and simulated parts.
+        wording: what the voice says.
+        report: is told each result.
+        seconds: how long each pattern of a light is shown; a person at a terminal sees it until the answer.
+        limit: seconds after which a part hangs.
+        time_for: gives the time that a part lives in.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        operator: Operator | None,
+        wording: Wording,
+        report: Callable[[Result], None],
+        *,
+        seconds: float = 1.0,
+        limit: float = LIMIT,
+        time_for: Callable[[PlannedPart], Time] = time_for,
+    ) -> None:
+        self._plan = plan
+        self._operator = operator
+        self._wording = wording
+        self._report = report
+        self._seconds = seconds
+        self._limit = limit
+        self._time_for = time_for
+
+    def run(self, parts: Sequence[PlannedPart]) -> None:
+        """Test these parts of the plan; when the answers end, so does the test.
+
+        Raises:
+            HardwareError: a part refuses its settings.
+        """
+        for part in parts:
+            if not self._test(part):
+                return
+
+    def _test(self, part: PlannedPart) -> bool:
+        """Test one part; False when nobody answers any more."""
+        time = self._time_for(part)
+        opened = Parts()
+        try:
+            opened = self._open(part, time)
+            self._try_out(part, opened, time)
+        except _StepFailed as failed:
+            error = failed.error
+            self._report(Result(part.name, failed.step, failed.expected, str(error) or "no answer"))
+            if isinstance(error, HardwareError) and error.hint:
+                say(f"  {error.hint}")
+            return not isinstance(error, NobodyAnswers)
+        finally:
+            self._close(part, opened, time)
+        return True
+
+    def _open(self, part: PlannedPart, time: Time) -> Parts:
+        alone = replace(self._plan, parts=(part,))
+        try:
+            opened = within(self._limit, lambda: open_parts(alone, time.clock))
+        except PartBusy as hung:
+            raise _StepFailed("open", "opened", hung) from hung
+        for problem in opened.problems:
+            raise _StepFailed("open", "opened", problem.error)
+        return opened
+
+    def _close(self, part: PlannedPart, opened: Parts, time: Time) -> None:
+        def close() -> None:
+            try:
+                opened.close()
+            finally:
+                time.close()
+
+        try:
+            within(self._limit, close)
+        except HardwareError as error:
+            self._report(Result(part.name, "close", "closed", str(error)))
+
+    def _try_out(self, part: PlannedPart, opened: Parts, time: Time) -> None:
+        if opened.light is not None:
+            self._try_light(part, opened.light, time)
+        if opened.button is not None:
+            self._try_button(part, opened.button, time)
+        if opened.panel is not None:
+            self._try_panel(part, opened.panel)
+        if opened.voice is not None:
+            self._try_voice(part, opened.voice)
+
+    def _try_light(self, part: PlannedPart, light: Light, time: Time) -> None:
+        in_words = partial(
+            describe, has_colour=part.kind not in ("led", "kernel"), is_white=self._plan.is_white
+        )
+        for step, pattern in LIGHT_STEPS:
+            expected = in_words(pattern)
+            self._act(step, expected, partial(light.show, pattern))
+            if self._operator is None or self._operator.is_rig:
+                time.wait(SimpleQueue[None](), self._seconds)
+            itself = in_words(light.told[-1].pattern) if isinstance(light, SimulatedLight) else None
+            self._look(part, step, expected, itself)
+
+    def _try_button(self, part: PlannedPart, button: Button, time: Time) -> None:
+        inbox: SimpleQueue[Gesture | HardwareError] = SimpleQueue()
+        self._act("listen", "a press", partial(button.listen, inbox.put, inbox.put))
+        for gesture, seconds, request in GESTURES:
+            if isinstance(button, SimulatedButton):
+                button.hold(seconds)
+            else:
+                say(f"{part.name}, {gesture}: {request}")
+            while (seen := time.wait(inbox, PRESS_TIME)) in (Gesture.HELD_5S, Gesture.HELD_10S):
+                if not isinstance(button, SimulatedButton):
+                    say("Let go now.")
+            if isinstance(seen, HardwareError):
+                raise _StepFailed(gesture, gesture, seen)
+            self._report(Result(part.name, gesture, gesture, seen or "nothing"))
+
+    def _try_panel(self, part: PlannedPart, panel: Panel) -> None:
+        code = _test_code()
+        has_room = panel.largest_qr >= len(code)
+        step, expected = ("qr-code", QR_TEXT) if has_room else ("text", PANEL_TEXT)
+        picture = Picture(PANEL_TEXT, code if has_room else None, caption="device-auth")
+        shown = self._act(step, expected, lambda: panel.show(picture))
+        if shown.reason:
+            self._report(Result(part.name, step, expected, shown.reason))
+            return
+        itself = _read_panel(panel, code) if isinstance(panel, SimulatedPanel) else None
+        self._look(part, step, expected, itself)
+
+    def _try_voice(self, part: PlannedPart, voice: Voice) -> None:
+        sentence = tell_moment(self._wording, "test")
+        expected = " ".join(utterance.text for utterance in sentence)
+        self._act("sentence", expected, lambda: voice.say(sentence))
+        itself = None
+        if isinstance(voice, SimulatedVoice):
+            itself = " ".join(utterance.text for utterance in voice.spoken)
+        self._look(part, "sentence", expected, itself)
+
+    def _act(self, step: str, expected: str, action: Callable[[], T]) -> T:
+        """Have the part do something; one that fails is tried no further."""
+        try:
+            return within(self._limit, action)
+        except HardwareError as error:
+            raise _StepFailed(step, expected, error) from error
+
+    def _look(self, part: PlannedPart, step: str, expected: str, itself: str | None) -> None:
+        """Report what there was to see: by the operator, or by what a simulated part says itself."""
+        if itself is not None and (self._operator is None or not self._operator.is_rig):
+            seen = itself
+        else:
+            try:
+                seen = self._ask(part.name, step, expected)
+            except NobodyAnswers as error:
+                raise _StepFailed(step, expected, error) from error
+        self._report(Result(part.name, step, expected, seen))
+
+    def _ask(self, part: str, step: str, expected: str) -> str:
+        if self._operator is None:
+            raise NobodyAnswers
+        return self._operator.look(part, step, expected)
+
+
+class _StepFailed(Exception):
+    """A step came to no answer, so that the steps after it are not tried."""
+
+    def __init__(self, step: str, expected: str, error: HardwareError | NobodyAnswers) -> None:
+        super().__init__()
+        self.step = step
+        self.expected = expected
+        self.error = error
+
+
+def _test_code() -> Matrix:
+    """Give the test QR code without its quiet zone: a panel makes its own."""
+    whole = read_matrix(QR_TEXT, level="L")
+    return tuple(row[QUIET_ZONE:-QUIET_ZONE] for row in whole[QUIET_ZONE:-QUIET_ZONE])
+
+
+def _read_panel(panel: SimulatedPanel, code: Matrix) -> str:
+    """Read a simulated panel as a phone or a person would."""
+    if panel.layout is None:
+        return NOT_AS_EXPECTED
+    if panel.layout.square is not None:
+        return QR_TEXT if panel.layout.square.modules == code else NOT_AS_EXPECTED
+    return PANEL_TEXT if any(line.text == PANEL_TEXT for line in panel.layout.lines) else NOT_AS_EXPECTED
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Lights in words
+
+LIGHT_STEPS: Final[tuple[tuple[str, Pattern], ...]] = (
+    ("off", led.Off()),
+    ("solid", led.Solid(led.CYAN)),
+    ("blink", led.Blink(1000, 1000, led.ORANGE)),
+    ("breathe", led.Breathe(1000, 1000, led.ORANGE)),
+    ("blinks", led.short_blinks(3, 2000, led.RED)),
+)
+
+_COLOURS: Final = {
+    led.WHITE: "white",
+    led.DIM_WHITE: "dim white",
+    led.CYAN: "cyan",
+    led.ORANGE: "orange",
+    led.PURPLE: "purple",
+    led.RED: "red",
+    led.YELLOW: "yellow",
+}
+
+
+def describe(pattern: Pattern, *, has_colour: bool, is_white: bool) -> str:
+    """Say in words what a pattern looks like.
+
+    Args:
+        pattern: what the light is told.
+        has_colour: whether the light can show more colours than one.
+        is_white: whether it shows every pattern in white.
+    """
+    shown = led.in_white(pattern) if is_white else pattern
+    rhythm = shown.rhythm if isinstance(shown, led.Once) else shown
+    words = _rhythm_in_words(rhythm)
+    if has_colour and not isinstance(rhythm, led.Off):
+        words = f"{_colour_in_words(rhythm.colour)}, {words}"
+    return f"{words}, for {_seconds(shown.lasts_ms)}" if isinstance(shown, led.Once) else words
+
+
+def _rhythm_in_words(rhythm: led.Rhythm) -> str:
+    match rhythm:
+        case led.Off():
+            return "dark"
+        case led.Solid():
+            return "lit without a change"
+        case led.Blink(count=1):
+            return f"lit for {_seconds(rhythm.on_ms)}, dark for {_seconds(rhythm.off_ms)}"
+        case led.Blink():
+            return f"{rhythm.count} short blinks, dark for {_seconds(rhythm.last_off_ms)}"
+        case led.Breathe():
+            return f"brighter and darker every {_seconds(rhythm.brighter_ms + rhythm.darker_ms)}"
+        case _:
+            assert_never(rhythm)
+
+
+def _colour_in_words(colour: Colour) -> str:
+    return _COLOURS.get(colour) or f"#{colour.red:02x}{colour.green:02x}{colour.blue:02x}"
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:g} s"
