@@ -175,16 +175,18 @@ def _prompts(
     args: argparse.Namespace, speaker: Speaker, aside: "Aside | None", *, is_read: bool
 ) -> list[Prompt]:
     """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
-    from device_auth.prompts import picture, terminal  # noqa: PLC0415  only where there is a code to show
-
     prompts: list[Prompt] = []
     if is_read:
+        from device_auth.prompts import terminal  # noqa: PLC0415  only where there is a code to show
+
         prompts.append(
             terminal.open_terminal(
                 sys.stderr, environ_no_color=speaker.is_colourless, qr=not args.no_qr, aside=aside
             )
         )
     if args.qr_file is not None:
+        from device_auth.prompts import picture  # noqa: PLC0415  the same
+
         picture.check_picture_path(args.qr_file)
         prompts.append(picture.PicturePrompt(args.qr_file))
     return prompts

@@ -113,8 +113,8 @@ class Speaker:
 
     def open_loop(self, conversation: Conversation, tell: Callable[[View], None]) -> "Loop":
         """Put the machines, the doors and chance together; the store's lock must be held."""
+        from os import urandom  # noqa: PLC0415  not every verb runs the loop
         from random import random  # noqa: PLC0415, TID251  chance enters here, and goes in as draws
-        from uuid import uuid4  # noqa: PLC0415  a new link needs a name
 
         from device_auth.service.loop import Loop  # noqa: PLC0415  not every verb runs it
 
@@ -126,7 +126,7 @@ class Speaker:
             clock=self.clock,
             tell=tell,
             chance=random,
-            new_link_id=lambda: uuid4().hex,
+            new_link_id=lambda: urandom(16).hex(),
         )
 
     def differences_from(self, link: Link) -> list[str]:
