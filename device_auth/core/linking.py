@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from device_auth.core.models import (
+    FOREVER,
     NEVER,
     Answer,
     CodePair,
@@ -48,14 +49,14 @@ class LinkRequested:
         rules: how the dialect wants to be polled.
         renewals: how many times an expired code is renewed by itself.
         present_until: until when someone is plainly there; after it no code is renewed.
-        give_up_at: until when a code is asked for if none can be had; after it no code is renewed either.
+        give_up_after: how long a code is asked for if none can be had, and again for each renewal.
         again: ask for a new pair although there is a link.
     """
 
     rules: PollRules
     renewals: int = 0
     present_until: Monotonic = NEVER
-    give_up_at: Monotonic = NEVER
+    give_up_after: Seconds = FOREVER
     again: bool = False
 
 
@@ -246,12 +247,14 @@ class Requesting:
     Attributes:
         ask_at: when to ask; never before the store is proved; None while the question is out.
         attempt: how many questions in a row brought nothing.
+        give_up_at: until when to ask.
     """
 
     request: LinkRequested
     ask_at: Monotonic | None = NEVER
     attempt: int = 0
     trouble: Trouble = Trouble.NONE
+    give_up_at: Monotonic = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +352,7 @@ def next_moment(state: State) -> Monotonic:
         case Unlinked() | Linked():
             return state.clears_at
         case Requesting():
-            return min(state.request.give_up_at, NEVER if state.ask_at is None else state.ask_at)
+            return min(state.give_up_at, NEVER if state.ask_at is None else state.ask_at)
         case Waiting():
             return NEVER if state.poll_at is None else min(state.poll_at, state.pair.expires_at)
         case Saving():
@@ -385,7 +388,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
         case LinkRequested() if is_linked and not event.again:
             return Linked(), (TellAgain(),)
         case LinkRequested():
-            return Requesting(replace(event, again=is_linked)), (ProveStore(),)
+            return _request(replace(event, again=is_linked), now), (ProveStore(),)
         case PairFound():
             request = replace(event.request, again=is_linked)
             interval = max(event.interval, event.pair.interval)
@@ -402,20 +405,26 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             assert_never(event)
 
 
+def _request(request: LinkRequested, now: Monotonic) -> Requesting:
+    return Requesting(request, give_up_at=later(now, request.give_up_after))
+
+
 def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
     match event:
         case StoreProved() if state.ask_at == NEVER:
             return replace(state, ask_at=None), (RequestCodePair(),)
         case StoreFailed() if state.ask_at == NEVER:
             return _rest(state.request, _storage(event), now), ()
-        case TimePassed() if now >= state.request.give_up_at:
+        case TimePassed() if now >= state.give_up_at:
             return _give_up(state, now), (DropCall(),)
         case TimePassed() if state.ask_at is not None and now >= state.ask_at:
             return replace(state, ask_at=None), (RequestCodePair(),)
         case Answered() if state.ask_at is None:
             return _hear_request(state, event, now)
         case LinkRequested():
-            return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
+            give_up_at = max(state.give_up_at, later(now, event.give_up_after))
+            request = _still_wanted(state.request, event)
+            return replace(state, request=request, give_up_at=give_up_at), (TellAgain(),)
         case Cancelled():
             return _rest(state.request, None, now), (DropCall(),)
         case LinkLost():
@@ -517,8 +526,9 @@ def _poll_later(state: Waiting, answer: Answer, now: Monotonic) -> Step:
 def _end_pair(state: Waiting, refusal: Refusal, now: Monotonic) -> Step:
     """Renew while someone is there; the disk may have filled up since the last code, so it is proved again."""
     request = state.request
-    if request.renewals > 0 and now <= min(request.present_until, request.give_up_at):
-        return Requesting(replace(request, renewals=request.renewals - 1)), (ForgetPending(), ProveStore())
+    if request.renewals > 0 and now <= request.present_until:
+        renewed = replace(request, renewals=request.renewals - 1)
+        return _request(renewed, now), (ForgetPending(), ProveStore())
     return _rest(request, replace(refusal, trouble=Trouble.EXPIRED), now), (ForgetPending(),)
 
 
@@ -601,7 +611,7 @@ def _still_wanted(request: LinkRequested, press: LinkRequested) -> LinkRequested
         request,
         renewals=max(request.renewals, press.renewals),
         present_until=max(request.present_until, press.present_until),
-        give_up_at=max(request.give_up_at, press.give_up_at),
+        give_up_after=max(request.give_up_after, press.give_up_after),
     )
 
 

@@ -23,6 +23,9 @@ UnixTime = NewType("UnixTime", float)
 NEVER: Final = Monotonic(float("inf"))
 """A moment that does not come."""
 
+FOREVER: Final = Seconds(float("inf"))
+"""A length that does not end."""
+
 
 def later(moment: Monotonic, length: Seconds) -> Monotonic:
     """Give the moment that lies ``length`` after ``moment``."""

@@ -397,7 +397,7 @@ class World:
             press.rules,
             press.renewals,
             moment(self.now + press.present_for),
-            moment(self.now + press.gives_up_in),
+            seconds(press.gives_up_in),
             press.again,
         )
         if isinstance(self.state, Requesting | Waiting):
@@ -505,7 +505,7 @@ class World:
         if isinstance(self.state, Waiting) and self.call is None:
             assert due <= self.state.pair.expires_at, "the deadline is slept through"
         if isinstance(self.state, Requesting):
-            assert due <= self.state.request.give_up_at, "the time to give up is slept through"
+            assert due <= self.state.give_up_at, "the time to give up is slept through"
         if isinstance(self.call, PollToken) and isinstance(self.state, Waiting):
             assert due == NEVER, "there is nothing to wake up for while a poll is out"
         if due < NEVER:
@@ -565,7 +565,7 @@ def test_a_pair_is_always_settled_in_the_end(
 
 STRAYS: st.SearchStrategy[linking.Event] = st.sampled_from(
     [
-        LinkRequested(PollRules(True, False), 1, moment(50), moment(90), again=True),
+        LinkRequested(PollRules(True, False), 1, moment(50), seconds(90), again=True),
         PairFound(LinkRequested(PollRules(False, False)), make_pair(interval=5, expires_in=40), seconds(9)),
         GrantFound(LinkRequested(PollRules(True, True))),
         Cancelled(),

@@ -248,8 +248,7 @@ def test_the_moment_to_ask_is_waited_for() -> None:
 
 
 def test_a_request_is_given_up_when_its_time_is_over() -> None:
-    request = LinkRequested(LWA, give_up_at=moment(120))
-    state = Requesting(request, ask_at=moment(150), trouble=Trouble.NO_NETWORK)
+    state = Requesting(PRESS, ask_at=moment(150), trouble=Trouble.NO_NETWORK, give_up_at=moment(120))
 
     given_up, commands = after(state, (120, TimePassed()))
 
@@ -259,9 +258,7 @@ def test_a_request_is_given_up_when_its_time_is_over() -> None:
 
 
 def test_a_request_given_up_without_a_trouble_leaves_nothing_to_clear() -> None:
-    request = LinkRequested(LWA, give_up_at=moment(120))
-
-    assert after(Requesting(request), (120, TimePassed()))[0] == Unlinked()
+    assert after(Requesting(PRESS, give_up_at=moment(120)), (120, TimePassed()))[0] == Unlinked()
 
 
 # -- the policy, polling
@@ -378,9 +375,8 @@ def test_a_pair_that_is_over_is_renewed_while_someone_is_there(answer: Answer | 
     [
         LinkRequested(LWA, renewals=0),
         LinkRequested(LWA, renewals=2, present_until=moment(599)),
-        LinkRequested(LWA, renewals=2, give_up_at=moment(599)),
     ],
-    ids=["none left", "nobody there", "its time is over"],
+    ids=["none left", "nobody there"],
 )
 def test_a_pair_that_is_over_is_not_renewed_for_nobody(request_: LinkRequested) -> None:
     state = state_after(Unlinked, waiting(request_, poll_at=630), (600, TimePassed()))
@@ -410,13 +406,31 @@ def test_a_press_clears_what_ended_the_last_attempt() -> None:
     assert state == Requesting(PRESS)
 
 
+def test_each_code_is_asked_for_as_long_as_the_press_is_remembered() -> None:
+    press = LinkRequested(LWA, renewals=1, give_up_after=seconds(120))
+
+    first = state_after(Requesting, Unlinked(), (10, press))
+    renewed = state_after(Requesting, waiting(press, poll_at=630), (600, TimePassed()))
+
+    assert first.give_up_at == moment(130)
+    assert renewed.give_up_at == moment(720)
+
+
+def test_a_press_while_a_code_is_asked_for_lets_it_be_asked_for_longer() -> None:
+    press = LinkRequested(LWA, give_up_after=seconds(120))
+
+    state = state_after(Requesting, Unlinked(), (0, press), (100, press))
+
+    assert state.give_up_at == moment(220)
+
+
 # -- presses, cancels and losses on the way
 
 
 @pytest.mark.parametrize("state", [Requesting(PRESS), waiting()], ids=["requesting", "waiting"])
 def test_a_second_press_tells_again_and_shows_that_someone_is_there(state: Requesting | Waiting) -> None:
-    press = LinkRequested(LWA, renewals=2, present_until=moment(900), give_up_at=moment(900))
-    first = replace(press, renewals=1, present_until=moment(300), give_up_at=moment(120))
+    press = LinkRequested(LWA, renewals=2, present_until=moment(900), give_up_after=seconds(700))
+    first = replace(press, renewals=1, present_until=moment(300), give_up_after=seconds(120))
 
     pressed, commands = after(replace(state, request=first), (200, press))
 
