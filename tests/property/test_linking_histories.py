@@ -233,6 +233,7 @@ BEGINNINGS: st.SearchStrategy[list[Happening]] = st.sampled_from(
         [Disk(works=True), SOON, WaitUntilDue(), GRANTED := Hear(None)],
         [Disk(works=True), SOON, WaitUntilDue(), GRANTED, Disk(works=False)],
         [Disk(works=True), SOON, WaitUntilDue(), GRANTED, Disk(works=True)],
+        [Disk(works=True), SOON, WaitUntilDue(), GRANTED, Happen(Cancelled())],
     ]
 )
 """Up to each turn of the way; chance alone would seldom come so far."""
