@@ -7,7 +7,6 @@ nothing real is ever touched.
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,19 +38,20 @@ SIMULATED_CLIENT_ID: Final = "amzn1.application-oa2-client.51" + "0" * 29 + "5"
 """Of the form that Amazon's have."""
 
 
-@dataclass(frozen=True)
 class Speaker:
     """All that a verb needs of the world.
 
-    Attributes:
+    Args:
         options: the command line by name.
-        overlay: what a simulation sets in place of any settings; empty otherwise.
+        places: where everything lies.
     """
 
-    options: Mapping[str, object]
-    places: Places
-    clock: BootClock
-    overlay: dict[str, object]
+    def __init__(self, options: Mapping[str, object], places: Places) -> None:
+        self.options = options
+        self.places = places
+        self.clock = BootClock()
+        # What a simulation sets in place of any settings.
+        self._overlay: dict[str, object] = {}
 
     @property
     def is_simulated(self) -> bool:
@@ -76,7 +76,7 @@ class Speaker:
             ConfigError: one of them cannot be used.
         """
         if self.is_simulated:
-            return read_settings({**self.options, **self.overlay}, None, {})
+            return read_settings({**self.options, **self._overlay}, None, {})
         return read_settings(self.options, self.places.config_file)
 
     @cached_property
@@ -159,12 +159,12 @@ class Speaker:
                 hint="Start afresh: device-auth unlink --simulate",
             ) from error
         with running:
-            self.overlay["client_id"] = SIMULATED_CLIENT_ID
+            self._overlay["client_id"] = SIMULATED_CLIENT_ID
             if self.options.get("dialect") == DialectName.RFC8628:
-                self.overlay["issuer"] = running.issuer
-                self.overlay["scope"] = "offline_access"
+                self._overlay["issuer"] = running.issuer
+                self._overlay["scope"] = "offline_access"
             else:
-                self.overlay.update(base_url=running.base_url, product_id="SimulatedSpeaker", dsn="SIM0001")
+                self._overlay.update(base_url=running.base_url, product_id="SimulatedSpeaker", dsn="SIM0001")
             self.__dict__.pop("settings", None)
             yield
 
@@ -176,7 +176,7 @@ def open_speaker(args: argparse.Namespace) -> Speaker:
         ConfigError: there is no place for it.
     """
     options = vars(args)
-    return Speaker(options, read_places(options), BootClock(), {})
+    return Speaker(options, read_places(options))
 
 
 def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:

@@ -5,7 +5,6 @@ what the world shall do. Command line, daemon and rig run this same machine. Nob
 the disk knows, and only an answer that is understood and final ends a code pair.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from device_auth.core.models import (
@@ -25,6 +24,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.policy import Phase, Reaction, poll_wait, react, request_wait, slower
 from device_auth.core.states import StateWord, Trouble
+from device_auth.core.values import dataclass, replace
 
 TROUBLE_TOLD_FOR: Final = Seconds(600)
 """How long ``denied``, ``expired`` and what was in the way of a request given up are told before they clear by

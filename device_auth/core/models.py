@@ -5,11 +5,11 @@ Nothing here changes once made. Anything secret shows nothing of itself when pri
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NewType, NoReturn
 
 from device_auth.core.states import Moment, StateWord, Trouble
+from device_auth.core.values import dataclass, field
 
 Seconds = NewType("Seconds", float)
 """A length of time."""

@@ -4,7 +4,6 @@ It runs beside the linking machine, one for each link in use. A link that was to
 anything but ``invalid_grant``, twice; the access token in hand is served until it ends, whatever happens.
 """
 
-from dataclasses import dataclass, replace
 from typing import assert_never
 
 from device_auth.core.models import (
@@ -33,6 +32,7 @@ from device_auth.core.policy import (
     refresh_wait,
 )
 from device_auth.core.states import Trouble
+from device_auth.core.values import dataclass, replace
 
 # ---------------------------------------------------------------------------------------------------------
 # Events

@@ -7,10 +7,10 @@ only left behind.
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from device_auth.core.models import NEVER, Answer, CodePair, Monotonic, Seconds, later
+from device_auth.core.values import dataclass
 
 CALL_BOUND: Final = Seconds(20)
 """No request is waited for longer; requests' own time-outs do not bound a server that drips."""

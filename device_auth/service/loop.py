@@ -8,7 +8,6 @@ abandoned: its late answer counts only if it holds a grant that is still wanted.
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Final, assert_never
 
@@ -32,6 +31,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
 from device_auth.core.states import STATES, TROUBLES, Moment, Trouble
+from device_auth.core.values import dataclass, replace
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
 from device_auth.service.conversation import Conversation
 

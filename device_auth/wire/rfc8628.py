@@ -3,7 +3,6 @@
 Source: RFC 8628; RFC 6749 §5, §6; RFC 8414 and OpenID Connect Discovery 1.0 for metadata; RFC 7009.
 """
 
-from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +21,7 @@ from device_auth.core.models import (
     WireResponse,
 )
 from device_auth.core.states import Trouble
+from device_auth.core.values import replace
 from device_auth.wire.answers import (
     Fields,
     client_refusals,

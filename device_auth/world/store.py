@@ -22,12 +22,12 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from device_auth.core.errors import StoreBusy, StoreError
 from device_auth.core.models import Link, Mark
+from device_auth.core.values import dataclass
 from device_auth.world.envelope import Damaged, KeyProvider, Plain, read_envelope, write_envelope
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.files import Folder, NotAFile, beside_of, explain

@@ -5,13 +5,13 @@ Readable by the group of the process (0640); replaced by rename, so that a reade
 """
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from device_auth.core.models import Secret, TokenGrant, UnixTime
 from device_auth.core.ports import Clock
+from device_auth.core.values import dataclass
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
 from device_auth.world.files import RUNTIME_MODE, Folder, beside_of
 
