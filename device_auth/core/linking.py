@@ -36,6 +36,9 @@ PROOF_PATIENCE: Final = Seconds(10)
 SAVE_WAITS: Final = (Seconds(1), Seconds(2), Seconds(4))
 """Waits before saving again: a grant in hand is worth more than one try."""
 
+QUICKEST_APPROVAL: Final = Seconds(8)
+"""Hardly an owner approves sooner than this after leaving the speaker's page; measured in docs/fleet.md."""
+
 
 # ---------------------------------------------------------------------------------------------------------
 # Events: what happened
@@ -51,6 +54,7 @@ class LinkRequested:
         present_until: until when someone is plainly there; after it no code is renewed.
         give_up_after: how long a code is asked for if none can be had, and again for each renewal.
         again: ask for a new pair although there is a link.
+        postpones_within: how soon after the owner left a poll must be due to be postponed; 0: none is.
     """
 
     rules: PollRules
@@ -58,6 +62,7 @@ class LinkRequested:
     present_until: Monotonic = NEVER
     give_up_after: Seconds = FOREVER
     again: bool = False
+    postpones_within: Seconds = QUICKEST_APPROVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,16 @@ class GrantFound:
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """Someone wants no link after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerLeft:
+    """The owner left the speaker's page by its link, to approve; anyone on the network may say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerBack:
+    """The speaker's page is visible again; likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +152,8 @@ Event = (
     | PairFound
     | GrantFound
     | Cancelled
+    | OwnerLeft
+    | OwnerBack
     | TimePassed
     | StoreProved
     | Saved
@@ -265,6 +282,8 @@ class Waiting:
         interval: the present one; never shorter than the pair's own.
         poll_at: when to poll; None while a poll is out: then there is no next one.
         timeouts: how many polls in a row have timed out.
+        postponed_from: when the next poll would have been due had it not been postponed; never if it is not.
+        may_postpone: no poll of this pair has been postponed yet, and one may be.
     """
 
     request: LinkRequested
@@ -273,6 +292,8 @@ class Waiting:
     poll_at: Monotonic | None
     timeouts: int = 0
     trouble: Trouble = Trouble.NONE
+    postponed_from: Monotonic = NEVER
+    may_postpone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +420,17 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             return type(state)(), ()
         case LinkLost():
             return Unlinked(_trouble(event.refusal), event.refusal), ()
-        case TimePassed() | Cancelled() | StoreProved() | Saved() | StoreFailed() | Answered() | ProofHeard():
+        case (
+            TimePassed()
+            | Cancelled()
+            | OwnerLeft()
+            | OwnerBack()
+            | StoreProved()
+            | Saved()
+            | StoreFailed()
+            | Answered()
+            | ProofHeard()
+        ):
             return state, ()
         case _:
             assert_never(event)
@@ -431,6 +462,8 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             return replace(state, request=replace(state.request, again=False)), ()
         case (
             TimePassed()
+            | OwnerLeft()
+            | OwnerBack()
             | Answered()
             | PairFound()
             | GrantFound()
@@ -465,7 +498,9 @@ def _hear_request(state: Requesting, event: Answered, now: Monotonic) -> Step:
 
 def _show(request: LinkRequested, pair: CodePair, now: Monotonic) -> Step:
     first = now if request.rules.first_at_once else later(now, pair.interval)
-    return Waiting(request, pair, pair.interval, first), (KeepPending(pair, pair.interval),)
+    may_postpone = request.postpones_within > 0
+    waiting = Waiting(request, pair, pair.interval, first, may_postpone=may_postpone)
+    return waiting, (KeepPending(pair, pair.interval),)
 
 
 def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
@@ -473,9 +508,13 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
         case TimePassed() if state.poll_at is not None and now >= state.pair.expires_at:
             return _end_pair(state, _ran_out(), now)
         case TimePassed() if state.poll_at is not None and now >= state.poll_at:
-            return replace(state, poll_at=None), (PollToken(state.pair),)
+            return replace(state, poll_at=None, postponed_from=NEVER), (PollToken(state.pair),)
         case Answered() if state.poll_at is None or isinstance(event.answer, TokenGrant):
             return _hear_poll(state, event.answer, now)
+        case OwnerLeft() if state.poll_at is not None and state.may_postpone:
+            return _postpone(state, state.poll_at, now), ()
+        case OwnerBack() if state.poll_at is not None:
+            return replace(state, poll_at=min(state.poll_at, max(now, state.postponed_from))), ()
         case LinkRequested():
             return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
         case Cancelled():
@@ -484,6 +523,8 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             return replace(state, request=replace(state.request, again=False)), ()
         case (
             TimePassed()
+            | OwnerLeft()
+            | OwnerBack()
             | Answered()
             | PairFound()
             | GrantFound()
@@ -495,6 +536,19 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             return state, ()
         case _:
             assert_never(event)
+
+
+def _postpone(state: Waiting, poll_at: Monotonic, now: Monotonic) -> State:
+    """Keep back a poll that would come too early for the owner's approval, until he is back from it.
+
+    By one interval at most, once a pair, and only if another poll still fits in after it: so a link is never
+    missed for it, whoever says that the owner has left.
+    """
+    postponed = later(poll_at, state.interval)
+    is_last = later(postponed, state.interval) >= state.pair.expires_at
+    if is_last or poll_at - now > state.request.postpones_within:
+        return state
+    return replace(state, poll_at=postponed, postponed_from=poll_at, may_postpone=False)
 
 
 def _hear_poll(state: Waiting, answer: Answer, now: Monotonic) -> Step:
@@ -553,6 +607,8 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
             return replace(state, request=replace(state.request, again=False)), ()
         case (
             TimePassed()
+            | OwnerLeft()
+            | OwnerBack()
             | LinkRequested()
             | PairFound()
             | GrantFound()
@@ -577,6 +633,8 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
             return replace(state, request=replace(state.request, again=False)), ()
         case (
             TimePassed()
+            | OwnerLeft()
+            | OwnerBack()
             | LinkRequested()
             | PairFound()
             | GrantFound()

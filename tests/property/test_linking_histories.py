@@ -17,6 +17,8 @@ from device_auth.core.linking import (
     Linked,
     LinkLost,
     LinkRequested,
+    OwnerBack,
+    OwnerLeft,
     PairFound,
     PollToken,
     ProofHeard,
@@ -133,6 +135,7 @@ class Press:
     renewals: int
     present_for: float
     gives_up_in: float
+    postpones_within: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,7 @@ PRESSES = st.builds(
     renewals=st.integers(0, 3),
     present_for=st.sampled_from([0.0, 10.0, 200.0, NEVER]),
     gives_up_in=st.sampled_from([0.0, 10.0, 120.0, NEVER, NEVER]),
+    postpones_within=st.sampled_from([0.0, 8.0, NEVER, NEVER]),
 )
 HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     *[goes_on() for _ in range(10)],
@@ -220,6 +224,7 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(Proof, st.sampled_from(ProofStanding)),
     PRESSES,
     st.builds(Restart, st.integers(0, 2)),
+    st.builds(Happen, st.sampled_from([OwnerLeft(), OwnerBack()])),
     st.builds(Happen, st.sampled_from([Cancelled(), LinkLost(), LinkLost(REVOKED), TimePassed()])),
 )
 BEGINNINGS: st.SearchStrategy[list[Happening]] = st.sampled_from(
@@ -270,6 +275,7 @@ class World:
     interval: float = 0.0
     timeouts: int = 0
     ended: set[CodePair] = field(default_factory=set)
+    postponed: set[CodePair] = field(default_factory=set)
     timed_out: CodePair | None = None
     renewals: int = 0
     present_until: float = 0.0
@@ -400,6 +406,7 @@ class World:
             moment(self.now + press.present_for),
             seconds(press.gives_up_in),
             press.again,
+            seconds(press.postpones_within),
         )
         if isinstance(self.state, Requesting | Waiting):
             self.renewals = max(self.renewals, press.renewals)
@@ -481,6 +488,9 @@ class World:
             assert commands == (SaveGrant(event.answer),), "a grant is lost"
         if isinstance(before, Waiting) and isinstance(after, Waiting):
             assert after.interval >= before.interval, "the interval went down"
+        if isinstance(event, OwnerLeft | OwnerBack):
+            assert commands == ()
+            self.check_owner(before, event)
         if isinstance(after, Waiting) and not isinstance(before, Waiting):
             assert self.is_disk_proved or isinstance(event, PairFound), (
                 "a code is shown that could not be stored"
@@ -499,6 +509,23 @@ class World:
             self.is_linked = True
         if isinstance(after, Unlinked | Linked):
             self.is_saved, self.timed_out = False, None
+
+    def check_owner(self, before: linking.State, event: OwnerLeft | OwnerBack) -> None:
+        after = self.state
+        if not isinstance(before, Waiting) or before.poll_at is None:
+            assert after == before, "the owner came and went where nothing was to be postponed"
+            return
+        assert isinstance(after, Waiting)
+        assert after.poll_at is not None, "the next poll is lost"
+        if isinstance(event, OwnerBack):
+            assert after.poll_at <= max(self.now, self.rests) + SLACK, "the owner who is back is kept waiting"
+        elif after.poll_at != before.poll_at:
+            assert after.pair not in self.postponed, "a pair is postponed twice"
+            assert after.poll_at - before.poll_at <= after.interval + SLACK, (
+                "postponed by more than one interval"
+            )
+            assert after.poll_at < after.pair.expires_at, "postponed past the deadline"
+            self.postponed.add(after.pair)
 
     def check_asleep(self) -> None:
         """Without a moment to wait for, something else must be on its way."""
@@ -531,6 +558,42 @@ def test_no_history_makes_the_machine_break_its_word(history: list[Happening]) -
         world.play(happening)
 
 
+OWNER_COMES_AND_GOES: Final = st.sampled_from(
+    [
+        Happen(OwnerLeft()),
+        Happen(OwnerLeft()),
+        Happen(OwnerBack()),
+        Happen(OwnerBack()),
+        Wait(1.0),
+        WaitUntilDue(),
+        Hear(Pending()),
+        Hear(SlowDown(seconds(20))),
+        Restart(1),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(OWNER_COMES_AND_GOES, max_size=25),
+    st.booleans(),
+    st.sampled_from([15.0, 40.0, 600.0]),
+    st.sampled_from([0.0, 3.0, NEVER]),
+)
+def test_an_owner_who_comes_and_goes_is_polled_for_in_time(
+    history: list[Happening], first_at_once: bool, expires_in: float, postpones_within: float
+) -> None:
+    world = World()
+    world.play(Press(PollRules(first_at_once, False), False, 0, NEVER, NEVER, postpones_within))
+    world.play(Disk(works=True))
+    world.play(Hear(None, expires_in=expires_in, interval=5))
+
+    for happening in history:
+        world.play(happening)
+
+    assert postpones_within > 0 or not world.postponed
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.2, 20.0]), WAITED_OUT), max_size=30),
@@ -538,6 +601,7 @@ def test_no_history_makes_the_machine_break_its_word(history: list[Happening]) -
     st.booleans(),
     SHORT_LIVES,
     INTERVALS,
+    st.lists(st.sampled_from([OwnerLeft(), OwnerBack(), TimePassed()])),
 )
 def test_a_pair_is_always_settled_in_the_end(
     answers: list[tuple[float, Answer | None]],
@@ -545,9 +609,10 @@ def test_a_pair_is_always_settled_in_the_end(
     slow_down_doubles: bool,
     expires_in: float,
     interval: float,
+    owner: list[linking.Event],
 ) -> None:
     world = World()
-    world.play(Press(PollRules(first_at_once, slow_down_doubles), False, 0, NEVER, NEVER))
+    world.play(Press(PollRules(first_at_once, slow_down_doubles), False, 0, NEVER, NEVER, NEVER))
     world.play(Disk(works=True))
     world.play(Hear(None, expires_in=expires_in, interval=interval))
 
@@ -556,6 +621,8 @@ def test_a_pair_is_always_settled_in_the_end(
         world.play(Wait(took))
         world.play(Hear(answer))
     for _ in range(int(expires_in / interval) + 2):
+        if owner:
+            world.play(Happen(owner.pop()))
         world.play(WaitUntilDue())
         world.play(Hear(Pending()))
         if not isinstance(world.state, Waiting):
@@ -570,6 +637,8 @@ STRAYS: st.SearchStrategy[linking.Event] = st.sampled_from(
         PairFound(LinkRequested(PollRules(False, False)), make_pair(interval=5, expires_in=40), seconds(9)),
         GrantFound(LinkRequested(PollRules(True, True))),
         Cancelled(),
+        OwnerLeft(),
+        OwnerBack(),
         TimePassed(),
         StoreProved(),
         Saved(),

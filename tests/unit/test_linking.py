@@ -5,6 +5,7 @@ import pytest
 
 from device_auth.core.linking import (
     PROOF_PATIENCE,
+    QUICKEST_APPROVAL,
     TROUBLE_TOLD_FOR,
     Answered,
     Cancelled,
@@ -17,6 +18,8 @@ from device_auth.core.linking import (
     Linked,
     LinkLost,
     LinkRequested,
+    OwnerBack,
+    OwnerLeft,
     PairFound,
     PollToken,
     ProofHeard,
@@ -520,6 +523,91 @@ def test_a_former_link_that_is_lost_on_the_way_is_not_gone_back_to(
     assert isinstance(after(again, (44, LinkLost()), (45, Cancelled()))[0], Unlinked)
 
 
+# -- while the owner is away from the page, to approve
+
+
+def told_pair(request: LinkRequested = PRESS, *, poll_at: float) -> Waiting:
+    """Give a state in which no poll of the pair has been postponed yet."""
+    return replace(waiting(request, poll_at=poll_at), may_postpone=True)
+
+
+def test_a_poll_due_soon_after_the_owner_left_is_postponed_by_one_interval() -> None:
+    state, commands = after(told_pair(poll_at=60), (55, OwnerLeft()))
+
+    assert commands == ()
+    assert next_moment(state) == moment(90)
+    assert after(state, (89, TimePassed())) == (state, ())
+    assert after(state, (90, TimePassed()))[1] == (PollToken(PAIR),)
+
+
+def test_an_owner_who_is_back_after_the_interval_is_polled_for_at_once() -> None:
+    state, _ = after(told_pair(poll_at=60), (55, OwnerLeft()), (72, OwnerBack()))
+
+    assert next_moment(state) == moment(72)
+    assert after(state, (72, TimePassed()))[1] == (PollToken(PAIR),)
+
+
+def test_an_owner_who_is_back_before_the_interval_is_over_is_polled_for_at_its_end() -> None:
+    state, _ = after(told_pair(poll_at=60), (55, OwnerLeft()), (58, OwnerBack()))
+
+    assert next_moment(state) == moment(60)
+
+
+def test_a_poll_due_later_than_an_owner_needs_to_approve_is_not_postponed() -> None:
+    state = told_pair(poll_at=60)
+
+    assert after(state, (60 - QUICKEST_APPROVAL - 0.1, OwnerLeft())) == (state, ())
+
+
+def test_one_poll_of_a_pair_is_postponed_and_no_more() -> None:
+    state = state_after(
+        Waiting, told_pair(poll_at=60), (55, OwnerLeft()), (90, TimePassed()), (91, heard(Pending()))
+    )
+
+    assert after(state, (120, OwnerLeft())) == (state, ())
+    assert after(state, (120, OwnerBack())) == (state, ())
+    assert state.poll_at == moment(121)
+
+
+def test_an_owner_who_leaves_twice_postpones_once() -> None:
+    state, _ = after(told_pair(poll_at=60), (55, OwnerLeft()))
+
+    assert after(state, (85, OwnerLeft())) == (state, ())
+
+
+def test_an_owner_who_comes_back_without_having_left_changes_nothing() -> None:
+    state = told_pair(poll_at=60)
+
+    assert after(state, (55, OwnerBack())) == (state, ())
+
+
+@pytest.mark.parametrize(("poll_at", "postponed"), [(539, 569), (540, 540), (560, 560)])
+def test_a_poll_is_postponed_only_if_another_still_fits_in_after_it(poll_at: float, postponed: float) -> None:
+    state, _ = after(told_pair(poll_at=poll_at), (poll_at - 1, OwnerLeft()))
+
+    assert next_moment(state) == moment(postponed)
+
+
+@pytest.mark.parametrize("event", [OwnerLeft(), OwnerBack()], ids=["left", "back"])
+def test_while_a_poll_is_out_the_owner_may_come_and_go(event: Event) -> None:
+    state = replace(waiting(), may_postpone=True)
+
+    assert after(state, (55, event)) == (state, ())
+
+
+@pytest.mark.parametrize(("within", "may"), [(0, False), (8, True)])
+def test_nothing_is_postponed_where_it_is_not_wished(within: float, may: bool) -> None:
+    asked = replace(ASKED, request=LinkRequested(LWA, postpones_within=seconds(within)))
+
+    assert state_after(Waiting, asked, (1, heard(PAIR))).may_postpone == may
+
+
+def test_nothing_is_postponed_after_a_restart_for_it_may_have_been_before() -> None:
+    state, _ = after(Unlinked(), (30, PairFound(PRESS, PAIR, seconds(30))))
+
+    assert after(state, (59, OwnerLeft())) == (state, ())
+
+
 # -- saving
 
 
@@ -650,6 +738,12 @@ def test_an_event_without_a_meaning_changes_nothing(state: State, event: Event) 
     stays = after(state, (10, event)) == (state, ())
 
     assert stays == (type(state) not in HEARD_IN[type(event)])
+
+
+@pytest.mark.parametrize("state", [s for s in STATES if not isinstance(s, Waiting)], ids=word_of)
+@pytest.mark.parametrize("event", [OwnerLeft(), OwnerBack()], ids=["left", "back"])
+def test_where_no_owner_is_awaited_he_may_come_and_go(state: State, event: Event) -> None:
+    assert after(state, (10, event)) == (state, ())
 
 
 @pytest.mark.parametrize("state", [Unlinked(), Saving(PRESS, GRANT), Proving(PRESS, moment(50)), Linked()])
