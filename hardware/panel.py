@@ -39,12 +39,16 @@ _PIECE: Final = re.compile(r"[^-/ ]*[-/ ]|[^-/ ]+")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a panel is asked to show; ``text`` before all, the rest where there is room."""
+    """What a panel is asked to show; ``text`` before all, the rest where there is room.
+
+    ``is_prose`` says that a word broken in two is harder to read than a smaller one; a code is not.
+    """
 
     text: str = field(repr=False)
     qr: Matrix | None = field(default=None, repr=False)
     caption: str = ""
     seconds_left: int | None = None
+    is_prose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,7 @@ def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[Line, 
     caption = picture.caption if is_drawable(picture.caption, 0x7F) else ""
     clock = count_down(picture.seconds_left)
     columns = width // CELL
+    longest = max(map(len, picture.text.split()), default=0) if picture.is_prose else 0
     for scale, with_caption, with_clock in _PREFERENCE:
         above = split_rows(caption, columns) if with_caption else ()
         below = (clock,) if clock and with_clock else ()
@@ -236,7 +241,7 @@ def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[Line, 
         if (
             used <= height
             and len(clock if below else "") <= columns
-            and (scale == 1 or len(middle) <= _LARGE_ROWS)
+            and (scale == 1 or (len(middle) <= _LARGE_ROWS and longest * scale <= columns))
         ):
             return tuple(_stack(left, height - used, scale, above, middle, below))
     return ()

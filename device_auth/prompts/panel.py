@@ -97,9 +97,9 @@ class PanelPrompt:
             self._panel.clear()
             return None
         word = self._wording.short[view.state if view.trouble is Trouble.NONE else view.trouble]
-        shown = self._panel.show(Picture(word))
+        shown = self._panel.show(Picture(word, is_prose=True))
         if not shown.text:
-            shown = self._panel.show(Picture(without_accents(word)))
+            shown = self._panel.show(Picture(without_accents(word), is_prose=True))
         self._tell_why(shown)
         return self._dark_at
 

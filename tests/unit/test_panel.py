@@ -219,3 +219,10 @@ def test_neither_text_nor_qr_code_is_printed() -> None:
 
     assert "FUP" not in repr(picture) + repr(lay_out(picture, 128, 64))
     assert "True, True" not in repr(picture) + repr(lay_out(picture, 128, 64))
+
+
+def test_a_word_is_drawn_smaller_rather_than_broken_and_a_code_the_other_way() -> None:
+    code, word = (lay_out(Picture("LINKED", is_prose=is_prose), 128, 64) for is_prose in (False, True))
+
+    assert [(line.text, line.scale) for line in code.lines] == [("LIN", 3), ("KED", 3)]
+    assert [(line.text, line.scale) for line in word.lines] == [("LINKED", 2)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import (
     LANGUAGES,
     Wording,
@@ -24,19 +25,8 @@ from device_auth.prompts.wording import (
     wording_for,
 )
 
-STATES = {"starting", "unlinked", "requesting", "waiting", "saving", "proving", "linked"}
-TROUBLES = {
-    "no-network",
-    "captive-portal",
-    "clock-not-set",
-    "provider-unavailable",
-    "denied",
-    "expired",
-    "revoked",
-    "misconfigured",
-    "storage",
-    "hardware",
-}
+STATES = {str(word) for word in StateWord}
+TROUBLES = {str(trouble) for trouble in Trouble} - {Trouble.NONE}
 MOMENTS = {
     "open-address",
     "enter-code",
@@ -64,6 +54,7 @@ def gaps(wording: Wording) -> set[str]:
         "states": STATES,
         "moments": MOMENTS,
         "troubles": TROUBLES,
+        "short": STATES | TROUBLES,
         "words": set(string.ascii_uppercase),
         "digits": set(string.digits),
         "symbols": set("./-_:?=&"),
@@ -88,7 +79,9 @@ def test_every_language_says_everything(wording: Wording) -> None:
     assert gaps(wording) == set()
 
 
-@pytest.mark.parametrize("table", ["states", "moments", "troubles", "words", "digits", "symbols", "spelling"])
+@pytest.mark.parametrize(
+    "table", ["states", "moments", "troubles", "short", "words", "digits", "symbols", "spelling"]
+)
 def test_one_removed_phrase_or_spelling_word_is_found_missing(wording: Wording, table: str) -> None:
     for name in getattr(wording, table):
         left: Any = {key: value for key, value in getattr(wording, table).items() if key != name}

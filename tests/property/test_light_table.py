@@ -1,0 +1,77 @@
+"""No light that is told anything ever flashes faster than twice a second, whatever the settings say."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_auth.core.states import Trouble
+from device_auth.prompts.light import COLOURS, TABLE, Table, read_table, rhythm_of
+from hardware.errors import BadSetting
+from hardware.led import Rhythm, glow_at, without_fades
+
+MILLISECONDS = st.integers(-1, 1200)
+PATTERNS = st.one_of(
+    st.just("off"),
+    st.fixed_dictionaries(
+        {"kind": st.just("blink"), "on_ms": MILLISECONDS, "off_ms": MILLISECONDS},
+        optional={
+            "count": st.integers(0, 10),
+            "pause_ms": MILLISECONDS,
+            "colour": st.sampled_from([*COLOURS]),
+        },
+    ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["breathe", "solid"]),
+            "brighter_ms": MILLISECONDS,
+            "darker_ms": MILLISECONDS,
+        }
+    ),
+    st.none() | st.integers() | st.text(max_size=5),
+)
+OVERRIDES = st.dictionaries(st.sampled_from([str(meaning) for meaning in TABLE]), PATTERNS, max_size=4)
+
+
+def accepted(overrides: dict[str, object]) -> Table:
+    """Give the table of the settings if they are accepted, else our own."""
+    try:
+        return read_table(overrides)
+    except BadSetting:
+        return TABLE
+
+
+def most_flashes_in_a_second(pattern: Rhythm) -> int:
+    """Count how often it gets brighter within any second, sampled every 25 ms."""
+    shown = [glow_at(pattern, at).brightness > 0.5 for at in range(0, 4000, 25)]
+    rises = [at for at, (before, after) in enumerate(itertools.pairwise(shown)) if after and not before]
+    return max((sum(start <= rise < start + 40 for rise in rises) for start in rises), default=0)
+
+
+@given(OVERRIDES)
+def test_nothing_is_faster_than_two_flashes_a_second(overrides: dict[str, object]) -> None:
+    ours = set(TABLE.values()) if not overrides else set()
+    for pattern in ours or set(accepted(overrides).values()) - set(TABLE.values()):
+        assert most_flashes_in_a_second(pattern) <= 2
+        assert most_flashes_in_a_second(plain(pattern)) <= 2
+
+
+@given(OVERRIDES)
+def test_a_trouble_keeps_a_rhythm_that_nothing_else_has(overrides: dict[str, object]) -> None:
+    table = accepted(overrides)
+
+    for trouble, other in itertools.product(set(Trouble) - {Trouble.NONE}, table):
+        if rhythm_of(TABLE[trouble]) != rhythm_of(TABLE[other]):
+            assert rhythm_of(table[trouble]) != rhythm_of(table[other])
+
+
+@given(OVERRIDES)
+def test_settings_are_accepted_or_refused_and_never_crash(overrides: dict[str, object]) -> None:
+    assert accepted(overrides).keys() == TABLE.keys()
+
+
+def plain(pattern: Rhythm) -> Rhythm:
+    """Give the pattern on a light that is only on or off."""
+    shown = without_fades(pattern)
+    assert isinstance(shown, Rhythm)
+    return shown
