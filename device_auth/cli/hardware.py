@@ -11,13 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-from device_auth.cli.operators import choose_operator
+from device_auth.cli.operators import Operator, choose_operator
 from device_auth.cli.output import print_json, print_line, say
-from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.cli.parts import as_settings, read_hardware
+from device_auth.cli.speaker import open_speaker
 from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.wording import wording_for
-from hardware.board import Plan, PlannedPart, board_names, open_parts, read_plan
+from device_auth.world.provider import first_locale
+from hardware.board import Plan, PlannedPart, board_names, open_parts
 from hardware.errors import HardwareError, PartBusy
 
 SIMULATED: Final = {"board": "simulated", "panel": {"kind": "simulated"}, "voice": {"kind": "simulated"}}
@@ -81,14 +83,20 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the settings are wrong, there is nothing to test, or nobody to ask.
     """
     speaker = open_speaker(args)
-    try:
-        plan = read_plan(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
-        parts = _choose(plan, args.part)
+    plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
+    parts = _choose(plan, args.part)
+    with as_settings():
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=speaker.is_json)
-        return _test(speaker, plan, parts, seconds=args.seconds, is_rig=args.expect)
-    except HardwareError as error:
-        raise ConfigError(f"[hardware] {error}", hint=error.hint) from error
+        parts = tuple(part for part in parts if part.kind != "off")
+        if not parts:
+            raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
+        operator = _choose_operator(parts, is_rig=args.expect)
+        wording = wording_for(first_locale(speaker.settings.locale))
+        report = _Report(is_json=speaker.is_json)
+        with _ended_by_signals():
+            PartsTest(plan, patterns, operator, wording, report.tell, seconds=args.seconds).run(parts)
+        return 0 if report.is_ok else HardwareError.exit_code
 
 
 def _choose(plan: Plan, name: str | None) -> tuple[PlannedPart, ...]:
@@ -173,37 +181,35 @@ def _print_cells(*cells: str) -> None:
 # test
 
 
-def _test(speaker: Speaker, plan: Plan, parts: Sequence[PlannedPart], *, seconds: float, is_rig: bool) -> int:
-    parts = [part for part in parts if part.kind != "off"]
-    if not parts:
-        raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
+def _choose_operator(parts: Sequence[PlannedPart], *, is_rig: bool) -> Operator | None:
+    """Give whoever looks at the parts: nobody need look at buttons and at simulated parts."""
     operator = choose_operator(is_rig=is_rig)
     if operator is None and any(part.sort != "button" and part.back_end != "simulated" for part in parts):
         raise ConfigError(
             "nobody can be asked what there is to see: standard input is no terminal",
             hint="Run it in a terminal, or give the answers on standard input with --expect.",
         )
-    results: list[Result] = []
-
-    def report(result: Result) -> None:
-        results.append(result)
-        _print_result(result, is_json=speaker.is_json)
-
-    test = PartsTest(plan, operator, wording_for(speaker.settings.locale), report, seconds=seconds)
-    with _ended_by_signals():
-        test.run(parts)
-    return 0 if all(result.is_ok for result in results) else HardwareError.exit_code
+    return operator
 
 
-def _print_result(result: Result, *, is_json: bool) -> None:
-    if is_json:
-        print_json({**asdict(result), "ok": result.is_ok})
-        return
-    text = f"{'ok' if result.is_ok else 'WRONG':<5}  {result.part:<7}  {result.step}: {result.expected}"
-    if not result.is_ok:
-        text += f"; but: {result.seen}"
-    for line in textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 16, break_on_hyphens=False):
-        print_line(line)
+class _Report:
+    """Prints the results as they come, and keeps in mind whether all were good."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
+        self.is_ok = True
+
+    def tell(self, result: Result) -> None:
+        """Print one result."""
+        self.is_ok = self.is_ok and result.is_ok
+        if self._is_json:
+            print_json({**asdict(result), "ok": result.is_ok})
+            return
+        text = f"{'ok' if result.is_ok else 'WRONG':<5}  {result.part:<7}  {result.step}: {result.expected}"
+        if not result.is_ok:
+            text += f"; but: {result.seen}"
+        for line in textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 16, break_on_hyphens=False):
+            print_line(line)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
         ConfigError: a setting in it cannot be used.
     """
     patterns = hardware.get(PATTERNS, {})
-    with _as_settings():
+    with as_settings():
         if not isinstance(patterns, Mapping):
             raise ConfigError(
                 f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
@@ -69,7 +69,7 @@ def real_parts(speaker: "Speaker") -> Iterator[Telling]:
     with ExitStack() as opened:
         clock = PartsClock()
         opened.callback(clock.close)
-        with _as_settings():
+        with as_settings():
             parts = open_parts(plan, clock)
         opened.callback(_close, parts)
         for problem in parts.problems:
@@ -111,9 +111,7 @@ def _prompts_of(parts: Parts, plan: Plan, table: Table, speaker: "Speaker") -> "
     if parts.panel is not None:
         wording = wording_for(_locale(speaker))
         prompts.append(
-            PanelPrompt(
-                parts.panel, wording, draw_code=_draw_code, note=lambda why: _say(f"the panel: {why}")
-            )
+            PanelPrompt(parts.panel, wording, draw_code=draw_code, note=lambda why: _say(f"the panel: {why}"))
         )
     if parts.voice is not None:
         prompts.append(_voice_prompt(parts.voice, _quiet_hours_of(plan), speaker))
@@ -167,7 +165,8 @@ def _locale(speaker: "Speaker") -> str:
     return first_locale(speaker.settings.locale)
 
 
-def _draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":
+def draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":
+    """Give the QR code of a text without its quiet zone: a panel makes its own."""
     inner = slice(QUIET_ZONE, -QUIET_ZONE)
     return tuple(row[inner] for row in read_matrix(text, level=level)[inner])
 
@@ -186,7 +185,8 @@ def _close(parts: Parts) -> None:
 
 
 @contextmanager
-def _as_settings() -> Iterator[None]:
+def as_settings() -> Iterator[None]:
+    """Take what the parts refuse for what it is: a setting that cannot be used."""
     try:
         yield
     except HardwareError as error:

@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final, Protocol, TypeVar, assert_never
+from typing import Final, Protocol, TypeVar
 
 from device_auth.cli.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
 from device_auth.cli.output import say
-from device_auth.prompts.picture import QUIET_ZONE, Matrix, read_matrix
+from device_auth.cli.parts import draw_code
+from device_auth.prompts.light import Table, describe
 from device_auth.prompts.wording import Wording, tell_moment
-from hardware import led
 from hardware.board import Parts, Plan, PlannedPart, open_parts
 from hardware.button import Button, Gesture
 from hardware.clock import Clock, PartsClock
 from hardware.errors import HardwareError, PartBusy
-from hardware.led import Colour, Light, Pattern
-from hardware.panel import Panel, Picture
+from hardware.led import Breathe, Light, Rhythm, without_fades
+from hardware.panel import Matrix, Panel, Picture
 from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
 from hardware.simulated_tellers import SimulatedPanel, SimulatedVoice
 from hardware.voice import Voice
@@ -48,6 +48,8 @@ GESTURES: Final = (
 """What is asked for, how many seconds a simulated press of it takes, and how a person is asked."""
 
 _FRAME: Final = 0.05
+_ONE_COLOUR: Final = ("led", "kernel")
+_FADELESS: Final = ("led", "rgb", "apa102-pins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class PartsTest:
 
     Args:
         plan: what the settings want.
+        patterns: what the light shows for each state, trouble and moment.
         operator: looks at the parts; None where there are only buttons, which are heard, and simulated parts.
         wording: what the voice says.
         report: is told each result.
@@ -174,6 +177,7 @@ class PartsTest:
     def __init__(
         self,
         plan: Plan,
+        patterns: Table,
         operator: Operator | None,
         wording: Wording,
         report: Callable[[Result], None],
@@ -183,6 +187,7 @@ class PartsTest:
         time_for: Callable[[PlannedPart], Time] = time_for,
     ) -> None:
         self._plan = plan
+        self._patterns = patterns
         self._operator = operator
         self._wording = wording
         self._report = report
@@ -250,15 +255,14 @@ class PartsTest:
             self._try_voice(part, opened.voice)
 
     def _try_light(self, part: PlannedPart, light: Light, time: Time) -> None:
-        in_words = partial(
-            describe, has_colour=part.kind not in ("led", "kernel"), is_white=self._plan.is_white
-        )
-        for step, pattern in LIGHT_STEPS:
-            expected = in_words(pattern)
+        for meaning, pattern in self._patterns.items():
+            step, expected = str(meaning), in_words(pattern, part, is_white=self._plan.is_white)
             self._act(step, expected, partial(light.show, pattern))
             if self._operator is None or self._operator.is_rig:
                 time.wait(SimpleQueue[None](), self._seconds)
-            itself = in_words(light.told[-1].pattern) if isinstance(light, SimulatedLight) else None
+            itself = None
+            if isinstance(light, SimulatedLight):
+                itself = expected if light.told[-1].pattern == pattern else NOT_AS_EXPECTED
             self._look(part, step, expected, itself)
 
     def _try_button(self, part: PlannedPart, button: Button, time: Time) -> None:
@@ -277,7 +281,7 @@ class PartsTest:
             self._report(Result(part.name, gesture, gesture, seen or "nothing"))
 
     def _try_panel(self, part: PlannedPart, panel: Panel) -> None:
-        code = _test_code()
+        code = draw_code(QR_TEXT, "L")
         has_room = panel.largest_qr >= len(code)
         step, expected = ("qr-code", QR_TEXT) if has_room else ("text", PANEL_TEXT)
         picture = Picture(PANEL_TEXT, code if has_room else None, caption="device-auth")
@@ -331,12 +335,6 @@ class _StepFailed(Exception):
         self.error = error
 
 
-def _test_code() -> Matrix:
-    """Give the test QR code without its quiet zone: a panel makes its own."""
-    whole = read_matrix(QR_TEXT, level="L")
-    return tuple(row[QUIET_ZONE:-QUIET_ZONE] for row in whole[QUIET_ZONE:-QUIET_ZONE])
-
-
 def _read_panel(panel: SimulatedPanel, code: Matrix) -> str:
     """Read a simulated panel as a phone or a person would."""
     if panel.layout is None:
@@ -346,63 +344,13 @@ def _read_panel(panel: SimulatedPanel, code: Matrix) -> str:
     return PANEL_TEXT if any(line.text == PANEL_TEXT for line in panel.layout.lines) else NOT_AS_EXPECTED
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Lights in words
-
-LIGHT_STEPS: Final[tuple[tuple[str, Pattern], ...]] = (
-    ("off", led.Off()),
-    ("solid", led.Solid(led.CYAN)),
-    ("blink", led.Blink(1000, 1000, led.ORANGE)),
-    ("breathe", led.Breathe(1000, 1000, led.ORANGE)),
-    ("blinks", led.short_blinks(3, 2000, led.RED)),
-)
-
-_COLOURS: Final = {
-    led.WHITE: "white",
-    led.DIM_WHITE: "dim white",
-    led.CYAN: "cyan",
-    led.ORANGE: "orange",
-    led.PURPLE: "purple",
-    led.RED: "red",
-    led.YELLOW: "yellow",
-}
-
-
-def describe(pattern: Pattern, *, has_colour: bool, is_white: bool) -> str:
-    """Say in words what a pattern looks like.
-
-    Args:
-        pattern: what the light is told.
-        has_colour: whether the light can show more colours than one.
-        is_white: whether it shows every pattern in white.
-    """
-    shown = led.in_white(pattern) if is_white else pattern
-    rhythm = shown.rhythm if isinstance(shown, led.Once) else shown
-    words = _rhythm_in_words(rhythm)
-    if has_colour and not isinstance(rhythm, led.Off):
-        words = f"{_colour_in_words(rhythm.colour)}, {words}"
-    return f"{words}, for {_seconds(shown.lasts_ms)}" if isinstance(shown, led.Once) else words
-
-
-def _rhythm_in_words(rhythm: led.Rhythm) -> str:
-    match rhythm:
-        case led.Off():
-            return "dark"
-        case led.Solid():
-            return "lit without a change"
-        case led.Blink(count=1):
-            return f"lit for {_seconds(rhythm.on_ms)}, dark for {_seconds(rhythm.off_ms)}"
-        case led.Blink():
-            return f"{rhythm.count} short blinks, dark for {_seconds(rhythm.last_off_ms)}"
-        case led.Breathe():
-            return f"brighter and darker every {_seconds(rhythm.brighter_ms + rhythm.darker_ms)}"
-        case _:
-            assert_never(rhythm)
-
-
-def _colour_in_words(colour: Colour) -> str:
-    return _COLOURS.get(colour) or f"#{colour.red:02x}{colour.green:02x}{colour.blue:02x}"
-
-
-def _seconds(milliseconds: int) -> str:
-    return f"{milliseconds / 1000:g} s"
+def in_words(pattern: Rhythm, part: PlannedPart, *, is_white: bool) -> str:
+    """Say what a pattern looks like on this light: one of one colour shows no other, and not every one can fade."""
+    shown = without_fades(pattern) if part.kind in _FADELESS and part.back_end != "simulated" else pattern
+    assert isinstance(shown, Rhythm), "only Once is none"  # noqa: S101  our own bug
+    colour, _, rhythm = describe(shown).rpartition(", ")
+    if part.kind == "kernel" and isinstance(shown, Breathe):
+        rhythm += ", or blinking if it cannot"
+    if not colour or part.kind in _ONE_COLOUR:
+        return rhythm
+    return f"white, {rhythm}" if is_white else f"{colour}, {rhythm}"

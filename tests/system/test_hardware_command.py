@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device_auth.cli.testing import LIGHT_STEPS
+from device_auth.prompts.light import TABLE, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,9 +63,8 @@ def answer_until(process: subprocess.Popen[str], wanted: str) -> None:
 def test_a_signal_ends_the_test_with_the_light_out(
     process: subprocess.Popen[str], settings: Path, number: signal.Signals
 ) -> None:
-    lit = next(name for name, pattern in LIGHT_STEPS if type(pattern).__name__ in ("Solid", "Once"))
     brightness = settings.parent / "leds" / "status" / "brightness"
-    answer_until(process, lit)
+    answer_until(process, Moment.JUST_LINKED)
     assert brightness.read_text() == "255"
 
     process.send_signal(number)
@@ -78,7 +77,7 @@ def test_a_signal_ends_the_test_with_the_light_out(
 
 
 def test_a_rig_that_goes_away_ends_the_test(process: subprocess.Popen[str]) -> None:
-    answer_until(process, LIGHT_STEPS[1][0])
+    answer_until(process, str(list(TABLE)[1]))
 
     out, _ = process.communicate(timeout=20)
 
@@ -89,7 +88,7 @@ def test_a_rig_that_goes_away_ends_the_test(process: subprocess.Popen[str]) -> N
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 72)])
 def test_a_person_at_a_terminal_is_asked_about_every_state(settings: Path, answer: str, code: int) -> None:
     ours, theirs = os.openpty()
-    os.write(ours, f"{answer}\n".encode() * len(LIGHT_STEPS))
+    os.write(ours, f"{answer}\n".encode() * len(TABLE))
 
     ended = subprocess.run(
         (*COMMAND, f"--config={settings}"),
@@ -106,7 +105,7 @@ def test_a_person_at_a_terminal_is_asked_about_every_state(settings: Path, answe
     os.close(ours)
     os.close(theirs)
     assert ended.returncode == code
-    assert asked.count("Is it so? [y/n]") == len(LIGHT_STEPS)
+    assert asked.count("Is it so? [y/n]") == len(TABLE)
     assert [line.split()[0] for line in ended.stdout.splitlines() if not line.startswith(" ")] == [
         "ok" if answer == "y" else "WRONG"
-    ] * len(LIGHT_STEPS)
+    ] * len(TABLE)

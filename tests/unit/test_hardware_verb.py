@@ -14,17 +14,17 @@ import pytest
 from device_auth.cli.main import main
 from device_auth.cli.operators import NOT_AS_EXPECTED, PersonAtTerminal, read_answer
 from device_auth.cli.testing import (
-    LIGHT_STEPS,
     QR_TEXT,
     PartsTest,
     RealTime,
     Result,
     SimulatedTime,
-    describe,
+    in_words,
 )
+from device_auth.prompts.light import TABLE
 from device_auth.prompts.wording import read_wording
-from hardware import led
-from hardware.board import read_plan
+from hardware.board import PlannedPart, read_plan
+from hardware.led import ORANGE, Breathe, Off, Solid
 from tests.stand_ins.fixtures import not_installed, stand_ins
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["stand_ins"]
 
 LED_BOARD = '[hardware]\nboard = "generic-led"\n'
-NAMES = [name for name, _ in LIGHT_STEPS]
+NAMES = [str(meaning) for meaning in TABLE]
 SENTENCE = "This is a test of the voice."
 
 
@@ -333,7 +333,7 @@ class Press:
 
 def results_of(settings: Settings, **given: Any) -> list[Result]:
     plan, results = read_plan(settings), list[Result]()
-    PartsTest(plan, None, read_wording("en"), results.append, **given).run(plan.parts)
+    PartsTest(plan, TABLE, None, read_wording("en"), results.append, **given).run(plan.parts)
     return results
 
 
@@ -404,7 +404,7 @@ def test_a_light_that_fails_is_shown_no_further_patterns_and_is_let_go() -> None
             return expected
 
     plan, results = read_plan({"board": "generic-led", "button": "off"}), list[Result]()
-    test = PartsTest(plan, Rig(), read_wording("en"), results.append, time_for=lambda _: Breaks())
+    test = PartsTest(plan, TABLE, Rig(), read_wording("en"), results.append, time_for=lambda _: Breaks())
     test.run(plan.parts)
 
     assert [(result.step, result.is_ok) for result in results] == [
@@ -516,21 +516,23 @@ def test_a_person_is_asked_until_the_answer_is_yes_or_no() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"),
+    ("kind", "back_end", "words"),
     [
-        (led.Off(), "dark"),
-        (led.Solid(led.CYAN), "cyan, lit without a change"),
-        (led.Blink(1000, 1500, led.RED), "red, lit for 1 s, dark for 1.5 s"),
-        (led.short_blinks(4, 3000, led.YELLOW), "yellow, 4 short blinks, dark for 3 s"),
-        (led.Breathe(1000, 1000, led.ORANGE), "orange, brighter and darker every 2 s"),
-        (led.Once(led.Solid(led.CYAN), 5000), "cyan, lit without a change, for 5 s"),
-        (led.Solid(led.Colour(1, 2, 255)), "#0102ff, lit without a change"),
+        ("rgb", "simulated", "orange, breathing"),
+        ("rgb", "rpi-gpio", "orange, blinking"),
+        ("apa102", "spidev", "orange, breathing"),
+        ("led", "gpiod", "blinking"),
+        ("kernel", "kernel", "breathing, or blinking if it cannot"),
     ],
 )
-def test_every_pattern_can_be_told_in_words(pattern: led.Pattern, words: str) -> None:
-    assert describe(pattern, has_colour=True, is_white=False) == words
+def test_a_pattern_is_told_as_this_light_can_show_it(kind: str, back_end: str, words: str) -> None:
+    part = PlannedPart("light", "light", kind, back_end, {})
+
+    assert in_words(Breathe(1000, 1000, ORANGE), part, is_white=False) == words
+    assert in_words(Off(), part, is_white=True) == "dark"
 
 
-def test_a_light_of_one_colour_is_not_asked_for_another() -> None:
-    assert describe(led.Solid(led.RED), has_colour=False, is_white=False) == "lit without a change"
-    assert describe(led.Solid(led.RED), has_colour=True, is_white=True) == "white, lit without a change"
+def test_where_every_pattern_is_white_no_other_colour_is_asked_for() -> None:
+    part = PlannedPart("light", "light", "rgb", "gpiod", {})
+
+    assert in_words(Solid(ORANGE), part, is_white=True) == "white, steady"
