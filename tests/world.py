@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import requests
 
@@ -163,21 +164,10 @@ class World:
     @contextmanager
     def loop(self, *, chance: float = 0.5) -> Iterator[Loop]:
         """Make a loop that holds the store's lock."""
-        transport = HttpTransport(self.clock, ca_file=self.running.ca_file)
-        with self.store() as store:
-            loop = Loop(
-                conversation=Conversation(transport, self.provider),
-                store=store,
-                pending=FilePending(self.folder / "run", self.clock),
-                tokens=self.token_files(),
-                clock=self.clock,
-                tell=self.tell,
-                chance=lambda: chance,
-                new_link_id=lambda: f"link-{len(self.told)}",
-            )
-            self.clock.is_asking = lambda: loop.is_asking
+        with open_loop(
+            self.folder, self.clock, self.provider, self.tell, ca_file=self.running.ca_file, chance=chance
+        ) as loop:
             yield loop
-            transport.abandon()
 
     def request(self, loop: Loop, **wishes: object) -> linking.LinkRequested:
         """Make a request for a link in the provider's dialect."""
@@ -202,6 +192,34 @@ class World:
             loop.start(self.request(loop, **wishes))
             loop.run(lambda: is_over(loop), Monotonic(1000.0 + until))
             return loop.state
+
+
+@contextmanager
+def open_loop(
+    folder: Path,
+    clock: SkippingClock,
+    provider: Provider,
+    tell: Callable[[View], None],
+    *,
+    ca_file: Path | None = None,
+    chance: float = 0.5,
+) -> Iterator[Loop]:
+    """Make a loop that holds the lock of the store below a folder, and speaks real HTTP."""
+    transport = HttpTransport(clock, ca_file=ca_file)
+    with FileStore(folder / "state") as store:
+        loop = Loop(
+            conversation=Conversation(transport, provider),
+            store=store,
+            pending=FilePending(folder / "run", clock),
+            tokens=FileTokens(folder / "run", clock),
+            clock=clock,
+            tell=tell,
+            chance=lambda: chance,
+            new_link_id=lambda: uuid4().hex,
+        )
+        clock.is_asking = lambda: loop.is_asking
+        yield loop
+        transport.abandon()
 
 
 def is_over(loop: Loop) -> bool:
