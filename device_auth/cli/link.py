@@ -33,6 +33,9 @@ from device_auth.world.settings import add_option
 if TYPE_CHECKING:
     from device_auth.prompts.terminal import Aside
 
+DRAWING_TIME = Seconds(0.5)
+"""How long a program is kept waiting for the word of a code while its picture is being written."""
+
 CLOSING_TIME = Seconds(0.5)
 """How long prompts may take to tell the last view before the command ends."""
 
@@ -88,9 +91,11 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
         opened.callback(everyone.close, CLOSING_TIME)
 
         def tell(view: View) -> None:
+            everyone.tell(view)
+            if args.qr_file is not None and view.code_pair is not None:
+                everyone.wait(DRAWING_TIME)  # who reads of a code may open its picture at once
             if lines is not None:
                 lines.tell(view)
-            everyone.tell(view)
 
         loop = speaker.open_loop(conversation, tell)
         request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)

@@ -40,6 +40,12 @@ class Everyone:
         for listener in self._listeners:
             listener.tell(view)
 
+    def wait(self, within: Seconds) -> None:
+        """Wait until every prompt has shown the newest view; for all of them together at most ``within``."""
+        until = later(self._clock.now(), within)
+        for listener in self._listeners:
+            listener.wait(Seconds(until - self._clock.now()))
+
     def close(self, within: Seconds) -> None:
         """Let every prompt show the last view and close; wait for all of them together at most ``within``."""
         until = later(self._clock.now(), within)
@@ -59,6 +65,7 @@ class _Listener:
         self._has_failed = False
         self._news = threading.Condition()
         self._newest: View | None = None
+        self._shown: View | None = None
         self._is_ending = False
         # a daemon: the process must be able to exit while a prompt hangs
         self._thread = threading.Thread(target=self._listen, name=f"prompt {prompt.name}", daemon=True)
@@ -67,30 +74,38 @@ class _Listener:
     def tell(self, view: View) -> None:
         with self._news:
             self._newest = view
-            self._news.notify()
+            self._news.notify_all()
+
+    def wait(self, within: Seconds) -> None:
+        with self._news:
+            self._news.wait_for(lambda: self._shown == self._newest, max(0.0, within))
 
     def end(self) -> None:
         with self._news:
             self._is_ending = True
-            self._news.notify()
+            self._news.notify_all()
 
     def join(self, within: Seconds) -> None:
         self._thread.join(max(0.0, within))
 
     def _listen(self) -> None:
-        shown: View | None = None
         again: Monotonic | None = None
         while True:
             with self._news:
-                while not (self._newest != shown or self._is_ending or self._is_due(again)):
+                while not (self._newest != self._shown or self._is_ending or self._is_due(again)):
                     self._news.wait(self._until(again))
                 newest, is_ending = self._newest, self._is_ending
-            if newest is not None and (newest != shown or not is_ending):
+            if newest is not None and (newest != self._shown or not is_ending):
                 again = self._show(newest)
-                shown = newest
+                self._note(newest)
             if is_ending:
                 self._close()
                 return
+
+    def _note(self, view: View) -> None:
+        with self._news:
+            self._shown = view
+            self._news.notify_all()
 
     def _is_due(self, again: Monotonic | None) -> bool:
         return again is not None and self._clock.now() >= again

@@ -254,6 +254,19 @@ def test_a_picture_that_cannot_be_written_is_told_before_a_code_is_asked_for(com
     assert command.running.amazon.pairs() == ()
 
 
+def test_the_picture_is_there_when_the_code_is_told_and_gone_when_the_code_is(command: Command) -> None:
+    picture = command.folder / "code.svg"
+    with command.started("link", "--json", "--qr-file", str(picture), *command.provider) as process:
+        read_event(process, "code")
+        was_there = picture.exists()
+        command.running.amazon.approve("all")
+        read_event(process, "linked")
+        assert process.wait(PATIENCE) == 0
+
+    assert was_there
+    assert not picture.exists()
+
+
 # -- signals and kills
 
 

@@ -282,6 +282,34 @@ def test_a_wait_for_a_moment_is_cut_short_and_one_for_news_is_not(hall: Hall) ->
 # -- closing ----------------------------------------------------------------------------------------------
 
 
+def test_who_waits_goes_on_once_the_newest_view_is_shown(hall: Hall) -> None:
+    drawn: list[View] = []
+
+    def draw(view: View) -> None:
+        hall.release.wait(SOON)
+        drawn.append(view)
+
+    everyone = hall.gather(Listening("slow", then=draw))
+    everyone.tell(REQUESTING)
+    everyone.tell(LINKED)
+    hall.release.set()
+
+    everyone.wait(Seconds(SOON))
+
+    assert drawn[-1] is LINKED
+
+
+def test_who_waits_for_one_that_hangs_goes_on_all_the_same(hall: Hall) -> None:
+    everyone = hall.gather(Listening("stuck", then=hall.hang))
+    everyone.tell(LINKED)
+
+    waiter = threading.Thread(target=everyone.wait, args=(Seconds(0.01),))
+    waiter.start()
+    waiter.join(SOON)
+
+    assert not waiter.is_alive()
+
+
 def test_the_last_view_is_told_before_closing(hall: Hall) -> None:
     slow = Listening("slow", then=lambda view: hall.hang(view) if view is REQUESTING else None)
     everyone = hall.gather(slow)
