@@ -53,19 +53,31 @@ class Command:
     @contextmanager
     def started(self, *words: str) -> Iterator["subprocess.Popen[str]"]:
         """Start it in a process of its own, which is gone when the test is."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "device_auth", *words, *self.places],
-            cwd=ROOT,
-            env=bare_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+        with started(*words, *self.places) as process:
+            yield process
+
+
+@contextmanager
+def started(*words: str, terminal: int | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """Start the command in a process of its own, which is gone when the test is.
+
+    Args:
+        words: its arguments.
+        terminal: where it is started from, with stdout caught all the same; None for nowhere.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", "device_auth", *words],
+        cwd=ROOT,
+        env=bare_environment(),
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if terminal is None else terminal,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def bare_environment() -> dict[str, str]:
