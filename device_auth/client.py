@@ -1,0 +1,406 @@
+"""For other programs: the access token of this speaker, and what becomes of its link, from the device-auth service.
+
+    from device_auth.client import Client
+
+    token = Client().token()
+    headers = {"Authorization": f"Bearer {token.access_token}"}
+
+Needs the standard library only, and imports nothing else of device-auth.
+"""
+
+import http.client
+import json
+import os
+import socket
+import stat
+import threading
+import time  # noqa: TID251 - runs in other programs, and waits between its own attempts to connect
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+SYSTEM_SOCKET: Final = "/run/device-auth/api.sock"
+
+TIMEOUT: Final = 60.0
+"""Seconds for a whole answer; the service takes up to 25 s when a token must be refreshed first."""
+
+SILENCE: Final = 45.0
+"""Seconds without a sign of life until an event stream is taken for dead: three heartbeats."""
+
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts to connect, at most."""
+
+RETRY_AFTER: Final = 10.0
+"""Seconds to wait where the service names no time."""
+
+T = TypeVar("T")
+
+
+class ClientError(Exception):
+    """The service did not do what it was asked for.
+
+    Args:
+        message: what happened, and what a person should do.
+        problem: the last part of the problem's ``type``, such as ``not-linked``; empty if no answer came.
+    """
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class NotLinked(ClientError):
+    """The speaker is not linked to an account: its owner must link it."""
+
+
+class Revoked(ClientError):
+    """The account no longer allows this speaker: its owner must link it again."""
+
+
+class Refused(ClientError):
+    """This process may not do that, or the service does not understand it."""
+
+
+class TryLater(ClientError):
+    """Not now.
+
+    Args:
+        retry_after: seconds to wait before the next attempt.
+    """
+
+    def __init__(self, message: str, problem: str = "", retry_after: float = RETRY_AFTER) -> None:
+        super().__init__(message, problem)
+        self.retry_after = retry_after
+
+
+class Unavailable(ClientError):
+    """The service does not run, or does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token.
+
+    Attributes:
+        access_token: what goes behind ``Bearer``; not shown when printed.
+        expires_at: the end of it, in UTC.
+        expires_in: seconds that were left of it when it was given.
+    """
+
+    access_token: str = field(repr=False)
+    expires_at: datetime
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The code that the owner is to enter, while the speaker waits for that.
+
+    Attributes:
+        verification_uri_complete: the same page with the code filled in, if there is one.
+        expires_in: seconds left when it was told.
+    """
+
+    user_code: str = field(repr=False)
+    verification_uri: str
+    verification_uri_complete: str | None = field(repr=False)
+    expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What state the speaker is in.
+
+    Attributes:
+        state: ``starting``, ``unlinked``, ``requesting``, ``waiting``, ``saving``, ``proving`` or ``linked``.
+        trouble: ``none``, or what is in the way, in a word.
+        since: since when both are so.
+        hint: what a person should do next; may be empty.
+        expires_at: the end of the code in hand, or else of the access token.
+        account: whose account, where that is known.
+        dialect: ``lwa`` or ``rfc8628``; None if there is no link.
+        version: of the service.
+        code: while waiting, and for administrators only.
+    """
+
+    state: str
+    trouble: str
+    since: datetime
+    hint: str
+    expires_at: datetime | None
+    account: str | None
+    dialect: str | None
+    version: str
+    code: Code | None = None
+
+
+class Client:
+    """Speaks with the service; keeps one connection open.
+
+    May be shared by threads, which then wait for one another; threads that are not to wait have a client each.
+
+    Args:
+        path: the socket; where none is given, the system's service is looked for first, then the user's own.
+        timeout: seconds for a whole answer.
+        pause: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        timeout: float = TIMEOUT,
+        *,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        with self._lock:
+            self._drop()
+
+    def token(self, min_lifetime: int = 60) -> Token:
+        """Give an access token.
+
+        Args:
+            min_lifetime: seconds that must be left of it; it is refreshed first if there is less.
+
+        Raises:
+            ClientError: there is none; the class says why.
+        """
+        return _read(_as_token, self._ask("GET", f"/v1/token?min_lifetime={min_lifetime:d}"))
+
+    def rejected(self, token: Token) -> Token:
+        """Say that a token was rejected where it was used, though its time is not over; give another.
+
+        Raises:
+            ClientError: there is none; the class says why.
+        """
+        return _read(_as_token, self._ask("POST", "/v1/token/rejected", {"access_token": token.access_token}))
+
+    def status(self) -> Status:
+        """Give the state of the speaker.
+
+        Raises:
+            ClientError: it is not to be had; the class says why.
+        """
+        return _read(_as_status, self._ask("GET", "/v1/status"))
+
+    def link(self) -> None:
+        """Begin to link, or tell the code again; what comes of it is an event. For administrators.
+
+        Raises:
+            ClientError: that was not taken; the class says why.
+        """
+        self._ask("POST", "/v1/link")
+
+    def cancel(self) -> None:
+        """End linking without a link. For administrators.
+
+        Raises:
+            ClientError: that was not taken; the class says why.
+        """
+        self._ask("POST", "/v1/link/cancel")
+
+    def unlink(self) -> None:
+        """Forget the account. For administrators.
+
+        Raises:
+            ClientError: that was not taken; the class says why.
+        """
+        self._ask("POST", "/v1/unlink")
+
+    def events(self) -> Generator[Status, None, None]:
+        """Give the present state, and from then on each new one; connects again for ever, with longer and longer pauses.
+
+        Raises:
+            Refused: this process may not read events.
+        """
+        pause, last = 1.0, None
+        while True:
+            try:
+                for status in self._stream():
+                    pause = 1.0
+                    if status != last:
+                        yield status
+                    last = status
+            except TryLater as error:
+                pause = max(pause, error.retry_after)
+            except Unavailable:
+                pass
+            self._pause(min(pause, LONGEST_PAUSE))
+            pause *= 2
+
+    def _ask(self, method: str, target: str, fields: dict[str, str] | None = None) -> object:
+        body = None if fields is None else json.dumps(fields)
+        headers = {} if fields is None else {"Content-Type": "application/json"}
+        with self._lock:
+            # One that was kept open may have been closed by the service meanwhile, and then is opened anew, once.
+            attempts = (False, True) if self._connection is not None else (True,)
+            for is_last in attempts:
+                try:
+                    return self._send(method, target, body, headers)
+                except (http.client.HTTPException, OSError) as error:
+                    self._drop()
+                    if is_last or isinstance(error, TimeoutError):
+                        raise Unavailable(f"the service does not answer: {error}") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send(self, method: str, target: str, body: str | None, headers: dict[str, str]) -> object:
+        if self._connection is None:
+            self._connection = _Connection(self._path, self._timeout)
+        self._connection.request(method, target, body, headers)
+        response = self._connection.getresponse()
+        return _check(response, response.read())
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _stream(self) -> Generator[Status, None, None]:
+        """Give the events of one connection, until it ends."""
+        connection = _Connection(self._path, SILENCE)
+        try:
+            connection.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                _check(response, response.read())
+            while line := response.readline():
+                name, _, value = line.decode().partition(":")
+                if name == "data":
+                    yield _read(_as_status, _parse(value.encode()))
+        except (http.client.HTTPException, OSError) as error:
+            raise Unavailable(f"the events broke off: {error}") from error
+        finally:
+            connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to a UNIX socket."""
+
+    def __init__(self, path: str | None, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._paths = _usual_paths() if path is None else [path]
+
+    def connect(self) -> None:
+        failure: OSError = FileNotFoundError("there is no socket of the service")
+        for path in self._paths:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            try:
+                self.sock.connect(path)
+            except OSError as error:
+                failure = error
+                self.sock.close()
+            else:
+                return
+        raise failure
+
+
+def _usual_paths() -> list[str]:
+    """Give where sockets may be: the system's, then the user's by the XDG Base Directory Specification."""
+    uid = os.geteuid()
+    named = os.environ.get("XDG_RUNTIME_DIR", "")  # noqa: TID251 - the settings are of the service, not of its clients
+    sessions = [named, f"/run/user/{uid}"]
+    own = [f"{session}/device-auth/api.sock" for session in sessions if _is_ours_alone(session, uid)]
+    return [SYSTEM_SOCKET, *dict.fromkeys(own)]
+
+
+def _is_ours_alone(folder: str, uid: int) -> bool:
+    """Tell whether it is a session's folder as the specification demands, and not another user's, left by ``su``."""
+    with suppress(OSError, ValueError):
+        found = os.stat(folder)  # noqa: PTH116 - this file does without pathlib, as many of its users may
+        return os.path.isabs(folder) and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0  # noqa: PTH117 - likewise
+    return False
+
+
+def _check(response: http.client.HTTPResponse, body: bytes) -> object:
+    """Give what was answered.
+
+    Raises:
+        ClientError: it is a problem.
+    """
+    if response.status == http.client.OK:
+        return _parse(body)
+    if response.status == http.client.ACCEPTED:
+        return None
+    try:
+        fields = json.loads(body)
+        problem, message = str(fields["type"]).rpartition(":")[2], str(fields["detail"])
+    except (ValueError, KeyError, TypeError):
+        problem, message = "", f"the service answered {response.status}"
+    match response.status:
+        case http.client.CONFLICT:
+            raise NotLinked(message, problem)
+        case http.client.GONE:
+            raise Revoked(message, problem)
+        case http.client.SERVICE_UNAVAILABLE:
+            after = response.headers.get("Retry-After", "")
+            raise TryLater(message, problem, float(after) if after.isdecimal() else RETRY_AFTER)
+        case status if http.client.BAD_REQUEST <= status < http.client.INTERNAL_SERVER_ERROR:
+            raise Refused(message, problem)
+        case _:
+            raise Unavailable(message, problem)
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        # from None: the parser's error carries the whole text, the token included
+        raise Unavailable("the service answered something else than JSON") from None
+
+
+def _read(form: Callable[[Any], T], fields: object) -> T:
+    try:
+        return form(fields)
+    except (KeyError, TypeError, ValueError):
+        raise Unavailable("the service answered in another form than this client knows") from None
+
+
+def _as_token(fields: Any) -> Token:
+    return Token(
+        access_token=str(fields["access_token"]),
+        expires_at=datetime.fromisoformat(fields["expires_at"]),
+        expires_in=int(fields["expires_in"]),
+    )
+
+
+def _as_status(fields: Any) -> Status:
+    code = fields.get("code")
+    return Status(
+        state=fields["state"],
+        trouble=fields["trouble"],
+        since=datetime.fromisoformat(fields["since"]),
+        hint=fields["hint"],
+        expires_at=None if fields["expires_at"] is None else datetime.fromisoformat(fields["expires_at"]),
+        account=fields["account"],
+        dialect=fields["dialect"],
+        version=fields["version"],
+        code=None if code is None else _as_code(code),
+    )
+
+
+def _as_code(fields: Any) -> Code:
+    return Code(
+        user_code=fields["user_code"],
+        verification_uri=fields["verification_uri"],
+        verification_uri_complete=fields["verification_uri_complete"],
+        expires_in=int(fields["expires_in"]),
+    )
