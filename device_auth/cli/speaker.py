@@ -1,30 +1,33 @@
 """The speaker that a verb works on: its places, settings and doors, real or simulated.
 
 With ``--simulate`` everything lies in folders of its own and Amazon is simulated inside this process, so that
-nothing real is ever touched.
+nothing real is ever touched. What speaks with a provider is imported by whoever does: most calls of ``token`` and
+``status`` read a file and are done.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from os import urandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
-from device_auth.core.models import DialectName, Link, Seconds, View
-from device_auth.service.conversation import Conversation
+from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
-from device_auth.world.provider import compare_with_link, read_ca_file, read_provider
 from device_auth.world.settings import ENVIRONMENT, Settings, read_settings
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
-from device_auth.world.transport import HttpTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device_auth.core.models import Provider, View
+    from device_auth.service.conversation import Conversation
     from device_auth.service.loop import Loop
     from device_auth.simulator.amazon import Amazon
 
@@ -94,29 +97,30 @@ class Speaker:
         """Give the place of access tokens."""
         return FileTokens(self.places.runtime_dir, self.clock)
 
-    def open_transport(self) -> HttpTransport:
-        """Open the way to the provider."""
-        return HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
-
-    def open_conversation(self) -> Conversation:
+    def open_conversation(self) -> "Conversation":
         """Speak with the provider that the settings name.
 
         Raises:
             ConfigError: they name none.
         """
-        provider = read_provider(self.settings)
-        return Conversation(self.open_transport(), provider, self.settings.client_secret)
+        from device_auth.world.provider import read_provider  # noqa: PLC0415  see the top
 
-    def open_refreshing(self) -> Conversation:
+        return self._converse_with(read_provider(self.settings))
+
+    def open_refreshing(self) -> "Conversation":
         """Speak for a stored link: its envelope names the provider."""
-        return Conversation(self.open_transport(), None, self.settings.client_secret)
+        return self._converse_with(None)
 
-    def open_loop(self, conversation: Conversation, tell: Callable[[View], None]) -> "Loop":
-        """Put the machines, the doors and chance together; the store's lock must be held."""
-        from os import urandom  # noqa: PLC0415  not every verb runs the loop
+    def open_loop(self, conversation: "Conversation", tell: "Callable[[View], None]") -> "Loop":
+        """Run the machines on this speaker.
+
+        Args:
+            conversation: speaks with the provider.
+            tell: shows a view to people; must not block.
+        """
         from random import random  # noqa: PLC0415, TID251  chance enters here, and goes in as draws
 
-        from device_auth.service.loop import Loop  # noqa: PLC0415  not every verb runs it
+        from device_auth.service.loop import Loop  # noqa: PLC0415  see the top
 
         return Loop(
             conversation=conversation,
@@ -131,7 +135,17 @@ class Speaker:
 
     def differences_from(self, link: Link) -> list[str]:
         """Say which given settings the stored link does not use."""
+        from device_auth.world.provider import compare_with_link  # noqa: PLC0415  see the top
+
         return [] if self.is_simulated else compare_with_link(self.settings, link)
+
+    def _converse_with(self, provider: "Provider | None") -> "Conversation":
+        from device_auth.service.conversation import Conversation  # noqa: PLC0415  see the top
+        from device_auth.world.provider import read_ca_file  # noqa: PLC0415  see the top
+        from device_auth.world.transport import HttpTransport  # noqa: PLC0415  see the top
+
+        transport = HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
+        return Conversation(transport, provider, self.settings.client_secret)
 
     @contextmanager
     def simulated_amazon(self, link: Link | None) -> Iterator[None]:

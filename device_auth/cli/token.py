@@ -4,12 +4,15 @@ import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from device_auth.cli.output import error_of, print_json, print_line, rfc3339, say
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected, StoreBusy
 from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
-from device_auth.service.loop import Loop
+
+if TYPE_CHECKING:
+    from device_auth.service.loop import Loop
 
 MIN_LIFETIME = 60
 
@@ -114,14 +117,14 @@ def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
     _print(speaker, grant.access_token.reveal(), UnixTime(speaker.clock.wall() + left))
 
 
-def _is_settled(loop: Loop) -> bool:
+def _is_settled(loop: "Loop") -> bool:
     keeping = loop.keeping
     if keeping is None or keeping.grant is not None:
         return True
     return keeping.attempt > 0 and not keeping.is_doubted
 
 
-def _why_not(loop: Loop) -> DeviceAuthError:
+def _why_not(loop: "Loop") -> DeviceAuthError:
     refusal = loop.view().refusal
     if refusal is not None:
         return error_of(refusal)

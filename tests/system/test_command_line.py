@@ -339,6 +339,18 @@ def test_token_refreshes_when_too_little_is_left(linked: Command, capsys: pytest
     assert set(fields) == {"access_token", "token_type", "expires_at", "expires_in"}
 
 
+def test_a_kept_token_is_printed_without_loading_what_asks_for_one(
+    linked: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+
+    with linked.started("token") as process:
+        told = process.communicate(timeout=PATIENCE)[1]
+
+    assert "device_auth.cli.token" in told
+    assert not re.search(r"\b(requests|urllib3|device_auth\.service|device_auth\.wire)\b", told)
+
+
 def test_token_needs_no_provider_options_and_no_runtime_folder(linked: Command) -> None:
     (linked.folder / "run" / "token.json").unlink()
 
