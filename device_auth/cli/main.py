@@ -17,6 +17,7 @@ from device_auth.world.settings import add_provider_options
 
 VERBS: Final = {
     "link": "ask for a code, show it, wait for approval, store the grant",
+    "run": "the daemon: button, prompts, refresh, token service",
     "status": "what state, since when, what next",
     "token": "print a valid access token",
     "unlink": "forget the account (--wipe: everything, with proof)",

@@ -1,9 +1,10 @@
 """From settings to the ways of telling that hang on pins, wires and sound cards; or to those of a simulated speaker."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from threading import Thread
 from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.cli.keyboard import keys_of
@@ -15,6 +16,7 @@ from device_auth.prompts.light import LightPrompt, Table, read_table
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.voice import VoicePrompt
+from device_auth.prompts.ways import Way, ways_to_tell
 from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.provider import first_locale
 from hardware.board import Parts, Plan, open_parts, read_plan
@@ -22,6 +24,7 @@ from hardware.button import Gesture
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 from hardware.settings import Settings
+from hardware.simulated import SimulatedButton
 from hardware.voice import QuietHours, read_voice_settings
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ PATTERNS: Final = "patterns"
 """The table in ``[hardware]`` that is ours: what the light shows for each state and trouble."""
 
 NEVER_QUIET: Final = QuietHours(0, 0)
+
+SHORT_PRESS: Final = 0.3
+"""Seconds of a simulated tap."""
 
 HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
 
@@ -74,6 +80,8 @@ def real_parts(speaker: "Speaker") -> Iterator[Telling]:
         opened.callback(_close, parts)
         for problem in parts.problems:
             _say_problem(problem.part, problem.error)
+            telling.problems.append((problem.part, str(problem.error), problem.error.hint))
+        telling.ways = ways_to_tell(panel=parts.panel, voice=parts.voice, volume=_volume_of(plan))
         telling.prompts = _prompts_of(parts, plan, table, speaker)
         telling.is_lively = parts.light is not None or parts.voice is not None
         if parts.button is not None:
@@ -82,12 +90,24 @@ def real_parts(speaker: "Speaker") -> Iterator[Telling]:
 
 
 @contextmanager
-def simulated_parts(speaker: "Speaker", *, is_drawn: bool) -> Iterator[Telling]:
-    """Make a simulated speaker: drawn where people look at a terminal, else told in plain lines."""
+def simulated_parts(
+    speaker: "Speaker", *, is_drawn: bool, presses: Iterable[str] | None = None
+) -> Iterator[Telling]:
+    """Make a simulated speaker: drawn where people look at a terminal, else told in plain lines.
+
+    Args:
+        speaker: which one.
+        is_drawn: people look at a terminal; the space bar is the button.
+        presses: otherwise, lines that press the button: ``tap``, or ``hold`` and for how many seconds.
+    """
     if not is_drawn:
-        yield Telling(
-            prompts=[LightPrompt(PlainLight(say)), _voice_prompt(plain_voice(say), NEVER_QUIET, speaker)]
-        )
+        light = LightPrompt(PlainLight(say))
+        voice = _voice_prompt(plain_voice(say), NEVER_QUIET, speaker)
+        telling = Telling([light, voice], ways=(Way.VOICE,))
+        with ExitStack() as opened:
+            if presses is not None:
+                _press_by_lines(presses, telling, light, speaker, opened)
+            yield telling
         return
     with ExitStack() as opened:
         clock = PartsClock()
@@ -96,12 +116,35 @@ def simulated_parts(speaker: "Speaker", *, is_drawn: bool) -> Iterator[Telling]:
         opened.callback(drawn.voice.close)
         light = LightPrompt(drawn.light)
         voice = _voice_prompt(drawn.voice, NEVER_QUIET, speaker)
-        telling = Telling([light, voice], aside=drawn, is_lively=True)
+        telling = Telling([light, voice], aside=drawn, is_lively=True, ways=(Way.VOICE,))
         _listen(drawn.button, telling, light, speaker.clock, drawn.notice)
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
             opened.enter_context(keys_of(sys.stdin.fileno(), drawn.strike))
         yield telling
+
+
+def _press_by_lines(
+    lines: Iterable[str], telling: Telling, light: LightPrompt, speaker: "Speaker", opened: ExitStack
+) -> None:
+    """Let lines press a simulated button, as they come."""
+    clock = PartsClock()
+    opened.callback(clock.close)
+    button = SimulatedButton(clock)
+    _listen(button, telling, light, speaker.clock, lambda _: None)
+    opened.callback(button.close)
+
+    def read() -> None:
+        for line in lines:
+            match line.split():
+                case ["tap"]:
+                    button.hold(SHORT_PRESS)
+                case ["hold", seconds] if seconds.replace(".", "", 1).isdecimal():
+                    button.hold(float(seconds))
+                case _:
+                    _say(f"{line.strip()!r} is no press: write tap, or hold and the seconds")
+
+    Thread(target=read, name="presses", daemon=True).start()
 
 
 def _prompts_of(parts: Parts, plan: Plan, table: Table, speaker: "Speaker") -> "list[Prompt]":
@@ -141,19 +184,30 @@ def _listen(
 
     def told(gesture: Gesture) -> None:
         notice(gesture)
+        telling.heard(gesture)
         if gesture is Gesture.TAP:
             telling.tapped()
         elif light is not None:
             light.hold(gesture if gesture in HELD else None, clock.now())
 
+    def failed(error: HardwareError) -> None:
+        _say_problem("button", error)
+        telling.failed("button", str(error), error.hint)
+
     try:
-        button.listen(told, lambda error: _say_problem("button", error))
+        button.listen(told, failed)
     except HardwareError as error:
         _say_problem("button", error)
+        telling.problems.append(("button", str(error), error.hint))
 
 
 def _light_of(telling: Telling) -> LightPrompt | None:
     return next((prompt for prompt in telling.prompts if isinstance(prompt, LightPrompt)), None)
+
+
+def _volume_of(plan: Plan) -> int:
+    voices = (part for part in plan.parts if part.sort == "voice")
+    return next((read_voice_settings(part.settings).volume for part in voices), 0)
 
 
 def _quiet_hours_of(plan: Plan) -> QuietHours:

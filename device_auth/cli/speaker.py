@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device_auth.core.models import Provider, View
+    from device_auth.core.ports import TokenFiles
     from device_auth.service.conversation import Conversation
     from device_auth.service.loop import Loop
     from device_auth.simulator.amazon import Amazon
@@ -82,6 +83,10 @@ class Speaker:
             return read_settings({**self.options, **self._overlay}, None, {})
         return read_settings(self.options, self.places.config_file)
 
+    def forget_settings(self) -> None:
+        """Have the settings read anew when they are next asked for."""
+        self.__dict__.pop("settings", None)
+
     @cached_property
     def store(self) -> FileStore:
         """Give the stored link's place."""
@@ -111,12 +116,20 @@ class Speaker:
         """Speak for a stored link: its envelope names the provider."""
         return self._converse_with(None)
 
-    def open_loop(self, conversation: "Conversation", tell: "Callable[[View], None]") -> "Loop":
+    def open_loop(
+        self,
+        conversation: "Conversation",
+        tell: "Callable[[View], None]",
+        tokens: "TokenFiles | None" = None,
+        refresh_ended: "Callable[[], None]" = lambda: None,
+    ) -> "Loop":
         """Run the machines on this speaker.
 
         Args:
             conversation: speaks with the provider.
             tell: shows a view to people; must not block.
+            tokens: where access tokens go; if None, into files.
+            refresh_ended: hears that a refresh has come to an end.
         """
         from random import random  # noqa: PLC0415, TID251  chance enters here, and goes in as draws
 
@@ -126,11 +139,12 @@ class Speaker:
             conversation=conversation,
             store=self.store,
             pending=self.pending,
-            tokens=self.tokens,
+            tokens=tokens or self.tokens,
             clock=self.clock,
             tell=tell,
             chance=random,
             new_link_id=lambda: urandom(16).hex(),
+            refresh_ended=refresh_ended,
         )
 
     def differences_from(self, link: Link) -> list[str]:
@@ -179,7 +193,7 @@ class Speaker:
                 self._overlay["scope"] = "offline_access"
             else:
                 self._overlay.update(base_url=running.base_url, product_id="SimulatedSpeaker", dsn="SIM0001")
-            self.__dict__.pop("settings", None)
+            self.forget_settings()
             yield
 
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from device_auth.cli.speaker import Speaker
     from device_auth.core.ports import Prompt
     from device_auth.prompts.terminal import Aside
+    from device_auth.prompts.ways import Way
+    from hardware.button import Gesture
 
 
 @dataclass
@@ -20,12 +22,20 @@ class Telling:
         aside: what is drawn of a simulated speaker; None of a real one.
         is_lively: a last word is worth a moment, for it is seen or heard only while the command runs.
         tapped: called for each tap of the button, on a thread of the button's; whoever listens puts it here.
+        heard: called for everything done with the button; likewise.
+        failed: called with the part's name, what happened and what to do, when a part fails later; likewise.
+        problems: the same of the parts that could not be opened.
+        ways: by which a person can learn a code.
     """
 
     prompts: "list[Prompt]" = field(default_factory=list)
     aside: "Aside | None" = None
     is_lively: bool = False
     tapped: Callable[[], None] = lambda: None
+    heard: "Callable[[Gesture], None]" = lambda _gesture: None
+    failed: Callable[[str, str, str], None] = lambda _part, _message, _hint: None
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    ways: "tuple[Way, ...]" = ()
 
 
 def parts_of(speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool) -> AbstractContextManager[Telling]:

@@ -134,6 +134,8 @@ class VoicePrompt:
 
     def _words_for(self, before: "View | None", view: "View") -> "tuple[Utterance, ...]":
         is_asked = before is not None and view.telling != before.telling
+        if view.moment is not None:
+            return tell_moment(self._wording, view.moment)
         if view.state is StateWord.WAITING and view.code_pair is not None:
             return self._code_words(view.code_pair, view)
         if before is not None and has_just_linked(before, view):

@@ -88,6 +88,11 @@ class Conversation:
         return self._provider
 
     @property
+    def has_provider(self) -> bool:
+        """Say whether a code pair can be asked for."""
+        return self._provider is not None
+
+    @property
     def rules(self) -> PollRules:
         """Give how the provider wants to be polled."""
         return dialect_of(self.provider.dialect).RULES

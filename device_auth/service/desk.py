@@ -5,12 +5,12 @@ the loop through ``Actions``: nothing here decides anything.
 """
 
 import threading
-from dataclasses import dataclass
 from typing import Protocol
 
 from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View, later
 from device_auth.core.ports import Clock, TokenFiles
 from device_auth.core.states import StateWord, Trouble
+from device_auth.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -432,7 +432,7 @@ class Loop:
 
     def _find_pair(self) -> PendingPair | None:
         """Find the pair of before a restart; one of another provider or another client is discarded."""
-        found = self._pending.read()
+        found = self._pending.read() if self._conversation.has_provider else None
         if found is None:
             return None
         wanted = self._conversation.provider

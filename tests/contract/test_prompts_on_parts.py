@@ -7,7 +7,7 @@ from threading import enumerate as threads
 
 import pytest
 
-from device_auth.cli.parts import _draw_code
+from device_auth.cli.parts import draw_code
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.light import TABLE, LightPrompt, Moment
@@ -81,7 +81,7 @@ def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_every_view_can_be_shown_on_every_panel(panel: Panel, language: str) -> None:
     notes: list[str] = []
-    prompt = PanelPrompt(panel, read_wording(language), draw_code=_draw_code, note=notes.append)
+    prompt = PanelPrompt(panel, read_wording(language), draw_code=draw_code, note=notes.append)
     for at, view in enumerate(VIEWS):
         prompt.show(view, moment(at))
     prompt.close()
@@ -92,13 +92,13 @@ def test_every_view_can_be_shown_on_every_panel(panel: Panel, language: str) -> 
 def test_the_qr_code_of_our_link_is_shown_on_a_small_panel_at_level_m() -> None:
     notes: list[str] = []
     panel = SimulatedPanel(height=64)
-    prompt = PanelPrompt(panel, read_wording("en"), draw_code=_draw_code, note=notes.append)
+    prompt = PanelPrompt(panel, read_wording("en"), draw_code=draw_code, note=notes.append)
     prompt.show(waiting(), moment(0))
 
     assert notes == []
     assert panel.layout is not None
     assert panel.layout.square is not None
-    assert panel.layout.square.modules == _draw_code("https://amazon.com/us/code?cbl-code=AAYJHL", "M")
+    assert panel.layout.square.modules == draw_code("https://amazon.com/us/code?cbl-code=AAYJHL", "M")
 
 
 @pytest.fixture(params=["simulated", "espeak"])

@@ -1,0 +1,181 @@
+"""``device-auth run``: the daemon: button, prompts, refresh, token service."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import FrameType
+from typing import Final
+
+from device_auth.cli.output import say
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.cli.telling import Telling, parts_of
+from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
+from device_auth.core.models import Link, Refusal, Seconds, View
+from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.prompts.everyone import Everyone
+from device_auth.prompts.ways import refuse_if_mute
+from device_auth.service.api import Api
+from device_auth.service.callers import open_gate
+from device_auth.service.daemon import Daemon, Plan
+from device_auth.service.desk import Desk
+from device_auth.service.loop import Loop
+from device_auth.service.systemd import Notifier, sockets_given
+from device_auth.world.places import make_runtime_dir
+from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.token_files import FileTokens
+from device_auth.world.wiping import wipe
+
+log: Final = logging.getLogger(__name__)
+
+CLOSING_TIME: Final = Seconds(0.5)
+"""How long prompts may take to tell the last view before the service ends."""
+
+SOCKET: Final = "api.sock"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own: nothing."""
+    del parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until told to stop."""
+    speaker = open_speaker(args)
+    speaker.settings  # noqa: B018  settings that cannot be read end the start, here and now
+    notifier = Notifier(ENVIRONMENT)
+    with ExitStack() as opened:
+        opened.enter_context(speaker.simulated_amazon(_stored(speaker)))
+        opened.enter_context(speaker.store)
+        telling = opened.enter_context(_parts(speaker))
+        everyone = Everyone(telling.prompts, speaker.clock, report=_report)
+        opened.callback(everyone.close, CLOSING_TIME)
+        desk = Desk(speaker.clock, FileTokens(speaker.places.runtime_dir, speaker.clock, keep_bare=True))
+        opened.callback(desk.withdraw)
+        plan = _read_plan(speaker)
+
+        def tell(view: View) -> None:
+            desk.tell(view, loop.link)
+            everyone.tell(view)
+            notifier.status(_in_a_line(view))
+
+        loop = speaker.open_loop(plan.conversation, tell, tokens=desk, refresh_ended=desk.refresh_ended)
+        daemon = _make_daemon(speaker, loop, plan, telling, notifier)
+        api = _open_api(speaker, desk, daemon)
+        if api is not None:
+            api.start()
+            opened.callback(api.close)
+        opened.callback(notifier.stopping)
+        opened.enter_context(_signals(daemon))
+        daemon.run(notifier.ready)
+    return 0
+
+
+def _make_daemon(speaker: Speaker, loop: Loop, plan: Plan, telling: Telling, notifier: Notifier) -> Daemon:
+    def mute() -> Refusal | None:
+        return refuse_if_mute(telling.ways)
+
+    daemon = Daemon(
+        loop=loop,
+        clock=speaker.clock,
+        plan=plan,
+        read_plan=lambda: _read_plan_anew(speaker),
+        mute=mute,
+        wipe=lambda: _wipe(speaker),
+        revoke=lambda link: _revoke(speaker, link),
+        alive=notifier.alive,
+    )
+    telling.heard = daemon.heard
+    telling.failed = daemon.part_failed
+    for part, message, hint in telling.problems:
+        daemon.part_failed(part, message, hint)
+    return daemon
+
+
+def _parts(speaker: Speaker) -> AbstractContextManager[Telling]:
+    if not speaker.is_simulated:
+        return parts_of(speaker, is_read=False, is_on_a_terminal=False)
+    from device_auth.cli.parts import simulated_parts  # noqa: PLC0415  only where it is simulated
+
+    return simulated_parts(speaker, is_drawn=False, presses=sys.stdin)
+
+
+def _stored(speaker: Speaker) -> Link | None:
+    """Give the stored link, for a simulated Amazon that is to be found where it was."""
+    try:
+        return speaker.store.read() if speaker.is_simulated else None
+    except StoreDamaged:
+        return None
+
+
+def _read_plan(speaker: Speaker) -> Plan:
+    """Read what the settings say; a provider that they do not name is a trouble, not an end."""
+    try:
+        return Plan(speaker.open_conversation(), None, speaker.settings.renewals)
+    except ConfigError as problem:
+        log.error("no code can be asked for: %s", problem)
+        return Plan(speaker.open_refreshing(), problem, speaker.settings.renewals)
+
+
+def _read_plan_anew(speaker: Speaker) -> Plan:
+    speaker.forget_settings()
+    return _read_plan(speaker)
+
+
+def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon) -> Api | None:
+    """Open the socket: the one we were given, else our own; without a runtime folder there is none."""
+    given = sockets_given(ENVIRONMENT, os.getpid()).get("api", [])
+    runtime_dir = speaker.places.runtime_dir
+    if given:
+        return Api(desk, daemon, speaker.clock, listener=given[0], gate=open_gate())
+    if runtime_dir is None:
+        log.error("there is no runtime folder, so there is no socket")
+        return None
+    try:
+        make_runtime_dir(runtime_dir)
+        return Api(desk, daemon, speaker.clock, listener=runtime_dir / SOCKET, gate=open_gate())
+    except StoreError as error:
+        log.error("there is no socket: %s", error)
+        return None
+
+
+def _wipe(speaker: Speaker) -> None:
+    wiped = wipe(speaker.store, speaker.places.runtime_dir)
+    log.info("wiped: %d files removed, no secret found in %d bytes", len(wiped.removed), wiped.scanned)
+
+
+def _revoke(speaker: Speaker, link: Link) -> None:
+    """Tell the provider in the background; the speaker has forgotten the link whatever it answers."""
+    if link.revocation_endpoint:
+        conversation = speaker.open_refreshing()
+        threading.Thread(target=conversation.revoke, args=(link,), name="revoke", daemon=True).start()
+
+
+@contextmanager
+def _signals(daemon: Daemon) -> Iterator[None]:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        daemon.stop()
+
+    def reload(_signal: int, _frame: FrameType | None) -> None:
+        daemon.reload()
+
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    former = {number: signal.signal(number, heard) for number, heard in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _in_a_line(view: View) -> str:
+    telling = STATES[view.state] if view.trouble is Trouble.NONE else TROUBLES[view.trouble]
+    return f"{view.state}: {telling.sentence} {view.hint}".strip()
+
+
+def _report(name: str, error: BaseException) -> None:
+    say(f"device-auth: the {name} does not work: {type(error).__name__}")

@@ -1,0 +1,270 @@
+"""The daemon: what a press, a program and a signal mean to a speaker that runs for years.
+
+It owns the loop and decides nothing about linking or refreshing; it says what a gesture asks for, keeps the
+service manager informed, and survives settings that are wrong and parts that are missing.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from device_auth.core import linking
+from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
+from device_auth.core.models import FOREVER, NEVER, DialectName, Link, Refusal, Seconds, Secret, later
+from device_auth.core.ports import WaitingClock
+from device_auth.core.states import Moment, Trouble
+from device_auth.core.values import dataclass
+from device_auth.service.conversation import Conversation, dialect_of
+from device_auth.service.loop import Loop
+from hardware.button import Gesture
+
+log: Final = logging.getLogger(__name__)
+
+PRESENCE: Final = Seconds(900)
+"""How long after a press, or a look at the page, someone counts as there: an expired code is renewed once."""
+
+PRESS_REMEMBERED: Final = Seconds(120)
+"""How long a press without a network is remembered."""
+
+CONFIRM_WITHIN: Final = Seconds(10)
+"""How long a hold waits for its confirming tap."""
+
+WATCHED_EVERY: Final = Seconds(60)
+"""The loop shows the watchdog that it lives at least so often; no wait is longer, which also sees a suspend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the settings say, as far as they could be read.
+
+    Attributes:
+        conversation: speaks with the provider; one without a provider where the settings name none.
+        problem: why they name none.
+        renewals: how often an expired code is renewed while someone is there.
+    """
+
+    conversation: Conversation
+    problem: ConfigError | None
+    renewals: int
+
+
+class Daemon:
+    """Runs the loop for years.
+
+    Args:
+        loop: steps and carries out.
+        clock: tells time.
+        plan: what the settings say.
+        read_plan: reads them anew.
+        mute: why this speaker could not tell a code, or None.
+        wipe: removes every file of ours, with proof; called with the loop's link forgotten.
+        revoke: tells the provider that a link is over; must not block.
+        alive: hears at least once a minute that the loop lives.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        clock: WaitingClock,
+        plan: Plan,
+        read_plan: Callable[[], Plan],
+        mute: Callable[[], Refusal | None],
+        wipe: Callable[[], None],
+        revoke: Callable[[Link], None],
+        alive: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._plan = plan
+        self._read_plan = read_plan
+        self._mute = mute
+        self._wipe = wipe
+        self._revoke = revoke
+        self._alive = alive
+        self._is_stopping = False
+        self._asked: Moment | None = None
+        self._asked_until = NEVER
+        self._hardware: Refusal | None = None
+
+    # -- from any thread or signal handler
+
+    def stop(self) -> None:
+        """End soon; what is stored and what is pending stays."""
+
+        def stop() -> None:
+            self._is_stopping = True
+
+        self._loop.do(stop)
+
+    def reload(self) -> None:
+        """Read the settings anew; ones that cannot be used leave the old ones in force."""
+        self._loop.do(self._reload)
+
+    def heard(self, gesture: Gesture) -> None:
+        """Hear what a person did with the button."""
+        self._loop.do(lambda: self._answer(gesture))
+
+    def part_failed(self, part: str, message: str, hint: str) -> None:
+        """Hear that a part does not work; the rest goes on."""
+        refusal = Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {message}", hint)
+        self._loop.do(lambda: self._set_hardware(refusal))
+
+    def want_token(self, min_lifetime: Seconds) -> None:
+        """Refresh early if the token in hand is too short."""
+        self._loop.do(lambda: self._loop.want_token(min_lifetime))
+
+    def reject_token(self, access_token: str) -> None:
+        """Refresh because this token was rejected, unless it is not the current one, or as fresh as can be."""
+
+        def refresh() -> None:
+            keeping = self._loop.keeping
+            grant = None if keeping is None else keeping.grant
+            if grant is not None and grant.access_token == Secret(access_token):
+                self._loop.want_token(FOREVER)
+
+        self._loop.do(refresh)
+
+    def link(self) -> None:
+        """Begin to link, or tell the code again."""
+        self._loop.do(self._link)
+
+    def cancel(self) -> None:
+        """End linking without a link."""
+        self._loop.post(linking.Cancelled())
+
+    def unlink(self) -> None:
+        """Forget the account."""
+        self._loop.do(self._unlink)
+
+    def owner_left(self) -> None:
+        """Hear that the owner left the page by its link, to approve."""
+        self._loop.post(linking.OwnerLeft())
+
+    def owner_is_back(self) -> None:
+        """Hear that the page is seen again."""
+        self._loop.post(linking.OwnerBack())
+
+    # -- on the loop's thread
+
+    def run(self, started: Callable[[], None]) -> None:
+        """Run until stopped.
+
+        Args:
+            started: hears that everything is up.
+
+        Raises:
+            StoreError: the store cannot be read at all.
+        """
+        self._show_fault()
+        self._loop.wake(self._request())
+        started()
+        while not self._is_stopping:
+            self._alive()
+            until = min(later(self._clock.now(), WATCHED_EVERY), self._asked_until)
+            self._loop.run(lambda: self._is_stopping, until)
+            if self._clock.now() >= self._asked_until:
+                self._ask(None)
+                self._loop.tell_moment(Moment.CANCELLED)
+
+    def _answer(self, gesture: Gesture) -> None:
+        match gesture:
+            case Gesture.TAP if self._asked is Moment.CONFIRM_UNLINK:
+                self._ask(None)
+                self._unlink()
+            case Gesture.TAP if self._asked is Moment.CONFIRM_RESET:
+                self._ask(None)
+                self._reset()
+            case Gesture.TAP:
+                self._link()
+            case Gesture.HOLD_5S:
+                self._ask(Moment.CONFIRM_UNLINK)
+            case Gesture.HOLD_10S:
+                self._ask(Moment.CONFIRM_RESET)
+            case Gesture.STUCK:
+                hint = "Free the button, or check its wiring: device-auth hardware test"
+                self._set_hardware(Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
+            case Gesture.FREED:
+                self._set_hardware(None)
+            case Gesture.HELD_5S | Gesture.HELD_10S:
+                pass  # the light answers
+            case _:
+                assert_never(gesture)
+
+    def _ask(self, question: Moment | None) -> None:
+        """Ask for a confirming tap, or no longer."""
+        self._asked = question
+        self._asked_until = NEVER if question is None else later(self._clock.now(), CONFIRM_WITHIN)
+        if question is not None:
+            self._loop.tell_moment(question)
+
+    def _link(self) -> None:
+        """Do what a tap asks for: a link if there is none, else to be told what there is to tell."""
+        problem = self._misconfigured() or self._mute()
+        if problem is not None and isinstance(self._loop.state, linking.Unlinked):
+            log.warning("a press cannot be answered with a code: %s", problem.message)
+            self._loop.fault = problem
+            self._loop.tell_again()
+            return
+        self._loop.feed(self._request())
+
+    def _unlink(self) -> None:
+        try:
+            link = self._loop.forget()
+        except StoreError as error:
+            self._tell_storage(error)
+            return
+        self._loop.tell_moment(Moment.JUST_UNLINKED)
+        if link is not None:
+            self._revoke(link)
+
+    def _reset(self) -> None:
+        """Wipe everything, and start afresh; the settings, and with them the unit's identity, stay."""
+        try:
+            link = self._loop.forget()
+            self._wipe()
+        except StoreError as error:
+            self._tell_storage(error)
+            return
+        self._loop.tell_moment(Moment.JUST_RESET)
+        if link is not None:
+            self._revoke(link)
+
+    def _reload(self) -> None:
+        try:
+            self._plan = self._read_plan()
+        except DeviceAuthError as error:
+            log.error("the settings cannot be used, the old ones stay in force: %s", error)
+            return
+        log.info("the settings were read anew")
+        self._loop.speak_with(self._plan.conversation)
+        self._show_fault()
+
+    def _request(self) -> linking.LinkRequested:
+        """Make the request that a press makes."""
+        now = self._clock.now()
+        conversation = self._plan.conversation
+        return linking.LinkRequested(
+            rules=conversation.rules if conversation.has_provider else dialect_of(DialectName.LWA).RULES,
+            renewals=self._plan.renewals,
+            present_until=later(now, PRESENCE),
+            give_up_after=PRESS_REMEMBERED,
+        )
+
+    def _set_hardware(self, refusal: Refusal | None) -> None:
+        self._hardware = refusal
+        if refusal is not None:
+            log.error("%s", refusal.message)
+        self._show_fault()
+
+    def _tell_storage(self, error: StoreError) -> None:
+        log.error("%s", error)
+        self._loop.fault = Refusal(Trouble.STORAGE, "", str(error), error.hint)
+
+    def _misconfigured(self) -> Refusal | None:
+        problem = self._plan.problem
+        return None if problem is None else Refusal(Trouble.MISCONFIGURED, "", str(problem), problem.hint)
+
+    def _show_fault(self) -> None:
+        """Tell what is wrong with the speaker itself: first its settings, then its parts."""
+        self._loop.fault = self._misconfigured() or self._hardware

@@ -1,0 +1,108 @@
+"""The units that ship: systemd accepts them, they open no more than they must, and they agree with the program."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from hardware.board import board_names
+from tests.command import ROOT
+
+UNITS: Final = ROOT / "deploy" / "systemd"
+BOARDS: Final = sorted((UNITS / "boards").glob("*.conf"))
+SERVICE: Final = (UNITS / "device-auth.service").read_text()
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def exposure(unit: str, folder: Path) -> float:
+    """Rate a unit as ``systemd-analyze security`` does: 0 is closed, 10 is open."""
+    path = folder / "device-auth.service"
+    path.write_text(unit)
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"exposure level for \S+: (\d+\.\d)", rated.stdout)
+    assert found is not None, rated.stdout
+    return float(found[1])
+
+
+def with_board(board: Path) -> str:
+    """Put a drop-in's lines behind the unit's own: later ones win, or are added."""
+    lines = board.read_text().split("[Service]\n", 1)[1]
+    return SERVICE.replace("\n[Install]", f"\n{lines}\n[Install]")
+
+
+@needs_systemd
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    for unit in ("device-auth.service", "device-auth.socket"):
+        text = (UNITS / unit).read_text().replace("/opt/device-auth/bin/device-auth", "/bin/true")
+        (tmp_path / unit).write_text(text)
+
+    judged = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(path) for path in sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (judged.returncode, judged.stdout, judged.stderr) == (0, "", "")
+
+
+@needs_systemd
+def test_the_service_alone_is_nearly_closed(tmp_path: Path) -> None:
+    assert exposure(SERVICE, tmp_path) <= 1.6
+
+
+@needs_systemd
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
+def test_a_board_opens_its_devices_and_little_else(tmp_path: Path, board: Path) -> None:
+    assert exposure(SERVICE, tmp_path) < exposure(with_board(board), tmp_path) <= 1.8
+
+
+@needs_systemd
+def test_the_rating_notices_an_open_unit(tmp_path: Path) -> None:
+    opened = re.sub(
+        r"^(Protect|Private|Restrict|SystemCall|Capability|NoNew).*\n", "", SERVICE, flags=re.MULTILINE
+    )
+
+    assert exposure(opened, tmp_path) > 4
+
+
+def test_what_is_known_to_break_stays_out() -> None:
+    settings = [line for line in SERVICE.splitlines() if not line.startswith("#")]
+
+    assert not any(line.startswith(("ProcSubset=", "PrivateUsers=", "DynamicUser=")) for line in settings)
+
+
+def test_every_board_with_pins_has_a_file_that_opens_them() -> None:
+    with_pins = set(board_names()) - {"none", "simulated"}
+
+    assert with_pins <= {board.stem for board in BOARDS}
+
+
+def test_settings_that_cannot_be_read_are_not_tried_again() -> None:
+    assert "RestartPreventExitStatus=2 78" in SERVICE
+    assert "Restart=on-failure" in SERVICE
+
+
+def test_the_watchdog_is_three_of_the_loops_longest_waits() -> None:
+    from device_auth.service.daemon import WATCHED_EVERY  # noqa: PLC0415  the figure in question
+
+    assert f"WatchdogSec={3 * WATCHED_EVERY:.0f}" in SERVICE
+
+
+def test_the_socket_is_where_programs_look_for_it() -> None:
+    socket = (UNITS / "device-auth.socket").read_text()
+
+    assert "ListenStream=/run/device-auth/api.sock" in socket
+    assert "SocketMode=0666" in socket
+    assert "FileDescriptorName=api" in socket
