@@ -10,6 +10,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from device_auth.cli.output import REASONS, JsonLines, error_of, print_line, say
+from device_auth.cli.service import link as link_through
+from device_auth.cli.service import reach_service
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.telling import parts_of
 from device_auth.core import linking
@@ -72,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
+    service = reach_service(speaker)
+    if service is not None:
+        return link_through(args, speaker, service, lines)
     link = _read(speaker)
     former_id = link.link_id if link is not None and link.mark is None and link.is_proved else None
     if former_id is not None and link is not None and not args.again:

@@ -4,6 +4,7 @@ import argparse
 
 from device_auth import __version__
 from device_auth.cli.output import print_json, print_line, rfc3339
+from device_auth.cli.service import reach_service, status_fields
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import StoreDamaged
 from device_auth.core.models import MARKS, Link, PendingPair, UnixTime
@@ -18,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the status."""
     speaker = open_speaker(args)
-    fields = read_status(speaker)
+    service = reach_service(speaker)
+    fields = read_status(speaker) if service is None else status_fields(service.status())
     if speaker.is_json:
         print_json(fields)
     else:

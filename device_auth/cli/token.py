@@ -7,6 +7,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from device_auth.cli.output import error_of, print_json, print_line, rfc3339, say
+from device_auth.cli.service import print_token, reach_service, token_of
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected, StoreBusy
 from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
@@ -37,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print an access token."""
     speaker = open_speaker(args)
+    service = reach_service(speaker)
+    if service is not None:
+        print_token(token_of(service, args.min_lifetime), is_json=speaker.is_json)
+        return 0
     link = _usable(speaker.store.read())
     if not _print_kept(speaker, args.min_lifetime):
         for sentence in speaker.differences_from(link):

@@ -3,13 +3,19 @@
 import argparse
 import threading
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from device_auth.cli.output import print_json, print_line, say
+from device_auth.cli.service import reach_service
+from device_auth.cli.service import unlink as unlink_through
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName, Link, Seconds, later
 from device_auth.core.states import StateWord
 from device_auth.world.wiping import wipe
+
+if TYPE_CHECKING:
+    from device_auth.client import Client
 
 REVOKING_TIME = Seconds(10)
 """How long the provider may take to hear that the link is over; the speaker has forgotten it by then."""
@@ -25,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Unlink the speaker."""
     speaker = open_speaker(args)
+    service = reach_service(speaker)
+    if service is not None:
+        return _unlink_through(service, speaker, is_wipe=args.wipe)
     with speaker.store:
         link = _read_if_readable(speaker)
         told = _wipe(speaker) if args.wipe else _forget(speaker)
@@ -37,6 +46,17 @@ def run(args: argparse.Namespace) -> int:
             say(f"{name.replace('_', ' ')}: {value}")
         if link is not None and not is_revoked:
             say(_where_it_is_listed(link))
+    return 0
+
+
+def _unlink_through(service: "Client", speaker: Speaker, *, is_wipe: bool) -> int:
+    """Have the daemon do it; whether a provider was told, it knows alone."""
+    unlink_through(service, is_wipe=is_wipe)
+    if speaker.is_json:
+        print_json({"state": StateWord.UNLINKED})
+    else:
+        print_line(StateWord.UNLINKED)
+        say("The account may still list this speaker; its owner removes it there.")
     return 0
 
 

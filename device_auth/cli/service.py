@@ -1,0 +1,278 @@
+"""The verbs through the daemon: while it runs it alone holds the link, and the command line asks it by its socket."""
+
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line, rfc3339, say
+from device_auth.core.errors import (
+    CodePairExpired,
+    Interrupted,
+    NotLinked,
+    RefreshRejected,
+    StoreBusy,
+    StoreError,
+)
+from device_auth.core.models import CodePair, Refusal, Seconds, Secret, UnixTime, View, later
+from device_auth.core.states import TROUBLES, StateWord, Trouble
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from types import FrameType
+
+    from device_auth.cli.speaker import Speaker
+    from device_auth.client import Client, Status, Token
+
+SYSTEM_SOCKET: Final = Path("/run/device-auth/api.sock")
+"""Where the system's service listens."""
+
+CLOSING_TIME: Final = Seconds(0.5)
+
+STOP_FIRST: Final = "Stop the service first: sudo systemctl stop device-auth.service device-auth.socket"
+
+
+def reach_service(speaker: "Speaker") -> "Client | None":
+    """Find the daemon that holds the link of this speaker; None if none runs, or nothing of it is ours to ask.
+
+    With ``--runtime-dir`` only its own is looked for; with ``--state-dir`` alone, none: that is another speaker.
+    """
+    path = _socket_of(speaker)
+    if path is None:
+        return None
+    from device_auth.client import Client, ClientError, Refused  # noqa: PLC0415  only where there is a service
+
+    client = Client(str(path))
+    try:
+        client.status()
+    except Refused as error:
+        say(f"device-auth: the service does not answer you: {error}")
+        return None
+    except ClientError:
+        return None
+    return client
+
+
+def token_of(client: "Client", min_lifetime: int) -> "Token":
+    """Ask for an access token.
+
+    Raises:
+        DeviceAuthError: there is none; the class says why.
+    """
+    from device_auth import client as service  # noqa: PLC0415  only where there is a service
+
+    try:
+        return client.token(min_lifetime)
+    except service.Revoked as error:
+        raise RefreshRejected(str(error), hint="Link it again: device-auth link") from error
+    except service.NotLinked as error:
+        raise NotLinked(str(error), hint="Link it: device-auth link") from error
+    except service.ClientError as error:
+        raise NotLinked(str(error), hint="Try again in a minute.") from error
+
+
+def print_token(token: "Token", *, is_json: bool) -> None:
+    """Print it as ``token`` does."""
+    if not is_json:
+        print_line(token.access_token)
+        return
+    expires_at = rfc3339(UnixTime(token.expires_at.timestamp()))
+    print_json(
+        {
+            "access_token": token.access_token,
+            "token_type": "bearer",
+            "expires_at": expires_at,
+            "expires_in": token.expires_in,
+        }
+    )
+
+
+def status_fields(status: "Status") -> dict[str, object]:
+    """Give what ``status --json`` prints."""
+    return {
+        "state": status.state,
+        "trouble": status.trouble,
+        "since": _rfc3339(status.since),
+        "hint": status.hint,
+        "expires_at": _rfc3339(status.expires_at),
+        "account": status.account,
+        "dialect": status.dialect,
+        "version": status.version,
+    }
+
+
+def unlink(client: "Client", *, is_wipe: bool) -> None:
+    """Have the service forget the account, and wait until it has.
+
+    Raises:
+        DeviceAuthError: it did not.
+    """
+    if is_wipe:
+        raise StoreBusy("the service holds the link, so not every file can be removed", hint=STOP_FIRST)
+    with _allowed():
+        client.unlink()
+        for status in client.events():
+            if status.state == StateWord.UNLINKED:
+                return
+            if status.trouble == Trouble.STORAGE:
+                raise StoreError(TROUBLES[Trouble.STORAGE].sentence, hint=status.hint)
+
+
+def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines: JsonLines | None) -> int:
+    """Have the service link the speaker, and tell the code here as well.
+
+    Raises:
+        DeviceAuthError: how it ended, unless a person has read it.
+    """
+    from device_auth.prompts.everyone import Everyone  # noqa: PLC0415  only where there is a code to show
+
+    if args.again:
+        raise StoreBusy("the service holds the link, so it cannot be asked for again here", hint=STOP_FIRST)
+    is_read = lines is None or sys.stderr.isatty()
+    prompts = []
+    if is_read:
+        from device_auth.prompts import terminal  # noqa: PLC0415  the same
+
+        is_drawn = not args.no_qr
+        prompts = [terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=is_drawn)]
+    everyone = Everyone(prompts, speaker.clock, report=lambda name, _: say(f"the {name} does not work"))
+    try:
+        with _interruptible():
+            view = _follow(speaker, client, lines, everyone.tell)
+    except KeyboardInterrupt:
+        with _allowed():
+            client.cancel()
+        if lines is not None:
+            lines.refused("cancelled", "")
+        raise Interrupted(
+            "interrupted: the code is discarded", hint="Ask for a new one: device-auth link"
+        ) from None
+    finally:
+        everyone.close(CLOSING_TIME)
+    if view.state is StateWord.LINKED:
+        if lines is not None:
+            lines.linked()
+        else:
+            print_line(StateWord.LINKED)
+        return 0
+    refusal = view.refusal or _ended(view)
+    if lines is not None:
+        lines.refused(REASONS.get(refusal.trouble, "cancelled"), refusal.hint)
+    error = (
+        error_of(refusal)
+        if refusal.trouble in REASONS
+        else CodePairExpired(refusal.message, hint=refusal.hint)
+    )
+    if is_read:
+        return error.exit_code
+    raise error
+
+
+def _follow(
+    speaker: "Speaker", client: "Client", lines: JsonLines | None, tell: "Callable[[View], None]"
+) -> View:
+    """Tell each view as it comes, until the speaker is linked or linking has ended otherwise."""
+    is_asked = False
+    with _allowed():
+        for status in client.events():
+            view = _view_of(status, speaker)
+            if view.state is StateWord.LINKED:
+                return view
+            if not is_asked:
+                is_asked = True
+                client.link()
+                continue
+            if lines is not None:
+                lines.tell(view)
+            tell(view)
+            if view.state is StateWord.UNLINKED:
+                return view
+    raise AssertionError("events do not end")
+
+
+def _view_of(status: "Status", speaker: "Speaker") -> View:
+    trouble = Trouble(status.trouble)
+    ending = trouble in REASONS
+    refusal = Refusal(trouble, "", TROUBLES[trouble].sentence, status.hint) if ending else None
+    pair = None
+    if status.code is not None:
+        expires_in = Seconds(status.code.expires_in)
+        pair = CodePair(
+            user_code=status.code.user_code,
+            device_code=Secret(""),
+            verification_uri=status.code.verification_uri,
+            prefilled_uri=status.code.verification_uri_complete,
+            expires_in=expires_in,
+            expires_at=later(speaker.clock.now(), expires_in),
+            interval=Seconds(0),
+        )
+    return View(StateWord(status.state), trouble, status.hint, pair, refusal, status.account)
+
+
+def _ended(view: View) -> Refusal:
+    return Refusal(Trouble.NONE, "", "linking ended without a link", view.hint)
+
+
+def _socket_of(speaker: "Speaker") -> Path | None:
+    if speaker.is_simulated:
+        return None
+    own = speaker.places.runtime_dir
+    if "runtime_dir" in speaker.options:
+        candidates = [own]
+    elif "state_dir" in speaker.options:
+        candidates = []
+    else:
+        candidates = [SYSTEM_SOCKET.parent, own]
+    for folder in candidates:
+        if folder is not None and _is_socket(folder / SYSTEM_SOCKET.name):
+            return folder / SYSTEM_SOCKET.name
+    return None
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(UnixTime(moment.timestamp()))
+
+
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """Turn what the service says no to into words for the person at the command line."""
+    from device_auth.client import ClientError, Refused  # noqa: PLC0415  only where there is a service
+
+    try:
+        yield
+    except Refused as error:
+        raise StoreError(
+            f"the service does not take that from you: {error}",
+            hint="Use sudo, or join the group: sudo adduser $USER device-auth-admin",
+        ) from error
+    except ClientError as error:
+        raise StoreError(
+            f"the service does not answer: {error}", hint="Look at: systemctl status device-auth"
+        ) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a polite kill end it as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: "FrameType | None") -> None:
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
