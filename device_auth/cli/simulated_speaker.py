@@ -196,13 +196,12 @@ def _quoted(said: str, is_saying: bool, paper: Paper, width: int) -> str:
     """Give the end of what has been said so far, as much as there is room for."""
     if not said:
         return ""
-    text = paper.clean(said)
-    start, end = '"', "" if is_saying else '"'
-    while columns_of(text) + 2 > width:
-        start = "..."
-        text = text[columns_of(text) + 5 - width :] if text.isascii() else text[1:]
-        if columns_of(text) + 4 <= width:
-            break
+    text, start, end = paper.clean(said), '"', "" if is_saying else '"'
+    if columns_of(text) > width - len('""'):
+        start, room = "...", max(1, width - len('..."'))
+        text = text[-room:]
+        while columns_of(text) > room:
+            text = text[1:]
     return f"{start}{text}{end}"
 
 

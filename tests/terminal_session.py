@@ -1,0 +1,100 @@
+"""A shell on a terminal of its own, typed to and looked at as a person would."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from select import select
+from typing import Final
+
+import pyte
+
+from tests.command import PATIENCE, ROOT, bare_environment
+
+CONTROL_C: Final = "\x03"
+CONTROL_S: Final = "\x13"
+CONTROL_Q: Final = "\x11"
+CONTROL_Z: Final = "\x1a"
+
+_TAKE_THE_TERMINAL: Final = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+class Session:
+    """What stands on the screen, and what is typed."""
+
+    def __init__(self, far: int, screen: pyte.Screen) -> None:
+        self._far = far
+        self._stream = pyte.ByteStream(screen)
+        self.screen = screen
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+
+    def type(self, text: str) -> None:
+        os.write(self._far, text.encode())
+
+    def look(self, seconds: float = 0.05) -> None:
+        """Bring to the screen what comes within a time."""
+        while select([self._far], [], [], seconds)[0]:
+            try:
+                self._stream.feed(os.read(self._far, 65536))
+            except OSError:
+                return
+            seconds = 0
+
+    def wait_for(self, claim: Callable[[], bool] | str) -> None:
+        """Look until something is so, or until a text can be read."""
+        give_up_at = time.monotonic() + PATIENCE
+        while not (claim in self.text if isinstance(claim, str) else claim()):
+            assert time.monotonic() < give_up_at, f"waited in vain for {claim!r}:\n{self.text}"
+            self.look()
+
+    def run(self, *words: str) -> None:
+        """Have the shell run device-auth."""
+        self.type(f"clear; {sys.executable} -m device_auth {' '.join(words)}; echo left with $?\n")
+
+    @property
+    def is_as_a_shell_wants_it(self) -> bool:
+        """Say whether whole lines are read, and seen while they are typed."""
+        flags = termios.tcgetattr(self._far)[3]
+        return bool(flags & termios.ICANON) and bool(flags & termios.ECHO)
+
+
+@contextlib.contextmanager
+def session(home: Path, columns: int = 80, rows: int = 24) -> Iterator[Session]:
+    """Start a shell without a memory for how terminals are to be: what a command breaks stays broken."""
+    far, near = os.openpty()
+    fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    environment = {
+        **bare_environment(),
+        "PS1": "ready> ",
+        "TERM": "xterm-256color",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+    }
+    shell = subprocess.Popen(
+        [sys.executable, "-c", _TAKE_THE_TERMINAL, "sh", "-im"],
+        stdin=near,
+        stdout=near,
+        stderr=near,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(near)
+    try:
+        yield Session(far, pyte.Screen(columns, rows))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(os.tcgetpgrp(far), signal.SIGKILL)
+        shell.kill()
+        shell.wait()
+        os.close(far)
