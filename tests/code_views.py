@@ -9,7 +9,7 @@ from PIL import Image
 
 from device_auth.core.models import CodePair, Monotonic, Refusal, Seconds, Secret, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.terminal import TerminalPrompt
+from device_auth.prompts.terminal import Aside, TerminalPrompt
 
 PLAIN_URI: Final = "https://amazon.com/us/code"
 REQUESTING: Final = View(StateWord.REQUESTING, Trouble.NONE)
@@ -51,6 +51,7 @@ class Window:
         colour: bool = True,
         encoding: str = "utf-8",
         qr: bool = True,
+        aside: Aside | None = None,
     ) -> None:
         self.out = io.StringIO()
         self.size = (columns, rows)
@@ -58,7 +59,13 @@ class Window:
         self._stream = pyte.Stream(self.screen)
         self._fed = 0
         self.prompt = TerminalPrompt(
-            self.out, size=lambda: self.size, is_tty=is_tty, colour=colour, encoding=encoding, qr=qr
+            self.out,
+            size=lambda: self.size,
+            is_tty=is_tty,
+            colour=colour,
+            encoding=encoding,
+            qr=qr,
+            aside=aside,
         )
 
     def show(self, view: View, now: float = 0) -> Monotonic | None:

@@ -17,8 +17,18 @@ _LOCAL_FLAGS: Final = 3
 _CONTROL_CHARACTERS: Final = 6
 
 
+def is_in_front(terminal: int) -> bool:
+    """Say whether this is a terminal, and we are what its keyboard is for at this moment."""
+    try:
+        return os.isatty(terminal) and os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+
+
 @contextmanager
-def keys_of(terminal: int, heard: Callable[[bytes], None]) -> Iterator[bool]:
+def keys_of(
+    terminal: int, heard: Callable[[bytes], None], is_ours: Callable[[int], bool] = is_in_front
+) -> Iterator[bool]:
     """Hear every key for as long as the context lasts; yields whether there is anything to hear.
 
     There is nothing where the file is no terminal, or belongs to another command at this moment (``command &``).
@@ -26,15 +36,16 @@ def keys_of(terminal: int, heard: Callable[[bytes], None]) -> Iterator[bool]:
     Args:
         terminal: the file of standard input.
         heard: told what was typed, on a thread of its own; must not block.
+        is_ours: says whether the terminal may be touched and read.
     """
-    if not _is_ours(terminal):
+    if not is_ours(terminal):
         yield False
         return
     found = termios.tcgetattr(terminal)
     ending, end = os.pipe()
-    listener = Thread(target=_listen, args=(terminal, ending, heard), name="keyboard", daemon=True)
+    listener = Thread(target=_listen, args=(terminal, ending, heard, is_ours), name="keyboard", daemon=True)
     try:
-        with _given_back_on_stop(terminal, found):
+        with _given_back_on_stop(terminal, found, is_ours):
             _hear_each_key(terminal, found)
             listener.start()
             yield True
@@ -46,19 +57,13 @@ def keys_of(terminal: int, heard: Callable[[bytes], None]) -> Iterator[bool]:
         os.close(ending)
 
 
-def _is_ours(terminal: int) -> bool:
-    """Say whether this is a terminal, and the one in front of it is us."""
-    try:
-        return os.isatty(terminal) and os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-
-
-def _listen(terminal: int, ending: int, heard: Callable[[bytes], None]) -> None:
+def _listen(
+    terminal: int, ending: int, heard: Callable[[bytes], None], is_ours: Callable[[int], bool]
+) -> None:
     while True:
         ready, _, _ = select([terminal, ending], [], [])
         # reading from the background would stop the whole command (SIGTTIN)
-        if ending in ready or not _is_ours(terminal):
+        if ending in ready or not is_ours(terminal):
             return
         try:
             typed = os.read(terminal, 1024)
@@ -86,7 +91,7 @@ def _set(terminal: int, attributes: list[Any]) -> None:
 
 
 @contextmanager
-def _given_back_on_stop(terminal: int, found: list[Any]) -> Iterator[None]:
+def _given_back_on_stop(terminal: int, found: list[Any], is_ours: Callable[[int], bool]) -> Iterator[None]:
     """Give the terminal back before a Ctrl-Z stops us, and take it again when we go on in the foreground."""
     if current_thread() is not main_thread():
         yield
@@ -97,7 +102,7 @@ def _given_back_on_stop(terminal: int, found: list[Any]) -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.signal(number, stop)  # here again after SIGCONT
-        if _is_ours(terminal):
+        if is_ours(terminal):
             _hear_each_key(terminal, found)
 
     former = signal.signal(signal.SIGTSTP, stop)

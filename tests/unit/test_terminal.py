@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.core.models import Refusal, View
+from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, StateWord, Trouble
-from device_auth.prompts.terminal import USUAL_SIZE, TerminalPrompt, _size_of, open_terminal
+from device_auth.prompts.sheet import Paper
+from device_auth.prompts.terminal import (
+    LEAST_ROWS_BESIDE,
+    USUAL_SIZE,
+    TerminalPrompt,
+    _size_of,
+    open_terminal,
+)
 from tests.code_views import (
     EXPIRED,
     LINKED,
@@ -466,3 +473,69 @@ def test_a_full_disk_tells_its_caller() -> None:
         pytest.raises(OSError, match="No space"),
     ):
         open_terminal(stream, environ_no_color=False, qr=False).show(waiting(), moment(0))
+
+
+# -- beside somebody else's lines -------------------------------------------------------------------------
+
+
+class Neighbour:
+    """Two lines that are looked at every quarter of a second."""
+
+    rows = 2
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def lines(self, paper: Paper) -> list[str]:
+        self.drawn += 1
+        return ["first".ljust(paper.columns - 2, "."), f"drawn {self.drawn} times"]
+
+    def changes_at(self, now: Monotonic) -> Monotonic:
+        return Monotonic(now + 0.25)
+
+
+@pytest.mark.parametrize("uri", [PLAIN_URI, "http://127.0.0.1:45678/us/code"])
+def test_lines_of_another_stand_above_the_time_left_and_the_picture_still_fits(uri: str) -> None:
+    window = Window(80, 24, aside=Neighbour())
+    prefilled = f"{uri}?cbl-code=AAYJHL"
+    window.show(waiting(code_pair(uri=uri, prefilled=prefilled)))
+    again = window.show(waiting(code_pair(uri=uri, prefilled=prefilled)), 0.25)
+
+    assert again == moment(0.5)
+    assert window.text.split("\n")[-3:-1] == ["first".ljust(78, "."), "drawn 2 times"]
+    assert window.text.endswith("Time left: 10:00")
+    assert READERS[0](photograph(window.screen)) == [prefilled]
+
+
+def test_lines_of_another_stay_below_what_lasts() -> None:
+    window = Window(80, 24, aside=Neighbour())
+    for view in (waiting(), SAVING, LINKED):
+        window.show(view)
+
+    assert "Linked." in window.text.split("\n")[-3]
+    assert window.text.endswith("drawn 3 times")
+
+
+def test_a_small_terminal_is_left_to_the_code() -> None:
+    neighbour = Neighbour()
+    window = Window(80, LEAST_ROWS_BESIDE - 1, aside=neighbour)
+
+    assert window.show(waiting()) == moment(1)
+    assert neighbour.drawn == 0
+
+
+def test_a_window_that_is_dragged_is_not_drawn_again_at_the_pace_of_another() -> None:
+    window = Window(80, 24, aside=Neighbour())
+    window.show(waiting())
+    window.resize(90, 24)
+
+    assert window.show(waiting(), 0.25) == moment(1)
+
+
+def test_lines_of_another_are_for_a_terminal_only(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+", encoding="utf-8") as log:
+        prompt = open_terminal(log, environ_no_color=False, qr=False, aside=Neighbour())
+        prompt.show(waiting(), moment(0))
+        log.seek(0)
+
+        assert "first" not in log.read()
