@@ -111,6 +111,7 @@ def test_a_button_held_for_30_seconds_is_stuck_until_it_is_let_go(finger: Finger
 
 def test_a_button_that_was_pressed_at_power_up_is_ignored_until_it_is_let_go(finger: Finger) -> None:
     finger.bench.press()
+    finger.bench.pass_time(0.1)
     finger.listen()
     finger.bench.pass_time(12)
 
