@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-oldest check bench clean
+.PHONY: help demo test test-oldest test-vm check bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
+	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
 	@echo "make clean        remove what these targets made"
 
 $(BIN)/python:
@@ -40,6 +41,9 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
+
+test-vm: | $(BIN)/python
+	tests/vm/run $(BIN)/pip
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
