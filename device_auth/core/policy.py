@@ -105,6 +105,15 @@ ASK_AGAIN_AFTER: Final = Seconds(10)
 ALARM_WAIT: Final = Seconds(3600)
 """How long to leave a provider alone that rejects the client of a link already told."""
 
+START_SPREAD: Final = Seconds(5)
+"""A fleet that starts together after a power cut spreads its first refreshes over so long; docs/fleet.md has the figures."""
+
+ASKED_WAIT_SPREAD: Final = 0.1
+"""A wait that the provider asks for is lengthened by up to so much of itself, lest all who were told return as one."""
+
+MOST_ASKED_WAIT: Final = Seconds(3600)
+"""Spreading makes no wait longer than this."""
+
 FRESH_FOR: Final = Seconds(30)
 """An access token younger than this is the freshest there is: no wish for a longer one makes us refresh."""
 
@@ -153,7 +162,7 @@ def request_wait(attempt: int, draw: float, answer: Answer) -> Seconds:
     Args:
         attempt: how many times it has failed in a row, from 1.
         draw: chance in [0, 1): spreads the wait by half of itself both ways.
-        answer: the last one; a longer wait it asks for is obeyed.
+        answer: the last one; a longer wait it asks for is obeyed, spread by up to a tenth, upward only.
     """
     return _spread(REQUEST_WAITS, attempt, draw, answer)
 
@@ -196,6 +205,11 @@ def asked_wait(answer: Answer) -> Seconds:
             assert_never(answer)
 
 
+def start_wait(draw: float) -> Seconds:
+    """Say how long to wait before the first refresh after a start without a token in hand."""
+    return Seconds(START_SPREAD * draw)
+
+
 def refresh_moment(lifetime: Seconds, draw: float) -> Seconds:
     """Say how long after its issue an access token is to be refreshed.
 
@@ -212,4 +226,6 @@ def _spread(
     waits: tuple[int, ...], attempt: int, draw: float, answer: Answer, most: float = float("inf")
 ) -> Seconds:
     usual = waits[min(attempt, len(waits)) - 1] * (0.5 + draw)
-    return Seconds(max(min(usual, most), asked_wait(answer)))
+    asked = asked_wait(answer)
+    spread = min(asked * (1 + ASKED_WAIT_SPREAD * draw), MOST_ASKED_WAIT)
+    return Seconds(max(min(usual, most), asked, spread))

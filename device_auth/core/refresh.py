@@ -30,6 +30,7 @@ from device_auth.core.policy import (
     react,
     refresh_moment,
     refresh_wait,
+    start_wait,
 )
 from device_auth.core.states import Trouble
 from device_auth.core.values import dataclass, replace
@@ -147,16 +148,30 @@ class Keeping:
 Step = tuple[Keeping, tuple[Command, ...]]
 
 
-def begin(link: Link, now: Monotonic) -> Keeping:
-    """Begin to keep a link of which there is no access token: refresh at once."""
-    return Keeping(link, ask_at=NEVER if link.mark else now)
+def begin(link: Link, now: Monotonic, draw: float = 0.0, grant: TokenGrant | None = None) -> Keeping:
+    """Begin to keep a link.
+
+    Args:
+        link: as it is on the disk; a marked one is never refreshed.
+        now: when.
+        draw: chance in [0, 1): how long the first refresh is put off, so that a fleet that starts together spreads
+            out; 0: not at all, for a person or a proof that waits for it.
+        grant: the access token still in hand after a restart; it is served already. Its ``expires_in`` may be what
+            is left of its life, if no more is known.
+    """
+    if link.mark is not None:
+        return Keeping(link, ask_at=NEVER)
+    soonest = later(now, start_wait(draw))
+    if grant is None or now >= grant.expires_at:
+        return Keeping(link, ask_at=soonest)
+    return Keeping(link, grant, ask_at=max(soonest, _refresh_at(grant, draw)))
 
 
 def step(state: Keeping, event: Event, now: Monotonic) -> Step:
     """Take one step; see ``linking.step``."""
     match event:
         case RefreshAnswered() if _is_awaited(state, event.answer):
-            return _hear(replace(state, ask_at=NEVER), event, now)
+            return _hear(state, event, now)
         case RefreshAnswered():
             return state, ()
         case MomentCame():
@@ -200,9 +215,13 @@ def _pass_time(state: Keeping, now: Monotonic) -> Step:
 
 
 def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
-    """Refresh early if the token in hand is too short for someone, unless waits are on after a failure."""
+    """Refresh early if the token in hand is too short for someone, unless waits are on after a failure.
+
+    Without one in hand a refresh is out, or about to be: wishes do not bring a fleet's first refreshes together.
+    """
     if (
-        _lasts(state.grant, event.min_lifetime, now)
+        state.grant is None
+        or _lasts(state.grant, event.min_lifetime, now)
         or state.attempt > 0
         or state.ask_at is None
         or state.link.mark is not None
@@ -211,9 +230,9 @@ def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
     return replace(state, ask_at=None), (AskRefresh(state.link),)
 
 
-def _lasts(grant: TokenGrant | None, min_lifetime: Seconds, now: Monotonic) -> bool:
+def _lasts(grant: TokenGrant, min_lifetime: Seconds, now: Monotonic) -> bool:
     """Say whether a token is long enough, or so young that another would be no longer."""
-    if grant is None or now >= grant.expires_at:
+    if now >= grant.expires_at:
         return False
     age = grant.expires_in - (grant.expires_at - now)
     return age < FRESH_FOR or grant.expires_at - now >= min_lifetime
@@ -252,23 +271,25 @@ def _hear(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
 
 def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
     """Store what changed, then serve. An answer without a refresh token keeps the old one (RFC 6749 §6)."""
-    link = replace(
-        state.link,
-        refresh_token=grant.refresh_token or state.link.refresh_token,
-        is_proved=True,
-        replaces=None,
-    )
-    issued_at = Monotonic(grant.expires_at - grant.expires_in)
+    link = state.link
+    refresh_token = grant.refresh_token or link.refresh_token
+    is_changed = not link.is_proved or link.replaces is not None or refresh_token != link.refresh_token
+    if is_changed:
+        link = replace(link, refresh_token=refresh_token, is_proved=True, replaces=None)
     keeping = Keeping(
         link,
         grant,
-        ask_at=later(issued_at, refresh_moment(grant.expires_in, draw)),
+        ask_at=_refresh_at(grant, draw),
         is_told=state.is_told,
         save_at=state.save_at,
         trouble=Trouble.STORAGE if state.trouble is Trouble.STORAGE else Trouble.NONE,
     )
-    is_changed = link != state.link
     return keeping, ((SaveLink(link), Serve(grant)) if is_changed else (Serve(grant),))
+
+
+def _refresh_at(grant: TokenGrant, draw: float) -> Monotonic:
+    issued_at = Monotonic(grant.expires_at - grant.expires_in)
+    return later(issued_at, refresh_moment(grant.expires_in, draw))
 
 
 def _give_up(state: Keeping, refusal: Refusal, mark: Mark) -> Step:

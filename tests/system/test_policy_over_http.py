@@ -138,10 +138,10 @@ ROWS: Final = [
     Row(
         "503 with Retry-After as a date",
         {"status": 503, "headers": {"Retry-After": SOON}},
-        GoesOn(UNAVAILABLE, after=60, by=260),
-        GoesOn(UNAVAILABLE, after=60, by=260),
+        GoesOn(UNAVAILABLE, after=60, by=280),
+        GoesOn(UNAVAILABLE, after=60, by=280),
         Unproved(UNAVAILABLE),
-        GoesOn(UNAVAILABLE, after=60, by=260),
+        GoesOn(UNAVAILABLE, after=60, by=280),
     ),
     Row(
         "503 with Retry-After of a day",

@@ -3,6 +3,7 @@ import pytest
 from device_auth.core.models import Answer, Pending, PollRules, Seconds, SlowDown
 from device_auth.core.policy import (
     REACTIONS,
+    START_SPREAD,
     Kind,
     Phase,
     Reaction,
@@ -13,6 +14,7 @@ from device_auth.core.policy import (
     refresh_wait,
     request_wait,
     slower,
+    start_wait,
 )
 from tests.values import (
     EXAMPLES,
@@ -91,9 +93,15 @@ def test_a_refresh_is_repeated_after_at_most_300_seconds(
     assert refresh_wait(attempt, 1.0, NO_ANSWER) == longest
 
 
-def test_retry_after_is_obeyed_where_it_is_longer() -> None:
-    assert request_wait(7, 0.5, make_unclear(1234)) == seconds(1234)
-    assert refresh_wait(7, 0.5, make_unclear(1234)) == seconds(1234)
+@pytest.mark.parametrize(
+    ("asked", "draw", "wait"),
+    [(1000, 0.0, 1000), (1000, 0.5, 1050), (1000, 1.0, 1100), (3500, 1.0, 3600), (3600, 1.0, 3600)],
+)
+def test_retry_after_is_obeyed_where_it_is_longer_and_spread_upward(
+    asked: float, draw: float, wait: float
+) -> None:
+    assert request_wait(7, draw, make_unclear(asked)) == pytest.approx(wait)
+    assert refresh_wait(7, draw, make_unclear(asked)) == pytest.approx(wait)
 
 
 def test_retry_after_never_makes_a_wait_shorter() -> None:
@@ -107,6 +115,11 @@ def test_slow_down_makes_even_the_first_repetition_wait() -> None:
 
 def test_slow_down_with_retry_after_waits_as_long_as_told() -> None:
     assert request_wait(1, 0.0, SlowDown(seconds(77))) == seconds(77)
+
+
+def test_first_refreshes_are_spread_over_a_few_seconds() -> None:
+    assert start_wait(0.0) == seconds(0)
+    assert start_wait(1.0) == START_SPREAD
 
 
 @pytest.mark.parametrize(

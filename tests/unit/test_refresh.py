@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from device_auth.core.models import NEVER, Answer, Link, Mark, ProofStanding, Refusal, SlowDown, TokenGrant
-from device_auth.core.policy import Kind
+from device_auth.core.policy import START_SPREAD, Kind
 from device_auth.core.refresh import (
     AskRefresh,
     Command,
@@ -67,6 +67,38 @@ def test_a_link_is_refreshed_as_soon_as_it_is_kept() -> None:
     assert after(state, (7, MomentCame()))[1] == (AskRefresh(LINK),)
 
 
+@pytest.mark.parametrize("grant", [None, make_grant(expires_in=7)], ids=["no token", "an expired one"])
+@pytest.mark.parametrize(("draw", "at"), [(0.0, 7), (0.5, 7 + START_SPREAD / 2)])
+def test_a_fleet_that_starts_together_spreads_its_first_refreshes(
+    grant: TokenGrant | None, draw: float, at: float
+) -> None:
+    state = begin(LINK, moment(7), draw, grant)
+
+    assert state == Keeping(LINK, ask_at=moment(at))
+
+
+def test_a_token_still_in_hand_after_a_restart_is_refreshed_in_its_time() -> None:
+    assert begin(LINK, moment(7), 0.0, GRANT) == replace(IN_HAND, ask_at=moment(2880))
+
+
+def test_a_token_in_hand_that_is_overdue_is_refreshed_as_if_there_were_none() -> None:
+    state = begin(LINK, moment(3500), 0.5, GRANT)
+
+    assert (state.grant, state.ask_at) == (GRANT, moment(3500 + START_SPREAD / 2))
+
+
+def test_a_token_of_which_only_the_rest_is_known_is_refreshed_well_before_its_end() -> None:
+    rest = make_grant(issued_at=2000, expires_in=1600)
+
+    assert begin(LINK, moment(2000), 0.0, rest).ask_at == moment(3000)
+
+
+def test_a_marked_link_takes_up_no_token() -> None:
+    marked = replace(LINK, mark=Mark.REVOKED)
+
+    assert begin(marked, moment(7), 0.5, GRANT) == Keeping(marked, ask_at=NEVER)
+
+
 @pytest.mark.parametrize("mark", Mark)
 def test_a_marked_link_is_kept_but_not_used(mark: Mark) -> None:
     state = begin(replace(LINK, mark=mark), moment(7))
@@ -89,6 +121,12 @@ def test_a_refresh_that_changes_nothing_is_served_and_not_stored() -> None:
 
 def test_an_answer_without_a_refresh_token_keeps_the_old_one() -> None:
     assert after(OUT, (1, heard(SAME_REFRESH_TOKEN)))[0].link == LINK
+
+
+def test_the_same_refresh_token_sent_again_is_not_stored() -> None:
+    again = make_grant(refresh_token="refresh")
+
+    assert after(OUT, (1, heard(again)))[1] == (Serve(again),)
 
 
 def test_a_changed_refresh_token_is_stored_before_anything_is_served() -> None:
@@ -140,8 +178,8 @@ def test_a_refresh_that_brings_nothing_final_is_repeated(link: Link, kind: Kind)
 
     state, commands = after(out, (100, heard(EXAMPLES[kind])))
 
-    wait = 1234 if kind is Kind.TOLD_TO_WAIT else 10
-    assert state.ask_at == moment(100 + wait)
+    wait = 1234 * 1.05 if kind is Kind.TOLD_TO_WAIT else 10
+    assert state.ask_at == pytest.approx(100 + wait)
     assert (state.link, state.grant, state.attempt) == (link, GRANT, 5)
     assert commands == ()
 
@@ -168,7 +206,7 @@ def test_what_is_in_the_way_is_told_until_a_refresh_brings_a_token(answer: Answe
 
 
 def test_slow_down_is_not_answered_by_asking_at_once() -> None:
-    assert after(OUT, (100, heard(SlowDown())))[0].ask_at == moment(105)
+    assert after(OUT, (100, heard(SlowDown(), draw=0.0)))[0].ask_at == moment(105)
 
 
 def test_a_told_link_is_kept_though_its_client_is_not_accepted() -> None:
@@ -302,22 +340,23 @@ def test_a_token_of_a_few_seconds_is_refreshed_once_it_has_ended() -> None:
     assert commands == (AskRefresh(LINK),)
 
 
-def test_without_a_token_a_wish_refreshes() -> None:
-    waiting = Keeping(LINK, ask_at=moment(99))
+def test_a_wish_does_not_bring_the_first_refresh_forward() -> None:
+    begun = begin(LINK, moment(7), draw=0.5)
 
-    assert after(waiting, (1, TokenWanted(seconds(60))))[1] == (AskRefresh(LINK),)
+    assert after(begun, (8, TokenWanted(seconds(60)))) == (begun, ())
 
 
 def test_many_wishes_share_one_refresh() -> None:
-    wish = TokenWanted(seconds(60))
+    wish = TokenWanted(seconds(3501))
 
-    assert after(Keeping(LINK, ask_at=moment(99)), (1, wish), (1, wish), (2, wish))[1] == ()
+    assert after(IN_HAND, (100, wish))[1] == (AskRefresh(LINK),)
+    assert after(IN_HAND, (100, wish), (100, wish), (101, wish))[1] == ()
 
 
 def test_wishes_do_not_shorten_the_waits_after_a_failure() -> None:
-    failed = Keeping(LINK, ask_at=moment(99), attempt=1)
+    failed = replace(IN_HAND, ask_at=moment(3300), attempt=1)
 
-    assert after(failed, (1, TokenWanted(seconds(60)))) == (failed, ())
+    assert after(failed, (3290, TokenWanted(seconds(999)))) == (failed, ())
 
 
 # -- the disk
