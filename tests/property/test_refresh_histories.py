@@ -168,6 +168,13 @@ class World:
         self.stored = self.state.link
 
     def play(self, happening: Happening) -> None:
+        self.let_happen(happening)
+        due = refresh.next_moment(self.state)
+        assert self.served is None or due <= self.served.expires_at, "the end of a token is slept through"
+        if self.stored.refresh_token != self.state.link.refresh_token:
+            assert due <= self.now + 60, "a refresh token is never stored"
+
+    def let_happen(self, happening: Happening) -> None:
         match happening:
             case GoOn():
                 self.go_on(happening)
