@@ -330,7 +330,7 @@ class World:
             assert self.state.grant is not None, "a token that still lives is let go"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.booleans(), st.lists(HAPPENINGS, min_size=8, max_size=40))
 def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list[Happening]) -> None:
     world = World(refresh.begin(make_held_link(is_proved=is_proved), moment(0)))
