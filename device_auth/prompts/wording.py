@@ -49,13 +49,14 @@ class TroublePhrases:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One language: every phrase, how to tell characters apart, and a word or two for a panel with no room for more."""
+    """One language: every phrase, how to tell characters apart, and the words of the panel and of the page."""
 
     voice: str
     states: Mapping[str, str]
     moments: Mapping[str, str]
     troubles: Mapping[str, TroublePhrases]
     short: Mapping[str, str]
+    page: Mapping[str, str]
     spelling: Mapping[str, str]
     words: Mapping[str, str]
     letters: Mapping[str, str]

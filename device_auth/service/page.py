@@ -1,0 +1,560 @@
+"""The speaker's own page: on a screenless speaker the owner's phone is the screen.
+
+It tells what everyone in the room may know, to neighbours on the same network only, and it changes nothing: a
+code needs a press at the speaker, and so does an unlink.
+"""
+
+import logging
+import re
+import select
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Monotonic, Seconds, later
+from device_auth.core.ports import Clock
+from device_auth.service.desk import Actions, Desk
+from device_auth.service.visitors import (
+    Address,
+    Allowance,
+    Door,
+    Limits,
+    is_neighbour,
+    is_our_host,
+    is_own_request,
+    names_of,
+    read_address,
+    read_networks,
+)
+
+if TYPE_CHECKING:
+    from device_auth.service.page_view import Painter
+
+log: Final = logging.getLogger(__name__)
+
+MOST_HEAD: Final = 8 * 1024
+"""Bytes of a request before its body."""
+
+MOST_BODY: Final = 256
+"""Bytes of a body; no action needs any."""
+
+VISIT_BOUND: Final = Seconds(5)
+"""How long a request may take to come in, and as long again for its answer to go out."""
+
+LOOK_EVERY: Final = Seconds(1)
+"""How often a stream looks whether its visitor, or the page, has gone; only while someone watches."""
+
+HEARTBEAT: Final = Seconds(15)
+"""How long a stream may be silent."""
+
+GONE_AFTER: Final = Seconds(30)
+"""How long a visitor's machine may leave what is sent to it unanswered. Source: tcp(7), TCP_USER_TIMEOUT."""
+
+CLOSE_WITHIN: Final = Seconds(3)
+RECONNECT_AFTER: Final = Seconds(3)
+BACKLOG: Final = 64
+LONGEST_INTERFACE: Final = 15
+"""Characters of the name of an interface. Source: IFNAMSIZ in <linux/if.h>."""
+
+_NOTHING: Final[Mapping[str, str]] = {"Content-Length": "0"}
+_JSON: Final = "application/json"
+_ACTION_METHODS: Final = ("POST",)
+_METHODS: Final = {
+    "/": ("GET", "HEAD"),
+    "/events": ("GET",),
+    "/left": _ACTION_METHODS,
+    "/back": _ACTION_METHODS,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Settings
+
+
+class PageSettings(NamedTuple):
+    """Where the page is served, and under which names.
+
+    Attributes:
+        listen: each ``ADDRESS:PORT``, ``[ADDRESS]:PORT`` for IPv6, or ``INTERFACE:PORT``.
+        hosts: names of the speaker beside its host name.
+        locale: whose language to speak with visitors who like none of ours.
+    """
+
+    listen: tuple[str, ...] = ("0.0.0.0:8080",)
+    hosts: tuple[str, ...] = ()
+    locale: str = "en-US"
+
+
+def read_page_settings(given: object, locale: str = "en-US") -> PageSettings | None:
+    """Read what the settings file says under ``page``; None for a page that is switched off.
+
+    Args:
+        given: ``"off"``, the table, or None if it says nothing.
+        locale: the speaker's own.
+
+    Raises:
+        ConfigError: it is neither, or holds what is not known or of the wrong kind.
+    """
+    if given == "off":
+        return None
+    table = {} if given is None else given
+    if not isinstance(table, dict):
+        raise ConfigError("page must be a table or off", hint='Write a line [page], or: page = "off"')
+    for name in table:
+        if name not in {"listen", "hosts"}:
+            raise ConfigError(f"unknown setting {name!a} in [page]", hint="There are: listen, hosts.")
+    defaults = PageSettings()
+    listen = _texts(table, "listen", defaults.listen, r".+:\d{1,5}", 'listen = ["0.0.0.0:8080"]')
+    hosts = _texts(table, "hosts", defaults.hosts, r"[A-Za-z0-9._-]{1,253}", 'hosts = ["speaker.example"]')
+    for each in listen:
+        _read_listen(each)
+    return PageSettings(listen, hosts, locale)
+
+
+def _texts(
+    table: Mapping[str, object], name: str, default: tuple[str, ...], form: str, example: str
+) -> tuple[str, ...]:
+    given = table.get(name, list(default))
+    if not isinstance(given, list) or not all(
+        isinstance(text, str) and re.fullmatch(form, text) for text in given
+    ):
+        raise ConfigError(
+            f"{name} in [page] is not a list of the right texts", hint=f"For example: {example}"
+        )
+    return tuple(given)
+
+
+def _read_listen(text: str) -> tuple[str, int]:
+    """Read a place to listen: an address or the name of an interface, and a port.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    plain = host[1:-1] if is_bracketed else host
+    is_fit = not re.search(r"[\s/\[\]]", plain) and (":" in plain) == is_bracketed
+    if is_fit and ":" not in plain and not re.fullmatch(r"[\d.]+", plain):
+        is_fit = 0 < len(plain) <= LONGEST_INTERFACE
+    elif is_fit:
+        is_fit = _is_address(plain)
+    if not is_fit or int(port) > 0xFFFF:  # noqa: PLR2004  the largest port
+        raise ConfigError(
+            f"listen in [page]: {text!a} is no place to listen",
+            hint='Write an address or an interface, and a port: "0.0.0.0:8080", "[::]:8080" or "wlan0:8080"',
+        )
+    return plain, int(port)
+
+
+def _is_address(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(read_address(text))
+    return False
+
+
+def open_listener(text: str) -> socket.socket:
+    """Open a socket that listens at one of the places of ``PageSettings.listen``.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    host, port = _read_listen(text)
+    is_interface = not _is_address(host)
+    is_six = ":" in host or (is_interface and socket.has_dualstack_ipv6())
+    listener = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_six:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_interface)
+        if is_interface:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, host.encode())
+        listener.bind(("" if is_interface else host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One request and its answer
+
+
+class Request(BaseHTTPRequestHandler):
+    """One request, read from its head; it answers nothing by itself.
+
+    Args:
+        head: everything up to the empty line.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        self.rfile = BytesIO(head)
+        self.raw_requestline = self.rfile.readline()
+        self.fault: HTTPStatus | None = None
+        if not self.parse_request() and self.fault is None:
+            self.fault = HTTPStatus.BAD_REQUEST
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002  whatever is said of it
+        """Note what is wrong with the request."""
+        self.fault = HTTPStatus(code)
+
+    def handle_expect_100(self) -> bool:
+        """Let the client send its body without being asked: it is small or refused."""
+        return True
+
+    @property
+    def place(self) -> str:
+        """Give the path without what is asked of it."""
+        return self.path.partition("?")[0]
+
+    @property
+    def length(self) -> int | None:
+        """Give how long the body is; None if that cannot be told."""
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        is_plain = len(lengths) == 1 and re.fullmatch(r"\d{1,9}", lengths[0], re.ASCII)
+        return int(lengths[0]) if is_plain and "Transfer-Encoding" not in self.headers else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer; without a body unless it is the page itself."""
+
+    status: HTTPStatus
+    fields: Mapping[str, str]
+    body: bytes = b""
+
+    def write(self, policy: str) -> bytes:
+        """Write it for the wire, with the content security policy."""
+        fields = {**_ALWAYS, "Content-Security-Policy": policy, **self.fields}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n{head}\r\n".encode("ascii") + self.body
+
+
+_ALWAYS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Connection": "close",
+}
+_NOTHING_MAY_LOAD: Final = "default-src 'none'"
+_TOO_OFTEN: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+def refuse(status: HTTPStatus, **fields: str) -> Answer:
+    """Write a refusal, which has no content."""
+    retry = {"Retry-After": "5"} if status in _TOO_OFTEN else {}
+    return Answer(status, {**_NOTHING, **retry, **fields})
+
+
+def find_fault(request: Request, own: Address, names: set[str]) -> Answer | None:
+    """Say why a request is refused, or None if it is not.
+
+    Args:
+        request: with any fields at all.
+        own: this end of the connection.
+        names: what the speaker is called.
+    """
+    if request.fault is not None:
+        return refuse(request.fault)
+    hosts = request.headers.get_all("Host", [])
+    if len(hosts) != 1 or not request.path.startswith("/"):
+        return refuse(HTTPStatus.BAD_REQUEST)
+    if not is_our_host(hosts[0], own, names):
+        return refuse(HTTPStatus.MISDIRECTED_REQUEST)
+    methods = _METHODS.get(request.place)
+    if methods is None:
+        return refuse(HTTPStatus.NOT_FOUND)
+    if request.command not in methods:
+        return refuse(HTTPStatus.METHOD_NOT_ALLOWED, Allow=", ".join(methods))
+    if request.place != "/" and not is_own_request(request.headers):
+        return refuse(HTTPStatus.FORBIDDEN)
+    if methods is _ACTION_METHODS and request.headers.get_content_type() != _JSON:
+        return refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if request.length is None:
+        return refuse(HTTPStatus.BAD_REQUEST)
+    if request.length > MOST_BODY:
+        return refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Serving
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Visit:
+    """One connection, and who is at its two ends."""
+
+    connection: socket.socket
+    visitor: str
+    own: Address
+
+
+class Page:
+    """Serves the page until it is closed.
+
+    Args:
+        desk: where the news lies.
+        actions: told when the owner leaves to approve, and comes back.
+        clock: tells both times.
+        settings: where to listen, and under which names.
+        sockets: listening sockets that are there already; then ``settings.listen`` is not looked at.
+        limits: how much is served.
+        welcomes: says whether a visitor (first) may be answered at an address of ours (second).
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        actions: Actions,
+        clock: Clock,
+        *,
+        settings: PageSettings,
+        sockets: Sequence[socket.socket] = (),
+        limits: Limits = Limits(),  # noqa: B008  it cannot change
+        welcomes: Callable[[Address, Address], bool] = lambda visitor, own: is_neighbour(
+            visitor, own, read_networks()
+        ),
+    ) -> None:
+        self._desk = desk
+        self._actions = actions
+        self._clock = clock
+        self._settings = settings
+        self._listeners = list(sockets)
+        self._door = Door(limits)
+        self._pace = Allowance(limits.burst, limits.every)
+        self._welcomes = welcomes
+        self._bell, self._rung = socket.socketpair()
+        self._is_closing = False
+        self._visits: dict[_Visit, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._porter = threading.Thread(target=self._receive_all, name="page", daemon=True)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Tell where it listens."""
+        return [listener.getsockname()[:2] for listener in self._listeners]
+
+    def start(self) -> None:
+        """Begin to serve; a place where it cannot listen is left out and logged.
+
+        Raises:
+            ConfigError: it cannot listen anywhere.
+        """
+        for text in () if self._listeners else self._settings.listen:
+            try:
+                self._listeners.append(open_listener(text))
+            except OSError as error:
+                log.warning("the page cannot be served at %s: %s", text, error.strerror or error)
+        if not self._listeners:
+            raise ConfigError(
+                "the page cannot be served anywhere",
+                hint='Look at listen in [page] of the settings file, or switch it off: page = "off"',
+            )
+        self._porter.start()
+
+    def close(self, within: Seconds = CLOSE_WITHIN) -> None:
+        """Stop serving and break off what is under way; wait for the threads at most ``within`` altogether."""
+        until = later(self._clock.now(), within)
+        self._is_closing = True
+        self._bell.close()
+        if self._porter.ident is not None:
+            self._porter.join(within)
+        self._rung.close()
+        for listener in self._listeners:
+            listener.close()
+        with self._lock:
+            visits = dict(self._visits)
+        for visit in visits:
+            with suppress(OSError):
+                visit.connection.shutdown(socket.SHUT_RDWR)
+        for thread in visits.values():
+            thread.join(max(0.0, until - self._clock.now()))
+
+    # -- at the door
+
+    def _receive_all(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for listener in self._listeners:
+                listener.setblocking(False)
+                selector.register(listener, selectors.EVENT_READ, listener)
+            selector.register(self._rung, selectors.EVENT_READ)
+            while not self._is_closing:
+                for key, _ in selector.select():
+                    if key.data is not None:
+                        self._keep_pace()
+                        self._receive(key.data)
+
+    def _keep_pace(self) -> None:
+        """Leave the next visitor waiting in the kernel while there were too many, or until it is over."""
+        while not self._pace.take(self._clock.now()) and not self._is_closing:
+            select.select([self._rung], [], [], self._pace.due_in(self._clock.now()))
+
+    def _receive(self, listener: socket.socket) -> None:
+        try:
+            connection, peer = listener.accept()
+        except OSError:
+            return  # gone again, or no descriptor is left: the pace keeps this from spinning
+        try:
+            visitor, own = read_address(peer[0]), read_address(connection.getsockname()[0])
+            status = (
+                self._door.enter(str(visitor), self._clock.now())
+                if self._welcomes(visitor, own)
+                else HTTPStatus.FORBIDDEN
+            )
+        except OSError:
+            connection.close()
+            return
+        if status is not None:
+            _turn_away(connection, status)
+            return
+        visit = _Visit(connection, str(visitor), own)
+        thread = threading.Thread(target=self._attend, args=(visit,), name="page visit", daemon=True)
+        with self._lock:
+            self._visits[visit] = thread
+        thread.start()
+
+    # -- one visit
+
+    def _attend(self, visit: _Visit) -> None:
+        try:
+            with visit.connection, suppress(OSError):  # whoever hangs up or dawdles gets no more
+                self._converse(visit)
+        finally:
+            self._door.leave(visit.visitor)
+            with self._lock:
+                del self._visits[visit]
+
+    def _converse(self, visit: _Visit) -> None:
+        request = self._read(visit.connection)
+        visit.connection.settimeout(VISIT_BOUND)
+        if isinstance(request, HTTPStatus):
+            self._send(visit, refuse(request))
+            return
+        names = names_of(socket.gethostname(), self._settings.hosts)
+        fault = find_fault(request, visit.own, names)
+        if fault is not None:
+            self._send(visit, fault)
+        elif request.place == "/events":
+            self._attend_stream(visit, request)
+        else:
+            self._send(visit, self._answer(request))
+
+    def _read(self, connection: socket.socket) -> Request | HTTPStatus:
+        """Read a request, its body too, within the time and the space it may take."""
+        until = later(self._clock.now(), VISIT_BOUND)
+        received = b""
+        while b"\r\n\r\n" not in received and len(received) <= MOST_HEAD:
+            received += self._read_some(connection, until)
+        head, _, body = received.partition(b"\r\n\r\n")
+        if len(head) > MOST_HEAD:
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        request = Request(head + b"\r\n\r\n")
+        wanted = 0 if request.fault is not None or request.length is None else request.length
+        while len(body) < wanted <= MOST_BODY:
+            body += self._read_some(connection, until)
+        return request
+
+    def _read_some(self, connection: socket.socket, until: Monotonic) -> bytes:
+        """Read what is there.
+
+        Raises:
+            OSError: nothing came in time, or nothing will.
+        """
+        connection.settimeout(max(0.001, until - self._clock.now()))
+        some = connection.recv(MOST_HEAD)
+        if not some:
+            raise ConnectionAbortedError
+        return some
+
+    def _send(self, visit: _Visit, answer: Answer) -> None:
+        visit.connection.sendall(answer.write(self._painter.policy))
+
+    def _answer(self, request: Request) -> Answer:
+        match request.place:
+            case "/left":
+                self._actions.owner_left()
+            case "/back":
+                self._actions.owner_is_back()
+            case _:
+                return self._draw(request)
+        return Answer(HTTPStatus.NO_CONTENT, {})
+
+    def _draw(self, request: Request) -> Answer:
+        language = self._language_of(request)
+        body = self._painter.page(self._painter.see(self._desk.look()), language)
+        fields = {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Language": language,
+            "Content-Length": str(len(body)),
+            "Vary": "Accept-Language",
+        }
+        return Answer(HTTPStatus.OK, fields, b"" if request.command == "HEAD" else body)
+
+    def _language_of(self, request: Request) -> str:
+        return self._painter.language_for(request.headers.get("Accept-Language", ""))
+
+    @cached_property
+    def _painter(self) -> "Painter":
+        from device_auth.service.page_view import Painter  # noqa: PLC0415  only once somebody visits
+
+        return Painter(self._clock, self._settings.locale)
+
+    # -- events
+
+    def _attend_stream(self, visit: _Visit, request: Request) -> None:
+        if not self._door.open_stream(visit.visitor):
+            self._send(visit, refuse(HTTPStatus.SERVICE_UNAVAILABLE))
+            return
+        try:
+            self._send(visit, Answer(HTTPStatus.OK, {"Content-Type": "text/event-stream"}))
+            self._stream(visit.connection, self._language_of(request))
+        finally:
+            self._door.close_stream(visit.visitor)
+
+    def _stream(self, connection: socket.socket, language: str) -> None:
+        """Tell a visitor what changes, until he or the page has gone."""
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
+        connection.sendall(f"retry: {int(1000 * RECONNECT_AFTER)}\n\n".encode())
+        told, said_at, number = None, self._clock.now(), -1
+        while not self._is_closing and not _has_gone(connection):
+            news = self._desk.wait(number, LOOK_EVERY)
+            number = news.number
+            sight = self._painter.see(news)
+            if sight != told:
+                connection.sendall(self._painter.event(sight, language))
+            elif self._clock.now() - said_at >= HEARTBEAT:
+                connection.sendall(b": still here\n\n")
+            else:
+                continue
+            told, said_at = sight, self._clock.now()
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    bound = connection.gettimeout()
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    finally:
+        connection.settimeout(bound)
+
+
+def _turn_away(connection: socket.socket, status: HTTPStatus) -> None:
+    """Answer a visitor who is not let in, without a thread and without waiting for what he wants."""
+    with connection, suppress(OSError):
+        connection.setblocking(False)
+        connection.send(refuse(status).write(_NOTHING_MAY_LOAD))
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(MOST_HEAD)
