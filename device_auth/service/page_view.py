@@ -44,6 +44,7 @@ _WISH: Final = r"\s*(\*|[A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=(0(?:\.\
 
 _GOOD: Final = "M4 12.5l5.5 5.5L20 7"
 _BAD: Final = "M12 4v10M12 19v.5"
+_BUSY: Final = "M5 12v.01M12 12v.01M19 12v.01"
 _BUTTON: Final = "M12 3a9 9 0 1 0 .01 0M12 8a4 4 0 1 0 .01 0"
 
 
@@ -167,7 +168,7 @@ class Painter:
     def _main(self, sight: Sight, language: str, left: int | None = None) -> str:
         wording = read_words(language)
         if sight.code_pair is None:
-            self._drawn = ("", "")
+            self._drawn = ("", "")  # a code that is over is not kept
             drawn = _told(sight, wording)
         else:
             drawn = self._waiting(sight.code_pair, sight.trouble, wording, left)
@@ -178,10 +179,12 @@ class Painter:
         link = read_page_uri(pair.prefilled_uri)
         address = read_page_uri(pair.verification_uri)
         words = wording.page
+        said = wording.troubles.get(trouble)
         spelled = tell_code(wording, pair.user_code)[: len(pair.user_code)]
         values = {
             "lead": escape(words["lead"]),
-            "trouble": _note(trouble, wording),
+            # what to do about it does not go here: there is a code to use
+            "trouble": _paragraph("note", said.sentence) if said else "",
             "compare": escape(words["compare" if link else "enter"]),
             "size": " long" if len(pair.user_code) > LONG_CODE else "",
             "user_code": escape(pair.user_code),
@@ -201,7 +204,7 @@ class Painter:
             "qr": escape(words["qr"]),
             "picture": self._picture(link),
             "second_phone": escape(words["second-phone"]),
-            "by_hand": escape(words["by-hand"]).format(address=f"<strong>{escape(plain)}</strong>"),
+            "by_hand": escape(words["by-hand"]).format(address=f"<strong>{_breakable(plain)}</strong>"),
         }
         return _fill("way.html", values)
 
@@ -217,52 +220,54 @@ class Painter:
 
 
 def _told(sight: Sight, wording: Wording) -> str:
-    words = wording.page
     trouble = wording.troubles.get(sight.trouble)
-    if sight.state is StateWord.LINKED:
-        lines = [
-            _mark(_GOOD),
-            _headline(wording.moments["just-linked"] if sight.is_new else wording.states["linked"]),
-        ]
-        if sight.account:
-            account = f"<strong>{escape(sight.account)}</strong>"
-            lines.append(f'<p class="told">{escape(words["account"]).format(account=account)}</p>')
-        if sight.is_new:
-            lines += [
-                f'<p class="note">{escape(words["undo"])}</p>',
-                f'<p class="quiet">{escape(words["may-close"])}</p>',
-            ]
-        return "\n".join([*lines, _note(sight.trouble, wording)])
-    if trouble is not None and sight.state in {StateWord.STARTING, StateWord.UNLINKED}:
-        return "\n".join(
-            [
-                _mark(_BAD, "bad"),
-                _headline(trouble.sentence),
-                f'<p class="told">{escape(trouble.next_step)}</p>',
-            ]
-        )
-    if sight.state is StateWord.UNLINKED:
-        return "\n".join([_mark(_BUTTON), _headline(words["press"])])
-    if sight.state is StateWord.WAITING:
-        return _headline(wording.troubles[Trouble.EXPIRED].sentence)
-    return "\n".join([_headline(wording.states[sight.state]), _note(sight.trouble, wording)])
+    match sight.state:
+        case StateWord.LINKED:
+            lines = _linked(sight, wording)
+        case StateWord.STARTING | StateWord.UNLINKED if trouble is not None:
+            lines = [_mark(_BAD, "bad"), _headline(trouble.sentence), _paragraph("told", trouble.next_step)]
+        case StateWord.UNLINKED:
+            lines = [_mark(_BUTTON), _headline(wording.page["press"])]
+        case StateWord.WAITING:
+            # the code has just run out, and the loop has not said yet what is next
+            lines = [_headline(wording.troubles[Trouble.EXPIRED].sentence)]
+        case _:
+            lines = [_mark(_BUSY), _headline(wording.states[sight.state]), *_notes(sight, wording)]
+    return "\n".join(lines)
+
+
+def _linked(sight: Sight, wording: Wording) -> list[str]:
+    words = wording.page
+    said = wording.moments["just-linked"] if sight.is_new else wording.states[sight.state]
+    lines = [_mark(_GOOD), _headline(said)]
+    if sight.account:
+        lines.append(_paragraph("told", words["account"], account=sight.account))
+    if sight.is_new:
+        lines += [_paragraph("note", words["undo"]), _paragraph("quiet", words["may-close"])]
+    return [*lines, *_notes(sight, wording)]
+
+
+def _notes(sight: Sight, wording: Wording) -> list[str]:
+    trouble = wording.troubles.get(sight.trouble)
+    return [] if trouble is None else [_paragraph("note", f"{trouble.sentence} {trouble.next_step}")]
 
 
 def _headline(text: str) -> str:
     return f'<h1 class="sole">{escape(text)}</h1>'
 
 
-def _note(trouble: Trouble, wording: Wording) -> str:
-    phrases = wording.troubles.get(trouble)
-    return (
-        ""
-        if phrases is None
-        else f'<p class="note">{escape(phrases.sentence)} {escape(phrases.next_step)}</p>'
-    )
+def _paragraph(kind: str, text: str, **strong: str) -> str:
+    values = {name: f"<strong>{escape(value)}</strong>" for name, value in strong.items()}
+    return f'<p class="{kind}">{escape(text).format(**values)}</p>'
 
 
 def _mark(path: str, kind: str = "") -> str:
     return f'<svg class="mark {kind}" viewBox="0 0 24 24" aria-hidden="true"><path d="{path}"/></svg>'
+
+
+def _breakable(address: str) -> str:
+    """Let a long address go on in the next line behind its slashes."""
+    return escape(address).replace("/", "/<wbr>")
 
 
 def _timer(left: int | None) -> str:
