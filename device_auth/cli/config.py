@@ -15,6 +15,7 @@ from device_auth.world.settings import (
     ENVIRONMENT,
     HARDWARE,
     KEYS,
+    PAGE,
     Key,
     Settings,
     gather_settings,
@@ -74,6 +75,10 @@ def example_text() -> str:
         "# After a change: device-auth config check\n"
     )
     tail = (
+        "\n# The speaker's own page for phones near it, where the code is shown after a\n"
+        "# press. It is on; this line switches it off. To say where it is served, write a\n"
+        "# table [page] with listen and hosts instead.\n"
+        '# page = "off"\n'
         "\n# The board of lights and buttons this speaker has: device-auth hardware list.\n"
         "# Every setting above must stay above this line.\n"
         f'[{HARDWARE}]\n# board = "none"\n'
@@ -145,6 +150,7 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
             "runtime_dir": _text(places.runtime_dir),
             "settings": {name: {"value": value, "origin": origin} for name, value, origin in rows},
             HARDWARE: settings.hardware,
+            PAGE: settings.page,
         }
         # TOML has dates and numbers that JSON lacks
         _print(json.dumps(_plain(shown)))
@@ -157,6 +163,8 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
         _print_row(name, value, origin.split(" ")[0] if origin.startswith("file ") else origin.split(" ")[-1])
     for name, inner in settings.hardware.items():
         _print_row(f"{HARDWARE}.{name}", inner, "file")
+    if settings.page is not None:
+        _print_row(PAGE, _plain(settings.page), "file")
     return 0
 
 
@@ -214,6 +222,7 @@ def _check(
     else:
         problems += provider_problems(settings)
         problems += _problems_of_ca_file(settings)
+        problems += _problems_of_tables(settings)
         warnings = warnings_about(settings)
     if as_json:
         import json  # noqa: PLC0415  # as its output is asked for
@@ -229,6 +238,20 @@ def _check(
         return ConfigError.exit_code
     _tell("The settings are complete.")
     return 0
+
+
+def _problems_of_tables(settings: Settings) -> list[ConfigError]:
+    """Have those who know the tables look at them; a part that is missing is no wrong setting."""
+    from device_auth.cli.parts import read_hardware  # noqa: PLC0415  # loads every kind of part
+    from device_auth.service.page import read_page_settings  # noqa: PLC0415  # loads a web server
+
+    problems = []
+    for read in (lambda: read_hardware(settings.hardware), lambda: read_page_settings(settings.page)):
+        try:
+            read()
+        except ConfigError as problem:
+            problems.append(problem)
+    return problems
 
 
 def _problems_of_ca_file(settings: Settings) -> list[ConfigError]:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, View
 from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.prompts.everyone import Everyone
-from device_auth.prompts.ways import refuse_if_mute
+from device_auth.prompts.ways import Way, refuse_if_mute
 from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
 from device_auth.service.daemon import Daemon, Plan
 from device_auth.service.desk import Desk
 from device_auth.service.loop import Loop
+from device_auth.service.page import Page, read_page_settings
 from device_auth.service.systemd import Notifier, sockets_given
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT
@@ -36,6 +38,8 @@ CLOSING_TIME: Final = Seconds(0.5)
 """How long prompts may take to tell the last view before the service ends."""
 
 SOCKET: Final = "api.sock"
+
+SIMULATED_PAGE: Final = "127.0.0.1:8080"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +69,15 @@ def run(args: argparse.Namespace) -> int:
 
         loop = speaker.open_loop(plan.conversation, tell, tokens=desk, refresh_ended=desk.refresh_ended)
         daemon = _make_daemon(speaker, loop, plan, telling, notifier)
-        api = _open_api(speaker, desk, daemon)
+        given = sockets_given(ENVIRONMENT, os.getpid())
+        api = _open_api(speaker, desk, daemon, given.get("api", []))
         if api is not None:
             api.start()
             opened.callback(api.close)
+        page = _open_page(speaker, desk, daemon, given.get("page", []))
+        if page is not None:
+            opened.callback(page.close)
+            telling.ways = (*telling.ways, Way.PAGE)
         opened.callback(notifier.stopping)
         opened.enter_context(_signals(daemon))
         daemon.run(notifier.ready)
@@ -126,9 +135,8 @@ def _read_plan_anew(speaker: Speaker) -> Plan:
     return _read_plan(speaker)
 
 
-def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon) -> Api | None:
+def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.socket]) -> Api | None:
     """Open the socket: the one we were given, else our own; without a runtime folder there is none."""
-    given = sockets_given(ENVIRONMENT, os.getpid()).get("api", [])
     runtime_dir = speaker.places.runtime_dir
     if given:
         return Api(desk, daemon, speaker.clock, listener=given[0], gate=open_gate())
@@ -141,6 +149,26 @@ def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon) -> Api | None:
     except StoreError as error:
         log.error("there is no socket: %s", error)
         return None
+
+
+def _open_page(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.socket]) -> Page | None:
+    """Serve the speaker's own page, unless it is switched off; a simulated speaker shows it on loopback only.
+
+    Raises:
+        ConfigError: its settings cannot be used.
+    """
+    settings = read_page_settings(speaker.settings.page, speaker.settings.locale)
+    if settings is None:
+        return None
+    if speaker.is_simulated:
+        settings = settings._replace(listen=(SIMULATED_PAGE,))
+    page = Page(desk, daemon, speaker.clock, settings=settings, sockets=given)
+    try:
+        page.start()
+    except ConfigError as error:
+        log.error("there is no page: %s", error)
+        return None
+    return page
 
 
 def _wipe(speaker: Speaker) -> None:

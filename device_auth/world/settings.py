@@ -31,6 +31,11 @@ DEFAULT: Final = "default"
 HARDWARE: Final = "hardware"
 """The table that belongs to the hardware package, which checks what is in it."""
 
+PAGE: Final = "page"
+"""The table of the speaker's own page, or "off"; the page checks it."""
+
+TABLES: Final = (HARDWARE, PAGE)
+
 LARGEST_FILE: Final = 64 * 1024
 """Bytes of a settings file; more is some other file."""
 
@@ -241,6 +246,7 @@ class Settings(NamedTuple):
 
     Attributes:
         hardware: the table of that name as it stands in the file; the hardware package checks it.
+        page: likewise, or another value; None if the file says nothing. The page checks it.
         origins: for each key ``default``, ``file PATH``, ``environment NAME`` or ``option --name``.
         config_file: the file that was read, or None.
     """
@@ -259,6 +265,7 @@ class Settings(NamedTuple):
     renewals: int
     client_secret: Secret | None
     hardware: Mapping[str, object]
+    page: object
     origins: Mapping[str, str]
     config_file: Path | None
 
@@ -329,6 +336,7 @@ def gather_settings(
         values["scope"] = ""
     hardware = file.table.get(HARDWARE)
     values[HARDWARE] = hardware if isinstance(hardware, dict) else {}
+    values[PAGE] = file.table.get(PAGE)
     return Settings(**values, origins=origins, config_file=config_file), problems
 
 
@@ -404,9 +412,14 @@ def _kind(given: object) -> str:
 def _strangers_in_file(file: _File) -> Iterator[ConfigError]:
     """Find what stands in the file and means nothing there."""
     for name in file.table:
-        if name not in _KEYS and name != HARDWARE:
-            hint = _did_you_mean(name.lower().replace("-", "_"), [*_KEYS, HARDWARE])
+        if name not in _KEYS and name not in TABLES:
+            hint = _did_you_mean(name.lower().replace("-", "_"), [*_KEYS, *TABLES])
             yield ConfigError(f"unknown setting {_shown(name)} in {file.path}{file.line_of(name)}", hint=hint)
+    yield from _keys_in_tables(file)
+
+
+def _keys_in_tables(file: _File) -> Iterator[ConfigError]:
+    """Find settings that slipped below the head of a table, and so belong to it."""
     hardware = file.table.get(HARDWARE, {})
     if not isinstance(hardware, dict):
         yield ConfigError(
@@ -414,11 +427,13 @@ def _strangers_in_file(file: _File) -> Iterator[ConfigError]:
             hint=f'Write a line [{HARDWARE}] and below it: board = "none"',
         )
         return
-    for name in (name for name in hardware if name in _KEYS):
-        yield ConfigError(
-            f"{name} in {file.path}{file.line_of(name)} stands in the table [{HARDWARE}]",
-            hint=f"Move it above the line [{HARDWARE}]: what comes below belongs to the table.",
-        )
+    for table in TABLES:
+        inside = file.table.get(table, {})
+        for name in (name for name in inside if name in _KEYS) if isinstance(inside, dict) else ():
+            yield ConfigError(
+                f"{name} in {file.path}{file.line_of(name)} stands in the table [{table}]",
+                hint=f"Move it above the line [{table}]: what comes below belongs to the table.",
+            )
 
 
 def _strangers_in_environment(environ: Mapping[str, str]) -> Iterator[ConfigError]:

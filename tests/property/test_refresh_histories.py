@@ -253,7 +253,7 @@ class World:
     def note(self, answer: Answer, draw: float) -> None:
         """Work out from the answer alone when to refresh next, at the earliest and at the latest."""
         told = answer.retry_after if isinstance(answer, SlowDown | Unclear) else None
-        self.rests, self.latest = self.now + (told or 0), self.now + max(300, told or 0)
+        self.rests, self.latest = self.now + (told or 0), self.now + max(300, min(1.1 * (told or 0), 3600))
         if isinstance(answer, TokenGrant):
             issued_at = answer.expires_at - answer.expires_in
             self.rests, self.latest = issued_at + 0.3 * answer.expires_in, issued_at + 0.8 * answer.expires_in
