@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+BENCH := .venv-bench
+SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
@@ -62,6 +64,20 @@ OLDEST := 'requests==2.28.*' 'urllib3==1.26.*' 'qrcode==7.4.2' 'cryptography==38
 
 test-oldest: .venv-oldest/.dev
 	.venv-oldest/bin/pytest -n 2 -p no:requests_mock
+
+# Installed as on a speaker, compiled: run from the sources, a start would mostly measure the compiler.
+$(BENCH)/.installed: pyproject.toml $(SOURCES)
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@rm -rf build
+	$(BENCH)/bin/pip --disable-pip-version-check --quiet install --compile '.[simulator]'
+	@rm -rf build *.egg-info
+	@touch $@
+
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python -m tests.bench.link
+	$(BENCH)/bin/python -m tests.bench.kept_token
+	$(BENCH)/bin/python -m tests.bench.save
+	$(BENCH)/bin/python -m tests.bench.speakers
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,110 @@
+"""Compares ``device-auth link --json`` with the least that sends the same three requests, both as whole processes.
+
+Run: python -m tests.bench.link [--rounds N]. The owner has approved before the first poll; ours also proves the
+store, saves twice and keeps the code pair over a restart. Then: which imports ours has beside the other's.
+"""
+
+import argparse
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench.figures import (
+    CLIENT_ID,
+    MEMORY,
+    PROGRAM,
+    ROOT,
+    Amazon,
+    run,
+    run_in_turn,
+    simulated_amazon,
+    tell_ratio,
+    tell_runs,
+)
+
+BUDGET = 1.25
+BOUND = 90.0
+"""Seconds for all the rounds."""
+
+IMPORTED = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
+OUR_ROOMS = ("device_auth", "hardware")
+
+
+class Linking:
+    """Both ways of linking, each time a new speaker."""
+
+    def __init__(self, amazon: Amazon, disk: Path, memory: Path) -> None:
+        self._amazon = amazon
+        self._disk = disk
+        self._memory = memory
+        self._speakers = 0
+
+    def ours(self) -> Sequence[str]:
+        self._speakers += 1
+        return [
+            *(
+                *PROGRAM,
+                "link",
+                "--json",
+                "--client-id",
+                CLIENT_ID,
+                "--product-id",
+                "kitchen",
+                "--dsn",
+                "K-0001",
+            ),
+            *("--base-url", self._amazon.base_url, "--state-dir", str(self._disk / f"{self._speakers}")),
+            *("--runtime-dir", str(self._memory / f"{self._speakers}")),
+        ]
+
+    def bare(self) -> Sequence[str]:
+        return [str(ROOT / "tests" / "bench" / "bare_link.py"), self._amazon.base_url, CLIENT_ID]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=40)
+    rounds = parser.parse_args().rounds
+    with (
+        tempfile.TemporaryDirectory() as disk,
+        tempfile.TemporaryDirectory(dir=MEMORY) as memory,
+        simulated_amazon("--approve-after", "0", "--interval", "1") as amazon,
+    ):
+        linking = Linking(amazon, Path(disk), Path(memory))
+        runs = run_in_turn(
+            {"device-auth link --json": linking.ours, "bare requests": linking.bare}, rounds, BOUND
+        )
+        print("link: whole process, start to exit")
+        tell_runs(runs)
+        ours, bare = runs.values()
+        tell_ratio("ratio, wall", [one.wall for one in ours], [one.wall for one in bare], BUDGET)
+        tell_ratio("ratio, CPU", [one.cpu for one in ours], [one.cpu for one in bare])
+        tell_ratio("ratio, peak memory", [one.memory for one in ours], [one.memory for one in bare], BUDGET)
+        tell_imports(linking, Path(disk) / "imports", rounds=min(rounds, 7))
+
+
+def tell_imports(linking: Linking, notes: Path, rounds: int) -> None:
+    """Tell what ours loads, and what of it the other does not."""
+    ours: dict[str, int] = {}
+    bare: dict[str, int] = {}
+    for _ in range(rounds):
+        for found, words in ((ours, linking.ours()), (bare, linking.bare())):
+            run(["-X", "importtime", *words], notes)
+            for took, name in IMPORTED.findall(notes.read_text()):
+                found[name] = min(found.get(name, int(took)), int(took))
+    extra = sorted(((took, name) for name, took in ours.items() if name not in bare), reverse=True)
+    own = [took for took, name in extra if name.startswith(OUR_ROOMS)]
+    print(
+        f"where it goes: {len(ours)} modules in {sum(ours.values()) / 1e3:.0f} ms, of which beside the bare script's"
+    )
+    print(f"  our own: {len(own)} modules, {sum(own) / 1e3:.1f} ms;", end=" ")
+    print(
+        f"the library's: {len(extra) - len(own)}, {sum(took for took, _ in extra) / 1e3 - sum(own) / 1e3:.1f} ms"
+    )
+    for took, name in extra[:10]:
+        print(f"  {took / 1e3:6.2f} ms  {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.bench.figures import ROOT, quartiles
+
+
+def run_bench(name: str, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.bench.{name}", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["link", "kept_token", "save"])
+def test_a_bench_tells_a_ratio(name: str) -> None:
+    assert "ratio" in run_bench(name, "--rounds", "1")
+
+
+def test_a_few_speakers_are_linked_at_once_without_a_complaint() -> None:
+    told = run_bench("speakers", "--speakers", "4", "--interval", "1")
+
+    assert "linked 4 " in told
+    assert "complaints 0 " in told
+
+
+def test_quartiles_stand_a_quarter_half_and_three_quarters_up() -> None:
+    assert quartiles([5, 1, 4, 2, 3]) == (2, 3, 4)
+    assert quartiles([7]) == (7, 7, 7)
