@@ -243,6 +243,19 @@ def test_nothing_is_drawn_of_a_simulation_that_nobody_reads(tmp_path: Path) -> N
         assert telling.prompts == []
 
 
+def test_a_simulated_speaker_that_is_read_tells(tmp_path: Path) -> None:
+    speaker = speaker_with(tmp_path, "", "--simulate=auto")
+    with parts_of(speaker, is_read=True, is_on_a_terminal=False) as telling:
+        assert [prompt.name for prompt in telling.prompts] == ["light", "voice"]
+        assert telling.aside is None
+
+
+def test_parts_of_the_settings_are_opened(tmp_path: Path) -> None:
+    speaker = speaker_with(tmp_path, '[hardware.panel]\nkind = "simulated"\n')
+    with parts_of(speaker, is_read=False, is_on_a_terminal=False) as telling:
+        assert [prompt.name for prompt in telling.prompts] == ["panel"]
+
+
 # -- the clock --------------------------------------------------------------------------------------------
 
 
