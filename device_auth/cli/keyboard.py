@@ -15,6 +15,7 @@ from typing import Any, Final
 
 _LOCAL_FLAGS: Final = 3
 _CONTROL_CHARACTERS: Final = 6
+_SIGNALS: Final = (signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_in_front(terminal: int) -> bool:
@@ -45,7 +46,7 @@ def keys_of(
     ending, end = os.pipe()
     listener = Thread(target=_listen, args=(terminal, ending, heard, is_ours), name="keyboard", daemon=True)
     try:
-        with _given_back_on_stop(terminal, found, is_ours):
+        with _given_back_on_signals(terminal, found, is_ours):
             _hear_each_key(terminal, found)
             listener.start()
             yield True
@@ -91,22 +92,28 @@ def _set(terminal: int, attributes: list[Any]) -> None:
 
 
 @contextmanager
-def _given_back_on_stop(terminal: int, found: list[Any], is_ours: Callable[[int], bool]) -> Iterator[None]:
-    """Give the terminal back before a Ctrl-Z stops us, and take it again when we go on in the foreground."""
+def _given_back_on_signals(terminal: int, found: list[Any], is_ours: Callable[[int], bool]) -> Iterator[None]:
+    """Give the terminal back before a signal stops or ends us; once we go on, in the foreground, take it again.
+
+    A signal that somebody else hears, or that is to be ignored (nohup), is left to them.
+    """
     if current_thread() is not main_thread():
         yield
         return
 
-    def stop(number: int, _frame: FrameType | None) -> None:
+    def give_back(number: int, _frame: FrameType | None) -> None:
         _set(terminal, found)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        signal.signal(number, stop)  # here again after SIGCONT
+        signal.signal(number, give_back)  # here again after SIGCONT
         if is_ours(terminal):
             _hear_each_key(terminal, found)
 
-    former = signal.signal(signal.SIGTSTP, stop)
+    numbers = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, give_back)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTSTP, former)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,24 @@ def test_a_signal_gives_the_terminal_back(
 
     assert not held
     terminal.wait_for("left with 130")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_nobody_else_hears_gives_the_terminal_back_too(
+    terminal: Session, number: signal.Signals, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\nfrom device_auth.cli.keyboard import keys_of\n"
+        "with keys_of(0, print):\n"
+        "    print('hears', flush=True)\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+    )
+    terminal.type(f"clear; PYTHONPATH=. {sys.executable} {script}; echo left with $?\n")
+    terminal.wait_for(f"left with {128 + number}")
+
+    assert "hears" in terminal.text
+    assert terminal.is_as_a_shell_wants_it
 
 
 def test_a_stopped_speaker_leaves_the_terminal_to_the_shell_and_goes_on_where_it_was(
