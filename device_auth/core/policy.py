@@ -85,6 +85,8 @@ REACTIONS: Final[dict[Kind, tuple[Reaction, Reaction, Reaction, Reaction]]] = {
 }
 """The policy. Cells that the wire never makes (a refusal where it has no meaning) are waited out."""
 
+_COLUMNS: Final = {phase: column for column, phase in enumerate(Phase)}
+
 REQUEST_WAITS: Final = (0, 1, 2, 4, 10, 30, 60)
 """Waits in seconds before asking for a pair again; the last repeats. Source: AVS Device SDK's retry table."""
 
@@ -153,7 +155,7 @@ def kind_of(answer: Answer) -> Kind:
 
 def react(answer: Answer, phase: Phase) -> Reaction:
     """Look an answer up in the table."""
-    return REACTIONS[kind_of(answer)][tuple(Phase).index(phase)]
+    return REACTIONS[kind_of(answer)][_COLUMNS[phase]]
 
 
 def request_wait(attempt: int, draw: float, answer: Answer) -> Seconds:

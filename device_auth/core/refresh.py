@@ -273,7 +273,8 @@ def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
     """Store what changed, then serve. An answer without a refresh token keeps the old one (RFC 6749 §6)."""
     link = state.link
     refresh_token = grant.refresh_token or link.refresh_token
-    is_changed = not link.is_proved or link.replaces is not None or refresh_token != link.refresh_token
+    is_rotated = grant.refresh_token is not None and grant.refresh_token != link.refresh_token
+    is_changed = is_rotated or not link.is_proved or link.replaces is not None
     if is_changed:
         link = replace(link, refresh_token=refresh_token, is_proved=True, replaces=None)
     keeping = Keeping(
