@@ -47,9 +47,6 @@ MOST_HEAD: Final = 8 * 1024
 MOST_BODY: Final = 256
 """Bytes of a body; no action needs any."""
 
-VISIT_BOUND: Final = Seconds(5)
-"""How long a request may take to come in, and as long again for its answer to go out."""
-
 LOOK_EVERY: Final = Seconds(1)
 """How often a stream looks whether its visitor, or the page, has gone; only while someone watches."""
 
@@ -267,7 +264,8 @@ def find_fault(request: Request, own: Address, names: set[str]) -> Answer | None
     if request.fault is not None:
         return refuse(request.fault)
     hosts = request.headers.get_all("Host", [])
-    if len(hosts) != 1 or not request.path.startswith("/"):
+    is_old = request.request_version == request.default_request_version
+    if is_old or len(hosts) != 1 or not request.path.startswith("/"):
         return refuse(HTTPStatus.BAD_REQUEST)
     if not is_our_host(hosts[0], own, names):
         return refuse(HTTPStatus.MISDIRECTED_REQUEST)
@@ -331,6 +329,7 @@ class Page:
         self._clock = clock
         self._settings = settings
         self._listeners = list(sockets)
+        self._limits = limits
         self._door = Door(limits)
         self._pace = Allowance(limits.burst, limits.every)
         self._welcomes = welcomes
@@ -437,7 +436,7 @@ class Page:
 
     def _converse(self, visit: _Visit) -> None:
         request = self._read(visit.connection)
-        visit.connection.settimeout(VISIT_BOUND)
+        visit.connection.settimeout(self._limits.visit)
         if isinstance(request, HTTPStatus):
             self._send(visit, refuse(request))
             return
@@ -452,7 +451,7 @@ class Page:
 
     def _read(self, connection: socket.socket) -> Request | HTTPStatus:
         """Read a request, its body too, within the time and the space it may take."""
-        until = later(self._clock.now(), VISIT_BOUND)
+        until = later(self._clock.now(), self._limits.visit)
         received = b""
         while b"\r\n\r\n" not in received and len(received) <= MOST_HEAD:
             received += self._read_some(connection, until)

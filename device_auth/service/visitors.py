@@ -139,6 +139,7 @@ class Limits(NamedTuple):
         every_each: ... and how long until there may be one more.
         burst: the same for all visitors together: beyond it the next is accepted later.
         every: the same.
+        visit: how long a request may take to come in, and as long again for its answer to go out.
     """
 
     connections: int = 32
@@ -149,6 +150,7 @@ class Limits(NamedTuple):
     every_each: Seconds = Seconds(0.5)
     burst: int = 80
     every: Seconds = Seconds(0.04)
+    visit: Seconds = Seconds(5)
 
 
 class Allowance:

@@ -44,6 +44,25 @@ MOMENTS = {
     "cannot-tell-code",
     "test",
 }
+PAGE = {
+    "title": set[str](),
+    "press": set[str](),
+    "lead": set[str](),
+    "compare": set[str](),
+    "enter": set[str](),
+    "valid": {"time"},
+    "approve": {"host"},
+    "come-back": set[str](),
+    "second-phone": set[str](),
+    "qr": set[str](),
+    "by-hand": {"address"},
+    "account": {"account"},
+    "undo": set[str](),
+    "may-close": set[str](),
+    "lost": set[str](),
+}
+"""Each phrase of the page, and the places in it that are filled in."""
+
 ALPHABET = string.ascii_uppercase + string.digits
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 
@@ -55,6 +74,7 @@ def gaps(wording: Wording) -> set[str]:
         "moments": MOMENTS,
         "troubles": TROUBLES,
         "short": STATES | TROUBLES,
+        "page": set(PAGE),
         "words": set(string.ascii_uppercase),
         "digits": set(string.digits),
         "symbols": set("./-_:?=&"),
@@ -80,13 +100,23 @@ def test_every_language_says_everything(wording: Wording) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["states", "moments", "troubles", "short", "words", "digits", "symbols", "spelling"]
+    "table",
+    ["states", "moments", "troubles", "short", "page", "words", "digits", "symbols", "spelling"],
 )
 def test_one_removed_phrase_or_spelling_word_is_found_missing(wording: Wording, table: str) -> None:
     for name in getattr(wording, table):
         left: Any = {key: value for key, value in getattr(wording, table).items() if key != name}
 
         assert gaps(replace(wording, **{table: left})) == {f"{table}.{name}"}
+
+
+def test_a_phrase_of_the_page_has_the_places_that_are_filled_in(wording: Wording) -> None:
+    for name, places in PAGE.items():
+        found = {
+            place for _, place, _, _ in string.Formatter().parse(wording.page[name]) if place is not None
+        }
+
+        assert (name, found) == (name, places)
 
 
 def test_an_empty_next_step_is_found_missing(wording: Wording) -> None:
@@ -98,6 +128,7 @@ def test_an_empty_next_step_is_found_missing(wording: Wording) -> None:
 def test_no_phrase_is_the_same_as_another(wording: Wording) -> None:
     phrases = [*wording.states.values(), *wording.moments.values()]
     phrases += [trouble.sentence for trouble in wording.troubles.values()]
+    phrases += wording.page.values()
 
     assert len(set(phrases)) == len(phrases)
 

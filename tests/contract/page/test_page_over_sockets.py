@@ -1,0 +1,446 @@
+"""The page over real sockets: what it gives, what it keeps to itself, and what hostile visitors can do to it."""
+
+import re
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Seconds
+from device_auth.core.states import StateWord
+from device_auth.service.page import HEARTBEAT, MOST_HEAD, Page, PageSettings, open_listener
+from device_auth.service.visitors import Limits
+from tests.page_bench import PREFILLED, PRESS, SOON, Bench, read_all
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with Bench() as bench:
+        yield bench
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("page")]
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[[Limits], Bench]]:
+    benches: list[Bench] = []
+
+    def make(limits: Limits) -> Bench:
+        benches.append(Bench(limits=limits))
+        return benches[-1].__enter__()
+
+    yield make
+    for each in benches:
+        each.__exit__(None, None, None)
+
+
+# -- what it gives
+
+
+def test_the_page_tells_the_newest_news(bench: Bench) -> None:
+    assert PRESS in bench.get()
+    bench.wait_for_approval()
+    assert PREFILLED in bench.get()
+    bench.link(account="anna")
+    page = bench.get()
+
+    assert "Done. This speaker is now linked" in page
+    assert "anna" in page
+    assert "Hold the button for five seconds" in page
+    assert "FUP8UN" not in page
+
+
+def test_a_code_is_on_the_page_only_from_a_press_to_the_end_of_the_pair(bench: Bench) -> None:
+    assert "FUP8UN" not in bench.get()
+    bench.wait_for_approval()
+    assert "FUP8UN" in bench.get()
+    bench.clock.ahead = 600
+
+    assert "FUP8UN" not in bench.get()
+
+
+def test_the_countdown_is_the_pairs_own(bench: Bench) -> None:
+    bench.wait_for_approval()
+    bench.clock.ahead = 100
+
+    assert 'data-left="480"' in bench.get() or 'data-left="481"' in bench.get()
+
+
+def test_a_visitor_is_spoken_to_in_his_language(bench: Bench) -> None:
+    answer = bench.ask("GET", "/", {"Accept-Language": "fr-CA,fr;q=0.8,en;q=0.5"})
+
+    assert answer.fields["Content-Language"] == "fr"
+    assert answer.fields["Vary"] == "Accept-Language"
+    assert '<html lang="fr">' in answer.body.decode()
+
+
+def test_without_script_a_browser_looks_again(bench: Bench) -> None:
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in bench.get()
+
+
+def test_a_head_has_no_body(bench: Bench) -> None:
+    answer = bench.ask("HEAD", "/")
+
+    assert answer.status == 200
+    assert int(answer.fields["Content-Length"]) > 1000
+    assert answer.body == b""
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing"])
+def test_every_answer_is_closed_against_script_framing_caching_and_other_sites(
+    bench: Bench, path: str
+) -> None:
+    fields = bench.ask("GET", path).fields
+
+    assert fields["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in fields["Content-Security-Policy"]
+    assert fields["Referrer-Policy"] == "no-referrer"
+    assert fields["X-Content-Type-Options"] == "nosniff"
+    assert fields["Cache-Control"] == "no-store"
+    assert not {name for name in fields if re.match("(?i)access-control|set-cookie|server", name)}
+
+
+def test_the_page_is_small(bench: Bench) -> None:
+    bench.wait_for_approval()
+
+    assert len(bench.ask("GET", "/").body) < 20_000
+
+
+# -- events
+
+
+def test_a_visitor_is_told_what_changes(bench: Bench) -> None:
+    with bench.events() as stream:
+        assert "200 OK" in stream.head
+        assert "text/event-stream" in stream.head
+        assert stream.next() == "retry: 3000"
+        assert PRESS in stream.next()
+        bench.show(StateWord.REQUESTING)
+        assert "I am asking for a code" in stream.next()
+        bench.wait_for_approval()
+        assert "FUP8UN" in stream.next()
+        bench.link()
+        assert "Done." in stream.next()
+
+
+def test_news_that_changes_nothing_on_the_page_is_not_told(bench: Bench) -> None:
+    with bench.events() as stream:
+        stream.next()
+        stream.next()
+        bench.desk.refresh_ended()
+        bench.show(StateWord.UNLINKED)
+        bench.show(StateWord.REQUESTING)
+
+        assert "I am asking for a code" in stream.next()
+
+
+def test_a_code_that_runs_out_vanishes_by_itself(bench: Bench) -> None:
+    bench.wait_for_approval()
+    with bench.events() as stream:
+        stream.next()
+        assert "FUP8UN" in stream.next()
+        bench.clock.ahead = 600
+
+        assert "FUP8UN" not in stream.next()
+
+
+def test_a_silent_stream_has_a_heartbeat(bench: Bench) -> None:
+    with bench.events() as stream:
+        stream.next()
+        stream.next()
+        bench.clock.ahead += HEARTBEAT
+
+        assert stream.next() == ": still here"
+
+
+def test_a_closing_page_ends_its_streams(bench: Bench) -> None:
+    with bench.events() as stream:
+        stream.next()
+        stream.next()
+        bench.page.close()
+
+        assert stream.is_over()
+
+
+def test_a_stream_whose_visitor_has_gone_makes_room_for_another(
+    limited: Callable[[Limits], Bench],
+) -> None:
+    bench = limited(Limits(streams=1, burst_each=10_000, burst=10_000))
+    with bench.events() as stream:
+        stream.next()
+        assert bench.ask("GET", "/events").status == 503
+
+    statuses = iter(lambda: status_of_events(bench), 200)
+    assert {*statuses} <= {503}
+
+
+def status_of_events(bench: Bench) -> int:
+    with bench.events() as stream:
+        return int(stream.head.split()[1])
+
+
+# -- actions
+
+
+def test_the_page_tells_that_the_owner_leaves_and_comes_back(bench: Bench) -> None:
+    left, back = (bench.ask("POST", path, JSON, "{}") for path in ("/left", "/back"))
+
+    assert (left.status, back.status) == (204, 204)
+    assert "Content-Length" not in left.fields
+    assert (bench.actions.next(), bench.actions.next()) == ("left", "back")
+
+
+@pytest.mark.parametrize("body", ["", "{", '{"unlink": true}'])
+def test_what_a_beacon_holds_makes_no_difference(bench: Bench, body: str) -> None:
+    assert bench.ask("POST", "/left", JSON, body).status == 204
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"Content-Type": "text/plain"},
+        {**JSON, "Sec-Fetch-Site": "cross-site"},
+        {**JSON, "Sec-Fetch-Site": "same-site"},
+        {**JSON, "Origin": "http://evil.example"},
+        {**JSON, "Host": "evil.example"},
+    ],
+)
+def test_a_page_of_another_site_cannot_tell_anything(bench: Bench, fields: dict[str, str]) -> None:
+    assert bench.ask("POST", "/left", fields, "{}").status in {403, 415, 421}
+    assert bench.actions.asked.empty()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("path", ["/link", "/unlink", "/v1/link", "/v1/token", "/reset", "/?unlink", "/left"])
+def test_nothing_on_the_page_links_or_unlinks(bench: Bench, method: str, path: str) -> None:
+    bench.ask(method, path)
+
+    assert bench.actions.asked.empty()
+
+
+# -- who is answered
+
+
+def test_whoever_is_no_neighbour_gets_a_refusal_without_content() -> None:
+    with Bench(is_welcome=False) as bench:
+        bench.wait_for_approval()
+        answer = bench.ask("GET", "/")
+
+        assert (answer.status, answer.body) == (403, b"")
+        assert b" 403 " in bench.send_raw(b"POST /left HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+        assert bench.actions.asked.empty()
+
+
+def test_by_itself_the_page_answers_loopback_on_loopback() -> None:
+    bench = Bench()
+    page = Page(bench.desk, bench.actions, bench.clock, settings=PageSettings(("127.0.0.1:0",)))
+    page.start()
+    try:
+        with socket.create_connection(page.addresses[0], SOON) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert read_all(connection).startswith(b"HTTP/1.1 200 OK\r\n")
+    finally:
+        page.close()
+        bench.page.close()
+
+
+def test_over_ipv6_the_address_is_the_literal_in_brackets() -> None:
+    with Bench(settings=PageSettings(("[::1]:0",))) as bench:
+        for host, status in (("[::1]", 200), ("[::1]:8080", 200), ("[::2]", 421), ("::1", 421)):
+            with socket.create_connection(("::1", bench.port), SOON) as connection:
+                connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                assert f" {status} " in read_all(connection).decode().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (socket.gethostname(), 200),
+        (f"{socket.gethostname().partition('.')[0]}.local", 200),
+        ("Music.Home", 200),
+        ("127.0.0.1", 200),
+        ("127.0.0.2", 421),
+        ("localhost", 421),
+        ("evil.example", 421),
+    ],
+)
+def test_only_the_speakers_own_names_are_answered(host: str, status: int) -> None:
+    with Bench(settings=PageSettings(("127.0.0.1:0",), hosts=("music.home",))) as bench:
+        bench.wait_for_approval()
+        answer = bench.ask("GET", "/", {"Host": host})
+
+        assert answer.status == status
+        assert (b"FUP8UN" in answer.body) == (status == 200)
+
+
+# -- where it listens
+
+
+def test_a_listening_socket_that_is_there_already_is_used() -> None:
+    bench = Bench()
+    with open_listener("127.0.0.1:0") as ready:
+        page = Page(
+            bench.desk, bench.actions, bench.clock, settings=PageSettings(("192.0.2.77:1",)), sockets=[ready]
+        )
+        page.start()
+        assert page.addresses == [ready.getsockname()]
+        with socket.create_connection(page.addresses[0], SOON) as connection:
+            connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b" 404 " in read_all(connection)
+        page.close()
+        bench.page.close()
+
+
+def test_a_place_that_is_not_there_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    with Bench(settings=PageSettings(("192.0.2.77:0", "127.0.0.1:0"))) as bench:
+        assert PRESS in bench.get()
+        assert "192.0.2.77:0" in caplog.text
+
+
+def test_a_page_that_can_be_served_nowhere_says_so() -> None:
+    bench = Bench(settings=PageSettings(("192.0.2.77:0",)))
+    with pytest.raises(ConfigError, match="cannot be served anywhere"):
+        bench.page.start()
+    bench.page.close()
+
+
+# -- hostile visitors
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xff" * 200 + b"\r\n\r\n",
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n",
+        b"POST /left HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_garbage_is_refused_and_the_next_visitor_served(bench: Bench, sent: bytes) -> None:
+    answer = bench.send_raw(sent)
+
+    assert re.match(rb"HTTP/1.1 [45]\d\d ", answer)
+    assert answer.endswith(b"\r\n\r\n")
+    assert PRESS in bench.get()
+
+
+def test_a_head_beyond_all_bounds_is_refused(bench: Bench) -> None:
+    answer = bench.send_raw(b"GET / HTTP/1.1\r\nA: " + b"a" * MOST_HEAD)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_head_that_is_too_long_is_refused_though_it_has_an_end(bench: Bench) -> None:
+    answer = bench.send_raw(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: " + b"a" * MOST_HEAD + b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_megabyte_of_fields_hurts_nobody(bench: Bench) -> None:
+    with bench.connect() as connection, suppress(ConnectionError):
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200_000)
+
+    assert PRESS in bench.get()
+
+
+def test_a_large_body_is_refused_without_being_read(bench: Bench) -> None:
+    sent = b"POST /left HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+
+    assert bench.send_raw(sent).startswith(b"HTTP/1.1 413 ")
+    assert bench.actions.asked.empty()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HTT",
+        b"POST /left HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_a_visitor_who_dies_in_the_middle_is_forgotten(bench: Bench, begun: bytes) -> None:
+    with bench.connect() as connection:
+        connection.sendall(begun)
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b""
+
+    assert bench.actions.asked.empty()
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET / HTTP/1.1\r\nHost",
+        b"POST /left HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 256\r\n\r\n",
+    ],
+)
+def test_a_visitor_who_drips_is_cut_off_however_fast_he_drips(
+    limited: Callable[[Limits], Bench], begun: bytes
+) -> None:
+    bench = limited(Limits(visit=Seconds(0.3)))
+    with bench.connect() as connection:
+        connection.sendall(begun)
+        drops = 0
+        while not select.select([connection], [], [], 0.05)[0] and drops < 100:
+            connection.sendall(b"x")
+            drops += 1
+
+        assert drops < 20
+        assert read_all(connection) == b""
+    assert bench.actions.asked.empty()
+
+
+def test_one_visitor_may_not_have_many_connections(limited: Callable[[Limits], Bench]) -> None:
+    bench = limited(Limits(connections_each=2))
+    with bench.connect(), bench.connect(), bench.connect() as third:
+        answer = read_all(third)
+
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert b"Retry-After: 5\r\n" in answer
+
+
+def test_a_visitor_who_hammers_is_held_back_and_soon_served_again(limited: Callable[[Limits], Bench]) -> None:
+    bench = limited(Limits(burst_each=5, every_each=Seconds(30)))
+
+    assert [bench.ask("GET", "/").status for _ in range(7)] == [200] * 5 + [429] * 2
+    bench.clock.ahead += 30
+    assert bench.ask("GET", "/").status == 200
+
+
+def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[[Limits], Bench]) -> None:
+    bench = limited(Limits(burst=2, every=Seconds(0.05)))
+    before = bench.clock.now()
+
+    assert [bench.ask("GET", "/").status for _ in range(6)] == [200] * 6
+    assert bench.clock.now() - before >= 0.15
+
+
+def test_sixty_visitors_who_die_at_once_leave_the_page_whole(
+    limited: Callable[[Limits], Bench],
+) -> None:
+    bench = limited(Limits(burst_each=40))
+    for _ in range(60):
+        with bench.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def status() -> int:
+        bench.clock.ahead += 60
+        return bench.ask("GET", "/").status
+
+    assert {*iter(status, 200)} <= {429, 503}
+    assert threading.active_count() < Limits().connections + 5
+
+
+def test_a_page_that_was_never_started_closes() -> None:
+    Bench().page.close()

@@ -1,0 +1,245 @@
+"""The speaker's page on a bench: a desk to lay news on, actions that are noted, a clock that can be set on."""
+
+import http.client
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Final, Self
+
+from device_auth.core.models import (
+    CodePair,
+    Link,
+    Monotonic,
+    Seconds,
+    Secret,
+    TokenGrant,
+    UnixTime,
+    View,
+    later,
+)
+from device_auth.core.ports import Clock as AnyClock
+from device_auth.core.states import StateWord, Trouble
+from device_auth.service.desk import Desk, News
+from device_auth.service.page import Page, PageSettings
+from device_auth.service.visitors import Limits
+from device_auth.world.clock import BootClock
+from tests.links import make_link
+
+SOON: Final = 10
+"""Seconds within which a test must come to its end."""
+
+ADDRESS: Final = "https://amazon.com/us/code"
+PREFILLED: Final = f"{ADDRESS}?cbl-code=FUP8UN"
+PRESS: Final = "Press the button on the speaker"
+
+
+class Clock(BootClock):
+    """The machine's clock, which a test may set on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> Monotonic:
+        return later(super().now(), Seconds(self.ahead))
+
+    def wall(self) -> UnixTime:
+        return UnixTime(super().wall() + self.ahead)
+
+
+class NoFiles:
+    """Token files that nobody reads."""
+
+    def publish(self, grant: TokenGrant) -> None:
+        """Publish nothing."""
+
+    def withdraw(self) -> None:
+        """Withdraw nothing."""
+
+
+class NotedActions:
+    """Notes what the page asks of the loop."""
+
+    def __init__(self) -> None:
+        self.asked: SimpleQueue[str] = SimpleQueue()
+
+    def next(self) -> str:
+        return self.asked.get(timeout=SOON)
+
+    def owner_left(self) -> None:
+        self.asked.put("left")
+
+    def owner_is_back(self) -> None:
+        self.asked.put("back")
+
+    def link(self) -> None:
+        self.asked.put("link")
+
+    def cancel(self) -> None:
+        self.asked.put("cancel")
+
+    def unlink(self) -> None:
+        self.asked.put("unlink")
+
+    def want_token(self, min_lifetime: Seconds) -> None:
+        self.asked.put(f"want {min_lifetime}")
+
+    def reject_token(self, access_token: str) -> None:
+        self.asked.put(f"reject {len(access_token)}")
+
+
+def make_pair(
+    clock: AnyClock,
+    *,
+    user_code: str = "FUP8UN",
+    address: str = ADDRESS,
+    prefilled: str | None = PREFILLED,
+    lives: float = 580.5,
+) -> CodePair:
+    return CodePair(
+        user_code=user_code,
+        device_code=Secret("canary-device-code"),
+        verification_uri=address,
+        prefilled_uri=prefilled,
+        expires_in=Seconds(600),
+        expires_at=later(clock.now(), Seconds(lives)),
+        interval=Seconds(30),
+    )
+
+
+class Bench:
+    """A page that serves on loopback while the bench is open."""
+
+    def __init__(
+        self, *, limits: Limits | None = None, settings: PageSettings | None = None, is_welcome: bool = True
+    ) -> None:
+        self.clock = Clock()
+        self.actions = NotedActions()
+        self.desk = Desk(self.clock, NoFiles())
+        self.page = Page(
+            self.desk,
+            self.actions,
+            self.clock,
+            settings=settings or PageSettings(listen=("127.0.0.1:0",)),
+            limits=limits or Limits(),
+            welcomes=lambda _visitor, own: is_welcome and own.is_loopback,
+        )
+
+    def __enter__(self) -> Self:
+        self.page.start()
+        self.show(StateWord.UNLINKED)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.page.close()
+
+    @property
+    def port(self) -> int:
+        return self.page.addresses[0][1]
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def show(
+        self,
+        state: StateWord,
+        trouble: Trouble = Trouble.NONE,
+        *,
+        pair: CodePair | None = None,
+        account: str | None = None,
+        link: Link | None = None,
+    ) -> None:
+        self.desk.tell(View(state, trouble, code_pair=pair, account=account), link)
+
+    def wait_for_approval(self) -> CodePair:
+        pair = make_pair(self.clock)
+        self.show(StateWord.WAITING, pair=pair)
+        return pair
+
+    def link(self, ago: float = 0, account: str | None = None) -> None:
+        link = replace(make_link(), linked_at=UnixTime(self.clock.wall() - ago))
+        self.show(StateWord.LINKED, link=link, account=account)
+
+    def news(self) -> News:
+        return self.desk.look()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=SOON)
+
+    def ask(
+        self, method: str, path: str, fields: Mapping[str, str] | None = None, body: str | None = None
+    ) -> "Heard":
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SOON)
+        try:
+            connection.request(method, path, body, dict(fields or {}))
+            response = connection.getresponse()
+            return Heard(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def get(self, language: str = "en") -> str:
+        return self.ask("GET", "/", {"Accept-Language": language}).body.decode()
+
+    def send_raw(self, sent: bytes) -> bytes:
+        """Send anything at all, and read until the page hangs up."""
+        with self.connect() as connection:
+            connection.sendall(sent)
+            return read_all(connection)
+
+    def events(self) -> "Stream":
+        return Stream(self.connect())
+
+
+class Heard:
+    """An answer."""
+
+    def __init__(self, status: int, fields: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+
+
+class Stream:
+    """A stream of events, and a visitor who reads it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        host = f"127.0.0.1:{connection.getpeername()[1]}"
+        connection.sendall(f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        self._file = connection.makefile("rb")
+        self.head = self._block()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_args: object) -> None:
+        self._file.close()
+        self._connection.close()
+
+    def next(self) -> str:
+        """Give the next event or comment, as it came."""
+        return self._block()
+
+    def is_over(self) -> bool:
+        return self._file.readline() == b""
+
+    def _block(self) -> str:
+        lines = []
+        while line := self._file.readline().rstrip(b"\r\n"):
+            lines.append(line.decode())
+        return "\n".join(lines)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the other end hangs up, politely or not."""
+    received = b""
+    try:
+        while some := connection.recv(65536):
+            received += some
+    except ConnectionResetError:
+        pass
+    return received

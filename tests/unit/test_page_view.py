@@ -1,0 +1,356 @@
+"""What the page shows: each state, each language, and nothing that the provider has slipped in."""
+
+import re
+from dataclasses import replace
+from html import unescape
+
+import pytest
+
+from device_auth.core.models import CodePair, Monotonic, UnixTime, View
+from device_auth.core.states import StateWord, Trouble
+from device_auth.prompts.wording import LANGUAGES, Wording, read_wording
+from device_auth.service.desk import News
+from device_auth.service.page_view import MOST_ACCOUNT, UNDO_FOR, Painter, Sight, best_language, see
+from tests.links import StillClock, make_link
+from tests.page_bench import ADDRESS, PREFILLED, make_pair
+
+NOW, WALL = Monotonic(1000), UnixTime(1.8e9)
+EVIL = "\"'><script>alert(1)</script>&{0}{host}$style\r\ndata: x"
+
+
+@pytest.fixture(params=LANGUAGES)
+def wording(request: pytest.FixtureRequest) -> Wording:
+    return read_wording(request.param)
+
+
+@pytest.fixture
+def painter() -> Painter:
+    return Painter(StillClock(), "en-US")
+
+
+@pytest.fixture
+def pair() -> CodePair:
+    return make_pair(StillClock())
+
+
+def shown(painter: Painter, sight: Sight, language: str = "en") -> str:
+    """Give the text of ``main`` as people see it."""
+    page = painter.page(sight, language).decode()
+    main = page[page.index("<main") : page.index("</main>")]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
+
+
+def language_of(wording: Wording) -> str:
+    return wording.voice[:2]
+
+
+# -- which language
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("en;q=0.5, fr;q=0.7", "fr"),
+        ("pt-BR", "pt"),
+        ("PT", "pt"),
+        ("nl, it;q=0.1", "it"),
+        ("nl,*;q=0.5", "es"),
+        ("de;q=0, fr;q=0.001", "fr"),
+        ("de;q=0", "es"),
+        ("*", "es"),
+        ("", "es"),
+        ("ja", "es"),
+        ("deutsch", "es"),
+        ("en;q=0.8,de;q=0.8", "en"),
+        ("de;q=2, fr;q=0.1", "fr"),
+        ("de;q=0.1234, fr;q=0.1", "fr"),
+        ("de ; q=1.0 , fr", "de"),
+        (";;;,,,=, de;q=, fr;q=0.3", "fr"),
+        ("de\x00, it;q=0.2", "it"),
+    ],
+)
+def test_a_visitor_gets_the_language_he_likes_best(accepted: str, language: str) -> None:
+    assert best_language(accepted, "es") == language
+
+
+def test_a_long_wish_is_read_in_time() -> None:
+    assert best_language("a-" * 4000 + "," + " " * 4000 + ";q=" * 1000, "it") == "it"
+
+
+def test_whoever_likes_none_of_ours_gets_the_speakers_own() -> None:
+    assert Painter(StillClock(), "de-AT").language_for("ja") == "de"
+    assert Painter(StillClock(), "ja-JP").language_for("ja") == "en"
+
+
+# -- what there is to see
+
+
+def news(view: View, linked_at: float | None = None) -> News:
+    link = None if linked_at is None else replace(make_link(), linked_at=UnixTime(linked_at))
+    return News(1, view, WALL, link=link)
+
+
+def test_a_code_is_seen_until_its_end(pair: CodePair) -> None:
+    told = news(View(StateWord.WAITING, Trouble.NONE, code_pair=pair))
+
+    assert see(told, NOW, WALL).code_pair is pair
+    assert see(told, Monotonic(pair.expires_at - 0.1), WALL).code_pair is pair
+    assert see(told, pair.expires_at, WALL).code_pair is None
+
+
+@pytest.mark.parametrize(("ago", "is_new"), [(0, True), (UNDO_FOR - 1, True), (UNDO_FOR, False), (-3, True)])
+def test_a_link_is_new_for_ten_minutes(ago: float, is_new: bool) -> None:
+    told = news(View(StateWord.LINKED, Trouble.NONE), linked_at=WALL - ago)
+
+    assert see(told, NOW, WALL).is_new is is_new
+
+
+@pytest.mark.parametrize("years", [10, -10])
+def test_a_clock_that_jumps_ten_years_does_not_tell_of_undoing_for_ten_years(years: int) -> None:
+    told = news(View(StateWord.LINKED, Trouble.NONE), linked_at=WALL + years * 3e7)
+
+    assert not see(told, NOW, WALL).is_new
+
+
+@pytest.mark.parametrize("state", set(StateWord) - {StateWord.LINKED})
+def test_an_account_is_seen_only_while_linked(state: StateWord) -> None:
+    sight = see(news(View(state, Trouble.NONE, account="anna"), linked_at=WALL), NOW, WALL)
+
+    assert sight.account is None
+    assert not sight.is_new
+
+
+def test_an_account_is_cut_where_it_is_too_long() -> None:
+    sight = see(news(View(StateWord.LINKED, Trouble.NONE, account="a" * 10_000)), NOW, WALL)
+
+    assert sight.account == "a" * MOST_ACCOUNT
+
+
+def test_a_sight_prints_no_code(pair: CodePair) -> None:
+    assert "FUP8UN" not in repr(Sight(StateWord.WAITING, Trouble.NONE, pair))
+
+
+# -- each state, in each language
+
+
+def test_before_a_press_there_is_one_sentence_and_nothing_else(painter: Painter, wording: Wording) -> None:
+    said = shown(painter, Sight(StateWord.UNLINKED, Trouble.NONE), language_of(wording))
+
+    assert said == wording.page["press"]
+
+
+def test_while_waiting_there_is_all_that_an_owner_needs(
+    painter: Painter, wording: Wording, pair: CodePair
+) -> None:
+    language = language_of(wording)
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), language).decode()
+    said = shown(painter, Sight(StateWord.WAITING, Trouble.NONE, pair), language)
+
+    assert f'<html lang="{language}">' in page
+    assert f'href="{PREFILLED}"' in page
+    assert page.count("<h1") == 1
+    assert "FUP8UN" in said
+    assert wording.page["valid"].format(time="9:41") in said
+    assert wording.page["approve"].format(host="amazon.com") in said
+    assert wording.page["compare"] in said
+    assert wording.page["enter"] not in said
+    assert "amazon.com/ us/ code" in said
+    assert 'viewBox="0 0 37 37"' in page
+
+
+def test_a_screen_reader_says_a_code_letter_by_letter(painter: Painter, pair: CodePair) -> None:
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+
+    assert '<span aria-hidden="true">FUP8UN</span>' in page
+    assert '<span class="unseen">F, U, P, eight, U, N</span>' in page
+
+
+@pytest.mark.parametrize("trouble", [trouble for trouble in Trouble if trouble is not Trouble.NONE])
+def test_a_trouble_says_what_went_wrong_and_what_to_do(
+    painter: Painter, wording: Wording, trouble: Trouble
+) -> None:
+    language, phrases = language_of(wording), wording.troubles[trouble]
+
+    for state in set(StateWord) - {StateWord.WAITING}:
+        said = shown(painter, Sight(state, trouble), language)
+        assert phrases.sentence in said
+        assert phrases.next_step in said
+
+
+def test_a_trouble_while_waiting_takes_nothing_away(
+    painter: Painter, wording: Wording, pair: CodePair
+) -> None:
+    said = shown(painter, Sight(StateWord.WAITING, Trouble.NO_NETWORK, pair), language_of(wording))
+
+    assert wording.troubles["no-network"].sentence in said
+    assert "FUP8UN" in said
+
+
+@pytest.mark.parametrize(
+    "state", [StateWord.STARTING, StateWord.REQUESTING, StateWord.SAVING, StateWord.PROVING]
+)
+def test_what_passes_by_itself_is_said_as_the_voice_says_it(
+    painter: Painter, wording: Wording, state: StateWord
+) -> None:
+    assert shown(painter, Sight(state, Trouble.NONE), language_of(wording)) == wording.states[state]
+
+
+def test_a_code_that_has_just_run_out_is_said_to_have(painter: Painter, wording: Wording) -> None:
+    said = shown(painter, Sight(StateWord.WAITING, Trouble.NONE), language_of(wording))
+
+    assert said == wording.troubles["expired"].sentence
+
+
+def test_a_new_link_says_whose_and_how_to_undo_it(painter: Painter, wording: Wording) -> None:
+    sight = Sight(StateWord.LINKED, Trouble.NONE, account="anna@example.com", is_new=True)
+    said = shown(painter, sight, language_of(wording))
+
+    assert wording.moments["just-linked"] in said
+    assert "anna@example.com" in said
+    assert wording.page["undo"] in said
+
+
+def test_an_old_link_says_whose(painter: Painter, wording: Wording) -> None:
+    said = shown(painter, Sight(StateWord.LINKED, Trouble.NONE, account="anna"), language_of(wording))
+
+    assert said == f"{wording.states['linked']} {wording.page['account'].format(account='anna')}"
+
+
+def test_a_long_code_is_set_smaller(painter: Painter) -> None:
+    pair = make_pair(StillClock(), user_code="WDJB-MJHT-01")
+
+    assert 'class="code long"' in painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+
+
+def test_without_a_prefilled_address_the_owner_is_told_to_enter_the_code(painter: Painter) -> None:
+    pair = make_pair(StillClock(), prefilled=None)
+    sight = Sight(StateWord.WAITING, Trouble.NONE, pair)
+
+    assert read_wording("en").page["enter"] in shown(painter, sight)
+    assert f'href="{ADDRESS}"' in painter.page(sight, "en").decode()
+
+
+# -- what the provider says is text
+
+
+def test_an_evil_account_stays_text(painter: Painter) -> None:
+    sight = Sight(StateWord.LINKED, Trouble.NONE, account=EVIL)
+
+    assert " ".join(EVIL.split()) in shown(painter, sight)
+    assert "<script>alert" not in painter.page(sight, "en").decode()
+    assert painter.event(sight, "en").count(b"\nid:") == 0
+    assert not re.search(rb"(?m)^(?!data: |id: |$)", painter.event(sight, "en"))
+
+
+def test_an_evil_code_stays_text(painter: Painter) -> None:
+    pair = make_pair(StillClock(), user_code=EVIL)
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+
+    assert "<script>alert" not in page
+    assert page.count("<script>") == 1
+
+
+def test_half_a_character_breaks_nothing(painter: Painter) -> None:
+    assert b"anna?" in painter.page(Sight(StateWord.LINKED, Trouble.NONE, account="anna\ud800"), "en")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "http://amazon.com/us/code",
+        "https://amazon.com@evil.example/",
+        "data:text/html,x",
+        'https://evil.example/"onclick="x',
+        "https://" + "a" * 600,
+    ],
+)
+def test_no_link_but_to_where_people_may_be_sent(painter: Painter, address: str) -> None:
+    both = make_pair(StillClock(), address=address, prefilled=address)
+    one = make_pair(StillClock(), prefilled=address)
+
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, both), "en").decode()
+    assert "href=" not in page.replace('href="data:,"', "")
+    assert "FUP8UN" in page
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, one), "en").decode()
+    assert re.findall('<a class="go" href="([^"]*)"', page) == [ADDRESS]
+
+
+def test_a_link_to_this_machine_may_be_plain(painter: Painter) -> None:
+    pair = make_pair(StillClock(), prefilled="http://127.0.0.1:8100/us/code?a=1&b=2")
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+
+    assert 'href="http://127.0.0.1:8100/us/code?a=1&amp;b=2"' in page
+
+
+# -- events, and what is kept
+
+
+def test_the_countdown_alone_does_not_make_another_event(pair: CodePair) -> None:
+    clock = StillClock()
+    painter, sight = Painter(clock, "en-US"), Sight(StateWord.WAITING, Trouble.NONE, pair)
+    before = painter.event(sight, "en").decode().split("\n")
+    clock.monotonic += 60
+    after = painter.event(sight, "en").decode().split("\n")
+
+    assert (before[1], after[1]) == ("data: 581", "data: 521")
+    assert before[0] == after[0]
+    assert before[2:] == after[2:]
+    assert f'data-sight="{before[0].removeprefix("id: ")}"' in painter.page(sight, "en").decode()
+
+
+def test_another_sight_is_another_event(painter: Painter, pair: CodePair) -> None:
+    sights = [Sight(StateWord.UNLINKED, Trouble.NONE), Sight(StateWord.WAITING, Trouble.NONE, pair)]
+
+    assert len({painter.event(sight, "en").split(b"\n")[0] for sight in sights}) == 2
+
+
+def test_a_new_code_has_its_own_picture(painter: Painter, pair: CodePair) -> None:
+    other = make_pair(StillClock(), prefilled=f"{ADDRESS}?cbl-code=AAYJHL")
+    drawn = [
+        painter.page(Sight(StateWord.WAITING, Trouble.NONE, each), "en").decode()
+        for each in (pair, other, pair)
+    ]
+    pictures = [re.findall('<path d="([^"]*)" fill="#000"', page) for page in drawn]
+
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_a_code_that_is_over_leaves_nothing_on_the_page(painter: Painter, pair: CodePair) -> None:
+    painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en")
+    for state in set(StateWord):
+        assert b"FUP8UN" not in painter.page(Sight(state, Trouble.NONE), "en")
+    assert "FUP8UN" not in str(vars(painter))
+
+
+def test_a_whole_page_is_small(painter: Painter, wording: Wording) -> None:
+    long = f"https://a.example/{'a' * 480}"
+    pair = make_pair(StillClock(), user_code="W" * 64, address=long, prefilled=long)
+    largest = painter.page(Sight(StateWord.WAITING, Trouble.NO_NETWORK, pair), language_of(wording))
+    usual = painter.page(Sight(StateWord.WAITING, Trouble.NONE, make_pair(StillClock())), "en")
+
+    assert len(usual) < 12_000
+    assert len(largest) < 40_000
+
+
+def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(painter: Painter) -> None:
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'sha256-\S+'; script-src 'sha256-\S+'; connect-src 'self';"
+        r" img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        painter.policy,
+    )
+
+
+def test_nothing_on_the_page_comes_from_elsewhere(painter: Painter, pair: CodePair) -> None:
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+    addresses = set(re.findall(r"(?:src|href|action|content)=\"([^\"]*)\"|url\(([^)]*)\)", page))
+
+    assert addresses == {
+        ("data:,", ""),
+        (PREFILLED, ""),
+        ("10", ""),
+        ("light dark", ""),
+        ("width=device-width, initial-scale=1", ""),
+    }
