@@ -204,10 +204,6 @@ class Request(BaseHTTPRequestHandler):
         """Note what is wrong with the request."""
         self.fault = HTTPStatus(code)
 
-    def handle_expect_100(self) -> bool:
-        """Let the client send its body without being asked: it is small or refused."""
-        return True
-
     @property
     def place(self) -> str:
         """Give the path without what is asked of it."""
@@ -404,16 +400,10 @@ class Page:
             connection, peer = listener.accept()
         except OSError:
             return  # gone again, or no descriptor is left: the pace keeps this from spinning
-        try:
-            visitor, own = read_address(peer[0]), read_address(connection.getsockname()[0])
-            status = (
-                self._door.enter(str(visitor), self._clock.now())
-                if self._welcomes(visitor, own)
-                else HTTPStatus.FORBIDDEN
-            )
-        except OSError:
-            connection.close()
-            return
+        visitor, own = read_address(peer[0]), read_address(connection.getsockname()[0])
+        status: HTTPStatus | None = HTTPStatus.FORBIDDEN
+        if self._welcomes(visitor, own):
+            status = self._door.enter(str(visitor), self._clock.now())
         if status is not None:
             _turn_away(connection, status)
             return

@@ -1,6 +1,7 @@
 """What the page shows: each state, each language, and nothing that the provider has slipped in."""
 
 import re
+import sys
 from dataclasses import replace
 from html import unescape
 
@@ -316,6 +317,16 @@ def test_a_new_code_has_its_own_picture(painter: Painter, pair: CodePair) -> Non
     pictures = [re.findall('<path d="([^"]*)" fill="#000"', page) for page in drawn]
 
     assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_without_the_qr_library_the_rest_is_there(
+    painter: Painter, pair: CodePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "qrcode", None)
+    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+
+    assert 'aria-label="QR code that opens the same address"></div>' in page
+    assert "FUP8UN" in page
 
 
 def test_a_code_that_is_over_leaves_nothing_on_the_page(painter: Painter, pair: CodePair) -> None:

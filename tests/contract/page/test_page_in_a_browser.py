@@ -1,0 +1,251 @@
+"""The page on a phone, in real Chromium: every state, with script and without, in light and in dark."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from device_auth.core.states import StateWord, Trouble
+from tests.contract.simulator.test_browser import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH
+from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
+from tests.qr_decoders import READERS, Reader
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
+]
+
+SMALL_TARGETS = """
+return [...document.querySelectorAll('a')].map(node => node.getBoundingClientRect())
+  .filter(box => box.height < 44 || box.right > innerWidth || box.bottom > innerHeight).map(box => box.toJSON());
+"""
+"""What a thumb cannot hit without scrolling. Source: WCAG 2.2, 2.5.5."""
+
+PATIENCE = 20
+"""Seconds; a browser on a busy machine is slow."""
+
+
+class Phone:
+    """A browser of a phone's size that looks at the page."""
+
+    def __init__(self, driver: webdriver.Chrome, bench: Bench, shots: Path) -> None:
+        self.driver = driver
+        self.bench = bench
+        self.shots = shots
+        self.has_script = True
+
+    def switch_script_off(self) -> None:
+        self.has_script = False
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+
+    def open(self) -> None:
+        self.driver.get(self.bench.origin)
+
+    def text(self) -> str:
+        return self.driver.find_element(By.TAG_NAME, "main").text
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        WebDriverWait(self.driver, PATIENCE).until(lambda _: is_so())
+
+    def see(self, said: str, name: str) -> None:
+        """Wait until the page says this; see that all of it fits and can be read, and keep a picture."""
+        if not self.has_script:
+            self.open()
+        self.until(lambda: said in self.text())
+        assert self.driver.save_screenshot(str(self.shots / f"{name}.png"))
+        measured = "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        assert self.driver.execute_script(measured) == [WIDTH, HEIGHT]
+        assert self.driver.execute_script(CONTRAST) >= 4.5
+        assert self.driver.execute_script(SMALL_TARGETS) == []
+        log = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no type for it
+        assert log == []
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with Bench() as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    assert CHROMIUM
+    assert DRIVER
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--no-proxy-server",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        "--accept-lang=en-US",
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 2, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def scheme() -> str:
+    return "light"
+
+
+@pytest.fixture
+def phone(driver: webdriver.Chrome, bench: Bench, scheme: str, tmp_path: Path) -> Iterator[Phone]:
+    features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    yield Phone(driver, bench, tmp_path)
+    driver.get("about:blank")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no type for it
+
+
+in_light_and_dark = pytest.mark.parametrize("scheme", ["light", "dark"])
+
+
+def go_through_every_state(phone: Phone) -> None:
+    bench = phone.bench
+    phone.open()
+    phone.driver.execute_script("window.isTheSame = true")
+    phone.see(PRESS, "1-press")
+    bench.show(StateWord.REQUESTING)
+    phone.see("I am asking for a code", "2-requesting")
+    bench.show(StateWord.REQUESTING, Trouble.NO_NETWORK)
+    phone.see("I have no network", "3-no-network")
+    pair = bench.wait_for_approval()
+    phone.see("FUP8UN", "4-waiting")
+    bench.show(StateWord.WAITING, Trouble.PROVIDER_UNAVAILABLE, pair=pair)
+    phone.see("cannot be used", "5-waiting-in-trouble")
+    bench.show(StateWord.UNLINKED, Trouble.DENIED)
+    phone.see("The request was declined", "6-declined")
+    bench.show(StateWord.UNLINKED, Trouble.EXPIRED)
+    phone.see("The code has expired", "7-expired")
+    bench.wait_for_approval()
+    phone.see("FUP8UN", "8-waiting-again")
+    bench.show(StateWord.SAVING)
+    phone.see("I am saving", "9-saving")
+    bench.show(StateWord.PROVING)
+    phone.see("I am checking it", "10-proving")
+    bench.link(account="anna@example.com")
+    phone.see("anna@example.com", "11-just-linked")
+    assert "Hold the button" in phone.text()
+    bench.link(ago=3600)
+    phone.see("This speaker is linked to your account", "12-linked")
+    assert "FUP8UN" not in phone.driver.page_source
+    bench.show(StateWord.UNLINKED, Trouble.REVOKED)
+    phone.see("has ended the link", "13-revoked")
+
+
+@in_light_and_dark
+def test_the_page_follows_by_itself_from_state_to_state(phone: Phone) -> None:
+    go_through_every_state(phone)
+
+    assert phone.driver.execute_script("return window.isTheSame")
+
+
+@in_light_and_dark
+def test_every_state_can_be_seen_without_script(phone: Phone) -> None:
+    phone.switch_script_off()
+
+    go_through_every_state(phone)
+
+
+def test_without_script_the_page_looks_again_by_itself(phone: Phone) -> None:
+    phone.switch_script_off()
+    phone.open()
+    phone.bench.wait_for_approval()
+
+    phone.until(lambda: "FUP8UN" in phone.text())
+
+
+@in_light_and_dark
+@pytest.mark.parametrize("read", READERS)
+def test_the_qr_code_is_read_from_the_screen(phone: Phone, read: Reader) -> None:
+    phone.bench.wait_for_approval()
+    phone.open()
+    phone.see("FUP8UN", "waiting")
+
+    assert read(Image.open(io.BytesIO(phone.driver.get_screenshot_as_png())).convert("L")) == [PREFILLED]
+
+
+def test_the_countdown_counts_down(phone: Phone) -> None:
+    phone.bench.wait_for_approval()
+    phone.open()
+    left = phone.driver.find_element(By.ID, "left")
+    before = left.text
+
+    phone.until(lambda: left.text < before)
+
+
+def test_the_owner_leaves_by_the_link_and_comes_back(phone: Phone) -> None:
+    there = f"{phone.bench.origin}/somewhere"
+    pair = make_pair(phone.bench.clock, address=there, prefilled=f"{there}?code=FUP8UN")
+    phone.bench.show(StateWord.WAITING, pair=pair)
+    phone.open()
+    here = phone.driver.current_window_handle
+    phone.until(lambda: "FUP8UN" in phone.text())
+
+    phone.driver.find_element(By.CSS_SELECTOR, "a.go").click()
+    assert phone.bench.actions.next() == "left"
+    phone.until(lambda: len(phone.driver.window_handles) == 2)
+    there = next(handle for handle in phone.driver.window_handles if handle != here)
+    phone.driver.switch_to.window(there)
+    assert phone.driver.current_url.endswith("/somewhere?code=FUP8UN")
+    phone.bench.link()
+    phone.driver.close()
+    phone.driver.switch_to.window(here)
+    phone.until(lambda: "Done." in phone.text())
+
+    assert phone.bench.actions.next() == "back"
+
+
+def test_a_page_that_lost_the_speaker_says_so(phone: Phone) -> None:
+    phone.open()
+    phone.bench.page.close()
+    lost = phone.driver.find_element(By.ID, "lost")
+
+    phone.until(lambda: "No contact with the speaker" in lost.text)
+
+
+def test_a_screen_reader_finds_the_heading_the_code_letter_by_letter_and_the_link(phone: Phone) -> None:
+    phone.bench.wait_for_approval()
+    phone.open()
+    phone.until(lambda: "FUP8UN" in phone.text())
+    tree = phone.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})
+    seen = {
+        (node["role"]["value"], node.get("name", {}).get("value"))
+        for node in tree["nodes"]
+        if not node["ignored"]
+    }
+
+    assert ("heading", "Link this speaker") in seen
+    assert ("StaticText", "F, U, P, eight, U, N") in seen
+    assert ("link", "Approve at amazon.com") in seen
+    assert not {name for _, name in seen if name and "FUP8UN" in name}
+
+
+def test_text_twice_as_large_still_fits_across(phone: Phone) -> None:
+    phone.bench.wait_for_approval()
+    phone.open()
+    phone.until(lambda: "FUP8UN" in phone.text())
+    phone.driver.execute_script("document.documentElement.style.fontSize = '200%'")
+
+    assert phone.driver.execute_script("return document.documentElement.scrollWidth") == WIDTH
+    assert phone.driver.save_screenshot(str(phone.shots / "twice.png"))
