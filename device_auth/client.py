@@ -16,16 +16,17 @@ import stat
 import threading
 import time  # noqa: TID251 - runs in other programs, and waits between its own attempts to connect
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 SYSTEM_SOCKET: Final = "/run/device-auth/api.sock"
 
 TIMEOUT: Final = 60.0
-"""Seconds for a whole answer; the service takes up to 25 s when a token must be refreshed first."""
+"""Seconds to wait for an answer; the service takes up to 25 s when a token must be refreshed first."""
 
 SILENCE: Final = 45.0
 """Seconds without a sign of life until an event stream is taken for dead: three heartbeats."""
@@ -111,6 +112,14 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Where the link went, and when."""
+
+    to: str | None
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What state the speaker is in.
 
@@ -124,6 +133,7 @@ class Status:
         dialect: ``lwa`` or ``rfc8628``; None if there is no link.
         version: of the service.
         code: while waiting, and for administrators only.
+        handed_over: where the link went, if it is another client's now.
     """
 
     state: str
@@ -135,6 +145,7 @@ class Status:
     dialect: str | None
     version: str
     code: Code | None = None
+    handed_over: HandedOver | None = None
 
 
 class Client:
@@ -144,7 +155,7 @@ class Client:
 
     Args:
         path: the socket; where none is given, the system's service is looked for first, then the user's own.
-        timeout: seconds for a whole answer.
+        timeout: seconds to wait for an answer.
         pause: waits for so many seconds.
     """
 
@@ -234,11 +245,12 @@ class Client:
         pause, last = 1.0, None
         while True:
             try:
-                for status in self._stream():
-                    pause = 1.0
-                    if status != last:
-                        yield status
-                    last = status
+                with closing(self._stream()) as stream:
+                    for status in stream:
+                        pause = 1.0
+                        if status != last:
+                            yield status
+                        last = status
             except TryLater as error:
                 pause = max(pause, error.retry_after)
             except Unavailable:
@@ -325,8 +337,8 @@ def _usual_paths() -> list[str]:
 def _is_ours_alone(folder: str, uid: int) -> bool:
     """Tell whether it is a session's folder as the specification demands, and not another user's, left by ``su``."""
     with suppress(OSError, ValueError):
-        found = os.stat(folder)  # noqa: PTH116 - this file does without pathlib, as many of its users may
-        return os.path.isabs(folder) and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0  # noqa: PTH117 - likewise
+        found = Path(folder).stat()
+        return folder.startswith("/") and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0
     return False
 
 
@@ -383,18 +395,25 @@ def _as_token(fields: Any) -> Token:
 
 
 def _as_status(fields: Any) -> Status:
-    code = fields.get("code")
+    code, handed_over = fields.get("code"), fields.get("handed_over")
     return Status(
         state=fields["state"],
         trouble=fields["trouble"],
         since=datetime.fromisoformat(fields["since"]),
         hint=fields["hint"],
-        expires_at=None if fields["expires_at"] is None else datetime.fromisoformat(fields["expires_at"]),
+        expires_at=_as_time(fields["expires_at"]),
         account=fields["account"],
         dialect=fields["dialect"],
         version=fields["version"],
         code=None if code is None else _as_code(code),
+        handed_over=None
+        if handed_over is None
+        else HandedOver(handed_over["to"], _as_time(handed_over["at"])),
     )
+
+
+def _as_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _as_code(fields: Any) -> Code:
