@@ -186,7 +186,8 @@ def _missing(settings: Settings, serial_number: Path) -> Iterator[ConfigError]:
     if not any(endpoints.values()) and not settings.issuer:
         yield _not_set("issuer", "; nor are device_endpoint and token_endpoint")
     elif not all(endpoints.values()) and any(endpoints.values()):
-        yield from (_not_set(name, ", but its twin is") for name, url in endpoints.items() if not url)
+        (given,) = (name for name, url in endpoints.items() if url)
+        yield from (_not_set(name, f", but {given} is") for name, url in endpoints.items() if not url)
 
 
 def _dsn_of_the_board(serial_number: Path) -> Iterator[ConfigError]:

@@ -496,7 +496,8 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
             raw = stream.read(LARGEST_FILE + 1) if stat.S_ISREG(found.st_mode) else b""
     except FileNotFoundError as error:
         raise ConfigError(
-            f"there is no settings file {path}", hint="Write one with: device-auth config init"
+            f"there is no settings file {path}",
+            hint=f"Check its name, or write it: device-auth config init --config {quoted(path)}",
         ) from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path} is a folder, not a settings file", hint="Name the file in it.") from error
