@@ -152,7 +152,7 @@ def _steps(
 ) -> list[str]:
     """Give the text that leads a person from here to the approval, with the user code in ``form``."""
     heading = "New code: the old one no longer works." if renewed else "Link this speaker to your account"
-    open_it = "Scan this with your phone, or open" if scan else "On your phone or computer, open"
+    open_it = "Scan this with a phone, or open" if scan else "On your phone or computer, open"
     enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
     first = paper.wrap(open_it, columns=columns, indent=INDENT)
     second = paper.wrap(
