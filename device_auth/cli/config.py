@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from device_auth.cli.output import print_line
 from device_auth.core.errors import ConfigError
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_problems, read_ca_file, warnings_about
@@ -34,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what this verb alone takes."""
     parser.add_argument(
         "config_action",
+        metavar="init|show|check",
         choices=("init", "show", "check"),
         help="init: write a settings file with every setting explained; show: every value and where it comes from;"
         " check: find everything that is wrong",
@@ -153,12 +155,12 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
             PAGE: settings.page,
         }
         # TOML has dates and numbers that JSON lacks
-        _print(json.dumps(_plain(shown)))
+        print_line(json.dumps(_plain(shown)))
         return 0
-    _print(f"settings file   {_seen(places.config_file or 'none')}")
-    _print(f"state folder    {_seen(places.state_dir)}")
-    _print(f"runtime folder  {_seen(places.runtime_dir or 'none')}")
-    _print("")
+    print_line(f"settings file   {_seen(places.config_file or 'none')}")
+    print_line(f"state folder    {_seen(places.state_dir)}")
+    print_line(f"runtime folder  {_seen(places.runtime_dir or 'none')}")
+    print_line("")
     for name, value, origin in rows:
         _print_row(name, value, origin.split(" ")[0] if origin.startswith("file ") else origin.split(" ")[-1])
     for name, inner in settings.hardware.items():
@@ -180,11 +182,11 @@ def _print_row(name: str, value: object, origin: str) -> None:
     left = f"{_seen(name):<15}  {origin:<27}  "
     text = _seen(value)
     if len(left) + len(text) <= WIDTH:
-        _print(left + text)
+        print_line(left + text)
         return
-    _print(left.rstrip())
+    print_line(left.rstrip())
     for start in range(0, len(text), WIDTH - 4):
-        _print("    " + text[start : start + WIDTH - 4])
+        print_line("    " + text[start : start + WIDTH - 4])
 
 
 def _seen(value: object) -> str:
@@ -228,7 +230,7 @@ def _check(
         import json  # noqa: PLC0415  # as its output is asked for
 
         told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
-        _print(json.dumps({"problems": told, "warnings": warnings}))
+        print_line(json.dumps({"problems": told, "warnings": warnings}))
     for problem in problems:
         _tell(f"Wrong: {problem}")
         _tell(problem.hint, indent="       ")
@@ -260,11 +262,6 @@ def _problems_of_ca_file(settings: Settings) -> list[ConfigError]:
     except ConfigError as problem:
         return [problem]
     return []
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def _tell(text: str, indent: str = "") -> None:

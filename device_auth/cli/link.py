@@ -82,6 +82,8 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
     if former_id is not None and link is not None and not args.again:
         for sentence in speaker.differences_from(link):
             say(f"device-auth: {sentence}")
+        if lines is None:
+            say("The speaker is linked already. To link it anew, run: device-auth link --again")
         return _linked(lines)
     with ExitStack() as opened:
         opened.enter_context(speaker.simulated_amazon(link))
@@ -153,17 +155,20 @@ def _tell_end(loop: Loop, lines: JsonLines | None, *, in_time: bool, is_told: bo
 
 
 def _interrupted() -> DeviceAuthError:
-    return Interrupted("interrupted: the code is discarded", hint="Ask for a new one: device-auth link")
+    return Interrupted("interrupted: no new link was made", hint="Start again: device-auth link")
 
 
 def _timed_out(loop: Loop) -> DeviceAuthError:
     """Name what kept it from being done in time."""
-    hint = "Try again: device-auth link"
     if loop.heard.usable:
-        return CodePairExpired("nobody approved within the time asked for", hint=hint)
+        return CodePairExpired(
+            "nobody approved within the time asked for", hint="Try again: device-auth link"
+        )
+    hint = "Check the network and where the provider is (device-auth config show), then try again."
+    last = f": {loop.heard.problem}" if loop.heard.problem else ""
     if loop.heard.unclear:
-        return ProviderUnclear("only answers came that could not be understood", hint=hint)
-    return ProviderUnreachable("the provider was not reached within the time asked for", hint=hint)
+        return ProviderUnclear(f"only answers came that could not be understood{last}", hint=hint)
+    return ProviderUnreachable(f"the provider was not reached within the time asked for{last}", hint=hint)
 
 
 def _linked(lines: JsonLines | None) -> int:

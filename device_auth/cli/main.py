@@ -9,7 +9,7 @@ import gc
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
 from device_auth.core.errors import DeviceAuthError
@@ -41,6 +41,7 @@ exit codes:
   130  interrupted
 """
 
+USAGE: Final = 2
 BUG: Final = 70
 INTERRUPTED: Final = 130
 OUTPUT_BROKE: Final = 74
@@ -76,13 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     args = read_arguments(words)
     verb = _import_verb(args.verb)
-    if getattr(args, "verbose", 0):
-        _log_to_stderr()
+    _log_to_stderr(is_verbose="verbose" in vars(args))
     gc.enable()
     try:
         return verb.run(args)
     except DeviceAuthError as error:
-        say_error(error)
+        _say(str(error), error.hint)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -94,11 +94,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BUG
 
 
-def say_error(error: DeviceAuthError) -> None:
-    """Tell a person what happened, to what, and what to do next."""
-    print(f"device-auth: {error}", file=sys.stderr)  # noqa: T201  people read stderr
-    if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)  # noqa: T201  people read stderr
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in two lines, and not every option there is."""
+
+    def parse_known_args(  # type: ignore[override]  # the base has overloads for other namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Read; what is not understood is an error of the verb it was given to."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            self.error(f"not understood: {' '.join(left)}")
+        return found, left
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, what may have been meant, and where every option is named; then exit."""
+        _say(message, f"{self._meant(message)}All that can be given: {self.prog} --help")
+        sys.exit(USAGE)
+
+    def _meant(self, message: str) -> str:
+        import difflib  # noqa: PLC0415  only for a mistake
+        import re  # noqa: PLC0415  only for a mistake
+
+        given = re.search(r"'([^']+)'|(--[\w-]+)|not understood: (\S+)", message)
+        if given is None:
+            return ""
+        word = given[1] or given[2] or given[3]
+        known = {*VERBS, *re.findall(r"--[\w-]+", self.format_help())}
+        near = [] if word in known else difflib.get_close_matches(word, known, n=1)
+        return f"Did you mean {near[0]}? " if near else ""
+
+
+def _say(text: str, hint: str) -> None:
+    from device_auth.cli.output import say  # noqa: PLC0415  only when something went wrong
+
+    say(f"device-auth: {text}")
+    if hint:
+        say(hint, indent="  ")
 
 
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -113,7 +144,7 @@ def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
     Args:
         loaded: the verbs whose own arguments are wanted; importing the others is left out.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="device-auth",
         description="Link a screenless speaker to its owner's account, and keep it linked.",
         epilog=EXIT_CODES,
@@ -171,10 +202,16 @@ def _import_verb(name: str) -> Verb:
     return cast("Verb", importlib.import_module(f"device_auth.cli.{name}"))
 
 
-def _log_to_stderr() -> None:
-    import logging  # noqa: PLC0415  only when it is asked for
+def _log_to_stderr(*, is_verbose: bool) -> None:
+    """Let people read the log: all of it if they ask for it, else what the verb itself does not tell them."""
+    import logging  # noqa: PLC0415  its users have imported it by now
 
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    if is_verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        return
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name != "device_auth.service.loop")
+    logging.basicConfig(level=logging.WARNING, format="device-auth: %(message)s", handlers=[handler])
 
 
 def _say_bug(error: Exception) -> None:

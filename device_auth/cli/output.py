@@ -1,6 +1,7 @@
 """What the verbs print for programs: JSON objects, times in RFC 3339."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -35,24 +36,62 @@ _ERRORS: dict[Trouble, type[DeviceAuthError]] = {
 }
 
 
+USUAL_COLUMNS = 80
+"""Of a terminal that does not know its own size, as a serial line."""
+
+
 def rfc3339(moment: UnixTime) -> str:
     """Write a moment for the whole world to read, in UTC and whole seconds."""
     return datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
 
 
 def print_json(fields: Mapping[str, object]) -> None:
-    """Print one JSON object as a line of its own, at once."""
-    print(json.dumps(fields), flush=True)  # noqa: T201  stdout is data
+    """Print one JSON object as a line of its own, at once; see ``print_line``."""
+    print_line(json.dumps(fields))
 
 
 def print_line(text: str) -> None:
-    """Print one line of data, at once."""
-    print(text, flush=True)  # noqa: T201  stdout is data
+    """Print one line of data, at once.
+
+    Raises:
+        BrokenPipeError: the reader went away.
+        StoreError: it cannot be written, as on a full disk.
+    """
+    try:
+        print(text, flush=True)  # noqa: T201  stdout is data
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # or the interpreter would fail once more when it flushes at exit
+        raise StoreError(
+            f"cannot write the output: {(error.strerror or 'unknown').lower()}",
+            hint="Check where it goes: the disk may be full (df -h).",
+        ) from error
 
 
-def say(text: str) -> None:
-    """Tell a person something."""
+def say(text: str, indent: str = "") -> None:
+    """Tell a person something; on a terminal, broken between words and never within an address or a path."""
+    if sys.stderr.isatty():
+        import textwrap  # noqa: PLC0415  only where someone is looking
+
+        text = textwrap.fill(
+            text,
+            _columns(),
+            initial_indent=indent,
+            subsequent_indent=indent or "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    else:
+        text = indent + text
     print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+    except OSError:
+        return USUAL_COLUMNS
 
 
 def error_of(refusal: Refusal) -> DeviceAuthError:

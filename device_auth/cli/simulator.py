@@ -79,9 +79,11 @@ def _check(args: argparse.Namespace) -> None:
     """
     for name in ("interval", "code_lifetime", "token_lifetime"):
         if getattr(args, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is no positive number of seconds")
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is no positive number of seconds", hint="Give 1 or more."
+            )
     if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
-        raise ConfigError("--approve-after is no number of seconds")
+        raise ConfigError("--approve-after is no number of seconds", hint="Give 0 or more.")
 
 
 def _instructions(addresses: dict[str, str | None]) -> list[str]:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print_line(StateWord.UNLINKED)
         for name, value in told.items():
             say(f"{name.replace('_', ' ')}: {value}")
-        if link is not None and not is_revoked:
+        if link is not None and not is_revoked and not speaker.is_simulated:
             say(_where_it_is_listed(link))
     return 0
 

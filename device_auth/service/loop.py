@@ -45,10 +45,12 @@ class Heard:
     Attributes:
         usable: answers in a documented form.
         unclear: answers in none.
+        problem: what was wrong with the last one that was not usable, or with the way to it.
     """
 
     usable: int = 0
     unclear: int = 0
+    problem: str = ""
 
 
 class _Keeper:
@@ -324,8 +326,10 @@ class Loop:
 
     def _count(self, answer: Answer) -> None:
         if isinstance(answer, Unclear):
-            self.heard = replace(self.heard, unclear=self.heard.unclear + 1)
-        elif not isinstance(answer, Unreachable):
+            self.heard = replace(self.heard, unclear=self.heard.unclear + 1, problem=answer.what)
+        elif isinstance(answer, Unreachable):
+            self.heard = replace(self.heard, problem=answer.what)
+        else:
             self.heard = replace(self.heard, usable=self.heard.usable + 1)
 
     def _close(self) -> None:

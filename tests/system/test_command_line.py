@@ -1,12 +1,16 @@
 """The command line against the simulated Amazon, in real time: verbs, exit codes, JSON, signals, kills."""
 
+import fcntl
 import json
+import os
 import re
 import shlex
 import signal
 import stat
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +31,7 @@ from tests.command import (
     interrupt,
     read_event,
     read_lines,
+    started,
     stream_of,
 )
 
@@ -118,7 +123,9 @@ def test_a_speaker_that_is_linked_asks_for_nothing(
     assert linked.run("link", "--json") == 0
 
     assert len(linked.running.amazon.pairs()) == asked
-    assert capsys.readouterr().out.startswith("linked\n{")
+    told = capsys.readouterr()
+    assert told.out.startswith("linked\n{")
+    assert told.err == "The speaker is linked already. To link it anew, run: device-auth link --again\n"
 
 
 def test_again_asks_for_a_new_code_and_replaces_the_link(
@@ -186,6 +193,14 @@ def test_no_provider_in_time_exits_with_69(tmp_path: Path, capsys: pytest.Captur
     assert (trouble["event"], trouble["trouble"]) == ("trouble", "provider-unavailable")
     assert trouble["hint"]
     assert (end["event"], end["reason"]) == ("refused", "timed-out")
+
+
+def test_a_time_out_says_what_was_in_the_way(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    command.running.stop()
+
+    command.link("--timeout", "1")
+
+    assert "within the time asked for: the connection was refused\n" in capsys.readouterr().err
 
 
 def test_only_unclear_answers_in_time_exit_with_76(
@@ -522,12 +537,34 @@ def test_options_count_before_the_verb_and_behind_it(
         "link --json=yes",
     ],
 )
-def test_a_wrong_command_line_exits_with_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_exits_with_2_and_two_lines(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(line))
 
     assert ended.value.code == 2
-    assert "usage: device-auth" in capsys.readouterr().err
+    what, hint = capsys.readouterr().err.splitlines()
+    assert what.startswith("device-auth: ")
+    assert hint.endswith(" --help")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("lnk", "Did you mean link? All that can be given: device-auth --help"),
+        ("link --bas-url x", "Did you mean --base-url? All that can be given: device-auth link --help"),
+        ("link --timeout soon", "All that can be given: device-auth link --help"),
+        ("status qqq", "All that can be given: device-auth status --help"),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_told_what_was_meant(
+    line: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(shlex.split(line))
+
+    assert capsys.readouterr().err.splitlines()[1].strip() == meant
 
 
 def test_the_readmes_help_text_is_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,6 +616,59 @@ def test_the_simulator_runs_in_a_process_of_its_own_until_it_is_told_to_stop(tmp
 
         assert main(["link", *places, *client, "--dialect", "rfc8628", "--issuer", addresses["issuer"]]) == 0
         assert interrupt(simulator, signal.SIGTERM) == 0
+
+
+def test_output_that_cannot_be_written_is_no_bug(linked: Command) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "device_auth", "status", *linked.places],
+            cwd=ROOT,
+            env=bare_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 74
+    assert ended.stderr.splitlines()[0] == "device-auth: cannot write the output: no space left on device"
+    assert len(ended.stderr.splitlines()) == 2
+
+
+def test_a_damaged_link_is_told_in_our_own_name(linked: Command) -> None:
+    (linked.folder / "state" / "link.json").write_text("{")
+    with linked.started("status") as process:
+        _, told = process.communicate(timeout=PATIENCE)
+
+    assert "link.json" in told
+    assert all(line.startswith(("device-auth: ", "  ")) for line in told.splitlines())
+
+
+def test_a_terminal_breaks_what_is_told_between_words_only(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    with started("link", "--state-dir", str(tmp_path), terminal=theirs) as process:
+        assert process.wait(PATIENCE) == 78
+    lines = os.read(ours, 65536).decode().splitlines()
+    os.close(theirs)
+    os.close(ours)
+
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= 60
+    assert "--client-id, DEVICE_AUTH_CLIENT_ID, or client_id in the settings file." in " ".join(
+        line.strip() for line in lines
+    )
+
+
+def test_the_account_of_a_simulated_speaker_lists_nothing(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (linked.folder / "state").rename(linked.folder / "simulated")
+    (linked.folder / "state").mkdir(mode=0o700)
+    (linked.folder / "simulated").rename(linked.folder / "state" / "simulated")
+
+    assert linked.run("unlink", "--simulate") == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
