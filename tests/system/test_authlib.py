@@ -92,20 +92,16 @@ def test_an_approved_speaker_is_linked_and_proved_and_has_said_nothing_but_what_
 
 
 @given(approved=True, is_openid=True)
-def test_metadata_are_found_where_openid_connect_has_them(speaker: Speaker) -> None:
-    assert speaker.link() == 0
+def test_metadata_are_found_where_openid_connect_has_them_and_the_code_is_told_as_it_came(
+    speaker: Speaker,
+) -> None:
+    assert speaker.link("--json") == 0
 
+    code = json.loads(speaker.out.splitlines()[0])
     assert [one.path for one in speaker.provider.seen][:2] == [
         "/.well-known/oauth-authorization-server/homes/1",
         "/homes/1/.well-known/openid-configuration",
     ]
-
-
-@given(approved=True)
-def test_the_code_is_told_as_the_server_gave_it(speaker: Speaker) -> None:
-    assert speaker.link("--json") == 0
-
-    code = json.loads(speaker.out.splitlines()[0])
     assert code["verification_uri"] == f"{speaker.provider.origin}/activate"
     assert code["verification_uri_complete"] == f"{code['verification_uri']}?user_code={code['user_code']}"
     assert (code["interval"], 590 <= code["expires_in"] <= 600) == (1, True)
