@@ -102,6 +102,11 @@ class Speaker:
         """Give the place of access tokens."""
         return FileTokens(self.places.runtime_dir, self.clock)
 
+    @property
+    def amazon_memory(self) -> Path:
+        """Give the file in which a simulated Amazon remembers what it gave."""
+        return self.places.state_dir / "amazon.json"
+
     def open_conversation(self) -> "Conversation":
         """Speak with the provider that the settings name.
 
@@ -222,9 +227,8 @@ def _make_amazon(speaker: Speaker) -> "Amazon":
     except ImportError as error:
         raise missing_extra("simulator", error) from error
     approve_after = None if speaker.options["simulate"] == "manual" else APPROVE_AFTER
-    memory = speaker.places.state_dir / "amazon.json"
     return Amazon(
         Options(interval=SIMULATED_INTERVAL, approve_after=approve_after),
         clock=speaker.clock.now,
-        memory=Path(memory),
+        memory=speaker.amazon_memory,
     )

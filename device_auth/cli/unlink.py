@@ -78,6 +78,8 @@ def _forget(speaker: Speaker) -> dict[str, object]:
 
 def _wipe(speaker: Speaker) -> dict[str, object]:
     """Remove every file of ours; what is told is the proof: had a token been found, it would be an error."""
+    if speaker.is_simulated:
+        speaker.amazon_memory.unlink(missing_ok=True)
     wiped = wipe(speaker.store, speaker.places.runtime_dir)
     return {
         "files_removed": len(wiped.removed),

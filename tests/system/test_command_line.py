@@ -671,6 +671,15 @@ def test_the_account_of_a_simulated_speaker_lists_nothing(
     assert capsys.readouterr().err == ""
 
 
+def test_a_wipe_of_a_simulated_speaker_leaves_nothing_of_its_amazon_either(command: Command) -> None:
+    folder = command.folder / "state" / "simulated"
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "amazon.json").write_text("{}")
+
+    assert command.run("unlink", "--simulate", "--wipe") == 0
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "words", [["--interval", "0"], ["--host", "192.0.2.1"], ["--approve-after", "-1"], ["--port", "70000"]]
 )
