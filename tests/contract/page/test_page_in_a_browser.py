@@ -12,8 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from device_auth.core.states import StateWord, Trouble
-from tests.contract.simulator.test_browser import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
+from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH
 from tests.qr_decoders import READERS, Reader
 
 pytestmark = [
