@@ -1,7 +1,12 @@
 """The page's settings, its places to listen, and what it thinks of a request before it answers."""
 
+import re
 import socket
+import tomllib
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -17,6 +22,7 @@ from device_auth.service.page import (
     read_page_settings,
 )
 
+ROOT: Final = Path(__file__).parents[2]
 OWN = ip_address("192.168.1.5")
 NAMES = {"speaker", "speaker.local"}
 
@@ -103,6 +109,21 @@ def test_an_interface_takes_both_kinds_of_address() -> None:
 def test_a_place_that_is_not_there_cannot_be_had(place: str) -> None:
     with pytest.raises(OSError, match=r".+"):
         open_listener(place)
+
+
+def test_the_port_that_avahi_announces_is_the_usual_one() -> None:
+    tree = ElementTree.parse(ROOT / "deploy" / "avahi" / "device-auth.service")  # noqa: S314  our own file
+
+    assert tree.findtext("service/port") == PageSettings().listen[0].rpartition(":")[2]
+
+
+def test_the_examples_of_the_documentation_are_settings() -> None:
+    text = (ROOT / "docs" / "page.md").read_text()
+    tables = [tomllib.loads(block)["page"] for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    named = re.findall(r'#.*?"([^"]+)", "([^"]+)", or an interface: "([^"]+)"', text)
+
+    assert [read_page_settings(table) is None for table in tables] == [False, True]
+    assert read_page_settings({"listen": list(named[0])})
 
 
 # -- a request
