@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import threading
 import time  # noqa: TID251 - runs in other programs, and waits between its own attempts to connect
 from collections.abc import Callable, Generator
@@ -308,19 +309,25 @@ class _Connection(http.client.HTTPConnection):
 
     def __init__(self, path: str | None, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
+        self.timeout: float = timeout
         self._paths = _usual_paths() if path is None else [path]
 
     def connect(self) -> None:
         failure: OSError = FileNotFoundError("there is no socket of the service")
         for path in self._paths:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(self.timeout)
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                self.sock.connect(path)
+                # Python's own time-out makes connect(2) give up at once where it has to queue; this one lets it wait.
+                connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(self.timeout), 0)
+                )
+                connection.connect(path)
             except OSError as error:
                 failure = error
-                self.sock.close()
+                connection.close()
             else:
+                connection.settimeout(self.timeout)
+                self.sock = connection
                 return
         raise failure
 

@@ -38,11 +38,11 @@ _numbers = itertools.count()
 def connect(path: Path, caller: Caller | None = None) -> socket.socket:
     """Connect as this caller; as who we are if None. The name of our end carries who it plays."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(LONG)
     if caller is not None:
         gids = ",".join(map(str, caller.gids))
         connection.bind(f"\0{os.getpid()}.{next(_numbers)}:{caller.uid}:{gids}".encode())
-    connection.connect(str(path))
+    connection.connect(str(path))  # without a time-out, which would not wait for room in the backlog
+    connection.settimeout(LONG)
     return connection
 
 
