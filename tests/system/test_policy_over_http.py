@@ -96,8 +96,8 @@ def pair_over(name: str, proving: Cell, refreshing: Cell) -> Row:
 UNAVAILABLE: Final = Trouble.PROVIDER_UNAVAILABLE
 PORTAL: Final = Trouble.CAPTIVE_PORTAL
 ODD: Final = GoesOn(UNAVAILABLE)
-SOON: Final = formatdate(time.time() + 250, usegmt=True)
-"""Measured against the answer's own date, which is the server's real one."""
+SOON: Final = "in 250 seconds"
+"""Stands for a date, which is measured against the answer's own: the server's real one, when the test runs."""
 
 ROWS: Final = [
     Row("authorization_pending", error("authorization_pending"), ODD, GoesOn(after=INTERVAL), ODD, ODD),
@@ -228,13 +228,19 @@ CELLS: Final = [
 ]
 
 
+def dated(fault: Mapping[str, object]) -> Mapping[str, object]:
+    if fault.get("headers") != {"Retry-After": SOON}:
+        return fault
+    return {**fault, "headers": {"Retry-After": formatdate(time.time() + 250, usegmt=True)}}
+
+
 def link_or_refresh(world: World, row: Row, phase: str) -> linking.State:
     """Bring the fault to its phase, and run until it has ended one way or the other."""
     if phase == "refreshing":
         world.link()
         world.told.clear()
         world.clock.moment = 1000.0
-    world.script(ENDPOINTS[phase], row.fault)
+    world.script(ENDPOINTS[phase], dated(row.fault))
     if row.fault.get("hang"):
         world.clock.patience = 0.2
     if phase != "refreshing":

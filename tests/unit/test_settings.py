@@ -84,7 +84,7 @@ def test_an_option_beats_the_environment_the_environment_the_file_the_file_the_d
 
 
 def test_every_key_is_a_field_of_the_settings() -> None:
-    assert Settings._fields == (*(key.name for key in KEYS), "hardware", "origins", "config_file")
+    assert Settings._fields == (*(key.name for key in KEYS), "hardware", "page", "origins", "config_file")
 
 
 def test_every_key_can_be_set_in_the_file_to_its_example(tmp_path: Path) -> None:
