@@ -263,23 +263,24 @@ class Client:
         body = None if fields is None else json.dumps(fields)
         headers = {} if fields is None else {"Content-Type": "application/json"}
         with self._lock:
-            # One that was kept open may have been closed by the service meanwhile, and then is opened anew, once.
-            attempts = (False, True) if self._connection is not None else (True,)
-            for is_last in attempts:
-                try:
-                    return self._send(method, target, body, headers)
-                except (http.client.HTTPException, OSError) as error:
-                    self._drop()
-                    if is_last or isinstance(error, TimeoutError):
-                        raise Unavailable(f"the service does not answer: {error}") from error
-        raise AssertionError("the last attempt returns or raises")
+            try:
+                return self._send(method, target, body, headers)
+            except _Stale:
+                return self._send(method, target, body, headers)
 
     def _send(self, method: str, target: str, body: str | None, headers: dict[str, str]) -> object:
-        if self._connection is None:
-            self._connection = _Connection(self._path, self._timeout)
-        self._connection.request(method, target, body, headers)
-        response = self._connection.getresponse()
-        return _check(response, response.read())
+        kept = self._connection
+        self._connection = kept or _Connection(self._path, self._timeout)
+        try:
+            self._connection.request(method, target, body, headers)
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (http.client.HTTPException, OSError) as error:
+            self._drop()
+            if kept is not None and not isinstance(error, TimeoutError):
+                raise _Stale from error
+            raise Unavailable(f"the service does not answer: {error}") from error
+        return _check(response, answer)
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -302,6 +303,10 @@ class Client:
             raise Unavailable(f"the events broke off: {error}") from error
         finally:
             connection.close()
+
+
+class _Stale(Exception):
+    """A connection that was kept open is of no use any more: the service may close it at any time."""
 
 
 class _Connection(http.client.HTTPConnection):

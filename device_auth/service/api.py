@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 from urllib.parse import parse_qsl
 
 from device_auth import __version__
@@ -505,6 +505,8 @@ def _check_link(news: News) -> None:
             )
         case Mark.HANDED_OVER:
             raise _not_linked("The link was handed over to another client. Link again: device-auth link")
+        case _:
+            assert_never(link.mark)
 
 
 def _not_linked(detail: str) -> Problem:

@@ -19,11 +19,12 @@ import pytest
 from device_auth.core.errors import StoreBusy, StoreError
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
+from device_auth.service.api import Api
 from device_auth.service.callers import Caller, Gate, read_caller
 from device_auth.service.exchange import Bounds
 from device_auth.service.reception import OwnListener, Room
 from device_auth.world.clock import BootClock
-from tests.socket_world import LONG, READER, STRANGER, SocketWorld
+from tests.socket_world import LONG, READER, STRANGER, SocketWorld, identify
 from tests.values import seconds
 
 STATUS: Final = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -515,10 +516,24 @@ def test_where_no_socket_can_be_is_told(tmp_path: Path, name: str) -> None:
 
 
 def test_an_api_that_never_started_can_be_closed(world: SocketWorld) -> None:
-    other = SocketWorld(world.path.with_name("other.sock"))
-    with other:
-        pass
+    path = world.path.with_name("other.sock")
+    other = Api(world.desk, world.actions, world.clock, listener=path, gate=world.gate)
 
-    other.api.close()
+    other.close()
 
-    assert is_served(world)
+    assert not path.exists()
+
+
+def test_who_comes_while_the_service_ends_is_cut_off(tmp_path: Path) -> None:
+    ending: list[threading.Thread] = []
+
+    def end(connection: socket.socket) -> Caller:
+        ending.append(threading.Thread(target=speaker.api.close))
+        ending[0].start()
+        while not speaker.api._reception._is_closing:
+            ending[0].join(0.001)
+        return identify(connection)
+
+    with SocketWorld(tmp_path / "api.sock", identify=end) as speaker:
+        assert read_to_the_end(speaker.plug_in(READER)) == b""
+        ending[0].join(LONG)

@@ -1,0 +1,134 @@
+"""The examples of docs/api.md, run as they stand, against the socket as it is."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from device_auth.core.models import View
+from device_auth.core.states import StateWord, Trouble
+from device_auth.service import api
+from device_auth.world.token_files import FileTokens
+from tests.links import StillClock, make_grant
+from tests.socket_world import LONG, SocketWorld
+
+TEXT: Final = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text()
+SCRIPTS: Final = dict(re.findall(r"```sh\n# (\S+)\n(.*?)```", TEXT, re.DOTALL))
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+needs_inotifywait = pytest.mark.skipif(
+    shutil.which("inotifywait") is None, reason="inotifywait is not installed"
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[SocketWorld]:
+    with SocketWorld(tmp_path / "api.sock") as world:
+        world.is_linked(world.issue("one"))
+        yield world
+
+
+def run(world: SocketWorld, name: str) -> subprocess.CompletedProcess[str]:
+    script = SCRIPTS[name].replace("/run/device-auth/api.sock", str(world.path))
+    return subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=LONG, check=False)
+
+
+def read_until(script: str, start: str, nudge: Callable[[], None]) -> str:
+    """Run a script until it prints a line that begins so; nudge it until then."""
+    found = threading.Event()
+
+    def keep_nudging() -> None:
+        while not found.wait(0.05):
+            nudge()
+
+    nudging = threading.Thread(target=keep_nudging)
+    with subprocess.Popen(
+        ["sh", "-ec", script], stdout=subprocess.PIPE, text=True, process_group=0
+    ) as running:
+        nudging.start()
+        try:
+            return next(line for line in running.stdout or () if line.startswith(start))
+        finally:
+            found.set()
+            nudging.join(LONG)
+            os.killpg(running.pid, signal.SIGTERM)
+
+
+@needs_curl
+def test_the_example_of_the_status_prints_it(world: SocketWorld) -> None:
+    assert json.loads(run(world, "status").stdout)["state"] == "linked"
+
+
+@needs_curl
+def test_the_example_of_the_token_prints_it_or_fails(world: SocketWorld) -> None:
+    done = run(world, "token")
+    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
+    world.desk.withdraw()
+    failed = run(world, "token")
+
+    assert (done.returncode, json.loads(done.stdout)["access_token"]) == (0, "CANARY-one")
+    assert (failed.returncode, json.loads(failed.stdout)["type"]) == (22, "urn:device-auth:not-linked")
+
+
+@needs_curl
+def test_the_example_of_a_rejected_token_prints_another(world: SocketWorld) -> None:
+    assert json.loads(run(world, "rejected").stdout)["access_token"] == "CANARY-one"
+
+
+@needs_curl
+def test_the_example_of_linking_begins_to_link(world: SocketWorld) -> None:
+    assert run(world, "link").returncode == 0
+    assert world.actions.asked == ["link"]
+
+
+@needs_curl
+def test_the_example_of_the_events_prints_the_present_state(world: SocketWorld) -> None:
+    script = SCRIPTS["events"].replace("/run/device-auth/api.sock", str(world.path))
+
+    line = read_until(script, "data:", world.desk.refresh_ended)
+
+    assert json.loads(line.removeprefix("data:"))["state"] == "linked"
+
+
+@needs_inotifywait
+def test_the_example_of_watching_the_file_tells_of_each_token(tmp_path: Path) -> None:
+    files = FileTokens(tmp_path, StillClock(), keep_bare=True)
+    script = SCRIPTS["on-new-token"].replace("/run/device-auth", str(tmp_path))
+
+    assert read_until(script, "there is", lambda: files.publish(make_grant()))
+
+
+def test_the_example_in_python_prints_when_the_token_ends(world: SocketWorld) -> None:
+    found = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert found is not None
+    script = found[1].replace("Client()", f"Client({str(world.path)!r})")
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG, check=True
+    )
+
+    assert done.stdout == "2027-01-15 09:00:00+00:00\n"
+
+
+def test_the_table_of_errors_names_each_type_there_is() -> None:
+    table = TEXT[TEXT.index("| Type |") : TEXT.index("### Limits")]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    source = Path(api.__file__).read_text()
+    used = {*re.findall(r'HTTPStatus\.[A-Z_]+,\s*"([a-z-]+)"', source), *api._UNREADABLE.values()}
+
+    assert named == used
+
+
+def test_the_table_of_requests_names_each_one_there_is(world: SocketWorld) -> None:
+    named = set(re.findall(r"^\| `([A-Z]+) (/v1/[a-z/]+)", TEXT, re.MULTILINE))
+
+    assert named == {(method, path) for path, methods in world.api._routes.items() for method in methods}
