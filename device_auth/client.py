@@ -13,7 +13,6 @@ import json
 import os
 import socket
 import stat
-import struct
 import threading
 import time  # noqa: TID251 - runs in other programs, and waits between its own attempts to connect
 from collections.abc import Callable, Generator
@@ -37,6 +36,9 @@ LONGEST_PAUSE: Final = 30.0
 
 RETRY_AFTER: Final = 10.0
 """Seconds to wait where the service names no time."""
+
+QUEUE_PAUSE: Final = 0.05
+"""Seconds between two attempts to get into the queue of connections that wait to be accepted."""
 
 T = TypeVar("T")
 
@@ -320,21 +322,29 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         failure: OSError = FileNotFoundError("there is no socket of the service")
         for path in self._paths:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
             try:
-                # Python's own time-out makes connect(2) give up at once where it has to queue; this one lets it wait.
-                connection.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(self.timeout), 0)
-                )
-                connection.connect(path)
+                self._queue(path)
             except OSError as error:
                 failure = error
-                connection.close()
+                self.sock.close()
             else:
-                connection.settimeout(self.timeout)
-                self.sock = connection
                 return
         raise failure
+
+    def _queue(self, path: str) -> None:
+        """Connect; where too many wait to be accepted, which a socket with a time-out does not wait for, try again."""
+        until = time.monotonic() + self.timeout
+        while True:
+            try:
+                self.sock.connect(path)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise TimeoutError("too many wait for the service") from None
+                time.sleep(QUEUE_PAUSE)
+            else:
+                return
 
 
 def _usual_paths() -> list[str]:
