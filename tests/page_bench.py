@@ -2,7 +2,7 @@
 
 import http.client
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from queue import SimpleQueue
 from types import TracebackType
@@ -189,6 +189,14 @@ class Bench:
         with self.connect() as connection:
             connection.sendall(sent)
             return read_all(connection)
+
+    def soon(self, is_so: Callable[[], bool]) -> bool:
+        """Ask again and again until it is so; give up after a while."""
+        until = later(BootClock.now(self.clock), Seconds(SOON))
+        while not is_so():
+            if BootClock.now(self.clock) > until:
+                return False
+        return True
 
     def events(self) -> "Stream":
         return Stream(self.connect())

@@ -518,15 +518,15 @@ class Page:
         told, said_at, number = None, self._clock.now(), -1
         while not self._is_closing and not _has_gone(connection):
             news = self._desk.wait(number, LOOK_EVERY)
-            number = news.number
-            sight = self._painter.see(news)
+            number, now, sight = news.number, self._clock.now(), self._painter.see(news)
             if sight != told:
-                connection.sendall(self._painter.event(sight, language))
-            elif self._clock.now() - said_at >= HEARTBEAT:
-                connection.sendall(b": still here\n\n")
+                message = self._painter.event(sight, language)
+            elif now - said_at >= HEARTBEAT:
+                message = b": still here\n\n"
             else:
                 continue
-            told, said_at = sight, self._clock.now()
+            told, said_at = sight, now
+            connection.sendall(message)
 
 
 def _has_gone(connection: socket.socket) -> bool:
