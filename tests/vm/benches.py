@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 STAND_INS = ()
 CHIP = "/dev/gpiochip0"
+CLOCK = PartsClock()
 LINES = Path("/sys/devices/platform/gpio-sim.0/gpiochip0")
 _SEEN = 0.2
 """The share of its brightness from which a LED is taken to be lit: while it fades it is all but dark for a moment only."""
@@ -94,9 +95,7 @@ def _led(
         for line in lines:
             pull(line, up=is_active_low)  # through the LED
         lamp = DigitalLamp(open_outputs(lines, is_active_low), is_rgb=len(lines) > 1)
-        return _Light(
-            PlayedLight(lamp, PartsClock()), lambda: any(is_high(line) != is_active_low for line in lines)
-        )
+        return _Light(PlayedLight(lamp, CLOCK), lambda: any(is_high(line) != is_active_low for line in lines))
 
     return build
 
@@ -112,7 +111,7 @@ def _gpiod(lines: Sequence[int], is_active_low: bool) -> Outputs:
 def _kernel(most: int) -> Callable[[Path], LightBench]:
     def build(_: Path) -> LightBench:
         made = MadeLed(most)
-        return _Light(KernelLed(made.name, PartsClock()), lambda: made.brightness() > most * _SEEN)
+        return _Light(KernelLed(made.name, CLOCK), lambda: made.brightness() > most * _SEEN)
 
     return build
 
@@ -120,7 +119,7 @@ def _kernel(most: int) -> Callable[[Path], LightBench]:
 def _rpi_button(resistor: str) -> Callable[[Path], ButtonBench]:
     def build(_: Path) -> ButtonBench:
         is_active_low = resistor == "up"
-        button = SampledButton(17, pull=resistor, is_active_low=is_active_low, clock=PartsClock())
+        button = SampledButton(17, pull=resistor, is_active_low=is_active_low, clock=CLOCK)
         return _Button(button, 17, is_active_low=is_active_low)
 
     return build
@@ -129,9 +128,7 @@ def _rpi_button(resistor: str) -> Callable[[Path], ButtonBench]:
 def _gpiod_button(resistor: str) -> Callable[[Path], ButtonBench]:
     def build(_: Path) -> ButtonBench:
         is_active_low = resistor == "up"
-        button = EdgeButton(
-            "GPIO17", pull=resistor, is_active_low=is_active_low, chip=CHIP, clock=PartsClock()
-        )
+        button = EdgeButton("GPIO17", pull=resistor, is_active_low=is_active_low, chip=CHIP, clock=CLOCK)
         return _Button(button, 17, is_active_low=is_active_low)
 
     return build

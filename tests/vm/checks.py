@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from device_auth.cli.speaker import SIMULATED_CLIENT_ID
 from device_auth.prompts.light import TABLE
 from tests.vm.benches import MadeLed, is_high, pull
 
@@ -27,6 +28,18 @@ LED, BUTTON = 27, 17
 SECONDS = 5.0
 LOOKS_A_SECOND = 20
 GENERIC: Settings = {"board": "generic-led", "gpio": "gpiod"}
+
+SETTINGS = f"""
+client_id = "{SIMULATED_CLIENT_ID}"
+product_id = "Speaker"
+dsn = "G0001"
+base_url = "http://127.0.0.1:8100/auth/O2/"
+[hardware]
+board = "generic-led"
+gpio = "gpiod"
+voice = {{kind = "simulated"}}
+"""
+"""A speaker with a LED and a button on lines, that asks a simulated Amazon."""
 
 PARTS = """
 import json, sys
@@ -212,22 +225,65 @@ def _press(seconds: float) -> None:
     pull(BUTTON, up=True)
 
 
-def test_a_press_starts_a_link_that_the_led_tells(tmp_path: Path, environment: dict[str, str]) -> None:
-    command = (sys.executable, "-m", "tests.vm.press_to_link", str(tmp_path))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        dark = set(_levels(1))
+@contextmanager
+def running(*words: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run our command, and end it politely."""
+    with subprocess.Popen(
+        (sys.executable, "-m", "device_auth", *words),
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def test_a_press_links_a_running_speaker_and_the_led_tells(
+    tmp_path: Path, environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text(SETTINGS)
+    places = [f"--{name}-dir={tmp_path / name}" for name in ("state", "runtime")]
+    options = (f"--config={tmp_path}/config.toml", *places)
+    with (
+        running(
+            "simulator", "--approve-after=5", "--interval=2", "--port=8100", environment=environment
+        ) as amazon,
+        running("run", *options, environment=environment) as speaker,
+    ):
+        assert amazon.stdout is not None
+        amazon.stdout.readline()
+        while not (tmp_path / "runtime" / "api.sock").exists():
+            time.sleep(0.1)
+        before = set(_levels(2))
         _press(0.3)
-        levels = []
-        while process.poll() is None:
-            levels.append(is_high(LED))
-            time.sleep(1 / LOOKS_A_SECOND)
-        told = process.stdout.read().split()
+        levels = list(_levels(20))
+        idle = _wake_ups_a_minute(speaker, minutes=10)
+        status = _told("status", *options, environment=environment)
 
     lengths = [(level, len(list(run)) / LOOKS_A_SECOND) for level, run in groupby(levels)]
-    assert dark == {False}
-    assert (process.returncode, told[-1]) == (0, "linked")
-    assert sum(level and 0.9 < length < 1.5 for level, length in lengths) >= 2  # it waited for the owner
-    assert any(level and 4.5 < length < 6 for level, length in lengths)  # and was linked
-    assert not is_high(LED)
+    with capsys.disabled():
+        print(f"\nwake-ups a minute: {idle:4.1f}  daemon, linked, gpiod: button, LED dark")
+    assert before == {False}
+    assert (status["state"], status["trouble"]) == ("linked", "none")
+    assert sum(level and 0.9 < length < 1.3 for level, length in lengths) >= 2, (
+        lengths
+    )  # it waits for the owner
+    assert any(level and 4.5 < length < 5.7 for level, length in lengths), lengths  # and is linked
+    assert not levels[-1]
+    assert idle <= 1.5
+
+
+def _wake_ups_a_minute(process: subprocess.Popen[str], *, minutes: int) -> float:
+    before = wake_ups(process)
+    time.sleep(60 * minutes)
+    return (wake_ups(process) - before) / minutes
+
+
+def _told(*words: str, environment: dict[str, str]) -> dict[str, object]:
+    command = (sys.executable, "-m", "device_auth", *words, "--json")
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    answer: dict[str, object] = json.loads(told.stdout)
+    return answer
