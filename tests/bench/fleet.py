@@ -138,6 +138,7 @@ class Figures:
         requests: to the provider, in each second.
         after_outage: seconds from the end of the outage to a token, of each speaker that missed one for it.
         after_cut: seconds from the start to a token, of each speaker whose power was cut.
+        without: speakers that have still none at the end; above they count as if they had it then.
         approvals: seconds from approval to linked.
         lost: links that are not in use any more.
         early: polls before the interval was over.
@@ -152,6 +153,7 @@ class Figures:
     after_outage: "array[float]" = field(default_factory=_empty)
     after_cut: "array[float]" = field(default_factory=_empty)
     approvals: "array[float]" = field(default_factory=_empty)
+    without: int = 0
     lost: int = 0
     early: int = 0
     unlinked: int = 0
@@ -166,6 +168,7 @@ class Figures:
         self.after_outage.extend(other.after_outage)
         self.after_cut.extend(other.after_cut)
         self.approvals.extend(other.approvals)
+        self.without += other.without
         self.lost += other.lost
         self.early += other.early
         self.unlinked += other.unlinked
@@ -410,6 +413,10 @@ class Part:
             else:
                 due[who] = following = self._keep(who, now) if self.keeping[who] else self._link(who, now)
                 heapreplace(heap, (following, who))
+        for who in range(len(self.missed)):
+            if self.missed[who]:
+                self.figures.without += 1
+                self._make_good(who, self.end)
         for linker in self.linkers.values():
             self.figures.unlinked += linker.is_pressed and linker.is_done
         self.figures.took = time.perf_counter() - begun
@@ -538,7 +545,7 @@ def tell_day(plan: Plan, figures: Figures) -> None:
     print(f"## A day of {plan.kept + plan.presses:,} speakers\n")
     print(
         f"{plan.mean:,.0f} requests a second are needed on average, the provider answers {plan.capacity * plan.mean:,.0f}."
-        f"\nLinks lost: {figures.lost}. Polls sooner than the interval: {figures.early}. Linked: {len(figures.approvals):,},"
+        f"\nLinks lost: {figures.lost}. Without a token at the end: {figures.without}. Polls sooner than the interval: {figures.early}. Linked: {len(figures.approvals):,},"
         f" not: {figures.unlinked}.\n"
     )
     outage, cut = plan.outage, plan.cut_at
@@ -608,12 +615,13 @@ def tell_jitter(speakers: int, seed: int, jobs: int) -> None:
                     *peaks(figures, plan.cut_at, plan.cut_at + HOUR)[1:],
                     at_share(figures.after_cut, 0.5),
                     at_share(figures.after_cut, 0.99),
+                    figures.without,
                     figures.lost,
                 ]
 
     table(
         "the outage|after it: most in a second|over a minute|token, median|p99"
-        "|after the cut: most in a second|over a minute|token, median|p99|links lost",
+        "|after the cut: most in a second|over a minute|token, median|p99|without at the end|links lost",
         rows(),
     )
 
@@ -640,7 +648,7 @@ def tell_spread(speakers: int, seed: int, jobs: int) -> None:
                 ]
 
     table(
-        "the provider answers|spread|most in a second|over a minute|token, median|p99|last|requests a start",
+        "the provider answers|spread|most in a second|over a minute|token, median|p99|last|more requests, a start",
         rows(),
     )
 
