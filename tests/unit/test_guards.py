@@ -9,11 +9,7 @@ SOURCES: Final = sorted((ROOT / "device_auth").rglob("*.py")) + sorted((ROOT / "
 
 MAY_REVEAL: Final = {
     "device_auth/cli/token.py",  # prints the access token: that is what it is for
-<<<<<<< HEAD
     "device_auth/service/api.py",  # hands the access token to programs
-=======
-    "device_auth/service/api.py",  # gives the access token to other programs, likewise
->>>>>>> f1b7120 (docs: say what the socket answers, with examples)
     "device_auth/wire/lwa.py",
     "device_auth/wire/rfc8628.py",
     "device_auth/world/envelope.py",
