@@ -1,5 +1,6 @@
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -129,11 +130,24 @@ def test_a_null_error_beside_tokens_is_none() -> None:
         b"12",
         json.dumps(GRANT).encode()[:-1],
         b"\xff\xfe{}",
+        b'{"error": "access_denied", "x": "\xff"}',
         b'{"a": ' * 20_000,
         b"[" * 60_000,
         b'{"expires_in": ' + b"9" * 5000 + b"}",
     ],
-    ids=["empty", "null", "list", "text", "number", "broken off", "UTF-16", "deep", "deeper", "huge number"],
+    ids=[
+        "empty",
+        "null",
+        "list",
+        "text",
+        "number",
+        "broken off",
+        "UTF-16",
+        "Latin-1",
+        "deep",
+        "deeper",
+        "huge number",
+    ],
 )
 def test_a_body_that_is_no_json_object_is_unclear(body: bytes) -> None:
     assert isinstance(read_poll(make_response(body=body)), Unclear)
@@ -221,6 +235,20 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(headers: dict[str, str], wa
     assert retry_after(make_response(headers=headers)) == seconds(wait)
 
 
+@pytest.fixture
+def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Pacific/Honolulu")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_greenwich")
+def test_a_date_without_a_zone_means_the_same_everywhere() -> None:
+    assert retry_after(make_response(headers={"retry-after": "Tue Nov 14 22:14:20 2023"})) == seconds(60)
+
+
 def test_retry_after_is_measured_by_the_providers_clock_where_it_tells() -> None:
     headers = {"retry-after": "Sat, 01 Jan 2000 00:00:10 GMT", "date": "Sat, 01 Jan 2000 00:00:00 GMT"}
 
@@ -228,7 +256,19 @@ def test_retry_after_is_measured_by_the_providers_clock_where_it_tells() -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-5", "1.5", "soon", "٣", "²", "Xxx, 99 Abc 2023 99:99:99 GMT", "\x00", "0 0 0 0 0"]
+    "text",
+    [
+        "",
+        "-5",
+        "1.5",
+        "soon",
+        "٣",
+        "²",
+        "Xxx, 99 Abc 2023 99:99:99 GMT",
+        "\x00",
+        "0 0 0 0 0",
+        "1 Jan 99999999999999999999 00:00:00",
+    ],
 )
 def test_retry_after_of_another_form_is_none(text: str) -> None:
     assert retry_after(make_response(headers={"retry-after": text})) is None
@@ -479,3 +519,13 @@ def test_a_form_is_written_bare_and_without_what_is_empty() -> None:
         "Content-Type": "application/x-www-form-urlencoded",
     }
     assert request.body == b"a=1+%26+%C3%BC%7C"
+
+
+def test_what_a_refusal_tells_is_cleaned() -> None:
+    said = f"\x1b[2Jthe code {CANARY}-0123456789-0123456789 is bad"
+
+    answer = read_poll(make_response({"error": "access_denied", "error_description": said}, status=400))
+
+    assert isinstance(answer, Refusal)
+    assert answer.message.isprintable()
+    assert CANARY not in answer.message
