@@ -24,6 +24,7 @@ from device_auth.core.models import (
     UnixTime,
     View,
 )
+from device_auth.core.ports import TokenFiles
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.conversation import Conversation
 from device_auth.service.loop import Loop
@@ -203,6 +204,7 @@ def open_loop(
     *,
     ca_file: Path | None = None,
     chance: float = 0.5,
+    tokens: TokenFiles | None = None,
 ) -> Iterator[Loop]:
     """Make a loop that holds the lock of the store below a folder, and speaks real HTTP."""
     transport = HttpTransport(clock, ca_file=ca_file)
@@ -211,7 +213,7 @@ def open_loop(
             conversation=Conversation(transport, provider),
             store=store,
             pending=FilePending(folder / "run", clock),
-            tokens=FileTokens(folder / "run", clock),
+            tokens=tokens or FileTokens(folder / "run", clock),
             clock=clock,
             tell=tell,
             chance=lambda: chance,

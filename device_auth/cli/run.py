@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Final
 
-from device_auth.cli.output import say
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.telling import Telling, parts_of
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
@@ -24,6 +23,7 @@ from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
 from device_auth.service.daemon import Daemon, Plan
 from device_auth.service.desk import Desk
+from device_auth.service.journal import open_log
 from device_auth.service.loop import Loop
 from device_auth.service.page import Page, read_page_settings
 from device_auth.service.systemd import Notifier, sockets_given
@@ -43,8 +43,12 @@ SIMULATED_PAGE: Final = "127.0.0.1:8080"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own: nothing."""
-    del parser
+    """Add what is the verb's own."""
+    parser.add_argument(
+        "--log-format",
+        choices=("json", "text"),
+        help="log to stderr in this form; without it, to the journal where stderr leads there, else as text",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,16 +57,26 @@ def run(args: argparse.Namespace) -> int:
     speaker.settings  # noqa: B018  settings that cannot be read end the start, here and now
     notifier = Notifier(ENVIRONMENT)
     with ExitStack() as opened:
+        journal = opened.enter_context(
+            open_log(
+                ENVIRONMENT,
+                speaker.clock,
+                stderr=sys.stderr,
+                form=args.log_format,
+                is_verbose="verbose" in speaker.options,
+            )
+        )
         opened.enter_context(speaker.simulated_amazon(_stored(speaker)))
         opened.enter_context(speaker.store)
         telling = opened.enter_context(_parts(speaker))
-        everyone = Everyone(telling.prompts, speaker.clock, report=_report)
+        everyone = Everyone(telling.prompts, speaker.clock, report=_say_no_more)
         opened.callback(everyone.close, CLOSING_TIME)
         desk = Desk(speaker.clock, FileTokens(speaker.places.runtime_dir, speaker.clock, keep_bare=True))
         opened.callback(desk.withdraw)
         plan = _read_plan(speaker)
 
         def tell(view: View) -> None:
+            journal.tell(view)
             desk.tell(view, loop.link)
             everyone.tell(view)
             notifier.status(_in_a_line(view))
@@ -205,5 +219,5 @@ def _in_a_line(view: View) -> str:
     return f"{view.state}: {telling.sentence} {view.hint}".strip()
 
 
-def _report(name: str, error: BaseException) -> None:
-    say(f"device-auth: the {name} does not work: {type(error).__name__}")
+def _say_no_more(_name: str, _error: BaseException) -> None:
+    """Leave a prompt that failed at that: it is in the log already, and the others go on."""

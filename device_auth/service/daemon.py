@@ -168,6 +168,7 @@ class Daemon:
                 self._loop.tell_moment(Moment.CANCELLED)
 
     def _answer(self, gesture: Gesture) -> None:
+        log.info("the button: %s", gesture)
         match gesture:
             case Gesture.TAP if self._asked is Moment.CONFIRM_UNLINK:
                 self._ask(None)
@@ -214,6 +215,7 @@ class Daemon:
         except StoreError as error:
             self._tell_storage(error)
             return
+        log.info("unlinked: the account is forgotten")
         self._loop.tell_moment(Moment.JUST_UNLINKED)
         if link is not None:
             self._revoke(link)

@@ -17,13 +17,16 @@ from device_auth.core.models import (
     MARKS,
     NEVER,
     Answer,
+    CodePair,
     Flow,
     Link,
     Monotonic,
+    Pending,
     PendingPair,
     ProofStanding,
     Refusal,
     Seconds,
+    SlowDown,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -314,8 +317,7 @@ class Loop:
         return isinstance(self.state, linking.Waiting) and self.state.pair == call.pair
 
     def _deliver(self, call: Call[_Keeper], answer: Answer) -> None:
-        if isinstance(answer, Unclear | Unreachable):
-            log.info("no usable answer: %s", answer.what)
+        _log_answer(call, answer)
         draw = self._chance()
         if call.keeper is not None:
             if call.keeper in self._keepers():
@@ -527,3 +529,23 @@ class Loop:
             account=None if self._stored is None else self._stored.account,
             telling=self._telling,
         )
+
+
+def _log_answer(call: Call[_Keeper], answer: Answer) -> None:
+    """Say in a line what a request came to: no code, no token, and nothing in the provider's own words."""
+    asked = "refresh" if call.keeper is not None else "request for a code" if call.pair is None else "poll"
+    match answer:
+        case CodePair():
+            log.info("%s: a code for %.0f s, polled every %.0f s", asked, answer.expires_in, answer.interval)
+        case TokenGrant():
+            log.info("%s: an access token for %.0f s", asked, answer.expires_in)
+        case Pending():
+            log.info("%s: not approved yet", asked)
+        case SlowDown():
+            log.info("%s: slower polls are asked for", asked)
+        case Refusal():
+            log.warning("%s: refused, %s", asked, answer.error or answer.trouble)
+        case Unclear() | Unreachable():
+            log.warning("%s: no usable answer, %s", asked, answer.what)
+        case _:
+            assert_never(answer)

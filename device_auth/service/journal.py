@@ -1,0 +1,287 @@
+"""The log of the service: one line an event, to the journal with its fields, or to stderr.
+
+A line that is repeated is written once a minute, with a count of what was left out: nobody fills a card by asking
+again and again. What libraries say stays out, and of a bug only its kind and its place are told, for either might
+hold parts of an answer.
+
+Source: systemd.exec(5) on $JOURNAL_STREAM; sd-daemon(3); systemd.journal-fields(7); systemd's "Native Journal
+Protocol".
+"""
+
+import json
+import logging
+import os
+import socket
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple, TextIO
+
+from device_auth.core.models import Monotonic, Seconds, UnixTime, View, later
+from device_auth.core.ports import Clock
+from device_auth.core.states import STATES, TROUBLES, Trouble
+
+log: Final = logging.getLogger(__name__)
+
+JOURNAL: Final = Path("/run/systemd/journal/socket")
+IDENTIFIER: Final = "device-auth"
+
+OURS: Final = ("device_auth", "hardware")
+"""The packages whose lines are written."""
+
+REPEATED_AFTER: Final = Seconds(60)
+"""A repeated line is written once in so long."""
+
+MOST_REMEMBERED: Final = 256
+"""So many different lines are looked at for repetition; beyond that the oldest is forgotten."""
+
+MOST_TEXT: Final = 8192
+"""Characters of a message; a datagram to the journal must fit its buffer."""
+
+EARLIEST: Final = 0.0
+LATEST: Final = 253402300799.0
+"""The years that RFC 3339 is written for here: 1970 to 9999, whatever the wall clock says."""
+
+PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""Levels, and what syslog(3) calls them; all below is 7, debug."""
+
+
+class Line(NamedTuple):
+    """What is written of one event.
+
+    Attributes:
+        priority: as syslog(3) counts.
+        message: one line; of a bug, more.
+        state: in which state the speaker was, if that was told already.
+        trouble: likewise.
+        file: where in the program it was written.
+    """
+
+    at: UnixTime
+    level: str
+    priority: int
+    message: str
+    state: str
+    trouble: str
+    file: str
+    number: int
+    function: str
+
+
+Write = Callable[[Line], None]
+
+
+class _Repeated:
+    """One line that may come again: when it was written, and how often it was left out since."""
+
+    def __init__(self, line: Line, at: Monotonic) -> None:
+        self.line = line
+        self.at = at
+        self.left_out = 0
+
+
+class Log(logging.Handler):
+    """Writes what is logged, with the state the speaker is in.
+
+    Args:
+        write: puts down a line.
+        clock: tells both times.
+    """
+
+    def __init__(self, write: Write, clock: Clock) -> None:
+        super().__init__()
+        self._write = write
+        self._clock = clock
+        self._told = ("", "")
+        self._seen: dict[str, _Repeated] = {}
+
+    def tell(self, view: View) -> None:
+        """Log the state and the trouble if either is another than before."""
+        told = (view.state.value, view.trouble.value)
+        if told == self._told:
+            return
+        self._told = told
+        if view.trouble is Trouble.NONE:
+            log.info("%s: %s", view.state, STATES[view.state].sentence)
+        else:
+            log.warning("%s, %s: %s", view.state, view.trouble, TROUBLES[view.trouble].sentence)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless it is another's, or was written a short while ago."""
+        if record.name.partition(".")[0] not in OURS:
+            return
+        now = self._clock.now()
+        self._forget(lambda repeated: now >= later(repeated.at, REPEATED_AFTER))
+        line = self._line_of(record)
+        repeated = self._seen.get(line.message)
+        if repeated is not None:
+            repeated.left_out += 1
+            return
+        while len(self._seen) >= MOST_REMEMBERED:
+            self._tell_left_out(self._seen.pop(next(iter(self._seen))))
+        self._seen[line.message] = _Repeated(line, now)
+        self._write(line)
+
+    def close(self) -> None:
+        """Tell what was left out and not told yet."""
+        self.acquire()
+        try:
+            self._forget(lambda _repeated: True)
+        finally:
+            self.release()
+        super().close()
+
+    def _forget(self, is_over: Callable[[_Repeated], bool]) -> None:
+        for message, repeated in list(self._seen.items()):
+            if is_over(repeated):
+                del self._seen[message]
+                self._tell_left_out(repeated)
+
+    def _tell_left_out(self, repeated: _Repeated) -> None:
+        if repeated.left_out:
+            message = f"{repeated.line.message} ({repeated.left_out} more within a minute)"
+            self._write(repeated.line._replace(message=message, at=self._clock.wall()))
+
+    def _line_of(self, record: logging.LogRecord) -> Line:
+        state, trouble = self._told
+        return Line(
+            at=self._clock.wall(),
+            level=record.levelname.lower(),
+            priority=next((number for level, number in PRIORITIES if record.levelno >= level), 7),
+            message=_text_of(record)[:MOST_TEXT],
+            state=state,
+            trouble=trouble,
+            file=record.pathname,
+            number=record.lineno,
+            function=record.funcName or "",
+        )
+
+
+@contextmanager
+def open_log(
+    environ: Mapping[str, str],
+    clock: Clock,
+    *,
+    stderr: TextIO,
+    form: str | None = None,
+    is_verbose: bool = False,
+    journal: Path = JOURNAL,
+) -> Iterator[Log]:
+    """Log from here on to the journal if stderr leads there, else to stderr; in the end as it was before.
+
+    Args:
+        environ: the environment this program was started with.
+        clock: tells both times.
+        stderr: where lines go that do not go to the journal.
+        form: ``json`` or ``text`` on stderr, even where there is a journal.
+        is_verbose: also what only helps to find a bug.
+        journal: where the journal's socket is.
+    """
+    opened = Log(_choose(environ, stderr, form, journal), clock)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = [opened]
+    root.setLevel(logging.DEBUG if is_verbose else logging.INFO)
+    try:
+        yield opened
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        opened.close()
+
+
+def _choose(environ: Mapping[str, str], stderr: TextIO, form: str | None, journal: Path) -> Write:
+    if form == "json":
+        return lambda line: _put(stderr, _as_json(line))
+    is_read_by_journal = _leads_to_journal(stderr, environ.get("JOURNAL_STREAM", ""))
+
+    def write_text(line: Line) -> None:
+        prefix = f"<{line.priority}>" if is_read_by_journal else f"{IDENTIFIER}: "
+        _put(stderr, "\n".join(prefix + part for part in line.message.splitlines()))
+
+    if form is None and is_read_by_journal and _answers(journal):
+        return lambda line: _send(journal, line, otherwise=write_text)
+    return write_text
+
+
+def _leads_to_journal(stderr: TextIO, named: str) -> bool:
+    """Say whether stderr is the very stream that the service manager connected to the journal."""
+    try:
+        found = os.fstat(stderr.fileno())
+    except (OSError, ValueError):  # closed, or not a file at all
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
+
+
+def _answers(journal: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(journal))
+    except OSError:
+        return False
+    return True
+
+
+def _send(journal: Path, line: Line, *, otherwise: Write) -> None:
+    """Send a line with its fields; without waiting, for a journal that is stuck must not hold the service up."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.sendto(_as_fields(line), str(journal))
+    except BlockingIOError:
+        return
+    except OSError:
+        otherwise(line)
+
+
+def _as_fields(line: Line) -> bytes:
+    fields = {
+        "MESSAGE": line.message,
+        "PRIORITY": str(line.priority),
+        "SYSLOG_IDENTIFIER": IDENTIFIER,
+        "DEVICE_AUTH_STATE": line.state,
+        "DEVICE_AUTH_TROUBLE": line.trouble,
+        "CODE_FILE": line.file,
+        "CODE_LINE": str(line.number),
+        "CODE_FUNC": line.function,
+    }
+    return b"".join(_as_field(name, value) for name, value in fields.items() if value)
+
+
+def _as_field(name: str, value: str) -> bytes:
+    octets = value.encode("utf-8", "replace")
+    if b"\n" in octets:
+        return name.encode() + b"\n" + len(octets).to_bytes(8, "little") + octets + b"\n"
+    return name.encode() + b"=" + octets + b"\n"
+
+
+def _as_json(line: Line) -> str:
+    at = datetime.fromtimestamp(min(max(line.at, EARLIEST), LATEST), UTC)
+    fields = {
+        "at": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z",
+        "level": line.level,
+        "message": line.message,
+        "state": line.state or None,
+        "trouble": line.trouble or None,
+        "code": f"{line.file}:{line.number}",
+    }
+    return json.dumps(fields)
+
+
+def _put(stream: TextIO, text: str) -> None:
+    # A log that cannot be written must not end what it tells of.
+    with suppress(OSError, ValueError):
+        stream.write(f"{text}\n")
+        stream.flush()
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    """Give the message in a line; and of a bug its kind and its place, but not its text: it might hold a secret."""
+    text = " ".join(record.getMessage().split())
+    if record.exc_info is None or record.exc_info[1] is None:
+        return text
+    error = record.exc_info[1]
+    places = [f"  {at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    return "\n".join((f"{text}: {type(error).__name__}", *places))

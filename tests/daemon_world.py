@@ -1,0 +1,110 @@
+"""A daemon in skipped time: the simulated Amazon over real HTTP, real files, a real socket, a button pressed by the test."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+from device_auth.client import Client
+from device_auth.core.models import Refusal, View
+from device_auth.service.api import Api
+from device_auth.service.callers import Gate
+from device_auth.service.conversation import Conversation
+from device_auth.service.daemon import Daemon, Plan
+from device_auth.service.desk import Desk
+from device_auth.service.journal import Log, open_log
+from device_auth.service.loop import Loop
+from device_auth.world.token_files import FileTokens
+from device_auth.world.transport import HttpTransport
+from tests.world import World, open_loop
+
+OURS: Final = Gate(os.getgid(), os.getgid())
+
+
+@dataclass
+class Speaker:
+    """One daemon and what belongs to it."""
+
+    world: World
+    daemon: Daemon
+    loop: Loop
+    desk: Desk
+    client: Client
+    written: StringIO
+
+    @property
+    def log(self) -> list[str]:
+        """What was logged, a line each."""
+        return self.written.getvalue().splitlines()
+
+    @property
+    def token(self) -> str | None:
+        """The access token in memory."""
+        grant = self.desk.look().grant
+        return None if grant is None else grant.access_token.reveal()
+
+    def run(self, *, until: float) -> None:
+        """Run from its start, or from where it was stopped, up to that second of the world."""
+        self.world.clock.plan(until, self.daemon.stop)
+        self.daemon._is_stopping = False
+        self.daemon.run(lambda: None)
+
+
+@contextmanager
+def open_speaker(
+    world: World, *, run_dir: Path | None = None, form: str = "text", problem: Refusal | None = None
+) -> Iterator[Speaker]:
+    """Open a daemon on a world.
+
+    Args:
+        world: where it lives.
+        run_dir: where token files go; the world's own runtime folder if None.
+        form: what its log is like.
+        problem: why it cannot tell a code, if so.
+    """
+    folder = world.folder / "run" if run_dir is None else run_dir
+    desk = Desk(world.clock, FileTokens(folder, world.clock, keep_bare=True))
+    written = StringIO()
+    with open_log({}, world.clock, stderr=written, form=form, is_verbose=True) as log:
+
+        def tell(view: View) -> None:
+            _tell(world, log, desk, view, loop)
+
+        with open_loop(
+            world.folder, world.clock, world.provider, tell, ca_file=world.running.ca_file, tokens=desk
+        ) as loop:
+            loop._refresh_ended = desk.refresh_ended
+            daemon = make_daemon(world, loop, problem)
+            path = world.folder / "api.sock"
+            api = Api(desk, daemon, world.clock, listener=path, gate=OURS)
+            api.start()
+            try:
+                with Client(str(path)) as client:
+                    yield Speaker(world, daemon, loop, desk, client, written)
+            finally:
+                api.close()
+                desk.refresh_ended()  # wakes who waits for news
+
+
+def make_daemon(world: World, loop: Loop, problem: Refusal | None) -> Daemon:
+    """Make a daemon that begins to run when told to."""
+    plan = Plan(Conversation(HttpTransport(world.clock), world.provider), None, 2)
+    return Daemon(
+        loop=loop,
+        clock=world.clock,
+        plan=plan,
+        read_plan=lambda: plan,
+        mute=lambda: problem,
+        wipe=lambda: None,
+        revoke=lambda _link: None,
+        alive=lambda: None,
+    )
+
+
+def _tell(world: World, log: Log, desk: Desk, view: View, loop: Loop) -> None:
+    log.tell(view)
+    desk.tell(view, loop.link)
+    world.tell(view)
