@@ -19,7 +19,6 @@ MAY_REVEAL: Final = {
 }
 
 EXCUSED_FROM_BANS: Final = {
-    "device_auth/client.py",  # time, os.environ: it imports nothing of ours
     "device_auth/cli/speaker.py",  # random
     "device_auth/client.py",  # runs in other programs: time between attempts, os.environ for the user's own folder
     "device_auth/world/clock.py",  # time
