@@ -422,6 +422,7 @@ class World:
         self.state = Linked() if self.is_linked else Unlinked()
         self.call = self.disk = self.timed_out = None
         self.is_wanted, self.is_saved, self.is_disk_proved, self.renewals = True, False, False, 0
+        self.present_until = request.present_until
         if finds == 1 and isinstance(before, Waiting) and self.now < before.pair.expires_at:
             self.timeouts, self.rests = 0, self.now + self.interval
             self.feed(PairFound(request, before.pair, before.interval))
