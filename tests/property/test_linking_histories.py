@@ -550,7 +550,7 @@ class World:
                 pass
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(HISTORIES)
 def test_no_history_makes_the_machine_break_its_word(history: list[Happening]) -> None:
     world = World()

@@ -225,7 +225,7 @@ def responses(draw: st.DrawFn) -> WireResponse:
     )
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(responses())
 def test_anything_at_all_is_an_answer(response: WireResponse) -> None:
     for read in READERS:
