@@ -15,7 +15,7 @@ import socket
 import stat
 import threading
 import time  # noqa: TID251 - runs in other programs, and waits between its own attempts to connect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -215,13 +215,16 @@ class Client:
         """
         return _read(_as_status, self._ask("GET", "/v1/status"))
 
-    def link(self) -> None:
+    def link(self, *, again: bool = False) -> None:
         """Begin to link, or tell the code again; what comes of it is an event. For administrators.
+
+        Args:
+            again: although the speaker is linked; that link stays in use until a new one is proved.
 
         Raises:
             ClientError: that was not taken; the class says why.
         """
-        self._ask("POST", "/v1/link")
+        self._ask("POST", "/v1/link", {"again": True} if again else None)
 
     def cancel(self) -> None:
         """End linking without a link. For administrators.
@@ -261,7 +264,7 @@ class Client:
             self._pause(min(pause, LONGEST_PAUSE))
             pause *= 2
 
-    def _ask(self, method: str, target: str, fields: dict[str, str] | None = None) -> object:
+    def _ask(self, method: str, target: str, fields: Mapping[str, object] | None = None) -> object:
         body = None if fields is None else json.dumps(fields)
         headers = {} if fields is None else {"Content-Type": "application/json"}
         with self._lock:

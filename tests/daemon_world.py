@@ -47,9 +47,8 @@ class Speaker:
         return None if grant is None else grant.access_token.reveal()
 
     def run(self, *, until: float) -> None:
-        """Run from its start, or from where it was stopped, up to that second of the world."""
+        """Run it, once, up to that second of the world."""
         self.world.clock.plan(until, self.daemon.stop)
-        self.daemon._is_stopping = False
         self.daemon.run(lambda: None)
 
 

@@ -73,8 +73,8 @@ class NotedActions:
     def owner_is_back(self) -> None:
         self.asked.put("back")
 
-    def link(self) -> None:
-        self.asked.put("link")
+    def link(self, *, again: bool = False) -> None:
+        self.asked.put("link again" if again else "link")
 
     def cancel(self) -> None:
         self.asked.put("cancel")

@@ -147,8 +147,8 @@ class ScriptedActions:
         is_current = grant is not None and grant.access_token.reveal() == access_token
         self._begin("reject_token", is_needed=is_current)
 
-    def link(self) -> None:
-        self._hear("link")
+    def link(self, *, again: bool = False) -> None:
+        self._hear("link again" if again else "link")
 
     def cancel(self) -> None:
         self._hear("cancel")

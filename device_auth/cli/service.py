@@ -20,6 +20,7 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import CodePair, Refusal, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.core.values import replace
 
 if TYPE_CHECKING:
     import argparse
@@ -131,8 +132,6 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
     """
     from device_auth.prompts.everyone import Everyone  # noqa: PLC0415  only where there is a code to show
 
-    if args.again:
-        raise StoreBusy("the service holds the link, so it cannot be asked for again here", hint=STOP_FIRST)
     is_read = lines is None or sys.stderr.isatty()
     prompts = []
     if is_read:
@@ -143,7 +142,7 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
     everyone = Everyone(prompts, speaker.clock, report=lambda name, _: say(f"the {name} does not work"))
     try:
         with _interruptible():
-            view = _follow(speaker, client, lines, everyone.tell)
+            view = _follow(speaker, client, lines, everyone.tell, again=args.again)
     except KeyboardInterrupt:
         with _allowed():
             client.cancel()
@@ -154,7 +153,7 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
         ) from None
     finally:
         everyone.close(CLOSING_TIME)
-    if view.state is StateWord.LINKED:
+    if view.state is StateWord.LINKED and not (args.again and view.refusal is not None):
         if lines is not None:
             lines.linked()
         else:
@@ -174,19 +173,30 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
 
 
 def _follow(
-    speaker: "Speaker", client: "Client", lines: JsonLines | None, tell: "Callable[[View], None]"
+    speaker: "Speaker",
+    client: "Client",
+    lines: JsonLines | None,
+    tell: "Callable[[View], None]",
+    *,
+    again: bool,
 ) -> View:
-    """Tell each view as it comes, until the speaker is linked or linking has ended otherwise."""
-    is_asked = False
+    """Tell each view as it comes, until the speaker is linked (again) or linking has ended otherwise."""
+    asked_at = last = None
     with _allowed():
         for status in client.events():
-            view = _view_of(status, speaker)
-            if view.state is StateWord.LINKED:
+            view, stands = _view_of(status, speaker), (status.state, status.since)
+            if view.state is StateWord.LINKED and not again:
                 return view
-            if not is_asked:
-                is_asked = True
-                client.link()
+            if asked_at is None:
+                asked_at = stands
+                client.link(again=again)
                 continue
+            if view.state is StateWord.LINKED and stands != asked_at:
+                is_given_up = last is StateWord.REQUESTING and view.refusal is None
+                return replace(view, refusal=_ended(view)) if is_given_up else view
+            if view.state is StateWord.LINKED:
+                continue  # of the former link: a token was refreshed meanwhile, or the like
+            last = view.state
             if lines is not None:
                 lines.tell(view)
             tell(view)

@@ -179,7 +179,7 @@ class Api:
             "/v1/token": {"GET": _Route(Role.READER, self._token)},
             "/v1/token/rejected": {"POST": _Route(Role.READER, self._rejected)},
             "/v1/events": {"GET": _Route(Role.READER, self._events)},
-            "/v1/link": {"POST": _Route(Role.ADMINISTRATOR, self._acting("link", actions.link))},
+            "/v1/link": {"POST": _Route(Role.ADMINISTRATOR, self._link)},
             "/v1/link/cancel": {"POST": _Route(Role.ADMINISTRATOR, self._acting("cancel", actions.cancel))},
             "/v1/unlink": {"POST": _Route(Role.ADMINISTRATOR, self._acting("unlink", actions.unlink))},
         }
@@ -306,11 +306,17 @@ class Api:
     def _acting(self, name: str, act: Callable[[], None]) -> Callable[[Visit, Request], Reply]:
         def answer(visit: Visit, request: Request) -> Reply:
             _read_query(request, set())
-            log.info("%s is asked for by uid %d", name, visit.caller.uid)
+            _log_asked(name, visit)
             act()
             return Reply(HTTPStatus.ACCEPTED)
 
         return answer
+
+    def _link(self, visit: Visit, request: Request) -> Reply:
+        again = _read_again(request)
+        _log_asked("another link" if again else "link", visit)
+        self._actions.link(again=again)
+        return Reply(HTTPStatus.ACCEPTED)
 
     # -- tokens
 
@@ -459,7 +465,32 @@ def _read_query(request: Request, names: set[str]) -> dict[str, str]:
     return found
 
 
+def _log_asked(what: str, visit: Visit) -> None:
+    log.info("%s is asked for by uid %d", what, visit.caller.uid)
+
+
+def _read_again(request: Request) -> bool:
+    """Read whether a link is asked for although there is one; without a body it is not."""
+    if not request.body:
+        _read_query(request, set())
+        return False
+    fields = _read_fields(request)
+    again = fields.get("again", False)
+    if not fields.keys() <= {"again"} or not isinstance(again, bool):
+        raise _bad_request('The body is not of the form {"again": true}.')
+    return again
+
+
 def _read_rejected(request: Request) -> Secret:
+    token = _read_fields(request).get("access_token")
+    if not isinstance(token, str):
+        # no part of it is repeated: it may be a secret
+        raise _bad_request('The body is not of the form {"access_token": "…"}.')
+    return Secret(token)
+
+
+def _read_fields(request: Request) -> dict[str, object]:
+    """Read the body; one that is no JSON object is refused, and no part of it is repeated: it may be a secret."""
     _read_query(request, set())
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
@@ -473,11 +504,9 @@ def _read_rejected(request: Request) -> Secret:
         fields = json.loads(request.body)
     except (ValueError, RecursionError):
         fields = None
-    token = fields.get("access_token") if isinstance(fields, dict) else None
-    if not isinstance(token, str):
-        # no part of it is repeated: it may be a secret
-        raise _bad_request('The body is not of the form {"access_token": "…"}.')
-    return Secret(token)
+    if not isinstance(fields, dict):
+        raise _bad_request("The body is not a JSON object.")
+    return fields
 
 
 def _check_link(news: News) -> None:

@@ -125,9 +125,13 @@ class Daemon:
 
         self._loop.do(refresh)
 
-    def link(self) -> None:
-        """Begin to link, or tell the code again."""
-        self._loop.do(self._link)
+    def link(self, *, again: bool = False) -> None:
+        """Begin to link, or tell the code again.
+
+        Args:
+            again: although there is a link, which stays in use until a new one is proved.
+        """
+        self._loop.do(lambda: self._link(again=again))
 
     def cancel(self) -> None:
         """End linking without a link."""
@@ -199,15 +203,16 @@ class Daemon:
         if question is not None:
             self._loop.tell_moment(question)
 
-    def _link(self) -> None:
-        """Do what a tap asks for: a link if there is none, else to be told what there is to tell."""
+    def _link(self, *, again: bool = False) -> None:
+        """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell."""
         problem = self._misconfigured() or self._mute()
-        if problem is not None and isinstance(self._loop.state, linking.Unlinked):
+        asking = linking.Unlinked | linking.Linked if again else linking.Unlinked
+        if problem is not None and isinstance(self._loop.state, asking):
             log.warning("a press cannot be answered with a code: %s", problem.message)
             self._loop.fault = problem
             self._loop.tell_again()
             return
-        self._loop.feed(self._request())
+        self._loop.feed(self._request(again=again))
 
     def _unlink(self) -> None:
         try:
@@ -242,7 +247,7 @@ class Daemon:
         self._loop.speak_with(self._plan.conversation)
         self._show_fault()
 
-    def _request(self) -> linking.LinkRequested:
+    def _request(self, *, again: bool = False) -> linking.LinkRequested:
         """Make the request that a press makes."""
         now = self._clock.now()
         conversation = self._plan.conversation
@@ -251,6 +256,7 @@ class Daemon:
             renewals=self._plan.renewals,
             present_until=later(now, PRESENCE),
             give_up_after=PRESS_REMEMBERED,
+            again=again,
         )
 
     def _set_hardware(self, refusal: Refusal | None) -> None:

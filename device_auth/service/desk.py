@@ -45,8 +45,12 @@ class Actions(Protocol):
         """Refresh, because this token was rejected; nothing happens if it is not the current one, or too often."""
         ...
 
-    def link(self) -> None:
-        """Begin to link, or tell the code again; someone is there."""
+    def link(self, *, again: bool = False) -> None:
+        """Begin to link, or tell the code again; someone is there.
+
+        Args:
+            again: although there is a link, which stays in use until a new one is proved.
+        """
         ...
 
     def cancel(self) -> None:

@@ -480,6 +480,11 @@ class Loop:
                 assert_never(command)
 
     def _save_link(self, keeper: _Keeper, link: Link) -> None:
+        if link.mark is not None and self._gives_way(keeper):
+            self._step_keeper(
+                keeper, refresh.LinkSaved()
+            )  # undone at once: no kill may find the former one marked over
+            return
         if self._stored is not None and self._stored.replaces is not None:
             self._tokens.withdraw()  # a kill after the save must not leave a former owner's token to be found
         dated = replace(link, marked_at=self._clock.wall()) if link.mark else link
@@ -491,6 +496,10 @@ class Loop:
         else:
             self._stored = dated
             self._step_keeper(keeper, refresh.LinkSaved())
+
+    def _gives_way(self, keeper: _Keeper) -> bool:
+        """Say whether a link that is refused now gives way to the former one, which is in use all the while."""
+        return keeper.is_on_trial and isinstance(self.state, linking.Proving) and self.state.request.again
 
     def _judge(self, keeper: _Keeper) -> None:
         """Tell the linking machine how the proof stands, or that the link in use is lost."""

@@ -582,3 +582,31 @@ def test_a_moment_on_the_clock_is_told_in_utc(world: SocketWorld) -> None:
     told = world.ask("/v1/status").fields["expires_at"]
 
     assert datetime.fromisoformat(told).timestamp() == 1.8e9
+
+
+# -- another link
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        (None, "link"),
+        (b"", "link"),
+        ({}, "link"),
+        ({"again": False}, "link"),
+        ({"again": True}, "link again"),
+    ],
+)
+def test_a_link_is_asked_for_again_only_where_the_body_says_so(
+    world: SocketWorld, body: object, asked: str
+) -> None:
+    answer = world.ask("/v1/link", "POST", body, caller=ADMINISTRATOR)
+
+    assert (answer.status, world.actions.asked) == (202, [asked])
+
+
+@pytest.mark.parametrize("body", [b"{", [], {"again": 1}, {"again": "yes"}, {"agian": True}])
+def test_a_body_that_is_not_understood_links_nothing(world: SocketWorld, body: object) -> None:
+    answer = world.ask("/v1/link", "POST", body, caller=ADMINISTRATOR)
+
+    assert (problem(answer), world.actions.asked) == ((400, "bad-request"), [])

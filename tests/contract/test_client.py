@@ -166,6 +166,12 @@ def test_an_administrator_may_act(world: SocketWorld, client: Client, name: str)
     assert world.actions.asked == [name]
 
 
+def test_an_administrator_may_ask_for_another_link(world: SocketWorld, client: Client) -> None:
+    client.link(again=True)
+
+    assert world.actions.asked == ["link again"]
+
+
 def test_a_connection_is_kept_open(tmp_path: Path) -> None:
     answers = [http(TOKEN), http(b"", "202 Accepted"), http(TOKEN)]
     with Script(tmp_path / "api.sock", answers) as script, Client(str(script.path)) as client:

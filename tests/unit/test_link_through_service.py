@@ -1,0 +1,114 @@
+"""``link`` while the service runs: what it asks of it, when it ends, and with what."""
+
+import argparse
+import json
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from device_auth.cli.output import JsonLines
+from device_auth.cli.service import link
+from device_auth.cli.speaker import Speaker
+from device_auth.client import Client, Code, Status
+from device_auth.core.errors import CodePairExpired, LinkingDenied
+from device_auth.world.places import Places
+
+CODE = Code("AAYJHL", "https://amazon.com/us/code", None, 600)
+
+
+class ScriptedClient(Client):
+    """Tells these states, one after another; notes what it was asked."""
+
+    def __init__(self, *told: Status) -> None:
+        super().__init__("/nowhere")
+        self.told = told
+        self.asked: list[str] = []
+
+    def events(self) -> Generator[Status, None, None]:
+        yield from self.told
+
+    def link(self, *, again: bool = False) -> None:
+        self.asked.append("again" if again else "link")
+
+
+def status(state: str, second: int = 0, trouble: str = "none", code: Code | None = None) -> Status:
+    since = datetime(2027, 1, 15, 8, 0, second, tzinfo=UTC)
+    return Status(state, trouble, since, "do this", None, None, "lwa", "1", code)
+
+
+def follow(client: Client, folder: Path, *, again: bool) -> int:
+    speaker = Speaker({"json": True}, Places(folder, folder, None, folder / "new"))
+    args = argparse.Namespace(again=again, no_qr=True)
+    return link(args, speaker, client, JsonLines(speaker.clock.wall, speaker.clock.now))
+
+
+def events_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_linked_speaker_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    client = ScriptedClient(status("linked"))
+
+    assert follow(client, tmp_path, again=False) == 0
+    assert (client.asked, events_of(capsys)) == ([], ["linked"])
+
+
+def test_another_link_is_followed_from_linked_to_linked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(
+        status("linked"),
+        status("linked"),
+        status("requesting", 1),
+        status("waiting", 2, code=CODE),
+        status("proving", 30),
+        status("linked", 31),
+        status("unlinked", 32),
+    )
+
+    assert follow(client, tmp_path, again=True) == 0
+    assert (client.asked, events_of(capsys)) == (["again"], ["code", "linked"])
+
+
+def test_a_refused_other_link_ends_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(
+        status("linked"), status("waiting", 2, code=CODE), status("linked", 9, trouble="denied")
+    )
+
+    with pytest.raises(LinkingDenied):
+        follow(client, tmp_path, again=True)
+    assert events_of(capsys) == ["code", "refused"]
+
+
+def test_another_link_that_no_code_could_be_had_for_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(
+        status("linked"), status("requesting", 1), status("linked", 9, trouble="no-network")
+    )
+
+    with pytest.raises(CodePairExpired, match="without a link"):
+        follow(client, tmp_path, again=True)
+    assert events_of(capsys) == ["refused"]
+
+
+def test_an_unlinked_speaker_is_linked_the_usual_way_although_again_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(status("unlinked"), status("waiting", 2, code=CODE), status("linked", 31))
+
+    assert follow(client, tmp_path, again=True) == 0
+    assert events_of(capsys) == ["code", "linked"]
+
+
+def test_a_code_that_is_told_already_is_told_here_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = status("waiting", 2, code=CODE)
+
+    assert follow(ScriptedClient(waiting, waiting, status("linked", 31)), tmp_path, again=True) == 0
+    assert events_of(capsys) == ["code", "linked"]
