@@ -76,7 +76,7 @@ def open_speaker(
             world.folder, world.clock, world.provider, tell, ca_file=world.running.ca_file, tokens=desk
         ) as loop:
             loop._refresh_ended = desk.refresh_ended
-            daemon = make_daemon(world, loop, problem)
+            daemon = make_daemon(world, loop, desk, problem)
             path = world.folder / "api.sock"
             api = Api(desk, daemon, world.clock, listener=path, gate=OURS)
             api.start()
@@ -88,7 +88,7 @@ def open_speaker(
                 desk.refresh_ended()  # wakes who waits for news
 
 
-def make_daemon(world: World, loop: Loop, problem: Refusal | None) -> Daemon:
+def make_daemon(world: World, loop: Loop, desk: Desk, problem: Refusal | None) -> Daemon:
     """Make a daemon that begins to run when told to."""
     plan = Plan(Conversation(HttpTransport(world.clock), world.provider), None, 2)
     return Daemon(
@@ -99,7 +99,7 @@ def make_daemon(world: World, loop: Loop, problem: Refusal | None) -> Daemon:
         mute=lambda: problem,
         wipe=lambda: None,
         revoke=lambda _link: None,
-        alive=lambda: None,
+        alive=desk.mind_the_clock,
     )
 
 

@@ -48,11 +48,13 @@ class SkippingClock:
 
     Attributes:
         patience: real seconds to wait for a request's answer before time goes on without it.
+        set_by: how far the wall clock alone was set forward.
     """
 
     def __init__(self) -> None:
         self.moment = 1000.0
         self.patience = 30.0
+        self.set_by = 0.0
         self.is_asking: Callable[[], bool] = lambda: False
         self.is_set = True
         self.planned: list[tuple[float, Callable[[], object]]] = []
@@ -61,7 +63,7 @@ class SkippingClock:
         return Monotonic(self.moment)
 
     def wall(self) -> UnixTime:
-        return UnixTime(STARTED_AT + self.moment)
+        return UnixTime(STARTED_AT + self.moment + self.set_by)
 
     def looks_set(self) -> bool:
         return self.is_set

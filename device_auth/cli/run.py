@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Final
@@ -82,7 +82,12 @@ def run(args: argparse.Namespace) -> int:
             notifier.status(_in_a_line(view))
 
         loop = speaker.open_loop(plan.conversation, tell, tokens=desk, refresh_ended=desk.refresh_ended)
-        daemon = _make_daemon(speaker, loop, plan, telling, notifier)
+
+        def alive() -> None:
+            notifier.alive()
+            desk.mind_the_clock()
+
+        daemon = _make_daemon(speaker, loop, plan, telling, alive)
         given = sockets_given(ENVIRONMENT, os.getpid())
         api = _open_api(speaker, desk, daemon, given.get("api", []))
         if api is not None:
@@ -98,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_daemon(speaker: Speaker, loop: Loop, plan: Plan, telling: Telling, notifier: Notifier) -> Daemon:
+def _make_daemon(
+    speaker: Speaker, loop: Loop, plan: Plan, telling: Telling, alive: Callable[[], None]
+) -> Daemon:
     def mute() -> Refusal | None:
         return refuse_if_mute(telling.ways)
 
@@ -110,7 +117,7 @@ def _make_daemon(speaker: Speaker, loop: Loop, plan: Plan, telling: Telling, not
         mute=mute,
         wipe=lambda: _wipe(speaker),
         revoke=lambda link: _revoke(speaker, link),
-        alive=notifier.alive,
+        alive=alive,
     )
     telling.heard = daemon.heard
     telling.failed = daemon.part_failed

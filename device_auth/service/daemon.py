@@ -85,7 +85,7 @@ class Daemon:
         self._is_stopping = False
         self._asked: Moment | None = None
         self._asked_until = NEVER
-        self._hardware: Refusal | None = None
+        self._broken: dict[str, Refusal] = {}
 
     # -- from any thread or signal handler
 
@@ -108,7 +108,7 @@ class Daemon:
     def part_failed(self, part: str, message: str, hint: str) -> None:
         """Hear that a part does not work; the rest goes on."""
         refusal = Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {message}", hint)
-        self._loop.do(lambda: self._set_hardware(refusal))
+        self._loop.do(lambda: self._set_broken(part, refusal))
 
     def want_token(self, min_lifetime: Seconds) -> None:
         """Refresh early if the token in hand is too short."""
@@ -188,9 +188,10 @@ class Daemon:
                 self._ask(Moment.CONFIRM_RESET)
             case Gesture.STUCK:
                 hint = "Free the button, or check its wiring: device-auth hardware test"
-                self._set_hardware(Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
+                self._set_broken("button", Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
             case Gesture.FREED:
-                self._set_hardware(None)
+                self._broken.pop("button", None)
+                self._show_fault()
             case Gesture.HELD_5S | Gesture.HELD_10S:
                 pass  # the light answers
             case _:
@@ -259,10 +260,9 @@ class Daemon:
             again=again,
         )
 
-    def _set_hardware(self, refusal: Refusal | None) -> None:
-        self._hardware = refusal
-        if refusal is not None:
-            log.error("%s", refusal.message)
+    def _set_broken(self, part: str, refusal: Refusal) -> None:
+        self._broken[part] = refusal
+        log.error("%s", refusal.message)
         self._show_fault()
 
     def _tell_storage(self, error: StoreError) -> None:
@@ -275,4 +275,4 @@ class Daemon:
 
     def _show_fault(self) -> None:
         """Tell what is wrong with the speaker itself: first its settings, then its parts."""
-        self._loop.fault = self._misconfigured() or self._hardware
+        self._loop.fault = self._misconfigured() or next(iter(self._broken.values()), None)

@@ -5,12 +5,15 @@ the loop through ``Actions``: nothing here decides anything.
 """
 
 import threading
-from typing import Protocol
+from typing import Final, Protocol
 
 from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View, later
 from device_auth.core.ports import Clock, TokenFiles
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass
+
+CLOCK_WAS_SET: Final = Seconds(2)
+"""A wall clock that has come to differ by more was set, or has crept so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Desk:
     def __init__(self, clock: Clock, files: TokenFiles) -> None:
         self._clock = clock
         self._files = files
+        self._offset = self._read_offset()
         self._changed = threading.Condition()
         self._news = News(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
 
@@ -126,6 +130,7 @@ class Desk:
 
     def publish(self, grant: TokenGrant) -> None:
         """Lay out a new access token, in memory and as files."""
+        self._offset = self._read_offset()
         self._files.publish(grant)
         self._lay_out(grant)
 
@@ -133,6 +138,19 @@ class Desk:
         """Take the access token away, from memory and as files."""
         self._files.withdraw()
         self._lay_out(None)
+
+    def mind_the_clock(self) -> None:
+        """Write the token files anew if the wall clock was set since: they name the token's end as a time of day.
+
+        A board without a battery starts years in the past, and is linked before it has heard what time it is.
+        """
+        grant, offset = self.look().grant, self._read_offset()
+        if abs(offset - self._offset) > CLOCK_WAS_SET and grant is not None:
+            self._offset = offset
+            self._files.publish(grant)
+
+    def _read_offset(self) -> float:
+        return self._clock.wall() - self._clock.now()
 
     def _lay_out(self, grant: TokenGrant | None) -> None:
         with self._changed:

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,25 @@ def test_a_folder_that_cannot_be_used_is_logged_without_the_token(
     tokens.withdraw()
     assert len(caplog.records) == 2
     assert "canary" not in caplog.text
+
+
+def test_a_full_disk_is_logged_and_leaves_no_half_token(
+    tokens: FileTokens, runtime: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens.publish(GRANT)
+    before = (runtime / "token.json").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (10, hard)
+    )  # no file may grow beyond: write(2) is cut short, then fails
+    try:
+        tokens.publish(replace(GRANT, access_token=Secret("Atza|another")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert [path.name for path in runtime.iterdir()] == ["token.json"]
+    assert (runtime / "token.json").read_bytes() == before
+    assert "no token files: " in caplog.text
 
 
 def test_a_token_that_was_read_shows_nothing_of_itself() -> None:
