@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line, rfc3339, say
@@ -34,6 +35,14 @@ SYSTEM_SOCKET: Final = Path("/run/device-auth/api.sock")
 """Where the system's service listens."""
 
 CLOSING_TIME: Final = Seconds(0.5)
+
+RESTING: Final = {StateWord.UNLINKED, StateWord.LINKED}
+"""The states in which no link is being made."""
+
+BEGINS_WITHIN: Final = Seconds(2)
+"""How long the service may take to begin."""
+
+LOOKS_EVERY: Final = Seconds(0.1)
 
 STOP_FIRST: Final = "Stop the service first: sudo systemctl stop device-auth.service device-auth.socket"
 
@@ -190,6 +199,8 @@ def _follow(
             if asked_at is None:
                 asked_at = stands
                 client.link(again=again)
+                if not _has_begun(speaker, client, stands):
+                    return _refused_at_once(_view_of(client.status(), speaker), tell)
                 continue
             if view.state is StateWord.LINKED and stands != asked_at:
                 is_given_up = last is StateWord.REQUESTING and view.refusal is None
@@ -203,6 +214,23 @@ def _follow(
             if view.state is StateWord.UNLINKED:
                 return view
     raise AssertionError("events do not end")
+
+
+def _has_begun(speaker: "Speaker", client: "Client", before: tuple[str, datetime]) -> bool:
+    """Say whether the service has begun to link: one that cannot tells the same as before, so no event comes."""
+    give_up_at = later(speaker.clock.now(), BEGINS_WITHIN)
+    while speaker.clock.now() < give_up_at:
+        status = client.status()
+        if (status.state, status.since) != before or status.state not in RESTING:
+            return True
+        speaker.clock.take(SimpleQueue(), later(speaker.clock.now(), LOOKS_EVERY))
+    return False
+
+
+def _refused_at_once(view: View, tell: "Callable[[View], None]") -> View:
+    refused = view if view.refusal is not None else replace(view, refusal=_ended(view))
+    tell(refused)
+    return refused
 
 
 def _view_of(status: "Status", speaker: "Speaker") -> View:

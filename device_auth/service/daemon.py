@@ -120,8 +120,8 @@ class Daemon:
         def refresh() -> None:
             keeping = self._loop.keeping
             grant = None if keeping is None else keeping.grant
-            if grant is not None and grant.access_token == Secret(access_token):
-                self._loop.want_token(FOREVER)
+            is_current = grant is not None and grant.access_token == Secret(access_token)
+            self._loop.want_token(FOREVER if is_current else Seconds(0))
 
         self._loop.do(refresh)
 

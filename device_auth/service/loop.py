@@ -31,6 +31,7 @@ from device_auth.core.models import (
     Unclear,
     Unreachable,
     View,
+    later,
 )
 from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
 from device_auth.core.states import STATES, TROUBLES, Moment, Trouble
@@ -167,9 +168,14 @@ class Loop:
         self._in_use = _Keeper(refresh.begin(link, self._clock.now()), is_on_trial=False)
 
     def want_token(self, min_lifetime: Seconds) -> None:
-        """Refresh early if the token in hand is too short, unless it is as fresh as can be or waits are on."""
+        """Refresh early if the token in hand is too short, unless it is as fresh as can be or waits are on.
+
+        Where no refresh comes of it, whoever waits for one is told at once that it has ended.
+        """
         if self._in_use is not None:
             self._step_keeper(self._in_use, refresh.TokenWanted(min_lifetime))
+        if self._in_use is None or self._in_use.state.ask_at is not None:
+            self._refresh_ended()
 
     def forget(self) -> Link | None:
         """Forget the account: no token is handed out any more, and no generation of the link is left.
@@ -481,9 +487,8 @@ class Loop:
 
     def _save_link(self, keeper: _Keeper, link: Link) -> None:
         if link.mark is not None and self._gives_way(keeper):
-            self._step_keeper(
-                keeper, refresh.LinkSaved()
-            )  # undone at once: no kill may find the former one marked over
+            # undone at once: no kill may find the former one marked over
+            self._step_keeper(keeper, refresh.LinkSaved())
             return
         if self._stored is not None and self._stored.replaces is not None:
             self._tokens.withdraw()  # a kill after the save must not leave a former owner's token to be found
@@ -507,10 +512,21 @@ class Loop:
         if keeper.is_on_trial:
             self.feed(linking.ProofHeard(standing, keeper.state.trouble, keeper.state.refusal))
         elif standing is ProofStanding.REFUSED:
-            self._in_use = None
-            self.feed(linking.LinkLost(keeper.state.refusal))
+            self._give_up(keeper.state.refusal)
         if not keeper.is_on_trial:
             self._refresh_ended()
+
+    def _give_up(self, refusal: Refusal | None) -> None:
+        """Let the link in use go. One that was told before it was proved gives way to the link it replaced."""
+        self._in_use = None
+        former = None if self._stored is None else self._stored.replaces
+        if former is None:
+            self.feed(linking.LinkLost(refusal))
+            return
+        self._undo()
+        self.keep(former)
+        trouble = Trouble.NONE if refusal is None else refusal.trouble
+        self.state = linking.Linked(trouble, refusal, later(self._clock.now(), linking.TROUBLE_TOLD_FOR))
 
     # -- what people are told
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from device_auth.core import linking
-from device_auth.core.models import DialectName, Mark, Monotonic
+from device_auth.core.models import DialectName, Mark, Monotonic, Seconds
 from device_auth.core.states import StateWord, Trouble
 from tests.world import World, is_over, open_world
 
@@ -251,3 +251,51 @@ def test_a_revoked_link_is_given_up_after_the_second_refusal_and_kept_marked(wor
     assert marked.refresh_token == link.refresh_token
     assert marked.marked_at is not None
     assert world.told[-1].trouble is Trouble.REVOKED
+
+
+def test_a_link_told_before_its_proof_gives_way_to_the_former_one_if_the_proof_is_refused(
+    world: World,
+) -> None:
+    approve_soon(world)
+    world.link()
+    former = world.stored()
+    world.script(
+        "refresh",
+        {"status": 503, "times": 6},
+        {"status": 400, "json": {"error": "invalid_grant"}, "times": 2},
+    )
+    approve_soon(world)
+
+    with world.loop() as loop:
+        loop.start(world.request(loop, again=True))
+        loop.run(lambda: is_over(loop))
+        told = loop.state
+        loop.run(lambda: loop.state != told)
+        loop.run(lambda: loop.keeping is not None and loop.keeping.grant is not None)
+
+    assert told == linking.Linked()
+    assert isinstance(loop.state, linking.Linked)
+    assert loop.state.trouble is Trouble.REVOKED
+    assert world.stored() == former
+    assert world.token_files().read() is not None
+
+
+def test_whoever_wants_a_token_that_no_refresh_will_bring_is_told_so_at_once(lwa: World) -> None:
+    approve_soon(lwa)
+    lwa.link()
+    link = lwa.stored()
+    assert link is not None
+    lwa.script("refresh", {"status": 503, "times": None})
+
+    with lwa.loop() as loop:
+        ended: list[bool] = []
+        loop._refresh_ended = lambda: ended.append(True)
+        loop.keep(link)
+        loop.run(lambda: lwa.passed > 100)
+        ended.clear()
+        if loop.is_asking:
+            loop.run(lambda: not loop.is_asking)
+            ended.clear()
+        loop.want_token(Seconds(60))
+
+    assert ended == [True]

@@ -12,7 +12,7 @@ from device_auth.cli.output import JsonLines
 from device_auth.cli.service import link
 from device_auth.cli.speaker import Speaker
 from device_auth.client import Client, Code, Status
-from device_auth.core.errors import CodePairExpired, LinkingDenied
+from device_auth.core.errors import ClientRejected, CodePairExpired, LinkingDenied
 from device_auth.world.places import Places
 
 CODE = Code("AAYJHL", "https://amazon.com/us/code", None, 600)
@@ -28,6 +28,11 @@ class ScriptedClient(Client):
 
     def events(self) -> Generator[Status, None, None]:
         yield from self.told
+
+    def status(self) -> Status:
+        """Give the first state after what stood when it was asked."""
+        stood = self.told[0]
+        return next((told for told in self.told if told.since != stood.since), stood)
 
     def link(self, *, again: bool = False) -> None:
         self.asked.append("again" if again else "link")
@@ -112,3 +117,15 @@ def test_a_code_that_is_told_already_is_told_here_too(
 
     assert follow(ScriptedClient(waiting, waiting, status("linked", 31)), tmp_path, again=True) == 0
     assert events_of(capsys) == ["code", "linked"]
+
+
+def test_a_service_that_does_not_begin_is_asked_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(status("unlinked", trouble="misconfigured"))
+
+    with pytest.raises(ClientRejected, match="setting"):
+        follow(client, tmp_path, again=False)
+
+    assert client.asked == ["link"]
+    assert events_of(capsys) == ["refused"]
