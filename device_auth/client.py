@@ -252,9 +252,10 @@ class Client:
         while True:
             try:
                 with closing(self._stream()) as stream:
-                    for status in stream:
+                    for number, status in enumerate(stream):
                         pause = 1.0
-                        if status != last:
+                        # The first one of a connection may be known already; any other is news, if only told again.
+                        if number > 0 or status != last:
                             yield status
                         last = status
             except TryLater as error:
