@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Final, Literal
@@ -24,7 +25,7 @@ from hardware.button import Gesture
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 from hardware.settings import Settings
-from hardware.simulated import SimulatedButton
+from hardware.simulated import SimulatedButton, SimulatedLight
 from hardware.voice import QuietHours, read_voice_settings
 
 if TYPE_CHECKING:
@@ -64,8 +65,13 @@ def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
 
 
 @contextmanager
-def real_parts(speaker: "Speaker") -> Iterator[Telling]:
+def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iterator[Telling]:
     """Open the parts that the settings name; one that is missing is told of, and the others go on.
+
+    Args:
+        speaker: whose settings.
+        presses: lines that press the button, if it is a simulated one; see ``simulated_parts``. A simulated light
+            is then told in lines as well.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -82,10 +88,14 @@ def real_parts(speaker: "Speaker") -> Iterator[Telling]:
             _say_problem(problem.part, problem.error)
             telling.problems.append((problem.part, str(problem.error), problem.error.hint))
         telling.ways = ways_to_tell(panel=parts.panel, voice=parts.voice, volume=_volume_of(plan))
+        if presses is not None and isinstance(parts.light, SimulatedLight):
+            parts = replace(parts, light=PlainLight(say))
         telling.prompts = _prompts_of(parts, plan, table, speaker)
         telling.is_lively = parts.light is not None or parts.voice is not None
         if parts.button is not None:
             _listen(parts.button, telling, _light_of(telling), speaker.clock, lambda _: None)
+        if presses is not None and isinstance(parts.button, SimulatedButton):
+            _press_by_lines(presses, parts.button)
         yield telling
 
 
@@ -106,7 +116,12 @@ def simulated_parts(
         telling = Telling([light, voice], ways=(Way.VOICE,))
         with ExitStack() as opened:
             if presses is not None:
-                _press_by_lines(presses, telling, light, speaker, opened)
+                clock = PartsClock()
+                opened.callback(clock.close)
+                button = SimulatedButton(clock)
+                _listen(button, telling, light, speaker.clock, lambda _: None)
+                opened.callback(button.close)
+                _press_by_lines(presses, button)
             yield telling
         return
     with ExitStack() as opened:
@@ -124,15 +139,8 @@ def simulated_parts(
         yield telling
 
 
-def _press_by_lines(
-    lines: Iterable[str], telling: Telling, light: LightPrompt, speaker: "Speaker", opened: ExitStack
-) -> None:
+def _press_by_lines(lines: Iterable[str], button: SimulatedButton) -> None:
     """Let lines press a simulated button, as they come."""
-    clock = PartsClock()
-    opened.callback(clock.close)
-    button = SimulatedButton(clock)
-    _listen(button, telling, light, speaker.clock, lambda _: None)
-    opened.callback(button.close)
 
     def read() -> None:
         for line in lines:

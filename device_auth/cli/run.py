@@ -5,9 +5,10 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Final
@@ -15,7 +16,8 @@ from typing import Final
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.telling import Telling, parts_of
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
-from device_auth.core.models import Link, Refusal, Seconds, View
+from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
+from device_auth.core.policy import FRESH_FOR
 from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.prompts.everyone import Everyone
 from device_auth.prompts.ways import Way, refuse_if_mute
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             telling.ways = (*telling.ways, Way.PAGE)
         opened.callback(notifier.stopping)
         opened.enter_context(_signals(daemon))
-        daemon.run(notifier.ready)
+        daemon.run(notifier.ready, _kept_token(speaker))
     return 0
 
 
@@ -128,10 +130,16 @@ def _make_daemon(
 
 def _parts(speaker: Speaker) -> AbstractContextManager[Telling]:
     if not speaker.is_simulated:
-        return parts_of(speaker, is_read=False, is_on_a_terminal=False)
+        return parts_of(speaker, is_read=False, is_on_a_terminal=False, presses=_piped_lines())
     from device_auth.cli.parts import simulated_parts  # noqa: PLC0415  only where it is simulated
 
     return simulated_parts(speaker, is_drawn=False, presses=sys.stdin)
+
+
+def _piped_lines() -> Iterable[str] | None:
+    """Give the lines of a program that presses a simulated button; None where none writes to us."""
+    is_piped = sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
+    return sys.stdin if is_piped else None
 
 
 def _stored(speaker: Speaker) -> Link | None:
@@ -140,6 +148,15 @@ def _stored(speaker: Speaker) -> Link | None:
         return speaker.store.read() if speaker.is_simulated else None
     except StoreDamaged:
         return None
+
+
+def _kept_token(speaker: Speaker) -> TokenGrant | None:
+    """Give the access token that a kill left behind; old enough to be refreshed at once by who wants a longer one."""
+    kept = speaker.tokens.read()
+    if kept is None:
+        return None
+    left = Seconds(kept.expires_at - speaker.clock.wall())
+    return TokenGrant(kept.access_token, None, Seconds(left + FRESH_FOR), later(speaker.clock.now(), left))
 
 
 def _read_plan(speaker: Speaker) -> Plan:
@@ -152,7 +169,7 @@ def _read_plan(speaker: Speaker) -> Plan:
 
 
 def _read_plan_anew(speaker: Speaker) -> Plan:
-    speaker.forget_settings()
+    speaker.read_settings_anew()
     return _read_plan(speaker)
 
 

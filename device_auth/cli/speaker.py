@@ -87,6 +87,20 @@ class Speaker:
         """Have the settings read anew when they are next asked for."""
         self.__dict__.pop("settings", None)
 
+    def read_settings_anew(self) -> None:
+        """Read the settings anew; ones that cannot be used leave the old ones in force.
+
+        Raises:
+            ConfigError: as ``settings``.
+        """
+        former = self.settings
+        self.forget_settings()
+        try:
+            self.settings  # noqa: B018  reading them is all that is wanted
+        except ConfigError:
+            self.__dict__["settings"] = former
+            raise
+
     @cached_property
     def store(self) -> FileStore:
         """Give the stored link's place."""

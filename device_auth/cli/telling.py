@@ -1,6 +1,6 @@
 """The parts a verb tells by, if there are any: nothing of the hardware is imported where there are none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,13 +38,16 @@ class Telling:
     ways: "tuple[Way, ...]" = ()
 
 
-def parts_of(speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool) -> AbstractContextManager[Telling]:
+def parts_of(
+    speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool, presses: Iterable[str] | None = None
+) -> AbstractContextManager[Telling]:
     """Open the parts of a speaker for as long as the context lasts.
 
     Args:
         speaker: whose settings name them; a simulated speaker has simulated ones.
         is_read: people read what is written; if not, nothing is drawn or told of a simulated speaker.
         is_on_a_terminal: they read it on a terminal.
+        presses: lines that press a simulated button, if there is one.
 
     Raises:
         ConfigError: a setting of theirs cannot be used.
@@ -57,7 +60,7 @@ def parts_of(speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool) -> Ab
         return nullcontext(Telling())
     from device_auth.cli.parts import real_parts  # noqa: PLC0415  only with parts
 
-    return real_parts(speaker)
+    return real_parts(speaker, presses)
 
 
 def has_no_parts(hardware: Mapping[str, object]) -> bool:

@@ -10,7 +10,17 @@ from typing import Final, assert_never
 
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
-from device_auth.core.models import FOREVER, NEVER, DialectName, Link, Refusal, Seconds, Secret, later
+from device_auth.core.models import (
+    FOREVER,
+    NEVER,
+    DialectName,
+    Link,
+    Refusal,
+    Seconds,
+    Secret,
+    TokenGrant,
+    later,
+)
 from device_auth.core.ports import WaitingClock
 from device_auth.core.states import Moment, Trouble
 from device_auth.core.values import dataclass
@@ -126,12 +136,12 @@ class Daemon:
         self._loop.do(refresh)
 
     def link(self, *, again: bool = False) -> None:
-        """Begin to link, or tell the code again.
+        """Begin to link, or tell the code again, for someone who reads the code off the socket.
 
         Args:
             again: although there is a link, which stays in use until a new one is proved.
         """
-        self._loop.do(lambda: self._link(again=again))
+        self._loop.do(lambda: self._link(self._misconfigured(), again=again))
 
     def cancel(self) -> None:
         """End linking without a link."""
@@ -151,17 +161,18 @@ class Daemon:
 
     # -- on the loop's thread
 
-    def run(self, started: Callable[[], None]) -> None:
+    def run(self, started: Callable[[], None], kept: TokenGrant | None = None) -> None:
         """Run until stopped.
 
         Args:
             started: hears that everything is up.
+            kept: the access token that a restart left behind.
 
         Raises:
             StoreError: the store cannot be read at all.
         """
         self._show_fault()
-        self._loop.wake(self._request())
+        self._loop.wake(self._request(), kept)
         started()
         while not self._is_stopping:
             self._alive()
@@ -181,7 +192,7 @@ class Daemon:
                 self._ask(None)
                 self._reset()
             case Gesture.TAP:
-                self._link()
+                self._link(self._misconfigured() or self._mute())
             case Gesture.HOLD_5S:
                 self._ask(Moment.CONFIRM_UNLINK)
             case Gesture.HOLD_10S:
@@ -204,9 +215,13 @@ class Daemon:
         if question is not None:
             self._loop.tell_moment(question)
 
-    def _link(self, *, again: bool = False) -> None:
-        """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell."""
-        problem = self._misconfigured() or self._mute()
+    def _link(self, problem: Refusal | None, *, again: bool = False) -> None:
+        """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell.
+
+        Args:
+            problem: why no code can be had, or told, if so.
+            again: another link is wanted.
+        """
         asking = linking.Unlinked | linking.Linked if again else linking.Unlinked
         if problem is not None and isinstance(self._loop.state, asking):
             log.warning("a press cannot be answered with a code: %s", problem.message)
@@ -240,10 +255,13 @@ class Daemon:
 
     def _reload(self) -> None:
         try:
-            self._plan = self._read_plan()
+            plan = self._read_plan()
+            if plan.problem is not None and self._plan.problem is None:
+                raise plan.problem
         except DeviceAuthError as error:
             log.error("the settings cannot be used, the old ones stay in force: %s", error)
             return
+        self._plan = plan
         log.info("the settings were read anew")
         self._loop.speak_with(self._plan.conversation)
         self._show_fault()

@@ -111,6 +111,8 @@ class Loop:
         self._inbox: SimpleQueue[linking.Event | CallEnded[_Keeper] | CallBroke | _Deed] = SimpleQueue()
         self._events: deque[linking.Event] = deque()
         self._is_stepping = False
+        self._is_awake = False
+        self._next_conversation: Conversation | None = None
         self._calls: Calls[_Keeper] = Calls(self._inbox.put, self._close, clock.now)
         self._stored: Link | None = None
         self._in_use: _Keeper | None = None
@@ -141,20 +143,25 @@ class Loop:
         if not self._go_on(request):
             self.feed(request)
 
-    def wake(self, request: linking.LinkRequested) -> None:
+    def wake(self, request: linking.LinkRequested, kept: TokenGrant | None = None) -> None:
         """Begin to keep the stored link, or go on with what a restart cut short; ask for nothing new.
 
         Args:
             request: what an attempt that goes on shall be like.
+            kept: the access token that a restart left behind; served at once if there is a link to keep, else taken
+                away. Without one the first refresh is put off by chance: a fleet may be starting.
 
         Raises:
             StoreError: as ``start``.
         """
-        self._go_on(request)
+        is_going_on = self._go_on(request)
         link = self._stored
-        if isinstance(self.state, linking.Linked) and link is not None:
-            self.keep(link)
-        elif link is not None and link.mark is not None:
+        self._is_awake = True
+        if link is not None and link.mark is None and link.is_proved:
+            self._begin_to_keep(link, self._chance(), kept)
+        if self._in_use is None or kept is None:
+            self._tokens.withdraw()
+        if not is_going_on and link is not None and link.mark is not None:
             trouble = MARKS[link.mark]
             told = TROUBLES[trouble]
             refusal = Refusal(trouble, "", told.sentence, told.next_step)
@@ -165,7 +172,7 @@ class Loop:
         """Begin to keep a stored link: refresh it now, and again in time."""
         self._stored = link
         self.state = linking.Linked()
-        self._in_use = _Keeper(refresh.begin(link, self._clock.now()), is_on_trial=False)
+        self._begin_to_keep(link)
 
     def want_token(self, min_lifetime: Seconds) -> None:
         """Refresh early if the token in hand is too short, unless it is as fresh as can be or waits are on.
@@ -197,8 +204,12 @@ class Loop:
         return link
 
     def speak_with(self, conversation: Conversation) -> None:
-        """Speak with the provider through another conversation from now on; for settings that were read anew."""
-        self._conversation = conversation
+        """Speak through another conversation from now on, for settings that were read anew.
+
+        While a link is being made it goes on with the provider that it began with: a code pair is of no other's.
+        """
+        self._next_conversation = conversation
+        self._change_over()
 
     @property
     def fault(self) -> Refusal | None:
@@ -275,7 +286,13 @@ class Loop:
                     self._carry_out(command)
         finally:
             self._is_stepping = False
+        self._change_over()
         self._tell_view()
+
+    def _change_over(self) -> None:
+        """Take up the conversation that waits until no link is being made."""
+        if self._next_conversation is not None and isinstance(self.state, linking.Unlinked | linking.Linked):
+            self._conversation, self._next_conversation = self._next_conversation, None
 
     # -- one turn
 
@@ -305,6 +322,18 @@ class Loop:
         self.feed(linking.TimePassed())
         for keeper in self._keepers():
             self._step_keeper(keeper, refresh.MomentCame())
+
+    def _begin_to_keep(self, link: Link, draw: float = 0.0, kept: TokenGrant | None = None) -> None:
+        """Put a stored link to use.
+
+        Args:
+            link: as it is on the disk.
+            draw: chance in [0, 1): how long the first refresh is put off; 0: not at all.
+            kept: an access token of it that still lives: it is served, and refreshed in its own time.
+        """
+        self._in_use = _Keeper(refresh.begin(link, self._clock.now(), draw, kept), is_on_trial=False)
+        if kept is not None:
+            self._tokens.publish(kept)
 
     def _keepers(self) -> list[_Keeper]:
         return [keeper for keeper in (self._in_use, self._on_trial) if keeper is not None]
@@ -423,6 +452,8 @@ class Loop:
         try:
             if former is not None:
                 self._replace(former)
+                if self._is_awake and self._in_use is None:
+                    self._begin_to_keep(former)  # the restart that cut this short had let it go
             else:
                 self._store.erase()
                 self._stored = None
@@ -441,6 +472,8 @@ class Loop:
             self._in_use = keeper
             if keeper.state.grant is not None:
                 self._tokens.publish(keeper.state.grant)
+            else:
+                self._tokens.withdraw()  # what is laid out is of the former link
 
     def _find_pair(self) -> PendingPair | None:
         """Find the pair of before a restart; one of another provider or another client is discarded."""
