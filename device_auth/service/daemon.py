@@ -15,6 +15,7 @@ from device_auth.core.models import (
     NEVER,
     DialectName,
     Link,
+    Monotonic,
     Refusal,
     Seconds,
     Secret,
@@ -176,14 +177,17 @@ class Daemon:
         started()
         while not self._is_stopping:
             self._alive()
+            self._let_go_of_question()
             until = min(later(self._clock.now(), WATCHED_EVERY), self._asked_until)
-            self._loop.run(lambda: self._is_stopping, until)
-            if self._clock.now() >= self._asked_until:
-                self._ask(None)
-                self._loop.tell_moment(Moment.CANCELLED)
+            self._run_loop(until)
+
+    def _run_loop(self, until: Monotonic) -> None:
+        """Run the loop until then, or until a question that was asked meanwhile is over sooner."""
+        self._loop.run(lambda: self._is_stopping or self._asked_until < until, until)
 
     def _answer(self, gesture: Gesture) -> None:
         log.info("the button: %s", gesture)
+        self._let_go_of_question()
         match gesture:
             case Gesture.TAP if self._asked is Moment.CONFIRM_UNLINK:
                 self._ask(None)
@@ -214,6 +218,12 @@ class Daemon:
         self._asked_until = NEVER if question is None else later(self._clock.now(), CONFIRM_WITHIN)
         if question is not None:
             self._loop.tell_moment(question)
+
+    def _let_go_of_question(self) -> None:
+        """Ask no longer for a confirming tap that has not come in time."""
+        if self._clock.now() >= self._asked_until:
+            self._ask(None)
+            self._loop.tell_moment(Moment.CANCELLED)
 
     def _link(self, problem: Refusal | None, *, again: bool = False) -> None:
         """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell.

@@ -1,0 +1,120 @@
+"""The daemon in this process, with real HTTP, real files and a clock that skips its waits: hours pass in no time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Link, Refusal, TokenGrant, View
+from device_auth.core.states import Moment, StateWord, Trouble
+from device_auth.service.conversation import Conversation
+from device_auth.service.daemon import Daemon, Plan
+from device_auth.service.desk import Desk
+from device_auth.service.loop import Loop
+from device_auth.world.pending import FilePending
+from device_auth.world.store import FileStore
+from device_auth.world.token_files import FileTokens
+from device_auth.world.transport import HttpTransport
+from device_auth.world.wiping import wipe
+from hardware.button import Gesture
+from tests.world import World
+
+
+@dataclass
+class Household:
+    """A daemon, and what happened."""
+
+    world: World
+    loop: Loop
+    desk: Desk
+    daemon: Daemon
+    plans: list[Plan | ConfigError]
+    muted: list[Refusal] = field(default_factory=list)
+    revoked: list[Link] = field(default_factory=list)
+    lived_at: list[float] = field(default_factory=list)
+
+    @property
+    def moments(self) -> list[Moment]:
+        """What was told once, in order."""
+        return [view.moment for view in self.world.told if view.moment is not None]
+
+    @property
+    def last(self) -> View:
+        """What is told now."""
+        return self.world.told[-1]
+
+    def at(self, second: float, deed: Callable[[], object]) -> None:
+        """Have something happen at a second of the world."""
+        self.world.clock.plan(second, deed)
+
+    def press(self, second: float, *gestures: Gesture) -> None:
+        """Have something done with the button."""
+        for gesture in gestures or (Gesture.TAP,):
+            self.at(second, lambda gesture=gesture: self.daemon.heard(gesture))  # type: ignore[misc]  # bound here
+
+    def approve(self, second: float) -> None:
+        self.at(second, lambda: self.world.amazon.approve(self.world.amazon.pairs()[-1].user_code))
+
+    def live(self, until: float, kept: TokenGrant | None = None) -> View:
+        """Live until a second of the world, and give what is told then."""
+        self.at(until, self.daemon.stop)
+        self.daemon.run(lambda: None, kept)
+        return self.last
+
+    def link(self) -> None:
+        """Press, and let the owner approve, so that there is a link soon after second 40."""
+        self.press(1)
+        self.approve(20)
+
+
+@contextmanager
+def open_household(world: World, *, renewals: int = 2) -> Iterator[Household]:
+    """Make a daemon that has not begun to run; one at a time."""
+    transport = HttpTransport(world.clock, ca_file=world.running.ca_file)
+    plan = Plan(Conversation(transport, world.provider), None, renewals)
+    plans: list[Plan | ConfigError] = []
+
+    def read_plan() -> Plan:
+        match plans.pop(0):
+            case ConfigError() as error:
+                raise error
+            case found:
+                return found
+
+    def tell(view: View) -> None:
+        desk.tell(view, loop.link)
+        world.tell(view)
+
+    with FileStore(world.folder / "state") as store:
+        desk = Desk(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
+        loop = Loop(
+            conversation=plan.conversation,
+            store=store,
+            pending=FilePending(world.folder / "run", world.clock),
+            tokens=desk,
+            clock=world.clock,
+            tell=tell,
+            chance=lambda: 0.5,
+            new_link_id=lambda: uuid4().hex,
+            refresh_ended=desk.refresh_ended,
+        )
+        muted: list[Refusal] = []
+        revoked: list[Link] = []
+        lived_at: list[float] = []
+        daemon = Daemon(
+            loop=loop,
+            clock=world.clock,
+            plan=plan,
+            read_plan=read_plan,
+            mute=lambda: next(iter(muted), None),
+            wipe=lambda: None if wipe(store, world.folder / "run") else None,
+            revoke=revoked.append,
+            alive=lambda: lived_at.append(world.passed),
+        )
+        world.clock.is_asking = lambda: loop.is_asking
+        yield Household(world, loop, desk, daemon, plans, muted, revoked, lived_at)
+        transport.abandon()
+
+
+IDLE = (StateWord.UNLINKED, Trouble.NONE)

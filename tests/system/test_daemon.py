@@ -1,0 +1,382 @@
+"""The daemon as a process: pressed, asked, revoked, stopped, killed, misled; the simulated Amazon on real sockets."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device_auth.client import ClientError, NotLinked, Revoked
+from device_auth.core.models import Mark
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running, serve
+from device_auth.world.store import FileStore
+from tests.command import PATIENCE, ROOT, bare_environment, read_event
+from tests.daemon_process import Household, Living, free_port, wait_for
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+        yield running
+
+
+@pytest.fixture
+def household(tmp_path: Path, running: Running) -> Household:
+    return Household(tmp_path, running)
+
+
+@pytest.fixture
+def living(household: Household) -> Iterator[Living]:
+    with household.living() as living:
+        yield living
+
+
+def curl(path: Path, target: str) -> tuple[int, str]:
+    words = ["curl", "-sS", "--unix-socket", str(path), "-w", "\n%{http_code}", f"http://localhost{target}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+# -- a day
+
+
+def test_from_a_press_to_a_link_that_is_used_revoked_made_anew_and_unlinked(
+    household: Household, living: Living
+) -> None:
+    living.wait_until("unlinked")
+    living.press("tap")
+    code = living.user_code()
+    living.wait_until_told("light: orange, breathing")
+    assert household.running.amazon.approve(code) == 1
+    living.wait_until("linked")
+    living.wait_until_told("light: cyan, steady")
+    wait_for(lambda: household.token_files() == {"token.json", "access-token"})
+
+    file = json.loads((household.run / "token.json").read_text())
+    bare = (household.run / "access-token").read_text()
+    status, body = curl(living.path, "/v1/token")
+    assert status == 200
+    assert json.loads(body)["access_token"] == bare == file["access_token"]
+    assert living.client.token().access_token == bare
+    assert household.ask("token").stdout == f"{bare}\n"
+    assert stat.S_IMODE((household.run / "access-token").stat().st_mode) == 0o640
+    assert household.secrets() == {"link.json", "link.json.previous", "token.json", "access-token"}
+
+    assert household.running.amazon.revoke(code) == 1
+    assert living.client.token(100_000).access_token == bare  # as fresh as can be: no refresh for it
+    living.send(signal.SIGKILL)
+    living.process.wait()
+    with household.living() as again:
+        again.wait_until("linked")
+        with pytest.raises(ClientError):
+            again.client.token(100_000)
+        again.wait_until("unlinked", "revoked")
+        assert curl(again.path, "/v1/token")[0] == 410
+        with pytest.raises(Revoked):
+            again.client.token()
+        assert household.token_files() == set()
+        again.wait_until_told("light: yellow, 4 short blinks")
+        wait_for(lambda: "Your account has ended the link" in household.spoken.read_text())
+
+        household.link(again)
+        assert again.client.token().access_token != bare
+
+        again.press("hold 5.2")
+        again.wait_until_told("light: orange, steady")
+        wait_for(lambda: "To unlink this speaker, press" in household.spoken.read_text())
+        again.press("tap")
+        again.wait_until("unlinked")
+        assert household.secrets() == set()
+        assert household.token_files() == set()
+        with pytest.raises(NotLinked):
+            again.client.token()
+        assert household.running.amazon.referee.complaints() == ()
+
+
+# -- the command line, through the socket
+
+
+def test_link_through_the_daemon_tells_the_code_as_json_and_then_the_link(
+    household: Household, living: Living
+) -> None:
+    living.wait_until("unlinked")
+    with household.command.started("link", "--json") as process:
+        code = read_event(process, "code")
+        assert code["user_code"] == living.user_code()
+        assert household.running.amazon.approve(str(code["user_code"])) == 1
+
+        assert read_event(process, "linked")["state"] == "linked"
+        assert process.wait(PATIENCE) == 0
+
+    assert json.loads(household.ask("status", "--json").stdout)["state"] == "linked"
+    token = json.loads(household.ask("token", "--json").stdout)
+    assert token["access_token"] == (household.run / "access-token").read_text()
+    assert household.ask("link").stdout == "linked\n"
+    unlinked = household.ask("unlink", "--json")
+    assert (unlinked.returncode, json.loads(unlinked.stdout)) == (0, {"state": "unlinked"})
+    assert household.secrets() == set()
+
+
+def test_link_joins_the_code_that_a_press_has_asked_for(household: Household, living: Living) -> None:
+    living.press("tap")
+    code = living.user_code()
+    with household.command.started("link", "--json") as process:
+        assert read_event(process, "code")["user_code"] == code
+    assert len(household.running.amazon.pairs()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_link_discards_the_code_of_the_daemon_too(
+    household: Household, living: Living, number: signal.Signals
+) -> None:
+    living.wait_until("unlinked")
+    with household.command.started("link", "--json") as process:
+        read_event(process, "code")
+        process.send_signal(number)
+
+        assert read_event(process, "refused")["reason"] == "cancelled"
+        assert process.wait(PATIENCE) == 130
+    living.wait_until("unlinked")
+    assert not (household.run / "pending.json").exists()
+
+
+def test_a_link_that_the_owner_declines_ends_with_77(household: Household, living: Living) -> None:
+    living.wait_until("unlinked")
+    with household.command.started("link", "--json") as process:
+        assert household.running.amazon.deny(str(read_event(process, "code")["user_code"])) == 1
+
+        assert read_event(process, "refused")["reason"] == "denied"
+        assert process.wait(PATIENCE) == 77
+    living.wait_until("unlinked", "denied")
+
+
+def test_a_second_writer_is_kept_out(household: Household, living: Living) -> None:
+    living.wait_until("unlinked")
+    other = household.folder / "other"
+
+    places = ["--config", household.config, "--state-dir", household.state, "--runtime-dir", other]
+    ended = [
+        subprocess.run(
+            [sys.executable, "-m", "device_auth", word, *household.command.provider, *map(str, places)],
+            cwd=ROOT,
+            env=bare_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        ).returncode
+        for word in ("run", "link", "unlink")
+    ]
+
+    assert ended == [74, 74, 74]
+    assert household.ask("unlink", "--wipe").returncode == 74
+    assert living.status() is not None
+
+
+# -- stopped, killed, started again
+
+
+def test_a_stopped_daemon_takes_its_tokens_away_and_leaves_the_link(
+    household: Household, living: Living
+) -> None:
+    household.link(living)
+
+    assert living.end() == 0
+    assert household.token_files() == set()
+    assert not living.path.exists()
+    assert household.secrets() == {"link.json", "link.json.previous"}
+    with household.living() as again:
+        again.wait_until("linked")
+        wait_for(household.token_files)
+        assert again.client.token().access_token == (household.run / "access-token").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_daemon_started_again_goes_on_with_its_code(
+    household: Household, living: Living, number: signal.Signals
+) -> None:
+    living.press("tap")
+    code = living.user_code()
+    living.end(number)
+
+    assert (household.run / "pending.json").exists()
+    with household.living() as again:
+        assert again.user_code() == code
+        household.approve(again)
+        again.wait_until("linked")
+    assert len(household.running.amazon.pairs()) == 1
+    assert household.running.amazon.referee.complaints() == ()
+
+
+def test_a_killed_daemon_serves_the_token_it_had_without_asking_for_another(
+    household: Household, living: Living
+) -> None:
+    household.link(living)
+    token = living.client.token().access_token
+    [before] = [grant.refreshes for grant in household.running.amazon.grants()]
+    living.end(signal.SIGKILL)
+    household.running.amazon.script(Endpoint.REFRESH, [Fault(status=503)] * 20)
+
+    with household.living() as again:
+        again.wait_until("linked")
+        assert again.client.token().access_token == token
+        assert again.end() == 0
+    assert [grant.refreshes for grant in household.running.amazon.grants()] == [before]
+
+
+def test_a_code_for_another_account_after_a_revoked_link_outlives_a_restart(
+    household: Household, living: Living
+) -> None:
+    household.link(living)
+    path = household.state / "link.json"
+    living.end()
+    mark_revoked(household)
+    with household.living() as again:
+        again.wait_until("unlinked", "revoked")
+        again.press("tap")
+        code = again.user_code()
+        again.end(signal.SIGKILL)
+    with household.living() as third:
+        assert third.user_code() == code
+        household.approve(third)
+        third.wait_until("linked")
+    assert "revoked" not in path.read_text()
+
+
+def mark_revoked(household: Household) -> None:
+    """Mark the stored link as a refusal, twice, would."""
+    with FileStore(household.state) as store:
+        link = store.read()
+        assert link is not None
+        store.save(replace(link, mark=Mark.REVOKED, marked_at=link.linked_at))
+
+
+# -- settings and parts
+
+
+def test_settings_read_anew_take_effect_and_bad_ones_do_not(household: Household) -> None:
+    own = household.command.provider
+    [*_, base_url] = own
+    with household.living(provider=[]) as living:
+        living.wait_until("unlinked", "misconfigured")
+        names = {"client_id": own[1], "product_id": "kitchen", "dsn": "K-0001", "base_url": base_url}
+        good = "".join(f'{name} = "{value}"\n' for name, value in names.items())
+        household.write_settings(good)
+        living.send(signal.SIGHUP)
+        living.wait_until("unlinked")
+
+        for bad in ("client_id = [", good.replace("kitchen", ""), "colour = 3\n"):
+            household.write_settings(bad)
+            before = living.told.count("the old ones stay in force")
+            living.send(signal.SIGHUP)
+            wait_for(lambda so_far=before: living.told.count("the old ones stay in force") > so_far)  # type: ignore[misc]  # a default binds it now
+            assert living.wait_until("unlinked").trouble == "none"
+        household.link(living)
+        assert living.end() == 0
+
+
+def test_a_speaker_without_a_provider_stays_up_and_a_press_tells_it(household: Household) -> None:
+    with household.living(provider=[]) as living:
+        living.wait_until("unlinked", "misconfigured")
+        wait_for(household.spoken.exists)
+        before = household.spoken.read_text()
+        living.press("tap")
+
+        wait_for(lambda: len(household.spoken.read_text()) > len(before))
+        assert living.wait_until("unlinked", "misconfigured").hint.startswith("Set it: --client-id")
+        done = household.ask("link", "--json")
+        assert done.returncode == 78
+        assert json.loads(done.stdout.splitlines()[-1])["reason"] == "misconfigured"
+        assert living.end() == 0
+
+
+def test_a_missing_part_is_told_and_the_rest_goes_on(household: Household) -> None:
+    household.write_settings(
+        hardware='[hardware]\nboard = "simulated"\n[hardware.light]\nkind = "kernel"\nname = "nowhere"\n'
+        f'directory = "{household.folder}"\n'
+    )
+    with household.living() as living:
+        living.wait_until("unlinked", "hardware")
+        living.press("tap")
+        household.approve(living, "hardware")
+        living.wait_until("linked", "hardware")
+        assert living.client.token().expires_in > 3000
+        assert living.end() == 0
+
+
+def test_a_speaker_that_cannot_tell_a_code_says_so_at_a_press(household: Household) -> None:
+    household.write_settings('page = "off"\n', page="", hardware='[hardware]\nboard = "simulated"\n')
+    with household.living() as living:
+        living.wait_until("unlinked")
+        living.press("tap")
+        living.wait_until("unlinked", "misconfigured")
+    assert household.running.amazon.pairs() == ()
+
+
+def test_a_line_that_is_no_press_is_told(living: Living) -> None:
+    living.wait_until("unlinked")
+    living.press("knock")
+
+    living.wait_until_told("'knock' is no press")
+
+
+# -- without a network
+
+
+def test_a_provider_that_is_away_at_the_start_is_told_and_waited_for(household: Household) -> None:
+    with household.living() as living:
+        household.link(living)
+        assert living.end() == 0
+    port = int(household.running.origin.rpartition(":")[2])
+    household.running.stop()
+    with household.living() as living:
+        living.wait_until("linked", "provider-unavailable")
+        assert curl(living.path, "/v1/token")[0] == 503
+        back = serve(household.running.amazon, port=port)
+        try:
+            living.wait_until("linked")
+            assert living.client.token().expires_in > 3000
+            assert living.end() == 0
+        finally:
+            back.stop()
+
+
+def test_a_press_without_a_network_is_answered_at_once_and_remembered(household: Household) -> None:
+    port = free_port()
+    provider = [*household.command.provider[:-1], f"http://127.0.0.1:{port}/auth/O2/"]
+    with household.living(provider=provider) as living:
+        living.wait_until("unlinked")
+        living.press("tap")
+        living.wait_until("requesting", "provider-unavailable")
+        back = serve(household.running.amazon, port=port)
+        try:
+            household.approve(living)
+            living.wait_until("linked")
+            assert living.end() == 0
+        finally:
+            back.stop()
+
+
+def test_a_request_that_hangs_keeps_nobody_waiting(household: Household, living: Living) -> None:
+    household.running.amazon.script(Endpoint.CODE_PAIR, [Fault(hang=True)])
+    living.press("tap")
+    living.wait_until("requesting")
+    living.client.cancel()
+    living.wait_until("unlinked")
+    household.running.amazon.script(Endpoint.CODE_PAIR, [Fault(hang=True)])
+    living.press("tap")
+    living.wait_until("requesting")
+    begun = time.monotonic()
+
+    assert living.end() == 0
+    assert time.monotonic() - begun < 5
