@@ -16,7 +16,7 @@ from device_auth.world.pending import FilePending
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
-from device_auth.world.wiping import wipe
+from device_auth.world.wiping import Wiped, wipe
 from hardware.button import Gesture
 from tests.world import World
 
@@ -102,13 +102,14 @@ def open_household(world: World, *, renewals: int = 2) -> Iterator[Household]:
         muted: list[Refusal] = []
         revoked: list[Link] = []
         lived_at: list[float] = []
+        wiped: list[Wiped] = []
         daemon = Daemon(
             loop=loop,
             clock=world.clock,
             plan=plan,
             read_plan=read_plan,
             mute=lambda: next(iter(muted), None),
-            wipe=lambda: None if wipe(store, world.folder / "run") else None,
+            wipe=lambda: wiped.append(wipe(store, world.folder / "run")),
             revoke=revoked.append,
             alive=lambda: lived_at.append(world.passed),
         )

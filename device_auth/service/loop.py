@@ -179,9 +179,13 @@ class Loop:
 
         Where no refresh comes of it, whoever waits for one is told at once that it has ended.
         """
-        if self._in_use is not None:
-            self._step_keeper(self._in_use, refresh.TokenWanted(min_lifetime))
-        if self._in_use is None or self._in_use.state.ask_at is not None:
+        if self._in_use is None:
+            self._refresh_ended()
+            return
+        self._step_keeper(self._in_use, refresh.TokenWanted(min_lifetime))
+        keeping = self._in_use.state
+        is_starting = keeping.grant is None and keeping.attempt == 0
+        if keeping.ask_at is not None and not is_starting:
             self._refresh_ended()
 
     def forget(self) -> Link | None:
