@@ -1,6 +1,6 @@
 """Compares how long a token takes: from the file, from the socket kept open, and from a bare server beside.
 
-Run: python -m tests.bench.socket. All are done in turn, each server in a process of its own, and the middle of many
+Run: python -m tests.bench.socket_api. All are done in turn, each server in a process of its own, and the middle of many
 is told. The client is the same few lines for both servers; what our own typed client adds is told besides.
 """
 
