@@ -172,8 +172,8 @@ class Daemon:
         Raises:
             StoreError: the store cannot be read at all.
         """
-        self._show_fault()
         self._loop.wake(self._request(), kept)
+        self._show_fault()
         started()
         while not self._is_stopping:
             self._alive()

@@ -330,3 +330,13 @@ def test_a_wish_for_a_longer_token_and_a_rejected_one_each_cause_a_refresh(house
     household.live(300)
 
     assert household.world.amazon.grants()[0].refreshes == 3
+
+
+def test_a_linked_speaker_is_never_told_to_be_unlinked_at_a_start(world: World) -> None:
+    store_link(world)
+    world.told.clear()
+    with open_household(world) as household:
+        household.daemon.part_failed("panel", "no answer", "Check its wires.")
+        household.live(world.passed + 10)
+
+    assert world.states == [StateWord.LINKED]
