@@ -8,12 +8,13 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-oldest test-vm check bench clean
+.PHONY: help demo test test-kills test-oldest test-vm check bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
 	@echo "make test         every test that needs no special machine"
+	@echo "make test-kills   the daemon killed at 200 random moments (five minutes)"
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
@@ -43,6 +44,9 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -n 2 --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
+
+test-kills: $(VENV)/.dev
+	$(BIN)/python -m tests.kills
 
 test-vm: | $(BIN)/python
 	tests/vm/run $(BIN)/pip
@@ -78,6 +82,7 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m tests.bench.kept_token
 	$(BENCH)/bin/python -m tests.bench.save
 	$(BENCH)/bin/python -m tests.bench.speakers
+	$(BENCH)/bin/python -m tests.bench.daemon
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -30,6 +30,13 @@ def test_a_few_speakers_are_linked_at_once_without_a_complaint() -> None:
     assert "complaints 0 " in told
 
 
+def test_the_daemon_s_bench_tells_its_start_its_rest_and_its_tokens() -> None:
+    told = run_bench("daemon", "--rounds", "1", "--seconds", "0.1")
+
+    for figure in ("CPU, ms", "resident, MiB", "wake-ups", "socket, kept open", "file"):
+        assert figure in told
+
+
 def test_quartiles_stand_a_quarter_half_and_three_quarters_up() -> None:
     assert quartiles([5, 1, 4, 2, 3]) == (2, 3, 4)
     assert quartiles([7]) == (7, 7, 7)

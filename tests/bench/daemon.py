@@ -1,0 +1,229 @@
+"""Measures the daemon: from its start to a stored link served, its size and its wake-ups when idle, a token for a client.
+
+Run: python -m tests.bench.daemon [--rounds N] [--seconds S]. It speaks with a simulated Amazon in a process of its
+own; its board has no parts, so every wake-up is its own.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from tests.bench.figures import (
+    CLIENT_ID,
+    ENVIRONMENT,
+    MEMORY,
+    PROGRAM,
+    ROOT,
+    quartiles,
+    run,
+    simulated_amazon,
+)
+
+CPU_BUDGET = 250
+SIZE_BUDGET = 36
+FILE_BUDGET = 20
+SOCKET_BUDGET = 200
+TICKS = os.sysconf("SC_CLK_TCK")
+PATIENCE = 30
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection to a UNIX socket, kept open."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+class Bare(BaseHTTPRequestHandler):
+    """The least of the standard library that answers the same."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+class BareServer(HTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        self.socket.bind(self.server_address)
+
+
+@contextmanager
+def daemon(places: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    words = [*PROGRAM, "run", *places]
+    with subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+
+
+def wait_for_token(path: Path) -> bytes:
+    """Ask until a token is served, and give the answer."""
+    give_up_at = time.monotonic() + PATIENCE
+    while time.monotonic() < give_up_at:
+        try:
+            connection = Connection(str(path))
+            connection.request("GET", "/v1/token")
+            response = connection.getresponse()
+            body = response.read()
+            connection.close()
+            if response.status == http.client.OK:
+                return body
+        except OSError:
+            pass
+        time.sleep(0.005)
+    raise SystemExit("failed: no token is served")
+
+
+def cpu_of(pid: int) -> float:
+    """Give the CPU seconds of a process so far. Source: proc(5), /proc/PID/stat, utime and stime."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def field_of(path: Path, name: str) -> int:
+    """Give a number of a status file. Source: proc(5)."""
+    lines = path.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def wake_ups(pid: int) -> dict[str, int]:
+    """Count how often each thread has slept, and so been woken."""
+    return {
+        task.name: field_of(task / "status", "voluntary_ctxt_switches")
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    }
+
+
+def latencies(ask: "Connection", times: int) -> list[float]:
+    taken = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        ask.request("GET", "/v1/token")
+        ask.getresponse().read()
+        taken.append((time.perf_counter() - begun) * 1e6)
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=60)
+    given = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as disk,
+        tempfile.TemporaryDirectory(dir=MEMORY) as memory,
+        simulated_amazon("--approve-after", "0", "--interval", "1") as amazon,
+    ):
+        config = Path(disk) / "config.toml"
+        config.write_text('[page]\nlisten = ["127.0.0.1:0"]\n')
+        speaker = ["--client-id", CLIENT_ID, "--product-id", "kitchen", "--dsn", "K-0001"]
+        places = ["--state-dir", f"{disk}/state", "--runtime-dir", memory, "--config", str(config)]
+        everything = [*places, *speaker, "--base-url", amazon.base_url]
+        run([*PROGRAM, "link", "--json", *everything])
+        path = Path(memory) / "api.sock"
+        print("daemon: start to a stored link served")
+        tell_start(everything, path, given.rounds)
+        with daemon(everything) as process:
+            body = wait_for_token(path)
+            time.sleep(1)  # what the start has begun comes to its end
+            tell_idle(process.pid, given.seconds)
+            tell_latency(path, Path(memory) / "token.json", body)
+
+
+def tell_start(words: list[str], path: Path, rounds: int) -> None:
+    kept, cpu = [], []
+    for _ in range(rounds):
+        with daemon(words) as process:
+            begun = time.perf_counter()
+            wait_for_token(path)
+            kept.append((time.perf_counter() - begun) * 1e3)
+            cpu.append(cpu_of(process.pid) * 1e3)
+    for name, taken, promised in (
+        ("wall, ms, with up to 5 s of chance", kept, ""),
+        ("CPU, ms", cpu, f"   budget {CPU_BUDGET}"),
+    ):
+        low, middle, high = quartiles(taken)
+        print(f"  {name:38} {middle:5.0f}   quartiles {low:.0f} to {high:.0f}{promised}")
+
+
+def tell_idle(pid: int, seconds: float) -> None:
+    before, cpu = wake_ups(pid), cpu_of(pid)
+    time.sleep(seconds)
+    after = wake_ups(pid)
+    woken = sum(count - before.get(task, 0) for task, count in after.items())
+    size = field_of(Path(f"/proc/{pid}/status"), "VmRSS") / 1024
+    print(f"daemon: idle for {seconds:.0f} s, linked, key kept plain")
+    print(f"  {'resident, MiB':38} {size:5.1f}   budget {SIZE_BUDGET}")
+    print(f"  {'wake-ups of all threads':38} {woken:5}   budget 1 a minute")
+    print(f"  {'CPU, ms':38} {(cpu_of(pid) - cpu) * 1e3:5.0f}   in {len(after)} threads")
+
+
+def tell_latency(path: Path, file: Path, body: bytes, times: int = 2000) -> None:
+    Bare.body = body
+    bare_path = str(path.with_name("bare.sock"))
+    with BareServer(bare_path, Bare, bind_and_activate=True) as server:  # type: ignore[arg-type]  # a path is its address
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        kinds = {"socket, kept open": str(path), "the same of a bare http.server": bare_path}
+        taken: dict[str, list[float]] = {}
+        for name, each in kinds.items():
+            connection = Connection(each)
+            latencies(connection, times // 10)
+            taken[name] = latencies(connection, times)
+            connection.close()
+        server.shutdown()
+    reads = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        json.loads(file.read_bytes())
+        reads.append((time.perf_counter() - begun) * 1e6)
+    print("daemon: a token for a client, µs")
+    budgets = {"socket, kept open": f"   budget {SOCKET_BUDGET}", "file": f"   budget {FILE_BUDGET}"}
+    taken["file"] = reads
+    for name, every in taken.items():
+        low, middle, high = quartiles(every)
+        print(f"  {name:38} {middle:5.0f}   quartiles {low:.0f} to {high:.0f}{budgets.get(name, '')}")
+
+
+if __name__ == "__main__":
+    main()
