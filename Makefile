@@ -14,7 +14,7 @@ DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-di
 help:
 	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
 	@echo "make test         every test that needs no special machine"
-	@echo "make test-kills   the daemon killed at 200 random moments (five minutes)"
+	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
