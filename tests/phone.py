@@ -86,8 +86,8 @@ class Phone:
 
 
 @contextmanager
-def open_phone(folder: Path) -> Iterator[Phone]:
-    """Start a browser with a profile of its own, which is gone at the end."""
+def open_browser(folder: Path, *flags: str) -> Iterator[webdriver.Chrome]:
+    """Start a browser of a phone's size with a profile of its own, which is gone at the end."""
     assert CHROMIUM
     assert DRIVER
     options = webdriver.ChromeOptions()
@@ -104,14 +104,22 @@ def open_phone(folder: Path) -> Iterator[Phone]:
         "--disable-sync",
         "--hide-scrollbars",
         f"--user-data-dir={folder / 'browser'}",
+        *flags,
     ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service(DRIVER))
     try:
-        driver.implicitly_wait(10)
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 2, "mobile": True}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        yield Phone(driver, folder)
+        yield driver
     finally:
         driver.quit()
+
+
+@contextmanager
+def open_phone(folder: Path) -> Iterator[Phone]:
+    """Pick up a phone; it waits for what a page is about to show."""
+    with open_browser(folder) as driver:
+        driver.implicitly_wait(10)
+        yield Phone(driver, folder)

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from device_auth.core.states import StateWord, Trouble
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
-from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH
+from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH, open_browser
 from tests.qr_decoders import READERS, Reader
 
 pytestmark = [
@@ -75,31 +74,8 @@ def bench() -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    assert CHROMIUM
-    assert DRIVER
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--no-proxy-server",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--hide-scrollbars",
-        "--accept-lang=en-US",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(DRIVER))
-    size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 2, "mobile": True}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("browser"), "--accept-lang=en-US") as driver:
+        yield driver
 
 
 @pytest.fixture
