@@ -1,8 +1,8 @@
 """What the simulated Amazon remembers and decides: code pairs, grants and tokens.
 
 Its one idea: no HTTP here. Requests come as arguments, answers go as values, the clock and the seed are
-passed in, and one lock guards it all. Access tokens begin ``Sim|A|`` and refresh tokens ``Sim|R|``, so
-that none is ever taken for a real one.
+passed in, and one lock guards it all. Access tokens begin ``Sim|A|``, refresh tokens ``Sim|R|`` and
+authorization codes ``Sim|C|``, so that none is ever taken for a real one.
 """
 
 import base64
@@ -14,23 +14,47 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from device_auth.core.models import DialectName
+from device_auth.core.models import DialectName, Flow
+from device_auth.simulator.authorization import read_authorization, refuse_exchange, send_back
+from device_auth.simulator.clients import (
+    Objection,
+    authenticate,
+    is_client_id,
+    refuse_client,
+    refuse_scopes,
+)
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault, Script
 from device_auth.simulator.memory import Remembered, fingerprint, recall, remember
 from device_auth.simulator.models import (
     Applicant,
+    AuthorizationCode,
+    AuthorizationRequest,
     CodePair,
+    Credentials,
+    Exchange,
     Grant,
     KeptToken,
     Options,
     PairState,
     Refused,
+    SentBack,
     Tokens,
 )
-from device_auth.simulator.referee import ACCESS_PREFIX, REFRESH_PREFIX, Kind, Referee
+from device_auth.simulator.referee import (
+    ACCESS_PREFIX,
+    CODE_PREFIX,
+    REFRESH_PREFIX,
+    SECRET_PREFIXES,
+    Kind,
+    Referee,
+    judge_authorization,
+)
 
 EVERY_CODE: Final = "all"
 """Stands for every code pair in the control API; no user code can be this word, it has vowels."""
+
+AUTHORIZATION_PAGE: Final = "ap/oa"
+"""Where a browser brings an authorization request. Source: LWA "Authorization Code Grant"."""
 
 DEFAULT_INTERVAL: Final = 5
 """Seconds between polls where the answer names none. Source: RFC 8628 §3.2."""
@@ -70,6 +94,7 @@ class Amazon:
         self._drawn = 0
         self._pairs: dict[str, CodePair] = {}
         self._device_codes: dict[str, str] = {}
+        self._codes: dict[str, AuthorizationCode] = {}
         self._grants: dict[int, Grant] = {}
         self._refresh_tokens: dict[str, KeptToken] = {}
         self._access_tokens: dict[str, tuple[int, float]] = {}
@@ -84,7 +109,9 @@ class Amazon:
     def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> CodePair | Refused:
         """Give a new code pair, or say why not."""
         with self._lock:
-            refused = self._objection(applicant)
+            refused = refuse_client(applicant.client_id, applicant.dialect, self.options) or refuse_scopes(
+                applicant, self.options
+            )
             if refused is not None:
                 return refused
             lifetime = self.options.code_lifetime if fault.lifetime is None else fault.lifetime
@@ -102,19 +129,6 @@ class Amazon:
                 oldest = self._pairs.pop(next(iter(self._pairs)))
                 del self._device_codes[plain_code(oldest.user_code)]
             return pair
-
-    def _objection(self, applicant: Applicant) -> Refused | None:
-        is_lwa = applicant.dialect is DialectName.LWA
-        if not _is_client_id(applicant.client_id, applicant.dialect):
-            if is_lwa:
-                return Refused("InvalidValue", "The value of client_id is not valid.")
-            return Refused("invalid_client", "The client is not known.")
-        if self.options.client_ids is not None and applicant.client_id not in self.options.client_ids:
-            return Refused("unauthorized_client" if is_lwa else "invalid_client", "The client is not known.")
-        known = self.options.scopes if self.options.scopes is not None or not is_lwa else LWA_SCOPES
-        if known is not None and not known.issuperset(applicant.scopes):
-            return Refused("invalid_scope", "The client may not ask for this scope.")
-        return None
 
     # Polling
 
@@ -198,7 +212,13 @@ class Amazon:
     # Tokens
 
     def refresh(
-        self, dialect: DialectName, refresh_token: str, client_id: str, fault: Fault = NO_FAULT
+        self,
+        dialect: DialectName,
+        refresh_token: str,
+        client_id: str,
+        fault: Fault = NO_FAULT,
+        *,
+        client_secret: str | None = None,
     ) -> Tokens | Refused:
         """Give a new access token for a refresh token."""
         with self._lock:
@@ -222,10 +242,27 @@ class Amazon:
                 return Refused("invalid_grant", "The refresh token has been replaced.")
             if grant.is_revoked or grant.applicant.client_id != client_id:
                 return Refused("invalid_grant", "The grant was revoked, or is another client's.")
+            refused = self._refuse_secret(grant, client_secret)
+            if refused is not None:
+                return refused
             self._grants[grant.grant_id] = grant = replace(grant, refreshes=grant.refreshes + 1)
             rotates = self.options.rotates if fault.rotation is None else fault.rotation
             tokens = self._give_tokens(grant, fault, kept_token=None if rotates else refresh_token)
             return replace(tokens, replaces=mark) if rotates else tokens
+
+    def _refuse_secret(self, grant: Grant, client_secret: str | None) -> Refused | None:
+        """Say why the secret sent with a refresh is not good enough, or too much; None if it is right."""
+        applicant = grant.applicant
+        if grant.flow is Flow.AUTHORIZATION_CODE:
+            objection = authenticate(Credentials(applicant.client_id, client_secret), self.options)
+            return None if objection is None else self._object(objection, Endpoint.REFRESH, applicant.name)
+        if client_secret is not None:
+            # What LWA makes of it is not known: Amazon's own device code sends none, others of its tools do.
+            sentence = "A client secret was sent with the refresh token of a speaker linked by code."
+            self.referee.complain(
+                Kind.UNEXPECTED_SECRET, sentence, endpoint=Endpoint.REFRESH, client=applicant.name
+            )
+        return None
 
     def refresh_answered(self, replaced: str) -> None:
         """Drop a replaced refresh token, now that its successor has reached the client.
@@ -257,6 +294,126 @@ class Amazon:
                 )
             elif grant.applicant.client_id == client_id:
                 self._revoke([grant])
+
+    # The authorization-code flow
+
+    def read_authorization(
+        self, parameters: list[tuple[str, str]]
+    ) -> AuthorizationRequest | SentBack | Refused:
+        """Read what a browser brings from a client to the sign-in page."""
+        return read_authorization(parameters, self.options)
+
+    def judge_authorization(self, parameters: list[tuple[str, str]]) -> None:
+        """Let the referee look at an authorization request."""
+        client = self.name_of(dict(parameters))
+        for kind, sentence in judge_authorization([(name, value) for name, value in parameters if value]):
+            self.referee.complain(kind, sentence, endpoint=AUTHORIZATION_PAGE, client=client)
+
+    def allow(self, request: AuthorizationRequest) -> str:
+        """Give a new authorization code, in the address that the browser is sent back to."""
+        with self._lock:
+            code = CODE_PREFIX + self._draw(24, "authorization code").hex()
+            self._codes[fingerprint(code)] = AuthorizationCode(
+                request=request,
+                issued_at=self.clock(),
+                expires_in=self.options.authorization_code_lifetime,
+            )
+            if len(self._codes) > self.options.most_remembered:
+                del self._codes[next(iter(self._codes))]
+        scope = " ".join(request.applicant.scopes)  # a client ignores what it does not know, RFC 6749 §4.1.2
+        return send_back(request.redirect_uri, request.state, code=code, scope=scope)
+
+    def decline(self, request: AuthorizationRequest) -> str:
+        """Give the address that tells the client that the owner has declined."""
+        return send_back(
+            request.redirect_uri,
+            request.state,
+            error="access_denied",
+            error_description="The owner has declined.",
+        )
+
+    def approve_authorization(self, query: Mapping[str, str]) -> str:
+        """Sign in and allow, as an owner with a browser would.
+
+        Args:
+            query: of the address that the client sends the browser to.
+
+        Returns:
+            The address that the browser is sent back to; it carries an error if the request is not good.
+
+        Raises:
+            ValueError: the browser would not be sent back: the client or its redirect URI is not known.
+        """
+        return self._answer_authorization(query, self.allow)
+
+    def decline_authorization(self, query: Mapping[str, str]) -> str:
+        """Sign in and decline; the twin of ``approve_authorization``.
+
+        Raises:
+            ValueError: the browser would not be sent back: the client or its redirect URI is not known.
+        """
+        return self._answer_authorization(query, self.decline)
+
+    def _answer_authorization(
+        self, query: Mapping[str, str], answer: Callable[[AuthorizationRequest], str]
+    ) -> str:
+        parameters = list(query.items())
+        self.judge_authorization(parameters)
+        match self.read_authorization(parameters):
+            case Refused(description=description):
+                raise ValueError(description)
+            case SentBack(address=address):
+                return address
+            case request:
+                return answer(request)
+
+    def exchange_arrived(self, code: str) -> None:
+        """Note that an exchange has come in; the referee hears if its code had its final answer before."""
+        with self._lock:
+            known = self._codes.get(fingerprint(code))
+            if known is not None and known.was_told_final:
+                sentence = "An authorization code was exchanged again after its final answer."
+                name = known.request.applicant.name
+                self.referee.complain(
+                    Kind.REPEATED_EXCHANGE, sentence, endpoint=Endpoint.EXCHANGE, client=name
+                )
+
+    def exchange(self, asked: Exchange, fault: Fault = NO_FAULT) -> Tokens | Refused:
+        """Give tokens for an authorization code, once. Source: RFC 6749 §4.1.2, §4.1.3."""
+        with self._lock:
+            mark, client_id = fingerprint(asked.code), asked.credentials.client_id
+            code = self._codes.get(mark)
+            name = self.name_of({"code": asked.code, "client_id": client_id})
+            objection = authenticate(asked.credentials, self.options)
+            if objection is not None:
+                return self._object(objection, Endpoint.EXCHANGE, name)
+            if code is None:
+                return Refused("invalid_grant", "The authorization code is not known.")
+            if code.request.applicant.client_id != client_id:
+                refused = Refused("invalid_grant", "The authorization code is another client's.")
+                remark = Kind.WRONG_PARAMETER, "The authorization code is another client's."
+                return self._object(Objection(refused, remark), Endpoint.EXCHANGE, name)
+            if code.grant_id is not None:
+                self._revoke([self._grants[code.grant_id]])
+                return Refused("invalid_grant", "The authorization code was used before.")
+            objection = refuse_exchange(code, asked, self.clock())
+            if objection is not None:
+                return self._object(objection, Endpoint.EXCHANGE, name)
+            grant = self._new_grant(code.request.applicant, "", Flow.AUTHORIZATION_CODE)
+            self._codes[mark] = replace(code, grant_id=grant.grant_id)
+            return self._give_tokens(grant, fault, kept_token=None)
+
+    def exchange_answered(self, code: str) -> None:
+        """Note that the final answer to an exchange has reached the client."""
+        with self._lock:
+            mark = fingerprint(code)
+            if mark in self._codes:
+                self._codes[mark] = replace(self._codes[mark], was_told_final=True)
+
+    def authorizations(self) -> tuple[AuthorizationCode, ...]:
+        """Give every authorization code, without the code itself."""
+        with self._lock:
+            return tuple(self._codes.values())
 
     def grant_of(self, access_token: str) -> Grant | None:
         """Find the grant of an access token that is still good."""
@@ -334,9 +491,13 @@ class Amazon:
             pair = self._pairs.get(form.get("device_code", ""))
             if pair is not None:
                 return pair.applicant.name
+            code = self._codes.get(fingerprint(form.get("code", "")))
+            if code is not None:
+                return code.request.applicant.name
             client_id = form.get("client_id", "")
-            is_secret = client_id in self._pairs or client_id.startswith((ACCESS_PREFIX, REFRESH_PREFIX))
-            return client_id if _is_client_id(client_id, DialectName.RFC8628) and not is_secret else ""
+            is_secret = client_id in self._pairs or client_id.startswith(SECRET_PREFIXES)
+            is_secret = is_secret or client_id in self.options.client_secrets.values()
+            return client_id if is_client_id(client_id, DialectName.RFC8628) and not is_secret else ""
 
     # Faults
 
@@ -374,9 +535,13 @@ class Amazon:
         return pair.state
 
     def _give_grant(self, pair: CodePair, fault: Fault) -> Tokens:
-        grant = Grant(grant_id=len(self._grants) + 1, applicant=pair.applicant, user_code=pair.user_code)
-        self._grants[grant.grant_id] = grant
+        grant = self._new_grant(pair.applicant, pair.user_code, Flow.DEVICE_CODE)
         return self._give_tokens(grant, fault, kept_token=None)
+
+    def _new_grant(self, applicant: Applicant, user_code: str, flow: Flow) -> Grant:
+        grant = Grant(grant_id=len(self._grants) + 1, applicant=applicant, user_code=user_code, flow=flow)
+        self._grants[grant.grant_id] = grant
+        return grant
 
     def _give_tokens(self, grant: Grant, fault: Fault, *, kept_token: str | None) -> Tokens:
         lifetime = self.options.token_lifetime if fault.lifetime is None else fault.lifetime
@@ -419,30 +584,20 @@ class Amazon:
     def _complain(self, kind: Kind, sentence: str, pair: CodePair) -> None:
         self.referee.complain(kind, sentence, endpoint=Endpoint.TOKEN_POLL, client=pair.applicant.name)
 
+    def _object(self, objection: Objection, endpoint: Endpoint, client: str) -> Refused:
+        if objection.remark is not None:
+            kind, sentence = objection.remark
+            self.referee.complain(kind, sentence, endpoint=endpoint, client=client)
+        return objection.refused
+
     def _remember(self) -> None:
         if self._memory is not None:
             remember(self._memory, Remembered(self._drawn, self._grants, self._refresh_tokens))
 
 
-LWA_SCOPES: Final = frozenset({"alexa:all", "profile", "profile:user_id", "postal_code"})
-"""The scopes a CBL client may ask for. Source: LWA "Customer Profile"; "Retrieve a User Code"."""
-
-_LWA_CLIENT_PREFIX: Final = "amzn1.application-oa2-client."
-_LWA_CLIENT_TAIL: Final = 32
-_LONGEST_CLIENT_ID: Final = 100
-
-
 def plain_code(user_code: str) -> str:
     """Reduce a user code to what counts: letters and digits, case ignored. Source: RFC 8628 §6.1."""
     return "".join(character for character in user_code.upper() if character.isalnum())
-
-
-def _is_client_id(text: str, dialect: DialectName) -> bool:
-    if dialect is DialectName.LWA:
-        tail = text.removeprefix(_LWA_CLIENT_PREFIX)
-        is_plain = tail.isascii() and tail.isalnum() and tail == tail.lower()
-        return text.startswith(_LWA_CLIENT_PREFIX) and len(tail) == _LWA_CLIENT_TAIL and is_plain
-    return 0 < len(text) <= _LONGEST_CLIENT_ID and text.isascii() and text.isprintable() and " " not in text
 
 
 def _interval_told(usual: int, fault: Fault) -> int:

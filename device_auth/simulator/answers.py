@@ -37,6 +37,13 @@ _TOO_MANY_REQUESTS: Final = 429
 _CLIENT_ERRORS: Final = range(400, 500)
 _NO_CHANGE: Final[Mapping[str, object]] = {}
 
+_TOKENS_SAMPLE: Final[dict[str, object]] = {
+    "access_token": "Sim|A|never-given-out",
+    "refresh_token": "Sim|R|never-given-out",
+    "token_type": "bearer",
+    "expires_in": 3600,
+}
+
 _SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
     Endpoint.CODE_PAIR: {
         "user_code": "NEVERS",
@@ -45,18 +52,9 @@ _SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
         "expires_in": 600,
         "interval": 30,
     },
-    Endpoint.TOKEN_POLL: {
-        "access_token": "Sim|A|never-given-out",
-        "refresh_token": "Sim|R|never-given-out",
-        "token_type": "bearer",
-        "expires_in": 3600,
-    },
-    Endpoint.REFRESH: {
-        "access_token": "Sim|A|never-given-out",
-        "refresh_token": "Sim|R|never-given-out",
-        "token_type": "bearer",
-        "expires_in": 3600,
-    },
+    Endpoint.TOKEN_POLL: _TOKENS_SAMPLE,
+    Endpoint.EXCHANGE: _TOKENS_SAMPLE,
+    Endpoint.REFRESH: _TOKENS_SAMPLE,
     Endpoint.METADATA: {"issuer": "https://example.com", "token_endpoint": "https://example.com/token"},
     Endpoint.REVOKE: {},
 }

@@ -4,7 +4,6 @@ Every request is judged by the referee, then answered by ``Amazon``, unless a fa
 fault does to the wire itself (delay, reset, drip) is left in the ``Delivery`` for the server to carry out.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,9 +24,10 @@ from device_auth.simulator.answers import (
     scripted,
     tokens_answer,
 )
+from device_auth.simulator.clients import SCOPE_DATA_RULE, read_applicant, read_credentials
 from device_auth.simulator.control import control_pages, host_name
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
-from device_auth.simulator.models import Applicant, Refused, Tokens
+from device_auth.simulator.models import Applicant, Credentials, Exchange, Refused, Tokens
 from device_auth.simulator.page import phone_pages
 from device_auth.simulator.referee import Kind, Rule, Seen, carries_refresh_token, judge, leaks
 
@@ -45,10 +45,21 @@ _LWA_PAIR: Final = Rule(
     needs_language=True,
 )
 _LWA_POLL: Final = Rule(required=frozenset({"grant_type", "device_code", "user_code"}))
-_LWA_REFRESH: Final = Rule(required=frozenset({"grant_type", "refresh_token", "client_id"}))
+_LWA_EXCHANGE: Final = Rule(
+    required=frozenset({"grant_type", "code", "client_id", "redirect_uri"}),
+    optional=frozenset({"client_secret", "code_verifier"}),
+    takes_basic=True,
+)
+_LWA_REFRESH: Final = Rule(
+    required=frozenset({"grant_type", "refresh_token", "client_id"}),
+    optional=frozenset({"client_secret"}),
+    takes_basic=True,
+)
 _RFC_PAIR: Final = Rule(required=frozenset({"client_id"}), optional=frozenset({"scope"}))
 _RFC_POLL: Final = Rule(required=frozenset({"grant_type", "device_code", "client_id"}))
-_RFC_REFRESH: Final = Rule(required=_LWA_REFRESH.required, optional=frozenset({"scope"}))
+_RFC_REFRESH: Final = Rule(
+    required=frozenset({"grant_type", "refresh_token", "client_id"}), optional=frozenset({"scope"})
+)
 _RFC_REVOKE: Final = Rule(required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint"}))
 _METADATA: Final = Rule(method="GET")
 
@@ -147,24 +158,10 @@ class _Endpoints:
         if form["response_type"] != "device_code":
             self._complain(Kind.WRONG_PARAMETER, "response_type must be device_code.", Endpoint.CODE_PAIR)
             return error_answer(Refused("invalid_request", "response_type must be device_code."))
-        scopes = tuple(form["scope"].split())
-        product_id, dsn = "", ""
-        if "alexa:all" in scopes or "scope_data" in form:
-            named = read_scope_data(form.get("scope_data", ""))
-            if named is None:
-                sentence = (
-                    "scope_data must name a productID and a deviceSerialNumber for alexa:all, and no more."
-                )
-                self._complain(Kind.WRONG_PARAMETER, sentence, Endpoint.CODE_PAIR)
-                return error_answer(Refused("invalid_request", sentence))
-            product_id, dsn = named
-        applicant = Applicant(
-            dialect=DialectName.LWA,
-            client_id=form["client_id"],
-            scopes=scopes,
-            product_id=product_id,
-            dsn=dsn,
-        )
+        applicant = read_applicant(form["client_id"], form["scope"], form.get("scope_data"))
+        if applicant is None:
+            self._complain(Kind.WRONG_PARAMETER, SCOPE_DATA_RULE, Endpoint.CODE_PAIR)
+            return error_answer(Refused("invalid_request", SCOPE_DATA_RULE))
         given = self._amazon.give_code_pair(applicant, fault)
         if isinstance(given, Refused):
             return error_answer(given)
@@ -190,7 +187,12 @@ class _Endpoints:
     # Tokens
 
     def lwa_token(self) -> Response:
-        """Answer a poll or a refresh. Source: LWA "Retrieve an Access Token and Refresh Token"."""
+        """Answer a poll, a refresh, or the exchange of an authorization code.
+
+        Source: LWA "Retrieve an Access Token and Refresh Token"; "Authorization Code Grant".
+        """
+        if dict(_seen().form()).get("grant_type") == "authorization_code":
+            return self._exchange()
         return self._token(DialectName.LWA, "device_code", _LWA_POLL, _LWA_REFRESH)
 
     def rfc_token(self) -> Response:
@@ -240,12 +242,50 @@ class _Endpoints:
         _delivery().on_end.append(told)
         return response
 
+    def _exchange(self) -> Response:
+        form, objection = self._read(_LWA_EXCHANGE, Endpoint.EXCHANGE)
+        code = form.get("code", "")
+        self._amazon.exchange_arrived(code)
+
+        def answer(fault: Fault) -> Response:
+            if objection is not None:
+                return objection
+            credentials = read_credentials(form, request.headers.get("Authorization"))
+            if isinstance(credentials, Refused):
+                return _refuse_client(credentials)
+            asked = Exchange(
+                code=code,
+                credentials=credentials,
+                redirect_uri=form["redirect_uri"],
+                verifier=form.get("code_verifier"),
+            )
+            return _tell(DialectName.LWA, self._amazon.exchange(asked, fault), fault)
+
+        response = self._answer(Endpoint.EXCHANGE, answer)
+        fault = _delivery().fault
+        if not fault.truncate and is_final(response, is_scripted=fault.replaces):
+            _delivery().on_end.append(lambda _: self._amazon.exchange_answered(code))
+        return response
+
     def _refresh(self, dialect: DialectName, form: Mapping[str, str], fault: Fault) -> Response:
-        given = self._amazon.refresh(dialect, form["refresh_token"], form["client_id"], fault)
+        credentials: Credentials | Refused = (
+            read_credentials(form, request.headers.get("Authorization"))
+            if dialect is DialectName.LWA
+            else Credentials(form["client_id"])
+        )
+        if isinstance(credentials, Refused):
+            return _refuse_client(credentials)
+        given = self._amazon.refresh(
+            dialect,
+            form["refresh_token"],
+            credentials.client_id,
+            fault,
+            client_secret=credentials.client_secret,
+        )
         if isinstance(given, Tokens) and given.replaces is not None:
             replaced = given.replaces
             _delivery().on_end.append(lambda _: self._amazon.refresh_answered(replaced))
-        return tokens_answer(dialect, given, fault)
+        return _tell(dialect, given, fault)
 
     def revoke(self) -> Response:
         """Revoke a token; an unknown one is no error. Source: RFC 7009 §2."""
@@ -335,31 +375,26 @@ class _Endpoints:
         self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
 
 
-def read_scope_data(text: str) -> tuple[str, str] | None:
-    """Read product ID and DSN from ``scope_data``; None for anything but the documented shape."""
-    try:
-        match json.loads(text):
-            case {
-                "alexa:all": {
-                    "productID": str(product_id),
-                    "productInstanceAttributes": {"deviceSerialNumber": str(dsn), **more},
-                    **rest,
-                },
-                **others,
-            } if product_id and dsn and not (more or rest or others):
-                return product_id, dsn
-            case _:
-                return None
-    except (ValueError, RecursionError):
-        return None
-
-
 def _seen() -> Seen:
     return cast("Seen", g.seen)
 
 
 def _delivery() -> Delivery:
     return cast("Delivery", request.environ.setdefault(DELIVERY, Delivery()))
+
+
+def _tell(dialect: DialectName, given: Tokens | Refused, fault: Fault) -> Response:
+    """Tell a client that may have had to prove who it is."""
+    return _refuse_client(given) if isinstance(given, Refused) else tokens_answer(dialect, given, fault)
+
+
+def _refuse_client(refused: Refused) -> Response:
+    """Tell an error; where a client failed to prove itself by a header, that header. Source: RFC 6749 §5.2."""
+    if refused.error != "invalid_client" or "Authorization" not in request.headers:
+        return error_answer(refused)
+    response = error_answer(refused, status=401)
+    response.headers["WWW-Authenticate"] = 'Basic realm="simulated Amazon"'
+    return response
 
 
 def _country(accept_language: str) -> str:

@@ -22,6 +22,7 @@ class Endpoint(StrEnum):
 
     CODE_PAIR = "codepair"
     TOKEN_POLL = "token-poll"  # noqa: S105  # the name of an endpoint
+    EXCHANGE = "exchange"
     REFRESH = "refresh"
     METADATA = "metadata"
     REVOKE = "revoke"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import DialectName
+from device_auth.core.models import DialectName, Flow
 from device_auth.simulator.models import Applicant, Grant, KeptToken
 
 _VERSION: Final = 1
@@ -84,6 +84,7 @@ def _grant_to_json(grant: Grant) -> dict[str, object]:
         "grant_id": grant.grant_id,
         "is_revoked": grant.is_revoked,
         "refreshes": grant.refreshes,
+        "flow": grant.flow.value,
         "dialect": applicant.dialect.value,
         "client_id": applicant.client_id,
         "scopes": list(applicant.scopes),
@@ -106,6 +107,7 @@ def _grant_from_json(kept: dict[str, object]) -> Grant:
             dsn=str(kept["dsn"]),
         ),
         user_code="",
+        flow=Flow(str(kept.get("flow", Flow.DEVICE_CODE))),
         is_revoked=kept["is_revoked"] is True,
         refreshes=int(str(kept["refreshes"])),
     )

@@ -1,9 +1,10 @@
 """The values of the simulated Amazon: who asks, what was given, what was refused."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from device_auth.core.models import DialectName
+from device_auth.core.models import DialectName, Flow
 
 
 class PairState(StrEnum):
@@ -28,6 +29,12 @@ class Options:
         approve_after: an owner who approves by himself, this many seconds after the code was given.
         client_ids: the client IDs that are known; None for every well-formed one.
         scopes: the scopes that may be asked for; None for those of LWA, and any in RFC 8628.
+        client_secrets: the secrets of the clients that have one, by client ID. Such a client sends it at the
+            exchange and at each refresh in the authorization-code flow; any other must use PKCE.
+        redirect_uris: the addresses a browser may be sent back to (Allowed Return URLs); None for any https
+            one, and http on loopback.
+        authorization_code_lifetime: seconds that an authorization code lives; LWA does not say, RFC 6749
+            §4.1.2 recommends ten minutes at the most.
         most_remembered: code pairs, and access tokens, kept at once; then the oldest make room.
         seed: the same seed and the same requests give the same codes and tokens.
     """
@@ -39,6 +46,9 @@ class Options:
     approve_after: float | None = None
     client_ids: frozenset[str] | None = None
     scopes: frozenset[str] | None = None
+    client_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    redirect_uris: frozenset[str] | None = None
+    authorization_code_lifetime: int = 300
     most_remembered: int = 20_000
     seed: str | None = None
 
@@ -82,12 +92,64 @@ class CodePair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """What a browser brings from a client: who asks, and where the answer goes; its challenge if PKCE is used."""
+
+    applicant: Applicant
+    redirect_uri: str
+    state: str | None = field(default=None, repr=False)
+    challenge: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SentBack:
+    """An answer that the browser carries to the client, in the address it is sent back to."""
+
+    address: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationCode:
+    """An authorization code as the server sees it, without the code; ``grant_id`` once it has been used."""
+
+    request: AuthorizationRequest
+    issued_at: float
+    expires_in: int
+    grant_id: int | None = None
+    was_told_final: bool = False
+
+    @property
+    def expires_at(self) -> float:
+        """The moment from which the code is worth nothing."""
+        return self.issued_at + self.expires_in
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who a client says it is, and how it proves it."""
+
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What a client sends to get tokens for an authorization code."""
+
+    code: str = field(repr=False)
+    credentials: Credentials
+    redirect_uri: str
+    verifier: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What an owner has given to one applicant."""
+    """What an owner has given to one applicant; only the device flow has a user code."""
 
     grant_id: int
     applicant: Applicant
     user_code: str = field(repr=False)
+    flow: Flow = Flow.DEVICE_CODE
     is_revoked: bool = False
     refreshes: int = 0
 

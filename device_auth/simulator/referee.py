@@ -6,7 +6,7 @@ sentences are ours, and of a request's own words only well-known parameter names
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
@@ -16,6 +16,8 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 ACCESS_PREFIX: Final = "Sim|A|"
 REFRESH_PREFIX: Final = "Sim|R|"
+CODE_PREFIX: Final = "Sim|C|"
+SECRET_PREFIXES: Final = (ACCESS_PREFIX, REFRESH_PREFIX, CODE_PREFIX)
 
 MOST_COMPLAINTS: Final = 10_000
 _KNOWN_NAMES: Final = frozenset(
@@ -23,6 +25,8 @@ _KNOWN_NAMES: Final = frozenset(
         "client_id",
         "client_secret",
         "code",
+        "code_challenge",
+        "code_challenge_method",
         "code_verifier",
         "device_code",
         "grant_type",
@@ -39,7 +43,11 @@ _KNOWN_NAMES: Final = frozenset(
 )
 """The names that a complaint may repeat: any other might be a secret that slipped into a name's place."""
 
-_SECRET_NAMES: Final = frozenset({"access_token", "client_secret", "device_code", "refresh_token", "token"})
+_SECRET_NAMES: Final = frozenset(
+    {"access_token", "client_secret", "code_verifier", "device_code", "refresh_token", "token"}
+)
+_NAMES_OF_PAGES: Final = frozenset({"code", "user_code"})
+"""Secret as well, but the phone page may have them in its address."""
 
 
 class Kind(StrEnum):
@@ -60,6 +68,11 @@ class Kind(StrEnum):
     OLD_REFRESH_TOKEN = "old-refresh-token"  # noqa: S105  # the name of a complaint
     REFRESH_TOKEN_ELSEWHERE = "refresh-token-elsewhere"  # noqa: S105  # the name of a complaint
     FOLLOWED_REDIRECT = "followed-redirect"
+    NO_STATE = "no-state"
+    PLAIN_CHALLENGE = "plain-challenge"
+    OTHER_REDIRECT_URI = "other-redirect-uri"
+    REPEATED_EXCHANGE = "repeated-exchange"
+    UNEXPECTED_SECRET = "unexpected-secret"  # noqa: S105  # the name of a complaint
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +88,21 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a request to one endpoint must look like."""
+    """What a request to one endpoint must look like; with ``takes_basic`` the header may name the client."""
 
     method: str = "POST"
     required: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
     needs_language: bool = False
+    takes_basic: bool = False
+
+
+AUTHORIZATION: Final = Rule(
+    method="GET",
+    required=frozenset({"client_id", "scope", "response_type", "redirect_uri"}),
+    optional=frozenset({"scope_data", "state", "code_challenge", "code_challenge_method"}),
+)
+"""What a browser brings to the sign-in page. Source: LWA "Authorization Code Grant"; RFC 7636 §4.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +131,27 @@ def judge(seen: Seen, rule: Rule) -> Iterator[Remark]:
         return
     if seen.headers.get("accept") != "application/json":
         yield Kind.WRONG_ACCEPT, "The Accept header must be application/json."
-    if "authorization" in seen.headers:
+    is_named_above = "authorization" in seen.headers
+    if is_named_above and not rule.takes_basic:
         yield Kind.AUTHORIZATION_HEADER, "A public client sends no Authorization header."
     if rule.needs_language and not seen.headers.get("accept-language"):
         yield Kind.NO_ACCEPT_LANGUAGE, "The request for a code pair needs Accept-Language."
     if rule.method == "POST":
         if seen.headers.get("content-type") != FORM_TYPE:
             yield Kind.WRONG_CONTENT_TYPE, f"The content type must be {FORM_TYPE} and nothing more."
-        yield from _judge_form(seen.form(), rule)
+        needed = rule.required - {"client_id"} if is_named_above and rule.takes_basic else rule.required
+        optional = rule.optional | (rule.required - needed)
+        yield from _judge_form(seen.form(), replace(rule, required=needed, optional=optional))
+
+
+def judge_authorization(parameters: list[tuple[str, str]]) -> Iterator[Remark]:
+    """Tell everything about an authorization request that a well-behaved client would not send."""
+    yield from _judge_form(parameters, AUTHORIZATION)
+    words = dict(parameters)
+    if "state" not in words:
+        yield Kind.NO_STATE, "A request without state is open to forgery."  # RFC 6749 §10.12
+    if "code_challenge" in words and words.get("code_challenge_method", "plain") == "plain":
+        yield Kind.PLAIN_CHALLENGE, "The code challenge must be hashed: code_challenge_method must be S256."
 
 
 def _judge_form(form: list[tuple[str, str]], rule: Rule) -> Iterator[Remark]:
@@ -140,8 +175,8 @@ def leaks(seen: Seen, is_device_code: Callable[[str], bool], *, is_page: bool) -
     pairs = parse_qsl(seen.query, keep_blank_values=True)
     names = {name.lower() for name, _ in pairs}
     words = [value for _, value in pairs] + unquote(seen.path).split("/")
-    is_named = bool(names & _SECRET_NAMES) or (not is_page and "user_code" in names)
-    is_known = any(word.startswith((ACCESS_PREFIX, REFRESH_PREFIX)) or is_device_code(word) for word in words)
+    is_named = bool(names & (_SECRET_NAMES if is_page else _SECRET_NAMES | _NAMES_OF_PAGES))
+    is_known = any(word.startswith(SECRET_PREFIXES) or is_device_code(word) for word in words)
     if is_named or is_known:
         yield Kind.SECRET_IN_URL, "A code or a token stood in the address of a request."
 

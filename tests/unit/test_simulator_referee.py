@@ -62,6 +62,16 @@ def test_what_breaks_the_rule_is_told_once(seen: Seen, kind: Kind) -> None:
     assert kinds(seen) == [kind]
 
 
+def test_basic_authentication_may_stand_for_the_client_id_where_it_is_known() -> None:
+    rule = Rule(required=frozenset({"a", "client_id"}), takes_basic=True)
+    seen = replace(GOOD, body=b"a=1")
+
+    assert kinds(seen, rule) == [Kind.MISSING_PARAMETER]
+    seen = replace(seen, headers={**seen.headers, "authorization": "Basic eDp5"})
+    assert kinds(seen, rule) == []
+    assert kinds(replace(seen, body=b"a=1&client_id=x"), rule) == []
+
+
 def test_a_get_is_not_asked_for_a_form() -> None:
     seen = Seen(method="GET", path="/", query="", headers={"accept": "application/json"}, body=b"")
 
@@ -86,6 +96,10 @@ def test_a_complaint_repeats_only_well_known_names() -> None:
         ("/token", "Refresh_Token=x", False),
         ("/token", "user_code=ABC", False),
         ("/token", "a=Sim%7CA%7Cx", False),
+        ("/token", "a=Sim%7CC%7Cx", False),
+        ("/token", "code=x", False),
+        ("/ap/oa", "client_secret=x", True),
+        ("/ap/oa", "code_verifier=x", True),
         ("/x/Sim%7CR%7Cx", "", True),
         ("/us/code", "cbl-code=the-device-code", True),
         ("/us/code", "device_code=", True),

@@ -68,7 +68,7 @@ def test_an_unknown_code_is_told(lwa: Speaker) -> None:
         (
             "faults",
             {"endpoint": "pair", "faults": []},
-            "endpoint must be one of codepair, token-poll, refresh",
+            "endpoint must be one of codepair, token-poll, exchange, refresh",
         ),
         ("faults", {"endpoint": "refresh", "faults": [{"stauts": 1}]}, "a fault has no 'stauts'"),
     ],

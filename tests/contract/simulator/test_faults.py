@@ -62,6 +62,9 @@ def test_every_endpoint_can_be_scripted(amazon: Amazon, rfc: Speaker, endpoint: 
     answers: dict[Endpoint, Callable[[], requests.Response]] = {
         Endpoint.CODE_PAIR: rfc.ask,
         Endpoint.TOKEN_POLL: lambda: rfc.poll(pair),
+        Endpoint.EXCHANGE: lambda: rfc.send(
+            f"{rfc.origin}/auth/o2/token", {"grant_type": "authorization_code"}
+        ),
         Endpoint.REFRESH: lambda: rfc.refresh("x"),
         Endpoint.METADATA: lambda: rfc.session.get(
             metadata, headers={"Accept": "application/json"}, timeout=10

@@ -1,0 +1,195 @@
+"""The authorization-code flow: what a browser must bring, and what an authorization code is bound to.
+
+Its one idea: an address that nobody has registered is never led to, not even with an error.
+Source: RFC 6749 §4.1; RFC 7636; LWA "Authorization Code Grant".
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from device_auth.core.models import DialectName
+from device_auth.simulator.clients import (
+    SCOPE_DATA_RULE,
+    Objection,
+    read_applicant,
+    refuse_client,
+    refuse_scopes,
+)
+from device_auth.simulator.models import (
+    AuthorizationCode,
+    AuthorizationRequest,
+    Exchange,
+    Options,
+    Refused,
+    SentBack,
+)
+from device_auth.simulator.referee import Kind
+
+_LONGEST_ADDRESS: Final = 512
+_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+"""A SHA-256 in base64url without padding. Source: RFC 7636 §4.2."""
+
+_VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+"""Source: RFC 7636 §4.1."""
+
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def read_authorization(
+    parameters: list[tuple[str, str]], options: Options
+) -> AuthorizationRequest | SentBack | Refused:
+    """Read what a browser brings from a client.
+
+    Args:
+        parameters: of the address, in their order; an empty value counts as left out.
+        options: who is known, and what may be asked for.
+
+    Returns:
+        The request; or the address that the browser is sent back to with an error; or, where it is not known
+        that this address is the client's, why nothing can be done.
+
+    Source: RFC 6749 §3.1, §4.1.1, §4.1.2.1; RFC 7636 §4.4.1.
+    """
+    told = [(name, value) for name, value in parameters if value]
+    words = dict(told)
+    repeated = {name for name, _ in told if sum(name == other for other, _ in told) > 1}
+    client_id, redirect_uri = words.get("client_id", ""), words.get("redirect_uri", "")
+    if repeated & {"client_id", "redirect_uri"}:
+        return Refused("invalid_request", "client_id or redirect_uri was sent more than once.")
+    refused = refuse_client(client_id, DialectName.LWA, options)
+    if refused is not None:
+        return refused
+    if not is_redirect_uri(redirect_uri, options.redirect_uris):
+        return Refused("invalid_request", "The redirect_uri is not one of this client's Allowed Return URLs.")
+    asked = _read_words(words, options) if not repeated else _repeated()
+    if isinstance(asked, Refused):
+        state = None if "state" in repeated else words.get("state")
+        return SentBack(
+            send_back(redirect_uri, state, error=asked.error, error_description=asked.description)
+        )
+    return asked
+
+
+def _repeated() -> Refused:
+    return Refused("invalid_request", "A parameter was sent more than once.")
+
+
+def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequest | Refused:
+    """Read a request whose client and redirect URI are known to be good."""
+    if "response_type" not in words or "scope" not in words:
+        return Refused("invalid_request", "response_type and scope are needed.")
+    if words["response_type"] != "code":
+        return Refused("unsupported_response_type", "response_type must be code.")
+    applicant = read_applicant(words["client_id"], words["scope"], words.get("scope_data"))
+    if applicant is None:
+        return Refused("invalid_request", SCOPE_DATA_RULE)
+    challenge = words.get("code_challenge")
+    refused = refuse_scopes(applicant, options) or _refuse_challenge(
+        challenge,
+        words.get("code_challenge_method"),
+        is_needed=applicant.client_id not in options.client_secrets,
+    )
+    if refused is not None:
+        return refused
+    return AuthorizationRequest(
+        applicant=applicant,
+        redirect_uri=words["redirect_uri"],
+        state=words.get("state"),
+        challenge=challenge,
+    )
+
+
+def _refuse_challenge(challenge: str | None, method: str | None, *, is_needed: bool) -> Refused | None:
+    """Say why a code challenge is not good. AVS takes S256 alone. Source: AVS "Authorize Through a Companion App"."""
+    if challenge is None:
+        if is_needed or method is not None:
+            return Refused("invalid_request", "A code_challenge is needed, for the client has no secret.")
+        return None
+    if method != "S256":
+        return Refused("invalid_request", "code_challenge_method must be S256.")
+    if not _CHALLENGE.fullmatch(challenge):
+        return Refused("invalid_request", "The code_challenge is not a SHA-256 in base64url.")
+    return None
+
+
+def is_redirect_uri(address: str, allowed: frozenset[str] | None) -> bool:
+    """Tell whether a browser may be sent to an address: https, or http on loopback, and one of those allowed.
+
+    Compared as text, character by character. Source: RFC 6749 §3.1.2, §3.1.2.3; RFC 9700 §2.1.
+    """
+    if allowed is not None and address not in allowed:
+        return False
+    is_text = address.isascii() and address.isprintable() and len(address) <= _LONGEST_ADDRESS
+    if not is_text or any(each in address for each in " #\\"):
+        return False
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if "@" in parts.netloc or not (_HOST.fullmatch(host) or _is_ipv6(host)):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ip_address(host).version == 6 and "%" not in host  # noqa: PLR2004  # the version is its name
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def send_back(redirect_uri: str, state: str | None, **words: str) -> str:
+    """Give the address that carries an answer to the client. Source: RFC 6749 §4.1.2, §4.1.2.1."""
+    told = words if state is None else words | {"state": state}
+    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(told)}"
+
+
+def challenge_of(verifier: str) -> str:
+    """Give the code challenge that belongs to a code verifier: its SHA-256. Source: RFC 7636 §4.2."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+
+
+def refuse_exchange(code: AuthorizationCode, asked: Exchange, now: float) -> Objection | None:
+    """Say why an authorization code gives this client no tokens; None if it does.
+
+    Whether it was used before is not looked at here. Source: RFC 6749 §4.1.3, §5.2; RFC 7636 §4.6.
+    """
+    request = code.request
+    if now >= code.expires_at:
+        return Objection(Refused("invalid_grant", "The authorization code has expired."))
+    if asked.redirect_uri != request.redirect_uri:
+        refused = Refused("invalid_grant", "The redirect_uri is not that of the authorization request.")
+        sentence = "The redirect_uri of the exchange is not identical to that of the authorization request."
+        return Objection(refused, (Kind.OTHER_REDIRECT_URI, sentence))
+    return _refuse_verifier(request.challenge, asked.verifier)
+
+
+def _refuse_verifier(challenge: str | None, verifier: str | None) -> Objection | None:
+    if challenge is None:
+        if verifier is None:
+            return None
+        # else a code obtained without a challenge could be passed off as one with. Source: RFC 9700 §4.8.2
+        refused = Refused("invalid_grant", "The authorization request had no code_challenge.")
+        return Objection(refused, (Kind.EXTRA_PARAMETER, "The parameter code_verifier does not belong here."))
+    if verifier is None:
+        refused = Refused("invalid_request", "The code_verifier is missing.")
+        return Objection(refused, (Kind.MISSING_PARAMETER, "The parameter code_verifier is missing."))
+    is_its_own = hmac.compare_digest(challenge_of(verifier), challenge)
+    if not (is_its_own and _VERIFIER.fullmatch(verifier)):
+        refused = Refused("invalid_grant", "The code_verifier does not belong to the code_challenge.")
+        return Objection(refused, (Kind.WRONG_PARAMETER, "The code_verifier is wrong."))
+    return None

@@ -1,0 +1,143 @@
+"""Which clients the simulated Amazon knows: what they may ask for, and how they prove who they are."""
+
+import base64
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_plus
+
+from device_auth.core.models import DialectName
+from device_auth.simulator.models import Applicant, Credentials, Options, Refused
+from device_auth.simulator.referee import Kind, Remark
+
+LWA_SCOPES: Final = frozenset({"alexa:all", "profile", "profile:user_id", "postal_code"})
+"""The scopes a client may ask for. Source: LWA "Customer Profile"; "Retrieve a User Code"."""
+
+SCOPE_DATA_RULE: Final = (
+    "scope_data must name a productID and a deviceSerialNumber for alexa:all, and no more."
+)
+
+_LWA_CLIENT_PREFIX: Final = "amzn1.application-oa2-client."
+_LWA_CLIENT_TAIL: Final = 32
+_LONGEST_CLIENT_ID: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a request is refused, with what the referee has to remark on it, if anything."""
+
+    refused: Refused
+    remark: Remark | None = None
+
+
+def is_client_id(text: str, dialect: DialectName) -> bool:
+    """Tell whether a text has the form of a client ID."""
+    if dialect is DialectName.LWA:
+        tail = text.removeprefix(_LWA_CLIENT_PREFIX)
+        is_plain = tail.isascii() and tail.isalnum() and tail == tail.lower()
+        return text.startswith(_LWA_CLIENT_PREFIX) and len(tail) == _LWA_CLIENT_TAIL and is_plain
+    return 0 < len(text) <= _LONGEST_CLIENT_ID and text.isascii() and text.isprintable() and " " not in text
+
+
+def refuse_client(client_id: str, dialect: DialectName, options: Options) -> Refused | None:
+    """Say why this is no client of ours; None if it is one."""
+    is_lwa = dialect is DialectName.LWA
+    if not is_client_id(client_id, dialect):
+        if is_lwa:
+            return Refused("InvalidValue", "The value of client_id is not valid.")
+        return Refused("invalid_client", "The client is not known.")
+    if options.client_ids is not None and client_id not in options.client_ids:
+        return Refused("unauthorized_client" if is_lwa else "invalid_client", "The client is not known.")
+    return None
+
+
+def refuse_scopes(applicant: Applicant, options: Options) -> Refused | None:
+    """Say why this may not be asked for; None if it may."""
+    is_lwa = applicant.dialect is DialectName.LWA
+    known = options.scopes if options.scopes is not None or not is_lwa else LWA_SCOPES
+    if known is not None and not known.issuperset(applicant.scopes):
+        return Refused("invalid_scope", "The client may not ask for this scope.")
+    return None
+
+
+def read_scope_data(text: str) -> tuple[str, str] | None:
+    """Read product ID and DSN from ``scope_data``; None for anything but the documented shape."""
+    try:
+        match json.loads(text):
+            case {
+                "alexa:all": {
+                    "productID": str(product_id),
+                    "productInstanceAttributes": {"deviceSerialNumber": str(dsn), **more},
+                    **rest,
+                },
+                **others,
+            } if product_id and dsn and not (more or rest or others):
+                return product_id, dsn
+            case _:
+                return None
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_applicant(client_id: str, scope: str, scope_data: str | None) -> Applicant | None:
+    """Read who asks LWA for what; None where ``scope_data`` does not fit the scope."""
+    scopes = tuple(scope.split())
+    product_id, dsn = "", ""
+    if "alexa:all" in scopes or scope_data is not None:
+        named = read_scope_data(scope_data or "")
+        if named is None:
+            return None
+        product_id, dsn = named
+    return Applicant(
+        dialect=DialectName.LWA, client_id=client_id, scopes=scopes, product_id=product_id, dsn=dsn
+    )
+
+
+def read_credentials(form: Mapping[str, str], authorization: str | None) -> Credentials | Refused:
+    """Read who a client says it is, from the form or from HTTP Basic authentication, not from both.
+
+    Args:
+        form: the parameters; ``client_id`` is among them unless there is a header.
+        authorization: the Authorization header.
+
+    Source: RFC 6749 §2.3, §2.3.1; LWA "Authorization Code Grant".
+    """
+    if authorization is None:
+        return Credentials(form["client_id"], form.get("client_secret"))
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        client_id, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        client_id, colon, secret = "", "", ""
+    if scheme.lower() != "basic" or not colon:
+        return Refused("invalid_client", "The Authorization header is not HTTP Basic authentication.")
+    credentials = Credentials(unquote_plus(client_id), unquote_plus(secret))
+    if "client_secret" in form or form.get("client_id", credentials.client_id) != credentials.client_id:
+        return Refused("invalid_request", "The client must say in one way only who it is.")
+    return credentials
+
+
+def authenticate(credentials: Credentials, options: Options) -> Objection | None:
+    """Say why a client is not who it says; None if it is. A client without a secret has nothing to prove.
+
+    Source: RFC 6749 §5.2; that LWA answers ``unauthorized_client`` to the wrong kind of client has been seen in
+    issue 2080 of Amazon's AVS Device SDK.
+    """
+    refused = refuse_client(credentials.client_id, DialectName.LWA, options)
+    if refused is not None:
+        return Objection(refused)
+    known, told = options.client_secrets.get(credentials.client_id), credentials.client_secret
+    if known is None:
+        if told is None:
+            return None
+        refused = Refused("unauthorized_client", "The client has no secret.")
+        return Objection(refused, (Kind.UNEXPECTED_SECRET, "A client without a secret sent one."))
+    if told is None:
+        refused = Refused("invalid_client", "The client must send its secret.")
+        return Objection(refused, (Kind.MISSING_PARAMETER, "The parameter client_secret is missing."))
+    if not hmac.compare_digest(known.encode(), told.encode()):
+        refused = Refused("invalid_client", "The secret of the client is not valid.")
+        return Objection(refused, (Kind.WRONG_PARAMETER, "The client secret is wrong."))
+    return None
