@@ -30,6 +30,7 @@ from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
 from device_auth.simulator.models import Applicant, Credentials, Exchange, Refused, Tokens
 from device_auth.simulator.page import phone_pages
 from device_auth.simulator.referee import Kind, Rule, Seen, carries_refresh_token, judge, leaks
+from device_auth.simulator.sign_in import sign_in_pages
 
 DELIVERY: Final = "device_auth.delivery"
 """Where in the WSGI environment the server leaves the ``Delivery`` of a request."""
@@ -97,6 +98,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     for rule, name, view in endpoints.routes():
         app.add_url_rule(rule, name, view, methods=_METHODS, provide_automatic_options=False)
     app.register_blueprint(phone_pages(amazon, origin=origin, app=app))
+    app.register_blueprint(sign_in_pages(amazon))
     app.register_blueprint(control_pages(amazon))
     return app
 

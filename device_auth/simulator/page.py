@@ -24,14 +24,15 @@ WRONG_CODES_WINDOW: Final = 600
 _MOST_ADDRESSES: Final = 1_000
 _LONGEST_CODE: Final = 64
 
-_POLICY: Final = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+OPEN_TOO_LONG: Final = "This page was open for too long. Please try once more."
 
-_SCOPES: Final = {
+SCOPES: Final = {
     "alexa:all": "Use Alexa on this speaker",
     "profile": "See your name and e-mail address",
     "profile:user_id": "Tell your account from others",
     "postal_code": "See your postal code",
 }
+"""What a scope means, for the owner."""
 
 
 class WrongCodes:
@@ -70,7 +71,7 @@ def phone_pages(amazon: Amazon, *, origin: str, app: Flask) -> Blueprint:
         SESSION_COOKIE_HTTPONLY=True,
     )
     pages = Blueprint("page", __name__)
-    pages.after_request(_protect)
+    pages.after_request(protect)
     phone = _Phone(amazon)
     for path in ("/<country>/code", "/code", "/device"):
         pages.add_url_rule(path, "enter", phone.enter, methods=["GET"])
@@ -100,8 +101,8 @@ class _Phone:
         found = self._find()
         if isinstance(found, Response):
             return found
-        scopes = [_SCOPES.get(scope, scope) for scope in found.applicant.scopes]
-        return _page("ask", pair=found, applicant=found.applicant, scopes=scopes)
+        scopes = [SCOPES.get(scope, scope) for scope in found.applicant.scopes]
+        return page("ask", pair=found, applicant=found.applicant, scopes=scopes)
 
     def answer(self) -> Response:
         """Carry out what the owner decided."""
@@ -117,13 +118,13 @@ class _Phone:
                 return _enter(found.user_code, error="Please press one of the two buttons.", status=400)
         if not changed:
             return _enter(error="Too late: this code was answered or has expired.", status=409)
-        return _page("result", result=result, applicant=found.applicant)
+        return page("result", result=result, applicant=found.applicant)
 
     def _find(self) -> CodePair | Response:
         """Give the code pair of a form, or the page that says why not."""
         typed = (request.form.get("code") or request.form.get("cbl-code") or "")[:_LONGEST_CODE]
-        if not hmac.compare_digest(request.form.get("form_token", "").encode(), _form_token().encode()):
-            return _enter(typed, error="This page was open for too long. Please try once more.", status=403)
+        if not is_own_form():
+            return _enter(typed, error=OPEN_TOO_LONG, status=403)
         address = request.remote_addr or ""
         minutes = self._wrong_codes.minutes_to_wait(address)
         if minutes:
@@ -137,6 +138,11 @@ class _Phone:
         return found
 
 
+def is_own_form() -> bool:
+    """Tell whether a form comes from a page that was given to this very browser."""
+    return hmac.compare_digest(request.form.get("form_token", "").encode(), _form_token().encode())
+
+
 def _form_token() -> str:
     """Give the token that ties a form to this browser; another site cannot know it."""
     token = session.get("form_token")
@@ -146,18 +152,28 @@ def _form_token() -> str:
 
 
 def _enter(typed: str = "", *, error: str = "", status: int = 200) -> Response:
-    return _page("enter", typed=typed, error=error, status=status)
+    return page("enter", typed=typed, error=error, status=status)
 
 
-def _page(name: str, *, status: int = 200, **words: object) -> Response:
+def page(name: str, *, status: int = 200, **words: object) -> Response:
+    """Make a page whose forms are tied to this browser."""
     return make_response(render_template(f"{name}.html", form_token=_form_token(), **words), status)
 
 
-def _protect(response: Response) -> Response:
+def protect(response: Response) -> Response:
     """Close the page against script, framing, caching, and a referrer that holds the code."""
-    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers.setdefault("Content-Security-Policy", policy())
     response.headers["X-Frame-Options"] = "DENY"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def policy(form_target: str = "") -> str:
+    """Give a page's rules for the browser; a form may lead to one more place than here. Source: CSP Level 3."""
+    targets = f"'self' {form_target}".rstrip()
+    return (
+        "default-src 'none'; style-src 'self'; img-src data:; "
+        f"form-action {targets}; base-uri 'none'; frame-ancestors 'none'"
+    )

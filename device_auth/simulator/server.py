@@ -28,7 +28,7 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.wrappers import Response
 
 from device_auth.core.errors import ConfigError
-from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
 from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Running:
         self.issuer = server.origin
         self.base_url = f"{server.origin}/auth/O2/"
         self.verification_uri = f"{verification_base or server.origin}/us/code"
+        self.authorization_url = f"{server.origin}/{AUTHORIZATION_PAGE}"
         self.control = f"{server.origin}/control/"
         self.ca_file = ca_file
         self._server = server
@@ -74,6 +75,7 @@ class Running:
             "base_url": self.base_url,
             "issuer": self.issuer,
             "verification_uri": self.verification_uri,
+            "authorization_url": self.authorization_url,
             "control": self.control,
             "ca_file": None if self.ca_file is None else str(self.ca_file),
         }

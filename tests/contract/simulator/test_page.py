@@ -1,5 +1,4 @@
 import re
-from html.parser import HTMLParser
 
 import pytest
 import requests
@@ -9,25 +8,10 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Applicant, CodePair, Options, PairState
 from device_auth.simulator.page import WRONG_CODES, WrongCodes
 from device_auth.simulator.server import serve
+from tests.page_elements import Elements
 from tests.simulated_speaker import CLIENT_ID, Clock, Speaker
 
 SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
-
-
-class Elements(HTMLParser):
-    """The elements of a page with their attributes, and its words."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.words += f"{data} "
 
 
 class Phone:
@@ -45,10 +29,10 @@ class Phone:
 
     def submit(self, **fields: str) -> "Phone":
         """Send the page's form as it stands, with some fields set."""
-        elements = Elements(self.answer.text).elements
-        action = next(each["action"] for tag, each in elements if tag == "form")
-        form = {each["name"]: each.get("value", "") for tag, each in elements if tag == "input"}
-        self.answer = self.session.post(f"{self.origin}{action}", data={**form, **fields}, timeout=10)
+        page = Elements(self.answer.text)
+        self.answer = self.session.post(
+            f"{self.origin}{page.action}", data={**page.fields, **fields}, timeout=10
+        )
         return self
 
     @property

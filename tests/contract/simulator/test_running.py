@@ -22,6 +22,7 @@ def test_the_addresses_are_announced(running: Running) -> None:
         "base_url": f"{origin}/auth/O2/",
         "issuer": origin,
         "verification_uri": f"{origin}/us/code",
+        "authorization_url": f"{origin}/ap/oa",
         "control": f"{origin}/control/",
         "ca_file": None,
     }

@@ -1,0 +1,131 @@
+"""The sign-in page of the authorization-code flow: a maker signs in, sees who asks, and allows or cancels.
+
+It works without script. The request is carried along in the forms and read anew at each step; nothing is
+remembered until the maker allows. Source: RFC 6749 §4.1.1, §4.1.2; LWA "Authorization Code Grant".
+"""
+
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, request
+
+from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
+from device_auth.simulator.models import AuthorizationRequest, Refused, SentBack
+from device_auth.simulator.page import OPEN_TOO_LONG, SCOPES, is_own_form, page, policy, protect
+from device_auth.simulator.referee import AUTHORIZATION
+
+_LONGEST_NAME: Final = 64
+_SOMEBODY: Final = "Sim Ulated"
+
+_SEE_OTHER: Final = 303
+"""The browser comes with a GET, and its form stays here. Source: RFC 9700 §4.12."""
+
+
+def sign_in_pages(amazon: Amazon) -> Blueprint:
+    """Make the pages at and below LWA's ``/ap/oa``; the application's key and cookies are set already."""
+    pages = Blueprint("sign_in", __name__)
+    pages.after_request(protect)
+    desk = _Desk(amazon)
+    pages.add_url_rule(f"/{AUTHORIZATION_PAGE}", "open", desk.open, methods=["GET"])
+    for path, name, view in (("/ap/signin", "sign_in", desk.sign_in), ("/ap/consent", "decide", desk.decide)):
+        pages.add_url_rule(path, name, view, methods=["POST"])
+        pages.add_url_rule(path, f"{name}_again", _nothing_asked, methods=["GET"])
+    return pages
+
+
+class _Desk:
+    """The three steps: arrive with a request, sign in, decide."""
+
+    def __init__(self, amazon: Amazon) -> None:
+        self._amazon = amazon
+
+    def open(self) -> Response:
+        """Show the sign-in page for the request in the address."""
+        parameters = list(request.args.items(multi=True))
+        self._amazon.judge_authorization(parameters)
+        match self._amazon.read_authorization(parameters):
+            case Refused(description=description):
+                return _problem(description)
+            case SentBack(address=address):
+                return _leave(address)
+            case AuthorizationRequest():
+                return _sign_in(_SOMEBODY)
+
+    def sign_in(self) -> Response:
+        """Take a name, any name; then show who asks for what."""
+        return self._go_on(_consent)
+
+    def decide(self) -> Response:
+        """Carry out what the maker decided."""
+
+        def carry_out(asked: AuthorizationRequest, account: str) -> Response:
+            match request.form.get("decision"):
+                case "allow":
+                    return _leave(self._amazon.allow(asked))
+                case "cancel":
+                    return _leave(self._amazon.decline(asked))
+                case _:
+                    return _consent(asked, account, error="Please press one of the two buttons.", status=400)
+
+        return self._go_on(carry_out)
+
+    def _go_on(self, step: Callable[[AuthorizationRequest, str], Response]) -> Response:
+        """Read the request out of a form of ours, and the name of who signed in; then take the step."""
+        asked = self._amazon.read_authorization(list(request.form.items(multi=True)))
+        if not isinstance(asked, AuthorizationRequest):
+            return _nothing_asked()
+        account = " ".join(request.form.get("account", "").split())[:_LONGEST_NAME]
+        if not is_own_form():
+            return _sign_in(account, error=OPEN_TOO_LONG, status=403)
+        if not account:
+            return _sign_in(account, error="Please type a name; any will do.", status=400)
+        return step(asked, account)
+
+
+def _sign_in(account: str, *, error: str = "", status: int = 200) -> Response:
+    return page("sign_in", status=status, carried=_carried(), account=account, error=error)
+
+
+def _consent(asked: AuthorizationRequest, account: str, *, error: str = "", status: int = 200) -> Response:
+    applicant = asked.applicant
+    response = page(
+        "consent",
+        status=status,
+        carried=_carried(),
+        account=account,
+        applicant=applicant,
+        scopes=[SCOPES.get(scope, scope) for scope in applicant.scopes],
+        back_to=urlsplit(asked.redirect_uri).netloc,
+        error=error,
+    )
+    # browsers hold a form to form-action through its redirects too, and this one leads to the client
+    response.headers["Content-Security-Policy"] = policy(form_target(asked.redirect_uri))
+    return response
+
+
+def _carried() -> dict[str, str]:
+    """Give the parameters of the authorization request, from the address or from the form before."""
+    names = AUTHORIZATION.required | AUTHORIZATION.optional
+    return {name: request.values[name] for name in sorted(names) if request.values.get(name)}
+
+
+def form_target(address: str) -> str:
+    """Give the origin of an address for ``form-action``; that cannot name IPv6 hosts, so their scheme alone.
+
+    Source: CSP Level 3 §2.3.1, "host-part".
+    """
+    parts = urlsplit(address)
+    return f"{parts.scheme}:" if "[" in parts.netloc else f"{parts.scheme}://{parts.netloc}"
+
+
+def _leave(address: str) -> Response:
+    return Response(status=_SEE_OTHER, headers={"Location": address})
+
+
+def _nothing_asked() -> Response:
+    return _problem("No program has asked for anything here.")
+
+
+def _problem(reason: str) -> Response:
+    return page("problem", reason=reason, status=400)
