@@ -12,11 +12,13 @@ from device_auth.core.models import (
     NEVER,
     Answer,
     CodePair,
+    Flow,
     Monotonic,
     PollRules,
     ProofStanding,
     Refusal,
     Seconds,
+    Secret,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -55,6 +57,7 @@ class LinkRequested:
         give_up_after: how long a code is asked for if none can be had, and again for each renewal.
         again: ask for a new pair although there is a link.
         postpones_within: how soon after the owner left a poll must be due to be postponed; 0: none is.
+        leaves_no_trace: a grant that is refused leaves the store as it was, even where there was no link.
     """
 
     rules: PollRules
@@ -63,6 +66,12 @@ class LinkRequested:
     give_up_after: Seconds = FOREVER
     again: bool = False
     postpones_within: Seconds = QUICKEST_APPROVAL
+    leaves_no_trace: bool = False
+
+    @property
+    def gives_way(self) -> bool:
+        """Say whether the store is put back as it was if the new grant is refused."""
+        return self.again or self.leaves_no_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,20 @@ class GrantFound:
     """A stored grant was found that has not been proved."""
 
     request: LinkRequested
+
+
+@dataclass(frozen=True, slots=True)
+class GrantBrought:
+    """A grant came by another way than a code pair; it is saved and proved like any other.
+
+    Attributes:
+        refresh_token: all that is kept of it.
+        flow: which way.
+    """
+
+    request: LinkRequested
+    refresh_token: Secret
+    flow: Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +174,7 @@ Event = (
     LinkRequested
     | PairFound
     | GrantFound
+    | GrantBrought
     | Cancelled
     | OwnerLeft
     | OwnerBack
@@ -207,7 +231,8 @@ class ForgetPending:
 class SaveGrant:
     """Store the grant; a former link stays in it until this one is proved."""
 
-    grant: TokenGrant
+    refresh_token: Secret
+    flow: Flow = Flow.DEVICE_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +332,8 @@ class Saving:
     """
 
     request: LinkRequested
-    grant: TokenGrant
+    refresh_token: Secret
+    flow: Flow = Flow.DEVICE_CODE
     save_at: Monotonic | None = None
     attempt: int = 0
     is_cancelled: bool = False
@@ -416,6 +442,10 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             return Waiting(request, event.pair, interval, later(now, interval)), ()
         case GrantFound():
             return Proving(event.request, later(now, PROOF_PATIENCE)), (ProveGrant(),)
+        case GrantBrought():
+            request = replace(event.request, again=is_linked)
+            save = SaveGrant(event.refresh_token, event.flow)
+            return Saving(request, event.refresh_token, event.flow), (save,)
         case TimePassed() if now >= state.clears_at:
             return type(state)(), ()
         case LinkLost():
@@ -467,6 +497,7 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             | Answered()
             | PairFound()
             | GrantFound()
+            | GrantBrought()
             | StoreProved()
             | StoreFailed()
             | Saved()
@@ -528,6 +559,7 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             | Answered()
             | PairFound()
             | GrantFound()
+            | GrantBrought()
             | StoreProved()
             | Saved()
             | StoreFailed()
@@ -553,8 +585,8 @@ def _postpone(state: Waiting, poll_at: Monotonic, now: Monotonic) -> State:
 
 def _hear_poll(state: Waiting, answer: Answer, now: Monotonic) -> Step:
     match answer:
-        case TokenGrant():
-            return Saving(state.request, answer), (SaveGrant(answer),)
+        case TokenGrant(refresh_token=Secret() as refresh_token):
+            return Saving(state.request, refresh_token), (SaveGrant(refresh_token),)
         case Refusal():
             if react(answer, Phase.POLLING) is Reaction.END_PAIR:
                 return _end_pair(state, answer, now)
@@ -598,7 +630,7 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
         case StoreFailed():
             return _rest(state.request, _storage(event), now), (ForgetPending(),)
         case TimePassed() if state.save_at is not None and now >= state.save_at:
-            return replace(state, save_at=None), (SaveGrant(state.grant),)
+            return replace(state, save_at=None), (SaveGrant(state.refresh_token, state.flow),)
         case Cancelled() if state.save_at is not None:
             return _rest(state.request, None, now), (ForgetPending(),)
         case Cancelled():
@@ -612,6 +644,7 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
             | LinkRequested()
             | PairFound()
             | GrantFound()
+            | GrantBrought()
             | StoreProved()
             | Answered()
             | ProofHeard()
@@ -638,6 +671,7 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
             | LinkRequested()
             | PairFound()
             | GrantFound()
+            | GrantBrought()
             | StoreProved()
             | Saved()
             | StoreFailed()
@@ -657,7 +691,7 @@ def _hear_proof(state: Proving, event: ProofHeard, now: Monotonic) -> Step:
         case ProofStanding.DOUBTED:
             return replace(state, trouble=event.trouble, tell_at=NEVER), ()
         case ProofStanding.REFUSED:
-            undo = (UndoSave(),) if state.request.again else ()
+            undo = (UndoSave(),) if state.request.gives_way else ()
             return _rest(state.request, event.refusal, now), undo
         case _:
             assert_never(event.standing)

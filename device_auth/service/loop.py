@@ -26,6 +26,7 @@ from device_auth.core.models import (
     ProofStanding,
     Refusal,
     Seconds,
+    Secret,
     SlowDown,
     TokenGrant,
     Unclear,
@@ -115,6 +116,7 @@ class Loop:
         self._next_conversation: Conversation | None = None
         self._calls: Calls[_Keeper] = Calls(self._inbox.put, self._close, clock.now)
         self._stored: Link | None = None
+        self._overwritten: Link | None = None
         self._in_use: _Keeper | None = None
         self._on_trial: _Keeper | None = None
         self._refresh_ended = refresh_ended
@@ -142,6 +144,17 @@ class Loop:
         """
         if not self._go_on(request):
             self.feed(request)
+
+    def bring(self, brought: linking.GrantBrought) -> None:
+        """Begin to link with a grant that came by another way than a code pair.
+
+        Raises:
+            StoreError: as ``start``.
+        """
+        self._read_stored()
+        if self._stored is not None and self._stored.mark is None:
+            self.state = linking.Linked()
+        self.feed(brought)
 
     def wake(self, request: linking.LinkRequested, kept: TokenGrant | None = None) -> None:
         """Begin to keep the stored link, or go on with what a restart cut short; ask for nothing new.
@@ -253,10 +266,7 @@ class Loop:
 
     def _go_on(self, request: linking.LinkRequested) -> bool:
         """Read what is stored, and go on with what a restart cut short; say whether there was such a thing."""
-        try:
-            self._stored = self._store.read()
-        except StoreDamaged as damage:
-            log.warning("%s", damage)
+        self._read_stored()
         link = self._stored
         if link is not None and link.mark is None and link.is_proved:
             self.state = linking.Linked()
@@ -267,6 +277,12 @@ class Loop:
         if found is not None:
             self.feed(linking.PairFound(request, found.pair, found.interval))
         return found is not None
+
+    def _read_stored(self) -> None:
+        try:
+            self._stored = self._store.read()
+        except StoreDamaged as damage:
+            log.warning("%s", damage)
 
     def run(self, is_done: Callable[[], bool], until: Monotonic = NEVER) -> bool:
         """Wait, step and carry out, until it is done or that moment has come; say whether it is done."""
@@ -402,9 +418,10 @@ class Loop:
                 self._pending.keep(PendingPair(pair, interval, self._conversation.provider))
             case linking.ForgetPending():
                 self._pending.forget()
-            case linking.SaveGrant(grant):
+            case linking.SaveGrant(refresh_token, flow):
                 self._tell_view()  # before the deed: a slow disk is told of while it is slow
-                link = self._new_link(grant)
+                self._overwritten = self._stored
+                link = self._new_link(refresh_token, flow)
                 self._try_store(lambda: self._replace(link), linking.Saved())
             case linking.ProveGrant():
                 self._try_out()
@@ -424,19 +441,18 @@ class Loop:
         else:
             self.feed(done)
 
-    def _new_link(self, grant: TokenGrant) -> Link:
-        assert grant.refresh_token is not None, "the wire gives no first grant without"  # noqa: S101  our own bug
+    def _new_link(self, refresh_token: Secret, flow: Flow) -> Link:
         provider = self._conversation.provider
         former = self._stored if self._stored is not None and self._stored.mark is None else None
         return Link(
             link_id=self._new_link_id(),
             dialect=provider.dialect,
-            flow=Flow.DEVICE_CODE,
+            flow=flow,
             client_id=provider.client_id,
             scope=provider.scope,
             token_endpoint=provider.token_endpoint,
             revocation_endpoint=provider.revocation_endpoint,
-            refresh_token=grant.refresh_token,
+            refresh_token=refresh_token,
             linked_at=self._clock.wall(),
             replaces=former,
         )
@@ -451,12 +467,12 @@ class Loop:
         self._step_keeper(self._on_trial, refresh.MomentCame())
 
     def _undo(self) -> None:
-        former = None if self._stored is None else self._stored.replaces
+        former = None if self._stored is None else self._stored.replaces or self._overwritten
         self._on_trial = None
         try:
             if former is not None:
                 self._replace(former)
-                if self._is_awake and self._in_use is None:
+                if self._is_awake and self._in_use is None and former.mark is None:
                     self._begin_to_keep(former)  # the restart that cut this short had let it go
             else:
                 self._store.erase()
@@ -541,7 +557,7 @@ class Loop:
 
     def _gives_way(self, keeper: _Keeper) -> bool:
         """Say whether a link that is refused now gives way to the former one, which is in use all the while."""
-        return keeper.is_on_trial and isinstance(self.state, linking.Proving) and self.state.request.again
+        return keeper.is_on_trial and isinstance(self.state, linking.Proving) and self.state.request.gives_way
 
     def _judge(self, keeper: _Keeper) -> None:
         """Tell the linking machine how the proof stands, or that the link in use is lost."""

@@ -12,6 +12,7 @@ from device_auth.core.linking import (
     Cancelled,
     DropCall,
     ForgetPending,
+    GrantBrought,
     GrantFound,
     KeepPending,
     Linked,
@@ -42,10 +43,12 @@ from device_auth.core.models import (
     NEVER,
     Answer,
     CodePair,
+    Flow,
     Pending,
     PollRules,
     ProofStanding,
     Refusal,
+    Secret,
     SlowDown,
     TokenGrant,
     Unclear,
@@ -139,6 +142,14 @@ class Press:
 
 
 @dataclass(frozen=True)
+class Bring:
+    """Someone brings a grant that came by another way."""
+
+    flow: Flow
+    leaves_no_trace: bool
+
+
+@dataclass(frozen=True)
 class Restart:
     """The power was out: the machine starts anew with what it finds. 0: nothing, 1: the pair, 2: a grant."""
 
@@ -152,7 +163,7 @@ class Happen:
     event: linking.Event
 
 
-Happening = Wait | WaitUntilDue | GoOn | Hear | HearLate | Disk | Proof | Press | Restart | Happen
+Happening = Wait | WaitUntilDue | GoOn | Hear | HearLate | Disk | Proof | Press | Bring | Restart | Happen
 
 LENGTHS = st.sampled_from([0.0, 0.1, 1.0, 4.9, 5.0, 5.1, 29.0, 31.0, 61.0, 130.0, 700.0])
 SHORT_LIVES = st.sampled_from([1.0, 6.0, 11.0, 31.0, 100.0, 600.0, 1800.0])
@@ -215,6 +226,7 @@ PRESSES = st.builds(
     gives_up_in=st.sampled_from([0.0, 10.0, 120.0, NEVER, NEVER]),
     postpones_within=st.sampled_from([0.0, 8.0, NEVER, NEVER]),
 )
+BRINGS = st.builds(Bring, st.sampled_from(Flow), st.booleans())
 HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     *[goes_on() for _ in range(10)],
     HEARD,
@@ -223,6 +235,7 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(Disk, st.sampled_from([True, True, False])),
     st.builds(Proof, st.sampled_from(ProofStanding)),
     PRESSES,
+    BRINGS,
     st.builds(Restart, st.integers(0, 2)),
     st.builds(Happen, st.sampled_from([OwnerLeft(), OwnerBack()])),
     st.builds(Happen, st.sampled_from([Cancelled(), LinkLost(), LinkLost(REVOKED), TimePassed()])),
@@ -239,6 +252,8 @@ BEGINNINGS: st.SearchStrategy[list[Happening]] = st.sampled_from(
         [Disk(works=True), SOON, WaitUntilDue(), GRANTED, Disk(works=False)],
         [Disk(works=True), SOON, WaitUntilDue(), GRANTED, Disk(works=True)],
         [Disk(works=True), SOON, WaitUntilDue(), GRANTED, Happen(Cancelled())],
+        [Happen(Cancelled()), BROUGHT := Bring(Flow.AUTHORIZATION_CODE, leaves_no_trace=True)],
+        [Happen(Cancelled()), BROUGHT, Disk(works=True)],
     ]
 )
 """Up to each turn of the way; chance alone would seldom come so far."""
@@ -302,6 +317,8 @@ class World:
                     self.feed(ProofHeard(standing, Trouble.NONE, refusal))
             case Press():
                 self.press(happening)
+            case Bring(flow, leaves_no_trace):
+                self.bring(flow, leaves_no_trace=leaves_no_trace)
             case Restart(finds):
                 self.restart(finds)
             case Happen(event):
@@ -417,6 +434,18 @@ class World:
             self.is_wanted = True
         self.feed(request)
 
+    def bring(self, flow: Flow, *, leaves_no_trace: bool) -> None:
+        before, self.grants = self.state, self.grants + 1
+        token = Secret(f"{CANARY}-brought-{self.grants}")
+        request = LinkRequested(PollRules(True, True), leaves_no_trace=leaves_no_trace)
+        is_taken = isinstance(before, Linked | Unlinked)
+        if is_taken:
+            self.is_wanted, self.renewals = True, 0
+            self.disk = None  # what a cancelled press asked of the disk is over
+        self.feed(GrantBrought(request, token, flow))
+        assert (self.disk == SaveGrant(token, flow)) == is_taken, "a grant is lost, or in the way"
+        assert is_taken or self.state == before
+
     def restart(self, finds: int) -> None:
         before, request = self.state, LinkRequested(PollRules(True, True))
         self.state = Linked() if self.is_linked else Unlinked()
@@ -486,7 +515,8 @@ class World:
             and isinstance(event, Answered)
             and isinstance(event.answer, TokenGrant)
         ):
-            assert commands == (SaveGrant(event.answer),), "a grant is lost"
+            assert event.answer.refresh_token is not None
+            assert commands == (SaveGrant(event.answer.refresh_token),), "a grant is lost"
         if isinstance(before, Waiting) and isinstance(after, Waiting):
             assert after.interval >= before.interval, "the interval went down"
         if isinstance(event, OwnerLeft | OwnerBack):
@@ -637,6 +667,7 @@ STRAYS: st.SearchStrategy[linking.Event] = st.sampled_from(
         LinkRequested(PollRules(True, False), 1, moment(50), seconds(90), again=True),
         PairFound(LinkRequested(PollRules(False, False)), make_pair(interval=5, expires_in=40), seconds(9)),
         GrantFound(LinkRequested(PollRules(True, True))),
+        GrantBrought(LinkRequested(PollRules(True, True)), Secret(CANARY), Flow.AUTHORIZATION_CODE),
         Cancelled(),
         OwnerLeft(),
         OwnerBack(),

@@ -13,6 +13,7 @@ from device_auth.core.linking import (
     DropCall,
     Event,
     ForgetPending,
+    GrantBrought,
     GrantFound,
     KeepPending,
     Linked,
@@ -43,10 +44,21 @@ from device_auth.core.linking import (
     step,
     word_of,
 )
-from device_auth.core.models import NEVER, Answer, Pending, PollRules, ProofStanding, Refusal, SlowDown
+from device_auth.core.models import (
+    NEVER,
+    Answer,
+    Flow,
+    Pending,
+    PollRules,
+    ProofStanding,
+    Refusal,
+    Secret,
+    SlowDown,
+)
 from device_auth.core.policy import Kind
 from device_auth.core.states import StateWord, Trouble
 from tests.values import (
+    CANARY,
     DENIED,
     EXAMPLES,
     MISCONFIGURED,
@@ -68,6 +80,9 @@ ASKED = Requesting(PRESS, ask_at=None)
 """The question for a pair is out."""
 PAIR = make_pair()
 GRANT = make_grant()
+TOKEN = Secret(f"{CANARY}-refresh")
+"""Its refresh token."""
+BROUGHT = GrantBrought(PRESS, TOKEN, Flow.AUTHORIZATION_CODE)
 DISK_FULL = StoreFailed("cannot write link.json", "Free some space.")
 
 S = TypeVar("S", bound=State)
@@ -162,18 +177,18 @@ def test_the_next_poll_is_counted_from_the_end_of_the_last_answer() -> None:
 def test_a_grant_is_saved_at_once() -> None:
     state, commands = after(waiting(), (40, heard(GRANT)))
 
-    assert state == Saving(PRESS, GRANT)
-    assert commands == (SaveGrant(GRANT),)
+    assert state == Saving(PRESS, TOKEN)
+    assert commands == (SaveGrant(TOKEN),)
 
 
 def test_a_grant_that_comes_after_its_poll_was_given_up_is_saved_all_the_same() -> None:
     _, commands = after(waiting(), (40, heard(TIMED_OUT)), (41, heard(GRANT)))
 
-    assert commands == (SaveGrant(GRANT),)
+    assert commands == (SaveGrant(TOKEN),)
 
 
 def test_a_saved_grant_is_proved() -> None:
-    state, commands = after(Saving(PRESS, GRANT), (40, Saved()))
+    state, commands = after(Saving(PRESS, TOKEN), (40, Saved()))
 
     assert state == Proving(PRESS, moment(40 + PROOF_PATIENCE))
     assert commands == (ForgetPending(), ProveGrant())
@@ -351,7 +366,7 @@ def test_the_deadline_is_waited_for_if_it_comes_before_the_next_poll() -> None:
 def test_a_poll_that_is_out_at_the_deadline_may_still_bring_the_grant() -> None:
     _, commands = after(waiting(), (600, TimePassed()), (601, heard(GRANT)))
 
-    assert commands == (SaveGrant(GRANT),)
+    assert commands == (SaveGrant(TOKEN),)
 
 
 def test_a_pair_that_ran_out_during_a_poll_is_over_after_its_answer() -> None:
@@ -466,7 +481,7 @@ def test_asking_again_without_a_link_is_asking() -> None:
 CANCELLED: dict[str, tuple[State, tuple[Command, ...]]] = {
     "requesting": (Requesting(PRESS), (DropCall(),)),
     "waiting": (waiting(), (DropCall(), ForgetPending())),
-    "between saves": (Saving(PRESS, GRANT, save_at=moment(60)), (ForgetPending(),)),
+    "between saves": (Saving(PRESS, TOKEN, save_at=moment(60)), (ForgetPending(),)),
     "proving": (Proving(PRESS, moment(50)), (DropCall(), UndoSave())),
 }
 
@@ -486,7 +501,7 @@ def test_a_cancel_leaves_a_former_link_in_force(
 
 
 def test_a_cancel_during_a_save_waits_for_the_disk_and_undoes_it() -> None:
-    saving, commands = after(Saving(PRESS, GRANT), (41, Cancelled()))
+    saving, commands = after(Saving(PRESS, TOKEN), (41, Cancelled()))
     assert isinstance(saving, Saving)
     assert commands == ()
 
@@ -494,7 +509,7 @@ def test_a_cancel_during_a_save_waits_for_the_disk_and_undoes_it() -> None:
 
 
 def test_a_cancelled_save_that_fails_is_not_repeated() -> None:
-    state, commands = after(Saving(PRESS, GRANT), (41, Cancelled()), (42, DISK_FULL))
+    state, commands = after(Saving(PRESS, TOKEN), (41, Cancelled()), (42, DISK_FULL))
 
     assert isinstance(state, Unlinked)
     assert commands == (ForgetPending(),)
@@ -612,14 +627,14 @@ def test_nothing_is_postponed_after_a_restart_for_it_may_have_been_before() -> N
 
 
 def test_a_failed_save_is_repeated_three_times() -> None:
-    state: State = Saving(PRESS, GRANT)
+    state: State = Saving(PRESS, TOKEN)
     for failed_at, again_at in [(0, 1), (1, 3), (3, 7)]:
         saving = state_after(Saving, state, (failed_at, DISK_FULL))
         assert saving.trouble is Trouble.STORAGE
         assert next_moment(saving) == moment(again_at)
         assert after(saving, (again_at - 0.1, TimePassed())) == (saving, ())
         state, commands = after(saving, (again_at, TimePassed()))
-        assert commands == (SaveGrant(GRANT),)
+        assert commands == (SaveGrant(TOKEN),)
         assert next_moment(state) == NEVER
 
     state, commands = after(state, (7, DISK_FULL))
@@ -702,13 +717,64 @@ def test_a_grant_of_before_a_restart_is_proved() -> None:
     assert commands == (ProveGrant(),)
 
 
+# -- a grant that came by another way
+
+
+def test_a_grant_that_is_brought_is_saved_proved_and_told_as_after_a_poll() -> None:
+    save = SaveGrant(TOKEN, Flow.AUTHORIZATION_CODE)
+    holds = ProofHeard(ProofStanding.HOLDS, Trouble.NONE)
+
+    saving, saved = after(Unlinked(), (0, BROUGHT))
+    proving, proved = after(saving, (1, Saved()))
+
+    assert saving == Saving(PRESS, TOKEN, Flow.AUTHORIZATION_CODE)
+    assert saved == (save,)
+    assert proving == Proving(PRESS, moment(11))
+    assert proved == (ForgetPending(), ProveGrant())
+    assert after(proving, (2, holds)) == (Linked(), ())
+
+
+def test_a_grant_that_is_brought_is_saved_again_as_what_it_is_while_the_disk_is_full() -> None:
+    _, commands = after(Unlinked(), (0, BROUGHT), (0, DISK_FULL), (1, TimePassed()))
+
+    assert commands == (SaveGrant(TOKEN, Flow.AUTHORIZATION_CODE),)
+
+
+def test_a_grant_brought_beside_a_link_leaves_that_in_force_until_it_is_proved() -> None:
+    refused = ProofHeard(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)
+
+    state, commands = after(Linked(), (0, BROUGHT), (1, Saved()), (2, refused))
+
+    assert state == Linked(Trouble.REVOKED, REVOKED)
+    assert commands == (UndoSave(),)
+
+
+@pytest.mark.parametrize("leaves_no_trace", [True, False])
+def test_a_grant_that_is_refused_without_a_link_is_undone_only_if_it_is_to_leave_no_trace(
+    leaves_no_trace: bool,
+) -> None:
+    request = replace(PRESS, leaves_no_trace=leaves_no_trace)
+    refused = ProofHeard(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)
+
+    state, commands = after(Unlinked(), (0, replace(BROUGHT, request=request)), (1, Saved()), (2, refused))
+
+    assert state == Unlinked(Trouble.REVOKED, REVOKED)
+    assert commands == ((UndoSave(),) if leaves_no_trace else ())
+
+
+def test_a_grant_without_a_refresh_token_is_no_grant_to_a_poll() -> None:
+    state = state_after(Waiting, waiting(), (40, heard(make_grant(refresh_token=None))))
+
+    assert state.poll_at == moment(70)
+
+
 # -- what has no meaning
 
 STATES: list[State] = [
     Unlinked(),
     Requesting(PRESS),
     waiting(poll_at=30),
-    Saving(PRESS, GRANT),
+    Saving(PRESS, TOKEN),
     Proving(PRESS, moment(50)),
     Linked(),
 ]
@@ -719,6 +785,7 @@ HEARD_IN: dict[type[Event], set[type[State]]] = {
     ProofHeard: {Proving},
     PairFound: {Unlinked, Linked},
     GrantFound: {Unlinked, Linked},
+    GrantBrought: {Unlinked, Linked},
     LinkRequested: {Unlinked, Requesting, Waiting, Linked},
 }
 EVENTS: list[Event] = [
@@ -728,6 +795,7 @@ EVENTS: list[Event] = [
     ProofHeard(ProofStanding.HOLDS, Trouble.NONE),
     PairFound(PRESS, PAIR, seconds(30)),
     GrantFound(PRESS),
+    BROUGHT,
     PRESS,
 ]
 
@@ -746,7 +814,7 @@ def test_where_no_owner_is_awaited_he_may_come_and_go(state: State, event: Event
     assert after(state, (10, event)) == (state, ())
 
 
-@pytest.mark.parametrize("state", [Unlinked(), Saving(PRESS, GRANT), Proving(PRESS, moment(50)), Linked()])
+@pytest.mark.parametrize("state", [Unlinked(), Saving(PRESS, TOKEN), Proving(PRESS, moment(50)), Linked()])
 @pytest.mark.parametrize("answer", [Pending(), GRANT, PAIR, DENIED], ids=lambda answer: type(answer).__name__)
 def test_a_late_answer_changes_nothing(state: State, answer: Answer) -> None:
     assert after(state, (10, heard(answer))) == (state, ())
