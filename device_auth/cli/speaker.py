@@ -178,7 +178,9 @@ class Speaker:
         from device_auth.world.transport import HttpTransport  # noqa: PLC0415  see the top
 
         transport = HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
-        return Conversation(transport, provider, self.settings.client_secret)
+        return Conversation(
+            transport, provider, self.settings.client_secret, secret_of=self.settings.client_id
+        )
 
     @contextmanager
     def simulated_amazon(self, link: Link | None) -> Iterator[None]:

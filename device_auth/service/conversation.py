@@ -10,6 +10,7 @@ from device_auth.core.models import (
     Answer,
     CodePair,
     DialectName,
+    Flow,
     Link,
     PollRules,
     Provider,
@@ -71,15 +72,21 @@ class Conversation:
     Args:
         transport: carries the requests.
         provider: whom to ask for a code pair; None where only stored links are spoken for.
-        client_secret: sent with a refresh of the authorization-code flow only.
+        client_secret: sent in the authorization-code flow only.
+        secret_of: the client ID that the secret belongs to; empty where nobody said.
     """
 
     def __init__(
-        self, transport: Transport, provider: Provider | None = None, client_secret: Secret | None = None
+        self,
+        transport: Transport,
+        provider: Provider | None = None,
+        client_secret: Secret | None = None,
+        secret_of: str = "",
     ) -> None:
         self._transport = transport
         self._provider = provider
         self._client_secret = client_secret
+        self._secret_of = secret_of
 
     @property
     def provider(self) -> Provider:
@@ -119,7 +126,7 @@ class Conversation:
     def refresh(self, link: Link) -> Answer:
         """Ask for a new access token."""
         dialect = dialect_of(link.dialect)
-        response = self._transport.send(dialect.write_refresh(link, self._client_secret))
+        response = self._transport.send(dialect.write_refresh(link, self._secret_for(link)))
         if isinstance(response, Unreachable):
             return response
         return dialect.read_refresh_answer(response, is_proof=not link.is_proved)
@@ -137,6 +144,11 @@ class Conversation:
     def abandon(self) -> None:
         """From another thread: end what is under way."""
         self._transport.abandon()
+
+    def _secret_for(self, link: Link) -> Secret | None:
+        """Give the client secret if the link's client is the one that it belongs to, and has one in its flow."""
+        is_its_own = self._secret_of in {"", link.client_id}
+        return self._client_secret if link.flow is Flow.AUTHORIZATION_CODE and is_its_own else None
 
     def _discover(self) -> Answer | None:
         provider = self.provider
