@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Link
+from device_auth.core.models import Link, UnixTime, hand_over
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
 from tests.links import make_link
@@ -33,7 +33,7 @@ DONE, REFUSED, BROKEN, CRASHED = 0, 3, 4, 5
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to ask of a store: ``save``, ``replace``, ``erase``, ``read``, or ``prove`` that it is writable."""
+    """One thing to ask of a store: ``save``, ``replace``, ``erase``, ``read``, ``hand over``, or ``prove`` it writable."""
 
     verb: str
     owner: str = "anna"
@@ -42,6 +42,10 @@ class Step:
 
     def link(self) -> Link:
         replaces = make_link(self.replaced_owner) if self.replaced_owner else None
+        if self.verb == "hand over":
+            return hand_over(
+                make_link(self.owner, self.generation), "json, /etc/client.json", UnixTime(1.9e9)
+            )
         return make_link(self.owner, self.generation, replaces=replaces)
 
 
@@ -143,7 +147,7 @@ def be_the_child(run: Run, report: int) -> NoReturn:
 
 def take(step: Step, store: FileStore) -> None:
     match step.verb:
-        case "save":
+        case "save" | "hand over":
             store.save(step.link())
         case "replace":
             store.replace(step.link())

@@ -104,7 +104,7 @@ def print_token(token: "Token", *, is_json: bool) -> None:
 
 def status_fields(status: "Status") -> dict[str, object]:
     """Give what ``status --json`` prints."""
-    return {
+    fields: dict[str, object] = {
         "state": status.state,
         "trouble": status.trouble,
         "since": _rfc3339(status.since),
@@ -114,6 +114,9 @@ def status_fields(status: "Status") -> dict[str, object]:
         "dialect": status.dialect,
         "version": status.version,
     }
+    if status.handed_over is not None:
+        fields["handed_over"] = {"to": status.handed_over.to, "at": _rfc3339(status.handed_over.at)}
+    return fields
 
 
 def unlink(client: "Client", *, is_wipe: bool) -> None:

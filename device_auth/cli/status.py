@@ -7,7 +7,7 @@ from device_auth.cli.output import print_json, print_line, rfc3339
 from device_auth.cli.service import reach_service, status_fields
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import StoreDamaged
-from device_auth.core.models import MARKS, Link, PendingPair, UnixTime
+from device_auth.core.models import MARKS, Link, Mark, PendingPair, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 
 
@@ -42,7 +42,7 @@ def read_status(speaker: Speaker) -> dict[str, object]:
     except StoreDamaged:
         link, word, trouble = None, StateWord.UNLINKED, Trouble.STORAGE
     hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
-    return {
+    fields: dict[str, object] = {
         "state": word,
         "trouble": trouble,
         "since": _since(link),
@@ -52,6 +52,9 @@ def read_status(speaker: Speaker) -> dict[str, object]:
         "dialect": None if link is None else link.dialect,
         "version": __version__,
     }
+    if link is not None and link.mark is Mark.HANDED_OVER:
+        fields["handed_over"] = {"to": link.handed_over_to, "at": _since(link)}
+    return fields
 
 
 def _words(link: Link | None, pending: PendingPair | None) -> tuple[StateWord, Trouble]:
@@ -78,6 +81,14 @@ def _expires_at(speaker: Speaker, word: StateWord, pending: PendingPair | None) 
     return None if token is None else rfc3339(token.expires_at)
 
 
+def _handed_over(fields: object) -> str | None:
+    match fields:
+        case {"to": to, "at": at}:
+            return f"to {to or 'another client'}" + (f", at {at}" if at else "")
+        case _:
+            return None
+
+
 def _lines(fields: dict[str, object]) -> list[str]:
     word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
     telling = STATES[word] if trouble is Trouble.NONE else TROUBLES[trouble]
@@ -85,6 +96,7 @@ def _lines(fields: dict[str, object]) -> list[str]:
         "state": f"{word}: {telling.sentence}",
         "trouble": None if trouble is Trouble.NONE else trouble,
         "since": fields["since"],
+        "handed over": _handed_over(fields.get("handed_over")),
         "next": fields["hint"],
         "account": fields["account"],
         "code until" if word is StateWord.WAITING else "token until": fields["expires_at"],

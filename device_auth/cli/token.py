@@ -42,14 +42,14 @@ def run(args: argparse.Namespace) -> int:
     if service is not None:
         print_token(token_of(service, args.min_lifetime), is_json=speaker.is_json)
         return 0
-    link = _usable(speaker.store.read())
+    link = usable(speaker.store.read())
     if not _print_kept(speaker, args.min_lifetime):
         for sentence in speaker.differences_from(link):
             say(f"device-auth: {sentence}")
         with speaker.simulated_amazon(link), _locked(speaker):
             # Another process may have refreshed, or unlinked, while this one waited for the lock.
             if not _print_kept(speaker, args.min_lifetime):
-                _refresh(speaker, _usable(speaker.store.read()), args.min_lifetime)
+                _refresh(speaker, usable(speaker.store.read()), args.min_lifetime)
     return 0
 
 
@@ -73,7 +73,7 @@ def _locked(speaker: Speaker) -> Iterator[None]:
         yield
 
 
-def _usable(link: Link | None) -> Link:
+def usable(link: Link | None) -> Link:
     """Give the link if it may be used.
 
     Raises:
@@ -94,8 +94,9 @@ def _usable(link: Link | None) -> Link:
                 hint="Check the setting client_id, then link again: device-auth link",
             )
         case Mark.HANDED_OVER:
+            whom = f" ({link.handed_over_to})" if link.handed_over_to else ""
             raise NotLinked(
-                "the link was handed over to another client", hint="Link it again: device-auth link"
+                f"the link was handed over to another client{whom}", hint="Link it again: device-auth link"
             )
 
 

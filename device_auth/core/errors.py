@@ -74,6 +74,12 @@ class NotLinked(DeviceAuthError):
     exit_code = 75
 
 
+class Busy(DeviceAuthError):
+    """Someone else has it in hand now: try again when they are done."""
+
+    exit_code = 75
+
+
 class RefreshRejected(DeviceAuthError):
     """The account must be linked again."""
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, NewType, NoReturn
 
 from device_auth.core.states import Moment, StateWord, Trouble
-from device_auth.core.values import dataclass, field
+from device_auth.core.values import dataclass, field, replace
 
 Seconds = NewType("Seconds", float)
 """A length of time."""
@@ -290,6 +290,7 @@ class Link:
         mark: why it is kept but not used, or None.
         marked_at: since when.
         replaces: the link that was in force before, kept until this one is proved.
+        handed_over_to: whose it is now; such a link has no refresh token: that is what makes it a move.
     """
 
     link_id: str
@@ -306,6 +307,26 @@ class Link:
     mark: Mark | None = None
     marked_at: UnixTime | None = None
     replaces: "Link | None" = None
+    handed_over_to: str | None = None
+
+
+def hand_over(link: Link, to: str, at: UnixTime) -> Link:
+    """Give what is left of a link once another client has it: all but what could still be used, or revoked.
+
+    Args:
+        link: as it was.
+        to: whose it is now, for a person.
+        at: since when.
+    """
+    return replace(
+        link,
+        refresh_token=Secret(""),
+        revocation_endpoint="",
+        mark=Mark.HANDED_OVER,
+        marked_at=at,
+        replaces=None,
+        handed_over_to=to,
+    )
 
 
 class ProofStanding(StrEnum):

@@ -390,7 +390,7 @@ class Api:
         }
         if link is not None and link.mark is Mark.HANDED_OVER:
             at = None if link.marked_at is None else _rfc3339(link.marked_at)
-            status["handed_over"] = {"to": None, "at": at}
+            status["handed_over"] = {"to": link.handed_over_to, "at": at}
         if self._gate.role_of(visit.caller) is Role.ADMINISTRATOR:
             status |= self._read_code(view)
         return status
@@ -533,7 +533,10 @@ def _check_link(news: News) -> None:
                 "The provider no longer accepts the client of the link. Run: device-auth config check"
             )
         case Mark.HANDED_OVER:
-            raise _not_linked("The link was handed over to another client. Link again: device-auth link")
+            whom = f" ({link.handed_over_to})" if link.handed_over_to else ""
+            raise _not_linked(
+                f"The link was handed over to another client{whom}. Link again: device-auth link"
+            )
         case _:
             assert_never(link.mark)
 

@@ -6,7 +6,8 @@
 
 ``link`` holds every field of ``Link`` by its name, times in seconds since 1970 UTC; ``sha256`` is the checksum of
 its canonical text, so that a rotten sector is told from a grant. ``key_provider`` names who holds the key that
-``link`` is sealed under. A member that is not known is passed over as long as the version is.
+``link`` is sealed under. A member that is not known is passed over as long as the version is. Only a link that was
+handed over has an empty ``refresh_token``; ``handed_over_to`` is missing where an earlier program wrote.
 """
 
 import hashlib
@@ -144,11 +145,14 @@ def _link_to_json(link: Link) -> dict[str, object]:
         "mark": link.mark,
         "marked_at": link.marked_at,
         "replaces": None if link.replaces is None else _link_to_json(link.replaces),
+        "handed_over_to": link.handed_over_to,
     }
 
 
 def _link_from_json(fields: Fields) -> Link:
+    mark = fields.optional_word("mark", Mark)
     marked_at = fields.optional_number("marked_at")
+    read_token = fields.text if mark is Mark.HANDED_OVER else fields.filled_text
     replaces = fields.optional_fields("replaces")
     return Link(
         link_id=fields.filled_text("link_id"),
@@ -158,11 +162,12 @@ def _link_from_json(fields: Fields) -> Link:
         scope=fields.text("scope"),
         token_endpoint=fields.text("token_endpoint"),
         revocation_endpoint=fields.text("revocation_endpoint"),
-        refresh_token=Secret(fields.filled_text("refresh_token")),
+        refresh_token=Secret(read_token("refresh_token")),
         linked_at=UnixTime(fields.number("linked_at")),
         is_proved=fields.truth("is_proved"),
         account=fields.optional_text("account"),
-        mark=fields.optional_word("mark", Mark),
+        mark=mark,
         marked_at=None if marked_at is None else UnixTime(marked_at),
         replaces=None if replaces is None else _link_from_json(replaces),
+        handed_over_to=fields.optional_text("handed_over_to") if fields.has("handed_over_to") else None,
     )

@@ -28,6 +28,10 @@ class Fields:
     def __init__(self, members: dict[str, object]) -> None:
         self._members = members
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is such a member: for those that came with a later program."""
+        return name in self._members
+
     def anything(self, name: str) -> object:
         """Give a member that must be there, whatever it is."""
         if name not in self._members:

@@ -151,7 +151,9 @@ class FileStore:
             if present == link:
                 return
             is_final_step = _leaves_behind(present, link)
-            if is_final_step:
+            if link.mark is Mark.HANDED_OVER:
+                _remove_others(folder)  # what was set aside as damaged may hold the token as well
+            elif is_final_step:
                 _remove_previous(folder)
             self._write(folder, link, keeps_present=not is_final_step)
 
@@ -349,11 +351,17 @@ def _clear(folder: Folder) -> None:
     folder.remove(_ON_ITS_WAY)
 
 
-def _remove_all(folder: Folder) -> list[str]:
-    first = [name for name in folder.names() if is_of_the_store(name) and name != NEWEST]
-    removed = [name for name in first if folder.remove(name)]
+def _remove_others(folder: Folder) -> list[str]:
+    """Remove all but the newest generation."""
+    others = [name for name in folder.names() if is_of_the_store(name) and name != NEWEST]
+    removed = [name for name in others if folder.remove(name)]
     if removed:
         folder.sync()
+    return removed
+
+
+def _remove_all(folder: Folder) -> list[str]:
+    removed = _remove_others(folder)
     if folder.remove(NEWEST):
         removed.append(NEWEST)
         folder.sync()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from device_auth import __version__
-from device_auth.core.models import Mark, Monotonic, UnixTime, View
+from device_auth.core.models import Mark, Monotonic, UnixTime, View, hand_over
 from device_auth.core.states import STATES, StateWord, Trouble
 from device_auth.service.api import Patience
 from tests.links import make_link
@@ -65,10 +65,23 @@ def test_status_tells_whose_account_it_is(world: SocketWorld) -> None:
 
 
 def test_status_tells_that_the_link_was_handed_over(world: SocketWorld) -> None:
-    link = replace(make_link(), mark=Mark.HANDED_OVER, marked_at=UnixTime(1.8e9))
+    link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
     world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
 
-    assert world.ask("/v1/status").fields["handed_over"] == {"to": None, "at": "2027-01-15T08:00:00Z"}
+    assert world.ask("/v1/status").fields["handed_over"] == {
+        "to": "json, /etc/client.json",
+        "at": "2027-01-15T08:00:00Z",
+    }
+
+
+def test_who_asks_for_a_token_hears_whom_the_link_was_handed_to(world: SocketWorld) -> None:
+    link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
+    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
+
+    answer = world.ask("/v1/token")
+
+    assert problem(answer) == (409, "not-linked")
+    assert "json, /etc/client.json" in answer.fields["detail"]
 
 
 def test_only_administrators_see_the_code(world: SocketWorld) -> None:

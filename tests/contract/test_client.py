@@ -26,7 +26,7 @@ from device_auth.client import (
     TryLater,
     Unavailable,
 )
-from device_auth.core.models import Mark, View
+from device_auth.core.models import Mark, UnixTime, View, hand_over
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.callers import Caller
 from device_auth.service.exchange import Bounds
@@ -153,6 +153,16 @@ def test_status_is_typed(world: SocketWorld, client: Client) -> None:
 
 
 def test_status_tells_of_a_link_that_was_handed_over(world: SocketWorld, client: Client) -> None:
+    link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
+    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
+
+    at = datetime(2027, 1, 15, 8, tzinfo=UTC)
+    assert client.status().handed_over == HandedOver("json, /etc/client.json", at)
+
+
+def test_status_of_an_earlier_service_says_less_of_a_link_that_was_handed_over(
+    world: SocketWorld, client: Client
+) -> None:
     link = replace(make_link(), mark=Mark.HANDED_OVER)
     world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
 

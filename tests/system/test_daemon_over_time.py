@@ -8,7 +8,17 @@ import pytest
 
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import Link, Mark, Refusal, Seconds, Secret, TokenGrant, later
+from device_auth.core.models import (
+    Link,
+    Mark,
+    Refusal,
+    Seconds,
+    Secret,
+    TokenGrant,
+    UnixTime,
+    hand_over,
+    later,
+)
 from device_auth.core.states import Moment, StateWord, Trouble
 from device_auth.service.conversation import Conversation
 from device_auth.service.daemon import Plan
@@ -289,6 +299,40 @@ def test_a_link_in_use_is_kept_while_a_code_for_another_is_told_again(world: Wor
 
         assert household.live(begun + 30).state is StateWord.WAITING
         assert household.desk.look().grant is not None
+
+
+def test_a_link_that_was_handed_over_is_told_and_a_press_links_anew(world: World) -> None:
+    link = store_link(world)
+    with FileStore(world.folder / "state") as store:
+        store.save(hand_over(link, "json, /etc/client.json", UnixTime(1.9e9)))
+    with open_household(world) as household:
+        seen = []
+        household.at(world.passed + 10, lambda: seen.append(household.desk.look()))
+        household.at(world.passed + 20, lambda: household.daemon.heard(Gesture.TAP))
+        household.approve(world.passed + 30)
+
+        assert household.live(world.passed + 100).state is StateWord.LINKED
+
+    assert (seen[0].view.state, seen[0].view.trouble, seen[0].grant) == (*IDLE, None)
+    assert seen[0].link is not None
+    assert seen[0].link.handed_over_to == "json, /etc/client.json"
+    stored = world.stored()
+    assert stored is not None
+    assert (stored.mark, stored.handed_over_to, stored.replaces) == (None, None, None)
+    assert world.complaints() == []
+
+
+def test_to_unlink_what_was_handed_over_takes_nothing_from_whose_it_is_now(world: World) -> None:
+    link = store_link(world, revocation_endpoint="https://id.example/revoke")
+    with FileStore(world.folder / "state") as store:
+        store.save(hand_over(link, "json, /etc/client.json", UnixTime(1.9e9)))
+    with open_household(world) as household:
+        household.at(world.passed + 10, household.daemon.unlink)
+
+        household.live(world.passed + 20)
+
+    assert [left.revocation_endpoint for left in household.revoked] == [""]
+    assert files(world) == set()
 
 
 def test_a_revoked_link_is_told_kept_and_not_used(world: World) -> None:

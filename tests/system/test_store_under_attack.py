@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Link
+from device_auth.core.models import Link, Mark
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore
 from tests.power_cut import Moment, states_after_power_cut
 from tests.store_driver import DONE, REFUSED, Driver, Outcome, Run, Step
@@ -62,6 +62,7 @@ SCENES = {
     "link again": Scene(ANNA_TWICE, Step("replace", "berta", replaced_owner="anna")),
     "link again over damage": Scene(ANNA_TWICE, Step("replace", "berta"), is_damaged=True),
     "leave the former owner behind": Scene(BERTA_UNPROVED, Step("save", "berta", 3)),
+    "hand over": Scene(ANNA_TWICE, Step("hand over", generation=2)),
     "unlink": Scene(ANNA_TWICE, Step("erase")),
     "prove writable": Scene(ANNA_TWICE, Step("prove")),
 }
@@ -297,6 +298,7 @@ def test_what_a_killed_writer_left_undone_is_durable_before_the_next_builds_upon
         ("the previous one goes last", "link again"),
         ("the previous one goes last", "unlink"),
         ("the previous one goes last", "leave the former owner behind"),
+        ("the previous one goes last", "hand over"),
     ],
 )
 def test_a_writer_without_one_of_these_precautions_is_found_out(
@@ -331,6 +333,8 @@ def fault_in(bench: Bench, moment: Moment) -> str:
         )
     if not (bench.folder / NEWEST).exists():
         return ""
+    if found is not None and found.mark is Mark.HANDED_OVER and "canary" in str(moment.disk):
+        return "a token that was handed over is still there"
     (bench.folder / NEWEST).write_bytes(b"rotten")
     try:
         fallback = store.read()

@@ -1,11 +1,12 @@
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Link
+from device_auth.core.models import Link, Mark, UnixTime, hand_over
 from device_auth.world.envelope import Damaged, Plain, read_envelope, write_envelope
 from tests.links import make_link
 
@@ -59,6 +60,7 @@ def test_members_that_are_not_known_are_passed_over() -> None:
         ("mark", "lost", "mark is none of the known words"),
         ("marked_at", [], "marked_at is not a number"),
         ("replaces", "berta", "replaces is not an object"),
+        ("handed_over_to", 7, "handed_over_to is not a text"),
     ],
 )
 def test_a_field_of_the_wrong_form_is_named(name: str, value: object, message: str) -> None:
@@ -69,13 +71,37 @@ def test_a_field_of_the_wrong_form_is_named(name: str, value: object, message: s
         read_envelope(rewritten(envelope), PLAIN)
 
 
-@pytest.mark.parametrize("name", Link.__dataclass_fields__)
+@pytest.mark.parametrize("name", Link.__dataclass_fields__.keys() - {"handed_over_to"})
 def test_every_field_must_be_there(name: str) -> None:
     envelope = written(make_link())
     del envelope["link"][name]
 
     with pytest.raises(Damaged, match=f"{name} is missing"):
         read_envelope(rewritten(envelope), PLAIN)
+
+
+def test_what_an_earlier_program_wrote_says_of_no_one_whom_it_was_handed_to() -> None:
+    envelope = written(make_link())
+    del envelope["link"]["handed_over_to"]
+
+    assert read_envelope(rewritten(envelope), PLAIN) == make_link()
+
+
+def test_a_link_that_was_handed_over_needs_no_refresh_token() -> None:
+    link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.9e9))
+
+    content = write_envelope(link, Plain())
+
+    assert read_envelope(content, PLAIN) == link
+    assert b"canary" not in content
+
+
+@pytest.mark.parametrize("mark", [None, *(mark for mark in Mark if mark is not Mark.HANDED_OVER)])
+def test_no_other_link_goes_without_a_refresh_token(mark: Mark | None) -> None:
+    link = replace(hand_over(make_link(), "json", UnixTime(1.9e9)), mark=mark)
+
+    with pytest.raises(Damaged, match="refresh_token is empty"):
+        read_envelope(write_envelope(link, Plain()), PLAIN)
 
 
 @pytest.mark.parametrize(

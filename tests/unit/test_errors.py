@@ -12,6 +12,7 @@ EXIT_CODES = {
     errors.ClientRejected: 78,
     errors.Interrupted: 130,
     errors.NotLinked: 75,
+    errors.Busy: 75,
     errors.RefreshRejected: 77,
     errors.StoreError: 74,
 }

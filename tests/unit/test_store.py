@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Link, Mark, Secret, UnixTime
+from device_auth.core.models import Link, Mark, Secret, UnixTime, hand_over
 from device_auth.world.envelope import Damaged, Plain, write_envelope
-from device_auth.world.store import DAMAGED_KEPT, NEWEST, PREVIOUS, FileStore
+from device_auth.world.store import DAMAGED, DAMAGED_KEPT, NEWEST, PREVIOUS, FileStore
 from tests.links import make_link
 
 ANNA_1, ANNA_2, BERTA = make_link(), make_link(generation=2), make_link("berta")
@@ -127,11 +127,23 @@ def test_once_the_former_owner_is_left_behind_no_byte_of_theirs_stays(folder: Pa
 def test_a_link_that_was_handed_over_leaves_no_generation_that_could_be_used(
     folder: Path, anna_twice: FileStore
 ) -> None:
-    handed_over = replace(ANNA_2, mark=Mark.HANDED_OVER, marked_at=UnixTime(1.9e9))
+    handed_over = hand_over(ANNA_2, "json, /etc/client.json", UnixTime(1.9e9))
 
     anna_twice.save(handed_over)
 
     assert contents(folder) == {NEWEST: envelope(handed_over)}
+
+
+def test_a_link_that_was_handed_over_leaves_no_token_in_what_was_set_aside(
+    folder: Path, anna_twice: FileStore
+) -> None:
+    (folder / NEWEST).write_bytes(envelope(ANNA_2).replace(b"alexa:all", b"alexa:ill"))
+    assert anna_twice.read() == ANNA_1
+    assert DAMAGED + "1" in names(folder)
+
+    anna_twice.save(hand_over(ANNA_1, "json", UnixTime(1.9e9)))
+
+    assert names(folder) == {NEWEST}
 
 
 def test_an_erased_store_leaves_an_empty_folder(folder: Path, anna_twice: FileStore) -> None:
