@@ -21,6 +21,7 @@ VERBS: Final = {
     "status": "what state, since when, what next",
     "token": "print a valid access token",
     "unlink": "forget the account (--wipe: everything, with proof)",
+    "doctor": "find out what is wrong, say what to do",
     "config": "init | show | check: the settings",
     "hardware": "list | test: the parts of the speaker",
     "simulator": "a simulated Amazon on loopback",
@@ -29,6 +30,7 @@ VERBS: Final = {
 EXIT_CODES: Final = """\
 exit codes:
   0    done
+  1    doctor only: nothing failed, but there are warnings
   2    the command line is wrong
   69   the provider was not reached
   70   a bug in this program

@@ -9,6 +9,9 @@ from device_auth.core.values import dataclass
 HEALTHY: Final = 0
 """The exit code of a finding that is no failure."""
 
+USUAL_LIMIT: Final = 10.0
+"""Seconds after which a check is given up."""
+
 
 class Verdict(StrEnum):
     """How a check came out."""
@@ -47,12 +50,14 @@ class Check:
         name: what its failure is called, such as ``no-route``; as stable as the code.
         look: finds out; blocks for a few seconds at the most; a bug or a hang in it is the examination's to catch.
         after: the codes of checks that must not have failed or been skipped for this one to make sense.
+        limit: seconds after which it is given up.
     """
 
     code: str
     name: str
     look: Callable[[], Finding]
     after: tuple[str, ...] = ()
+    limit: float = USUAL_LIMIT
 
 
 def ok(sentence: str, **facts: str) -> Finding:

@@ -9,6 +9,7 @@ SOURCES: Final = sorted((ROOT / "device_auth").rglob("*.py")) + sorted((ROOT / "
 
 MAY_REVEAL: Final = {
     "device_auth/cli/token.py",  # prints the access token: that is what it is for
+    "device_auth/doctor/redaction.py",  # masks it wherever it stands
     "device_auth/service/api.py",  # hands the access token to programs
     "device_auth/wire/lwa.py",
     "device_auth/wire/rfc8628.py",
@@ -21,6 +22,7 @@ MAY_REVEAL: Final = {
 EXCUSED_FROM_BANS: Final = {
     "device_auth/cli/speaker.py",  # random
     "device_auth/client.py",  # runs in other programs: time between attempts, os.environ for the user's own folder
+    "device_auth/doctor/scene.py",  # subprocess
     "device_auth/world/clock.py",  # time
     "device_auth/world/connections.py",  # requests' own parts, below the transport
     "device_auth/world/settings.py",  # os.environ

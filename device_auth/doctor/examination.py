@@ -1,0 +1,193 @@
+"""The examination: every check on a thread of its own, and an end to it whatever hangs.
+
+A check that does not answer is given up: its thread is left behind, and nobody waits for it, not even the end of the
+process. A check that has a bug is a finding like another.
+"""
+
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final, NamedTuple
+
+from device_auth.core.models import Monotonic, Seconds, later
+from device_auth.core.ports import WaitingClock
+from device_auth.doctor.findings import HEALTHY, Check, Finding, Verdict, fail, skipped
+
+LIMIT: Final = Seconds(20)
+"""How long an examination takes at the most."""
+
+BUG: Final = 70
+WARNED: Final = 1
+
+
+class Group(NamedTuple):
+    """What the letter before a check's number stands for.
+
+    Attributes:
+        title: for people.
+        exit_code: of a check that does not answer.
+    """
+
+    title: str
+    exit_code: int
+
+
+GROUPS: Final = {
+    "S": Group("Store", 74),
+    "R": Group("Runtime folder", 74),
+    "T": Group("Time", 69),
+    "N": Group("Network", 69),
+    "C": Group("Client", 78),
+    "L": Group("Link", 75),
+    "H": Group("Hardware", 72),
+    "D": Group("Service", 69),
+}
+"""In the order in which findings are shown: what may be the cause of others comes first."""
+
+Progress = Callable[[int, int, Sequence[str]], None]
+"""Hears how many checks are done, of how many, and the names of those under way."""
+
+
+class Examined(NamedTuple):
+    """A check and what it found."""
+
+    check: Check
+    finding: Finding
+
+
+def examine(
+    checks: Sequence[Check],
+    clock: WaitingClock,
+    progress: Progress = lambda _done, _of, _under_way: None,
+) -> list[Examined]:
+    """Carry out every check, all at once as far as none waits for another.
+
+    Args:
+        checks: in the order of the result; one that comes after another names it.
+        clock: tells the time, and waits.
+        progress: hears of each step.
+    """
+    return _Examination(checks, clock, progress).run()
+
+
+def in_order(checks: Sequence[Check]) -> list[Check]:
+    """Sort checks as they are shown: by group, then by number."""
+    letters = list(GROUPS)
+    return sorted(checks, key=lambda check: (letters.index(check.code[0]), int(check.code[1:])))
+
+
+def exit_code_of(examined: Sequence[Examined]) -> int:
+    """Give the exit code: of the first failure, else of a warning, else of health."""
+    failed = [each.finding.exit_code for each in examined if each.finding.verdict is Verdict.FAIL]
+    return failed[0] if failed else WARNED if verdict_of(examined) is Verdict.WARN else HEALTHY
+
+
+def verdict_of(examined: Sequence[Examined]) -> Verdict:
+    """Give the worst verdict; what was skipped is no worse than well."""
+    found = {each.finding.verdict for each in examined}
+    return next((verdict for verdict in (Verdict.FAIL, Verdict.WARN) if verdict in found), Verdict.OK)
+
+
+class _UnderWay(NamedTuple):
+    check: Check
+    since: Monotonic
+    until: Monotonic
+
+
+class _Examination:
+    def __init__(self, checks: Sequence[Check], clock: WaitingClock, progress: Progress) -> None:
+        self._checks = checks
+        self._clock = clock
+        self._progress = progress
+        self._waiting = list(checks)
+        self._under_way: dict[str, _UnderWay] = {}
+        self._found: dict[str, Finding] = {}
+        # What a check that was given up still has to say must not be taken for another's: each says who it is.
+        self._inbox: SimpleQueue[tuple[str, Finding]] = SimpleQueue()
+
+    def run(self) -> list[Examined]:
+        ends_at = later(self._clock.now(), LIMIT)
+        self._start_ready(ends_at)
+        while self._under_way:
+            names = [one.check.name for one in self._under_way.values()]
+            self._progress(len(self._found), len(self._checks), names)
+            told = self._clock.take(self._inbox, min(one.until for one in self._under_way.values()))
+            if told is None:
+                self._give_up_late_ones()
+            elif told[0] in self._under_way:
+                code, finding = told
+                del self._under_way[code]
+                self._found[code] = finding
+            self._start_ready(ends_at)
+        self._progress(len(self._checks), len(self._checks), ())
+        return [Examined(check, self._found[check.code]) for check in self._checks]
+
+    def _start_ready(self, ends_at: Monotonic) -> None:
+        """Start what waits for nothing any more; skip what has lost its sense."""
+        is_news = True
+        while is_news:
+            is_news = False
+            for check in list(self._waiting):
+                if any(code in self._under_way or self._is_waiting(code) for code in check.after):
+                    continue
+                is_news = True
+                self._waiting.remove(check)
+                self._start(check, ends_at)
+
+    def _is_waiting(self, code: str) -> bool:
+        return any(check.code == code for check in self._waiting)
+
+    def _start(self, check: Check, ends_at: Monotonic) -> None:
+        obstacle = next((code for code in check.after if self._is_obstacle(code)), None)
+        now = self._clock.now()
+        if obstacle is not None:
+            self._found[check.code] = skipped(f"Not looked at because of {self._name(obstacle)}.")
+        elif now >= ends_at:
+            self._found[check.code] = skipped("Not looked at: the other checks took all the time there is.")
+        else:
+            until = min(later(now, Seconds(check.limit)), ends_at)
+            self._under_way[check.code] = _UnderWay(check, now, until)
+            Thread(target=self._look, args=(check,), name=f"check {check.code}", daemon=True).start()
+
+    def _is_obstacle(self, code: str) -> bool:
+        finding = self._found.get(code)
+        return finding is not None and finding.verdict in {Verdict.FAIL, Verdict.SKIPPED}
+
+    def _name(self, code: str) -> str:
+        return next(f"{check.code} {check.name}" for check in self._checks if check.code == code)
+
+    def _look(self, check: Check) -> None:
+        try:
+            finding = check.look()
+        except Exception as error:  # noqa: BLE001  a bug in one check must not keep the others from a person
+            finding = _bug(error)
+        self._inbox.put((check.code, finding))
+
+    def _give_up_late_ones(self) -> None:
+        now = self._clock.now()
+        for code, late in list(self._under_way.items()):
+            if now >= late.until:
+                del self._under_way[code]
+                self._found[code] = _no_answer(code, Seconds(now - late.since))
+
+
+def _bug(error: Exception) -> Finding:
+    """Say that a check has a bug, without the error's own text: it might hold a secret."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f"{trace.tb_frame.f_globals.get('__name__', '')}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return fail(
+        f"This check has a bug ({type(error).__name__}).",
+        "Please report it with the file that --report writes.",
+        BUG,
+        place=place,
+    )
+
+
+def _no_answer(code: str, waited: Seconds) -> Finding:
+    return fail(
+        f"It did not answer within {waited:.0f} s.",
+        "Restart the speaker and try again; if it hangs again, look at the kernel's log: dmesg",
+        GROUPS[code[0]].exit_code,
+    )

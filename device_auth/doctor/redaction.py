@@ -1,0 +1,209 @@
+"""Redaction: what may identify a person, a speaker or a network, or open a door, is masked before anyone sees it.
+
+Two nets. By value: what is known to be private (the serial number, the host's name, every secret at hand) is masked
+wherever it stands. By form: what looks like a token, an address of a network card, a public IP address and so on is
+masked though nobody knew of it. The same value gives the same mask within one run, so that a reader can see that two
+lines speak of the same thing.
+
+Private IP addresses and those of loopback stay: they say what is wrong, and nothing of where.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+from urllib.parse import quote
+
+from device_auth.core.models import Secret
+from device_auth.core.values import replace
+from device_auth.doctor.findings import Finding
+
+KINDS: Final = (
+    "account",
+    "code",
+    "dsn",
+    "email",
+    "host",
+    "ip",
+    "mac",
+    "secret",
+    "serial",
+    "ssid",
+    "token",
+    "user_code",
+)
+"""The kinds of mask, ``<dsn-1>`` and so on; a fact of one of these names is masked wherever its value stands."""
+
+CLIENT_ID: Final = "client_id"
+"""The kind that keeps its last four characters, by which a person tells one client from another."""
+
+SHOWN: Final = 4
+
+LONG: Final = 6
+"""Characters from which on a secret is masked even within a word."""
+
+READABLE: Final = tuple(
+    ip_network(network)
+    for network in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.168.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+        *("::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8"),
+    )
+)
+"""Networks whose addresses say nothing of where a speaker is. Source: RFC 1918, 6598, 6890, 4193, 4291."""
+
+_HEX_PAIRS: Final = r"[0-9A-Fa-f]{2}"
+_VALUE: Final = r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'<>&;,]+)"
+"""A value behind its name, with quotes or bare."""
+
+_MAC: Final = re.compile(
+    rf"(?<![\w:.-])(?:{_HEX_PAIRS}(?::{_HEX_PAIRS}){{5}}|{_HEX_PAIRS}(?:-{_HEX_PAIRS}){{5}}"
+    r"|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2})(?![\w:-])"
+)
+_IPV6: Final = re.compile(
+    r"(?<!:)(?:(?<!\w)|(?=:))(?=[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]*[0-9A-Fa-f:]"
+)
+_IPV4: Final = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
+_HYPHENED: Final = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3,}(?!\d)")
+"""An IPv4 address as it stands in the names that providers give to their customers."""
+
+_TOKEN: Final = re.compile(r"(?<!\w)(?:At[a-z]{2}|Sim)(?:\||%7[Cc])[^\s\"'<>&;,]*")
+_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/|=-]{8,})")
+_NAMED: Final = re.compile(
+    r"(?i)((?:access_token|refresh_token|client_secret|device_code|id_token|code_verifier|passwd|password|passphrase|psk)"
+    rf"[\"']?\s*[=:]\s*){_VALUE}"
+)
+_CODE: Final = re.compile(rf"(?i)((?:user[_-]code|cbl-code)[\"']?\s*[=:]\s*){_VALUE}")
+_SSID: Final = re.compile(rf"(?i)\b(e?ssid[\"']?\s*[=:]\s*){_VALUE}")
+_LOGIN: Final = re.compile(r"(?<=://)([^/\s@]+)(?=@)")
+_EMAIL: Final = re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+")
+_LWA_CLIENT_ID: Final = re.compile(r"\bamzn1\.application-oa2-client\.(\w+)")
+_ACCOUNT: Final = re.compile(r"\bamzn1\.account\.\w+")
+
+_EUI64_MARK: Final = 0xFFFE
+"""In the middle of an address that was made from the network card's. Source: RFC 4291, appendix A."""
+
+
+class Redaction:
+    """Masks texts; remembers what it has masked."""
+
+    def __init__(self) -> None:
+        self._masks: dict[tuple[str, str], str] = {}
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def learn(self, kind: str, value: str) -> None:
+        """Take note of a value that must not be seen wherever it stands; an empty one is none.
+
+        Args:
+            kind: one of ``KINDS``, or ``CLIENT_ID``.
+            value: as it may appear.
+        """
+        value = value.strip()
+        if value and not _is_mask(value):
+            forms = {value, quote(value, safe="")}
+            if kind == "host":
+                forms.add(value.lower())
+            for form in forms:
+                self._known.setdefault(form, (kind, value))
+
+    def learn_secret(self, secret: Secret | None) -> None:
+        """The same for a secret."""
+        if secret is not None:
+            self.learn("secret", secret.reveal())
+
+    def learn_facts(self, findings: Iterable[Finding]) -> None:
+        """Learn the private facts of findings by their names."""
+        for finding in findings:
+            for name, value in finding.facts:
+                if name in KINDS or name == CLIENT_ID:
+                    self.learn(name, value)
+
+    def finding(self, finding: Finding) -> Finding:
+        """Give a finding that may be shown."""
+        facts = tuple((name, self.text(value)) for name, value in finding.facts)
+        return replace(
+            finding, sentence=self.text(finding.sentence), next_step=self.text(finding.next_step), facts=facts
+        )
+
+    def text(self, text: str) -> str:
+        """Give a text that may be shown."""
+        # The longest first: one value may lie within another.
+        for value in sorted(self._known, key=len, reverse=True):
+            text = self._pattern(value).sub(self._mask_known, text)
+        for pattern, mask in self._forms():
+            text = pattern.sub(mask, text)
+        return text
+
+    def _forms(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
+        return (
+            (_TOKEN, lambda found: self._mask("token", found[0])),
+            (_NAMED, lambda found: found[1] + self._mask("secret", found[2].strip("\"'"))),
+            (_BEARER, lambda found: found[1] + found[2] + self._mask("token", found[3])),
+            (_CODE, lambda found: found[1] + self._mask("user_code", found[2].strip("\"'"))),
+            (_SSID, lambda found: found[1] + self._mask("ssid", found[2].strip("\"'"))),
+            (_LOGIN, lambda found: self._mask("secret", found[1])),
+            (_EMAIL, lambda found: self._mask("email", found[0])),
+            (_LWA_CLIENT_ID, lambda found: self._mask(CLIENT_ID, found[0])),
+            (_ACCOUNT, lambda found: self._mask("account", found[0])),
+            (_MAC, lambda found: self._mask("mac", re.sub(r"[^0-9a-f]", "", found[0].lower()))),
+            (_IPV6, self._mask_address),
+            (_IPV4, lambda found: self._mask_four(found[0], found[0])),
+            (_HYPHENED, lambda found: self._mask_four(found[0], ".".join(found[0].split("-")[-4:]))),
+        )
+
+    def _mask_known(self, found: re.Match[str]) -> str:
+        return self._mask(*self._known[found[0]])
+
+    def _pattern(self, value: str) -> re.Pattern[str]:
+        """Find a value: a secret anywhere, another one where it stands as a word of its own."""
+        is_anywhere = self._known[value][0] in {"secret", "token"} and len(value) >= LONG
+        before = "" if is_anywhere or not re.match(r"\w", value) else r"(?<!\w)"
+        after = "" if is_anywhere or not re.search(r"\w$", value) else r"(?!\w)"
+        return re.compile(before + re.escape(value) + after)
+
+    def _mask_address(self, found: re.Match[str]) -> str:
+        """Mask the longest IPv6 address there is in these letters, colons and digits."""
+        groups = found[0].split(":")
+        for length in range(len(groups), 2, -1):
+            for start in range(len(groups) - length + 1):
+                written = ":".join(groups[start : start + length])
+                try:
+                    masked = self._mask_ip(ip_address(written), written)
+                except ValueError:
+                    continue
+                return ":".join([*groups[:start], masked, *groups[start + length :]])
+        return found[0]
+
+    def _mask_four(self, written: str, address: str) -> str:
+        try:
+            return self._mask_ip(ip_address(address), written)
+        except ValueError:
+            return written
+
+    def _mask_ip(self, address: IPv4Address | IPv6Address, written: str) -> str:
+        four = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        if _is_readable(four or address):
+            return written
+        return self._mask("ip", str(four or address))
+
+    def _mask(self, kind: str, value: str) -> str:
+        if _is_mask(value):
+            return value
+        if kind == CLIENT_ID and len(value) > SHOWN:
+            return f"…{value[-SHOWN:]}"
+        mask = self._masks.get((kind, value))
+        if mask is None:
+            number = 1 + sum(known == kind for known, _ in self._masks)
+            mask = self._masks[(kind, value)] = f"<{kind.replace('_', '-')}-{number}>"
+        return mask
+
+
+def _is_readable(address: IPv4Address | IPv6Address) -> bool:
+    if address.version == 6 and (int(address) >> 24) & 0xFFFF == _EUI64_MARK:  # noqa: PLR2004  the version
+        return False
+    return any(address in network for network in READABLE)
+
+
+def _is_mask(value: str) -> bool:
+    """Tell whether this has been masked already."""
+    return re.fullmatch(r"<[a-z-]+-\d+>|….{4}", value) is not None

@@ -1,0 +1,119 @@
+"""Findings as people and programs read them; what comes in has been redacted."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from device_auth.doctor.examination import GROUPS, Examined, exit_code_of, verdict_of
+from device_auth.doctor.findings import Verdict
+
+INDENT: Final = 4
+
+_ASCII: Final = {"→": "->", "…": "...", "–": "-", "’": "'"}
+
+_WORDS: Final = {
+    Verdict.OK: "ok",
+    Verdict.WARN: "warning",
+    Verdict.FAIL: "FAILED",
+    Verdict.SKIPPED: "skipped",
+}
+_COLOURS: Final = {Verdict.OK: "32", Verdict.WARN: "33", Verdict.FAIL: "31;1", Verdict.SKIPPED: "2"}
+
+
+class Sheet(NamedTuple):
+    """What a text is written on.
+
+    Attributes:
+        columns: how wide it is.
+        encoding: which letters it can carry.
+        has_colour: colours are seen and wanted.
+        has_facts: the findings' facts are wanted too.
+    """
+
+    columns: int = 80
+    encoding: str = "utf-8"
+    has_colour: bool = False
+    has_facts: bool = False
+
+    def clean(self, text: str) -> str:
+        """Give the text in letters that this can carry, without controls."""
+        try:
+            text.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            for letter, instead in _ASCII.items():
+                text = text.replace(letter, instead)
+            text = text.encode("ascii", "replace").decode("ascii")
+        return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def as_text(examined: Sequence[Examined], sheet: Sheet) -> list[str]:
+    """Write findings for people, by group, and a summary."""
+    lines = []
+    for letter, group in groupby(examined, key=lambda each: each.check.code[0]):
+        lines.append(GROUPS[letter].title)
+        for each in group:
+            lines += _about(each, sheet)
+        lines.append("")
+    return [*lines, *_wrap(_summary(examined), sheet, "", "")]
+
+
+def as_fields(examined: Sequence[Examined], *, at: str, version: str) -> dict[str, object]:
+    """Give what ``--json`` prints."""
+    return {
+        "verdict": verdict_of(examined),
+        "exit_code": exit_code_of(examined),
+        "at": at,
+        "version": version,
+        "findings": [
+            {
+                "code": each.check.code,
+                "name": each.check.name,
+                "verdict": each.finding.verdict,
+                "sentence": each.finding.sentence,
+                "next_step": each.finding.next_step,
+                "exit_code": each.finding.exit_code,
+                "facts": dict(each.finding.facts),
+            }
+            for each in examined
+        ],
+    }
+
+
+def _about(each: Examined, sheet: Sheet) -> Iterator[str]:
+    check, finding = each
+    word = f"{_WORDS[finding.verdict]:<7}"
+    head = sheet.clean(f"  {word} {check.code} {check.name}")
+    yield (
+        head.replace(word, f"\x1b[{_COLOURS[finding.verdict]}m{word}\x1b[0m", 1) if sheet.has_colour else head
+    )
+    indent = " " * INDENT
+    yield from _wrap(finding.sentence, sheet, indent, indent)
+    if finding.next_step:
+        arrow = sheet.clean("→ ")
+        yield from _wrap(finding.next_step, sheet, indent + arrow, indent + " " * len(arrow))
+    if sheet.has_facts:
+        for name, value in finding.facts:
+            yield from _wrap(f"{name}: {value}", sheet, indent + "  ", indent + "    ")
+
+
+def _summary(examined: Sequence[Examined]) -> str:
+    count = {verdict: sum(each.finding.verdict is verdict for each in examined) for verdict in Verdict}
+    told = f"{len(examined)} checks: {count[Verdict.FAIL]} failed, {count[Verdict.WARN]} with a warning, {count[Verdict.SKIPPED]} skipped."
+    worst = verdict_of(examined)
+    if worst is Verdict.OK:
+        return f"{told} Nothing wrong was found."
+    first = next(each.check for each in examined if each.finding.verdict is worst)
+    return f"{told} Begin with {first.code} {first.name}."
+
+
+def _wrap(text: str, sheet: Sheet, first: str, rest: str) -> list[str]:
+    # commands and paths stay whole, to be copied
+    return textwrap.wrap(
+        sheet.clean(text),
+        max(sheet.columns - 1, 20),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

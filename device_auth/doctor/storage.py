@@ -1,0 +1,322 @@
+"""The checks of the store: can a link be kept here, is the one that is kept whole, and who can read it."""
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
+from device_auth.core.models import Link
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.scene import Scene
+from device_auth.world.envelope import KeyProvider, Plain, read_envelope
+from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
+from device_auth.world.files import Folder, explain
+from device_auth.world.settings import quoted
+from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_the_store
+
+STORE: Final = 74
+
+LEAST_SPACE: Final = 64 * 1024
+"""Bytes that a save needs at the very most: two files of at most 16 KiB, and what a file system adds."""
+
+LITTLE_SPACE: Final = 16 * 1024 * 1024
+
+LEAST_FILES: Final = 4
+
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+IN_MEMORY: Final = {"tmpfs", "ramfs"}
+WITHOUT_MODES: Final = {"vfat", "exfat", "msdos", "ntfs", "ntfs3"}
+OVER_THE_NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph"}
+
+Look = Callable[[Scene], Finding]
+
+
+class Mount(NamedTuple):
+    """What lies below a path.
+
+    Attributes:
+        point: where it is mounted.
+        kind: of file system.
+        line: all that the kernel says of it.
+    """
+
+    point: Path
+    kind: str
+    line: str
+
+
+def checks(scene: Scene, providers: Sequence[KeyProvider] = (Plain(),)) -> list[Check]:
+    """Give the checks of the state folder.
+
+    Args:
+        scene: where it is.
+        providers: whose keys can be reached.
+    """
+    after = ("S1",)
+    return [
+        Check("S1", "state-folder", partial(look_at_folder, scene)),
+        Check("S2", "state-files", partial(_if_allowed, scene, look_at_files), after),
+        Check("S3", "state-disk", partial(look_at_disk, scene), after),
+        Check("S4", "state-space", partial(look_at_space, scene), after),
+        Check("S5", "state-writable", partial(_if_allowed, scene, look_whether_writable), ("S1", "S4")),
+        Check(
+            "S6",
+            "link-file",
+            partial(_if_allowed, scene, partial(look_at_generations, providers=providers)),
+            after,
+        ),
+        Check(
+            "S7", "link-key", partial(_if_allowed, scene, partial(look_at_key, providers=providers)), after
+        ),
+    ]
+
+
+def look_at_folder(scene: Scene) -> Finding:
+    """See whether the state folder is its user's, and nobody else's."""
+    path, account = scene.places.state_dir, scene.account
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return _without_folder(path)
+    except OSError as error:
+        return _failed(explain(error, f"{path} cannot be looked at"))
+    if not stat.S_ISDIR(status.st_mode):
+        return fail(f"{path} is not a folder.", "Move it away, or name another with --state-dir.", STORE)
+    mode = stat.S_IMODE(status.st_mode)
+    facts = {"path": str(path), "mode": f"{mode:04o}", "owner": str(status.st_uid)}
+    if status.st_uid != account.uid:
+        return fail(
+            f"{path} belongs to user {status.st_uid}, not to {account.name}, who is to write there.",
+            f"sudo chown -R {account.name}: {quoted(path)}",
+            STORE,
+            **facts,
+        )
+    if mode & WRITABLE_BY_OTHERS or mode & stat.S_IRWXU != stat.S_IRWXU:
+        return fail(
+            f"{path} has mode {mode:04o}: "
+            + ("others may write to it." if mode & WRITABLE_BY_OTHERS else "its owner may not use it."),
+            f"chmod 700 {quoted(path)}",
+            STORE,
+            **facts,
+        )
+    if mode & OTHERS:
+        return warn(
+            f"{path} has mode {mode:04o}: others may look into it.", f"chmod 700 {quoted(path)}", **facts
+        )
+    return ok(f"{path} belongs to {account.name} alone.", **facts)
+
+
+def _without_folder(path: Path) -> Finding:
+    above = next(folder for folder in path.parents if folder.exists())
+    if os.access(above, os.W_OK | os.X_OK):
+        return skipped(f"There is no {path} yet; it is made when the speaker is linked.")
+    return fail(
+        f"There is no {path}, and it cannot be made: {above} is not to be written to.",
+        "Run this with sudo, or name another folder with --state-dir.",
+        STORE,
+    )
+
+
+def look_at_files(scene: Scene) -> Finding:
+    """See whether the link's files are for their owner alone."""
+    with Folder.open(scene.places.state_dir) as folder:
+        names = [name for name in folder.names() if is_of_the_store(name)]
+    for name in names:
+        path = scene.places.state_dir / name
+        status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            return fail(
+                f"{path} is not a plain file.", "Move it away, then link again: device-auth link", STORE
+            )
+        if status.st_uid != scene.account.uid:
+            return fail(
+                f"{path} belongs to user {status.st_uid}, not to {scene.account.name}.",
+                f"sudo chown {scene.account.name}: {quoted(path)}",
+                STORE,
+            )
+        if mode & OTHERS:
+            return fail(
+                f"Others may read the link: {path} has mode {mode:04o}.", f"chmod 600 {quoted(path)}", STORE
+            )
+    if not names:
+        return ok("No link is stored.")
+    return ok(f"The link's files ({len(names)}) are for {scene.account.name} alone.")
+
+
+def look_at_disk(scene: Scene) -> Finding:
+    """See whether this is a kind of disk that keeps what is written to it, and knows modes."""
+    path = scene.places.state_dir
+    mount = mount_of(scene, path)
+    if mount is None:
+        return skipped("The kernel does not say which kind of disk this is.")
+    facts = {"kind": mount.kind, "mounted_at": str(mount.point)}
+    move = "Keep the state on the card: name a folder there with --state-dir."
+    if mount.kind in IN_MEMORY:
+        return fail(
+            f"{path} lies in memory: the link is gone after the next power cut.", move, STORE, **facts
+        )
+    if mount.kind == "overlay":
+        return warn(
+            f"{path} lies on an overlay: if that is in memory, the link is gone after the next power cut.",
+            "If the overlay of raspi-config is on, switch it off, or keep the state on a partition of its own.",
+            **facts,
+        )
+    if mount.kind in WITHOUT_MODES:
+        return fail(
+            f"{path} lies on {mount.kind}, which cannot keep files from being read by others.",
+            move,
+            STORE,
+            **facts,
+        )
+    if mount.kind in OVER_THE_NETWORK:
+        return warn(
+            f"{path} lies on another machine ({mount.kind}): without the network there is no link.",
+            move,
+            **facts,
+        )
+    return ok(f"{path} lies on {mount.kind}, which keeps it.", **facts)
+
+
+def look_at_space(scene: Scene) -> Finding:
+    """See whether there is room for another generation."""
+    path = scene.places.state_dir
+    found = os.statvfs(path)
+    free = found.f_bavail * found.f_frsize
+    # some file systems make room for names as they need it, and say 0 of 0
+    names = found.f_favail if found.f_files else LEAST_FILES
+    facts = {"free_bytes": str(free), "free_inodes": str(found.f_favail)}
+    if free < LEAST_SPACE or names < LEAST_FILES:
+        what = "full" if free < LEAST_SPACE else "out of room for more files"
+        return fail(
+            f"The disk of {path} is {what}.",
+            "Free some space (see: df -h, df -i), then try again.",
+            STORE,
+            **facts,
+        )
+    if free < LITTLE_SPACE:
+        return warn(
+            f"The disk of {path} is nearly full: {free // 1024} KiB are left.",
+            "Free some space (see: df -h).",
+            **facts,
+        )
+    return ok(f"There is room: {free // 1024 // 1024} MiB are free.", **facts)
+
+
+def look_whether_writable(scene: Scene) -> Finding:
+    """See whether a link could be saved now, by doing all that a save does beside the link."""
+    try:
+        with FileStore(scene.places.state_dir) as store:
+            store.prove_writable()
+    except StoreBusy as error:
+        return ok(f"{error}: what keeps the link has seen to that.")
+    except StoreError as error:
+        return _failed(error)
+    return ok("A link can be saved.")
+
+
+def look_at_generations(scene: Scene, providers: Sequence[KeyProvider]) -> Finding:
+    """See whether the stored link is whole, and the one before it."""
+    with Folder.open(scene.places.state_dir) as folder:
+        newest, previous = (_read(folder, name, providers) for name in (NEWEST, PREVIOUS))
+        aside = [name for name in folder.names() if name.startswith(DAMAGED)]
+    facts = {"newest": _in_a_word(newest), "previous": _in_a_word(previous), "set_aside": str(len(aside))}
+    for found in (newest, previous):
+        if isinstance(found, StoreError) and not isinstance(found, StoreDamaged):
+            return fail(f"The stored link cannot be read: {found}.", found.hint, STORE, **facts)
+    card = "The card may be failing: make a copy of what matters, and replace it."
+    if isinstance(newest, StoreDamaged) or (newest is None and previous is not None):
+        if isinstance(previous, Link):
+            return warn(
+                "The stored link is damaged; the generation before it is whole and is used.", card, **facts
+            )
+        return fail("The stored link is damaged.", f"Link again: device-auth link. {card}", STORE, **facts)
+    if isinstance(previous, StoreDamaged):
+        return warn(
+            "The generation before the stored link is damaged; the link itself is whole.", card, **facts
+        )
+    if aside:
+        return warn(f"{len(aside)} damaged files were set aside in {scene.places.state_dir}.", card, **facts)
+    if newest is None:
+        return ok("No link is stored, and nothing damaged either.", **facts)
+    return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
+
+
+def look_at_key(scene: Scene, providers: Sequence[KeyProvider]) -> Finding:
+    """See under whose key the link is stored, and what that protects from."""
+    with Folder.open(scene.places.state_dir) as folder:
+        found = folder.read(NEWEST, MAX_BYTES + 1)
+    if found is None:
+        return ok("No link is stored, so there is nothing to protect.", key_provider="none")
+    try:
+        name = read_fields(found[0]).text("key_provider")
+    except Malformed:
+        return skipped("The stored link does not say under whose key it is.")
+    if name == Plain.name:
+        return ok("The link is stored in the clear: whoever holds the card can read it.", key_provider=name)
+    provider = next((one for one in providers if one.name == name), None)
+    if provider is None:
+        return skipped(f"The link is under the key of {name}, which this command cannot reach.")
+    protects = str(getattr(provider, "protects", ""))
+    return ok(f"The link is under the key of {name}. {protects}".strip(), key_provider=name)
+
+
+def mount_of(scene: Scene, path: Path) -> Mount | None:
+    """Find the file system that a path lies on. Source: proc(5), ``/proc/self/mountinfo``."""
+    try:
+        lines = (scene.root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    wanted, best = path.resolve(), None
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        try:
+            point, kind = Path(_unescaped(left.split()[4])), right.split()[0]
+        except IndexError:
+            continue
+        # of two that are mounted in one place, the later one is seen
+        if wanted.is_relative_to(point) and (best is None or len(point.parts) >= len(best.point.parts)):
+            best = Mount(point, kind, line)
+    return best
+
+
+def _unescaped(text: str) -> str:
+    for escape, letter in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
+        text = text.replace(escape, letter)
+    return text
+
+
+def _read(folder: Folder, name: str, providers: Sequence[KeyProvider]) -> Link | StoreError | None:
+    try:
+        found = folder.read(name, MAX_BYTES + 1)
+        return None if found is None else read_envelope(found[0], providers)
+    except StoreError as error:
+        return error
+    except OSError as error:
+        return StoreDamaged(str(explain(error, f"cannot read {name}")))
+
+
+def _in_a_word(found: Link | StoreError | None) -> str:
+    if isinstance(found, Link):
+        return "whole"
+    return "none" if found is None else "damaged" if isinstance(found, StoreDamaged) else "not for us"
+
+
+def _if_allowed(scene: Scene, look: Look) -> Finding:
+    """Look, if this process may: else say who may."""
+    if os.geteuid() not in {0, scene.account.uid}:
+        return skipped(f"Only root and {scene.account.name} may look there: sudo device-auth doctor")
+    try:
+        return look(scene)
+    except OSError as error:
+        return _failed(explain(error, f"{scene.places.state_dir} cannot be looked at"))
+
+
+def _failed(error: StoreError) -> Finding:
+    sentence = str(error)
+    return fail(f"{sentence[0].upper()}{sentence[1:]}.", error.hint, STORE)
