@@ -1,0 +1,198 @@
+"""C: who this speaker says it is: the settings that name the client, the product and the unit.
+
+The form is judged by ``world.provider``, as everywhere. Whether the provider knows the client is asked only with a
+request that it must refuse; what that cannot tell is left open and said so.
+"""
+
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName, WireResponse
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.trial import Trial, error_name
+from device_auth.world.provider import (
+    SERIAL_NUMBER,
+    provider_problems,
+    read_ca_file,
+    read_serial_number,
+    warnings_about,
+)
+from device_auth.world.settings import KEYS, Settings, quoted
+
+REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalidvalue"})
+"""Error names that can only mean the client ID. Source: RFC 6749 §5.2; LWA says ``InvalidValue``."""
+
+ADDRESSES: Final = ("dialect", "base_url", "issuer", "device_endpoint", "token_endpoint")
+
+_KEYS: Final = {key.name: key for key in KEYS}
+
+
+def checks(
+    settings: Settings,
+    problems: Sequence[ConfigError],
+    trial: Trial | None,
+    *,
+    serial_number: Path = SERIAL_NUMBER,
+) -> list[Check]:
+    """Give the checks of the settings that say who this is.
+
+    Args:
+        settings: as far as they could be read.
+        problems: what could not be read, from ``settings.gather_settings``.
+        trial: asks the provider (after N14); None where nothing may be asked of the network.
+        serial_number: the file that is asked where no DSN is set.
+    """
+
+    def about(names: Iterable[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
+        return lambda: _form(settings, serial_number, frozenset(names)) or well()
+
+    return [
+        Check("C1", "settings-unreadable", lambda: _reading(problems)),
+        Check("C2", "client-id", about(["client_id"], lambda: _client_id(settings))),
+        Check("C3", "product-id", about(["product_id"], lambda: _product_id(settings))),
+        Check("C4", "dsn", about(["dsn"], lambda: _dsn(settings, serial_number))),
+        Check("C5", "scope", about(["scope", "locale"], lambda: _scope(settings))),
+        Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
+        Check("C7", "ca-file", lambda: _ca_file(settings)),
+        Check("C8", "client-secret", lambda: _client_secret(settings)),
+        Check(
+            "C9",
+            "client-rejected",
+            lambda: _acceptance(trial),
+            after=("C2",) if trial is None else ("C2", "N14"),
+        ),
+    ]
+
+
+def _reading(problems: Sequence[ConfigError]) -> Finding:
+    if not problems:
+        return ok("The settings can be read.")
+    return _wrong(problems)
+
+
+def _form(settings: Settings, serial_number: Path, names: frozenset[str]) -> Finding | None:
+    """Judge the form of some settings; None if nothing speaks against it."""
+    # each text begins with the name of the setting that it is about
+    wrong = [
+        problem
+        for problem in provider_problems(settings, serial_number)
+        if str(problem).partition(" ")[0] in names
+    ]
+    if wrong:
+        return _wrong(wrong)
+    for text in warnings_about(settings):
+        name = text.partition(" ")[0]
+        if name in names:
+            return warn(text, f"Correct it or leave it out: {_KEYS[name].ways}.")
+    return None
+
+
+def _wrong(problems: Sequence[ConfigError]) -> Finding:
+    first, *others = problems
+    more = {f"also_{number}": f"{each}. {each.hint}" for number, each in enumerate(others, start=1)}
+    return fail(f"{first}.", first.hint, ConfigError.exit_code, **more)
+
+
+def _client_id(settings: Settings) -> Finding:
+    return ok(
+        "The client ID has the form that it should have.",
+        client_id=settings.client_id,
+        origin=settings.origins["client_id"],
+    )
+
+
+def _product_id(settings: Settings) -> Finding:
+    if settings.dialect is not DialectName.LWA:
+        return ok(f"The dialect {settings.dialect} needs no product ID.")
+    return ok(
+        "A product ID is set; whether the provider knows it shows only when the owner enters a code.",
+        product_id=settings.product_id,
+        origin=settings.origins["product_id"],
+    )
+
+
+def _dsn(settings: Settings, serial_number: Path) -> Finding:
+    if settings.dialect is not DialectName.LWA:
+        return ok(f"The dialect {settings.dialect} needs no DSN.")
+    of_the_board = read_serial_number(serial_number)
+    if not settings.dsn:
+        return ok("The DSN is this board's own serial number.", dsn=of_the_board)
+    if of_the_board and settings.dsn != of_the_board:
+        return ok(
+            "The DSN is set and is not this board's own serial number: each unit must have another.",
+            dsn=settings.dsn,
+            origin=settings.origins["dsn"],
+            board=of_the_board,
+        )
+    return ok("A DSN is set.", dsn=settings.dsn, origin=settings.origins["dsn"])
+
+
+def _scope(settings: Settings) -> Finding:
+    if not settings.scope:
+        return ok("No scope is set: the provider decides what the link is for.")
+    return ok("The scope says what the link is for.", scope=settings.scope)
+
+
+def _addresses(settings: Settings) -> Finding:
+    named = {name: str(getattr(settings, name)) for name in ADDRESSES if getattr(settings, name)}
+    return ok("The provider's address has the form that it should have.", **named)
+
+
+def _ca_file(settings: Settings) -> Finding:
+    try:
+        path = read_ca_file(settings)
+    except ConfigError as error:
+        return _wrong([error])
+    if path is None:
+        return ok("No CA file is set: the usual authorities are trusted.")
+    return ok("The CA file can be read; only what is in it is trusted.", ca_file=str(path))
+
+
+def _client_secret(settings: Settings) -> Finding:
+    """Judge where the secret lies; a file that others can read was refused when the settings were read."""
+    origin, path = settings.origins["client_secret"], settings.config_file
+    if settings.client_secret is None:
+        return ok("No client secret is set; code-based linking needs none.")
+    if path is None or not origin.startswith("file "):
+        return warn(
+            f"The client secret stands in the environment ({origin}), where other programs may come to see it.",
+            "Put it into the settings file, readable by its owner alone.",
+        )
+    try:
+        found = path.stat()
+    except OSError:
+        return skipped(f"The settings file {path} cannot be looked at.")
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return warn(
+            f"The settings file {path} holds the client secret and is open to its group or to others.",
+            f"Run: chmod 600 {quoted(path)}",
+        )
+    return ok("The client secret lies in a file that only its owner can read.")
+
+
+def _acceptance(trial: Trial | None) -> Finding:
+    """See whether the provider objects to the client ID; LWA's poll does not name it, so a refresh is tried."""
+    if trial is None:
+        return skipped("The provider was not asked.")
+    is_lwa = trial.provider.dialect is DialectName.LWA
+    heard = trial.refresh if is_lwa else trial.poll
+    name = error_name(heard)
+    if not isinstance(heard, WireResponse) or not name:
+        return skipped("The provider's answer says nothing about the client ID.")
+    if name.casefold() in REJECTS_THE_CLIENT:
+        key = _KEYS["client_id"]
+        return fail(
+            f"The provider does not accept the client ID: it answers {name}.",
+            f"Check it: {key.ways}. {key.explanation}",
+            ConfigError.exit_code,
+            answer=name,
+            status=str(heard.status),
+        )
+    return ok(
+        "The provider does not object to the client ID; whether it is of the right kind shows only when someone links.",
+        answer=name,
+        status=str(heard.status),
+    )

@@ -1,0 +1,205 @@
+"""What the doctor finds in the settings that say who the speaker is; each test breaks one thing."""
+
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName, WireResponse
+from device_auth.doctor.client import ADDRESSES, checks
+from device_auth.doctor.findings import Finding, Verdict
+from device_auth.doctor.trial import Trial
+from device_auth.world.settings import KEYS, Settings, gather_settings, read_settings
+from tests.certificates import Authority
+from tests.simulated_transport import SimulatedTransport
+from tests.values import NO_ANSWER, make_provider, make_response
+from tests.world import CLIENT_ID
+
+NO_SERIAL = Path("/nowhere/serial-number")
+LWA = {"client_id": CLIENT_ID, "product_id": "Kitchen", "dsn": "G0001"}
+RFC8628 = {"dialect": "rfc8628", "client_id": "speaker", "issuer": "https://accounts.example.org"}
+SECRET = "CANARY-secret"
+
+
+def trial(response: WireResponse, dialect: DialectName = DialectName.LWA) -> Trial:
+    return Trial(SimulatedTransport([response]), make_provider(dialect))
+
+
+def refusal(name: str, status: int = 400) -> WireResponse:
+    return make_response({"error": name}, status=status)
+
+
+def look(
+    given: Settings | None = None,
+    problems: list[ConfigError] | None = None,
+    asked: Trial | None = None,
+    serial_number: Path = NO_SERIAL,
+) -> dict[str, Finding]:
+    given = given or read_settings(LWA, None, {})
+    asked = asked or trial(refusal("invalid_grant"))
+    return {
+        check.code: check.look()
+        for check in checks(given, problems or [], asked, serial_number=serial_number)
+    }
+
+
+def broken(found: dict[str, Finding]) -> list[str]:
+    return [code for code, finding in found.items() if finding.verdict is not Verdict.OK]
+
+
+@pytest.mark.parametrize("options", [LWA, RFC8628, {**RFC8628, "scope": "openid"}])
+def test_good_settings_raise_no_alarm(options: dict[str, object]) -> None:
+    assert broken(look(read_settings(options, None, {}))) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "options", "sentence"),
+    [
+        ("C2", Verdict.FAIL, {"client_id": ""}, "client_id is not set."),
+        ("C2", Verdict.FAIL, {"client_id": CLIENT_ID[:-32] + "0" * 32}, "is a placeholder"),
+        ("C2", Verdict.FAIL, {"client_id": "two words"}, "has spaces"),
+        ("C2", Verdict.WARN, {"client_id": "mine"}, "does not look like one of Login with Amazon"),
+        ("C3", Verdict.FAIL, {"product_id": ""}, "product_id is not set."),
+        ("C3", Verdict.FAIL, {"product_id": "EXAMPLE_SPEAKER"}, "is a placeholder"),
+        ("C3", Verdict.WARN, {"product_id": "my-speaker"}, "characters other than"),
+        ("C4", Verdict.FAIL, {"dsn": ""}, "this machine has no serial number of its own"),
+        ("C4", Verdict.FAIL, {"dsn": "EXAMPLE_0001"}, "is a placeholder"),
+        ("C4", Verdict.FAIL, {"dsn": "0000000000000000"}, "is a placeholder"),
+        ("C5", Verdict.WARN, {"scope": "profile"}, "does not ask for alexa:all"),
+        ("C5", Verdict.FAIL, {"scope": "a  b"}, "names separated by one space"),
+        ("C5", Verdict.FAIL, {"locale": "?"}, "a language and a country"),
+        ("C6", Verdict.FAIL, {"base_url": "http://api.amazon.com/"}, "must begin with https"),
+        ("C6", Verdict.FAIL, {"issuer": "https://x.test"}, "does not belong to the dialect lwa"),
+        ("C7", Verdict.FAIL, {"ca_file": "/nowhere/ca.pem"}, "cannot be read"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_found_under_its_own_code(
+    code: str, verdict: Verdict, options: dict[str, str], sentence: str
+) -> None:
+    found = look(
+        read_settings({name: value for name, value in {**LWA, **options}.items() if value}, None, {})
+    )
+
+    assert broken(found) == [code]
+    assert found[code].verdict is verdict
+    assert sentence in found[code].sentence
+    assert found[code].next_step
+    assert found[code].exit_code == (78 if verdict is Verdict.FAIL else 0)
+
+
+def test_a_provider_without_an_address_is_found() -> None:
+    found = look(read_settings({"dialect": "rfc8628", "client_id": "speaker"}, None, {}))
+
+    assert broken(found) == ["C6"]
+    assert "issuer is not set" in found["C6"].sentence
+
+
+def test_no_setting_that_says_whom_to_speak_with_goes_unjudged() -> None:
+    judged = {"client_id", "product_id", "dsn", "scope", "locale", "ca_file", *ADDRESSES}
+
+    assert judged == {key.name for key in KEYS if key.is_provider_option and not key.is_secret}
+
+
+def test_every_problem_of_reading_is_told() -> None:
+    given, problems = gather_settings(
+        LWA, None, {"DEVICE_AUTH_CLIENT": "x", "DEVICE_AUTH_RENEWALS": "-1", "DEVICE_AUTH_DIALECT": "y"}
+    )
+    found = look(given, problems)
+
+    assert broken(found) == ["C1"]
+    assert found["C1"].exit_code == 78
+    assert "unknown setting 'DEVICE_AUTH_CLIENT'" in found["C1"].sentence
+    assert [name for name, _ in found["C1"].facts] == ["also_1", "also_2"]
+    assert "must be lwa or rfc8628" in found["C1"].facts[0][1]
+
+
+def test_the_boards_own_serial_number_is_a_good_dsn(tmp_path: Path) -> None:
+    serial_number = tmp_path / "serial-number"
+    serial_number.write_bytes(b"10000000abcdef01\0")
+    found = look(read_settings({**LWA, "dsn": None}, None, {}), serial_number=serial_number)
+
+    assert broken(found) == []
+    assert found["C4"].facts == (("dsn", "10000000abcdef01"),)
+
+
+def test_a_dsn_that_is_not_the_boards_own_is_mentioned(tmp_path: Path) -> None:
+    serial_number = tmp_path / "serial-number"
+    serial_number.write_bytes(b"10000000abcdef01\0")
+    found = look(serial_number=serial_number)["C4"]
+
+    assert found.verdict is Verdict.OK
+    assert "not this board's own serial number" in found.sentence
+    assert ("board", "10000000abcdef01") in found.facts
+
+
+def test_a_ca_file_that_can_be_read_is_named(tmp_path: Path) -> None:
+    ca_file = Authority(tmp_path).ca_file
+    found = look(read_settings({**LWA, "ca_file": str(ca_file)}, None, {}))
+
+    assert broken(found) == []
+    assert found["C7"].facts == (("ca_file", str(ca_file)),)
+
+
+def settings_with_secret(tmp_path: Path, mode: int) -> Settings:
+    path = tmp_path / "config.toml"
+    path.write_text(f'client_secret = "{SECRET}"\n')
+    path.chmod(mode)
+    return read_settings(LWA, path, {})
+
+
+def test_a_secret_that_only_its_owner_can_read_is_well_kept(tmp_path: Path) -> None:
+    assert broken(look(settings_with_secret(tmp_path, 0o600))) == []
+
+
+def test_a_secret_in_a_file_that_is_open_to_its_group_is_found(tmp_path: Path) -> None:
+    found = look(settings_with_secret(tmp_path, 0o620))
+
+    assert broken(found) == ["C8"]
+    assert found["C8"].next_step.startswith("Run: chmod 600 ")
+
+
+def test_a_secret_in_the_environment_is_found() -> None:
+    found = look(read_settings(LWA, None, {"DEVICE_AUTH_CLIENT_SECRET": SECRET}))
+
+    assert broken(found) == ["C8"]
+    assert "environment" in found["C8"].sentence
+    assert SECRET not in str(found)
+
+
+def test_a_file_that_has_gone_since_is_not_judged(tmp_path: Path) -> None:
+    given = settings_with_secret(tmp_path, 0o600)
+    (tmp_path / "config.toml").unlink()
+
+    assert look(given)["C8"].verdict is Verdict.SKIPPED
+
+
+@pytest.mark.parametrize("name", ["invalid_client", "unauthorized_client", "InvalidValue"])
+@pytest.mark.parametrize("dialect", DialectName)
+def test_a_client_id_that_the_provider_rejects_is_found(dialect: DialectName, name: str) -> None:
+    found = look(asked=trial(refusal(name, status=401), dialect))
+
+    assert broken(found) == ["C9"]
+    assert found["C9"].exit_code == 78
+    assert name in found["C9"].sentence
+    assert "Other Devices and Platforms" in found["C9"].next_step
+
+
+@pytest.mark.parametrize("name", ["invalid_grant", "invalid_request"])
+def test_what_the_answer_cannot_tell_is_left_open(name: str) -> None:
+    found = look(asked=trial(refusal(name)))["C9"]
+
+    assert found.verdict is Verdict.OK
+    assert "only when someone links" in found.sentence
+
+
+def test_no_answer_says_nothing_about_the_client_id() -> None:
+    asked = Trial(SimulatedTransport([NO_ANSWER]), make_provider())
+
+    assert look(asked=asked)["C9"].verdict is Verdict.SKIPPED
+
+
+def test_a_provider_that_may_not_be_asked_is_not() -> None:
+    (last,) = [each for each in checks(read_settings(LWA, None, {}), [], None) if each.code == "C9"]
+
+    assert last.look().verdict is Verdict.SKIPPED
+    assert last.after == ("C2",)
