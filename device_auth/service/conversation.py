@@ -22,7 +22,7 @@ from device_auth.core.models import (
     WireResponse,
 )
 from device_auth.core.ports import Transport
-from device_auth.wire import lwa, rfc8628
+from device_auth.wire import authorization_code, lwa, rfc8628
 
 
 class Dialect(Protocol):
@@ -123,12 +123,28 @@ class Conversation:
         response = self._transport.send(dialect.write_poll(self.provider, pair))
         return response if isinstance(response, Unreachable) else dialect.read_poll_answer(response)
 
+    def exchange(self, code: Secret, redirect_uri: str, verifier: Secret | None) -> Answer:
+        """Ask for a grant for an authorization code, with the client's secret where it has one."""
+        request = authorization_code.write_exchange(
+            self.provider,
+            code,
+            redirect_uri=redirect_uri,
+            client_secret=self._client_secret,
+            verifier=verifier,
+        )
+        response = self._transport.send(request)
+        if isinstance(response, Unreachable):
+            return response
+        return authorization_code.read_exchange_answer(response)
+
     def refresh(self, link: Link) -> Answer:
         """Ask for a new access token."""
         dialect = dialect_of(link.dialect)
         response = self._transport.send(dialect.write_refresh(link, self._secret_for(link)))
         if isinstance(response, Unreachable):
             return response
+        if link.flow is Flow.AUTHORIZATION_CODE:
+            return authorization_code.explain_refresh(dialect.read_refresh_answer(response, is_proof=False))
         return dialect.read_refresh_answer(response, is_proof=not link.is_proved)
 
     def revoke(self, link: Link) -> bool:

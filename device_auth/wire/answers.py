@@ -16,6 +16,7 @@ from device_auth.core.models import (
     Answer,
     CodePair,
     Pending,
+    Provider,
     Refusal,
     Seconds,
     Secret,
@@ -63,6 +64,17 @@ def write_form(url: str, form: Mapping[str, str], **headers: str) -> WireRequest
         headers={"Accept": "application/json", "Content-Type": FORM, **headers},
         body=body.encode("ascii"),
     )
+
+
+def write_scope_data(provider: Provider) -> str:
+    """Write what LWA wants to know beside the scope ``alexa:all``: which product, and which unit of it.
+
+    Source: AVS Device SDK, ``CBLAuthDelegate.cpp``; LWA "Authorize an AVS Device Through a Web Service".
+    """
+    if "alexa:all" not in provider.scope.split():
+        return ""
+    unit = {"deviceSerialNumber": provider.dsn}
+    return json.dumps({"alexa:all": {"productID": provider.product_id, "productInstanceAttributes": unit}})
 
 
 def read_answer(

@@ -9,7 +9,6 @@ Source: LWA "Retrieve a User Code and Verification URL", "Retrieve an Access Tok
 "Refresh Tokens"; AVS Device SDK, ``CBLAuthDelegate.cpp`` and ``LWAAuthorizationAdapter.cpp``.
 """
 
-import json
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -34,6 +33,7 @@ from device_auth.wire.answers import (
     refuse,
     slow_down,
     write_form,
+    write_scope_data,
 )
 
 RULES: Final = PollRules(first_at_once=True, slow_down_doubles=True)
@@ -46,19 +46,13 @@ def write_code_pair_request(provider: Provider) -> WireRequest:
     ``Accept-Language`` selects the country of the verification page. Amazon's own code sends no client
     secret here.
     """
-    scope_data = {
-        "alexa:all": {
-            "productID": provider.product_id,
-            "productInstanceAttributes": {"deviceSerialNumber": provider.dsn},
-        }
-    }
     return write_form(
         provider.device_endpoint,
         {
             "response_type": "device_code",
             "client_id": provider.client_id,
             "scope": provider.scope,
-            "scope_data": json.dumps(scope_data) if "alexa:all" in provider.scope.split() else "",
+            "scope_data": write_scope_data(provider),
         },
         **{"Accept-Language": provider.locale},
     )
