@@ -341,5 +341,7 @@ FAULTS: Final[dict[str, Callable[[str], str]]] = {
     "issuer": _fault_of_address,
     "device_endpoint": _fault_of_endpoint,
     "token_endpoint": _fault_of_endpoint,
+    "authorization_endpoint": _fault_of_address,
+    "redirect_uri": _fault_of_address,
 }
 """How the text of each setting is judged."""

@@ -1,7 +1,8 @@
 """Settings: what a person decided, and where it was said.
 
 An option is stronger than the environment, the environment than the file, the file than the default; each value
-remembers its origin. One table, ``KEYS``, drives the file, the environment, the options and the texts about them.
+remembers its origin. The client secret may also lie in a file of its own: one that an option names, or, weaker than
+the settings file, a credential of systemd's. One table, ``KEYS``, drives the file, the environment, the options and the texts about them.
 """
 
 import os
@@ -35,6 +36,17 @@ PAGE: Final = "page"
 """The table of the speaker's own page, or "off"; the page checks it."""
 
 TABLES: Final = (HARDWARE, PAGE)
+
+FILE_OPTION: Final = "--client-secret-file"
+"""Names a file that holds the client secret: a secret itself is never an argument."""
+
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""The folder in which systemd puts a unit's credentials, for the unit's eyes only. Source: systemd.exec(5)."""
+
+CREDENTIAL: Final = "device-auth.client-secret"
+
+LONGEST_SECRET: Final = 1024
+"""Bytes of a file that holds a client secret. LWA's have 64."""
 
 LARGEST_FILE: Final = 64 * 1024
 """Bytes of a settings file; more is some other file."""
@@ -95,8 +107,8 @@ class Key(NamedTuple):
     @property
     def ways(self) -> str:
         """Say every way to set it."""
-        option = f"{self.option}, " if self.option else ""
-        return f"{option}{self.variable}, or {self.name} in the settings file"
+        option = FILE_OPTION if self.is_secret else self.option
+        return f"{option}, {self.variable}, or {self.name} in the settings file"
 
 
 _LWA: Final = DialectName.LWA
@@ -115,7 +127,8 @@ KEYS: Final = (
         "client_id",
         "ID",
         "Who asks for the link. For Login with Amazon it is in the developer console under Security Profile,"
-        " Other Devices and Platforms; the ID at the top of the profile is a different one and does not work.",
+        " Other Devices and Platforms; the ID at the top of the profile is a different one and does not work, except"
+        " for the verb authorize, which needs that of its Web Settings.",
         "amzn1.application-oa2-client.exampleexampleexampleexample0000",
         is_own=True,
     ),
@@ -184,6 +197,25 @@ KEYS: Final = (
         is_own=True,
     ),
     Key(
+        "authorization_endpoint",
+        "URL",
+        "The page where the owner approves in a browser; for the verb authorize alone.",
+        "http://127.0.0.1:8100/ap/oa",
+        default="https://www.amazon.com/ap/oa",
+        only=_LWA,
+        is_provider_option=False,
+    ),
+    Key(
+        "redirect_uri",
+        "URL",
+        "Where the browser comes back to, for the verb authorize alone; must stand in the developer console among"
+        " the Allowed Return URLs of the security profile's Web Settings, letter by letter.",
+        "http://localhost:3000/authresponse",
+        default="https://localhost:9745/authresponse",
+        only=_LWA,
+        is_provider_option=False,
+    ),
+    Key(
         "ca_file",
         "FILE",
         "Certificates to trust instead of the system's, as PEM; the whole path.",
@@ -200,8 +232,8 @@ KEYS: Final = (
     Key(
         "client_secret",
         "TEXT",
-        "The client's secret, for a flow that needs one; code-based linking needs none. A file that holds it must be"
-        " readable by its owner alone.",
+        "The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
+        " holds it must be readable by its owner alone.",
         "EXAMPLE_SECRET",
         is_own=True,
         is_secret=True,
@@ -233,8 +265,16 @@ def add_option(parser: "_ActionsContainer", name: str) -> None:
 
 def add_provider_options(parser: "_ActionsContainer") -> None:
     """Add the options that say whom to speak with."""
+    import argparse  # noqa: PLC0415  # as above
+
     for name in PROVIDER_OPTIONS:
         add_option(parser, name)
+    parser.add_argument(
+        FILE_OPTION,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="A file that holds the client's secret and that its owner alone can read.",
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -247,7 +287,8 @@ class Settings(NamedTuple):
     Attributes:
         hardware: the table of that name as it stands in the file; the hardware package checks it.
         page: likewise, or another value; None if the file says nothing. The page checks it.
-        origins: for each key ``default``, ``file PATH``, ``environment NAME`` or ``option --name``.
+        origins: for each key ``default``, ``credential NAME``, ``file PATH``, ``environment NAME`` or
+            ``option --name``.
         config_file: the file that was read, or None.
     """
 
@@ -261,6 +302,8 @@ class Settings(NamedTuple):
     issuer: str
     device_endpoint: str
     token_endpoint: str
+    authorization_endpoint: str
+    redirect_uri: str
     ca_file: str
     renewals: int
     client_secret: Secret | None
@@ -323,14 +366,17 @@ def gather_settings(
     values: dict[str, Any] = {key.name: None if key.is_secret else key.default for key in KEYS}
     origins = dict.fromkeys(values, DEFAULT)
     for key in KEYS:
-        for origin, given in _given(key, options, environ, file):
-            fault = _fault(key, given)
-            if fault:
-                line = file.line_of(key.name) if origin.startswith("file ") else ""
-                problems.append(wrong(key, f"{origin}{line}", fault))
-            else:
-                values[key.name] = _value(key, given)
-                origins[key.name] = origin
+        try:
+            for origin, given in _given(key, options, environ, file):
+                fault = _fault(key, given)
+                if fault:
+                    line = file.line_of(key.name) if origin.startswith("file ") else ""
+                    problems.append(wrong(key, f"{origin}{line}", fault))
+                else:
+                    values[key.name] = _value(key, given)
+                    origins[key.name] = origin
+        except ConfigError as unreadable:
+            problems.append(unreadable)
     values["dialect"] = DialectName(values["dialect"])
     if values["dialect"] is not DialectName.LWA and origins["scope"] == DEFAULT:
         values["scope"] = ""
@@ -348,7 +394,13 @@ def wrong(key: Key, origin: str, fault: str) -> ConfigError:
 def _given(
     key: Key, options: Mapping[str, object], environ: Mapping[str, str], file: _File
 ) -> Iterator[tuple[str, object]]:
-    """Give what each place says of one key, the weakest first: origin and value."""
+    """Give what each place says of one key, the weakest first: origin and value.
+
+    Raises:
+        ConfigError: a file of its own cannot be read, or can be by others.
+    """
+    if key.is_secret:
+        yield from _credential(environ)
     if key.name in file.table:
         yield f"file {file.path}", file.table[key.name]
     # an empty variable is how a unit or a shell takes one back
@@ -356,6 +408,38 @@ def _given(
         yield f"environment {key.variable}", environ[key.variable]
     if key.option and options.get(key.name) is not None:
         yield f"option {key.option}", options[key.name]
+    if key.is_secret and options.get("client_secret_file") is not None:
+        path = Path(str(options["client_secret_file"]))
+        yield f"option {FILE_OPTION}", _read_secret(path, f"option {FILE_OPTION}")
+
+
+def _credential(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Give the client secret that systemd was told to hand over, if it was.
+
+    Who may read it is systemd's affair: for another user than root it lets the mode look wider than it is (ACL).
+    """
+    folder = environ.get(CREDENTIALS)
+    if folder and os.path.lexists(Path(folder, CREDENTIAL)):
+        origin = f"credential {CREDENTIAL}"
+        yield origin, _read_secret(Path(folder, CREDENTIAL), origin, is_guarded=True)
+
+
+def _read_secret(path: Path, origin: str, *, is_guarded: bool = False) -> str:
+    """Read the client secret from a file of its own; an end of line is not a part of it."""
+    key = _KEYS["client_secret"]
+    try:
+        raw, mode = _read_plain(path, LONGEST_SECRET + 1)
+    except (OSError, ValueError) as error:
+        raise wrong(key, origin, f"cannot be read: {path}: {reason(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise wrong(key, origin, f"is not in a plain file: {path}")
+    if not is_guarded and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError(
+            f"{path} holds client_secret and can be read by others", hint=f"Run: chmod 600 {quoted(path)}"
+        )
+    if len(raw) > LONGEST_SECRET:
+        raise wrong(key, origin, f"is too long: {path}")
+    return raw.decode("latin-1").removesuffix("\n").removesuffix("\r")
 
 
 def _fault(key: Key, given: object) -> str:
@@ -488,12 +572,9 @@ def _read_file(path: Path) -> _File:
 
 
 def _read_bytes(path: Path) -> tuple[bytes, int]:
-    """Read at most one byte more than is allowed, from a plain file and without waiting for a pipe's other end."""
+    """Read at most one byte more than is allowed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            found = os.fstat(descriptor)
-            raw = stream.read(LARGEST_FILE + 1) if stat.S_ISREG(found.st_mode) else b""
+        raw, mode = _read_plain(path, LARGEST_FILE + 1)
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no settings file {path}",
@@ -510,17 +591,30 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
         raise ConfigError(
             f"cannot read {path}: {reason(error)}", hint="Check the path, or name another file with --config."
         ) from error
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(mode):
         raise ConfigError(f"{path} is not a plain file", hint="Name a plain file with --config.")
     if len(raw) > LARGEST_FILE:
         raise ConfigError(
             f"{path} is too large for a settings file (over {LARGEST_FILE // 1024} KiB)",
             hint="Check that it is the right file.",
         )
-    if found.st_mode & stat.S_IWOTH:
+    if mode & stat.S_IWOTH:
         # whoever may write it decides whom the speaker speaks with
         raise ConfigError(f"{path} can be changed by anyone", hint=f"Run: chmod o-w {quoted(path)}")
-    return raw, found.st_mode
+    return raw, mode
+
+
+def _read_plain(path: Path, most: int) -> tuple[bytes, int]:
+    """Read from a plain file, without waiting for a pipe's other end; give the mode too.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no path.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        mode = os.fstat(descriptor).st_mode
+        return stream.read(most) if stat.S_ISREG(mode) else b"", mode
 
 
 def _parse(path: Path, text: str) -> dict[str, object]:

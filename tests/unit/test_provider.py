@@ -299,11 +299,14 @@ def test_any_other_address_is_refused(url: str, fault: str) -> None:
     assert "pw" not in told
 
 
-@pytest.mark.parametrize("name", ["base_url", "device_endpoint", "token_endpoint"])
+OF_LWA = {"base_url", "authorization_endpoint", "redirect_uri"}
+
+
+@pytest.mark.parametrize("name", [*sorted(OF_LWA), "device_endpoint", "token_endpoint"])
 def test_every_address_is_judged(name: str) -> None:
-    chosen = lwa if name == "base_url" else rfc8628
+    chosen = lwa if name in OF_LWA else rfc8628
     both = {"device_endpoint": "https://a.example.org/d", "token_endpoint": "https://a.example.org/t"}
-    others = {} if name == "base_url" else both
+    others = {} if name in OF_LWA else both
 
     told = refusal_of(chosen(**{**others, name: "http://a.example.org/x"}))
 

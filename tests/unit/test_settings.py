@@ -379,6 +379,91 @@ def test_a_malformed_client_secret_is_refused_without_showing_it(secret: str) ->
     assert secret not in str(problem) + problem.hint
 
 
+def secret_file(folder: Path, content: bytes = CANARY.encode(), mode: int = 0o600) -> Path:
+    path = folder / "a secret"
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+def credentials(folder: Path, content: bytes = CANARY.encode()) -> dict[str, str]:
+    """Give the environment of a unit to which systemd has handed the client secret."""
+    (folder / "device-auth.client-secret").write_bytes(content)
+    return {"CREDENTIALS_DIRECTORY": str(folder)}
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_named_by_an_option_holds_the_client_secret(tmp_path: Path, end: str) -> None:
+    path = secret_file(tmp_path, f"{CANARY}{end}".encode())
+
+    settings = read_settings({"client_secret_file": str(path)}, None, {})
+
+    assert settings.client_secret == Secret(CANARY)
+    assert settings.origins["client_secret"] == "option --client-secret-file"
+
+
+def test_a_credential_of_the_unit_is_the_client_secret(tmp_path: Path) -> None:
+    settings = read_settings({}, None, credentials(tmp_path, f"{CANARY}\n".encode()))
+
+    assert settings.client_secret == Secret(CANARY)
+    assert settings.origins["client_secret"] == "credential device-auth.client-secret"
+
+
+def test_a_unit_without_that_credential_has_no_client_secret(tmp_path: Path) -> None:
+    assert read_environment(CREDENTIALS_DIRECTORY=str(tmp_path)).client_secret is None
+
+
+def test_of_the_places_of_the_client_secret_the_strongest_counts(tmp_path: Path) -> None:
+    environ = credentials(tmp_path, b"of-systemd")
+    in_file = settings_file(tmp_path, 'client_secret = "of-the-file"\n')
+    in_both = environ | {"DEVICE_AUTH_CLIENT_SECRET": "of-the-environment"}
+    option = {"client_secret_file": str(secret_file(tmp_path, b"of-the-option"))}
+
+    assert read_settings({}, None, environ).client_secret == Secret("of-systemd")
+    assert read_settings({}, in_file, environ).client_secret == Secret("of-the-file")
+    assert read_settings({}, in_file, in_both).client_secret == Secret("of-the-environment")
+    assert read_settings(option, in_file, in_both).client_secret == Secret("of-the-option")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+def test_a_file_with_the_client_secret_that_others_can_read_is_refused_wherever_it_is(
+    tmp_path: Path, mode: int
+) -> None:
+    problem = refused({"client_secret_file": str(secret_file(tmp_path, mode=mode))})
+
+    assert str(problem) == f"{tmp_path}/a secret holds client_secret and can be read by others"
+    assert problem.hint == f"Run: chmod 600 '{tmp_path}/a secret'"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", f"{CANARY}\n{CANARY}\n".encode(), f"{CANARY}\xff".encode("latin-1"), CANARY.encode() * 90],
+    ids=["nothing", "an empty line", "two lines", "outside ASCII", "too long"],
+)
+def test_a_file_without_a_client_secret_in_it_is_refused_without_showing_it(
+    tmp_path: Path, content: bytes
+) -> None:
+    told = [
+        refused({"client_secret_file": str(secret_file(tmp_path, content))}),
+        refused({}, environ=credentials(tmp_path, content)),
+    ]
+
+    assert str(told[0]).startswith("client_secret (option --client-secret-file) ")
+    assert str(told[1]).startswith("client_secret (credential device-auth.client-secret) ")
+    assert all(CANARY not in f"{problem}{problem.hint}{problem.__context__!r}" for problem in told)
+
+
+def test_a_client_secret_that_cannot_be_read_is_told_with_its_path(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    nowhere = refused({"client_secret_file": str(tmp_path / "nowhere")})
+    pipe = refused({"client_secret_file": str(tmp_path / "pipe")})
+
+    assert f"cannot be read: {tmp_path}/nowhere: no such file" in str(nowhere)
+    assert str(pipe).endswith(f"is not in a plain file: {tmp_path}/pipe")
+    assert "--client-secret-file" in nowhere.hint
+
+
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
     assert "cannot be read as TOML" in str(refused_file(tmp_path, "a = " + "[\n" * (LARGEST_FILE // 2 - 10)))
 
@@ -398,7 +483,8 @@ def test_tables_inside_one_another_have_an_end(tmp_path: Path) -> None:
 def test_options_appear_only_if_given_and_every_provider_setting_has_one() -> None:
     parser = argparse.ArgumentParser()
     add_provider_options(parser.add_argument_group("provider"))
-    add_option(parser, "renewals")
+    for name in ("renewals", "authorization_endpoint", "redirect_uri"):
+        add_option(parser, name)
 
     assert vars(parser.parse_args([])) == {}
     for key in KEYS:
@@ -407,4 +493,9 @@ def test_options_appear_only_if_given_and_every_provider_setting_has_one() -> No
             continue
         given = vars(parser.parse_args([key.option, key.example]))
         assert given == {key.name: int(key.example) if key.name == "renewals" else key.example}
-    assert set(PROVIDER_OPTIONS) == {key.name for key in KEYS} - {"renewals", "client_secret"}
+    assert set(PROVIDER_OPTIONS) == {key.name for key in KEYS} - {
+        "renewals",
+        "client_secret",
+        "authorization_endpoint",
+        "redirect_uri",
+    }
