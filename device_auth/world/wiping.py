@@ -15,12 +15,16 @@ from typing import Final
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Secret
+from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.files import Folder, NotAFile, beside_of, explain
 from device_auth.world.pending import PENDING
 from device_auth.world.store import FileStore, is_of_the_store
 from device_auth.world.token_files import BARE, TOKEN
 
 _RUNTIME_FILES: Final = (*(beside_of(name) for name in (PENDING, TOKEN, BARE)), PENDING, TOKEN, BARE)
+
+_STATE_FILES: Final = (beside_of(CERTIFICATE), CERTIFICATE)
+"""Files of ours in the state folder that are not the store's."""
 
 _SECRET: Final = re.compile(
     rb'"(?:refresh_token|access_token|device_code)"\s*:\s*"((?:[^"\\]|\\.)*)("?)', re.DOTALL
@@ -68,8 +72,9 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
     try:
         unread = _learn_secrets(folders, secrets)
         removed = [store.directory / name for name in store.erase_everything()]
+        removed += _remove_files(store.directory, _STATE_FILES)
         for folder in folders[1:]:
-            removed += _remove_runtime_files(folder)
+            removed += _remove_files(folder, _RUNTIME_FILES)
         scanned, holding = _search(folders, secrets)
     except OSError as error:
         raise explain(error, f"cannot wipe {error.filename or store.directory}") from error
@@ -125,9 +130,9 @@ def _forms(secret: bytes) -> set[bytes]:
     return {secret} | {form.encode(errors="surrogateescape") for form in escaped}
 
 
-def _remove_runtime_files(runtime: Path) -> list[Path]:
-    with Folder.open(runtime) as folder:
-        return [runtime / name for name in _RUNTIME_FILES if folder.remove(name)]
+def _remove_files(path: Path, names: tuple[str, ...]) -> list[Path]:
+    with Folder.open(path) as folder:
+        return [path / name for name in names if folder.remove(name)]
 
 
 def _search(folders: list[Path], secrets: set[bytes]) -> tuple[int, list[Path]]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Secret
+from device_auth.core.models import Secret, UnixTime
+from device_auth.world.certificate import CERTIFICATE, server_context
 from device_auth.world.pending import FilePending
 from device_auth.world.store import NEWEST, FileStore
 from device_auth.world.token_files import FileTokens
@@ -42,6 +43,14 @@ def fill(state: Path, runtime: Path) -> None:
 def wipe_now(state: Path, runtime: Path | None, *also: Secret) -> Wiped:
     with FileStore(state) as store:
         return wipe(store, runtime, also=also)
+
+
+def test_a_wipe_takes_the_certificate_for_browsers_with_it(state: Path) -> None:
+    with FileStore(state):
+        server_context(state, UnixTime(1.8e9))
+
+    assert wipe_now(state, None).removed == (state / CERTIFICATE,)
+    assert list(state.iterdir()) == []
 
 
 def test_a_wipe_leaves_nothing_of_ours_and_says_what_it_removed(state: Path, runtime: Path) -> None:
