@@ -1,12 +1,15 @@
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import PairState
+from device_auth.simulator.server import Running
 from tests.phone import Phone, needs_a_browser, open_phone
-from tests.simulated_speaker import Speaker
+from tests.scripted_server import ScriptedServer, answers
+from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Speaker
 
 pytestmark = needs_a_browser
 
@@ -49,3 +52,38 @@ def test_an_owner_declines_on_the_phone(amazon: Amazon, rfc: Speaker, phone: Pho
 
     assert amazon.pairs()[0].state is PairState.DENIED
     assert rfc.poll(pair).json()["error"] == "access_denied"
+
+
+def test_a_maker_signs_in_and_is_led_back_to_the_program_that_asked(
+    amazon: Amazon, running: Running, phone: Phone
+) -> None:
+    page = b"<title>Back</title><p id=back>You may close this page."
+    with ScriptedServer(answers([page] * 9, "Content-Type: text/html")) as program:
+        query = {
+            "client_id": CLIENT_ID,
+            "scope": "alexa:all profile:user_id profile",
+            "scope_data": SCOPE_DATA,
+            "response_type": "code",
+            "redirect_uri": f"http://localhost:{program.port}/authresponse",
+            "state": "a-state",
+            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+            "code_challenge_method": "S256",
+        }
+        came_back = []
+        for decision, scripts in (("allow", False), ("cancel", True)):
+            phone.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+            phone.open(f"{running.authorization_url}?{urlencode(query)}")
+            phone.look(f"8-sign-in-{decision}")
+            phone.element("#account").send_keys(" the Maker")
+            phone.press("button", "[value=allow]")
+            phone.look(f"9-consent-{decision}")
+            assert "Sim Ulated the Maker" in phone.element("main").text
+            phone.press(f"button[value={decision}]", "#back")
+            came_back.append(parse_qs(urlsplit(phone.driver.current_url).query))
+
+    assert [sorted(each) for each in came_back] == [
+        ["code", "scope", "state"],
+        ["error", "error_description", "state"],
+    ]
+    assert len(amazon.authorizations()) == 1
+    assert amazon.referee.complaints() == ()
