@@ -32,6 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-lifetime", type=int, default=3600, metavar="S", help="of an access token (default 3600)"
     )
     parser.add_argument(
+        "--client-secret-file",
+        type=Path,
+        metavar="FILE",
+        help="clients that have a secret: a line each, client ID and secret (mode 600)",
+    )
+    parser.add_argument(
+        "--redirect-uri",
+        action="append",
+        metavar="URI",
+        help="an Allowed Return URL, may be given more than once (default: any https, and http on loopback)",
+    )
+    parser.add_argument(
         "--rotate",
         action="store_true",
         help="give a new refresh token with each refresh, and void the old one",
@@ -43,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from device_auth.simulator.amazon import Amazon  # noqa: PLC0415  an extra
         from device_auth.simulator.models import Options  # noqa: PLC0415  an extra
+        from device_auth.simulator.secret_file import read_client_secrets  # noqa: PLC0415  an extra
         from device_auth.simulator.server import run_simulator  # noqa: PLC0415  an extra
     except ImportError as error:
         raise missing_extra("simulator", error) from error
@@ -53,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         token_lifetime=args.token_lifetime,
         rotates=args.rotate,
         approve_after=args.approve_after,
+        client_secrets=read_client_secrets(args.client_secret_file) if args.client_secret_file else {},
+        redirect_uris=frozenset(args.redirect_uri) if args.redirect_uri else None,
         seed=args.seed,
     )
     stop = threading.Event()
@@ -84,6 +99,13 @@ def _check(args: argparse.Namespace) -> None:
             )
     if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
         raise ConfigError("--approve-after is no number of seconds", hint="Give 0 or more.")
+    from device_auth.simulator.authorization import is_redirect_uri  # noqa: PLC0415  an extra
+
+    if not all(is_redirect_uri(each, None) for each in args.redirect_uri or ()):
+        raise ConfigError(
+            "--redirect-uri is not an address that a browser may be sent back to",
+            hint="Give https, or http on localhost, without user and fragment.",
+        )
 
 
 def _instructions(addresses: dict[str, str | None]) -> list[str]:
@@ -91,6 +113,7 @@ def _instructions(addresses: dict[str, str | None]) -> list[str]:
     return [
         f"simulated Amazon: {addresses['origin']}",
         f"owner's page:     {addresses['verification_uri']}",
+        f"sign-in page:     {addresses['authorization_url']}",
         f"control:          {addresses['control']}",
         "link with:        device-auth link --client-id amzn1.application-oa2-client.51"
         f"{'0' * 29}5 --product-id SimulatedSpeaker --dsn SIM0001"

@@ -1,4 +1,4 @@
-"""The control API: approve, deny, script faults, read the referee. For tests and rigs on this machine.
+"""The control API: approve, deny, allow what a browser asks for, script faults, read the referee. For tests and rigs on this machine.
 
 Only loopback clients are answered, and no browser that acts for another site: whoever can call it can
 approve any code.
@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from flask import Blueprint, Response, jsonify, request
 
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.faults import Endpoint, FaultError, read_fault
+from device_auth.simulator.models import AuthorizationCode, PairState
 
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
@@ -38,6 +39,19 @@ def control_pages(amazon: Amazon) -> Blueprint:
     pages.add_url_rule("/deny", "deny", lambda: act(amazon.deny), methods=["POST"])
     pages.add_url_rule("/expire", "expire", lambda: act(amazon.expire), methods=["POST"])
     pages.add_url_rule("/revoke", "revoke", lambda: act(amazon.revoke), methods=["POST"])
+
+    def answer(how: Callable[[dict[str, str]], str]) -> Reply:
+        asked = _asked().get("address")
+        if not isinstance(asked, str):
+            return _complaint("address must be that of an authorization request")
+        try:
+            return jsonify(address=how(dict(parse_qsl(urlsplit(asked).query))))
+        except ValueError as error:
+            return _complaint(f"the browser would not be sent back: {error}")
+
+    allow, cancel = amazon.approve_authorization, amazon.decline_authorization
+    pages.add_url_rule("/authorization/allow", "allow", lambda: answer(allow), methods=["POST"])
+    pages.add_url_rule("/authorization/cancel", "cancel", lambda: answer(cancel), methods=["POST"])
 
     @pages.post("/faults")
     def script() -> Reply:
@@ -93,9 +107,22 @@ def _state(amazon: Amazon) -> dict[str, object]:
             }
             for pair in amazon.pairs()
         ],
+        "authorizations": [
+            {
+                "state": _code_state(code, now),
+                "client_id": code.request.applicant.client_id,
+                "scope": " ".join(code.request.applicant.scopes),
+                "product_id": code.request.applicant.product_id,
+                "dsn": code.request.applicant.dsn,
+                "redirect_uri": code.request.redirect_uri,
+                "expires_in": max(0, round(code.expires_at - now)),
+            }
+            for code in amazon.authorizations()
+        ],
         "grants": [
             {
                 "grant_id": grant.grant_id,
+                "flow": grant.flow,
                 "dialect": grant.applicant.dialect,
                 "client_id": grant.applicant.client_id,
                 "dsn": grant.applicant.dsn,
@@ -106,6 +133,12 @@ def _state(amazon: Amazon) -> dict[str, object]:
         ],
         "faults": amazon.faults_waiting(),
     }
+
+
+def _code_state(code: AuthorizationCode, now: float) -> PairState:
+    if code.grant_id is not None:
+        return PairState.USED
+    return PairState.EXPIRED if now >= code.expires_at else PairState.APPROVED
 
 
 def _asked() -> dict[str, object]:

@@ -681,7 +681,15 @@ def test_a_wipe_of_a_simulated_speaker_leaves_nothing_of_its_amazon_either(comma
 
 
 @pytest.mark.parametrize(
-    "words", [["--interval", "0"], ["--host", "192.0.2.1"], ["--approve-after", "-1"], ["--port", "70000"]]
+    "words",
+    [
+        ["--interval", "0"],
+        ["--host", "192.0.2.1"],
+        ["--approve-after", "-1"],
+        ["--port", "70000"],
+        ["--redirect-uri", "http://desk.example/"],
+        ["--client-secret-file", "/no/such/file"],
+    ],
 )
 def test_a_simulator_that_cannot_be_started_as_asked_says_why(
     words: list[str], capsys: pytest.CaptureFixture[str]

@@ -1,8 +1,19 @@
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
 import pytest
 
+from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.authorization import challenge_of
 from device_auth.simulator.control import host_name
-from tests.simulated_speaker import CLIENT_ID, Speaker
+from device_auth.simulator.models import Applicant, AuthorizationRequest, Credentials, Exchange
+from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, Speaker
+
+
+def state_of(speaker: Speaker) -> dict[str, Any]:
+    told: dict[str, Any] = speaker.session.get(f"{speaker.control_url}state", timeout=10).json()
+    return told
 
 
 def test_the_state_shows_pairs_grants_and_faults(amazon: Amazon, lwa: Speaker) -> None:
@@ -52,6 +63,75 @@ def test_a_grant_is_revoked(lwa: Speaker) -> None:
 
     assert lwa.control("revoke", user_code=pair["user_code"]).json() == {"changed": 1}
     assert lwa.refresh(token).json()["error"] == "invalid_grant"
+
+
+def test_a_rig_signs_in_and_allows_or_cancels_without_a_browser(amazon: Amazon, lwa: Speaker) -> None:
+    query = {
+        "client_id": CLIENT_ID,
+        "scope": "alexa:all",
+        "scope_data": SCOPE_DATA,
+        "response_type": "code",
+        "redirect_uri": "https://localhost:9745/authresponse",
+        "state": "a-state",
+        "code_challenge": challenge_of("v" * 43),
+        "code_challenge_method": "S256",
+    }
+    asked = f"https://www.amazon.com/ap/oa?{urlencode(query)}"
+
+    allowed = lwa.control("authorization/allow", address=asked).json()["address"]
+    cancelled = lwa.control("authorization/cancel", address=asked).json()["address"]
+
+    assert allowed.startswith("https://localhost:9745/authresponse?code=Sim")
+    assert cancelled.startswith("https://localhost:9745/authresponse?error=access_denied")
+    waiting = state_of(lwa)["authorizations"]
+    assert waiting == [
+        {
+            "state": "approved",
+            "client_id": CLIENT_ID,
+            "scope": "alexa:all",
+            "product_id": "kitchen",
+            "dsn": "K-0001",
+            "redirect_uri": "https://localhost:9745/authresponse",
+            "expires_in": 300,
+        }
+    ]
+    assert amazon.referee.complaints() == ()
+
+
+def test_an_authorization_is_approved_then_used_or_expired(
+    amazon: Amazon, clock: Clock, lwa: Speaker
+) -> None:
+    applicant = Applicant(dialect=DialectName.LWA, client_id=CLIENT_ID)
+    back = "https://localhost/"
+    request = AuthorizationRequest(applicant=applicant, redirect_uri=back, challenge=challenge_of("v" * 43))
+    code, _ = (parse_qs(urlsplit(amazon.allow(request)).query)["code"][0] for _ in range(2))
+    credentials = Credentials(CLIENT_ID)
+
+    amazon.exchange(Exchange(code=code, credentials=credentials, redirect_uri=back, verifier="v" * 43))
+    clock.let_pass(300)
+
+    assert [each["state"] for each in state_of(lwa)["authorizations"]] == ["used", "expired"]
+    assert [each["flow"] for each in state_of(lwa)["grants"]] == ["authorization_code"]
+    assert code not in str(state_of(lwa))
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({}, "address must be that of an authorization request"),
+        ({"address": 7}, "address must be that of an authorization request"),
+        ({"address": "https://["}, "the browser would not be sent back: "),
+        ({"address": "https://localhost/"}, "the browser would not be sent back: The value of client_id"),
+    ],
+)
+@pytest.mark.parametrize("act", ["allow", "cancel"])
+def test_an_address_that_asks_for_nothing_is_told(
+    lwa: Speaker, act: str, asked: dict[str, object], complaint: str
+) -> None:
+    answer = lwa.control(f"authorization/{act}", **asked)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(complaint)
 
 
 def test_an_unknown_code_is_told(lwa: Speaker) -> None:

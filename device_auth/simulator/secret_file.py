@@ -1,0 +1,53 @@
+"""The file that names the clients which have a secret: a line each, client ID and secret."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName
+from device_auth.simulator.clients import is_client_id
+from device_auth.world.settings import quoted, reason
+
+LARGEST_FILE: Final = 65_536
+_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_client_secrets(path: Path) -> dict[str, str]:
+    """Read the secrets by client ID; empty lines, and those that begin with ``#``, are passed over.
+
+    Raises:
+        ConfigError: it cannot be read, is open to others, or a line is not a client ID and a secret. No word
+            of the file is told.
+    """
+    secrets: dict[str, str] = {}
+    for number, line in enumerate(_read_private(path).splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        client_id, _, secret = line.strip().partition(" ")
+        secret = secret.strip()
+        if not is_client_id(client_id, DialectName.LWA) or not secret or client_id in secrets:
+            raise ConfigError(
+                f"line {number} of {path} is not a new client ID and its secret",
+                hint="Write on each line: the client ID (amzn1.application-oa2-client.…), a space, its secret.",
+            )
+        secrets[client_id] = secret
+    return secrets
+
+
+def _read_private(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            mode = os.fstat(descriptor).st_mode
+            raw = stream.read(LARGEST_FILE + 1) if stat.S_ISREG(mode) else b""
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {reason(error)}", hint="Check the path and the owner of the file."
+        ) from error
+    if not stat.S_ISREG(mode) or len(raw) > LARGEST_FILE:
+        raise ConfigError(f"{path} is no file of client secrets", hint="Name a plain file of at most 64 KiB.")
+    if mode & _OPEN_TO_OTHERS:
+        raise ConfigError(f"{path} is open to others", hint=f"Run: chmod 600 {quoted(path)}")
+    return raw.decode("utf-8", "replace")
