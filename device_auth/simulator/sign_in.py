@@ -105,9 +105,10 @@ def _consent(asked: AuthorizationRequest, account: str, *, error: str = "", stat
 
 
 def _carried() -> dict[str, str]:
-    """Give the parameters of the authorization request, from the address or from the form before."""
+    """Give the parameters of the authorization request, from the address or else from the form before."""
+    told = request.args if request.method == "GET" else request.form
     names = AUTHORIZATION.required | AUTHORIZATION.optional
-    return {name: request.values[name] for name in sorted(names) if request.values.get(name)}
+    return {name: told[name] for name in sorted(names) if told.get(name)}
 
 
 def form_target(address: str) -> str:

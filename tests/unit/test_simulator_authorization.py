@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -456,6 +457,18 @@ def test_a_later_process_asks_for_the_secret_again(clock: Clock, tmp_path: Path)
     assert error(refreshed(later, tokens, None)) == "invalid_client"
     assert isinstance(refreshed(later, tokens, SECRET), Tokens)
     assert SECRET not in memory.read_text()
+
+
+def test_what_an_earlier_version_remembered_came_of_the_device_flow(clock: Clock, tmp_path: Path) -> None:
+    memory = tmp_path / "amazon.json"
+    tokens = linked(Amazon(Options(), clock=clock, memory=memory), PKCE)
+    content = json.loads(memory.read_text())
+    del content["grants"][0]["flow"]
+    memory.write_text(json.dumps(content))
+    later = Amazon(Options(), clock=clock, memory=memory)
+
+    assert isinstance(refreshed(later, tokens, None), Tokens)
+    assert later.grants()[0].flow is Flow.DEVICE_CODE
 
 
 # -- the referee, and what is not shown

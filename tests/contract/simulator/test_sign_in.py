@@ -177,6 +177,14 @@ def test_a_form_is_believed_no_more_than_an_address(amazon: Amazon, browser: Bro
     assert amazon.authorizations() == ()
 
 
+def test_what_is_carried_on_is_what_was_read(browser: Browser) -> None:
+    fields = browser.open().page.fields
+
+    browser.see(browser.client.post("/ap/signin?state=another", data=fields))
+
+    assert browser.page.fields["state"] == "a-state"
+
+
 @pytest.mark.parametrize("path", ["/ap/signin", "/ap/consent"])
 def test_reloading_a_later_step_says_to_start_again(browser: Browser, path: str) -> None:
     browser.see(browser.client.get(path))
