@@ -5,54 +5,161 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
 
 from device_auth import __version__
-from device_auth.cli.output import USUAL_COLUMNS, print_json, print_line, rfc3339
+from device_auth.cli.hardware import SIMULATED
+from device_auth.cli.output import USUAL_COLUMNS, print_json, print_line, rfc3339, say
+from device_auth.cli.parts import read_hardware
 from device_auth.cli.speaker import Speaker, open_speaker
-from device_auth.doctor import storage
+from device_auth.cli.token import locked, refresh, usable
+from device_auth.client import Client, ClientError
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Seconds
+from device_auth.core.states import Trouble
+from device_auth.doctor import board, link, runtime, service, storage
 from device_auth.doctor.examination import Examined, Progress, examine, exit_code_of, in_order
 from device_auth.doctor.findings import Check
+from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import Sheet, as_fields, as_text
+from device_auth.doctor.report import ReportFile, write_report
 from device_auth.doctor.scene import Scene
 from device_auth.world.places import ROOT, read_places
-from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
+from hardware.board import Plan
 
 SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
 
+REFRESH_PATIENCE: Final = Seconds(16)
+"""How long a refresh may take; less than the check that waits for it is given."""
+
+LONGEST_LIFE: Final = 3600
+"""Seconds that no access token of LWA outlives: to ask for one that lives so long is to ask for a new one."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own: nothing."""
-    del parser
+    """Add what is the verb's own."""
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="also refresh the access token once, to see whether the provider still honours the link",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="also write everything that was found into this file, with what is private masked, to be sent to others",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the verb; gives the exit code."""
-    return examine_speaker(open_speaker(args))
+    """Carry out the verb; gives the exit code.
+
+    Raises:
+        StoreError: the report cannot be written.
+    """
+    return examine_speaker(open_speaker(args), is_online=args.online, report=args.report)
 
 
-def examine_speaker(speaker: Speaker, *, root: Path = ROOT) -> int:
-    """Examine a speaker and tell what was found; gives the exit code."""
+def examine_speaker(
+    speaker: Speaker, *, is_online: bool = False, report: Path | None = None, root: Path = ROOT
+) -> int:
+    """Examine a speaker and tell what was found; gives the exit code.
+
+    Raises:
+        StoreError: the report cannot be written.
+    """
+    file = None if report is None else ReportFile(report)
     scene = open_scene(speaker, root=root)
+    settings, problems = _settings(speaker)
     redaction = Redaction()
+    learn_from_settings(redaction, settings)
+    learn_from_machine(redaction, scene)
+    learning = Check("S0", "private", partial(learn_from_speaker, redaction, scene))
     with _redacted_log(redaction, is_verbose="verbose" in speaker.options):
-        found = examine(compose(scene), speaker.clock, _progress())
+        checks = [learning, *compose(speaker, scene, settings, problems, is_online=is_online)]
+        _, *found = examine(checks, speaker.clock, _progress())
     redaction.learn_facts(each.finding for each in found)
     examined = [Examined(each.check, redaction.finding(each.finding)) for each in found]
+    at = rfc3339(speaker.clock.wall())
     if speaker.is_json:
-        print_json(as_fields(examined, at=rfc3339(speaker.clock.wall()), version=__version__))
+        print_json(as_fields(examined, at=at, version=__version__))
     else:
         for line in as_text(examined, _sheet(speaker)):
             print_line(line)
+    if file is not None:
+        file.write(write_report(scene, settings, examined, redaction, at=at))
+        say(f"Wrote {report}. What is private is masked; read it before you send it.")
     return exit_code_of(examined)
 
 
-def compose(scene: Scene) -> list[Check]:
+def compose(
+    speaker: Speaker,
+    scene: Scene,
+    settings: Settings,
+    problems: Sequence[ConfigError],
+    *,
+    is_online: bool,
+) -> list[Check]:
     """Put together every check, in the order in which they are shown."""
-    return in_order([*storage.checks(scene)])
+    del problems
+
+    def read_plan() -> Plan:
+        return read_hardware(SIMULATED if speaker.is_simulated else settings.hardware)[0]
+
+    return in_order(
+        [
+            *storage.checks(scene),
+            *runtime.checks(scene),
+            *link.checks(scene, partial(_refresh, speaker, scene) if is_online else None),
+            *board.checks(scene, read_plan),
+            *service.checks(scene),
+        ]
+    )
+
+
+def _settings(speaker: Speaker) -> tuple[Settings, list[ConfigError]]:
+    """Read the settings as far as they can be read, and say what is wrong with the rest."""
+    if speaker.is_simulated:
+        return gather_settings(speaker.options, None, {})
+    try:
+        return gather_settings(speaker.options, speaker.places.config_file)
+    except ConfigError as unreadable:
+        settings, problems = gather_settings(speaker.options, None)
+        return settings, [unreadable, *problems]
+
+
+def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
+    """Refresh once: through the service if it runs, else as ``token`` does.
+
+    Raises:
+        DeviceAuthError: there is nothing to refresh with.
+    """
+    if scene.daemon.is_running:
+        return _refresh_by_service(scene)
+    stored = usable(speaker.store.read())
+    with speaker.simulated_amazon(stored), locked(speaker):
+        loop = refresh(speaker, stored, REFRESH_PATIENCE)
+    keeping, view = loop.keeping, loop.view()
+    if keeping is not None and keeping.grant is not None:
+        return keeping.grant.expires_in, Trouble.NONE, ""
+    trouble = view.trouble if view.refusal is None else view.refusal.trouble
+    return 0, trouble, view.hint
+
+
+def _refresh_by_service(scene: Scene) -> tuple[float, Trouble, str]:
+    with Client(str(scene.socket), REFRESH_PATIENCE) as client:
+        try:
+            return client.token(LONGEST_LIFE).expires_in, Trouble.NONE, ""
+        except ClientError as error:
+            with suppress(ClientError, ValueError):
+                status = client.status()
+                return 0, Trouble(status.trouble), status.hint
+            return 0, Trouble.PROVIDER_UNAVAILABLE, str(error)
 
 
 def open_scene(speaker: Speaker, *, root: Path = ROOT) -> Scene:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if not _print_kept(speaker, args.min_lifetime):
         for sentence in speaker.differences_from(link):
             say(f"device-auth: {sentence}")
-        with speaker.simulated_amazon(link), _locked(speaker):
+        with speaker.simulated_amazon(link), locked(speaker):
             # Another process may have refreshed, or unlinked, while this one waited for the lock.
             if not _print_kept(speaker, args.min_lifetime):
                 _refresh(speaker, usable(speaker.store.read()), args.min_lifetime)
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _locked(speaker: Speaker) -> Iterator[None]:
+def locked(speaker: Speaker) -> Iterator[None]:
     """Take the store's lock; whoever has it now is likely refreshing too, and soon done.
 
     Raises:
@@ -109,10 +109,16 @@ def _print_kept(speaker: Speaker, min_lifetime: int) -> bool:
     return True
 
 
-def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
+def refresh(speaker: Speaker, link: Link, patience: Seconds = PATIENCE) -> "Loop":
+    """Refresh once; the loop that did it knows what came of it. The lock must be held."""
     loop = speaker.open_loop(speaker.open_refreshing(), lambda _view: None)
     loop.keep(link)
-    loop.run(lambda: _is_settled(loop), later(speaker.clock.now(), PATIENCE))
+    loop.run(lambda: _is_settled(loop), later(speaker.clock.now(), patience))
+    return loop
+
+
+def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
+    loop = refresh(speaker, link)
     keeping = loop.keeping
     if keeping is None or keeping.grant is None:
         raise _why_not(loop)

@@ -42,6 +42,35 @@ SHOWN: Final = 4
 LONG: Final = 6
 """Characters from which on a secret is masked even within a word."""
 
+OWN_WORDS: Final = frozenset(
+    [
+        "button",
+        "client",
+        "device",
+        "amazon",
+        "alexa",
+        "light",
+        "link",
+        "linux",
+        "network",
+        "panel",
+        "pi",
+        "player",
+        "radio",
+        "raspberry",
+        "root",
+        "service",
+        "socket",
+        "speaker",
+        "system",
+        "token",
+        "unit",
+        "user",
+        "voice",
+    ]
+)
+"""Words of our own texts that machines are called by as well: masked only where they can but mean a machine."""
+
 READABLE: Final = tuple(
     ip_network(network)
     for network in (
@@ -120,7 +149,10 @@ class Redaction:
 
     def finding(self, finding: Finding) -> Finding:
         """Give a finding that may be shown."""
-        facts = tuple((name, self.text(value)) for name, value in finding.facts)
+        facts = tuple(
+            (name, self.mask(name, value) if name in KINDS else self.text(value))
+            for name, value in finding.facts
+        )
         return replace(
             finding, sentence=self.text(finding.sentence), next_step=self.text(finding.next_step), facts=facts
         )
@@ -134,29 +166,44 @@ class Redaction:
             text = pattern.sub(mask, text)
         return text
 
+    def mask(self, kind: str, value: str) -> str:
+        """Give the mask of a value; of what is empty or masked already, itself."""
+        if not value or _is_mask(value):
+            return value
+        if kind == CLIENT_ID and len(value) > SHOWN:
+            return f"…{value[-SHOWN:]}"
+        mask = self._masks.get((kind, value))
+        if mask is None:
+            number = 1 + sum(known == kind for known, _ in self._masks)
+            mask = self._masks[(kind, value)] = f"<{kind.replace('_', '-')}-{number}>"
+        return mask
+
     def _forms(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
         return (
-            (_TOKEN, lambda found: self._mask("token", found[0])),
-            (_NAMED, lambda found: found[1] + self._mask("secret", found[2].strip("\"'"))),
-            (_BEARER, lambda found: found[1] + found[2] + self._mask("token", found[3])),
-            (_CODE, lambda found: found[1] + self._mask("user_code", found[2].strip("\"'"))),
-            (_SSID, lambda found: found[1] + self._mask("ssid", found[2].strip("\"'"))),
-            (_LOGIN, lambda found: self._mask("secret", found[1])),
-            (_EMAIL, lambda found: self._mask("email", found[0])),
-            (_LWA_CLIENT_ID, lambda found: self._mask(CLIENT_ID, found[0])),
-            (_ACCOUNT, lambda found: self._mask("account", found[0])),
-            (_MAC, lambda found: self._mask("mac", re.sub(r"[^0-9a-f]", "", found[0].lower()))),
+            (_TOKEN, lambda found: self.mask("token", found[0])),
+            (_NAMED, lambda found: found[1] + self.mask("secret", found[2].strip("\"'"))),
+            (_BEARER, lambda found: found[1] + found[2] + self.mask("token", found[3])),
+            (_CODE, lambda found: found[1] + self.mask("user_code", found[2].strip("\"'"))),
+            (_SSID, lambda found: found[1] + self.mask("ssid", found[2].strip("\"'"))),
+            (_LOGIN, lambda found: self.mask("secret", found[1])),
+            (_EMAIL, lambda found: self.mask("email", found[0])),
+            (_LWA_CLIENT_ID, lambda found: self.mask(CLIENT_ID, found[0])),
+            (_ACCOUNT, lambda found: self.mask("account", found[0])),
+            (_MAC, lambda found: self.mask("mac", re.sub(r"[^0-9a-f]", "", found[0].lower()))),
             (_IPV6, self._mask_address),
             (_IPV4, lambda found: self._mask_four(found[0], found[0])),
             (_HYPHENED, lambda found: self._mask_four(found[0], ".".join(found[0].split("-")[-4:]))),
         )
 
     def _mask_known(self, found: re.Match[str]) -> str:
-        return self._mask(*self._known[found[0]])
+        return self.mask(*self._known[found[0]])
 
     def _pattern(self, value: str) -> re.Pattern[str]:
         """Find a value: a secret anywhere, another one where it stands as a word of its own."""
-        is_anywhere = self._known[value][0] in {"secret", "token"} and len(value) >= LONG
+        kind = self._known[value][0]
+        if kind == "host" and value in OWN_WORDS:
+            return re.compile(rf"(?<=[@/]){re.escape(value)}(?!\w)|(?<!\w){re.escape(value)}(?=\.\w)")
+        is_anywhere = kind in {"secret", "token"} and len(value) >= LONG
         before = "" if is_anywhere or not re.match(r"\w", value) else r"(?<!\w)"
         after = "" if is_anywhere or not re.search(r"\w$", value) else r"(?!\w)"
         return re.compile(before + re.escape(value) + after)
@@ -184,18 +231,7 @@ class Redaction:
         four = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         if _is_readable(four or address):
             return written
-        return self._mask("ip", str(four or address))
-
-    def _mask(self, kind: str, value: str) -> str:
-        if _is_mask(value):
-            return value
-        if kind == CLIENT_ID and len(value) > SHOWN:
-            return f"…{value[-SHOWN:]}"
-        mask = self._masks.get((kind, value))
-        if mask is None:
-            number = 1 + sum(known == kind for known, _ in self._masks)
-            mask = self._masks[(kind, value)] = f"<{kind.replace('_', '-')}-{number}>"
-        return mask
+        return self.mask("ip", str(four or address))
 
 
 def _is_readable(address: IPv4Address | IPv6Address) -> bool:

@@ -52,8 +52,8 @@ def as_text(examined: Sequence[Examined], sheet: Sheet) -> list[str]:
     lines = []
     for letter, group in groupby(examined, key=lambda each: each.check.code[0]):
         lines.append(GROUPS[letter].title)
-        for each in group:
-            lines += _about(each, sheet)
+        for _, alike in groupby(group, key=_skipped_because):
+            lines += _about(list(alike), sheet)
         lines.append("")
     return [*lines, *_wrap(_summary(examined), sheet, "", "")]
 
@@ -80,14 +80,21 @@ def as_fields(examined: Sequence[Examined], *, at: str, version: str) -> dict[st
     }
 
 
-def _about(each: Examined, sheet: Sheet) -> Iterator[str]:
-    check, finding = each
+def _skipped_because(each: Examined) -> str:
+    """Tell those that were skipped for the same reason from all others."""
+    finding = each.finding
+    return finding.sentence if finding.verdict is Verdict.SKIPPED else each.check.code
+
+
+def _about(alike: Sequence[Examined], sheet: Sheet) -> Iterator[str]:
+    """Write one finding, or one for several that were skipped for the same reason."""
+    finding, indent = alike[0].finding, " " * INDENT
     word = f"{_WORDS[finding.verdict]:<7}"
-    head = sheet.clean(f"  {word} {check.code} {check.name}")
-    yield (
-        head.replace(word, f"\x1b[{_COLOURS[finding.verdict]}m{word}\x1b[0m", 1) if sheet.has_colour else head
-    )
-    indent = " " * INDENT
+    names = ", ".join(f"{each.check.code} {each.check.name}" for each in alike)
+    first, *more = _wrap(f"{word} {names}", sheet, "  ", indent)
+    shown = f"\x1b[{_COLOURS[finding.verdict]}m{word}\x1b[0m" if sheet.has_colour else word
+    yield first.replace(word, shown, 1)
+    yield from more
     yield from _wrap(finding.sentence, sheet, indent, indent)
     if finding.next_step:
         arrow = sheet.clean("→ ")

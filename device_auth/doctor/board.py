@@ -1,0 +1,260 @@
+"""The checks of the parts: is every part of the board there, open to whoever runs the speaker, and not in use.
+
+While the service runs its parts are not touched: it holds them, and tells by itself of one that fails.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from stat import S_IMODE
+from threading import Lock
+from typing import Final, NamedTuple
+
+from device_auth.core.errors import ConfigError
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
+from device_auth.doctor.scene import UNIT, Account, Scene
+from hardware.board import Plan, PlannedPart, open_parts
+from hardware.clock import PartsClock
+from hardware.errors import HardwareError
+
+PART: Final = HardwareError.exit_code
+
+SORTS: Final = ("light", "button", "panel", "voice")
+
+NEW_KERNEL: Final = (6, 6)
+"""From here on the numbers that the original RPi.GPIO counts pins by are no longer those of the kernel."""
+
+ReadPlan = Callable[[], Plan]
+
+_PINS: Final = Lock()
+"""RPi.GPIO keeps its pins in one module for the whole process: one part at a time."""
+
+
+class Need(NamedTuple):
+    """A device that a part hangs on.
+
+    Attributes:
+        pattern: its path below the root folder; any that fits will do.
+        group: who may use it, as Raspberry Pi OS has it.
+        remedy: what to do if it is not there.
+    """
+
+    pattern: str
+    group: str
+    remedy: str
+
+
+def checks(scene: Scene, read_plan: ReadPlan) -> list[Check]:
+    """Give the checks of the parts.
+
+    Args:
+        scene: whose parts.
+        read_plan: reads what the settings want; raises ``ConfigError``.
+    """
+    after = ("H1",)
+    before_parts = ("H1", "H2", "H3", "H4", "H5")
+    return [
+        Check("H1", "board", partial(look_at_board, read_plan)),
+        Check("H2", "gpio-library", partial(look_at_library, scene, read_plan), after),
+        Check("H3", "devices", partial(look_at_devices, scene, read_plan), after),
+        Check("H4", "device-rights", partial(look_at_rights, scene, read_plan), ("H1", "H3")),
+        Check("H5", "unit-devices", partial(look_at_unit, scene, read_plan), after),
+        *(
+            Check(f"H{number}", sort, partial(look_at_part, scene, read_plan, sort), before_parts)
+            for number, sort in enumerate(SORTS, start=6)
+        ),
+    ]
+
+
+def look_at_board(read_plan: ReadPlan) -> Finding:
+    """See whether the settings of the parts can be used, and tell them."""
+    try:
+        plan = read_plan()
+    except ConfigError as error:
+        return fail(f"The settings of the parts cannot be used: {error}.", error.hint, ConfigError.exit_code)
+    told = [_described(part) for part in plan.parts]
+    if not told:
+        return ok("No part is set: this speaker has no light and no button.", board=plan.board)
+    return ok(f"The board is {plan.board}: {'; '.join(told)}.", board=plan.board, gpio=plan.gpio)
+
+
+def look_at_library(scene: Scene, read_plan: ReadPlan) -> Finding:
+    """See which module answers to the name RPi.GPIO, and whether it fits this machine."""
+    if not any(part.back_end == "rpi-gpio" for part in read_plan().parts):
+        return ok("No part hangs on RPi.GPIO.")
+    provider = gpio_provider()
+    kernel, model = _read(scene, "proc/sys/kernel/osrelease"), _read(scene, "proc/device-tree/model")
+    facts = {"provider": provider, "kernel": kernel, "model": model}
+    remedy = (
+        "sudo apt install python3-rpi-lgpio, or: pip uninstall RPi.GPIO; pip install 'device-auth[rpi-lgpio]'"
+    )
+    if provider == "none":
+        return fail("The module RPi.GPIO is not installed.", remedy, PART, **facts)
+    if provider == "RPi.GPIO" and ("Raspberry Pi 5" in model or _version_of(kernel) >= NEW_KERNEL):
+        machine = model if "Raspberry Pi 5" in model else f"kernel {kernel}"
+        return fail(f"The original RPi.GPIO does not work on {machine}.", remedy, PART, **facts)
+    return ok(f"{provider} answers to the name RPi.GPIO.", **facts)
+
+
+def look_at_devices(scene: Scene, read_plan: ReadPlan) -> Finding:
+    """See whether the devices that the parts hang on are there."""
+    plan = read_plan()
+    missing = [(part, need) for part, need in _needs(plan) if not _found(scene, need)]
+    if missing:
+        part, need = missing[0]
+        others = sorted({f"/{other.pattern}" for _, other in missing[1:]} - {f"/{need.pattern}"})
+        more = f" Nor is there {', '.join(others)}." if others else ""
+        return fail(f"There is no /{need.pattern}, which the {part.name} hangs on.{more}", need.remedy, PART)
+    return ok("Every device that a part hangs on is there.", devices=_list(scene, plan))
+
+
+def look_at_rights(scene: Scene, read_plan: ReadPlan) -> Finding:
+    """See whether the user of this speaker may use those devices."""
+    account, plan = scene.account, read_plan()
+    facts = {
+        "user": account.name,
+        "groups": " ".join(sorted(map(str, account.gids))),
+        "devices": _list(scene, plan),
+    }
+    for part, need in _needs(plan):
+        paths = _found(scene, need)
+        if not any(may_use(account, path) for path in paths):
+            return fail(
+                f"{account.name} may not use {paths[0]}, which the {part.name} hangs on.",
+                f"sudo adduser {account.name} {need.group}, then log in again; for the service add"
+                f" SupplementaryGroups={need.group} in a drop-in: systemctl edit {UNIT}",
+                PART,
+                **facts,
+            )
+    return ok(f"{account.name} may use every device that a part hangs on.", **facts)
+
+
+def look_at_unit(scene: Scene, read_plan: ReadPlan) -> Finding:
+    """See whether systemd lets the service see those devices."""
+    plan, unit = read_plan(), scene.unit
+    if not _needs(plan) or unit.get("LoadState") != "loaded":
+        return ok("No service is kept from a device it needs.")
+    if unit.get("PrivateDevices") == "yes":
+        return fail(
+            "systemd hides every device from the service, and its parts hang on some.",
+            "Install the drop-in of your board (deploy/systemd/boards) as"
+            f" /etc/systemd/system/{UNIT}.d/board.conf; then: sudo systemctl daemon-reload",
+            PART,
+        )
+    return ok("systemd lets the service see devices.", allowed=unit.get("DeviceAllow", ""))
+
+
+def look_at_part(scene: Scene, read_plan: ReadPlan, sort: str) -> Finding:
+    """Open the parts of a sort for a moment: nothing else tells whether they can be used."""
+    plan = read_plan()
+    wanted = tuple(part for part in plan.parts if part.sort == sort and part.kind != "off")
+    if not wanted:
+        return skipped(f"This speaker has no {sort}.")
+    if scene.daemon.is_running:
+        return skipped(f"Not touched: the service holds the {sort}, and tells (D7) if it fails.")
+    if os.geteuid() not in {0, scene.account.uid}:
+        return skipped(f"Only root and {scene.account.name} may try it: sudo device-auth doctor")
+    error = _try_out(plan, wanted)
+    if error is not None:
+        return fail(f"The {sort} cannot be used: {error}.", error.hint, error.exit_code)
+    return ok(f"The {sort} can be used.")
+
+
+def _try_out(plan: Plan, wanted: tuple[PlannedPart, ...]) -> HardwareError | None:
+    with _PINS:
+        clock = PartsClock()
+        try:
+            opened = open_parts(replace(plan, parts=wanted), clock)
+            opened.close()
+        except HardwareError as error:
+            return error
+        finally:
+            clock.close()
+    return opened.problems[0].error if opened.problems else None
+
+
+def gpio_provider() -> str:
+    """Say which distribution provides the module RPi.GPIO; the module itself is not imported, as that opens pins."""
+    with suppress(ImportError, ValueError):
+        found = importlib.util.find_spec("RPi.GPIO")
+        if found is not None and found.origin is not None:
+            with suppress(OSError, UnicodeDecodeError):
+                if re.search(r"^\s*(?:import|from) lgpio\b", Path(found.origin).read_text(), re.MULTILINE):
+                    return "rpi-lgpio"
+            return "RPi.GPIO"
+    return "none"
+
+
+def may_use(account: Account, path: Path) -> bool:
+    """Tell whether a user may read and write a device."""
+    if account.uid == os.geteuid():
+        return os.access(path, os.R_OK | os.W_OK, effective_ids=True)
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    mode = S_IMODE(status.st_mode)
+    if account.uid == status.st_uid:
+        mode >>= 6
+    elif status.st_gid in account.gids:
+        mode >>= 3
+    return account.uid == 0 or mode & 0o6 == 0o6  # noqa: PLR2004  read and write
+
+
+def _needs(plan: Plan) -> list[tuple[PlannedPart, Need]]:
+    return [(part, need) for part in plan.parts for need in _needs_of(part, plan)]
+
+
+def _needs_of(part: PlannedPart, plan: Plan) -> Iterator[Need]:
+    settings = part.settings
+    match part.back_end:
+        case "rpi-gpio":
+            yield Need(
+                "dev/gpiochip*", "gpio", "Is this a Raspberry Pi with a kernel of 4.8 or newer? See: uname -a"
+            )
+        case "gpiod":
+            yield Need(plan.chip.lstrip("/"), "gpio", "See which chips there are: gpiodetect")
+        case "spidev":
+            device = f"dev/spidev{settings.get('bus', 0)}.{settings.get('device', 0)}"
+            yield Need(device, "spi", "Switch the SPI bus on: sudo raspi-config nonint do_spi 0")
+        case "ssd1306" | "sh1106":
+            device = f"dev/i2c-{settings.get('bus', 1)}"
+            yield Need(device, "i2c", "Switch the I2C bus on: sudo raspi-config nonint do_i2c 0")
+        case "console":
+            device = str(settings.get("device", "/dev/tty1")).lstrip("/")
+            yield Need(device, "tty", "See which consoles there are: ls /dev/tty*")
+        case "espeak" | "recorded":
+            yield Need("dev/snd/pcm*p", "audio", "See which sound cards there are: aplay -l")
+        case _:
+            pass  # a kernel LED, a command, a simulated part: none of them is a device of its own
+
+
+def _found(scene: Scene, need: Need) -> list[Path]:
+    return sorted(scene.root.glob(need.pattern))
+
+
+def _list(scene: Scene, plan: Plan) -> str:
+    return ", ".join(sorted({str(path) for _, need in _needs(plan) for path in _found(scene, need)}))
+
+
+def _described(part: PlannedPart) -> str:
+    pins = ", ".join(f"{role} {pin}" for role, pin in part.pins)
+    kind = f" ({part.kind})" if part.kind != part.name else ""
+    return f"{part.name}{kind}" + (f" on {pins}" if pins else "")
+
+
+def _read(scene: Scene, name: str) -> str:
+    try:
+        return (scene.root / name).read_text(errors="replace").strip("\0 \n")
+    except OSError:
+        return ""
+
+
+def _version_of(kernel: str) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,173 @@
+"""The checks of the link: is the speaker linked, does its token live, and does the provider still honour it."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from device_auth.client import Status
+from device_auth.core.errors import DeviceAuthError, StoreError
+from device_auth.core.models import MARKS, Link, Mark, UnixTime
+from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.scene import Scene
+from device_auth.world.store import FileStore
+from device_auth.world.token_files import TOKEN, FileTokens
+
+EXIT_CODES: Final[dict[Trouble, int]] = {
+    Trouble.NO_NETWORK: 69,
+    Trouble.CAPTIVE_PORTAL: 69,
+    Trouble.CLOCK_NOT_SET: 69,
+    Trouble.PROVIDER_UNAVAILABLE: 69,
+    Trouble.DENIED: 77,
+    Trouble.EXPIRED: 75,
+    Trouble.REVOKED: 77,
+    Trouble.MISCONFIGURED: 78,
+    Trouble.STORAGE: 74,
+    Trouble.HARDWARE: 72,
+}
+"""Of a trouble that a check fails with; the kinds are those of ``core.errors``."""
+
+OF_THE_LINK: Final = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}
+"""The troubles that are about the link; the others are about what surrounds it."""
+
+OVER: Final = {Trouble.DENIED, Trouble.EXPIRED}
+"""How an attempt to link ended: that is told, and no fault of anything."""
+
+DAY: Final = 86_400
+
+ONLINE_LIMIT: Final = 18.0
+"""Seconds that a refresh may take: a link is believed to be revoked only when told so twice, ten seconds apart."""
+
+Refresh = Callable[[], tuple[float, Trouble, str]]
+"""Refreshes once; gives how many seconds the token lives (0 if there is none), what was in the way, and a hint."""
+
+
+def checks(scene: Scene, refresh: Refresh | None) -> list[Check]:
+    """Give the checks of the link.
+
+    Args:
+        scene: whose link.
+        refresh: refreshes the access token once, over the network; None if that was not asked for.
+    """
+    return [
+        Check("L1", "linked", partial(look_at_link, scene)),
+        Check("L2", "access-token", partial(look_at_token, scene), after=("L1",)),
+        Check("L3", "refresh", partial(look_at_refresh, refresh), after=("L1",), limit=ONLINE_LIMIT),
+    ]
+
+
+def look_at_link(scene: Scene) -> Finding:
+    """See whether the speaker is linked, as the service tells it, or else as it is stored."""
+    status = scene.daemon.status
+    if status is not None:
+        try:
+            state, trouble = StateWord(status.state), Trouble(status.trouble)
+        except ValueError:
+            return skipped(
+                f"The service speaks of {status.state} and {status.trouble}, unknown to this command."
+            )
+        return _as_told(state, trouble, status.hint, _handed_over(status))
+    if os.geteuid() not in {0, scene.account.uid}:
+        return skipped(f"Only root and {scene.account.name} may look there: sudo device-auth doctor")
+    try:
+        link = FileStore(scene.places.state_dir).read()
+    except StoreError as error:
+        return skipped(f"The stored link cannot be read: {error}.")
+    if link is None:
+        return _as_told(StateWord.UNLINKED, Trouble.NONE, "", "")
+    state = StateWord.LINKED if link.mark is None else StateWord.UNLINKED
+    trouble = Trouble.NONE if link.mark is None else MARKS[link.mark]
+    handed_over = "another client" if link.mark is Mark.HANDED_OVER else ""
+    return _as_told(state, trouble, "", handed_over, _facts(scene, link))
+
+
+def _as_told(
+    state: StateWord, trouble: Trouble, hint: str, handed_over: str, facts: dict[str, str] | None = None
+) -> Finding:
+    facts = {"state": state, "trouble": trouble, **(facts or {})}
+    if handed_over:
+        return ok(f"The link was handed over to {handed_over}; this program does not use it.", **facts)
+    if trouble in OF_THE_LINK:
+        sentence, next_step = TROUBLES[trouble].sentence, hint or TROUBLES[trouble].next_step
+        if trouble in OVER:
+            return warn(sentence, next_step, **facts)
+        return fail(sentence, next_step, EXIT_CODES[trouble], **facts)
+    if state is StateWord.UNLINKED:
+        return warn(STATES[state].sentence, STATES[state].next_step, **facts)
+    since = f" {facts['age']}" if "age" in facts else ""
+    return ok(STATES[state].sentence.removesuffix(".") + f"{since}.", **facts)
+
+
+def _facts(scene: Scene, link: Link) -> dict[str, str]:
+    days = int((scene.clock.wall() - link.linked_at) // DAY)
+    return {
+        "age": "since today" if days == 0 else f"for {days} day{'s' * (days != 1)}",
+        "dialect": link.dialect,
+        "flow": link.flow,
+        "client_id": link.client_id,
+        "token_endpoint": link.token_endpoint,
+        "is_proved": "yes" if link.is_proved else "not yet",
+        "mark": link.mark or "none",
+        "account": link.account or "",
+    }
+
+
+def _handed_over(status: Status) -> str:
+    return "" if status.handed_over is None else status.handed_over.to or "another client"
+
+
+def look_at_token(scene: Scene) -> Finding:
+    """See whether there is an access token that programs can use now."""
+    status = scene.daemon.status
+    if status is None:
+        kept = FileTokens(scene.places.runtime_dir, scene.clock).read()
+        if kept is None:
+            return ok("No access token is kept; device-auth token fetches one when it is asked for.")
+        return _living(scene, kept.expires_at)
+    if status.state != StateWord.LINKED:
+        return skipped("The speaker is not linked, so there is no access token.")
+    if status.expires_at is None or status.expires_at.timestamp() <= scene.clock.wall():
+        return fail(
+            "The speaker is linked, but there is no access token now.",
+            "See what is in the way: device-auth status; it is refreshed by itself when that is gone.",
+            EXIT_CODES[Trouble.EXPIRED],
+        )
+    return _living(scene, UnixTime(status.expires_at.timestamp()))
+
+
+def _living(scene: Scene, expires_at: UnixTime) -> Finding:
+    left = int(expires_at - scene.clock.wall())
+    facts = {"seconds_left": str(left)}
+    runtime_dir = scene.places.runtime_dir
+    if runtime_dir is not None:
+        with suppress(OSError):
+            refreshed_at = (runtime_dir / TOKEN).stat().st_mtime
+            facts["seconds_since_refresh"] = str(int(scene.clock.wall() - refreshed_at))
+    return ok(f"The access token is good for another {left // 60} minutes.", **facts)
+
+
+def look_at_refresh(refresh: Refresh | None) -> Finding:
+    """See whether the provider still honours the link, by one real refresh."""
+    if refresh is None:
+        return skipped(
+            "Not tried: a refresh speaks with the provider. To try it: device-auth doctor --online"
+        )
+    try:
+        lives, trouble, hint = refresh()
+    except DeviceAuthError as error:
+        return fail(f"The access token was not refreshed: {error}.", error.hint, error.exit_code)
+    if lives > 0:
+        return ok(f"The provider honours the link: it gave an access token for {lives / 60:.0f} minutes.")
+    if trouble is Trouble.NONE:
+        return fail(
+            "The provider gave no access token in the time there was.",
+            "Try again in a minute: device-auth doctor --online",
+            EXIT_CODES[Trouble.PROVIDER_UNAVAILABLE],
+        )
+    return fail(
+        f"The access token was not refreshed. {TROUBLES[trouble].sentence}",
+        hint or TROUBLES[trouble].next_step,
+        EXIT_CODES[trouble],
+    )

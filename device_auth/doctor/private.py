@@ -1,0 +1,82 @@
+"""What is private on this machine: gathered so that it can be masked wherever it stands."""
+
+import re
+import socket
+from contextlib import suppress
+from typing import Final
+
+from device_auth.core.errors import StoreError
+from device_auth.doctor.findings import Finding, ok
+from device_auth.doctor.redaction import CLIENT_ID, Redaction
+from device_auth.doctor.scene import Scene
+from device_auth.world.pending import FilePending
+from device_auth.world.settings import Settings
+from device_auth.world.store import FileStore
+from device_auth.world.token_files import FileTokens
+
+SERIAL_NUMBERS: Final = (
+    "sys/firmware/devicetree/base/serial-number",
+    "proc/device-tree/serial-number",
+    "etc/machine-id",
+)
+
+WIFI_SETTINGS: Final = ("etc/wpa_supplicant/*.conf", "etc/NetworkManager/system-connections/*")
+
+LARGEST: Final = 64 * 1024
+
+_LOCAL: Final = "localhost"
+_SERIAL: Final = re.compile(r"^Serial\s*:\s*(\w+)", re.MULTILINE)
+_WIFI_NAME: Final = re.compile(r"^\s*ssid\s*=\s*\"?([^\"\n]+)", re.MULTILINE)
+
+
+def learn_from_settings(redaction: Redaction, settings: Settings) -> None:
+    """Learn what the settings hold."""
+    redaction.learn("dsn", settings.dsn)
+    redaction.learn(CLIENT_ID, settings.client_id)
+    redaction.learn_secret(settings.client_secret)
+
+
+def learn_from_machine(redaction: Redaction, scene: Scene) -> None:
+    """Learn what the machine is called, and what it calls its networks."""
+    for name in (socket.gethostname(), _read(scene, "etc/hostname")):
+        for part in {name.strip(), name.strip().partition(".")[0]} - {_LOCAL}:
+            redaction.learn("host", part)
+    for place in SERIAL_NUMBERS:
+        redaction.learn("serial", _read(scene, place).strip("\0 \n"))
+    for number in _SERIAL.findall(_read(scene, "proc/cpuinfo")):
+        redaction.learn("serial", number)
+    for pattern in WIFI_SETTINGS:
+        for path in scene.root.glob(pattern):
+            for name in _WIFI_NAME.findall(_read(scene, str(path.relative_to(scene.root)))):
+                redaction.learn("ssid", name)
+
+
+def learn_from_speaker(redaction: Redaction, scene: Scene) -> Finding:
+    """Learn every secret of the link; reads the disk, so it is done like a check."""
+    link = None
+    with suppress(StoreError):
+        link = FileStore(scene.places.state_dir).read()
+    while link is not None:
+        redaction.learn_secret(link.refresh_token)
+        redaction.learn(CLIENT_ID, link.client_id)
+        redaction.learn("account", link.account or "")
+        link = link.replaces
+    token = FileTokens(scene.places.runtime_dir, scene.clock).read()
+    redaction.learn_secret(None if token is None else token.access_token)
+    pending = FilePending(scene.places.runtime_dir, scene.clock).read()
+    if pending is not None:
+        redaction.learn("user_code", pending.pair.user_code)
+        redaction.learn_secret(pending.pair.device_code)
+    status = scene.daemon.status
+    if status is not None:
+        redaction.learn("account", status.account or "")
+        redaction.learn("user_code", "" if status.code is None else status.code.user_code)
+    return ok("What is private is known.")
+
+
+def _read(scene: Scene, path: str) -> str:
+    try:
+        with (scene.root / path).open(errors="replace") as stream:
+            return stream.read(LARGEST)
+    except OSError:
+        return ""

@@ -1,0 +1,208 @@
+"""The report: everything that was found, in one file that may be sent to a stranger."""
+
+import grp
+import os
+import platform
+import re
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from device_auth import __version__
+from device_auth.core.errors import StoreError
+from device_auth.doctor.board import gpio_provider
+from device_auth.doctor.examination import Examined
+from device_auth.doctor.redaction import Redaction
+from device_auth.doctor.rendering import Sheet, as_text
+from device_auth.doctor.scene import UNIT, CannotRun, Scene
+from device_auth.doctor.storage import mount_of
+from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
+
+FILE_MODE: Final = 0o600
+
+LOG_LINES: Final = 100
+
+LIBRARIES: Final = (
+    *("requests", "urllib3", "certifi", "qrcode", "cryptography", "flask"),
+    *("rpi-lgpio", "RPi.GPIO", "lgpio", "gpiod", "spidev", "luma.oled"),
+)
+
+HIDDEN: Final = "set (hidden)"
+
+_HOST: Final = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) (\S+) ")
+"""A line of the log begins with the date and the machine's name. Source: journalctl(1), ``short-iso``."""
+
+
+class ReportFile:
+    """The file that a report goes into: made, or emptied, at once, so that a refusal is told before the work.
+
+    Args:
+        path: where.
+
+    Raises:
+        StoreError: it cannot be written, or is something else than a plain file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # O_NONBLOCK: a pipe must not be waited for
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, FILE_MODE)
+        except OSError as error:
+            raise _refused(path, (error.strerror or "unknown error").lower()) from error
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.close(self._fd)
+            raise _refused(path, "it is something else than a plain file")
+        try:
+            os.fchmod(self._fd, FILE_MODE)
+            os.ftruncate(self._fd, 0)
+        except OSError as error:
+            os.close(self._fd)
+            raise _refused(path, (error.strerror or "unknown error").lower()) from error
+
+    def write(self, text: str) -> None:
+        """Write the report and close the file.
+
+        Raises:
+            StoreError: the disk is full, or the like.
+        """
+        try:
+            with os.fdopen(self._fd, "w", encoding="utf-8", errors="replace") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise _refused(self._path, (error.strerror or "unknown error").lower()) from error
+
+
+def _refused(path: Path, reason: str) -> StoreError:
+    return StoreError(f"cannot write the report to {path}: {reason}", hint="Name another file with --report.")
+
+
+def write_report(
+    scene: Scene,
+    settings: Settings,
+    examined: Sequence[Examined],
+    redaction: Redaction,
+    *,
+    at: str,
+) -> str:
+    """Put the report together.
+
+    Args:
+        scene: what was looked at.
+        settings: of the speaker.
+        examined: what was found, redacted.
+        redaction: masks all the rest.
+        at: now, for people.
+    """
+    parts = {
+        "Versions": _versions(scene),
+        "Settings": _settings(settings),
+        "User and groups": _groups(scene),
+        "Disks": _disks(scene),
+        f"The last {LOG_LINES} lines of the log of {UNIT}": _log(scene, redaction),
+    }
+    lines = [f"Report of device-auth doctor, {at}", "", *as_text(examined, Sheet(has_facts=True)), ""]
+    for title, content in parts.items():
+        lines += [f"== {title}", *(redaction.text(line) for line in content), ""]
+    return "\n".join(lines)
+
+
+def _versions(scene: Scene) -> Iterator[str]:
+    yield f"device-auth {__version__}"
+    yield f"Python {platform.python_version()} ({sys.implementation.name}, {platform.machine()})"
+    yield f"kernel {platform.release()}"
+    yield f"system {_os_name(scene)}"
+    model = _first_line(scene.root / "proc/device-tree/model")
+    yield f"machine {model or 'no Raspberry Pi, or it does not say'}"
+    for name in LIBRARIES:
+        try:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
+            yield f"{name} is not installed"
+    yield f"RPi.GPIO is provided by: {gpio_provider()}"
+
+
+def _os_name(scene: Scene) -> str:
+    try:
+        lines = (scene.root / "etc/os-release").read_text(errors="replace").splitlines()
+    except OSError:
+        return "unknown"
+    names = [line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")]
+    return names[0] if names else "unknown"
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip("\0 \n").partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _settings(settings: Settings) -> Iterator[str]:
+    yield f"settings file: {settings.config_file or 'none'}"
+    for key in KEYS:
+        value = getattr(settings, key.name)
+        shown = (HIDDEN if value else "") if key.is_secret else value
+        yield f"{key.name:<15}  {shown if shown != '' else 'not set'}  ({settings.origins[key.name]})"
+    tables: Mapping[str, object] = {HARDWARE: dict(settings.hardware), PAGE: settings.page}
+    for name, table in tables.items():
+        yield f"{name:<15}  {table!r}"
+
+
+def _groups(scene: Scene) -> Iterator[str]:
+    account = scene.account
+    yield f"the speaker's user: {account.name} ({account.uid}), groups {_names(account.gids)}"
+    yield f"this process: user {os.geteuid()}, groups {_names({os.getegid(), *os.getgroups()})}"
+
+
+def _names(gids: frozenset[int] | set[int]) -> str:
+    return ", ".join(sorted(_name_of(gid) for gid in gids))
+
+
+def _name_of(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _disks(scene: Scene) -> Iterator[str]:
+    for path in (scene.places.state_dir, scene.places.runtime_dir):
+        if path is not None:
+            mount = mount_of(scene, path)
+            yield f"{path}: {'unknown' if mount is None else mount.line}"
+
+
+def _log(scene: Scene, redaction: Redaction) -> Iterator[str]:
+    if not scene.is_system:
+        yield "This speaker is not the one that the system's service keeps."
+        return
+    words = [
+        "journalctl",
+        "--unit",
+        UNIT,
+        "--lines",
+        str(LOG_LINES),
+        "--output",
+        "short-iso",
+        "--no-pager",
+        "--quiet",
+    ]
+    try:
+        ran = scene.run(words)
+    except CannotRun as error:
+        yield f"The log cannot be read: {error}."
+        return
+    if ran.exit_code != 0:
+        yield f"The log cannot be read: journalctl ended with {ran.exit_code}."
+        return
+    lines = ran.output.splitlines()[-LOG_LINES:]
+    for line in lines:
+        yield _HOST.sub(lambda found: f"{found[1]} {redaction.mask('host', found[2])} ", line)
+    if not lines:
+        yield "It is empty, or you may not read it: sudo device-auth doctor"

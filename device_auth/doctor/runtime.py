@@ -1,0 +1,156 @@
+"""The checks of the runtime folder: is there a place in memory for tokens and the socket, and may the right ones in."""
+
+import stat
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.scene import SOCKET, Scene
+from device_auth.doctor.storage import IN_MEMORY, WRITABLE_BY_OTHERS, mount_of
+from device_auth.service.callers import ADMINISTRATORS, READERS
+from device_auth.world.pending import PENDING
+from device_auth.world.settings import quoted
+from device_auth.world.token_files import BARE, TOKEN
+
+RUNTIME: Final = 74
+
+OPEN_TO_ALL: Final = 0o666
+"""The mode of the socket: whoever may not is told so, by the service."""
+
+
+def checks(scene: Scene) -> list[Check]:
+    """Give the checks of the runtime folder."""
+    after = ("R1",)
+    return [
+        Check("R1", "runtime-folder", partial(look_at_folder, scene)),
+        Check("R2", "runtime-memory", partial(look_at_memory, scene), after),
+        Check("R3", "token-files", partial(look_at_files, scene), after),
+        Check("R4", "socket-mode", partial(look_at_socket, scene), after),
+        Check("R5", "groups", partial(look_at_groups, scene)),
+    ]
+
+
+def look_at_folder(scene: Scene) -> Finding:
+    """See whether there is a runtime folder that is its user's, and that programs can reach."""
+    path, account = scene.places.runtime_dir, scene.account
+    if path is None:
+        return warn(
+            "There is no runtime folder, so there are no token files and there is no socket.",
+            "Log in as this user (su leaves the former user's folder), or name one with --runtime-dir.",
+        )
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return skipped(f"There is no {path} yet; it is made when the service starts or a token is asked for.")
+    except OSError as error:
+        return fail(
+            f"{path} cannot be looked at: {error.strerror}.", "Run this with sudo, or as its owner.", RUNTIME
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    facts = {"path": str(path), "mode": f"{mode:04o}", "owner": str(status.st_uid)}
+    if not stat.S_ISDIR(status.st_mode):
+        return fail(f"{path} is not a folder.", f"Remove it: rm {quoted(path)}", RUNTIME, **facts)
+    if status.st_uid != account.uid:
+        return fail(
+            f"{path} belongs to user {status.st_uid}, not to {account.name}, who is to write there.",
+            f"sudo chown -R {account.name}: {quoted(path)}",
+            RUNTIME,
+            **facts,
+        )
+    if mode & WRITABLE_BY_OTHERS:
+        return fail(
+            f"Others can put files into {path} (mode {mode:04o}).",
+            f"chmod go-w {quoted(path)}",
+            RUNTIME,
+            **facts,
+        )
+    if scene.is_system and not mode & stat.S_IXOTH:
+        return warn(
+            f"Programs of other users cannot reach the socket: {path} has mode {mode:04o}.",
+            f"sudo chmod 755 {quoted(path)}",
+            **facts,
+        )
+    return ok(f"{path} belongs to {account.name}, and nobody else can put files there.", **facts)
+
+
+def look_at_memory(scene: Scene) -> Finding:
+    """See whether what lies there never touches the card."""
+    path = _folder(scene)
+    mount = mount_of(scene, path)
+    if mount is None:
+        return skipped("The kernel does not say which kind of disk this is.")
+    if mount.kind not in IN_MEMORY:
+        return warn(
+            f"{path} lies on a disk ({mount.kind}): access tokens wear it out, and outlive a power cut on it.",
+            "Name a folder in memory with --runtime-dir, below /run.",
+            kind=mount.kind,
+        )
+    return ok(f"{path} lies in memory.", kind=mount.kind)
+
+
+def look_at_files(scene: Scene) -> Finding:
+    """See whether tokens and the code in hand are closed to strangers."""
+    path = _folder(scene)
+    for name, forbidden in (
+        (TOKEN, stat.S_IRWXO),
+        (BARE, stat.S_IRWXO),
+        (PENDING, stat.S_IRWXG | stat.S_IRWXO),
+    ):
+        try:
+            status = (path / name).lstat()
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            return skipped(f"Only root and {scene.account.name} may look there: sudo device-auth doctor")
+        mode = stat.S_IMODE(status.st_mode)
+        if not stat.S_ISREG(status.st_mode) or mode & forbidden or status.st_uid != scene.account.uid:
+            return fail(
+                f"{path / name} is not as the service leaves it (mode {mode:04o}, user {status.st_uid}):"
+                " strangers may read a token, or have put it there.",
+                f"Remove it; it is made anew: rm {quoted(path / name)}",
+                RUNTIME,
+            )
+    return ok("The token files are closed to strangers.")
+
+
+def look_at_socket(scene: Scene) -> Finding:
+    """See whether programs can reach the socket."""
+    path = _folder(scene) / SOCKET
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return skipped("There is no socket: the service does not run.")
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISSOCK(status.st_mode):
+        return fail(
+            f"{path} is not a socket, so the service cannot open its own.",
+            f"Remove it: rm {quoted(path)}",
+            RUNTIME,
+        )
+    if mode & OPEN_TO_ALL != OPEN_TO_ALL:
+        return warn(
+            f"Not every program can reach {path}: it has mode {mode:04o}; the service itself asks who calls.",
+            "Restart its socket: sudo systemctl restart device-auth.socket",
+            mode=f"{mode:04o}",
+        )
+    return ok("Every program can reach the socket; the service asks who calls.")
+
+
+def look_at_groups(scene: Scene) -> Finding:
+    """See whether the groups of those who may ask the service exist."""
+    if not scene.unit or scene.unit.get("LoadState") == "not-found":
+        return skipped("The system's service is not installed, so nobody needs its groups.")
+    missing = [name for name in (READERS, ADMINISTRATORS) if scene.gid_of(name) is None]
+    if missing:
+        return fail(
+            f"There is no group {' and no group '.join(missing)}: nobody but root may ask the service.",
+            f"sudo groupadd --system {missing[0]}",
+            RUNTIME,
+        )
+    return ok(f"The groups {READERS} and {ADMINISTRATORS} exist.")
+
+
+def _folder(scene: Scene) -> Path:
+    assert scene.places.runtime_dir is not None  # noqa: S101  look_at_folder came before
+    return scene.places.runtime_dir

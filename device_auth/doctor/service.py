@@ -1,0 +1,184 @@
+"""The checks of the system's service: is it installed, does it run, does it stay up, and who asks it for tokens."""
+
+import os
+import re
+from functools import partial
+from typing import Final
+
+from device_auth import __version__
+from device_auth.core.errors import ConfigError, StoreError
+from device_auth.core.states import TROUBLES, Trouble
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
+from device_auth.doctor.scene import UNIT, CannotRun, Scene
+
+DOWN: Final = 69
+"""The service is not to be had. Source: sysexits(3), EX_UNAVAILABLE."""
+
+WATCHDOG_OFF: Final = {"0", "infinity", ""}
+
+LOOK_AT_THE_LOG: Final = f"See why: journalctl -u {UNIT} -n 50"
+
+NEXT_STEPS: Final = {
+    str(ConfigError.exit_code): "A setting is wrong: device-auth config check",
+    str(StoreError.exit_code): "The store cannot be used: see the checks S1 to S6, then "
+    f"sudo systemctl restart {UNIT}",
+}
+"""What to do about a service that ended with this exit code."""
+
+_PEER: Final = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
+
+
+def checks(scene: Scene) -> list[Check]:
+    """Give the checks of the service."""
+    return [
+        Check("D1", "unit", partial(look_at_unit, scene)),
+        Check("D2", "service-running", partial(look_whether_running, scene), after=("D1",)),
+        Check("D3", "restarts", partial(look_at_restarts, scene), after=("D2",)),
+        Check("D4", "watchdog", partial(look_at_watchdog, scene), after=("D1",)),
+        Check("D5", "service-answers", partial(look_whether_it_answers, scene)),
+        Check("D6", "version", partial(look_at_version, scene), after=("D5",)),
+        Check("D7", "trouble", partial(look_at_trouble, scene), after=("D5",)),
+        Check("D8", "readers", partial(look_at_readers, scene), after=("D5",)),
+    ]
+
+
+def look_at_unit(scene: Scene) -> Finding:
+    """See whether systemd knows the service, and starts it with the machine."""
+    if not scene.is_system:
+        return skipped("This speaker is not the one that the system's service keeps.")
+    unit = scene.unit
+    if not unit:
+        return skipped("systemd does not answer here.")
+    loaded, enabled = unit.get("LoadState", ""), unit.get("UnitFileState", "")
+    facts = {"load_state": loaded, "unit_file_state": enabled}
+    if loaded == "not-found":
+        return skipped("The system's service is not installed; the commands link and token work without it.")
+    if loaded != "loaded":
+        return fail(
+            f"systemd cannot use the unit of the service: it is {loaded}.",
+            f"See why: systemctl status {UNIT}; if it is masked: sudo systemctl unmask {UNIT}",
+            DOWN,
+            **facts,
+        )
+    if not enabled.startswith("enabled"):
+        return warn(
+            "The service does not start by itself when the speaker does.",
+            f"sudo systemctl enable {UNIT}",
+            **facts,
+        )
+    return ok("The service is installed, and starts when the speaker does.", **facts)
+
+
+def look_whether_running(scene: Scene) -> Finding:
+    """See whether the service runs."""
+    unit = scene.unit
+    active, sub = unit.get("ActiveState", ""), unit.get("SubState", "")
+    result, status = unit.get("Result", ""), unit.get("ExecMainStatus", "")
+    facts = {"active_state": active, "sub_state": sub, "result": result, "exit_status": status}
+    if active == "active":
+        return ok("The service runs.", **facts)
+    if sub == "auto-restart" or active == "failed":
+        again = " and is started again and again" if sub == "auto-restart" else ""
+        return fail(
+            f"The service failed ({result}, exit status {status}){again}.",
+            NEXT_STEPS.get(status, LOOK_AT_THE_LOG),
+            DOWN,
+            **facts,
+        )
+    if active == "activating":
+        return warn("The service is starting.", "Wait a moment, then try again.", **facts)
+    return fail("The service does not run.", f"sudo systemctl start {UNIT}", DOWN, **facts)
+
+
+def look_at_restarts(scene: Scene) -> Finding:
+    """See whether the service had to be started again since it was started."""
+    restarts = scene.unit.get("NRestarts", "0")
+    if restarts not in {"0", ""}:
+        return warn(f"The service failed and was started again, {restarts} times so far.", LOOK_AT_THE_LOG)
+    return ok("The service has not failed since it was started.")
+
+
+def look_at_watchdog(scene: Scene) -> Finding:
+    """See whether systemd would notice if the service hung."""
+    watchdog = scene.unit.get("WatchdogUSec", "")
+    if watchdog in WATCHDOG_OFF:
+        return warn(
+            "Nobody would notice if the service hung: its watchdog is off.",
+            f"Set WatchdogSec=180 in a drop-in (systemctl edit {UNIT}), as the unit that is delivered has it.",
+        )
+    return ok(f"The watchdog looks after the service ({watchdog}).", watchdog=watchdog)
+
+
+def look_whether_it_answers(scene: Scene) -> Finding:
+    """See whether the service answers on its socket."""
+    daemon = scene.daemon
+    if daemon.status is not None:
+        return ok("The service answers on its socket.")
+    if daemon.is_running:
+        return skipped(f"The service does not answer you: {daemon.problem}")
+    if scene.socket is None or not scene.socket.exists():
+        if scene.unit.get("ActiveState") == "active":
+            return fail(
+                "The service runs but has no socket, so no program can have a token from it.",
+                f"{LOOK_AT_THE_LOG}; then: sudo systemctl restart {UNIT}",
+                DOWN,
+            )
+        return skipped("No service runs for this speaker.")
+    return fail(
+        f"Nothing answers on {scene.socket}: {daemon.problem}.",
+        f"sudo systemctl restart {UNIT}",
+        DOWN,
+    )
+
+
+def look_at_version(scene: Scene) -> Finding:
+    """See whether the service is of the same version as this command."""
+    status = scene.daemon.status
+    version = "" if status is None else status.version
+    if version != __version__:
+        return warn(
+            f"The service is of version {version} and this command of version {__version__}.",
+            f"Restart the service, so that both are the installed one: sudo systemctl restart {UNIT}",
+        )
+    return ok(f"The service and this command are of version {__version__}.")
+
+
+def look_at_trouble(scene: Scene) -> Finding:
+    """See what troubles the service itself tells of, but for those of the link, which L1 tells."""
+    status = scene.daemon.status
+    words = {word.value for word in Trouble}
+    if status is None or status.trouble not in words:
+        return skipped("The service speaks of a trouble that is unknown to this command.")
+    trouble = Trouble(status.trouble)
+    if trouble is Trouble.NONE or trouble in OF_THE_LINK:
+        return ok("The service tells of no trouble around it.", trouble=trouble)
+    return fail(
+        f"The service tells of trouble. {TROUBLES[trouble].sentence}",
+        status.hint or TROUBLES[trouble].next_step,
+        EXIT_CODES[trouble],
+        trouble=trouble,
+    )
+
+
+def look_at_readers(scene: Scene) -> Finding:
+    """See which programs hold a connection to the service. Source: ss(8); only root is told of others' processes."""
+    try:
+        lines = scene.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()
+    except CannotRun as error:
+        return skipped(f"Who asks the service cannot be told: {error}.")
+    rows = [line.split() for line in lines]
+    # type state received sent local-address local-inode peer-address peer-inode users
+    peers = {row[7] for row in rows if len(row) > 7 and row[4] == str(scene.socket)}  # noqa: PLR2004  see above
+    names = sorted(
+        {
+            f"{found[1]} ({found[2]})"
+            for row in rows
+            if len(row) > 7 and row[5] in peers  # noqa: PLR2004  see above
+            for found in [_PEER.search(row[-1])]
+            if found is not None and int(found[2]) != os.getpid()
+        }
+    )
+    if not names:
+        return ok("No program holds a connection to the service now, as far as you may see.")
+    return ok(f"These programs are connected to the service: {', '.join(names)}.", readers=", ".join(names))
