@@ -21,6 +21,12 @@ LONGEST_LIFE: Final = Seconds(20 * 365.25 * 86_400)
 LONGEST_WAIT: Final = Seconds(60)
 """No single sleep is longer: a sleep does not count suspend, so the deadline is looked at again in between."""
 
+_TIME_ERROR: Final = 5
+"""Source: ``sys/timex.h``."""
+
+_LARGEST_TIMEX: Final = 1024
+"""Bytes; more than ``struct timex`` has anywhere. Zeros ask for nothing."""
+
 
 class BootClock:
     """The clocks of this machine. Source: clock_gettime(2)."""
@@ -32,6 +38,20 @@ class BootClock:
     def wall(self) -> UnixTime:
         """Give the wall clock, for people and for the disk."""
         return UnixTime(time.time())
+
+    def awake(self) -> Monotonic:
+        """Give the time since boot without what was spent in suspend; never more than ``now``."""
+        return Monotonic(time.clock_gettime(time.CLOCK_MONOTONIC))
+
+    def is_kept_right(self) -> bool | None:
+        """Say whether some program keeps the wall clock right by the network's time; None if that cannot be told.
+
+        Source: adjtimex(2): asked for nothing, it returns ``TIME_ERROR`` while the clock is not synchronised.
+        """
+        import ctypes  # noqa: PLC0415  # large, and only the doctor asks
+
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_LARGEST_TIMEX))
+        return None if state < 0 else state != _TIME_ERROR
 
     def looks_set(self, not_before: UnixTime = RELEASED_AT) -> bool:
         """Say whether the wall clock can be right.

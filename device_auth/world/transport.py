@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from device_auth import __version__
@@ -22,6 +22,8 @@ from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
 
 if TYPE_CHECKING:
+    import ssl
+
     from requests import Response, Session  # noqa: TID251 - this file speaks HTTP
 
     from device_auth.world.connections import Line
@@ -181,20 +183,69 @@ class HttpTransport:
         }
         # Prepared without the session, which would add cookies and what .netrc has for this host.
         prepared = Request(request.method, request.url, headers=headers, data=request.body).prepare()
-        authorities = str(self._ca_file) if self._ca_file else None
-        settings = session.merge_environment_settings(request.url, {}, True, authorities, None)
+        proxies, authorities = _environment(session, request.url, self._ca_file)
         return session.send(
             prepared,
             stream=True,
             timeout=self._timeouts,
             allow_redirects=False,
-            proxies={} if _is_loopback(request.url) else settings["proxies"],
-            verify=settings["verify"],
+            proxies=proxies,
+            verify=authorities,
         )
+
+
+class Road(NamedTuple):
+    """How requests to an address go.
+
+    Attributes:
+        proxy: the address of the proxy that they go through, with what it wants to know of us; empty if none.
+        authorities: the file or folder of the certificates that are trusted.
+    """
+
+    proxy: str
+    authorities: str
+
+
+def road_to(url: str, ca_file: Path | None = None) -> Road:
+    """Say how a transport's requests would go, sending none.
+
+    Args:
+        url: whom they would be for.
+        ca_file: as for ``HttpTransport``.
+    """
+    from requests import Session, utils  # noqa: PLC0415, TID251 - imported late
+
+    with Session() as session:
+        proxies, authorities = _environment(session, url, ca_file)
+    proxy = utils.select_proxy(url, proxies) or ""
+    if proxy and "://" not in proxy:  # requests takes such a one for http too
+        proxy = f"http://{proxy}"
+    return Road(proxy, str(utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities))
+
+
+def trusting(authorities: str) -> "ssl.SSLContext":
+    """Make a context for TLS that trusts whom a transport trusts.
+
+    Raises:
+        OSError: the authorities cannot be read, or are none.
+    """
+    from urllib3.util.ssl_ import create_urllib3_context  # noqa: PLC0415 - imported late
+
+    is_folder = Path(authorities).is_dir()
+    context = create_urllib3_context()
+    context.load_verify_locations(**{"capath" if is_folder else "cafile": authorities})
+    context.check_hostname = True
+    return context
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Whom to speak with, and whom to trust
+
+
+def _environment(session: "Session", url: str, ca_file: Path | None) -> tuple[Any, Any]:
+    """Give the proxies and the authorities that hold for an address, by requests' own rules."""
+    settings = session.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
+    return {} if _is_loopback(url) else settings["proxies"], settings["verify"]
 
 
 def _refuse_plain(url: str) -> None:

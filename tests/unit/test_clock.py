@@ -1,5 +1,6 @@
 """The clocks and the wait. Nothing here sleeps: each wait has its end in its argument."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -32,6 +33,18 @@ def test_deadlines_count_from_boot() -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     assert before <= BootClock().now() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def test_the_time_awake_does_not_count_suspend() -> None:
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    assert before <= BootClock().awake() <= BootClock().now()
+
+
+def test_the_kernel_says_whether_the_wall_clock_is_kept_right() -> None:
+    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))
+
+    assert BootClock().is_kept_right() is {-1: None, 5: False}.get(state, True)
 
 
 def test_the_wall_clock_is_the_machines() -> None:
