@@ -14,11 +14,17 @@ from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Speaker
 pytestmark = needs_a_browser
 
 
-@pytest.fixture(params=["light", "dark"])
-def phone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Phone]:
-    with open_phone(tmp_path) as phone:
-        phone.wear(request.param, scripts=False)
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    with open_phone(tmp_path_factory.mktemp("phone")) as phone:
         yield phone
+
+
+@pytest.fixture(params=["light", "dark"])
+def phone(request: pytest.FixtureRequest, browser: Phone, tmp_path: Path) -> Phone:
+    browser.wear(request.param, scripts=False)
+    browser.shots = tmp_path
+    return browser
 
 
 def test_an_owner_approves_on_the_phone(amazon: Amazon, lwa: Speaker, phone: Phone) -> None:
