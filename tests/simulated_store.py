@@ -45,6 +45,9 @@ class SimulatedStore:
         self._check()
         self._write(link)
 
+    def take_back(self) -> None:
+        self.erase()
+
     def erase(self) -> None:
         self._check()
         if self.link is not None:

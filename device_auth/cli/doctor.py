@@ -28,6 +28,7 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import Sheet, as_fields, as_text
 from device_auth.doctor.report import ReportFile, write_report
 from device_auth.doctor.scene import Scene
+from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
 from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
 from hardware.board import Plan
@@ -113,7 +114,7 @@ def compose(
 
     return in_order(
         [
-            *storage.checks(scene),
+            *storage.checks(scene, ONLY_PLAIN if speaker.is_simulated else find_keys(settings)),
             *runtime.checks(scene),
             *link.checks(scene, partial(_refresh, speaker, scene) if is_online else None),
             *board.checks(scene, read_plan),

@@ -88,6 +88,7 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
     with ExitStack() as opened:
         opened.enter_context(speaker.simulated_amazon(link))
         conversation = speaker.open_conversation()
+        speaker.keys.sealing()  # a key that cannot be had is told before a code is
         opened.enter_context(speaker.store)
         is_on_a_terminal = sys.stderr.isatty()
         is_read = not speaker.is_json or is_on_a_terminal

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until told to stop."""
     speaker = open_speaker(args)
+    speaker.is_service = True
     speaker.settings  # noqa: B018  settings that cannot be read end the start, here and now
     notifier = Notifier(ENVIRONMENT)
     with ExitStack() as opened:
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         )
         opened.enter_context(speaker.simulated_amazon(_stored(speaker)))
         opened.enter_context(speaker.store)
+        _move_to_best_key(speaker)
         telling = opened.enter_context(_parts(speaker))
         everyone = Everyone(telling.prompts, speaker.clock, report=_say_no_more)
         opened.callback(everyone.close, CLOSING_TIME)
@@ -150,6 +152,14 @@ def _stored(speaker: Speaker) -> Link | None:
         return None
 
 
+def _move_to_best_key(speaker: Speaker) -> None:
+    """Put the stored link under the best key there is; where that cannot be, it stays as it is and is told of later."""
+    try:
+        speaker.store.move_to_best_key()
+    except StoreError as error:
+        log.warning("the link stays under the key it has: %s", error)
+
+
 def _kept_token(speaker: Speaker) -> TokenGrant | None:
     """Give the access token that a kill left behind; old enough to be refreshed at once by who wants a longer one."""
     kept = speaker.tokens.read()
@@ -160,10 +170,11 @@ def _kept_token(speaker: Speaker) -> TokenGrant | None:
 
 
 def _read_plan(speaker: Speaker) -> Plan:
-    """Read what the settings say; a provider that they do not name is a trouble, not an end."""
+    """Read what the settings say; a provider that they do not name, or a key that is not there, is no end."""
     try:
+        speaker.keys.sealing()
         return Plan(speaker.open_conversation(), None, speaker.settings.renewals)
-    except ConfigError as problem:
+    except (ConfigError, StoreError) as problem:
         log.error("no code can be asked for: %s", problem)
         return Plan(speaker.open_refreshing(), problem, speaker.settings.renewals)
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
 from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.world.clock import BootClock
+from device_auth.world.keys import ONLY_PLAIN, Keys, find_keys
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
 from device_auth.world.settings import ENVIRONMENT, Settings, read_settings
@@ -54,6 +55,8 @@ class Speaker:
         self.options = options
         self.places = places
         self.clock = BootClock()
+        # A verb may not be given every key that there is; the service is.
+        self.is_service = False
         # What a simulation sets in place of any settings.
         self._overlay: dict[str, object] = {}
 
@@ -84,8 +87,9 @@ class Speaker:
         return read_settings(self.options, self.places.config_file)
 
     def forget_settings(self) -> None:
-        """Have the settings read anew when they are next asked for."""
+        """Have the settings read anew when they are next asked for, and what hangs on them."""
         self.__dict__.pop("settings", None)
+        self.__dict__.pop("keys", None)
 
     def read_settings_anew(self) -> None:
         """Read the settings anew; ones that cannot be used leave the old ones in force.
@@ -93,18 +97,27 @@ class Speaker:
         Raises:
             ConfigError: as ``settings``.
         """
-        former = self.settings
+        former, former_keys = self.settings, self.keys
         self.forget_settings()
         try:
             self.settings  # noqa: B018  reading them is all that is wanted
         except ConfigError:
-            self.__dict__["settings"] = former
+            self.__dict__.update(settings=former, keys=former_keys)
             raise
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Give the keys that a link may be sealed under; each is looked for when it is asked for.
+
+        Raises:
+            ConfigError: as ``settings``.
+        """
+        return ONLY_PLAIN if self.is_simulated else find_keys(self.settings)
 
     @cached_property
     def store(self) -> FileStore:
         """Give the stored link's place."""
-        return FileStore(self.places.state_dir)
+        return FileStore(self.places.state_dir, keys=lambda: self.keys, is_of_service=self.is_service)
 
     @cached_property
     def pending(self) -> FilePending:

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         with speaker.simulated_amazon(link), locked(speaker):
             # Another process may have refreshed, or unlinked, while this one waited for the lock.
             if not _print_kept(speaker, args.min_lifetime):
+                speaker.keys.sealing()  # a refresh may bring a new refresh token, which must be stored
                 _refresh(speaker, usable(speaker.store.read()), args.min_lifetime)
     return 0
 

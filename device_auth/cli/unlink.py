@@ -86,6 +86,7 @@ def _wipe(speaker: Speaker) -> dict[str, object]:
         "secrets_looked_for": wiped.secrets,
         "bytes_searched": wiped.scanned,
         "secrets_found": 0,
+        "files_not_read": len(wiped.unread),
     }
 
 

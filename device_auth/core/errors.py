@@ -98,3 +98,7 @@ class StoreBusy(StoreError):
 
 class StoreDamaged(StoreError):
     """What is stored does not verify, and nothing stands in for it: the account must be linked again."""
+
+
+class KeyLost(StoreDamaged):
+    """What is stored is whole, but the key that it is sealed under is gone: the account must be linked again."""

@@ -69,8 +69,12 @@ class GrantStore(Protocol):
         """Store a link over every generation of another, or over nothing; durable on return."""
         ...
 
+    def take_back(self) -> None:
+        """Remove every generation, as if there had never been a link; durable on return."""
+        ...
+
     def erase(self) -> None:
-        """Remove every generation; durable on return; nothing to remove is no error."""
+        """Remove all that was ever stored, also what was set aside; durable on return; nothing to remove is no error."""
         ...
 
 

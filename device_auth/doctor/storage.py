@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,9 +11,10 @@ from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.scene import Scene
-from device_auth.world.envelope import KeyProvider, Plain, read_envelope
+from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
 from device_auth.world.files import Folder, explain
+from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.settings import quoted
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_the_store
 
@@ -50,12 +51,12 @@ class Mount(NamedTuple):
     line: str
 
 
-def checks(scene: Scene, providers: Sequence[KeyProvider] = (Plain(),)) -> list[Check]:
+def checks(scene: Scene, keys: Keys = ONLY_PLAIN) -> list[Check]:
     """Give the checks of the state folder.
 
     Args:
         scene: where it is.
-        providers: whose keys can be reached.
+        keys: those that can be reached.
     """
     after = ("S1",)
     return [
@@ -67,12 +68,10 @@ def checks(scene: Scene, providers: Sequence[KeyProvider] = (Plain(),)) -> list[
         Check(
             "S6",
             "link-file",
-            partial(_if_allowed, scene, partial(look_at_generations, providers=providers)),
+            partial(_if_allowed, scene, partial(look_at_generations, keys=keys)),
             after,
         ),
-        Check(
-            "S7", "link-key", partial(_if_allowed, scene, partial(look_at_key, providers=providers)), after
-        ),
+        Check("S7", "link-key", partial(_if_allowed, scene, partial(look_at_key, keys=keys)), after),
     ]
 
 
@@ -220,13 +219,15 @@ def look_whether_writable(scene: Scene) -> Finding:
     return ok("A link can be saved.")
 
 
-def look_at_generations(scene: Scene, providers: Sequence[KeyProvider]) -> Finding:
+def look_at_generations(scene: Scene, keys: Keys) -> Finding:
     """See whether the stored link is whole, and the one before it."""
     with Folder.open(scene.places.state_dir) as folder:
-        newest, previous = (_read(folder, name, providers) for name in (NEWEST, PREVIOUS))
+        newest, previous = (_read(folder, name, keys) for name in (NEWEST, PREVIOUS))
         aside = [name for name in folder.names() if name.startswith(DAMAGED)]
     facts = {"newest": _in_a_word(newest), "previous": _in_a_word(previous), "set_aside": str(len(aside))}
     for found in (newest, previous):
+        if isinstance(found, KeyMissing):
+            return skipped("The stored link is sealed under a key that this command cannot reach.")
         if isinstance(found, StoreError) and not isinstance(found, StoreDamaged):
             return fail(f"The stored link cannot be read: {found}.", found.hint, STORE, **facts)
     card = "The card may be failing: make a copy of what matters, and replace it."
@@ -247,8 +248,10 @@ def look_at_generations(scene: Scene, providers: Sequence[KeyProvider]) -> Findi
     return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
 
 
-def look_at_key(scene: Scene, providers: Sequence[KeyProvider]) -> Finding:
+def look_at_key(scene: Scene, keys: Keys) -> Finding:
     """See under whose key the link is stored, and what that protects from."""
+    for problem in keys.problems:
+        return fail(f"The key of {problem.name} cannot be had: {problem.message}.", problem.hint, STORE)
     with Folder.open(scene.places.state_dir) as folder:
         found = folder.read(NEWEST, MAX_BYTES + 1)
     if found is None:
@@ -259,11 +262,10 @@ def look_at_key(scene: Scene, providers: Sequence[KeyProvider]) -> Finding:
         return skipped("The stored link does not say under whose key it is.")
     if name == Plain.name:
         return ok("The link is stored in the clear: whoever holds the card can read it.", key_provider=name)
-    provider = next((one for one in providers if one.name == name), None)
-    if provider is None:
+    try:
+        return ok(f"The link is under the key of {name}. {keys.named(name).protects}", key_provider=name)
+    except KeyMissing:
         return skipped(f"The link is under the key of {name}, which this command cannot reach.")
-    protects = str(getattr(provider, "protects", ""))
-    return ok(f"The link is under the key of {name}. {protects}".strip(), key_provider=name)
 
 
 def mount_of(scene: Scene, path: Path) -> Mount | None:
@@ -291,10 +293,10 @@ def _unescaped(text: str) -> str:
     return text
 
 
-def _read(folder: Folder, name: str, providers: Sequence[KeyProvider]) -> Link | StoreError | None:
+def _read(folder: Folder, name: str, keys: Keys) -> Link | StoreError | None:
     try:
         found = folder.read(name, MAX_BYTES + 1)
-        return None if found is None else read_envelope(found[0], providers)
+        return None if found is None else read_envelope(found[0], keys.named)
     except StoreError as error:
         return error
     except OSError as error:

@@ -50,12 +50,12 @@ class Plan:
 
     Attributes:
         conversation: speaks with the provider; one without a provider where the settings name none.
-        problem: why they name none.
+        problem: why they name none, or why a link could not be stored as they want it.
         renewals: how often an expired code is renewed while someone is there.
     """
 
     conversation: Conversation
-    problem: ConfigError | None
+    problem: ConfigError | StoreError | None
     renewals: int
 
 
@@ -299,7 +299,10 @@ class Daemon:
 
     def _misconfigured(self) -> Refusal | None:
         problem = self._plan.problem
-        return None if problem is None else Refusal(Trouble.MISCONFIGURED, "", str(problem), problem.hint)
+        if problem is None:
+            return None
+        trouble = Trouble.STORAGE if isinstance(problem, StoreError) else Trouble.MISCONFIGURED
+        return Refusal(trouble, "", str(problem), problem.hint)
 
     def _show_fault(self) -> None:
         """Tell what is wrong with the speaker itself: first its settings, then its parts."""

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Final, assert_never
 
 from device_auth.core import linking, refresh
-from device_auth.core.errors import StoreDamaged, StoreError
+from device_auth.core.errors import KeyLost, StoreDamaged, StoreError
 from device_auth.core.models import (
     MARKS,
     NEVER,
@@ -281,6 +281,10 @@ class Loop:
     def _read_stored(self) -> None:
         try:
             self._stored = self._store.read()
+        except KeyLost as loss:
+            log.error("%s", loss)
+            refusal = Refusal(Trouble.REVOKED, "", str(loss), loss.hint)
+            self.state = linking.Unlinked(Trouble.REVOKED, refusal)
         except StoreDamaged as damage:
             log.warning("%s", damage)
 
@@ -475,7 +479,7 @@ class Loop:
                 if self._is_awake and self._in_use is None and former.mark is None:
                     self._begin_to_keep(former)  # the restart that cut this short had let it go
             else:
-                self._store.erase()
+                self._store.take_back()
                 self._stored = None
         except StoreError as error:
             log.error("the new link could not be taken back: %s", error)

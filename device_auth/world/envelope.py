@@ -1,25 +1,43 @@
 """The envelope a link is stored in: versioned, and able to tell whether it is whole.
 
-::
+Without a key, version 1::
 
     {"version": 1, "key_provider": "plain", "sha256": "…", "link": {…}}
 
 ``link`` holds every field of ``Link`` by its name, times in seconds since 1970 UTC; ``sha256`` is the checksum of
-its canonical text, so that a rotten sector is told from a grant. ``key_provider`` names who holds the key that
-``link`` is sealed under. A member that is not known is passed over as long as the version is. Only a link that was
-handed over has an empty ``refresh_token``; ``handed_over_to`` is missing where an earlier program wrote.
+its canonical text, so that a rotten sector is told from a grant. A link without a key goes on being written so: there
+is nothing to add to it, and older programs can read it.
+
+Sealed under a key, version 2::
+
+    {"version": 2, "key_provider": "key-file", "key_fingerprint": "…", "link_id": "…", "nonce": "…", "sealed": "…",
+     "sha256": "…"}
+
+``sealed`` is what ``link`` was, by AES-256-GCM, in base64; every other member but the checksum is authenticated with
+it, as canonical text. ``link_id`` can be read without the key, as the store never falls back on another owner's link.
+``key_fingerprint`` tells another key from the right one. ``sha256`` is of all other members: damage is told from a
+wrong key even where no key is at hand.
+
+A member that is not known is passed over as long as the version is. Only a link that was handed over has an empty
+``refresh_token``; ``handed_over_to`` is missing where an earlier program wrote.
 """
 
+import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from os import urandom
+from typing import Final
 
 from device_auth.core.errors import StoreDamaged, StoreError
 from device_auth.core.models import DialectName, Flow, Link, Mark, Secret, UnixTime
 from device_auth.world.fields import Fields, Malformed, as_fields, read_fields, write_fields
+from device_auth.world.sealing import NONCE_LENGTH, DoesNotOpen, SealingKey
 
-VERSION: Final = 1
+PLAIN_VERSION: Final = 1
+SEALED_VERSION: Final = 2
+NEWEST_VERSION: Final = SEALED_VERSION
 
 
 class Damaged(StoreDamaged):
@@ -35,98 +53,138 @@ class Damaged(StoreDamaged):
         self.link_id = link_id
 
 
-class KeyProvider(Protocol):
-    """Seals what is written and opens what is read."""
+class KeyMissing(StoreError):
+    """What lies there is whole, but the key that it is sealed under is not at hand.
 
-    @property
-    def name(self) -> str:
-        """Give the word that stands in the envelope."""
-        ...
+    Args:
+        message: for someone who may only be in the wrong place.
+        hint: what such a person should do.
+        why: what is wrong, for someone who has looked everywhere; the message if None.
+    """
 
-    def seal(self, body: dict[str, object]) -> object:
-        """Give what to write in place of the body, any JSON value."""
-        ...
-
-    def unseal(self, sealed: object) -> object:
-        """Give the body back, or whatever else was sealed."""
-        ...
+    def __init__(self, message: str, *, hint: str, why: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.why = message if why is None else why
 
 
 class Plain:
     """No key: a key that lies beside its data is no protection."""
 
     name: Final = "plain"
-
-    def seal(self, body: dict[str, object]) -> object:
-        """Give the body as it is."""
-        return body
-
-    def unseal(self, sealed: object) -> object:
-        """Give the body as it is."""
-        return sealed
-
-
-def write_envelope(link: Link, provider: KeyProvider) -> bytes:
-    """Write a link as it goes to the disk."""
-    sealed = provider.seal(_link_to_json(link))
-    return write_fields(
-        {"version": VERSION, "key_provider": provider.name, "sha256": _checksum(sealed), "link": sealed}
+    protects: Final = (
+        "Protects the link from other users of this speaker only: whoever has its card can read the link."
     )
+    fingerprint: Final = ""
 
 
-def read_envelope(content: bytes, providers: Sequence[KeyProvider]) -> Link:
+KeyProvider = SealingKey | Plain
+"""Whose key a link is sealed under, or nobody's."""
+
+
+def write_envelope(link: Link, key: KeyProvider) -> bytes:
+    """Write a link as it goes to the disk."""
+    body = _link_to_json(link)
+    if isinstance(key, Plain):
+        return write_fields(
+            {"version": PLAIN_VERSION, "key_provider": key.name, "sha256": _checksum(body), "link": body}
+        )
+    nonce = urandom(NONCE_LENGTH)
+    header: dict[str, object] = {
+        "version": SEALED_VERSION,
+        "key_provider": key.name,
+        "key_fingerprint": key.fingerprint,
+        "link_id": link.link_id,
+        "nonce": nonce.hex(),
+    }
+    sealed = key.seal(_canonical(body), nonce, _canonical(header))
+    members = {**header, "sealed": base64.b64encode(sealed).decode()}
+    return write_fields({**members, "sha256": _checksum(members)})
+
+
+def read_envelope(content: bytes, named: Callable[[str], SealingKey]) -> Link:
     """Read a link as it came from the disk; total: any bytes give a link or one of the errors.
 
     Args:
         content: all of the file, or at least one byte more than is accepted.
-        providers: whose keys can be reached.
+        named: gives the key of a provider, or raises ``KeyMissing``; only asked where something is sealed.
 
     Raises:
         Damaged: it does not verify.
-        StoreError: it may be whole but is not for us: a newer version, or under a key that cannot be reached.
+        KeyMissing: it is sealed under a key that is not at hand.
+        StoreError: it may be whole but is not for us: a newer version.
     """
     try:
         envelope = read_fields(content)
     except Malformed as error:
         raise Damaged(str(error)) from error
     try:
-        return _open(envelope, providers)
+        return _open(envelope, named)
     except (Malformed, RecursionError) as error:
         raise Damaged(str(error), link_id=_link_id_of(envelope)) from error
 
 
-def _open(envelope: Fields, providers: Sequence[KeyProvider]) -> Link:
+def key_of(content: bytes) -> tuple[str, str]:
+    """Say under whose key, and which, an envelope that was read is sealed: name and fingerprint."""
+    envelope = read_fields(content)
+    is_plain = envelope.number("version") == PLAIN_VERSION
+    return envelope.text("key_provider"), "" if is_plain else envelope.text("key_fingerprint")
+
+
+def _open(envelope: Fields, named: Callable[[str], SealingKey]) -> Link:
     version = envelope.number("version")
-    if version > VERSION:
+    if version > NEWEST_VERSION:
         raise StoreError(
-            f"it is of version {version:.0f}, and this program knows version {VERSION}",
+            f"it is of version {version:.0f}, and this program knows version {NEWEST_VERSION}",
             hint="Install the newer device-auth again, or start anew: device-auth unlink --wipe",
         )
-    if version != VERSION:
-        raise Malformed("version is not known")
-    name = envelope.text("key_provider")
-    provider = next((one for one in providers if one.name == name), None)
-    if provider is None:
-        raise StoreError(
-            "the key is held by the service",
-            hint="Start the service (systemctl start device-auth) and try again.",
-        )
-    sealed = envelope.anything("link")
-    if envelope.text("sha256") != _checksum(sealed):
+    if version == PLAIN_VERSION:
+        return _link_from_json(_read_plain(envelope))
+    if version == SEALED_VERSION:
+        return _link_from_json(_unseal(envelope, named))
+    raise Malformed("version is not known")
+
+
+def _read_plain(envelope: Fields) -> Fields:
+    if envelope.text("key_provider") != Plain.name:
+        raise Malformed("key_provider is not known")
+    body = envelope.anything("link")
+    if envelope.text("sha256") != _checksum(body):
         raise Malformed("the checksum does not fit")
-    return _link_from_json(as_fields(provider.unseal(sealed), "link"))
+    return as_fields(body, "link")
+
+
+def _unseal(envelope: Fields, named: Callable[[str], SealingKey]) -> Fields:
+    if envelope.text("sha256") != _checksum(envelope.but("sha256")):
+        raise Malformed("the checksum does not fit")
+    name = envelope.text("key_provider")
+    key = named(name)
+    if envelope.text("key_fingerprint") != key.fingerprint:
+        raise KeyMissing(
+            f"it is sealed under another key than {name} has now",
+            hint="Put the former key back. If it is gone for good: device-auth unlink, then device-auth link",
+        )
+    try:
+        nonce = bytes.fromhex(envelope.text("nonce"))
+        sealed = base64.b64decode(envelope.text("sealed"), validate=True)
+        return read_fields(key.open(sealed, nonce, _canonical(envelope.but("sealed", "sha256"))))
+    except (DoesNotOpen, ValueError) as error:
+        raise Malformed("it does not open with its key") from error
 
 
 def _link_id_of(envelope: Fields) -> str | None:
-    try:
+    with suppress(Malformed):
         return envelope.fields("link").filled_text("link_id")
-    except Malformed:
-        return None
+    with suppress(Malformed):
+        return envelope.filled_text("link_id")
+    return None
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _checksum(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 def _link_to_json(link: Link) -> dict[str, object]:

@@ -32,6 +32,10 @@ class Fields:
         """Tell whether there is such a member: for those that came with a later program."""
         return name in self._members
 
+    def but(self, *names: str) -> dict[str, object]:
+        """Give all members except these."""
+        return {name: value for name, value in self._members.items() if name not in names}
+
     def anything(self, name: str) -> object:
         """Give a member that must be there, whatever it is."""
         if name not in self._members:

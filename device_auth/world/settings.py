@@ -62,6 +62,12 @@ LARGEST_NUMBER: Final = 2**63 - 1
 
 MOST_RENEWALS: Final = 100
 
+AUTO: Final = "auto"
+"""Of ``key_provider``: the best one that is there."""
+
+KEY_PROVIDERS: Final = ("systemd-credential", "rpi-fw-crypto", "key-file", "plain")
+"""Who may hold the key that the stored link is sealed under, the best first; the names stand in the stored file."""
+
 LONGEST_NAME: Final = 60
 """Characters of an unknown name that a message repeats."""
 
@@ -81,6 +87,7 @@ class Key(NamedTuple):
         is_own: each user has his own, so a placeholder is refused.
         is_secret: never shown, and never an option: arguments can be seen by every process.
         is_provider_option: it says whom to speak with; its option is accepted by every verb.
+        has_option: it may be given on the command line at all.
     """
 
     name: str
@@ -93,11 +100,12 @@ class Key(NamedTuple):
     is_own: bool = False
     is_secret: bool = False
     is_provider_option: bool = True
+    has_option: bool = True
 
     @property
     def option(self) -> str:
-        """Give the command line option, or nothing for a secret."""
-        return "" if self.is_secret else "--" + self.name.replace("_", "-")
+        """Give the command line option, or nothing if there is none."""
+        return "" if self.is_secret or not self.has_option else "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -230,6 +238,26 @@ KEYS: Final = (
         is_provider_option=False,
     ),
     Key(
+        "key_provider",
+        "NAME",
+        "Who holds the key that the stored link is sealed under: systemd-credential, rpi-fw-crypto (in the"
+        " Raspberry Pi's chip), key-file, or plain for no key. auto takes the first of these that is there.",
+        "auto",
+        default=AUTO,
+        choices=(AUTO, *KEY_PROVIDERS),
+        is_provider_option=False,
+        has_option=False,
+    ),
+    Key(
+        "key_file",
+        "FILE",
+        "The file with the key for key-file: 32 random bytes or more, which its owner alone may read; the whole"
+        " path, best on another medium than the stored link.",
+        "/media/key/device-auth.key",
+        is_provider_option=False,
+        has_option=False,
+    ),
+    Key(
         "client_secret",
         "TEXT",
         "The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
@@ -306,6 +334,8 @@ class Settings(NamedTuple):
     redirect_uri: str
     ca_file: str
     renewals: int
+    key_provider: str
+    key_file: str
     client_secret: Secret | None
     hardware: Mapping[str, object]
     page: object

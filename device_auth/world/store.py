@@ -9,9 +9,16 @@ newest does not verify. Three rules hold at every moment, whatever is cut short 
    the previous one is removed first, and the folder synced, before the newest changes.
 3. What an earlier process left undone when it was killed is made durable before anything is built upon it.
 
+4. Where the key changes, what lies under the former one stays until the new generation has been read back and
+   opened; then it goes, or the weaker copy would stay on the card.
+
 Crash points of a re-link: before the previous generation is gone, both are the old link's; then the newest alone
 is the old link; then, by one rename, the newest alone is the new link. Of an unlink: both, the newest alone, none.
 Of a save: the newest is old or new; the previous one is the old or the one before it, all of the same link.
+Of a change of keys: the newest is under the old key or the new one; the previous one is under the old one, or gone.
+
+A link whose key is not at hand is not touched by whoever cannot know better. The service, which is given every key
+that there is, calls it lost: then another link may be stored, and the sealed one is kept under another name.
 
 One writer: whoever holds the lock on the folder. Reading takes no lock and makes nothing.
 """
@@ -20,17 +27,27 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from device_auth.core.errors import StoreBusy, StoreError
+from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreError
 from device_auth.core.models import Link, Mark
 from device_auth.core.values import dataclass
-from device_auth.world.envelope import Damaged, KeyProvider, Plain, read_envelope, write_envelope
+from device_auth.world.envelope import (
+    Damaged,
+    KeyMissing,
+    KeyProvider,
+    Plain,
+    key_of,
+    read_envelope,
+    write_envelope,
+)
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.files import Folder, NotAFile, beside_of, explain
+from device_auth.world.keys import ONLY_PLAIN, Keys
+from device_auth.world.sealing import SealingKey
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +56,17 @@ PREVIOUS: Final = "link.json.previous"
 DAMAGED: Final = "link.json.damaged-"
 """Begins the name under which a damaged file is set aside."""
 
-DAMAGED_KEPT: Final = 5
-"""So many are kept; from then on the last one makes room."""
+SEALED: Final = "link.json.sealed-"
+"""Begins the name under which a link whose key was lost is kept."""
+
+MOST_KEPT: Final = 5
+"""So many are kept of either kind; from then on the last one makes room."""
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 
-PROBE: Final = b" " * 8192
-"""As long as an envelope gets: two links with LWA's longest refresh token (2048 bytes) and their addresses."""
+PROBE: Final = b" " * 12288
+"""As long as an envelope gets: two links with LWA's longest refresh token (2048 bytes) and their addresses, sealed."""
 
 _BESIDE: Final = beside_of(NEWEST)
 _ON_ITS_WAY: Final = beside_of(PREVIOUS)
@@ -54,9 +74,10 @@ _ON_ITS_WAY: Final = beside_of(PREVIOUS)
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What lies under one name: a link, damage, or nothing. Damage may be the disk's: then it says how."""
+    """What lies under one name: a link and its key, damage, or nothing. Damage may be the disk's: then it says how."""
 
     link: Link | None = None
+    key: tuple[str, str] = ("", "")
     damage: Damaged | None = None
     disk_error: OSError | None = None
 
@@ -66,12 +87,16 @@ class FileStore:
 
     Args:
         directory: the state folder; made (0700) by whoever takes the lock.
-        providers: whose keys can be reached; the first one seals what is written.
+        keys: gives whose keys can be reached; only asked where something is sealed or written.
+        is_of_service: whether a key that cannot be had here is lost.
     """
 
-    def __init__(self, directory: Path, *, providers: Sequence[KeyProvider] = (Plain(),)) -> None:
+    def __init__(
+        self, directory: Path, *, keys: Callable[[], Keys] = lambda: ONLY_PLAIN, is_of_service: bool = False
+    ) -> None:
         self.directory = directory
-        self._providers = providers
+        self._keys = keys
+        self._is_of_service = is_of_service
         self._folder: Folder | None = None
         self._is_settled = False
 
@@ -110,12 +135,14 @@ class FileStore:
 
         Raises:
             StoreError: what lies there is damaged, not for us, or may not be read.
+            KeyMissing: it is sealed under a key that is not at hand.
+            KeyLost: the same, where that is known to be all there is.
         """
         try:
             if self._folder is not None:
-                return self._read_held(self._folder)
+                return self._read_held(self._folder).link
             with Folder.open(self.directory) as folder:
-                return self._find(folder, may_repair=False)
+                return self._find(folder, may_repair=False).link
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -128,6 +155,7 @@ class FileStore:
             StoreError: it could not; the message says why.
         """
         with self._writing(f"cannot write to {self.directory}") as folder:
+            self._sealing_key()
             folder.write_new(_BESIDE, PROBE, FILE_MODE, is_durable=True)
             folder.link(_BESIDE, _ON_ITS_WAY)
             folder.rename(_ON_ITS_WAY, _BESIDE)
@@ -145,17 +173,46 @@ class FileStore:
                 generation of this link is stored.
         """
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
-            present = self._find(folder, may_repair=True)
+            seen = self._find(folder, may_repair=True)
+            present = seen.link
             if present is None or present.link_id != link.link_id:
                 raise StoreError("no generation of this link is stored")
             if present == link:
                 return
+            key = self._sealing_key()
             is_final_step = _leaves_behind(present, link)
             if link.mark is Mark.HANDED_OVER:
                 _remove_others(folder)  # what was set aside as damaged may hold the token as well
             elif is_final_step:
                 _remove_previous(folder)
-            self._write(folder, link, keeps_present=not is_final_step)
+            self._write(folder, link, key, keeps_present=not is_final_step)
+            if seen.key != _name_of(key):
+                _tell_change(seen.key, key)
+                _remove_previous(folder)
+
+    def move_to_best_key(self) -> None:
+        """Have the stored link lie under the key that seals now, and no generation under another; durable on return.
+
+        Writes nothing if that is so already, or if the newest generation is damaged: ``read`` sees to that first.
+
+        Raises:
+            StoreError: it could not; what was stored is then whole, or the same under the new key already is.
+        """
+        with Folder.open(self.directory) as folder:
+            newest, previous = self._look(folder, NEWEST), _Seen()
+            with suppress(KeyMissing, KeyLost):
+                previous = self._look(folder, PREVIOUS)
+        if newest.link is None:
+            return
+        key = self._sealing_key()
+        is_behind = newest.key != _name_of(key)
+        if not is_behind and previous.key in {newest.key, _Seen().key}:
+            return
+        with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
+            if is_behind:
+                self._write(folder, newest.link, key, keeps_present=True)
+                _tell_change(newest.key, key)
+            _remove_previous(folder)
 
     def replace(self, link: Link) -> None:
         """Store a link over every generation of another, of itself, or over nothing; durable on return.
@@ -165,19 +222,37 @@ class FileStore:
                 is not for us.
         """
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
-            with suppress(Damaged):
+            key = self._sealing_key()
+            try:
                 self._find(folder, may_repair=True)
+            except KeyLost:
+                self._keep_sealed(folder)
+            except Damaged:
+                pass
             _remove_previous(folder)
-            self._write(folder, link, keeps_present=False)
+            self._write(folder, link, key, keeps_present=False)
 
-    def erase(self) -> None:
-        """Remove every generation, damaged ones too; durable on return; nothing to remove is no error.
+    def take_back(self) -> None:
+        """Remove every generation, as if there had never been a link; what was set aside stays; durable on return.
 
         Raises:
-            StoreError: it could not; the newest generation goes last. Or: what is stored is not for us.
+            StoreError: it could not; the newest generation goes last.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
-            with suppress(Damaged):
+            _remove_previous(folder)
+            if folder.remove(NEWEST):
+                folder.sync()
+
+    def erase(self) -> None:
+        """Remove every generation, damaged and sealed ones too; durable on return; nothing to remove is no error.
+
+        To forget needs no key.
+
+        Raises:
+            StoreError: it could not; the newest generation goes last. Or: what is stored is of a newer version.
+        """
+        with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
+            with suppress(Damaged, KeyMissing, KeyLost):
                 self._find(folder, may_repair=False)
             _remove_all(folder)
 
@@ -192,6 +267,15 @@ class FileStore:
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
             return _remove_all(folder)
+
+    def links(self) -> list[Link]:
+        """Give every link that can be opened, whatever it is called."""
+        with Folder.open(self.directory) as folder:
+            found = []
+            for name in filter(is_of_the_store, folder.names()):
+                with suppress(StoreError):
+                    found.append(self._look(folder, name).link)
+        return [link for link in found if link is not None]
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[Folder]:
@@ -210,7 +294,7 @@ class FileStore:
             raise explain(error, what) from error
         self._is_settled = True
 
-    def _read_held(self, folder: Folder) -> Link | None:
+    def _read_held(self, folder: Folder) -> _Seen:
         try:
             return self._find(folder, may_repair=True)
         except OSError as error:
@@ -218,11 +302,11 @@ class FileStore:
             logger.warning("%s", explain(error, f"cannot set a damaged file in {self.directory} aside"))
             return self._find(folder, may_repair=False)
 
-    def _find(self, folder: Folder, *, may_repair: bool) -> Link | None:
-        """Give the link in force; after a repair it is the newest generation."""
+    def _find(self, folder: Folder, *, may_repair: bool) -> _Seen:
+        """Give the link in force, or nothing; after a repair it is the newest generation."""
         newest = self._look(folder, NEWEST)
         if newest.link is not None:
-            return newest.link
+            return newest
         previous = self._look(folder, PREVIOUS)
         disk_error = previous.disk_error or newest.disk_error
         if disk_error is not None and previous.link is None:
@@ -240,19 +324,23 @@ class FileStore:
             if may_repair:
                 folder.rename(PREVIOUS, NEWEST)
                 folder.sync()
-            return previous.link
+            return previous
         damage = newest.damage or previous.damage
         if damage is not None:
             raise damage
-        return None
+        return _Seen()
 
     def _look(self, folder: Folder, name: str) -> _Seen:
         where = folder.path / name
         try:
             found = _read_twice(folder, name)
-            return _Seen() if found is None else _Seen(read_envelope(found[0], self._providers))
+            return _Seen() if found is None else _Seen(read_envelope(found[0], self._named), key_of(found[0]))
         except Damaged as damage:
             return _Seen(damage=Damaged(f"{where} does not verify: {damage}", link_id=damage.link_id))
+        except KeyMissing as error:
+            if self._is_of_service:
+                raise _lost(where, error) from error
+            raise KeyMissing(f"cannot use {where}: {error}", hint=error.hint, why=error.why) from error
         except StoreError as error:
             raise StoreError(f"cannot use {where}: {error}", hint=error.hint) from error
         except NotAFile:
@@ -262,8 +350,33 @@ class FileStore:
                 raise
             return _Seen(damage=Damaged(f"cannot read {where}: the disk reports an error"), disk_error=error)
 
-    def _write(self, folder: Folder, link: Link, *, keeps_present: bool) -> None:
-        content = write_envelope(link, self._providers[0])
+    def _named(self, name: str) -> SealingKey:
+        try:
+            return self._keys().named(name)
+        except ConfigError as error:
+            raise KeyMissing(str(error), hint=error.hint) from error
+
+    def _sealing_key(self) -> KeyProvider:
+        try:
+            return self._keys().sealing()
+        except ConfigError as error:
+            raise StoreError(str(error), hint=error.hint) from error
+
+    def _keep_sealed(self, folder: Folder) -> None:
+        """Give what cannot be opened now a second name, before its own is taken from it."""
+        for name in (PREVIOUS, NEWEST):
+            try:
+                if self._look(folder, name).damage is not None:
+                    _set_aside(folder, name)
+            except KeyLost:
+                kept = _free_name(folder, SEALED)
+                folder.remove(kept)
+                folder.link(name, kept)
+                folder.sync()
+                logger.warning("%s cannot be opened and is kept as %s", folder.path / name, kept)
+
+    def _write(self, folder: Folder, link: Link, key: KeyProvider, *, keeps_present: bool) -> None:
+        content = write_envelope(link, key)
         if len(content) > MAX_BYTES:
             raise StoreError(f"cannot write {self.directory / NEWEST}: the link is too large")
         folder.write_new(_BESIDE, content, FILE_MODE, is_durable=True)
@@ -274,8 +387,7 @@ class FileStore:
             folder.remove(_ON_ITS_WAY)
         folder.rename(_BESIDE, NEWEST)
         folder.sync()
-        found = folder.read(NEWEST, MAX_BYTES + 1)
-        if found is None or found[0] != content:
+        if self._look(folder, NEWEST).link != link:
             raise StoreError(
                 f"{self.directory / NEWEST} does not read back as it was written",
                 hint="The card may be failing: replace it.",
@@ -284,7 +396,7 @@ class FileStore:
 
 def is_of_the_store(name: str) -> bool:
     """Tell whether a file of this name in the state folder is the store's."""
-    return name in {NEWEST, PREVIOUS, _BESIDE, _ON_ITS_WAY} or name.startswith(DAMAGED)
+    return name in {NEWEST, PREVIOUS, _BESIDE, _ON_ITS_WAY} or name.startswith((DAMAGED, SEALED))
 
 
 def _lock(folder: Folder) -> None:
@@ -310,6 +422,24 @@ def _name_holder(folder: Folder) -> str:
     return " by another process"
 
 
+def _lost(where: Path, error: KeyMissing) -> KeyLost:
+    return KeyLost(
+        f"the link in {where} cannot be opened: {error.why}",
+        hint="Link the speaker again: press the button, or run: device-auth link. Or bring its key back and restart"
+        " the service: until then the link is kept as it is.",
+    )
+
+
+def _name_of(key: KeyProvider) -> tuple[str, str]:
+    return key.name, key.fingerprint
+
+
+def _tell_change(former: tuple[str, str], key: KeyProvider) -> None:
+    """Say that the link lies under another key now; loudly where it lies open."""
+    level = logging.WARNING if isinstance(key, Plain) else logging.INFO
+    logger.log(level, "the link was kept under %s, and is now kept under %s", former[0], key.name)
+
+
 def _leaves_behind(present: Link, link: Link) -> bool:
     """Tell whether the next generation leaves something behind that a fallback must not bring back."""
     drops_former_owner = present.replaces is not None and link.replaces is None
@@ -332,12 +462,17 @@ def _read_twice(folder: Folder, name: str) -> tuple[bytes, float] | None:
 
 
 def _set_aside(folder: Folder, name: str) -> None:
-    numbers = range(1, DAMAGED_KEPT + 1)
-    free = (number for number in numbers if not folder.has(f"{DAMAGED}{number}"))
-    aside = f"{DAMAGED}{next(free, DAMAGED_KEPT)}"
+    aside = _free_name(folder, DAMAGED)
     folder.rename(name, aside)
     folder.sync()
     logger.warning("%s does not verify and was set aside as %s", folder.path / name, aside)
+
+
+def _free_name(folder: Folder, beginning: str) -> str:
+    """Give a name to set something aside under; the last one if there are too many."""
+    numbers = range(1, MOST_KEPT + 1)
+    free = (number for number in numbers if not folder.has(f"{beginning}{number}"))
+    return f"{beginning}{next(free, MOST_KEPT)}"
 
 
 def _remove_previous(folder: Folder) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Secret
+from device_auth.core.models import Link, Secret
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.files import Folder, NotAFile, beside_of, explain
 from device_auth.world.pending import PENDING
@@ -27,9 +27,10 @@ _STATE_FILES: Final = (beside_of(CERTIFICATE), CERTIFICATE)
 """Files of ours in the state folder that are not the store's."""
 
 _SECRET: Final = re.compile(
-    rb'"(?:refresh_token|access_token|device_code)"\s*:\s*"((?:[^"\\]|\\.)*)("?)', re.DOTALL
+    rb'"(?:refresh_token|access_token|device_code|sealed)"\s*:\s*"((?:[^"\\]|\\.)*)("?)', re.DOTALL
 )
-"""A secret as JSON has it, also where the file around it is damaged or broken off."""
+"""A secret as JSON has it, also where the file around it is damaged or broken off. What is sealed counts as one: no
+copy of it may be left for who finds its key."""
 
 _LEAST_FRAGMENT: Final = 8
 """Bytes: a shorter piece of a token would be found anywhere."""
@@ -70,6 +71,7 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
     if runtime is not None and runtime.is_dir():
         folders.append(runtime)
     try:
+        secrets |= {token for link in store.links() for token in _tokens_of(link)}
         unread = _learn_secrets(folders, secrets)
         removed = [store.directory / name for name in store.erase_everything()]
         removed += _remove_files(store.directory, _STATE_FILES)
@@ -84,6 +86,10 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
             hint="See what made these files, remove them, and wipe again.",
         )
     return Wiped(tuple(removed), len(secrets), scanned, tuple(unread))
+
+
+def _tokens_of(link: Link | None) -> set[bytes]:
+    return set() if link is None else {link.refresh_token.reveal().encode()} | _tokens_of(link.replaces)
 
 
 def _learn_secrets(folders: list[Path], secrets: set[bytes]) -> list[Path]:

@@ -1,20 +1,37 @@
+import base64
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, Mark, UnixTime, hand_over
-from device_auth.world.envelope import Damaged, Plain, read_envelope, write_envelope
+from device_auth.world.envelope import (
+    Damaged,
+    KeyMissing,
+    KeyProvider,
+    Plain,
+    key_of,
+    read_envelope,
+    write_envelope,
+)
+from device_auth.world.sealing import SealingKey
+from device_auth.world.settings import KEY_PROVIDERS
+from tests.keys import keys_of, make_key
 from tests.links import make_link
 
-PLAIN = (Plain(),)
+PLAIN = keys_of(Plain()).named
+KEY = make_key()
+NAMED = keys_of(KEY).named
+GOLDEN: Final = Path(__file__).parent.parent / "golden"
 
 
-def written(link: Link) -> dict[str, Any]:
-    members: dict[str, Any] = json.loads(write_envelope(link, Plain()))
+def written(link: Link, key: KeyProvider = Plain()) -> dict[str, Any]:  # noqa: B008  nothing in it changes
+    members: dict[str, Any] = json.loads(write_envelope(link, key))
     return members
 
 
@@ -141,8 +158,8 @@ def test_damage_still_says_whose_link_it_was() -> None:
 
 
 def test_a_newer_version_is_no_damage() -> None:
-    with pytest.raises(StoreError, match="version 2") as caught:
-        read_envelope(b'{"version": 2}', PLAIN)
+    with pytest.raises(StoreError, match="version 3") as caught:
+        read_envelope(b'{"version": 3}', PLAIN)
 
     assert not isinstance(caught.value, Damaged)
 
@@ -154,3 +171,175 @@ def test_no_message_holds_a_part_of_the_content() -> None:
         with pytest.raises(Damaged) as caught:
             read_envelope(content[:end], PLAIN)
         assert "canary" not in f"{caught.value}{caught.value.hint}{caught.value.__cause__}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Sealed
+
+
+def sealed_anew(envelope: dict[str, Any]) -> bytes:
+    """Write it with a checksum that fits, as another program might."""
+    members = {name: value for name, value in envelope.items() if name != "sha256"}
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**members, "sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
+
+
+def test_a_sealed_envelope_has_the_documented_members_and_shows_no_other() -> None:
+    envelope = written(make_link(replaces=make_link("berta")), KEY)
+
+    assert list(envelope) == [
+        "version",
+        "key_provider",
+        "key_fingerprint",
+        "link_id",
+        "nonce",
+        "sealed",
+        "sha256",
+    ]
+    assert (envelope["version"], envelope["key_provider"], envelope["link_id"]) == (2, "key-file", "anna")
+    assert "canary" not in json.dumps(envelope)
+    assert "berta" not in json.dumps(envelope)
+    assert b"canary" not in base64.b64decode(envelope["sealed"])
+
+
+@pytest.mark.parametrize("name", KEY_PROVIDERS[:-1])
+def test_what_is_sealed_comes_back_under_its_own_key_alone(name: str) -> None:
+    key = make_key(name)
+    link = make_link(replaces=make_link("berta"))
+    content = write_envelope(link, key)
+
+    assert read_envelope(content, keys_of(Plain(), key).named) == link
+    assert key_of(content) == (name, key.fingerprint)
+    for others in (keys_of(Plain()), keys_of(make_key("other"))):
+        with pytest.raises(KeyMissing, match=rf"the key is held by the service \({name}: "):
+            read_envelope(content, others.named)
+    with pytest.raises(KeyMissing, match=f"sealed under another key than {name} has now"):
+        read_envelope(content, keys_of(make_key(name, "b")).named)
+
+
+def test_no_two_writes_share_a_nonce_or_a_sealed_text() -> None:
+    envelopes = [written(make_link(), KEY) for _ in range(500)]
+
+    assert len({envelope["nonce"] for envelope in envelopes}) == 500
+    assert len({envelope["sealed"] for envelope in envelopes}) == 500
+    assert {len(bytes.fromhex(envelope["nonce"])) for envelope in envelopes} == {12}
+
+
+def test_any_byte_that_changes_is_found_out() -> None:
+    content = write_envelope(make_link(), KEY)
+
+    for place in range(len(content)):
+        for flip in (0x01, 0x80):
+            changed = bytearray(content)
+            changed[place] ^= flip
+            if json_of(bytes(changed)) == json_of(content):
+                continue  # one kind of blank for another
+            with pytest.raises(StoreError) as caught:
+                read_envelope(bytes(changed), NAMED)
+            assert not isinstance(caught.value, KeyMissing)
+            assert "canary" not in f"{caught.value}{caught.value.__cause__}"
+
+
+def json_of(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def flipped(text: str) -> str:
+    """Change the last digit of a text of digits."""
+    return text[:-1] + ("0" if text[-1] != "0" else "1")
+
+
+def flipped_inside(text: str) -> str:
+    sealed = bytearray(base64.b64decode(text))
+    sealed[3] ^= 1
+    return base64.b64encode(sealed).decode()
+
+
+CHANGES: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
+    "the owner's link": ("link_id", lambda _: "berta"),
+    "the nonce": ("nonce", flipped),
+    "a nonce that is none": ("nonce", lambda _: "zz"),
+    "a short nonce": ("nonce", lambda nonce: nonce[:8]),
+    "the sealed text": ("sealed", flipped_inside),
+    "a sealed text that is none": ("sealed", lambda _: "***"),
+    "an empty sealed text": ("sealed", lambda _: ""),
+    "a cut sealed text": ("sealed", lambda text: text[:-8]),
+    "a new member": ("colour", lambda _: "orange"),
+    "the version's spelling": ("version", lambda _: 2.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_with_a_checksum_that_fits_is_found_out_by_the_seal(
+    change: tuple[str, Callable[[str], object]],
+) -> None:
+    envelope = written(make_link(), KEY)
+    name, make = change
+    envelope[name] = make(envelope.get(name, ""))
+
+    with pytest.raises(Damaged, match="it does not open with its key"):
+        read_envelope(sealed_anew(envelope), NAMED)
+
+
+def test_the_provider_cannot_be_exchanged_for_another_with_the_same_key() -> None:
+    envelope = {**written(make_link(), KEY), "key_provider": "rpi-fw-crypto"}
+    same = SealingKey("rpi-fw-crypto", b"canary key of key-file, of kind a", "")
+
+    with pytest.raises(Damaged, match="it does not open with its key"):
+        read_envelope(sealed_anew(envelope), keys_of(same).named)
+
+
+def test_a_member_that_is_not_known_is_passed_over_if_it_was_sealed_with_the_rest() -> None:
+    envelope = written(make_link(), KEY)
+    header = {name: envelope[name] for name in list(envelope)[:5]} | {"shape": {"round": True}}
+    text = json.dumps(written(make_link())["link"]).encode()
+    canonical = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    sealed = KEY.seal(text, bytes.fromhex(envelope["nonce"]), canonical)
+
+    found = read_envelope(sealed_anew({**header, "sealed": base64.b64encode(sealed).decode()}), NAMED)
+
+    assert found == make_link()
+
+
+def test_damage_is_told_from_a_missing_key_and_says_whose_link_it_was() -> None:
+    content = write_envelope(make_link(), KEY).replace(b"key-file", b"kay-file")
+
+    with pytest.raises(Damaged, match="the checksum does not fit") as caught:
+        read_envelope(content, PLAIN)
+
+    assert caught.value.link_id == "anna"
+
+
+def test_a_plain_envelope_of_a_provider_is_damaged() -> None:
+    with pytest.raises(Damaged, match="key_provider is not known"):
+        read_envelope(rewritten({**written(make_link()), "key_provider": "key-file"}), NAMED)
+
+
+def test_a_key_shows_nothing_of_itself() -> None:
+    content = write_envelope(make_link(), KEY)
+
+    for shown in (repr(KEY), str(KEY), repr(keys_of(KEY)), KEY.fingerprint, KEY.protects):
+        assert "canary" not in shown
+    assert not hasattr(KEY, "__dict__")
+    with pytest.raises(Damaged) as caught:
+        read_envelope(sealed_anew({**written(make_link(), KEY), "link_id": "berta"}), NAMED)
+    assert "canary" not in repr(caught.value.__cause__)
+    assert KEY.fingerprint.encode() in content
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What every version ever written looks like
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("link-*.json")), ids=lambda path: path.stem)
+def test_what_any_version_wrote_is_read_for_ever(path: Path) -> None:
+    key = SealingKey("key-file", (GOLDEN / "device-auth.key").read_bytes(), "")
+
+    assert read_envelope(path.read_bytes(), keys_of(key).named) == make_link(replaces=make_link("berta"))
+
+
+def test_there_is_a_golden_file_of_each_version() -> None:
+    assert {json.loads(path.read_bytes())["version"] for path in GOLDEN.glob("link-*.json")} == {1, 2}
