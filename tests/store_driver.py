@@ -18,10 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
+import cryptography
+
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, UnixTime, hand_over
+from device_auth.world.envelope import Plain
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
+from tests.keys import keys_of, make_key
 from tests.links import make_link
 
 PR_SET_PTRACER = 0x59616D61
@@ -33,7 +37,11 @@ DONE, REFUSED, BROKEN, CRASHED = 0, 3, 4, 5
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to ask of a store: ``save``, ``replace``, ``erase``, ``read``, ``hand over``, or ``prove`` it writable."""
+    """One thing to ask of a store.
+
+    ``save``, ``replace``, ``erase``, ``read``, ``hand over``, ``move`` it to the best key, or ``prove`` that it is
+    writable.
+    """
 
     verb: str
     owner: str = "anna"
@@ -58,6 +66,7 @@ class Run:
         steps: in order, all under one lock.
         strace: options of strace besides ``-p``, or None to run untraced.
         sabotage: which promise the system breaks, see ``SABOTAGES``; empty for none.
+        keys: the providers whose keys can be had; the first seals, and what another sealed is lost.
         crash_at: the place, counted in calls that name a file, before which the child ends at once.
     """
 
@@ -66,6 +75,7 @@ class Run:
     strace: tuple[str, ...] | None = None
     sabotage: str = ""
     crash_at: int | None = None
+    keys: tuple[str, ...] = (Plain.name,)
 
 
 @dataclass(frozen=True)
@@ -87,10 +97,13 @@ def main() -> None:
     """Serve requests from standard input until it ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     logging.disable()  # a line of log would be a system call of its own
+    make_key().seal(b"", bytes(12), b"")  # loads what seals, as loading is made of system calls too
+    make_key().fingerprint  # noqa: B018  the same
     for line in sys.stdin:
         request = json.loads(line)
         steps = tuple(Step(**step) for step in request.pop("steps"))
-        outcome = carry_out(Run(**request, steps=steps), libc)
+        keys = tuple(request.pop("keys"))
+        outcome = carry_out(Run(**request, steps=steps, keys=keys), libc)
         sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
         sys.stdout.flush()
 
@@ -131,7 +144,7 @@ def be_the_child(run: Run, report: int) -> NoReturn:
         SABOTAGES[run.sabotage]()
         if run.crash_at is not None:
             crash_before_call(run.crash_at)
-        with FileStore(Path(run.folder)) as store:
+        with store_under(Path(run.folder), run.keys) as store:
             for step in run.steps:
                 take(step, store)
                 os.write(report, b"+")
@@ -145,6 +158,12 @@ def be_the_child(run: Run, report: int) -> NoReturn:
         os._exit(code)
 
 
+def store_under(folder: Path, names: tuple[str, ...]) -> FileStore:
+    """Give a store whose keys are these providers', the same each time."""
+    keys = keys_of(*(Plain() if name == Plain.name else make_key(name) for name in names))
+    return FileStore(folder, keys=lambda: keys, is_of_service=True)
+
+
 def take(step: Step, store: FileStore) -> None:
     match step.verb:
         case "save" | "hand over":
@@ -155,6 +174,8 @@ def take(step: Step, store: FileStore) -> None:
             store.erase()
         case "read":
             store.read()
+        case "move":
+            store.move_to_best_key()
         case "prove":
             store.prove_writable()
         case _:
@@ -246,7 +267,10 @@ class Driver:
 
     def __init__(self) -> None:
         root = str(Path(__file__).parent.parent)
-        start = f"import sys; sys.path.insert(0, {root!r}); from tests.store_driver import main; main()"
+        packages = str(Path(cryptography.__file__).parent.parent)
+        start = (
+            f"import sys; sys.path += [{root!r}, {packages!r}]; from tests.store_driver import main; main()"
+        )
         # Without site and environment: nothing but the store is in the child.
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-E", "-I", "-c", start],

@@ -115,9 +115,8 @@ class Keys:
             ConfigError: it cannot be had for a wrong setting.
             StoreError: it cannot be had now.
         """
-        for name in KEY_PROVIDERS if self._choice == AUTO else (self._choice,):
-            if name == Plain.name:
-                break
+        wanted = [name for name in KEY_PROVIDERS if self._choice in {AUTO, name} and name != Plain.name]
+        for name in wanted:
             found = self._find(name)
             if isinstance(found, SealingKey):
                 return found
@@ -169,14 +168,28 @@ ONLY_PLAIN: Final = Keys(Plain.name, {})
 """Nothing is sealed: a simulation's."""
 
 
-def find_keys(settings: Settings, environ: Mapping[str, str] = ENVIRONMENT) -> Keys:
-    """Find the keys of this speaker; each is looked for when it is first asked for."""
+def find_keys(
+    settings: Settings,
+    environ: Mapping[str, str] = ENVIRONMENT,
+    *,
+    euid: int | None = None,
+    patience: float = PATIENCE,
+) -> Keys:
+    """Find the keys of this speaker; each is looked for when it is first asked for.
+
+    Args:
+        settings: whose key is wanted, and where the file is.
+        environ: where the service manager says what it gave, and programs are looked for.
+        euid: who asks; the process itself if None.
+        patience: seconds that the board may take to answer.
+    """
+    mine = os.geteuid() if euid is None else euid
     return Keys(
         settings.key_provider,
         {
             SYSTEMD_CREDENTIAL: lambda: _find_credential(environ.get("CREDENTIALS_DIRECTORY")),
-            RPI_FW_CRYPTO: lambda: _ask_board(environ.get("PATH", os.defpath)),
-            KEY_FILE: lambda: _find_key_file(settings.key_file),
+            RPI_FW_CRYPTO: lambda: _ask_board(environ.get("PATH", os.defpath), patience),
+            KEY_FILE: lambda: _find_key_file(settings.key_file, mine),
         },
     )
 
@@ -206,7 +219,7 @@ def _find_credential(folder: str | None) -> SealingKey | Lack:
 # The file
 
 
-def _find_key_file(named: str) -> SealingKey | Lack:
+def _find_key_file(named: str, mine: int) -> SealingKey | Lack:
     path = Path(named)
     if not named:
         return Lack("key_file is not set", "Set key_file to its path.", is_setting=True)
@@ -221,7 +234,6 @@ def _find_key_file(named: str) -> SealingKey | Lack:
         )
     except OSError as error:
         return _wrong(f"cannot read key_file {path}: {reason(error)}", "Check its owner, or use sudo.")
-    mine = os.geteuid()
     if mine != 0 and status.st_uid not in {0, mine}:
         return _wrong(
             f"key_file {path} belongs to another user (uid {status.st_uid})",
@@ -268,7 +280,7 @@ def _fault_of(material: bytes) -> str:
 # The Raspberry Pi's chip
 
 
-def _ask_board(search_path: str) -> SealingKey | Lack:
+def _ask_board(search_path: str, patience: float) -> SealingKey | Lack:
     """Have the board make a code of a fixed text with the key in its one-time memory: that code is our key."""
     import shutil  # noqa: PLC0415  only where a key is looked for
 
@@ -278,10 +290,10 @@ def _ask_board(search_path: str) -> SealingKey | Lack:
             f"{TOOL} is not installed",
             "Install it (Raspberry Pi OS: sudo apt install raspi-utils), and try again.",
         )
-    return _answer_of(tool)
+    return _answer_of(tool, patience)
 
 
-def _answer_of(tool: str) -> SealingKey | Lack:
+def _answer_of(tool: str, patience: float) -> SealingKey | Lack:
     import signal  # noqa: PLC0415  the same
     import subprocess  # noqa: PLC0415, TID251  a tool of the board's maker; only where there is one
 
@@ -306,12 +318,12 @@ def _answer_of(tool: str) -> SealingKey | Lack:
             asked.write(LABEL)
         asked.close()
         try:
-            code = process.wait(PATIENCE)
+            code = process.wait(patience)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel is left there
                 process.wait(1)
-            return Lack(f"{TOOL} did not answer within {PATIENCE:.0f} s", f"Restart the speaker. {hint}")
+            return Lack(f"{TOOL} did not answer within {patience:.0f} s", f"Restart the speaker. {hint}")
         # read only now: until its reader comes a pipe holds so much and no more (pipe(7))
         return _key_of_answer(code, _read_what_is_there(answered.fileno()))
 

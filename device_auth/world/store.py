@@ -198,10 +198,7 @@ class FileStore:
         Raises:
             StoreError: it could not; what was stored is then whole, or the same under the new key already is.
         """
-        with Folder.open(self.directory) as folder:
-            newest, previous = self._look(folder, NEWEST), _Seen()
-            with suppress(KeyMissing, KeyLost):
-                previous = self._look(folder, PREVIOUS)
+        newest, previous = self._look_at_both()
         if newest.link is None:
             return
         key = self._sealing_key()
@@ -301,6 +298,18 @@ class FileStore:
             # A disk that lets nothing be set aside may still be read.
             logger.warning("%s", explain(error, f"cannot set a damaged file in {self.directory} aside"))
             return self._find(folder, may_repair=False)
+
+    def _look_at_both(self) -> tuple[_Seen, _Seen]:
+        """Give both generations; a previous one that cannot be opened is as good as none."""
+        previous = _Seen()
+        try:
+            with Folder.open(self.directory) as folder:
+                newest = self._look(folder, NEWEST)
+                with suppress(KeyMissing, KeyLost):
+                    previous = self._look(folder, PREVIOUS)
+        except OSError as error:
+            raise explain(error, f"cannot read {self.directory / NEWEST}") from error
+        return newest, previous
 
     def _find(self, folder: Folder, *, may_repair: bool) -> _Seen:
         """Give the link in force, or nothing; after a repair it is the newest generation."""

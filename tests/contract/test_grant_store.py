@@ -91,6 +91,16 @@ def test_an_erased_store_holds_nothing(store: GrantStore) -> None:
     assert store.read() is None
 
 
+def test_a_link_that_is_taken_back_leaves_none(store: GrantStore) -> None:
+    store.replace(make_link())
+    store.save(make_link(generation=2))
+
+    store.take_back()
+    store.take_back()
+
+    assert store.read() is None
+
+
 def test_erasing_nothing_is_no_error(store: GrantStore) -> None:
     store.erase()
 
@@ -118,9 +128,10 @@ def test_what_was_stored_is_read_without_the_lock(unlocked: LockedStore) -> None
         lambda store: store.prove_writable(),
         lambda store: store.save(make_link(generation=2)),
         lambda store: store.replace(make_link("berta")),
+        lambda store: store.take_back(),
         lambda store: store.erase(),
     ],
-    ids=["prove", "save", "replace", "erase"],
+    ids=["prove", "save", "replace", "take back", "erase"],
 )
 def test_nothing_is_written_without_the_lock(
     unlocked: LockedStore, write: Callable[[GrantStore], None]

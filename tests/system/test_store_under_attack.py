@@ -13,9 +13,10 @@ import pytest
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, Mark
-from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore
+from device_auth.world.envelope import key_of
+from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, SEALED, FileStore
 from tests.power_cut import Moment, states_after_power_cut
-from tests.store_driver import DONE, REFUSED, Driver, Outcome, Run, Step
+from tests.store_driver import DONE, REFUSED, Driver, Outcome, Run, Step, store_under
 
 pytestmark = pytest.mark.strace
 
@@ -41,12 +42,17 @@ ERRORS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What was stored, and what is then asked of the store."""
+    """What was stored, and what is then asked of the store, each with the keys that can be had by then."""
 
     before: tuple[Step, ...]
     step: Step
     is_damaged: bool = False
+    former_keys: tuple[str, ...] = ("plain",)
+    keys: tuple[str, ...] = ("plain",)
 
+
+KEYED = ("key-file", "plain")
+EVERY_KEY = ("systemd-credential", *KEYED)
 
 ANNA_TWICE = (Step("replace"), Step("save", generation=2))
 BERTA_UNPROVED = (
@@ -65,6 +71,9 @@ SCENES = {
     "hand over": Scene(ANNA_TWICE, Step("hand over", generation=2)),
     "unlink": Scene(ANNA_TWICE, Step("erase")),
     "prove writable": Scene(ANNA_TWICE, Step("prove")),
+    "save under a new key": Scene(ANNA_TWICE, Step("save", generation=3), keys=KEYED),
+    "move to a key": Scene(ANNA_TWICE, Step("move"), keys=KEYED),
+    "link again without the former key": Scene(ANNA_TWICE, Step("replace", "berta"), former_keys=KEYED),
 }
 
 
@@ -104,15 +113,20 @@ class Bench:
         self.folder = self.place / "state"
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.scene.before:
-            prepared = self.driver.run(Run(str(self.folder), self.scene.before))
+            prepared = self.driver.run(Run(str(self.folder), self.scene.before, keys=self.scene.former_keys))
             assert prepared.ended == DONE, prepared
         else:
             self.folder.mkdir()
         if self.scene.is_damaged:
             (self.folder / NEWEST).write_bytes(b"\0" * 100)
         self.before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
-        self.old = FileStore(self.folder).read()
-        self.new = {"erase": None, "prove": self.old}.get(self.scene.step.verb, self.scene.step.link())
+        self.old = self.store().read()
+        same = {"erase": None, "prove": self.old, "move": self.old}
+        self.new = same.get(self.scene.step.verb, self.scene.step.link())
+
+    def store(self) -> FileStore:
+        """Give a store that opens whatever was ever sealed."""
+        return store_under(self.folder, EVERY_KEY)
 
     def lay_out(self, disk: dict[str, bytes]) -> None:
         for path in self.folder.iterdir():
@@ -134,7 +148,9 @@ class Bench:
         options += ["-e", inject] if inject else []
         options += ["-P", str(only)] if only else []
         steps = (step or self.scene.step,)
-        outcome = self.driver.run(Run(str(self.folder), steps, strace=tuple(options), sabotage=sabotage))
+        outcome = self.driver.run(
+            Run(str(self.folder), steps, strace=tuple(options), sabotage=sabotage, keys=self.scene.keys)
+        )
         return outcome, self.log.read_text()
 
     def points(self) -> list[tuple[str, int]]:
@@ -156,7 +172,7 @@ class Bench:
 
     def leftovers(self) -> set[str]:
         names = {path.name for path in self.folder.iterdir()}
-        return {name for name in names - {NEWEST, PREVIOUS} if not name.startswith(DAMAGED)}
+        return {name for name in names - {NEWEST, PREVIOUS} if not name.startswith((DAMAGED, SEALED))}
 
 
 @pytest.fixture(params=list(SCENES.values()), ids=list(SCENES))
@@ -172,8 +188,8 @@ def test_a_writer_killed_at_any_call_leaves_the_old_link_or_the_new_one(bench: B
         outcome, _ = bench.play(f"inject={name}:signal=KILL:when={number}", traced=name)
         assert outcome.ended == KILLED, (name, number, outcome)
         allowed = [bench.new] if outcome.acknowledged else [bench.old, bench.new]
-        assert FileStore(bench.folder).read() in allowed, (name, number)
-        with FileStore(bench.folder) as store:
+        assert bench.store().read() in allowed, (name, number)
+        with bench.store() as store:
             store.prove_writable()
             assert store.read() in allowed, (name, number)
         assert bench.leftovers() == set(), (name, number)
@@ -191,7 +207,7 @@ def test_a_writer_refused_at_any_call_says_so_and_leaves_the_old_link_or_the_new
         outcome, _ = bench.play(f"inject={name}:error={error}:when={number}", traced=name)
         assert outcome.ended in {DONE, REFUSED}, (name, number, error, outcome)
         assert "canary" not in outcome.said
-        found = FileStore(bench.folder).read()
+        found = bench.store().read()
         allowed = [bench.new] if outcome.ended == DONE else [bench.old, bench.new]
         assert found in allowed, (name, number, error)
         assert bench.leftovers() == set() or name == "unlinkat", (name, number, error)
@@ -319,7 +335,7 @@ def test_a_writer_without_one_of_these_precautions_is_found_out(
 def fault_in(bench: Bench, moment: Moment) -> str:
     """Say what is wrong with the store after a power cut, if anything is."""
     bench.lay_out(dict(moment.disk))
-    store = FileStore(bench.folder)
+    store = bench.store()
     allowed = [bench.new] if moment.acknowledged else [bench.old, bench.new]
     try:
         found = store.read()
@@ -331,6 +347,10 @@ def fault_in(bench: Bench, moment: Moment) -> str:
             if not moment.acknowledged
             else "an acknowledged step is lost"
         )
+    if moment.acknowledged and is_laid_open(bench, dict(moment.disk)):
+        return "what lies under the former key stays"
+    if bench.scene.keys == ("plain",) != bench.scene.former_keys and is_sealed_one_lost(bench, moment):
+        return "what is sealed under the lost key is gone"
     if not (bench.folder / NEWEST).exists():
         return ""
     if found is not None and found.mark is Mark.HANDED_OVER and "canary" in str(moment.disk):
@@ -342,6 +362,17 @@ def fault_in(bench: Bench, moment: Moment) -> str:
         return ""
     is_same = fallback is None or (found is not None and fallback.link_id == found.link_id)
     return "" if is_same and owners(fallback) <= owners(found) else "a former owner can come back"
+
+
+def is_laid_open(bench: Bench, disk: dict[str, bytes]) -> bool:
+    """Say whether anything lies under another key than the one that seals, where that can be had."""
+    return bench.scene.keys != ("plain",) and any(
+        key_of(content)[0] != bench.scene.keys[0] for content in disk.values()
+    )
+
+
+def is_sealed_one_lost(bench: Bench, moment: Moment) -> bool:
+    return bench.before[NEWEST] not in dict(moment.disk).values()
 
 
 def owners(link: Link | None) -> set[str]:

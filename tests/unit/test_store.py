@@ -1,18 +1,21 @@
+import json
 import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from device_auth.core.errors import StoreError
+from device_auth.core.errors import ConfigError, KeyLost, StoreError
 from device_auth.core.models import Link, Mark, Secret, UnixTime, hand_over
-from device_auth.world.envelope import Damaged, Plain, write_envelope
+from device_auth.world.envelope import Damaged, KeyMissing, KeyProvider, Plain, key_of, write_envelope
+from device_auth.world.keys import Keys, Lack
+from device_auth.world.sealing import SealingKey
 from device_auth.world.store import DAMAGED, MOST_KEPT, NEWEST, PREVIOUS, FileStore
-from tests.keys import make_key
+from tests.keys import keys_of, make_key
 from tests.links import make_link
 
 ANNA_1, ANNA_2, BERTA = make_link(), make_link(generation=2), make_link("berta")
@@ -463,3 +466,316 @@ def test_one_store_may_be_locked_again(folder: Path) -> None:
     with store:
         store.save(ANNA_2)
     assert store.read() == ANNA_2
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Keys
+
+
+BEST, WORSE = make_key("systemd-credential"), make_key("key-file")
+
+
+def under(folder: Path, *providers: KeyProvider, is_of_service: bool = False) -> FileStore:
+    """Give a store of which the first provider seals."""
+    keys = keys_of(*providers)
+    return FileStore(folder, keys=lambda: keys, is_of_service=is_of_service)
+
+
+def keys_in(folder: Path) -> dict[str, str]:
+    """Say under whose key each file is."""
+    return {path.name: key_of(path.read_bytes())[0] for path in folder.iterdir()}
+
+
+def fill(folder: Path, *providers: KeyProvider) -> dict[str, bytes]:
+    """Store two generations under the first of these."""
+    with under(folder, *providers) as store:
+        store.replace(ANNA_1)
+        store.save(ANNA_2)
+    return contents(folder)
+
+
+PAIRS = [(BEST, WORSE), (BEST, Plain()), (WORSE, Plain())]
+CHANGES = [*PAIRS, *((worse, better) for better, worse in PAIRS)]
+
+
+@pytest.mark.parametrize(("after", "before"), CHANGES)
+@pytest.mark.parametrize("act", ["save", "move", "replace"])
+def test_what_is_written_is_under_the_first_key_and_nothing_stays_under_the_former(
+    folder: Path, before: KeyProvider, after: KeyProvider, act: str
+) -> None:
+    fill(folder, before)
+
+    with under(folder, after, before) as store:
+        match act:
+            case "save":
+                store.save(make_link(generation=3))
+            case "move":
+                store.move_to_best_key()
+            case _:
+                store.replace(ANNA_2)
+
+    assert keys_in(folder) == {NEWEST: after.name}
+    assert under(folder, after).read() == (make_link(generation=3) if act == "save" else ANNA_2)
+
+
+def test_a_link_without_a_key_is_moved_and_that_is_said_quietly(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(folder, Plain())
+
+    with caplog.at_level(logging.INFO), under(folder, BEST, Plain()) as store:
+        store.move_to_best_key()
+
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "the link was kept under plain, and is now kept under systemd-credential")
+    ]
+
+
+def test_a_link_that_is_laid_open_is_told_loudly(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(folder, BEST)
+
+    with under(folder, Plain(), BEST) as store:
+        store.move_to_best_key()
+
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "the link was kept under systemd-credential, and is now kept under plain")
+    ]
+
+
+def test_a_link_under_the_best_key_is_not_written_again(folder: Path) -> None:
+    before = fill(folder, BEST)
+
+    with under(folder, BEST, Plain()) as store:
+        store.move_to_best_key()
+        store.save(ANNA_2)
+
+    assert contents(folder) == before
+
+
+def test_what_a_kill_left_under_a_former_key_is_removed_at_the_next_start(folder: Path) -> None:
+    fill(folder, BEST)
+    (folder / PREVIOUS).write_bytes(envelope(ANNA_2))
+
+    with under(folder, BEST, Plain()) as store:
+        store.move_to_best_key()
+
+    assert keys_in(folder) == {NEWEST: BEST.name}
+
+
+@pytest.mark.parametrize("content", [None, b"rotten"], ids=["nothing", "damage"])
+def test_nothing_is_moved_where_there_is_no_link(folder: Path, content: bytes | None) -> None:
+    folder.mkdir(0o700)
+    if content is not None:
+        (folder / NEWEST).write_bytes(content)
+    before = contents(folder)
+
+    with under(folder, BEST, Plain()) as store:
+        store.move_to_best_key()
+
+    assert contents(folder) == before
+
+
+class BadKey(SealingKey):
+    """Seals what does not open again."""
+
+    __slots__ = ()
+
+    def seal(self, text: bytes, nonce: bytes, header: bytes) -> bytes:
+        return super().seal(text, nonce, header + b"!")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda store: store.save(make_link(generation=3)), lambda store: store.move_to_best_key()],
+    ids=["save", "move"],
+)
+def test_the_former_generation_stays_until_the_new_one_has_been_opened(
+    folder: Path, act: Callable[[FileStore], object]
+) -> None:
+    fill(folder, Plain())
+    bad = BadKey("key-file", b"canary" * 9, "")
+
+    with under(folder, bad, Plain()) as store, pytest.raises(StoreError, match="does not read back"):
+        act(store)
+
+    assert under(folder, bad, Plain()).read() == ANNA_2
+
+
+def no_key() -> Keys:
+    """Give the keys of a speaker whose key file is open to others."""
+    lack = Lack("it is open to others", "Run: chmod 600 key", is_set_up=True, is_setting=True)
+    return Keys("auto", {"key-file": lambda: lack})
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store: store.prove_writable(),
+        lambda store: store.save(make_link(generation=3)),
+        lambda store: store.replace(BERTA),
+        lambda store: store.move_to_best_key(),
+    ],
+    ids=["prove", "save", "replace", "move"],
+)
+def test_nothing_is_written_without_the_key_that_was_set_up(
+    folder: Path, act: Callable[[FileStore], object]
+) -> None:
+    before = fill(folder, Plain())
+
+    with (
+        FileStore(folder, keys=no_key, is_of_service=True) as store,
+        pytest.raises(StoreError, match="it is open to others") as caught,
+    ):
+        act(store)
+
+    assert caught.value.hint == "Run: chmod 600 key"
+    assert contents(folder) == before
+
+
+def broken_settings() -> Keys:
+    raise ConfigError("the settings cannot be read", hint="Correct them.")
+
+
+def test_with_settings_that_cannot_be_read_what_is_plain_is_read_and_what_is_sealed_is_not(
+    folder: Path,
+) -> None:
+    fill(folder, Plain())
+    assert FileStore(folder, keys=broken_settings).read() == ANNA_2
+
+    fill(folder, BEST, Plain())
+    with pytest.raises(KeyMissing, match="the settings cannot be read"):
+        FileStore(folder, keys=broken_settings).read()
+
+
+AWAY: Mapping[str, tuple[KeyProvider, ...]] = {
+    "gone": (Plain(),),
+    "gone, and another is there": (WORSE, Plain()),
+    "replaced by another": (make_key(BEST.name, "b"), Plain()),
+}
+
+
+@pytest.mark.parametrize("left", AWAY.values(), ids=AWAY)
+def test_a_verb_without_the_key_changes_nothing_and_may_only_forget(
+    folder: Path, left: tuple[KeyProvider, ...]
+) -> None:
+    before = fill(folder, BEST)
+
+    with under(folder, *left) as store:
+        for act in (
+            store.read,
+            lambda: store.save(make_link(generation=3)),
+            lambda: store.replace(BERTA),
+            store.move_to_best_key,
+        ):
+            with pytest.raises(KeyMissing, match=r"cannot use .*link\.json: ") as caught:
+                act()
+            assert caught.value.exit_code == 74
+            assert "device-auth unlink" in caught.value.hint
+        assert contents(folder) == before
+
+        store.erase()
+    assert names(folder) == set()
+
+
+@pytest.mark.parametrize("left", AWAY.values(), ids=AWAY)
+def test_the_service_calls_a_missing_key_lost_and_keeps_what_it_sealed(
+    folder: Path, left: tuple[KeyProvider, ...]
+) -> None:
+    before = fill(folder, BEST)
+
+    with under(folder, *left, is_of_service=True) as store:
+        with pytest.raises(KeyLost, match=r"the link in .*link\.json cannot be opened: ") as caught:
+            store.read()
+        assert "Link the speaker again: press the button" in caught.value.hint
+        with pytest.raises(KeyLost):
+            store.move_to_best_key()
+        with pytest.raises(KeyLost):
+            store.save(make_link(generation=3))
+        assert contents(folder) == before
+
+        store.replace(BERTA)
+        assert store.read() == BERTA
+    kept = contents(folder)
+    assert {name: kept[name] for name in kept if name != NEWEST} == {
+        f"{NEWEST}.sealed-1": before[PREVIOUS],
+        f"{NEWEST}.sealed-2": before[NEWEST],
+    }
+    assert keys_in(folder)[NEWEST] == left[0].name
+
+
+def test_a_key_that_comes_back_before_another_link_is_made_opens_the_link(folder: Path) -> None:
+    fill(folder, BEST)
+    with under(folder, Plain(), is_of_service=True) as store, pytest.raises(KeyLost):
+        store.read()
+
+    with under(folder, BEST, Plain(), is_of_service=True) as store:
+        assert store.read() == ANNA_2
+
+
+def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(folder: Path) -> None:
+    before = fill(folder, BEST)
+
+    with under(folder, Plain(), is_of_service=True) as store:
+        store.replace(BERTA)
+        store.take_back()
+
+        assert store.read() is None
+    assert sorted(contents(folder).values()) == sorted(before.values())
+
+
+def test_damage_before_a_sealed_generation_is_set_aside_when_another_link_is_made(folder: Path) -> None:
+    before = fill(folder, BEST)
+    (folder / NEWEST).write_bytes(b"rotten")
+
+    with under(folder, Plain(), is_of_service=True) as store:
+        with pytest.raises(KeyLost):
+            store.read()
+        store.replace(BERTA)
+
+    assert contents(folder) == {
+        NEWEST: envelope(BERTA),
+        f"{NEWEST}.damaged-1": b"rotten",
+        f"{NEWEST}.sealed-1": before[PREVIOUS],
+    }
+
+
+def test_a_sealed_link_that_is_damaged_gives_way_to_the_generation_before(folder: Path) -> None:
+    before = fill(folder, BEST)
+    (folder / NEWEST).write_bytes(before[NEWEST].replace(b'"sealed": "', b'"sealed": "AAAA'))
+
+    with under(folder, BEST, Plain()) as store:
+        assert store.read() == ANNA_1
+
+
+def test_a_sealed_link_that_is_damaged_never_gives_way_to_another_owners(folder: Path) -> None:
+    with under(folder, BEST) as store:
+        store.replace(BERTA)
+    (folder / NEWEST).write_bytes((folder / NEWEST).read_bytes().replace(b'"sealed": "', b'"sealed": "AAAA'))
+    (folder / PREVIOUS).write_bytes(write_envelope(ANNA_1, BEST))
+
+    with under(folder, BEST, Plain()) as store:
+        with pytest.raises(Damaged):
+            store.read()
+        assert store.read() is None
+
+
+def test_a_handful_of_sealed_links_is_kept(folder: Path) -> None:
+    for number in range(MOST_KEPT + 2):
+        with under(folder, make_key(kind=str(number)), is_of_service=True) as store:
+            store.replace(make_link(f"owner {number}"))
+
+    kept = {path.name: json.loads(path.read_bytes())["link_id"] for path in folder.iterdir()}
+    assert kept == {
+        NEWEST: "owner 6",
+        **{f"{NEWEST}.sealed-{number + 1}": f"owner {number}" for number in range(4)},
+        f"{NEWEST}.sealed-5": "owner 5",
+    }
+
+
+def test_every_link_that_can_be_opened_is_found_whatever_it_is_called(folder: Path) -> None:
+    fill(folder, BEST)
+    (folder / NEWEST).rename(folder / f"{NEWEST}.sealed-1")
+    (folder / f"{NEWEST}.damaged-1").write_bytes(b"rotten")
+    (folder / NEWEST).write_bytes(write_envelope(BERTA, WORSE))
+
+    assert under(folder, BEST).links() == [ANNA_1, ANNA_2]

@@ -11,6 +11,7 @@ from device_auth.world.pending import FilePending
 from device_auth.world.store import NEWEST, FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.wiping import Wiped, wipe
+from tests.keys import keys_of, make_key
 from tests.links import StillClock, make_grant, make_link, make_pending
 
 
@@ -38,6 +39,17 @@ def fill(state: Path, runtime: Path) -> None:
     (state / f"{NEWEST}.new").write_bytes(b'{"refresh_token": "Atzr|canary-broken-of')
     FilePending(runtime, StillClock()).keep(make_pending())
     FileTokens(runtime, StillClock(), keep_bare=True).publish(make_grant())
+
+
+def seal(state: Path, runtime: Path) -> bytes:
+    """Leave a sealed link, and give what is sealed."""
+    keys = keys_of(make_key())
+    with FileStore(state, keys=lambda: keys) as store:
+        store.replace(make_link(replaces=make_link("berta")))
+    runtime.mkdir()
+    sealed = json.loads((state / NEWEST).read_bytes())["sealed"]
+    assert isinstance(sealed, str)
+    return sealed.encode()
 
 
 def wipe_now(state: Path, runtime: Path | None, *also: Secret) -> Wiped:
@@ -181,3 +193,41 @@ def test_what_cannot_be_removed_is_said(state: Path, runtime: Path) -> None:
 
     with pytest.raises(StoreError, match=r"cannot wipe token\.json"):
         wipe_now(state, runtime)
+
+
+def test_a_sealed_link_is_wiped_without_its_key_and_no_copy_of_it_may_be_left(
+    state: Path, runtime: Path
+) -> None:
+    sealed = seal(state, runtime)
+    (runtime / "copy").write_bytes(b"so: " + sealed)
+
+    with pytest.raises(StoreError, match="old tokens are left in") as caught:
+        wipe_now(state, runtime)
+
+    assert str(runtime / "copy") in str(caught.value)
+    assert list(state.iterdir()) == []
+    (runtime / "copy").unlink()
+    assert wipe_now(state, runtime).unread == ()
+
+
+def test_a_wipe_without_the_key_says_what_it_removed_and_looked_for(state: Path, runtime: Path) -> None:
+    seal(state, runtime)
+
+    wiped = wipe_now(state, runtime)
+
+    assert ([path.name for path in wiped.removed], wiped.secrets, wiped.unread) == ([NEWEST], 1, ())
+
+
+@pytest.mark.parametrize("token", ["Atzr|canary-anna-1", "Atzr|canary-berta-1"])
+def test_a_wipe_with_the_key_looks_for_the_tokens_that_were_sealed(
+    state: Path, runtime: Path, token: str
+) -> None:
+    seal(state, runtime)
+    (runtime / "copy").write_text(token)
+    keys = keys_of(make_key())
+
+    with (
+        FileStore(state, keys=lambda: keys) as store,
+        pytest.raises(StoreError, match="old tokens are left in"),
+    ):
+        wipe(store, runtime)

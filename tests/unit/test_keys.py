@@ -1,0 +1,411 @@
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
+from device_auth.world.envelope import KeyMissing, Plain
+from device_auth.world.keys import KEY_FILE, RPI_FW_CRYPTO, SYSTEMD_CREDENTIAL, Keys, find_keys
+from device_auth.world.sealing import SealingKey
+from device_auth.world.settings import KEY_PROVIDERS, read_settings
+from tests.board_tool import write_board, write_tool
+from tests.command import ROOT
+
+MATERIAL = b"canary: thirty-two bytes or more of it"
+SEALING = KEY_PROVIDERS[:-1]
+
+
+class Desk:
+    """A place where keys lie, or do not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {"PATH": str(folder / "bin")}
+        self.settings: dict[str, str] = {}
+        self.euid: int | None = None
+        self.patience = 20.0
+
+    @property
+    def keys(self) -> Keys:
+        """Look anew."""
+        given = {f"DEVICE_AUTH_{name.upper()}": value for name, value in self.settings.items()}
+        settings = read_settings({}, None, given)
+        return find_keys(settings, self.environ, euid=self.euid, patience=self.patience)
+
+    def give_credential(self, content: bytes = MATERIAL) -> Path:
+        path = self.folder / "credentials" / "device-auth.key"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        self.environ["CREDENTIALS_DIRECTORY"] = str(path.parent)
+        return path
+
+    def give_board(self, kind: str = "a") -> None:
+        write_board(self.folder / "bin", kind)
+
+    def give_tool(self, script: str) -> None:
+        write_tool(self.folder / "bin", script)
+
+    def give_file(self, content: bytes = MATERIAL, mode: int = 0o600) -> Path:
+        path = self.folder / "a key"
+        path.write_bytes(content)
+        path.chmod(mode)
+        self.settings["key_file"] = str(path)
+        return path
+
+    def give(self, name: str) -> None:
+        match name:
+            case "systemd-credential":
+                self.give_credential()
+            case "rpi-fw-crypto":
+                self.give_board()
+            case _:
+                self.give_file()
+
+    def fault(self) -> DeviceAuthError:
+        """Give why nothing can be sealed."""
+        with pytest.raises(DeviceAuthError) as caught:
+            self.keys.sealing()
+        assert "canary" not in f"{caught.value!r}{caught.value.hint}"
+        return caught.value
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def names(keys: Keys) -> list[str]:
+    return [key.name for key in keys.providers]
+
+
+# -- which one
+
+
+def test_with_nothing_set_up_the_link_is_plain(desk: Desk) -> None:
+    assert desk.keys.sealing().name == "plain"
+    assert names(desk.keys) == ["plain"]
+    assert desk.keys.problems == ()
+
+
+@pytest.mark.parametrize("name", SEALING)
+def test_each_provider_alone_seals_and_says_what_it_protects_against(desk: Desk, name: str) -> None:
+    desk.give(name)
+
+    key = desk.keys.sealing()
+    assert isinstance(key, SealingKey)
+    assert key.name == name
+    assert names(desk.keys) == [name, "plain"]
+    assert key.protects.startswith("Protects the link from")
+    assert "Not from root" in key.protects
+    assert desk.keys.named(name).fingerprint == key.fingerprint
+    assert desk.keys.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"), [(one, two) for n, one in enumerate(SEALING) for two in SEALING[n + 1 :]]
+)
+def test_of_two_providers_the_better_seals_and_both_open(desk: Desk, better: str, worse: str) -> None:
+    desk.give(better)
+    desk.give(worse)
+
+    assert names(desk.keys) == [better, worse, "plain"]
+    assert desk.keys.sealing().name == better
+    assert desk.keys.named(worse).name == worse
+
+
+@pytest.mark.parametrize("name", KEY_PROVIDERS)
+def test_the_provider_that_is_named_seals_and_the_others_open(desk: Desk, name: str) -> None:
+    for each in SEALING:
+        desk.give(each)
+    desk.settings["key_provider"] = name
+
+    assert names(desk.keys) == [name, *(other for other in KEY_PROVIDERS if other != name)]
+    assert desk.keys.sealing().name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        (SYSTEMD_CREDENTIAL, StoreError, "the service manager gives it to the service alone"),
+        (RPI_FW_CRYPTO, StoreError, "rpi-fw-crypto is not installed"),
+        (KEY_FILE, ConfigError, "key_file is not set"),
+    ],
+)
+def test_a_provider_that_is_named_and_not_there_is_not_passed_over(
+    desk: Desk, name: str, kind: type[DeviceAuthError], message: str
+) -> None:
+    desk.settings["key_provider"] = name
+
+    fault = desk.fault()
+    assert type(fault) is kind
+    assert message in str(fault)
+    assert [(problem.name, problem.message) for problem in desk.keys.problems] == [(name, message)]
+    assert desk.keys.problems[0].hint
+    assert names(desk.keys) == ["plain"]
+
+
+@pytest.mark.parametrize("name", SEALING)
+def test_two_keys_of_one_provider_are_told_apart(desk: Desk, name: str) -> None:
+    desk.give(name)
+    first = desk.keys.named(name)
+    desk.give_board("b")
+    desk.give_file(MATERIAL + b"!")
+    desk.give_credential(MATERIAL + b"?")
+
+    second = desk.keys.named(name)
+    assert second.fingerprint != first.fingerprint
+    assert len(first.fingerprint) == 16
+
+
+def test_each_provider_is_looked_for_once(desk: Desk) -> None:
+    path = desk.give_credential()
+    keys = desk.keys
+    first = keys.sealing()
+    path.unlink()
+
+    assert keys.sealing() is first
+
+
+def test_a_provider_of_a_later_program_is_missing(desk: Desk) -> None:
+    with pytest.raises(KeyMissing, match="this program does not know it"):
+        desk.keys.named("tpm2")
+
+
+# -- the credential
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is too short for a key (under 32 bytes)"),
+        (b"canary" * 5, "is too short for a key (under 32 bytes)"),
+        (b"canary" * 1000, "is too large for a key (over 4096 bytes)"),
+        (bytes(32), "is the same byte all over"),
+    ],
+    ids=["empty", "short", "large", "zeros"],
+)
+def test_what_is_no_key_is_not_passed_over(desk: Desk, content: bytes, message: str) -> None:
+    desk.give_file()
+    desk.give_credential(content)
+
+    assert type(desk.fault()) is StoreError
+    assert message in str(desk.fault())
+    assert [problem.name for problem in desk.keys.problems] == [SYSTEMD_CREDENTIAL]
+    assert names(desk.keys) == [KEY_FILE, "plain"]
+
+
+def test_a_credential_that_cannot_be_read_is_not_passed_over(desk: Desk) -> None:
+    path = desk.give_credential()
+    path.unlink()
+    path.mkdir()
+
+    assert f"cannot read {path}" in str(desk.fault())
+
+
+def test_a_service_without_the_credential_has_none(desk: Desk) -> None:
+    desk.give_credential().unlink()
+
+    assert desk.keys.sealing().name == "plain"
+    with pytest.raises(KeyMissing) as caught:
+        desk.keys.named(SYSTEMD_CREDENTIAL)
+    assert "the service manager gave no credential device-auth.key" in str(caught.value)
+
+
+# -- the file
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
+def test_a_key_file_that_others_may_open_is_refused_with_the_command_that_helps(
+    desk: Desk, mode: int
+) -> None:
+    path = desk.give_file(mode=mode)
+
+    fault = desk.fault()
+    assert (type(fault), fault.exit_code) == (ConfigError, 78)
+    assert f"is open to others (mode {mode:04o})" in str(fault)
+    assert fault.hint == f"Run: chmod 600 '{path}'"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"canary", "too short"), (bytes(64), "the same byte")])
+def test_a_key_file_that_holds_no_key_is_refused_with_the_command_that_makes_one(
+    desk: Desk, content: bytes, message: str
+) -> None:
+    path = desk.give_file(content)
+
+    fault = desk.fault()
+    assert message in str(fault)
+    assert fault.hint == f"Make one: head -c 32 /dev/urandom > '{path}'"
+
+
+def test_a_key_file_that_is_not_there_is_refused(desk: Desk) -> None:
+    path = desk.give_file()
+    path.unlink()
+
+    assert str(desk.fault()).endswith(f"key_file {path} is not there")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_a_key_file_that_is_no_file_is_neither_waited_for_nor_used(
+    desk: Desk, make: Callable[[Path], None]
+) -> None:
+    path = desk.give_file()
+    path.unlink()
+    make(path)
+
+    assert f"cannot read key_file {path}" in str(desk.fault())
+
+
+def test_a_key_file_must_be_named_by_its_whole_path(desk: Desk) -> None:
+    desk.settings["key_file"] = "device-auth.key"
+
+    assert "must be a whole path" in str(desk.fault())
+
+
+def test_another_users_key_file_is_refused_by_all_but_root(desk: Desk) -> None:
+    path = desk.give_file()
+    mine = path.stat().st_uid
+
+    for euid in (mine, 0):
+        desk.euid = euid
+        assert desk.keys.sealing().name == KEY_FILE
+    if mine != 0:
+        desk.euid = mine + 1
+        assert "belongs to another user" in str(desk.fault())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_a_key_file_of_another_user_is_refused_with_the_command_that_helps(desk: Desk) -> None:
+    path = desk.give_file()
+    os.chown(path, 65534, -1)
+    desk.euid = 1000
+
+    assert "belongs to another user (uid 65534)" in str(desk.fault())
+    assert desk.fault().hint == f"Run: sudo chown 1000 '{path}'"
+
+
+def test_a_key_file_that_was_set_up_and_fails_is_not_passed_over_for_none(desk: Desk) -> None:
+    desk.give_file(mode=0o644)
+
+    assert "there is no key to seal the link under (key-file)" in str(desk.fault())
+
+
+def test_a_key_file_that_fails_does_no_harm_beside_a_better_key(desk: Desk) -> None:
+    desk.give_file(mode=0o644)
+    desk.give_credential()
+
+    assert desk.keys.sealing().name == SYSTEMD_CREDENTIAL
+    assert [problem.name for problem in desk.keys.problems] == [KEY_FILE]
+
+
+# -- the board
+
+
+ODD = {
+    "no key": ("exit 250", "this board's one-time memory holds no key"),
+    "a failure": ("echo canary; echo canary >&2; exit 252", "rpi-fw-crypto ended with 252"),
+    "nothing": ("cat", "rpi-fw-crypto gave something else than a key"),
+    "silence": ("exit 0", "rpi-fw-crypto gave something else than a key"),
+    "too much": ("head -c 33 /dev/zero", "rpi-fw-crypto gave something else than a key"),
+    "words": ("echo canary canary canary", "rpi-fw-crypto gave something else than a key"),
+    "an open end": ("sleep 1 & exit 0", "rpi-fw-crypto gave something else than a key"),
+    "a crash": ("kill -9 $$", "rpi-fw-crypto ended with -9"),
+}
+
+
+@pytest.mark.parametrize("case", ODD.values(), ids=ODD)
+def test_a_board_that_gives_no_key_leaves_the_link_plain_unless_it_is_named(
+    desk: Desk, case: tuple[str, str]
+) -> None:
+    script, message = case
+    desk.give_tool(script)
+
+    assert desk.keys.sealing().name == "plain"
+    assert desk.keys.problems == ()
+    desk.settings["key_provider"] = RPI_FW_CRYPTO
+    assert message in str(desk.fault())
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 600", "sleep 600 & wait", "exec cat /dev/zero"],
+    ids=["hangs", "hangs with a child", "never ends its answer"],
+)
+def test_a_tool_that_does_not_end_is_ended(desk: Desk, script: str) -> None:
+    desk.give_tool(f"echo $$ > {desk.folder}/pid\n{script}")
+    desk.patience = 0.3
+    desk.settings["key_provider"] = RPI_FW_CRYPTO
+
+    assert "rpi-fw-crypto did not answer within" in str(desk.fault())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((desk.folder / "pid").read_text()), 0)
+
+
+def test_a_tool_that_cannot_be_run_gives_no_key(desk: Desk) -> None:
+    desk.give_tool("")
+    (desk.folder / "bin" / "rpi-fw-crypto").write_text("#!/no/such/shell\n")
+    desk.settings["key_provider"] = RPI_FW_CRYPTO
+
+    assert "cannot run" in str(desk.fault())
+
+
+def test_a_memory_that_was_never_written_is_no_key(desk: Desk) -> None:
+    write_board(desk.folder / "bin", "")
+    desk.settings["key_provider"] = RPI_FW_CRYPTO
+
+    assert "this board's one-time memory holds no key" in str(desk.fault())
+
+
+def test_the_tool_is_given_no_secret_of_ours(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", "canary")
+    desk.environ |= os.environ | {"PATH": desk.environ["PATH"]}
+    desk.give_tool(f'env > {desk.folder}/seen; echo "$*" >> {desk.folder}/seen')
+
+    desk.keys.sealing()
+
+    seen = (desk.folder / "seen").read_text()
+    assert "canary" not in seen
+    assert seen.endswith("hmac --in /dev/stdin --key-id 1\n")
+
+
+# -- what it costs
+
+
+def test_the_tool_is_not_run_to_read_what_is_plain_or_sealed_by_another(desk: Desk) -> None:
+    desk.give_tool(f"touch {desk.folder}/was-run")
+    desk.give_credential()
+    keys = desk.keys
+
+    keys.named(SYSTEMD_CREDENTIAL)
+    keys.sealing()
+
+    assert not (desk.folder / "was-run").exists()
+
+
+def test_who_has_no_key_never_loads_what_seals(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from device_auth.world.keys import find_keys\n"
+        "from device_auth.world.settings import read_settings\n"
+        "from device_auth.world.store import FileStore\n"
+        "from tests.links import make_link\n"
+        "keys = find_keys(read_settings({}, None, {}), {'PATH': '/nowhere'})\n"
+        f"with FileStore(Path({str(tmp_path)!r}), keys=lambda: keys) as store:\n"
+        "    store.replace(make_link()); store.save(make_link(generation=2)); store.move_to_best_key()\n"
+        "    store.read(); store.prove_writable()\n"
+        "assert not {'cryptography', 'subprocess'} & set(sys.modules), 'loaded'\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_plain_says_that_it_protects_nothing_from_a_thief() -> None:
+    assert "whoever has its card can read the link" in Plain.protects
