@@ -164,6 +164,14 @@ class Folder:
             return False
         return True
 
+    def owner_of(self, name: str) -> tuple[int, int]:
+        """Give the user and the group that what lies under this name belongs to, or the folder if nothing does."""
+        try:
+            status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            status = os.fstat(self.fd)
+        return status.st_uid, status.st_gid
+
     def read(self, name: str, limit: int) -> tuple[bytes, float] | None:
         """Read a file.
 
@@ -195,7 +203,15 @@ class Folder:
         finally:
             os.close(fd)
 
-    def write_new(self, name: str, content: bytes, mode: int, *, is_durable: bool) -> None:
+    def write_new(
+        self,
+        name: str,
+        content: bytes,
+        mode: int,
+        *,
+        is_durable: bool,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         """Write a file that must not be there yet.
 
         Args:
@@ -203,10 +219,13 @@ class Folder:
             content: all of it.
             mode: exactly, whatever the umask.
             is_durable: whether the content must be on the disk on return.
+            owner: user and group that get it before anything is in it; None leaves it to whoever writes.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, mode & 0o600, dir_fd=self.fd)
         try:
+            if owner is not None:
+                os.fchown(fd, *owner)
             os.fchmod(fd, mode)
             left = memoryview(content)
             while left:

@@ -11,6 +11,8 @@ MAY_REVEAL: Final = {
     "device_auth/cli/token.py",  # prints the access token: that is what it is for
     "device_auth/doctor/redaction.py",  # masks it wherever it stands
     "device_auth/service/api.py",  # hands the access token to programs
+    "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
+    "device_auth/tools/exports_text.py",  # the same
     "device_auth/wire/authorization_code.py",
     "device_auth/wire/lwa.py",
     "device_auth/wire/rfc8628.py",

@@ -1,0 +1,264 @@
+"""``device-auth export``: hand the link to a client that keeps its own tokens, and be done with it here.
+
+A refresh token that two programs use misbehaves: either may be given a new one, and the other's ends. So the link is
+moved, unless a copy is asked for. It is marked here only once the client's files are written, durable and read back.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Final
+
+from device_auth.cli.output import print_json, print_line, say
+from device_auth.cli.service import STOP_FIRST, reach_service
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.cli.token import usable
+from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, NotLinked, StoreBusy, StoreError
+from device_auth.core.models import DialectName, Flow, Link, hand_over
+from device_auth.tools import exports, exports_sdk, exports_text
+from device_auth.world.provider import first_locale, read_serial_number
+
+SDK: Final = exports_sdk.FORMAT
+JAVA: Final = "avs-java-sample"
+FORMATS: Final = {
+    SDK: "Amazon's AVS Device SDK; --to is its AlexaClientSDKConfig.json",
+    JAVA: "Amazon's Java sample; --to is its config.json",
+    "env": "variables for a shell or systemd",
+    "json": "one object",
+}
+
+STDOUT: Final = "-"
+ANY: Final = "any"
+
+Planner = Callable[[Link, exports.Unit, Path], exports.Plan]
+Writer = Callable[[Link, exports.Unit], bytes]
+
+PLANNERS: Final[dict[str, Planner]] = {
+    JAVA: exports_text.plan_java_sample,
+    "env": exports_text.plan_env,
+    "json": exports_text.plan_json,
+}
+WRITERS: Final[dict[str, Writer]] = {"env": exports_text.write_env, "json": exports_text.write_json}
+"""The formats that are a text of their own, not a part of a client's files."""
+
+SENDS_MORE: Final = "The client must be given the client secret as well, which is not exported."
+
+TWO_USERS: Final = (
+    "The link is here as well. Two programs that use one refresh token get in each other's way: "
+    "run the same with a file and without --copy to move it."
+)
+
+
+class WrongUse(DeviceAuthError):
+    """The options do not go together."""
+
+    exit_code = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own."""
+    listed = "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items())
+    parser.add_argument("format", metavar="FORMAT", choices=tuple(FORMATS), help=listed)
+    parser.add_argument(
+        "--to", required=True, metavar="FILE", help="the client's file; - with --copy: env or json to stdout"
+    )
+    parser.add_argument(
+        "--sdk",
+        choices=tuple(exports_sdk.LAYOUTS),
+        default=ANY,
+        help="which version of the SDK (default: what every version reads)",
+    )
+    parser.add_argument("--copy", action="store_true", help="keep the link here as well")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export the link."""
+    speaker = open_speaker(args)
+    _check_use(args, speaker)
+    service = reach_service(speaker)
+    if service is not None:
+        service.close()
+        raise Busy("the service holds the link", hint=STOP_FIRST)
+    with nullcontext() if args.dry_run else _locked(speaker):
+        link = _exportable(args, speaker)
+        if args.to == STDOUT:
+            return _print(args, speaker, link)
+        plan = _make_plan(args, speaker, link)
+        if _needs_secret(speaker, link):
+            say(f"device-auth: {SENDS_MORE}")
+        exports.check_unused(plan)
+        if not args.dry_run:
+            exports.carry_out(plan)
+        if not (args.dry_run or args.copy):
+            _let_go(args, speaker, link)
+    _tell(args, speaker, plan)
+    return 0
+
+
+def _check_use(args: argparse.Namespace, speaker: Speaker) -> None:
+    """Raise ``WrongUse`` for options that do not go together."""
+    if args.sdk != ANY and args.format != SDK:
+        raise WrongUse(f"--sdk goes with the format {SDK} only")
+    if not args.to:
+        raise WrongUse("--to is empty", hint="Name the client's file.")
+    if args.to != STDOUT:
+        return
+    if args.format not in WRITERS:
+        raise WrongUse(f"the format {args.format} needs a file", hint="Name the client's file with --to.")
+    if not args.copy or args.dry_run or speaker.is_json:
+        raise WrongUse(
+            "--to - goes with --copy alone: nothing shows that what is printed has been kept",
+            hint="To move the link, name a file with --to.",
+        )
+    if sys.stdout.isatty():
+        raise WrongUse(
+            "the refresh token is not shown on a terminal, where it would stay in sight",
+            hint="Name a file with --to, or send it on to a program: device-auth export … | program",
+        )
+
+
+@contextmanager
+def _locked(speaker: Speaker) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(speaker.store)
+        except StoreBusy as error:
+            raise Busy(str(error), hint=error.hint) from error
+        yield
+
+
+def _exportable(args: argparse.Namespace, speaker: Speaker) -> Link:
+    """Give the link if it can be another client's.
+
+    Raises:
+        DeviceAuthError: there is none, or why it cannot.
+    """
+    link = usable(speaker.store.read())
+    if not link.is_proved:
+        raise NotLinked(
+            "the link is not proved yet: no refresh has shown that its refresh token holds",
+            hint="Run: device-auth token. Then run this again.",
+        )
+    if args.format in WRITERS:
+        return link
+    if link.dialect is not DialectName.LWA:
+        raise ConfigError(
+            f"the link is one of the dialect {link.dialect}, and that client speaks with Login with Amazon only",
+            hint="Use the format json or env.",
+        )
+    if _needs_secret(speaker, link):
+        raise ConfigError(
+            "refreshing this link takes a client secret, and that client sends none",
+            hint="Link by a code, with a client ID that has no secret: device-auth link --again",
+        )
+    return link
+
+
+def _needs_secret(speaker: Speaker, link: Link) -> bool:
+    """Say whether the provider takes the client's secret for a refresh, as far as the settings tell."""
+    settings = speaker.settings
+    is_its_own = settings.client_id in {"", link.client_id}
+    return link.flow is Flow.AUTHORIZATION_CODE and settings.client_secret is not None and is_its_own
+
+
+def _unit(speaker: Speaker, link: Link) -> exports.Unit:
+    """Give what the settings say of the speaker; only LWA has such things."""
+    settings = speaker.settings
+    if link.dialect is not DialectName.LWA:
+        return exports.Unit("", "", "")
+    dsn = settings.dsn or read_serial_number()
+    return exports.Unit(settings.product_id, dsn, first_locale(settings.locale))
+
+
+def _make_plan(args: argparse.Namespace, speaker: Speaker, link: Link) -> exports.Plan:
+    unit, path = _unit(speaker, link), Path(args.to)
+    if args.format == SDK:
+        return exports_sdk.plan(link, unit, path, args.sdk)
+    return PLANNERS[args.format](link, unit, path)
+
+
+def _print(args: argparse.Namespace, speaker: Speaker, link: Link) -> int:
+    """Print the link itself: that is what was asked for."""
+    print_line(WRITERS[args.format](link, _unit(speaker, link)).decode().rstrip("\n"))
+    say(TWO_USERS)
+    return 0
+
+
+def _let_go(args: argparse.Namespace, speaker: Speaker, link: Link) -> None:
+    """Mark the link as the other client's; its refresh token is not kept.
+
+    Raises:
+        StoreError: it cannot be marked, so both have it.
+    """
+    path = os.fsencode(Path(args.to).absolute()).decode(errors="replace")
+    speaker.tokens.withdraw()
+    speaker.pending.forget()
+    try:
+        speaker.store.save(hand_over(link, f"{args.format}, {path}", speaker.clock.wall()))
+    except StoreError as error:
+        raise StoreError(
+            f"the client has the link, but this speaker could not let go of it: {error}",
+            hint=f"{error.hint} Then run the same command again, before the client is started.",
+        ) from error
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Telling what was done
+
+
+def _tell(args: argparse.Namespace, speaker: Speaker, plan: exports.Plan) -> None:
+    if speaker.is_json:
+        print_json(_fields(args, plan))
+        return
+    for warning in plan.all_warnings():
+        say(f"device-auth: {warning}")
+    if args.dry_run:
+        for line in _lines(plan):
+            print_line(line)
+        say("Nothing was changed.")
+        return
+    paths = ", ".join(str(file.seen.path) for file in plan.files)
+    print_line(f"{'copied' if args.copy else 'moved'} to {paths}")
+    for file in plan.files:
+        if file.backup is not None:
+            say(f"The old {file.seen.path} is kept as {file.backup}")
+    say(plan.next_step)
+    say(TWO_USERS if args.copy else "To have the link here again, link anew: device-auth link")
+
+
+def _fields(args: argparse.Namespace, plan: exports.Plan) -> dict[str, object]:
+    return {
+        "format": args.format,
+        "to": str(Path(args.to).absolute()),
+        "dry_run": args.dry_run,
+        "moved": not (args.dry_run or args.copy),
+        "files": [
+            {
+                "file": str(file.seen.path),
+                "is_new": file.seen.content is None,
+                "backup": None if file.backup is None else str(file.backup),
+                "changes": [
+                    {"place": change.place, "old": change.old, "new": change.new} for change in file.changes
+                ],
+            }
+            for file in plan.files
+        ],
+        "warnings": plan.all_warnings(),
+        "next": plan.next_step,
+    }
+
+
+def _lines(plan: exports.Plan) -> Iterator[str]:
+    for file in plan.files:
+        what = (
+            "a new file" if file.seen.content is None else "changes" if file.is_needed else "stays as it is"
+        )
+        yield f"{file.seen.path}: {what}"
+        for change in file.changes:
+            yield f"  {change.place}: {change.old or 'nothing'} → {change.new or 'nothing'}"
+        if file.backup is not None:
+            yield f"  the old one is kept as {file.backup}"

@@ -1,0 +1,202 @@
+"""SQLite databases as bytes: changed in memory, so that what is written is known before anything is.
+
+The only importer of sqlite3. A database that is put in the place of another must have nothing beside it that belongs
+to the old one: SQLite would apply a journal or a write-ahead log it finds there to whatever bears the name. So one
+with unfinished work beside it is refused: its own client finishes that work when it is started and ended.
+
+Source: SQLite "Database File Format" §1.3 (header) and §3 (rollback journal), "Write-Ahead Logging", "Atomic Commit
+In SQLite" §4 (a journal is hot unless its header is zeroed).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+from urllib.parse import quote
+
+from device_auth.core.errors import Busy, ConfigError, StoreError
+from device_auth.world.files import Folder
+
+BESIDE: Final = ("-wal", "-shm", "-journal")
+"""The endings of what SQLite keeps beside a database in use."""
+
+MAGIC: Final = b"SQLite format 3\0"
+
+LOCK_PATIENCE: Final = 0.2
+"""Seconds to wait for a lock: whoever has it longer is at work."""
+
+_JOURNAL_MODE: Final = slice(18, 20)
+"""Where the header says how writes are journalled."""
+
+_ROLLBACK: Final = b"\1\1"
+"""The one way that a database in memory knows."""
+
+STOP_CLIENT: Final = "Stop the client first, then run this again."
+
+END_PROPERLY: Final = "Start the client once and end it properly, then run this again."
+
+
+class Column(NamedTuple):
+    """A column of a table as ``PRAGMA table_info`` tells it."""
+
+    name: str
+    type: str
+    is_not_null: int
+    place_in_key: int
+
+
+class Table(NamedTuple):
+    """A table of the client's.
+
+    Attributes:
+        create: how it is made.
+        columns: what it must have, no more and no less.
+    """
+
+    name: str
+    create: str
+    columns: tuple[Column, ...]
+
+
+Row = tuple[object, ...]
+
+
+class Database:
+    """A database in memory, open as a context.
+
+    Args:
+        content: all of it; nothing for a new one.
+        path: where it comes from, for messages.
+
+    Raises:
+        ConfigError: it is not a database.
+    """
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        import sqlite3  # noqa: PLC0415  only where a client has a database
+
+        if content and not content.startswith(MAGIC):
+            raise ConfigError(f"{path} is not an SQLite database", hint="Check the client's configuration.")
+        self._error = sqlite3.Error
+        self._path = path
+        self._content = content
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+
+    def __enter__(self) -> Self:
+        """Open it.
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        try:
+            if self._content:
+                start, rest = self._content[: _JOURNAL_MODE.start], self._content[_JOURNAL_MODE.stop :]
+                self._connection.deserialize(start + _ROLLBACK + rest)
+            self._run("PRAGMA secure_delete = ON")  # no old token stays in a page that is free
+            self._check()
+        except BaseException:
+            self._connection.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        self._connection.close()
+
+    def rows_of(self, table: Table) -> list[Row] | None:
+        """Give the rows of a table, or None if there is no such table.
+
+        Raises:
+            ConfigError: something else bears this name, or it has other columns.
+        """
+        found = self._run("SELECT type, name FROM sqlite_master WHERE lower(name) = lower(?)", (table.name,))
+        if not found:
+            return None
+        columns = self._run(_COLUMNS, (table.name,))
+        if found != [("table", table.name)] or columns != list(table.columns):
+            raise ConfigError(
+                f"table {table.name} in {self._path} is not of the form that the client knows",
+                hint="Check that this is the client's database. If it is: move it away; the client makes a new one.",
+            )
+        return self._run(f"SELECT * FROM {table.name}")  # noqa: S608  the name of a table of ours
+
+    def write(self, table: Table, rows: Sequence[Row]) -> None:
+        """Let a table hold these rows and no others; make it if need be."""
+        if self.rows_of(table) is None:
+            self._run(table.create)
+        marks = ", ".join("?" * len(table.columns))
+        self._run(f"DELETE FROM {table.name}")  # noqa: S608  the name of a table of ours
+        for row in rows:
+            self._run(f"INSERT INTO {table.name} VALUES ({marks})", row)  # noqa: S608  the same
+
+    def drop(self, table: Table) -> None:
+        """Remove a table that is there."""
+        self._run(f"DROP TABLE {table.name}")
+
+    def written(self) -> bytes:
+        """Give all of it, as it goes to the disk."""
+        self._check()
+        content = self._connection.serialize()
+        mode = self._content[_JOURNAL_MODE] or _ROLLBACK
+        return content[: _JOURNAL_MODE.start] + mode + content[_JOURNAL_MODE.stop :]
+
+    def _check(self) -> None:
+        if self._run("PRAGMA integrity_check") != [("ok",)]:
+            raise ConfigError(f"{self._path} is damaged", hint="Move it away; the client makes a new one.")
+
+    def _run(self, statement: str, values: Row = ()) -> list[Row]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except self._error:
+            # From None: an error of a database that is not ours may repeat what is in it.
+            raise ConfigError(
+                f"{self._path} is damaged, or not a database as the client has it",
+                hint="Move it away; the client makes a new one.",
+            ) from None
+
+
+_COLUMNS: Final = 'SELECT name, type, "notnull", pk FROM pragma_table_info(?)'
+
+
+def check_settled(path: Path) -> None:
+    """See that no unfinished work lies beside a database.
+
+    Raises:
+        Busy: it does.
+        OSError: it cannot be looked at.
+    """
+    with Folder.open(path.parent) as folder:
+        for ending, idle in (("-wal", b""), ("-journal", b"\0")):
+            found = folder.read(f"{path.name}{ending}", 1)
+            if found is not None and found[0] not in {b"", idle}:
+                raise Busy(f"unfinished work of the client lies in {path}{ending}", hint=END_PROPERLY)
+
+
+def check_unlocked(path: Path, content: bytes) -> None:
+    """See that nobody uses a database, and that it is as it was.
+
+    Raises:
+        Busy: someone does, or it is not.
+        StoreError: it cannot be told.
+    """
+    import sqlite3  # noqa: PLC0415  as above
+
+    connection = None
+    try:
+        address = f"file:{quote(bytes(path))}?mode=rw"
+        connection = sqlite3.connect(address, uri=True, timeout=LOCK_PATIENCE, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        found = connection.serialize()
+        connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        if name in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
+            raise Busy(f"{path} is locked by another process", hint=STOP_CLIENT) from error
+        raise StoreError(
+            f"cannot lock {path} ({name})",
+            hint="Check the owner of the file and of its folder, and that the disk is not full.",
+        ) from error
+    finally:
+        if connection is not None:
+            connection.close()
+    if found != content:
+        raise Busy(f"{path} was changed just now", hint=STOP_CLIENT)

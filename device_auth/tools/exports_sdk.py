@@ -1,0 +1,280 @@
+"""The export to Amazon's AVS Device SDK, which keeps its link in SQLite databases that its configuration names.
+
+============ ============================== ==============================================================
+SDK          database                       what it reads there
+============ ============================== ==============================================================
+1.7 to 1.24  ``cblAuthDelegate``            table ``refreshToken``, one row; it must be there
+1.25         ``lwaAuthorization``           tables ``refreshToken`` and ``userId``: a row in both, or in neither
+1.26 and on  the one or the other           moves these two tables' rows into ``config_LWAAuthorizationStorage``
+                                            at its start, sealing them if it was built to, and drops the tables
+1.25 and on  ``miscDatabase``               which adapter is active, and whose user it has
+============ ============================== ==============================================================
+
+So the two tables serve every version: they are what is written unless another layout is asked for.
+
+The user ID only has to be the same wherever it stands: nothing asks Amazon about it while there is a refresh token.
+Where the link does not tell whose account it is, the row is there with an empty text. That is what 1.25 itself
+writes where it could not learn the user, and counts as present; 1.26 takes an empty one for none.
+
+The active adapter is written, not cleared: with none the SDK refreshes the token, and then gives it to nobody
+(``m_activeAdapter`` is set at start from what is stored there, or by linking), and with another user than the
+adapter's it takes the token for a stranger's and logs out.
+
+Source: alexa/avs-device-sdk, ``SQLiteCBLAuthDelegateStorage.cpp`` (1.7 to 1.24), ``SQLiteLWAAuthorizationStorage.cpp``
+and ``LWAAuthorizationAdapter.cpp`` (1.25), ``LWAStorageDataMigration.cpp``, ``LWAAuthorizationStorage.cpp`` and
+``EncryptedProperties.cpp`` (1.26), ``AuthorizationManager.cpp`` and ``AuthorizationManagerStorage.cpp``,
+``SQLiteMiscStorage.cpp``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Link
+from device_auth.tools import exports, json_files
+from device_auth.tools.databases import Column, Database, Row, Table, check_settled
+from device_auth.tools.exports import MASK, Change, Plan, Rewrite, Unit
+from device_auth.world.files import explain
+
+FORMAT: Final = "avs-device-sdk"
+
+CBL: Final = "cblAuthDelegate"
+LWA: Final = "lwaAuthorization"
+MISC: Final = "miscDatabase"
+PATH_KEY: Final = "databaseFilePath"
+
+USUAL_FILES: Final = {CBL: "cblAuthDelegate.db", LWA: "lwaAuthorizationAdapter.db", MISC: "miscDatabase.db"}
+"""What the SDK's installer calls them. Source: ``tools/Install/genConfig.sh``."""
+
+USUAL_ADDRESS: Final = "https://api.amazon.com/auth/O2/"
+"""Where the SDK asks if its configuration says nothing. Source: ``LWAAuthorizationConfiguration.cpp``."""
+
+ADAPTER: Final = "lwa-adapter"
+SEAL: Final = "$acsdkEncryption$"
+"""The key that stands in a table whose values are sealed."""
+
+LWA_USER: Final = "amzn1.account."
+"""How the user IDs of LWA's profiles begin; other names of an account are none."""
+
+
+def _single(name: str) -> Table:
+    return Table(name, f"CREATE TABLE {name} ({name} TEXT)", (Column(name, "TEXT", 0, 0),))
+
+
+def _pairs(name: str) -> Table:
+    return Table(
+        name,
+        f"CREATE TABLE {name} (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",
+        (Column("key", "TEXT", 1, 1), Column("value", "TEXT", 1, 0)),
+    )
+
+
+TOKEN: Final = _single("refreshToken")
+USER: Final = _single("userId")
+STORAGE: Final = _pairs("config_LWAAuthorizationStorage")
+ACTIVE: Final = _pairs("AuthorizationManager_authorizationState")
+
+
+class Layout(NamedTuple):
+    """What a version of the SDK looks at.
+
+    Attributes:
+        sections: of the configuration, whose databases may hold the link; at least one must be named.
+        has_user: it looks for a user ID beside the token.
+        has_pairs: it is given the new table instead of the two old ones.
+    """
+
+    sections: tuple[str, ...]
+    has_user: bool = True
+    has_pairs: bool = False
+
+
+LAYOUTS: Final = {
+    "any": Layout((LWA, CBL)),
+    "1.7-1.24": Layout((CBL,), has_user=False),
+    "1.25": Layout((LWA,)),
+    "1.26+": Layout((LWA, CBL), has_pairs=True),
+}
+
+Wanted = dict[Table, Sequence[Row] | None]
+"""What shall stand in each table; None: no such table."""
+
+
+def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> Plan:
+    """Plan what changes in the SDK's databases.
+
+    Args:
+        link: what is handed over.
+        unit: what the settings say of the speaker.
+        config_file: the client's ``AlexaClientSDKConfig.json``; read, never written.
+        layout: one of ``LAYOUTS``.
+
+    Raises:
+        DeviceAuthError: the configuration or a database is not as it should be, or is in use.
+    """
+    config_file = config_file.absolute()
+    config = json_files.read_object(exports.read_config(config_file), config_file, may_have_comments=True)
+    _check_client(config, config_file, link)
+    databases = _find_databases(config, config_file, LAYOUTS[layout])
+    files = tuple(
+        _plan_database(path, sections, link, LAYOUTS[layout]) for path, sections in databases.items()
+    )
+    warnings = [*_unlike(config, config_file, unit), *_elsewhere(config, config_file, link)]
+    return Plan(files, tuple(warnings), "Start the client: it goes on with this link, and needs no code.")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The configuration
+
+
+def _check_client(config: Mapping[str, object], path: Path, link: Link) -> None:
+    """See that the client is the one that the refresh token belongs to."""
+    given = json_files.text(json_files.section(config, "deviceInfo", path), "clientId", path, "deviceInfo.")
+    wanted = _snippet("deviceInfo", clientId=link.client_id)
+    if not given:
+        raise ConfigError(f"{path} does not say deviceInfo.clientId", hint=f"Add to it: {wanted}")
+    if given != link.client_id:
+        raise ConfigError(
+            f"deviceInfo.clientId in {path} is another client ID than the link's: its refresh token would be rejected",
+            hint=f"If that client is to have this link, write there: {wanted}",
+        )
+
+
+def _unlike(config: Mapping[str, object], path: Path, unit: Unit) -> list[str]:
+    """Say what the client calls itself otherwise than the settings do."""
+    told = json_files.section(config, "deviceInfo", path)
+    warnings = []
+    for name, value in (("productId", unit.product_id), ("deviceSerialNumber", unit.dsn)):
+        given = json_files.text(told, name, path, "deviceInfo.")
+        if not given:
+            example = _snippet("deviceInfo", **{name: value or "…"})
+            warnings.append(f"{path} does not say deviceInfo.{name}, which the client needs. Add: {example}")
+        elif value and given != value:
+            warnings.append(
+                f"deviceInfo.{name} in {path} is {given}, but this speaker was linked as {value}."
+            )
+    return warnings
+
+
+def _elsewhere(config: Mapping[str, object], path: Path, link: Link) -> list[str]:
+    """Say where the client would send the refresh token, if that is not where it comes from."""
+    warnings = []
+    for name in (CBL, LWA):
+        asked = json_files.text(json_files.section(config, name, path), "lwaUrl", path, f"{name}.")
+        address = f"{(asked or USUAL_ADDRESS).rstrip('/')}/token"
+        if name in config and address != link.token_endpoint:
+            warnings.append(
+                f"The client asks at {address} ({name}), but the link is one of {link.token_endpoint}."
+            )
+    return warnings
+
+
+def _find_databases(config: Mapping[str, object], path: Path, layout: Layout) -> dict[Path, list[str]]:
+    """Give each database that must change, and what the client uses it for."""
+    looked_for = [(name, _database_of(config, name, path)) for name in (MISC, LWA, CBL)]
+    named = {name: found for name, found in looked_for if found is not None}
+    holders = [name for name in layout.sections if name in named]
+    folder = next(iter(named.values()), path).parent
+    if not holders:
+        raise ConfigError(
+            f"{path} names no database for the link",
+            hint=f"Add to it: {_where(layout.sections[0], folder)}",
+        )
+    if LWA in holders and MISC not in named:
+        raise ConfigError(f"{path} names no {MISC}", hint=f"Add to it: {_where(MISC, folder)}")
+    databases: dict[Path, list[str]] = {}
+    for name in [MISC, *holders] if LWA in holders else holders:
+        databases.setdefault(named[name], []).append(name)
+    return databases
+
+
+def _database_of(config: Mapping[str, object], name: str, path: Path) -> Path | None:
+    given = json_files.text(json_files.section(config, name, path), PATH_KEY, path, f"{name}.")
+    if given and not Path(given).is_absolute():
+        raise ConfigError(
+            f"{name}.{PATH_KEY} in {path} is {given}: where that is depends on where the client is started",
+            hint="Write the whole path there, from / on.",
+        )
+    return Path(given) if given else None
+
+
+def _where(name: str, folder: Path) -> str:
+    return _snippet(name, **{PATH_KEY: str(folder / USUAL_FILES[name])})
+
+
+def _snippet(name: str, **members: str) -> str:
+    return f'"{name}": {json.dumps(members, ensure_ascii=False)}'
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The databases
+
+
+def _plan_database(path: Path, sections: list[str], link: Link, layout: Layout) -> Rewrite:
+    seen = exports.look_at(path)
+    try:
+        check_settled(seen.path)
+    except OSError as error:
+        raise explain(error, f"cannot read what lies beside {path}") from error
+    wanted: Wanted = {}
+    if MISC in sections:
+        wanted[ACTIVE] = [("authAdapterId", ADAPTER), ("userId", _user_of(link))]
+    with Database(seen.content or b"", seen.path) as database:
+        if sections != [MISC]:
+            wanted |= _wanted_of_link(database, seen.path, link, layout)
+        changes = [change for table, rows in wanted.items() for change in _change(database, table, rows)]
+        content = database.written() if changes else seen.content or b""
+    return Rewrite(seen, content, tuple(changes), is_database=True)
+
+
+def _wanted_of_link(database: Database, path: Path, link: Link, layout: Layout) -> Wanted:
+    token, user = link.refresh_token.reveal(), _user_of(link)
+    pairs: list[Row] = [("refreshToken", token), ("userId", user)]
+    stored = database.rows_of(STORAGE)
+    is_sealed = stored is not None and any(row[0] == SEAL for row in stored)
+    if layout.has_pairs and is_sealed:
+        raise ConfigError(
+            f"the client seals what is in {path}, so nothing can be written there from outside",
+            hint="Leave --sdk out: the client takes the link from two other tables, and seals it itself.",
+        )
+    if layout.has_pairs:
+        return {STORAGE: pairs, TOKEN: None, USER: None}
+    wanted: Wanted = {TOKEN: [(token,)]}
+    if layout.has_user:
+        wanted[USER] = [(user,)]
+    if stored is not None and not is_sealed:
+        wanted[STORAGE] = pairs
+    return wanted
+
+
+def _user_of(link: Link) -> str:
+    return link.account if link.account is not None and link.account.startswith(LWA_USER) else ""
+
+
+def _change(database: Database, table: Table, rows: Sequence[Row] | None) -> list[Change]:
+    """Let a table hold these rows, if it does not yet; say what that changes."""
+    present = database.rows_of(table)
+    if rows is None and present is not None:
+        database.drop(table)
+    elif rows is not None and sorted(present or [], key=repr) != sorted(rows, key=repr):
+        database.write(table, rows)
+    else:
+        return []
+    return [Change(f"table {table.name}", _shown(table, present), _shown(table, rows))]
+
+
+def _shown(table: Table, rows: Sequence[Row] | None) -> str | None:
+    """Show rows without the tokens in them."""
+    if rows is None:
+        return None
+    return "; ".join(_shown_row(table, row) for row in rows) or "no row"
+
+
+def _shown_row(table: Table, row: Row) -> str:
+    if table == TOKEN:
+        return MASK
+    if table == STORAGE and row[0] != "userId":
+        return f"{row[0]} = {MASK}"
+    return " = ".join(str(value) if value else "(empty)" for value in row)
