@@ -4,20 +4,26 @@ import json
 import os
 import pty
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from device_auth.cli.main import main
 from device_auth.core.models import DialectName, Flow, Mark, Secret
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import serve
 from device_auth.world.pending import FilePending
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
 from device_auth.world.token_files import FileTokens
 from tests.client_readers import Sdk, start_1_25, start_1_26
+from tests.command import Command
 from tests.export_world import CLIENT_ID, TOKEN, ExportWorld, make_database
 from tests.links import StillClock, make_grant, make_link, make_pending
 from tests.socket_world import SocketWorld
@@ -441,13 +447,21 @@ def _heard(crash: Crash, name: str, call: Callable[..., object]) -> Callable[...
     return heard
 
 
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Give a folder in memory where there is one: hundreds of syncs of a busy disk take their time."""
+    shared = Path("/dev/shm")  # noqa: S108  the folder in it is made by mkdtemp
+    with TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
 def test_a_crash_at_any_call_leaves_the_link_with_one_side_at_least_and_a_second_try_moves_it(
-    tmp_path: Path, crash: Crash
+    memory: Path, crash: Crash
 ) -> None:
     ways: set[tuple[bool, bool]] = set()
     code: int | None = None
     for number in count():
-        folder = tmp_path / str(number)
+        folder = memory / str(number)
         folder.mkdir()
         world = ExportWorld(folder)
         world.configure(without=("cblAuthDelegate",))
@@ -541,3 +555,17 @@ def test_no_token_is_in_anything_that_is_told(world: ExportWorld, capsys: pytest
 
     told = capsys.readouterr()
     assert "canary" not in told.out + told.err
+
+
+def test_after_a_move_the_speaker_is_linked_anew_without_more_ado(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+        command = Command(tmp_path, running)
+        assert command.link() == 0
+        assert command.run("export", "json", "--to", str(tmp_path / "link.json")) == 0
+
+        assert command.link() == 0
+        assert command.run("token") == 0
+
+    assert capsys.readouterr().out.splitlines()[:3] == ["linked", f"moved to {tmp_path}/link.json", "linked"]
