@@ -21,7 +21,7 @@ LOOK_AT_THE_LOG: Final = f"See why: journalctl -u {UNIT} -n 50"
 
 NEXT_STEPS: Final = {
     str(ConfigError.exit_code): "A setting is wrong: device-auth config check",
-    str(StoreError.exit_code): "The store cannot be used: see the checks S1 to S6, then "
+    str(StoreError.exit_code): "The store cannot be used: see the checks S1 to S7, then "
     f"sudo systemctl restart {UNIT}",
 }
 """What to do about a service that ended with this exit code."""

@@ -65,13 +65,13 @@ def checks(scene: Scene, keys: Keys = ONLY_PLAIN) -> list[Check]:
         Check("S3", "state-disk", partial(look_at_disk, scene), after),
         Check("S4", "state-space", partial(look_at_space, scene), after),
         Check("S5", "state-writable", partial(_if_allowed, scene, look_whether_writable), ("S1", "S4")),
+        Check("S6", "link-key", partial(_if_allowed, scene, partial(look_at_key, keys=keys)), after),
         Check(
-            "S6",
+            "S7",
             "link-file",
             partial(_if_allowed, scene, partial(look_at_generations, keys=keys)),
-            after,
+            ("S1", "S6"),
         ),
-        Check("S7", "link-key", partial(_if_allowed, scene, partial(look_at_key, keys=keys)), after),
     ]
 
 
@@ -219,6 +219,26 @@ def look_whether_writable(scene: Scene) -> Finding:
     return ok("A link can be saved.")
 
 
+def look_at_key(scene: Scene, keys: Keys) -> Finding:
+    """See under whose key the link is stored, and what that protects from."""
+    for problem in keys.problems:
+        return fail(f"The key of {problem.name} cannot be had: {problem.message}.", problem.hint, STORE)
+    with Folder.open(scene.places.state_dir) as folder:
+        found = folder.read(NEWEST, MAX_BYTES + 1)
+    if found is None:
+        return ok("No link is stored, so there is nothing to protect.", key_provider="none")
+    try:
+        name = read_fields(found[0]).text("key_provider")
+    except Malformed:
+        return ok("What is stored does not say under whose key it is.", key_provider="unknown")
+    if name == Plain.name:
+        return ok("The link is stored in the clear: whoever holds the card can read it.", key_provider=name)
+    try:
+        return ok(f"The link is under the key of {name}. {keys.named(name).protects}", key_provider=name)
+    except KeyMissing:
+        return skipped(f"The link is under the key of {name}, which this command cannot reach.")
+
+
 def look_at_generations(scene: Scene, keys: Keys) -> Finding:
     """See whether the stored link is whole, and the one before it."""
     with Folder.open(scene.places.state_dir) as folder:
@@ -226,8 +246,6 @@ def look_at_generations(scene: Scene, keys: Keys) -> Finding:
         aside = [name for name in folder.names() if name.startswith(DAMAGED)]
     facts = {"newest": _in_a_word(newest), "previous": _in_a_word(previous), "set_aside": str(len(aside))}
     for found in (newest, previous):
-        if isinstance(found, KeyMissing):
-            return skipped("The stored link is sealed under a key that this command cannot reach.")
         if isinstance(found, StoreError) and not isinstance(found, StoreDamaged):
             return fail(f"The stored link cannot be read: {found}.", found.hint, STORE, **facts)
     card = "The card may be failing: make a copy of what matters, and replace it."
@@ -246,26 +264,6 @@ def look_at_generations(scene: Scene, keys: Keys) -> Finding:
     if newest is None:
         return ok("No link is stored, and nothing damaged either.", **facts)
     return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
-
-
-def look_at_key(scene: Scene, keys: Keys) -> Finding:
-    """See under whose key the link is stored, and what that protects from."""
-    for problem in keys.problems:
-        return fail(f"The key of {problem.name} cannot be had: {problem.message}.", problem.hint, STORE)
-    with Folder.open(scene.places.state_dir) as folder:
-        found = folder.read(NEWEST, MAX_BYTES + 1)
-    if found is None:
-        return ok("No link is stored, so there is nothing to protect.", key_provider="none")
-    try:
-        name = read_fields(found[0]).text("key_provider")
-    except Malformed:
-        return skipped("The stored link does not say under whose key it is.")
-    if name == Plain.name:
-        return ok("The link is stored in the clear: whoever holds the card can read it.", key_provider=name)
-    try:
-        return ok(f"The link is under the key of {name}. {keys.named(name).protects}", key_provider=name)
-    except KeyMissing:
-        return skipped(f"The link is under the key of {name}, which this command cannot reach.")
 
 
 def mount_of(scene: Scene, path: Path) -> Mount | None:

@@ -1,0 +1,55 @@
+"""What the doctor says of real file systems; run as root in a mount namespace of its own: ``unshare --mount``.
+
+Prints one JSON object: for each disk the findings that are no good news, by code.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from device_auth.doctor import storage
+from device_auth.doctor.examination import examine
+from device_auth.doctor.scene import Scene
+from device_auth.world.clock import BootClock
+from device_auth.world.places import Places
+from device_auth.world.store import FileStore
+from tests.links import make_link
+
+
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True)
+
+
+def findings(state: Path) -> dict[str, tuple[str, int, str]]:
+    clock = BootClock()
+    scene = Scene(Places(state, None, None, state), clock, is_system=False)
+    return {
+        each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)
+        for each in examine(storage.checks(scene), clock)
+    }
+
+
+def main(folder: Path) -> None:
+    disks = {name: folder / name for name in ("memory", "full", "nodes", "read-only")}
+    for path in disks.values():
+        path.mkdir(mode=0o700)
+    mount("-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(disks["memory"]))
+    mount("-t", "tmpfs", "-o", "size=128k,mode=700", "tmpfs", str(disks["full"]))
+    mount("-t", "tmpfs", "-o", "nr_inodes=5,mode=700", "tmpfs", str(disks["nodes"]))
+    for path in disks.values():
+        with FileStore(path) as store:
+            store.replace(make_link())
+    (disks["full"] / "rubbish").write_bytes(os.urandom(96 * 1024))
+    (disks["nodes"] / "rubbish").touch()
+    mount("--bind", str(disks["read-only"]), str(disks["read-only"]))
+    mount("-o", "remount,bind,ro", str(disks["read-only"]))
+    found = {name: findings(path) for name, path in disks.items()}
+    found["unmakeable"] = findings(disks["read-only"] / "below" / "state")
+    mount("-o", "remount,bind,rw", str(disks["read-only"]))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,177 @@
+"""A speaker for the doctor: everything about it is well until a test breaks one thing."""
+
+import json
+import os
+import pwd
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
+from threading import Thread
+from typing import Final
+
+from device_auth import __version__
+from device_auth.cli.parts import read_hardware
+from device_auth.doctor import board, link, runtime, service, storage
+from device_auth.doctor.examination import Examined, examine
+from device_auth.doctor.findings import Check, Verdict
+from device_auth.doctor.scene import CannotRun, Ran, Run, Scene
+from device_auth.world.places import Places
+from device_auth.world.store import FileStore
+from device_auth.world.token_files import FileTokens
+from tests.links import make_grant, make_link
+from tests.socket_world import SocketWorld
+from tests.world import SkippingClock
+
+ME: Final = pwd.getpwuid(os.geteuid()).pw_name
+
+UNIT: Final = {
+    "LoadState": "loaded",
+    "UnitFileState": "enabled",
+    "ActiveState": "active",
+    "SubState": "running",
+    "Result": "success",
+    "ExecMainStatus": "0",
+    "NRestarts": "0",
+    "WatchdogUSec": "3min",
+    "User": ME,
+    "SupplementaryGroups": "",
+    "PrivateDevices": "no",
+}
+
+DISKS: Final = "22 1 179:2 / / rw,noatime - ext4 /dev/mmcblk0p2 rw"
+MEMORY: Final = "25 22 0:23 / {} rw,nosuid - tmpfs tmpfs rw,mode=755"
+
+
+@dataclass
+class Patient:
+    """One speaker, kept by the system's service unless a test says otherwise."""
+
+    folder: Path
+    clock: SkippingClock = field(default_factory=SkippingClock)
+    unit: dict[str, str] = field(default_factory=lambda: dict(UNIT))
+    said: dict[str, Ran] = field(default_factory=lambda: {"ss": Ran(0, ""), "journalctl": Ran(0, "")})
+    groups: dict[str, int] = field(
+        default_factory=lambda: {"device-auth-client": 801, "device-auth-admin": 802, "gpio": 803}
+    )
+    hardware: Mapping[str, object] = field(default_factory=dict)
+    is_system: bool = True
+    run: Run | None = None
+
+    def __post_init__(self) -> None:
+        # Every check answers, so no time is skipped.
+        self.clock.is_asking = lambda: True
+        self.run_dir.mkdir(mode=0o755)
+        self.root.mkdir()
+        self.put("proc/self/mountinfo", f"{DISKS}\n{MEMORY.format(self.run_dir.resolve())}\n")
+        self.store_link()
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def put(self, name: str, text: str) -> Path:
+        """Write a file below the root folder."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def store_link(self) -> None:
+        with FileStore(self.state) as store:
+            store.replace(make_link(generation=1))
+            store.save(make_link(generation=2))
+
+    def publish(self) -> None:
+        FileTokens(self.run_dir, self.clock).publish(make_grant())
+
+    def scene(self) -> Scene:
+        places = Places(self.state, self.run_dir, None, self.folder / "config.toml")
+        return Scene(
+            places,
+            self.clock,
+            is_system=self.is_system,
+            root=self.root,
+            run=self.run or self._run,
+            gid_of=self.groups.get,
+        )
+
+    def checks(self) -> list[Check]:
+        scene = self.scene()
+        return [
+            *storage.checks(scene),
+            *runtime.checks(scene),
+            *link.checks(scene, None),
+            *board.checks(scene, lambda: read_hardware(self.hardware)[0]),
+            *service.checks(scene),
+        ]
+
+    def examine(self) -> dict[str, Examined]:
+        return {each.check.code: each for each in examine(self.checks(), self.clock)}
+
+    @contextmanager
+    def served(self) -> Iterator[SocketWorld]:
+        """Have a service answer on the socket: linked, with a token."""
+        with SocketWorld(self.run_dir / "api.sock", clock=self.clock) as served:
+            served.is_linked(served.issue())
+            self.publish()
+            yield served
+
+    def _run(self, words: Sequence[str]) -> Ran:
+        if words[0] == "systemctl":
+            return Ran(0, "".join(f"{name}={value}\n" for name, value in self.unit.items()))
+        try:
+            return self.said[words[0]]
+        except KeyError:
+            raise CannotRun(f"{words[0]}: no such file or directory") from None
+
+
+def troubles(found: Mapping[str, Examined]) -> dict[str, Verdict]:
+    """Give what failed or was warned of."""
+    verdicts = {code: each.finding.verdict for code, each in found.items()}
+    return {code: verdict for code, verdict in verdicts.items() if verdict in {Verdict.FAIL, Verdict.WARN}}
+
+
+@contextmanager
+def answering(patient: Patient, http: int = 200, **changes: object) -> Iterator[None]:
+    """Have a service of another kind on the socket: one status, or one refusal, for every question."""
+    told = {
+        "state": "linked",
+        "trouble": "none",
+        "since": "2026-11-22T12:00:00Z",
+        "hint": "",
+        "expires_at": "2100-01-01T00:00:00Z",
+        "account": None,
+        "dialect": "lwa",
+        "version": __version__,
+        **changes,
+    }
+    body = json.dumps(told if http == HTTPStatus.OK else {"type": "urn:x:refused", "detail": "not for you"})
+
+    class Answer(StreamRequestHandler):
+        def handle(self) -> None:
+            while (line := self.rfile.readline()) and line.strip():
+                pass
+            head = f"HTTP/1.1 {http} x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            self.wfile.write((head + body).encode())
+
+    path = patient.run_dir / "api.sock"
+    with ThreadingUnixStreamServer(str(path), Answer) as server:
+        path.chmod(0o666)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,534 @@
+"""The checks of store, runtime folder, link and service: each thing broken alone, in a speaker that is well otherwise."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.models import Mark, UnixTime, View
+from device_auth.core.states import StateWord, Trouble
+from device_auth.core.values import replace
+from device_auth.doctor.findings import Finding, Verdict
+from device_auth.doctor.scene import Ran
+from device_auth.world.store import FileStore
+from tests.command import PATIENCE, ROOT
+from tests.links import make_link
+from tests.patient import DISKS, Patient, answering, troubles
+from tests.socket_world import SocketWorld
+
+FAIL, WARN = Verdict.FAIL, Verdict.WARN
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Patient:
+    return Patient(tmp_path)
+
+
+@pytest.fixture
+def served(patient: Patient) -> Iterator[SocketWorld]:
+    with patient.served() as served:
+        yield served
+
+
+def change_envelope(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def lies_on(patient: Patient, kind: str) -> None:
+    path = patient.root / "proc/self/mountinfo"
+    path.write_text(f"{path.read_text()}31 22 0:9 / {patient.state.resolve()} rw - {kind} x rw\n")
+
+
+def hand_over(patient: Patient, name: str) -> None:
+    os.chown(patient.folder / name, 12345, -1)
+
+
+def make_folder_in_place_of(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def set_one_aside(patient: Patient) -> None:
+    (patient.state / "link.json.damaged-1").touch(0o600)
+
+
+Break = Callable[[Patient], object]
+
+BROKEN: dict[str, tuple[Break, str, Verdict, int]] = {
+    "others may write to the state folder": (lambda it: it.state.chmod(0o770), "S1", FAIL, 74),
+    "its owner may not use the state folder": (lambda it: it.state.chmod(0o400), "S1", FAIL, 74),
+    "others may look into the state folder": (lambda it: it.state.chmod(0o755), "S1", WARN, 0),
+    "the link is readable by others": (lambda it: (it.state / "link.json").chmod(0o644), "S2", FAIL, 74),
+    "the former link is readable by its group": (
+        lambda it: (it.state / "link.json.previous").chmod(0o640),
+        "S2",
+        FAIL,
+        74,
+    ),
+    "the state is in memory": (lambda it: lies_on(it, "tmpfs"), "S3", FAIL, 74),
+    "the state is on a disk without modes": (lambda it: lies_on(it, "vfat"), "S3", FAIL, 74),
+    "the state is on an overlay": (lambda it: lies_on(it, "overlay"), "S3", WARN, 0),
+    "the state is on another machine": (lambda it: lies_on(it, "nfs4"), "S3", WARN, 0),
+    "the newest generation is damaged": (
+        lambda it: (it.state / "link.json").write_bytes(b"\0" * 300),
+        "S7",
+        WARN,
+        0,
+    ),
+    "the newest generation is gone": (lambda it: (it.state / "link.json").unlink(), "S7", WARN, 0),
+    "the former generation is damaged": (
+        lambda it: (it.state / "link.json.previous").write_text("{}"),
+        "S7",
+        WARN,
+        0,
+    ),
+    "both generations are damaged": (
+        lambda it: [path.write_text("{}") for path in it.state.iterdir()],
+        "S7",
+        FAIL,
+        74,
+    ),
+    "damaged files were set aside": (
+        set_one_aside,
+        "S7",
+        WARN,
+        0,
+    ),
+    "a newer version wrote the link": (
+        lambda it: change_envelope(it.state / "link.json", version=2),
+        "S7",
+        FAIL,
+        74,
+    ),
+    "others may write to the runtime folder": (lambda it: it.run_dir.chmod(0o777), "R1", FAIL, 74),
+    "others cannot reach the runtime folder": (lambda it: it.run_dir.chmod(0o700), "R1", WARN, 0),
+    "the runtime folder is on a disk": (
+        lambda it: it.put("proc/self/mountinfo", DISKS),
+        "R2",
+        WARN,
+        0,
+    ),
+    "everyone may read a token": (lambda it: (it.run_dir / "token.json").chmod(0o644), "R3", FAIL, 74),
+    "not everyone may reach the socket": (lambda it: (it.run_dir / "api.sock").chmod(0o600), "R4", WARN, 0),
+    "the readers' group is missing": (lambda it: it.groups.pop("device-auth-client"), "R5", FAIL, 74),
+    "the administrators' group is missing": (lambda it: it.groups.pop("device-auth-admin"), "R5", FAIL, 74),
+    "the unit is masked": (lambda it: it.unit.update(LoadState="masked"), "D1", FAIL, 69),
+    "the unit is not enabled": (lambda it: it.unit.update(UnitFileState="disabled"), "D1", WARN, 0),
+    "the service is stopped": (lambda it: it.unit.update(ActiveState="inactive"), "D2", FAIL, 69),
+    "the service failed": (
+        lambda it: it.unit.update(ActiveState="failed", ExecMainStatus="78"),
+        "D2",
+        FAIL,
+        69,
+    ),
+    "the service fails again and again": (
+        lambda it: it.unit.update(ActiveState="activating", SubState="auto-restart", ExecMainStatus="70"),
+        "D2",
+        FAIL,
+        69,
+    ),
+    "the service is starting": (
+        lambda it: it.unit.update(ActiveState="activating", SubState="start"),
+        "D2",
+        WARN,
+        0,
+    ),
+    "the service was started again": (lambda it: it.unit.update(NRestarts="3"), "D3", WARN, 0),
+    "the watchdog is off": (lambda it: it.unit.update(WatchdogUSec="infinity"), "D4", WARN, 0),
+}
+
+
+@pytest.mark.usefixtures("served")
+def test_of_a_speaker_that_is_well_nothing_is_said_to_be_wrong(patient: Patient) -> None:
+    found = patient.examine()
+
+    assert troubles(found) == {}
+    assert {code for code, each in found.items() if each.finding.verdict is Verdict.SKIPPED} == {
+        *("L3", "H6", "H7", "H8", "H9")
+    }
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_broken_is_told_by_its_code_and_by_no_other(patient: Patient, what: str) -> None:
+    break_it, code, verdict, exit_code = BROKEN[what]
+    break_it(patient)
+    found = patient.examine()
+
+    assert troubles(found) == {code: verdict}
+    finding = found[code].finding
+    assert finding.exit_code == exit_code
+    assert finding.sentence.endswith((".", ")"))
+    assert finding.next_step
+
+
+@as_root
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("name", "code"), [("state", "S1"), ("state/link.json", "S2"), ("run", "R1"), ("run/token.json", "R3")]
+)
+def test_what_belongs_to_someone_else_is_told(patient: Patient, name: str, code: str) -> None:
+    hand_over(patient, name)
+
+    assert troubles(patient.examine()) == {code: FAIL}
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(("name", "code"), [("link.json", "S2"), ("link.json.previous", "S2")])
+def test_a_folder_in_place_of_a_file_is_told(patient: Patient, name: str, code: str) -> None:
+    make_folder_in_place_of(patient.state / name)
+    found = patient.examine()
+
+    assert found[code].finding.verdict is FAIL
+    assert found[code].finding.sentence.endswith("is not a plain file.")
+
+
+# -- the store --------------------------------------------------------------------------------------------
+
+
+def finding(patient: Patient, code: str) -> Finding:
+    return patient.examine()[code].finding
+
+
+def test_a_state_that_was_never_written_is_no_trouble(patient: Patient) -> None:
+    for path in patient.state.iterdir():
+        path.unlink()
+    patient.state.rmdir()
+    found = patient.examine()
+
+    assert found["S1"].finding.verdict is Verdict.SKIPPED
+    assert not {code for code in troubles(found) if code.startswith("S")}
+    assert not patient.state.exists()
+
+
+def test_a_file_in_place_of_the_state_folder_is_told(patient: Patient) -> None:
+    patient.state.rename(patient.folder / "elsewhere")
+    patient.state.write_text("")
+    assert finding(patient, "S1").sentence.endswith("is not a folder.")
+
+
+def test_a_loop_of_links_in_place_of_the_state_is_told(patient: Patient) -> None:
+    patient.state.rename(patient.folder / "elsewhere")
+    patient.state.symlink_to(patient.state)
+
+    assert finding(patient, "S1").exit_code == 74
+
+
+def test_that_the_service_holds_the_lock_is_well(patient: Patient) -> None:
+    with FileStore(patient.state):
+        found = finding(patient, "S5")
+
+    assert found.verdict is Verdict.OK
+    assert f"process {os.getpid()}" in found.sentence
+
+
+def test_leftovers_that_are_in_the_way_of_a_save_are_told(patient: Patient) -> None:
+    (patient.state / "link.json.new").mkdir()
+    found = patient.examine()
+
+    assert troubles(found)["S2"] is FAIL
+    assert found["S5"].finding.exit_code == 74
+
+
+def test_whether_writing_works_is_tried_without_a_trace(patient: Patient) -> None:
+    before = {path.name: path.read_bytes() for path in patient.state.iterdir()}
+    patient.examine()
+
+    assert {path.name: path.read_bytes() for path in patient.state.iterdir()} == before
+
+
+def test_a_link_in_the_clear_is_said_to_be_so(patient: Patient) -> None:
+    found = finding(patient, "S6")
+
+    assert found.verdict is Verdict.OK
+    assert "in the clear" in found.sentence
+    assert dict(found.facts) == {"key_provider": "plain"}
+
+
+def test_a_link_under_a_key_that_this_command_cannot_reach_is_left_alone(patient: Patient) -> None:
+    change_envelope(patient.state / "link.json", key_provider="credential")
+    found = patient.examine()
+
+    assert found["S6"].finding.verdict is found["S7"].finding.verdict is Verdict.SKIPPED
+    assert "credential" in found["S6"].finding.sentence
+
+
+def test_no_link_is_no_damage(patient: Patient) -> None:
+    for path in patient.state.iterdir():
+        path.unlink()
+    found = patient.examine()
+
+    assert troubles(found).keys() <= {"L1", "D5"}
+    assert found["S7"].finding.sentence == "No link is stored, and nothing damaged either."
+    assert found["S6"].finding.verdict is Verdict.OK
+
+
+def test_a_kernel_that_says_nothing_of_its_disks_is_no_trouble(patient: Patient) -> None:
+    (patient.root / "proc/self/mountinfo").unlink()
+    found = patient.examine()
+
+    assert found["S3"].finding.verdict is found["R2"].finding.verdict is Verdict.SKIPPED
+
+
+def test_names_with_spaces_and_odd_lines_of_disks_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    patient = Patient(folder)
+    escaped = str(patient.state.resolve()).replace(" ", r"\040")
+    patient.put("proc/self/mountinfo", f"{DISKS}\nodd\n31 22 0:9 / {escaped} rw - tmpfs x rw\n")
+
+    assert finding(patient, "S3").verdict is FAIL
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[object]]]:
+    """What is found on real disks, in a mount namespace of its own."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    folder = tmp_path_factory.mktemp("disks")
+    ran = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-m", "tests.mounted_disks", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    found: dict[str, dict[str, list[object]]] = json.loads(ran.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("disk", "troubled"),
+    [
+        ("memory", {"S3": "fail", "S4": "warn"}),
+        ("full", {"S3": "fail", "S4": "fail"}),
+        ("nodes", {"S3": "fail", "S4": "fail"}),
+        ("read-only", {"S5": "fail"}),
+        ("unmakeable", {"S1": "fail"}),
+    ],
+)
+def test_real_disks_are_told_by_what_ails_them(
+    disks: dict[str, dict[str, list[object]]], disk: str, troubled: dict[str, str]
+) -> None:
+    found = disks[disk]
+
+    assert {code: each[0] for code, each in found.items() if each[0] in {"fail", "warn"}} == troubled
+    assert {each[1] for each in found.values() if each[0] == "fail"} == {74}
+
+
+# -- the runtime folder -----------------------------------------------------------------------------------
+
+
+def test_a_runtime_folder_that_is_not_there_yet_is_no_trouble(patient: Patient) -> None:
+    patient.run_dir.rmdir()
+    found = patient.examine()
+
+    assert {found[code].finding.verdict for code in ("R1", "R2", "R3", "R4")} == {Verdict.SKIPPED}
+
+
+def test_a_runtime_folder_that_is_a_file_is_told(patient: Patient) -> None:
+    patient.run_dir.rmdir()
+    patient.run_dir.touch(0o755)
+
+    assert finding(patient, "R1").sentence.endswith("is not a folder.")
+
+
+def test_a_runtime_folder_that_cannot_be_looked_at_is_told(patient: Patient) -> None:
+    patient.run_dir.rmdir()
+    patient.run_dir.symlink_to(patient.run_dir)
+
+    assert finding(patient, "R1").exit_code == 74
+
+
+def test_a_file_in_place_of_the_socket_is_told(patient: Patient) -> None:
+    (patient.run_dir / "api.sock").touch()
+
+    assert troubles(patient.examine()) == {"R4": FAIL, "D5": FAIL}
+
+
+def test_without_a_service_nobody_needs_its_groups(patient: Patient) -> None:
+    patient.groups.clear()
+    patient.unit["LoadState"] = "not-found"
+
+    assert finding(patient, "R5").verdict is Verdict.SKIPPED
+
+
+# -- the link ---------------------------------------------------------------------------------------------
+
+
+def tell(served: SocketWorld, state: StateWord, trouble: Trouble, hint: str = "") -> None:
+    served.desk.tell(View(state, trouble, hint), make_link())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "verdict", "exit_code"),
+    [
+        (Trouble.REVOKED, FAIL, 77),
+        (Trouble.MISCONFIGURED, FAIL, 78),
+        (Trouble.DENIED, WARN, 0),
+        (Trouble.EXPIRED, WARN, 0),
+    ],
+)
+def test_what_the_service_tells_of_the_link_is_told(
+    patient: Patient, served: SocketWorld, trouble: Trouble, verdict: Verdict, exit_code: int
+) -> None:
+    tell(served, StateWord.UNLINKED, trouble, "do this")
+    found = patient.examine()
+
+    assert troubles(found) == {"L1": verdict}
+    assert (found["L1"].finding.exit_code, found["L1"].finding.next_step) == (exit_code, "do this")
+
+
+def test_a_speaker_without_a_link_is_a_warning(patient: Patient, served: SocketWorld) -> None:
+    tell(served, StateWord.UNLINKED, Trouble.NONE)
+
+    assert troubles(patient.examine()) == {"L1": WARN}
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"), [(Mark.REVOKED, FAIL), (Mark.MISCONFIGURED, FAIL), (Mark.HANDED_OVER, Verdict.OK)]
+)
+def test_without_a_service_the_stored_link_tells(patient: Patient, mark: Mark, expected: Verdict) -> None:
+    with FileStore(patient.state) as store:
+        store.replace(replace(make_link(), mark=mark, marked_at=UnixTime(1.8e9)))
+
+    assert finding(patient, "L1").verdict is expected
+
+
+def test_the_age_of_a_link_is_told(patient: Patient) -> None:
+    assert finding(patient, "L1").sentence == "The speaker is linked to an account since today."
+
+    patient.clock.set_by = 86_400.0
+    assert finding(patient, "L1").sentence == "The speaker is linked to an account for 1 day."
+
+    patient.clock.set_by = 10 * 86_400.0
+    assert finding(patient, "L1").sentence == "The speaker is linked to an account for 10 days."
+
+
+def test_a_damaged_store_tells_nothing_of_the_link(patient: Patient) -> None:
+    for path in patient.state.iterdir():
+        path.write_text("")
+
+    assert finding(patient, "L1").verdict is Verdict.SKIPPED
+
+
+def test_a_service_without_a_token_is_told(patient: Patient, served: SocketWorld) -> None:
+    served.desk.withdraw()
+    found = patient.examine()
+
+    assert troubles(found) == {"L2": FAIL}
+    assert found["L2"].finding.exit_code == 75
+
+
+def test_the_token_that_is_kept_is_told_with_its_time(patient: Patient) -> None:
+    assert finding(patient, "L2").sentence.startswith("No access token is kept")
+
+    patient.publish()
+    found = finding(patient, "L2")
+    assert found.sentence == "The access token is good for another 60 minutes."
+    assert dict(found.facts)["seconds_left"] == "3600"
+    assert "seconds_since_refresh" in dict(found.facts)
+
+
+def test_no_token_is_missed_where_there_is_no_link(patient: Patient, served: SocketWorld) -> None:
+    tell(served, StateWord.UNLINKED, Trouble.NONE)
+
+    assert finding(patient, "L2").verdict is Verdict.SKIPPED
+
+
+# -- the service ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trouble", "exit_code"),
+    [(Trouble.NO_NETWORK, 69), (Trouble.CLOCK_NOT_SET, 69), (Trouble.STORAGE, 74), (Trouble.HARDWARE, 72)],
+)
+def test_what_troubles_the_service_is_told(
+    patient: Patient, served: SocketWorld, trouble: Trouble, exit_code: int
+) -> None:
+    tell(served, StateWord.LINKED, trouble)
+    found = patient.examine()
+
+    assert troubles(found) == {"D7": FAIL}
+    assert found["D7"].finding.exit_code == exit_code
+
+
+def test_without_systemd_nothing_is_said_of_a_unit(patient: Patient) -> None:
+    patient.unit.clear()
+
+    assert finding(patient, "D1").sentence == "systemd does not answer here."
+
+
+def test_a_unit_that_is_not_installed_is_no_trouble(patient: Patient) -> None:
+    patient.unit["LoadState"] = "not-found"
+
+    assert finding(patient, "D1").verdict is Verdict.SKIPPED
+
+
+def test_of_a_users_own_speaker_no_unit_is_looked_for(patient: Patient) -> None:
+    patient.is_system = False
+    found = patient.examine()
+
+    assert found["D1"].finding.verdict is found["D5"].finding.verdict is Verdict.SKIPPED
+    assert troubles(found) == {}
+
+
+def test_a_service_without_a_socket_is_told(patient: Patient) -> None:
+    assert troubles(patient.examine()) == {"D5": FAIL}
+
+
+def test_a_service_of_another_version_is_told(patient: Patient) -> None:
+    with answering(patient, version="0.0.9"):
+        found = patient.examine()
+
+    assert troubles(found) == {"D6": WARN}
+    assert "0.0.9" in found["D6"].finding.sentence
+
+
+def test_words_of_a_newer_service_are_no_bug(patient: Patient) -> None:
+    with answering(patient, state="dreaming", trouble="nightmare"):
+        found = patient.examine()
+
+    assert found["L1"].finding.verdict is found["D7"].finding.verdict is Verdict.SKIPPED
+
+
+def test_a_service_that_does_not_answer_this_user_is_no_trouble(patient: Patient) -> None:
+    with answering(patient, http=403):
+        found = patient.examine()
+
+    assert found["D5"].finding.verdict is Verdict.SKIPPED
+    assert "not for you" in found["D5"].finding.sentence
+
+
+def test_a_link_that_was_handed_over_is_said_to_be_so(patient: Patient) -> None:
+    with answering(patient, state="unlinked", handed_over={"to": "AVS SDK", "at": None}):
+        found = patient.examine()
+
+    assert (
+        found["L1"].finding.sentence == "The link was handed over to AVS SDK; this program does not use it."
+    )
+
+
+@pytest.mark.usefixtures("served")
+def test_the_programs_that_are_connected_are_named(patient: Patient) -> None:
+    socket = patient.run_dir / "api.sock"
+    patient.said["ss"] = Ran(
+        0,
+        f'u_str ESTAB 0 0 {socket} 101 * 102 users:(("device-auth",pid=7,fd=5))\n'
+        'u_str ESTAB 0 0 * 102 * 101 users:(("avs-client",pid=8,fd=3))\n'
+        'u_str ESTAB 0 0 * 202 * 201 users:(("stranger",pid=9,fd=3))\n'
+        f"u_str ESTAB 0 0 {socket} 103 * 104\n"
+        "u_str ESTAB 0 0 * 104 * 103\n"
+        "odd\n",
+    )
+    assert finding(patient, "D8").sentence == "These programs are connected to the service: avs-client (8)."
+
+    del patient.said["ss"]
+    assert finding(patient, "D8").verdict is Verdict.SKIPPED
