@@ -58,12 +58,7 @@ def checks(
         Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
         Check("C7", "ca-file", lambda: _ca_file(settings)),
         Check("C8", "client-secret", lambda: _client_secret(settings)),
-        Check(
-            "C9",
-            "client-rejected",
-            lambda: _acceptance(trial),
-            after=("C2",) if trial is None else ("C2", "N14"),
-        ),
+        Check("C9", "client-rejected", lambda: _acceptance(trial), after=("C2", "N14")),
     ]
 
 
@@ -125,7 +120,7 @@ def _dsn(settings: Settings, serial_number: Path) -> Finding:
             "The DSN is set and is not this board's own serial number: each unit must have another.",
             dsn=settings.dsn,
             origin=settings.origins["dsn"],
-            board=of_the_board,
+            serial=of_the_board,
         )
     return ok("A DSN is set.", dsn=settings.dsn, origin=settings.origins["dsn"])
 

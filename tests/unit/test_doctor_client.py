@@ -129,7 +129,7 @@ def test_a_dsn_that_is_not_the_boards_own_is_mentioned(tmp_path: Path) -> None:
 
     assert found.verdict is Verdict.OK
     assert "not this board's own serial number" in found.sentence
-    assert ("board", "10000000abcdef01") in found.facts
+    assert ("serial", "10000000abcdef01") in found.facts
 
 
 def test_a_ca_file_that_can_be_read_is_named(tmp_path: Path) -> None:
@@ -202,4 +202,4 @@ def test_a_provider_that_may_not_be_asked_is_not() -> None:
     (last,) = [each for each in checks(read_settings(LWA, None, {}), [], None) if each.code == "C9"]
 
     assert last.look().verdict is Verdict.SKIPPED
-    assert last.after == ("C2",)
+    assert last.after == ("C2", "N14")
