@@ -1,0 +1,592 @@
+"""N: the way from this machine to the provider, from the antenna to the first answer.
+
+Each check stands on those before it: with the cable out, nobody is told that a name does not resolve. Where the
+provider is on this very machine, as a simulated one is, what lies in between does not matter.
+"""
+
+import array
+import fcntl
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from device_auth.core.errors import ConfigError, ProviderUnclear, ProviderUnreachable
+from device_auth.core.models import Refusal, Seconds, Unclear, Unreachable
+from device_auth.core.states import TROUBLES, Trouble
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.trial import Trial, error_name
+from device_auth.doctor.visit import (
+    EXPIRED,
+    Attempt,
+    Fault,
+    Greeting,
+    Head,
+    Obstacle,
+    Visit,
+)
+from device_auth.wire.answers import read_odd_answer
+
+AGAIN: Final = "then run device-auth doctor again."
+
+SLOW_STEP: Final = Seconds(2)
+"""A step of the conversation that takes longer is told: requests come close to their time-outs."""
+
+UP: Final = 0x1
+"""Flags of an interface. Source: netdevice(7), ``IFF_UP``."""
+
+LOOPBACK: Final = 772
+"""Type of an interface. Source: Linux ``if_arp.h``, ``ARPHRD_LOOPBACK``."""
+
+ROUTE_UP: Final = 0x1
+ROUTE_REJECTS: Final = 0x200
+"""Flags of a route. Source: Linux ``uapi/linux/route.h``."""
+
+
+def ipv4_addresses() -> list[tuple[str, str]]:
+    """List the IPv4 addresses of this machine, each with its interface. Source: netdevice(7), ``SIOCGIFCONF``."""
+    size = 40 if struct.calcsize("P") == 8 else 32  # noqa: PLR2004  of struct ifreq on 64 and 32 bits
+    room = array.array("B", bytes(size * 128))
+    where, _ = room.buffer_info()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        asked = struct.pack("iP", len(room), where)
+        filled, _ = struct.unpack("iP", fcntl.ioctl(sock, 0x8912, asked))
+    raw = room.tobytes()[:filled]
+    entries = [raw[at : at + size] for at in range(0, filled, size)]
+    return [(each[:16].split(b"\0")[0].decode(), socket.inet_ntoa(each[20:24])) for each in entries]
+
+
+class Machine(NamedTuple):
+    """Where this machine tells of its network.
+
+    Attributes:
+        interfaces: a folder for each interface.
+        radios: a folder for each radio that can be switched off.
+        addresses: lists interfaces and their IPv4 addresses.
+        addresses6: the same for IPv6.
+        routes: the kernel's IPv4 routes.
+        routes6: its IPv6 routes.
+        resolv_conf: whom to ask for names.
+    """
+
+    interfaces: Path = Path("/sys/class/net")
+    radios: Path = Path("/sys/class/rfkill")
+    addresses: Callable[[], Sequence[tuple[str, str]]] = ipv4_addresses
+    addresses6: Path = Path("/proc/net/if_inet6")
+    routes: Path = Path("/proc/net/route")
+    routes6: Path = Path("/proc/net/ipv6_route")
+    resolv_conf: Path = Path("/etc/resolv.conf")
+
+
+THIS_MACHINE: Final = Machine()
+
+
+def checks(visit: Visit | None, trial: Trial | None, machine: Machine = THIS_MACHINE) -> list[Check]:
+    """Give the checks of the way to the provider.
+
+    Args:
+        visit: to the provider, from ``visit.set_out``; None where no usable address is set.
+        trial: asks the provider; None where that cannot be.
+        machine: where this machine tells of its network.
+    """
+
+    def on_the_way(look: Callable[[], Finding]) -> Callable[[], Finding]:
+        return lambda: ok("The provider is on this machine.") if visit and visit.is_here else look()
+
+    def there(look: Callable[[Visit], Finding]) -> Callable[[], Finding]:
+        return lambda: look(visit) if visit else skipped("No usable address of a provider is set.")
+
+    return [
+        Check("N1", "wifi-blocked", on_the_way(lambda: _radio(machine))),
+        Check("N2", "no-carrier", on_the_way(lambda: _carrier(machine)), after=("N1",)),
+        Check("N3", "no-address", on_the_way(lambda: _address(machine)), after=("N2",)),
+        Check("N4", "no-route", on_the_way(lambda: _route(machine)), after=("N3",)),
+        Check("N5", "no-resolver", on_the_way(lambda: _resolver(machine, visit)), after=("N4",)),
+        Check("N6", "no-proxy", there(_proxy), after=("N5",)),
+        Check("N7", "no-name", there(lambda visit: _name(visit, machine)), after=("N6",)),
+        Check("N8", "captive-portal", there(_portal), after=("N7",)),
+        Check("N9", "no-connection", there(_connection), after=("N8",)),
+        Check("N10", "no-tls", there(_tls), after=("N9",)),
+        Check("N11", "certificate-issuer", there(lambda visit: _issuer(visit.greeting)), after=("N10",)),
+        Check("N12", "certificate-name", there(_certificate_name), after=("N11",)),
+        Check("N13", "certificate-date", there(_certificate_date), after=("N12",)),
+        Check("N14", "provider-answer", there(lambda _: _answer(trial)), after=("N13",)),
+        Check("N15", "slow", there(_speed), after=("N13",)),
+    ]
+
+
+def _unreachable(sentence: str, next_step: str, **facts: str) -> Finding:
+    return fail(sentence, next_step, ProviderUnreachable.exit_code, **facts)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the kernel tells
+
+
+class _Interface(NamedTuple):
+    name: str
+    is_up: bool
+    carries: bool
+    is_wireless: bool
+    is_real: bool
+
+
+def _read(path: Path) -> str:
+    """Read a file of the kernel's; empty where there is none, or where it has nothing to say."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir())
+    except OSError:
+        return []
+
+
+def _interfaces(machine: Machine) -> list[_Interface]:
+    """List the interfaces that could lead out: real ones, and whatever a default route goes by."""
+    found = []
+    routed = {name for _, name in _default_routes(machine)}
+    for folder in _folders(machine.interfaces):
+        if _read(folder / "type") in {"", str(LOOPBACK)}:
+            continue
+        is_up = bool(int(_read(folder / "flags") or "0", 16) & UP)
+        found.append(
+            _Interface(
+                folder.name,
+                is_up,
+                carries=is_up and _read(folder / "carrier") == "1",
+                is_wireless=(folder / "wireless").exists() or (folder / "phy80211").exists(),
+                is_real=(folder / "device").exists() or folder.name in routed,
+            )
+        )
+    return [each for each in found if each.is_real] or found
+
+
+def _default_routes(machine: Machine) -> Iterator[tuple[str, str]]:
+    """Give family and interface of each default route. Source: proc(5), ``/proc/net/route``; Linux ``net/ipv6/route.c``."""
+    for line in _read(machine.routes).splitlines()[1:]:
+        name, destination, _, flags, _, _, _, mask, *_ = line.split()
+        if int(destination, 16) == int(mask, 16) == 0 and _is_usable(flags):
+            yield "IPv4", name
+    for line in _read(machine.routes6).splitlines():
+        destination, length, *_, flags, name = line.split()
+        if int(destination, 16) == int(length, 16) == 0 and _is_usable(flags) and name != "lo":
+            yield "IPv6", name
+
+
+def _is_usable(flags: str) -> bool:
+    return int(flags, 16) & (ROUTE_UP | ROUTE_REJECTS) == ROUTE_UP
+
+
+def _all_addresses(machine: Machine) -> Iterator[tuple[str, str]]:
+    """Give interface and address of all that are not loopback's."""
+    yield from ((name, text) for name, text in machine.addresses() if not text.startswith("127."))
+    for line in _read(machine.addresses6).splitlines():
+        packed, _, _, _, _, name = line.split()
+        if name != "lo":
+            yield name, str(ipaddress.IPv6Address(int(packed, 16)))
+
+
+def _radio(machine: Machine) -> Finding:
+    radios = [folder for folder in _folders(machine.radios) if _read(folder / "type") == "wlan"]
+    blocked = [folder for folder in radios if "1" in {_read(folder / "soft"), _read(folder / "hard")}]
+    if any(each.carries for each in _interfaces(machine)) or len(blocked) < max(len(radios), 1):
+        return ok("No radio that is needed is switched off.")
+    if any(_read(folder / "hard") == "1" for folder in blocked):
+        return _unreachable(
+            "The Wi-Fi radio is switched off by a switch of its own.", f"Turn that switch on; {AGAIN}"
+        )
+    return _unreachable(
+        "The Wi-Fi radio is switched off.",
+        "Set the Wi-Fi country (sudo raspi-config, Localisation Options), which switches it on, or run"
+        f" sudo rfkill unblock wifi; {AGAIN}",
+    )
+
+
+def _carrier(machine: Machine) -> Finding:
+    interfaces = _interfaces(machine)
+    carrying = [each.name for each in interfaces if each.carries]
+    if carrying:
+        return ok("A network interface is connected.", interfaces=" ".join(carrying))
+    names = " ".join(each.name for each in interfaces)
+    if not interfaces:
+        return _unreachable(
+            "This machine has no network interface.",
+            f"Check that the network adapter is plugged in and its driver loaded (dmesg); {AGAIN}",
+        )
+    if not any(each.is_up for each in interfaces):
+        first = interfaces[0].name
+        return _unreachable(
+            f"Every network interface is switched off ({names}).",
+            f"Switch one on: sudo ip link set {first} up, or in the network's settings (sudo nmtui); {AGAIN}",
+            interfaces=names,
+        )
+    wireless = [each.name for each in interfaces if each.is_wireless]
+    if not wireless:
+        return _unreachable(
+            f"No cable is connected ({names}).",
+            f"Plug the network cable in at both ends, and look whether the lamps at its socket light up; {AGAIN}",
+            interfaces=names,
+        )
+    return _unreachable(
+        f"No network is joined: neither by Wi-Fi ({' '.join(wireless)}) nor by cable.",
+        f"Check the name and the password of the Wi-Fi (sudo nmtui), and that it reaches to here, or plug in a cable; {AGAIN}",
+        interfaces=names,
+    )
+
+
+def _address(machine: Machine) -> Finding:
+    carrying = {each.name for each in _interfaces(machine) if each.carries}
+    carrying |= {name for _, name in _default_routes(machine)}
+    # a bridge has the address while the real interface below it has the carrier
+    found = [(name, text) for name, text in _all_addresses(machine) if _carries(machine, name, carrying)]
+    good = [text for _, text in found if not ipaddress.ip_address(text).is_link_local]
+    if good:
+        return ok("This machine has an address in the network.", addresses=" ".join(good))
+    given_itself = [text for _, text in found]
+    return _unreachable(
+        "This machine has no address but one that it gave itself: the network's DHCP does not answer."
+        if given_itself
+        else "This machine has no address: the network's DHCP does not answer.",
+        "Restart the router, and check that its DHCP is on and that the Wi-Fi is not one for guests with"
+        f" approval, or set an address by hand (sudo nmtui); {AGAIN}",
+        addresses=" ".join(given_itself),
+    )
+
+
+def _carries(machine: Machine, name: str, carrying: set[str]) -> bool:
+    return name in carrying or _read(machine.interfaces / name.partition(":")[0] / "carrier") == "1"
+
+
+def _route(machine: Machine) -> Finding:
+    routes = list(_default_routes(machine))
+    if not routes:
+        return _unreachable(
+            "There is no way out of the local network: no default route.",
+            f"Check that the router is on and is set as gateway (ip route; sudo nmtui); {AGAIN}",
+        )
+    families = sorted({family for family, _ in routes})
+    return ok(
+        "There is a way out of the local network.",
+        families=" ".join(families),
+        interfaces=" ".join(sorted({name for _, name in routes})),
+    )
+
+
+def _resolver(machine: Machine, visit: Visit | None) -> Finding:
+    lines = [line.split() for line in _read(machine.resolv_conf).splitlines()]
+    servers = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+    if servers:
+        return ok("A DNS server is set.", servers=" ".join(servers))
+    if visit and visit.lookup.addresses:
+        return ok(f"{machine.resolv_conf} names no DNS server, but names are found all the same.")
+    return _unreachable(
+        f"No DNS server is set in {machine.resolv_conf}.",
+        "Restart the network (sudo systemctl restart NetworkManager), so that DHCP sets it anew, or set one by"
+        f" hand (sudo nmtui); {AGAIN}",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# On the road
+
+
+_OBSTACLES: Final = {
+    Obstacle.REFUSED: "refuses the connection",
+    Obstacle.TIMED_OUT: "does not answer",
+    Obstacle.NO_WAY: "cannot be got to",
+    Obstacle.OTHER: "cannot be connected to",
+}
+
+
+def _proxy(visit: Visit) -> Finding:
+    if visit.is_proxy_odd:
+        return fail(
+            "The proxy of the environment (https_proxy or all_proxy) has no address that can be used.",
+            "Correct the variable, such as http://proxy.example:3128, or take it away; in the service's unit it"
+            f" stands in a line Environment=; {AGAIN}",
+            ConfigError.exit_code,
+        )
+    if visit.proxy is None:
+        return ok("No proxy is set for the provider.")
+    if not visit.lookup.addresses:
+        return _proxy_fails(visit, f"The name of the proxy {visit.proxy.shown} cannot be resolved.")
+    tried = visit.attempts
+    if all(each.obstacle for each in tried):
+        return _proxy_fails(visit, f"The proxy {visit.proxy.shown} {_obstacles(tried)}.")
+    return ok("Requests go through a proxy of the environment.", proxy=visit.proxy.shown)
+
+
+def _proxy_fails(visit: Visit, sentence: str) -> Finding:
+    assert visit.proxy is not None, "asked only where there is one"  # noqa: S101  our own bug
+    return _unreachable(
+        sentence,
+        "Check the address of the proxy in https_proxy or all_proxy, and that it runs; or exempt the provider:"
+        f" no_proxy={visit.host}; {AGAIN}",
+        proxy=visit.proxy.shown,
+    )
+
+
+def _name(visit: Visit, machine: Machine) -> Finding:
+    if visit.proxy:
+        return ok("The proxy looks the provider's name up.")
+    found = visit.lookup
+    if not found.addresses:
+        return _no_name(visit.host, found.number)
+    ips = sorted({address.ip for address in found.addresses})
+    facts = {"name": visit.host, "addresses": " ".join(ips)}
+    if not visit.is_here and all(_is_nowhere(ip) for ip in ips):
+        return _unreachable(
+            f"The DNS server blocks {visit.host}: it gives {' '.join(ips)}.",
+            f"Allow {visit.host} in the DNS filter (such as Pi-hole) or the router, or set another DNS server; {AGAIN}",
+            **facts,
+        )
+    has_only_v6 = all(address.family == socket.AF_INET6 for address in found.addresses)
+    if not visit.is_here and has_only_v6 and "IPv6" not in dict(_default_routes(machine)):
+        return _unreachable(
+            f"{visit.host} has IPv6 addresses only, and this network has no way out by IPv6.",
+            f"Turn IPv6 on in the router, or ask the network's owner for DNS64; {AGAIN}",
+            **facts,
+        )
+    if found.took > SLOW_STEP:
+        return warn(
+            f"The name {visit.host} is found only after {found.took:.0f} s: a DNS server does not answer.",
+            f"Take that server out of the router's settings, or set another ({machine.resolv_conf}); {AGAIN}",
+            **facts,
+        )
+    return ok(f"The name {visit.host} is found.", **facts)
+
+
+def _no_name(name: str, number: int | None) -> Finding:
+    if number in {socket.EAI_NONAME, socket.EAI_NODATA}:
+        return _unreachable(
+            f"There is no name {name}: so says the DNS server.",
+            f"Check the address of the provider for typing errors; if it is right, the DNS server holds it back:"
+            f" set another; {AGAIN}",
+            name=name,
+            answer="no such name",
+        )
+    return _unreachable(
+        f"No DNS server answers for {name}.",
+        f"Check that the router is connected to the internet, and the DNS server in /etc/resolv.conf; {AGAIN}",
+        name=name,
+        answer="none",
+    )
+
+
+def _is_nowhere(ip: str) -> bool:
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    return address.is_loopback or address.is_unspecified
+
+
+_AS_BEHIND_A_PORTAL: Final = frozenset({Fault.CONNECTION, Fault.TLS, Fault.ISSUER, Fault.NAME})
+
+
+def _portal(visit: Visit) -> Finding:
+    """Tell a page that the network puts before everything: plain HTTP meets it, and TLS does not come about."""
+    if visit.greeting.fault in _AS_BEHIND_A_PORTAL and not (visit.proxy or visit.is_here):
+        plain = visit.plain_answer
+        if plain and _is_another(plain, visit.host):
+            return _portal_found(status=str(plain.status), location=_host_of(plain))
+    return ok("No sign-in page of the network is in the way.")
+
+
+def _portal_found(**facts: str) -> Finding:
+    told = TROUBLES[Trouble.CAPTIVE_PORTAL]
+    return _unreachable(told.sentence, f"{told.next_step.rstrip('.')}; {AGAIN}", **facts)
+
+
+def _is_another(plain: Head, host: str) -> bool:
+    if 300 <= plain.status < 400:  # noqa: PLR2004  RFC 9110 §15.4
+        return _host_of(plain) not in {"", host}
+    is_html = "html" in plain.headers.get("content-type", "") or b"<html" in plain.body.lower()
+    return plain.status == 511 or (plain.status == 200 and is_html)  # noqa: PLR2004  RFC 6585 §6
+
+
+def _host_of(plain: Head) -> str:
+    try:
+        return urlsplit(plain.headers.get("location", "")).hostname or ""
+    except ValueError:
+        return "?"
+
+
+def _connection(visit: Visit) -> Finding:
+    if visit.proxy:
+        return ok("The proxy connects to the provider.")
+    tried = visit.attempts
+    good = [each for each in tried if each.obstacle is None]
+    facts = {f"by_{_family(each)}": each.obstacle or "works" for each in tried}
+    if not good:
+        return _unreachable(
+            f"{visit.host} {_obstacles(tried)} on port {visit.port}.",
+            f"Check that the firewall of the router or the network lets port {visit.port} out, and with a phone in"
+            f" the same network whether it has internet at all; {AGAIN}",
+            **facts,
+        )
+    if tried[0].obstacle is Obstacle.TIMED_OUT:
+        return warn(
+            f"{visit.host} does not answer by {_family(tried[0])}, so that each connection is slow.",
+            f"Repair {_family(tried[0])} in the router or turn it off; {AGAIN}",
+            **facts,
+        )
+    return ok(f"{visit.host} takes connections on port {visit.port}.", **facts)
+
+
+def _family(attempt: Attempt) -> str:
+    return "IPv6" if attempt.address.family == socket.AF_INET6 else "IPv4"
+
+
+def _obstacles(tried: list[Attempt]) -> str:
+    """Say what was in the way, the most telling first: a refusal shows that the machine is there."""
+    met = {each.obstacle for each in tried}
+    return next(words for obstacle, words in _OBSTACLES.items() if obstacle in met)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# At the door
+
+
+def _tls(visit: Visit) -> Finding:
+    greeting = visit.greeting
+    if not visit.is_secure:
+        return ok("The provider is on this machine and spoken with by plain http.")
+    if visit.proxy and not visit.proxy.is_plain:
+        return ok(
+            f"A {visit.proxy.scheme} proxy cannot be looked through; the provider's answer tells.",
+            proxy=visit.proxy.shown,
+        )
+    match greeting.fault:
+        case Fault.PROXY:
+            return _unreachable(
+                f"The proxy does not connect to {visit.host}: {greeting.reason}.",
+                "Check the user and password in https_proxy, and that the proxy lets"
+                f" {visit.host} port {visit.port} through; {AGAIN}",
+                reason=greeting.reason,
+            )
+        case Fault.CONNECTION | Fault.TLS:
+            return _unreachable(
+                f"No secure connection to {visit.host} comes about: {greeting.reason or 'no connection'}.",
+                "Check that nothing in the network looks into TLS (a filter, a firewall), that the address and"
+                f" the port of the provider are right, and that it speaks TLS 1.2 or newer; {AGAIN}",
+                reason=greeting.reason,
+            )
+        case _:
+            return ok("A secure connection can be made.", version=greeting.version)
+
+
+def _issuer(greeting: Greeting) -> Finding:
+    if greeting.fault is Fault.AUTHORITIES:
+        return fail(
+            "The file of the certificates to trust cannot be read.",
+            "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install the"
+            f" authorities: sudo apt install ca-certificates; {AGAIN}",
+            ConfigError.exit_code,
+        )
+    if greeting.fault is not Fault.ISSUER:
+        return ok("The certificate comes from an authority that is trusted.")
+    return _unreachable(
+        f"The certificate of the server is not trusted: {greeting.reason}.",
+        "Look who issued it: if it is a company, a school or a security program, that looks into the connection;"
+        " let the provider's address through unread, or use another network. If it is a known authority:"
+        f" sudo apt install --reinstall ca-certificates; {AGAIN}",
+        **_shown(greeting),
+    )
+
+
+def _certificate_name(visit: Visit) -> Finding:
+    if visit.greeting.fault is not Fault.NAME:
+        return ok("The certificate is for the name that was asked.")
+    return _unreachable(
+        f"The certificate is for another name than {visit.host}.",
+        "Check the address of the provider for typing errors; if it is right, another server answers in its"
+        f" place: use another network or DNS server; {AGAIN}",
+        **_shown(visit.greeting),
+    )
+
+
+def _certificate_date(visit: Visit) -> Finding:
+    greeting = visit.greeting
+    if greeting.fault is not Fault.DATE:
+        return ok("The certificate is valid by the clock of this machine.")
+    if greeting.verify_code == EXPIRED:
+        return _unreachable(
+            "By the clock of this machine a certificate of the server has expired.",
+            f"If the clock is wrong, set it: sudo timedatectl set-ntp true. If it is right, only the provider can mend this; {AGAIN}",
+            **_shown(greeting),
+        )
+    return _unreachable(
+        "By the clock of this machine a certificate of the server is not valid yet: the clock is slow.",
+        f"Set the clock: sudo timedatectl set-ntp true; {AGAIN}",
+        **_shown(greeting),
+    )
+
+
+def _shown(greeting: Greeting) -> dict[str, str]:
+    """Tell what a certificate says of itself; nothing where it cannot be read."""
+    from cryptography import x509  # noqa: PLC0415  large, and only a bad certificate needs it
+
+    facts = {"reason": greeting.reason}
+    try:
+        certificate = x509.load_der_x509_certificate(greeting.certificate)
+        return facts | {
+            "subject": certificate.subject.rfc4514_string(),
+            "issuer": certificate.issuer.rfc4514_string(),
+            "valid_from": _day(certificate, "not_valid_before"),
+            "valid_until": _day(certificate, "not_valid_after"),
+        }
+    except ValueError:
+        return facts
+
+
+def _day(certificate: object, name: str) -> str:
+    # with a time zone since cryptography 42; the older name warns since then
+    moment = getattr(certificate, f"{name}_utc", None) or getattr(certificate, name).replace(tzinfo=UTC)
+    assert isinstance(moment, datetime)  # noqa: S101  for the type checker
+    return moment.isoformat()
+
+
+def _answer(trial: Trial | None) -> Finding:
+    if trial is None:
+        return skipped("The provider was not asked.")
+    heard = trial.poll
+    name = error_name(heard)
+    if name:
+        return ok("The provider answers, and refuses what it must refuse.", answer=name)
+    if isinstance(heard, Unreachable):
+        return _unreachable(f"The provider is not reached: {heard.what}.", TROUBLES[heard.trouble].next_step)
+    if isinstance(heard, Refusal):
+        return fail(f"{heard.message}.".capitalize(), heard.hint, ConfigError.exit_code)
+    odd = heard if isinstance(heard, Unclear) else read_odd_answer(heard)
+    if odd.trouble is Trouble.CAPTIVE_PORTAL:
+        return _portal_found(answer=odd.what)
+    return fail(
+        f"The provider answers, but not as documented: {odd.what}.",
+        f"Check the address of the provider; if it is right, wait, for only the provider can mend this; {AGAIN}",
+        ProviderUnclear.exit_code,
+    )
+
+
+def _speed(visit: Visit) -> Finding:
+    greeting = visit.greeting
+    if greeting.fault is not None or (visit.proxy and not visit.proxy.is_plain):
+        return skipped("No conversation with the provider could be measured.")
+    steps = {"connect": greeting.connecting, "tls": greeting.shaking_hands}
+    if greeting.first_byte is not None:
+        steps["first_byte"] = greeting.first_byte
+    facts = {f"{name}_ms": str(round(took * 1000)) for name, took in steps.items()}
+    if max(steps.values()) <= SLOW_STEP:
+        return ok("The provider answers fast enough.", **facts)
+    return warn(
+        "The way to the provider is slow: requests may run into their time-outs.",
+        "Bring the speaker nearer to the Wi-Fi, or free the line of what fills it (downloads, backups);"
+        f" {AGAIN}",
+        **facts,
+    )

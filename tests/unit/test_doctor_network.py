@@ -1,0 +1,826 @@
+"""What the doctor finds on the way to the provider; each test breaks one thing and sees that one found."""
+
+import errno
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.models import (
+    DialectName,
+    Provider,
+    Seconds,
+    Unreachable,
+    WireResponse,
+)
+from device_auth.core.states import Trouble
+from device_auth.doctor.findings import Check, Finding, Verdict
+from device_auth.doctor.network import THIS_MACHINE, Machine, checks, ipv4_addresses
+from device_auth.doctor.trial import Trial, whom_to_ask
+from device_auth.doctor.visit import resolve, set_out
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import serve
+from device_auth.world.clock import BootClock
+from device_auth.world.settings import read_settings
+from device_auth.world.transport import HttpTransport
+from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
+from tests.far_provider import (
+    HOST,
+    ROUTES,
+    ROUTES6,
+    URL,
+    V4,
+    V6,
+    FakeMachine,
+    FarProvider,
+    SlowingClock,
+    addresses,
+    broken,
+    examined,
+    trial,
+)
+from tests.scripted_server import Act, Peer, ScriptedServer, answers, raw
+from tests.simulated_transport import SimulatedTransport
+from tests.transports import deaf_server, over_tls, tunnel
+from tests.values import make_response
+
+ROOT = Path(__file__).parents[2]
+REDIRECT_HOME = raw(f"HTTP/1.1 301 Moved\r\nLocation: https://{HOST}/\r\n\r\n".encode())
+SIGN_IN = b"<html><body>Welcome to the hotel</body></html>"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> FakeMachine:
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    return FakeMachine(folder)
+
+
+@contextmanager
+def served(far: FarProvider, *acts: Act, at: tuple[str, int] = (V4, 443)) -> Iterator[ScriptedServer]:
+    with ScriptedServer(*acts) as server:
+        far.ports[at] = server.port
+        yield server
+
+
+@contextmanager
+def provider(
+    authority: Authority, context: ssl.SSLContext | None = None, *, proxy: str = "", act: Act | None = None
+) -> Iterator[FarProvider]:
+    """A provider that answers by TLS, with a good certificate unless another is given."""
+    far = FarProvider(authority.ca_file, proxy)
+    with served(far, over_tls(context or authority.server_context(HOST), act or answers())):
+        yield far
+
+
+def look(far: FarProvider, machine: Machine, asked: Trial | None = None) -> dict[str, Finding]:
+    return examined(checks(far.visit(), asked or trial(), machine))
+
+
+def one(found: dict[str, Finding], code: str, verdict: Verdict = Verdict.FAIL) -> Finding:
+    """Give the finding that is the only one."""
+    assert broken(found) == [code], found
+    finding = found[code]
+    assert finding.verdict is verdict
+    assert finding.next_step
+    return finding
+
+
+def facts(finding: Finding) -> dict[str, str]:
+    return dict(finding.facts)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# All is well
+
+
+def test_a_good_way_raises_no_alarm(authority: Authority, here: FakeMachine) -> None:
+    with provider(authority) as far:
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+    assert list(found) == [f"N{number}" for number in range(1, 16)]
+    assert facts(found["N7"]) == {"name": HOST, "addresses": V4}
+    assert facts(found["N10"])["version"] in {"TLSv1.2", "TLSv1.3"}
+    assert {name for name, _ in found["N15"].facts} == {"connect_ms", "tls_ms", "first_byte_ms"}
+
+
+def test_plain_http_is_not_tried_while_tls_works(authority: Authority, here: FakeMachine) -> None:
+    with provider(authority) as far:
+        look(far, here.machine)
+
+    assert set(far.dialled) == {(V4, 443)}
+
+
+@pytest.mark.parametrize("is_secure", [True, False])
+@pytest.mark.parametrize("dialect", DialectName)
+def test_the_simulated_amazon_on_a_machine_without_network_raises_no_alarm(
+    tmp_path: Path, is_secure: bool, dialect: DialectName
+) -> None:
+    amazon, clock = Amazon(Options(), clock=lambda: 0), BootClock()
+    away = tmp_path / "away"
+    nothing = Machine(away, away, list, away, away, away, away)
+    with serve(amazon, tls=tmp_path if is_secure else None) as running:
+        lwa = {"base_url": running.base_url}
+        rfc8628 = {"dialect": "rfc8628", "issuer": running.issuer, "client_id": "speaker"}
+        settings = read_settings(lwa if dialect is DialectName.LWA else rfc8628, None, {})
+        asked = whom_to_ask(settings, None)
+        transport = HttpTransport(clock, ca_file=running.ca_file)
+        visit = set_out(asked, running.ca_file, clock)
+        found = examined(checks(visit, Trial(transport, asked), nothing))
+        transport.close()
+
+    assert broken(found) == []
+    assert list(found) == [f"N{number}" for number in range(1, 16)]
+    assert amazon.referee.complaints() == ()
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "http://api.amazon.com/", "https://["])
+def test_without_a_usable_address_the_network_alone_is_looked_at(here: FakeMachine, url: str) -> None:
+    visit = set_out(Provider(DialectName.RFC8628, "", "", issuer=url), None, BootClock())
+    found = examined(checks(visit, trial(), here.machine))
+
+    assert visit is None
+    assert [(code, found[code].verdict) for code in broken(found)] == [("N6", Verdict.SKIPPED)]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the kernel tells
+
+
+def local(machine: Machine) -> dict[str, Finding]:
+    return examined(checks(None, None, machine)[:5])
+
+
+@pytest.mark.parametrize(
+    ("hard", "words"), [(0, "The Wi-Fi radio is switched off."), (1, "by a switch of its own")]
+)
+def test_a_radio_that_is_switched_off_is_found(here: FakeMachine, hard: int, words: str) -> None:
+    here.interface("eth0", carrier="0")
+    here.interface("wlan0", flags=0x1002, carrier="", parts="device wireless")
+    here.radio(kind="bluetooth", soft=1)
+    here.radio(soft=1, hard=hard)
+    finding = one(local(here.machine), "N1")
+
+    assert words in finding.sentence
+    assert finding.exit_code == 69
+
+
+def test_a_radio_that_is_off_does_not_matter_beside_a_cable(here: FakeMachine) -> None:
+    here.radio(soft=1)
+
+    assert broken(local(here.machine)) == []
+
+
+def test_one_radio_of_two_that_is_on_will_do(here: FakeMachine) -> None:
+    here.interface("eth0", carrier="0")
+    here.interface("wlan0", parts="device phy80211")
+    here.radio(soft=1)
+    here.radio()
+
+    assert broken(local(here.machine._replace(addresses=lambda: [("wlan0", "192.0.2.17")]))) == []
+
+
+def test_a_machine_without_an_interface_is_found(here: FakeMachine) -> None:
+    shutil.rmtree(here.machine.interfaces / "eth0")
+
+    assert "no network interface" in one(local(here.machine), "N2").sentence
+
+
+def test_an_interface_that_is_switched_off_is_found(here: FakeMachine) -> None:
+    here.interface("eth0", flags=0x1002, carrier="")
+    finding = one(local(here.machine), "N2")
+
+    assert "switched off" in finding.sentence
+    assert "ip link set eth0 up" in finding.next_step
+
+
+def test_a_cable_that_is_pulled_out_is_found(here: FakeMachine) -> None:
+    here.interface("eth0", carrier="0")
+
+    assert "No cable" in one(local(here.machine), "N2").sentence
+
+
+def test_a_wifi_that_is_not_joined_is_found(here: FakeMachine) -> None:
+    here.interface("eth0", carrier="0")
+    here.interface("wlan0", carrier="0", parts="device wireless")
+    finding = one(local(here.machine), "N2")
+
+    assert "wlan0" in finding.sentence
+    assert "password" in finding.next_step
+
+
+def test_a_bridge_of_containers_is_no_way_out(here: FakeMachine) -> None:
+    here.interface("eth0", carrier="0")
+    here.interface("docker0", parts="")
+    here.machine.routes.write_text("\n".join(ROUTES.splitlines()[:1]))
+
+    one(local(here.machine), "N2")
+
+
+def test_a_modem_without_a_device_of_its_own_is_a_way_out(here: FakeMachine) -> None:
+    here.interface("eth0", carrier="0")
+    here.interface("ppp0", kind=512, parts="")
+    here.machine.routes.write_text(ROUTES.replace("eth0", "ppp0"))
+
+    assert broken(local(here.without_addresses(("ppp0", "192.0.2.9")))) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [([], "no address but one that it gave itself"), ([("eth0", "169.254.7.7")], "gave itself")],
+)
+def test_an_address_that_no_dhcp_gave_is_found(
+    here: FakeMachine, left: list[tuple[str, str]], words: str
+) -> None:
+    finding = one(local(here.without_addresses(*left)), "N3")
+
+    assert words in finding.sentence
+    assert "fe80::7" in facts(finding)["addresses"]
+
+
+def test_no_address_at_all_is_found(here: FakeMachine) -> None:
+    here.machine.addresses6.write_text("")
+
+    assert one(local(here.without_addresses()), "N3").sentence.startswith("This machine has no address:")
+
+
+def test_an_address_of_ipv6_alone_will_do(here: FakeMachine) -> None:
+    here.machine.addresses6.write_text(f"20010db8{'0' * 23}7 02 40 00 80     eth0\n")
+    here.machine.routes.write_text("")
+    here.machine.routes6.write_text(ROUTES6)
+    found = local(here.without_addresses())
+
+    assert broken(found) == []
+    assert facts(found["N4"])["families"] == "IPv6"
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        "",
+        "\n".join(line for line in ROUTES.splitlines() if "010200C0" not in line),
+        ROUTES.replace("0003", "0203"),
+        ROUTES.replace("\t0003", "\t0002"),
+    ],
+)
+def test_a_missing_route_is_found(here: FakeMachine, routes: str) -> None:
+    here.machine.routes.write_text(routes)
+
+    assert "no default route" in one(local(here.machine), "N4").sentence
+
+
+@pytest.mark.parametrize("text", ["", "search test\nnameserver\n", None])
+def test_a_missing_dns_server_is_found(here: FakeMachine, text: str | None) -> None:
+    if text is None:
+        here.machine.resolv_conf.unlink()
+    else:
+        here.machine.resolv_conf.write_text(text)
+
+    one(local(here.machine), "N5")
+
+
+def test_names_that_are_found_without_a_dns_server_in_the_file_are_no_alarm(
+    authority: Authority, here: FakeMachine
+) -> None:
+    here.machine.resolv_conf.write_text("")
+    with provider(authority) as far:
+        assert broken(look(far, here.machine)) == []
+
+
+def test_the_kernel_of_this_machine_can_be_asked() -> None:
+    found = local(THIS_MACHINE)
+
+    assert ("lo", "127.0.0.1") in ipv4_addresses()
+    assert set(found) <= {f"N{number}" for number in range(1, 6)}
+
+
+IN_AN_EMPTY_NAMESPACE = """
+import json, socket, subprocess, sys, threading
+from pathlib import Path
+from device_auth.core.models import DialectName, Provider, Seconds
+from device_auth.doctor.network import checks
+from device_auth.doctor.visit import Visit, dial, resolve
+from device_auth.world.clock import BootClock
+from device_auth.world.transport import Road
+from tests.far_provider import broken, examined, trial
+
+def tell(patience=0.05):
+    visit = Visit("https://amazon.test/", Road("", ""), BootClock(), resolve=resolve, dial=dial,
+                  patience=Seconds(patience), resolver_patience=Seconds(patience))
+    found = examined(checks(visit, trial()))
+    codes = broken(found)
+    print(json.dumps([codes, found[codes[0]].sentence]), flush=True)
+
+def run(*words):
+    subprocess.run(words, check=True)
+
+def say_no(dns):
+    while True:
+        asked, whence = dns.recvfrom(512)
+        dns.sendto(asked[:2] + bytes([0x81, 0x83]) + asked[4:6] + bytes(6) + asked[12:], whence)
+
+run("mount", "-t", "sysfs", "none", "/sys")
+Path(sys.argv[1]).write_text("nameserver 192.0.2.53\\n")
+run("mount", "--bind", sys.argv[1], "/etc/resolv.conf")
+tell()
+run("ip", "link", "add", "eth8", "type", "veth", "peer", "name", "eth9")
+tell()
+run("ip", "link", "set", "eth9", "up")
+tell()
+run("ip", "link", "set", "eth8", "up")
+tell()
+run("ip", "address", "add", "192.0.2.16/24", "dev", "eth9")
+tell()
+run("ip", "route", "add", "default", "dev", "eth9")
+tell()
+run("ip", "link", "set", "lo", "up")
+Path(sys.argv[1]).write_text("nameserver 127.0.0.1\\n")
+dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+dns.bind(("127.0.0.1", 53))
+threading.Thread(target=say_no, args=(dns,), daemon=True).start()
+tell(30)
+"""
+
+
+def test_on_a_real_kernel_the_network_is_found_broken_step_by_step(tmp_path: Path) -> None:
+    words = ["unshare", "--net", "--mount", sys.executable, "-c", IN_AN_EMPTY_NAMESPACE]
+    if (
+        not (shutil.which("unshare") and shutil.which("ip"))
+        or subprocess.run(
+            [*words[:3], "mount", "-t", "sysfs", "none", "/sys"], check=False, capture_output=True
+        ).returncode
+    ):
+        pytest.skip("a network namespace of its own is not allowed here, or there is no ip")
+    ran = subprocess.run(
+        [*words, str(tmp_path / "resolv.conf")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+
+    assert [codes for codes, _ in told] == [["N2"], ["N2"], ["N2"], ["N3"], ["N4"], ["N7"], ["N7"]]
+    assert [sentence.partition(" but one")[0] for _, sentence in told] == [
+        "This machine has no network interface.",
+        "Every network interface is switched off (eth8 eth9).",
+        "No cable is connected (eth8 eth9).",
+        "This machine has no address",
+        "There is no way out of the local network: no default route.",
+        "No DNS server answers for amazon.test.",
+        "There is no name amazon.test: so says the DNS server.",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# On the road
+
+
+def test_a_name_that_does_not_exist_is_found(here: FakeMachine) -> None:
+    far = FarProvider()
+    far.names = socket.EAI_NONAME
+    finding = one(look(far, here.machine), "N7")
+
+    assert "There is no name amazon.test" in finding.sentence
+    assert finding.exit_code == 69
+
+
+def test_a_name_that_cannot_be_one_is_found(here: FakeMachine) -> None:
+    far = FarProvider()
+    far.names = lambda: [address.ip for address in resolve("a" * 70, 443)]
+
+    assert "There is no name" in one(look(far, here.machine), "N7").sentence
+
+
+def test_a_dns_server_that_says_it_cannot_is_found(here: FakeMachine) -> None:
+    far = FarProvider()
+    far.names = socket.EAI_AGAIN
+
+    assert "No DNS server answers" in one(look(far, here.machine), "N7").sentence
+
+
+def test_a_resolver_that_hangs_is_not_waited_for(here: FakeMachine) -> None:
+    released, far = threading.Event(), FarProvider()
+    far.names = lambda: [V4] if released.wait(60) else []
+    far.patience = Seconds(0.05)
+    found = look(far, here.machine)
+    released.set()
+
+    assert "No DNS server answers" in one(found, "N7").sentence
+
+
+def test_a_dns_server_that_answers_late_is_told(authority: Authority, here: FakeMachine) -> None:
+    far = FarProvider(authority.ca_file, clock=SlowingClock(2.5))
+    with served(far, over_tls(authority.server_context(HOST), answers())):
+        found = look(far, here.machine)
+
+    assert found["N7"].verdict is Verdict.WARN
+    assert "only after 2 s" in found["N7"].sentence
+
+
+@pytest.mark.parametrize("ip", ["0.0.0.0", "127.0.0.1", "::"])  # noqa: S104 - what filters answer
+def test_a_dns_server_that_blocks_the_name_is_found(here: FakeMachine, ip: str) -> None:
+    far = FarProvider()
+    far.names = [ip]
+    finding = one(look(far, here.machine), "N7")
+
+    assert "blocks" in finding.sentence
+    assert "Pi-hole" in finding.next_step
+
+
+def test_a_name_with_addresses_of_ipv6_alone_is_found_where_there_is_no_way_by_ipv6(
+    here: FakeMachine,
+) -> None:
+    far = FarProvider()
+    far.names = [V6]
+
+    assert "IPv6 addresses only" in one(look(far, here.machine), "N7").sentence
+
+
+def test_a_name_with_addresses_of_ipv6_alone_is_no_alarm_where_there_is_a_way(
+    authority: Authority, here: FakeMachine
+) -> None:
+    here.machine.routes6.write_text(ROUTES6)
+    far = FarProvider(authority.ca_file)
+    far.names = [V6]
+    with served(far, over_tls(authority.server_context(HOST), answers()), at=(V6, 443)):
+        assert broken(look(far, here.machine)) == []
+
+
+def test_a_closed_port_is_found(here: FakeMachine) -> None:
+    far = FarProvider()
+    with ScriptedServer() as closed:
+        far.ports[V4, 443] = closed.port
+    finding = one(look(far, here.machine), "N9")
+
+    assert "refuses the connection on port 443" in finding.sentence
+    assert facts(finding) == {"by_IPv4": "refused"}
+
+
+def test_a_port_that_does_not_answer_is_found(here: FakeMachine) -> None:
+    far = FarProvider()
+    far.patience = Seconds(0.1)
+    with deaf_server() as deaf:
+        far.ports[V4, 443] = deaf.port
+        finding = one(look(far, here.machine), "N9")
+
+    assert "does not answer" in finding.sentence
+    assert facts(finding) == {"by_IPv4": "timed-out"}
+
+
+@pytest.mark.parametrize(
+    ("number", "obstacle", "words"),
+    [(errno.ENETUNREACH, "no-way", "cannot be got to"), (errno.EACCES, "failed", "cannot be connected to")],
+)
+def test_an_address_that_cannot_be_got_to_is_found(
+    here: FakeMachine, number: int, obstacle: str, words: str
+) -> None:
+    far = FarProvider()
+    far.obstacles[V4] = OSError(number, "made up")
+    finding = one(look(far, here.machine), "N9")
+
+    assert words in finding.sentence
+    assert facts(finding) == {"by_IPv4": obstacle}
+
+
+def test_one_family_that_works_is_told_from_one_that_is_slow(authority: Authority, here: FakeMachine) -> None:
+    with provider(authority) as far:
+        far.names = [V6, V4, "192.0.2.2"]
+        far.obstacles[V6] = TimeoutError()
+        finding = one(look(far, here.machine), "N9", Verdict.WARN)
+
+    assert "IPv6" in finding.sentence
+    assert facts(finding) == {"by_IPv6": "timed-out", "by_IPv4": "works"}
+
+
+def test_one_family_that_is_refused_at_once_is_no_alarm(authority: Authority, here: FakeMachine) -> None:
+    with provider(authority) as far:
+        far.names = [V6, V4]
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+    assert facts(found["N9"]) == {"by_IPv6": "refused", "by_IPv4": "works"}
+
+
+PORTALS = {
+    "a page": raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + SIGN_IN),
+    "a page of no type": raw(b"HTTP/1.1 200 OK\r\n\r\n" + SIGN_IN),
+    "elsewhere": raw(b"HTTP/1.1 302 Found\r\nLocation: http://portal.test/?to=amazon\r\n\r\n"),
+    "nowhere": raw(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n"),
+    "by status": raw(b"HTTP/1.1 511 Network Authentication Required\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("page", PORTALS.values(), ids=PORTALS)
+def test_a_captive_portal_is_found(here: FakeMachine, page: Act) -> None:
+    far = FarProvider()
+    with served(far, page, at=(V4, 80)) as portal:
+        finding = one(look(far, here.machine), "N8")
+
+    assert "sign-in page" in finding.sentence
+    assert portal.requests[0].startswith(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n".encode())
+
+
+def test_a_captive_portal_with_a_certificate_of_its_own_is_found(
+    authority: Authority, here: FakeMachine, tmp_path: Path
+) -> None:
+    context = Authority(tmp_path, "Hotel").server_context("portal.test")
+    with provider(authority, context) as far, served(far, PORTALS["a page"], at=(V4, 80)):
+        one(look(far, here.machine), "N8")
+
+
+@pytest.mark.parametrize(
+    "answer", [REDIRECT_HOME, raw(b"220 mail.test\r\n\r\n"), raw(b"HTTP/1.1 404 No\r\n\r\n"), raw(b"")]
+)
+def test_what_no_portal_says_on_plain_http_does_not_make_one(here: FakeMachine, answer: Act) -> None:
+    far = FarProvider()
+    with served(far, answer, at=(V4, 80)):
+        one(look(far, here.machine), "N9")
+
+
+def test_a_web_page_in_place_of_the_providers_answer_is_a_captive_portal(
+    authority: Authority, here: FakeMachine
+) -> None:
+    page = make_response(body=SIGN_IN, headers={"content-type": "text/html"})
+    with provider(authority) as far:
+        assert "sign-in page" in one(look(far, here.machine, trial(page)), "N14").sentence
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Through a proxy
+
+
+def test_a_proxy_is_gone_through_and_does_not_show_its_password(
+    authority: Authority, here: FakeMachine
+) -> None:
+    far = FarProvider(authority.ca_file, "http://user:w%20rd@proxy.test:3128")
+    act = tunnel(over_tls(authority.server_context(HOST), answers()))
+    hello: Act = lambda peer: peer.hang()  # noqa: E731  the connection that is only tried
+    with served(far, hello, act, at=(V4, 3128)) as proxy:
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+    assert facts(found["N6"]) == {"proxy": "http://***@proxy.test:3128"}
+    assert proxy.requests[0] == (
+        b"CONNECT amazon.test:443 HTTP/1.1\r\nHost: amazon.test:443\r\n"
+        b"Proxy-Authorization: Basic dXNlcjp3IHJk\r\n\r\n"
+    )
+
+
+def test_a_proxy_that_is_not_there_is_found(here: FakeMachine) -> None:
+    far = FarProvider(proxy="http://user:word@proxy.test")
+    finding = one(look(far, here.machine), "N6")
+
+    assert finding.sentence == "The proxy http://***@proxy.test refuses the connection."
+    assert far.dialled == [(V4, 80)]
+    assert "no_proxy=amazon.test" in finding.next_step
+
+
+def test_a_proxy_without_an_address_is_found(here: FakeMachine) -> None:
+    far = FarProvider(proxy="https://proxy.test")
+    far.names = socket.EAI_NONAME
+
+    assert "cannot be resolved" in one(look(far, here.machine), "N6").sentence
+
+
+@pytest.mark.parametrize("proxy", ["http://", "http://[::1", "http://proxy.test:port"])
+def test_a_proxy_setting_that_is_no_address_is_found(here: FakeMachine, proxy: str) -> None:
+    finding = one(look(FarProvider(proxy=proxy), here.machine), "N6")
+
+    assert finding.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(b"HTTP/1.1 407 Who are you\r\n\r\n", "it answers 407"), (b"", "no answer from it")],
+)
+def test_a_proxy_that_says_no_is_found(
+    authority: Authority, here: FakeMachine, answer: bytes, words: str
+) -> None:
+    far = FarProvider(authority.ca_file, "http://proxy.test:3128")
+    with served(far, raw(answer), at=(V4, 3128)):
+        assert words in one(look(far, here.machine), "N10").sentence
+
+
+def test_a_proxy_that_cannot_be_looked_through_leaves_it_to_the_providers_answer(
+    authority: Authority, here: FakeMachine
+) -> None:
+    far = FarProvider(authority.ca_file, "socks5h://proxy.test:1080")
+    with served(far, Peer.hang, at=(V4, 1080)):
+        far.patience = Seconds(0.1)
+        found = look(far, here.machine)
+
+    assert [(code, found[code].verdict) for code in broken(found)] == [("N15", Verdict.SKIPPED)]
+    assert found["N14"].verdict is Verdict.OK
+
+
+def test_an_ipv6_host_is_named_to_a_proxy_in_brackets(authority: Authority, here: FakeMachine) -> None:
+    far = FarProvider(authority.ca_file, "http://proxy.test:3128")
+    far.url = "https://[2001:db8::5]/token"
+    with served(far, raw(b"HTTP/1.1 403 No\r\n\r\n"), at=(V4, 3128)) as proxy:
+        look(far, here.machine)
+
+    assert any(asked.startswith(b"CONNECT [2001:db8::5]:443 HTTP/1.1\r\n") for asked in proxy.requests)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# At the door
+
+
+def test_a_server_without_tls_is_found(authority: Authority, here: FakeMachine) -> None:
+    far = FarProvider(authority.ca_file)
+    with served(far, lambda peer: peer.write(b"220 mail.test ESMTP\r\n")):
+        finding = one(look(far, here.machine), "N10")
+
+    # OpenSSL's name for it differs from one version to the next
+    assert facts(finding)["reason"] in {
+        "wrong version number",
+        "record layer failure",
+        "packet length too long",
+    }
+
+
+def test_an_older_tls_is_found(authority: Authority, here: FakeMachine) -> None:
+    context = authority.server_context(HOST)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with provider(authority, context) as far:
+        assert "TLS 1.2" in one(look(far, here.machine), "N10").next_step
+
+
+def drip_a_long_record(peer: Peer) -> None:
+    peer.write(b"\x16\x03\x03\x40\x00")
+    peer.drip()
+
+
+def test_an_answer_that_drips_after_the_handshake_is_no_fault_of_the_handshake(
+    authority: Authority, here: FakeMachine
+) -> None:
+    with provider(authority, act=Peer.drip) as far:
+        far.patience = Seconds(0.2)
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+    assert "first_byte_ms" not in facts(found["N15"])
+
+
+@pytest.mark.parametrize("act", [Peer.hang, drip_a_long_record])
+def test_a_handshake_that_does_not_end_is_found(authority: Authority, here: FakeMachine, act: Act) -> None:
+    far = FarProvider(authority.ca_file)
+    far.patience = Seconds(0.2)
+    with served(far, act):
+        assert "no answer in time" in one(look(far, here.machine), "N10").sentence
+
+
+def test_a_server_that_is_gone_when_it_is_wanted_is_found(authority: Authority, here: FakeMachine) -> None:
+    far = FarProvider(authority.ca_file)
+    with served(far, Peer.hang):
+        visit = far.visit()
+        assert visit.attempts[0].obstacle is None
+        far.ports.clear()
+        finding = one(examined(checks(visit, trial(), here.machine)), "N10")
+
+    assert "broke off" in finding.sentence
+
+
+def test_an_authority_that_nobody_knows_is_found(
+    authority: Authority, here: FakeMachine, tmp_path: Path
+) -> None:
+    with provider(authority, Authority(tmp_path, "Acme Inspection").server_context(HOST)) as far:
+        finding = one(look(far, here.machine), "N11")
+
+    assert facts(finding)["issuer"] == "CN=Acme Inspection"
+    assert facts(finding)["subject"] == f"CN={HOST}"
+    assert "ca-certificates" in finding.next_step
+
+
+def test_authorities_that_cannot_be_read_are_found(authority: Authority, here: FakeMachine) -> None:
+    far = FarProvider("/nowhere/ca.pem")
+    with served(far, over_tls(authority.server_context(HOST), answers())):
+        finding = one(look(far, here.machine), "N11")
+
+    assert finding.exit_code == 78
+    assert "REQUESTS_CA_BUNDLE" in finding.next_step
+
+
+def test_a_certificate_for_another_name_is_found(authority: Authority, here: FakeMachine) -> None:
+    with provider(authority, authority.server_context("other.test")) as far:
+        finding = one(look(far, here.machine), "N12")
+
+    assert facts(finding)["subject"] == "CN=other.test"
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "words"),
+    [
+        (LONG_AGO, NOW - timedelta(days=7), "has expired"),
+        (NOW + timedelta(days=7), FAR_AHEAD, "is not valid yet: the clock is slow"),
+    ],
+)
+def test_a_certificate_out_of_its_time_is_found(
+    authority: Authority, here: FakeMachine, starts: datetime, ends: datetime, words: str
+) -> None:
+    with provider(authority, authority.server_context(HOST, starts=starts, ends=ends)) as far:
+        finding = one(look(far, here.machine), "N13")
+
+    assert words in finding.sentence
+    assert "timedatectl" in finding.next_step
+    assert facts(finding)["valid_from"] == starts.replace(microsecond=0).isoformat()
+    assert facts(finding)["valid_until"] == ends.replace(microsecond=0).isoformat()
+
+
+def test_a_certificate_that_the_server_shows_no_second_time_is_told_without(
+    authority: Authority, here: FakeMachine, tmp_path: Path
+) -> None:
+    far = FarProvider(authority.ca_file)
+    stranger = over_tls(Authority(tmp_path, "Stranger").server_context(HOST), answers())
+    with served(far, Peer.read_request, stranger, Peer.close):
+        finding = one(look(far, here.machine), "N11")
+
+    assert "issuer" not in facts(finding)
+
+
+def test_a_server_that_says_nothing_after_the_handshake_is_no_fault_of_the_handshake(
+    authority: Authority, here: FakeMachine
+) -> None:
+    with provider(authority, act=Peer.read_request) as far:
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+    assert "first_byte_ms" not in facts(found["N15"])
+
+
+@pytest.mark.parametrize(
+    ("heard", "exit_code", "words"),
+    [
+        (make_response(body=b"oops", status=503), 76, "status 503"),
+        (make_response({"error": "invalid_code_pair"}, status=500), 76, "status 500"),
+        (make_response({"access_token": "Sim|x"}), 76, "not as documented"),
+        (Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the connection broke off"), 69, "broke off"),
+    ],
+)
+def test_an_answer_that_is_no_refusal_is_found(
+    authority: Authority, here: FakeMachine, heard: WireResponse | Unreachable, exit_code: int, words: str
+) -> None:
+    asked = Trial(SimulatedTransport([heard]), Provider(DialectName.LWA, "", "", token_endpoint=URL))
+    with provider(authority) as far:
+        finding = one(look(far, here.machine, asked), "N14")
+
+    assert finding.exit_code == exit_code
+    assert words in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("metadata", "exit_code"),
+    [(make_response({"issuer": "https://other.test"}), 78), (make_response({}, status=404), 76)],
+)
+def test_an_issuer_without_the_metadata_of_a_device_flow_is_found(
+    authority: Authority, here: FakeMachine, metadata: WireResponse, exit_code: int
+) -> None:
+    issuer = Provider(DialectName.RFC8628, "", "", issuer=f"https://{HOST}")
+    with provider(authority) as far:
+        found = look(far, here.machine, Trial(SimulatedTransport([metadata] * 2), issuer))
+
+    assert one(found, "N14").exit_code == exit_code
+
+
+def test_a_provider_that_may_not_be_asked_is_not(authority: Authority, here: FakeMachine) -> None:
+    with provider(authority) as far:
+        found = examined(checks(far.visit(), None, here.machine))
+
+    assert [(code, found[code].verdict) for code in broken(found)] == [("N14", Verdict.SKIPPED)]
+
+
+def test_a_slow_line_is_told(authority: Authority, here: FakeMachine) -> None:
+    clock = SlowingClock(0)
+    far = FarProvider(authority.ca_file, clock=clock)
+    visit = far.visit()
+    with served(far, over_tls(authority.server_context(HOST), answers())):
+        assert visit.lookup.addresses == addresses(V4)
+        clock.by = 3
+        finding = one(examined(checks(visit, trial(), here.machine)), "N15", Verdict.WARN)
+
+    assert facts(finding) == {"connect_ms": "3000", "tls_ms": "3000", "first_byte_ms": "3000"}
+
+
+def test_every_code_and_name_is_its_own() -> None:
+    all_of_them: list[Check] = checks(None, None)
+
+    assert len({check.code for check in all_of_them}) == len({check.name for check in all_of_them}) == 15
+    assert all(set(check.after) <= {other.code for other in all_of_them} for check in all_of_them)
