@@ -1,7 +1,8 @@
 """A provider far away, for the doctor: its names and addresses are made up, its servers are on loopback."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from device_auth.doctor.trial import Trial
 from device_auth.doctor.visit import Address, Visit, dial
 from device_auth.world.clock import BootClock
 from device_auth.world.transport import Road
+from tests.scripted_server import Act, ScriptedServer
 from tests.simulated_transport import SimulatedTransport
 from tests.values import make_response
 
@@ -90,6 +92,13 @@ class SlowingClock(BootClock):
     def now(self) -> Monotonic:
         self.moment += self.by
         return Monotonic(self.moment)
+
+
+@contextmanager
+def served(far: FarProvider, *acts: Act, at: tuple[str, int] = (V4, 443)) -> Iterator[ScriptedServer]:
+    with ScriptedServer(*acts) as server:
+        far.ports[at] = server.port
+        yield server
 
 
 def trial(*answers: WireResponse, url: str = URL) -> Trial:

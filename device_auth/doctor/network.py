@@ -110,10 +110,10 @@ def checks(visit: Visit | None, trial: Trial | None, machine: Machine = THIS_MAC
         Check("N7", "no-name", there(lambda visit: _name(visit, machine)), after=("N6",)),
         Check("N8", "captive-portal", there(_portal), after=("N7",)),
         Check("N9", "no-connection", there(_connection), after=("N8",)),
-        Check("N10", "no-tls", there(_tls), after=("N9",)),
-        Check("N11", "certificate-issuer", there(lambda visit: _issuer(visit.greeting)), after=("N10",)),
-        Check("N12", "certificate-name", there(_certificate_name), after=("N11",)),
-        Check("N13", "certificate-date", there(_certificate_date), after=("N12",)),
+        Check("N10", "no-tls", there(_behind_tls(_tls)), after=("N9",)),
+        Check("N11", "certificate-issuer", there(_behind_tls(_issuer)), after=("N10",)),
+        Check("N12", "certificate-name", there(_behind_tls(_certificate_name)), after=("N11",)),
+        Check("N13", "certificate-date", there(_behind_tls(_certificate_date)), after=("N12",)),
         Check("N14", "provider-answer", there(lambda _: _answer(trial)), after=("N13",)),
         Check("N15", "slow", there(_speed), after=("N13",)),
     ]
@@ -454,15 +454,21 @@ def _obstacles(tried: list[Attempt]) -> str:
 # At the door
 
 
+def _behind_tls(look: Callable[[Visit], Finding]) -> Callable[[Visit], Finding]:
+    """Look where there is TLS to look at."""
+
+    def look_if_seen(visit: Visit) -> Finding:
+        if not visit.is_secure:
+            return ok("The provider is on this machine and spoken with by plain http.")
+        if visit.is_hidden:
+            return ok("The proxy cannot be looked through; the provider's answer tells.")
+        return look(visit)
+
+    return look_if_seen
+
+
 def _tls(visit: Visit) -> Finding:
     greeting = visit.greeting
-    if not visit.is_secure:
-        return ok("The provider is on this machine and spoken with by plain http.")
-    if visit.proxy and not visit.proxy.is_plain:
-        return ok(
-            f"A {visit.proxy.scheme} proxy cannot be looked through; the provider's answer tells.",
-            proxy=visit.proxy.shown,
-        )
     match greeting.fault:
         case Fault.PROXY:
             return _unreachable(
@@ -482,7 +488,8 @@ def _tls(visit: Visit) -> Finding:
             return ok("A secure connection can be made.", version=greeting.version)
 
 
-def _issuer(greeting: Greeting) -> Finding:
+def _issuer(visit: Visit) -> Finding:
+    greeting = visit.greeting
     if greeting.fault is Fault.AUTHORITIES:
         return fail(
             "The file of the certificates to trust cannot be read.",
@@ -576,7 +583,7 @@ def _answer(trial: Trial | None) -> Finding:
 
 def _speed(visit: Visit) -> Finding:
     greeting = visit.greeting
-    if greeting.fault is not None or (visit.proxy and not visit.proxy.is_plain):
+    if greeting.fault is not None:
         return skipped("No conversation with the provider could be measured.")
     steps = {"connect": greeting.connecting, "tls": greeting.shaking_hands}
     if greeting.first_byte is not None:

@@ -165,11 +165,6 @@ class Proxy(NamedTuple):
     user: str
     shown: str
 
-    @property
-    def is_plain(self) -> bool:
-        """Say whether it is an HTTP proxy, which can be asked for a tunnel here as well."""
-        return self.scheme == "http"
-
 
 class Visit:
     """Each step is taken once, when somebody first asks for it.
@@ -211,6 +206,11 @@ class Visit:
         self._resolver_patience = resolver_patience
 
     @property
+    def is_hidden(self) -> bool:
+        """Say whether the provider is behind a proxy that only the transport can use; an HTTP one is used here too."""
+        return self.proxy is not None and self.proxy.scheme != "http"
+
+    @property
     def next_host(self) -> str:
         """Name the machine that is spoken with first: the proxy's, if there is one."""
         return self.proxy.host if self.proxy else self.host
@@ -250,6 +250,8 @@ class Visit:
     @cached_property
     def greeting(self) -> Greeting:
         """Connect and shake hands, as a transport would; on distrust look closer at what was shown."""
+        if self.is_hidden:
+            return Greeting(Fault.PROXY, "of a kind that cannot be looked through")
         reached = [attempt.address for attempt in self.attempts if attempt.obstacle is None]
         return self._greet(reached[0]) if reached else Greeting(Fault.CONNECTION)
 

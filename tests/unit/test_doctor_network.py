@@ -48,6 +48,7 @@ from tests.far_provider import (
     addresses,
     broken,
     examined,
+    served,
     trial,
 )
 from tests.scripted_server import Act, Peer, ScriptedServer, answers, raw
@@ -70,13 +71,6 @@ def here(tmp_path: Path) -> FakeMachine:
     folder = tmp_path / "machine"
     folder.mkdir()
     return FakeMachine(folder)
-
-
-@contextmanager
-def served(far: FarProvider, *acts: Act, at: tuple[str, int] = (V4, 443)) -> Iterator[ScriptedServer]:
-    with ScriptedServer(*acts) as server:
-        far.ports[at] = server.port
-        yield server
 
 
 @contextmanager
@@ -361,13 +355,12 @@ tell(30)
 
 def test_on_a_real_kernel_the_network_is_found_broken_step_by_step(tmp_path: Path) -> None:
     words = ["unshare", "--net", "--mount", sys.executable, "-c", IN_AN_EMPTY_NAMESPACE]
+    trying = [*words[:3], "sh", "-c", "mount -t sysfs none /sys && ip link add eth8 type veth peer name eth9"]
     if (
-        not (shutil.which("unshare") and shutil.which("ip"))
-        or subprocess.run(
-            [*words[:3], "mount", "-t", "sysfs", "none", "/sys"], check=False, capture_output=True
-        ).returncode
+        shutil.which("unshare") is None
+        or subprocess.run(trying, check=False, capture_output=True, text=True).returncode
     ):
-        pytest.skip("a network namespace of its own is not allowed here, or there is no ip")
+        pytest.skip("a network namespace of its own is not allowed here, or cannot have interfaces")
     ran = subprocess.run(
         [*words, str(tmp_path / "resolv.conf")], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -620,11 +613,10 @@ def test_a_proxy_that_cannot_be_looked_through_leaves_it_to_the_providers_answer
 ) -> None:
     far = FarProvider(authority.ca_file, "socks5h://proxy.test:1080")
     with served(far, Peer.hang, at=(V4, 1080)):
-        far.patience = Seconds(0.1)
         found = look(far, here.machine)
 
     assert [(code, found[code].verdict) for code in broken(found)] == [("N15", Verdict.SKIPPED)]
-    assert found["N14"].verdict is Verdict.OK
+    assert all("cannot be looked through" in found[f"N{number}"].sentence for number in range(10, 14))
 
 
 def test_an_ipv6_host_is_named_to_a_proxy_in_brackets(authority: Authority, here: FakeMachine) -> None:
@@ -673,7 +665,7 @@ def test_an_answer_that_drips_after_the_handshake_is_no_fault_of_the_handshake(
     authority: Authority, here: FakeMachine
 ) -> None:
     with provider(authority, act=Peer.drip) as far:
-        far.patience = Seconds(0.2)
+        far.patience = Seconds(1)
         found = look(far, here.machine)
 
     assert broken(found) == []
