@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TextIO
@@ -17,10 +17,10 @@ from device_auth.cli.parts import read_hardware
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.token import locked, refresh, usable
 from device_auth.client import Client, ClientError
-from device_auth.core.errors import ConfigError
-from device_auth.core.models import Seconds
+from device_auth.core.errors import ConfigError, StoreError
+from device_auth.core.models import Link, Seconds
 from device_auth.core.states import Trouble
-from device_auth.doctor import board, link, runtime, service, storage
+from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.examination import Examined, Progress, examine, exit_code_of, in_order
 from device_auth.doctor.findings import Check
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
@@ -28,9 +28,14 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import Sheet, as_fields, as_text
 from device_auth.doctor.report import ReportFile, write_report
 from device_auth.doctor.scene import Scene
+from device_auth.doctor.trial import Trial, whom_to_ask
+from device_auth.doctor.visit import set_out
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
+from device_auth.world.provider import read_ca_file
 from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
+from device_auth.world.store import FileStore
+from device_auth.world.transport import HttpTransport
 from hardware.board import Plan
 
 SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
@@ -76,14 +81,17 @@ def examine_speaker(
     """
     file = None if report is None else ReportFile(report)
     scene = open_scene(speaker, root=root)
-    settings, problems = _settings(speaker)
     redaction = Redaction()
-    learn_from_settings(redaction, settings)
-    learn_from_machine(redaction, scene)
-    learning = Check("S0", "private", partial(learn_from_speaker, redaction, scene))
-    with _redacted_log(redaction, is_verbose="verbose" in speaker.options):
-        checks = [learning, *compose(speaker, scene, settings, problems, is_online=is_online)]
-        _, *found = examine(checks, speaker.clock, _progress())
+    with ExitStack() as opened:
+        opened.enter_context(_redacted_log(redaction, is_verbose="verbose" in speaker.options))
+        stored = _stored(scene)
+        opened.enter_context(speaker.simulated_amazon(stored))
+        settings, problems = _settings(speaker)
+        learn_from_settings(redaction, settings)
+        learn_from_machine(redaction, scene)
+        checks = compose(speaker, scene, settings, problems, stored, is_online=is_online)
+        learning = Check("S0", "private", partial(learn_from_speaker, redaction, scene))
+        _, *found = examine([learning, *checks], speaker.clock, _progress())
     redaction.learn_facts(each.finding for each in found)
     examined = [Examined(each.check, redaction.finding(each.finding)) for each in found]
     at = rfc3339(speaker.clock.wall())
@@ -103,11 +111,18 @@ def compose(
     scene: Scene,
     settings: Settings,
     problems: Sequence[ConfigError],
+    stored: Link | None,
     *,
     is_online: bool,
 ) -> list[Check]:
     """Put together every check, in the order in which they are shown."""
-    del problems
+    visit = trial = None
+    # What is wrong with the file of certificates is told by itself: without it nobody could be trusted.
+    with suppress(ConfigError):
+        ca_file = read_ca_file(settings)
+        provider = whom_to_ask(settings, stored)
+        visit = set_out(provider, ca_file, speaker.clock)
+        trial = None if visit is None else Trial(HttpTransport(speaker.clock, ca_file=ca_file), provider)
 
     def read_plan() -> Plan:
         return read_hardware(SIMULATED if speaker.is_simulated else settings.hardware)[0]
@@ -116,6 +131,9 @@ def compose(
         [
             *storage.checks(scene, ONLY_PLAIN if speaker.is_simulated else find_keys(settings)),
             *runtime.checks(scene),
+            *clock.checks(visit, speaker.clock),
+            *network.checks(visit, trial),
+            *client.checks(settings, problems, trial),
             *link.checks(scene, partial(_refresh, speaker, scene) if is_online else None),
             *board.checks(scene, read_plan),
             *service.checks(scene),
@@ -126,12 +144,20 @@ def compose(
 def _settings(speaker: Speaker) -> tuple[Settings, list[ConfigError]]:
     """Read the settings as far as they can be read, and say what is wrong with the rest."""
     if speaker.is_simulated:
-        return gather_settings(speaker.options, None, {})
+        return speaker.settings, []
     try:
         return gather_settings(speaker.options, speaker.places.config_file)
     except ConfigError as unreadable:
         settings, problems = gather_settings(speaker.options, None)
         return settings, [unreadable, *problems]
+
+
+def _stored(scene: Scene) -> Link | None:
+    """Give the stored link, if it can be read: the checks of the store say why it cannot."""
+    try:
+        return FileStore(scene.places.state_dir).read()
+    except StoreError:
+        return None
 
 
 def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
@@ -142,9 +168,8 @@ def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
     """
     if scene.daemon.is_running:
         return _refresh_by_service(scene)
-    stored = usable(speaker.store.read())
-    with speaker.simulated_amazon(stored), locked(speaker):
-        loop = refresh(speaker, stored, REFRESH_PATIENCE)
+    with locked(speaker):
+        loop = refresh(speaker, usable(speaker.store.read()), REFRESH_PATIENCE)
     keeping, view = loop.keeping, loop.view()
     if keeping is not None and keeping.grant is not None:
         return keeping.grant.expires_in, Trouble.NONE, ""
@@ -153,12 +178,12 @@ def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
 
 
 def _refresh_by_service(scene: Scene) -> tuple[float, Trouble, str]:
-    with Client(str(scene.socket), REFRESH_PATIENCE) as client:
+    with Client(str(scene.socket), REFRESH_PATIENCE) as service_client:
         try:
-            return client.token(LONGEST_LIFE).expires_in, Trouble.NONE, ""
+            return service_client.token(LONGEST_LIFE).expires_in, Trouble.NONE, ""
         except ClientError as error:
             with suppress(ClientError, ValueError):
-                status = client.status()
+                status = service_client.status()
                 return 0, Trouble(status.trouble), status.hint
             return 0, Trouble.PROVIDER_UNAVAILABLE, str(error)
 

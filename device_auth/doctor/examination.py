@@ -102,6 +102,7 @@ class _Examination:
         self._waiting = list(checks)
         self._under_way: dict[str, _UnderWay] = {}
         self._found: dict[str, Finding] = {}
+        self._because_of: dict[str, str] = {}
         # What a check that was given up still has to say must not be taken for another's: each says who it is.
         self._inbox: SimpleQueue[tuple[str, Finding]] = SimpleQueue()
 
@@ -141,7 +142,9 @@ class _Examination:
         obstacle = next((code for code in check.after if self._is_obstacle(code)), None)
         now = self._clock.now()
         if obstacle is not None:
-            self._found[check.code] = skipped(f"Not looked at because of {self._name(obstacle)}.")
+            # One that was itself skipped because of another names that one: it is what a person should look at.
+            self._because_of[check.code] = root = self._because_of.get(obstacle, obstacle)
+            self._found[check.code] = skipped(f"Not looked at because of {self._name(root)}.")
         elif now >= ends_at:
             self._found[check.code] = skipped("Not looked at: the other checks took all the time there is.")
         else:

@@ -35,6 +35,9 @@ OF_THE_LINK: Final = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.
 OVER: Final = {Trouble.DENIED, Trouble.EXPIRED}
 """How an attempt to link ended: that is told, and no fault of anything."""
 
+ON_THE_WAY: Final = "N13"
+"""The last check of the way to the provider: where it breaks, a refresh tells nothing more."""
+
 DAY: Final = 86_400
 
 ONLINE_LIMIT: Final = 18.0
@@ -54,7 +57,7 @@ def checks(scene: Scene, refresh: Refresh | None) -> list[Check]:
     return [
         Check("L1", "linked", partial(look_at_link, scene)),
         Check("L2", "access-token", partial(look_at_token, scene), after=("L1",)),
-        Check("L3", "refresh", partial(look_at_refresh, refresh), after=("L1",), limit=ONLINE_LIMIT),
+        Check("L3", "refresh", partial(look_at_refresh, refresh), ("L1", ON_THE_WAY), ONLINE_LIMIT),
     ]
 
 

@@ -110,6 +110,7 @@ def test_a_check_comes_after_those_it_names_and_not_without_them(clock: Skipping
         "S7": Verdict.OK,
     }
     assert examined[4].finding.sentence == "Not looked at because of S4 broken."
+    assert examined[5].finding.sentence == "Not looked at because of S4 broken."
     assert [code for code in looked if code in {"S1", "S2", "S3"}] == ["S3", "S2", "S1"]
     assert not {"S5", "S6"} & set(looked)
 
