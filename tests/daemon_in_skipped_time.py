@@ -12,6 +12,7 @@ from device_auth.service.conversation import Conversation
 from device_auth.service.daemon import Daemon, Plan
 from device_auth.service.desk import Desk
 from device_auth.service.loop import Loop
+from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.pending import FilePending
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
@@ -69,7 +70,9 @@ class Household:
 
 
 @contextmanager
-def open_household(world: World, *, renewals: int = 2) -> Iterator[Household]:
+def open_household(
+    world: World, *, renewals: int = 2, keys: Callable[[], Keys] = lambda: ONLY_PLAIN
+) -> Iterator[Household]:
     """Make a daemon that has not begun to run; one at a time."""
     transport = HttpTransport(world.clock, ca_file=world.running.ca_file)
     plan = Plan(Conversation(transport, world.provider), None, renewals)
@@ -86,7 +89,7 @@ def open_household(world: World, *, renewals: int = 2) -> Iterator[Household]:
         desk.tell(view, loop.link)
         world.tell(view)
 
-    with FileStore(world.folder / "state") as store:
+    with FileStore(world.folder / "state", keys=keys, is_of_service=True) as store:
         desk = Desk(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
         loop = Loop(
             conversation=plan.conversation,

@@ -181,7 +181,9 @@ def _read_plan(speaker: Speaker) -> Plan:
 
 def _read_plan_anew(speaker: Speaker) -> Plan:
     speaker.read_settings_anew()
-    return _read_plan(speaker)
+    plan = _read_plan(speaker)
+    _move_to_best_key(speaker)
+    return plan
 
 
 def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.socket]) -> Api | None:

@@ -274,7 +274,17 @@ class Daemon:
         self._plan = plan
         log.info("the settings were read anew")
         self._loop.speak_with(self._plan.conversation)
+        self._look_for_link_again()
         self._show_fault()
+
+    def _look_for_link_again(self) -> None:
+        """Take up a link that could not be opened before: its key may have been brought back."""
+        if self._loop.link is not None or not isinstance(self._loop.state, linking.Unlinked):
+            return
+        try:
+            self._loop.wake(self._request())
+        except StoreError as error:
+            self._tell_storage(error)
 
     def _request(self, *, again: bool = False) -> linking.LinkRequested:
         """Make the request that a press makes."""

@@ -32,7 +32,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreError
+from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link, Mark
 from device_auth.core.values import dataclass
 from device_auth.world.envelope import (
@@ -136,7 +136,7 @@ class FileStore:
         Raises:
             StoreError: what lies there is damaged, not for us, or may not be read.
             KeyMissing: it is sealed under a key that is not at hand.
-            KeyLost: the same, where that is known to be all there is.
+            KeyLost: the same, and it is known to be nowhere else; another link may be stored.
         """
         try:
             if self._folder is not None:
@@ -220,14 +220,18 @@ class FileStore:
         """
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             key = self._sealing_key()
+            former = _Seen()
             try:
-                self._find(folder, may_repair=True)
+                former = self._find(folder, may_repair=True)
             except KeyLost:
                 self._keep_sealed(folder)
+                logger.warning("the new link is kept under %s", key.name)
             except Damaged:
                 pass
             _remove_previous(folder)
             self._write(folder, link, key, keeps_present=False)
+            if former.link is not None and former.key != _name_of(key):
+                _tell_change(former.key, key)
 
     def take_back(self) -> None:
         """Remove every generation, as if there had never been a link; what was set aside stays; durable on return.
@@ -249,7 +253,7 @@ class FileStore:
             StoreError: it could not; the newest generation goes last. Or: what is stored is of a newer version.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
-            with suppress(Damaged, KeyMissing, KeyLost):
+            with suppress(StoreDamaged, KeyMissing):
                 self._find(folder, may_repair=False)
             _remove_all(folder)
 
@@ -305,7 +309,7 @@ class FileStore:
         try:
             with Folder.open(self.directory) as folder:
                 newest = self._look(folder, NEWEST)
-                with suppress(KeyMissing, KeyLost):
+                with suppress(StoreError):
                     previous = self._look(folder, PREVIOUS)
         except OSError as error:
             raise explain(error, f"cannot read {self.directory / NEWEST}") from error
@@ -348,7 +352,7 @@ class FileStore:
             return _Seen(damage=Damaged(f"{where} does not verify: {damage}", link_id=damage.link_id))
         except KeyMissing as error:
             if self._is_of_service:
-                raise _lost(where, error) from error
+                raise self._lost(where, error) from error
             raise KeyMissing(f"cannot use {where}: {error}", hint=error.hint, why=error.why) from error
         except StoreError as error:
             raise StoreError(f"cannot use {where}: {error}", hint=error.hint) from error
@@ -370,6 +374,19 @@ class FileStore:
             return self._keys().sealing()
         except ConfigError as error:
             raise StoreError(str(error), hint=error.hint) from error
+
+    def _lost(self, where: Path, missing: KeyMissing) -> StoreDamaged:
+        """Say that a key is lost; where no other one could seal a new link, say what that takes first."""
+        message = f"the link in {where} cannot be opened: {missing.why}"
+        try:
+            self._sealing_key()
+        except StoreError as problem:
+            return StoreDamaged(message, hint=problem.hint)
+        return KeyLost(
+            message,
+            hint="Link the speaker again: press the button, or run: device-auth link. Until then the link is kept:"
+            " bring its key back, and run: systemctl reload device-auth",
+        )
 
     def _keep_sealed(self, folder: Folder) -> None:
         """Give what cannot be opened now a second name, before its own is taken from it."""
@@ -429,14 +446,6 @@ def _name_holder(folder: Folder) -> str:
                     name = Path("/proc", pid, "comm").read_text().strip()
                     return f" by process {pid} ({name})"
     return " by another process"
-
-
-def _lost(where: Path, error: KeyMissing) -> KeyLost:
-    return KeyLost(
-        f"the link in {where} cannot be opened: {error.why}",
-        hint="Link the speaker again: press the button, or run: device-auth link. Or bring its key back and restart"
-        " the service: until then the link is kept as it is.",
-    )
 
 
 def _name_of(key: KeyProvider) -> tuple[str, str]:

@@ -9,68 +9,11 @@ import pytest
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.world.envelope import KeyMissing, Plain
-from device_auth.world.keys import KEY_FILE, RPI_FW_CRYPTO, SYSTEMD_CREDENTIAL, Keys, find_keys
+from device_auth.world.keys import KEY_FILE, RPI_FW_CRYPTO, SYSTEMD_CREDENTIAL
 from device_auth.world.sealing import SealingKey
-from device_auth.world.settings import KEY_PROVIDERS, read_settings
-from tests.board_tool import write_board, write_tool
+from device_auth.world.settings import KEY_PROVIDERS
 from tests.command import ROOT
-
-MATERIAL = b"canary: thirty-two bytes or more of it"
-SEALING = KEY_PROVIDERS[:-1]
-
-
-class Desk:
-    """A place where keys lie, or do not."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environ = {"PATH": str(folder / "bin")}
-        self.settings: dict[str, str] = {}
-        self.euid: int | None = None
-        self.patience = 20.0
-
-    @property
-    def keys(self) -> Keys:
-        """Look anew."""
-        given = {f"DEVICE_AUTH_{name.upper()}": value for name, value in self.settings.items()}
-        settings = read_settings({}, None, given)
-        return find_keys(settings, self.environ, euid=self.euid, patience=self.patience)
-
-    def give_credential(self, content: bytes = MATERIAL) -> Path:
-        path = self.folder / "credentials" / "device-auth.key"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        self.environ["CREDENTIALS_DIRECTORY"] = str(path.parent)
-        return path
-
-    def give_board(self, kind: str = "a") -> None:
-        write_board(self.folder / "bin", kind)
-
-    def give_tool(self, script: str) -> None:
-        write_tool(self.folder / "bin", script)
-
-    def give_file(self, content: bytes = MATERIAL, mode: int = 0o600) -> Path:
-        path = self.folder / "a key"
-        path.write_bytes(content)
-        path.chmod(mode)
-        self.settings["key_file"] = str(path)
-        return path
-
-    def give(self, name: str) -> None:
-        match name:
-            case "systemd-credential":
-                self.give_credential()
-            case "rpi-fw-crypto":
-                self.give_board()
-            case _:
-                self.give_file()
-
-    def fault(self) -> DeviceAuthError:
-        """Give why nothing can be sealed."""
-        with pytest.raises(DeviceAuthError) as caught:
-            self.keys.sealing()
-        assert "canary" not in f"{caught.value!r}{caught.value.hint}"
-        return caught.value
+from tests.key_desk import MATERIAL, SEALING, Desk, names
 
 
 @pytest.fixture
@@ -78,8 +21,12 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-def names(keys: Keys) -> list[str]:
-    return [key.name for key in keys.providers]
+def fault_at(desk: Desk) -> DeviceAuthError:
+    """Give why nothing can be sealed."""
+    with pytest.raises(DeviceAuthError) as caught:
+        desk.keys.sealing()
+    assert "canary" not in f"{caught.value!r}{caught.value.hint}"
+    return caught.value
 
 
 # -- which one
@@ -140,7 +87,7 @@ def test_a_provider_that_is_named_and_not_there_is_not_passed_over(
 ) -> None:
     desk.settings["key_provider"] = name
 
-    fault = desk.fault()
+    fault = fault_at(desk)
     assert type(fault) is kind
     assert message in str(fault)
     assert [(problem.name, problem.message) for problem in desk.keys.problems] == [(name, message)]
@@ -192,8 +139,8 @@ def test_what_is_no_key_is_not_passed_over(desk: Desk, content: bytes, message: 
     desk.give_file()
     desk.give_credential(content)
 
-    assert type(desk.fault()) is StoreError
-    assert message in str(desk.fault())
+    assert type(fault_at(desk)) is StoreError
+    assert message in str(fault_at(desk))
     assert [problem.name for problem in desk.keys.problems] == [SYSTEMD_CREDENTIAL]
     assert names(desk.keys) == [KEY_FILE, "plain"]
 
@@ -203,7 +150,7 @@ def test_a_credential_that_cannot_be_read_is_not_passed_over(desk: Desk) -> None
     path.unlink()
     path.mkdir()
 
-    assert f"cannot read {path}" in str(desk.fault())
+    assert f"cannot read {path}" in str(fault_at(desk))
 
 
 def test_a_service_without_the_credential_has_none(desk: Desk) -> None:
@@ -224,7 +171,7 @@ def test_a_key_file_that_others_may_open_is_refused_with_the_command_that_helps(
 ) -> None:
     path = desk.give_file(mode=mode)
 
-    fault = desk.fault()
+    fault = fault_at(desk)
     assert (type(fault), fault.exit_code) == (ConfigError, 78)
     assert f"is open to others (mode {mode:04o})" in str(fault)
     assert fault.hint == f"Run: chmod 600 '{path}'"
@@ -237,7 +184,7 @@ def test_a_key_file_that_holds_no_key_is_refused_with_the_command_that_makes_one
 ) -> None:
     path = desk.give_file(content)
 
-    fault = desk.fault()
+    fault = fault_at(desk)
     assert message in str(fault)
     assert fault.hint == f"Make one: head -c 32 /dev/urandom > '{path}'"
 
@@ -246,7 +193,7 @@ def test_a_key_file_that_is_not_there_is_refused(desk: Desk) -> None:
     path = desk.give_file()
     path.unlink()
 
-    assert str(desk.fault()).endswith(f"key_file {path} is not there")
+    assert str(fault_at(desk)).endswith(f"key_file {path} is not there")
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
@@ -257,13 +204,13 @@ def test_a_key_file_that_is_no_file_is_neither_waited_for_nor_used(
     path.unlink()
     make(path)
 
-    assert f"cannot read key_file {path}" in str(desk.fault())
+    assert f"cannot read key_file {path}" in str(fault_at(desk))
 
 
 def test_a_key_file_must_be_named_by_its_whole_path(desk: Desk) -> None:
     desk.settings["key_file"] = "device-auth.key"
 
-    assert "must be a whole path" in str(desk.fault())
+    assert "must be a whole path" in str(fault_at(desk))
 
 
 def test_another_users_key_file_is_refused_by_all_but_root(desk: Desk) -> None:
@@ -275,7 +222,7 @@ def test_another_users_key_file_is_refused_by_all_but_root(desk: Desk) -> None:
         assert desk.keys.sealing().name == KEY_FILE
     if mine != 0:
         desk.euid = mine + 1
-        assert "belongs to another user" in str(desk.fault())
+        assert "belongs to another user" in str(fault_at(desk))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
@@ -284,14 +231,14 @@ def test_a_key_file_of_another_user_is_refused_with_the_command_that_helps(desk:
     os.chown(path, 65534, -1)
     desk.euid = 1000
 
-    assert "belongs to another user (uid 65534)" in str(desk.fault())
-    assert desk.fault().hint == f"Run: sudo chown 1000 '{path}'"
+    assert "belongs to another user (uid 65534)" in str(fault_at(desk))
+    assert fault_at(desk).hint == f"Run: sudo chown 1000 '{path}'"
 
 
 def test_a_key_file_that_was_set_up_and_fails_is_not_passed_over_for_none(desk: Desk) -> None:
     desk.give_file(mode=0o644)
 
-    assert "there is no key to seal the link under (key-file)" in str(desk.fault())
+    assert "there is no key to seal the link under (key-file)" in str(fault_at(desk))
 
 
 def test_a_key_file_that_fails_does_no_harm_beside_a_better_key(desk: Desk) -> None:
@@ -327,7 +274,7 @@ def test_a_board_that_gives_no_key_leaves_the_link_plain_unless_it_is_named(
     assert desk.keys.sealing().name == "plain"
     assert desk.keys.problems == ()
     desk.settings["key_provider"] = RPI_FW_CRYPTO
-    assert message in str(desk.fault())
+    assert message in str(fault_at(desk))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +287,7 @@ def test_a_tool_that_does_not_end_is_ended(desk: Desk, script: str) -> None:
     desk.patience = 0.3
     desk.settings["key_provider"] = RPI_FW_CRYPTO
 
-    assert "rpi-fw-crypto did not answer within" in str(desk.fault())
+    assert "rpi-fw-crypto did not answer within" in str(fault_at(desk))
     with pytest.raises(ProcessLookupError):
         os.kill(int((desk.folder / "pid").read_text()), 0)
 
@@ -350,14 +297,14 @@ def test_a_tool_that_cannot_be_run_gives_no_key(desk: Desk) -> None:
     (desk.folder / "bin" / "rpi-fw-crypto").write_text("#!/no/such/shell\n")
     desk.settings["key_provider"] = RPI_FW_CRYPTO
 
-    assert "cannot run" in str(desk.fault())
+    assert "cannot run" in str(fault_at(desk))
 
 
 def test_a_memory_that_was_never_written_is_no_key(desk: Desk) -> None:
-    write_board(desk.folder / "bin", "")
+    desk.give_board("")
     desk.settings["key_provider"] = RPI_FW_CRYPTO
 
-    assert "this board's one-time memory holds no key" in str(desk.fault())
+    assert "this board's one-time memory holds no key" in str(fault_at(desk))
 
 
 def test_the_tool_is_given_no_secret_of_ours(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,358 @@
+"""A sealed link through the life of a speaker: keys that come, go and change, as its daemon and its verbs meet them."""
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from device_auth.core.states import StateWord, Trouble
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running, serve
+from device_auth.world.envelope import key_of
+from device_auth.world.fields import Malformed
+from tests.command import Command
+from tests.daemon_in_skipped_time import open_household
+from tests.daemon_process import Household, wait_for
+from tests.key_desk import SEALING, Desk
+from tests.world import World, open_world
+
+LOST = (StateWord.UNLINKED, Trouble.REVOKED)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def keys_in(folder: Path) -> set[str]:
+    """Say under whose keys the generations of the link are; some may be on their way while a daemon writes."""
+    found = set()
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError, Malformed):
+            found.add(key_of(path.read_bytes())[0])
+    return found
+
+
+# -- the daemon, in skipped time
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with open_world(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def live(world: World, desk: Desk, seconds: float = 1, *, links: bool = False) -> tuple[StateWord, Trouble]:
+    """Start the daemon with the keys that are there, let it live, and give what it tells at the end."""
+    began = world.passed
+    keys = desk.keys
+    with open_household(world, keys=lambda: keys) as household:
+        if links:
+            household.press(began + 1)
+            household.approve(began + 20)
+        view = household.live(began + seconds)
+    return view.state, view.trouble
+
+
+@pytest.mark.parametrize("name", SEALING)
+@pytest.mark.parametrize("is_exchanged", [False, True], ids=["gone", "replaced by another"])
+def test_a_daemon_whose_key_is_gone_says_so_keeps_all_and_links_again(
+    world: World, desk: Desk, name: str, caplog: pytest.LogCaptureFixture, *, is_exchanged: bool
+) -> None:
+    state = world.folder / "state"
+    desk.give(name)
+    assert live(world, desk, 100, links=True) == (StateWord.LINKED, Trouble.NONE)
+    assert keys_in(state) == {name}
+    assert not any(b"Sim|" in content for content in contents(state).values())
+    sealed = contents(state)
+
+    if is_exchanged:
+        desk.exchange(name)
+    else:
+        desk.take(name)
+    asked = len(world.amazon.pairs())
+    with caplog.at_level(logging.ERROR):
+        assert live(world, desk) == LOST
+    assert live(world, desk) == LOST
+    assert contents(state) == sealed
+    assert len(world.amazon.pairs()) == asked
+    told = world.told[-1]
+    assert told.hint.startswith("Link the speaker again: press the button")
+    assert told.refusal is not None
+    assert name in told.refusal.message
+    assert told.refusal.message in caplog.text
+    assert "canary" not in caplog.text
+
+    assert live(world, desk, 100, links=True) == (StateWord.LINKED, Trouble.NONE)
+    kept = contents(state)
+    assert set(sealed.values()) <= {kept[found] for found in kept if found.startswith("link.json.sealed-")}
+    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+
+
+@pytest.mark.parametrize("name", SEALING)
+def test_a_key_that_is_brought_back_opens_the_link_at_the_next_start(
+    world: World, desk: Desk, name: str
+) -> None:
+    desk.give(name)
+    live(world, desk, 100, links=True)
+    desk.take(name)
+    assert live(world, desk) == LOST
+
+    desk.give(name)
+
+    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+    assert keys_in(world.folder / "state") == {name}
+
+
+def test_a_board_that_does_not_answer_at_this_start_costs_nothing_at_the_next(
+    world: World, desk: Desk
+) -> None:
+    desk.give_board()
+    live(world, desk, 100, links=True)
+    sealed = contents(world.folder / "state")
+    desk.give_tool("exec sleep 600")
+    desk.patience = 0.2
+
+    assert live(world, desk) == LOST
+    assert "did not answer" in world.told[-1].refusal.message  # type: ignore[union-attr]  # told above
+    assert contents(world.folder / "state") == sealed
+    desk.give_board()
+    desk.patience = 20
+    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+
+
+def test_a_new_link_that_is_given_up_leaves_the_sealed_one_to_its_key(world: World, desk: Desk) -> None:
+    desk.give_file()
+    live(world, desk, 100, links=True)
+    sealed = contents(world.folder / "state")
+    desk.take("key-file")
+    began = world.passed
+    with open_household(world, keys=lambda: desk.keys) as household:
+        household.press(began + 1)
+        household.at(began + 30, household.daemon.cancel)
+        assert household.live(began + 60).state is StateWord.UNLINKED
+
+    assert contents(world.folder / "state") == sealed
+    desk.give_file()
+    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+
+
+def test_an_owner_forgets_a_link_whose_key_is_gone(world: World, desk: Desk) -> None:
+    desk.give_file()
+    live(world, desk, 100, links=True)
+    desk.take("key-file")
+    began = world.passed
+    with open_household(world, keys=lambda: desk.keys) as household:
+        household.at(began + 1, household.daemon.unlink)
+        view = household.live(began + 5)
+
+    assert (view.state, view.trouble) == (StateWord.UNLINKED, Trouble.NONE)
+    assert contents(world.folder / "state") == {}
+
+
+# -- the daemon as a process
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+        yield running
+
+
+def provider_in(household: Household) -> object:
+    return json.loads((household.state / "link.json").read_bytes())["key_provider"]
+
+
+def test_a_link_moves_to_a_key_that_appears_and_waits_for_one_that_was_spoilt(
+    tmp_path: Path, running: Running
+) -> None:
+    household, desk = Household(tmp_path, running), Desk(tmp_path)
+    with household.living() as living:
+        household.link(living)
+        assert provider_in(household) == "plain"
+
+        path = desk.give_file()
+        household.write_settings(f"key_file = {json.dumps(str(path))}\n")
+        living.send(signal.SIGHUP)
+        wait_for(lambda: provider_in(household) == "key-file", "it is not moved")
+        living.wait_until("linked")
+        wait_for(lambda: keys_in(household.state) == {"key-file"}, "something lies open")
+        assert household.secrets() == {"token.json", "access-token"}
+        living.end()
+
+    path.chmod(0o644)
+    sealed = contents(household.state)
+    with household.living() as living:
+        assert "chmod 600" in living.wait_until("unlinked", "misconfigured").hint
+        living.press("tap")
+        assert contents(household.state) == sealed
+
+        path.chmod(0o600)
+        living.send(signal.SIGHUP)
+        living.wait_until("linked")
+        assert household.ask("status").stdout.startswith("state:       linked")
+
+        household.write_settings(f'key_file = {json.dumps(str(path))}\nkey_provider = "plain"\n')
+        living.send(signal.SIGHUP)
+        wait_for(lambda: provider_in(household) == "plain", "it is not moved back")
+        living.wait_until_told("is now kept under plain")
+        assert b"canary" not in living.told.encode()
+
+
+# -- the verbs
+
+
+@pytest.fixture
+def sealed(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Command]:
+    """Link the speaker under a key; the provider is the test's parameter."""
+    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+        command = Command(tmp_path, running)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        desk.give(getattr(request, "param", "key-file"))
+        set_environment(monkeypatch, desk)
+        assert command.link() == 0
+        yield command
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    for name in ("CREDENTIALS_DIRECTORY", "DEVICE_AUTH_KEY_FILE", "DEVICE_AUTH_KEY_PROVIDER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in desk.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("sealed", SEALING, indirect=True)
+def test_verbs_with_the_key_do_as_ever_and_without_it_tell_and_may_only_forget(
+    sealed: Command,
+    desk: Desk,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = request.node.callspec.params["sealed"]
+    state = sealed.folder / "state"
+    assert keys_in(state) == {name}
+    assert sealed.run("status") == 0
+    assert sealed.run("token", "--min-lifetime", "3600") == 0
+    assert sealed.link("--again") == 0
+    assert keys_in(state) == {name}
+
+    desk.take(name)
+    set_environment(monkeypatch, desk)
+    before = contents(state)
+    asked = len(sealed.running.amazon.pairs())
+    for words in (["status"], ["token"], ["link", *sealed.provider], ["link", "--again", *sealed.provider]):
+        capsys.readouterr()
+        assert sealed.run(*words) == 74
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert f"the key is held by the service ({name}: " in told.err
+        assert "systemctl start device-auth" in told.err
+    assert contents(state) == before
+    assert len(sealed.running.amazon.pairs()) == asked
+
+    assert sealed.run("unlink") == 0
+    assert contents(state) == {}
+    assert sealed.link() == 0
+    assert keys_in(state) == {"plain"}
+
+
+def test_verbs_that_find_another_key_tell_so(
+    sealed: Command, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.exchange("key-file")
+
+    assert sealed.run("status") == 74
+    assert "sealed under another key than key-file has now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_key", [True, False], ids=["with the key", "without the key"])
+def test_a_wipe_proves_that_nothing_is_left_with_or_without_the_key(
+    sealed: Command,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    has_key: bool,
+) -> None:
+    if not has_key:
+        desk.take("key-file")
+        set_environment(monkeypatch, desk)
+    copy = sealed.folder / "run" / "copy"
+    copy.write_bytes(json.loads((sealed.folder / "state" / "link.json").read_bytes())["sealed"].encode())
+
+    assert sealed.run("unlink", "--wipe") == 74
+    assert str(copy) in capsys.readouterr().err
+    copy.unlink()
+    assert sealed.run("unlink", "--wipe", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["secrets_found"], told["files_not_read"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("provider", "exit_code", "message"),
+    [
+        ("key-file", 78, "key_file is not set"),
+        ("rpi-fw-crypto", 74, "rpi-fw-crypto is not installed"),
+        ("systemd-credential", 74, "the service manager gives it to the service alone"),
+    ],
+)
+def test_a_key_that_cannot_be_had_is_told_before_a_code_is_asked_for(
+    tmp_path: Path,
+    running: Running,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    provider: str,
+    exit_code: int,
+    message: str,
+) -> None:
+    desk.settings["key_provider"] = provider
+    set_environment(monkeypatch, desk)
+
+    assert Command(tmp_path, running).link() == exit_code
+    assert message in capsys.readouterr().err
+    assert running.amazon.pairs() == ()
+
+
+def test_a_token_is_not_refreshed_under_a_key_file_that_is_open_to_others(
+    sealed: Command,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk.settings["key_provider"] = "plain"
+    set_environment(monkeypatch, desk)
+    assert sealed.link("--again") == 0
+    assert "now kept under plain" in caplog.text
+    del desk.settings["key_provider"]
+    set_environment(monkeypatch, desk)
+    (sealed.folder / "a key").chmod(0o644)
+
+    assert sealed.run("token") == 0
+    assert sealed.run("token", "--min-lifetime", "3600") == 78
+    assert "chmod 600" in capsys.readouterr().err
+
+
+def test_no_key_is_seen_in_what_the_verbs_say(
+    sealed: Command, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for words in (["status"], ["token", "--min-lifetime", "3600"], ["config", "show"], ["unlink", "-v"]):
+            assert sealed.run(*words, "--json") == 0
+
+    told = capsys.readouterr()
+    assert "canary" not in told.out + told.err + caplog.text
