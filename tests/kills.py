@@ -2,7 +2,8 @@
 
 Run: python -m tests.kills [--kills N] [--seed N]. The day goes round: a press links it, its refresh token rotates
 every second or two, it is unlinked, and the next owner links it. After each kill the daemon is started again, must
-answer on its socket and its page, and must be where it had been seen to be.
+answer on its socket and its page, and must be where it had been seen to be. At the end the last owner ends the link at
+the account, and the speaker finds out in its own time.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event, Thread
 
-from device_auth.client import ClientError
-from device_auth.simulator.amazon import Amazon
+from device_auth.client import ClientError, Revoked
+from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.referee import Kind
 from device_auth.simulator.server import serve
@@ -153,6 +154,8 @@ def run(folder: Path, kills: int, seed: int) -> Day:
                     if living.process.poll() is not None:
                         break
                 killer.join()
+        with day.household.living() as living:
+            end_at_the_account(day.household, living)
         complaints = running.amazon.referee.complaints()
         others = [one.sentence for one in complaints if one.kind not in LOST_ON_ARRIVAL]
         assert others == [], others
@@ -167,6 +170,30 @@ def kill_after(living: Living, seconds: float) -> None:
     Event().wait(seconds)
     living.process.kill()
     living.process.wait()
+
+
+def end_at_the_account(household: Household, living: Living) -> None:
+    """Revoke the link: after two refusals, ten seconds apart, it is told, kept and not served."""
+
+    def stands(*states: str) -> bool:
+        status = living.status()
+        return status is not None and status.state in states
+
+    wait_for(lambda: stands("unlinked", "waiting", "linked"))
+    if stands("unlinked"):
+        living.press("tap")
+    wait_for(lambda: stands("linked"), "it is not linked")
+    household.running.amazon.revoke(EVERY_CODE)
+    living.wait_until_told("light: yellow, 4 short blinks")
+    living.wait_until("unlinked", "revoked")
+    try:
+        living.client.token()
+    except Revoked:
+        pass
+    else:
+        raise AssertionError("a revoked link is served")
+    assert household.token_files() == set()
+    assert '"revoked"' in (household.state / "link.json").read_text()
 
 
 def main() -> None:

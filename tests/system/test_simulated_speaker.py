@@ -5,8 +5,10 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 
 from tests.code_views import photograph
 from tests.qr_decoders import READERS
@@ -27,6 +29,16 @@ def places(tmp_path: Path) -> list[str]:
 
 def last_lines(terminal: Session, number: int) -> list[str]:
     return terminal.text.split("\n")[-number:]
+
+
+def approve(terminal: Session) -> None:
+    """Approve the code on the screen, as the owner would by the link in its picture."""
+    terminal.wait_for(lambda: bool(READERS[0](photograph(terminal.screen))))
+    [address] = READERS[0](photograph(terminal.screen))
+    link = urlsplit(address)
+    [user_code] = parse_qs(link.query)["cbl-code"]
+    asked = {"user_code": user_code}
+    assert requests.post(f"http://{link.netloc}/control/approve", json=asked, timeout=10).status_code == 200
 
 
 def test_code_light_voice_button_and_time_left_stand_on_one_screen(
@@ -73,6 +85,7 @@ def test_the_owner_approves_and_the_lamp_is_lit(terminal: Session, places: list[
     terminal.run("link", "--simulate", *places)
     terminal.wait_for("cyan, steady")
     terminal.wait_for('voice "Done. This speaker is now linked to your account."')
+    terminal.type(CONTROL_C)
     terminal.wait_for("left with 0")
 
     assert "Linked. It stays linked" in terminal.text
@@ -132,22 +145,27 @@ def test_a_stopped_speaker_leaves_the_terminal_to_the_shell_and_goes_on_where_it
 
 def test_a_speaker_in_the_background_leaves_the_keyboard_alone(terminal: Session, places: list[str]) -> None:
     terminal.type("stty -tostop; ")
-    terminal.run("link", "--simulate", *places, "&", "wait")
+    terminal.run("link", "--simulate=manual", *places, "&", "wait")
+    approve(terminal)
 
     terminal.wait_for("cyan, steady")
     assert terminal.is_as_a_shell_wants_it
-    terminal.wait_for("left with 0")
+    terminal.type(CONTROL_C)
+    terminal.type("clear; kill %1; wait %1; echo ended with $?\n")
+    terminal.wait_for("ended with 0")
 
 
 def test_a_terminal_that_takes_no_text_for_ever_does_not_keep_the_speaker_from_being_linked(
     terminal: Session, places: list[str], tmp_path: Path
 ) -> None:
     told = tmp_path / "told"
-    terminal.run("link", "--simulate", *places, ">", str(told))
+    terminal.run("link", "--simulate=manual", *places, ">", str(told))
     terminal.wait_for("Time left")
     terminal.type(CONTROL_S)
+    approve(terminal)
 
     terminal.wait_for(lambda: told.exists() and told.read_text() == "linked\n")
     assert "Linked" not in terminal.text
     terminal.type(CONTROL_Q)
     terminal.wait_for("left with 0")
+    assert terminal.is_as_a_shell_wants_it

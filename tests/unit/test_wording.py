@@ -82,10 +82,10 @@ def gaps(wording: Wording) -> set[str]:
     }
     found = set()
     for table, names in asked.items():
-        said = asdict(wording)[table]
+        said = getattr(wording, table)
         found |= {f"{table}.{name}" for name in names ^ said.keys()}
         for name, phrase in said.items():
-            texts = phrase.values() if isinstance(phrase, dict) else [phrase]
+            texts = [phrase] if isinstance(phrase, str) else asdict(phrase).values()
             found |= {f"{table}.{name}" for text in texts if not text.strip()}
     return found
 
