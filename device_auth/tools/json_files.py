@@ -3,11 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from device_auth.core.errors import ConfigError
-
-_DEEPEST: Final = "Look for brackets inside one another without end."
 
 
 class _Twice(ValueError):
@@ -36,7 +34,7 @@ def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) 
     except json.JSONDecodeError as error:
         fault, hint = f"is not JSON: {error.msg}, line {error.lineno}", "Correct that line."
     except RecursionError:
-        fault, hint = "is not JSON", _DEEPEST
+        fault, hint = "is not JSON", "Look for brackets inside one another without end."
     except ValueError:
         fault, hint = "is not UTF-8", "Save it as UTF-8."
     else:
