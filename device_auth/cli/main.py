@@ -21,6 +21,7 @@ VERBS: Final = {
     "status": "what state, since when, what next",
     "token": "print a valid access token",
     "unlink": "forget the account (--wipe: everything, with proof)",
+    "authorize": "link by the authorization-code flow, with a browser",
     "export": "hand the link to another AVS client (move it, not copy it)",
     "doctor": "find out what is wrong, say what to do",
     "config": "init | show | check: the settings",

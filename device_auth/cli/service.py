@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line, rfc3339, say
 from device_auth.core.errors import (
+    Busy,
     CodePairExpired,
     Interrupted,
     NotLinked,
@@ -66,6 +67,18 @@ def reach_service(speaker: "Speaker") -> "Client | None":
     except ClientError:
         return None
     return client
+
+
+def refuse_beside_service(speaker: "Speaker") -> None:
+    """See that no daemon holds the link of this speaker, for what cannot be done through it.
+
+    Raises:
+        Busy: one does.
+    """
+    service = reach_service(speaker)
+    if service is not None:
+        service.close()
+        raise Busy("the service holds the link", hint=STOP_FIRST)
 
 
 def token_of(client: "Client", min_lifetime: int) -> "Token":
@@ -153,7 +166,7 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
         prompts = [terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=is_drawn)]
     everyone = Everyone(prompts, speaker.clock, report=lambda name, _: say(f"the {name} does not work"))
     try:
-        with _interruptible():
+        with interruptible():
             view = _follow(speaker, client, lines, everyone.tell, again=args.again)
     except KeyboardInterrupt:
         with _allowed():
@@ -305,7 +318,7 @@ def _allowed() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let a polite kill end it as Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: "FrameType | None") -> None:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-lifetime", type=int, default=3600, metavar="S", help="of an access token (default 3600)"
     )
     parser.add_argument(
-        "--client-secret-file",
+        "--secrets-file",
         type=Path,
         metavar="FILE",
         help="clients that have a secret: a line each, client ID and secret (mode 600)",
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         token_lifetime=args.token_lifetime,
         rotates=args.rotate,
         approve_after=args.approve_after,
-        client_secrets=read_client_secrets(args.client_secret_file) if args.client_secret_file else {},
+        client_secrets=read_client_secrets(args.secrets_file) if args.secrets_file else {},
         redirect_uris=frozenset(args.redirect_uri) if args.redirect_uri else None,
         seed=args.seed,
     )

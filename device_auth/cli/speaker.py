@@ -196,8 +196,8 @@ class Speaker:
         )
 
     @contextmanager
-    def simulated_amazon(self, link: Link | None) -> Iterator[None]:
-        """Run a simulated Amazon in this process, if this is a simulation.
+    def simulated_amazon(self, link: Link | None) -> "Iterator[Amazon | None]":
+        """Run a simulated Amazon in this process, if this is a simulation; else there is none.
 
         Args:
             link: the stored one: its Amazon must be found where it was.
@@ -207,7 +207,7 @@ class Speaker:
             ProviderUnreachable: its place is taken.
         """
         if not self.is_simulated:
-            yield
+            yield None
             return
         amazon = _make_amazon(self)
         from device_auth.simulator.server import serve  # noqa: PLC0415  an extra
@@ -227,8 +227,9 @@ class Speaker:
                 self._overlay["scope"] = "offline_access"
             else:
                 self._overlay.update(base_url=running.base_url, product_id="SimulatedSpeaker", dsn="SIM0001")
+                self._overlay.update(authorization_endpoint=running.authorization_url)
             self.forget_settings()
-            yield
+            yield amazon
 
 
 def open_speaker(args: argparse.Namespace) -> Speaker:
@@ -256,8 +257,10 @@ def _make_amazon(speaker: Speaker) -> "Amazon":
     except ImportError as error:
         raise missing_extra("simulator", error) from error
     approve_after = None if speaker.options["simulate"] == "manual" else APPROVE_AFTER
+    secret = speaker.settings.client_secret
+    secrets = {} if secret is None else {SIMULATED_CLIENT_ID: secret.reveal()}
     return Amazon(
-        Options(interval=SIMULATED_INTERVAL, approve_after=approve_after),
+        Options(interval=SIMULATED_INTERVAL, approve_after=approve_after, client_secrets=secrets),
         clock=speaker.clock.now,
         memory=speaker.amazon_memory,
     )

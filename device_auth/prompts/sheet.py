@@ -6,7 +6,7 @@ Everything a provider sent passes through :meth:`Paper.clean` on its way here.
 
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.core.errors import DeviceAuthError
 from device_auth.prompts.letters import draw_letters
@@ -95,7 +95,8 @@ def lay_out(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> list[
 
 
 def _arrangements(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> "Iterator[list[str]]":
-    picture, wide, why_not = _draw(pair, paper) if qr else ([], 0, "")
+    address = pair.prefilled_uri or pair.verification_uri
+    picture, wide, why_not = draw_code(address, paper) if qr else ([], 0, "")
     beside = paper.columns - wide - GAP
     if picture and beside >= LEAST_TEXT:
         texts = list(_texts(pair, paper, beside, scan=True, renewed=renewed))
@@ -116,10 +117,16 @@ def _arrangements(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) ->
     yield [*note, *text]
 
 
-def _draw(pair: "CodePair", paper: Paper) -> tuple[list[str], int, str]:
-    """Give the QR code's lines and width, or why there is none."""
+def draw_code(text: str, paper: Paper, *, level: "Literal['L', 'M']" = "M") -> tuple[list[str], int, str]:
+    """Give the lines and the width of a text's QR code, or why there is none.
+
+    Args:
+        text: what a phone shall read.
+        paper: where it goes; need not have room for it.
+        level: how much error correction; less makes the code smaller.
+    """
     try:
-        matrix = read_matrix(pair.prefilled_uri or pair.verification_uri)
+        matrix = read_matrix(text, level=level)
     except DeviceAuthError as error:
         return [], 0, f"There is no QR code: {error}."
     if paper.has_blocks():

@@ -94,6 +94,18 @@ def open_terminal(
     )
 
 
+def paper_of(stream: TextIO, *, colour: bool) -> Paper | None:
+    """Give what there is to write on where a stream is a terminal; None where it is not.
+
+    Args:
+        stream: standard error, as a rule.
+        colour: colours are welcome.
+    """
+    if not stream.isatty():
+        return None
+    return Paper(*_size_of(stream.fileno()), encoding=stream.encoding or "ascii", colour=colour)
+
+
 def _size_of(number: int) -> Size:
     """Give the size of a terminal; a serial line does not know its own and says 0 × 0."""
     try:

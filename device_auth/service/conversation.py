@@ -108,9 +108,28 @@ class Conversation:
         """Speak with this provider from now on: the one that issued the code pair in hand, endpoints and all."""
         self._provider = provider
 
+    def discover(self) -> Answer | None:
+        """See that the endpoints are known: where only an issuer is, ask for its metadata; give what was in the way."""
+        provider = self.provider
+        if provider.device_endpoint:
+            return None
+        problem: Refusal | Unclear | Unreachable | None = None
+        for request in rfc8628.write_metadata_requests(provider.issuer):
+            response = self._transport.send(request)
+            found = (
+                response if isinstance(response, Unreachable) else rfc8628.read_metadata(response, provider)
+            )
+            if isinstance(found, Provider):
+                self._provider = found
+                return None
+            problem = problem or found
+            if isinstance(found, Unreachable | Refusal):
+                break
+        return problem
+
     def request_code_pair(self) -> Answer:
         """Ask for a code pair; where only an issuer is known, for its metadata first."""
-        problem = self._discover()
+        problem = self.discover()
         if problem is not None:
             return problem
         dialect = dialect_of(self.provider.dialect)
@@ -165,21 +184,3 @@ class Conversation:
         """Give the client secret if the link's client is the one that it belongs to, and has one in its flow."""
         is_its_own = self._secret_of in {"", link.client_id}
         return self._client_secret if link.flow is Flow.AUTHORIZATION_CODE and is_its_own else None
-
-    def _discover(self) -> Answer | None:
-        provider = self.provider
-        if provider.device_endpoint:
-            return None
-        problem: Refusal | Unclear | Unreachable | None = None
-        for request in rfc8628.write_metadata_requests(provider.issuer):
-            response = self._transport.send(request)
-            found = (
-                response if isinstance(response, Unreachable) else rfc8628.read_metadata(response, provider)
-            )
-            if isinstance(found, Provider):
-                self._provider = found
-                return None
-            problem = problem or found
-            if isinstance(found, Unreachable | Refusal):
-                break
-        return problem

@@ -145,14 +145,15 @@ class Loop:
         if not self._go_on(request):
             self.feed(request)
 
-    def bring(self, brought: linking.GrantBrought) -> None:
+    def bring(self, brought: linking.GrantBrought, stored: Link | None) -> None:
         """Begin to link with a grant that came by another way than a code pair.
 
-        Raises:
-            StoreError: as ``start``.
+        Args:
+            brought: the grant.
+            stored: the link as it is on the disk.
         """
-        self._read_stored()
-        if self._stored is not None and self._stored.mark is None:
+        self._stored = stored
+        if stored is not None and stored.mark is None:
             self.state = linking.Linked()
         self.feed(brought)
 
@@ -266,7 +267,14 @@ class Loop:
 
     def _go_on(self, request: linking.LinkRequested) -> bool:
         """Read what is stored, and go on with what a restart cut short; say whether there was such a thing."""
-        self._read_stored()
+        try:
+            self._stored = self._store.read()
+        except KeyLost as loss:
+            log.error("%s", loss)
+            refusal = Refusal(Trouble.REVOKED, "", str(loss), loss.hint)
+            self.state = linking.Unlinked(Trouble.REVOKED, refusal)
+        except StoreDamaged as damage:
+            log.warning("%s", damage)
         link = self._stored
         if link is not None and link.mark is None and link.is_proved:
             self.state = linking.Linked()
@@ -277,16 +285,6 @@ class Loop:
         if found is not None:
             self.feed(linking.PairFound(request, found.pair, found.interval))
         return found is not None
-
-    def _read_stored(self) -> None:
-        try:
-            self._stored = self._store.read()
-        except KeyLost as loss:
-            log.error("%s", loss)
-            refusal = Refusal(Trouble.REVOKED, "", str(loss), loss.hint)
-            self.state = linking.Unlinked(Trouble.REVOKED, refusal)
-        except StoreDamaged as damage:
-            log.warning("%s", damage)
 
     def run(self, is_done: Callable[[], bool], until: Monotonic = NEVER) -> bool:
         """Wait, step and carry out, until it is done or that moment has come; say whether it is done."""

@@ -74,7 +74,8 @@ def write_scope_data(provider: Provider) -> str:
     if "alexa:all" not in provider.scope.split():
         return ""
     unit = {"deviceSerialNumber": provider.dsn}
-    return json.dumps({"alexa:all": {"productID": provider.product_id, "productInstanceAttributes": unit}})
+    product = {"productID": provider.product_id, "productInstanceAttributes": unit}
+    return json.dumps({"alexa:all": product}, separators=(",", ":"))
 
 
 def read_answer(

@@ -62,7 +62,19 @@ class Misdirected:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# PKCE
+# What nobody can guess
+
+
+def make_state(randomness: bytes) -> str:
+    """Make what the browser shall bring along unchanged, which shows that it answers our question.
+
+    Args:
+        randomness: as for a verifier, and not the same.
+
+    Source: RFC 6749 §10.12.
+    """
+    assert len(randomness) >= LEAST_RANDOMNESS, "too little chance to rely on"  # noqa: S101  our own bug
+    return _base64url(randomness)
 
 
 def make_verifier(randomness: bytes) -> Secret:

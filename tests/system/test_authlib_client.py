@@ -32,7 +32,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     path = tmp_path_factory.mktemp("rig") / "clients"
     path.touch(0o600)
     path.write_text(f"{SECRET_CLIENT} {SECRET}\n")
-    words = ("--client-secret-file", str(path), "--redirect-uri", RETURN_URL)
+    words = ("--secrets-file", str(path), "--redirect-uri", RETURN_URL)
     with started("simulator", "--json", "--port", "0", *words) as simulator:
         yield json.loads(stream_of(simulator.stdout).readline())
         simulator.terminate()

@@ -688,7 +688,7 @@ def test_a_wipe_of_a_simulated_speaker_leaves_nothing_of_its_amazon_either(comma
         ["--approve-after", "-1"],
         ["--port", "70000"],
         ["--redirect-uri", "http://desk.example/"],
-        ["--client-secret-file", "/no/such/file"],
+        ["--secrets-file", "/no/such/file"],
     ],
 )
 def test_a_simulator_that_cannot_be_started_as_asked_says_why(

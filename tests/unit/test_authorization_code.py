@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +16,7 @@ from device_auth.wire.authorization_code import (
     Redirect,
     challenge_of,
     explain_refresh,
+    make_state,
     make_verifier,
     read_exchange_answer,
     read_pasted,
@@ -61,9 +63,14 @@ def test_verifier_and_challenge_are_those_of_the_rfc() -> None:
     assert challenge_of(VERIFIER_OF_THE_RFC) == CHALLENGE_OF_THE_RFC
 
 
-def test_a_verifier_of_too_little_chance_is_a_bug() -> None:
+def test_a_state_can_stand_in_an_address_as_it_is() -> None:
+    assert make_state(OCTETS_OF_THE_RFC) == VERIFIER_OF_THE_RFC.reveal()
+
+
+@pytest.mark.parametrize("make", [make_verifier, make_state])
+def test_what_is_made_of_too_little_chance_is_a_bug(make: Callable[[bytes], object]) -> None:
     with pytest.raises(AssertionError, match="chance"):
-        make_verifier(bytes(31))
+        make(bytes(31))
 
 
 # -- the way there

@@ -1,0 +1,428 @@
+"""``device-auth authorize``: link by the authorization-code flow, for a maker at a desk with a browser."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from os import urandom
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from device_auth.cli.attempt import (
+    bring,
+    in_force,
+    read_stored,
+    seconds,
+    tell_linked_already,
+    timed_out,
+    told_if_interrupted,
+)
+from device_auth.cli.output import REASONS, JsonLines, error_of, say
+from device_auth.cli.pasting import is_typed, read_line
+from device_auth.cli.service import refuse_beside_service
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.core import linking
+from device_auth.core.errors import CodePairExpired, ConfigError
+from device_auth.core.models import (
+    Answer,
+    DialectName,
+    Flow,
+    Refusal,
+    Seconds,
+    Secret,
+    TokenGrant,
+    Unclear,
+    Unreachable,
+    View,
+    WireRequest,
+    later,
+)
+from device_auth.core.policy import request_wait
+from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
+from device_auth.service.loop import Heard
+from device_auth.tools.authorize import Listener, has_display, open_browser, place_of
+from device_auth.wire.authorization_code import (
+    LEAST_RANDOMNESS,
+    MOST_REDIRECT,
+    Misdirected,
+    Redirect,
+    make_state,
+    make_verifier,
+    read_pasted,
+    write_address,
+)
+from device_auth.world.certificate import CERTIFICATE, server_context
+from device_auth.world.settings import ENVIRONMENT, add_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device_auth.service.conversation import Conversation
+    from device_auth.simulator.amazon import Amazon
+
+COMMAND: Final = "device-auth authorize"
+
+START_OVER: Final = f"Start again, for the page answers only once: {COMMAND} --paste"
+
+USUAL_TIMEOUT: Final = Seconds(600)
+"""As long as a code pair of Login with Amazon lives."""
+
+
+NO_SPREAD: Final = 0.5
+"""The draw that lengthens no wait and shortens none: makers at their desks do not come as a fleet."""
+
+
+class Question(NamedTuple):
+    """What the owner is asked, and what shows that an answer is one to it.
+
+    Attributes:
+        address: of the page.
+        verifier: for the exchange; None where the client has a secret.
+    """
+
+    address: str
+    redirect_uri: str
+    state: str
+    verifier: Secret | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is the verb's own."""
+    parser.add_argument("--again", action="store_true", help="link anew although there is a link")
+    parser.add_argument(
+        "--paste",
+        action="store_true",
+        help="wait for no browser: read the address that it ended on from standard input",
+    )
+    parser.add_argument("--no-browser", action="store_true", help="open no browser, print the address only")
+    parser.add_argument("--no-qr", action="store_true", help="with --paste: show no QR code")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=USUAL_TIMEOUT,
+        metavar="S",
+        help=f"give up after S seconds (default {USUAL_TIMEOUT:.0f})",
+    )
+    add_option(parser, "redirect_uri")
+    add_option(parser, "authorization_endpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Link the speaker by way of a browser."""
+    speaker = open_speaker(args)
+    lines = JsonLines(speaker.clock.wall, speaker.clock.now) if speaker.is_json else None
+    try:
+        with told_if_interrupted(lines, COMMAND):
+            return _authorize(args, speaker, lines)
+    except ConfigError as error:
+        if lines is not None:
+            lines.refused("misconfigured", error.hint)
+        raise
+
+
+def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
+    if speaker.settings.dialect is not DialectName.LWA:
+        raise ConfigError(
+            "authorize speaks with Login with Amazon only",
+            hint="Link by a code instead (device-auth link), or set dialect to lwa (--dialect lwa).",
+        )
+    refuse_beside_service(speaker)
+    link = read_stored(speaker)
+    former = in_force(link)
+    if former is not None and not args.again:
+        return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
+    with ExitStack() as opened:
+        amazon = opened.enter_context(speaker.simulated_amazon(link))
+        conversation = speaker.open_conversation()
+        opened.enter_context(speaker.store)
+        speaker.store.prove_writable()
+        attempt = _Attempt(args, speaker, conversation, lines)
+        redirect = attempt.paste(amazon) if args.paste else attempt.catch(amazon)
+        refresh_token = attempt.exchange(redirect)
+        request = linking.LinkRequested(conversation.rules, again=args.again)
+        brought = linking.GrantBrought(request, refresh_token, Flow.AUTHORIZATION_CODE)
+        exit_code = bring(speaker, conversation, brought, lines, COMMAND)
+        if exit_code == 0 and speaker.settings.origins["client_secret"].startswith("option"):
+            say(
+                "Each refresh needs the client secret too. Put it where every command finds it: client_secret in the"
+                " settings file, or a credential of the service."
+            )
+        return exit_code
+
+
+class _Attempt:
+    """From the question to the grant.
+
+    Args:
+        args: the command line.
+        speaker: with its store's lock held.
+        conversation: speaks with the provider.
+        lines: for programs that read along.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        speaker: Speaker,
+        conversation: "Conversation",
+        lines: JsonLines | None,
+    ) -> None:
+        self._args = args
+        self._speaker = speaker
+        self._conversation = conversation
+        self._lines = lines
+        self._is_read = lines is None or sys.stderr.isatty()
+        self._until = later(speaker.clock.now(), args.timeout)
+        self._question = _ask(speaker, conversation)
+
+    # -- the owner
+
+    def catch(self, amazon: "Amazon | None") -> Redirect:
+        """Send the owner to the page, and wait until the browser comes back.
+
+        Raises:
+            DeviceAuthError: it did not, or brought no code.
+        """
+        speaker, question = self._speaker, self._question
+        place = place_of(question.redirect_uri)
+        if place is None:
+            raise ConfigError(
+                "redirect_uri does not lead back to this machine, so no browser can be waited for",
+                hint="Use --paste, or set redirect_uri (--redirect-uri) to an address on localhost.",
+            )
+        context = None
+        if place.is_secure:
+            context = server_context(speaker.places.state_dir, speaker.clock.wall())
+        came: SimpleQueue[Redirect | Refusal] = SimpleQueue()
+        with Listener(place, question.state, context, came.put):
+            is_opened = amazon is None or amazon.options.approve_after is None
+            is_opened = is_opened and not self._args.no_browser and has_display(ENVIRONMENT)
+            self._tell_address(
+                "A browser opens this page; approve there:"
+                if is_opened
+                else "Open this page in a browser on this machine, and approve:"
+            )
+            self._tell_way_back(is_secure=place.is_secure, port=place.port)
+            if is_opened:
+                open_browser(question.address)
+            with self._simulated_owner(amazon, self._come_back):
+                answer = speaker.clock.take(came, self._until)
+        return self._judge(answer)
+
+    def paste(self, amazon: "Amazon | None") -> Redirect:
+        """Send the owner to the page, and read what the browser ended on; again if it was a slip.
+
+        Raises:
+            DeviceAuthError: nothing came, or nothing that can be used.
+        """
+        self._tell_address("Open this page in a browser, wherever that is, and approve:")
+        self._say(
+            f"It ends on an address that begins with {self._question.redirect_uri} and that perhaps cannot be opened:"
+            " that is as it should be. Copy that address, and paste it here."
+        )
+        self._draw_code()
+        with self._simulated_owner(amazon, self._say_what_to_paste):
+            while True:
+                text = self._take_line()
+                answer = read_pasted(text, self._question.state)
+                if not isinstance(answer, Misdirected):
+                    break
+                if not (text and is_typed()):
+                    self._refuse("cancelled", START_OVER)
+                    why = answer.why if text else "Nothing was pasted."
+                    raise CodePairExpired(
+                        f"no answer can be read from what was pasted. {why}", hint=START_OVER
+                    )
+                say(f"{answer.why} Try again.")
+        if isinstance(answer, Redirect) and not answer.is_checked:
+            self._say("Only the code was given, so nobody knows whether it answers this very question.")
+        return self._judge(answer)
+
+    def _judge(self, answer: Redirect | Refusal | None) -> Redirect:
+        if isinstance(answer, Refusal):
+            self._refuse(REASONS[answer.trouble], answer.hint)
+            raise error_of(answer)
+        if answer is None:
+            hint = (
+                "Try again. If the page showed an error about the return URL, see that redirect_uri"
+                f" ({self._question.redirect_uri}) stands among the security profile's Allowed Return URLs."
+            )
+            self._refuse("timed-out", hint)
+            raise CodePairExpired("nobody approved within the time asked for", hint=hint)
+        return answer
+
+    def _take_line(self) -> str:
+        lines: SimpleQueue[str] = SimpleQueue()
+        Thread(target=lambda: lines.put(read_line(MOST_REDIRECT)), name="paste", daemon=True).start()
+        line = self._speaker.clock.take(lines, self._until)
+        if line is None:
+            self._judge(None)
+        return line or ""
+
+    # -- the exchange
+
+    def exchange(self, redirect: Redirect) -> Secret:
+        """Exchange the code for a grant, however often it takes; give its refresh token.
+
+        Raises:
+            DeviceAuthError: the provider refused, or did not answer in time.
+        """
+        question, clock, heard = self._question, self._speaker.clock, Heard()
+        inbox: SimpleQueue[CallEnded[None] | CallBroke] = SimpleQueue()
+        calls: Calls[None] = Calls(inbox.put, self._conversation.abandon, clock.now)
+        attempt = 0
+        while clock.now() < self._until:
+            calls.start(
+                Call(
+                    lambda: self._conversation.exchange(
+                        redirect.code, question.redirect_uri, question.verifier
+                    )
+                )
+            )
+            answer = self._hear(inbox, calls)
+            match answer:
+                case TokenGrant(refresh_token=Secret() as refresh_token):
+                    return refresh_token
+                case Refusal():
+                    self._refuse(REASONS[answer.trouble], answer.hint)
+                    raise error_of(answer)
+                case Unclear():
+                    heard = Heard(unclear=heard.unclear + 1, problem=answer.what)
+                case Unreachable():
+                    heard = Heard(unclear=heard.unclear, problem=answer.what)
+                case _:
+                    raise AssertionError(answer)
+            attempt += 1
+            self._tell_trouble(answer)
+            wait = request_wait(attempt, NO_SPREAD, answer)
+            clock.take(SimpleQueue(), min(self._until, later(clock.now(), wait)))
+        error = timed_out(heard, COMMAND)
+        self._refuse("timed-out", error.hint)
+        raise error
+
+    def _hear(self, inbox: "SimpleQueue[CallEnded[None] | CallBroke]", calls: Calls[None]) -> Answer:
+        """Wait for the answer, at most as long as any request is; a late one counts if it holds the grant."""
+        while True:
+            ended = self._speaker.clock.take(inbox, min(self._until, calls.until))
+            match ended:
+                case None:
+                    calls.abandon()
+                    what = f"no answer within {CALL_BOUND:.0f} s"
+                    return Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True)
+                case CallBroke(error):
+                    raise error
+                case CallEnded(call, answer):
+                    if calls.end(call) or isinstance(answer, TokenGrant):
+                        return answer
+
+    # -- telling
+
+    def _say(self, text: str) -> None:
+        """Tell a person who may be reading."""
+        if self._is_read:
+            say(text)
+
+    def _refuse(self, reason: str, hint: str) -> None:
+        """Tell a program how it ended."""
+        if self._lines is not None:
+            self._lines.refused(reason, hint)
+
+    def _tell_address(self, what: str) -> None:
+        for line in (what, "", self._question.address, ""):
+            self._say(line)
+        if self._lines is not None:
+            self._lines.tell(View(StateWord.WAITING, Trouble.NONE))
+            self._lines.event("authorize", authorization_uri=self._question.address)
+
+    def _tell_way_back(self, *, is_secure: bool, port: int) -> None:
+        if is_secure:
+            self._say(
+                f"It comes back to {self._question.redirect_uri}, and the browser will warn that it does not know that"
+                " place. It is this command, on this machine: go on past the warning. There is nothing to install, and"
+                " no certificate to trust."
+            )
+        if ENVIRONMENT.get("SSH_CONNECTION") and not has_display(ENVIRONMENT):
+            self._say(
+                "You are here over SSH, and a browser comes back to the machine that it runs on. Lead it here, from"
+                f" that machine: ssh -L {port}:localhost:{port} HOST. Or start again with --paste."
+            )
+
+    def _tell_trouble(self, answer: Unclear | Unreachable) -> None:
+        telling = TROUBLES[answer.trouble]
+        self._say(f"{telling.sentence} {telling.next_step}")
+        if self._lines is not None:
+            self._lines.tell(View(StateWord.WAITING, answer.trouble, telling.next_step))
+
+    def _draw_code(self) -> None:
+        """Draw the QR code of the page where somebody sees it and it fits; the address makes a large one."""
+        if self._args.no_qr or not self._is_read:
+            return
+        from device_auth.prompts.sheet import draw_code  # noqa: PLC0415  only where it is drawn
+        from device_auth.prompts.terminal import paper_of  # noqa: PLC0415  the same
+
+        paper = paper_of(sys.stderr, colour=not self._speaker.is_colourless)
+        if paper is None:
+            return
+        drawn, wide, why_not = draw_code(self._question.address, paper, level="L")
+        if drawn and (wide > paper.columns or len(drawn) >= paper.rows):
+            why_not = f"The QR code is left out: it needs {wide} columns and {len(drawn) + 1} rows."
+        for line in [why_not] if why_not else drawn:
+            print(line, file=sys.stderr)  # noqa: T201  people read stderr
+
+    # -- the simulated owner
+
+    @contextmanager
+    def _simulated_owner(self, amazon: "Amazon | None", come_back: "Callable[[str], None]") -> Iterator[None]:
+        """Have the owner of a simulation approve by himself after a while, if he does that.
+
+        Args:
+            amazon: the simulated one.
+            come_back: given the address that his browser would end on.
+        """
+        if amazon is None or amazon.options.approve_after is None:
+            yield
+            return
+        clock, ended = self._speaker.clock, SimpleQueue[bool]()
+        approved_at = later(clock.now(), Seconds(amazon.options.approve_after))
+        asked = dict(parse_qsl(urlsplit(self._question.address).query))
+
+        def approve() -> None:
+            if clock.take(ended, approved_at) is None:
+                come_back(amazon.approve_authorization(asked))
+
+        owner = Thread(target=approve, name="simulated owner", daemon=True)
+        owner.start()
+        try:
+            yield
+        finally:
+            ended.put(True)
+            owner.join()
+
+    def _come_back(self, address: str) -> None:
+        """Come back as a browser would whose owner has gone on past the warning."""
+        from device_auth.world.transport import HttpTransport  # noqa: PLC0415  only in a simulation
+
+        certificate = self._speaker.places.state_dir / CERTIFICATE
+        ca_file = certificate if address.startswith("https:") else None
+        HttpTransport(self._speaker.clock, ca_file=ca_file).send(WireRequest("GET", address, {}))
+
+    def _say_what_to_paste(self, address: str) -> None:
+        self._say("The simulated owner has approved, and the browser has ended on:")
+        self._say(address)
+
+
+def _ask(speaker: Speaker, conversation: "Conversation") -> Question:
+    settings = speaker.settings
+    state = make_state(urandom(LEAST_RANDOMNESS))
+    verifier = None if settings.client_secret else make_verifier(urandom(LEAST_RANDOMNESS))
+    address = write_address(
+        conversation.provider,
+        endpoint=settings.authorization_endpoint,
+        redirect_uri=settings.redirect_uri,
+        state=state,
+        verifier=verifier,
+    )
+    return Question(address, settings.redirect_uri, state, verifier)

@@ -1,0 +1,95 @@
+"""``device-auth link --import``: take up a refresh token that another program was given."""
+
+import argparse
+from contextlib import ExitStack
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+from device_auth.cli.attempt import (
+    CHECK_THE_WAY,
+    bring,
+    in_force,
+    read_stored,
+    tell_linked_already,
+    told_if_interrupted,
+)
+from device_auth.cli.output import JsonLines, error_of, say
+from device_auth.cli.pasting import ask_hidden, is_typed, read_line
+from device_auth.cli.service import refuse_beside_service
+from device_auth.core import linking
+from device_auth.core.errors import ConfigError, ProviderUnreachable, RefreshRejected
+from device_auth.core.models import Flow, Refusal, Seconds, Secret, later
+from device_auth.wire.answers import read_token
+
+if TYPE_CHECKING:
+    from device_auth.cli.speaker import Speaker
+    from device_auth.core.models import Answer
+    from device_auth.service.conversation import Conversation
+
+COMMAND: Final = "device-auth link --import"
+
+LONGEST_TOKEN: Final = 4096
+"""Characters. Source: LWA "Refresh Tokens" says 2048 at the most; others may take more."""
+
+METADATA_TIME: Final = Seconds(20)
+"""How long an issuer may take to name its endpoints."""
+
+PERHAPS_ANOTHERS: Final = (
+    "The token may have been revoked, or given to another client: check the setting client_id (--client-id)."
+)
+
+
+def import_link(args: argparse.Namespace, speaker: "Speaker", lines: JsonLines | None) -> int:
+    """Save the token, prove it by a refresh, and tell it; one that is refused leaves everything as it was."""
+    refuse_beside_service(speaker)
+    link = read_stored(speaker)
+    former = in_force(link)
+    if former is not None and not args.again:
+        return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
+    with told_if_interrupted(lines, COMMAND), ExitStack() as opened:
+        opened.enter_context(speaker.simulated_amazon(link))
+        conversation = speaker.open_conversation()
+        opened.enter_context(speaker.store)
+        speaker.store.prove_writable()
+        refresh_token = _read_refresh_token()
+        _find_endpoints(speaker, conversation)
+        request = linking.LinkRequested(conversation.rules, again=args.again, leaves_no_trace=True)
+        flow = Flow.DEVICE_CODE if speaker.settings.client_secret is None else Flow.AUTHORIZATION_CODE
+        brought = linking.GrantBrought(request, refresh_token, flow)
+        try:
+            exit_code = bring(speaker, conversation, brought, lines, COMMAND)
+        except RefreshRejected as error:
+            raise RefreshRejected(str(error), hint=PERHAPS_ANOTHERS) from error
+        if exit_code == RefreshRejected.exit_code:
+            say(PERHAPS_ANOTHERS)
+        return exit_code
+
+
+def _read_refresh_token() -> Secret:
+    """Read it; it is never an argument, for those can be seen by every process."""
+    text = (
+        ask_hidden("Paste the refresh token (it is not shown): ") if is_typed() else read_line(LONGEST_TOKEN)
+    )
+    token = read_token(text.strip())
+    if token is None or len(text) >= LONGEST_TOKEN or " " in text.strip():
+        raise ConfigError(
+            "what came on standard input is no refresh token",
+            hint=f"Give the token alone, on one line: {COMMAND} < FILE",
+        )
+    return token
+
+
+def _find_endpoints(speaker: "Speaker", conversation: "Conversation") -> None:
+    """See that the token endpoint is known: where there is an issuer, its metadata names it."""
+    if conversation.provider.token_endpoint:
+        return
+    answers: SimpleQueue[tuple[Answer | None]] = SimpleQueue()
+    Thread(target=lambda: answers.put((conversation.discover(),)), daemon=True).start()
+    answered = speaker.clock.take(answers, later(speaker.clock.now(), METADATA_TIME))
+    if answered == (None,):
+        return
+    if answered is not None and isinstance(answered[0], Refusal):
+        raise error_of(answered[0])
+    conversation.abandon()
+    raise ProviderUnreachable("the issuer does not name its endpoints", hint=CHECK_THE_WAY)

@@ -1,0 +1,34 @@
+"""What a person pastes, or a program pipes in: a line of standard input.
+
+Read past the stream's own buffer, so that a thread may be left waiting for it when the command ends.
+"""
+
+import sys
+from io import UnsupportedOperation
+
+
+def is_typed() -> bool:
+    """Say whether somebody types it, and can be asked again."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_line(longest: int) -> str:
+    """Wait for one line; give it with its end, at most so many bytes of it. Nothing: there is no more."""
+    if sys.stdin is None:
+        return ""
+    try:
+        number = sys.stdin.fileno()
+    except UnsupportedOperation:
+        return ""
+    with open(number, "rb", buffering=0, closefd=False) as stream:
+        return stream.readline(longest).decode("utf-8", "replace")
+
+
+def ask_hidden(question: str) -> str:
+    """Ask for a line that is not shown while it is typed."""
+    from getpass import getpass  # noqa: PLC0415  only where somebody types
+
+    try:
+        return getpass(question, stream=sys.stderr)
+    except EOFError:
+        return ""

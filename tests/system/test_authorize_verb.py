@@ -1,0 +1,552 @@
+"""``authorize`` against the simulated Amazon, a browser's part played by a thread, over real TLS on loopback."""
+
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import IO, Final
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+import requests
+
+from device_auth.core.models import Flow
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running, serve
+from device_auth.world.certificate import CERTIFICATE
+from device_auth.world.store import FileStore
+from tests.command import Command, read_lines
+from tests.daemon_process import free_port
+from tests.socket_world import ADMINISTRATOR, SocketWorld
+from tests.world import CLIENT_ID
+
+SECRET: Final = "CANARY-secret"
+FRESH: Final = ("--min-lifetime", "100000")
+"""What makes ``token`` refresh, since no token lives so long."""
+
+Browse = Callable[["Desk", str], None]
+
+
+class Told(io.StringIO):
+    """Standard output that starts the browser when it is told where to go."""
+
+    def __init__(self, start: Callable[[str], None]) -> None:
+        super().__init__()
+        self._start = start
+        self._address = ""
+
+    def write(self, text: str) -> int:
+        if '"event": "authorize"' in text:
+            self._address = json.loads(text)["authorization_uri"]
+        return super().write(text)
+
+    def flush(self) -> None:
+        """Start it once the line is whole."""
+        address, self._address = self._address, ""
+        if address:
+            self._start(address)
+
+
+@dataclass
+class Desk:
+    """A maker's desk: the command, a browser, and what both have said."""
+
+    command: Command
+    monkeypatch: pytest.MonkeyPatch
+    redirect_uri: str = ""
+    pages: list[requests.Response] = field(default_factory=list)
+    events: list[dict[str, object]] = field(default_factory=list)
+    out: str = ""
+    opened: list[IO[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.redirect_uri = f"https://localhost:{free_port()}/authresponse"
+
+    @property
+    def amazon(self) -> Amazon:
+        return self.command.running.amazon
+
+    @property
+    def words(self) -> list[str]:
+        return [
+            *self.command.provider,
+            *("--authorization-endpoint", self.command.running.authorization_url),
+            *("--redirect-uri", self.redirect_uri),
+        ]
+
+    def authorize(self, *words: str, browse: Browse | None = None) -> int:
+        """Run ``authorize`` in this process, with a browser that does so when it is told where to go."""
+        browsers: list[Thread] = []
+
+        def start(address: str) -> None:
+            if browse is not None:
+                browsers.append(Thread(target=browse, args=(self, address)))
+                browsers[-1].start()
+
+        told = Told(start)
+        with self.monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", told)
+            exit_code = self.command.run("authorize", "--json", *self.words, *words)
+        for browser in browsers:
+            browser.join()
+        self.out = told.getvalue()
+        self.events = list(read_lines(self.out.splitlines()))
+        return exit_code
+
+    @property
+    def told(self) -> list[object]:
+        return [event["event"] for event in self.events]
+
+    def get(self, address: str) -> int:
+        """Open an address as a browser whose user has gone on past the warning."""
+        certificate = self.command.folder / "state" / CERTIFICATE
+        with requests.Session() as session:
+            session.trust_env = False
+            page = session.get(address, verify=str(certificate), timeout=20)
+        self.pages.append(page)
+        return page.status_code
+
+    def stored(self) -> dict[str, object]:
+        link: dict[str, object] = json.loads((self.command.folder / "state" / "link.json").read_text())[
+            "link"
+        ]
+        return link
+
+    def keyboard(self) -> IO[str]:
+        """Give what standard input is written by."""
+        ours, theirs = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
+        self.monkeypatch.setattr(sys, "stdin", ours)
+        self.opened += [ours, theirs]
+        return theirs
+
+    def type(self, text: str) -> None:
+        """Put something on standard input, and nothing more after it."""
+        with self.keyboard() as keyboard:
+            keyboard.write(text)
+
+
+def asked_by(address: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(address).query))
+
+
+def approve(desk: Desk, address: str) -> None:
+    desk.get(desk.amazon.approve_authorization(asked_by(address)))
+
+
+def interrupt(_desk: Desk, _address: str) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("DEVICE_AUTH_CONFIG", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with serve(Amazon(Options(), clock=time.monotonic)) as running:
+        yield running
+
+
+@pytest.fixture
+def desk(tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    desk = Desk(Command(tmp_path, running), monkeypatch)
+    yield desk
+    for stream in desk.opened:
+        stream.close()
+
+
+@pytest.fixture
+def desk_with_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    options = Options(client_secrets={CLIENT_ID: SECRET})
+    with serve(Amazon(options, clock=time.monotonic)) as running:
+        yield Desk(Command(tmp_path, running), monkeypatch)
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.touch(mode=0o600)
+    path.write_text(f"{SECRET}\n")
+    return path
+
+
+# -- from the address to the link
+
+
+def test_a_browser_that_comes_back_links_the_speaker(desk: Desk) -> None:
+    assert desk.authorize(browse=approve) == 0
+
+    assert desk.told == ["authorize", "linked"]
+    assert desk.events[0]["state"] == "waiting"
+    assert [page.status_code for page in desk.pages] == [200]
+    assert (desk.stored()["flow"], desk.stored()["is_proved"]) == (Flow.AUTHORIZATION_CODE, True)
+    assert desk.amazon.referee.complaints() == ()
+
+
+def test_a_client_without_a_secret_is_known_by_its_verifier_and_refreshes_without_one(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.authorize(browse=approve)
+
+    assert "code_challenge" in asked_by(str(desk.events[0]["authorization_uri"]))
+    assert desk.command.run("token", *FRESH) == 0
+    assert capsys.readouterr().out.startswith("Sim|A|")
+    assert desk.amazon.referee.complaints() == ()
+
+
+def test_a_client_with_a_secret_sends_it_at_the_exchange_and_at_each_refresh(
+    desk_with_secret: Desk, secret_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = desk_with_secret
+    assert desk.authorize("--client-secret-file", str(secret_file), browse=approve) == 0
+
+    assert "code_challenge" not in asked_by(str(desk.events[0]["authorization_uri"]))
+    assert "Each refresh needs the client secret too." in capsys.readouterr().err
+    assert desk.command.run("token", *FRESH, "--client-secret-file", str(secret_file)) == 0
+    assert desk.amazon.referee.complaints() == ()
+
+
+def test_a_refresh_without_the_secret_that_is_needed_names_the_setting(
+    desk_with_secret: Desk, secret_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk_with_secret.authorize("--client-secret-file", str(secret_file), browse=approve)
+
+    assert desk_with_secret.command.run("token", *FRESH) == 78
+    assert "client_secret" in capsys.readouterr().err
+
+
+def test_people_are_told_the_address_the_warning_to_come_and_the_end(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.command.run("authorize", "--timeout", "0.01", *desk.words)
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"\n{desk.command.running.authorization_url}?client_id=" in told.err
+    assert f"It comes back to {desk.redirect_uri}, and the browser will warn" in told.err
+    assert "no certificate to trust" in told.err
+
+
+def test_over_ssh_people_are_told_how_the_browser_finds_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+    port = urlsplit(desk.redirect_uri).port
+
+    desk.command.run("authorize", "--timeout", "0.01", *desk.words)
+
+    told = capsys.readouterr().err
+    assert f"ssh -L {port}:localhost:{port} " in told
+    assert "--paste" in told
+
+
+def test_the_certificate_stays_for_the_next_time_and_goes_with_a_wipe(desk: Desk) -> None:
+    certificate = desk.command.folder / "state" / CERTIFICATE
+    desk.authorize("--timeout", "0.01")
+    first = certificate.read_bytes()
+    desk.authorize("--timeout", "0.01")
+
+    assert certificate.read_bytes() == first
+    assert desk.command.run("unlink") == 0
+    assert certificate.exists()
+    assert desk.command.run("unlink", "--wipe") == 0
+    assert not certificate.exists()
+
+
+def test_a_redirect_in_the_clear_is_caught_on_loopback(desk: Desk) -> None:
+    desk.redirect_uri = desk.redirect_uri.replace("https", "http")
+
+    assert desk.authorize(browse=approve) == 0
+    assert not (desk.command.folder / "state" / CERTIFICATE).exists()
+
+
+def test_a_link_is_left_alone_unless_another_is_asked_for(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.authorize(browse=approve)
+    former = desk.stored()["link_id"]
+    capsys.readouterr()
+
+    assert desk.command.run("authorize", *desk.words) == 0
+    assert capsys.readouterr().err.endswith("run: device-auth authorize --again\n")
+    assert desk.authorize("--again", browse=approve) == 0
+    assert desk.stored()["link_id"] != former
+
+
+# -- what is not the answer
+
+
+def test_another_pages_guess_does_not_end_the_flow(desk: Desk) -> None:
+    def browse(desk: Desk, address: str) -> None:
+        for query in ("code=guessed&state=guessed", "code=guessed", "error=access_denied&state=guessed"):
+            assert desk.get(f"{desk.redirect_uri}?{query}") == 400
+        assert desk.get(f"{desk.redirect_uri}/elsewhere") == 404
+        approve(desk, address)
+
+    assert desk.authorize(browse=browse) == 0
+    assert desk.told == ["authorize", "linked"]
+
+
+def test_the_owner_who_declines_ends_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    def decline(desk: Desk, address: str) -> None:
+        desk.get(desk.amazon.decline_authorization(asked_by(address)))
+
+    assert desk.authorize(browse=decline) == 77
+    assert desk.told == ["authorize", "refused"]
+    assert desk.events[-1]["reason"] == "denied"
+    assert "the owner declined" in capsys.readouterr().err
+    assert "the owner declined" in desk.pages[-1].text
+
+
+def test_a_scope_that_is_refused_names_the_setting(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.authorize("--scope", "alexa:all unheard:of", browse=approve) == 78
+    assert desk.events[-1]["reason"] == "misconfigured"
+    assert "scope" in capsys.readouterr().err
+
+
+def test_it_gives_up_in_time(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.authorize("--timeout", "0.01") == 75
+    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "timed-out")
+    assert "Allowed Return URLs" in capsys.readouterr().err
+
+
+# -- before the owner is sent anywhere
+
+
+def refused_at_once(desk: Desk, *words: str) -> int:
+    exit_code = desk.authorize(*words)
+    assert "authorize" not in desk.told
+    return exit_code
+
+
+def test_a_port_in_use_is_told_before_the_owner_is_sent_anywhere(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", urlsplit(desk.redirect_uri).port or 0)):
+        assert refused_at_once(desk) == 78
+
+    told = capsys.readouterr().err
+    assert f"in use by process {os.getpid()} (" in told
+    assert "--redirect-uri" in told
+    assert desk.events[-1]["reason"] == "misconfigured"
+
+
+def test_a_redirect_to_another_machine_can_only_be_pasted(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.redirect_uri = "https://speaker.example.org/back"
+
+    assert refused_at_once(desk) == 78
+    assert "--paste" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_written_is_told_before_the_owner_is_sent_anywhere(desk: Desk) -> None:
+    (desk.command.folder / "state").write_text("no folder")
+
+    assert refused_at_once(desk) == 74
+
+
+def test_the_other_dialect_has_no_such_flow_here(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--dialect", "rfc8628", "--client-id", "c", "--issuer", "https://id.example")
+
+    assert desk.command.run("authorize", *words) == 78
+    assert "Login with Amazon only" in capsys.readouterr().err
+
+
+def test_while_the_service_holds_the_link_it_must_be_stopped_first(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk.command.folder / "run").mkdir()
+    with SocketWorld(desk.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
+        assert refused_at_once(desk) == 75
+
+    assert "systemctl stop device-auth.service device-auth.socket" in capsys.readouterr().err
+
+
+# -- interrupted
+
+
+def hang(desk: Desk, endpoint: Endpoint) -> Browse:
+    """Approve; and once the request that never ends has come, interrupt."""
+    desk.amazon.script(endpoint, [Fault(hang=True)])
+
+    def browse(desk: Desk, address: str) -> None:
+        approve(desk, address)
+        while desk.amazon.faults_waiting().get(endpoint):
+            time.sleep(0.01)
+        interrupt(desk, address)
+
+    return browse
+
+
+def test_an_interrupt_while_the_browser_is_awaited_ends_it(desk: Desk) -> None:
+    assert desk.authorize(browse=interrupt) == 130
+    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.EXCHANGE, Endpoint.REFRESH])
+def test_an_interrupt_ends_it_whatever_the_provider_does(desk: Desk, endpoint: Endpoint) -> None:
+    assert desk.authorize(browse=hang(desk, endpoint)) == 130
+    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
+    assert FileStore(desk.command.folder / "state").read() is None
+
+
+# -- the exchange
+
+REFUSED = {
+    "invalid_grant": (75, "expired", "too old"),
+    "invalid_client": (78, "misconfigured", "client_secret"),
+    "unauthorized_client": (78, "misconfigured", "Web Settings"),
+    "invalid_request": (78, "misconfigured", "redirect_uri"),
+    "access_denied": (77, "denied", "declined"),
+}
+
+
+@pytest.mark.parametrize("error", REFUSED)
+def test_a_refused_exchange_says_why_and_what_to_look_at(
+    desk: Desk, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_code, reason, word = REFUSED[error]
+    desk.amazon.script(Endpoint.EXCHANGE, [Fault(status=400, json=json.dumps({"error": error}))])
+
+    assert desk.authorize(browse=approve) == exit_code
+    assert desk.events[-1]["reason"] == reason
+    assert word in capsys.readouterr().err
+
+
+def test_an_exchange_that_fails_in_passing_is_tried_again(desk: Desk) -> None:
+    desk.amazon.script(Endpoint.EXCHANGE, [Fault(status=503)])
+
+    assert desk.authorize(browse=approve) == 0
+    assert desk.told == ["authorize", "trouble", "trouble", "linked"]
+    assert [event.get("trouble") for event in desk.events[1:3]] == ["provider-unavailable", "none"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_code"), [(Fault(status=503, times=None), 76), (Fault(reset=True, times=None), 69)]
+)
+def test_an_exchange_that_never_succeeds_ends_in_time(desk: Desk, fault: Fault, exit_code: int) -> None:
+    desk.amazon.script(Endpoint.EXCHANGE, [fault])
+
+    assert desk.authorize("--timeout", "0.5", browse=approve) == exit_code
+    assert desk.events[-1]["reason"] == "timed-out"
+
+
+def test_a_proof_that_is_refused_keeps_the_grant_marked_as_after_a_code(desk: Desk) -> None:
+    desk.amazon.script(Endpoint.REFRESH, [Fault(status=400, json=json.dumps({"error": "invalid_client"}))])
+
+    assert desk.authorize(browse=approve) == 78
+    assert desk.events[-1]["reason"] == "misconfigured"
+    assert desk.stored()["mark"] == "misconfigured"
+
+
+# -- pasted
+
+
+def paste(desk: Desk, what: Callable[[str], str]) -> Browse:
+    """Have the browser's part played by a person who copies the address that it ended on."""
+    keyboard = desk.keyboard()
+
+    def browse(desk: Desk, address: str) -> None:
+        with keyboard as hand:
+            hand.write(what(desk.amazon.approve_authorization(asked_by(address))))
+
+    return browse
+
+
+def test_the_whole_address_may_be_pasted(desk: Desk) -> None:
+    desk.redirect_uri = "https://speaker.example.org/back"
+
+    assert desk.authorize("--paste", browse=paste(desk, lambda address: f"{address}\n")) == 0
+    assert desk.told == ["authorize", "linked"]
+
+
+def test_the_code_alone_may_be_pasted_and_it_is_said_that_nothing_was_checked(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def code_of(address: str) -> str:
+        return parse_qs(urlsplit(address).query)["code"][0]
+
+    keyboard = desk.keyboard()
+    authorization_url = desk.command.running.authorization_url
+
+    def browse() -> None:
+        address = ""
+        while authorization_url not in address:
+            address += capsys.readouterr().err
+            time.sleep(0.01)
+        asked = next(line for line in address.splitlines() if line.startswith(authorization_url))
+        with keyboard as hand:
+            hand.write(f"{code_of(desk.amazon.approve_authorization(asked_by(asked)))}\n")
+
+    browser = Thread(target=browse)
+    browser.start()
+    assert desk.command.run("authorize", "--paste", *desk.words) == 0
+    browser.join()
+    told = capsys.readouterr()
+    assert told.out == "linked\n"
+    assert "nobody knows whether it answers this very question" in told.err
+
+
+@pytest.mark.parametrize(
+    "slip",
+    ["", "\n", "https://localhost:9745/authresponse\n", "https://x?code=a&state=another\n", "two words\n"],
+    ids=["nothing", "an empty line", "no query", "another attempt", "words"],
+)
+def test_a_slip_that_nobody_can_mend_ends_it(
+    desk: Desk, slip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.type(slip)
+
+    assert desk.authorize("--paste") == 75
+    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
+    assert "device-auth authorize --paste" in capsys.readouterr().err
+
+
+def test_nothing_pasted_in_time_ends_it(desk: Desk) -> None:
+    desk.keyboard()
+
+    assert desk.authorize("--paste", "--timeout", "0.05") == 75
+    assert desk.events[-1]["reason"] == "timed-out"
+
+
+# -- what must not be seen
+
+
+def test_neither_code_nor_verifier_nor_secret_nor_token_is_seen_anywhere(
+    desk_with_secret: Desk,
+    secret_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk, seen = desk_with_secret, []
+
+    def browse(desk: Desk, address: str) -> None:
+        back = desk.amazon.approve_authorization(asked_by(address))
+        seen.append(parse_qs(urlsplit(back).query)["code"][0])
+        desk.get(back)
+
+    with caplog.at_level(logging.DEBUG):
+        desk.authorize("-v", "--client-secret-file", str(secret_file), browse=browse)
+
+    told = capsys.readouterr()
+    said = desk.out + told.out + told.err + caplog.text + "".join(page.text for page in desk.pages)
+    secrets = [SECRET, *seen, str(desk.stored()["refresh_token"])]
+    ours = [record for record in caplog.records if record.name.startswith("device_auth")]
+    assert ours
+    assert len(secrets) == 3
+    assert not [secret for secret in secrets if secret in said]
