@@ -1,0 +1,322 @@
+"""``link --import``: a refresh token that came by hand, against the simulated Amazon."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from device_auth.core import linking
+from device_auth.core.models import Flow, Mark, Secret
+from device_auth.core.states import StateWord, Trouble
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import serve
+from tests.command import Command, read_lines
+from tests.links import make_link
+from tests.socket_world import ADMINISTRATOR, SocketWorld
+from tests.terminal_session import session
+from tests.world import CLIENT_ID, World, is_over, open_world
+
+SECRET = "CANARY-secret"
+
+
+@dataclass
+class Desk:
+    """The command, and a refresh token that another program was given."""
+
+    command: Command
+    monkeypatch: pytest.MonkeyPatch
+    token: str = ""
+
+    @property
+    def amazon(self) -> Amazon:
+        return self.command.running.amazon
+
+    def take_token(self) -> None:
+        """Link, and go off with the refresh token."""
+        assert self.command.link() == 0
+        self.token = self.stored()["refresh_token"]
+        assert self.command.run("unlink") == 0
+
+    def stored(self) -> dict[str, Any]:
+        link: dict[str, Any] = json.loads((self.command.folder / "state" / "link.json").read_text())["link"]
+        return link
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.command.folder / "state").glob("link*")}
+
+    def bring(self, text: str, *words: str) -> int:
+        """Put a text on standard input and import it."""
+        ours, theirs = os.pipe()
+        writer = Thread(target=_write, args=(theirs, text.encode()))
+        writer.start()
+        with os.fdopen(ours) as stdin, self.monkeypatch.context() as patched:
+            patched.setattr(sys, "stdin", stdin)
+            exit_code = self.command.link("--import", *words)
+        writer.join()
+        return exit_code
+
+
+def _write(end: int, octets: bytes) -> None:
+    with os.fdopen(end, "wb") as stream:
+        stream.write(octets)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
+
+
+@pytest.fixture
+def desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Desk]:
+    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+        desk = Desk(Command(tmp_path, running), monkeypatch)
+        desk.take_token()
+        capsys.readouterr()
+        yield desk
+
+
+def told_by(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return list(read_lines(capsys.readouterr().out.splitlines()))
+
+
+@pytest.mark.parametrize("end", ["\n", "", "\r\n", "\nand more\n"])
+def test_a_token_on_standard_input_links_the_speaker(
+    desk: Desk, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = len(desk.amazon.pairs())
+
+    assert desk.bring(f"{desk.token}{end}") == 0
+
+    told = capsys.readouterr()
+    assert told.out == "linked\n"
+    assert desk.token not in told.err
+    assert len(desk.amazon.pairs()) == asked
+    assert (desk.stored()["flow"], desk.stored()["is_proved"]) == (Flow.DEVICE_CODE, True)
+    assert desk.command.run("token") == 0
+    assert desk.amazon.referee.complaints() == ()
+
+
+def test_a_program_is_told_in_one_line(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.bring(desk.token, "--json") == 0
+    assert [event["event"] for event in told_by(capsys)] == ["linked"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "two words\n", "ü\n", "a\0b\n", "a" * 5000],
+    ids=["nothing", "an empty line", "words", "outside ASCII", "a control", "too long"],
+)
+def test_what_is_no_token_is_refused_without_showing_it(
+    desk: Desk, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.bring(text, "--json") == 78
+
+    told = capsys.readouterr()
+    assert [event["event"] for event in read_lines(told.out.splitlines())] == ["refused"]
+    assert "is no refresh token" in told.err
+    assert "device-auth link --import < FILE" in told.err
+    assert not text.strip() or text.strip() not in told.err
+    assert desk.files() == {}
+
+
+def test_a_link_is_left_alone_unless_another_is_asked_for(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.bring(desk.token)
+    before = desk.files()
+    capsys.readouterr()
+
+    assert desk.bring(desk.token) == 0
+    assert capsys.readouterr().err.endswith("run: device-auth link --import --again\n")
+    assert desk.files() == before
+    assert desk.bring(desk.token, "--again") == 0
+    assert desk.files()["link.json"] != before["link.json"]
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_a_token_whose_client_is_refused_leaves_everything_as_it_was(
+    desk: Desk, is_linked: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if is_linked:
+        desk.bring(desk.token)
+    former = desk.stored() if is_linked else None
+    fault = Fault(status=400, json=json.dumps({"error": "invalid_client"}))
+    desk.amazon.script(Endpoint.REFRESH, [fault])
+    capsys.readouterr()
+
+    assert desk.bring(desk.token, "--again", "--json") == 78
+
+    assert [event["event"] for event in told_by(capsys)] == ["refused"]
+    assert (desk.stored() if is_linked else desk.files() or None) == former
+
+
+def test_while_the_service_holds_the_link_it_must_be_stopped_first(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with SocketWorld(desk.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
+        assert desk.bring(desk.token) == 75
+
+    assert "systemctl stop device-auth.service device-auth.socket" in capsys.readouterr().err
+
+
+def test_a_token_of_a_client_with_a_secret_is_refreshed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
+    options = Options(client_secrets={CLIENT_ID: SECRET})
+    with serve(Amazon(options, clock=time.monotonic)) as running:
+        desk = Desk(Command(tmp_path, running), monkeypatch)
+        words = ("--paste", "--authorization-endpoint", running.authorization_url)
+        _authorize(desk, *words, capsys=capsys)
+        token = desk.stored()["refresh_token"]
+        assert desk.command.run("unlink") == 0
+
+        assert desk.bring(token) == 0
+
+        assert desk.stored()["flow"] == Flow.AUTHORIZATION_CODE
+        assert running.amazon.referee.complaints() == ()
+
+
+def _authorize(desk: Desk, *words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Link by ``authorize --paste``, as a person does who reads and copies."""
+    ours, theirs = os.pipe()
+
+    def copy() -> None:
+        told = ""
+        while "Copy that address" not in told:
+            told += capsys.readouterr().err
+            time.sleep(0.01)
+        address = next(line for line in told.splitlines() if line.startswith("http"))
+        asked = dict(parse_qsl(urlsplit(address).query))
+        _write(theirs, f"{desk.amazon.approve_authorization(asked)}\n".encode())
+
+    person = Thread(target=copy)
+    person.start()
+    with os.fdopen(ours) as stdin, desk.monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        assert desk.command.run("authorize", *desk.command.provider, *words) == 0
+    person.join()
+
+
+def test_an_interrupt_while_the_token_is_awaited_ends_it(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = os.pipe()
+    impatient = Thread(target=_interrupt_once_locked, args=(desk.command.folder / "state",))
+    with os.fdopen(ours) as stdin, os.fdopen(theirs, "w"), desk.monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        impatient.start()
+        assert desk.command.link("--import", "--json") == 130
+    impatient.join()
+
+    assert [event["reason"] for event in told_by(capsys)] == ["cancelled"]
+
+
+def _interrupt_once_locked(folder: Path) -> None:
+    while f":{folder.stat().st_ino} " not in Path("/proc/locks").read_text():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_issuer_is_asked_for_its_endpoints_first(desk: Desk, tmp_path: Path) -> None:
+    words = ["--dialect", "rfc8628", "--client-id", "a-speaker", "--issuer", desk.command.running.issuer]
+    desk.monkeypatch.setattr(Command, "provider", words)
+    desk.command = replace(desk.command, folder=tmp_path / "other")
+    assert desk.command.link() == 0
+    token = desk.stored()["refresh_token"]
+    desk.command = replace(desk.command, folder=tmp_path / "third")
+
+    assert desk.bring(token) == 0
+    assert desk.stored()["token_endpoint"] == f"{desk.command.running.issuer}/token"
+
+
+def test_an_issuer_that_names_no_endpoints_is_no_way(desk: Desk) -> None:
+    words = ["--dialect", "rfc8628", "--client-id", "a-speaker", "--issuer", "http://127.0.0.1:9/"]
+    desk.monkeypatch.setattr(Command, "provider", words)
+
+    assert desk.bring(desk.token) == 69
+    assert desk.files() == {}
+
+
+def test_a_token_that_is_typed_is_not_shown(desk: Desk, tmp_path: Path) -> None:
+    with session(tmp_path, columns=200) as shell:
+        shell.run("link --import", *desk.command.places, *desk.command.provider)
+        shell.wait_for("Paste the refresh token")
+        shell.type(f"{desk.token}\n")
+        shell.wait_for("left with 0")
+
+        assert desk.token[:20] not in shell.text
+        assert shell.is_as_a_shell_wants_it
+    assert desk.stored()["refresh_token"] == desk.token
+
+
+# -- in skipped time
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with open_world(tmp_path, approve_after=0) as world:
+        yield world
+
+
+def bring(world: World, token: Secret) -> linking.State:
+    """Bring a refresh token to a loop, and give the state it ends in."""
+    with world.loop() as loop:
+        request = world.request(loop, leaves_no_trace=True)
+        loop.bring(linking.GrantBrought(request, token, Flow.DEVICE_CODE), world.stored())
+        loop.run(lambda: is_over(loop))
+        return loop.state
+
+
+def test_a_token_that_was_revoked_leaves_the_store_empty_as_it_was(world: World) -> None:
+    state = bring(world, Secret("Atzr|of-nobody"))
+
+    assert isinstance(state, linking.Unlinked)
+    assert state.trouble is Trouble.REVOKED
+    assert world.stored() is None
+    assert world.passed >= 10
+
+
+@pytest.mark.parametrize("mark", [None, Mark.REVOKED, Mark.HANDED_OVER])
+def test_a_token_that_was_revoked_leaves_the_former_link_as_it_was(world: World, mark: Mark | None) -> None:
+    former = replace(make_link(), mark=mark, marked_at=None if mark is None else world.clock.wall())
+    with world.store() as store:
+        store.replace(former)
+
+    state = bring(world, Secret("Atzr|of-nobody"))
+
+    assert isinstance(state, linking.Linked if mark is None else linking.Unlinked)
+    assert world.stored() == former
+
+
+def test_a_token_that_cannot_be_proved_in_passing_is_told_after_ten_seconds(world: World) -> None:
+    world.link()
+    link = world.stored()
+    assert link is not None
+    world.script("refresh", {"status": 503, "times": None})
+    began = world.passed
+
+    state = bring(world, link.refresh_token)
+
+    stored = world.stored()
+    assert state == linking.Linked()
+    assert 10 <= world.passed - began < 60
+    assert stored is not None
+    assert not stored.is_proved
+    assert stored.link_id != link.link_id
+    assert StateWord.PROVING in world.states
