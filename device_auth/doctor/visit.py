@@ -9,9 +9,9 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cached_property
@@ -77,8 +77,8 @@ class Lookup(NamedTuple):
     """What came of looking a name up.
 
     Attributes:
-        addresses: in the order to try them; none if there is a number, or no answer.
-        number: the resolver's, for why there are none (``EAI_*``); None if it did not answer in time.
+        addresses: in the order to try them.
+        number: if there are none, the resolver's for why (``EAI_*``), or None if it did not answer in time.
         took: so long.
     """
 
@@ -262,8 +262,8 @@ class Visit:
         Only for a name that has addresses.
         """
         at, patience = self.lookup.addresses[0].at_port(80), self._patience / 2
-        with suppress(OSError, ValueError), self._dial(at, patience) as sock:
-            return _bounded(lambda: _ask(sock, "GET", self.host), patience)
+        with suppress(OSError, ValueError), self._dial(at, patience) as sock, _cut_after(patience, sock):
+            return _ask(sock, "GET", self.host)
         return None
 
     def _try(self, address: Address) -> Attempt:
@@ -340,7 +340,8 @@ class Visit:
         """Ask for the first page; no answer, or none in HTTP, is not this step's business."""
         asked = self._clock.now()
         try:
-            head = _bounded(lambda: _ask(sock, "HEAD", self._netloc), self._patience)
+            with _cut_after(self._patience, sock):
+                head = _ask(sock, "HEAD", self._netloc)
         except (OSError, ValueError):
             return spoken
         answered = self._clock.now()
@@ -359,8 +360,9 @@ class Visit:
                 f"Proxy-Authorization: Basic {b64encode(self.proxy.user.encode('latin-1')).decode()}"
             )
         try:
-            sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            head = _bounded(lambda: _read_head(sock), self._patience)
+            with _cut_after(self._patience, sock):
+                sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                head = _read_head(sock)
         except (OSError, ValueError):
             return "no answer from it"
         return "" if 200 <= head.status < 300 else f"it answers {head.status}"  # noqa: PLR2004  RFC 9110 §15.3
@@ -419,13 +421,13 @@ def _read_head(sock: socket.socket) -> Head:
     """Read the head of an answer, and of the body what came along.
 
     Raises:
-        ValueError: it is not HTTP.
+        ValueError: it is not HTTP, or broke off.
     """
     came = b""
     while b"\r\n\r\n" not in came and len(came) < LONGEST_HEAD:
         piece = sock.recv(4096)
         if not piece:
-            break
+            raise ValueError("it broke off")
         came += piece
     head, _, body = came.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
@@ -449,8 +451,26 @@ def _date(head: Head) -> UnixTime | None:
 # The rest
 
 
+@contextmanager
+def _cut_after(patience: float, sock: socket.socket) -> Iterator[None]:
+    """Shut a socket down at some time, however the other side drips: a time-out counts from the last byte."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            # not SSLSocket.shutdown, which takes the TLS state away under the thread that reads
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    alarm = threading.Timer(patience, cut)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
+
+
 def _bounded(work: Callable[[], T], patience: float) -> T:
-    """Do something on a thread of its own, and stop waiting for it at some time; it ends when the system lets it.
+    """Do what cannot be cut on a thread of its own, and stop waiting for it at some time.
 
     Raises:
         TimeoutError: it took longer.

@@ -37,6 +37,7 @@ from device_auth.world.transport import HttpTransport
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
 from tests.far_provider import (
     HOST,
+    NO_ROUTES6,
     ROUTES,
     ROUTES6,
     URL,
@@ -290,12 +291,23 @@ def test_a_missing_dns_server_is_found(here: FakeMachine, text: str | None) -> N
     one(local(here.machine), "N5")
 
 
-def test_names_that_are_found_without_a_dns_server_in_the_file_are_no_alarm(
-    authority: Authority, here: FakeMachine
+@pytest.mark.parametrize("missing", ["interfaces", "routes", "resolv_conf"])
+def test_what_seems_to_be_missing_is_no_alarm_while_the_provider_is_reached(
+    authority: Authority, here: FakeMachine, tmp_path: Path, missing: str
 ) -> None:
-    here.machine.resolv_conf.write_text("")
+    path: Path = getattr(here.machine, missing)
+    path.rename(tmp_path / "away")
     with provider(authority) as far:
-        assert broken(look(far, here.machine)) == []
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+    assert any("though it looks otherwise" in finding.sentence for finding in found.values())
+
+
+def test_what_is_missing_is_found_while_the_provider_is_not_reached(here: FakeMachine) -> None:
+    here.machine.routes.write_text("")
+
+    one(look(FarProvider(), here.machine), "N4")
 
 
 def test_the_kernel_of_this_machine_can_be_asked() -> None:
@@ -443,10 +455,11 @@ def test_a_name_with_addresses_of_ipv6_alone_is_found_where_there_is_no_way_by_i
     assert "IPv6 addresses only" in one(look(far, here.machine), "N7").sentence
 
 
+@pytest.mark.parametrize("routes6", [ROUTES6, NO_ROUTES6])
 def test_a_name_with_addresses_of_ipv6_alone_is_no_alarm_where_there_is_a_way(
-    authority: Authority, here: FakeMachine
+    authority: Authority, here: FakeMachine, routes6: str
 ) -> None:
-    here.machine.routes6.write_text(ROUTES6)
+    here.machine.routes6.write_text(routes6)
     far = FarProvider(authority.ca_file)
     far.names = [V6]
     with served(far, over_tls(authority.server_context(HOST), answers()), at=(V6, 443)):
