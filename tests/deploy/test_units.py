@@ -8,10 +8,14 @@ from typing import Final
 
 import pytest
 
+from device_auth.world.keys import CREDENTIAL
+from device_auth.world.settings import KEY_PROVIDERS
+from device_auth.world.store import SEALED
 from hardware.board import board_names
 from tests.command import ROOT
 
 UNITS: Final = ROOT / "deploy" / "systemd"
+KEYS: Final = sorted((UNITS / "keys").glob("*.conf"))
 BOARDS: Final = sorted((UNITS / "boards").glob("*.conf"))
 SERVICE: Final = (UNITS / "device-auth.service").read_text()
 
@@ -35,20 +39,30 @@ def exposure(unit: str, folder: Path) -> float:
     return float(found[1])
 
 
-def with_board(board: Path) -> str:
+def with_drop_in(drop_in: Path) -> str:
     """Put a drop-in's lines behind the unit's own: later ones win, or are added."""
-    lines = board.read_text().split("[Service]\n", 1)[1]
+    lines = drop_in.read_text().split("[Service]\n", 1)[1]
     return SERVICE.replace("\n[Install]", f"\n{lines}\n[Install]")
 
 
 @needs_systemd
-def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drop_in", [None, *KEYS], ids=lambda path: path and path.stem)
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, drop_in: Path | None) -> None:
     for unit in ("device-auth.service", "device-auth.socket"):
         text = (UNITS / unit).read_text().replace("/opt/device-auth/bin/device-auth", "/bin/true")
         (tmp_path / unit).write_text(text)
+    if drop_in is not None:
+        (tmp_path / "device-auth.service.d").mkdir()
+        (tmp_path / "device-auth.service.d" / "key.conf").write_text(drop_in.read_text())
 
     judged = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *(str(path) for path in sorted(tmp_path.iterdir()))],
+        [
+            "systemd-analyze",
+            "verify",
+            "--man=no",
+            str(tmp_path / "device-auth.service"),
+            str(tmp_path / "device-auth.socket"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -63,9 +77,9 @@ def test_the_service_alone_is_nearly_closed(tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
-def test_a_board_opens_its_devices_and_little_else(tmp_path: Path, board: Path) -> None:
-    assert exposure(SERVICE, tmp_path) < exposure(with_board(board), tmp_path) <= 1.8
+@pytest.mark.parametrize("drop_in", [*BOARDS, *KEYS], ids=lambda drop_in: drop_in.stem)
+def test_a_board_or_a_key_opens_its_devices_and_little_else(tmp_path: Path, drop_in: Path) -> None:
+    assert exposure(SERVICE, tmp_path) < exposure(with_drop_in(drop_in), tmp_path) <= 1.8
 
 
 @needs_systemd
@@ -106,3 +120,19 @@ def test_the_socket_is_where_programs_look_for_it() -> None:
     assert "ListenStream=/run/device-auth/api.sock" in socket
     assert "SocketMode=0666" in socket
     assert "FileDescriptorName=api" in socket
+
+
+def test_the_unit_hands_over_the_key_by_the_name_that_is_looked_for() -> None:
+    lines = SERVICE.splitlines()
+
+    # without a path: a speaker without that credential starts all the same
+    assert f"LoadCredentialEncrypted={CREDENTIAL}" in lines
+
+
+def test_the_page_about_keys_names_every_provider_and_what_is_to_be_typed() -> None:
+    page = (ROOT / "docs" / "encryption.md").read_text()
+
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(KEY_PROVIDERS)
+    for text in (f"--name={CREDENTIAL}", f"/etc/credstore.encrypted/{CREDENTIAL}", "key_file =", SEALED):
+        assert text in page
+    assert {path.stem for path in KEYS} <= set(re.findall(r"KEY=([a-z-]+)", page))
