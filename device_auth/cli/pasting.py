@@ -4,7 +4,6 @@ Read past the stream's own buffer, so that a thread may be left waiting for it w
 """
 
 import sys
-from io import UnsupportedOperation
 
 
 def is_typed() -> bool:
@@ -17,11 +16,10 @@ def read_line(longest: int) -> str:
     if sys.stdin is None:
         return ""
     try:
-        number = sys.stdin.fileno()
-    except UnsupportedOperation:
-        return ""
-    with open(number, "rb", buffering=0, closefd=False) as stream:
-        return stream.readline(longest).decode("utf-8", "replace")
+        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
+            return stream.readline(longest).decode("utf-8", "replace")
+    except OSError:
+        return ""  # the terminal has gone away, or there never was a file
 
 
 def ask_hidden(question: str) -> str:

@@ -1,32 +1,40 @@
 """``authorize`` against the simulated Amazon, a browser's part played by a thread, over real TLS on loopback."""
 
+import fcntl
 import io
 import json
 import logging
 import os
 import signal
 import socket
+import struct
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import IO, Final
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+import pyte
 import pytest
 import requests
 
 from device_auth.core.models import Flow
+from device_auth.prompts.picture import BLOCKS
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
+from tests.code_views import photograph
 from tests.command import Command, read_lines
 from tests.daemon_process import free_port
+from tests.qr_decoders import read_with_zxing
 from tests.socket_world import ADMINISTRATOR, SocketWorld
 from tests.world import CLIENT_ID
 
@@ -550,3 +558,89 @@ def test_neither_code_nor_verifier_nor_secret_nor_token_is_seen_anywhere(
     assert ours
     assert len(secrets) == 3
     assert not [secret for secret in secrets if secret in said]
+
+
+# -- on a terminal
+
+
+@pytest.fixture
+def screen(desk: Desk) -> Iterator[Callable[[int, int], tuple[int, pyte.Screen]]]:
+    """Give what makes standard input and standard error one terminal: our end of it, and what is seen."""
+    with ExitStack() as opened:
+
+        def open_screen(columns: int, rows: int) -> tuple[int, pyte.Screen]:
+            ours, theirs = os.openpty()
+            opened.callback(os.close, ours)
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            desk.monkeypatch.setattr(sys, "stdin", opened.enter_context(os.fdopen(theirs, "r")))
+            stderr = opened.enter_context(os.fdopen(os.dup(theirs), "w", encoding="utf-8"))
+            desk.monkeypatch.setattr(sys, "stderr", stderr)
+            return ours, pyte.Screen(columns, rows)
+
+        yield open_screen
+
+
+Screens = Callable[[int, int], tuple[int, pyte.Screen]]
+
+
+def look(ours: int, screen: pyte.Screen, until: str) -> str:
+    """Bring to the screen what is written, until something can be read, and give all of it."""
+    stream = pyte.ByteStream(screen)
+    seen = b""
+    while until not in " ".join(line.strip() for line in screen.display):
+        piece = os.read(ours, 65536)
+        seen += piece
+        stream.feed(piece)
+    return seen.decode()
+
+
+def test_a_slip_on_a_terminal_may_be_mended(desk: Desk, screen: Screens) -> None:
+    ours, seen = screen(100, 30)
+
+    def browse(desk: Desk, address: str) -> None:
+        look(ours, seen, "paste it here.")
+        os.write(ours, b"https://localhost/authresponse\n")
+        look(ours, seen, "Try again.")
+        os.write(ours, f"{desk.amazon.approve_authorization(asked_by(address))}\n".encode())
+        look(ours, seen, "Linked.")
+
+    assert desk.authorize("--paste", browse=browse) == 0
+    assert desk.told == ["authorize", "linked"]
+
+
+def test_the_qr_code_of_the_page_is_left_out_with_a_word_where_it_does_not_fit(
+    desk: Desk, screen: Screens
+) -> None:
+    ours, seen = screen(80, 24)
+
+    def browse(desk: Desk, address: str) -> None:
+        look(ours, seen, "The QR code is left out: it needs")
+        interrupt(desk, address)
+
+    assert desk.authorize("--paste", browse=browse) == 130
+
+
+def test_the_qr_code_of_the_page_is_drawn_where_it_fits(desk: Desk, screen: Screens) -> None:
+    ours, seen = screen(160, 70)
+
+    def browse(desk: Desk, address: str) -> None:
+        stream = pyte.ByteStream(seen)
+        while read_with_zxing(photograph(seen)) != [address]:
+            stream.feed(os.read(ours, 65536))
+        interrupt(desk, address)
+
+    assert desk.authorize("--paste", browse=browse) == 130
+
+
+def test_no_qr_code_is_drawn_where_none_is_wanted(desk: Desk, screen: Screens) -> None:
+    ours, seen = screen(160, 70)
+
+    def browse(desk: Desk, address: str) -> None:
+        written = look(ours, seen, "paste it here.")
+        os.write(ours, f"{desk.amazon.approve_authorization(asked_by(address))}\n".encode())
+        written += look(ours, seen, "Linked.")
+        drawn.append(BLOCKS[0] in written)
+
+    drawn: list[bool] = []
+    assert desk.authorize("--paste", "--no-qr", browse=browse) == 0
+    assert drawn == [False]
