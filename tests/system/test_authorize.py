@@ -1,0 +1,61 @@
+"""A maker links the speaker by a real browser: signs in, allows, goes on past the warning, and ends on our page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command import PATIENCE, read_event, read_lines, started, stream_of
+from tests.daemon_process import free_port
+from tests.phone import Phone, needs_a_browser, open_phone
+
+pytestmark = needs_a_browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    with open_phone(tmp_path_factory.mktemp("phone")) as phone:
+        yield phone
+
+
+@pytest.fixture
+def phone(browser: Phone, tmp_path: Path) -> Phone:
+    browser.shots = tmp_path
+    return browser
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    return [
+        *("authorize", "--simulate=manual", "--json", "--no-browser"),
+        *("--redirect-uri", f"https://localhost:{free_port()}/authresponse"),
+        *("--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decision", "exit_code", "last"), [("allow", 0, "linked"), ("cancel", 77, "refused")]
+)
+def test_a_maker_decides_in_a_browser_and_goes_on_past_the_warning(
+    words: list[str], phone: Phone, decision: str, exit_code: int, last: str
+) -> None:
+    with started(*words) as process:
+        told = read_event(process, "authorize")
+        phone.open(str(told["authorization_uri"]))
+        phone.press("button", f"[value={decision}]")
+        phone.press(f"button[value={decision}]", "#details-button")
+        phone.press("#details-button", "#proceed-link")
+        phone.press("#proceed-link", "h1")
+        title = phone.element("h1").text
+        phone.look("back")
+        *_, event = read_lines(stream_of(process.stdout))
+
+        assert process.wait(PATIENCE) == exit_code
+    assert event["event"] == last
+    assert (
+        title
+        == {
+            "allow": "Thank you: the answer has arrived",
+            "cancel": "The account was not linked",
+        }[decision]
+    )
