@@ -38,6 +38,8 @@ OVER: Final = {Trouble.DENIED, Trouble.EXPIRED}
 ON_THE_WAY: Final = "N13"
 """The last check of the way to the provider: where it breaks, a refresh tells nothing more."""
 
+OTHER: Final = "another client"
+
 DAY: Final = 86_400
 
 ONLINE_LIMIT: Final = 18.0
@@ -82,7 +84,7 @@ def look_at_link(scene: Scene) -> Finding:
         return _as_told(StateWord.UNLINKED, Trouble.NONE, "", "")
     state = StateWord.LINKED if link.mark is None else StateWord.UNLINKED
     trouble = Trouble.NONE if link.mark is None else MARKS[link.mark]
-    handed_over = "another client" if link.mark is Mark.HANDED_OVER else ""
+    handed_over = (link.handed_over_to or OTHER) if link.mark is Mark.HANDED_OVER else ""
     return _as_told(state, trouble, "", handed_over, _facts(scene, link))
 
 
@@ -118,7 +120,7 @@ def _facts(scene: Scene, link: Link) -> dict[str, str]:
 
 
 def _handed_over(status: Status) -> str:
-    return "" if status.handed_over is None else status.handed_over.to or "another client"
+    return "" if status.handed_over is None else status.handed_over.to or OTHER
 
 
 def look_at_token(scene: Scene) -> Finding:

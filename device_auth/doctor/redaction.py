@@ -86,11 +86,11 @@ _VALUE: Final = r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'<>&;,]+)"
 """A value behind its name, with quotes or bare."""
 
 _MAC: Final = re.compile(
-    rf"(?<![\w:.-])(?:{_HEX_PAIRS}(?::{_HEX_PAIRS}){{5}}|{_HEX_PAIRS}(?:-{_HEX_PAIRS}){{5}}"
-    r"|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2})(?![\w:-])"
+    rf"(?<!\w)(?:{_HEX_PAIRS}(?::{_HEX_PAIRS}){{5}}|{_HEX_PAIRS}(?:-{_HEX_PAIRS}){{5}}"
+    r"|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2})(?!\w)"
 )
 _IPV6: Final = re.compile(
-    r"(?<!:)(?:(?<!\w)|(?=:))(?=[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]*[0-9A-Fa-f:]"
+    r"(?<!:)(?:(?<!\w)|(?=:))(?=[0-9A-Fa-f]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:][0-9A-Fa-f:.]*[0-9A-Fa-f:]"
 )
 _IPV4: Final = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
 _HYPHENED: Final = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3,}(?!\d)")

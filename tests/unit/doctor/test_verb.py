@@ -1,0 +1,514 @@
+"""The verb: what it prints and writes, for a speaker that is well, for one that is not, and for one full of canaries."""
+
+import json
+import logging
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from device_auth.cli import doctor
+from device_auth.cli.doctor import examine_speaker, open_scene
+from device_auth.cli.main import main, read_arguments
+from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.core.errors import ClientRejected
+from device_auth.core.models import Mark, Seconds, Secret, UnixTime, View, later
+from device_auth.core.states import StateWord, Trouble
+from device_auth.core.values import replace
+from device_auth.doctor.findings import Verdict
+from device_auth.doctor.link import look_at_refresh
+from device_auth.doctor.redaction import Redaction
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import serve
+from device_auth.world.clock import BootClock
+from device_auth.world.pending import FilePending
+from device_auth.world.places import read_places
+from device_auth.world.store import FileStore
+from device_auth.world.token_files import FileTokens
+from tests.command import Command
+from tests.links import make_grant, make_link, make_pending
+from tests.socket_world import SocketWorld
+from tests.world import SkippingClock
+
+OF_THIS_MACHINE: Final = {"R2", "S3", "T1", "T2", "T3", "T4"}
+"""What the disk below temporary folders, and the clock of a machine that runs tests, may be told of."""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("DEVICE_AUTH_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def once_linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+        command = Command(tmp_path_factory.mktemp("linked"), running)
+        assert command.link() == 0
+        yield command
+
+
+@pytest.fixture
+def linked(once_linked: Command, tmp_path: Path) -> Iterator[Command]:
+    """A speaker that is linked, which a test may spoil."""
+    for name in ("state", "run"):
+        shutil.copytree(once_linked.folder / name, tmp_path / name)
+    yield Command(tmp_path, once_linked.running)
+    once_linked.running.amazon.clear_faults()
+
+
+def examine(command: Command, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    exit_code = command.run("doctor", "--json", *command.provider, "--dsn", "K0001", *words)
+    told = json.loads(capsys.readouterr().out)
+    return exit_code, {each["code"]: each for each in told["findings"]}
+
+
+def wrong(found: dict[str, Any]) -> dict[str, str]:
+    """Give what is wrong with the speaker, not with this machine."""
+    return {
+        code: each["verdict"]
+        for code, each in found.items()
+        if each["verdict"] in {"warn", "fail"} and code not in OF_THIS_MACHINE
+    }
+
+
+# -- what is found ----------------------------------------------------------------------------------------
+
+
+def test_of_a_speaker_that_is_well_no_false_alarm_is_given(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_code, found = examine(linked, capsys)
+
+    assert wrong(found) == {}
+    assert exit_code in {0, 1}
+    assert list(found) == [each for each in found if each[0] in "SRTNCLHD"]
+    assert found["L3"]["verdict"] == "skipped"
+
+
+def test_online_one_refresh_shows_that_the_link_holds(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (linked.folder / "run/token.json").read_bytes()
+    exit_code, found = examine(linked, capsys, "--online")
+
+    assert wrong(found) == {}
+    assert found["L3"]["sentence"] == "The provider honours the link: it gave an access token for 60 minutes."
+    assert exit_code in {0, 1}
+    assert (linked.folder / "run/token.json").read_bytes() != before
+
+
+def test_online_a_client_that_is_not_accepted_gives_its_own_exit_code(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = Fault(status=400, json='{"error": "unauthorized_client"}', times=None)
+    linked.running.amazon.script(Endpoint.REFRESH, [refused])
+    exit_code, found = examine(linked, capsys, "--online")
+
+    assert found["L3"]["exit_code"] == 78
+    assert exit_code == 78
+
+
+def test_a_link_that_is_marked_gives_its_own_exit_code(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileStore(linked.folder / "state") as store:
+        link = store.read()
+        assert link is not None
+        store.save(replace(link, mark=Mark.REVOKED, marked_at=UnixTime(1.8e9)))
+    exit_code, found = examine(linked, capsys, "--online")
+
+    assert wrong(found) == {"L1": "fail"}
+    assert found["L3"]["sentence"] == "Not looked at because of L1 linked."
+    assert exit_code == 77
+
+
+def test_a_link_that_turns_out_to_be_revoked_is_asked_after_twice(linked: Command) -> None:
+    refused = Fault(status=400, json='{"error": "invalid_grant"}', times=None)
+    linked.running.amazon.script(Endpoint.REFRESH, [refused])
+    speaker = speaker_of(linked)
+    clock = SkippingClock()
+    clock.patience = 0.5
+    clock.is_asking = lambda: True
+    speaker.clock = clock  # type: ignore[assignment]  # tells the time as the clock of this machine does
+    scene = open_scene(speaker)
+    found = look_at_refresh(lambda: doctor._refresh(speaker, scene))
+
+    assert (found.verdict, found.exit_code) == (Verdict.FAIL, 77)
+    assert speaker.store.read().mark is Mark.REVOKED  # type: ignore[union-attr]  # it is kept
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_code"),
+    [
+        ((0.0, Trouble.REVOKED, "link again"), 77),
+        ((0.0, Trouble.NO_NETWORK, ""), 69),
+        ((0.0, Trouble.NONE, ""), 69),
+        ((3600.0, Trouble.NONE, ""), 0),
+    ],
+)
+def test_what_came_of_a_refresh_gives_the_exit_code(
+    outcome: tuple[float, Trouble, str], exit_code: int
+) -> None:
+    found = look_at_refresh(lambda: outcome)
+
+    assert found.exit_code == exit_code
+    assert (found.verdict is Verdict.OK) == (exit_code == 0)
+    assert bool(found.next_step) == (exit_code != 0)
+
+
+def test_why_nothing_can_be_refreshed_is_told() -> None:
+    def refuse() -> tuple[float, Trouble, str]:
+        raise ClientRejected("the client is not accepted", hint="Check it.")
+
+    found = look_at_refresh(refuse)
+
+    assert (found.exit_code, found.next_step) == (78, "Check it.")
+
+
+def test_while_the_service_runs_it_is_asked_to_refresh(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with SocketWorld(linked.folder / "run/api.sock", clock=BootClock()) as served:
+        served.actions.refresh = lambda: served.actions.end_refresh(served.issue("fresh"))
+        served.is_linked(served.issue(age=1800))
+        _, found = examine(linked, capsys, "--online")
+
+        assert found["L3"]["verdict"] == "ok"
+        assert served.actions.refreshes == 1
+
+
+@pytest.mark.parametrize(("trouble", "exit_code"), [(Trouble.REVOKED, 77), (Trouble.NO_NETWORK, 69)])
+def test_a_service_that_cannot_refresh_says_why(linked: Command, trouble: Trouble, exit_code: int) -> None:
+    scene = open_scene(speaker_of(linked))
+    with SocketWorld(linked.folder / "run/api.sock", clock=BootClock()) as served:
+
+        def end_in_trouble() -> None:
+            served.desk.tell(View(StateWord.LINKED, trouble), make_link())
+            served.actions.end_refresh()
+
+        served.actions.refresh = end_in_trouble
+        served.is_linked()
+
+        assert look_at_refresh(lambda: doctor._refresh_by_service(scene)).exit_code == exit_code
+
+
+def test_a_service_that_goes_away_meanwhile_is_no_bug(linked: Command) -> None:
+    scene = open_scene(speaker_of(linked))
+
+    assert look_at_refresh(lambda: doctor._refresh_by_service(scene)).exit_code == 69
+
+
+def test_a_store_that_cannot_be_read_does_not_keep_the_rest_from_being_told(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (linked.folder / "state").iterdir():
+        path.write_text("{}")
+    exit_code, found = examine(linked, capsys)
+
+    assert exit_code == 74
+    assert wrong(found) == {"S7": "fail"}
+
+
+def test_settings_that_cannot_be_read_do_not_keep_the_rest_from_being_told(
+    linked: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text("client_id = ")
+    exit_code, found = examine(linked, capsys, "--config", str(tmp_path / "config.toml"))
+
+    assert wrong(found) == {"C1": "fail"}
+    assert exit_code == 78
+
+
+def test_a_file_of_certificates_that_holds_none_is_told_by_itself(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exit_code, found = examine(linked, capsys, "--ca-file", "/dev/null")
+
+    assert wrong(found) == {"C7": "fail"}
+    assert exit_code == 78
+
+
+# -- which speaker ----------------------------------------------------------------------------------------
+
+
+def speaker_of(command: Command, *words: str) -> Speaker:
+    return open_speaker(read_arguments(["doctor", *command.places, *command.provider, *words]))
+
+
+def bare_speaker(root: Path, *, euid: int = 1000) -> Speaker:
+    environ = {"HOME": str(root / "home")}
+    return Speaker({}, read_places({}, environ, euid, root))
+
+
+def test_root_looks_at_the_systems_speaker(tmp_path: Path) -> None:
+    assert open_scene(bare_speaker(tmp_path, euid=0), root=tmp_path).is_system
+
+
+def test_a_user_looks_at_the_systems_speaker_if_its_socket_is_there(tmp_path: Path) -> None:
+    (tmp_path / "run/device-auth").mkdir(parents=True)
+    (tmp_path / "run/device-auth/api.sock").touch()
+    (tmp_path / "home/.local/state/device-auth").mkdir(parents=True)
+    scene = open_scene(bare_speaker(tmp_path), root=tmp_path)
+
+    assert scene.is_system
+    assert scene.places.state_dir == tmp_path / "var/lib/device-auth"
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_a_user_looks_at_his_own_speaker_unless_only_the_system_has_one(
+    tmp_path: Path, has_own: bool
+) -> None:
+    (tmp_path / "var/lib/device-auth").mkdir(parents=True)
+    if has_own:
+        (tmp_path / "home/.local/state/device-auth").mkdir(parents=True)
+
+    assert open_scene(bare_speaker(tmp_path), root=tmp_path).is_system is not has_own
+
+
+def test_a_speaker_that_is_named_is_looked_at(linked: Command) -> None:
+    scene = open_scene(speaker_of(linked))
+
+    assert not scene.is_system
+    assert scene.places.state_dir == linked.folder / "state"
+
+
+def test_a_simulated_speaker_meets_its_own_amazon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(
+        [
+            "doctor",
+            "--simulate",
+            "--state-dir",
+            str(tmp_path / "s"),
+            "--runtime-dir",
+            str(tmp_path / "r"),
+            "--json",
+        ]
+    )
+    found = {each["code"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+
+    assert wrong(found) == {"L1": "warn"}
+    assert found["N14"]["verdict"] == found["H6"]["verdict"] == "ok"
+    assert not (tmp_path / "s").exists()
+
+
+# -- how it is told ---------------------------------------------------------------------------------------
+
+
+def test_people_read_it_by_group_on_stdout(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    linked.run("doctor", *linked.provider)
+    told = capsys.readouterr()
+
+    assert told.out.startswith("Store\n  ok      S1 state-folder\n")
+    assert "\nLink\n  ok      L1 linked\n" in told.out
+    assert "\x1b" not in told.out
+    assert "mode: 0700" not in told.out
+    assert told.err == ""
+
+
+def test_verbose_tells_the_facts_too(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    linked.run("doctor", "-v", *linked.provider)
+
+    assert "mode: 0700" in capsys.readouterr().out
+
+
+def test_what_is_logged_meanwhile_is_redacted_and_told_only_if_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    redaction = Redaction()
+    redaction.learn("dsn", "canary")
+    handler = logging.StreamHandler()
+    lines: list[str] = []
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # seen here
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with doctor._redacted_log(redaction, is_verbose=False):
+            logging.getLogger("x").warning("the %s", "canary")
+        with doctor._redacted_log(redaction, is_verbose=True):
+            logging.getLogger("x").warning("the %s", "canary")
+        logging.getLogger("x").warning("another")
+    finally:
+        root.removeHandler(handler)
+
+    assert lines == ["the <dsn-1>", "another"]
+    assert "canary" not in capsys.readouterr().err
+
+
+# -- the report -------------------------------------------------------------------------------------------
+
+
+def report(command: Command, path: Path) -> int:
+    return command.run("doctor", "--report", str(path), *command.provider)
+
+
+def test_the_report_holds_everything_for_its_owner_alone(
+    linked: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    report(linked, tmp_path / "report")
+
+    assert stat.S_IMODE((tmp_path / "report").stat().st_mode) == 0o600
+    text = (tmp_path / "report").read_text()
+    for part in ("Versions", "Settings", "User and groups", "Disks", "The last 100 lines"):
+        assert f"== {part}" in text
+    assert "  ok      S1 state-folder" in text
+    assert "mode: 0700" in text
+    assert f"base_url         {linked.running.base_url}  (option --base-url)" in text
+    assert "client_id        …cdef  (option --client-id)" in text
+    assert "dsn              <dsn-1>  (option --dsn)" in text
+    assert f"Wrote {tmp_path / 'report'}." in capsys.readouterr().err
+
+
+def test_a_report_takes_the_place_of_another(linked: Command, tmp_path: Path) -> None:
+    path = tmp_path / "report"
+    path.write_text("x" * 100_000)
+    path.chmod(0o644)
+    report(linked, path)
+
+    assert "x" * 100 not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def make_second_name(path: Path) -> None:
+    (path.parent / "other").write_text("precious")
+    os.link(path.parent / "other", path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.symlink_to(path.parent / "elsewhere"),
+        lambda path: path.mkdir(),
+        os.mkfifo,
+        make_second_name,
+    ],
+)
+def test_a_report_is_written_into_nothing_but_a_plain_file(
+    linked: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "report"
+    make(path)
+    capsys.readouterr()
+
+    assert report(linked, path) == 74
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "cannot write the report" in told.err
+    assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "other").exists() or (tmp_path / "other").read_text() == "precious"
+
+
+def test_a_full_disk_is_told_when_the_report_is_written(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(linked, Path("/dev/full")) == 74
+    assert "something else than a plain file" in capsys.readouterr().err
+
+
+# -- canaries ---------------------------------------------------------------------------------------------
+
+CANARIES: Final = {
+    "secret": "c4narysecret+99",
+    "dsn": "CANARYDSN0001",
+    "client": "c4naryclient0000000000000000",
+    "refresh": "CanaryRefresh",
+    "access": "CanaryAccess",
+    "account": "Carla Canary",
+    "host": "canaryhost",
+    "serial": "10000000ca4a4999",
+    "machine": "ca4a4ca4a4ca4a4ca4a4ca4a4ca4a499",
+    "ssid": "Canary Nest",
+    "psk": "canarypassword",
+    "user code": "AAYJHL",
+    "device code": "canary-device-code",
+    "mac": "b8:27:eb:ca:4a:99",
+    "ipv4": "93.184.216.99",
+    "ipv6": "2606:2800:220:1:248:1893:25c8:9999",
+    "email": "carla@canary.example",
+    "log token": "CanaryLogged",
+    "log host": "canarylogger",
+}
+"""What stands where, and must not be seen anywhere."""
+
+
+@pytest.fixture
+def nest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once_linked: Command) -> Speaker:
+    """The system's speaker, below a root folder of its own, with a canary in every place there is."""
+    c, root = CANARIES, tmp_path
+    for name, text in {
+        "etc/hostname": f"{c['host']}\n",
+        "etc/machine-id": f"{c['machine']}\n",
+        "etc/os-release": f'PRETTY_NAME="Canary OS of {c["host"]}"\n',
+        "proc/device-tree/model": f"Raspberry Pi of {c['email']}\0",
+        "proc/device-tree/serial-number": f"{c['serial']}\0",
+        "proc/cpuinfo": f"Serial\t\t: {c['serial']}\n",
+        "proc/self/mountinfo": f"22 1 0:2 / / rw - nfs4 {c['ipv4']}:/export/{c['host']} rw,addr={c['ipv6']}\n",
+        "etc/wpa_supplicant/wpa_supplicant.conf": f'network={{\n ssid="{c["ssid"]}"\n psk="{c["psk"]}"\n}}\n',
+        "etc/device-auth/config.toml": f'client_secret = "{c["secret"]}"\ndsn = "{c["dsn"]}"\nproduct_id = "kitchen"\n'
+        f'client_id = "amzn1.application-oa2-client.{c["client"]}"\nbase_url = "{once_linked.running.base_url}"\n'
+        f'[hardware.voice]\nkind = "command"\ncommand = ["say", "{c["email"]}", "{c["mac"]}"]\n',
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "etc/device-auth/config.toml").chmod(0o600)
+    programs = root / "bin"
+    programs.mkdir()
+    log = (
+        f"2026-11-22T10:00:00+0000 {c['log host']} device-auth[7]: Atza|{c['log token']} via {c['ipv6']} {c['ssid']}\n"
+        f"2026-11-22T10:00:01+0000 {c['log host']} device-auth[7]: {c['user code']} {c['mac']} {c['account']} {c['dsn']}\n"
+        f"{c['refresh']} {c['access']} {c['device code']} {c['secret']} {c['serial']} {c['machine']} {c['host']}\n"
+    )
+    for name, script in {
+        "journalctl": f"cat <<'END'\n{log}END",
+        "systemctl": f"echo LoadState=loaded; echo UnitFileState=of-{c['host']}; echo WatchdogUSec={c['email']}",
+        "ss": f"echo {c['mac']}",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    speaker = Speaker({"verbose": 1}, read_places({}, {}, 0, root))
+    link = replace(
+        make_link(),
+        client_id=f"amzn1.application-oa2-client.{c['client']}",
+        refresh_token=Secret(c["refresh"]),
+        account=c["account"],
+        token_endpoint=f"{once_linked.running.base_url}token",
+    )
+    with FileStore(speaker.places.state_dir) as store:
+        store.replace(link)
+    (speaker.places.state_dir / "link.json.damaged-1").write_text(c["refresh"])
+    now = speaker.clock.now()
+    grant = replace(make_grant(c["access"]), expires_at=later(now, Seconds(3600)))
+    FileTokens(speaker.places.runtime_dir, speaker.clock).publish(grant)
+    pending = make_pending()
+    pair = replace(pending.pair, expires_at=later(now, Seconds(600)))
+    FilePending(speaker.places.runtime_dir, speaker.clock).keep(replace(pending, pair=pair))
+    return speaker
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_no_canary_reaches_the_output_or_the_report(
+    nest: Speaker, capfd: pytest.CaptureFixture[str], tmp_path: Path, is_json: bool
+) -> None:
+    speaker = Speaker({**nest.options, **({"json": True} if is_json else {})}, nest.places)
+    examine_speaker(speaker, report=tmp_path / "report", root=tmp_path)
+    told = capfd.readouterr()
+    written = (tmp_path / "report").read_text()
+
+    for name, canary in CANARIES.items():
+        for text in (told.out, told.err, written):
+            assert canary.lower() not in text.lower().replace(str(tmp_path).lower(), ""), name
+    assert "…0000" in written
+    assert "device-auth[7]: <token-" in written
+    assert "client_secret    set (hidden)" in written
