@@ -82,16 +82,14 @@ class FarProvider:
         return dial(Address(socket.AF_INET, ("127.0.0.1", self.ports[at])), within)
 
 
-class SlowingClock(BootClock):
-    """A clock on which each reading is later by so much."""
+class ScriptedClock(BootClock):
+    """A clock on which each reading is the next of the script."""
 
-    def __init__(self, by: float) -> None:
-        self.by = by
-        self.moment = 0.0
+    def __init__(self, *readings: float) -> None:
+        self._readings = iter(readings)
 
     def now(self) -> Monotonic:
-        self.moment += self.by
-        return Monotonic(self.moment)
+        return Monotonic(next(self._readings))
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def _interfaces(machine: Machine) -> list[_Interface]:
             _Interface(
                 folder.name,
                 is_up,
-                carries=is_up and _read(folder / "carrier") == "1",
+                carries=_read(folder / "carrier") == "1",
                 is_wireless=(folder / "wireless").exists() or (folder / "phy80211").exists(),
                 is_real=(folder / "device").exists() or folder.name in routed,
             )

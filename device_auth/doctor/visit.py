@@ -291,11 +291,10 @@ class Visit:
 
     def _look_closer(self, address: Address, context: ssl.SSLContext, found: Greeting) -> Greeting:
         """See what was not trusted. A date counts only where nothing but the certificate's own dates was wrong."""
-        closer: Greeting | None = None
         if found.fault is Fault.DATE:
             context.verify_flags |= NO_CHECK_TIME
             closer = self._meet(address, context)
-        if closer is None or closer.verify_code is not None:
+        else:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             closer = self._meet(address, context)._replace(date=None)
