@@ -12,7 +12,7 @@ from device_auth.core.errors import ProviderUnreachable
 from device_auth.core.models import Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.visit import Fault, Visit
+from device_auth.doctor.visit import NOBODY_TO_VISIT, Fault, Visit
 
 TOLD_FROM: Final = Seconds(120)
 """A wall clock that is this far off is told; a server's own may be off by a little too."""
@@ -61,7 +61,7 @@ def checks(
     """
 
     def compare() -> Finding:
-        return _against_provider(visit) if visit else skipped("No usable address of a provider is set.")
+        return _against_provider(visit) if visit else skipped(NOBODY_TO_VISIT)
 
     return [
         Check("T1", "clock-unset", lambda: _against_own_files(clock, own_file)),

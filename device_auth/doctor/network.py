@@ -22,6 +22,7 @@ from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipp
 from device_auth.doctor.trial import Trial, error_name
 from device_auth.doctor.visit import (
     EXPIRED,
+    NOBODY_TO_VISIT,
     Attempt,
     Fault,
     Greeting,
@@ -98,7 +99,7 @@ def checks(visit: Visit | None, trial: Trial | None, machine: Machine = THIS_MAC
         return lambda: _unless_reached(visit, lambda: look(machine))
 
     def there(look: Callable[[Visit], Finding]) -> Callable[[], Finding]:
-        return lambda: look(visit) if visit else skipped("No usable address of a provider is set.")
+        return lambda: look(visit) if visit else skipped(NOBODY_TO_VISIT)
 
     return [
         Check("N1", "wifi-blocked", on_the_way(_radio)),
@@ -437,8 +438,8 @@ def _connection(visit: Visit) -> Finding:
     if not _is_reached(visit):
         return _unreachable(
             f"{visit.host} {_obstacles(tried)} on port {visit.port}.",
-            f"Check that the firewall of the router or the network lets port {visit.port} out, and with a phone in"
-            f" the same network whether it has internet at all; {AGAIN}",
+            f"Check that the provider's address is right, that the firewall of the router lets port {visit.port} out,"
+            f" and with a phone in the same network that there is internet at all; {AGAIN}",
             **facts,
         )
     if tried[0].obstacle is Obstacle.TIMED_OUT:

@@ -129,7 +129,7 @@ class Trial:
             found = rfc8628.read_metadata(response, self.provider)
             if not isinstance(found, Unclear):
                 return found
-            odd = odd or found
+            odd = found
         assert odd is not None, "there are two places for metadata"  # noqa: S101  our own bug
         return odd
 

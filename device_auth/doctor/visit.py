@@ -38,6 +38,11 @@ itself puts in the way is near, and gets half of it."""
 RESOLVER_PATIENCE: Final = Seconds(6)
 """Longest wait for a name: after 5 s the next DNS server is asked. Source: resolv.conf(5), ``timeout``."""
 
+NOBODY_TO_VISIT: Final = (
+    "There is no provider to visit: its address or the file of certificates cannot be used (C6, C7)."
+)
+"""Why something was skipped where ``set_out`` gave nothing, or could not be called."""
+
 LONGEST_HEAD: Final = 16 * 1024
 
 NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)

@@ -192,6 +192,15 @@ def test_what_the_answer_cannot_tell_is_left_open(name: str) -> None:
     assert "only when someone links" in found.sentence
 
 
+@pytest.mark.parametrize("dialect", DialectName)
+def test_the_client_id_is_in_what_is_asked(dialect: DialectName) -> None:
+    transport = SimulatedTransport([refusal("invalid_grant")])
+    look(asked=Trial(transport, make_provider(dialect)))
+
+    (asked,) = transport.sent
+    assert f"client_id={make_provider(dialect).client_id}".encode() in asked.body
+
+
 def test_no_answer_says_nothing_about_the_client_id() -> None:
     asked = Trial(SimulatedTransport([NO_ANSWER]), make_provider())
 

@@ -550,7 +550,14 @@ def test_a_captive_portal_with_a_certificate_of_its_own_is_found(
 
 
 @pytest.mark.parametrize(
-    "answer", [REDIRECT_HOME, raw(b"220 mail.test\r\n\r\n"), raw(b"HTTP/1.1 404 No\r\n\r\n"), raw(b"")]
+    "answer",
+    [
+        REDIRECT_HOME,
+        raw(b"HTTP/1.1 404 No\r\n\r\n"),
+        raw(b"HTTP/1.1 302 Found\r\nLocation: http://portal.test/ and broken off"),
+        raw(b"220 mail.test\r\n\r\n"),
+        raw(b""),
+    ],
 )
 def test_what_no_portal_says_on_plain_http_does_not_make_one(here: FakeMachine, answer: Act) -> None:
     far = FarProvider()
