@@ -1,5 +1,6 @@
 """Keys for tests, found without looking anywhere."""
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,11 @@ def keys_of(*providers: KeyProvider) -> Keys:
         key.name: partial(_same, key) for key in providers if not isinstance(key, Plain)
     }
     return Keys(providers[0].name, sources)
+
+
+def key_of(content: bytes) -> str:
+    """Say under whose key an envelope is."""
+    return str(json.loads(content)["key_provider"])
 
 
 def _same(key: SealingKey) -> SealingKey:

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
 from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.world.clock import BootClock
-from device_auth.world.keys import ONLY_PLAIN, Keys, find_keys
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
 from device_auth.world.settings import ENVIRONMENT, Settings, read_settings
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from device_auth.service.conversation import Conversation
     from device_auth.service.loop import Loop
     from device_auth.simulator.amazon import Amazon
+    from device_auth.world.keys import Keys
 
 APPROVE_AFTER: Final = Seconds(5)
 """How long the simulated owner takes."""
@@ -106,12 +106,14 @@ class Speaker:
             raise
 
     @cached_property
-    def keys(self) -> Keys:
+    def keys(self) -> "Keys":
         """Give the keys that a link may be sealed under; each is looked for when it is asked for.
 
         Raises:
             ConfigError: as ``settings``.
         """
+        from device_auth.world.keys import ONLY_PLAIN, find_keys  # noqa: PLC0415  only where something is sealed
+
         return ONLY_PLAIN if self.is_simulated else find_keys(self.settings)
 
     @cached_property

@@ -294,7 +294,7 @@ def _unescaped(text: str) -> str:
 def _read(folder: Folder, name: str, keys: Keys) -> Link | StoreError | None:
     try:
         found = folder.read(name, MAX_BYTES + 1)
-        return None if found is None else read_envelope(found[0], keys.named)
+        return None if found is None else read_envelope(found[0], keys.named)[0]
     except StoreError as error:
         return error
     except OSError as error:

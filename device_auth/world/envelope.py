@@ -22,7 +22,7 @@ A member that is not known is passed over as long as the version is. Only a link
 ``refresh_token``; ``handed_over_to`` is missing where an earlier program wrote.
 """
 
-import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Callable
@@ -80,6 +80,9 @@ class Plain:
 KeyProvider = SealingKey | Plain
 """Whose key a link is sealed under, or nobody's."""
 
+KeyName = tuple[str, str]
+"""Which key: its provider and its fingerprint, which is empty for none."""
+
 
 def write_envelope(link: Link, key: KeyProvider) -> bytes:
     """Write a link as it goes to the disk."""
@@ -97,16 +100,19 @@ def write_envelope(link: Link, key: KeyProvider) -> bytes:
         "nonce": nonce.hex(),
     }
     sealed = key.seal(_canonical(body), nonce, _canonical(header))
-    members = {**header, "sealed": base64.b64encode(sealed).decode()}
+    members = {**header, "sealed": binascii.b2a_base64(sealed, newline=False).decode()}
     return write_fields({**members, "sha256": _checksum(members)})
 
 
-def read_envelope(content: bytes, named: Callable[[str], SealingKey]) -> Link:
+def read_envelope(content: bytes, named: Callable[[str], SealingKey]) -> tuple[Link, KeyName]:
     """Read a link as it came from the disk; total: any bytes give a link or one of the errors.
 
     Args:
         content: all of the file, or at least one byte more than is accepted.
         named: gives the key of a provider, or raises ``KeyMissing``; only asked where something is sealed.
+
+    Returns:
+        The link, and what it was sealed under.
 
     Raises:
         Damaged: it does not verify.
@@ -118,16 +124,9 @@ def read_envelope(content: bytes, named: Callable[[str], SealingKey]) -> Link:
     except Malformed as error:
         raise Damaged(str(error)) from error
     try:
-        return _open(envelope, named)
+        return _open(envelope, named), _key_of(envelope)
     except (Malformed, RecursionError) as error:
         raise Damaged(str(error), link_id=_link_id_of(envelope)) from error
-
-
-def key_of(content: bytes) -> tuple[str, str]:
-    """Say under whose key, and which, an envelope that was read is sealed: name and fingerprint."""
-    envelope = read_fields(content)
-    is_plain = envelope.number("version") == PLAIN_VERSION
-    return envelope.text("key_provider"), "" if is_plain else envelope.text("key_fingerprint")
 
 
 def _open(envelope: Fields, named: Callable[[str], SealingKey]) -> Link:
@@ -165,10 +164,15 @@ def _unseal(envelope: Fields, named: Callable[[str], SealingKey]) -> Fields:
         )
     try:
         nonce = bytes.fromhex(envelope.text("nonce"))
-        sealed = base64.b64decode(envelope.text("sealed"), validate=True)
+        sealed = binascii.a2b_base64(envelope.text("sealed"), strict_mode=True)
         return read_fields(key.open(sealed, nonce, _canonical(envelope.but("sealed", "sha256"))))
     except (DoesNotOpen, ValueError) as error:
         raise Malformed("it does not open with its key") from error
+
+
+def _key_of(envelope: Fields) -> KeyName:
+    is_sealed = envelope.number("version") == SEALED_VERSION
+    return envelope.text("key_provider"), envelope.text("key_fingerprint") if is_sealed else ""
 
 
 def _link_id_of(envelope: Fields) -> str | None:

@@ -30,7 +30,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link, Mark
@@ -38,16 +38,18 @@ from device_auth.core.values import dataclass
 from device_auth.world.envelope import (
     Damaged,
     KeyMissing,
+    KeyName,
     KeyProvider,
     Plain,
-    key_of,
     read_envelope,
     write_envelope,
 )
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.files import Folder, NotAFile, beside_of, explain
-from device_auth.world.keys import ONLY_PLAIN, Keys
-from device_auth.world.sealing import SealingKey
+
+if TYPE_CHECKING:
+    from device_auth.world.keys import Keys
+    from device_auth.world.sealing import SealingKey
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +79,15 @@ class _Seen:
     """What lies under one name: a link and its key, damage, or nothing. Damage may be the disk's: then it says how."""
 
     link: Link | None = None
-    key: tuple[str, str] = ("", "")
+    key: KeyName = ("", "")
     damage: Damaged | None = None
     disk_error: OSError | None = None
+
+
+def _no_keys() -> "Keys":
+    from device_auth.world.keys import ONLY_PLAIN  # noqa: PLC0415  what is plain is read without it
+
+    return ONLY_PLAIN
 
 
 class FileStore:
@@ -92,7 +100,7 @@ class FileStore:
     """
 
     def __init__(
-        self, directory: Path, *, keys: Callable[[], Keys] = lambda: ONLY_PLAIN, is_of_service: bool = False
+        self, directory: Path, *, keys: "Callable[[], Keys]" = _no_keys, is_of_service: bool = False
     ) -> None:
         self.directory = directory
         self._keys = keys
@@ -347,7 +355,7 @@ class FileStore:
         where = folder.path / name
         try:
             found = _read_twice(folder, name)
-            return _Seen() if found is None else _Seen(read_envelope(found[0], self._named), key_of(found[0]))
+            return _Seen() if found is None else _Seen(*read_envelope(found[0], self._named))
         except Damaged as damage:
             return _Seen(damage=Damaged(f"{where} does not verify: {damage}", link_id=damage.link_id))
         except KeyMissing as error:
@@ -363,7 +371,7 @@ class FileStore:
                 raise
             return _Seen(damage=Damaged(f"cannot read {where}: the disk reports an error"), disk_error=error)
 
-    def _named(self, name: str) -> SealingKey:
+    def _named(self, name: str) -> "SealingKey":
         try:
             return self._keys().named(name)
         except ConfigError as error:
@@ -413,7 +421,11 @@ class FileStore:
             folder.remove(_ON_ITS_WAY)
         folder.rename(_BESIDE, NEWEST)
         folder.sync()
-        if self._look(folder, NEWEST).link != link:
+        found = folder.read(NEWEST, MAX_BYTES + 1)
+        is_as_written = found is not None and found[0] == content
+        if is_as_written and not isinstance(key, Plain):
+            is_as_written = self._look(folder, NEWEST).link == link
+        if not is_as_written:
             raise StoreError(
                 f"{self.directory / NEWEST} does not read back as it was written",
                 hint="The card may be failing: replace it.",
@@ -448,11 +460,11 @@ def _name_holder(folder: Folder) -> str:
     return " by another process"
 
 
-def _name_of(key: KeyProvider) -> tuple[str, str]:
+def _name_of(key: KeyProvider) -> KeyName:
     return key.name, key.fingerprint
 
 
-def _tell_change(former: tuple[str, str], key: KeyProvider) -> None:
+def _tell_change(former: KeyName, key: KeyProvider) -> None:
     """Say that the link lies under another key now; loudly where it lies open."""
     level = logging.WARNING if isinstance(key, Plain) else logging.INFO
     logger.log(level, "the link was kept under %s, and is now kept under %s", former[0], key.name)

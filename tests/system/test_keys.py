@@ -14,12 +14,11 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
-from device_auth.world.envelope import key_of
-from device_auth.world.fields import Malformed
 from tests.command import Command
 from tests.daemon_in_skipped_time import open_household
 from tests.daemon_process import Household, wait_for
 from tests.key_desk import SEALING, Desk
+from tests.keys import key_of
 from tests.world import World, open_world
 
 LOST = (StateWord.UNLINKED, Trouble.REVOKED)
@@ -33,8 +32,8 @@ def keys_in(folder: Path) -> set[str]:
     """Say under whose keys the generations of the link are; some may be on their way while a daemon writes."""
     found = set()
     for path in folder.iterdir():
-        with suppress(FileNotFoundError, Malformed):
-            found.add(key_of(path.read_bytes())[0])
+        with suppress(FileNotFoundError, ValueError):
+            found.add(key_of(path.read_bytes()))
     return found
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, Mark
-from device_auth.world.envelope import key_of
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, SEALED, FileStore
+from tests.keys import key_of
 from tests.power_cut import Moment, states_after_power_cut
 from tests.store_driver import DONE, REFUSED, Driver, Outcome, Run, Step, store_under
 
@@ -365,7 +365,7 @@ def fault_in(bench: Bench, moment: Moment) -> str:
 def is_laid_open(bench: Bench, disk: dict[str, bytes]) -> bool:
     """Say whether anything lies under another key than the one that seals, where that can be had."""
     return bench.scene.keys != ("plain",) and any(
-        key_of(content)[0] != bench.scene.keys[0] for content in disk.values()
+        key_of(content) != bench.scene.keys[0] for content in disk.values()
     )
 
 

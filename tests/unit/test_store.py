@@ -11,11 +11,11 @@ import pytest
 
 from device_auth.core.errors import ConfigError, KeyLost, StoreError
 from device_auth.core.models import Link, Mark, Secret, UnixTime, hand_over
-from device_auth.world.envelope import Damaged, KeyMissing, KeyProvider, Plain, key_of, write_envelope
+from device_auth.world.envelope import Damaged, KeyMissing, KeyProvider, Plain, write_envelope
 from device_auth.world.keys import Keys, Lack
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import DAMAGED, MOST_KEPT, NEWEST, PREVIOUS, FileStore
-from tests.keys import keys_of, make_key
+from tests.keys import key_of, keys_of, make_key
 from tests.links import make_link
 
 ANNA_1, ANNA_2, BERTA = make_link(), make_link(generation=2), make_link("berta")
@@ -483,7 +483,7 @@ def under(folder: Path, *providers: KeyProvider, is_of_service: bool = False) ->
 
 def keys_in(folder: Path) -> dict[str, str]:
     """Say under whose key each file is."""
-    return {path.name: key_of(path.read_bytes())[0] for path in folder.iterdir()}
+    return {path.name: key_of(path.read_bytes()) for path in folder.iterdir()}
 
 
 def fill(folder: Path, *providers: KeyProvider) -> dict[str, bytes]:
