@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Refusal, TokenGrant, View
 from device_auth.core.states import Moment, StateWord, Trouble
 from device_auth.service.conversation import Conversation
@@ -71,11 +71,22 @@ class Household:
 
 @contextmanager
 def open_household(
-    world: World, *, renewals: int = 2, keys: Callable[[], Keys] = lambda: ONLY_PLAIN
+    world: World,
+    *,
+    renewals: int = 2,
+    keys: Callable[[], Keys] = lambda: ONLY_PLAIN,
+    problem: ConfigError | StoreError | None = None,
 ) -> Iterator[Household]:
-    """Make a daemon that has not begun to run; one at a time."""
+    """Make a daemon that has not begun to run; one at a time.
+
+    Args:
+        world: where it lives.
+        renewals: how often an expired code is renewed.
+        keys: whose keys can be had.
+        problem: why its settings cannot be used.
+    """
     transport = HttpTransport(world.clock, ca_file=world.running.ca_file)
-    plan = Plan(Conversation(transport, world.provider), None, renewals)
+    plan = Plan(Conversation(transport, world.provider), problem, renewals)
     plans: list[Plan | ConfigError] = []
 
     def read_plan() -> Plan:

@@ -224,6 +224,7 @@ def _check(
     else:
         problems += provider_problems(settings)
         problems += _problems_of_ca_file(settings)
+        problems += _problems_of_keys(settings, environ)
         problems += _problems_of_tables(settings)
         warnings = warnings_about(settings)
     if as_json:
@@ -254,6 +255,13 @@ def _problems_of_tables(settings: Settings) -> list[ConfigError]:
         except ConfigError as problem:
             problems.append(problem)
     return problems
+
+
+def _problems_of_keys(settings: Settings, environ: Mapping[str, str]) -> list[ConfigError]:
+    from device_auth.world.keys import find_keys  # noqa: PLC0415  # looks for what other actions leave alone
+
+    found = find_keys(settings, environ).problems
+    return [ConfigError(problem.message, hint=problem.hint) for problem in found if problem.is_setting]
 
 
 def _problems_of_ca_file(settings: Settings) -> list[ConfigError]:

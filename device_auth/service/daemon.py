@@ -274,8 +274,8 @@ class Daemon:
         self._plan = plan
         log.info("the settings were read anew")
         self._loop.speak_with(self._plan.conversation)
-        self._look_for_link_again()
         self._show_fault()
+        self._look_for_link_again()
 
     def _look_for_link_again(self) -> None:
         """Take up a link that could not be opened before: its key may have been brought back."""

@@ -67,11 +67,16 @@ PROTECTS: Final = {
 
 
 class Problem(NamedTuple):
-    """A key that was set up and cannot be had."""
+    """A key that was set up and cannot be had.
+
+    Attributes:
+        is_setting: a setting is what is wrong; else it may be in reach of the service alone.
+    """
 
     name: str
     message: str
     hint: str
+    is_setting: bool
 
 
 class Lack(NamedTuple):
@@ -152,7 +157,7 @@ class Keys:
         """Give what was set up and cannot be had."""
         lacks = ((name, self._find(name)) for name in KEY_PROVIDERS if name != Plain.name)
         return tuple(
-            Problem(name, lack.message, lack.hint)
+            Problem(name, lack.message, lack.hint, lack.is_setting)
             for name, lack in lacks
             if isinstance(lack, Lack) and (lack.is_set_up or name == self._choice)
         )

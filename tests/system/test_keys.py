@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.core.errors import StoreError
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
@@ -157,6 +158,65 @@ def test_an_owner_forgets_a_link_whose_key_is_gone(world: World, desk: Desk) -> 
 
     assert (view.state, view.trouble) == (StateWord.UNLINKED, Trouble.NONE)
     assert contents(world.folder / "state") == {}
+
+
+def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(world: World, desk: Desk) -> None:
+    desk.give_file()
+    live(world, desk, 100, links=True)
+    sealed = contents(world.folder / "state")
+    desk.take("key-file")
+    began = world.passed
+    with open_household(world, keys=lambda: desk.keys) as household:
+        household.press(began + 1)
+        household.approve(began + 20)
+        world.when[StateWord.PROVING] = household.daemon.cancel
+        view = household.live(began + 100)
+
+    assert view.state is StateWord.UNLINKED
+    assert sorted(contents(world.folder / "state").values()) == sorted(sealed.values())
+
+
+def test_a_reload_takes_up_a_link_whose_key_was_brought_back(world: World, desk: Desk) -> None:
+    desk.give_file()
+    live(world, desk, 100, links=True)
+    desk.take("key-file")
+    began = world.passed
+    with open_household(world, keys=lambda: desk.keys) as household:
+        for second in (2, 5):
+            household.plans.append(household.daemon._plan)
+            household.at(began + second, household.daemon.reload)
+        told: list[tuple[StateWord, Trouble]] = []
+        for second in (1, 3, 6):
+            household.at(began + second, lambda: told.append((household.last.state, household.last.trouble)))
+        household.at(began + 4, desk.give_file)
+        household.live(began + 10)
+
+    assert told == [LOST, LOST, (StateWord.LINKED, Trouble.NONE)]
+
+
+def test_a_reload_that_finds_what_is_not_for_us_tells_so(world: World) -> None:
+    newer = b'{"version": 99}'
+    with open_household(world) as household:
+        household.plans.append(household.daemon._plan)
+        household.at(1, lambda: (world.folder / "state" / "link.json").write_bytes(newer))
+        household.at(2, household.daemon.reload)
+        view = household.live(5)
+
+    assert view.trouble is Trouble.STORAGE
+    assert "Install the newer device-auth again" in view.hint
+    assert contents(world.folder / "state") == {"link.json": newer}
+
+
+def test_a_key_that_was_named_and_cannot_be_had_is_told_and_answers_a_press(world: World) -> None:
+    problem = StoreError("there is no key to seal the link under", hint="Restart the speaker.")
+    with open_household(world, problem=problem) as household:
+        household.press(1)
+        view = household.live(5)
+
+    assert (view.state, view.trouble) == (StateWord.UNLINKED, Trouble.STORAGE)
+    assert view.hint == "Restart the speaker."
+    assert view.telling == 1
+    assert world.amazon.pairs() == ()
 
 
 # -- the daemon as a process

@@ -264,3 +264,20 @@ def test_check_tells_of_a_file_that_cannot_be_read_and_of_nothing_that_follows_f
     told = capsys.readouterr().err
     assert told.count("Wrong:") == 1
     assert "is not valid TOML" in " ".join(told.split())
+
+
+def test_check_looks_at_the_key_file_and_leaves_to_the_service_what_is_the_services(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(CANARY.encode() * 9)
+    key.chmod(0o644)
+    path = settings_file(tmp_path, f'{COMPLETE}\nkey_file = "{key}"\nkey_provider = "systemd-credential"\n')
+
+    assert run_config(tmp_path, "check", "--config", str(path)) == 78
+    told = capsys.readouterr().err
+    assert "(mode 0644)" in told
+    assert f"chmod 600 {key}" in told
+    assert CANARY not in told
+    key.chmod(0o600)
+    assert run_config(tmp_path, "check", "--config", str(path)) == 0
