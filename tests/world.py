@@ -207,10 +207,11 @@ def open_loop(
     ca_file: Path | None = None,
     chance: float = 0.5,
     tokens: TokenFiles | None = None,
+    make_store: Callable[[Path], FileStore] = FileStore,
 ) -> Iterator[Loop]:
     """Make a loop that holds the lock of the store below a folder, and speaks real HTTP."""
     transport = HttpTransport(clock, ca_file=ca_file)
-    with FileStore(folder / "state") as store:
+    with make_store(folder / "state") as store:
         loop = Loop(
             conversation=Conversation(transport, provider),
             store=store,

@@ -627,12 +627,12 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
         case StoreFailed() if state.attempt < len(SAVE_WAITS) and not state.is_cancelled:
             save_at = later(now, SAVE_WAITS[state.attempt])
             return replace(state, save_at=save_at, attempt=state.attempt + 1, trouble=Trouble.STORAGE), ()
-        case StoreFailed():
-            return _rest(state.request, _storage(event), now), (ForgetPending(),)
+        case StoreFailed():  # where only the read-back failed, the next start would find the grant
+            return _rest(state.request, _storage(event), now), (UndoSave(), ForgetPending())
         case TimePassed() if state.save_at is not None and now >= state.save_at:
             return replace(state, save_at=None), (SaveGrant(state.refresh_token, state.flow),)
         case Cancelled() if state.save_at is not None:
-            return _rest(state.request, None, now), (ForgetPending(),)
+            return _rest(state.request, None, now), (UndoSave(), ForgetPending())
         case Cancelled():
             return replace(state, is_cancelled=True), ()
         case LinkLost():

@@ -472,6 +472,12 @@ class Loop:
         former = None if self._stored is None else self._stored.replaces or self._overwritten
         self._on_trial = None
         try:
+            if _is_same(self._stored, self._overwritten):  # the save failed, perhaps not before its read-back
+                former = self._stored
+                if _is_same(self._store.read(), former):
+                    return
+            if self._in_use is not None and _is_same(self._in_use.state.link, former):
+                former = self._in_use.state.link  # its refresh token may have rotated where it could not be saved
             if former is not None:
                 self._replace(former)
                 if self._is_awake and self._in_use is None and former.mark is None:
@@ -609,6 +615,11 @@ class Loop:
             account=None if self._stored is None else self._stored.account,
             telling=self._telling,
         )
+
+
+def _is_same(one: Link | None, other: Link | None) -> bool:
+    """Say whether both are generations of one link, or none is there."""
+    return (one and one.link_id) == (other and other.link_id)
 
 
 def _log_answer(call: Call[_Keeper], answer: Answer) -> None:

@@ -281,6 +281,7 @@ class World:
     grants: int = 0
     is_disk_proved: bool = False
     is_saved: bool = False
+    is_half_saved: bool = False
     is_linked: bool = False
     """A link in force, new or former."""
     is_wanted: bool = False
@@ -407,6 +408,7 @@ class World:
         deed, self.disk = self.disk, None
         if deed is None:
             return
+        self.is_half_saved = isinstance(deed, SaveGrant) and not works
         if not works:
             self.feed(StoreFailed("disk full", "free some space"))
         elif isinstance(deed, ProveStore):
@@ -451,6 +453,7 @@ class World:
         self.state = Linked() if self.is_linked else Unlinked()
         self.call = self.disk = self.timed_out = None
         self.is_wanted, self.is_saved, self.is_disk_proved, self.renewals = True, False, False, 0
+        self.is_half_saved = False
         self.present_until = request.present_until
         if finds == 1 and isinstance(before, Waiting) and self.now < before.pair.expires_at:
             self.timeouts, self.rests = 0, self.now + self.interval
@@ -500,7 +503,7 @@ class World:
             case DropCall():
                 self.call = None
             case UndoSave():
-                self.is_saved = False
+                self.is_saved = self.is_half_saved = False
             case KeepPending(_pair, interval):
                 assert interval >= self.interval - SLACK
             case ForgetPending() | TellAgain():
@@ -539,6 +542,7 @@ class World:
         if isinstance(after, Linked):
             self.is_linked = True
         if isinstance(after, Unlinked | Linked):
+            assert not self.is_half_saved, "the next start may find a link that was told to have failed"
             self.is_saved, self.timed_out = False, None
 
     def check_owner(self, before: linking.State, event: OwnerLeft | OwnerBack) -> None:

@@ -481,7 +481,7 @@ def test_asking_again_without_a_link_is_asking() -> None:
 CANCELLED: dict[str, tuple[State, tuple[Command, ...]]] = {
     "requesting": (Requesting(PRESS), (DropCall(),)),
     "waiting": (waiting(), (DropCall(), ForgetPending())),
-    "between saves": (Saving(PRESS, TOKEN, save_at=moment(60)), (ForgetPending(),)),
+    "between saves": (Saving(PRESS, TOKEN, save_at=moment(60)), (UndoSave(), ForgetPending())),
     "proving": (Proving(PRESS, moment(50)), (DropCall(), UndoSave())),
 }
 
@@ -512,7 +512,7 @@ def test_a_cancelled_save_that_fails_is_not_repeated() -> None:
     state, commands = after(Saving(PRESS, TOKEN), (41, Cancelled()), (42, DISK_FULL))
 
     assert isinstance(state, Unlinked)
-    assert commands == (ForgetPending(),)
+    assert commands == (UndoSave(), ForgetPending())
 
 
 @pytest.mark.parametrize("state", [Unlinked(), Linked()])
@@ -641,7 +641,7 @@ def test_a_failed_save_is_repeated_three_times() -> None:
 
     assert isinstance(state, Unlinked)
     assert state.trouble is Trouble.STORAGE
-    assert commands == (ForgetPending(),)
+    assert commands == (UndoSave(), ForgetPending())
 
 
 # -- proving
