@@ -467,6 +467,9 @@ def test_a_stream_that_breaks_tells_its_caller_and_can_be_tried_again() -> None:
     assert "being saved" in stream.getvalue()
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # from 3.13, of what is thrown away
 def test_a_full_disk_tells_its_caller() -> None:
     with (
         Path("/dev/full").open("w", encoding="utf-8") as stream,

@@ -41,7 +41,7 @@ class Bench:
     def show(self, view: View, now: float = 0) -> Monotonic | None:
         """Show a view and wait until all that is said at once has been said."""
         again = self.prompt.show(view, moment(now))
-        settle()
+        settle(self.prompt)
         return again
 
     def hear(self) -> list[str]:
@@ -51,10 +51,9 @@ class Bench:
         return heard
 
 
-def settle() -> None:
-    for thread in threads():
-        if thread.name == "voice":
-            thread.join(5)
+def settle(prompt: VoicePrompt) -> None:
+    if prompt._thread is not None:
+        prompt._thread.join(5)
 
 
 def trouble_words(trouble: Trouble) -> list[str]:
@@ -300,7 +299,7 @@ def test_a_telling_that_takes_longer_than_a_minute_is_not_cut_short_by_the_next(
     assert prompt.show(waiting(), moment(60)) == 60 + STILL_SPEAKING
     assert len(slow.said) == 1
     slow.end.set()
-    settle()
+    settle(prompt)
     assert prompt.show(waiting(), moment(70)) == 70 + TOLD_EVERY
     prompt.close()
     assert len(slow.said) == 2
@@ -390,4 +389,4 @@ def test_a_voice_that_does_not_stop_is_not_waited_for() -> None:
 
     assert not deaf.end.is_set()
     deaf.end.set()
-    settle()
+    settle(prompt)
