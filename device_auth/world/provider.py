@@ -297,8 +297,11 @@ def _fault_of_endpoint(value: str) -> str:
         return "must begin with https://"
     if port == 0 or not _is_host(host):
         return "names no host that could be reached"
-    if parts.scheme == "http" and not _is_loopback(host):
-        return "must begin with https:// (plain http only reaches this machine itself)"
+    if parts.scheme == "http":
+        from device_auth.wire.answers import is_loopback  # noqa: PLC0415  # only tests and rigs speak plain http
+
+        if not is_loopback(host):
+            return "must begin with https:// (plain http only reaches this machine itself)"
     return _fault_of_length(value, LONGEST_ADDRESS)
 
 
@@ -325,10 +328,6 @@ def _is_host(host: str) -> bool:
         return False
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     return re.fullmatch(rf"{label}(\.{label})*\.?", host) is not None
-
-
-def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or (_is_ip_like(host) and host.startswith("127."))
 
 
 FAULTS: Final[dict[str, Callable[[str], str]]] = {

@@ -6,7 +6,6 @@ long to import on a small machine, so that waits for the first request.
 """
 
 import errno
-import ipaddress
 import logging
 import threading
 import zlib
@@ -20,6 +19,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
+from device_auth.wire.answers import is_loopback
 
 if TYPE_CHECKING:
     import ssl
@@ -245,21 +245,17 @@ def trusting(authorities: str) -> "ssl.SSLContext":
 def _environment(session: "Session", url: str, ca_file: Path | None) -> tuple[Any, Any]:
     """Give the proxies and the authorities that hold for an address, by requests' own rules."""
     settings = session.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
-    return {} if _is_loopback(url) else settings["proxies"], settings["verify"]
+    return {} if _stays_here(url) else settings["proxies"], settings["verify"]
 
 
 def _refuse_plain(url: str) -> None:
     scheme = urlsplit(url).scheme
-    if scheme != "https" and not (scheme == "http" and _is_loopback(url)):
+    if scheme != "https" and not (scheme == "http" and _stays_here(url)):
         raise ValueError("a request may leave this machine by https only")
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _stays_here(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def _prove_authorities(ca_file: Path) -> None:
