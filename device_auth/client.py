@@ -106,12 +106,14 @@ class Code:
     Attributes:
         verification_uri_complete: the same page with the code filled in, if there is one.
         expires_in: seconds left when it was told.
+        interval: seconds from one poll to the next, as the provider asks for; 0 from a service that does not tell.
     """
 
     user_code: str = field(repr=False)
     verification_uri: str
     verification_uri_complete: str | None = field(repr=False)
     expires_in: int
+    interval: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,4 +450,5 @@ def _as_code(fields: Any) -> Code:
         verification_uri=fields["verification_uri"],
         verification_uri_complete=fields["verification_uri_complete"],
         expires_in=int(fields["expires_in"]),
+        interval=int(fields.get("interval", 0)),
     )

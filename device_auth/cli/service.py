@@ -263,7 +263,7 @@ def _view_of(status: "Status", speaker: "Speaker") -> View:
             prefilled_uri=status.code.verification_uri_complete,
             expires_in=expires_in,
             expires_at=later(speaker.clock.now(), expires_in),
-            interval=Seconds(0),
+            interval=Seconds(status.code.interval),
         )
     return View(StateWord(status.state), trouble, status.hint, pair, refusal, status.account)
 

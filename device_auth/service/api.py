@@ -405,6 +405,7 @@ class Api:
                 "verification_uri": pair.verification_uri,
                 "verification_uri_complete": pair.prefilled_uri,
                 "expires_in": max(0, int(pair.expires_at - self._clock.now())),
+                "interval": int(pair.interval),
             }
         }
 

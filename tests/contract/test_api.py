@@ -97,6 +97,7 @@ def test_only_administrators_see_the_code(world: SocketWorld) -> None:
         "verification_uri": pair.verification_uri,
         "verification_uri_complete": pair.prefilled_uri,
         "expires_in": 499,
+        "interval": 30,
     }
     assert seen["expires_at"] == unseen.fields["expires_at"] == "2027-01-15T08:08:19Z"
     assert pair.user_code.encode() not in unseen.body

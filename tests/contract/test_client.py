@@ -147,7 +147,7 @@ def test_status_is_typed(world: SocketWorld, client: Client) -> None:
         account=None,
         dialect=None,
         version=status.version,
-        code=Code(pair.user_code, pair.verification_uri, pair.prefilled_uri, 600),
+        code=Code(pair.user_code, pair.verification_uri, pair.prefilled_uri, 600, 30),
     )
     assert "CANARY" not in repr(status)
 
