@@ -27,7 +27,7 @@ from device_auth.service.daemon import Daemon, Plan
 from device_auth.service.desk import Desk
 from device_auth.service.journal import open_log
 from device_auth.service.loop import Loop
-from device_auth.service.page import Page, read_page_settings
+from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.systemd import Notifier, sockets_given
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT
@@ -212,7 +212,7 @@ def _open_page(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.
     if settings is None:
         return None
     if speaker.is_simulated:
-        settings = settings._replace(listen=(SIMULATED_PAGE,))
+        given = given or [simulated_place()]
     page = Page(desk, daemon, speaker.clock, settings=settings, sockets=given)
     try:
         page.start()
@@ -220,6 +220,16 @@ def _open_page(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.
         log.error("there is no page: %s", error)
         return None
     return page
+
+
+def simulated_place() -> socket.socket:
+    """Listen where a simulated speaker has its page; where that is taken, at a port that is free, and tell which."""
+    try:
+        return open_listener(SIMULATED_PAGE)
+    except OSError:
+        listener = open_listener(f"{SIMULATED_PAGE.partition(':')[0]}:0")
+        log.warning("%s is taken: the page is at http://%s:%d/", SIMULATED_PAGE, *listener.getsockname())
+        return listener
 
 
 def _wipe(speaker: Speaker) -> None:
