@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from device_auth.cli import config
+from device_auth.cli.parts import read_hardware
 from device_auth.core.errors import ConfigError
+from device_auth.core.states import StateWord
 from device_auth.world.settings import KEYS, add_provider_options
+from hardware.led import Colour, Solid
 
 CANARY = "canary-2f7c1d"
 CLIENT_ID = "amzn1.application-oa2-client.0123456789abcdefghijklmnopqrstuv"
@@ -56,7 +59,9 @@ def test_the_example_is_toml_once_its_settings_are_taken_out_of_the_comments() -
     assert {name: str(value) for name, value in found.items() if name not in {"hardware", "page"}} == {
         key.name: key.example for key in KEYS
     }
-    assert found["hardware"] == {"board": "none"}
+    plan, patterns = read_hardware(found["hardware"])
+    assert plan.board == "none"
+    assert patterns[StateWord.LINKED] == Solid(Colour(0, 0x40, 0xFF))
 
 
 def test_init_writes_the_example_for_its_owner_alone_and_says_where(
