@@ -18,6 +18,7 @@ from device_auth.doctor import board, link, runtime, service, storage
 from device_auth.doctor.examination import Examined, examine
 from device_auth.doctor.findings import Check, Verdict
 from device_auth.doctor.scene import CannotRun, Ran, Run, Scene
+from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
@@ -58,6 +59,7 @@ class Patient:
     )
     hardware: Mapping[str, object] = field(default_factory=dict)
     is_system: bool = True
+    keys: Keys = ONLY_PLAIN
     run: Run | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +103,7 @@ class Patient:
             places,
             self.clock,
             is_system=self.is_system,
+            keys=self.keys,
             root=self.root,
             run=self.run or self._run,
             gid_of=self.groups.get,

@@ -34,7 +34,6 @@ from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
 from device_auth.world.provider import read_ca_file
 from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
-from device_auth.world.store import FileStore
 from device_auth.world.transport import HttpTransport
 from hardware.board import Plan
 
@@ -42,6 +41,11 @@ SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
 
 REFRESH_PATIENCE: Final = Seconds(16)
 """How long a refresh may take; less than the check that waits for it is given."""
+
+SAID_ONCE: Final = (
+    "That was said once, and is believed when it is said twice: ask again with device-auth token. Then link again:"
+    " device-auth link"
+)
 
 LONGEST_LIFE: Final = 3600
 """Seconds that no access token of LWA outlives: to ask for one that lives so long is to ask for a new one."""
@@ -129,7 +133,7 @@ def compose(
 
     return in_order(
         [
-            *storage.checks(scene, ONLY_PLAIN if speaker.is_simulated else find_keys(settings)),
+            *storage.checks(scene),
             *runtime.checks(scene),
             *clock.checks(visit, speaker.clock),
             *network.checks(visit, trial),
@@ -155,7 +159,7 @@ def _settings(speaker: Speaker) -> tuple[Settings, list[ConfigError]]:
 def _stored(scene: Scene) -> Link | None:
     """Give the stored link, if it can be read: the checks of the store say why it cannot."""
     try:
-        return FileStore(scene.places.state_dir).read()
+        return scene.read_link()
     except StoreError:
         return None
 
@@ -169,10 +173,12 @@ def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
     if scene.daemon.is_running:
         return _refresh_by_service(scene)
     with locked(speaker):
-        loop = refresh(speaker, usable(speaker.store.read()), REFRESH_PATIENCE)
+        loop = refresh(speaker, usable(speaker.store.read()), REFRESH_PATIENCE, asks_twice=False)
     keeping, view = loop.keeping, loop.view()
     if keeping is not None and keeping.grant is not None:
         return keeping.grant.expires_in, Trouble.NONE, ""
+    if keeping is not None and keeping.is_doubted:
+        return 0, Trouble.REVOKED, SAID_ONCE
     trouble = view.trouble if view.refusal is None else view.refusal.trouble
     return 0, trouble, view.hint
 
@@ -199,7 +205,8 @@ def open_scene(speaker: Speaker, *, root: Path = ROOT) -> Scene:
     )
     if is_system:
         places = system._replace(config_file=places.config_file, new_config_file=places.new_config_file)
-    return Scene(places, speaker.clock, is_system=is_system, root=root)
+    keys = ONLY_PLAIN if speaker.is_simulated else find_keys(_settings(speaker)[0])
+    return Scene(places, speaker.clock, is_system=is_system, keys=keys, root=root)
 
 
 def _sheet(speaker: Speaker) -> Sheet:

@@ -110,11 +110,18 @@ def _print_kept(speaker: Speaker, min_lifetime: int) -> bool:
     return True
 
 
-def refresh(speaker: Speaker, link: Link, patience: Seconds = PATIENCE) -> "Loop":
-    """Refresh once; the loop that did it knows what came of it. The lock must be held."""
+def refresh(speaker: Speaker, link: Link, patience: Seconds = PATIENCE, *, asks_twice: bool = True) -> "Loop":
+    """Refresh once; the loop that did it knows what came of it. The lock must be held.
+
+    Args:
+        speaker: whose token.
+        link: its link.
+        patience: how long it may take.
+        asks_twice: wait for the second answer where the first one says that the link is revoked.
+    """
     loop = speaker.open_loop(speaker.open_refreshing(), lambda _view: None)
     loop.keep(link)
-    loop.run(lambda: _is_settled(loop), later(speaker.clock.now(), patience))
+    loop.run(lambda: _is_settled(loop, asks_twice=asks_twice), later(speaker.clock.now(), patience))
     return loop
 
 
@@ -130,11 +137,11 @@ def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
     _print(speaker, grant.access_token.reveal(), UnixTime(speaker.clock.wall() + left))
 
 
-def _is_settled(loop: "Loop") -> bool:
+def _is_settled(loop: "Loop", *, asks_twice: bool) -> bool:
     keeping = loop.keeping
     if keeping is None or keeping.grant is not None:
         return True
-    return keeping.attempt > 0 and not keeping.is_doubted
+    return keeping.attempt > 0 and not (asks_twice and keeping.is_doubted)
 
 
 def _why_not(loop: "Loop") -> DeviceAuthError:

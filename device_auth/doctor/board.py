@@ -157,8 +157,8 @@ def look_at_part(scene: Scene, read_plan: ReadPlan, sort: str) -> Finding:
         return skipped(f"This speaker has no {sort}.")
     if scene.daemon.is_running:
         return skipped(f"Not touched: the service holds the {sort}, and tells (D7) if it fails.")
-    if os.geteuid() not in {0, scene.account.uid}:
-        return skipped(f"Only root and {scene.account.name} may try it: sudo device-auth doctor")
+    if not scene.is_ours:
+        return skipped(scene.refusal())
     error = _try_out(plan, wanted)
     if error is not None:
         return fail(f"The {sort} cannot be used: {error}.", error.hint, error.exit_code)

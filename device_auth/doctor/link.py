@@ -1,6 +1,5 @@
 """The checks of the link: is the speaker linked, does its token live, and does the provider still honour it."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -12,7 +11,6 @@ from device_auth.core.models import MARKS, Link, Mark, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.scene import Scene
-from device_auth.world.store import FileStore
 from device_auth.world.token_files import TOKEN, FileTokens
 
 EXIT_CODES: Final[dict[Trouble, int]] = {
@@ -43,7 +41,7 @@ OTHER: Final = "another client"
 DAY: Final = 86_400
 
 ONLINE_LIMIT: Final = 18.0
-"""Seconds that a refresh may take: a link is believed to be revoked only when told so twice, ten seconds apart."""
+"""Seconds that a refresh may take."""
 
 Refresh = Callable[[], tuple[float, Trouble, str]]
 """Refreshes once; gives how many seconds the token lives (0 if there is none), what was in the way, and a hint."""
@@ -74,10 +72,10 @@ def look_at_link(scene: Scene) -> Finding:
                 f"The service speaks of {status.state} and {status.trouble}, unknown to this command."
             )
         return _as_told(state, trouble, status.hint, _handed_over(status))
-    if os.geteuid() not in {0, scene.account.uid}:
-        return skipped(f"Only root and {scene.account.name} may look there: sudo device-auth doctor")
+    if not scene.is_ours:
+        return skipped(scene.refusal())
     try:
-        link = FileStore(scene.places.state_dir).read()
+        link = scene.read_link()
     except StoreError as error:
         return skipped(f"The stored link cannot be read: {error}.")
     if link is None:

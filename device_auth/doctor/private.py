@@ -11,7 +11,6 @@ from device_auth.doctor.redaction import CLIENT_ID, Redaction
 from device_auth.doctor.scene import Scene
 from device_auth.world.pending import FilePending
 from device_auth.world.settings import Settings
-from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 
 SERIAL_NUMBERS: Final = (
@@ -55,7 +54,7 @@ def learn_from_speaker(redaction: Redaction, scene: Scene) -> Finding:
     """Learn every secret of the link; reads the disk, so it is done like a check."""
     link = None
     with suppress(StoreError):
-        link = FileStore(scene.places.state_dir).read()
+        link = scene.read_link()
     while link is not None:
         redaction.learn_secret(link.refresh_token)
         redaction.learn(CLIENT_ID, link.client_id)

@@ -44,6 +44,8 @@ def look_at_folder(scene: Scene) -> Finding:
     except FileNotFoundError:
         return skipped(f"There is no {path} yet; it is made when the service starts or a token is asked for.")
     except OSError as error:
+        if isinstance(error, PermissionError) and not scene.is_ours:
+            return skipped(scene.refusal())
         return fail(
             f"{path} cannot be looked at: {error.strerror}.", "Run this with sudo, or as its owner.", RUNTIME
         )
@@ -102,7 +104,7 @@ def look_at_files(scene: Scene) -> Finding:
         except FileNotFoundError:
             continue
         except PermissionError:
-            return skipped(f"Only root and {scene.account.name} may look there: sudo device-auth doctor")
+            return skipped(scene.refusal())
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode) or mode & forbidden or status.st_uid != scene.account.uid:
             return fail(

@@ -17,9 +17,12 @@ from threading import Lock, Timer
 from typing import Final, NamedTuple
 
 from device_auth.client import Client, ClientError, Refused, Status
+from device_auth.core.models import Link
 from device_auth.core.ports import WaitingClock
+from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import ROOT, Places
 from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.store import FileStore
 
 UNIT: Final = "device-auth.service"
 
@@ -148,6 +151,7 @@ class Scene:
         places: of the speaker that is examined.
         clock: for dates and ages.
         is_system: it is the one that the system's service keeps.
+        keys: those that the stored link may be under, as far as this process can reach them.
         root: the root folder.
         run: runs a program.
         gid_of: gives the number of a group.
@@ -159,6 +163,7 @@ class Scene:
         clock: WaitingClock,
         *,
         is_system: bool,
+        keys: Keys = ONLY_PLAIN,
         root: Path = ROOT,
         run: Run = run_program,
         gid_of: Callable[[str], int | None] = gid_of,
@@ -166,6 +171,7 @@ class Scene:
         self.places = places
         self.clock = clock
         self.is_system = is_system
+        self.keys = keys
         self.root = root
         self.run = run
         self.gid_of = gid_of
@@ -207,7 +213,7 @@ class Scene:
 
     @cached_property
     def _daemon(self) -> Daemon:
-        if self.socket is None or not self.socket.exists():
+        if not self.has_socket:
             return Daemon(is_running=False, status=None, problem="there is no socket")
         try:
             with Client(str(self.socket), PATIENCE) as client:
@@ -216,6 +222,29 @@ class Scene:
             return Daemon(is_running=True, status=None, problem=str(error))
         except ClientError as error:
             return Daemon(is_running=False, status=None, problem=str(error))
+
+    def read_link(self) -> Link | None:
+        """Give the stored link; changes nothing.
+
+        Raises:
+            StoreError: as ``FileStore.read``.
+        """
+        return FileStore(self.places.state_dir, keys=lambda: self.keys).read()
+
+    @property
+    def has_socket(self) -> bool:
+        """Say whether something lies where the service would listen."""
+        # not by the path's own exists(), which raises where a folder may not be searched
+        return self.socket is not None and os.path.lexists(self.socket)
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether this process may look at what belongs to the speaker's user."""
+        return os.geteuid() in {0, self.account.uid}
+
+    def refusal(self) -> str:
+        """Say who may look instead."""
+        return f"Only root and {self.account.name} may look there: sudo device-auth doctor"
 
     @property
     def socket(self) -> Path | None:

@@ -117,7 +117,7 @@ def look_whether_it_answers(scene: Scene) -> Finding:
         return ok("The service answers on its socket.")
     if daemon.is_running:
         return skipped(f"The service does not answer you: {daemon.problem}")
-    if scene.socket is None or not scene.socket.exists():
+    if not scene.has_socket:
         if scene.unit.get("ActiveState") == "active":
             return fail(
                 "The service runs but has no socket, so no program can have a token from it.",

@@ -14,7 +14,7 @@ from device_auth.doctor.scene import Scene
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
 from device_auth.world.files import Folder, explain
-from device_auth.world.keys import ONLY_PLAIN, Keys
+from device_auth.world.keys import SYSTEMD_CREDENTIAL, Keys
 from device_auth.world.settings import quoted
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_the_store
 
@@ -51,25 +51,24 @@ class Mount(NamedTuple):
     line: str
 
 
-def checks(scene: Scene, keys: Keys = ONLY_PLAIN) -> list[Check]:
+def checks(scene: Scene) -> list[Check]:
     """Give the checks of the state folder.
 
     Args:
         scene: where it is.
-        keys: those that can be reached.
     """
     after = ("S1",)
     return [
-        Check("S1", "state-folder", partial(look_at_folder, scene)),
+        Check("S1", "state-folder", partial(_explained, scene, look_at_folder)),
         Check("S2", "state-files", partial(_if_allowed, scene, look_at_files), after),
         Check("S3", "state-disk", partial(look_at_disk, scene), after),
-        Check("S4", "state-space", partial(look_at_space, scene), after),
+        Check("S4", "state-space", partial(_explained, scene, look_at_space), after),
         Check("S5", "state-writable", partial(_if_allowed, scene, look_whether_writable), ("S1", "S4")),
-        Check("S6", "link-key", partial(_if_allowed, scene, partial(look_at_key, keys=keys)), after),
+        Check("S6", "link-key", partial(_if_allowed, scene, look_at_key), after),
         Check(
             "S7",
             "link-file",
-            partial(_if_allowed, scene, partial(look_at_generations, keys=keys)),
+            partial(_if_allowed, scene, look_at_generations),
             ("S1", "S6"),
         ),
     ]
@@ -82,8 +81,6 @@ def look_at_folder(scene: Scene) -> Finding:
         status = path.stat()
     except FileNotFoundError:
         return _without_folder(path)
-    except OSError as error:
-        return _failed(explain(error, f"{path} cannot be looked at"))
     if not stat.S_ISDIR(status.st_mode):
         return fail(f"{path} is not a folder.", "Move it away, or name another with --state-dir.", STORE)
     mode = stat.S_IMODE(status.st_mode)
@@ -219,9 +216,11 @@ def look_whether_writable(scene: Scene) -> Finding:
     return ok("A link can be saved.")
 
 
-def look_at_key(scene: Scene, keys: Keys) -> Finding:
+def look_at_key(scene: Scene) -> Finding:
     """See under whose key the link is stored, and what that protects from."""
-    for problem in keys.problems:
+    for problem in scene.keys.problems:
+        if problem.name == SYSTEMD_CREDENTIAL and scene.unit.get("LoadState") == "loaded":
+            continue  # the service manager gives it to the service alone
         return fail(f"The key of {problem.name} cannot be had: {problem.message}.", problem.hint, STORE)
     with Folder.open(scene.places.state_dir) as folder:
         found = folder.read(NEWEST, MAX_BYTES + 1)
@@ -234,18 +233,22 @@ def look_at_key(scene: Scene, keys: Keys) -> Finding:
     if name == Plain.name:
         return ok("The link is stored in the clear: whoever holds the card can read it.", key_provider=name)
     try:
-        return ok(f"The link is under the key of {name}. {keys.named(name).protects}", key_provider=name)
+        return ok(
+            f"The link is under the key of {name}. {scene.keys.named(name).protects}", key_provider=name
+        )
     except KeyMissing:
         return skipped(f"The link is under the key of {name}, which this command cannot reach.")
 
 
-def look_at_generations(scene: Scene, keys: Keys) -> Finding:
+def look_at_generations(scene: Scene) -> Finding:
     """See whether the stored link is whole, and the one before it."""
     with Folder.open(scene.places.state_dir) as folder:
-        newest, previous = (_read(folder, name, keys) for name in (NEWEST, PREVIOUS))
+        newest, previous = (_read(folder, name, scene.keys) for name in (NEWEST, PREVIOUS))
         aside = [name for name in folder.names() if name.startswith(DAMAGED)]
     facts = {"newest": _in_a_word(newest), "previous": _in_a_word(previous), "set_aside": str(len(aside))}
     for found in (newest, previous):
+        if isinstance(found, KeyMissing):
+            return skipped("One of the stored generations is under a key that this command cannot reach.")
         if isinstance(found, StoreError) and not isinstance(found, StoreDamaged):
             return fail(f"The stored link cannot be read: {found}.", found.hint, STORE, **facts)
     card = "The card may be failing: make a copy of what matters, and replace it."
@@ -309,11 +312,16 @@ def _in_a_word(found: Link | StoreError | None) -> str:
 
 def _if_allowed(scene: Scene, look: Look) -> Finding:
     """Look, if this process may: else say who may."""
-    if os.geteuid() not in {0, scene.account.uid}:
-        return skipped(f"Only root and {scene.account.name} may look there: sudo device-auth doctor")
+    return _explained(scene, look) if scene.is_ours else skipped(scene.refusal())
+
+
+def _explained(scene: Scene, look: Look) -> Finding:
+    """Look; what the system refuses is a finding."""
     try:
         return look(scene)
     except OSError as error:
+        if isinstance(error, PermissionError) and not scene.is_ours:
+            return skipped(scene.refusal())
         return _failed(explain(error, f"{scene.places.state_dir} cannot be looked at"))
 
 

@@ -10,7 +10,7 @@ from device_auth.doctor import board
 from device_auth.doctor.board import gpio_provider, may_use
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.doctor.scene import Account
-from tests.patient import Patient, troubles
+from tests.patient import ME, Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
 
 __all__ = ["stand_ins"]
@@ -234,3 +234,24 @@ def test_no_device_is_needed_by_a_kernel_led(patient: Patient) -> None:
 
 def test_every_sort_of_part_has_a_check(patient: Patient) -> None:
     assert [check.name for check in patient.checks() if check.name in board.SORTS] == list(board.SORTS)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_parts_of_another_user_are_not_tried(patient: Patient) -> None:
+    light = next(check for check in patient.checks() if check.name == "light")
+    os.seteuid(4711)
+    try:
+        found = light.look()
+    finally:
+        os.seteuid(0)
+
+    assert found.verdict is Verdict.SKIPPED
+    assert f"Only root and {ME}" in found.sentence
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_service_that_sees_devices_is_well(patient: Patient) -> None:
+    patient.hardware = RGB
+    patient.unit["DeviceAllow"] = "char-gpiochip rw"
+
+    assert dict(finding(patient, "H5").facts) == {"allowed": "char-gpiochip rw"}

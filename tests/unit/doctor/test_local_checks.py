@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,9 +15,13 @@ from device_auth.core.models import Mark, UnixTime, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.findings import Finding, Verdict
+from device_auth.doctor.runtime import look_at_files, look_at_folder
 from device_auth.doctor.scene import Ran
+from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, Lack
+from device_auth.world.sealing import SealingKey
 from device_auth.world.store import FileStore
 from tests.command import PATIENCE, ROOT
+from tests.keys import keys_of, make_key
 from tests.links import make_link
 from tests.patient import DISKS, Patient, answering, troubles
 from tests.socket_world import SocketWorld
@@ -101,7 +107,7 @@ BROKEN: dict[str, tuple[Break, str, Verdict, int]] = {
         0,
     ),
     "a newer version wrote the link": (
-        lambda it: change_envelope(it.state / "link.json", version=2),
+        lambda it: change_envelope(it.state / "link.json", version=9),
         "S7",
         FAIL,
         74,
@@ -259,6 +265,64 @@ def test_a_link_under_a_key_that_this_command_cannot_reach_is_left_alone(patient
     assert "credential" in found["S6"].finding.sentence
 
 
+def seal(patient: Patient, key: SealingKey) -> None:
+    patient.keys = keys_of(key)
+    with FileStore(patient.state, keys=lambda: patient.keys) as store:
+        store.replace(make_link(generation=1))
+        store.save(make_link(generation=2))
+
+
+@pytest.mark.usefixtures("served")
+def test_a_link_under_a_key_at_hand_is_whole_and_what_that_protects_from_is_said(patient: Patient) -> None:
+    seal(patient, make_key())
+    found = patient.examine()
+
+    assert troubles(found) == {}
+    assert found["S6"].finding.sentence == (
+        "The link is under the key of key-file. Protects nothing: it is known."
+    )
+    assert found["S7"].finding.sentence == "The stored link is whole, and so is the one before it."
+
+
+@pytest.mark.usefixtures("served")
+def test_a_link_under_a_key_of_the_service_alone_is_no_trouble(patient: Patient) -> None:
+    seal(patient, make_key(SYSTEMD_CREDENTIAL))
+    patient.keys = keys_without(SYSTEMD_CREDENTIAL)
+    found = patient.examine()
+
+    assert troubles(found) == {}
+    assert found["S6"].finding.verdict is found["S7"].finding.verdict is Verdict.SKIPPED
+
+
+@pytest.mark.usefixtures("served")
+def test_a_key_that_was_set_up_and_is_gone_is_told(patient: Patient) -> None:
+    seal(patient, make_key(KEY_FILE))
+    patient.keys = keys_without(KEY_FILE)
+    found = patient.examine()
+
+    assert troubles(found) == {"S6": FAIL}
+    assert (found["S6"].finding.exit_code, found["S6"].finding.next_step) == (74, "Bring it back.")
+
+
+@pytest.mark.usefixtures("served")
+def test_a_former_generation_under_another_key_is_no_damage(patient: Patient) -> None:
+    seal(patient, make_key())
+    sealed = (patient.state / "link.json").read_bytes()
+    patient.keys = ONLY_PLAIN
+    shutil.rmtree(patient.state)
+    patient.store_link()
+    (patient.state / "link.json.previous").write_bytes(sealed)
+    found = patient.examine()
+
+    assert troubles(found) == {}
+    assert found["S7"].finding.verdict is Verdict.SKIPPED
+
+
+def keys_without(name: str) -> Keys:
+    """Give keys of which the one that was chosen cannot be had."""
+    return Keys(name, {name: lambda: Lack("it is not there", "Bring it back.", is_set_up=True)})
+
+
 def test_no_link_is_no_damage(patient: Patient) -> None:
     for path in patient.state.iterdir():
         path.unlink()
@@ -323,6 +387,41 @@ def test_real_disks_are_told_by_what_ails_them(
     assert {each[1] for each in found.values() if each[0] == "fail"} == {74}
 
 
+@pytest.fixture
+def open_patient() -> Iterator[Patient]:
+    """A speaker in a folder that other users can reach."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Patient(Path(folder))
+
+
+@as_root
+def test_what_another_user_may_not_see_is_left_to_those_who_may(open_patient: Patient) -> None:
+    found = {}
+    os.seteuid(4711)
+    try:
+        for code, look in {each.code: each.look for each in open_patient.checks()}.items():
+            found[code] = look()
+    finally:
+        os.seteuid(0)
+
+    refused = {code for code, each in found.items() if "sudo device-auth doctor" in each.sentence}
+    assert refused == {"S2", "S5", "S6", "S7", "L1"}
+    assert {found[code].verdict for code in ("S1", "S3", "S4", "R1", "R3")} == {Verdict.OK}
+
+
+@as_root
+def test_what_cannot_even_be_reached_is_left_to_those_who_may(patient: Patient) -> None:
+    looks = {each.code: each.look for each in patient.checks()}
+    os.seteuid(4711)
+    try:
+        found = [looks[code]() for code in ("S1", "S4", "R1")]
+    finally:
+        os.seteuid(0)
+
+    assert {each.verdict for each in found} == {Verdict.SKIPPED}
+
+
 # -- the runtime folder -----------------------------------------------------------------------------------
 
 
@@ -345,6 +444,24 @@ def test_a_runtime_folder_that_cannot_be_looked_at_is_told(patient: Patient) -> 
     patient.run_dir.symlink_to(patient.run_dir)
 
     assert finding(patient, "R1").exit_code == 74
+
+
+def test_without_a_place_for_a_runtime_folder_there_are_no_token_files(patient: Patient) -> None:
+    scene = patient.scene()
+    scene.places = scene.places._replace(runtime_dir=None)
+
+    assert look_at_folder(scene).verdict is WARN
+
+
+@as_root
+def test_token_files_that_may_not_be_looked_at_are_no_trouble(open_patient: Patient) -> None:
+    open_patient.publish()
+    open_patient.run_dir.chmod(0o700)
+    os.seteuid(4711)
+    try:
+        assert look_at_files(open_patient.scene()).verdict is Verdict.SKIPPED
+    finally:
+        os.seteuid(0)
 
 
 def test_a_file_in_place_of_the_socket_is_told(patient: Patient) -> None:

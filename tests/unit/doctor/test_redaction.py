@@ -108,6 +108,7 @@ def test_an_address_is_shown_only_if_it_is_of_a_network_without_a_place(address:
         "::1, fe80::1%wlan0, fd00::17",
         "It took 12:34:56; std::string; version 2.28.1; 0.0.0.0",
         "2026-11-23T04:05:52+0000, and C:\\\\",
+        "1-2-3-400 and 1.2.3.400",
     ],
 )
 def test_what_says_nothing_of_where_the_speaker_is_stays_readable(text: str) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +17,14 @@ from device_auth.cli import doctor
 from device_auth.cli.doctor import examine_speaker, open_scene
 from device_auth.cli.main import main, read_arguments
 from device_auth.cli.speaker import Speaker, open_speaker
-from device_auth.core.errors import ClientRejected
+from device_auth.core.errors import ClientRejected, StoreError
 from device_auth.core.models import Mark, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.findings import Verdict
 from device_auth.doctor.link import look_at_refresh
 from device_auth.doctor.redaction import Redaction
+from device_auth.doctor.report import ReportFile, write_report
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
@@ -35,7 +37,7 @@ from device_auth.world.token_files import FileTokens
 from tests.command import Command
 from tests.links import make_grant, make_link, make_pending
 from tests.socket_world import SocketWorld
-from tests.world import SkippingClock
+from tests.terminal_session import session
 
 OF_THIS_MACHINE: Final = {"R2", "S3", "T1", "T2", "T3", "T4"}
 """What the disk below temporary folders, and the clock of a machine that runs tests, may be told of."""
@@ -132,19 +134,18 @@ def test_a_link_that_is_marked_gives_its_own_exit_code(
     assert exit_code == 77
 
 
-def test_a_link_that_turns_out_to_be_revoked_is_asked_after_twice(linked: Command) -> None:
+def test_a_link_that_is_said_to_be_revoked_is_told_and_left_as_it_is(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (linked.folder / "state/link.json").read_bytes()
     refused = Fault(status=400, json='{"error": "invalid_grant"}', times=None)
     linked.running.amazon.script(Endpoint.REFRESH, [refused])
-    speaker = speaker_of(linked)
-    clock = SkippingClock()
-    clock.patience = 0.5
-    clock.is_asking = lambda: True
-    speaker.clock = clock  # type: ignore[assignment]  # tells the time as the clock of this machine does
-    scene = open_scene(speaker)
-    found = look_at_refresh(lambda: doctor._refresh(speaker, scene))
+    exit_code, found = examine(linked, capsys, "--online")
 
-    assert (found.verdict, found.exit_code) == (Verdict.FAIL, 77)
-    assert speaker.store.read().mark is Mark.REVOKED  # type: ignore[union-attr]  # it is kept
+    assert found["L3"]["verdict"] == "fail"
+    assert "said once" in found["L3"]["next_step"]
+    assert exit_code == 77
+    assert (linked.folder / "state/link.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -346,6 +347,41 @@ def test_what_is_logged_meanwhile_is_redacted_and_told_only_if_asked_for(
     assert "canary" not in capsys.readouterr().err
 
 
+def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    places = f"--state-dir {tmp_path}/state --runtime-dir {tmp_path}/run"
+    with session(tmp_path, columns=40, rows=400) as shell:
+        shell.wait_for("ready>")
+        shell.run("doctor", "--simulate", places)
+        shell.wait_for("left with")
+        lines = shell.text.splitlines()
+        colours = {shell.screen.buffer[y][2].fg for y in range(len(lines))}
+
+    assert "Store" in lines
+    assert {"green", "brown"} <= colours
+    assert not any(line.lstrip().startswith(("0 of", "1 of")) for line in lines)
+
+
+def test_a_terminal_that_does_not_know_its_width_is_taken_for_a_usual_one() -> None:
+    far, near = os.openpty()
+    with os.fdopen(far), os.fdopen(near) as terminal:
+        assert doctor._columns(terminal) == 80
+    with Path(os.devnull).open() as nothing:
+        assert doctor._columns(nothing) == 80
+
+
+def test_progress_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    tell = doctor._progress()
+    tell(1, 2, ["linked"])
+    tell(2, 2, [])
+
+    told = capsys.readouterr().err
+    assert "1 of 2: linked " in told
+    assert told.endswith(f"\r{' ' * 79}\r")
+
+
 # -- the report -------------------------------------------------------------------------------------------
 
 
@@ -409,11 +445,45 @@ def test_a_report_is_written_into_nothing_but_a_plain_file(
     assert not (tmp_path / "other").exists() or (tmp_path / "other").read_text() == "precious"
 
 
-def test_a_full_disk_is_told_when_the_report_is_written(
-    linked: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_device_is_no_plain_file(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(linked, Path("/dev/full")) == 74
     assert "something else than a plain file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("exit 1", "The log cannot be read: journalctl ended with 1."),
+        ("exit 0", "It is empty, or you may not read it: sudo device-auth doctor"),
+        (
+            "echo 2026-11-22T10:00:00+0000 here device-auth: hello",
+            "2026-11-22T10:00:00+0000 <host-1> device-auth: hello",
+        ),
+        (None, "The log cannot be read: journalctl: no such file or directory."),
+    ],
+)
+def test_the_report_ends_with_the_log_or_why_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, line: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    if script is not None:
+        (tmp_path / "bin/journalctl").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin/journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    speaker = Speaker({}, read_places({}, {}, 0, tmp_path))
+    text = write_report(open_scene(speaker, root=tmp_path), speaker.settings, [], Redaction(), at="now")
+
+    assert text.rstrip().endswith(line)
+    assert "system unknown" in text
+    assert "machine no Raspberry Pi" in text
+
+
+def test_a_report_that_cannot_be_finished_is_told(tmp_path: Path) -> None:
+    file = ReportFile(tmp_path / "report")
+    os.close(file._fd)
+
+    with pytest.raises(StoreError, match="bad file descriptor"):
+        file.write("x")
 
 
 # -- canaries ---------------------------------------------------------------------------------------------
