@@ -84,10 +84,11 @@ def example_text() -> str:
         "\n# The board of lights and buttons this speaker has: device-auth hardware list.\n"
         "# Every setting above must stay above this line.\n"
         f'[{HARDWARE}]\n# board = "none"\n'
-        '\n# What the light shows in place of the usual, by state, trouble or moment: "off",\n'
-        '# or a kind and a colour ("blue", "#0040ff"). Kinds: solid; blink with on_ms, off_ms\n'
-        "# and perhaps count and pause_ms; breathe with brighter_ms and darker_ms. Nothing\n"
-        "# faster than 2 Hz, and no trouble like another: device-auth hardware test.\n"
+        "\n# What the light shows in place of the usual, by state, trouble or moment:\n"
+        '# "off", or a kind and a colour ("blue", "#0040ff"). Kinds: solid; blink with\n'
+        "# on_ms, off_ms and perhaps count and pause_ms; breathe with brighter_ms and\n"
+        "# darker_ms. Nothing faster than 2 Hz, and no trouble like another; to see them:\n"
+        "# device-auth hardware test.\n"
         f"# [{HARDWARE}.patterns]\n"
         '# linked = { kind = "solid", colour = "#0040ff" }\n'
     )
