@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
@@ -68,7 +69,7 @@ class Desk:
 
 
 def _write(end: int, octets: bytes) -> None:
-    with os.fdopen(end, "wb") as stream:
+    with suppress(BrokenPipeError), os.fdopen(end, "wb") as stream:  # a command may end without reading
         stream.write(octets)
 
 
