@@ -207,18 +207,19 @@ class Listener:
             return HTTPStatus.METHOD_NOT_ALLOWED, "Not understood", "A browser comes back with GET.", None
         answer = read_redirect(query, self._state)
         if isinstance(answer, Misdirected):
-            text = f"{answer.why} Go back to the page that the command opened; it still waits for its own answer."
+            text = f"{answer.why}\nGo back to the page that the command opened; it still waits for its own answer."
             return HTTPStatus.BAD_REQUEST, "This is not the answer that is waited for", text, None
         with self._lock:
             is_late, self._is_answered = self._is_answered, True
         if is_late:
-            text = "Look at the command to see how it went. You may close this page."
+            text = "Look at the command to see how it went.\nYou may close this page."
             return HTTPStatus.CONFLICT, "An answer has come already", text, None
         if isinstance(answer, Refusal):
-            text = f"It says: {answer.message}. {answer.hint} You may close this page."
+            message = answer.message[0].upper() + answer.message[1:]
+            text = f"{message}.\n{answer.hint}\nYou may close this page."
             return HTTPStatus.OK, "The account was not linked", text, answer
         text = (
-            "The command where you began goes on by itself, and tells how it ends. You may close this page."
+            "The command where you began goes on by itself, and tells how it ends.\nYou may close this page."
         )
         return HTTPStatus.OK, "Thank you: the answer has arrived", text, answer
 
@@ -301,12 +302,13 @@ _HEADERS: Final = {
 
 
 def _page(status: HTTPStatus, title: str, text: str) -> bytes:
-    """Write a whole answer: a page that loads nothing, runs nothing and is kept nowhere."""
+    """Write a whole answer: a page that loads nothing, runs nothing and is kept nowhere; a paragraph a line."""
+    paragraphs = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())
     body = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>device-auth</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{escape(title)}</h1><p>{escape(text)}</p></body></html>\n"
+        f"<body><h1>{escape(title)}</h1>{paragraphs}</body></html>\n"
     ).encode()
     fields = {**_HEADERS, "Content-Length": str(len(body))}
     lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {fields[name]}" for name in fields)]

@@ -33,9 +33,9 @@ from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.code_views import photograph
 from tests.command import Command, read_lines
-from tests.daemon_process import free_port
+from tests.daemon_process import free_port, wait_for
 from tests.qr_decoders import read_with_zxing
-from tests.socket_world import ADMINISTRATOR, SocketWorld
+from tests.socket_world import ADMINISTRATOR, LONG, SocketWorld
 from tests.world import CLIENT_ID
 
 SECRET: Final = "CANARY-secret"
@@ -98,7 +98,7 @@ class Desk:
 
         def start(address: str) -> None:
             if browse is not None:
-                browsers.append(Thread(target=browse, args=(self, address)))
+                browsers.append(Thread(target=browse, args=(self, address), daemon=True))
                 browsers[-1].start()
 
         told = Told(start)
@@ -106,7 +106,8 @@ class Desk:
             patched.setattr(sys, "stdout", told)
             exit_code = self.command.run("authorize", "--json", *self.words, *words)
         for browser in browsers:
-            browser.join()
+            browser.join(LONG)
+            assert not browser.is_alive()
         self.out = told.getvalue()
         self.events = list(read_lines(self.out.splitlines()))
         return exit_code
@@ -317,7 +318,7 @@ def test_the_owner_who_declines_ends_it(desk: Desk, capsys: pytest.CaptureFixtur
     assert desk.told == ["authorize", "refused"]
     assert desk.events[-1]["reason"] == "denied"
     assert "the owner declined" in capsys.readouterr().err
-    assert "the owner declined" in desk.pages[-1].text
+    assert "The owner declined" in desk.pages[-1].text
 
 
 def test_a_scope_that_is_refused_names_the_setting(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -394,8 +395,7 @@ def hang(desk: Desk, endpoint: Endpoint) -> Browse:
 
     def browse(desk: Desk, address: str) -> None:
         approve(desk, address)
-        while desk.amazon.faults_waiting().get(endpoint):
-            time.sleep(0.01)
+        wait_for(lambda: not desk.amazon.faults_waiting().get(endpoint))
         interrupt(desk, address)
 
     return browse
@@ -493,18 +493,21 @@ def test_the_code_alone_may_be_pasted_and_it_is_said_that_nothing_was_checked(
     authorization_url = desk.command.running.authorization_url
 
     def browse() -> None:
-        address = ""
-        while authorization_url not in address:
-            address += capsys.readouterr().err
-            time.sleep(0.01)
-        asked = next(line for line in address.splitlines() if line.startswith(authorization_url))
+        said: list[str] = []
+
+        def said_so_far() -> str:
+            said.append(capsys.readouterr().err)
+            return "".join(said)
+
+        wait_for(lambda: "paste it here" in said_so_far())
+        asked = next(line for line in "".join(said).splitlines() if line.startswith(authorization_url))
         with keyboard as hand:
             hand.write(f"{code_of(desk.amazon.approve_authorization(asked_by(asked)))}\n")
 
-    browser = Thread(target=browse)
+    browser = Thread(target=browse, daemon=True)
     browser.start()
     assert desk.command.run("authorize", "--paste", *desk.words) == 0
-    browser.join()
+    browser.join(LONG)
     told = capsys.readouterr()
     assert told.out == "linked\n"
     assert "nobody knows whether it answers this very question" in told.err

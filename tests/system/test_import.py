@@ -23,8 +23,9 @@ from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from tests.command import Command, read_lines
+from tests.daemon_process import wait_for
 from tests.links import make_link
-from tests.socket_world import ADMINISTRATOR, SocketWorld
+from tests.socket_world import ADMINISTRATOR, LONG, SocketWorld
 from tests.terminal_session import session
 from tests.world import CLIENT_ID, World, is_over, open_world
 
@@ -59,7 +60,7 @@ class Desk:
     def bring(self, text: str, *words: str) -> int:
         """Put a text on standard input and import it."""
         ours, theirs = os.pipe()
-        writer = Thread(target=_write, args=(theirs, text.encode()))
+        writer = Thread(target=_write, daemon=True, args=(theirs, text.encode()))
         writer.start()
         with os.fdopen(ours) as stdin, self.monkeypatch.context() as patched:
             patched.setattr(sys, "stdin", stdin)
@@ -198,39 +199,41 @@ def _authorize(desk: Desk, *words: str, capsys: pytest.CaptureFixture[str]) -> N
     ours, theirs = os.pipe()
 
     def copy() -> None:
-        told = ""
-        while "Copy that address" not in told:
-            told += capsys.readouterr().err
-            time.sleep(0.01)
-        address = next(line for line in told.splitlines() if line.startswith("http"))
+        said: list[str] = []
+
+        def said_so_far() -> str:
+            said.append(capsys.readouterr().err)
+            return "".join(said)
+
+        wait_for(lambda: "Copy that address" in said_so_far())
+        address = next(line for line in "".join(said).splitlines() if line.startswith("http"))
         asked = dict(parse_qsl(urlsplit(address).query))
         _write(theirs, f"{desk.amazon.approve_authorization(asked)}\n".encode())
 
-    person = Thread(target=copy)
+    person = Thread(target=copy, daemon=True)
     person.start()
     with os.fdopen(ours) as stdin, desk.monkeypatch.context() as patched:
         patched.setattr(sys, "stdin", stdin)
         assert desk.command.run("authorize", *desk.command.provider, *words) == 0
-    person.join()
+    person.join(LONG)
 
 
 def test_an_interrupt_while_the_token_is_awaited_ends_it(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = os.pipe()
-    impatient = Thread(target=_interrupt_once_locked, args=(desk.command.folder / "state",))
+    impatient = Thread(target=_interrupt_once_locked, daemon=True, args=(desk.command.folder / "state",))
     with os.fdopen(ours) as stdin, os.fdopen(theirs, "w"), desk.monkeypatch.context() as patched:
         patched.setattr(sys, "stdin", stdin)
         impatient.start()
         assert desk.command.link("--import", "--json") == 130
-    impatient.join()
+    impatient.join(LONG)
 
     assert [event["reason"] for event in told_by(capsys)] == ["cancelled"]
 
 
 def _interrupt_once_locked(folder: Path) -> None:
-    while f":{folder.stat().st_ino} " not in Path("/proc/locks").read_text():
-        time.sleep(0.01)
+    wait_for(lambda: f":{folder.stat().st_ino} " in Path("/proc/locks").read_text())
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -167,7 +167,7 @@ def test_an_error_redirect_is_put_into_words_on_the_page_too(desk: Desk) -> None
     assert isinstance(answer, Refusal)
     assert answer.trouble is Trouble.DENIED
     assert status == 200
-    assert "the owner declined (it says: &lt;b&gt;)" in page
+    assert "The owner declined (it says: &lt;b&gt;)." in page
 
 
 GARBAGE = {
