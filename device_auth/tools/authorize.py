@@ -30,7 +30,7 @@ LOOPBACK: Final = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 """A browser takes localhost for either; whoever sat on the other one would catch what is ours."""
 
 PATIENCE: Final = 5.0
-"""Seconds of silence in a handshake or a request before a connection is dropped."""
+"""Seconds. A browser that has something to say says it at once."""
 
 MOST_CONNECTIONS: Final = 16
 """At once; one more, and the oldest is dropped. A browser opens a few, and sends its request on one at once."""
@@ -101,6 +101,7 @@ class Listener:
         state: ours; see ``read_redirect``.
         context: for TLS; None for plain HTTP.
         deliver: told the one answer, on a thread of the listener's, once the browser has its page.
+        patience: seconds of silence in a handshake or a request before a connection is dropped.
     """
 
     def __init__(
@@ -109,11 +110,14 @@ class Listener:
         state: str,
         context: ssl.SSLContext | None,
         deliver: Callable[[Redirect | Refusal], None],
+        *,
+        patience: float = PATIENCE,
     ) -> None:
         self._place = place
         self._state = state
         self._context = context
         self._deliver = deliver
+        self._patience = patience
         self._lock = Lock()
         self._is_answered = False
         self._listening: list[socket.socket] = []
@@ -166,7 +170,7 @@ class Listener:
                 self._admit(listening.accept()[0])
 
     def _admit(self, connection: socket.socket) -> None:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(self._patience)
         if self._context is not None:
             connection = self._context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
