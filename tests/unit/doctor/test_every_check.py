@@ -1,0 +1,96 @@
+"""All checks together: the page that explains them, the order they come in, and an end although each of them hangs."""
+
+import re
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from device_auth.cli.doctor import compose, open_scene
+from device_auth.cli.main import read_arguments
+from device_auth.cli.speaker import open_speaker
+from device_auth.core.states import TROUBLES, Trouble
+from device_auth.core.values import replace
+from device_auth.doctor.examination import GROUPS, LIMIT, Examined, examine
+from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok
+from device_auth.doctor.rendering import Sheet, as_text
+from tests.command import ROOT
+from tests.world import SkippingClock
+
+PAGE = (ROOT / "docs/doctor.md").read_text()
+
+
+@pytest.fixture
+def checks(tmp_path: Path) -> list[Check]:
+    words = [
+        "doctor",
+        "--simulate=auto",
+        "--state-dir",
+        str(tmp_path / "s"),
+        "--runtime-dir",
+        str(tmp_path / "r"),
+    ]
+    speaker = open_speaker(read_arguments(words))
+    return compose(speaker, open_scene(speaker), speaker.settings, [], None, is_online=False)
+
+
+def test_the_page_explains_every_check_and_no_other(checks: list[Check]) -> None:
+    rows = re.findall(r"^\| ([A-Z]\d+) \| ([\w-]+) \| (.+) \| (.*) \|$", PAGE, re.MULTILINE)
+
+    assert [(code, name) for code, name, _, _ in rows] == [(check.code, check.name) for check in checks]
+
+
+def test_no_code_and_no_name_is_given_twice(checks: list[Check]) -> None:
+    assert len({check.code for check in checks}) == len({check.name for check in checks}) == len(checks)
+    assert {check.code[0] for check in checks} == set(GROUPS)
+
+
+def test_each_check_comes_after_checks_that_there_are(checks: list[Check]) -> None:
+    known: set[str] = set()
+    left = list(checks)
+    while ready := [check for check in left if set(check.after) <= known]:
+        known |= {check.code for check in ready}
+        left = [check for check in left if check.code not in known]
+
+    assert left == []
+
+
+def test_every_check_that_hangs_is_given_up_within_the_time_there_is(checks: list[Check]) -> None:
+    over, clock = Event(), SkippingClock()
+
+    def hang() -> Finding:
+        over.wait()
+        return ok("at last")
+
+    try:
+        found = examine([replace(check, look=hang) for check in checks], clock)
+    finally:
+        over.set()
+
+    assert clock.moment <= 1000 + LIMIT
+    assert {each.finding.verdict for each in found} == {Verdict.FAIL, Verdict.SKIPPED}
+    assert len(found) == len(checks)
+
+
+def test_even_if_none_waits_for_another(checks: list[Check]) -> None:
+    over, clock = Event(), SkippingClock()
+
+    def hang() -> Finding:
+        over.wait()
+        return ok("at last")
+
+    try:
+        found = examine([replace(check, look=hang, after=(), limit=1000) for check in checks], clock)
+    finally:
+        over.set()
+
+    assert clock.moment == 1000 + LIMIT
+    assert {each.finding.verdict for each in found} == {Verdict.FAIL}
+
+
+def test_the_page_shows_what_is_printed(checks: list[Check]) -> None:
+    revoked = TROUBLES[Trouble.REVOKED]
+    finding = fail(revoked.sentence, revoked.next_step, 77)
+    shown = as_text([Examined(check, finding) for check in checks if check.code == "L1"], Sheet())
+
+    assert "\n".join(shown[:4]).rstrip() in PAGE
