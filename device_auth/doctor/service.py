@@ -11,6 +11,7 @@ from device_auth.core.states import TROUBLES, Trouble
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
 from device_auth.doctor.scene import UNIT, CannotRun, Scene
+from device_auth.world.files import beside_of
 
 DOWN: Final = 69
 """The service is not to be had. Source: sysexits(3), EX_UNAVAILABLE."""
@@ -167,9 +168,11 @@ def look_at_readers(scene: Scene) -> Finding:
         lines = scene.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()
     except CannotRun as error:
         return skipped(f"Who asks the service cannot be told: {error}.")
+    # The service makes its socket under another name and renames it; the kernel goes on telling the first one.
+    ours = {str(scene.socket), beside_of(str(scene.socket))}
     rows = [line.split() for line in lines]
     # type state received sent local-address local-inode peer-address peer-inode users
-    peers = {row[7] for row in rows if len(row) > 7 and row[4] == str(scene.socket)}  # noqa: PLR2004  see above
+    peers = {row[7] for row in rows if len(row) > 7 and row[4] in ours}  # noqa: PLR2004  see above
     names = sorted(
         {
             f"{found[1]} ({found[2]})"

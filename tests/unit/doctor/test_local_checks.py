@@ -16,7 +16,8 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.doctor.runtime import look_at_files, look_at_folder
-from device_auth.doctor.scene import Ran
+from device_auth.doctor.scene import Ran, run_program
+from device_auth.doctor.service import look_at_readers
 from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, Lack
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import FileStore
@@ -649,3 +650,20 @@ def test_the_programs_that_are_connected_are_named(patient: Patient) -> None:
 
     del patient.said["ss"]
     assert finding(patient, "D8").verdict is Verdict.SKIPPED
+
+
+@pytest.mark.skipif(shutil.which("ss") is None, reason="asks ss")
+@pytest.mark.usefixtures("served")
+def test_a_program_that_is_really_connected_is_found_by_its_number(patient: Patient) -> None:
+    patient.run = run_program
+    socket = patient.run_dir / "api.sock"
+    script = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(socket)!r}); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        found = look_at_readers(patient.scene())
+        client.kill()
+
+    assert f"({client.pid})" in dict(found.facts)["readers"]
