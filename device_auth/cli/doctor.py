@@ -22,7 +22,7 @@ from device_auth.core.models import Link, Seconds
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.examination import Examined, Progress, examine, exit_code_of, in_order
-from device_auth.doctor.findings import Check
+from device_auth.doctor.findings import Check, Finding, ok
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import Sheet, as_fields, as_text
@@ -39,8 +39,11 @@ from hardware.board import Plan
 
 SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
 
-REFRESH_PATIENCE: Final = Seconds(16)
+REFRESH_PATIENCE: Final = Seconds(14)
 """How long a refresh may take; less than the check that waits for it is given."""
+
+DISK_PATIENCE: Final = 3.0
+"""Seconds that the stored link may take to be read before the examination."""
 
 SAID_ONCE: Final = (
     "That was said once, and is believed when it is said twice: ask again with device-auth token. Then link again:"
@@ -157,11 +160,19 @@ def _settings(speaker: Speaker) -> tuple[Settings, list[ConfigError]]:
 
 
 def _stored(scene: Scene) -> Link | None:
-    """Give the stored link, if it can be read: the checks of the store say why it cannot."""
-    try:
-        return scene.read_link()
-    except StoreError:
-        return None
+    """Give the stored link, if it can be read: the checks of the store say why it cannot.
+
+    Reading is done like a check, as a disk may hang.
+    """
+    found: list[Link | None] = []
+
+    def read() -> Finding:
+        with suppress(StoreError):
+            found.append(scene.read_link())
+        return ok("It was read.")
+
+    examine([Check("S0", "stored-link", read, limit=DISK_PATIENCE)], scene.clock)
+    return next(iter(found), None)
 
 
 def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:

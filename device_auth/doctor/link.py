@@ -40,7 +40,7 @@ OTHER: Final = "another client"
 
 DAY: Final = 86_400
 
-ONLINE_LIMIT: Final = 18.0
+ONLINE_LIMIT: Final = 16.0
 """Seconds that a refresh may take."""
 
 Refresh = Callable[[], tuple[float, Trouble, str]]

@@ -20,7 +20,6 @@ from device_auth.doctor.findings import Finding
 
 KINDS: Final = (
     "account",
-    "code",
     "dsn",
     "email",
     "host",

@@ -144,7 +144,7 @@ def test_an_examination_is_over_in_its_time_though_the_last_of_a_slow_chain_hang
     clock: SkippingClock, hanging: Hanging
 ) -> None:
     def slow() -> Finding:
-        clock.moment += 9
+        clock.moment += 7
         return WELL
 
     clock.is_asking = lambda: not hanging.began.is_set()
@@ -158,7 +158,7 @@ def test_an_examination_is_over_in_its_time_though_the_last_of_a_slow_chain_hang
     )
 
     assert clock.moment == 1000 + LIMIT
-    assert examined[2].finding.sentence == "It did not answer within 2 s."
+    assert examined[2].finding.sentence == "It did not answer within 3 s."
 
 
 def test_checks_for_which_no_time_is_left_are_not_begun(clock: SkippingClock) -> None:
