@@ -179,11 +179,13 @@ def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
     """Refresh once: through the service if it runs, else as ``token`` does.
 
     Raises:
-        DeviceAuthError: there is nothing to refresh with.
+        DeviceAuthError: there is nothing to refresh with, or what comes of it could not be kept.
     """
     if scene.daemon.is_running:
         return _refresh_by_service(scene)
     with locked(speaker):
+        # A provider may replace the refresh token: what could not be kept is not asked for.
+        speaker.store.prove_writable()
         loop = refresh(speaker, usable(speaker.store.read()), REFRESH_PATIENCE, asks_twice=False)
     keeping, view = loop.keeping, loop.view()
     if keeping is not None and keeping.grant is not None:

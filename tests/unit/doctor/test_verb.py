@@ -148,6 +148,19 @@ def test_a_link_that_is_said_to_be_revoked_is_told_and_left_as_it_is(
     assert (linked.folder / "state/link.json").read_bytes() == before
 
 
+def test_nothing_is_refreshed_that_could_not_be_kept(
+    linked: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (linked.folder / "state/link.json.new").mkdir()
+    asked = len(linked.running.amazon.grants())
+    token = (linked.folder / "run/token.json").read_bytes()
+    exit_code, found = examine(linked, capsys, "--online")
+
+    assert (exit_code, found["L3"]["exit_code"]) == (74, 74)
+    assert len(linked.running.amazon.grants()) == asked
+    assert (linked.folder / "run/token.json").read_bytes() == token
+
+
 @pytest.mark.parametrize(
     ("outcome", "exit_code"),
     [
