@@ -229,7 +229,7 @@ def _find_key_file(named: str, mine: int) -> SealingKey | Lack:
     if not named:
         return Lack("key_file is not set", "Set key_file to its path.", is_setting=True)
     if not path.is_absolute():
-        return _wrong(f"key_file must be a whole path, not {named}", "Write it from / on.")
+        return _wrong("key_file must be a whole path", "Write it from / on.")
     try:
         material, status = _read(path)
     except FileNotFoundError:
@@ -237,7 +237,7 @@ def _find_key_file(named: str, mine: int) -> SealingKey | Lack:
             f"key_file {path} is not there",
             "Put it back where it was, or see docs/encryption.md for how to make one.",
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return _wrong(f"cannot read key_file {path}: {reason(error)}", "Check its owner, or use sudo.")
     if mine != 0 and status.st_uid not in {0, mine}:
         return _wrong(
@@ -299,8 +299,8 @@ def _ask_board(search_path: str, patience: float) -> SealingKey | Lack:
 
 
 def _answer_of(tool: str, patience: float) -> SealingKey | Lack:
-    import signal  # noqa: PLC0415  the same
-    import subprocess  # noqa: PLC0415, TID251  a tool of the board's maker; only where there is one
+    import signal  # noqa: PLC0415  only where there is such a tool
+    import subprocess  # noqa: PLC0415, TID251  the same; a tool of the board's maker has no other door
 
     hint = "See docs/encryption.md: the board needs its key, and this user /dev/vcio."
     try:

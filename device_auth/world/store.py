@@ -1,14 +1,13 @@
 """The store: keeps the link so that no power cut can lose it, and none can bring a former owner back.
 
 Two files: ``link.json``, the newest generation, and ``link.json.previous``, the one before, for the day the
-newest does not verify. Three rules hold at every moment, whatever is cut short and whatever of it reaches the disk:
+newest does not verify. Four rules hold at every moment, whatever is cut short and whatever of it reaches the disk:
 
 1. ``link.json`` is only ever renamed into place, whole and synced: it is the old generation or the new one.
 2. ``link.json.previous`` is always of the same link as ``link.json``, and holds nothing that the newest has left
    behind (a replaced owner's link, a grant that was handed over). So where the newest may step over such a thing,
    the previous one is removed first, and the folder synced, before the newest changes.
 3. What an earlier process left undone when it was killed is made durable before anything is built upon it.
-
 4. Where the key changes, what lies under the former one stays until the new generation has been read back and
    opened; then it goes, or the weaker copy would stay on the card.
 
@@ -393,7 +392,7 @@ class FileStore:
         return KeyLost(
             message,
             hint="Link the speaker again: press the button, or run: device-auth link. Until then the link is kept:"
-            " bring its key back, and run: systemctl reload device-auth",
+            " bring its key back, and run: systemctl restart device-auth",
         )
 
     def _keep_sealed(self, folder: Folder) -> None:
