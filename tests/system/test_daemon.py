@@ -110,6 +110,7 @@ def test_link_through_the_daemon_tells_the_code_as_json_and_then_the_link(
     with household.command.started("link", "--json") as process:
         code = read_event(process, "code")
         assert code["user_code"] == living.user_code()
+        assert code["interval"] == 1
         assert household.running.amazon.approve(str(code["user_code"])) == 1
 
         assert read_event(process, "linked")["state"] == "linked"
