@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from device_auth.cli.operators import Operator, choose_operator
 from device_auth.cli.output import print_json, print_line, say
 from device_auth.cli.parts import as_settings, read_hardware
+from device_auth.cli.service import STOP_FIRST, is_served, refuse_beside_service
 from device_auth.cli.speaker import open_speaker
 from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
 from device_auth.core.errors import ConfigError
@@ -81,13 +82,15 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the settings are wrong, there is nothing to test, or nobody to ask.
+        Busy: the service has the parts that are to be tested.
     """
     speaker = open_speaker(args)
     plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
     parts = _choose(plan, args.part)
     with as_settings():
         if args.hardware_action == "list":
-            return _list(plan, parts, is_json=speaker.is_json)
+            return _list(plan, parts, is_json=speaker.is_json, is_served=is_served(speaker))
+        refuse_beside_service(speaker, "parts")
         parts = tuple(part for part in parts if part.kind != "off")
         if not parts:
             raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
@@ -111,8 +114,8 @@ def _choose(plan: Plan, name: str | None) -> tuple[PlannedPart, ...]:
 # list
 
 
-def _list(plan: Plan, parts: Sequence[PlannedPart], *, is_json: bool) -> int:
-    rows = [_look_up(plan, part) for part in parts]
+def _list(plan: Plan, parts: Sequence[PlannedPart], *, is_json: bool, is_served: bool) -> int:
+    rows = [_look_up(plan, part, is_served=is_served) for part in parts]
     if is_json:
         print_line(json.dumps([row._asdict() for row in rows]))
     elif rows:
@@ -124,18 +127,20 @@ def _list(plan: Plan, parts: Sequence[PlannedPart], *, is_json: bool) -> int:
     return 0
 
 
-def _look_up(plan: Plan, part: PlannedPart) -> Row:
+def _look_up(plan: Plan, part: PlannedPart, *, is_served: bool) -> Row:
     found = {name: _version(name) for name in LIBRARIES.get(part.back_end, ())}
     library = {name: number for name, number in found.items() if number}
-    state, error = _state(plan, part)
+    state, error = _state(plan, part, is_served=is_served)
     row = Row(part.name, part.kind, part.back_end, dict(part.pins), library, state)
     return row if error is None else row._replace(problem=str(error), hint=error.hint)
 
 
-def _state(plan: Plan, part: PlannedPart) -> tuple[str, HardwareError | None]:
-    """Open a part for a moment: nothing else tells whether it can be used."""
+def _state(plan: Plan, part: PlannedPart, *, is_served: bool) -> tuple[str, HardwareError | None]:
+    """Open a part for a moment, unless the service has it: nothing else tells whether it can be used."""
     if part.kind == "off":
         return "off", None
+    if is_served:  # a second light or voice would open beside its own, and leave it dark or silent
+        return "busy", PartBusy("the service holds the parts", hint=STOP_FIRST)
     time = time_for(part)
 
     def open_and_close() -> HardwareError | None:

@@ -69,16 +69,22 @@ def reach_service(speaker: "Speaker") -> "Client | None":
     return client
 
 
-def refuse_beside_service(speaker: "Speaker") -> None:
-    """See that no daemon holds the link of this speaker, for what cannot be done through it.
+def refuse_beside_service(speaker: "Speaker", what: str = "link") -> None:
+    """See that no daemon holds the link of this speaker, or another thing of its, for what cannot be done through it.
 
     Raises:
         Busy: one does.
     """
+    if is_served(speaker):
+        raise Busy(f"the service holds the {what}", hint=STOP_FIRST)
+
+
+def is_served(speaker: "Speaker") -> bool:
+    """Say whether a daemon holds the link of this speaker, and with it the parts."""
     service = reach_service(speaker)
     if service is not None:
         service.close()
-        raise Busy("the service holds the link", hint=STOP_FIRST)
+    return service is not None
 
 
 def token_of(client: "Client", min_lifetime: int) -> "Token":

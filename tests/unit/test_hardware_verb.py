@@ -23,8 +23,10 @@ from device_auth.cli.testing import (
 )
 from device_auth.prompts.light import TABLE
 from device_auth.prompts.wording import read_wording
+from device_auth.service.callers import Gate
 from hardware.board import PlannedPart, read_plan
 from hardware.led import ORANGE, Breathe, Off, Solid
+from tests.socket_world import SocketWorld
 from tests.stand_ins.fixtures import not_installed, stand_ins
 
 if TYPE_CHECKING:
@@ -90,6 +92,21 @@ def test_without_a_board_list_says_so_and_how_to_choose_one(machine: Machine) ->
     assert 'board = "NAME"' in machine.err
     assert "respeaker-2mic" in machine.err
     assert machine.listed("") == []
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_parts_that_the_service_has_are_listed_unopened_and_not_tested(machine: Machine) -> None:
+    run = machine.folder / "run"
+    run.mkdir()
+    with SocketWorld(run / "api.sock", gate=Gate(os.getgid(), os.getgid())):
+        listed = machine.listed(LED_BOARD)
+        code, out = machine.run("test", "--expect", settings=LED_BOARD)
+
+    assert [(row["state"], row["problem"]) for row in listed] == [("busy", "the service holds the parts")] * 2
+    assert (code, out) == (75, "")
+    assert "the service holds the parts" in machine.err
+    assert "sudo systemctl stop device-auth.service" in machine.err
+    assert "RPi.GPIO" not in sys.modules
 
 
 @pytest.mark.usefixtures("stand_ins")
