@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from device_auth.cli.operators import Operator, choose_operator
 from device_auth.cli.output import print_json, print_line, say
-from device_auth.cli.parts import as_settings, read_hardware
+from device_auth.cli.parts import as_settings, read_hardware, room_for
 from device_auth.cli.service import STOP_FIRST, is_served, refuse_beside_service
 from device_auth.cli.speaker import open_speaker
 from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     speaker = open_speaker(args)
     plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
     parts = _choose(plan, args.part)
-    with as_settings():
+    with as_settings(), room_for(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=speaker.is_json, is_served=is_served(speaker))
         refuse_beside_service(speaker, "parts")

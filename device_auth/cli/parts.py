@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Thread
@@ -20,6 +20,7 @@ from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.ways import Way, ways_to_tell
 from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.provider import first_locale
+from device_auth.world.settings import folder_for_lgpio
 from hardware.board import Parts, Plan, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
@@ -64,6 +65,11 @@ def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
         return plan, read_table(patterns)
 
 
+def room_for(plan: Plan) -> AbstractContextManager[None]:
+    """Make the room that the parts' libraries need beside the pins, for as long as the parts are open."""
+    return folder_for_lgpio() if any(part.back_end == "rpi-gpio" for part in plan.parts) else nullcontext()
+
+
 @contextmanager
 def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iterator[Telling]:
     """Open the parts that the settings name; one that is missing is told of, and the others go on.
@@ -79,6 +85,7 @@ def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iter
     plan, table = read_hardware(speaker.settings.hardware)
     telling = Telling()
     with ExitStack() as opened:
+        opened.enter_context(room_for(plan))
         clock = PartsClock()
         opened.callback(clock.close)
         with as_settings():

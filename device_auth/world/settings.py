@@ -8,6 +8,7 @@ the settings file, a credential of systemd's. One table, ``KEYS``, drives the fi
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 ENVIRONMENT: Final[Mapping[str, str]] = os.environ  # noqa: TID251  # the one place; handed on as a default
 """The environment this program was started with."""
+
+LGPIO_FOLDER: Final = "LG_WD"
+"""Tells the library below RPi.GPIO where to leave its pipe, else in the working directory. Source: lgpio's manual, LG_WD."""
 
 PREFIX: Final = "DEVICE_AUTH_"
 """What the names of our environment variables begin with."""
@@ -704,3 +708,19 @@ def quoted(path: Path) -> str:
     import shlex  # noqa: PLC0415  # for complaints only
 
     return shlex.quote(str(path))
+
+
+@contextmanager
+def folder_for_lgpio() -> Iterator[None]:
+    """Give lgpio a folder of its own for a while, unless it has been given one: it litters wherever we are."""
+    if ENVIRONMENT.get(LGPIO_FOLDER):
+        yield
+        return
+    from tempfile import TemporaryDirectory  # noqa: PLC0415  # large, and only for parts on pins
+
+    with TemporaryDirectory(prefix="device-auth-") as folder:
+        os.environ[LGPIO_FOLDER] = folder  # noqa: TID251  # the library reads the process's own
+        try:
+            yield
+        finally:
+            del os.environ[LGPIO_FOLDER]  # noqa: TID251  # as it was

@@ -1,6 +1,8 @@
 """From settings to ways of telling: real parts as files and programs, and what is said of those that are missing."""
 
+import os
 import time
+from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from threading import enumerate as threads
@@ -21,8 +23,11 @@ from hardware.errors import PartBusy
 from hardware.led import Off
 from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
 from tests.code_views import PROVING, REQUESTING
+from tests.stand_ins.fixtures import stand_ins
 from tests.stand_ins.kernel_leds import KernelLedFiles
 from tests.values import moment
+
+__all__ = ["stand_ins"]
 
 
 @pytest.fixture(autouse=True)
@@ -284,3 +289,31 @@ def test_the_minute_is_the_local_days_and_none_while_the_clock_is_not_set(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+# -- what lies about --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_lgpio_leaves_its_pipe_in_a_folder_that_goes_with_the_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LG_WD", raising=False)
+    with real_parts(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n')) as telling:
+        folder = Path(import_module("lgpio").PIPE_IN)
+        was_there = folder.is_dir() and folder != Path()
+
+    assert (telling.problems, was_there, folder.exists()) == ([], True, False)
+    assert "LG_WD" not in os.environ
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_lgpio_keeps_the_folder_that_it_has_been_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LG_WD", str(tmp_path))
+    with real_parts(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n')):
+        pipe_in = import_module("lgpio").PIPE_IN
+
+    assert pipe_in == str(tmp_path)
+    assert os.environ["LG_WD"] == str(tmp_path)
