@@ -22,7 +22,7 @@ from device_auth.core.models import Link, Seconds
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.examination import Examined, Progress, examine, exit_code_of, in_order
-from device_auth.doctor.findings import Check, Finding, ok
+from device_auth.doctor.findings import Check, Finding, Verdict, ok
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import Sheet, as_fields, as_text
@@ -98,7 +98,9 @@ def examine_speaker(
         learn_from_machine(redaction, scene)
         checks = compose(speaker, scene, settings, problems, stored, is_online=is_online)
         learning = Check("S0", "private", partial(learn_from_speaker, redaction, scene))
-        _, *found = examine([learning, *checks], speaker.clock, _progress())
+        learnt, *found = examine([learning, *checks], speaker.clock, _progress())
+    if learnt.finding.verdict is not Verdict.OK:
+        say("device-auth: not all that is private could be found out, so some of it may not be masked below")
     redaction.learn_facts(each.finding for each in found)
     examined = [Examined(each.check, redaction.finding(each.finding)) for each in found]
     at = rfc3339(speaker.clock.wall())

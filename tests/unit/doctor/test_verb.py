@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import current_thread
 from typing import Any, Final
 
 import pytest
@@ -393,6 +394,23 @@ def test_progress_leaves_no_trace(
     told = capsys.readouterr().err
     assert "1 of 2: linked " in told
     assert told.endswith(f"\r{' ' * 79}\r")
+
+
+class ShyClock(BootClock):
+    """Fails whoever looks for what is private, and nobody else."""
+
+    def wall(self) -> UnixTime:
+        assert current_thread().name != "check S0"
+        return super().wall()
+
+
+def test_that_not_all_may_be_masked_is_said(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    speaker = speaker_of(linked)
+    speaker.clock = ShyClock()
+    capsys.readouterr()
+    examine_speaker(speaker)
+
+    assert "not all that is private could be found out" in capsys.readouterr().err
 
 
 # -- the report -------------------------------------------------------------------------------------------
