@@ -401,10 +401,18 @@ def test_a_terminal_is_found_out_with_its_size(pty: tuple[int, io.TextIOWrapper]
 
     prompt.show(waiting(), moment(0))
 
-    seen = os.read(master, 65536).decode()
+    seen = _read_to_the_end(master)
     assert "\x1b[37;97;40m" in seen
     assert seen.endswith("Time left: 10:00\x1b[K\x1b[J")
     assert max(len(OWN_CONTROLS.sub("", line)) for line in seen.split("\n")) > 80
+
+
+def _read_to_the_end(master: int) -> str:
+    """Read a whole picture: the kernel may hand it over in pieces."""
+    seen = b""
+    while not seen.endswith(b"\x1b[J"):
+        seen += os.read(master, 65536)
+    return seen.decode()
 
 
 def test_no_color_is_obeyed(pty: tuple[int, io.TextIOWrapper]) -> None:
@@ -413,7 +421,7 @@ def test_no_color_is_obeyed(pty: tuple[int, io.TextIOWrapper]) -> None:
 
     prompt.show(waiting(), moment(0))
 
-    assert not re.search(r"\x1b\[[0-9;]*m", os.read(master, 65536).decode())
+    assert not re.search(r"\x1b\[[0-9;]*m", _read_to_the_end(master))
 
 
 def test_a_line_that_does_not_know_its_size_counts_as_the_usual_one(
