@@ -55,7 +55,7 @@ from device_auth.wire.authorization_code import (
     write_address,
 )
 from device_auth.world.certificate import CERTIFICATE, server_context
-from device_auth.world.settings import ENVIRONMENT, add_option
+from device_auth.world.settings import ENVIRONMENT, add_option, add_secret_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_option(parser, "redirect_uri")
     add_option(parser, "authorization_endpoint")
+    add_secret_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from device_auth.world.settings import (
     PAGE,
     Key,
     Settings,
+    add_secret_option,
     gather_settings,
     read_settings,
     reason,
@@ -43,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", default=SUPPRESS, help="init: write over the file that is there"
     )
+    add_secret_option(parser)
 
 
 def run(

@@ -29,7 +29,7 @@ from device_auth.core.models import NEVER, Seconds, View, later
 from device_auth.core.ports import Prompt
 from device_auth.prompts.everyone import Everyone
 from device_auth.prompts.moments import JUST_LINKED_FOR
-from device_auth.world.settings import add_option
+from device_auth.world.settings import add_option, add_secret_option
 
 if TYPE_CHECKING:
     from device_auth.prompts.terminal import Aside
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the QR code to FILE, .svg or .png, while it is valid",
     )
     add_option(parser, "renewals")
+    add_secret_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ from device_auth.service.loop import Loop
 from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.systemd import Notifier, sockets_given
 from device_auth.world.places import make_runtime_dir
-from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.settings import ENVIRONMENT, add_secret_option
 from device_auth.world.token_files import FileTokens
 from device_auth.world.wiping import wipe
 
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("json", "text"),
         help="log to stderr in this form; without it, to the journal where stderr leads there, else as text",
     )
+    add_secret_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from device_auth.cli.service import print_token, reach_service, token_of
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected, StoreBusy
 from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
+from device_auth.world.settings import add_secret_option
 
 if TYPE_CHECKING:
     from device_auth.service.loop import Loop
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"refresh if less than S seconds are left (default {MIN_LIFETIME})",
     )
+    add_secret_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

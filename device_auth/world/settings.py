@@ -297,10 +297,14 @@ def add_option(parser: "_ActionsContainer", name: str) -> None:
 
 def add_provider_options(parser: "_ActionsContainer") -> None:
     """Add the options that say whom to speak with."""
-    import argparse  # noqa: PLC0415  # as above
-
     for name in PROVIDER_OPTIONS:
         add_option(parser, name)
+
+
+def add_secret_option(parser: "_ActionsContainer") -> None:
+    """Add the option that names the file with the client secret, for the verbs that may send it."""
+    import argparse  # noqa: PLC0415  # as above
+
     parser.add_argument(
         FILE_OPTION,
         metavar="FILE",

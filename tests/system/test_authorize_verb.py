@@ -647,3 +647,22 @@ def test_no_qr_code_is_drawn_where_none_is_wanted(desk: Desk, screen: Screens) -
     drawn: list[bool] = []
     assert desk.authorize("--paste", "--no-qr", browse=browse) == 0
     assert drawn == [False]
+
+
+# -- simulated
+
+
+def test_a_simulated_owner_comes_back_by_himself_and_what_came_of_it_can_be_imported(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.command.run("authorize", "--simulate", "--redirect-uri", desk.redirect_uri) == 0
+    link = FileStore(desk.command.folder / "state" / "simulated").read()
+    assert link is not None
+    desk.type(link.refresh_token.reveal())
+
+    assert desk.command.run("link", "--import", "--simulate", "--again", "--json") == 0
+
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "linked"
+    assert json.loads(told[1])["event"] == "linked"
+    assert link.flow is Flow.AUTHORIZATION_CODE
