@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.command import PATIENCE, read_event, read_lines, started, stream_of
-from tests.daemon_process import free_port
 from tests.phone import Phone, needs_a_browser, open_phone
+from tests.ports import free_port
 
 pytestmark = needs_a_browser
 

@@ -33,7 +33,8 @@ from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.code_views import photograph
 from tests.command import Command, read_lines
-from tests.daemon_process import free_port, wait_for
+from tests.daemon_process import wait_for
+from tests.ports import free_port
 from tests.qr_decoders import read_with_zxing
 from tests.socket_world import ADMINISTRATOR, LONG, SocketWorld
 from tests.world import CLIENT_ID

@@ -27,7 +27,8 @@ from device_auth.tools.authorize import (
 from device_auth.wire.authorization_code import Redirect
 from device_auth.world.certificate import CERTIFICATE, server_context
 from tests.certificates import NOW
-from tests.daemon_process import free_port, wait_for
+from tests.daemon_process import wait_for
+from tests.ports import free_port
 
 STATE = "our-state"
 GOOD = f"/authresponse?code=CANARY-code&state={STATE}"
