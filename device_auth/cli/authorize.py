@@ -138,6 +138,7 @@ def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | No
     with ExitStack() as opened:
         amazon = opened.enter_context(speaker.simulated_amazon(link))
         conversation = speaker.open_conversation()
+        speaker.keys.sealing()  # a key that cannot be had is told before the owner is sent anywhere
         opened.enter_context(speaker.store)
         speaker.store.prove_writable()
         attempt = _Attempt(args, speaker, conversation, lines)

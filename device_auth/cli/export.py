@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.cli.output import print_json, print_line, say
-from device_auth.cli.service import STOP_FIRST, reach_service
+from device_auth.cli.service import refuse_beside_service
 from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.token import usable
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, NotLinked, StoreBusy, StoreError
@@ -79,10 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """Export the link."""
     speaker = open_speaker(args)
     _check_use(args, speaker)
-    service = reach_service(speaker)
-    if service is not None:
-        service.close()
-        raise Busy("the service holds the link", hint=STOP_FIRST)
+    refuse_beside_service(speaker)
     with nullcontext() if args.dry_run else _locked(speaker):
         link = _exportable(args, speaker)
         if args.to == STDOUT:

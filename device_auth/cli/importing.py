@@ -50,6 +50,7 @@ def import_link(args: argparse.Namespace, speaker: "Speaker", lines: JsonLines |
     with told_if_interrupted(lines, COMMAND), ExitStack() as opened:
         opened.enter_context(speaker.simulated_amazon(link))
         conversation = speaker.open_conversation()
+        speaker.keys.sealing()  # a key that cannot be had is told before a token is asked for
         opened.enter_context(speaker.store)
         speaker.store.prove_writable()
         refresh_token = _read_refresh_token()

@@ -370,6 +370,12 @@ def test_a_store_that_cannot_be_written_is_told_before_the_owner_is_sent_anywher
     assert refused_at_once(desk) == 74
 
 
+def test_a_key_that_cannot_be_had_is_told_before_the_owner_is_sent_anywhere(desk: Desk) -> None:
+    desk.monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", "/nowhere/key")
+
+    assert refused_at_once(desk) == 78
+
+
 def test_the_other_dialect_has_no_such_flow_here(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--dialect", "rfc8628", "--client-id", "c", "--issuer", "https://id.example")
 

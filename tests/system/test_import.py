@@ -150,6 +150,15 @@ def test_a_link_is_left_alone_unless_another_is_asked_for(
     assert desk.files()["link.json"] != before["link.json"]
 
 
+def test_a_key_that_cannot_be_had_is_told_before_anything_is_saved(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", "/nowhere/key")
+
+    assert desk.bring(desk.token) == 78
+    assert desk.files() == {}
+
+
 @pytest.mark.parametrize("is_linked", [True, False])
 def test_a_token_whose_client_is_refused_leaves_everything_as_it_was(
     desk: Desk, is_linked: bool, capsys: pytest.CaptureFixture[str]
