@@ -23,6 +23,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import Transport
 from device_auth.wire import authorization_code, lwa, rfc8628
+from device_auth.wire.answers import conceal
 
 
 class Dialect(Protocol):
@@ -140,7 +141,9 @@ class Conversation:
         """Ask whether the owner has approved."""
         dialect = dialect_of(self.provider.dialect)
         response = self._transport.send(dialect.write_poll(self.provider, pair))
-        return response if isinstance(response, Unreachable) else dialect.read_poll_answer(response)
+        if isinstance(response, Unreachable):
+            return response
+        return conceal(dialect.read_poll_answer(response), pair.device_code)
 
     def exchange(self, code: Secret, redirect_uri: str, verifier: Secret | None) -> Answer:
         """Ask for a grant for an authorization code, with the client's secret where it has one."""
@@ -154,17 +157,21 @@ class Conversation:
         response = self._transport.send(request)
         if isinstance(response, Unreachable):
             return response
-        return authorization_code.read_exchange_answer(response)
+        answer = authorization_code.read_exchange_answer(response)
+        return conceal(answer, code, verifier, self._client_secret)
 
     def refresh(self, link: Link) -> Answer:
         """Ask for a new access token."""
         dialect = dialect_of(link.dialect)
-        response = self._transport.send(dialect.write_refresh(link, self._secret_for(link)))
+        client_secret = self._secret_for(link)
+        response = self._transport.send(dialect.write_refresh(link, client_secret))
         if isinstance(response, Unreachable):
             return response
         if link.flow is Flow.AUTHORIZATION_CODE:
-            return authorization_code.explain_refresh(dialect.read_refresh_answer(response, is_proof=False))
-        return dialect.read_refresh_answer(response, is_proof=not link.is_proved)
+            answer = authorization_code.explain_refresh(dialect.read_refresh_answer(response, is_proof=False))
+        else:
+            answer = dialect.read_refresh_answer(response, is_proof=not link.is_proved)
+        return conceal(answer, link.refresh_token, client_secret)
 
     def revoke(self, link: Link) -> bool:
         """Tell the provider to forget a link, where it has a way to be told; say whether it took it.

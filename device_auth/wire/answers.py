@@ -6,11 +6,11 @@ everything else becomes ``Unclear``, and the machine asks again later.
 
 import ipaddress
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 from device_auth.core.models import (
     Answer,
@@ -28,6 +28,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.states import Trouble
+from device_auth.core.values import replace
 
 MOST_RETRY_AFTER: Final = Seconds(3600)
 """A provider that asks for more is asked again after an hour all the same."""
@@ -44,6 +45,11 @@ MOST_DESCRIPTION: Final = 200
 
 LONGEST_WORD: Final = 24
 """Longer words of a description are left out: they could be a token or a code that the provider repeats."""
+
+TELLING_PIECE: Final = 8
+"""Characters of a secret that tell too much of it."""
+
+_SAYS: Final = " (it says: "
 
 _ASKS_TO_WAIT: Final = frozenset({"authorization_pending", "slow_down"})
 
@@ -197,10 +203,29 @@ def refuse(trouble: Trouble, message: str, hint: str) -> Callable[[str, str], An
     """Make a refusal of whatever error name and description come."""
 
     def make(error: str, description: str) -> Refusal:
-        said = f" (it says: {description})" if description else ""
+        said = f"{_SAYS}{description})" if description else ""
         return Refusal(trouble=trouble, error=error, message=message + said, hint=hint)
 
     return make
+
+
+def conceal(answer: Answer, *secrets: Secret | None) -> Answer:
+    """Leave out what the provider says if it repeats a secret that was sent, or a piece of one.
+
+    Of its words only the long ones are left out when they are read (``clean``); a short code or secret is none.
+    """
+    if not isinstance(answer, Refusal):
+        return answer
+    message, _, said = answer.message.partition(_SAYS)
+    is_told = any(piece in said for secret in secrets if secret for piece in _pieces(secret.reveal()))
+    return replace(answer, message=message) if is_told else answer
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Give every piece of a secret that tells too much of it, also as it stands in an address or a form."""
+    for form in {text, quote(text, safe=""), quote_plus(text)}:
+        for start in range(max(1, len(form) - TELLING_PIECE + 1)):
+            yield form[start : start + TELLING_PIECE]
 
 
 def read_token(value: object) -> Secret | None:

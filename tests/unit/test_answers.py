@@ -10,6 +10,7 @@ from device_auth.core.models import (
     CodePair,
     Pending,
     Refusal,
+    Secret,
     SlowDown,
     TokenGrant,
     Unclear,
@@ -19,6 +20,7 @@ from device_auth.core.states import Trouble
 from device_auth.wire.answers import (
     Fields,
     clean,
+    conceal,
     is_loopback,
     poll_refusals,
     read_answer,
@@ -505,6 +507,42 @@ def test_what_the_provider_says_is_cleaned_before_it_is_shown(said: Any, shown: 
 
 def test_a_token_that_a_description_repeats_across_the_cut_is_not_shown() -> None:
     assert CANARY not in clean("x " * 97 + CANARY + "|" + "1" * 60)
+
+
+SHORT = "Atzr|Canary 20"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"The token {SHORT} is bad.",
+        f"Bad:{SHORT}",
+        "It is Atzr%7CCanary%2020.",
+        "It is Atzr%7CCanary+20.",
+        "it begins Atzr|Can",
+        "it ends anary 20",
+    ],
+)
+def test_what_repeats_a_short_secret_or_a_piece_of_it_is_left_out(said: str) -> None:
+    answer = read_poll(make_response({"error": "access_denied", "error_description": said}, status=400))
+
+    assert conceal(answer, None, Secret(SHORT)) == read_poll(
+        make_response({"error": "access_denied"}, status=400)
+    )
+
+
+@pytest.mark.parametrize("secret", [SHORT, "T"], ids=["short", "a single letter"])
+def test_what_repeats_no_secret_is_told(secret: str) -> None:
+    said = {"error": "access_denied", "error_description": "no refresh_token of ours"}
+    answer = read_poll(make_response(said, status=400))
+
+    assert conceal(answer, Secret(secret)) == answer
+
+
+def test_an_answer_that_is_no_refusal_repeats_nothing() -> None:
+    answer = read_poll(make_response({"error": "authorization_pending"}, status=400))
+
+    assert conceal(answer, Secret(SHORT)) == answer
 
 
 # -- requests

@@ -14,6 +14,7 @@ MAY_REVEAL: Final = {
     "device_auth/service/api.py",  # hands the access token to programs
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
     "device_auth/tools/exports_text.py",  # the same
+    "device_auth/wire/answers.py",
     "device_auth/wire/authorization_code.py",
     "device_auth/wire/lwa.py",
     "device_auth/wire/rfc8628.py",
