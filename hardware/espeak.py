@@ -264,10 +264,16 @@ def _start(command: Sequence[str], complaints: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
+            env=_environment(),
             start_new_session=True,
         )
     except OSError as absent:
         raise _absent(command[0]) from absent
+
+
+def _environment() -> dict[str, str]:
+    """Give what a program needs to find the sound server, and none of the secrets that we may have been given."""
+    return {name: value for name, value in os.environ.items() if "SECRET" not in name.upper()}  # noqa: TID251  inherited
 
 
 def _kill_group(program: subprocess.Popen[bytes]) -> None:

@@ -21,7 +21,7 @@ from device_auth.core.models import Link
 from device_auth.core.ports import WaitingClock
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import ROOT, Places
-from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.settings import environment_for_others
 from device_auth.world.store import FileStore
 
 UNIT: Final = "device-auth.service"
@@ -97,7 +97,7 @@ def run_program(words: Sequence[str]) -> Ran:
     Raises:
         CannotRun: it is not there, or did not end in time.
     """
-    environ = {**ENVIRONMENT, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    environ = {**environment_for_others(), "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     try:
         process = subprocess.Popen(  # noqa: S603  the words are the doctor's own
             list(words),

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
 from device_auth.wire.authorization_code import Misdirected, Redirect, read_redirect
+from device_auth.world.settings import environment_for_others
 
 LOOPBACK: Final = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 """A browser takes localhost for either; whoever sat on the other one would catch what is ours."""
@@ -54,7 +55,8 @@ def open_browser(address: str) -> None:
     """Open a page in whatever browser there is, and do not wait for it.
 
     In a process of its own that has neither our output nor the keyboard: browsers write on the one, and those for
-    terminals would take the other.
+    terminals would take the other. Nor has it a secret of our environment: what a browser is started with goes into
+    each page's process, and into the reports of its crashes.
     """
 
     def start() -> None:
@@ -65,6 +67,7 @@ def open_browser(address: str) -> None:
                 stdin=nothing,
                 stdout=nothing,
                 stderr=nothing,
+                env=environment_for_others(),
                 start_new_session=True,
                 check=False,
             )

@@ -528,6 +528,16 @@ def _kind(given: object) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------
+# What other programs are given
+
+
+def environment_for_others(environ: Mapping[str, str] = ENVIRONMENT) -> dict[str, str]:
+    """Give the environment for a program that we start: ours, without the secrets that we were given in it."""
+    secrets = {key.variable for key in KEYS if key.is_secret}
+    return {name: value for name, value in environ.items() if name not in secrets}
+
+
+# ---------------------------------------------------------------------------------------------------------
 # Names nobody knows
 
 

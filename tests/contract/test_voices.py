@@ -225,6 +225,19 @@ def test_a_command_reads_the_text_and_is_told_language_and_volume(tmp_path: Path
     assert (tmp_path / "played").read_text().splitlines() == ["en 70", "Hello", "en-GB 70", "again"]
 
 
+def test_a_command_is_not_given_a_secret_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("X_CLIENT_SECRET", "CANARY")
+    monkeypatch.setenv("X_SERVER", "kitchen")
+    voice = CommandVoice(command=["sh", "-c", 'env > "$1/environment"', "x", str(tmp_path)])
+
+    assert voice.say(HELLO[:1])
+    given = (tmp_path / "environment").read_text()
+    assert "X_SERVER=kitchen" in given
+    assert "CANARY" not in given
+
+
 def test_a_command_is_stopped_in_a_pause_too(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     voice = CommandVoice(command=["sh", "-c", 'cat > "$1/fifo"', "x", str(tmp_path)])

@@ -16,6 +16,7 @@ from device_auth.world.settings import (
     Settings,
     add_option,
     add_provider_options,
+    environment_for_others,
     gather_settings,
     read_settings,
 )
@@ -499,3 +500,9 @@ def test_options_appear_only_if_given_and_every_provider_setting_has_one() -> No
         "authorization_endpoint",
         "redirect_uri",
     }
+
+
+def test_a_program_that_we_start_is_given_everything_but_our_secret() -> None:
+    ours = {"PATH": "/bin", "DEVICE_AUTH_DSN": "K-1", "DEVICE_AUTH_CLIENT_SECRET": "CANARY"}
+
+    assert environment_for_others(ours) == {"PATH": "/bin", "DEVICE_AUTH_DSN": "K-1"}
