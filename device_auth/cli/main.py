@@ -45,6 +45,9 @@ exit codes:
   130  interrupted
 """
 
+HIDDEN: Final = "…"
+"""Stands for a word that could be a secret."""
+
 USAGE: Final = 2
 BUG: Final = 70
 INTERRUPTED: Final = 130
@@ -107,12 +110,16 @@ class Parser(argparse.ArgumentParser):
         """Read; what is not understood is an error of the verb it was given to."""
         found, left = super().parse_known_args(args, namespace)
         if left:
-            self.error(f"not understood: {' '.join(left)}")
+            self.error(f"not understood: {' '.join(_shown(word.partition('=')[0]) for word in left)}")
         return found, left
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, what may have been meant, and where every option is named; then exit."""
-        _say(message, f"{self._meant(message)}All that can be given: {self.prog} --help")
+        import re  # noqa: PLC0415  only for a mistake
+
+        message = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: _shown(found[0][1:-1], found[0][0]), message)
+        hidden = "What could be a secret is not repeated here. " if HIDDEN in message else ""
+        _say(message, f"{hidden}{self._meant(message)}All that can be given: {self.prog} --help")
         sys.exit(USAGE)
 
     def _meant(self, message: str) -> str:
@@ -126,6 +133,13 @@ class Parser(argparse.ArgumentParser):
         known = {*VERBS, *re.findall(r"--[\w-]+", self.format_help())}
         near = [] if word in known else difflib.get_close_matches(word, known, n=1)
         return f"Did you mean {near[0]}? " if near else ""
+
+
+def _shown(word: str, quotes: str = "") -> str:
+    """Give a word of the command line as it may be repeated: what could be a token or a secret is not."""
+    import re  # noqa: PLC0415  only for a mistake
+
+    return quotes + (word if re.fullmatch(r"[a-z0-9._/-]{0,24}", word) else HIDDEN) + quotes
 
 
 def _say(text: str, hint: str) -> None:

@@ -567,6 +567,27 @@ def test_a_slip_of_the_keyboard_is_told_what_was_meant(
     assert capsys.readouterr().err.splitlines()[1].strip() == meant
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("link --import Atzr|CANARY", "not understood: …"),
+        ("link --import=Atzr|CANARY", "argument --import: ignored explicit argument '…'"),
+        ("token --client-secret=CANARY", "not understood: --client-secret"),
+        ("token 0123456789abcdef0123456789abcdef", "not understood: …"),
+        ("status qqq", "not understood: qqq"),
+    ],
+)
+def test_a_word_that_could_be_a_secret_is_not_repeated(
+    line: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(shlex.split(line))
+
+    told, hint = capsys.readouterr().err.splitlines()
+    assert told == f"device-auth: {shown}"
+    assert ("not repeated" in hint) == ("…" in shown)
+
+
 def test_the_readmes_help_text_is_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     readme = (ROOT / "README.md").read_text()
