@@ -81,21 +81,28 @@ READABLE: Final = tuple(
 """Networks whose addresses say nothing of where a speaker is. Source: RFC 1918, 6598, 6890, 4193, 4291."""
 
 _HEX_PAIRS: Final = r"[0-9A-Fa-f]{2}"
+_BEGINS: Final = r"(?<![^\W_])"
+_ENDS: Final = r"(?![^\W_])"
+"""No letter or digit beside it; an underscore ties two words together, and either may be private."""
+
 _VALUE: Final = r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'<>&;,]+)"
 """A value behind its name, with quotes or bare."""
 
 _MAC: Final = re.compile(
-    rf"(?<!\w)(?:{_HEX_PAIRS}(?::{_HEX_PAIRS}){{5}}|{_HEX_PAIRS}(?:-{_HEX_PAIRS}){{5}}"
-    r"|[0-9A-Fa-f]{4}(?:\.[0-9A-Fa-f]{4}){2})(?!\w)"
+    rf"{_BEGINS}(?:{_HEX_PAIRS}(?::{_HEX_PAIRS}){{5}}|{_HEX_PAIRS}(?:-{_HEX_PAIRS}){{5}}"
+    rf"|[0-9A-Fa-f]{{4}}(?:\.[0-9A-Fa-f]{{4}}){{2}}){_ENDS}"
 )
+_MAC_IN_A_NAME: Final = re.compile(rf"(?<=\b(?:en|ib|sl|wl|ww)x)[0-9a-f]{{12}}{_ENDS}")
+"""Network cards on USB are named so. Source: systemd.net-naming-scheme(7), ``ID_NET_NAME_MAC``."""
+
 _IPV6: Final = re.compile(
-    r"(?<!:)(?:(?<!\w)|(?=:))(?=[0-9A-Fa-f]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:][0-9A-Fa-f:.]*[0-9A-Fa-f:]"
+    rf"(?<!:)(?:{_BEGINS}|(?=:))(?=[0-9A-Fa-f]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:][0-9A-Fa-f:.]*[0-9A-Fa-f:]"
 )
 _IPV4: Final = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
 _HYPHENED: Final = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3,}(?!\d)")
 """An IPv4 address as it stands in the names that providers give to their customers."""
 
-_TOKEN: Final = re.compile(r"(?<!\w)(?:At[a-z]{2}|Sim)(?:\||%7[Cc])[^\s\"'<>&;,]*")
+_TOKEN: Final = re.compile(rf"{_BEGINS}(?:At[a-z]{{2}}|Sim)(?:\||%7[Cc])[^\s\"'<>&;,]*")
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/|=-]{8,})")
 _NAMED: Final = re.compile(
     r"(?i)((?:access_token|refresh_token|client_secret|device_code|id_token|code_verifier|passwd|password|passphrase|psk)"
@@ -189,6 +196,7 @@ class Redaction:
             (_LWA_CLIENT_ID, lambda found: self.mask(CLIENT_ID, found[0])),
             (_ACCOUNT, lambda found: self.mask("account", found[0])),
             (_MAC, lambda found: self.mask("mac", re.sub(r"[^0-9a-f]", "", found[0].lower()))),
+            (_MAC_IN_A_NAME, lambda found: self.mask("mac", found[0])),
             (_IPV6, self._mask_address),
             (_IPV4, lambda found: self._mask_four(found[0], found[0])),
             (_HYPHENED, lambda found: self._mask_four(found[0], ".".join(found[0].split("-")[-4:]))),

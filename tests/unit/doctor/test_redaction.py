@@ -30,6 +30,7 @@ FORMS = [
     "b8:27:eb:c4:4a:77",
     "B8-27-EB-C4-4A-77",
     "b827.ebc4.4a77",
+    "enxb827ebc44a77",
     "93.184.216.34",
     "p93-184-216-34.isp.example",
     "2606:2800:220:1:248:1893:25c8:1946",
@@ -69,6 +70,8 @@ behind = st.text(st.sampled_from(" \n\t,;:)]}<>\"'"), max_size=3)
 @example([("", "::ffff:93.184.216.34", "."), ("", "93.184.216.34", "")])
 @example([(".", "2606:2800:220:1:248:1893:25c8:1946", ".")])
 @example([("mac:", "b8:27:eb:c4:4a:77", ":")])
+@example([("wlan0_", "b8:27:eb:c4:4a:77", "_"), ("_", "2606:2800:220:1:248:1893:25c8:1946", "_")])
+@example([("of_", "Atza|IQEBcanary-_7", "")])
 def test_no_canary_of_any_kind_comes_out_of_any_text(pieces: list[tuple[str, str, str]]) -> None:
     # a blank between two values: one behind the other is a third
     text = " ".join(before + canary + after for before, canary, after in pieces)
