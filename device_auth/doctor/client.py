@@ -151,6 +151,8 @@ def _client_secret(settings: Settings) -> Finding:
     origin, path = settings.origins["client_secret"], settings.config_file
     if settings.client_secret is None:
         return ok("No client secret is set; code-based linking needs none.")
+    if origin.startswith(("credential ", "option ")):
+        return ok(f"The client secret comes from a file of its own ({origin}).")
     if path is None or not origin.startswith("file "):
         return warn(
             f"The client secret stands in the environment ({origin}), where other programs may come to see it.",

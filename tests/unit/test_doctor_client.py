@@ -166,6 +166,18 @@ def test_a_secret_in_the_environment_is_found() -> None:
     assert SECRET not in str(found)
 
 
+@pytest.mark.parametrize("way", ["credential", "option"])
+def test_a_secret_in_a_file_of_its_own_is_well_kept(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "device-auth.client-secret"
+    path.touch(mode=0o600)
+    path.write_text(SECRET)
+    options, environment = {**LWA, "client_secret_file": str(path)}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    given = read_settings(options, None, {}) if way == "option" else read_settings(LWA, None, environment)
+
+    assert broken(look(given)) == []
+    assert way in look(given)["C8"].sentence
+
+
 def test_a_file_that_has_gone_since_is_not_judged(tmp_path: Path) -> None:
     given = settings_with_secret(tmp_path, 0o600)
     (tmp_path / "config.toml").unlink()
