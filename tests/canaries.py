@@ -53,15 +53,16 @@ FOR_THE_GROUP: Final = {"run/token.json", "run/access-token"}
 
 def forms_of(value: bytes) -> frozenset[bytes]:
     """Give a secret in the forms that programs write things in; of a long one also its beginning and its end."""
-    text = value.decode()
+    text = value.decode("latin-1")
     plain = {
         text,
-        quote(text),
-        quote(text, safe=""),
-        urlencode({"": text})[1:],
+        quote(value),
+        quote(value, safe=""),
+        urlencode({"": value})[1:],
         json.dumps(text)[1:-1],
         escape(text),
         repr(text)[1:-1],
+        repr(value)[2:-1],
         value.hex(),
         value.hex().upper(),
         value.hex(":"),
@@ -69,7 +70,7 @@ def forms_of(value: bytes) -> frozenset[bytes]:
     }
     if len(value) >= LONG:
         plain |= {text[:PIECE], text[-PIECE:]}
-    return frozenset({form.encode() for form in plain} | set(_in_base64(value)))
+    return frozenset({form.encode("latin-1") for form in plain} | set(_in_base64(value)))
 
 
 def _in_base64(value: bytes) -> Iterator[bytes]:
@@ -89,11 +90,11 @@ class Canaries:
         for name, value in known.items():
             self.learn(name.replace("_", " "), value)
 
-    def learn(self, name: str, value: str | None) -> None:
+    def learn(self, name: str, value: str | bytes | None) -> None:
         """Take note of one; what was learnt before keeps its name."""
         if value:
             with self._lock:
-                for form in forms_of(value.encode()):
+                for form in forms_of(value.encode() if isinstance(value, str) else value):
                     self._forms.setdefault(form, name)
 
     @property

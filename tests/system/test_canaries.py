@@ -433,10 +433,10 @@ def test_a_secret_that_was_given_as_an_argument_is_not_repeated(bench: Bench, he
     assert bench.leaks() == []
 
 
-def derived_keys() -> dict[str, str]:
+def derived_keys() -> dict[str, bytes]:
     """Give the material of the key file, and what is made of it. Source: docs/encryption.md."""
     sealing = HKDF(SHA256(), 32, b"device-auth", b"device-auth link v2").derive(MATERIAL.encode())
-    return {"key material": MATERIAL, "sealing key": sealing.hex()}
+    return {"key material": MATERIAL.encode(), "sealing key": sealing}
 
 
 def test_a_proxy_is_not_quoted_and_its_password_not_told(bench: Bench, here: Here) -> None:
