@@ -8,6 +8,7 @@ import atexit
 import gc
 import importlib
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Final, NoReturn, Protocol, cast
 
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = read_arguments(words)
     verb = _import_verb(args.verb)
     _log_to_stderr(is_verbose="verbose" in vars(args))
+    if argv is None:
+        threading.excepthook = say_bug_of_thread
     gc.enable()
     try:
         return verb.run(args)
@@ -232,7 +235,13 @@ def _log_to_stderr(*, is_verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="device-auth: %(message)s", handlers=[handler])
 
 
-def _say_bug(error: Exception) -> None:
+def say_bug_of_thread(bug: threading.ExceptHookArgs) -> None:
+    """Say where a bug struck in a thread, likewise without the error's own text."""
+    if bug.exc_value is not None:
+        _say_bug(bug.exc_value)
+
+
+def _say_bug(error: BaseException) -> None:
     """Say where a bug struck, without the error's own text: it might hold a secret."""
     import traceback  # noqa: PLC0415  only for a bug
 

@@ -1,6 +1,7 @@
 """No secret is seen in anything that a whole process says, writes, is started with or starts others with."""
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -390,6 +391,35 @@ def test_a_full_disk_behind_the_output_tells_nothing(desk_with_secret: Desk) -> 
     bench.canaries.learn("imported token", IMPORTED)
     assert run("authorize", *desk.by_browser, "--json", "-v").exit_code == 74
     assert run("link", "--import", "--json", "-v", *desk.provider).exit_code == 74
+    assert bench.leaks() == []
+
+
+BROKEN: Final = """
+import sys, threading, types
+from device_auth.cli.main import main
+
+def run(args):
+    secret = sys.stdin.readline()
+    thread = threading.Thread(target=int, args=[secret])
+    thread.start()
+    thread.join()
+    return {}[secret]
+
+verb = types.ModuleType("device_auth.cli.status")
+verb.add_arguments, verb.run = lambda parser: None, run
+sys.modules[verb.__name__] = verb
+sys.exit(main())
+"""
+"""The command with a verb that breaks in a thread, and then itself, each time over a secret."""
+
+
+def test_a_bug_is_told_by_its_kind_and_its_place_alone(tmp_path: Path, canaries: Canaries) -> None:
+    bench = Bench(tmp_path, canaries, command=(sys.executable, "-c", BROKEN))
+    ran = bench.run("status", stdin=f"{SECRET}\n")
+
+    assert ran.exit_code == 70
+    assert "a bug in this program: ValueError" in ran.err
+    assert re.search(r"a bug in this program: KeyError\n.*\n  <string>:10 in run\n", ran.err)
     assert bench.leaks() == []
 
 
