@@ -479,13 +479,13 @@ def test_a_proxy_is_not_quoted_and_its_password_not_told(bench: Bench, here: Her
         given = {"https_proxy": f"http://owner:{PROXY}@127.0.0.1:{proxy.port}"}
         ran = bench.run(
             *("authorize", "--paste", "--timeout", "0.5", "-v"),
-            *(*provider, "--base-url", "https://provider.invalid/"),
+            *(*provider, "--base-url", "https://192.0.2.1/"),
             stdin=f"{PASTED}\n",
             environment=given,
             holds={"proxy's password"},
         )
         here.set(**given)
-        doctor = here.run("doctor", "-v", *provider, "--base-url", "https://provider.invalid/")
+        doctor = here.run("doctor", "-v", *provider, "--base-url", "https://192.0.2.1/")
         assert proxy.requests
     assert ran.exit_code == 69, ran.err
     assert "proxy" in doctor.out
@@ -525,12 +525,9 @@ def test_an_export_shows_no_token_but_where_it_was_asked_to(linked: Desk, here: 
     words = ["export", "json", "--to", "-", "--copy", *linked.provider]
     printed = here.run(*words, prints={"refresh token"})
     assert bench.canaries.found_in(printed.out.encode()) == {"refresh token"}
-    old_database = client / "cblAuthDelegate.db"
-    old_database.unlink()
-    assert (
-        bench.run("export", "avs-device-sdk", "--to", str(sdk), "--copy", "-v", *linked.provider).exit_code
-        == 0
-    )
+    (client / "cblAuthDelegate.db").unlink()
+    copied = bench.run("export", "avs-device-sdk", "--to", str(sdk), "--copy", "-v", *linked.provider)
+    assert copied.exit_code == 0, copied.err
     moved = bench.run("export", "json", "--to", str(client / "link.json"), "-v", *linked.provider)
     assert moved.exit_code == 0, moved.err
 
