@@ -229,7 +229,7 @@ def _authorize(desk: Desk, *words: str, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in a shell's background ignore it
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     yield
     signal.signal(signal.SIGINT, former)
 
