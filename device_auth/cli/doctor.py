@@ -86,6 +86,7 @@ def examine_speaker(
     Raises:
         StoreError: the report cannot be written.
     """
+    speaker.for_owner = True
     file = None if report is None else ReportFile(report)
     scene = open_scene(speaker, root=root)
     redaction = Redaction()

@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export the link."""
     speaker = open_speaker(args)
+    speaker.for_owner = True  # it is root who may write the files of another user's client
     _check_use(args, speaker)
     refuse_beside_service(speaker)
     with nullcontext() if args.dry_run else _locked(speaker):

@@ -57,6 +57,8 @@ class Speaker:
         self.clock = BootClock()
         # A verb may not be given every key that there is; the service is.
         self.is_service = False
+        # Root may see to the link of the service's user, where a verb has need of it.
+        self.for_owner = False
         # What a simulation sets in place of any settings.
         self._overlay: dict[str, object] = {}
 
@@ -119,7 +121,12 @@ class Speaker:
     @cached_property
     def store(self) -> FileStore:
         """Give the stored link's place."""
-        return FileStore(self.places.state_dir, keys=lambda: self.keys, is_of_service=self.is_service)
+        return FileStore(
+            self.places.state_dir,
+            keys=lambda: self.keys,
+            is_of_service=self.is_service,
+            for_owner=self.for_owner,
+        )
 
     @cached_property
     def pending(self) -> FilePending:

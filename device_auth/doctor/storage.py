@@ -207,7 +207,7 @@ def look_at_space(scene: Scene) -> Finding:
 def look_whether_writable(scene: Scene) -> Finding:
     """See whether a link could be saved now, by doing all that a save does beside the link."""
     try:
-        with FileStore(scene.places.state_dir) as store:
+        with FileStore(scene.places.state_dir, for_owner=True) as store:
             store.prove_writable()
     except StoreBusy as error:
         return ok(f"{error}: what keeps the link has seen to that.")

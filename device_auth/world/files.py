@@ -51,10 +51,11 @@ class NotAFile(OSError):
 
 
 class NotSafe(OSError):
-    """What is written in this folder could be exchanged under our hands; says why."""
+    """What is written in this folder could be exchanged under our hands; says why, and what to do."""
 
-    def __init__(self, reason: str, path: Path) -> None:
+    def __init__(self, reason: str, path: Path, hint: str = _NO_REASON) -> None:
         super().__init__(errno.EINVAL, reason, str(path))
+        self.hint = hint
 
 
 def explain(error: OSError, what: str) -> StoreError:
@@ -65,6 +66,8 @@ def explain(error: OSError, what: str) -> StoreError:
         what: what could not be carried out, such as ``cannot write /…/link.json``.
     """
     reason, hint = _REASONS.get(error.errno or 0, (error.strerror or "unknown error", _NO_REASON))
+    if isinstance(error, NotSafe):
+        hint = error.hint
     return StoreError(f"{what}: {reason}", hint=hint)
 
 
@@ -122,7 +125,7 @@ class Folder:
         self.close()
 
     @classmethod
-    def open_to_write(cls, path: Path, mode: int) -> Self:
+    def open_to_write(cls, path: Path, mode: int, *, for_owner: bool = False) -> Self:
         """Open a folder to write secrets in it; make it first if need be.
 
         Who may change the folders that lead to it is not looked at.
@@ -130,6 +133,7 @@ class Folder:
         Args:
             path: where.
             mode: of a folder that is made now.
+            for_owner: see ``check_safe``.
 
         Raises:
             NotSafe: others may write to it, or it belongs to another user.
@@ -138,17 +142,25 @@ class Folder:
         make_folder(path, mode)
         folder = cls.open(path)
         try:
-            folder.check_safe()
+            folder.check_safe(for_owner=for_owner)
         except OSError:
             folder.close()
             raise
         return folder
 
-    def check_safe(self) -> None:
-        """Raise ``NotSafe`` unless this process or root alone may change what lies here."""
-        status = os.fstat(self.fd)
-        if status.st_uid not in {0, os.geteuid()}:
-            raise NotSafe(f"it belongs to another user (uid {status.st_uid})", self.path)
+    def check_safe(self, *, for_owner: bool = False) -> None:
+        """Raise ``NotSafe`` unless this process or root alone may change what lies here.
+
+        Args:
+            for_owner: root may write here for the user that the folder belongs to, whose it all is anyway.
+        """
+        status, me = os.fstat(self.fd), os.geteuid()
+        if status.st_uid not in {0, me} and not (for_owner and me == 0):
+            raise NotSafe(
+                f"it belongs to another user (uid {status.st_uid})",
+                self.path,
+                f"Run this as that user: sudo -u '#{status.st_uid}' device-auth …; or name another folder.",
+            )
         if status.st_mode & _WRITABLE_BY_OTHERS:
             raise NotSafe(f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})", self.path)
 

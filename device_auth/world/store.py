@@ -96,14 +96,22 @@ class FileStore:
         directory: the state folder; made (0700) by whoever takes the lock.
         keys: gives whose keys can be reached; only asked where something is sealed or written.
         is_of_service: whether a key that cannot be had here is lost.
+        for_owner: whether root may write for the user that the folder belongs to; what it writes is theirs.
     """
 
     def __init__(
-        self, directory: Path, *, keys: "Callable[[], Keys]" = _no_keys, is_of_service: bool = False
+        self,
+        directory: Path,
+        *,
+        keys: "Callable[[], Keys]" = _no_keys,
+        is_of_service: bool = False,
+        for_owner: bool = False,
     ) -> None:
         self.directory = directory
         self._keys = keys
         self._is_of_service = is_of_service
+        self._for_owner = for_owner
+        self._owner: tuple[int, int] | None = None
         self._folder: Folder | None = None
         self._is_settled = False
 
@@ -115,7 +123,7 @@ class FileStore:
             StoreError: the folder cannot be made, or is not safe to write to.
         """
         try:
-            folder = Folder.open_to_write(self.directory, FOLDER_MODE)
+            folder = Folder.open_to_write(self.directory, FOLDER_MODE, for_owner=self._for_owner)
             try:
                 _lock(folder)
             except BaseException:
@@ -124,6 +132,7 @@ class FileStore:
         except OSError as error:
             raise explain(error, f"cannot lock {self.directory}") from error
         self._folder = folder
+        self._owner = _other_owner(folder) if self._for_owner else None
         self._is_settled = False
         return self
 
@@ -163,7 +172,7 @@ class FileStore:
         """
         with self._writing(f"cannot write to {self.directory}") as folder:
             self._sealing_key()
-            folder.write_new(_BESIDE, PROBE, FILE_MODE, is_durable=True)
+            folder.write_new(_BESIDE, PROBE, FILE_MODE, is_durable=True, owner=self._owner)
             folder.link(_BESIDE, _ON_ITS_WAY)
             folder.rename(_ON_ITS_WAY, _BESIDE)
             folder.remove(_ON_ITS_WAY)
@@ -412,7 +421,7 @@ class FileStore:
         content = write_envelope(link, key)
         if len(content) > MAX_BYTES:
             raise StoreError(f"cannot write {self.directory / NEWEST}: the link is too large")
-        folder.write_new(_BESIDE, content, FILE_MODE, is_durable=True)
+        folder.write_new(_BESIDE, content, FILE_MODE, is_durable=True, owner=self._owner)
         if keeps_present:
             folder.link(NEWEST, _ON_ITS_WAY)
             folder.rename(_ON_ITS_WAY, PREVIOUS)
@@ -457,6 +466,12 @@ def _name_holder(folder: Folder) -> str:
                     name = Path("/proc", pid, "comm").read_text().strip()
                     return f" by process {pid} ({name})"
     return " by another process"
+
+
+def _other_owner(folder: Folder) -> tuple[int, int] | None:
+    """Give whose a folder is, if it is another user's: then so is what is written in it."""
+    status = os.fstat(folder.fd)
+    return None if status.st_uid in {0, os.geteuid()} else (status.st_uid, status.st_gid)
 
 
 def _name_of(key: KeyProvider) -> KeyName:

@@ -420,7 +420,36 @@ def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     folder.mkdir()
     os.chown(folder, 65534, -1)
 
-    with pytest.raises(StoreError, match=r"belongs to another user \(uid 65534\)"), FileStore(folder):
+    with (
+        pytest.raises(StoreError, match=r"belongs to another user \(uid 65534\)") as caught,
+        FileStore(folder),
+    ):
+        pass
+
+    assert "sudo -u '#65534'" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_what_root_writes_for_the_owner_of_the_folder_is_the_owners(folder: Path) -> None:
+    folder.mkdir(0o700)
+    os.chown(folder, 65534, 65533)
+
+    with FileStore(folder, for_owner=True) as store:
+        store.prove_writable()
+        store.replace(make_link())
+        store.save(make_link(generation=2))
+
+    assert FileStore(folder).read() == make_link(generation=2)
+    assert {(found.stat().st_uid, found.stat().st_gid) for found in folder.iterdir()} == {(65534, 65533)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_not_even_for_its_owner_is_written_where_others_may_write(folder: Path) -> None:
+    folder.mkdir()
+    os.chown(folder, 65534, -1)
+    folder.chmod(0o770)
+
+    with pytest.raises(StoreError, match="others may write to it"), FileStore(folder, for_owner=True):
         pass
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -233,6 +234,17 @@ def test_that_the_service_holds_the_lock_is_well(patient: Patient) -> None:
 
     assert found.verdict is Verdict.OK
     assert f"process {os.getpid()}" in found.sentence
+
+
+@as_root
+def test_root_sees_no_trouble_in_what_belongs_to_the_services_user(patient: Patient) -> None:
+    user = pwd.getpwnam("nobody")
+    patient.unit["User"] = user.pw_name
+    for path in (patient.state, *patient.state.iterdir(), patient.run_dir):
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+    assert troubles(patient.examine()).keys() & {"S1", "S2", "S5", "R1"} == set()
+    assert {path.stat().st_uid for path in patient.state.iterdir()} == {user.pw_uid}
 
 
 def test_leftovers_that_are_in_the_way_of_a_save_are_told(patient: Patient) -> None:
