@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +64,7 @@ class Seen:
         content: None if there is no such file.
         owner: to give the new file to; None if we may give it to nobody, or need not.
         backup: the name under which the old content would be kept.
+        folder: which folder it was, by device and number: its path may lead to another one by now.
         note: what to know of its owner; may be empty.
     """
 
@@ -71,6 +72,7 @@ class Seen:
     content: bytes | None = field(repr=False)
     owner: tuple[int, int] | None
     backup: str
+    folder: tuple[int, int]
     note: str = ""
 
 
@@ -134,20 +136,23 @@ def look_at(path: Path) -> Seen:
     path = path.absolute()
     try:
         with Folder.open(path.parent) as folder:
-            _check_folder(folder)
-            content = _read(folder, path)
-            owner = folder.owner_of(path.name)
-            backup = _free_name(folder, path.name)
+            return _look_in(folder, path)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no folder {path.parent}", hint="Check the path, or make it.") from error
     except OSError as error:
         raise explain(error, f"cannot read {path}") from error
-    user = os.geteuid()
+
+
+def _look_in(folder: Folder, path: Path) -> Seen:
+    _check_folder(folder)
+    content = _read(folder, path)
+    owner, user = folder.owner_of(path.name), os.geteuid()
+    seen = Seen(path, content, owner if user == 0 else None, _free_name(folder, path.name), _identity(folder))
     if user in {0, owner[0]}:
-        return Seen(path, content, owner if user == 0 else None, backup)
+        return seen
     if content is None:
         note = f"{path} will belong to you, but its folder to another user (uid {owner[0]})."
-        return Seen(path, content, None, backup, note)
+        return replace(seen, note=note)
     raise StoreError(
         f"{path} belongs to another user (uid {owner[0]}), who could not read what you write",
         hint="Run this as that user, or as root (sudo).",
@@ -215,6 +220,11 @@ def _check_folder(folder: Folder) -> None:
         )
 
 
+def _identity(folder: Folder) -> tuple[int, int]:
+    status = os.fstat(folder.fd)
+    return status.st_dev, status.st_ino
+
+
 def _free_name(folder: Folder, name: str) -> str:
     number = 1
     while folder.has(f"{name}.device-auth-backup-{number}"):
@@ -253,29 +263,33 @@ def carry_out(plan: Plan) -> None:
         Busy: the client is at work, or has been since the plan was made; nothing is changed then.
         StoreError: something cannot be written; each file is then the old one or the new one, whole.
     """
-    needed = [file for file in plan.files if file.is_needed]
     with ExitStack() as opened:
-        folders = [_open_folder(opened, file) for file in needed]
+        files = [(_open_folder(opened, file.seen), file) for file in plan.files]
+        needed = [(folder, file) for folder, file in files if file.is_needed]
         try:
-            for file, folder in zip(needed, folders, strict=True):
+            for folder, file in needed:
                 _write_beside(folder, file)
-            for file in needed:
-                _check_unchanged(file)
+            for folder, file in needed:
+                _check_unchanged(folder, file)
         except BaseException:
-            for file, folder in zip(needed, folders, strict=True):
+            for folder, file in needed:
                 _take_back(folder, file)
             raise
-        for file, folder in zip(needed, folders, strict=True):
+        for folder, file in needed:
             _put_in_place(folder, file)
-    for file in plan.files:
-        _read_back(file)
+        for folder, file in files:
+            _read_back(folder, file)
 
 
-def _open_folder(opened: ExitStack, file: Rewrite) -> Folder:
+def _open_folder(opened: ExitStack, seen: Seen) -> Folder:
+    """Open the folder that was looked at; as root a file is given to its owner, and must not come to lie elsewhere."""
     try:
-        return opened.enter_context(Folder.open(file.seen.path.parent))
+        folder = opened.enter_context(Folder.open(seen.path.parent))
     except OSError as error:
-        raise explain(error, f"cannot write {file.seen.path}") from error
+        raise explain(error, f"cannot write {seen.path}") from error
+    if _identity(folder) != seen.folder:
+        raise Busy(f"{folder.path} became another folder just now", hint=databases.STOP_CLIENT)
+    return folder
 
 
 def _write_beside(folder: Folder, file: Rewrite) -> None:
@@ -291,12 +305,12 @@ def _write_beside(folder: Folder, file: Rewrite) -> None:
         raise explain(error, f"cannot write {seen.path}") from error
 
 
-def _check_unchanged(file: Rewrite) -> None:
+def _check_unchanged(folder: Folder, file: Rewrite) -> None:
     seen = file.seen
+    if _look_again(folder, seen) != (seen.content, seen.owner):
+        raise Busy(f"{seen.path} was changed just now", hint=databases.STOP_CLIENT)
     if file.is_database and seen.content:
         databases.check_unlocked(seen.path, seen.content)
-    elif look_at(seen.path).content != seen.content:
-        raise Busy(f"{seen.path} was changed just now", hint=databases.STOP_CLIENT)
 
 
 def _take_back(folder: Folder, file: Rewrite) -> None:
@@ -314,12 +328,21 @@ def _put_in_place(folder: Folder, file: Rewrite) -> None:
         raise explain(error, f"cannot write {file.seen.path}") from error
 
 
-def _read_back(file: Rewrite) -> None:
-    if look_at(file.seen.path).content != file.content:
+def _read_back(folder: Folder, file: Rewrite) -> None:
+    content, _ = _look_again(folder, file.seen)
+    if content != file.content:
         raise StoreError(
             f"{file.seen.path} does not read back as it was written",
             hint="See whether the client is running; else the card may be failing: replace it.",
         )
+
+
+def _look_again(folder: Folder, seen: Seen) -> tuple[bytes | None, tuple[int, int] | None]:
+    try:
+        found = _look_in(folder, seen.path)
+    except OSError as error:
+        raise explain(error, f"cannot read {seen.path}") from error
+    return found.content, found.owner
 
 
 def _beside(seen: Seen) -> str:

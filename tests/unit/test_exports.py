@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, StoreError
+from device_auth.tools.databases import check_unlocked
 from device_auth.tools.exports import LARGEST_FILE, Plan, Unit, carry_out, check_unused, look_at
 from device_auth.tools.exports_sdk import plan as plan_sdk
 from device_auth.tools.exports_text import plan_json
@@ -295,14 +296,35 @@ def test_a_file_that_came_or_changed_meanwhile_is_not_overwritten(world: ExportW
     assert path.read_text() == "{}"
 
 
-def test_a_database_that_cannot_be_locked_is_told(world: ExportWorld) -> None:
-    make_database(world.lwa, "CREATE TABLE alerts (id INT)")
+def test_a_folder_that_is_exchanged_meanwhile_is_left_alone(world: ExportWorld) -> None:
     made = plan(world)
-    world.lwa.unlink()
+    elsewhere = world.folder / "elsewhere"
+    elsewhere.mkdir()
+    world.client.rename(world.folder / "former")
+    world.client.symlink_to(elsewhere)
+
+    with pytest.raises(Busy, match="became another folder just now"):
+        carry_out(made)
+
+    assert list(elsewhere.iterdir()) == []
+
+
+@is_root
+def test_a_file_that_came_to_belong_to_another_user_meanwhile_is_not_overwritten(world: ExportWorld) -> None:
+    path = world.client / "link.json"
+    carry_out(plan_json(LINK, UNIT, path))
+    made = plan_json(make_link(generation=2), UNIT, path)
+    os.chown(path, NOBODY, NOBODY)
+
+    with pytest.raises(Busy, match="changed just now"):
+        carry_out(made)
+
+
+def test_a_database_that_cannot_be_locked_is_told(world: ExportWorld) -> None:
     world.lwa.mkdir()
 
     with pytest.raises(StoreError, match="cannot lock"):
-        carry_out(made)
+        check_unlocked(world.lwa, b"")
 
 
 def test_a_disk_that_gives_back_something_else_is_found_out(
