@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from device_auth.cli.token import usable
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, NotLinked, StoreBusy, StoreError
 from device_auth.core.models import DialectName, Flow, Link, hand_over
 from device_auth.tools import exports, exports_sdk, exports_text
+from device_auth.world.envelope import KeyMissing
 from device_auth.world.provider import first_locale, read_serial_number
 
 SDK: Final = exports_sdk.FORMAT
@@ -45,6 +47,10 @@ WRITERS: Final[dict[str, Writer]] = {"env": exports_text.write_env, "json": expo
 """The formats that are a text of their own, not a part of a client's files."""
 
 SENDS_MORE: Final = "The client must be given the client secret as well, which is not exported."
+
+WITH_ITS_KEY: Final = (
+    "Bring the key within reach of this command, while the service stands still: docs/export.md says how."
+)
 
 TWO_USERS: Final = (
     "The link is here as well. Two programs that use one refresh token get in each other's way: "
@@ -86,8 +92,6 @@ def run(args: argparse.Namespace) -> int:
         if args.to == STDOUT:
             return _print(args, speaker, link)
         plan = _make_plan(args, speaker, link)
-        if _needs_secret(speaker, link):
-            say(f"device-auth: {SENDS_MORE}")
         exports.check_unused(plan)
         if not args.dry_run:
             exports.carry_out(plan)
@@ -135,7 +139,10 @@ def _exportable(args: argparse.Namespace, speaker: Speaker) -> Link:
     Raises:
         DeviceAuthError: there is none, or why it cannot.
     """
-    link = usable(speaker.store.read())
+    try:
+        link = usable(speaker.store.read())
+    except KeyMissing as error:  # its own hint is to start the service, which must stand still here
+        raise StoreError(str(error), hint=WITH_ITS_KEY) from error
     if not link.is_proved:
         raise NotLinked(
             "the link is not proved yet: no refresh has shown that its refresh token holds",
@@ -176,12 +183,17 @@ def _make_plan(args: argparse.Namespace, speaker: Speaker, link: Link) -> export
     unit, path = _unit(speaker, link), Path(args.to)
     if args.format == SDK:
         return exports_sdk.plan(link, unit, path, args.sdk)
-    return PLANNERS[args.format](link, unit, path)
+    plan = PLANNERS[args.format](link, unit, path)
+    if _needs_secret(speaker, link):
+        return replace(plan, warnings=(*plan.warnings, SENDS_MORE))
+    return plan
 
 
 def _print(args: argparse.Namespace, speaker: Speaker, link: Link) -> int:
     """Print the link itself: that is what was asked for."""
     print_line(WRITERS[args.format](link, _unit(speaker, link)).decode().rstrip("\n"))
+    if _needs_secret(speaker, link):
+        say(f"device-auth: {SENDS_MORE}")
     say(TWO_USERS)
     return 0
 

@@ -19,12 +19,14 @@ from device_auth.core.models import DialectName, Flow, Mark, Secret
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
+from device_auth.world.keys import SYSTEMD_CREDENTIAL
 from device_auth.world.pending import FilePending
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
 from device_auth.world.token_files import FileTokens
 from tests.client_readers import Sdk, start_1_25, start_1_26
 from tests.command import Command
 from tests.export_world import CLIENT_ID, TOKEN, ExportWorld, make_database
+from tests.keys import keys_of, make_key
 from tests.links import StillClock, make_grant, make_link, make_pending
 from tests.socket_world import SocketWorld
 
@@ -378,12 +380,31 @@ def test_a_client_that_sends_no_secret_gets_no_link_that_needs_one(
     monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", "canary-secret")
 
     assert world.export_sdk() == 78
-    assert world.run("json", "--to", str(world.client / "link.json"), "--copy") == 0
+    assert "takes a client secret" in capsys.readouterr().err
 
-    told = capsys.readouterr()
-    assert "takes a client secret" in told.err
-    assert "The client must be given the client secret as well" in told.err
+    for words in ((str(world.client / "link.json"),), ("-",)):
+        assert world.run("json", "--copy", "--to", *words) == 0
+
+        assert "The client must be given the client secret as well" in capsys.readouterr().err
+
+    assert world.run("json", "--json", "--copy", "--to", str(world.client / "link.json")) == 0
+
+    assert "client secret" in json.loads(capsys.readouterr().out)["warnings"][0]
     assert b"canary-secret" not in (world.client / "link.json").read_bytes()
+
+
+def test_a_link_whose_key_the_service_alone_has_needs_it_here(
+    world: ExportWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileStore(world.state, keys=lambda: keys_of(make_key(SYSTEMD_CREDENTIAL))) as store:
+        store.replace(replace(make_link(), is_proved=True))
+
+    assert world.export_sdk() == 74
+
+    told = capsys.readouterr().err
+    assert "the key is held by the service (systemd-credential: " in told
+    assert "docs/export.md" in told
+    assert "systemctl start" not in told
 
 
 def test_a_link_of_another_provider_says_nothing_of_amazons(world: ExportWorld) -> None:
