@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.world.envelope import KeyMissing, KeyProvider, Plain
 from device_auth.world.files import NotAFile
-from device_auth.world.sealing import SealingKey
+from device_auth.world.sealing import SealingKey, can_seal
 from device_auth.world.settings import AUTO, ENVIRONMENT, KEY_PROVIDERS, Settings, quoted, reason
 
 SHORTEST: Final = 32
@@ -100,6 +100,14 @@ class Lack(NamedTuple):
         return kind(f"there is no key to seal the link under ({name}): {self.message}", hint=self.hint)
 
 
+_WITHOUT_LIBRARY: Final = Lack(
+    "the Python package cryptography cannot be loaded",
+    "Run: pip install --force-reinstall cryptography",
+    is_set_up=True,
+    is_setting=True,
+)
+
+
 class Keys:
     """Every key that may be had.
 
@@ -165,7 +173,8 @@ class Keys:
     def _find(self, name: str) -> SealingKey | Lack:
         if name not in self._found:
             unknown = Lack("this program does not know it", "Install the newer device-auth again.")
-            self._found[name] = self._sources[name]() if name in self._sources else unknown
+            found = self._sources[name]() if name in self._sources else unknown
+            self._found[name] = found if isinstance(found, Lack) or can_seal() else _WITHOUT_LIBRARY
         return self._found[name]
 
 

@@ -23,6 +23,16 @@ _TO_SEAL: Final = b"device-auth link v2"
 _TO_NAME: Final = b"device-auth key fingerprint v2"
 
 
+def can_seal() -> bool:
+    """Say whether the library is there and can be loaded; loads it."""
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: F401, PLC0415  see the top
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: F401, PLC0415  see the top
+    except ImportError:
+        return False
+    return True
+
+
 class DoesNotOpen(Exception):
     """It was sealed under another key or with another header, or it was changed since."""
 

@@ -40,6 +40,18 @@ def fault_at(desk: Desk) -> DeviceAuthError:
 # -- which one
 
 
+@pytest.mark.parametrize("name", SEALING)
+def test_without_the_library_nothing_is_sealed_and_nothing_left_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    desk.give(name)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.hkdf", None)
+
+    assert isinstance(fault_at(desk), ConfigError)
+    with pytest.raises(KeyMissing, match="cryptography cannot be loaded"):
+        desk.keys.named(name)
+
+
 def test_with_nothing_set_up_the_link_is_plain(desk: Desk) -> None:
     assert desk.keys.sealing().name == "plain"
     assert names(desk.keys) == ["plain"]
