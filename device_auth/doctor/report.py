@@ -58,6 +58,10 @@ class ReportFile:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(self._fd)
             raise _refused(path, "it is something else than a plain file")
+        if status.st_uid != os.geteuid():
+            # whoever made it may hold it open, and would read along
+            os.close(self._fd)
+            raise _refused(path, f"it belongs to another user (uid {status.st_uid})")
         try:
             os.fchmod(self._fd, FILE_MODE)
             os.ftruncate(self._fd, 0)

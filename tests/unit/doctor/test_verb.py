@@ -447,6 +447,19 @@ def test_a_report_takes_the_place_of_another(linked: Command, tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+def test_a_report_is_not_written_into_what_another_user_has_put_there(
+    linked: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "report"
+    path.write_text("theirs")
+    os.chown(path, 65534, -1)
+
+    assert report(linked, path) == 74
+    assert "belongs to another user (uid 65534)" in capsys.readouterr().err
+    assert path.read_text() == "theirs"
+
+
 def make_second_name(path: Path) -> None:
     (path.parent / "other").write_text("precious")
     os.link(path.parent / "other", path)
