@@ -93,9 +93,12 @@ def run(args: argparse.Namespace) -> int:
             return _print(args, speaker, link)
         plan = _make_plan(args, speaker, link)
         exports.check_unused(plan)
+        is_move = not (args.dry_run or args.copy)
+        if is_move:
+            speaker.store.prove_writable()  # what could not be marked here is not given away
         if not args.dry_run:
             exports.carry_out(plan)
-        if not (args.dry_run or args.copy):
+        if is_move:
             _let_go(args, speaker, link)
     _tell(args, speaker, plan)
     return 0

@@ -550,13 +550,23 @@ def test_the_clients_files_are_durable_before_anything_changes_here(
 
     assert world.run("json", "--to", str(world.client / "link.json")) == 0
 
-    assert order[:3] == [
-        f"sync {world.client}/link.json.device-auth-new",
-        f"rename {world.client}/link.json",
-        f"sync {world.client}",
-    ]
-    assert all(str(world.client) not in what for what in order[3:])
+    first = order.index(f"sync {world.client}/link.json.device-auth-new")
+    assert order[first + 1 : first + 3] == [f"rename {world.client}/link.json", f"sync {world.client}"]
+    assert all(str(world.client) not in what for what in order[first + 3 :])
+    assert all(not what.endswith((NEWEST, PREVIOUS)) for what in order[:first])
     assert order[-2:] == [f"rename {world.state}/{NEWEST}", f"sync {world.state}"]
+
+
+def test_a_link_that_could_not_be_let_go_is_not_given_away(
+    world: ExportWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", str(world.folder / "missing"))
+
+    assert world.export_sdk() == 74
+
+    assert "there is no key to seal the link under" in capsys.readouterr().err
+    assert set(world.files()) == {world.config.name}
+    assert is_ours(world)
 
 
 def test_a_link_that_cannot_be_let_go_is_told_and_the_second_try_moves_it(
