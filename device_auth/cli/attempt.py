@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,9 @@ def bring(
     Raises:
         DeviceAuthError: how it ended, unless a person has read it.
     """
-    stored = read_stored(speaker)
+    stored = None
+    with suppress(StoreDamaged):  # whoever read it before the lock was taken has told
+        stored = speaker.store.read()
     prompts: list[Prompt] = []
     if lines is None or sys.stderr.isatty():
         from device_auth.prompts import terminal  # noqa: PLC0415  only where someone reads

@@ -477,9 +477,8 @@ class Loop:
                 if _is_same(self._store.read(), former):
                     return
             if self._in_use is not None and _is_same(self._in_use.state.link, former):
-                former = (
-                    self._in_use.state.link
-                )  # its refresh token may have rotated where it could not be saved
+                # its refresh token may have rotated where it could not be saved
+                former = self._in_use.state.link
             if former is not None:
                 self._replace(former)
                 if self._is_awake and self._in_use is None and former.mark is None:

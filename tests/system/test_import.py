@@ -325,6 +325,17 @@ def test_a_token_that_was_revoked_leaves_the_former_link_as_it_was(world: World,
     assert world.stored() == former
 
 
+def test_a_damaged_link_is_told_once_and_linked_anew(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.take_token()
+    (desk.command.folder / "state" / "link.json").write_text("damaged")
+    capsys.readouterr()
+
+    assert desk.bring(desk.token) == 0
+
+    assert capsys.readouterr().err.count("does not verify: ") == 1
+    assert desk.stored()["refresh_token"] == desk.token
+
+
 def test_a_token_that_cannot_be_proved_in_passing_is_told_after_ten_seconds(world: World) -> None:
     world.link()
     link = world.stored()
