@@ -7,6 +7,7 @@ import argparse
 import atexit
 import gc
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--simulate=auto" if word == "--simulate" else word
         for word in (sys.argv[1:] if argv is None else argv)
     ]
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  started with it closed: nobody listens
     args = read_arguments(words)
     verb = _import_verb(args.verb)
     _log_to_stderr(is_verbose="verbose" in vars(args))

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from device_auth.core.errors import (
@@ -70,7 +71,10 @@ def print_line(text: str) -> None:
 
 
 def say(text: str, indent: str = "") -> None:
-    """Tell a person something; on a terminal, broken between words and never within an address or a path."""
+    """Tell a person something; on a terminal, broken between words and never within an address or a path.
+
+    Where it cannot be told, as on a full disk, the exit code still says it.
+    """
     if sys.stderr.isatty():
         import textwrap  # noqa: PLC0415  only where someone is looking
 
@@ -84,7 +88,8 @@ def say(text: str, indent: str = "") -> None:
         )
     else:
         text = indent + text
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
 
 
 def _columns() -> int:

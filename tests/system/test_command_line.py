@@ -764,3 +764,17 @@ def test_files_with_secrets_are_closed_to_others_whatever_the_umask(tmp_path: Pa
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+def test_the_exit_code_is_told_though_people_cannot_be(tmp_path: Path, where: str) -> None:
+    words = [sys.executable, "-m", "device_auth", "token", "--state-dir", "state", "--runtime-dir", "run"]
+
+    ran = subprocess.run(
+        ["sh", "-c", f'"$@" {where}', "sh", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+    assert ran.returncode == 75
