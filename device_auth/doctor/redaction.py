@@ -39,7 +39,7 @@ CLIENT_ID: Final = "client_id"
 SHOWN: Final = 4
 
 LONG: Final = 6
-"""Characters from which on a secret is masked even within a word."""
+"""Characters from which on a secret is masked even within a word, and any value before what is known by its form."""
 
 OWN_WORDS: Final = frozenset(
     [
@@ -105,7 +105,8 @@ _HYPHENED: Final = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3,}(?!\d)")
 _TOKEN: Final = re.compile(rf"{_BEGINS}(?:At[a-z]{{2}}|Sim)(?:\||%7[Cc])[^\s\"'<>&;,]*")
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/|=-]{8,})")
 _NAMED: Final = re.compile(
-    r"(?i)((?:access_token|refresh_token|client_secret|device_code|id_token|code_verifier|passwd|password|passphrase|psk)"
+    r"(?i)((?:access_token|refresh_token|client_secret|device_code|id_token|code_verifier|username|passwd|password"
+    r"|passphrase|psk)"
     rf"[\"']?\s*[=:]\s*){_VALUE}"
 )
 _CODE: Final = re.compile(rf"(?i)((?:user[_-]code|cbl-code)[\"']?\s*[=:]\s*){_VALUE}")
@@ -114,6 +115,8 @@ _LOGIN: Final = re.compile(r"(?<=://)([^/\s@]+)(?=@)")
 _EMAIL: Final = re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+")
 _LWA_CLIENT_ID: Final = re.compile(r"\bamzn1\.application-oa2-client\.(\w+)")
 _ACCOUNT: Final = re.compile(r"\bamzn1\.account\.\w+")
+
+_MASK: Final = re.compile(r"(<[a-z-]+-\d+>)")
 
 _EUI64_MARK: Final = 0xFFFE
 """In the middle of an address that was made from the network card's. Source: RFC 4291, appendix A."""
@@ -165,11 +168,19 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Give a text that may be shown."""
-        # The longest first: one value may lie within another.
-        for value in sorted(self._known, key=len, reverse=True):
-            text = self._pattern(value).sub(self._mask_known, text)
+        # The longest first: one value may lie within another. The short ones last, and not within a mask: a serial
+        # number of "1" would take an address apart, so that its form is not known any more.
+        known = sorted(self._known, key=len, reverse=True)
+        for value in known:
+            if len(value) >= LONG:
+                text = self._pattern(value).sub(self._mask_known, text)
         for pattern, mask in self._forms():
             text = pattern.sub(mask, text)
+        for value in known:
+            if len(value) < LONG:
+                pieces = _MASK.split(text)
+                pieces[::2] = [self._pattern(value).sub(self._mask_known, piece) for piece in pieces[::2]]
+                text = "".join(pieces)
         return text
 
     def mask(self, kind: str, value: str) -> str:
@@ -213,6 +224,8 @@ class Redaction:
         is_anywhere = kind in {"secret", "token"} and len(value) >= LONG
         before = "" if is_anywhere or not re.match(r"\w", value) else r"(?<!\w)"
         after = "" if is_anywhere or not re.search(r"\w$", value) else r"(?!\w)"
+        if len(value) < LONG and value.isdecimal():  # nor a part of an address, a port or a version
+            before, after = rf"{before}(?<!\d[.:])", rf"{after}(?![.:]\d)"
         return re.compile(before + re.escape(value) + after)
 
     def _mask_address(self, found: re.Match[str]) -> str:

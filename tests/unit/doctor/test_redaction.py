@@ -45,6 +45,7 @@ FORMS = [
     "https://amazon.com/us/code?cbl-code=CANARY7",
     'ssid="The Canary"',
     "SSID: canary",
+    "//nas/share rw,username=canary,uid=0",
 ]
 
 SEEN = re.compile(r"canary|c4n4ry|CNRY77|Kitchen-7|27.?eb|93.184.216.34|25c8|carla|nest", re.IGNORECASE)
@@ -146,6 +147,24 @@ def test_a_short_secret_is_masked_as_a_word_alone() -> None:
     redaction.learn("secret", "no")
 
     assert redaction.text("no, it is not known") == "<secret-1>, it is not known"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("DSN 1, told by pi4 at 1.", "DSN <dsn-1>, told by <host-1> at <dsn-1>."),
+        ("93.1.216.34 2606:2800:1:1::1946", "<ip-2> <ip-1>"),
+        ("10.1.0.1:443 by pi4:1", "10.1.0.1:443 by <host-1>:<dsn-1>"),
+        ("b8:27:eb:c4:4a:77 1", "<mac-1> <dsn-1>"),
+    ],
+)
+def test_a_short_value_takes_nothing_else_apart(text: str, redacted: str) -> None:
+    redaction = Redaction()
+    redaction.learn("dsn", "1")
+    redaction.learn("host", "pi4")
+
+    assert redaction.text(text) == redacted
+    assert redaction.text(redacted) == redacted
 
 
 def test_a_host_that_is_called_like_a_thing_of_ours_is_masked_as_a_machine_alone() -> None:
