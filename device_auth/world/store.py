@@ -112,6 +112,7 @@ class FileStore:
         self._is_of_service = is_of_service
         self._for_owner = for_owner
         self._owner: tuple[int, int] | None = None
+        self._gave_way: str | None = None
         self._folder: Folder | None = None
         self._is_settled = False
 
@@ -234,6 +235,7 @@ class FileStore:
             StoreError: it could not; what was stored is then whole, or the new link already is. Or: what is stored
                 is not for us.
         """
+        self._gave_way = None
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             key = self._sealing_key()
             former = _Seen()
@@ -252,13 +254,19 @@ class FileStore:
     def take_back(self) -> None:
         """Remove every generation, as if there had never been a link; what was set aside stays; durable on return.
 
+        Where the link replaced one whose key is lost, that one takes its place again: its key may come back.
+
         Raises:
             StoreError: it could not; the newest generation goes last.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
             _remove_previous(folder)
-            if folder.remove(NEWEST):
+            if self._gave_way is not None:
+                folder.rename(self._gave_way, NEWEST)
                 folder.sync()
+            elif folder.remove(NEWEST):
+                folder.sync()
+            self._gave_way = None
 
     def erase(self) -> None:
         """Remove every generation, damaged and sealed ones too; durable on return; nothing to remove is no error.
@@ -415,6 +423,7 @@ class FileStore:
                 folder.remove(kept)
                 folder.link(name, kept)
                 folder.sync()
+                self._gave_way = kept
                 logger.warning("%s cannot be opened and is kept as %s", folder.path / name, kept)
 
     def _write(self, folder: Folder, link: Link, key: KeyProvider, *, keeps_present: bool) -> None:

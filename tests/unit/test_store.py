@@ -741,15 +741,28 @@ def test_a_key_that_comes_back_before_another_link_is_made_opens_the_link(folder
         assert store.read() == ANNA_2
 
 
-def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(folder: Path) -> None:
+def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_in_its_place(folder: Path) -> None:
     before = fill(folder, BEST)
 
     with under(folder, Plain(), is_of_service=True) as store:
         store.replace(BERTA)
         store.take_back()
 
-        assert store.read() is None
+        with pytest.raises(KeyLost):
+            store.read()
     assert sorted(contents(folder).values()) == sorted(before.values())
+    assert under(folder, BEST).read() == ANNA_2
+
+
+def test_a_link_that_is_taken_back_later_brings_no_sealed_one_back(folder: Path) -> None:
+    fill(folder, BEST)
+
+    with under(folder, Plain(), is_of_service=True) as store:
+        store.replace(BERTA)
+        store.replace(ANNA_1)
+        store.take_back()
+
+        assert store.read() is None
 
 
 def test_damage_before_a_sealed_generation_is_set_aside_when_another_link_is_made(folder: Path) -> None:
