@@ -159,7 +159,7 @@ class Folder:
             raise NotSafe(
                 f"it belongs to another user (uid {status.st_uid})",
                 self.path,
-                f"Run this as that user: sudo -u '#{status.st_uid}' device-auth …; or name another folder.",
+                f"Run this as that user: sudo -u '#{status.st_uid}' device-auth … --state-dir {self.path}",
             )
         if status.st_mode & _WRITABLE_BY_OTHERS:
             raise NotSafe(f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})", self.path)

@@ -426,7 +426,7 @@ def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     ):
         pass
 
-    assert "sudo -u '#65534'" in caught.value.hint
+    assert caught.value.hint.endswith(f"sudo -u '#65534' device-auth … --state-dir {folder}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
