@@ -30,6 +30,7 @@ from device_auth.simulator.models import (
     SentBack,
 )
 from device_auth.simulator.referee import Kind
+from device_auth.wire.answers import is_loopback
 
 _LONGEST_ADDRESS: Final = 512
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -135,19 +136,12 @@ def is_redirect_uri(address: str, allowed: frozenset[str] | None) -> bool:
         return False
     if "@" in parts.netloc or not (_HOST.fullmatch(host) or _is_ipv6(host)):
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 def _is_ipv6(host: str) -> bool:
     try:
         return ip_address(host).version == 6 and "%" not in host  # noqa: PLR2004  # the version is its name
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 

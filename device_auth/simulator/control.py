@@ -6,7 +6,6 @@ approve any code.
 
 from collections.abc import Callable
 from dataclasses import asdict
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.faults import Endpoint, FaultError, read_fault
 from device_auth.simulator.models import AuthorizationCode, PairState
+from device_auth.wire.answers import is_loopback
 
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
@@ -150,7 +150,7 @@ def _asked() -> dict[str, object]:
 def _refuse_strangers() -> Reply | None:
     """Let in loopback clients that speak JSON; no web page of another site can do both."""
     host = host_name(request.host)
-    if not _is_loopback(request.remote_addr or "") or not (host == "localhost" or _is_loopback(host)):
+    if not is_loopback(request.remote_addr or "") or not is_loopback(host):
         return _complaint("the control API is for this machine only", 403)
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
@@ -169,13 +169,6 @@ def host_name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _complaint(sentence: str, status: int = 400) -> tuple[Response, int]:

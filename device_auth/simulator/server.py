@@ -19,7 +19,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -30,6 +29,7 @@ from werkzeug.wrappers import Response
 from device_auth.core.errors import ConfigError
 from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
 from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
+from device_auth.wire.answers import is_loopback
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -126,7 +126,7 @@ def serve(
     Raises:
         ConfigError: the address is not loopback or is taken, or no certificate can be made.
     """
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise ConfigError(f"{host} is not a loopback address", hint="Use 127.0.0.1, ::1 or localhost.")
     context, ca_file = None, None
     if tls is not None:
@@ -174,13 +174,6 @@ def _allow_many_connections() -> None:
     """Raise the limit of open files: the usual 1,024 is too few for 1,000 speakers."""
     present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(_MANY_FILES, most)), most))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Server(socketserver.ThreadingTCPServer):
