@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from device_auth.world.keys import CREDENTIAL
+from device_auth.world.settings import CREDENTIAL as CLIENT_SECRET
 from device_auth.world.settings import KEY_PROVIDERS
 from device_auth.world.store import SEALED
 from hardware.board import board_names
@@ -122,11 +123,17 @@ def test_the_socket_is_where_programs_look_for_it() -> None:
     assert "FileDescriptorName=api" in socket
 
 
-def test_the_unit_hands_over_the_key_by_the_name_that_is_looked_for() -> None:
+@pytest.mark.parametrize("name", [CREDENTIAL, CLIENT_SECRET])
+def test_the_unit_hands_over_a_credential_by_the_name_that_is_looked_for(name: str) -> None:
     lines = SERVICE.splitlines()
 
-    # without a path: a speaker without that credential starts all the same
-    assert f"LoadCredentialEncrypted={CREDENTIAL}" in lines
+    # without a path: a speaker without that credential starts all the same; LoadCredential= would not look
+    # where the pages have it put (systemd.exec(5))
+    assert f"LoadCredentialEncrypted={name}" in lines
+
+
+def test_the_client_secret_is_put_where_the_unit_looks_for_it() -> None:
+    assert f"/etc/credstore.encrypted/{CLIENT_SECRET}" in (ROOT / "deploy" / "README.md").read_text()
 
 
 def test_the_page_about_keys_names_every_provider_and_what_is_to_be_typed() -> None:
