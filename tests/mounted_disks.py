@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from device_auth.doctor import storage
+from device_auth.doctor import runtime, storage
 from device_auth.doctor.examination import examine
 from device_auth.doctor.scene import Scene
 from device_auth.world.clock import BootClock
@@ -22,12 +22,13 @@ def mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
-def findings(state: Path) -> dict[str, tuple[str, int, str]]:
+def findings(state: Path, runtime_dir: Path | None = None) -> dict[str, tuple[str, int, str]]:
     clock = BootClock()
-    scene = Scene(Places(state, None, None, state), clock, is_system=False)
+    scene = Scene(Places(state, runtime_dir, None, state), clock, is_system=False)
+    checks = storage.checks(scene) if runtime_dir is None else runtime.checks(scene)
     return {
         each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)
-        for each in examine(storage.checks(scene), clock)
+        for each in examine(checks, clock)
     }
 
 
@@ -46,6 +47,8 @@ def main(folder: Path) -> None:
     mount("--bind", str(disks["read-only"]), str(disks["read-only"]))
     mount("-o", "remount,bind,ro", str(disks["read-only"]))
     found = {name: findings(path) for name, path in disks.items()}
+    (disks["full"] / "more").write_bytes(os.urandom(16 * 1024))
+    found["full runtime"] = findings(disks["read-only"], disks["full"])
     found["unmakeable"] = findings(disks["read-only"] / "below" / "state")
     mount("-o", "remount,bind,rw", str(disks["read-only"]))
     print(json.dumps(found))

@@ -36,6 +36,8 @@ OVER: Final = {Trouble.DENIED, Trouble.EXPIRED}
 ON_THE_WAY: Final = "N13"
 """The last check of the way to the provider: where it breaks, a refresh tells nothing more."""
 
+NO_LINK: Final = "The speaker is not linked, so there is no access token."
+
 OTHER: Final = "another client"
 
 DAY: Final = 86_400
@@ -127,10 +129,12 @@ def look_at_token(scene: Scene) -> Finding:
     if status is None:
         kept = FileTokens(scene.places.runtime_dir, scene.clock).read()
         if kept is None:
+            if not _is_linked(scene):
+                return skipped(NO_LINK)
             return ok("No access token is kept; device-auth token fetches one when it is asked for.")
         return _living(scene, kept.expires_at)
     if status.state != StateWord.LINKED:
-        return skipped("The speaker is not linked, so there is no access token.")
+        return skipped(NO_LINK)
     if status.expires_at is None or status.expires_at.timestamp() <= scene.clock.wall():
         return fail(
             "The speaker is linked, but there is no access token now.",
@@ -138,6 +142,13 @@ def look_at_token(scene: Scene) -> Finding:
             EXIT_CODES[Trouble.EXPIRED],
         )
     return _living(scene, UnixTime(status.expires_at.timestamp()))
+
+
+def _is_linked(scene: Scene) -> bool:
+    if not scene.is_ours:
+        return True  # as far as can be seen from here
+    link = scene.read_link()
+    return link is not None and link.mark is None
 
 
 def _living(scene: Scene, expires_at: UnixTime) -> Finding:

@@ -1,5 +1,6 @@
 """The checks of the runtime folder: is there a place in memory for tokens and the socket, and may the right ones in."""
 
+import os
 import stat
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,9 @@ from device_auth.world.settings import quoted
 from device_auth.world.token_files import BARE, TOKEN
 
 RUNTIME: Final = 74
+
+LEAST_SPACE: Final = 16 * 1024
+"""Bytes: two token files, and each once more while it is replaced, in blocks of 4 KiB."""
 
 OPEN_TO_ALL: Final = 0o666
 """The mode of the socket: whoever may not is told so, by the service."""
@@ -87,6 +91,17 @@ def look_at_memory(scene: Scene) -> Finding:
             f"{path} lies on a disk ({mount.kind}): access tokens wear it out, and outlive a power cut on it.",
             "Name a folder in memory with --runtime-dir, below /run.",
             kind=mount.kind,
+        )
+    found = os.statvfs(path)
+    free = found.f_bavail * found.f_frsize
+    # a disk without a limit of its own says 0 of 0
+    if found.f_blocks and free < LEAST_SPACE:
+        return fail(
+            f"{path} is full: no access token can be put there.",
+            f"See what fills it, and remove that: df -h {quoted(path)}",
+            RUNTIME,
+            kind=mount.kind,
+            free_bytes=str(free),
         )
     return ok(f"{path} lies in memory.", kind=mount.kind)
 

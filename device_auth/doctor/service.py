@@ -128,7 +128,7 @@ def look_whether_it_answers(scene: Scene) -> Finding:
         return skipped("No service runs for this speaker.")
     return fail(
         f"Nothing answers on {scene.socket}: {daemon.problem}.",
-        f"sudo systemctl restart {UNIT}",
+        f"sudo systemctl restart {UNIT}" if scene.is_system else "Start it again: device-auth run",
         DOWN,
     )
 

@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link
+from device_auth.core.states import StateWord
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.scene import Scene
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
 from device_auth.world.files import Folder, explain
 from device_auth.world.keys import SYSTEMD_CREDENTIAL, Keys
-from device_auth.world.settings import quoted
+from device_auth.world.settings import KEY_PROVIDERS, quoted
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_the_store
 
 STORE: Final = 74
@@ -231,13 +232,31 @@ def look_at_key(scene: Scene) -> Finding:
     except Malformed:
         return ok("What is stored does not say under whose key it is.", key_provider="unknown")
     if name == Plain.name:
-        return ok("The link is stored in the clear: whoever holds the card can read it.", key_provider=name)
-    try:
+        why = {f"without_{lacking}": message for lacking, message in scene.keys.lacks.items()}
         return ok(
-            f"The link is under the key of {name}. {scene.keys.named(name).protects}", key_provider=name
+            "The link is stored in the clear: whoever holds the card can read it.", key_provider=name, **why
         )
-    except KeyMissing:
+    try:
+        key, newest = scene.keys.named(name), _read_envelope(found[0], scene.keys)
+    except KeyMissing as missing:
+        return _without_key(scene, name, missing)
+    if isinstance(newest, KeyMissing):
+        return _without_key(scene, name, newest)
+    return ok(f"The link is under the key of {name}. {key.protects}", key_provider=name)
+
+
+def _without_key(scene: Scene, name: str, missing: KeyMissing) -> Finding:
+    """Judge a key that this command cannot have: it is no fault if the service has it, or may have."""
+    status = scene.daemon.status
+    is_linked = status is not None and status.state == StateWord.LINKED
+    if is_linked or name == SYSTEMD_CREDENTIAL or name not in KEY_PROVIDERS:
         return skipped(f"The link is under the key of {name}, which this command cannot reach.")
+    return fail(
+        f"The link is under the key of {name} and cannot be opened: {missing.why}.",
+        "Bring that key back, and restart the service: until then the link is kept. If it is gone for good, link"
+        " again: device-auth link",
+        STORE,
+    )
 
 
 def look_at_generations(scene: Scene) -> Finding:
@@ -297,11 +316,18 @@ def _unescaped(text: str) -> str:
 def _read(folder: Folder, name: str, keys: Keys) -> Link | StoreError | None:
     try:
         found = folder.read(name, MAX_BYTES + 1)
-        return None if found is None else read_envelope(found[0], keys.named)[0]
-    except StoreError as error:
-        return error
     except OSError as error:
         return StoreDamaged(str(explain(error, f"cannot read {name}")))
+    except StoreError as error:
+        return error
+    return None if found is None else _read_envelope(found[0], keys)
+
+
+def _read_envelope(content: bytes, keys: Keys) -> Link | StoreError:
+    try:
+        return read_envelope(content, keys.named)[0]
+    except StoreError as error:
+        return error
 
 
 def _in_a_word(found: Link | StoreError | None) -> str:

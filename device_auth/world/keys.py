@@ -170,6 +170,12 @@ class Keys:
             if isinstance(lack, Lack) and (lack.is_set_up or name == self._choice)
         )
 
+    @property
+    def lacks(self) -> dict[str, str]:
+        """Say of each provider why it gives no key."""
+        found = {name: self._find(name) for name in KEY_PROVIDERS if name != Plain.name}
+        return {name: lack.message for name, lack in found.items() if isinstance(lack, Lack)}
+
     def _find(self, name: str) -> SealingKey | Lack:
         if name not in self._found:
             unknown = Lack("this program does not know it", "Install the newer device-auth again.")

@@ -44,7 +44,8 @@ from device_auth.world.envelope import (
     write_envelope,
 )
 from device_auth.world.fields import MAX_BYTES
-from device_auth.world.files import Folder, NotAFile, beside_of, explain
+from device_auth.world.files import Folder, NotAFile, beside_of, explain, make_folder
+from device_auth.world.places import SIMULATED
 
 if TYPE_CHECKING:
     from device_auth.world.keys import Keys
@@ -124,6 +125,9 @@ class FileStore:
             StoreError: the folder cannot be made, or is not safe to write to.
         """
         try:
+            if self.directory.name == SIMULATED:
+                # it lies in the real one's folder, which may not be there yet
+                make_folder(self.directory.parent, FOLDER_MODE)
             folder = Folder.open_to_write(self.directory, FOLDER_MODE, for_owner=self._for_owner)
             try:
                 _lock(folder)
@@ -409,7 +413,7 @@ class FileStore:
         return KeyLost(
             message,
             hint="Link the speaker again: press the button, or run: device-auth link. Until then the link is kept:"
-            " bring its key back, and run: systemctl restart device-auth",
+            f" {missing.why}. Bring that key back, and run: systemctl restart device-auth",
         )
 
     def _keep_sealed(self, folder: Folder) -> None:

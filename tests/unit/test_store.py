@@ -13,6 +13,7 @@ from device_auth.core.errors import ConfigError, KeyLost, StoreError
 from device_auth.core.models import Link, Mark, Secret, UnixTime, hand_over
 from device_auth.world.envelope import Damaged, KeyMissing, KeyProvider, Plain, write_envelope
 from device_auth.world.keys import Keys, Lack
+from device_auth.world.places import SIMULATED
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import DAMAGED, MOST_KEPT, NEWEST, PREVIOUS, FileStore
 from tests.keys import key_of, keys_of, make_key
@@ -821,3 +822,10 @@ def test_every_link_that_can_be_opened_is_found_whatever_it_is_called(folder: Pa
     (folder / NEWEST).write_bytes(write_envelope(BERTA, WORSE))
 
     assert under(folder, BEST).links() == [ANNA_1, ANNA_2]
+
+
+def test_a_simulations_place_leaves_the_real_one_closed(tmp_path: Path) -> None:
+    with FileStore(tmp_path / "state" / SIMULATED) as store:
+        store.replace(make_link())
+
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

@@ -267,7 +267,13 @@ def test_a_link_in_the_clear_is_said_to_be_so(patient: Patient) -> None:
 
     assert found.verdict is Verdict.OK
     assert "in the clear" in found.sentence
-    assert dict(found.facts) == {"key_provider": "plain"}
+    assert dict(found.facts)["key_provider"] == "plain"
+
+
+def test_why_a_link_in_the_clear_has_no_key_is_among_the_facts(patient: Patient) -> None:
+    patient.keys = Keys("auto", {KEY_FILE: lambda: Lack("key_file is not set", "Set it.")})
+
+    assert dict(finding(patient, "S6").facts)["without_key-file"] == "key_file is not set"
 
 
 def test_a_link_under_a_key_that_this_command_cannot_reach_is_left_alone(patient: Patient) -> None:
@@ -315,6 +321,29 @@ def test_a_key_that_was_set_up_and_is_gone_is_told(patient: Patient) -> None:
 
     assert troubles(found) == {"S6": FAIL}
     assert (found["S6"].finding.exit_code, found["S6"].finding.next_step) == (74, "Bring it back.")
+
+
+@pytest.mark.parametrize("is_exchanged", [True, False])
+def test_a_key_that_does_not_open_the_link_is_told_before_the_account_is_blamed(
+    patient: Patient, is_exchanged: bool
+) -> None:
+    seal(patient, make_key(KEY_FILE))
+    lack = Lack("key_file is not set", "Set it.")
+    patient.keys = (
+        keys_of(make_key(KEY_FILE, "b")) if is_exchanged else Keys("auto", {KEY_FILE: lambda: lack})
+    )
+    found = patient.examine()["S6"].finding
+
+    assert (found.verdict, found.exit_code) == (FAIL, 74)
+    assert "is sealed under another key" in found.sentence or lack.message in found.sentence
+
+
+@pytest.mark.usefixtures("served")
+def test_a_key_that_the_service_alone_can_reach_is_no_trouble(patient: Patient) -> None:
+    seal(patient, make_key(KEY_FILE))
+    patient.keys = Keys("auto", {KEY_FILE: lambda: Lack("key_file is not set", "Set it.")})
+
+    assert troubles(patient.examine()) == {}
 
 
 @pytest.mark.usefixtures("served")
@@ -389,6 +418,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[
         ("nodes", {"S3": "fail", "S4": "fail"}),
         ("read-only", {"S5": "fail"}),
         ("unmakeable", {"S1": "fail"}),
+        ("full runtime", {"R2": "fail"}),
     ],
 )
 def test_real_disks_are_told_by_what_ails_them(
@@ -483,6 +513,18 @@ def test_a_file_in_place_of_the_socket_is_told(patient: Patient) -> None:
     assert troubles(patient.examine()) == {"R4": FAIL, "D5": FAIL}
 
 
+@pytest.mark.parametrize(
+    ("is_system", "command"), [(True, "sudo systemctl restart"), (False, "device-auth run")]
+)
+def test_a_service_that_does_not_answer_is_started_again_as_it_was(
+    patient: Patient, is_system: bool, command: str
+) -> None:
+    patient.is_system = is_system
+    (patient.run_dir / "api.sock").touch()
+
+    assert command in finding(patient, "D5").next_step
+
+
 def test_without_a_service_nobody_needs_its_groups(patient: Patient) -> None:
     patient.groups.clear()
     patient.unit["LoadState"] = "not-found"
@@ -555,6 +597,13 @@ def test_a_service_without_a_token_is_told(patient: Patient, served: SocketWorld
 
     assert troubles(found) == {"L2": FAIL}
     assert found["L2"].finding.exit_code == 75
+
+
+def test_no_token_is_promised_of_a_speaker_that_is_not_linked(patient: Patient) -> None:
+    for path in patient.state.iterdir():
+        path.unlink()
+
+    assert finding(patient, "L2").verdict is Verdict.SKIPPED
 
 
 def test_the_token_that_is_kept_is_told_with_its_time(patient: Patient) -> None:
