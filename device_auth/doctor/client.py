@@ -5,13 +5,13 @@ request that it must refuse; what that cannot tell is left open and said so.
 """
 
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
-from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
 from device_auth.doctor.trial import Trial, error_name
 from device_auth.world.provider import (
     SERIAL_NUMBER,
@@ -46,8 +46,20 @@ def checks(
         serial_number: the file that is asked where no DSN is set.
     """
 
-    def about(names: Iterable[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
-        return lambda: _form(settings, serial_number, frozenset(names)) or well()
+    def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
+        def look() -> Finding:
+            found = _form(settings, serial_number, frozenset(names))
+            if found is None:
+                return well()
+            if (
+                problems
+                and found.verdict is Verdict.FAIL
+                and not any(getattr(settings, name) for name in names)
+            ):
+                return skipped("It may be set where the settings could not be read: see C1.")
+            return found
+
+        return look
 
     return [
         Check("C1", "settings-unreadable", lambda: _reading(problems)),

@@ -113,6 +113,14 @@ def test_every_problem_of_reading_is_told() -> None:
     assert "must be lwa or rfc8628" in found["C1"].facts[0][1]
 
 
+def test_what_may_stand_where_the_settings_could_not_be_read_is_not_said_to_be_missing() -> None:
+    problem = ConfigError("cannot read config.toml: permission denied", hint="Run this as its owner.")
+    found = look(read_settings({"product_id": "EXAMPLE_SPEAKER"}, None, {}), [problem])
+
+    verdicts = {code: found[code].verdict for code in ("C1", "C2", "C3", "C4")}
+    assert verdicts == {"C1": Verdict.FAIL, "C2": Verdict.SKIPPED, "C3": Verdict.FAIL, "C4": Verdict.SKIPPED}
+
+
 def test_the_boards_own_serial_number_is_a_good_dsn(tmp_path: Path) -> None:
     serial_number = tmp_path / "serial-number"
     serial_number.write_bytes(b"10000000abcdef01\0")
