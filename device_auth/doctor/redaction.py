@@ -41,6 +41,10 @@ SHOWN: Final = 4
 LONG: Final = 6
 """Characters from which on a secret is masked even within a word, and any value before what is known by its form."""
 
+LEAST_DIGITS: Final = 4
+"""Digits from which on a number is masked in texts: a shorter one (DSN 123, as in tutorials) says of nobody who it is, and
+would take ports and counts with it. As a fact it is masked all the same."""
+
 OWN_WORDS: Final = frozenset(
     [
         "button",
@@ -137,6 +141,8 @@ class Redaction:
             value: as it may appear.
         """
         value = value.strip()
+        if len(value) < LEAST_DIGITS and value.isdecimal():
+            return
         if value and not _is_mask(value):
             forms = {value, quote(value, safe="")}
             if kind == "host":

@@ -205,3 +205,12 @@ def test_a_private_fact_is_masked_wherever_its_value_stands(kind: str) -> None:
 
 def test_the_networks_that_stay_readable_hold_no_public_address() -> None:
     assert not any(network.overlaps(ip_network("8.0.0.0/8")) for network in READABLE if network.version == 4)
+
+
+def test_a_number_that_may_be_a_port_or_a_count_stays_in_texts_and_is_masked_as_a_fact() -> None:
+    redaction = Redaction()
+    redaction.learn("dsn", "123")
+    found = redaction.finding(ok("It lets UDP port 123 out.", dsn="123"))
+
+    assert found.sentence == "It lets UDP port 123 out."
+    assert dict(found.facts) == {"dsn": "<dsn-1>"}
