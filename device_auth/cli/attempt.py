@@ -75,7 +75,7 @@ def bring(
         start_again: the command to begin once more with.
 
     Raises:
-        DeviceAuthError: how it ended, unless a person has read it.
+        DeviceAuthError: how it ended.
     """
     stored = None
     with suppress(StoreDamaged):  # whoever read it before the lock was taken has told
@@ -87,8 +87,13 @@ def bring(
         prompts.append(terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=False))
     everyone = Everyone(prompts, speaker.clock, report=report)
 
+    is_over = False
+
     def tell(view: View) -> None:
-        everyone.tell(view)
+        nonlocal is_over
+        is_over = is_over or view.trouble in REASONS  # how it ended is told once, as the command's own error
+        if not is_over:
+            everyone.tell(view)
         if lines is not None:
             lines.tell(view)
 
@@ -100,7 +105,7 @@ def bring(
     finally:
         everyone.close(CLOSING_TIME)
     is_new = is_new_link(loop, stored)
-    return tell_end(loop, lines, start_again, in_time=True, is_told=bool(prompts), is_new=is_new)
+    return tell_end(loop, lines, start_again, in_time=True, is_told=False, is_new=is_new)
 
 
 def run_to_the_end(loop: Loop, until: Monotonic) -> bool:

@@ -14,7 +14,7 @@ from device_auth.cli.attempt import (
     tell_linked_already,
     told_if_interrupted,
 )
-from device_auth.cli.output import JsonLines, error_of, say
+from device_auth.cli.output import JsonLines, error_of
 from device_auth.cli.pasting import ask_hidden, is_typed, read_line
 from device_auth.cli.service import refuse_beside_service
 from device_auth.core import linking
@@ -59,12 +59,10 @@ def import_link(args: argparse.Namespace, speaker: "Speaker", lines: JsonLines |
         flow = Flow.DEVICE_CODE if speaker.settings.client_secret is None else Flow.AUTHORIZATION_CODE
         brought = linking.GrantBrought(request, refresh_token, flow)
         try:
-            exit_code = bring(speaker, conversation, brought, lines, COMMAND)
+            return bring(speaker, conversation, brought, lines, COMMAND)
         except RefreshRejected as error:
-            raise RefreshRejected(str(error), hint=PERHAPS_ANOTHERS) from error
-        if exit_code == RefreshRejected.exit_code:
-            say(PERHAPS_ANOTHERS)
-        return exit_code
+            stays = "" if former is None else " The former link stays in use."
+            raise RefreshRejected(str(error), hint=PERHAPS_ANOTHERS + stays) from error
 
 
 def _read_refresh_token() -> Secret:

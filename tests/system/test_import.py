@@ -176,6 +176,20 @@ def test_a_token_whose_client_is_refused_leaves_everything_as_it_was(
     assert (desk.stored() if is_linked else desk.files() or None) == former
 
 
+def test_a_refusal_is_told_once_and_not_contradicted_by_the_link_that_stays(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.bring(desk.token)
+    desk.amazon.script(Endpoint.REFRESH, [Fault(status=400, json=json.dumps({"error": "invalid_client"}))])
+    capsys.readouterr()
+
+    assert desk.bring(desk.token, "--again") == 78
+
+    told = capsys.readouterr().err
+    assert "Linked." not in told
+    assert told.count("device-auth: ") == 1
+
+
 def test_while_the_service_holds_the_link_it_must_be_stopped_first(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
