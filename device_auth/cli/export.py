@@ -54,7 +54,7 @@ WITH_ITS_KEY: Final = (
 
 TWO_USERS: Final = (
     "The link is here as well. Two programs that use one refresh token get in each other's way: "
-    "run the same with a file and without --copy to move it."
+    "to move it, run the same without --copy (with --to FILE)."
 )
 
 

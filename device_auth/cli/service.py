@@ -45,7 +45,10 @@ BEGINS_WITHIN: Final = Seconds(2)
 
 LOOKS_EVERY: Final = Seconds(0.1)
 
-STOP_FIRST: Final = "Stop the service first: sudo systemctl stop device-auth.service device-auth.socket"
+STOP_FIRST: Final = (
+    "Stop the service first: sudo systemctl stop device-auth.service device-auth.socket; or end the device-auth run that"
+    " was started by hand."
+)
 
 
 def reach_service(speaker: "Speaker") -> "Client | None":

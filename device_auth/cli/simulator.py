@@ -110,14 +110,18 @@ def _check(args: argparse.Namespace) -> None:
 
 def _instructions(addresses: dict[str, str | None]) -> list[str]:
     trust = f" --ca-file {addresses['ca_file']}" if addresses["ca_file"] else ""
+    speaker = (
+        f"--client-id amzn1.application-oa2-client.51{'0' * 29}5 --product-id SimulatedSpeaker --dsn SIM0001"
+    )
+    lwa = f"{speaker} --base-url {addresses['base_url']}"
     return [
         f"simulated Amazon: {addresses['origin']}",
         f"owner's page:     {addresses['verification_uri']}",
         f"sign-in page:     {addresses['authorization_url']}",
         f"control:          {addresses['control']}",
-        "link with:        device-auth link --client-id amzn1.application-oa2-client.51"
-        f"{'0' * 29}5 --product-id SimulatedSpeaker --dsn SIM0001"
-        f" --base-url {addresses['base_url']}{trust}",
+        f"link with:        device-auth link {lwa}{trust}",
+        f"or with:          device-auth authorize {lwa}"
+        f" --authorization-endpoint {addresses['authorization_url']}{trust}",
         f"or with:          device-auth link --dialect rfc8628 --client-id simulated --scope offline_access"
         f" --issuer {addresses['issuer']}{trust}",
         "Ctrl-C stops it.",

@@ -227,7 +227,7 @@ class Speaker:
         except ConfigError as error:
             raise ProviderUnreachable(
                 f"the simulated Amazon cannot be started again: {error}",
-                hint="Start afresh: device-auth unlink --simulate",
+                hint="End the other command with --simulate if there is one; else start afresh: device-auth unlink --simulate",
             ) from error
         with running:
             self._overlay["client_id"] = SIMULATED_CLIENT_ID

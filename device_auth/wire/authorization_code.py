@@ -192,7 +192,7 @@ def _read_error(error: str, description: str) -> Refusal:
     return Refusal(trouble, name, message + said, hint)
 
 
-_PROFILE: Final = "in the developer console, the security profile's Web Settings"
+_PROFILE: Final = "the security profile's Web Settings in the developer console"
 
 _ERRORS: Final = {
     "access_denied": (

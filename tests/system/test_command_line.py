@@ -639,6 +639,26 @@ def test_the_simulator_runs_in_a_process_of_its_own_until_it_is_told_to_stop(tmp
         assert interrupt(simulator, signal.SIGTERM) == 0
 
 
+def test_the_simulator_says_what_to_link_with_by_each_flow() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "device_auth", "simulator", "--port", "0"],
+        cwd=ROOT,
+        env=bare_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as simulator:
+        told = [
+            line.partition("with:")[2].split()
+            for line in iter(stream_of(simulator.stdout).readline, "Ctrl-C stops it.\n")
+        ]
+        assert interrupt(simulator, signal.SIGTERM) == 0
+
+    commands = [words for words in told if words]
+    assert [words[1] for words in commands] == ["link", "authorize", "link"]
+    for words in commands:
+        assert make_parser().parse_args(words[1:])
+
+
 def test_output_that_cannot_be_written_is_no_bug(linked: Command) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(

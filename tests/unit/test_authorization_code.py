@@ -163,7 +163,7 @@ def test_what_does_not_answer_our_question_is_not_taken(query: str, why: str) ->
 ERRORS = {
     "access_denied": (Trouble.DENIED, "declined"),
     "invalid_request": (Trouble.MISCONFIGURED, "redirect_uri"),
-    "unauthorized_client": (Trouble.MISCONFIGURED, "client_id"),
+    "unauthorized_client": (Trouble.MISCONFIGURED, "the one of the security profile's Web Settings in the"),
     "invalid_scope": (Trouble.MISCONFIGURED, "scope"),
     "unsupported_response_type": (Trouble.MISCONFIGURED, "authorization_endpoint"),
     "server_error": (Trouble.EXPIRED, "Start again"),
