@@ -656,7 +656,7 @@ def test_the_simulator_says_what_to_link_with_by_each_flow() -> None:
     commands = [words for words in told if words]
     assert [words[1] for words in commands] == ["link", "authorize", "link"]
     for words in commands:
-        assert make_parser().parse_args(words[1:])
+        assert make_parser().parse_args(words[1:]).verb == words[1]
 
 
 def test_output_that_cannot_be_written_is_no_bug(linked: Command) -> None:
