@@ -141,7 +141,7 @@ class Redaction:
             value: as it may appear.
         """
         value = value.strip()
-        if len(value) < LEAST_DIGITS and value.isdecimal():
+        if len(value) < LEAST_DIGITS and value.isdecimal() and kind != "secret":
             return
         if value and not _is_mask(value):
             forms = {value, quote(value, safe="")}
@@ -175,7 +175,7 @@ class Redaction:
     def text(self, text: str) -> str:
         """Give a text that may be shown."""
         # The longest first: one value may lie within another. The short ones last, and not within a mask: a serial
-        # number of "1" would take an address apart, so that its form is not known any more.
+        # number of "1234" would take an address apart, so that its form is not known any more.
         known = sorted(self._known, key=len, reverse=True)
         for value in known:
             if len(value) >= LONG:

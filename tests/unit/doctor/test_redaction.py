@@ -145,22 +145,24 @@ def test_a_secret_is_masked_within_a_word_and_percent_encoded() -> None:
 def test_a_short_secret_is_masked_as_a_word_alone() -> None:
     redaction = Redaction()
     redaction.learn("secret", "no")
+    redaction.learn("secret", "77")
 
     assert redaction.text("no, it is not known") == "<secret-1>, it is not known"
+    assert redaction.text("77 of 177") == "<secret-2> of 177"
 
 
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
-        ("DSN 1, told by pi4 at 1.", "DSN <dsn-1>, told by <host-1> at <dsn-1>."),
-        ("93.1.216.34 2606:2800:1:1::1946", "<ip-2> <ip-1>"),
-        ("10.1.0.1:443 by pi4:1", "10.1.0.1:443 by <host-1>:<dsn-1>"),
-        ("b8:27:eb:c4:4a:77 1", "<mac-1> <dsn-1>"),
+        ("DSN 1234, told by pi4 at 1234.", "DSN <dsn-1>, told by <host-1> at <dsn-1>."),
+        ("93.184.216.34 2606:2800:1234:1::1946", "<ip-2> <ip-1>"),
+        ("10.1.0.1:1234 by pi4, 1234", "10.1.0.1:1234 by <host-1>, <dsn-1>"),
+        ("b827.ebc4.1234 1234", "<mac-1> <dsn-1>"),
     ],
 )
 def test_a_short_value_takes_nothing_else_apart(text: str, redacted: str) -> None:
     redaction = Redaction()
-    redaction.learn("dsn", "1")
+    redaction.learn("dsn", "1234")
     redaction.learn("host", "pi4")
 
     assert redaction.text(text) == redacted
