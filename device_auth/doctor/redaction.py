@@ -41,10 +41,6 @@ SHOWN: Final = 4
 LONG: Final = 6
 """Characters from which on a secret is masked even within a word, and any value before what is known by its form."""
 
-LEAST_DIGITS: Final = 4
-"""Digits from which on a number is masked in texts: a shorter one (DSN 123, as in tutorials) says of nobody who it is, and
-would take ports and counts with it. As a fact it is masked all the same."""
-
 OWN_WORDS: Final = frozenset(
     [
         "button",
@@ -141,8 +137,6 @@ class Redaction:
             value: as it may appear.
         """
         value = value.strip()
-        if len(value) < LEAST_DIGITS and value.isdecimal() and kind != "secret":
-            return
         if value and not _is_mask(value):
             forms = {value, quote(value, safe="")}
             if kind == "host":
@@ -231,7 +225,7 @@ class Redaction:
         before = "" if is_anywhere or not re.match(r"\w", value) else r"(?<!\w)"
         after = "" if is_anywhere or not re.search(r"\w$", value) else r"(?!\w)"
         if len(value) < LONG and value.isdecimal():  # nor a part of an address, a port or a version
-            before, after = rf"{before}(?<!\d[.:])", rf"{after}(?![.:]\d)"
+            before, after = rf"{before}(?<!\d[.:])(?<!\bport )", rf"{after}(?![.:]\d)"
         return re.compile(before + re.escape(value) + after)
 
     def _mask_address(self, found: re.Match[str]) -> str:

@@ -209,10 +209,10 @@ def test_the_networks_that_stay_readable_hold_no_public_address() -> None:
     assert not any(network.overlaps(ip_network("8.0.0.0/8")) for network in READABLE if network.version == 4)
 
 
-def test_a_number_that_may_be_a_port_or_a_count_stays_in_texts_and_is_masked_as_a_fact() -> None:
+def test_a_dsn_that_is_also_the_number_of_a_port_takes_no_port_from_the_advice() -> None:
     redaction = Redaction()
     redaction.learn("dsn", "123")
-    found = redaction.finding(ok("It lets UDP port 123 out.", dsn="123"))
+    found = redaction.finding(ok("It lets UDP port 123 out, and is 123.", dsn="123"))
 
-    assert found.sentence == "It lets UDP port 123 out."
+    assert found.sentence == "It lets UDP port 123 out, and is <dsn-1>."
     assert dict(found.facts) == {"dsn": "<dsn-1>"}
