@@ -254,15 +254,18 @@ class Scene:
 
     @cached_property
     def account(self) -> Account:
-        """Give whom the speaker belongs to: the service's user, else whoever asks."""
+        """Give whom the speaker belongs to: the service's user, else the system's folder's, else whoever asks."""
         name = self.unit.get("User") or ("root" if self.unit.get("LoadState") == "loaded" else "")
+        uid = os.geteuid()
+        if self.is_system:
+            # a service that systemd does not keep; not to be told to give its folder to whoever asks
+            with suppress(OSError):
+                uid = self.places.state_dir.stat().st_uid
         try:
-            found = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
+            found = pwd.getpwnam(name) if name else pwd.getpwuid(uid)
         except KeyError:
-            return Account(
-                name or str(os.geteuid()), os.geteuid(), frozenset({os.getegid(), *os.getgroups()})
-            )
-        if not name:
+            return Account(name or str(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
+        if not name and uid == os.geteuid():
             return Account(found.pw_name, found.pw_uid, frozenset({os.getegid(), *os.getgroups()}))
         more = (self.gid_of(group) for group in self.unit.get("SupplementaryGroups", "").split())
         gids = {*os.getgrouplist(found.pw_name, found.pw_gid), *(gid for gid in more if gid is not None)}

@@ -1,6 +1,7 @@
 """The scene: real programs behind its one door, and who the speaker belongs to."""
 
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,18 @@ def test_a_user_of_the_unit_has_its_groups_and_those_of_the_unit(tmp_path: Path)
     account = patient.scene().account
     assert account.name == "nobody"
     assert 803 in account.gids
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_a_service_that_systemd_does_not_keep_is_of_the_user_whose_folder_it_has(tmp_path: Path) -> None:
+    patient = Patient(tmp_path)
+    patient.unit.clear()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(patient.state, nobody.pw_uid, nobody.pw_gid)
+
+    account = patient.scene().account
+    assert (account.name, account.uid) == ("nobody", nobody.pw_uid)
+    assert nobody.pw_gid in account.gids
 
 
 def test_a_user_that_nobody_knows_is_whoever_asks(tmp_path: Path) -> None:
