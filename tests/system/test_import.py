@@ -241,14 +241,6 @@ def _authorize(desk: Desk, *words: str, capsys: pytest.CaptureFixture[str]) -> N
     person.join(LONG)
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-    yield
-    signal.signal(signal.SIGINT, former)
-
-
-@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_while_the_token_is_awaited_ends_it(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
