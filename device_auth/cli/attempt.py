@@ -91,7 +91,9 @@ def bring(
 
     def tell(view: View) -> None:
         nonlocal is_over
-        is_over = is_over or view.trouble in REASONS  # how it ended is told once, as the command's own error
+        # how it ended is told once, as the command's own error; that a former link stays is not what was asked for
+        is_former = view.state is StateWord.LINKED and not is_new_link(loop, stored)
+        is_over = is_over or is_former or view.trouble in REASONS
         if not is_over:
             everyone.tell(view)
         if lines is not None:

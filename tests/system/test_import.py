@@ -190,6 +190,27 @@ def test_a_refusal_is_told_once_and_not_contradicted_by_the_link_that_stays(
     assert told.count("device-auth: ") == 1
 
 
+def test_an_interrupt_of_the_proof_is_not_contradicted_by_the_link_that_stays(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.bring(desk.token)
+    desk.amazon.script(Endpoint.REFRESH, [Fault(hang=True)])
+    capsys.readouterr()
+
+    def interrupt() -> None:
+        wait_for(lambda: not desk.amazon.faults_waiting().get(Endpoint.REFRESH))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    hand = Thread(target=interrupt, daemon=True)
+    hand.start()
+    assert desk.bring(desk.token, "--again") == 130
+    hand.join()
+
+    told = capsys.readouterr().err
+    assert "Linked." not in told
+    assert "no new link was made" in told
+
+
 def test_while_the_service_holds_the_link_it_must_be_stopped_first(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
