@@ -4,6 +4,11 @@ Read past the stream's own buffer, so that a thread may be left waiting for it w
 """
 
 import sys
+from select import select
+from typing import Final
+
+LONGEST_WAIT: Final = 0.5
+"""Seconds."""
 
 
 def is_typed() -> bool:
@@ -17,6 +22,9 @@ def read_line(longest: int) -> str:
         return ""
     try:
         with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
+            # Ctrl-C that comes just before the wait does not end it: it is heard when the wait is over.
+            while not select([stream], [], [], LONGEST_WAIT)[0]:
+                pass
             return stream.readline(longest).decode("utf-8", "replace")
     except OSError:
         return ""  # the terminal has gone away, or there never was a file
