@@ -4,7 +4,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,6 +23,7 @@ from device_auth.core.errors import (
 from device_auth.core.models import CodePair, Refusal, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
+from device_auth.world.store import NEWEST
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +46,11 @@ BEGINS_WITHIN: Final = Seconds(2)
 
 LOOKS_EVERY: Final = Seconds(0.1)
 
+ASK_AS_MEMBER: Final = (
+    "Ask as root (sudo), or join the group device-auth-client (for link and unlink: device-auth-admin):"
+    " sudo usermod -aG device-auth-client USER, and log in anew."
+)
+
 STOP_FIRST: Final = (
     "Stop the service first: sudo systemctl stop device-auth.service device-auth.socket; or end the device-auth run that"
     " was started by hand."
@@ -52,24 +58,44 @@ STOP_FIRST: Final = (
 
 
 def reach_service(speaker: "Speaker") -> "Client | None":
-    """Find the daemon that holds the link of this speaker; None if none runs, or nothing of it is ours to ask.
+    """Find the daemon that holds the link of this speaker; None if none runs, or the caller has a link of his own.
 
     With ``--runtime-dir`` only its own is looked for; with ``--state-dir`` alone, none: that is another speaker.
+
+    Raises:
+        Busy: one runs and does not answer the caller, who has no link of his own: nothing true can be told.
     """
+    client, refusal = _look_for_service(speaker)
+    if refusal and not _has_own_link(speaker):
+        raise Busy(refusal, hint=ASK_AS_MEMBER)
+    if refusal:
+        say(f"device-auth: {refusal}")
+    return client
+
+
+def _look_for_service(speaker: "Speaker") -> "tuple[Client | None, str]":
+    """Give the daemon, if it answers, and why not, if it refuses to."""
     path = _socket_of(speaker)
     if path is None:
-        return None
+        return None, ""
     from device_auth.client import Client, ClientError, Refused  # noqa: PLC0415  only where there is a service
 
     client = Client(str(path))
     try:
         client.status()
     except Refused as error:
-        say(f"device-auth: the service does not answer you: {error}")
-        return None
+        client.close()
+        return None, f"the service does not answer you: {error}"
     except ClientError:
-        return None
-    return client
+        client.close()
+        return None, ""
+    return client, ""
+
+
+def _has_own_link(speaker: "Speaker") -> bool:
+    with suppress(OSError):
+        return (speaker.places.state_dir / NEWEST).exists()
+    return False
 
 
 def refuse_beside_service(speaker: "Speaker", what: str = "link") -> None:
@@ -84,7 +110,9 @@ def refuse_beside_service(speaker: "Speaker", what: str = "link") -> None:
 
 def is_served(speaker: "Speaker") -> bool:
     """Say whether a daemon holds the link of this speaker, and with it the parts."""
-    service = reach_service(speaker)
+    service, refusal = _look_for_service(speaker)
+    if refusal:
+        say(f"device-auth: {refusal}")
     if service is not None:
         service.close()
     return service is not None

@@ -64,7 +64,7 @@ STATES: Final[dict[StateWord, Telling]] = {
         "The speaker has a code and waits for its owner to approve.",
         "Open the page, enter the code and approve.",
     ),
-    StateWord.SAVING: Telling("The owner approved; the link is being saved.", "Do not unplug the speaker."),
+    StateWord.SAVING: Telling("The link is being saved.", "Do not unplug the speaker."),
     StateWord.PROVING: Telling("The link is saved and being tried out.", "Wait a moment."),
     StateWord.LINKED: Telling("The speaker is linked to an account."),
 }

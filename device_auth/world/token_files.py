@@ -13,7 +13,7 @@ from device_auth.core.models import Secret, TokenGrant, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.core.values import dataclass
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
-from device_auth.world.files import RUNTIME_MODE, Folder, beside_of
+from device_auth.world.files import RUNTIME_MODE, Folder, beside_of, explain
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class FileTokens:
                     # One that a service left behind is of no use beside a newer token.
                     folder.remove(BARE)
         except OSError as error:
-            logger.warning("no token files: %s", error)
+            logger.warning("%s", explain(error, f"cannot write token files to {self._directory}"))
 
     def read(self) -> PublishedToken | None:
         """Give the access token that is there, or None if there is none that is known to be valid.

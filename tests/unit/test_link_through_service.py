@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.cli.main import main
 from device_auth.cli.output import JsonLines
 from device_auth.cli.service import link
 from device_auth.cli.speaker import Speaker
 from device_auth.client import Client, Code, Status
 from device_auth.core.errors import ClientRejected, CodePairExpired, LinkingDenied
 from device_auth.world.places import Places
+from device_auth.world.store import FileStore
+from tests.links import make_link
+from tests.socket_world import STRANGER, SocketWorld
 
 CODE = Code("AAYJHL", "https://amazon.com/us/code", None, 600)
 
@@ -129,3 +133,30 @@ def test_a_service_that_does_not_begin_is_asked_why(
 
     assert client.asked == ["link"]
     assert events_of(capsys) == ["refused"]
+
+
+@pytest.mark.parametrize("verb", ["status", "token", "link", "unlink"])
+def test_whom_the_service_does_not_answer_is_told_nothing_untrue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    words = [verb, "--state-dir", str(tmp_path / "mine"), "--runtime-dir", str(tmp_path)]
+    with SocketWorld(tmp_path / "api.sock", identify=lambda _: STRANGER):
+        assert main(words) == 75
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "join the group device-auth-client" in told.err
+
+
+def test_who_has_a_link_of_his_own_is_told_of_it_beside_a_service_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileStore(tmp_path / "mine") as store:
+        store.replace(make_link())
+    words = ["status", "--state-dir", str(tmp_path / "mine"), "--runtime-dir", str(tmp_path)]
+    with SocketWorld(tmp_path / "api.sock", identify=lambda _: STRANGER):
+        assert main(words) == 0
+
+    told = capsys.readouterr()
+    assert told.out.startswith("state:       proving")
+    assert "the service does not answer you" in told.err

@@ -102,7 +102,7 @@ def test_each_state_takes_the_place_of_the_one_before() -> None:
     assert seen == [
         "The speaker is asking for a code.",
         "Waiting for your approval. Time left: 10:00",
-        "The owner approved; the link is being saved. Do not unplug the speaker.",
+        "The link is being saved. Do not unplug the speaker.",
         "The link is saved and being tried out. Wait a moment.",
         "Linked. It stays linked, also when the speaker is unplugged.",
     ]
@@ -313,7 +313,7 @@ def test_elsewhere_a_line_is_written_at_each_change_and_each_minute() -> None:
         "Waiting for your approval. Time left: 1 minute",
         "There is no way to the network. Check the Wi-Fi or the cable; it goes on by itself.",
         "All is well.",
-        "The owner approved; the link is being saved. Do not unplug the speaker.",
+        "The link is being saved. Do not unplug the speaker.",
         "Linked. It stays linked, also when the speaker is unplugged.",
         "",
     ]
