@@ -3,6 +3,8 @@
 import argparse
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from device_auth.cli.output import print_json, print_line
@@ -71,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _signal, _frame: stop.set())
 
     def tell(addresses: dict[str, str | None]) -> None:
         if "json" in vars(args):
@@ -82,8 +82,22 @@ def run(args: argparse.Namespace) -> int:
             print_line(line)
 
     amazon = Amazon(options, clock=BootClock().now)
-    run_simulator(amazon, tell=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
+    with _stopped_by_signals(stop):
+        run_simulator(amazon, tell=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
     return 0
+
+
+@contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    former = {
+        number: signal.signal(number, lambda _signal, _frame: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _check(args: argparse.Namespace) -> None:
