@@ -24,6 +24,7 @@ from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View
 from device_auth.core.states import StateWord
 from device_auth.prompts.everyone import Everyone
 from device_auth.service.loop import Heard, Loop
+from device_auth.world.signals import woken_by_signals
 
 if TYPE_CHECKING:
     from device_auth.core.ports import Prompt
@@ -205,7 +206,8 @@ def cancelled_by_signals(loop: Loop) -> Iterator[Callable[[], bool]]:
         number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
-        yield lambda: is_cancelled
+        with woken_by_signals(lambda: loop.do(lambda: None)):
+            yield lambda: is_cancelled
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -31,6 +31,7 @@ from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.systemd import Notifier, sockets_given
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT, add_secret_option
+from device_auth.world.signals import woken_by_signals
 from device_auth.world.token_files import FileTokens
 from device_auth.world.wiping import wipe
 
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             opened.callback(page.close)
             telling.ways = (*telling.ways, Way.PAGE)
         opened.callback(notifier.stopping)
-        opened.enter_context(_signals(daemon))
+        opened.enter_context(_signals(daemon, loop))
         daemon.run(notifier.ready, _kept_token(speaker))
     return 0
 
@@ -246,7 +247,7 @@ def _revoke(speaker: Speaker, link: Link) -> None:
 
 
 @contextmanager
-def _signals(daemon: Daemon) -> Iterator[None]:
+def _signals(daemon: Daemon, loop: Loop) -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         daemon.stop()
 
@@ -256,7 +257,8 @@ def _signals(daemon: Daemon) -> Iterator[None]:
     wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
     former = {number: signal.signal(number, heard) for number, heard in wanted.items()}
     try:
-        yield
+        with woken_by_signals(lambda: loop.do(lambda: None)):
+            yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

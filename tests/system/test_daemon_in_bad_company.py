@@ -96,7 +96,7 @@ def test_a_folder_that_takes_no_files_is_told_in_the_log(world: World) -> None:
         speaker.run(until=300)
 
         assert speaker.client.token().access_token == speaker.token
-        assert any("no token files: " in line for line in speaker.log)
+        assert any("cannot write token files to " in line for line in speaker.log)
 
 
 # -- clocks

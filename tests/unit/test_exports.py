@@ -114,6 +114,14 @@ def test_a_relative_path_is_where_the_command_was_given(
     assert made.files[0].seen.path == world.client / "link.json"
 
 
+def open_the_way_to(folder: Path) -> None:
+    """Let other users look into a folder, and get to it."""
+    for each in (folder, *folder.parents):
+        mode = stat.S_IMODE(each.stat().st_mode)
+        if not mode & stat.S_IXOTH:
+            each.chmod(mode | 0o055)
+
+
 @is_root
 def test_the_new_file_belongs_to_whom_the_old_one_belonged(world: ExportWorld) -> None:
     make_database(world.lwa, "CREATE TABLE alerts (id INT)")
@@ -148,8 +156,7 @@ def another_user() -> Iterator[None]:
 
 @is_root
 def test_a_file_that_its_owner_could_not_read_any_more_is_not_written(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_the_way_to(tmp_path)
     path = tmp_path / "link.json"
     path.write_text("{}")
     path.chmod(0o644)
@@ -162,8 +169,7 @@ def test_a_file_that_its_owner_could_not_read_any_more_is_not_written(tmp_path: 
 
 @is_root
 def test_whose_a_first_file_in_anothers_folder_will_be_is_told(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_the_way_to(tmp_path)
 
     with another_user():
         made = plan_json(LINK, UNIT, tmp_path / "link.json")
@@ -175,8 +181,7 @@ def test_whose_a_first_file_in_anothers_folder_will_be_is_told(tmp_path: Path) -
 
 @is_root
 def test_a_folder_that_may_not_be_written_is_told_and_nothing_changes(world: ExportWorld) -> None:
-    for folder in (world.client, world.folder, *world.folder.parents[:2]):
-        folder.chmod(0o755)
+    open_the_way_to(world.client)
     world.config.chmod(0o644)
     made = plan(world)
     before = world.files()

@@ -1,0 +1,40 @@
+"""Signals: heard at once, however they fall.
+
+Python runs a signal's handler between two steps of its own. A signal that comes just before a wait begins is noted, but
+nothing ends the wait: it would be heard up to a minute late. So the note itself wakes the loop.
+
+Source: signal(7) and the documentation of ``signal.set_wakeup_fd``: a byte is written when the signal comes, not when
+its handler runs.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+MOST_AT_ONCE = 64
+
+
+@contextmanager
+def woken_by_signals(wake: Callable[[], object]) -> Iterator[None]:
+    """Have every signal that has a handler end the main thread's wait.
+
+    Args:
+        wake: leaves something in the inbox that the main thread waits at; called from a thread of its own.
+    """
+    noted, note = os.pipe()
+    os.set_blocking(note, False)
+
+    def listen() -> None:
+        with open(noted, "rb", buffering=0) as stream:  # noqa: PTH123  an open pipe has no path
+            while stream.read(MOST_AT_ONCE):
+                wake()
+
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+    former = signal.set_wakeup_fd(note, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(former)
+        os.close(note)
