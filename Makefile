@@ -9,12 +9,13 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-kills test-oldest test-vm check bench clean
+.PHONY: help demo test coverage test-kills test-oldest test-vm check bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
 	@echo "make test         every test that needs no special machine"
+	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
 	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
@@ -42,13 +43,17 @@ demo: $(VENV)/.demo
 
 # What is compiled is kept, whatever the environment says: pytest rewrites each assertion of each file, in each worker.
 # Collecting once beforehand does it for all of them. A third worker fills the waits of the other two.
-test $(CACHE): export PYTHONPYCACHEPREFIX = $(CURDIR)/$(CACHE)
-test $(CACHE): export PYTHONDONTWRITEBYTECODE =
+test coverage $(CACHE): export PYTHONPYCACHEPREFIX = $(CURDIR)/$(CACHE)
+test coverage $(CACHE): export PYTHONDONTWRITEBYTECODE =
 
 $(CACHE): | $(VENV)/.dev
 	@$(BIN)/pytest --collect-only --quiet > $(VENV)/.collected
 
 test: $(VENV)/.dev | $(CACHE)
+	$(BIN)/pytest -n 3
+
+# Counting costs as much again as half of the tests themselves, so it has a lane of its own.
+coverage: $(VENV)/.dev | $(CACHE)
 	@rm -f .coverage .coverage.*
 	$(BIN)/pytest -n 3 --cov --cov-report=
 	$(BIN)/coverage report
