@@ -42,7 +42,7 @@ demo: $(VENV)/.demo
 	$(DEMO) token
 
 # What is compiled is kept, whatever the environment says: pytest rewrites each assertion of each file, in each worker.
-# Collecting once beforehand does it for all of them. A third worker fills the waits of the other two.
+# Collecting once beforehand does it for all of them. Workers beyond the cores fill the waits of the others.
 test coverage $(CACHE): export PYTHONPYCACHEPREFIX = $(CURDIR)/$(CACHE)
 test coverage $(CACHE): export PYTHONDONTWRITEBYTECODE =
 
@@ -50,12 +50,12 @@ $(CACHE): | $(VENV)/.dev
 	@$(BIN)/pytest --collect-only --quiet > $(VENV)/.collected
 
 test: $(VENV)/.dev | $(CACHE)
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 4 --dist worksteal
 
 # Counting costs as much again as half of the tests themselves, so it has a lane of its own.
 coverage: $(VENV)/.dev | $(CACHE)
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 3 --cov --cov-report=
+	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
 
@@ -81,7 +81,7 @@ OLDEST := 'requests==2.28.*' 'urllib3==1.26.*' 'qrcode==7.4.2' 'cryptography==38
 	@touch $@
 
 test-oldest: .venv-oldest/.dev
-	.venv-oldest/bin/pytest -n 2 -p no:requests_mock
+	.venv-oldest/bin/pytest -n 4 --dist worksteal -p no:requests_mock
 
 # Installed as on a speaker, compiled: run from the sources, a start would mostly measure the compiler.
 $(BENCH)/.installed: pyproject.toml $(SOURCES)
