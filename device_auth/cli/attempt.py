@@ -9,7 +9,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from device_auth.cli.output import REASONS, JsonLines, error_of, print_line, say
-from device_auth.cli.service import interruptible
 from device_auth.cli.speaker import Speaker
 from device_auth.core import linking
 from device_auth.core.errors import (
@@ -24,11 +23,12 @@ from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View
 from device_auth.core.states import StateWord
 from device_auth.prompts.everyone import Everyone
 from device_auth.service.loop import Heard, Loop
-from device_auth.world.signals import woken_by_signals
+from device_auth.world.signals import ENDINGS, handled, interruptible, woken_by_signals
 
 if TYPE_CHECKING:
     from device_auth.core.ports import Prompt
     from device_auth.service.conversation import Conversation
+    from device_auth.simulator.amazon import Amazon
 
 CLOSING_TIME = Seconds(0.5)
 """How long prompts may take to tell the last view before the command ends."""
@@ -57,6 +57,28 @@ def tell_linked_already(speaker: Speaker, link: Link, lines: JsonLines | None, a
     if lines is None:
         say(f"The speaker is linked already. To link it anew, run: {again}")
     return linked(lines)
+
+
+@contextmanager
+def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazon | None, Conversation]]":
+    """Open all that a grant by another way needs, before anyone is asked for anything.
+
+    Args:
+        speaker: no service holds its link.
+        link: the stored one.
+
+    Yields:
+        The simulated Amazon, if this is a simulation, and what speaks with the provider; the store's lock is held.
+
+    Raises:
+        DeviceAuthError: a setting, the key or the store is not as it must be.
+    """
+    with speaker.simulated_amazon(link) as amazon:
+        conversation = speaker.open_conversation()
+        speaker.keys.sealing()
+        with speaker.store:
+            speaker.store.prove_writable()
+            yield amazon, conversation
 
 
 def bring(
@@ -198,19 +220,12 @@ def cancelled_by_signals(loop: Loop) -> Iterator[Callable[[], bool]]:
     def cancel(_signal: int, _frame: FrameType | None) -> None:
         nonlocal is_cancelled
         is_cancelled = True
-        for number in former:
+        for number in ENDINGS:
             signal.signal(number, signal.default_int_handler)
         loop.post(linking.Cancelled())
 
-    former = {
-        number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        with woken_by_signals(lambda: loop.do(lambda: None)):
-            yield lambda: is_cancelled
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    with handled(dict.fromkeys(ENDINGS, cancel)), woken_by_signals(lambda: loop.do(lambda: None)):
+        yield lambda: is_cancelled
 
 
 def seconds(text: str) -> Seconds:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from os import urandom
 from queue import SimpleQueue
 from threading import Thread
@@ -14,6 +14,7 @@ from device_auth.cli.attempt import (
     bring,
     in_force,
     read_stored,
+    ready_to_bring,
     seconds,
     tell_linked_already,
     timed_out,
@@ -135,12 +136,7 @@ def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | No
     former = in_force(link)
     if former is not None and not args.again:
         return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
-    with ExitStack() as opened:
-        amazon = opened.enter_context(speaker.simulated_amazon(link))
-        conversation = speaker.open_conversation()
-        speaker.keys.sealing()  # a key that cannot be had is told before the owner is sent anywhere
-        opened.enter_context(speaker.store)
-        speaker.store.prove_writable()
+    with ready_to_bring(speaker, link) as (amazon, conversation):
         attempt = _Attempt(args, speaker, conversation, lines)
         redirect = attempt.paste(amazon) if args.paste else attempt.catch(amazon)
         refresh_token = attempt.exchange(redirect)

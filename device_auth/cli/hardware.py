@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import signal
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
@@ -20,6 +18,7 @@ from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.wording import wording_for
 from device_auth.world.provider import first_locale
+from device_auth.world.signals import interruptible
 from hardware.board import Plan, PlannedPart, board_names, open_parts
 from hardware.errors import HardwareError, PartBusy
 
@@ -97,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         operator = _choose_operator(parts, is_rig=args.expect)
         wording = wording_for(first_locale(speaker.settings.locale))
         report = _Report(is_json=speaker.is_json)
-        with _ended_by_signals():
+        with interruptible():  # every part is let go
             PartsTest(plan, patterns, operator, wording, report.tell, seconds=args.seconds).run(parts)
         return 0 if report.is_ok else HardwareError.exit_code
 
@@ -215,20 +214,6 @@ class _Report:
             text += f"; but: {result.seen}"
         for line in textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * 16, break_on_hyphens=False):
             print_line(line)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let a polite kill end it as Ctrl-C does: every part is let go."""
-    former = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _nothing(plan: Plan) -> str:

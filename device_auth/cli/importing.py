@@ -1,7 +1,6 @@
 """``device-auth link --import``: take up a refresh token that another program was given."""
 
 import argparse
-from contextlib import ExitStack
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ from device_auth.cli.attempt import (
     bring,
     in_force,
     read_stored,
+    ready_to_bring,
     tell_linked_already,
     told_if_interrupted,
 )
@@ -47,12 +47,7 @@ def import_link(args: argparse.Namespace, speaker: "Speaker", lines: JsonLines |
     former = in_force(link)
     if former is not None and not args.again:
         return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
-    with told_if_interrupted(lines, COMMAND), ExitStack() as opened:
-        opened.enter_context(speaker.simulated_amazon(link))
-        conversation = speaker.open_conversation()
-        speaker.keys.sealing()  # a key that cannot be had is told before a token is asked for
-        opened.enter_context(speaker.store)
-        speaker.store.prove_writable()
+    with told_if_interrupted(lines, COMMAND), ready_to_bring(speaker, link) as (_, conversation):
         refresh_token = _read_refresh_token()
         _find_endpoints(speaker, conversation)
         request = linking.LinkRequested(conversation.rules, again=args.again, leaves_no_trace=True)

@@ -31,7 +31,7 @@ from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.systemd import Notifier, sockets_given
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT, add_secret_option
-from device_auth.world.signals import woken_by_signals
+from device_auth.world.signals import handled, woken_by_signals
 from device_auth.world.token_files import FileTokens
 from device_auth.world.wiping import wipe
 
@@ -255,13 +255,8 @@ def _signals(daemon: Daemon, loop: Loop) -> Iterator[None]:
         daemon.reload()
 
     wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    former = {number: signal.signal(number, heard) for number, heard in wanted.items()}
-    try:
-        with woken_by_signals(lambda: loop.do(lambda: None)):
-            yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    with handled(wanted), woken_by_signals(lambda: loop.do(lambda: None)):
+        yield
 
 
 def _in_a_line(view: View) -> str:

@@ -1,6 +1,5 @@
 """The verbs through the daemon: while it runs it alone holds the link, and the command line asks it by its socket."""
 
-import signal
 import stat
 import sys
 from collections.abc import Iterator
@@ -23,12 +22,12 @@ from device_auth.core.errors import (
 from device_auth.core.models import CodePair, Refusal, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
+from device_auth.world.signals import interruptible
 from device_auth.world.store import NEWEST
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from types import FrameType
 
     from device_auth.cli.speaker import Speaker
     from device_auth.client import Client, Status, Token
@@ -352,18 +351,3 @@ def _allowed() -> Iterator[None]:
         raise StoreError(
             f"the service does not answer: {error}", hint="Look at: systemctl status device-auth"
         ) from error
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let a polite kill end it as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: "FrameType | None") -> None:
-        raise KeyboardInterrupt
-
-    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

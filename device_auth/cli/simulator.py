@@ -1,16 +1,14 @@
 """``device-auth simulator``: a simulated Amazon on loopback, until Ctrl-C."""
 
 import argparse
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from device_auth.cli.output import print_json, print_line
 from device_auth.cli.speaker import missing_extra
 from device_auth.core.errors import ConfigError
 from device_auth.world.clock import BootClock
+from device_auth.world.signals import ENDINGS, handled
 
 DEFAULT_PORT = 8100
 
@@ -82,22 +80,9 @@ def run(args: argparse.Namespace) -> int:
             print_line(line)
 
     amazon = Amazon(options, clock=BootClock().now)
-    with _stopped_by_signals(stop):
+    with handled(dict.fromkeys(ENDINGS, lambda _signal, _frame: stop.set())):
         run_simulator(amazon, tell=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
     return 0
-
-
-@contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    former = {
-        number: signal.signal(number, lambda _signal, _frame: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -10,10 +10,31 @@ its handler runs.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+from typing import Final
 
-MOST_AT_ONCE = 64
+MOST_AT_ONCE: Final = 64
+
+ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite kill, and a terminal that has gone away."""
+
+
+@contextmanager
+def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], object]]) -> Iterator[None]:
+    """Have these signals handled so, and afterwards as before."""
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Let a polite kill end it as Ctrl-C does."""
+    return handled(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))
 
 
 @contextmanager
