@@ -7,7 +7,6 @@ import argparse
 import atexit
 import gc
 import importlib
-import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -85,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for word in (sys.argv[1:] if argv is None else argv)
     ]
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  started with it closed: nobody listens
+        from device_auth.cli.output import nobody  # noqa: PLC0415  only where it was closed at the start
+
+        sys.stderr = nobody()
     args = read_arguments(words)
     verb = _import_verb(args.verb)
     _log_to_stderr(is_verbose="verbose" in vars(args))

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TextIO
 
 from device_auth.core.errors import (
     ClientRejected,
@@ -88,8 +88,15 @@ def say(text: str, indent: str = "") -> None:
         )
     else:
         text = indent + text
-    with suppress(OSError):
+    try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
+    except OSError:
+        sys.stderr = nobody()  # or the interpreter would fail once more when it flushes at exit
+
+
+def nobody() -> TextIO:
+    """Give a stream that nobody reads."""
+    return open(os.devnull, "w")  # noqa: PTH123  it lives as long as the process
 
 
 def _columns() -> int:
