@@ -56,7 +56,7 @@ class ClientError(Exception):
         self.problem = problem
 
 
-class NotLinked(ClientError):
+class SpeakerUnlinked(ClientError):
     """The speaker is not linked to an account: its owner must link it."""
 
 
@@ -175,7 +175,7 @@ class Client:
         self._timeout = timeout
         self._pause = pause
         self._lock = threading.Lock()
-        self._connection: _Connection | None = None
+        self._connection: _UnixConnection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -191,7 +191,7 @@ class Client:
             self._drop()
 
     def token(self, min_lifetime: int = 60) -> Token:
-        """Give an access token.
+        """Return an access token.
 
         Args:
             min_lifetime: seconds that must be left of it; it is refreshed first if there is less.
@@ -210,7 +210,7 @@ class Client:
         return _read(_as_token, self._ask("POST", "/v1/token/rejected", {"access_token": token.access_token}))
 
     def status(self) -> Status:
-        """Give the state of the speaker.
+        """Return the state of the speaker.
 
         Raises:
             ClientError: it is not to be had; the class says why.
@@ -245,7 +245,7 @@ class Client:
         self._ask("POST", "/v1/unlink")
 
     def events(self) -> Generator[Status, None, None]:
-        """Give the present state, and from then on each new one; connects again for ever, with longer and longer pauses.
+        """Return the present state, and from then on each new one; connects again for ever, with longer and longer pauses.
 
         Raises:
             Refused: this process may not read events.
@@ -278,7 +278,7 @@ class Client:
 
     def _send(self, method: str, target: str, body: str | None, headers: dict[str, str]) -> object:
         kept = self._connection
-        self._connection = kept or _Connection(self._path, self._timeout)
+        self._connection = kept or _UnixConnection(self._path, self._timeout)
         try:
             self._connection.request(method, target, body, headers)
             response = self._connection.getresponse()
@@ -296,8 +296,8 @@ class Client:
         self._connection = None
 
     def _stream(self) -> Generator[Status, None, None]:
-        """Give the events of one connection, until it ends."""
-        connection = _Connection(self._path, SILENCE)
+        """Return the events of one connection, until it ends."""
+        connection = _UnixConnection(self._path, SILENCE)
         try:
             connection.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
             response = connection.getresponse()
@@ -317,7 +317,7 @@ class _Stale(Exception):
     """A connection that was kept open is of no use any more: the service may close it at any time."""
 
 
-class _Connection(http.client.HTTPConnection):
+class _UnixConnection(http.client.HTTPConnection):
     """A connection to a UNIX socket."""
 
     def __init__(self, path: str | None, timeout: float) -> None:
@@ -354,7 +354,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _usual_paths() -> list[str]:
-    """Give where sockets may be: the system's, then the user's by the XDG Base Directory Specification."""
+    """Return where sockets may be: the system's, then the user's by the XDG Base Directory Specification."""
     uid = os.geteuid()
     named = os.environ.get("XDG_RUNTIME_DIR", "")  # noqa: TID251 - the settings are of the service, not of its clients
     sessions = [named, f"/run/user/{uid}"]
@@ -363,7 +363,7 @@ def _usual_paths() -> list[str]:
 
 
 def _is_ours_alone(folder: str, uid: int) -> bool:
-    """Tell whether it is a session's folder as the specification demands, and not another user's, left by ``su``."""
+    """Return whether it is a session's folder as the specification demands, and not another user's, left by ``su``."""
     with suppress(OSError, ValueError):
         found = Path(folder).stat()
         return folder.startswith("/") and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0
@@ -371,7 +371,7 @@ def _is_ours_alone(folder: str, uid: int) -> bool:
 
 
 def _check(response: http.client.HTTPResponse, body: bytes) -> object:
-    """Give what was answered.
+    """Return what was answered.
 
     Raises:
         ClientError: it is a problem.
@@ -387,7 +387,7 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
         problem, message = "", f"the service answered {response.status}"
     match response.status:
         case http.client.CONFLICT:
-            raise NotLinked(message, problem)
+            raise SpeakerUnlinked(message, problem)
         case http.client.GONE:
             raise Revoked(message, problem)
         case http.client.SERVICE_UNAVAILABLE:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hardware.button import Button
-    from hardware.clock import Clock
+    from hardware.clock import AlarmClock
     from hardware.led import Lamp, Outputs
     from hardware.panel import Panel
     from hardware.voice import Voice
@@ -85,7 +85,7 @@ class PlannedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BoardPlan:
     """Everything the settings want, checked; nothing has been opened."""
 
     board: str
@@ -97,7 +97,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class PartProblem:
     """A part that could not be opened, and why."""
 
     part: str
@@ -112,7 +112,7 @@ class Parts:
     button: Button | None = None
     panel: Panel | None = None
     voice: Voice | None = None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[PartProblem, ...] = ()
 
     def close(self) -> None:
         """Let go of every part; the first failure is raised after all have been closed."""
@@ -132,7 +132,7 @@ def board_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in BOARDS.glob("*.toml")))
 
 
-def read_plan(settings: Settings) -> Plan:
+def read_plan(settings: Settings) -> BoardPlan:
     """Check the settings, on top of those of the board they name.
 
     A table in the settings changes single entries of the board's, unless it names another ``kind``: then it stands alone.
@@ -152,7 +152,7 @@ def read_plan(settings: Settings) -> Plan:
         )
     parts = tuple(_plan_parts(wanted, gpio))
     _refuse_conflicts(parts, _read_buses(wanted))
-    return Plan(
+    return BoardPlan(
         board=board,
         gpio=gpio,
         chip=read_text("hardware", wanted, "chip", "/dev/gpiochip0"),
@@ -162,13 +162,13 @@ def read_plan(settings: Settings) -> Plan:
     )
 
 
-def open_parts(plan: Plan, clock: Clock) -> Parts:
+def open_parts(plan: BoardPlan, clock: AlarmClock) -> Parts:
     """Open the parts of a plan; what is missing or busy becomes a problem and the rest go on.
 
     Raises:
         BadSetting: the panel or the voice refuses a setting of its own.
     """
-    problems: list[Problem] = []
+    problems: list[PartProblem] = []
     lights = _open_each(plan, "light", lambda wanted: _open_light(wanted, plan, clock), problems)
     buttons = _open_each(plan, "button", lambda wanted: _open_button(wanted, plan, clock), problems)
     panels = _open_each(plan, "panel", _open_panel, problems)
@@ -311,7 +311,7 @@ def _bcm(pin: Pin) -> Pin:
 
 
 def _open_each(
-    plan: Plan, sort: str, opener: Callable[[PlannedPart], Part], problems: list[Problem]
+    plan: BoardPlan, sort: str, opener: Callable[[PlannedPart], Part], problems: list[PartProblem]
 ) -> list[Part]:
     opened = []
     for wanted in plan.parts:
@@ -319,11 +319,11 @@ def _open_each(
             try:
                 opened.append(opener(wanted))
             except (PartMissing, PartBusy) as error:
-                problems.append(Problem(wanted.name, error))
+                problems.append(PartProblem(wanted.name, error))
     return opened
 
 
-def _open_light(wanted: PlannedPart, plan: Plan, clock: Clock) -> Light:
+def _open_light(wanted: PlannedPart, plan: BoardPlan, clock: AlarmClock) -> Light:
     if wanted.back_end == "simulated":
         from hardware.simulated import SimulatedLight  # noqa: PLC0415 - only the part in use is imported
 
@@ -342,7 +342,7 @@ def _open_light(wanted: PlannedPart, plan: Plan, clock: Clock) -> Light:
         raise
 
 
-def _open_lamp(wanted: PlannedPart, plan: Plan) -> Lamp:
+def _open_lamp(wanted: PlannedPart, plan: BoardPlan) -> Lamp:
     settings = wanted.settings
     if wanted.kind == "apa102":
         from hardware.apa102 import SpiLeds  # noqa: PLC0415 - only the part in use is imported
@@ -358,7 +358,7 @@ def _open_lamp(wanted: PlannedPart, plan: Plan) -> Lamp:
     return DigitalLamp(outputs, is_rgb=wanted.kind == "rgb")
 
 
-def _open_outputs(pins: Sequence[Pin], plan: Plan, *, is_active_low: bool) -> Outputs:
+def _open_outputs(pins: Sequence[Pin], plan: BoardPlan, *, is_active_low: bool) -> Outputs:
     if plan.gpio == "gpiod":
         from hardware.gpiod_lines import LineOutputs  # noqa: PLC0415 - only the part in use is imported
 
@@ -368,7 +368,7 @@ def _open_outputs(pins: Sequence[Pin], plan: Plan, *, is_active_low: bool) -> Ou
     return PinOutputs([int(pin) for pin in pins], is_active_low=is_active_low)
 
 
-def _open_button(wanted: PlannedPart, plan: Plan, clock: Clock) -> Button:
+def _open_button(wanted: PlannedPart, plan: BoardPlan, clock: AlarmClock) -> Button:
     pull, is_active_low = str(wanted.settings["pull"]), wanted.settings["active"] == "low"
     pin = wanted.pins[0][1]
     if wanted.back_end == "simulated":

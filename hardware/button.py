@@ -13,7 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from hardware.clock import Clock
+    from hardware.clock import AlarmClock
     from hardware.errors import HardwareError
 
 
@@ -173,10 +173,10 @@ class Button(Protocol):
         ...
 
 
-class Follower:
+class GestureDetector:
     """Follows one press for a button that reads levels: folds them, and asks again when time alone completes a gesture."""
 
-    def __init__(self, told: Told, level: bool, clock: Clock, timing: Timing = EDGES) -> None:
+    def __init__(self, told: Told, level: bool, clock: AlarmClock, timing: Timing = EDGES) -> None:
         self._told = told
         self._clock = clock
         self._timing = timing

@@ -21,7 +21,7 @@ class Alarm(Protocol):
         ...
 
 
-class Clock(Protocol):
+class AlarmClock(Protocol):
     """Tells the time to parts and wakes them."""
 
     def now(self) -> float:

@@ -20,7 +20,7 @@ from typing import Final
 
 from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.sound import Sound, join, read_sound
-from hardware.voice import Floor, Utterance, VoiceSettings
+from hardware.voice import SpeakingTurn, Utterance, VoiceSettings
 
 ESPEAK: Final = "espeak-ng"
 PATIENCE: Final = 20.0
@@ -37,7 +37,7 @@ class ProgramVoice(ABC):
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
         self._patience = patience
-        self._floor = Floor()
+        self._floor = SpeakingTurn()
         self._speaking = Lock()
         self._starting = Lock()
         self._program: subprocess.Popen[bytes] | None = None
@@ -272,7 +272,7 @@ def _start(command: Sequence[str], complaints: int) -> subprocess.Popen[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Give what a program needs to find the sound server, and none of the secrets that we may have been given."""
+    """Return what a program needs to find the sound server, and none of the secrets that we may have been given."""
     return {name: value for name, value in os.environ.items() if "SECRET" not in name.upper()}  # noqa: TID251  inherited
 
 

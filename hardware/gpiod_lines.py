@@ -13,14 +13,14 @@ from select import POLLIN, poll
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final
 
-from hardware.button import EDGES, Follower
+from hardware.button import EDGES, GestureDetector
 from hardware.errors import HardwareError, PartBusy, PartMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hardware.button import Failed, Told
-    from hardware.clock import Clock
+    from hardware.clock import AlarmClock
 
 CONSUMER: Final = "device-auth"
 
@@ -80,7 +80,9 @@ class EdgeButton:
         clock: tells the time; it must be CLOCK_MONOTONIC, as the kernel's stamps are.
     """
 
-    def __init__(self, line: int | str, *, pull: str, is_active_low: bool, chip: str, clock: Clock) -> None:
+    def __init__(
+        self, line: int | str, *, pull: str, is_active_low: bool, chip: str, clock: AlarmClock
+    ) -> None:
         gpiod = _library()
         from gpiod.line import Bias, Direction, Edge, Value  # noqa: PLC0415 - imported only where a part is on a line
 
@@ -99,14 +101,14 @@ class EdgeButton:
         with _named(self._names):
             self._request = gpiod.request_lines(chip, consumer=CONSUMER, config={line: settings})
         self._stop = os.eventfd(0)
-        self._follower: Follower | None = None
+        self._follower: GestureDetector | None = None
         self._thread: Thread | None = None
 
     def listen(self, told: Told, failed: Failed) -> None:
         """Begin to wait for edges."""
         with _named(self._names):
             level = self._request.get_value(self._line) == self._pressed
-        self._follower = Follower(told, level, self._clock, EDGES)
+        self._follower = GestureDetector(told, level, self._clock, EDGES)
         self._thread = Thread(target=self._watch, args=(self._follower, failed), name="button", daemon=True)
         self._thread.start()
 
@@ -120,7 +122,7 @@ class EdgeButton:
         self._request.release()
         os.close(self._stop)
 
-    def _watch(self, follower: Follower, failed: Failed) -> None:
+    def _watch(self, follower: GestureDetector, failed: Failed) -> None:
         waiting = poll()
         waiting.register(self._stop, POLLIN)
         waiting.register(self._request.fd, POLLIN)

@@ -22,7 +22,7 @@ from hardware.led import Off, Once, Pattern, Rhythm, Solid, steps_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hardware.clock import Clock
+    from hardware.clock import AlarmClock
 
 LEDS: Final = Path("/sys/class/leds")
 
@@ -42,7 +42,7 @@ class KernelLed:
         PartMissing: there is no such LED, the trigger is not loaded, or its files are closed to this user.
     """
 
-    def __init__(self, name: str, clock: Clock, *, root: Path = LEDS, brightness: float = 1.0) -> None:
+    def __init__(self, name: str, clock: AlarmClock, *, root: Path = LEDS, brightness: float = 1.0) -> None:
         self._name = name
         self._files = root / name
         self._clock = clock

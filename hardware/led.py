@@ -16,7 +16,7 @@ from hardware.errors import BadSetting, HardwareError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hardware.clock import Clock
+    from hardware.clock import AlarmClock
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def steps_of(rhythm: Rhythm) -> tuple[Step, ...]:
 
 
 def glow_at(pattern: Pattern, elapsed_ms: int) -> Glow:
-    """Say what a pattern shows so many milliseconds after its start."""
+    """Return what a pattern shows so many milliseconds after its start."""
     if isinstance(pattern, Once):
         return OUT if is_over(pattern, elapsed_ms) else glow_at(pattern.rhythm, elapsed_ms)
     if isinstance(pattern, Off):
@@ -203,7 +203,7 @@ def changes_at(pattern: Pattern, elapsed_ms: int) -> int | None:
 
 
 def is_over(pattern: Pattern, elapsed_ms: int) -> bool:
-    """Say whether a pattern has come to its end; only ``Once`` ever does."""
+    """Return whether a pattern has come to its end; only ``Once`` ever does."""
     return isinstance(pattern, Once) and elapsed_ms >= pattern.lasts_ms
 
 
@@ -232,7 +232,7 @@ def in_white(pattern: Pattern) -> Pattern:
 
 
 def channels_lit(glow: Glow) -> tuple[bool, bool, bool]:
-    """Say which of red, green and blue are on, where each can only be on or off."""
+    """Return which of red, green and blue are on, where each can only be on or off."""
     channels = (glow.colour.red, glow.colour.green, glow.colour.blue)
     least = max(1.0, max(channels) * _LEAST_SHARE)
     red, green, blue = (glow.brightness > 0 and channel >= least for channel in channels)
@@ -312,7 +312,9 @@ class PlayedLight:
         is_white: show every pattern in white.
     """
 
-    def __init__(self, lamp: Lamp, clock: Clock, *, brightness: float = 1.0, is_white: bool = False) -> None:
+    def __init__(
+        self, lamp: Lamp, clock: AlarmClock, *, brightness: float = 1.0, is_white: bool = False
+    ) -> None:
         self._lamp = lamp
         self._clock = clock
         self._limit = brightness

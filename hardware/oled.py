@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hardware.errors import HardwareError, PartBusy, PartMissing
-from hardware.panel import CELL, Layout, Line, Picture, Shown, largest_qr, lay_out, read_height
+from hardware.panel import CELL, Layout, Picture, Shown, TextRow, largest_qr, lay_out, read_height
 from hardware.settings import Settings, read_whole, refuse_unknown
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def draw(layout: Layout | None, width: int, height: int, mode: str = "1") -> Ima
     return image
 
 
-def _glyph_pixels(line: Line) -> Iterator[tuple[int, int, int, int]]:
+def _glyph_pixels(line: TextRow) -> Iterator[tuple[int, int, int, int]]:
     from luma.core.legacy.font import CP437_FONT  # noqa: PLC0415 - lazily: see the top of the module
 
     scale = line.scale

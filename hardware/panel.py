@@ -111,7 +111,7 @@ def read_height(part: str, settings: Settings) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextRow:
     """One row of characters; ``x`` and ``y`` are its top left pixel, each character ``CELL * scale`` pixels a side."""
 
     x: int
@@ -121,7 +121,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Square:
+class QrSquare:
     """A QR code on its lit ground, in pixels."""
 
     ground: tuple[int, int, int, int]
@@ -130,7 +130,7 @@ class Square:
     modules: Matrix = field(repr=False)
 
     def dark(self) -> Iterator[tuple[int, int, int, int]]:
-        """Give each dark module as left, top, right and bottom pixel, all inside it."""
+        """Return each dark module as left, top, right and bottom pixel, all inside it."""
         for row, modules in enumerate(self.modules):
             for column, is_dark in enumerate(modules):
                 if is_dark:
@@ -142,8 +142,8 @@ class Square:
 class Layout:
     """Where everything goes on a panel of pixels; two equal layouts are the same frame."""
 
-    lines: tuple[Line, ...]
-    square: Square | None
+    lines: tuple[TextRow, ...]
+    square: QrSquare | None
     shown: Shown
 
 
@@ -175,7 +175,7 @@ def lay_out(picture: Picture, width: int, height: int) -> Layout:
 
 
 def largest_qr(height: int) -> int:
-    """Give the most modules a side that ``height`` pixels can hold; 0 when not even the smallest QR code fits."""
+    """Return the most modules a side that ``height`` pixels can hold; 0 when not even the smallest QR code fits."""
     modules = (height - 2 * LEAST_QUIET) // MODULE
     return modules if modules >= SMALLEST_QR else 0
 
@@ -207,12 +207,12 @@ def count_down(seconds: int | None) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _square(modules: Matrix, height: int) -> Square:
+def _square(modules: Matrix, height: int) -> QrSquare:
     side = len(modules) * MODULE
     top = (height - side) // 2
     quiet = min(top, _SIDE_QUIET)
     ground = (0, top - quiet, side + 2 * _SIDE_QUIET - 1, top + side + quiet - 1)
-    return Square(ground, _SIDE_QUIET, top, modules)
+    return QrSquare(ground, _SIDE_QUIET, top, modules)
 
 
 _PREFERENCE: Final = (
@@ -227,7 +227,7 @@ _PREFERENCE: Final = (
 )
 
 
-def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[Line, ...]:
+def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[TextRow, ...]:
     """Place text, caption and countdown in a column of pixels, as large as they go; nothing when the text cannot."""
     caption = picture.caption if is_drawable(picture.caption, 0x7F) else ""
     clock = count_down(picture.seconds_left)
@@ -249,15 +249,15 @@ def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[Line, 
 
 def _stack(
     left: int, spare: int, scale: int, above: tuple[str, ...], middle: tuple[str, ...], below: tuple[str, ...]
-) -> Iterator[Line]:
+) -> Iterator[TextRow]:
     y = 0
     for text in above:
-        yield Line(left, y, 1, text)
+        yield TextRow(left, y, 1, text)
         y += CELL
     y += spare // 2
     for text in middle:
-        yield Line(left, y, scale, text)
+        yield TextRow(left, y, scale, text)
         y += CELL * scale
     y += spare - spare // 2
     for text in below:
-        yield Line(left, y, 1, text)
+        yield TextRow(left, y, 1, text)

@@ -10,14 +10,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from hardware.button import SAMPLED, Follower
+from hardware.button import SAMPLED, GestureDetector
 from hardware.errors import HardwareError, PartBusy, PartMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hardware.button import Failed, Told
-    from hardware.clock import Clock
+    from hardware.clock import AlarmClock
 
 PERIOD: Final = 0.05
 """Seconds from one sample to the next: 20 Hz. The button settles on two equal samples, as one period is longer than
@@ -73,7 +73,7 @@ class SampledButton:
         clock: wakes for every sample.
     """
 
-    def __init__(self, pin: int, *, pull: str, is_active_low: bool, clock: Clock) -> None:
+    def __init__(self, pin: int, *, pull: str, is_active_low: bool, clock: AlarmClock) -> None:
         self._gpio = _library()
         self._pin = pin
         self._is_active_low = is_active_low
@@ -83,13 +83,13 @@ class SampledButton:
         with _named(self._names):
             self._gpio.setup(pin, self._gpio.IN, pull_up_down=pulls[pull])
         self._alarm = clock.alarm(self._sample)
-        self._follower: Follower | None = None
+        self._follower: GestureDetector | None = None
         self._failed: Failed | None = None
 
     def listen(self, told: Told, failed: Failed) -> None:
         """Begin to sample."""
         self._failed = failed
-        self._follower = Follower(told, self._read(), self._clock, SAMPLED)
+        self._follower = GestureDetector(told, self._read(), self._clock, SAMPLED)
         self._alarm.set(self._clock.now() + PERIOD)
 
     def close(self) -> None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
-from hardware.button import EDGES, Follower
+from hardware.button import EDGES, GestureDetector
 from hardware.led import OUT, Glow, Off, Pattern, glow_at, in_white, is_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from hardware.button import Failed, Told
-    from hardware.clock import Alarm, Clock
+    from hardware.clock import Alarm, AlarmClock
 
 KEY_RELEASED_AFTER: Final = 0.6
 """Seconds without a repeat after which a key counts as let go: terminals tell no release, and a key that is held
@@ -21,7 +21,7 @@ begins to repeat after half a second or less."""
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
+class ShownPattern:
     """A pattern, and the moment it began."""
 
     pattern: Pattern
@@ -31,21 +31,21 @@ class Showing:
 class SimulatedLight:
     """A light that remembers what it was told and can say what it shows at any moment."""
 
-    def __init__(self, clock: Clock, *, brightness: float = 1.0, is_white: bool = False) -> None:
+    def __init__(self, clock: AlarmClock, *, brightness: float = 1.0, is_white: bool = False) -> None:
         self._clock = clock
         self._limit = brightness
         self._is_white = is_white
-        self.told: list[Showing] = [Showing(Off(), clock.now())]
+        self.told: list[ShownPattern] = [ShownPattern(Off(), clock.now())]
 
     def show(self, pattern: Pattern) -> None:
         """Play a pattern from now; one that is playing already goes on undisturbed."""
         now = self._clock.now()
         last = self.told[-1]
         if pattern != last.pattern or is_over(pattern, round((now - last.since) * 1000)):
-            self.told.append(Showing(pattern, now))
+            self.told.append(ShownPattern(pattern, now))
 
     def glow_at(self, at: float) -> Glow:
-        """Say what could be seen at a moment."""
+        """Return what could be seen at a moment."""
         showing = next((told for told in reversed(self.told) if told.since <= at), None)
         if showing is None:
             return OUT
@@ -61,19 +61,19 @@ class SimulatedLight:
 class SimulatedButton:
     """A button that a script, a test or a key presses."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: AlarmClock) -> None:
         self._clock = clock
         self._lock = RLock()
         self._key_up = clock.alarm(self.release)
         self._script = clock.alarm(self._next_of_script)
         self._left: list[tuple[float, bool]] = []
         self._is_pressed = False
-        self._follower: Follower | None = None
+        self._follower: GestureDetector | None = None
 
     def listen(self, told: Told, failed: Failed) -> None:  # noqa: ARG002 - nothing can fail here
         """Begin to follow what is pressed."""
         with self._lock:
-            self._follower = Follower(told, self._is_pressed, self._clock, EDGES)
+            self._follower = GestureDetector(told, self._is_pressed, self._clock, EDGES)
 
     def close(self) -> None:
         """Follow no more."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from hardware.panel import Layout, Picture, Shown, largest_qr, lay_out
-from hardware.voice import Floor, Utterance
+from hardware.voice import SpeakingTurn, Utterance
 
 WIDTH = 128
 
@@ -65,7 +65,7 @@ class SimulatedVoice:
     ) -> None:
         self._pace = seconds_a_character
         self._listen = listen
-        self._floor = Floor()
+        self._floor = SpeakingTurn()
         self.spoken: list[Utterance] = []
 
     def say(self, utterances: Sequence[Utterance]) -> bool:

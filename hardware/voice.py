@@ -44,7 +44,7 @@ class Voice(Protocol):
         ...
 
 
-class Floor:
+class SpeakingTurn:
     """Who may speak: the newest speaker has the floor, the one before loses it at once."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Floor:
         self.take()
 
     def close(self) -> None:
-        """Give the floor to nobody any more."""
+        """Return the floor to nobody any more."""
         with self._changed:
             self._is_closed = True
         self.take()

@@ -52,7 +52,7 @@ FOR_THE_GROUP: Final = {"run/token.json", "run/access-token"}
 
 
 def forms_of(value: bytes) -> frozenset[bytes]:
-    """Give a secret in the forms that programs write things in; of a long one also its beginning and its end."""
+    """Return a secret in the forms that programs write things in; of a long one also its beginning and its end."""
     text = value.decode("latin-1")
     plain = {
         text,
@@ -74,7 +74,7 @@ def forms_of(value: bytes) -> frozenset[bytes]:
 
 
 def _in_base64(value: bytes) -> Iterator[bytes]:
-    """Give what base64 makes of it wherever in a text it begins; only the letters that it alone decides."""
+    """Return what base64 makes of it wherever in a text it begins; only the letters that it alone decides."""
     for offset in range(3):
         first, last = -(-8 * offset // 6), 8 * (offset + len(value)) // 6
         for encode in (b64encode, urlsafe_b64encode):
@@ -205,7 +205,7 @@ class Watch:
 
 
 def files_below(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Give each file with its name below a folder, whatever comes and goes meanwhile."""
+    """Return each file with its name below a folder, whatever comes and goes meanwhile."""
     for top, _, names in os.walk(folder):
         for name in names:
             path = Path(top, name)
@@ -258,12 +258,12 @@ class Bench:
 
     @property
     def speaker(self) -> Path:
-        """Give the folder of the process's own files."""
+        """Return the folder of the process's own files."""
         return self.folder / "speaker"
 
     @property
     def given(self) -> Path:
-        """Give the folder of the files that the test gave it."""
+        """Return the folder of the files that the test gave it."""
         return self.folder / "given"
 
     @property

@@ -9,7 +9,7 @@ from PIL import Image
 
 from device_auth.core.models import CodePair, Monotonic, Refusal, Seconds, Secret, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.terminal import Aside, TerminalPrompt
+from device_auth.prompts.terminal import Sidebar, TerminalPrompt
 
 PLAIN_URI: Final = "https://amazon.com/us/code"
 REQUESTING: Final = View(StateWord.REQUESTING, Trouble.NONE)
@@ -51,7 +51,7 @@ class Window:
         colour: bool = True,
         encoding: str = "utf-8",
         qr: bool = True,
-        aside: Aside | None = None,
+        aside: Sidebar | None = None,
     ) -> None:
         self.out = io.StringIO()
         self.size = (columns, rows)

@@ -106,7 +106,7 @@ def read_lines(stream: Sequence[str] | IO[str]) -> Iterator[dict[str, object]]:
 
 
 def stream_of(stream: IO[str] | None) -> IO[str]:
-    """Give a stream that is surely there."""
+    """Return a stream that is surely there."""
     assert stream is not None
     return stream
 

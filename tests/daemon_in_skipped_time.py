@@ -7,10 +7,10 @@ from uuid import uuid4
 
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Refusal, TokenGrant, View
-from device_auth.core.states import Moment, StateWord, Trouble
-from device_auth.service.conversation import Conversation
-from device_auth.service.daemon import Daemon, Plan
-from device_auth.service.desk import Desk
+from device_auth.core.states import OneTimeNotice, StateWord, Trouble
+from device_auth.service.conversation import ProviderClient
+from device_auth.service.daemon import Daemon, DaemonOptions
+from device_auth.service.desk import StatusFeed
 from device_auth.service.loop import Loop
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.pending import FilePending
@@ -28,15 +28,15 @@ class Household:
 
     world: World
     loop: Loop
-    desk: Desk
+    desk: StatusFeed
     daemon: Daemon
-    plans: list[Plan | ConfigError]
+    plans: list[DaemonOptions | ConfigError]
     muted: list[Refusal] = field(default_factory=list)
     revoked: list[Link] = field(default_factory=list)
     lived_at: list[float] = field(default_factory=list)
 
     @property
-    def moments(self) -> list[Moment]:
+    def moments(self) -> list[OneTimeNotice]:
         """What was told once, in order."""
         return [view.moment for view in self.world.told if view.moment is not None]
 
@@ -86,10 +86,10 @@ def open_household(
         problem: why its settings cannot be used.
     """
     transport = HttpTransport(world.clock, ca_file=world.running.ca_file)
-    plan = Plan(Conversation(transport, world.provider), problem, renewals)
-    plans: list[Plan | ConfigError] = []
+    plan = DaemonOptions(ProviderClient(transport, world.provider), problem, renewals)
+    plans: list[DaemonOptions | ConfigError] = []
 
-    def read_plan() -> Plan:
+    def read_plan() -> DaemonOptions:
         match plans.pop(0):
             case ConfigError() as error:
                 raise error
@@ -101,7 +101,7 @@ def open_household(
         world.tell(view)
 
     with FileStore(world.folder / "state", keys=keys, is_of_service=True) as store:
-        desk = Desk(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
+        desk = StatusFeed(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
         loop = Loop(
             conversation=plan.conversation,
             store=store,

@@ -12,10 +12,10 @@ from device_auth.client import Client
 from device_auth.core.models import Refusal, View
 from device_auth.service.api import Api
 from device_auth.service.callers import Gate
-from device_auth.service.conversation import Conversation
-from device_auth.service.daemon import Daemon, Plan
-from device_auth.service.desk import Desk
-from device_auth.service.journal import Log, open_log
+from device_auth.service.conversation import ProviderClient
+from device_auth.service.daemon import Daemon, DaemonOptions
+from device_auth.service.desk import StatusFeed
+from device_auth.service.journal import JournalLog, open_log
 from device_auth.service.loop import Loop
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
@@ -31,7 +31,7 @@ class Speaker:
     world: World
     daemon: Daemon
     loop: Loop
-    desk: Desk
+    desk: StatusFeed
     client: Client
     written: StringIO
 
@@ -65,7 +65,7 @@ def open_speaker(
         problem: why it cannot tell a code, if so.
     """
     folder = world.folder / "run" if run_dir is None else run_dir
-    desk = Desk(world.clock, FileTokens(folder, world.clock, keep_bare=True))
+    desk = StatusFeed(world.clock, FileTokens(folder, world.clock, keep_bare=True))
     written = StringIO()
     with open_log({}, world.clock, stderr=written, form=form, is_verbose=True) as log:
 
@@ -88,9 +88,9 @@ def open_speaker(
                 desk.refresh_ended()  # wakes who waits for news
 
 
-def make_daemon(world: World, loop: Loop, desk: Desk, problem: Refusal | None) -> Daemon:
+def make_daemon(world: World, loop: Loop, desk: StatusFeed, problem: Refusal | None) -> Daemon:
     """Make a daemon that begins to run when told to."""
-    plan = Plan(Conversation(HttpTransport(world.clock), world.provider), None, 2)
+    plan = DaemonOptions(ProviderClient(HttpTransport(world.clock), world.provider), None, 2)
     return Daemon(
         loop=loop,
         clock=world.clock,
@@ -103,7 +103,7 @@ def make_daemon(world: World, loop: Loop, desk: Desk, problem: Refusal | None) -
     )
 
 
-def _tell(world: World, log: Log, desk: Desk, view: View, loop: Loop) -> None:
+def _tell(world: World, log: JournalLog, desk: StatusFeed, view: View, loop: Loop) -> None:
     log.tell(view)
     desk.tell(view, loop.link)
     world.tell(view)

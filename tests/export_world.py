@@ -87,7 +87,7 @@ class ExportWorld:
         return self.run("avs-device-sdk", "--to", str(self.config), *words)
 
     def files(self) -> dict[str, bytes]:
-        """Give all that lies in the client's folder."""
+        """Return all that lies in the client's folder."""
         return {path.name: path.read_bytes() for path in self.client.iterdir()}
 
 

@@ -10,10 +10,10 @@ from device_auth.core.models import DialectName, Monotonic, Provider, Seconds, W
 from device_auth.core.ports import Clock
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import Machine
-from device_auth.doctor.trial import Trial
-from device_auth.doctor.visit import Address, Visit, dial
+from device_auth.doctor.trial import CredentialProbe
+from device_auth.doctor.visit import Address, ProviderProbe, dial
 from device_auth.world.clock import BootClock
-from device_auth.world.transport import Road
+from device_auth.world.transport import Route
 from tests.scripted_server import Act, ScriptedServer
 from tests.simulated_transport import SimulatedTransport
 from tests.values import make_response
@@ -52,11 +52,11 @@ class FarProvider:
         self.dialled: list[tuple[str, int]] = []
         self.patience = Seconds(30)
         self.url = URL
-        self._road = Road(proxy, str(ca_file))
+        self._road = Route(proxy, str(ca_file))
         self._clock = clock or BootClock()
 
-    def visit(self) -> Visit:
-        return Visit(
+    def visit(self) -> ProviderProbe:
+        return ProviderProbe(
             self.url,
             self._road,
             self._clock,
@@ -99,9 +99,9 @@ def served(far: FarProvider, *acts: Act, at: tuple[str, int] = (V4, 443)) -> Ite
         yield server
 
 
-def trial(*answers: WireResponse, url: str = URL) -> Trial:
+def trial(*answers: WireResponse, url: str = URL) -> CredentialProbe:
     provider = Provider(DialectName.LWA, "", "", token_endpoint=url)
-    return Trial(SimulatedTransport(answers or [REFUSED]), provider)
+    return CredentialProbe(SimulatedTransport(answers or [REFUSED]), provider)
 
 
 def examined(checks: Sequence[Check]) -> dict[str, Finding]:

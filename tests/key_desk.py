@@ -103,7 +103,7 @@ class Desk:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Give the variables of a process that is to find the keys, its usual programs among them."""
+        """Return the variables of a process that is to find the keys, its usual programs among them."""
         given = {f"DEVICE_AUTH_{name.upper()}": value for name, value in self.settings.items()}
         return self.environ | given | {"PATH": f"{self.environ['PATH']}:/usr/bin:/bin"}
 

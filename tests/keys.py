@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from device_auth.world.envelope import KeyProvider, Plain
-from device_auth.world.keys import KEY_FILE, Keys, Lack
+from device_auth.world.keys import KEY_FILE, Keys, KeyTrouble
 from device_auth.world.sealing import SealingKey
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def make_key(name: str = KEY_FILE, kind: str = "a") -> SealingKey:
 
 
 def keys_of(*providers: KeyProvider) -> Keys:
-    """Give keys of which the first seals; of the other providers none can be had."""
-    sources: dict[str, Callable[[], SealingKey | Lack]] = {
+    """Return keys of which the first seals; of the other providers none can be had."""
+    sources: dict[str, Callable[[], SealingKey | KeyTrouble]] = {
         key.name: partial(_same, key) for key in providers if not isinstance(key, Plain)
     }
     return Keys(providers[0].name, sources)

@@ -19,14 +19,14 @@ from threading import Event, Thread
 from device_auth.client import ClientError, Revoked
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.models import Options
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.referee import ComplaintKind
 from device_auth.simulator.server import serve
 from tests.daemon_process import Household, Living, wait_for
 
 LINK_LIVES = 1.0
 """Seconds of a day for which a link is used before it is unlinked: a refresh or two."""
 
-LOST_ON_ARRIVAL = {Kind.OLD_REFRESH_TOKEN, Kind.REPEATED_FINAL_CODE}
+LOST_ON_ARRIVAL = {ComplaintKind.OLD_REFRESH_TOKEN, ComplaintKind.REPEATED_FINAL_CODE}
 """What the referee sees when a kill falls between the arrival of an answer and its save, some milliseconds of a day."""
 
 LONGEST_LIFE = 3.0
@@ -81,11 +81,11 @@ class Day:
             self.look_at(found.split('"access_token": "')[-1].split('"')[0])
 
     def is_as_promised(self, living: Living) -> bool:
-        """Say whether it is where it had been seen to be, after a start."""
+        """Return whether it is where it had been seen to be, after a start."""
         status = living.status()
         if status is None or self.owner is None:
             return status is not None
-        if status.trouble == "revoked" and Kind.OLD_REFRESH_TOKEN in self.complaints():
+        if status.trouble == "revoked" and ComplaintKind.OLD_REFRESH_TOKEN in self.complaints():
             self.household.running.amazon.referee.reset()
             self.owner, self.rotated_away = None, self.rotated_away + 1
             return True
@@ -97,7 +97,7 @@ class Day:
         self.look_at(token.access_token)
         return True
 
-    def complaints(self) -> set[Kind]:
+    def complaints(self) -> set[ComplaintKind]:
         """Name what the referee has seen."""
         return {complaint.kind for complaint in self.household.running.amazon.referee.complaints()}
 

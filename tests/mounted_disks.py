@@ -11,7 +11,7 @@ from pathlib import Path
 
 from device_auth.doctor import runtime, storage
 from device_auth.doctor.examination import examine
-from device_auth.doctor.scene import Scene
+from device_auth.doctor.scene import DoctorContext
 from device_auth.world.clock import BootClock
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
@@ -24,7 +24,7 @@ def mount(*words: str) -> None:
 
 def findings(state: Path, runtime_dir: Path | None = None) -> dict[str, tuple[str, int, str]]:
     clock = BootClock()
-    scene = Scene(Places(state, runtime_dir, None, state), clock, is_system=False)
+    scene = DoctorContext(Places(state, runtime_dir, None, state), clock, is_system=False)
     checks = storage.checks(scene) if runtime_dir is None else runtime.checks(scene)
     return {
         each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)

@@ -21,9 +21,9 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import Clock as AnyClock
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.desk import Desk, News
+from device_auth.service.desk import Snapshot, StatusFeed
 from device_auth.service.page import Page, PageSettings
-from device_auth.service.visitors import Limits
+from device_auth.service.visitors import VisitorLimits
 from device_auth.world.clock import BootClock
 from tests.links import make_link
 
@@ -112,17 +112,21 @@ class Bench:
     """A page that serves on loopback while the bench is open."""
 
     def __init__(
-        self, *, limits: Limits | None = None, settings: PageSettings | None = None, is_welcome: bool = True
+        self,
+        *,
+        limits: VisitorLimits | None = None,
+        settings: PageSettings | None = None,
+        is_welcome: bool = True,
     ) -> None:
         self.clock = Clock()
         self.actions = NotedActions()
-        self.desk = Desk(self.clock, NoFiles())
+        self.desk = StatusFeed(self.clock, NoFiles())
         self.page = Page(
             self.desk,
             self.actions,
             self.clock,
             settings=settings or PageSettings(listen=("127.0.0.1:0",)),
-            limits=limits or Limits(),
+            limits=limits or VisitorLimits(),
             welcomes=lambda _visitor, own: is_welcome and own.is_loopback,
         )
 
@@ -164,7 +168,7 @@ class Bench:
         link = replace(make_link(), linked_at=UnixTime(self.clock.wall() - ago))
         self.show(StateWord.LINKED, link=link, account=account)
 
-    def news(self) -> News:
+    def news(self) -> Snapshot:
         return self.desk.look()
 
     def connect(self) -> socket.socket:
@@ -229,7 +233,7 @@ class Stream:
         self._connection.close()
 
     def next(self) -> str:
-        """Give the next event or comment, as it came."""
+        """Return the next event or comment, as it came."""
         return self._block()
 
     def is_over(self) -> bool:

@@ -15,9 +15,9 @@ from typing import Final
 from device_auth import __version__
 from device_auth.cli.parts import read_hardware
 from device_auth.doctor import board, link, runtime, service, storage
-from device_auth.doctor.examination import Examined, examine
+from device_auth.doctor.examination import CheckResult, examine
 from device_auth.doctor.findings import Check, Verdict
-from device_auth.doctor.scene import CannotRun, Ran, Run, Scene
+from device_auth.doctor.scene import CannotRun, DoctorContext, ProgramResult, Run
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
@@ -53,7 +53,9 @@ class Patient:
     folder: Path
     clock: SkippingClock = field(default_factory=SkippingClock)
     unit: dict[str, str] = field(default_factory=lambda: dict(UNIT))
-    said: dict[str, Ran] = field(default_factory=lambda: {"ss": Ran(0, ""), "journalctl": Ran(0, "")})
+    said: dict[str, ProgramResult] = field(
+        default_factory=lambda: {"ss": ProgramResult(0, ""), "journalctl": ProgramResult(0, "")}
+    )
     groups: dict[str, int] = field(
         default_factory=lambda: {"device-auth-client": 801, "device-auth-admin": 802, "gpio": 803}
     )
@@ -97,9 +99,9 @@ class Patient:
     def publish(self) -> None:
         FileTokens(self.run_dir, self.clock).publish(make_grant())
 
-    def scene(self) -> Scene:
+    def scene(self) -> DoctorContext:
         places = Places(self.state, self.run_dir, None, self.folder / "config.toml")
-        return Scene(
+        return DoctorContext(
             places,
             self.clock,
             is_system=self.is_system,
@@ -119,7 +121,7 @@ class Patient:
             *service.checks(scene),
         ]
 
-    def examine(self) -> dict[str, Examined]:
+    def examine(self) -> dict[str, CheckResult]:
         return {each.check.code: each for each in examine(self.checks(), self.clock)}
 
     @contextmanager
@@ -130,17 +132,17 @@ class Patient:
             self.publish()
             yield served
 
-    def _run(self, words: Sequence[str]) -> Ran:
+    def _run(self, words: Sequence[str]) -> ProgramResult:
         if words[0] == "systemctl":
-            return Ran(0, "".join(f"{name}={value}\n" for name, value in self.unit.items()))
+            return ProgramResult(0, "".join(f"{name}={value}\n" for name, value in self.unit.items()))
         try:
             return self.said[words[0]]
         except KeyError:
             raise CannotRun(f"{words[0]}: no such file or directory") from None
 
 
-def troubles(found: Mapping[str, Examined]) -> dict[str, Verdict]:
-    """Give what failed or was warned of."""
+def troubles(found: Mapping[str, CheckResult]) -> dict[str, Verdict]:
+    """Return what failed or was warned of."""
     verdicts = {code: each.finding.verdict for code, each in found.items()}
     return {code: verdict for code, verdict in verdicts.items() if verdict in {Verdict.FAIL, Verdict.WARN}}
 

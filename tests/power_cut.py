@@ -94,7 +94,7 @@ class Moment:
 
 
 def states_after_power_cut(before: Disk, logs: Sequence[str]) -> set[Moment]:
-    """Give every state of the disk, power being cut before, between and after the calls.
+    """Return every state of the disk, power being cut before, between and after the calls.
 
     Args:
         before: what lay there, durable.

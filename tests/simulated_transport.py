@@ -32,7 +32,7 @@ class SimulatedTransport:
         self._answers.extend(answers)
 
     def send(self, request: WireRequest) -> WireResponse | Unreachable:
-        """Give the next answer."""
+        """Return the next answer."""
         self.sent.append(request)
         answer = (
             self._answers.pop(0) if self._answers else Unreachable(Trouble.NO_NETWORK, "nothing was scripted")

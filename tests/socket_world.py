@@ -14,11 +14,11 @@ from typing import Any, Final
 from device_auth.core.models import Link, Seconds, TokenGrant, View, later
 from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.api import BOUNDS, PATIENCE, ROOM, Api, Patience
+from device_auth.service.api import BOUNDS, PATIENCE, ROOM, Api, ApiTimeouts
 from device_auth.service.callers import Caller, Gate, read_caller
-from device_auth.service.desk import Desk
-from device_auth.service.exchange import Bounds
-from device_auth.service.reception import Room
+from device_auth.service.desk import StatusFeed
+from device_auth.service.exchange import ReadLimits
+from device_auth.service.reception import ConnectionLimits
 from tests.links import StillClock, make_link
 from tests.simulated_store import SimulatedTokenFiles
 from tests.values import make_grant
@@ -128,7 +128,7 @@ class ScriptedActions:
         refresh: what a refresh comes to; none ends by itself if None.
     """
 
-    def __init__(self, desk: Desk, clock: Clock) -> None:
+    def __init__(self, desk: StatusFeed, clock: Clock) -> None:
         self.asked: list[str] = []
         self.refreshes = 0
         self.refresh: Callable[[], None] | None = None
@@ -196,16 +196,16 @@ class SocketWorld:
 
     path: Path
     clock: Any = field(default_factory=StillClock)
-    bounds: Bounds = BOUNDS
-    room: Room = ROOM
+    bounds: ReadLimits = BOUNDS
+    room: ConnectionLimits = ROOM
     streams: int = 8
-    patience: Patience = PATIENCE
+    patience: ApiTimeouts = PATIENCE
     gate: Gate = field(default_factory=lambda: Gate(READERS, ADMINISTRATORS))
     identify: Callable[[socket.socket], Caller] = identify
     listener: socket.socket | None = None
 
     def __enter__(self) -> "SocketWorld":
-        self.desk = Desk(self.clock, SimulatedTokenFiles())
+        self.desk = StatusFeed(self.clock, SimulatedTokenFiles())
         self.actions = ScriptedActions(self.desk, self.clock)
         self.visitors: list[Visitor | Events | socket.socket] = []
         self.api = Api(

@@ -159,7 +159,7 @@ def be_the_child(run: Run, report: int) -> NoReturn:
 
 
 def store_under(folder: Path, names: tuple[str, ...]) -> FileStore:
-    """Give a store whose keys are these providers', the same each time."""
+    """Return a store whose keys are these providers', the same each time."""
     keys = keys_of(*(Plain() if name == Plain.name else make_key(name) for name in names))
     return FileStore(folder, keys=lambda: keys, is_of_service=True)
 

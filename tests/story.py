@@ -64,7 +64,7 @@ def tell_story() -> str:
 
 
 def news(before: list[str], now: list[str]) -> list[str]:
-    """Give a screen from the first line that has changed."""
+    """Return a screen from the first line that has changed."""
     same = next((place for place, pair in enumerate(zip_longest(before, now)) if pair[0] != pair[1]), 0)
     return now[same:]
 

@@ -63,7 +63,7 @@ class Session:
 
     @property
     def is_as_a_shell_wants_it(self) -> bool:
-        """Say whether whole lines are read, and seen while they are typed."""
+        """Return whether whole lines are read, and seen while they are typed."""
         flags = termios.tcgetattr(self._far)[3]
         return bool(flags & termios.ICANON) and bool(flags & termios.ECHO)
 

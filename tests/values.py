@@ -22,7 +22,7 @@ from device_auth.core.models import (
     Unreachable,
     WireResponse,
 )
-from device_auth.core.policy import Kind
+from device_auth.core.policy import AnswerKind
 from device_auth.core.states import Trouble
 
 CANARY: Final = "CANARY"
@@ -121,18 +121,18 @@ PAIR_OVER: Final = make_refusal(Trouble.EXPIRED, "invalid_code_pair")
 MISCONFIGURED: Final = make_refusal(Trouble.MISCONFIGURED, "invalid_client")
 REVOKED: Final = make_refusal(Trouble.REVOKED, "invalid_grant")
 
-EXAMPLES: Final[dict[Kind, Answer]] = {
-    Kind.PENDING: Pending(),
-    Kind.SLOW_DOWN: SlowDown(),
-    Kind.PAIR_OVER: PAIR_OVER,
-    Kind.DENIED: DENIED,
-    Kind.MISCONFIGURED: MISCONFIGURED,
-    Kind.REVOKED: REVOKED,
-    Kind.TOLD_TO_WAIT: make_unclear(1234),
-    Kind.UNCLEAR: make_unclear(),
-    Kind.UNREACHABLE: NO_ANSWER,
-    Kind.CLOCK_NOT_SET: Unreachable(Trouble.CLOCK_NOT_SET, "certificate not yet valid"),
-    Kind.CAPTIVE_PORTAL: make_unclear(trouble=Trouble.CAPTIVE_PORTAL),
+EXAMPLES: Final[dict[AnswerKind, Answer]] = {
+    AnswerKind.PENDING: Pending(),
+    AnswerKind.SLOW_DOWN: SlowDown(),
+    AnswerKind.PAIR_OVER: PAIR_OVER,
+    AnswerKind.DENIED: DENIED,
+    AnswerKind.MISCONFIGURED: MISCONFIGURED,
+    AnswerKind.REVOKED: REVOKED,
+    AnswerKind.TOLD_TO_WAIT: make_unclear(1234),
+    AnswerKind.UNCLEAR: make_unclear(),
+    AnswerKind.UNREACHABLE: NO_ANSWER,
+    AnswerKind.CLOCK_NOT_SET: Unreachable(Trouble.CLOCK_NOT_SET, "certificate not yet valid"),
+    AnswerKind.CAPTIVE_PORTAL: make_unclear(trouble=Trouble.CAPTIVE_PORTAL),
 }
 """One answer of each kind but success, which differs with the question."""
 

@@ -26,7 +26,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import TokenFiles
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.conversation import Conversation
+from device_auth.service.conversation import ProviderClient
 from device_auth.service.loop import Loop
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.authority import Validity
@@ -213,7 +213,7 @@ def open_loop(
     transport = HttpTransport(clock, ca_file=ca_file)
     with make_store(folder / "state") as store:
         loop = Loop(
-            conversation=Conversation(transport, provider),
+            conversation=ProviderClient(transport, provider),
             store=store,
             pending=FilePending(folder / "run", clock),
             tokens=tokens or FileTokens(folder / "run", clock),
@@ -228,7 +228,7 @@ def open_loop(
 
 
 def is_over(loop: Loop) -> bool:
-    """Say whether linking has come to an end, whichever."""
+    """Return whether linking has come to an end, whichever."""
     return isinstance(loop.state, linking.Unlinked | linking.Linked)
 
 

@@ -21,13 +21,13 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View
 from device_auth.core.states import StateWord
-from device_auth.prompts.everyone import Everyone
-from device_auth.service.loop import Heard, Loop
+from device_auth.prompts.everyone import PromptFanout
+from device_auth.service.loop import AnswerCounts, Loop
 from device_auth.world.signals import ENDINGS, handled, interruptible, woken_by_signals
 
 if TYPE_CHECKING:
     from device_auth.core.ports import Prompt
-    from device_auth.service.conversation import Conversation
+    from device_auth.service.conversation import ProviderClient
     from device_auth.simulator.amazon import Amazon
 
 CLOSING_TIME = Seconds(0.5)
@@ -37,7 +37,7 @@ CHECK_THE_WAY = "Check the network and where the provider is (device-auth config
 
 
 def read_stored(speaker: Speaker) -> Link | None:
-    """Give the stored link; one that is damaged is told of, and linked anew."""
+    """Return the stored link; one that is damaged is told of, and linked anew."""
     try:
         return speaker.store.read()
     except StoreDamaged as damage:
@@ -46,7 +46,7 @@ def read_stored(speaker: Speaker) -> Link | None:
 
 
 def in_force(link: Link | None) -> Link | None:
-    """Give the stored link if it is one that needs no other."""
+    """Return the stored link if it is one that needs no other."""
     return link if link is not None and link.mark is None and link.is_proved else None
 
 
@@ -60,7 +60,7 @@ def tell_linked_already(speaker: Speaker, link: Link, lines: JsonLines | None, a
 
 
 @contextmanager
-def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazon | None, Conversation]]":
+def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazon | None, ProviderClient]]":
     """Open all that a grant by another way needs, before anyone is asked for anything.
 
     Args:
@@ -83,7 +83,7 @@ def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazo
 
 def bring(
     speaker: Speaker,
-    conversation: "Conversation",
+    conversation: "ProviderClient",
     brought: linking.GrantBrought,
     lines: JsonLines | None,
     start_again: str,
@@ -108,7 +108,7 @@ def bring(
         from device_auth.prompts import terminal  # noqa: PLC0415  only where someone reads
 
         prompts.append(terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=False))
-    everyone = Everyone(prompts, speaker.clock, report=report)
+    everyone = PromptFanout(prompts, speaker.clock, report=report)
 
     is_over = False
 
@@ -142,7 +142,7 @@ def run_to_the_end(loop: Loop, until: Monotonic) -> bool:
 
 
 def is_new_link(loop: Loop, former: Link | None) -> bool:
-    """Say whether linking ended with another link than the former one."""
+    """Return whether linking ended with another link than the former one."""
     link = loop.link
     is_former = link is None or (former is not None and link.link_id == former.link_id)
     return isinstance(loop.state, linking.Linked) and not is_former
@@ -151,7 +151,7 @@ def is_new_link(loop: Loop, former: Link | None) -> bool:
 def tell_end(
     loop: Loop, lines: JsonLines | None, start_again: str, *, in_time: bool, is_told: bool, is_new: bool
 ) -> int:
-    """Tell how it ended, on stdout and by the exit code; prompts have told people already."""
+    """Return how it ended, on stdout and by the exit code; prompts have told people already."""
     refusal = loop.state.refusal if isinstance(loop.state, linking.Unlinked | linking.Linked) else None
     if refusal is not None:
         if lines is not None and refusal.trouble in REASONS:
@@ -173,7 +173,7 @@ def interrupted(start_again: str) -> DeviceAuthError:
     return Interrupted("interrupted: no new link was made", hint=f"Start again: {start_again}")
 
 
-def timed_out(heard: Heard, start_again: str) -> DeviceAuthError:
+def timed_out(heard: AnswerCounts, start_again: str) -> DeviceAuthError:
     """Name what kept it from being done in time."""
     if heard.usable:
         return CodePairExpired("nobody approved within the time asked for", hint=f"Try again: {start_again}")

@@ -43,13 +43,13 @@ from device_auth.core.models import (
 from device_auth.core.policy import request_wait
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
-from device_auth.service.loop import Heard
-from device_auth.tools.authorize import Listener, has_display, open_browser, place_of
+from device_auth.service.loop import AnswerCounts
+from device_auth.tools.authorize import RedirectListener, has_display, open_browser, place_of
 from device_auth.wire.authorization_code import (
     LEAST_RANDOMNESS,
     MOST_REDIRECT,
-    Misdirected,
     Redirect,
+    UnexpectedRedirect,
     make_state,
     make_verifier,
     read_pasted,
@@ -61,7 +61,7 @@ from device_auth.world.settings import ENVIRONMENT, add_option, add_secret_optio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from device_auth.service.conversation import Conversation
+    from device_auth.service.conversation import ProviderClient
     from device_auth.simulator.amazon import Amazon
 
 COMMAND: Final = "device-auth authorize"
@@ -137,7 +137,7 @@ def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | No
     if former is not None and not args.again:
         return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
     with ready_to_bring(speaker, link) as (amazon, conversation):
-        attempt = _Attempt(args, speaker, conversation, lines)
+        attempt = _AuthorizationRun(args, speaker, conversation, lines)
         redirect = attempt.paste(amazon) if args.paste else attempt.catch(amazon)
         refresh_token = attempt.exchange(redirect)
         request = linking.LinkRequested(conversation.rules, again=args.again)
@@ -151,7 +151,7 @@ def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | No
         return exit_code
 
 
-class _Attempt:
+class _AuthorizationRun:
     """From the question to the grant.
 
     Args:
@@ -165,7 +165,7 @@ class _Attempt:
         self,
         args: argparse.Namespace,
         speaker: Speaker,
-        conversation: "Conversation",
+        conversation: "ProviderClient",
         lines: JsonLines | None,
     ) -> None:
         self._args = args
@@ -195,7 +195,7 @@ class _Attempt:
         if place.is_secure:
             context = server_context(speaker.places.state_dir, speaker.clock.wall())
         came: SimpleQueue[Redirect | Refusal] = SimpleQueue()
-        with Listener(place, question.state, context, came.put):
+        with RedirectListener(place, question.state, context, came.put):
             is_opened = amazon is None or amazon.options.approve_after is None
             is_opened = is_opened and not self._args.no_browser and has_display(ENVIRONMENT)
             self._tell_address(
@@ -226,7 +226,7 @@ class _Attempt:
             while True:
                 text = self._take_line()
                 answer = read_pasted(text, self._question.state)
-                if not isinstance(answer, Misdirected):
+                if not isinstance(answer, UnexpectedRedirect):
                     break
                 if not (text and is_typed()):
                     self._refuse("cancelled", START_OVER)
@@ -268,7 +268,7 @@ class _Attempt:
         Raises:
             DeviceAuthError: the provider refused, or did not answer in time.
         """
-        question, clock, heard = self._question, self._speaker.clock, Heard()
+        question, clock, heard = self._question, self._speaker.clock, AnswerCounts()
         inbox: SimpleQueue[CallEnded[None] | CallBroke] = SimpleQueue()
         calls: Calls[None] = Calls(inbox.put, self._conversation.abandon, clock.now)
         attempt = 0
@@ -288,9 +288,9 @@ class _Attempt:
                     self._refuse(REASONS[answer.trouble], answer.hint)
                     raise error_of(answer)
                 case Unclear():
-                    heard = Heard(unclear=heard.unclear + 1, problem=answer.what)
+                    heard = AnswerCounts(unclear=heard.unclear + 1, problem=answer.what)
                 case Unreachable():
-                    heard = Heard(unclear=heard.unclear, problem=answer.what)
+                    heard = AnswerCounts(unclear=heard.unclear, problem=answer.what)
                 case _:
                     raise AssertionError(answer)
             attempt += 1
@@ -412,7 +412,7 @@ class _Attempt:
         self._say(address)
 
 
-def _ask(speaker: Speaker, conversation: "Conversation") -> Question:
+def _ask(speaker: Speaker, conversation: "ProviderClient") -> Question:
     settings = speaker.settings
     state = make_state(urandom(LEAST_RANDOMNESS))
     verifier = None if settings.client_secret else make_verifier(urandom(LEAST_RANDOMNESS))

@@ -72,7 +72,7 @@ def run(
 
 
 def example_text() -> str:
-    """Give a settings file in which everything is explained and nothing is set."""
+    """Return a settings file in which everything is explained and nothing is set."""
     head = (
         "# Settings of device-auth. Take the # away before a setting to make it count.\n"
         "# A variable of the environment is stronger than this file, an option than both.\n"
@@ -199,7 +199,7 @@ def _print_row(name: str, value: object, origin: str) -> None:
 
 
 def _seen(value: object) -> str:
-    """Give a value as a terminal can show it."""
+    """Return a value as a terminal can show it."""
     text = NOT_SET if value is None else str(value)
     return text if text.isprintable() else ascii(text)
 
@@ -209,7 +209,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _plain(value: object) -> object:
-    """Give a value as JSON can hold it."""
+    """Return a value as JSON can hold it."""
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):

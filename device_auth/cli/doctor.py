@@ -21,21 +21,21 @@ from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Seconds
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
-from device_auth.doctor.examination import Examined, Progress, examine, exit_code_of, in_order
+from device_auth.doctor.examination import CheckResult, Progress, examine, exit_code_of, in_order
 from device_auth.doctor.findings import Check, Finding, Verdict, ok
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
 from device_auth.doctor.redaction import Redaction
-from device_auth.doctor.rendering import Sheet, as_fields, as_text
+from device_auth.doctor.rendering import TextStyle, as_fields, as_text
 from device_auth.doctor.report import ReportFile, write_report
-from device_auth.doctor.scene import Scene
-from device_auth.doctor.trial import Trial, whom_to_ask
+from device_auth.doctor.scene import DoctorContext
+from device_auth.doctor.trial import CredentialProbe, whom_to_ask
 from device_auth.doctor.visit import set_out
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
 from device_auth.world.provider import read_ca_file
 from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
 from device_auth.world.transport import HttpTransport
-from hardware.board import Plan
+from hardware.board import BoardPlan
 
 SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
 
@@ -103,7 +103,7 @@ def examine_speaker(
     if learnt.finding.verdict is not Verdict.OK:
         say("device-auth: not all that is private could be found out, so some of it may not be masked below")
     redaction.learn_facts(each.finding for each in found)
-    examined = [Examined(each.check, redaction.finding(each.finding)) for each in found]
+    examined = [CheckResult(each.check, redaction.finding(each.finding)) for each in found]
     at = rfc3339(speaker.clock.wall())
     if speaker.is_json:
         print_json(as_fields(examined, at=at, version=__version__))
@@ -118,7 +118,7 @@ def examine_speaker(
 
 def compose(
     speaker: Speaker,
-    scene: Scene,
+    scene: DoctorContext,
     settings: Settings,
     problems: Sequence[ConfigError],
     stored: Link | None,
@@ -132,9 +132,13 @@ def compose(
         ca_file = read_ca_file(settings)
         provider = whom_to_ask(settings, stored)
         visit = set_out(provider, ca_file, speaker.clock)
-        trial = None if visit is None else Trial(HttpTransport(speaker.clock, ca_file=ca_file), provider)
+        trial = (
+            None
+            if visit is None
+            else CredentialProbe(HttpTransport(speaker.clock, ca_file=ca_file), provider)
+        )
 
-    def read_plan() -> Plan:
+    def read_plan() -> BoardPlan:
         return read_hardware(SIMULATED if speaker.is_simulated else settings.hardware)[0]
 
     return in_order(
@@ -162,8 +166,8 @@ def _settings(speaker: Speaker) -> tuple[Settings, list[ConfigError]]:
         return settings, [unreadable, *problems]
 
 
-def _stored(scene: Scene) -> Link | None:
-    """Give the stored link, if it can be read: the checks of the store say why it cannot.
+def _stored(scene: DoctorContext) -> Link | None:
+    """Return the stored link, if it can be read: the checks of the store say why it cannot.
 
     Reading is done like a check, as a disk may hang.
     """
@@ -178,7 +182,7 @@ def _stored(scene: Scene) -> Link | None:
     return next(iter(found), None)
 
 
-def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
+def _refresh(speaker: Speaker, scene: DoctorContext) -> tuple[float, Trouble, str]:
     """Refresh once: through the service if it runs, else as ``token`` does.
 
     Raises:
@@ -199,7 +203,7 @@ def _refresh(speaker: Speaker, scene: Scene) -> tuple[float, Trouble, str]:
     return 0, trouble, view.hint
 
 
-def _refresh_by_service(scene: Scene) -> tuple[float, Trouble, str]:
+def _refresh_by_service(scene: DoctorContext) -> tuple[float, Trouble, str]:
     with Client(str(scene.socket), REFRESH_PATIENCE) as service_client:
         try:
             return service_client.token(LONGEST_LIFE).expires_in, Trouble.NONE, ""
@@ -210,7 +214,7 @@ def _refresh_by_service(scene: Scene) -> tuple[float, Trouble, str]:
             return 0, Trouble.PROVIDER_UNAVAILABLE, str(error)
 
 
-def open_scene(speaker: Speaker, *, root: Path = ROOT) -> Scene:
+def open_scene(speaker: Speaker, *, root: Path = ROOT) -> DoctorContext:
     """Find out which speaker is meant: where none is named, that of the system's service, if there is one."""
     places, named = speaker.places, {"simulate", "state_dir", "runtime_dir"} & speaker.options.keys()
     system = read_places({}, {}, euid=0, root=root)
@@ -222,13 +226,13 @@ def open_scene(speaker: Speaker, *, root: Path = ROOT) -> Scene:
     if is_system:
         places = system._replace(config_file=places.config_file, new_config_file=places.new_config_file)
     keys = ONLY_PLAIN if speaker.is_simulated else find_keys(_settings(speaker)[0])
-    return Scene(places, speaker.clock, is_system=is_system, keys=keys, root=root)
+    return DoctorContext(places, speaker.clock, is_system=is_system, keys=keys, root=root)
 
 
-def _sheet(speaker: Speaker) -> Sheet:
+def _sheet(speaker: Speaker) -> TextStyle:
     """Find out what the output can show."""
     is_terminal = sys.stdout.isatty()
-    return Sheet(
+    return TextStyle(
         columns=_columns(sys.stdout) if is_terminal else USUAL_COLUMNS,
         encoding=sys.stdout.encoding or "ascii",
         has_colour=is_terminal and not speaker.is_colourless and ENVIRONMENT.get("TERM") != "dumb",
@@ -237,7 +241,7 @@ def _sheet(speaker: Speaker) -> Sheet:
 
 
 def _columns(stream: TextIO) -> int:
-    """Give the width of a terminal; a serial line does not know its own."""
+    """Return the width of a terminal; a serial line does not know its own."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
     except OSError:
@@ -245,7 +249,7 @@ def _columns(stream: TextIO) -> int:
 
 
 def _progress() -> Progress:
-    """Say what is waited for, where a person looks on; it leaves no trace."""
+    """Return what is waited for, where a person looks on; it leaves no trace."""
     if not sys.stderr.isatty():
         return lambda _done, _of, _under_way: None
 

@@ -35,7 +35,7 @@ FORMATS: Final = {
 STDOUT: Final = "-"
 ANY: Final = "any"
 
-Planner = Callable[[Link, exports.Unit, Path], exports.Plan]
+Planner = Callable[[Link, exports.Unit, Path], exports.ExportPlan]
 Writer = Callable[[Link, exports.Unit], bytes]
 
 PLANNERS: Final[dict[str, Planner]] = {
@@ -137,7 +137,7 @@ def _locked(speaker: Speaker) -> Iterator[None]:
 
 
 def _exportable(args: argparse.Namespace, speaker: Speaker) -> Link:
-    """Give the link if it can be another client's.
+    """Return the link if it can be another client's.
 
     Raises:
         DeviceAuthError: there is none, or why it cannot.
@@ -167,14 +167,14 @@ def _exportable(args: argparse.Namespace, speaker: Speaker) -> Link:
 
 
 def _needs_secret(speaker: Speaker, link: Link) -> bool:
-    """Say whether the provider takes the client's secret for a refresh, as far as the settings tell."""
+    """Return whether the provider takes the client's secret for a refresh, as far as the settings tell."""
     settings = speaker.settings
     is_its_own = settings.client_id in {"", link.client_id}
     return link.flow is Flow.AUTHORIZATION_CODE and settings.client_secret is not None and is_its_own
 
 
 def _unit(speaker: Speaker, link: Link) -> exports.Unit:
-    """Give what the settings say of the speaker; only LWA has such things."""
+    """Return what the settings say of the speaker; only LWA has such things."""
     settings = speaker.settings
     if link.dialect is not DialectName.LWA:
         return exports.Unit("", "", "")
@@ -182,7 +182,7 @@ def _unit(speaker: Speaker, link: Link) -> exports.Unit:
     return exports.Unit(settings.product_id, dsn, first_locale(settings.locale))
 
 
-def _make_plan(args: argparse.Namespace, speaker: Speaker, link: Link) -> exports.Plan:
+def _make_plan(args: argparse.Namespace, speaker: Speaker, link: Link) -> exports.ExportPlan:
     unit, path = _unit(speaker, link), Path(args.to)
     if args.format == SDK:
         return exports_sdk.plan(link, unit, path, args.sdk)
@@ -223,7 +223,7 @@ def _let_go(args: argparse.Namespace, speaker: Speaker, link: Link) -> None:
 # Telling what was done
 
 
-def _tell(args: argparse.Namespace, speaker: Speaker, plan: exports.Plan) -> None:
+def _tell(args: argparse.Namespace, speaker: Speaker, plan: exports.ExportPlan) -> None:
     if speaker.is_json:
         print_json(_fields(args, plan))
         return
@@ -243,7 +243,7 @@ def _tell(args: argparse.Namespace, speaker: Speaker, plan: exports.Plan) -> Non
     say(TWO_USERS if args.copy else "To have the link here again, link anew: device-auth link")
 
 
-def _fields(args: argparse.Namespace, plan: exports.Plan) -> dict[str, object]:
+def _fields(args: argparse.Namespace, plan: exports.ExportPlan) -> dict[str, object]:
     return {
         "format": args.format,
         "to": str(Path(args.to).absolute()),
@@ -265,7 +265,7 @@ def _fields(args: argparse.Namespace, plan: exports.Plan) -> dict[str, object]:
     }
 
 
-def _lines(plan: exports.Plan) -> Iterator[str]:
+def _lines(plan: exports.ExportPlan) -> Iterator[str]:
     for file in plan.files:
         what = (
             "a new file" if file.seen.content is None else "changes" if file.is_needed else "stays as it is"

@@ -19,7 +19,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.prompts.wording import wording_for
 from device_auth.world.provider import first_locale
 from device_auth.world.signals import interruptible
-from hardware.board import Plan, PlannedPart, board_names, open_parts
+from hardware.board import BoardPlan, PlannedPart, board_names, open_parts
 from hardware.errors import HardwareError, PartBusy
 
 SIMULATED: Final = {"board": "simulated", "panel": {"kind": "simulated"}, "voice": {"kind": "simulated"}}
@@ -35,12 +35,12 @@ LIBRARIES: Final = {
 """The distribution packages that a back end may use."""
 
 _WIDTHS: Final = (8, 11, 10, 14, 17, 7)
-"""Columns of the table, in the order of ``Row``: 77 of the 80 that every terminal has, with two between each."""
+"""Columns of the table, in the order of ``PartRow``: 77 of the 80 that every terminal has, with two between each."""
 
 _COLUMNS: Final = 80
 
 
-class Row(NamedTuple):
+class PartRow(NamedTuple):
     """What ``list`` tells of one part; ``state`` is free, busy, missing or off."""
 
     part: str
@@ -95,13 +95,13 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
         operator = _choose_operator(parts, is_rig=args.expect)
         wording = wording_for(first_locale(speaker.settings.locale))
-        report = _Report(is_json=speaker.is_json)
+        report = _ResultPrinter(is_json=speaker.is_json)
         with interruptible():  # every part is let go
             PartsTest(plan, patterns, operator, wording, report.tell, seconds=args.seconds).run(parts)
         return 0 if report.is_ok else HardwareError.exit_code
 
 
-def _choose(plan: Plan, name: str | None) -> tuple[PlannedPart, ...]:
+def _choose(plan: BoardPlan, name: str | None) -> tuple[PlannedPart, ...]:
     chosen = tuple(part for part in plan.parts if name in (None, part.name, part.sort))
     if name is not None and not chosen:
         known = ", ".join(part.name for part in plan.parts) or "none"
@@ -113,7 +113,7 @@ def _choose(plan: Plan, name: str | None) -> tuple[PlannedPart, ...]:
 # list
 
 
-def _list(plan: Plan, parts: Sequence[PlannedPart], *, is_json: bool, is_served: bool) -> int:
+def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_served: bool) -> int:
     rows = [_look_up(plan, part, is_served=is_served) for part in parts]
     if is_json:
         print_line(json.dumps([row._asdict() for row in rows]))
@@ -126,15 +126,15 @@ def _list(plan: Plan, parts: Sequence[PlannedPart], *, is_json: bool, is_served:
     return 0
 
 
-def _look_up(plan: Plan, part: PlannedPart, *, is_served: bool) -> Row:
+def _look_up(plan: BoardPlan, part: PlannedPart, *, is_served: bool) -> PartRow:
     found = {name: _version(name) for name in LIBRARIES.get(part.back_end, ())}
     library = {name: number for name, number in found.items() if number}
     state, error = _state(plan, part, is_served=is_served)
-    row = Row(part.name, part.kind, part.back_end, dict(part.pins), library, state)
+    row = PartRow(part.name, part.kind, part.back_end, dict(part.pins), library, state)
     return row if error is None else row._replace(problem=str(error), hint=error.hint)
 
 
-def _state(plan: Plan, part: PlannedPart, *, is_served: bool) -> tuple[str, HardwareError | None]:
+def _state(plan: BoardPlan, part: PlannedPart, *, is_served: bool) -> tuple[str, HardwareError | None]:
     """Open a part for a moment, unless the service has it: nothing else tells whether it can be used."""
     if part.kind == "off":
         return "off", None
@@ -164,7 +164,7 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _print_row(row: Row) -> None:
+def _print_row(row: PartRow) -> None:
     pins = ", ".join(f"{role} {pin}" for role, pin in row.pins.items())
     library = ", ".join(f"{name} {number}" for name, number in row.library.items())
     _print_cells(row.part, row.kind, row.back_end, pins, library, row.state)
@@ -196,7 +196,7 @@ def _choose_operator(parts: Sequence[PlannedPart], *, is_rig: bool) -> Operator 
     return operator
 
 
-class _Report:
+class _ResultPrinter:
     """Prints the results as they come, and keeps in mind whether all were good."""
 
     def __init__(self, *, is_json: bool) -> None:
@@ -216,7 +216,7 @@ class _Report:
             print_line(line)
 
 
-def _nothing(plan: Plan) -> str:
+def _nothing(plan: BoardPlan) -> str:
     return f"the board is {plan.board!r} and no part is set"
 
 

@@ -25,7 +25,7 @@ from device_auth.wire.answers import read_token
 if TYPE_CHECKING:
     from device_auth.cli.speaker import Speaker
     from device_auth.core.models import Answer
-    from device_auth.service.conversation import Conversation
+    from device_auth.service.conversation import ProviderClient
 
 COMMAND: Final = "device-auth link --import"
 
@@ -74,7 +74,7 @@ def _read_refresh_token() -> Secret:
     return token
 
 
-def _find_endpoints(speaker: "Speaker", conversation: "Conversation") -> None:
+def _find_endpoints(speaker: "Speaker", conversation: "ProviderClient") -> None:
     """See that the token endpoint is known: where there is an issuer, its metadata names it."""
     if conversation.provider.token_endpoint:
         return

@@ -19,7 +19,7 @@ _SIGNALS: Final = (signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_in_front(terminal: int) -> bool:
-    """Say whether this is a terminal, and we are what its keyboard is for at this moment."""
+    """Return whether this is a terminal, and we are what its keyboard is for at this moment."""
     try:
         return os.isatty(terminal) and os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:
@@ -93,7 +93,7 @@ def _set(terminal: int, attributes: list[Any]) -> None:
 
 @contextmanager
 def _given_back_on_signals(terminal: int, found: list[Any], is_ours: Callable[[int], bool]) -> Iterator[None]:
-    """Give the terminal back before a signal stops or ends us; once we go on, in the foreground, take it again.
+    """Return the terminal back before a signal stops or ends us; once we go on, in the foreground, take it again.
 
     A signal that somebody else hears, or that is to be ignored (nohup), is left to them.
     """

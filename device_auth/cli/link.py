@@ -27,12 +27,12 @@ from device_auth.core import linking
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import NEVER, Seconds, View, later
 from device_auth.core.ports import Prompt
-from device_auth.prompts.everyone import Everyone
+from device_auth.prompts.everyone import PromptFanout
 from device_auth.prompts.moments import JUST_LINKED_FOR
 from device_auth.world.settings import add_option, add_secret_option
 
 if TYPE_CHECKING:
-    from device_auth.prompts.terminal import Aside
+    from device_auth.prompts.terminal import Sidebar
 
 COMMAND = "device-auth link"
 
@@ -100,7 +100,7 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
         parts = parts_of(speaker, is_read=is_read, is_on_a_terminal=is_on_a_terminal)
         telling = opened.enter_context(parts)
         prompts = _prompts(args, speaker, telling.aside, is_read=is_read)
-        everyone = Everyone([*prompts, *telling.prompts], speaker.clock, report=report)
+        everyone = PromptFanout([*prompts, *telling.prompts], speaker.clock, report=report)
         opened.callback(everyone.close, CLOSING_TIME)
 
         def tell(view: View) -> None:
@@ -124,14 +124,14 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
 
 
 def _renewals(speaker: Speaker) -> int:
-    """Say how often an expired code is renewed: as asked for, else only where someone is plainly there."""
+    """Return how often an expired code is renewed: as asked for, else only where someone is plainly there."""
     settings = speaker.settings
     is_someone_there = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     return settings.renewals if is_someone_there or settings.is_given("renewals") else 0
 
 
 def _prompts(
-    args: argparse.Namespace, speaker: Speaker, aside: "Aside | None", *, is_read: bool
+    args: argparse.Namespace, speaker: Speaker, aside: "Sidebar | None", *, is_read: bool
 ) -> list[Prompt]:
     """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
     prompts: list[Prompt] = []

@@ -121,7 +121,7 @@ class Parser(argparse.ArgumentParser):
         return found, left
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, what may have been meant, and where every option is named; then exit."""
+        """Return what is wrong, what may have been meant, and where every option is named; then exit."""
         import re  # noqa: PLC0415  only for a mistake
 
         message = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: _shown(found[0][1:-1], found[0][0]), message)
@@ -143,7 +143,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _shown(word: str, quotes: str = "") -> str:
-    """Give a word of the command line as it may be repeated: what could be a token or a secret is not."""
+    """Return a word of the command line as it may be repeated: what could be a token or a secret is not."""
     import re  # noqa: PLC0415  only for a mistake
 
     return quotes + (word if re.fullmatch(r"[a-z0-9._/-]{0,24}", word) else HIDDEN) + quotes
@@ -240,13 +240,13 @@ def _log_to_stderr(*, is_verbose: bool) -> None:
 
 
 def say_bug_of_thread(bug: threading.ExceptHookArgs) -> None:
-    """Say where a bug struck in a thread, likewise without the error's own text."""
+    """Return where a bug struck in a thread, likewise without the error's own text."""
     if bug.exc_value is not None:
         _say_bug(bug.exc_value)
 
 
 def _say_bug(error: BaseException) -> None:
-    """Say where a bug struck, without the error's own text: it might hold a secret."""
+    """Return where a bug struck, without the error's own text: it might hold a secret."""
     import traceback  # noqa: PLC0415  only for a bug
 
     print(f"device-auth: a bug in this program: {type(error).__name__}", file=sys.stderr)  # noqa: T201  people

@@ -22,11 +22,11 @@ class Operator(Protocol):
 
     @property
     def is_rig(self) -> bool:
-        """Say whether it answers for simulated parts too, and must be given its time to look before it does."""
+        """Return whether it answers for simulated parts too, and must be given its time to look before it does."""
         ...
 
     def look(self, part: str, step: str, expected: str) -> str:
-        """Say what there is to see or hear now: ``expected``, or what it is instead.
+        """Return what there is to see or hear now: ``expected``, or what it is instead.
 
         Raises:
             NobodyAnswers: nobody is there any more.
@@ -73,7 +73,7 @@ class Rig:
         self._answers = answers
 
     def look(self, part: str, step: str, expected: str) -> str:
-        """Say what is shown now, and read what the rig saw."""
+        """Return what is shown now, and read what the rig saw."""
         say(f"{part}, {step}: {expected}")
         return read_answer(_read(self._answers), part, step, expected)
 
@@ -103,12 +103,12 @@ def _read(answers: TextIO) -> str:
 
 
 def _seen(text: str) -> str:
-    """Give a text as a terminal can show it."""
+    """Return a text as a terminal can show it."""
     return text if text.isprintable() else ascii(text)
 
 
 def choose_operator(*, is_rig: bool) -> Operator | None:
-    """Give the rig behind standard input, or the person at the terminal; None when nobody can be asked."""
+    """Return the rig behind standard input, or the person at the terminal; None when nobody can be asked."""
     if sys.stdin is None:
         return None
     if is_rig:

@@ -95,7 +95,7 @@ def say(text: str, indent: str = "") -> None:
 
 
 def nobody() -> TextIO:
-    """Give a stream that nobody reads."""
+    """Return a stream that nobody reads."""
     return open(os.devnull, "w")  # noqa: PTH123  it lives as long as the process
 
 

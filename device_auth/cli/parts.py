@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final, Literal
 from device_auth.cli.keyboard import keys_of
 from device_auth.cli.output import say
 from device_auth.cli.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
-from device_auth.cli.telling import Telling
+from device_auth.cli.telling import OpenedParts
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.light import LightPrompt, Table, read_table
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.voice import VoicePrompt
-from device_auth.prompts.ways import Way, ways_to_tell
+from device_auth.prompts.ways import CodeChannel, ways_to_tell
 from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.provider import first_locale
 from device_auth.world.settings import folder_for_lgpio
-from hardware.board import Parts, Plan, open_parts, read_plan
+from hardware.board import BoardPlan, Parts, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
@@ -48,7 +48,7 @@ SHORT_PRESS: Final = 0.3
 HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
 
 
-def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
+def read_hardware(hardware: Settings) -> tuple[BoardPlan, Table]:
     """Check the table ``[hardware]`` of the settings: the parts, and what the light shows.
 
     Raises:
@@ -65,13 +65,13 @@ def read_hardware(hardware: Settings) -> tuple[Plan, Table]:
         return plan, read_table(patterns)
 
 
-def room_for(plan: Plan) -> AbstractContextManager[None]:
+def room_for(plan: BoardPlan) -> AbstractContextManager[None]:
     """Make the room that the parts' libraries need beside the pins, for as long as the parts are open."""
     return folder_for_lgpio() if any(part.back_end == "rpi-gpio" for part in plan.parts) else nullcontext()
 
 
 @contextmanager
-def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iterator[Telling]:
+def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iterator[OpenedParts]:
     """Open the parts that the settings name; one that is missing is told of, and the others go on.
 
     Args:
@@ -83,7 +83,7 @@ def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iter
         ConfigError: a setting cannot be used.
     """
     plan, table = read_hardware(speaker.settings.hardware)
-    telling = Telling()
+    telling = OpenedParts()
     with ExitStack() as opened:
         opened.enter_context(room_for(plan))
         clock = PartsClock()
@@ -109,7 +109,7 @@ def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iter
 @contextmanager
 def simulated_parts(
     speaker: "Speaker", *, is_drawn: bool, presses: Iterable[str] | None = None
-) -> Iterator[Telling]:
+) -> Iterator[OpenedParts]:
     """Make a simulated speaker: drawn where people look at a terminal, else told in plain lines.
 
     Args:
@@ -120,7 +120,7 @@ def simulated_parts(
     if not is_drawn:
         light = LightPrompt(PlainLight(say))
         voice = _voice_prompt(plain_voice(say), NEVER_QUIET, speaker)
-        telling = Telling([light, voice], ways=(Way.VOICE,))
+        telling = OpenedParts([light, voice], ways=(CodeChannel.VOICE,))
         with ExitStack() as opened:
             if presses is not None:
                 clock = PartsClock()
@@ -138,7 +138,7 @@ def simulated_parts(
         opened.callback(drawn.voice.close)
         light = LightPrompt(drawn.light)
         voice = _voice_prompt(drawn.voice, NEVER_QUIET, speaker)
-        telling = Telling([light, voice], aside=drawn, is_lively=True, ways=(Way.VOICE,))
+        telling = OpenedParts([light, voice], aside=drawn, is_lively=True, ways=(CodeChannel.VOICE,))
         _listen(drawn.button, telling, light, speaker.clock, drawn.notice)
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
@@ -162,7 +162,7 @@ def _press_by_lines(lines: Iterable[str], button: SimulatedButton) -> None:
     Thread(target=read, name="presses", daemon=True).start()
 
 
-def _prompts_of(parts: Parts, plan: Plan, table: Table, speaker: "Speaker") -> "list[Prompt]":
+def _prompts_of(parts: Parts, plan: BoardPlan, table: Table, speaker: "Speaker") -> "list[Prompt]":
     prompts: list[Prompt] = []
     if parts.light is not None:
         prompts.append(LightPrompt(parts.light, table=table))
@@ -190,7 +190,7 @@ def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, speaker: "Speaker") -
 
 def _listen(
     button: "Button",
-    telling: Telling,
+    telling: OpenedParts,
     light: LightPrompt | None,
     clock: "BootClock",
     notice: Callable[[Gesture], None],
@@ -216,16 +216,16 @@ def _listen(
         telling.problems.append(("button", str(error), error.hint))
 
 
-def _light_of(telling: Telling) -> LightPrompt | None:
+def _light_of(telling: OpenedParts) -> LightPrompt | None:
     return next((prompt for prompt in telling.prompts if isinstance(prompt, LightPrompt)), None)
 
 
-def _volume_of(plan: Plan) -> int:
+def _volume_of(plan: BoardPlan) -> int:
     voices = (part for part in plan.parts if part.sort == "voice")
     return next((read_voice_settings(part.settings).volume for part in voices), 0)
 
 
-def _quiet_hours_of(plan: Plan) -> QuietHours:
+def _quiet_hours_of(plan: BoardPlan) -> QuietHours:
     voices = (part for part in plan.parts if part.sort == "voice")
     return next((read_voice_settings(part.settings).quiet_hours for part in voices), NEVER_QUIET)
 
@@ -235,13 +235,13 @@ def _locale(speaker: "Speaker") -> str:
 
 
 def draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":
-    """Give the QR code of a text without its quiet zone: a panel makes its own."""
+    """Return the QR code of a text without its quiet zone: a panel makes its own."""
     inner = slice(QUIET_ZONE, -QUIET_ZONE)
     return tuple(row[inner] for row in read_matrix(text, level=level)[inner])
 
 
 def local_minute(clock: "BootClock") -> int | None:
-    """Give the minute of the local day, or None while the clock is not set."""
+    """Return the minute of the local day, or None while the clock is not set."""
     if not clock.looks_set():
         return None
     here = datetime.fromtimestamp(clock.wall(), UTC).astimezone()

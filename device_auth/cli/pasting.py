@@ -12,7 +12,7 @@ LONGEST_WAIT: Final = 0.5
 
 
 def is_typed() -> bool:
-    """Say whether somebody types it, and can be asked again."""
+    """Return whether somebody types it, and can be asked again."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 

@@ -14,17 +14,17 @@ from types import FrameType
 from typing import Final
 
 from device_auth.cli.speaker import Speaker, open_speaker
-from device_auth.cli.telling import Telling, parts_of
+from device_auth.cli.telling import OpenedParts, parts_of
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
 from device_auth.core.policy import FRESH_FOR
 from device_auth.core.states import STATES, TROUBLES, Trouble
-from device_auth.prompts.everyone import Everyone
-from device_auth.prompts.ways import Way, refuse_if_mute
+from device_auth.prompts.everyone import PromptFanout
+from device_auth.prompts.ways import CodeChannel, refuse_if_mute
 from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
-from device_auth.service.daemon import Daemon, Plan
-from device_auth.service.desk import Desk
+from device_auth.service.daemon import Daemon, DaemonOptions
+from device_auth.service.desk import StatusFeed
 from device_auth.service.journal import open_log
 from device_auth.service.loop import Loop
 from device_auth.service.page import Page, open_listener, read_page_settings
@@ -75,9 +75,11 @@ def run(args: argparse.Namespace) -> int:
         opened.enter_context(speaker.store)
         _move_to_best_key(speaker)
         telling = opened.enter_context(_parts(speaker))
-        everyone = Everyone(telling.prompts, speaker.clock, report=_say_no_more)
+        everyone = PromptFanout(telling.prompts, speaker.clock, report=_say_no_more)
         opened.callback(everyone.close, CLOSING_TIME)
-        desk = Desk(speaker.clock, FileTokens(speaker.places.runtime_dir, speaker.clock, keep_bare=True))
+        desk = StatusFeed(
+            speaker.clock, FileTokens(speaker.places.runtime_dir, speaker.clock, keep_bare=True)
+        )
         opened.callback(desk.withdraw)
         plan = _read_plan(speaker)
 
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         page = _open_page(speaker, desk, daemon, given.get("page", []))
         if page is not None:
             opened.callback(page.close)
-            telling.ways = (*telling.ways, Way.PAGE)
+            telling.ways = (*telling.ways, CodeChannel.PAGE)
         opened.callback(notifier.stopping)
         opened.enter_context(_signals(daemon, loop))
         daemon.run(notifier.ready, _kept_token(speaker))
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make_daemon(
-    speaker: Speaker, loop: Loop, plan: Plan, telling: Telling, alive: Callable[[], None]
+    speaker: Speaker, loop: Loop, plan: DaemonOptions, telling: OpenedParts, alive: Callable[[], None]
 ) -> Daemon:
     def mute() -> Refusal | None:
         return refuse_if_mute(telling.ways)
@@ -132,7 +134,7 @@ def _make_daemon(
     return daemon
 
 
-def _parts(speaker: Speaker) -> AbstractContextManager[Telling]:
+def _parts(speaker: Speaker) -> AbstractContextManager[OpenedParts]:
     if not speaker.is_simulated:
         return parts_of(speaker, is_read=False, is_on_a_terminal=False, presses=_piped_lines())
     from device_auth.cli.parts import simulated_parts  # noqa: PLC0415  only where it is simulated
@@ -141,13 +143,13 @@ def _parts(speaker: Speaker) -> AbstractContextManager[Telling]:
 
 
 def _piped_lines() -> Iterable[str] | None:
-    """Give the lines of a program that presses a simulated button; None where none writes to us."""
+    """Return the lines of a program that presses a simulated button; None where none writes to us."""
     is_piped = sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
     return sys.stdin if is_piped else None
 
 
 def _stored(speaker: Speaker) -> Link | None:
-    """Give the stored link, for a simulated Amazon that is to be found where it was."""
+    """Return the stored link, for a simulated Amazon that is to be found where it was."""
     try:
         return speaker.store.read() if speaker.is_simulated else None
     except StoreDamaged:
@@ -163,7 +165,7 @@ def _move_to_best_key(speaker: Speaker) -> None:
 
 
 def _kept_token(speaker: Speaker) -> TokenGrant | None:
-    """Give the access token that a kill left behind; old enough to be refreshed at once by who wants a longer one."""
+    """Return the access token that a kill left behind; old enough to be refreshed at once by who wants a longer one."""
     kept = speaker.tokens.read()
     if kept is None:
         return None
@@ -171,24 +173,24 @@ def _kept_token(speaker: Speaker) -> TokenGrant | None:
     return TokenGrant(kept.access_token, None, Seconds(left + FRESH_FOR), later(speaker.clock.now(), left))
 
 
-def _read_plan(speaker: Speaker) -> Plan:
+def _read_plan(speaker: Speaker) -> DaemonOptions:
     """Read what the settings say; a provider that they do not name, or a key that is not there, is no end."""
     try:
         speaker.keys.sealing()
-        return Plan(speaker.open_conversation(), None, speaker.settings.renewals)
+        return DaemonOptions(speaker.open_conversation(), None, speaker.settings.renewals)
     except (ConfigError, StoreError) as problem:
         log.error("no code can be asked for: %s", problem)
-        return Plan(speaker.open_refreshing(), problem, speaker.settings.renewals)
+        return DaemonOptions(speaker.open_refreshing(), problem, speaker.settings.renewals)
 
 
-def _read_plan_anew(speaker: Speaker) -> Plan:
+def _read_plan_anew(speaker: Speaker) -> DaemonOptions:
     speaker.read_settings_anew()
     plan = _read_plan(speaker)
     _move_to_best_key(speaker)
     return plan
 
 
-def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.socket]) -> Api | None:
+def _open_api(speaker: Speaker, desk: StatusFeed, daemon: Daemon, given: list[socket.socket]) -> Api | None:
     """Open the socket: the one we were given, else our own; without a runtime folder there is none."""
     runtime_dir = speaker.places.runtime_dir
     if given:
@@ -204,7 +206,7 @@ def _open_api(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.s
         return None
 
 
-def _open_page(speaker: Speaker, desk: Desk, daemon: Daemon, given: list[socket.socket]) -> Page | None:
+def _open_page(speaker: Speaker, desk: StatusFeed, daemon: Daemon, given: list[socket.socket]) -> Page | None:
     """Serve the speaker's own page, unless it is switched off; a simulated speaker shows it on loopback only.
 
     Raises:

@@ -73,7 +73,7 @@ def reach_service(speaker: "Speaker") -> "Client | None":
 
 
 def _look_for_service(speaker: "Speaker") -> "tuple[Client | None, str]":
-    """Give the daemon, if it answers, and why not, if it refuses to."""
+    """Return the daemon, if it answers, and why not, if it refuses to."""
     path = _socket_of(speaker)
     if path is None:
         return None, ""
@@ -108,7 +108,7 @@ def refuse_beside_service(speaker: "Speaker", what: str = "link") -> None:
 
 
 def is_served(speaker: "Speaker") -> bool:
-    """Say whether a daemon holds the link of this speaker, and with it the parts."""
+    """Return whether a daemon holds the link of this speaker, and with it the parts."""
     service, refusal = _look_for_service(speaker)
     if refusal:
         say(f"device-auth: {refusal}")
@@ -129,7 +129,7 @@ def token_of(client: "Client", min_lifetime: int) -> "Token":
         return client.token(min_lifetime)
     except service.Revoked as error:
         raise RefreshRejected(str(error), hint="Link it again: device-auth link") from error
-    except service.NotLinked as error:
+    except service.SpeakerUnlinked as error:
         raise NotLinked(str(error), hint="Link it: device-auth link") from error
     except service.ClientError as error:
         raise NotLinked(str(error), hint="Try again in a minute.") from error
@@ -152,7 +152,7 @@ def print_token(token: "Token", *, is_json: bool) -> None:
 
 
 def status_fields(status: "Status") -> dict[str, object]:
-    """Give what ``status --json`` prints."""
+    """Return what ``status --json`` prints."""
     fields: dict[str, object] = {
         "state": status.state,
         "trouble": status.trouble,
@@ -191,7 +191,7 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
     Raises:
         DeviceAuthError: how it ended, unless a person has read it.
     """
-    from device_auth.prompts.everyone import Everyone  # noqa: PLC0415  only where there is a code to show
+    from device_auth.prompts.everyone import PromptFanout  # noqa: PLC0415  only where there is a code to show
 
     is_read = lines is None or sys.stderr.isatty()
     prompts = []
@@ -200,7 +200,7 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
 
         is_drawn = not args.no_qr
         prompts = [terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=is_drawn)]
-    everyone = Everyone(prompts, speaker.clock, report=lambda name, _: say(f"the {name} does not work"))
+    everyone = PromptFanout(prompts, speaker.clock, report=lambda name, _: say(f"the {name} does not work"))
     try:
         with interruptible():
             view = _follow(speaker, client, lines, everyone.tell, again=args.again)
@@ -269,7 +269,7 @@ def _follow(
 
 
 def _has_begun(speaker: "Speaker", client: "Client", before: tuple[str, datetime]) -> bool:
-    """Say whether the service has begun to link: one that cannot tells the same as before, so no event comes."""
+    """Return whether the service has begun to link: one that cannot tells the same as before, so no event comes."""
     give_up_at = later(speaker.clock.now(), BEGINS_WITHIN)
     while speaker.clock.now() < give_up_at:
         status = client.status()

@@ -9,9 +9,9 @@ from typing import Final
 
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.prompts.light import describe
-from device_auth.prompts.sheet import Paper, columns_of
+from device_auth.prompts.sheet import TerminalStyle, columns_of
 from hardware.button import Gesture
-from hardware.clock import Clock
+from hardware.clock import AlarmClock
 from hardware.led import Glow, Off, Pattern, changes_at
 from hardware.simulated import KEY_RELEASED_AFTER, SimulatedButton, SimulatedLight
 from hardware.simulated_tellers import SimulatedVoice
@@ -57,7 +57,7 @@ _UNLIT: Final = 236
 """The grey of a lamp that is off."""
 
 
-class Overheard:
+class ObservedVoice:
     """A voice that somebody listens to.
 
     Args:
@@ -92,7 +92,7 @@ class Overheard:
 
 
 class DrawnSpeaker:
-    """A small speaker on a terminal, in two lines as ``prompts.terminal.Aside`` has them.
+    """A small speaker on a terminal, in two lines as ``prompts.terminal.Sidebar`` has them.
 
     Args:
         clock: the parts' own; the caller closes it.
@@ -101,7 +101,7 @@ class DrawnSpeaker:
 
     rows: Final = 2
 
-    def __init__(self, clock: Clock, *, pace: float = PACE) -> None:
+    def __init__(self, clock: AlarmClock, *, pace: float = PACE) -> None:
         self._clock = clock
         self._lock = Lock()
         self._said = ""
@@ -110,7 +110,7 @@ class DrawnSpeaker:
         self._notice_until = self._pressed_since = self._pressed_until = 0.0
         self.light = SimulatedLight(clock)
         self.button = SimulatedButton(clock)
-        self.voice: Voice = Overheard(
+        self.voice: Voice = ObservedVoice(
             SimulatedVoice(seconds_a_character=pace, listen=self._hear), self._begin, self._end
         )
 
@@ -126,12 +126,12 @@ class DrawnSpeaker:
         self.button.strike_key()
 
     def notice(self, gesture: Gesture) -> None:
-        """Say what a press means, for a while."""
+        """Return what a press means, for a while."""
         with self._lock:
             self._notice = NOTICES[gesture]
             self._notice_until = self._clock.now() + NOTICE_STAYS
 
-    def lines(self, paper: Paper) -> list[str]:
+    def lines(self, paper: TerminalStyle) -> list[str]:
         """Draw it as it is now."""
         now = self._clock.now()
         with self._lock:
@@ -143,7 +143,7 @@ class DrawnSpeaker:
         return [f" light {lamp}{text}", f" voice {_quoted(said, is_saying, paper, width - _LEAST_NAMED)}"]
 
     def changes_at(self, now: Monotonic) -> Monotonic:
-        """Give the moment of the next picture."""
+        """Return the moment of the next picture."""
         told = self.light.told[-1]
         elapsed_ms = round((self._clock.now() - told.since) * 1000)
         change_ms = changes_at(told.pattern, elapsed_ms)
@@ -175,14 +175,14 @@ def _beside_each_other(left: str, right: str, width: int) -> str:
     return f"{left[:room]:<{room}} {right}"[:width]
 
 
-def _draw_lamp(glow: Glow, paper: Paper) -> str:
+def _draw_lamp(glow: Glow, paper: TerminalStyle) -> str:
     if not paper.colour:
         return f"({_BRIGHTNESS[round(glow.brightness * (len(_BRIGHTNESS) - 1))] * 3})"
     return f"(\x1b[48;5;{colour_number(glow)}m   \x1b[0m)"
 
 
 def colour_number(glow: Glow) -> int:
-    """Give the nearest of a terminal's 256 colours."""
+    """Return the nearest of a terminal's 256 colours."""
     channels = (glow.colour.red, glow.colour.green, glow.colour.blue)
     red, green, blue = (_nearest_level(channel * glow.brightness) for channel in channels)
     return 16 + 36 * red + 6 * green + blue if red or green or blue else _UNLIT
@@ -192,8 +192,8 @@ def _nearest_level(channel: float) -> int:
     return min(range(len(_CUBE)), key=lambda level: abs(_CUBE[level] - channel))
 
 
-def _quoted(said: str, is_saying: bool, paper: Paper, width: int) -> str:
-    """Give the end of what has been said so far, as much as there is room for."""
+def _quoted(said: str, is_saying: bool, paper: TerminalStyle, width: int) -> str:
+    """Return the end of what has been said so far, as much as there is room for."""
     if not said:
         return ""
     text, start, end = paper.clean(said), '"', "" if is_saying else '"'
@@ -229,4 +229,4 @@ def plain_voice(tell: Callable[[str], None]) -> Voice:
     def begin(utterances: Sequence[Utterance]) -> None:
         tell(f'voice: "{" ".join(utterance.text for utterance in utterances)}"')
 
-    return Overheard(SimulatedVoice(), begin, lambda: None)
+    return ObservedVoice(SimulatedVoice(), begin, lambda: None)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from device_auth.core.models import Provider, View
     from device_auth.core.ports import TokenFiles
-    from device_auth.service.conversation import Conversation
+    from device_auth.service.conversation import ProviderClient
     from device_auth.service.loop import Loop
     from device_auth.simulator.amazon import Amazon
     from device_auth.world.keys import Keys
@@ -64,17 +64,17 @@ class Speaker:
 
     @property
     def is_simulated(self) -> bool:
-        """Say whether nothing here is real."""
+        """Return whether nothing here is real."""
         return "simulate" in self.options
 
     @property
     def is_json(self) -> bool:
-        """Say whether a program reads along."""
+        """Return whether a program reads along."""
         return "json" in self.options
 
     @property
     def is_colourless(self) -> bool:
-        """Say whether colours are not wanted. Source: no-color.org."""
+        """Return whether colours are not wanted. Source: no-color.org."""
         return bool(ENVIRONMENT.get("NO_COLOR"))
 
     @cached_property
@@ -109,7 +109,7 @@ class Speaker:
 
     @cached_property
     def keys(self) -> "Keys":
-        """Give the keys that a link may be sealed under; each is looked for when it is asked for.
+        """Return the keys that a link may be sealed under; each is looked for when it is asked for.
 
         Raises:
             ConfigError: as ``settings``.
@@ -120,7 +120,7 @@ class Speaker:
 
     @cached_property
     def store(self) -> FileStore:
-        """Give the stored link's place."""
+        """Return the stored link's place."""
         return FileStore(
             self.places.state_dir,
             keys=lambda: self.keys,
@@ -130,20 +130,20 @@ class Speaker:
 
     @cached_property
     def pending(self) -> FilePending:
-        """Give the place of the code pair in hand."""
+        """Return the place of the code pair in hand."""
         return FilePending(self.places.runtime_dir, self.clock)
 
     @cached_property
     def tokens(self) -> FileTokens:
-        """Give the place of access tokens."""
+        """Return the place of access tokens."""
         return FileTokens(self.places.runtime_dir, self.clock)
 
     @property
     def amazon_memory(self) -> Path:
-        """Give the file in which a simulated Amazon remembers what it gave."""
+        """Return the file in which a simulated Amazon remembers what it gave."""
         return self.places.state_dir / "amazon.json"
 
-    def open_conversation(self) -> "Conversation":
+    def open_conversation(self) -> "ProviderClient":
         """Speak with the provider that the settings name.
 
         Raises:
@@ -153,13 +153,13 @@ class Speaker:
 
         return self._converse_with(read_provider(self.settings))
 
-    def open_refreshing(self) -> "Conversation":
+    def open_refreshing(self) -> "ProviderClient":
         """Speak for a stored link: its envelope names the provider."""
         return self._converse_with(None)
 
     def open_loop(
         self,
-        conversation: "Conversation",
+        conversation: "ProviderClient",
         tell: "Callable[[View], None]",
         tokens: "TokenFiles | None" = None,
         refresh_ended: "Callable[[], None]" = lambda: None,
@@ -189,18 +189,18 @@ class Speaker:
         )
 
     def differences_from(self, link: Link) -> list[str]:
-        """Say which given settings the stored link does not use."""
+        """Return which given settings the stored link does not use."""
         from device_auth.world.provider import compare_with_link  # noqa: PLC0415  see the top
 
         return [] if self.is_simulated else compare_with_link(self.settings, link)
 
-    def _converse_with(self, provider: "Provider | None") -> "Conversation":
-        from device_auth.service.conversation import Conversation  # noqa: PLC0415  see the top
+    def _converse_with(self, provider: "Provider | None") -> "ProviderClient":
+        from device_auth.service.conversation import ProviderClient  # noqa: PLC0415  see the top
         from device_auth.world.provider import read_ca_file  # noqa: PLC0415  see the top
         from device_auth.world.transport import HttpTransport  # noqa: PLC0415  see the top
 
         transport = HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
-        return Conversation(
+        return ProviderClient(
             transport, provider, self.settings.client_secret, secret_of=self.settings.client_id
         )
 
@@ -252,7 +252,7 @@ def open_speaker(args: argparse.Namespace) -> Speaker:
 
 
 def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
-    """Say which extra to install for what could not be imported."""
+    """Return which extra to install for what could not be imported."""
     return ConfigError(
         f"this needs the package {error.name}, which is not installed",
         hint=f"Install it: pip install 'device-auth[{extra}]'",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from device_auth.cli.speaker import Speaker
     from device_auth.core.ports import Prompt
-    from device_auth.prompts.terminal import Aside
-    from device_auth.prompts.ways import Way
+    from device_auth.prompts.terminal import Sidebar
+    from device_auth.prompts.ways import CodeChannel
     from hardware.button import Gesture
 
 
 @dataclass
-class Telling:
+class OpenedParts:
     """The parts in use.
 
     Attributes:
@@ -29,18 +29,18 @@ class Telling:
     """
 
     prompts: "list[Prompt]" = field(default_factory=list)
-    aside: "Aside | None" = None
+    aside: "Sidebar | None" = None
     is_lively: bool = False
     tapped: Callable[[], None] = lambda: None
     heard: "Callable[[Gesture], None]" = lambda _gesture: None
     failed: Callable[[str, str, str], None] = lambda _part, _message, _hint: None
     problems: list[tuple[str, str, str]] = field(default_factory=list)
-    ways: "tuple[Way, ...]" = ()
+    ways: "tuple[CodeChannel, ...]" = ()
 
 
 def parts_of(
     speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool, presses: Iterable[str] | None = None
-) -> AbstractContextManager[Telling]:
+) -> AbstractContextManager[OpenedParts]:
     """Open the parts of a speaker for as long as the context lasts.
 
     Args:
@@ -57,12 +57,12 @@ def parts_of(
 
         return simulated_parts(speaker, is_drawn=is_on_a_terminal)
     if speaker.is_simulated or has_no_parts(speaker.settings.hardware):
-        return nullcontext(Telling())
+        return nullcontext(OpenedParts())
     from device_auth.cli.parts import real_parts  # noqa: PLC0415  only with parts
 
     return real_parts(speaker, presses)
 
 
 def has_no_parts(hardware: Mapping[str, object]) -> bool:
-    """Say whether the settings name no part at all, which is the default."""
+    """Return whether the settings name no part at all, which is the default."""
     return hardware in ({}, {"board": "none"})

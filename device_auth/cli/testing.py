@@ -18,9 +18,9 @@ from device_auth.cli.output import say
 from device_auth.cli.parts import draw_code
 from device_auth.prompts.light import Table, describe
 from device_auth.prompts.wording import Wording, tell_moment
-from hardware.board import Parts, Plan, PlannedPart, open_parts
+from hardware.board import BoardPlan, Parts, PlannedPart, open_parts
 from hardware.button import Button, Gesture
-from hardware.clock import Clock, PartsClock
+from hardware.clock import AlarmClock, PartsClock
 from hardware.errors import HardwareError, PartBusy
 from hardware.led import Breathe, Light, Rhythm, without_fades
 from hardware.panel import Matrix, Panel, Picture
@@ -63,7 +63,7 @@ class Result:
 
     @property
     def is_ok(self) -> bool:
-        """Say whether what was seen is what was expected."""
+        """Return whether what was seen is what was expected."""
         return self.seen == self.expected
 
 
@@ -71,8 +71,8 @@ class Time(Protocol):
     """The time that a part lives in."""
 
     @property
-    def clock(self) -> Clock:
-        """Give the part's clock."""
+    def clock(self) -> AlarmClock:
+        """Return the part's clock."""
         ...
 
     def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
@@ -91,8 +91,8 @@ class RealTime:
         self._clock = PartsClock()
 
     @property
-    def clock(self) -> Clock:
-        """Give the part's clock."""
+    def clock(self) -> AlarmClock:
+        """Return the part's clock."""
         return self._clock
 
     def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
@@ -114,8 +114,8 @@ class SimulatedTime:
         self._clock = SimulatedClock()
 
     @property
-    def clock(self) -> Clock:
-        """Give the part's clock."""
+    def clock(self) -> AlarmClock:
+        """Return the part's clock."""
         return self._clock
 
     def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
@@ -132,7 +132,7 @@ class SimulatedTime:
 
 
 def time_for(part: PlannedPart) -> Time:
-    """Give the time that a part lives in."""
+    """Return the time that a part lives in."""
     return SimulatedTime() if part.back_end == "simulated" else RealTime()
 
 
@@ -176,7 +176,7 @@ class PartsTest:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: BoardPlan,
         patterns: Table,
         operator: Operator | None,
         wording: Wording,
@@ -345,7 +345,7 @@ def _read_panel(panel: SimulatedPanel, code: Matrix) -> str:
 
 
 def in_words(pattern: Rhythm, part: PlannedPart, *, is_white: bool) -> str:
-    """Say what a pattern looks like on this light: one of one colour shows no other, and not every one can fade."""
+    """Return what a pattern looks like on this light: one of one colour shows no other, and not every one can fade."""
     shown = without_fades(pattern) if part.kind in _FADELESS and part.back_end != "simulated" else pattern
     assert isinstance(shown, Rhythm), "only Once is none"  # noqa: S101  our own bug
     colour, _, rhythm = describe(shown).rpartition(", ")

@@ -77,7 +77,7 @@ def locked(speaker: Speaker) -> Iterator[None]:
 
 
 def usable(link: Link | None) -> Link:
-    """Give the link if it may be used.
+    """Return the link if it may be used.
 
     Raises:
         DeviceAuthError: there is none, or why it is kept but not used.

@@ -61,7 +61,7 @@ def _unlink_through(service: "Client", speaker: Speaker, *, is_wipe: bool) -> in
 
 
 def _read_if_readable(speaker: Speaker) -> Link | None:
-    """Give the link if it can be read: one that cannot is forgotten all the same."""
+    """Return the link if it can be read: one that cannot is forgotten all the same."""
     try:
         return speaker.store.read()
     except StoreError as error:
@@ -102,7 +102,7 @@ def _revoke(speaker: Speaker, link: Link) -> bool:
 
 
 def _where_it_is_listed(link: Link) -> str:
-    """Say where the owner removes the speaker from the account: no provider is told by us."""
+    """Return where the owner removes the speaker from the account: no provider is told by us."""
     if link.dialect is DialectName.LWA:
         return (
             "The account still lists this speaker. Its owner removes it in the Alexa app under Devices, or on "

@@ -70,7 +70,7 @@ class LinkRequested:
 
     @property
     def gives_way(self) -> bool:
-        """Say whether the store is put back as it was if the new grant is refused."""
+        """Return whether the store is put back as it was if the new grant is refused."""
         return self.again or self.leaves_no_trace
 
 
@@ -247,7 +247,7 @@ class UndoSave:
 
 @dataclass(frozen=True, slots=True)
 class TellAgain:
-    """Tell what is told now once more."""
+    """Return what is told now once more."""
 
 
 Command = (
@@ -708,7 +708,7 @@ def _still_wanted(request: LinkRequested, press: LinkRequested) -> LinkRequested
 
 
 def _rest(request: LinkRequested, refusal: Refusal | None, now: Monotonic) -> Unlinked | Linked:
-    """Give the state after an attempt that brought no new link: a former link is still in force."""
+    """Return the state after an attempt that brought no new link: a former link is still in force."""
     trouble = _trouble(refusal)
     clears = trouble in {Trouble.DENIED, Trouble.EXPIRED}
     clears_at = later(now, TROUBLE_TOLD_FOR) if clears else NEVER

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NewType, NoReturn
 
-from device_auth.core.states import Moment, StateWord, Trouble
+from device_auth.core.states import OneTimeNotice, StateWord, Trouble
 from device_auth.core.values import dataclass, field, replace
 
 Seconds = NewType("Seconds", float)
@@ -28,7 +28,7 @@ FOREVER: Final = Seconds(float("inf"))
 
 
 def later(moment: Monotonic, length: Seconds) -> Monotonic:
-    """Give the moment that lies ``length`` after ``moment``."""
+    """Return the moment that lies ``length`` after ``moment``."""
     return Monotonic(moment + length)
 
 
@@ -45,7 +45,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Give the secret itself. Only the wire, the store and the token service may ask."""
+        """Return the secret itself. Only the wire, the store and the token service may ask."""
         return self._text
 
     def __repr__(self) -> str:
@@ -311,7 +311,7 @@ class Link:
 
 
 def hand_over(link: Link, to: str, at: UnixTime) -> Link:
-    """Give what is left of a link once another client has it: all but what could still be used, or revoked.
+    """Return what is left of a link once another client has it: all but what could still be used, or revoked.
 
     Args:
         link: as it was.
@@ -373,4 +373,4 @@ class View:
     refusal: Refusal | None = None
     account: str | None = None
     telling: int = 0
-    moment: Moment | None = None
+    moment: OneTimeNotice | None = None

@@ -22,7 +22,7 @@ from device_auth.core.models import (
 from device_auth.core.states import Trouble
 
 
-class Kind(StrEnum):
+class AnswerKind(StrEnum):
     """The kinds of answer, as far as the policy tells them apart."""
 
     SUCCESS = "understood success"
@@ -68,20 +68,20 @@ class Reaction(StrEnum):
 _R: Final = Reaction
 _WAITED_OUT: Final = (_R.BACK_OFF, _R.WAIT, _R.BACK_OFF, _R.BACK_OFF)
 
-REACTIONS: Final[dict[Kind, tuple[Reaction, Reaction, Reaction, Reaction]]] = {
+REACTIONS: Final[dict[AnswerKind, tuple[Reaction, Reaction, Reaction, Reaction]]] = {
     # in the order of Phase: requesting a pair, polling, proving, refreshing
-    Kind.SUCCESS: (_R.SHOW_CODE, _R.SAVE, _R.KEEP, _R.KEEP),
-    Kind.PENDING: _WAITED_OUT,
-    Kind.SLOW_DOWN: (_R.BACK_OFF, _R.SLOW_DOWN, _R.BACK_OFF, _R.BACK_OFF),
-    Kind.PAIR_OVER: (_R.BACK_OFF, _R.END_PAIR, _R.BACK_OFF, _R.BACK_OFF),
-    Kind.DENIED: (_R.BACK_OFF, _R.END, _R.BACK_OFF, _R.BACK_OFF),
-    Kind.MISCONFIGURED: (_R.END, _R.END, _R.REFUSE, _R.ALARM),
-    Kind.REVOKED: (_R.BACK_OFF, _R.END_PAIR, _R.ASK_AGAIN, _R.ASK_AGAIN),
-    Kind.TOLD_TO_WAIT: (_R.OBEY, _R.OBEY, _R.OBEY, _R.OBEY),
-    Kind.UNCLEAR: _WAITED_OUT,
-    Kind.UNREACHABLE: _WAITED_OUT,
-    Kind.CLOCK_NOT_SET: _WAITED_OUT,
-    Kind.CAPTIVE_PORTAL: _WAITED_OUT,
+    AnswerKind.SUCCESS: (_R.SHOW_CODE, _R.SAVE, _R.KEEP, _R.KEEP),
+    AnswerKind.PENDING: _WAITED_OUT,
+    AnswerKind.SLOW_DOWN: (_R.BACK_OFF, _R.SLOW_DOWN, _R.BACK_OFF, _R.BACK_OFF),
+    AnswerKind.PAIR_OVER: (_R.BACK_OFF, _R.END_PAIR, _R.BACK_OFF, _R.BACK_OFF),
+    AnswerKind.DENIED: (_R.BACK_OFF, _R.END, _R.BACK_OFF, _R.BACK_OFF),
+    AnswerKind.MISCONFIGURED: (_R.END, _R.END, _R.REFUSE, _R.ALARM),
+    AnswerKind.REVOKED: (_R.BACK_OFF, _R.END_PAIR, _R.ASK_AGAIN, _R.ASK_AGAIN),
+    AnswerKind.TOLD_TO_WAIT: (_R.OBEY, _R.OBEY, _R.OBEY, _R.OBEY),
+    AnswerKind.UNCLEAR: _WAITED_OUT,
+    AnswerKind.UNREACHABLE: _WAITED_OUT,
+    AnswerKind.CLOCK_NOT_SET: _WAITED_OUT,
+    AnswerKind.CAPTIVE_PORTAL: _WAITED_OUT,
 }
 """The policy. Cells that the wire never makes (a refusal where it has no meaning) are waited out."""
 
@@ -120,35 +120,35 @@ FRESH_FOR: Final = Seconds(30)
 """An access token younger than this is the freshest there is: no wish for a longer one makes us refresh."""
 
 _REFUSALS: Final = {
-    Trouble.EXPIRED: Kind.PAIR_OVER,
-    Trouble.DENIED: Kind.DENIED,
-    Trouble.MISCONFIGURED: Kind.MISCONFIGURED,
-    Trouble.REVOKED: Kind.REVOKED,
+    Trouble.EXPIRED: AnswerKind.PAIR_OVER,
+    Trouble.DENIED: AnswerKind.DENIED,
+    Trouble.MISCONFIGURED: AnswerKind.MISCONFIGURED,
+    Trouble.REVOKED: AnswerKind.REVOKED,
 }
 
 _TROUBLES: Final = {
-    Trouble.CLOCK_NOT_SET: Kind.CLOCK_NOT_SET,
-    Trouble.CAPTIVE_PORTAL: Kind.CAPTIVE_PORTAL,
+    Trouble.CLOCK_NOT_SET: AnswerKind.CLOCK_NOT_SET,
+    Trouble.CAPTIVE_PORTAL: AnswerKind.CAPTIVE_PORTAL,
 }
 
 
-def kind_of(answer: Answer) -> Kind:
-    """Tell which row of the table an answer belongs to."""
+def kind_of(answer: Answer) -> AnswerKind:
+    """Return which row of the table an answer belongs to."""
     match answer:
         case CodePair() | TokenGrant():
-            return Kind.SUCCESS
+            return AnswerKind.SUCCESS
         case Pending():
-            return Kind.PENDING
+            return AnswerKind.PENDING
         case SlowDown():
-            return Kind.SLOW_DOWN
+            return AnswerKind.SLOW_DOWN
         case Refusal():
             return _REFUSALS[answer.trouble]
         case Unclear():
             if answer.trouble in _TROUBLES:
                 return _TROUBLES[answer.trouble]
-            return Kind.UNCLEAR if answer.retry_after is None else Kind.TOLD_TO_WAIT
+            return AnswerKind.UNCLEAR if answer.retry_after is None else AnswerKind.TOLD_TO_WAIT
         case Unreachable():
-            return _TROUBLES.get(answer.trouble, Kind.UNREACHABLE)
+            return _TROUBLES.get(answer.trouble, AnswerKind.UNREACHABLE)
         case _:
             assert_never(answer)
 
@@ -159,7 +159,7 @@ def react(answer: Answer, phase: Phase) -> Reaction:
 
 
 def request_wait(attempt: int, draw: float, answer: Answer) -> Seconds:
-    """Say how long to wait before asking for a pair again.
+    """Return how long to wait before asking for a pair again.
 
     Args:
         attempt: how many times it has failed in a row, from 1.
@@ -170,12 +170,12 @@ def request_wait(attempt: int, draw: float, answer: Answer) -> Seconds:
 
 
 def refresh_wait(attempt: int, draw: float, answer: Answer) -> Seconds:
-    """Say how long to wait before refreshing again, at most 300 s unless told to; as ``request_wait``."""
+    """Return how long to wait before refreshing again, at most 300 s unless told to; as ``request_wait``."""
     return _spread(REFRESH_WAITS, attempt, draw, answer, most=MOST_REFRESH_WAIT)
 
 
 def poll_wait(interval: Seconds, timeouts: int, answer: Answer) -> Seconds:
-    """Say how long to wait before the next poll, never less than the interval.
+    """Return how long to wait before the next poll, never less than the interval.
 
     Args:
         interval: the present one of the pair.
@@ -195,7 +195,7 @@ def slower(rules: PollRules, interval: Seconds) -> Seconds:
 
 
 def asked_wait(answer: Answer) -> Seconds:
-    """Say how long the answer itself asks us to wait, ``slow_down`` at least 5 s; 0 if it does not."""
+    """Return how long the answer itself asks us to wait, ``slow_down`` at least 5 s; 0 if it does not."""
     match answer:
         case SlowDown():
             return max(SLOW_DOWN_STEP, answer.retry_after or Seconds(0))
@@ -208,12 +208,12 @@ def asked_wait(answer: Answer) -> Seconds:
 
 
 def start_wait(draw: float) -> Seconds:
-    """Say how long to wait before the first refresh after a start without a token in hand."""
+    """Return how long to wait before the first refresh after a start without a token in hand."""
     return Seconds(START_SPREAD * draw)
 
 
 def refresh_moment(lifetime: Seconds, draw: float) -> Seconds:
-    """Say how long after its issue an access token is to be refreshed.
+    """Return how long after its issue an access token is to be refreshed.
 
     Ten minutes before its end (half its life, if that is shorter), never later than 80 % of its life, and
     up to a tenth of its life earlier by chance, so that a fleet that started together spreads out.

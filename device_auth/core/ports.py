@@ -34,11 +34,11 @@ class Clock(Protocol):
     """Tells both times."""
 
     def now(self) -> Monotonic:
-        """Give the moment for deadlines: counts suspend, ignores steps of the wall clock."""
+        """Return the moment for deadlines: counts suspend, ignores steps of the wall clock."""
         ...
 
     def wall(self) -> UnixTime:
-        """Give the wall clock, for people and for the disk."""
+        """Return the wall clock, for people and for the disk."""
         ...
 
 
@@ -54,7 +54,7 @@ class GrantStore(Protocol):
     """Keeps the link so that no power cut can lose it. Every method may raise ``StoreError``."""
 
     def read(self) -> Link | None:
-        """Give the stored link, marked or not, or None if there is none."""
+        """Return the stored link, marked or not, or None if there is none."""
         ...
 
     def prove_writable(self) -> None:
@@ -111,7 +111,7 @@ class Prompt(Protocol):
 
     @property
     def name(self) -> str:
-        """Give the word that log lines call it by."""
+        """Return the word that log lines call it by."""
         ...
 
     def show(self, view: View, now: Monotonic) -> Monotonic | None:

@@ -195,7 +195,7 @@ def next_moment(state: Keeping) -> Monotonic:
 
 
 def proof_of(state: Keeping) -> ProofStanding:
-    """Say whether the link is shown to hold."""
+    """Return whether the link is shown to hold."""
     if state.link.mark is not None:
         return ProofStanding.REFUSED
     if state.link.is_proved:
@@ -231,7 +231,7 @@ def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
 
 
 def _lasts(grant: TokenGrant, min_lifetime: Seconds, now: Monotonic) -> bool:
-    """Say whether a token is long enough, or so young that another would be no longer."""
+    """Return whether a token is long enough, or so young that another would be no longer."""
     if now >= grant.expires_at:
         return False
     age = grant.expires_in - (grant.expires_at - now)
@@ -239,7 +239,7 @@ def _lasts(grant: TokenGrant, min_lifetime: Seconds, now: Monotonic) -> bool:
 
 
 def _is_awaited(state: Keeping, answer: Answer) -> bool:
-    """Say whether a refresh is out. A grant counts even after that: its refresh token may be the only good one."""
+    """Return whether a refresh is out. A grant counts even after that: its refresh token may be the only good one."""
     return state.ask_at is None or (isinstance(answer, TokenGrant) and state.link.mark is None)
 
 

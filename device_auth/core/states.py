@@ -35,7 +35,7 @@ class Trouble(StrEnum):
     HARDWARE = "hardware"
 
 
-class Moment(StrEnum):
+class OneTimeNotice(StrEnum):
     """What is told once, beside state and trouble: the answer to a press that changes neither, or a question."""
 
     CONFIRM_UNLINK = "confirm-unlink"
@@ -47,56 +47,56 @@ class Moment(StrEnum):
     CANNOT_TELL_CODE = "cannot-tell-code"
 
 
-class Telling(NamedTuple):
+class Phrase(NamedTuple):
     """What to say about a state or a trouble: one sentence, and the next step (empty if there is none)."""
 
     sentence: str
     next_step: str = ""
 
 
-STATES: Final[dict[StateWord, Telling]] = {
-    StateWord.STARTING: Telling("The speaker is starting.", "Wait a moment."),
-    StateWord.UNLINKED: Telling(
+STATES: Final[dict[StateWord, Phrase]] = {
+    StateWord.STARTING: Phrase("The speaker is starting.", "Wait a moment."),
+    StateWord.UNLINKED: Phrase(
         "The speaker is not linked to an account.", "Press its button, or run: device-auth link"
     ),
-    StateWord.REQUESTING: Telling("The speaker is asking for a code."),
-    StateWord.WAITING: Telling(
+    StateWord.REQUESTING: Phrase("The speaker is asking for a code."),
+    StateWord.WAITING: Phrase(
         "The speaker has a code and waits for its owner to approve.",
         "Open the page, enter the code and approve.",
     ),
-    StateWord.SAVING: Telling("The link is being saved.", "Do not unplug the speaker."),
-    StateWord.PROVING: Telling("The link is saved and being tried out.", "Wait a moment."),
-    StateWord.LINKED: Telling("The speaker is linked to an account."),
+    StateWord.SAVING: Phrase("The link is being saved.", "Do not unplug the speaker."),
+    StateWord.PROVING: Phrase("The link is saved and being tried out.", "Wait a moment."),
+    StateWord.LINKED: Phrase("The speaker is linked to an account."),
 }
 """What to say of each state; complete, which a test enforces."""
 
-TROUBLES: Final[dict[Trouble, Telling]] = {
-    Trouble.NONE: Telling("All is well."),
-    Trouble.NO_NETWORK: Telling(
+TROUBLES: Final[dict[Trouble, Phrase]] = {
+    Trouble.NONE: Phrase("All is well."),
+    Trouble.NO_NETWORK: Phrase(
         "There is no way to the network.", "Check the Wi-Fi or the cable; it goes on by itself."
     ),
-    Trouble.CAPTIVE_PORTAL: Telling(
+    Trouble.CAPTIVE_PORTAL: Phrase(
         "The network wants a sign-in page before it lets anything through.",
         "Sign this network in with a phone, or use another network.",
     ),
-    Trouble.CLOCK_NOT_SET: Telling(
+    Trouble.CLOCK_NOT_SET: Phrase(
         "The clock is not set, so secure connections cannot be checked.",
         "Wait until the time is set from the network, or set it: timedatectl set-ntp true",
     ),
-    Trouble.PROVIDER_UNAVAILABLE: Telling(
+    Trouble.PROVIDER_UNAVAILABLE: Phrase(
         "The account service does not answer as it should.", "Nothing to do: it is tried again by itself."
     ),
-    Trouble.DENIED: Telling("The request was declined.", "Press the button to get a new code."),
-    Trouble.EXPIRED: Telling("The code ran out before it was used.", "Press the button to get a new code."),
-    Trouble.REVOKED: Telling(
+    Trouble.DENIED: Phrase("The request was declined.", "Press the button to get a new code."),
+    Trouble.EXPIRED: Phrase("The code ran out before it was used.", "Press the button to get a new code."),
+    Trouble.REVOKED: Phrase(
         "The account no longer allows this speaker.",
         "Link it again: press the button, or run: device-auth link",
     ),
-    Trouble.MISCONFIGURED: Telling("A setting of this speaker is wrong.", "Run: device-auth config check"),
-    Trouble.STORAGE: Telling(
+    Trouble.MISCONFIGURED: Phrase("A setting of this speaker is wrong.", "Run: device-auth config check"),
+    Trouble.STORAGE: Phrase(
         "The link cannot be stored.",
         "Check that the disk is neither full nor read-only, and who owns the folder.",
     ),
-    Trouble.HARDWARE: Telling("A part of the speaker does not work.", "Run: device-auth hardware test"),
+    Trouble.HARDWARE: Phrase("A part of the speaker does not work.", "Run: device-auth hardware test"),
 }
 """What to say of each trouble; complete, which a test enforces."""

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
-from device_auth.doctor.scene import UNIT, Account, Scene
-from hardware.board import Plan, PlannedPart, open_parts
+from device_auth.doctor.scene import UNIT, DoctorContext, UserAccount
+from hardware.board import BoardPlan, PlannedPart, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 
@@ -29,7 +29,7 @@ SORTS: Final = ("light", "button", "panel", "voice")
 NEW_KERNEL: Final = (6, 6)
 """From here on the numbers that the original RPi.GPIO counts pins by are no longer those of the kernel."""
 
-ReadPlan = Callable[[], Plan]
+ReadPlan = Callable[[], BoardPlan]
 
 _PINS: Final = Lock()
 """RPi.GPIO keeps its pins in one module for the whole process: one part at a time."""
@@ -49,8 +49,8 @@ class Need(NamedTuple):
     remedy: str
 
 
-def checks(scene: Scene, read_plan: ReadPlan) -> list[Check]:
-    """Give the checks of the parts.
+def checks(scene: DoctorContext, read_plan: ReadPlan) -> list[Check]:
+    """Return the checks of the parts.
 
     Args:
         scene: whose parts.
@@ -83,7 +83,7 @@ def look_at_board(read_plan: ReadPlan) -> Finding:
     return ok(f"The board is {plan.board}: {'; '.join(told)}.", board=plan.board, gpio=plan.gpio)
 
 
-def look_at_library(scene: Scene, read_plan: ReadPlan) -> Finding:
+def look_at_library(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See which module answers to the name RPi.GPIO, and whether it fits this machine."""
     if not any(part.back_end == "rpi-gpio" for part in read_plan().parts):
         return ok("No part hangs on RPi.GPIO.")
@@ -101,7 +101,7 @@ def look_at_library(scene: Scene, read_plan: ReadPlan) -> Finding:
     return ok(f"{provider} answers to the name RPi.GPIO.", **facts)
 
 
-def look_at_devices(scene: Scene, read_plan: ReadPlan) -> Finding:
+def look_at_devices(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See whether the devices that the parts hang on are there."""
     plan = read_plan()
     missing = [(part, need) for part, need in _needs(plan) if not _found(scene, need)]
@@ -113,7 +113,7 @@ def look_at_devices(scene: Scene, read_plan: ReadPlan) -> Finding:
     return ok("Every device that a part hangs on is there.", devices=_list(scene, plan))
 
 
-def look_at_rights(scene: Scene, read_plan: ReadPlan) -> Finding:
+def look_at_rights(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See whether the user of this speaker may use those devices."""
     account, plan = scene.account, read_plan()
     facts = {
@@ -134,7 +134,7 @@ def look_at_rights(scene: Scene, read_plan: ReadPlan) -> Finding:
     return ok(f"{account.name} may use every device that a part hangs on.", **facts)
 
 
-def look_at_unit(scene: Scene, read_plan: ReadPlan) -> Finding:
+def look_at_unit(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See whether systemd lets the service see those devices."""
     plan, unit = read_plan(), scene.unit
     if not _needs(plan) or unit.get("LoadState") != "loaded":
@@ -149,7 +149,7 @@ def look_at_unit(scene: Scene, read_plan: ReadPlan) -> Finding:
     return ok("systemd lets the service see devices.", allowed=unit.get("DeviceAllow", ""))
 
 
-def look_at_part(scene: Scene, read_plan: ReadPlan, sort: str) -> Finding:
+def look_at_part(scene: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
     """Open the parts of a sort for a moment: nothing else tells whether they can be used."""
     plan = read_plan()
     wanted = tuple(part for part in plan.parts if part.sort == sort and part.kind != "off")
@@ -165,7 +165,7 @@ def look_at_part(scene: Scene, read_plan: ReadPlan, sort: str) -> Finding:
     return ok(f"The {sort} can be used.")
 
 
-def _try_out(plan: Plan, wanted: tuple[PlannedPart, ...]) -> HardwareError | None:
+def _try_out(plan: BoardPlan, wanted: tuple[PlannedPart, ...]) -> HardwareError | None:
     with _PINS:
         clock = PartsClock()
         try:
@@ -179,7 +179,7 @@ def _try_out(plan: Plan, wanted: tuple[PlannedPart, ...]) -> HardwareError | Non
 
 
 def gpio_provider() -> str:
-    """Say which distribution provides the module RPi.GPIO; the module itself is not imported, as that opens pins."""
+    """Return which distribution provides the module RPi.GPIO; the module itself is not imported, as that opens pins."""
     with suppress(ImportError, ValueError):
         found = importlib.util.find_spec("RPi.GPIO")
         if found is not None and found.origin is not None:
@@ -190,8 +190,8 @@ def gpio_provider() -> str:
     return "none"
 
 
-def may_use(account: Account, path: Path) -> bool:
-    """Tell whether a user may read and write a device."""
+def may_use(account: UserAccount, path: Path) -> bool:
+    """Return whether a user may read and write a device."""
     if account.uid == os.geteuid():
         return os.access(path, os.R_OK | os.W_OK, effective_ids=True)
     try:
@@ -206,11 +206,11 @@ def may_use(account: Account, path: Path) -> bool:
     return account.uid == 0 or mode & 0o6 == 0o6  # noqa: PLR2004  read and write
 
 
-def _needs(plan: Plan) -> list[tuple[PlannedPart, Need]]:
+def _needs(plan: BoardPlan) -> list[tuple[PlannedPart, Need]]:
     return [(part, need) for part in plan.parts for need in _needs_of(part, plan)]
 
 
-def _needs_of(part: PlannedPart, plan: Plan) -> Iterator[Need]:
+def _needs_of(part: PlannedPart, plan: BoardPlan) -> Iterator[Need]:
     settings = part.settings
     match part.back_end:
         case "rpi-gpio":
@@ -234,11 +234,11 @@ def _needs_of(part: PlannedPart, plan: Plan) -> Iterator[Need]:
             pass  # a kernel LED, a command, a simulated part: none of them is a device of its own
 
 
-def _found(scene: Scene, need: Need) -> list[Path]:
+def _found(scene: DoctorContext, need: Need) -> list[Path]:
     return sorted(scene.root.glob(need.pattern))
 
 
-def _list(scene: Scene, plan: Plan) -> str:
+def _list(scene: DoctorContext, plan: BoardPlan) -> str:
     return ", ".join(sorted({str(path) for _, need in _needs(plan) for path in _found(scene, need)}))
 
 
@@ -248,7 +248,7 @@ def _described(part: PlannedPart) -> str:
     return f"{part.name}{kind}" + (f" on {pins}" if pins else "")
 
 
-def _read(scene: Scene, name: str) -> str:
+def _read(scene: DoctorContext, name: str) -> str:
     try:
         return (scene.root / name).read_text(errors="replace").strip("\0 \n")
     except OSError:

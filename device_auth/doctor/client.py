@@ -12,7 +12,7 @@ from typing import Final
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
-from device_auth.doctor.trial import Trial, error_name
+from device_auth.doctor.trial import CredentialProbe, error_name
 from device_auth.world.provider import (
     SERIAL_NUMBER,
     provider_problems,
@@ -33,11 +33,11 @@ _KEYS: Final = {key.name: key for key in KEYS}
 def checks(
     settings: Settings,
     problems: Sequence[ConfigError],
-    trial: Trial | None,
+    trial: CredentialProbe | None,
     *,
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
-    """Give the checks of the settings that say who this is.
+    """Return the checks of the settings that say who this is.
 
     Args:
         settings: as far as they could be read.
@@ -182,7 +182,7 @@ def _client_secret(settings: Settings) -> Finding:
     return ok("The client secret lies in a file that only its owner can read.")
 
 
-def _acceptance(trial: Trial | None) -> Finding:
+def _acceptance(trial: CredentialProbe | None) -> Finding:
     """See whether the provider objects to the client ID; LWA's poll does not name it, so a refresh is tried."""
     if trial is None:
         return skipped("The provider was not asked.")

@@ -12,7 +12,7 @@ from device_auth.core.errors import ProviderUnreachable
 from device_auth.core.models import Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.visit import NOBODY_TO_VISIT, Fault, Visit
+from device_auth.doctor.visit import NOBODY_TO_VISIT, HandshakeStep, ProviderProbe
 
 TOLD_FROM: Final = Seconds(120)
 """A wall clock that is this far off is told; a server's own may be off by a little too."""
@@ -36,22 +36,22 @@ class DoctorsClock(Clock, Protocol):
     """A clock that can be asked about itself."""
 
     def looks_set(self, not_before: UnixTime) -> bool:
-        """Say whether the wall clock can be right, given a moment that is past."""
+        """Return whether the wall clock can be right, given a moment that is past."""
         ...
 
     def awake(self) -> Monotonic:
-        """Give the time since boot without suspend."""
+        """Return the time since boot without suspend."""
         ...
 
     def is_kept_right(self) -> bool | None:
-        """Say whether some program keeps the wall clock right; None if that cannot be told."""
+        """Return whether some program keeps the wall clock right; None if that cannot be told."""
         ...
 
 
 def checks(
-    visit: Visit | None, clock: DoctorsClock, *, own_file: Path = OWN_FILE, uptime: Path = UPTIME
+    visit: ProviderProbe | None, clock: DoctorsClock, *, own_file: Path = OWN_FILE, uptime: Path = UPTIME
 ) -> list[Check]:
-    """Give the checks of the clocks.
+    """Return the checks of the clocks.
 
     Args:
         visit: to the provider, whose date is compared; None where no usable address is set.
@@ -84,13 +84,13 @@ def _against_own_files(clock: DoctorsClock, own_file: Path) -> Finding:
     return fail(sentence, SET_IT, ProviderUnreachable.exit_code, **facts)
 
 
-def _against_provider(visit: Visit) -> Finding:
+def _against_provider(visit: ProviderProbe) -> Finding:
     greeting = visit.greeting
     if greeting.date is None:
         return skipped("The provider told no date, or did not prove who it is.")
     off = greeting.received_at - greeting.date
     facts = {"off_by_seconds": str(round(off)), "provider_says": _shown(greeting.date)}
-    if greeting.fault is Fault.DATE:
+    if greeting.fault is HandshakeStep.DATE:
         facts["trust"] = "the certificate's own dates were not counted; do not set the clock by this"
     if abs(off) < TOLD_FROM:
         return ok("The clock agrees with the provider's.", **facts)

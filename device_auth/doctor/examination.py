@@ -48,7 +48,7 @@ Progress = Callable[[int, int, Sequence[str]], None]
 """Hears how many checks are done, of how many, and the names of those under way."""
 
 
-class Examined(NamedTuple):
+class CheckResult(NamedTuple):
     """A check and what it found."""
 
     check: Check
@@ -59,7 +59,7 @@ def examine(
     checks: Sequence[Check],
     clock: WaitingClock,
     progress: Progress = lambda _done, _of, _under_way: None,
-) -> list[Examined]:
+) -> list[CheckResult]:
     """Carry out every check, all at once as far as none waits for another.
 
     Args:
@@ -67,7 +67,7 @@ def examine(
         clock: tells the time, and waits.
         progress: hears of each step.
     """
-    return _Examination(checks, clock, progress).run()
+    return _CheckRun(checks, clock, progress).run()
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:
@@ -76,37 +76,37 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     return sorted(checks, key=lambda check: (letters.index(check.code[0]), int(check.code[1:])))
 
 
-def exit_code_of(examined: Sequence[Examined]) -> int:
-    """Give the exit code: of the first failure, else of a warning, else of health."""
+def exit_code_of(examined: Sequence[CheckResult]) -> int:
+    """Return the exit code: of the first failure, else of a warning, else of health."""
     failed = [each.finding.exit_code for each in examined if each.finding.verdict is Verdict.FAIL]
     return failed[0] if failed else WARNED if verdict_of(examined) is Verdict.WARN else HEALTHY
 
 
-def verdict_of(examined: Sequence[Examined]) -> Verdict:
-    """Give the worst verdict; what was skipped is no worse than well."""
+def verdict_of(examined: Sequence[CheckResult]) -> Verdict:
+    """Return the worst verdict; what was skipped is no worse than well."""
     found = {each.finding.verdict for each in examined}
     return next((verdict for verdict in (Verdict.FAIL, Verdict.WARN) if verdict in found), Verdict.OK)
 
 
-class _UnderWay(NamedTuple):
+class _RunningCheck(NamedTuple):
     check: Check
     since: Monotonic
     until: Monotonic
 
 
-class _Examination:
+class _CheckRun:
     def __init__(self, checks: Sequence[Check], clock: WaitingClock, progress: Progress) -> None:
         self._checks = checks
         self._clock = clock
         self._progress = progress
         self._waiting = list(checks)
-        self._under_way: dict[str, _UnderWay] = {}
+        self._under_way: dict[str, _RunningCheck] = {}
         self._found: dict[str, Finding] = {}
         self._because_of: dict[str, str] = {}
         # What a check that was given up still has to say must not be taken for another's: each says who it is.
         self._inbox: SimpleQueue[tuple[str, Finding]] = SimpleQueue()
 
-    def run(self) -> list[Examined]:
+    def run(self) -> list[CheckResult]:
         ends_at = later(self._clock.now(), LIMIT)
         self._start_ready(ends_at)
         while self._under_way:
@@ -121,7 +121,7 @@ class _Examination:
                 self._found[code] = finding
             self._start_ready(ends_at)
         self._progress(len(self._checks), len(self._checks), ())
-        return [Examined(check, self._found[check.code]) for check in self._checks]
+        return [CheckResult(check, self._found[check.code]) for check in self._checks]
 
     def _start_ready(self, ends_at: Monotonic) -> None:
         """Start what waits for nothing any more; skip what has lost its sense."""
@@ -149,7 +149,7 @@ class _Examination:
             self._found[check.code] = skipped("Not looked at: the other checks took all the time there is.")
         else:
             until = min(later(now, Seconds(check.limit)), ends_at)
-            self._under_way[check.code] = _UnderWay(check, now, until)
+            self._under_way[check.code] = _RunningCheck(check, now, until)
             Thread(target=self._look, args=(check,), name=f"check {check.code}", daemon=True).start()
 
     def _is_obstacle(self, code: str) -> bool:

@@ -66,12 +66,12 @@ def ok(sentence: str, **facts: str) -> Finding:
 
 
 def warn(sentence: str, next_step: str, **facts: str) -> Finding:
-    """Say what works but should be looked at."""
+    """Return what works but should be looked at."""
     return Finding(Verdict.WARN, sentence, next_step, facts=tuple(facts.items()))
 
 
 def fail(sentence: str, next_step: str, exit_code: int, **facts: str) -> Finding:
-    """Say what is broken.
+    """Return what is broken.
 
     Args:
         sentence: what is so.
@@ -83,5 +83,5 @@ def fail(sentence: str, next_step: str, exit_code: int, **facts: str) -> Finding
 
 
 def skipped(because: str) -> Finding:
-    """Say why the question has no answer here."""
+    """Return why the question has no answer here."""
     return Finding(Verdict.SKIPPED, because)

@@ -10,7 +10,7 @@ from device_auth.core.errors import DeviceAuthError, StoreError
 from device_auth.core.models import MARKS, Link, Mark, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.scene import Scene
+from device_auth.doctor.scene import DoctorContext
 from device_auth.world.token_files import TOKEN, FileTokens
 
 EXIT_CODES: Final[dict[Trouble, int]] = {
@@ -49,8 +49,8 @@ Refresh = Callable[[], tuple[float, Trouble, str]]
 """Refreshes once; gives how many seconds the token lives (0 if there is none), what was in the way, and a hint."""
 
 
-def checks(scene: Scene, refresh: Refresh | None) -> list[Check]:
-    """Give the checks of the link.
+def checks(scene: DoctorContext, refresh: Refresh | None) -> list[Check]:
+    """Return the checks of the link.
 
     Args:
         scene: whose link.
@@ -63,7 +63,7 @@ def checks(scene: Scene, refresh: Refresh | None) -> list[Check]:
     ]
 
 
-def look_at_link(scene: Scene) -> Finding:
+def look_at_link(scene: DoctorContext) -> Finding:
     """See whether the speaker is linked, as the service tells it, or else as it is stored."""
     status = scene.daemon.status
     if status is not None:
@@ -105,7 +105,7 @@ def _as_told(
     return ok(STATES[state].sentence.removesuffix(".") + f"{since}.", **facts)
 
 
-def _facts(scene: Scene, link: Link) -> dict[str, str]:
+def _facts(scene: DoctorContext, link: Link) -> dict[str, str]:
     days = int((scene.clock.wall() - link.linked_at) // DAY)
     return {
         "age": "since today" if days == 0 else f"for {days} day{'s' * (days != 1)}",
@@ -123,7 +123,7 @@ def _handed_over(status: Status) -> str:
     return "" if status.handed_over is None else status.handed_over.to or OTHER
 
 
-def look_at_token(scene: Scene) -> Finding:
+def look_at_token(scene: DoctorContext) -> Finding:
     """See whether there is an access token that programs can use now."""
     status = scene.daemon.status
     if status is None:
@@ -144,14 +144,14 @@ def look_at_token(scene: Scene) -> Finding:
     return _living(scene, UnixTime(status.expires_at.timestamp()))
 
 
-def _is_linked(scene: Scene) -> bool:
+def _is_linked(scene: DoctorContext) -> bool:
     if not scene.is_ours:
         return True  # as far as can be seen from here
     link = scene.read_link()
     return link is not None and link.mark is None
 
 
-def _living(scene: Scene, expires_at: UnixTime) -> Finding:
+def _living(scene: DoctorContext, expires_at: UnixTime) -> Finding:
     left = int(expires_at - scene.clock.wall())
     facts = {"seconds_left": str(left)}
     runtime_dir = scene.places.runtime_dir

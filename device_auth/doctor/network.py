@@ -19,16 +19,16 @@ from device_auth.core.errors import ConfigError, ProviderUnclear, ProviderUnreac
 from device_auth.core.models import Refusal, Seconds, Unclear, Unreachable
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
-from device_auth.doctor.trial import Trial, error_name
+from device_auth.doctor.trial import CredentialProbe, error_name
 from device_auth.doctor.visit import (
     EXPIRED,
     NOBODY_TO_VISIT,
-    Attempt,
-    Fault,
-    Greeting,
-    Head,
-    Obstacle,
-    Visit,
+    ConnectAttempt,
+    HandshakeResult,
+    HandshakeStep,
+    ProbeProblem,
+    ProviderProbe,
+    ResponseHead,
 )
 from device_auth.wire.answers import read_odd_answer
 
@@ -86,8 +86,10 @@ class Machine(NamedTuple):
 THIS_MACHINE: Final = Machine()
 
 
-def checks(visit: Visit | None, trial: Trial | None, machine: Machine = THIS_MACHINE) -> list[Check]:
-    """Give the checks of the way to the provider.
+def checks(
+    visit: ProviderProbe | None, trial: CredentialProbe | None, machine: Machine = THIS_MACHINE
+) -> list[Check]:
+    """Return the checks of the way to the provider.
 
     Args:
         visit: to the provider, from ``visit.set_out``; None where no usable address is set.
@@ -98,7 +100,7 @@ def checks(visit: Visit | None, trial: Trial | None, machine: Machine = THIS_MAC
     def on_the_way(look: Callable[[Machine], Finding]) -> Callable[[], Finding]:
         return lambda: _unless_reached(visit, lambda: look(machine))
 
-    def there(look: Callable[[Visit], Finding]) -> Callable[[], Finding]:
+    def there(look: Callable[[ProviderProbe], Finding]) -> Callable[[], Finding]:
         return lambda: look(visit) if visit else skipped(NOBODY_TO_VISIT)
 
     return [
@@ -128,7 +130,7 @@ def _unreachable(sentence: str, next_step: str, **facts: str) -> Finding:
 # What the kernel tells
 
 
-def _unless_reached(visit: Visit | None, look: Callable[[], Finding]) -> Finding:
+def _unless_reached(visit: ProviderProbe | None, look: Callable[[], Finding]) -> Finding:
     """Look; but networks come in more kinds than are known here: where the provider is reached, nothing is broken."""
     if visit and visit.is_here:
         return ok("The provider is on this machine.")
@@ -138,7 +140,7 @@ def _unless_reached(visit: Visit | None, look: Callable[[], Finding]) -> Finding
     return found
 
 
-def _is_reached(visit: Visit) -> bool:
+def _is_reached(visit: ProviderProbe) -> bool:
     return any(each.obstacle is None for each in visit.attempts)
 
 
@@ -313,14 +315,14 @@ def _resolver(machine: Machine) -> Finding:
 
 
 _OBSTACLES: Final = {
-    Obstacle.REFUSED: "refuses the connection",
-    Obstacle.TIMED_OUT: "does not answer",
-    Obstacle.NO_WAY: "cannot be got to",
-    Obstacle.OTHER: "cannot be connected to",
+    ProbeProblem.REFUSED: "refuses the connection",
+    ProbeProblem.TIMED_OUT: "does not answer",
+    ProbeProblem.NO_WAY: "cannot be got to",
+    ProbeProblem.OTHER: "cannot be connected to",
 }
 
 
-def _proxy(visit: Visit) -> Finding:
+def _proxy(visit: ProviderProbe) -> Finding:
     if visit.is_proxy_odd:
         return fail(
             "The proxy of the environment (https_proxy or all_proxy) has no address that can be used.",
@@ -337,7 +339,7 @@ def _proxy(visit: Visit) -> Finding:
     return ok("Requests go through a proxy of the environment.", proxy=visit.proxy.shown)
 
 
-def _proxy_fails(visit: Visit, sentence: str) -> Finding:
+def _proxy_fails(visit: ProviderProbe, sentence: str) -> Finding:
     assert visit.proxy is not None, "asked only where there is one"  # noqa: S101  our own bug
     return _unreachable(
         sentence,
@@ -347,7 +349,7 @@ def _proxy_fails(visit: Visit, sentence: str) -> Finding:
     )
 
 
-def _name(visit: Visit, machine: Machine) -> Finding:
+def _name(visit: ProviderProbe, machine: Machine) -> Finding:
     if visit.proxy:
         return ok("The proxy looks the provider's name up.")
     found = visit.lookup
@@ -399,10 +401,12 @@ def _is_nowhere(ip: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-_AS_BEHIND_A_PORTAL: Final = frozenset({Fault.CONNECTION, Fault.TLS, Fault.ISSUER, Fault.NAME})
+_AS_BEHIND_A_PORTAL: Final = frozenset(
+    {HandshakeStep.CONNECTION, HandshakeStep.TLS, HandshakeStep.ISSUER, HandshakeStep.NAME}
+)
 
 
-def _portal(visit: Visit) -> Finding:
+def _portal(visit: ProviderProbe) -> Finding:
     """Tell a page that the network puts before everything: plain HTTP meets it, and TLS does not come about."""
     if visit.greeting.fault in _AS_BEHIND_A_PORTAL and not (visit.proxy or visit.is_here):
         plain = visit.plain_answer
@@ -416,21 +420,21 @@ def _portal_found(**facts: str) -> Finding:
     return _unreachable(told.sentence, f"{told.next_step.rstrip('.')}; {AGAIN}", **facts)
 
 
-def _is_another(plain: Head, host: str) -> bool:
+def _is_another(plain: ResponseHead, host: str) -> bool:
     if 300 <= plain.status < 400:  # noqa: PLR2004  RFC 9110 §15.4
         return _host_of(plain) not in {"", host}
     is_html = "html" in plain.headers.get("content-type", "") or b"<html" in plain.body.lower()
     return plain.status == 511 or (plain.status == 200 and is_html)  # noqa: PLR2004  RFC 6585 §6
 
 
-def _host_of(plain: Head) -> str:
+def _host_of(plain: ResponseHead) -> str:
     try:
         return urlsplit(plain.headers.get("location", "")).hostname or ""
     except ValueError:
         return "?"
 
 
-def _connection(visit: Visit) -> Finding:
+def _connection(visit: ProviderProbe) -> Finding:
     if visit.proxy:
         return ok("The proxy connects to the provider.")
     tried = visit.attempts
@@ -442,7 +446,7 @@ def _connection(visit: Visit) -> Finding:
             f" and with a phone in the same network that there is internet at all; {AGAIN}",
             **facts,
         )
-    if tried[0].obstacle is Obstacle.TIMED_OUT:
+    if tried[0].obstacle is ProbeProblem.TIMED_OUT:
         return warn(
             f"{visit.host} does not answer by {_family(tried[0])}, so that each connection is slow.",
             f"Repair {_family(tried[0])} in the router or turn it off; {AGAIN}",
@@ -451,12 +455,12 @@ def _connection(visit: Visit) -> Finding:
     return ok(f"{visit.host} takes connections on port {visit.port}.", **facts)
 
 
-def _family(attempt: Attempt) -> str:
+def _family(attempt: ConnectAttempt) -> str:
     return "IPv6" if attempt.address.family == socket.AF_INET6 else "IPv4"
 
 
-def _obstacles(tried: list[Attempt]) -> str:
-    """Say what was in the way, the most telling first: a refusal shows that the machine is there."""
+def _obstacles(tried: list[ConnectAttempt]) -> str:
+    """Return what was in the way, the most telling first: a refusal shows that the machine is there."""
     met = {each.obstacle for each in tried}
     return next(words for obstacle, words in _OBSTACLES.items() if obstacle in met)
 
@@ -465,10 +469,10 @@ def _obstacles(tried: list[Attempt]) -> str:
 # At the door
 
 
-def _behind_tls(look: Callable[[Visit], Finding]) -> Callable[[Visit], Finding]:
+def _behind_tls(look: Callable[[ProviderProbe], Finding]) -> Callable[[ProviderProbe], Finding]:
     """Look where there is TLS to look at."""
 
-    def look_if_seen(visit: Visit) -> Finding:
+    def look_if_seen(visit: ProviderProbe) -> Finding:
         if not visit.is_secure:
             return ok("The provider is on this machine and spoken with by plain http.")
         if visit.is_hidden:
@@ -478,17 +482,17 @@ def _behind_tls(look: Callable[[Visit], Finding]) -> Callable[[Visit], Finding]:
     return look_if_seen
 
 
-def _tls(visit: Visit) -> Finding:
+def _tls(visit: ProviderProbe) -> Finding:
     greeting = visit.greeting
     match greeting.fault:
-        case Fault.PROXY:
+        case HandshakeStep.PROXY:
             return _unreachable(
                 f"The proxy does not connect to {visit.host}: {greeting.reason}.",
                 "Check the user and password in https_proxy, and that the proxy lets"
                 f" {visit.host} port {visit.port} through; {AGAIN}",
                 reason=greeting.reason,
             )
-        case Fault.CONNECTION | Fault.TLS:
+        case HandshakeStep.CONNECTION | HandshakeStep.TLS:
             return _unreachable(
                 f"No secure connection to {visit.host} comes about: {greeting.reason or 'no connection'}.",
                 "Check that nothing in the network looks into TLS (a filter, a firewall), that the address and"
@@ -499,16 +503,16 @@ def _tls(visit: Visit) -> Finding:
             return ok("A secure connection can be made.", version=greeting.version)
 
 
-def _issuer(visit: Visit) -> Finding:
+def _issuer(visit: ProviderProbe) -> Finding:
     greeting = visit.greeting
-    if greeting.fault is Fault.AUTHORITIES:
+    if greeting.fault is HandshakeStep.AUTHORITIES:
         return fail(
             "The file of the certificates to trust cannot be read.",
             "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install the"
             f" authorities: sudo apt install ca-certificates; {AGAIN}",
             ConfigError.exit_code,
         )
-    if greeting.fault is not Fault.ISSUER:
+    if greeting.fault is not HandshakeStep.ISSUER:
         return ok("The certificate comes from an authority that is trusted.")
     return _unreachable(
         f"The certificate of the server is not trusted: {greeting.reason}.",
@@ -519,8 +523,8 @@ def _issuer(visit: Visit) -> Finding:
     )
 
 
-def _certificate_name(visit: Visit) -> Finding:
-    if visit.greeting.fault is not Fault.NAME:
+def _certificate_name(visit: ProviderProbe) -> Finding:
+    if visit.greeting.fault is not HandshakeStep.NAME:
         return ok("The certificate is for the name that was asked.")
     return _unreachable(
         f"The certificate is for another name than {visit.host}.",
@@ -530,9 +534,9 @@ def _certificate_name(visit: Visit) -> Finding:
     )
 
 
-def _certificate_date(visit: Visit) -> Finding:
+def _certificate_date(visit: ProviderProbe) -> Finding:
     greeting = visit.greeting
-    if greeting.fault is not Fault.DATE:
+    if greeting.fault is not HandshakeStep.DATE:
         return ok("The certificate is valid by the clock of this machine.")
     if greeting.verify_code == EXPIRED:
         return _unreachable(
@@ -547,8 +551,8 @@ def _certificate_date(visit: Visit) -> Finding:
     )
 
 
-def _shown(greeting: Greeting) -> dict[str, str]:
-    """Tell what a certificate says of itself; nothing where it cannot be read."""
+def _shown(greeting: HandshakeResult) -> dict[str, str]:
+    """Return what a certificate says of itself; nothing where it cannot be read."""
     from cryptography import x509  # noqa: PLC0415  large, and only a bad certificate needs it
 
     facts = {"reason": greeting.reason}
@@ -571,7 +575,7 @@ def _day(certificate: object, name: str) -> str:
     return moment.isoformat()
 
 
-def _answer(trial: Trial | None) -> Finding:
+def _answer(trial: CredentialProbe | None) -> Finding:
     if trial is None:
         return skipped("The provider was not asked.")
     heard = trial.poll
@@ -592,7 +596,7 @@ def _answer(trial: Trial | None) -> Finding:
     )
 
 
-def _speed(visit: Visit) -> Finding:
+def _speed(visit: ProviderProbe) -> Finding:
     greeting = visit.greeting
     if greeting.fault is not None:
         return skipped("No conversation with the provider could be measured.")

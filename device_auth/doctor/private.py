@@ -8,7 +8,7 @@ from typing import Final
 from device_auth.core.errors import StoreError
 from device_auth.doctor.findings import Finding, ok
 from device_auth.doctor.redaction import CLIENT_ID, Redaction
-from device_auth.doctor.scene import Scene
+from device_auth.doctor.scene import DoctorContext
 from device_auth.world.pending import FilePending
 from device_auth.world.settings import Settings
 from device_auth.world.token_files import FileTokens
@@ -35,7 +35,7 @@ def learn_from_settings(redaction: Redaction, settings: Settings) -> None:
     redaction.learn_secret(settings.client_secret)
 
 
-def learn_from_machine(redaction: Redaction, scene: Scene) -> None:
+def learn_from_machine(redaction: Redaction, scene: DoctorContext) -> None:
     """Learn what the machine is called, and what it calls its networks."""
     for name in (socket.gethostname(), _read(scene, "etc/hostname")):
         for part in {name.strip(), name.strip().partition(".")[0]} - {_LOCAL}:
@@ -50,7 +50,7 @@ def learn_from_machine(redaction: Redaction, scene: Scene) -> None:
                 redaction.learn("ssid", name)
 
 
-def learn_from_speaker(redaction: Redaction, scene: Scene) -> Finding:
+def learn_from_speaker(redaction: Redaction, scene: DoctorContext) -> Finding:
     """Learn every secret of the link; reads the disk, so it is done like a check."""
     link = None
     with suppress(StoreError):
@@ -73,7 +73,7 @@ def learn_from_speaker(redaction: Redaction, scene: Scene) -> Finding:
     return ok("What is private is known.")
 
 
-def _read(scene: Scene, path: str) -> str:
+def _read(scene: DoctorContext, path: str) -> str:
     try:
         with (scene.root / path).open(errors="replace") as stream:
             return stream.read(LARGEST)

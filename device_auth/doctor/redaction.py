@@ -157,7 +157,7 @@ class Redaction:
                     self.learn(name, value)
 
     def finding(self, finding: Finding) -> Finding:
-        """Give a finding that may be shown."""
+        """Return a finding that may be shown."""
         facts = tuple(
             (name, self.mask(name, value) if name in KINDS else self.text(value))
             for name, value in finding.facts
@@ -167,7 +167,7 @@ class Redaction:
         )
 
     def text(self, text: str) -> str:
-        """Give a text that may be shown."""
+        """Return a text that may be shown."""
         # The longest first: one value may lie within another. The short ones last, and not within a mask: a serial
         # number of "1234" would take an address apart, so that its form is not known any more.
         known = sorted(self._known, key=len, reverse=True)
@@ -184,7 +184,7 @@ class Redaction:
         return text
 
     def mask(self, kind: str, value: str) -> str:
-        """Give the mask of a value; of what is empty or masked already, itself."""
+        """Return the mask of a value; of what is empty or masked already, itself."""
         if not value or _is_mask(value):
             return value
         if kind == CLIENT_ID and len(value) > SHOWN:
@@ -261,5 +261,5 @@ def _is_readable(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _is_mask(value: str) -> bool:
-    """Tell whether this has been masked already."""
+    """Return whether this has been masked already."""
     return re.fullmatch(r"<[a-z-]+-\d+>|….{4}", value) is not None

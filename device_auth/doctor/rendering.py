@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from device_auth.doctor.examination import GROUPS, Examined, exit_code_of, verdict_of
+from device_auth.doctor.examination import GROUPS, CheckResult, exit_code_of, verdict_of
 from device_auth.doctor.findings import Verdict
 
 INDENT: Final = 4
@@ -21,7 +21,7 @@ _WORDS: Final = {
 _COLOURS: Final = {Verdict.OK: "32", Verdict.WARN: "33", Verdict.FAIL: "31;1", Verdict.SKIPPED: "2"}
 
 
-class Sheet(NamedTuple):
+class TextStyle(NamedTuple):
     """What a text is written on.
 
     Attributes:
@@ -37,7 +37,7 @@ class Sheet(NamedTuple):
     has_facts: bool = False
 
     def clean(self, text: str) -> str:
-        """Give the text in letters that this can carry, without controls."""
+        """Return the text in letters that this can carry, without controls."""
         try:
             text.encode(self.encoding)
         except (UnicodeEncodeError, LookupError):
@@ -47,7 +47,7 @@ class Sheet(NamedTuple):
         return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def as_text(examined: Sequence[Examined], sheet: Sheet) -> list[str]:
+def as_text(examined: Sequence[CheckResult], sheet: TextStyle) -> list[str]:
     """Write findings for people, by group, and a summary."""
     lines = []
     for letter, group in groupby(examined, key=lambda each: each.check.code[0]):
@@ -58,8 +58,8 @@ def as_text(examined: Sequence[Examined], sheet: Sheet) -> list[str]:
     return [*lines, *_wrap(_summary(examined), sheet, "", "")]
 
 
-def as_fields(examined: Sequence[Examined], *, at: str, version: str) -> dict[str, object]:
-    """Give what ``--json`` prints."""
+def as_fields(examined: Sequence[CheckResult], *, at: str, version: str) -> dict[str, object]:
+    """Return what ``--json`` prints."""
     return {
         "verdict": verdict_of(examined),
         "exit_code": exit_code_of(examined),
@@ -80,13 +80,13 @@ def as_fields(examined: Sequence[Examined], *, at: str, version: str) -> dict[st
     }
 
 
-def _skipped_because(each: Examined) -> str:
+def _skipped_because(each: CheckResult) -> str:
     """Tell those that were skipped for the same reason from all others."""
     finding = each.finding
     return finding.sentence if finding.verdict is Verdict.SKIPPED else each.check.code
 
 
-def _about(alike: Sequence[Examined], sheet: Sheet) -> Iterator[str]:
+def _about(alike: Sequence[CheckResult], sheet: TextStyle) -> Iterator[str]:
     """Write one finding, or one for several that were skipped for the same reason."""
     finding, indent = alike[0].finding, " " * INDENT
     word = f"{_WORDS[finding.verdict]:<7}"
@@ -104,7 +104,7 @@ def _about(alike: Sequence[Examined], sheet: Sheet) -> Iterator[str]:
             yield from _wrap(f"{name}: {value}", sheet, indent + "  ", indent + "    ")
 
 
-def _summary(examined: Sequence[Examined]) -> str:
+def _summary(examined: Sequence[CheckResult]) -> str:
     count = {verdict: sum(each.finding.verdict is verdict for each in examined) for verdict in Verdict}
     told = f"{len(examined)} checks: {count[Verdict.FAIL]} failed, {count[Verdict.WARN]} with a warning, {count[Verdict.SKIPPED]} skipped."
     worst = verdict_of(examined)
@@ -114,7 +114,7 @@ def _summary(examined: Sequence[Examined]) -> str:
     return f"{told} Begin with {first.code} {first.name}."
 
 
-def _wrap(text: str, sheet: Sheet, first: str, rest: str) -> list[str]:
+def _wrap(text: str, sheet: TextStyle, first: str, rest: str) -> list[str]:
     # commands and paths stay whole, to be copied
     return textwrap.wrap(
         sheet.clean(text),

@@ -14,10 +14,10 @@ from typing import Final
 from device_auth import __version__
 from device_auth.core.errors import StoreError
 from device_auth.doctor.board import gpio_provider
-from device_auth.doctor.examination import Examined
+from device_auth.doctor.examination import CheckResult
 from device_auth.doctor.redaction import Redaction
-from device_auth.doctor.rendering import Sheet, as_text
-from device_auth.doctor.scene import UNIT, CannotRun, Scene
+from device_auth.doctor.rendering import TextStyle, as_text
+from device_auth.doctor.scene import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.storage import mount_of
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
 
@@ -87,9 +87,9 @@ def _refused(path: Path, reason: str) -> StoreError:
 
 
 def write_report(
-    scene: Scene,
+    scene: DoctorContext,
     settings: Settings,
-    examined: Sequence[Examined],
+    examined: Sequence[CheckResult],
     redaction: Redaction,
     *,
     at: str,
@@ -110,13 +110,13 @@ def write_report(
         "Disks": _disks(scene),
         f"The last {LOG_LINES} lines of the log of {UNIT}": _log(scene, redaction),
     }
-    lines = [f"Report of device-auth doctor, {at}", "", *as_text(examined, Sheet(has_facts=True)), ""]
+    lines = [f"Report of device-auth doctor, {at}", "", *as_text(examined, TextStyle(has_facts=True)), ""]
     for title, content in parts.items():
         lines += [f"== {title}", *(redaction.text(line) for line in content), ""]
     return "\n".join(lines)
 
 
-def _versions(scene: Scene) -> Iterator[str]:
+def _versions(scene: DoctorContext) -> Iterator[str]:
     yield f"device-auth {__version__}"
     yield f"Python {platform.python_version()} ({sys.implementation.name}, {platform.machine()})"
     yield f"kernel {platform.release()}"
@@ -131,7 +131,7 @@ def _versions(scene: Scene) -> Iterator[str]:
     yield f"RPi.GPIO is provided by: {gpio_provider()}"
 
 
-def _os_name(scene: Scene) -> str:
+def _os_name(scene: DoctorContext) -> str:
     try:
         lines = (scene.root / "etc/os-release").read_text(errors="replace").splitlines()
     except OSError:
@@ -158,7 +158,7 @@ def _settings(settings: Settings) -> Iterator[str]:
         yield f"{name:<15}  {table!r}"
 
 
-def _groups(scene: Scene) -> Iterator[str]:
+def _groups(scene: DoctorContext) -> Iterator[str]:
     account = scene.account
     yield f"the speaker's user: {account.name} ({account.uid}), groups {_names(account.gids)}"
     yield f"this process: user {os.geteuid()}, groups {_names({os.getegid(), *os.getgroups()})}"
@@ -175,14 +175,14 @@ def _name_of(gid: int) -> str:
         return str(gid)
 
 
-def _disks(scene: Scene) -> Iterator[str]:
+def _disks(scene: DoctorContext) -> Iterator[str]:
     for path in (scene.places.state_dir, scene.places.runtime_dir):
         if path is not None:
             mount = mount_of(scene, path)
             yield f"{path}: {'unknown' if mount is None else mount.line}"
 
 
-def _log(scene: Scene, redaction: Redaction) -> Iterator[str]:
+def _log(scene: DoctorContext, redaction: Redaction) -> Iterator[str]:
     if not scene.is_system:
         yield "This speaker is not the one that the system's service keeps."
         return

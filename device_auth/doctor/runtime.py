@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.scene import SOCKET, Scene
+from device_auth.doctor.scene import SOCKET, DoctorContext
 from device_auth.doctor.storage import IN_MEMORY, WRITABLE_BY_OTHERS, mount_of
 from device_auth.service.callers import ADMINISTRATORS, READERS
 from device_auth.world.pending import PENDING
@@ -23,8 +23,8 @@ OPEN_TO_ALL: Final = 0o666
 """The mode of the socket: whoever may not is told so, by the service."""
 
 
-def checks(scene: Scene) -> list[Check]:
-    """Give the checks of the runtime folder."""
+def checks(scene: DoctorContext) -> list[Check]:
+    """Return the checks of the runtime folder."""
     after = ("R1",)
     return [
         Check("R1", "runtime-folder", partial(look_at_folder, scene)),
@@ -35,7 +35,7 @@ def checks(scene: Scene) -> list[Check]:
     ]
 
 
-def look_at_folder(scene: Scene) -> Finding:
+def look_at_folder(scene: DoctorContext) -> Finding:
     """See whether there is a runtime folder that is its user's, and that programs can reach."""
     path, account = scene.places.runtime_dir, scene.account
     if path is None:
@@ -80,7 +80,7 @@ def look_at_folder(scene: Scene) -> Finding:
     return ok(f"{path} belongs to {account.name}, and nobody else can put files there.", **facts)
 
 
-def look_at_memory(scene: Scene) -> Finding:
+def look_at_memory(scene: DoctorContext) -> Finding:
     """See whether what lies there never touches the card."""
     path = _folder(scene)
     mount = mount_of(scene, path)
@@ -106,7 +106,7 @@ def look_at_memory(scene: Scene) -> Finding:
     return ok(f"{path} lies in memory.", kind=mount.kind)
 
 
-def look_at_files(scene: Scene) -> Finding:
+def look_at_files(scene: DoctorContext) -> Finding:
     """See whether tokens and the code in hand are closed to strangers."""
     path = _folder(scene)
     for name, forbidden in (
@@ -131,7 +131,7 @@ def look_at_files(scene: Scene) -> Finding:
     return ok("The token files are closed to strangers.")
 
 
-def look_at_socket(scene: Scene) -> Finding:
+def look_at_socket(scene: DoctorContext) -> Finding:
     """See whether programs can reach the socket."""
     path = _folder(scene) / SOCKET
     try:
@@ -154,7 +154,7 @@ def look_at_socket(scene: Scene) -> Finding:
     return ok("Every program can reach the socket; the service asks who calls.")
 
 
-def look_at_groups(scene: Scene) -> Finding:
+def look_at_groups(scene: DoctorContext) -> Finding:
     """See whether the groups of those who may ask the service exist."""
     if not scene.unit or scene.unit.get("LoadState") == "not-found":
         return skipped("The system's service is not installed, so nobody needs its groups.")
@@ -168,6 +168,6 @@ def look_at_groups(scene: Scene) -> Finding:
     return ok(f"The groups {READERS} and {ADMINISTRATORS} exist.")
 
 
-def _folder(scene: Scene) -> Path:
+def _folder(scene: DoctorContext) -> Path:
     assert scene.places.runtime_dir is not None  # noqa: S101  look_at_folder came before
     return scene.places.runtime_dir

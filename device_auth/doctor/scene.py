@@ -56,17 +56,17 @@ class CannotRun(Exception):
     """A program is not there, or did not end; says which and why."""
 
 
-class Ran(NamedTuple):
+class ProgramResult(NamedTuple):
     """What a program said on stdout, and how it ended."""
 
     exit_code: int
     output: str
 
 
-Run = Callable[[Sequence[str]], Ran]
+Run = Callable[[Sequence[str]], ProgramResult]
 
 
-class Account(NamedTuple):
+class UserAccount(NamedTuple):
     """A user as the kernel sees one."""
 
     name: str
@@ -74,7 +74,7 @@ class Account(NamedTuple):
     gids: frozenset[int]
 
 
-class Daemon(NamedTuple):
+class ServiceAnswer(NamedTuple):
     """What was heard of the service on its socket.
 
     Attributes:
@@ -88,7 +88,7 @@ class Daemon(NamedTuple):
     problem: str = ""
 
 
-def run_program(words: Sequence[str]) -> Ran:
+def run_program(words: Sequence[str]) -> ProgramResult:
     """Run a program and give what it says.
 
     Args:
@@ -127,7 +127,7 @@ def run_program(words: Sequence[str]) -> Ran:
         timer.cancel()
     if late:
         raise CannotRun(f"{words[0]}: no answer within {PATIENCE:g} s")
-    return Ran(exit_code, output.decode("utf-8", "replace"))
+    return ProgramResult(exit_code, output.decode("utf-8", "replace"))
 
 
 def _kill_all(process: "subprocess.Popen[bytes]") -> None:
@@ -137,14 +137,14 @@ def _kill_all(process: "subprocess.Popen[bytes]") -> None:
 
 
 def gid_of(name: str) -> int | None:
-    """Give the number of a group; None if there is none of this name."""
+    """Return the number of a group; None if there is none of this name."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return None
 
 
-class Scene:
+class DoctorContext:
     """Where the doctor looks.
 
     Args:
@@ -180,7 +180,7 @@ class Scene:
 
     @property
     def unit(self) -> Mapping[str, str]:
-        """Give what systemd says of the service; nothing where there is no systemd, or the speaker is not its."""
+        """Return what systemd says of the service; nothing where there is no systemd, or the speaker is not its."""
         with self._unit_lock:
             return self._unit
 
@@ -206,25 +206,25 @@ class Scene:
         return found if ran.exit_code == 0 else {}
 
     @property
-    def daemon(self) -> Daemon:
-        """Give what the service on the socket says; asked once."""
+    def daemon(self) -> ServiceAnswer:
+        """Return what the service on the socket says; asked once."""
         with self._daemon_lock:
             return self._daemon
 
     @cached_property
-    def _daemon(self) -> Daemon:
+    def _daemon(self) -> ServiceAnswer:
         if not self.has_socket:
-            return Daemon(is_running=False, status=None, problem="there is no socket")
+            return ServiceAnswer(is_running=False, status=None, problem="there is no socket")
         try:
             with Client(str(self.socket), PATIENCE) as client:
-                return Daemon(is_running=True, status=client.status())
+                return ServiceAnswer(is_running=True, status=client.status())
         except Refused as error:
-            return Daemon(is_running=True, status=None, problem=str(error))
+            return ServiceAnswer(is_running=True, status=None, problem=str(error))
         except ClientError as error:
-            return Daemon(is_running=False, status=None, problem=str(error))
+            return ServiceAnswer(is_running=False, status=None, problem=str(error))
 
     def read_link(self) -> Link | None:
-        """Give the stored link; changes nothing.
+        """Return the stored link; changes nothing.
 
         Raises:
             StoreError: as ``FileStore.read``.
@@ -233,28 +233,28 @@ class Scene:
 
     @property
     def has_socket(self) -> bool:
-        """Say whether something lies where the service would listen."""
+        """Return whether something lies where the service would listen."""
         # not by the path's own exists(), which raises where a folder may not be searched
         return self.socket is not None and os.path.lexists(self.socket)
 
     @property
     def is_ours(self) -> bool:
-        """Say whether this process may look at what belongs to the speaker's user."""
+        """Return whether this process may look at what belongs to the speaker's user."""
         return os.geteuid() in {0, self.account.uid}
 
     def refusal(self) -> str:
-        """Say who may look instead."""
+        """Return who may look instead."""
         return f"Only root and {self.account.name} may look there: sudo device-auth doctor"
 
     @property
     def socket(self) -> Path | None:
-        """Give where the service listens."""
+        """Return where the service listens."""
         runtime_dir = self.places.runtime_dir
         return None if runtime_dir is None else runtime_dir / SOCKET
 
     @cached_property
-    def account(self) -> Account:
-        """Give whom the speaker belongs to: the service's user, else the system's folder's, else whoever asks."""
+    def account(self) -> UserAccount:
+        """Return whom the speaker belongs to: the service's user, else the system's folder's, else whoever asks."""
         name = self.unit.get("User") or ("root" if self.unit.get("LoadState") == "loaded" else "")
         uid = os.geteuid()
         if self.is_system:
@@ -264,9 +264,9 @@ class Scene:
         try:
             found = pwd.getpwnam(name) if name else pwd.getpwuid(uid)
         except KeyError:
-            return Account(name or str(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
+            return UserAccount(name or str(uid), uid, frozenset({os.getegid(), *os.getgroups()}))
         if not name and uid == os.geteuid():
-            return Account(found.pw_name, found.pw_uid, frozenset({os.getegid(), *os.getgroups()}))
+            return UserAccount(found.pw_name, found.pw_uid, frozenset({os.getegid(), *os.getgroups()}))
         more = (self.gid_of(group) for group in self.unit.get("SupplementaryGroups", "").split())
         gids = {*os.getgrouplist(found.pw_name, found.pw_gid), *(gid for gid in more if gid is not None)}
-        return Account(found.pw_name, found.pw_uid, frozenset(gids))
+        return UserAccount(found.pw_name, found.pw_uid, frozenset(gids))

@@ -10,7 +10,7 @@ from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
-from device_auth.doctor.scene import UNIT, CannotRun, Scene
+from device_auth.doctor.scene import UNIT, CannotRun, DoctorContext
 from device_auth.world.files import beside_of
 
 DOWN: Final = 69
@@ -30,8 +30,8 @@ NEXT_STEPS: Final = {
 _PEER: Final = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
 
 
-def checks(scene: Scene) -> list[Check]:
-    """Give the checks of the service."""
+def checks(scene: DoctorContext) -> list[Check]:
+    """Return the checks of the service."""
     return [
         Check("D1", "unit", partial(look_at_unit, scene)),
         Check("D2", "service-running", partial(look_whether_running, scene), after=("D1",)),
@@ -44,7 +44,7 @@ def checks(scene: Scene) -> list[Check]:
     ]
 
 
-def look_at_unit(scene: Scene) -> Finding:
+def look_at_unit(scene: DoctorContext) -> Finding:
     """See whether systemd knows the service, and starts it with the machine."""
     if not scene.is_system:
         return skipped("This speaker is not the one that the system's service keeps.")
@@ -71,7 +71,7 @@ def look_at_unit(scene: Scene) -> Finding:
     return ok("The service is installed, and starts when the speaker does.", **facts)
 
 
-def look_whether_running(scene: Scene) -> Finding:
+def look_whether_running(scene: DoctorContext) -> Finding:
     """See whether the service runs."""
     unit = scene.unit
     active, sub = unit.get("ActiveState", ""), unit.get("SubState", "")
@@ -92,7 +92,7 @@ def look_whether_running(scene: Scene) -> Finding:
     return fail("The service does not run.", f"sudo systemctl start {UNIT}", DOWN, **facts)
 
 
-def look_at_restarts(scene: Scene) -> Finding:
+def look_at_restarts(scene: DoctorContext) -> Finding:
     """See whether the service had to be started again since it was started."""
     restarts = scene.unit.get("NRestarts", "0")
     if restarts not in {"0", ""}:
@@ -100,7 +100,7 @@ def look_at_restarts(scene: Scene) -> Finding:
     return ok("The service has not failed since it was started.")
 
 
-def look_at_watchdog(scene: Scene) -> Finding:
+def look_at_watchdog(scene: DoctorContext) -> Finding:
     """See whether systemd would notice if the service hung."""
     watchdog = scene.unit.get("WatchdogUSec", "")
     if watchdog in WATCHDOG_OFF:
@@ -111,7 +111,7 @@ def look_at_watchdog(scene: Scene) -> Finding:
     return ok(f"The watchdog looks after the service ({watchdog}).", watchdog=watchdog)
 
 
-def look_whether_it_answers(scene: Scene) -> Finding:
+def look_whether_it_answers(scene: DoctorContext) -> Finding:
     """See whether the service answers on its socket."""
     daemon = scene.daemon
     if daemon.status is not None:
@@ -133,7 +133,7 @@ def look_whether_it_answers(scene: Scene) -> Finding:
     )
 
 
-def look_at_version(scene: Scene) -> Finding:
+def look_at_version(scene: DoctorContext) -> Finding:
     """See whether the service is of the same version as this command."""
     status = scene.daemon.status
     version = "" if status is None else status.version
@@ -145,7 +145,7 @@ def look_at_version(scene: Scene) -> Finding:
     return ok(f"The service and this command are of version {__version__}.")
 
 
-def look_at_trouble(scene: Scene) -> Finding:
+def look_at_trouble(scene: DoctorContext) -> Finding:
     """See what troubles the service itself tells of, but for those of the link, which L1 tells."""
     status = scene.daemon.status
     words = {word.value for word in Trouble}
@@ -162,7 +162,7 @@ def look_at_trouble(scene: Scene) -> Finding:
     )
 
 
-def look_at_readers(scene: Scene) -> Finding:
+def look_at_readers(scene: DoctorContext) -> Finding:
     """See which programs hold a connection to the service. Source: ss(8); only root is told of others' processes."""
     try:
         lines = scene.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()

@@ -11,7 +11,7 @@ from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link
 from device_auth.core.states import StateWord
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.scene import Scene
+from device_auth.doctor.scene import DoctorContext
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
 from device_auth.world.files import Folder, explain
@@ -35,7 +35,7 @@ IN_MEMORY: Final = {"tmpfs", "ramfs"}
 WITHOUT_MODES: Final = {"vfat", "exfat", "msdos", "ntfs", "ntfs3"}
 OVER_THE_NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph"}
 
-Look = Callable[[Scene], Finding]
+Look = Callable[[DoctorContext], Finding]
 
 
 class Mount(NamedTuple):
@@ -52,8 +52,8 @@ class Mount(NamedTuple):
     line: str
 
 
-def checks(scene: Scene) -> list[Check]:
-    """Give the checks of the state folder.
+def checks(scene: DoctorContext) -> list[Check]:
+    """Return the checks of the state folder.
 
     Args:
         scene: where it is.
@@ -75,7 +75,7 @@ def checks(scene: Scene) -> list[Check]:
     ]
 
 
-def look_at_folder(scene: Scene) -> Finding:
+def look_at_folder(scene: DoctorContext) -> Finding:
     """See whether the state folder is its user's, and nobody else's."""
     path, account = scene.places.state_dir, scene.account
     try:
@@ -119,7 +119,7 @@ def _without_folder(path: Path) -> Finding:
     )
 
 
-def look_at_files(scene: Scene) -> Finding:
+def look_at_files(scene: DoctorContext) -> Finding:
     """See whether the link's files are for their owner alone."""
     with Folder.open(scene.places.state_dir) as folder:
         names = [name for name in folder.names() if is_of_the_store(name)]
@@ -146,7 +146,7 @@ def look_at_files(scene: Scene) -> Finding:
     return ok(f"The link's files ({len(names)}) are for {scene.account.name} alone.")
 
 
-def look_at_disk(scene: Scene) -> Finding:
+def look_at_disk(scene: DoctorContext) -> Finding:
     """See whether this is a kind of disk that keeps what is written to it, and knows modes."""
     path = scene.places.state_dir
     mount = mount_of(scene, path)
@@ -180,7 +180,7 @@ def look_at_disk(scene: Scene) -> Finding:
     return ok(f"{path} lies on {mount.kind}, which keeps it.", **facts)
 
 
-def look_at_space(scene: Scene) -> Finding:
+def look_at_space(scene: DoctorContext) -> Finding:
     """See whether there is room for another generation."""
     path = scene.places.state_dir
     found = os.statvfs(path)
@@ -205,7 +205,7 @@ def look_at_space(scene: Scene) -> Finding:
     return ok(f"There is room: {free // 1024 // 1024} MiB are free.", **facts)
 
 
-def look_whether_writable(scene: Scene) -> Finding:
+def look_whether_writable(scene: DoctorContext) -> Finding:
     """See whether a link could be saved now, by doing all that a save does beside the link."""
     try:
         with FileStore(scene.places.state_dir, for_owner=True) as store:
@@ -217,7 +217,7 @@ def look_whether_writable(scene: Scene) -> Finding:
     return ok("A link can be saved.")
 
 
-def look_at_key(scene: Scene) -> Finding:
+def look_at_key(scene: DoctorContext) -> Finding:
     """See under whose key the link is stored, and what that protects from."""
     for problem in scene.keys.problems:
         if problem.name == SYSTEMD_CREDENTIAL and scene.unit.get("LoadState") == "loaded":
@@ -245,7 +245,7 @@ def look_at_key(scene: Scene) -> Finding:
     return ok(f"The link is under the key of {name}. {key.protects}", key_provider=name)
 
 
-def _without_key(scene: Scene, name: str, missing: KeyMissing) -> Finding:
+def _without_key(scene: DoctorContext, name: str, missing: KeyMissing) -> Finding:
     """Judge a key that this command cannot have: it is no fault if the service has it, or may have."""
     status = scene.daemon.status
     is_linked = status is not None and status.state == StateWord.LINKED
@@ -259,7 +259,7 @@ def _without_key(scene: Scene, name: str, missing: KeyMissing) -> Finding:
     )
 
 
-def look_at_generations(scene: Scene) -> Finding:
+def look_at_generations(scene: DoctorContext) -> Finding:
     """See whether the stored link is whole, and the one before it."""
     with Folder.open(scene.places.state_dir) as folder:
         newest, previous = (_read(folder, name, scene.keys) for name in (NEWEST, PREVIOUS))
@@ -288,7 +288,7 @@ def look_at_generations(scene: Scene) -> Finding:
     return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
 
 
-def mount_of(scene: Scene, path: Path) -> Mount | None:
+def mount_of(scene: DoctorContext, path: Path) -> Mount | None:
     """Find the file system that a path lies on. Source: proc(5), ``/proc/self/mountinfo``."""
     try:
         lines = (scene.root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
@@ -336,12 +336,12 @@ def _in_a_word(found: Link | StoreError | None) -> str:
     return "none" if found is None else "damaged" if isinstance(found, StoreDamaged) else "not for us"
 
 
-def _if_allowed(scene: Scene, look: Look) -> Finding:
+def _if_allowed(scene: DoctorContext, look: Look) -> Finding:
     """Look, if this process may: else say who may."""
     return _explained(scene, look) if scene.is_ours else skipped(scene.refusal())
 
 
-def _explained(scene: Scene, look: Look) -> Finding:
+def _explained(scene: DoctorContext, look: Look) -> Finding:
     """Look; what the system refuses is a finding."""
     try:
         return look(scene)

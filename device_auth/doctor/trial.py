@@ -43,7 +43,7 @@ Heard = WireResponse | Unreachable | Unclear | Refusal
 
 
 def whom_to_ask(settings: Settings, link: Link | None) -> Provider:
-    """Say who is asked for tokens: the stored link's own endpoint, else the one that is set.
+    """Return who is asked for tokens: the stored link's own endpoint, else the one that is set.
 
     The settings need not be enough to link with: where nothing is set, nothing stands here either.
     """
@@ -62,11 +62,11 @@ def whom_to_ask(settings: Settings, link: Link | None) -> Provider:
 
 
 def address_of(provider: Provider) -> str:
-    """Give the address that is asked first; empty if none is set."""
+    """Return the address that is asked first; empty if none is set."""
     return provider.token_endpoint or provider.issuer
 
 
-class Trial:
+class CredentialProbe:
     """Asks each question once, when somebody first wants the answer.
 
     Args:
@@ -144,7 +144,7 @@ class Trial:
 
 
 def error_name(heard: Heard) -> str:
-    """Give the error name by which a provider refused, as it came; empty if this is no provider's refusal.
+    """Return the error name by which a provider refused, as it came; empty if this is no provider's refusal.
 
     Any name will do: what providers say to a made-up code is not documented throughout. Source: RFC 6749 §5.2.
     """

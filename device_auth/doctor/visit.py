@@ -27,7 +27,7 @@ from device_auth.doctor.trial import address_of
 from device_auth.wire.answers import is_loopback
 from device_auth.world.connections import NO_WAY
 from device_auth.world.provider import FAULTS
-from device_auth.world.transport import Road, road_to, trusting
+from device_auth.world.transport import Route, road_to, trusting
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Address(NamedTuple):
 
     @property
     def ip(self) -> str:
-        """Give the IP address alone."""
+        """Return the IP address alone."""
         return str(self.where[0])
 
     def at_port(self, port: int) -> "Address":
@@ -92,7 +92,7 @@ class Lookup(NamedTuple):
     took: Seconds
 
 
-class Obstacle(StrEnum):
+class ProbeProblem(StrEnum):
     """What keeps a connection from coming about."""
 
     REFUSED = "refused"
@@ -101,14 +101,14 @@ class Obstacle(StrEnum):
     OTHER = "failed"
 
 
-class Attempt(NamedTuple):
+class ConnectAttempt(NamedTuple):
     """A connection that was tried, and what was in its way."""
 
     address: Address
-    obstacle: Obstacle | None
+    obstacle: ProbeProblem | None
 
 
-class Fault(StrEnum):
+class HandshakeStep(StrEnum):
     """The step at which a greeting failed."""
 
     AUTHORITIES = "authorities"
@@ -120,7 +120,7 @@ class Fault(StrEnum):
     DATE = "date"
 
 
-class Head(NamedTuple):
+class ResponseHead(NamedTuple):
     """The beginning of an answer over HTTP; header names in lower case."""
 
     status: int
@@ -128,7 +128,7 @@ class Head(NamedTuple):
     body: bytes
 
 
-class Greeting(NamedTuple):
+class HandshakeResult(NamedTuple):
     """How a connection to the provider itself went, through the proxy if there is one.
 
     Attributes:
@@ -144,7 +144,7 @@ class Greeting(NamedTuple):
         received_at: by this machine's clock, when that came.
     """
 
-    fault: Fault | None = None
+    fault: HandshakeStep | None = None
     reason: str = ""
     verify_code: int | None = None
     version: str = ""
@@ -171,7 +171,7 @@ class Proxy(NamedTuple):
     shown: str
 
 
-class Visit:
+class ProviderProbe:
     """Each step is taken once, when somebody first asks for it.
 
     Args:
@@ -187,7 +187,7 @@ class Visit:
     def __init__(
         self,
         url: str,
-        road: Road,
+        road: Route,
         clock: Clock,
         *,
         resolve: Resolve,
@@ -212,7 +212,7 @@ class Visit:
 
     @property
     def is_hidden(self) -> bool:
-        """Say whether the provider is behind a proxy that only the transport can use; an HTTP one is used here too."""
+        """Return whether the provider is behind a proxy that only the transport can use; an HTTP one is used here too."""
         return self.proxy is not None and self.proxy.scheme != "http"
 
     @property
@@ -244,7 +244,7 @@ class Visit:
         return Lookup(addresses, number, Seconds(self._clock.now() - started))
 
     @cached_property
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[ConnectAttempt]:
         """Try to connect to the first address of each family, all at once; in the resolver's order."""
         firsts: dict[int, Address] = {}
         for address in self.lookup.addresses:
@@ -253,15 +253,15 @@ class Visit:
             return list(pool.map(self._try, firsts.values()))
 
     @cached_property
-    def greeting(self) -> Greeting:
+    def greeting(self) -> HandshakeResult:
         """Connect and shake hands, as a transport would; on distrust look closer at what was shown."""
         if self.is_hidden:
-            return Greeting(Fault.PROXY, "of a kind that cannot be looked through")
+            return HandshakeResult(HandshakeStep.PROXY, "of a kind that cannot be looked through")
         reached = [attempt.address for attempt in self.attempts if attempt.obstacle is None]
-        return self._greet(reached[0]) if reached else Greeting(Fault.CONNECTION)
+        return self._greet(reached[0]) if reached else HandshakeResult(HandshakeStep.CONNECTION)
 
     @cached_property
-    def plain_answer(self) -> Head | None:
+    def plain_answer(self) -> ResponseHead | None:
         """Ask for the host's first page on the port of plain http; None if nothing there speaks HTTP.
 
         Only for a name that has addresses.
@@ -271,32 +271,36 @@ class Visit:
             return _ask(sock, "GET", self.host)
         return None
 
-    def _try(self, address: Address) -> Attempt:
+    def _try(self, address: Address) -> ConnectAttempt:
         try:
             self._dial(address, self._patience).close()
         except TimeoutError:
-            return Attempt(address, Obstacle.TIMED_OUT)
+            return ConnectAttempt(address, ProbeProblem.TIMED_OUT)
         except ConnectionRefusedError:
-            return Attempt(address, Obstacle.REFUSED)
+            return ConnectAttempt(address, ProbeProblem.REFUSED)
         except OSError as error:
-            return Attempt(address, Obstacle.NO_WAY if error.errno in NO_WAY else Obstacle.OTHER)
-        return Attempt(address, None)
+            return ConnectAttempt(
+                address, ProbeProblem.NO_WAY if error.errno in NO_WAY else ProbeProblem.OTHER
+            )
+        return ConnectAttempt(address, None)
 
-    def _greet(self, address: Address) -> Greeting:
+    def _greet(self, address: Address) -> HandshakeResult:
         if not self.is_secure:
             return self._meet(address, None)
         try:
             context = trusting(self.authorities)
         except OSError as error:
-            return Greeting(Fault.AUTHORITIES, str(error))
+            return HandshakeResult(HandshakeStep.AUTHORITIES, str(error))
         found = self._meet(address, context)
         if found.verify_code is None:
             return found
         return self._look_closer(address, context, found)
 
-    def _look_closer(self, address: Address, context: ssl.SSLContext, found: Greeting) -> Greeting:
+    def _look_closer(
+        self, address: Address, context: ssl.SSLContext, found: HandshakeResult
+    ) -> HandshakeResult:
         """See what was not trusted. A date counts only where nothing but the certificate's own dates was wrong."""
-        if found.fault is Fault.DATE:
+        if found.fault is HandshakeStep.DATE:
             context.verify_flags |= NO_CHECK_TIME
             closer = self._meet(address, context)
         else:
@@ -310,23 +314,23 @@ class Visit:
             received_at=closer.received_at,
         )
 
-    def _meet(self, address: Address, context: ssl.SSLContext | None) -> Greeting:
+    def _meet(self, address: Address, context: ssl.SSLContext | None) -> HandshakeResult:
         """Connect, shake hands with a context or go without TLS, and ask for the first page."""
         try:
             started = self._clock.now()
             sock = self._dial(address, self._patience)
         except OSError as error:
-            return Greeting(Fault.CONNECTION, _words(error))
+            return HandshakeResult(HandshakeStep.CONNECTION, _words(error))
         try:
             if self.proxy:
                 refused = self._ask_for_tunnel(sock)
                 if refused:
-                    return Greeting(Fault.PROXY, refused)
+                    return HandshakeResult(HandshakeStep.PROXY, refused)
             connected = self._clock.now()
             if context is not None:
                 sock = context.wrap_socket(sock, server_hostname=self.host)
             shaken = self._clock.now()
-            spoken = Greeting(
+            spoken = HandshakeResult(
                 connecting=Seconds(connected - started), shaking_hands=Seconds(shaken - connected)
             )
             if isinstance(sock, ssl.SSLSocket):
@@ -334,13 +338,13 @@ class Visit:
                 spoken = spoken._replace(version=sock.version() or "", certificate=shown)
             return self._ask_date(sock, spoken)
         except ssl.SSLCertVerificationError as error:
-            return Greeting(_distrust(error.verify_code), error.verify_message, error.verify_code)
+            return HandshakeResult(_distrust(error.verify_code), error.verify_message, error.verify_code)
         except OSError as error:
-            return Greeting(Fault.TLS, _words(error))
+            return HandshakeResult(HandshakeStep.TLS, _words(error))
         finally:
             sock.close()
 
-    def _ask_date(self, sock: socket.socket, spoken: Greeting) -> Greeting:
+    def _ask_date(self, sock: socket.socket, spoken: HandshakeResult) -> HandshakeResult:
         """Ask for the first page; no answer, or none in HTTP, is not this step's business."""
         asked = self._clock.now()
         try:
@@ -372,7 +376,7 @@ class Visit:
         return "" if 200 <= head.status < 300 else f"it answers {head.status}"  # noqa: PLR2004  RFC 9110 §15.3
 
 
-def set_out(provider: Provider, ca_file: Path | None, clock: Clock) -> Visit | None:
+def set_out(provider: Provider, ca_file: Path | None, clock: Clock) -> ProviderProbe | None:
     """Make ready to visit a provider over the network of this machine; None if its address is none.
 
     Args:
@@ -383,7 +387,7 @@ def set_out(provider: Provider, ca_file: Path | None, clock: Clock) -> Visit | N
     url = address_of(provider)
     if not url or FAULTS["token_endpoint"](url):
         return None
-    return Visit(url, road_to(url, ca_file), clock, resolve=resolve, dial=dial)
+    return ProviderProbe(url, road_to(url, ca_file), clock, resolve=resolve, dial=dial)
 
 
 def resolve(host: str, port: int) -> list[Address]:
@@ -408,7 +412,7 @@ def dial(address: Address, within: float) -> socket.socket:
 # A little HTTP
 
 
-def _ask(sock: socket.socket, method: str, host: str) -> Head:
+def _ask(sock: socket.socket, method: str, host: str) -> ResponseHead:
     lines = (
         f"{method} / HTTP/1.1",
         f"Host: {host}",
@@ -421,7 +425,7 @@ def _ask(sock: socket.socket, method: str, host: str) -> Head:
     return _read_head(sock)
 
 
-def _read_head(sock: socket.socket) -> Head:
+def _read_head(sock: socket.socket) -> ResponseHead:
     """Read the head of an answer, and of the body what came along.
 
     Raises:
@@ -439,10 +443,10 @@ def _read_head(sock: socket.socket) -> Head:
     if len(words) < 2 or not words[0].startswith("HTTP/"):  # noqa: PLR2004  version and status, RFC 9112 §4
         raise ValueError("no HTTP")
     fields = (line.partition(":") for line in lines)
-    return Head(int(words[1]), {name.lower(): value.strip() for name, _, value in fields}, body)
+    return ResponseHead(int(words[1]), {name.lower(): value.strip() for name, _, value in fields}, body)
 
 
-def _date(head: Head) -> UnixTime | None:
+def _date(head: ResponseHead) -> UnixTime | None:
     """Read when an answer left, counting how long it lay in a cache. Source: RFC 9110 §6.6.1, RFC 9111 §5.1."""
     with suppress(ValueError, TypeError, IndexError, OverflowError):
         age = head.headers.get("age", "0")
@@ -497,10 +501,10 @@ def _bounded(work: Callable[[], T], patience: float) -> T:
     return result  # type: ignore[return-value]  # None only where the work gives None
 
 
-def _distrust(found: int) -> Fault:
+def _distrust(found: int) -> HandshakeStep:
     if found in _OF_DATES:
-        return Fault.DATE
-    return Fault.NAME if found in _OF_NAMES else Fault.ISSUER
+        return HandshakeStep.DATE
+    return HandshakeStep.NAME if found in _OF_NAMES else HandshakeStep.ISSUER
 
 
 def _words(error: OSError) -> str:

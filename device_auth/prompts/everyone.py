@@ -20,7 +20,7 @@ LONGEST_WAIT: Final = Seconds(60)
 log = logging.getLogger(__name__)
 
 
-class Everyone:
+class PromptFanout:
     """Tells every prompt the newest view.
 
     Args:
@@ -33,7 +33,7 @@ class Everyone:
         self, prompts: "Iterable[Prompt]", clock: "Clock", *, report: "Callable[[str, Exception], None]"
     ) -> None:
         self._clock = clock
-        self._listeners = [_Listener(prompt, clock, report) for prompt in prompts]
+        self._listeners = [_PromptThread(prompt, clock, report) for prompt in prompts]
 
     def tell(self, view: View) -> None:
         """Leave a view for every prompt; never blocks. One equal to the last is no news."""
@@ -55,7 +55,7 @@ class Everyone:
             listener.join(Seconds(until - self._clock.now()))
 
 
-class _Listener:
+class _PromptThread:
     """One prompt, its thread, and the one view that waits for it."""
 
     def __init__(self, prompt: "Prompt", clock: "Clock", report: "Callable[[str, Exception], None]") -> None:
@@ -111,7 +111,7 @@ class _Listener:
         return again is not None and self._clock.now() >= again
 
     def _until(self, again: Monotonic | None) -> Seconds | None:
-        """Give how long to wait for news: for ever if nothing counts down, which wakes nobody in vain."""
+        """Return how long to wait for news: for ever if nothing counts down, which wakes nobody in vain."""
         if again is None:
             return None
         return Seconds(min(LONGEST_WAIT, max(0.0, again - self._clock.now())))

@@ -69,6 +69,6 @@ def _columns(text: str) -> int:
 
 
 def _strokes(text: str) -> Matrix:
-    """Give the ground as dark modules and the strokes as light ones, an empty row below."""
+    """Return the ground as dark modules and the strokes as light ones, an empty row below."""
     rows = [" ".join(POINTS[letter][y] for letter in text) for y in range(7)]
     return tuple(tuple(point != "#" for point in row) for row in [*rows, " " * _columns(text)])

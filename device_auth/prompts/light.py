@@ -51,7 +51,7 @@ TRY_AGAIN_AFTER: Final = Seconds(5)
 _log = logging.getLogger(__name__)
 
 
-class Moment(StrEnum):
+class LightCue(StrEnum):
     """What the light tells beside states and troubles."""
 
     LAST_MINUTE = "last-minute"
@@ -60,7 +60,7 @@ class Moment(StrEnum):
     HELD_10S = "held-10s"
 
 
-Meaning = StateWord | Trouble | Moment
+Meaning = StateWord | Trouble | LightCue
 Table = Mapping[Meaning, Rhythm]
 
 _BUSY: Final = Blink(250, 250, CYAN)
@@ -86,10 +86,10 @@ TABLE: Final[Table] = {
     Trouble.MISCONFIGURED: _BROKEN,
     Trouble.STORAGE: _BROKEN,
     Trouble.HARDWARE: _BROKEN,
-    Moment.LAST_MINUTE: Blink(500, 500, ORANGE),
-    Moment.JUST_LINKED: Solid(CYAN),
-    Moment.HELD_5S: Solid(ORANGE),
-    Moment.HELD_10S: Blink(250, 250, RED),
+    LightCue.LAST_MINUTE: Blink(500, 500, ORANGE),
+    LightCue.JUST_LINKED: Solid(CYAN),
+    LightCue.HELD_5S: Solid(ORANGE),
+    LightCue.HELD_10S: Blink(250, 250, RED),
 }
 """What each meaning looks like; complete, which a test enforces. ``Trouble.NONE`` has no light: the state has."""
 
@@ -105,7 +105,7 @@ COLOURS: Final[Mapping[str, Colour]] = {
     "purple": PURPLE,
 }
 
-_HELD: Final = {Gesture.HELD_5S: Moment.HELD_5S, Gesture.HELD_10S: Moment.HELD_10S}
+_HELD: Final = {Gesture.HELD_5S: LightCue.HELD_5S, Gesture.HELD_10S: LightCue.HELD_10S}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ _HELD: Final = {Gesture.HELD_5S: Moment.HELD_5S, Gesture.HELD_10S: Moment.HELD_1
 def meaning_of(
     view: "View", now: Monotonic, *, held: Gesture | None = None, is_just_linked: bool = False
 ) -> Meaning:
-    """Say what comes first: a hold, a new link, a code that waits, a trouble, the state.
+    """Return what comes first: a hold, a new link, a code that waits, a trouble, the state.
 
     Args:
         view: what is to be told.
@@ -126,9 +126,9 @@ def meaning_of(
     if held in _HELD:
         return _HELD[held]
     if is_just_linked:
-        return Moment.JUST_LINKED
+        return LightCue.JUST_LINKED
     if view.state is StateWord.WAITING:
-        return StateWord.WAITING if now < _last_minute_of(view.code_pair) else Moment.LAST_MINUTE
+        return StateWord.WAITING if now < _last_minute_of(view.code_pair) else LightCue.LAST_MINUTE
     return view.state if view.trouble is Trouble.NONE else view.trouble
 
 
@@ -140,7 +140,7 @@ def pattern_for(
     is_just_linked: bool = False,
     table: Table = TABLE,
 ) -> Rhythm:
-    """Give the pattern that tells a view; the arguments are those of ``meaning_of``."""
+    """Return the pattern that tells a view; the arguments are those of ``meaning_of``."""
     return table[meaning_of(view, now, held=held, is_just_linked=is_just_linked)]
 
 
@@ -309,12 +309,12 @@ def _look_alike(one: Meaning, other: Meaning, table: Table) -> bool:
 
 
 def is_as_long(one_ms: int, other_ms: int) -> bool:
-    """Say whether nobody could tell two lengths apart without a watch: neither is a quarter longer."""
+    """Return whether nobody could tell two lengths apart without a watch: neither is a quarter longer."""
     return 4 * max(one_ms, other_ms) < 5 * min(one_ms, other_ms) or one_ms == other_ms
 
 
 def rhythm_of(pattern: Rhythm) -> tuple[Step, ...]:
-    """Give what is left of a pattern on a light without colours that is only on or off, repeated as seldom as can be."""
+    """Return what is left of a pattern on a light without colours that is only on or off, repeated as seldom as can be."""
     plain = without_fades(pattern)
     assert isinstance(plain, Rhythm), "only Once is none"  # noqa: S101  our own bug
     steps = steps_of(plain)
@@ -327,7 +327,7 @@ def rhythm_of(pattern: Rhythm) -> tuple[Step, ...]:
 
 
 def describe(pattern: Pattern) -> str:
-    """Say what a pattern looks like: ``orange, breathing``."""
+    """Return what a pattern looks like: ``orange, breathing``."""
     match pattern:
         case Off():
             return "dark"

@@ -18,6 +18,6 @@ _APPROVED: Final = {StateWord.SAVING, StateWord.PROVING}
 
 
 def has_just_linked(before: "View | None", view: "View") -> bool:
-    """Say whether a new link came to be between two views; a cancelled attempt at another one is none."""
+    """Return whether a new link came to be between two views; a cancelled attempt at another one is none."""
     is_new = before is not None and before.state in _APPROVED
     return is_new and view.state is StateWord.LINKED and view.refusal is None

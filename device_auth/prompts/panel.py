@@ -130,6 +130,6 @@ class PanelPrompt:
 
 
 def without_accents(text: str) -> str:
-    """Give a text in the letters that every panel has."""
+    """Return a text in the letters that every panel has."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(character for character in parts if not unicodedata.combining(character))

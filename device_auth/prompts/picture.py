@@ -32,7 +32,7 @@ RESET: Final = "\x1b[0m"
 
 
 def read_matrix(text: str, *, level: Literal["L", "M", "Q", "H"] = "M") -> Matrix:
-    """Give the QR code of a text.
+    """Return the QR code of a text.
 
     Args:
         text: what a phone shall read; at level M at most 2331 bytes of UTF-8.
@@ -102,7 +102,7 @@ def _ascii_run(dark: bool, length: int, colour: bool) -> str:
 
 
 def _runs(row: tuple[bool, ...]) -> "Iterator[tuple[bool, int, int]]":
-    """Give each run of equal modules: whether it is dark, where it starts, and how long it is."""
+    """Return each run of equal modules: whether it is dark, where it starts, and how long it is."""
     x = 0
     for dark, run in groupby(row):
         length = len(tuple(run))

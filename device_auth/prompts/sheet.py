@@ -33,7 +33,7 @@ BOLD: Final = "1"
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class TerminalStyle:
     """What there is to write on.
 
     Attributes:
@@ -64,13 +64,13 @@ class Paper:
         return self.styled([" " * indent + line for line in lines], style)
 
     def styled(self, lines: list[str], style: str) -> list[str]:
-        """Give each line its look, if there are colours."""
+        """Return each line its look, if there are colours."""
         if not self.colour or not style:
             return lines
         return [f"\x1b[{style}m{line}{RESET}" for line in lines]
 
     def has_blocks(self) -> bool:
-        """Tell whether half blocks can be drawn."""
+        """Return whether half blocks can be drawn."""
         try:
             BLOCKS.encode(self.encoding)
         except UnicodeEncodeError:
@@ -78,8 +78,8 @@ class Paper:
         return True
 
 
-def lay_out(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> list[str]:
-    """Give the roomiest arrangement that leaves a row for one line more, or else the smallest.
+def lay_out(pair: "CodePair", paper: TerminalStyle, *, qr: bool, renewed: bool) -> list[str]:
+    """Return the roomiest arrangement that leaves a row for one line more, or else the smallest.
 
     Args:
         pair: what to tell.
@@ -94,7 +94,9 @@ def lay_out(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> list[
     return lines
 
 
-def _arrangements(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) -> "Iterator[list[str]]":
+def _arrangements(
+    pair: "CodePair", paper: TerminalStyle, *, qr: bool, renewed: bool
+) -> "Iterator[list[str]]":
     address = pair.prefilled_uri or pair.verification_uri
     picture, wide, why_not = draw_code(address, paper) if qr else ([], 0, "")
     beside = paper.columns - wide - GAP
@@ -117,8 +119,10 @@ def _arrangements(pair: "CodePair", paper: Paper, *, qr: bool, renewed: bool) ->
     yield [*note, *text]
 
 
-def draw_code(text: str, paper: Paper, *, level: "Literal['L', 'M']" = "M") -> tuple[list[str], int, str]:
-    """Give the lines and the width of a text's QR code, or why there is none.
+def draw_code(
+    text: str, paper: TerminalStyle, *, level: "Literal['L', 'M']" = "M"
+) -> tuple[list[str], int, str]:
+    """Return the lines and the width of a text's QR code, or why there is none.
 
     Args:
         text: what a phone shall read.
@@ -135,17 +139,17 @@ def draw_code(text: str, paper: Paper, *, level: "Literal['L', 'M']" = "M") -> t
 
 
 def _texts(
-    pair: "CodePair", paper: Paper, columns: int, *, scan: bool, renewed: bool
+    pair: "CodePair", paper: TerminalStyle, columns: int, *, scan: bool, renewed: bool
 ) -> "Iterator[list[str]]":
-    """Give the text with the user code in every form there is, the largest first, and at last close together."""
+    """Return the text with the user code in every form there is, the largest first, and at last close together."""
     columns = min(columns, MOST_TEXT)
     for form in _forms(pair, paper, columns - INDENT):
         yield _steps(pair, form, paper, columns, scan=scan, renewed=renewed)
     yield [line for line in _steps(pair, [], paper, columns, scan=scan, renewed=renewed) if line]
 
 
-def _forms(pair: "CodePair", paper: Paper, width: int) -> "Iterator[list[str]]":
-    """Give the ways of showing the user code by itself, the largest first."""
+def _forms(pair: "CodePair", paper: TerminalStyle, width: int) -> "Iterator[list[str]]":
+    """Return the ways of showing the user code by itself, the largest first."""
     code = paper.clean(pair.user_code)
     large = draw_letters(code, width) if paper.has_blocks() else None
     if large:
@@ -155,9 +159,9 @@ def _forms(pair: "CodePair", paper: Paper, width: int) -> "Iterator[list[str]]":
 
 
 def _steps(
-    pair: "CodePair", form: list[str], paper: Paper, columns: int, *, scan: bool, renewed: bool
+    pair: "CodePair", form: list[str], paper: TerminalStyle, columns: int, *, scan: bool, renewed: bool
 ) -> list[str]:
-    """Give the text that leads a person from here to the approval, with the user code in ``form``."""
+    """Return the text that leads a person from here to the approval, with the user code in ``form``."""
     heading = "New code: the old one no longer works." if renewed else "Link this speaker to your account"
     open_it = "Scan this with a phone, or open" if scan else "On your phone or computer, open"
     enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
@@ -191,7 +195,7 @@ def _side_by_side(picture: list[str], wide: int, text: list[str]) -> list[str]:
 
 
 def columns_of(text: str) -> int:
-    """Give the most columns a text can take: anything beyond ASCII may be two columns wide."""
+    """Return the most columns a text can take: anything beyond ASCII may be two columns wide."""
     return len(text) + sum(not character.isascii() for character in text)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
-from device_auth.prompts.sheet import Paper, lay_out
+from device_auth.prompts.sheet import TerminalStyle, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ LEAST_ROWS_BESIDE: Final = 12
 ONGOING: Final = {StateWord.REQUESTING, StateWord.WAITING, StateWord.SAVING, StateWord.PROVING}
 
 
-class Aside(Protocol):
+class Sidebar(Protocol):
     """Live lines that somebody else has to show on the same terminal, above ours."""
 
     @property
@@ -51,17 +51,17 @@ class Aside(Protocol):
         """How many lines it takes at the most."""
         ...
 
-    def lines(self, paper: Paper) -> list[str]:
+    def lines(self, paper: TerminalStyle) -> list[str]:
         """Give them as they stand now, clean, each narrower than the paper."""
         ...
 
     def changes_at(self, now: Monotonic) -> Monotonic:
-        """Give the moment at which they should be looked at again."""
+        """Return the moment at which they should be looked at again."""
         ...
 
 
 def open_terminal(
-    stream: TextIO, *, environ_no_color: bool, qr: bool, aside: Aside | None = None
+    stream: TextIO, *, environ_no_color: bool, qr: bool, aside: Sidebar | None = None
 ) -> "TerminalPrompt":
     """Make the prompt for a stream, finding out what it can show.
 
@@ -94,8 +94,8 @@ def open_terminal(
     )
 
 
-def paper_of(stream: TextIO, *, colour: bool) -> Paper | None:
-    """Give what there is to write on where a stream is a terminal; None where it is not.
+def paper_of(stream: TextIO, *, colour: bool) -> TerminalStyle | None:
+    """Return what there is to write on where a stream is a terminal; None where it is not.
 
     Args:
         stream: standard error, as a rule.
@@ -103,11 +103,11 @@ def paper_of(stream: TextIO, *, colour: bool) -> Paper | None:
     """
     if not stream.isatty():
         return None
-    return Paper(*_size_of(stream.fileno()), encoding=stream.encoding or "ascii", colour=colour)
+    return TerminalStyle(*_size_of(stream.fileno()), encoding=stream.encoding or "ascii", colour=colour)
 
 
 def _size_of(number: int) -> Size:
-    """Give the size of a terminal; a serial line does not know its own and says 0 × 0."""
+    """Return the size of a terminal; a serial line does not know its own and says 0 × 0."""
     try:
         columns, rows = os.get_terminal_size(number)
     except OSError:
@@ -139,7 +139,7 @@ class TerminalPrompt:
         colour: bool,
         encoding: str,
         qr: bool,
-        aside: Aside | None = None,
+        aside: Sidebar | None = None,
     ) -> None:
         self._stream = stream
         self._size = size
@@ -163,7 +163,7 @@ class TerminalPrompt:
         if is_resized and size != last_seen and view == before:
             return self._next(view, now)  # perhaps still being dragged: look again in a second
         self._written_for = size
-        paper = Paper(*size, encoding=self._encoding, colour=self._colour)
+        paper = TerminalStyle(*size, encoding=self._encoding, colour=self._colour)
         aside = self._aside if paper.rows >= LEAST_ROWS_BESIDE else None
         sheet = paper if aside is None else replace(paper, rows=paper.rows - aside.rows)
         lasting = self._lasting(view, before, sheet, is_resized=is_resized)
@@ -185,7 +185,9 @@ class TerminalPrompt:
     # -----------------------------------------------------------------------------------------------------
     # What is to be said
 
-    def _lasting(self, view: "View", before: "View | None", paper: Paper, *, is_resized: bool) -> list[str]:
+    def _lasting(
+        self, view: "View", before: "View | None", paper: TerminalStyle, *, is_resized: bool
+    ) -> list[str]:
         again = before is None or view.telling != before.telling
         lines: list[str] = []
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
@@ -227,7 +229,7 @@ class TerminalPrompt:
         return f"{minutes} minute{'s' * (minutes > 1)}"
 
     def _next(self, view: "View", now: Monotonic) -> Monotonic | None:
-        """Give the moment at which the time left reads differently."""
+        """Return the moment at which the time left reads differently."""
         if view.state is not StateWord.WAITING or view.code_pair is None:
             return None
         unit = 1 if self._is_tty else 60
@@ -240,7 +242,13 @@ class TerminalPrompt:
     # Writing
 
     def _write_over(
-        self, lasting: list[str], aside: list[str], live: list[Line], paper: Paper, *, is_resized: bool
+        self,
+        lasting: list[str],
+        aside: list[str],
+        live: list[Line],
+        paper: TerminalStyle,
+        *,
+        is_resized: bool,
     ) -> None:
         """Put what lasts in place of the live lines, and those below it.
 
@@ -259,7 +267,7 @@ class TerminalPrompt:
         self._live = lines
         self._write(start + above + "\n".join(line + CLEAR_LINE for line in lines) + CLEAR_BELOW)
 
-    def _write_on(self, lasting: list[str], live: list[Line], paper: Paper) -> None:
+    def _write_on(self, lasting: list[str], live: list[Line], paper: TerminalStyle) -> None:
         """Write what lasts, and each live sentence that was not said last time: one change, one line."""
         sentences = [sentence for _, sentence in live]
         fresh = [sentence for sentence in sentences if lasting or sentence not in self._live]

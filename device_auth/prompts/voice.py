@@ -93,7 +93,7 @@ class VoicePrompt:
         self._failure: HardwareError | None = None
 
     def show(self, view: "View", now: Monotonic) -> Monotonic | None:
-        """Say what is new; give the moment at which there is something to say again.
+        """Return what is new; give the moment at which there is something to say again.
 
         Raises:
             HardwareError: the voice failed since; it is tried again at the next view. A busy one is no failure.
@@ -184,7 +184,7 @@ class VoicePrompt:
 
 
 def _is_news(before: "View | None", view: "View") -> bool:
-    """Say whether a view is to be told in place of what is being said; while a code is told, a trouble waits."""
+    """Return whether a view is to be told in place of what is being said; while a code is told, a trouble waits."""
     if before is None or view.telling != before.telling:
         return True
     if view.state is StateWord.WAITING:
@@ -193,7 +193,7 @@ def _is_news(before: "View | None", view: "View") -> bool:
 
 
 def _shows_somebody(before: "View | None", view: "View") -> bool:
-    """Say whether a view can only have come of a person: a press, a tap, an approval; a renewal comes by itself."""
+    """Return whether a view can only have come of a person: a press, a tap, an approval; a renewal comes by itself."""
     if before is not None and view.telling != before.telling:
         return True
     is_request = view.state is StateWord.REQUESTING and (
@@ -203,7 +203,7 @@ def _shows_somebody(before: "View | None", view: "View") -> bool:
 
 
 def _is_worth_telling(before: "View | None", view: "View") -> bool:
-    """Say whether somebody should be told without having asked."""
+    """Return whether somebody should be told without having asked."""
     if view.trouble is not Trouble.NONE:
         return view.state is not StateWord.LINKED or view.trouble not in _PASSING_TROUBLES
     if view.state is StateWord.UNLINKED:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hardware.voice import Voice
 
 
-class Way(StrEnum):
+class CodeChannel(StrEnum):
     """A way by which a person can learn a code. A light is none: it tells that there is one."""
 
     COMMAND_LINE = "command line"
@@ -28,7 +28,7 @@ def ways_to_tell(
     panel: "Panel | None" = None,
     voice: "Voice | None" = None,
     volume: int = 50,
-) -> tuple[Way, ...]:
+) -> tuple[CodeChannel, ...]:
     """Name the ways that can tell a code.
 
     Args:
@@ -40,16 +40,16 @@ def ways_to_tell(
     """
     is_heard = voice is not None and not isinstance(voice, NoVoice) and volume > 0
     can = {
-        Way.COMMAND_LINE: is_command_line,
-        Way.PAGE: has_page,
-        Way.PANEL: panel is not None,
-        Way.VOICE: is_heard,
+        CodeChannel.COMMAND_LINE: is_command_line,
+        CodeChannel.PAGE: has_page,
+        CodeChannel.PANEL: panel is not None,
+        CodeChannel.VOICE: is_heard,
     }
     return tuple(way for way, is_there in can.items() if is_there)
 
 
-def refuse_if_mute(ways: tuple[Way, ...]) -> Refusal | None:
-    """Give the answer to a press on a speaker that could not tell a code, or None on one that can."""
+def refuse_if_mute(ways: tuple[CodeChannel, ...]) -> Refusal | None:
+    """Return the answer to a press on a speaker that could not tell a code, or None on one that can."""
     if ways:
         return None
     return Refusal(

@@ -88,17 +88,17 @@ def read_wording(language: str) -> Wording:
 
 
 def tell_state(wording: Wording, state: str) -> tuple[Utterance, ...]:
-    """Say what state the speaker is in."""
+    """Return what state the speaker is in."""
     return (Utterance(wording.states[state], wording.voice, name=f"state-{state}"),)
 
 
 def tell_moment(wording: Wording, moment: str) -> tuple[Utterance, ...]:
-    """Say what has just happened, or what is to be done now."""
+    """Return what has just happened, or what is to be done now."""
     return (Utterance(wording.moments[moment], wording.voice, _AFTER_SENTENCE, f"moment-{moment}"),)
 
 
 def tell_trouble(wording: Wording, trouble: str) -> tuple[Utterance, ...]:
-    """Say what is wrong, and what to do about it."""
+    """Return what is wrong, and what to do about it."""
     phrases = wording.troubles[trouble]
     return (
         Utterance(phrases.sentence, wording.voice, _AFTER_SENTENCE, f"trouble-{trouble}"),
@@ -107,7 +107,7 @@ def tell_trouble(wording: Wording, trouble: str) -> tuple[Utterance, ...]:
 
 
 def tell_waiting(wording: Wording, user_code: str, address: str) -> tuple[Utterance, ...]:
-    """Say where to go and which code to enter there."""
+    """Return where to go and which code to enter there."""
     return (
         *tell_moment(wording, "open-address"),
         *tell_address(wording, address),
@@ -159,7 +159,7 @@ def _spelled(wording: Wording, character: str) -> Utterance:
 
 
 def _name_of(wording: Wording, character: str) -> str:
-    """Give what a character is called: a letter mostly by itself, in upper case; one of another script as it is."""
+    """Return what a character is called: a letter mostly by itself, in upper case; one of another script as it is."""
     upper = character.upper()
     for names in (wording.letters, wording.digits, wording.symbols):
         if upper in names:

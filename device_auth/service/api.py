@@ -22,9 +22,16 @@ from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant
 from device_auth.core.ports import Clock
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.service.callers import Caller, Gate, Role, read_caller
-from device_auth.service.desk import Actions, Desk, News
-from device_auth.service.exchange import Bounds, Exchange, Reply, Request, Unreadable, octets_of
-from device_auth.service.reception import OwnListener, Reception, Room, Visit
+from device_auth.service.desk import Actions, Snapshot, StatusFeed
+from device_auth.service.exchange import (
+    HttpConnection,
+    HttpReply,
+    HttpRequest,
+    MalformedRequest,
+    ReadLimits,
+    octets_of,
+)
+from device_auth.service.reception import AcceptedConnection, ConnectionLimiter, ConnectionLimits, OwnListener
 
 log: Final = logging.getLogger(__name__)
 
@@ -44,7 +51,7 @@ LATEST: Final = 253402300799.0
 """The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
 
 
-class Patience(NamedTuple):
+class ApiTimeouts(NamedTuple):
     """How long things may take.
 
     Attributes:
@@ -58,12 +65,12 @@ class Patience(NamedTuple):
     retry_after: Seconds = Seconds(10)
 
 
-BOUNDS: Final = Bounds()
-ROOM: Final = Room()
-PATIENCE: Final = Patience()
+BOUNDS: Final = ReadLimits()
+ROOM: Final = ConnectionLimits()
+PATIENCE: Final = ApiTimeouts()
 
 
-class Problem(Exception):
+class ProblemDetails(Exception):
     """A request that cannot be granted.
 
     Args:
@@ -89,7 +96,7 @@ class Problem(Exception):
         self.detail = detail
         self.headers = headers or {}
 
-    def as_reply(self) -> Reply:
+    def as_reply(self) -> HttpReply:
         """Say it as RFC 9457 has it."""
         fields = {
             "type": PROBLEM + self.name,
@@ -100,14 +107,14 @@ class Problem(Exception):
         return _reply(self.status, fields, {"Content-Type": "application/problem+json", **self.headers})
 
 
-class _Route(NamedTuple):
+class _ApiRoute(NamedTuple):
     """Who may ask, and what answers."""
 
     role: Role
-    answer: Callable[[Visit, Request], Reply]
+    answer: Callable[[AcceptedConnection, HttpRequest], HttpReply]
 
 
-class _Forced(NamedTuple):
+class _ForcedRefresh(NamedTuple):
     """The last refresh that was forced.
 
     Attributes:
@@ -140,17 +147,17 @@ class Api:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: StatusFeed,
         actions: Actions,
         clock: Clock,
         *,
         listener: socket.socket | Path,
         gate: Gate,
         identify: Callable[[socket.socket], Caller] = read_caller,
-        bounds: Bounds = BOUNDS,
-        room: Room = ROOM,
+        bounds: ReadLimits = BOUNDS,
+        room: ConnectionLimits = ROOM,
         streams: int = 8,
-        patience: Patience = PATIENCE,
+        patience: ApiTimeouts = PATIENCE,
     ) -> None:
         self._desk = desk
         self._actions = actions
@@ -160,13 +167,13 @@ class Api:
         self._streams = streams
         self._patience = patience
         self._lock = threading.Lock()
-        self._streaming: set[Visit] = set()
-        self._forced: _Forced | None = None
+        self._streaming: set[AcceptedConnection] = set()
+        self._forced: _ForcedRefresh | None = None
         self._own = None
         if isinstance(listener, Path):
             self._own = OwnListener(listener)
             listener = self._own.listener
-        self._reception = Reception(
+        self._reception = ConnectionLimiter(
             listener,
             self._attend,
             identify=identify,
@@ -174,14 +181,16 @@ class Api:
             full=octets_of(_busy("Too many connections wait already.").as_reply(), is_last=True),
             room=room,
         )
-        self._routes: dict[str, dict[str, _Route]] = {
-            "/v1/status": {"GET": _Route(Role.READER, self._status)},
-            "/v1/token": {"GET": _Route(Role.READER, self._token)},
-            "/v1/token/rejected": {"POST": _Route(Role.READER, self._rejected)},
-            "/v1/events": {"GET": _Route(Role.READER, self._events)},
-            "/v1/link": {"POST": _Route(Role.ADMINISTRATOR, self._link)},
-            "/v1/link/cancel": {"POST": _Route(Role.ADMINISTRATOR, self._acting("cancel", actions.cancel))},
-            "/v1/unlink": {"POST": _Route(Role.ADMINISTRATOR, self._acting("unlink", actions.unlink))},
+        self._routes: dict[str, dict[str, _ApiRoute]] = {
+            "/v1/status": {"GET": _ApiRoute(Role.READER, self._status)},
+            "/v1/token": {"GET": _ApiRoute(Role.READER, self._token)},
+            "/v1/token/rejected": {"POST": _ApiRoute(Role.READER, self._rejected)},
+            "/v1/events": {"GET": _ApiRoute(Role.READER, self._events)},
+            "/v1/link": {"POST": _ApiRoute(Role.ADMINISTRATOR, self._link)},
+            "/v1/link/cancel": {
+                "POST": _ApiRoute(Role.ADMINISTRATOR, self._acting("cancel", actions.cancel))
+            },
+            "/v1/unlink": {"POST": _ApiRoute(Role.ADMINISTRATOR, self._acting("unlink", actions.unlink))},
         }
 
     def start(self) -> None:
@@ -199,8 +208,8 @@ class Api:
     def _party_of(self, caller: Caller) -> int | str:
         return STRANGERS if self._gate.role_of(caller) is Role.STRANGER else caller.uid
 
-    def _attend(self, visit: Visit) -> None:
-        exchange = Exchange(visit.connection, self._clock, self._bounds)
+    def _attend(self, visit: AcceptedConnection) -> None:
+        exchange = HttpConnection(visit.connection, self._clock, self._bounds)
         try:
             while exchange.wait():
                 visit.is_idle = False
@@ -211,11 +220,11 @@ class Api:
             with self._lock:
                 self._streaming.discard(visit)
 
-    def _answer_one(self, exchange: Exchange, visit: Visit) -> bool:
+    def _answer_one(self, exchange: HttpConnection, visit: AcceptedConnection) -> bool:
         """Read a request and answer it; say whether another may follow."""
         try:
             request = exchange.read()
-        except Unreadable as error:
+        except MalformedRequest as error:
             exchange.write(_unreadable(error).as_reply(), to=None, is_last=True)
             return False
         if request is None:
@@ -225,27 +234,27 @@ class Api:
         exchange.write(reply, to=request, is_last=not stays)
         return stays
 
-    def _answer(self, visit: Visit, request: Request) -> Reply:
+    def _answer(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
         try:
             return self._find(visit, request).answer(visit, request)
-        except Problem as problem:
+        except ProblemDetails as problem:
             return problem.as_reply()
         except Exception:
             # a bug: one answer is lost, and the next may be well
             log.exception("a request to %s broke", request.path)
             return _INTERNAL.as_reply()
 
-    def _find(self, visit: Visit, request: Request) -> _Route:
+    def _find(self, visit: AcceptedConnection, request: HttpRequest) -> _ApiRoute:
         role = self._gate.role_of(visit.caller)
         if role is Role.STRANGER:
             raise _forbidden("Only root and members of the group device-auth-client may ask.")
         methods = self._routes.get(request.path)
         if methods is None:
-            raise Problem(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here", request.path)
+            raise ProblemDetails(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here", request.path)
         route = methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
-            raise Problem(
+            raise ProblemDetails(
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "This cannot be done here",
@@ -258,17 +267,17 @@ class Api:
 
     # -- what is answered
 
-    def _status(self, visit: Visit, request: Request) -> Reply:
+    def _status(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
         _read_query(request, set())
         return _reply(HTTPStatus.OK, self._read_status(self._desk.look(), visit))
 
-    def _token(self, _visit: Visit, request: Request) -> Reply:
+    def _token(self, _visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
         asked = _read_query(request, {"min_lifetime"}).get("min_lifetime")
         if asked is not None and re.fullmatch(r"[0-9]{1,9}", asked) is None:
             raise _bad_request("min_lifetime is not a number of whole seconds.")
         return self._give_token(MIN_LIFETIME if asked is None else Seconds(int(asked)))
 
-    def _give_token(self, min_lifetime: Seconds) -> Reply:
+    def _give_token(self, min_lifetime: Seconds) -> HttpReply:
         news = self._desk.look()
         if not self._is_good(news.grant, min_lifetime):
             news = self._desk.wait_for_token(self._actions, min_lifetime, self._patience.token)
@@ -277,7 +286,7 @@ class Api:
             raise self._no_token(news)
         return self._reply_token(news.grant)
 
-    def _rejected(self, _visit: Visit, request: Request) -> Reply:
+    def _rejected(self, _visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
         rejected = _read_rejected(request)
         news = self._desk.look()
         if not _has(news, rejected):
@@ -289,11 +298,11 @@ class Api:
                 raise self._no_token(news)
         return self._reply_token(news.grant)
 
-    def _events(self, visit: Visit, request: Request) -> Reply:
+    def _events(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
         _read_query(request, set())
         headers = {"Content-Type": "text/event-stream"}
         if request.method == "HEAD":
-            return Reply(HTTPStatus.OK, headers=headers)
+            return HttpReply(HTTPStatus.OK, headers=headers)
         with self._lock:
             # One that its client has left ends with its next heartbeat; until then it takes no other client's place.
             held = sum(_is_held(other.connection) for other in self._streaming)
@@ -301,35 +310,37 @@ class Api:
                 raise _busy(f"There are {self._streams} event streams already.")
             self._streaming.add(visit)
         self._reception.set_apart(visit)
-        return Reply(HTTPStatus.OK, headers=headers, pieces=self._tell_events(visit))
+        return HttpReply(HTTPStatus.OK, headers=headers, pieces=self._tell_events(visit))
 
-    def _acting(self, name: str, act: Callable[[], None]) -> Callable[[Visit, Request], Reply]:
-        def answer(visit: Visit, request: Request) -> Reply:
+    def _acting(
+        self, name: str, act: Callable[[], None]
+    ) -> Callable[[AcceptedConnection, HttpRequest], HttpReply]:
+        def answer(visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
             _read_query(request, set())
             _log_asked(name, visit)
             act()
-            return Reply(HTTPStatus.ACCEPTED)
+            return HttpReply(HTTPStatus.ACCEPTED)
 
         return answer
 
-    def _link(self, visit: Visit, request: Request) -> Reply:
+    def _link(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
         again = _read_again(request)
         _log_asked("another link" if again else "link", visit)
         self._actions.link(again=again)
-        return Reply(HTTPStatus.ACCEPTED)
+        return HttpReply(HTTPStatus.ACCEPTED)
 
     # -- tokens
 
-    def _force(self, rejected: Secret, news: News) -> _Forced:
+    def _force(self, rejected: Secret, news: Snapshot) -> _ForcedRefresh:
         """Have a refresh forced, unless one was a short while ago; give the one that is under way or was."""
         with self._lock:
             now = self._clock.now()
             if self._forced is None or now >= later(self._forced.at, FRESH):
-                self._forced = _Forced(now, news.refreshes)
+                self._forced = _ForcedRefresh(now, news.refreshes)
                 self._actions.reject_token(rejected.reveal())
             return self._forced
 
-    def _wait_for_another(self, rejected: Secret, forced: _Forced) -> News:
+    def _wait_for_another(self, rejected: Secret, forced: _ForcedRefresh) -> Snapshot:
         """Wait until there is another token, the forced refresh has ended, or there is no token to wait for."""
         until = later(self._clock.now(), self._patience.token)
         news = self._desk.look()
@@ -347,12 +358,12 @@ class Api:
         return grant.expires_in - self._left(grant) < FRESH
 
     def _is_good(self, grant: TokenGrant | None, min_lifetime: Seconds) -> bool:
-        """Say whether a token lives long enough, or as long as one just refreshed can."""
+        """Return whether a token lives long enough, or as long as one just refreshed can."""
         if grant is None or self._left(grant) <= 0:
             return False
         return self._left(grant) >= min_lifetime or self._is_fresh(grant)
 
-    def _reply_token(self, grant: TokenGrant) -> Reply:
+    def _reply_token(self, grant: TokenGrant) -> HttpReply:
         fields = {
             "access_token": grant.access_token.reveal(),
             "token_type": "bearer",
@@ -361,11 +372,11 @@ class Api:
         }
         return _reply(HTTPStatus.OK, fields)
 
-    def _no_token(self, news: News) -> Problem:
+    def _no_token(self, news: Snapshot) -> ProblemDetails:
         telling = TROUBLES[news.view.trouble]
         is_well = news.view.trouble is Trouble.NONE
         why = "No refresh has brought one in time." if is_well else f"{telling.sentence} {telling.next_step}"
-        return Problem(
+        return ProblemDetails(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "no-fresh-token",
             "No fresh access token is to be had now",
@@ -375,7 +386,7 @@ class Api:
 
     # -- status and events
 
-    def _read_status(self, news: News, visit: Visit) -> dict[str, object]:
+    def _read_status(self, news: Snapshot, visit: AcceptedConnection) -> dict[str, object]:
         view, link = news.view, news.link
         ends = view.code_pair.expires_at if view.code_pair else news.grant.expires_at if news.grant else None
         status: dict[str, object] = {
@@ -409,8 +420,8 @@ class Api:
             }
         }
 
-    def _tell_events(self, visit: Visit) -> Generator[bytes, None, None]:
-        """Give the present state, then each that differs, and a comment now and then in between.
+    def _tell_events(self, visit: AcceptedConnection) -> Generator[bytes, None, None]:
+        """Return the present state, then each that differs, and a comment now and then in between.
 
         Source: WHATWG HTML, "Server-sent events".
         """
@@ -431,9 +442,9 @@ class Api:
 
 def _reply(
     status: HTTPStatus, fields: Mapping[str, object], headers: Mapping[str, str] | None = None
-) -> Reply:
+) -> HttpReply:
     body = (json.dumps(fields) + "\n").encode()
-    return Reply(status, body, headers or {"Content-Type": "application/json"})
+    return HttpReply(status, body, headers or {"Content-Type": "application/json"})
 
 
 def _rfc3339(moment: UnixTime) -> str:
@@ -441,18 +452,18 @@ def _rfc3339(moment: UnixTime) -> str:
     return datetime.fromtimestamp(int(min(moment, LATEST)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _has(news: News, access_token: Secret) -> bool:
+def _has(news: Snapshot, access_token: Secret) -> bool:
     return news.grant is not None and news.grant.access_token == access_token
 
 
 def _is_held(connection: socket.socket) -> bool:
-    """Say whether the other end is open; what is told of a closed one is told unasked (poll(2))."""
+    """Return whether the other end is open; what is told of a closed one is told unasked (poll(2))."""
     state = select.poll()
     state.register(connection, 0)
     return not state.poll(0)
 
 
-def _read_query(request: Request, names: set[str]) -> dict[str, str]:
+def _read_query(request: HttpRequest, names: set[str]) -> dict[str, str]:
     """Read the query; what is not known is refused, for whoever mistypes a name would not notice."""
     try:
         pairs = parse_qsl(
@@ -466,11 +477,11 @@ def _read_query(request: Request, names: set[str]) -> dict[str, str]:
     return found
 
 
-def _log_asked(what: str, visit: Visit) -> None:
+def _log_asked(what: str, visit: AcceptedConnection) -> None:
     log.info("%s is asked for by uid %d", what, visit.caller.uid)
 
 
-def _read_again(request: Request) -> bool:
+def _read_again(request: HttpRequest) -> bool:
     """Read whether a link is asked for although there is one; without a body it is not."""
     if not request.body:
         _read_query(request, set())
@@ -482,7 +493,7 @@ def _read_again(request: Request) -> bool:
     return again
 
 
-def _read_rejected(request: Request) -> Secret:
+def _read_rejected(request: HttpRequest) -> Secret:
     token = _read_fields(request).get("access_token")
     if not isinstance(token, str):
         # no part of it is repeated: it may be a secret
@@ -490,12 +501,12 @@ def _read_rejected(request: Request) -> Secret:
     return Secret(token)
 
 
-def _read_fields(request: Request) -> dict[str, object]:
+def _read_fields(request: HttpRequest) -> dict[str, object]:
     """Read the body; one that is no JSON object is refused, and no part of it is repeated: it may be a secret."""
     _read_query(request, set())
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise Problem(
+        raise ProblemDetails(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
             "The body is of another type",
@@ -510,7 +521,7 @@ def _read_fields(request: Request) -> dict[str, object]:
     return fields
 
 
-def _check_link(news: News) -> None:
+def _check_link(news: Snapshot) -> None:
     """Raise the problem that there is no link to have tokens from, if so."""
     link = news.link
     if link is None and news.view.state is StateWord.STARTING:
@@ -523,7 +534,7 @@ def _check_link(news: News) -> None:
             return
         case Mark.REVOKED:
             telling = TROUBLES[Trouble.REVOKED]
-            raise Problem(
+            raise ProblemDetails(
                 HTTPStatus.GONE,
                 "revoked",
                 "The account no longer allows this speaker",
@@ -542,27 +553,29 @@ def _check_link(news: News) -> None:
             assert_never(link.mark)
 
 
-def _not_linked(detail: str) -> Problem:
-    return Problem(HTTPStatus.CONFLICT, "not-linked", "The speaker is not linked to an account", detail)
+def _not_linked(detail: str) -> ProblemDetails:
+    return ProblemDetails(
+        HTTPStatus.CONFLICT, "not-linked", "The speaker is not linked to an account", detail
+    )
 
 
-def _forbidden(detail: str) -> Problem:
-    return Problem(HTTPStatus.FORBIDDEN, "forbidden", "This caller may not do that", detail)
+def _forbidden(detail: str) -> ProblemDetails:
+    return ProblemDetails(HTTPStatus.FORBIDDEN, "forbidden", "This caller may not do that", detail)
 
 
-def _bad_request(detail: str) -> Problem:
-    return Problem(HTTPStatus.BAD_REQUEST, "bad-request", "The request makes no sense here", detail)
+def _bad_request(detail: str) -> ProblemDetails:
+    return ProblemDetails(HTTPStatus.BAD_REQUEST, "bad-request", "The request makes no sense here", detail)
 
 
-def _unreadable(error: Unreadable) -> Problem:
+def _unreadable(error: MalformedRequest) -> ProblemDetails:
     name = _UNREADABLE.get(error.status, "bad-request")
-    return Problem(
+    return ProblemDetails(
         error.status, name, "The request cannot be read", f"It is not as it should be: {error.why}."
     )
 
 
-def _busy(detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Not now", detail, {"Retry-After": "1"})
+def _busy(detail: str) -> ProblemDetails:
+    return ProblemDetails(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Not now", detail, {"Retry-After": "1"})
 
 
 _UNREADABLE: Final = {
@@ -572,6 +585,6 @@ _UNREADABLE: Final = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too-large",
 }
 
-_INTERNAL: Final = Problem(
+_INTERNAL: Final = ProblemDetails(
     HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service made a mistake", "Its log says more."
 )

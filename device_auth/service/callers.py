@@ -60,7 +60,7 @@ class Gate:
     own_uid: int = field(default_factory=os.geteuid)
 
     def role_of(self, caller: Caller) -> Role:
-        """Say what a caller may."""
+        """Return what a caller may."""
         if caller.uid in {0, self.own_uid} or self.administrators in caller.gids:
             return Role.ADMINISTRATOR
         return Role.READER if self.readers in caller.gids else Role.STRANGER

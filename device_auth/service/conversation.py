@@ -63,11 +63,11 @@ _DIALECTS: Final[dict[DialectName, Dialect]] = {DialectName.LWA: lwa, DialectNam
 
 
 def dialect_of(name: DialectName) -> Dialect:
-    """Give the dialect of that name."""
+    """Return the dialect of that name."""
     return _DIALECTS[name]
 
 
-class Conversation:
+class ProviderClient:
     """Speaks with one provider, and for links with the provider of their own envelope.
 
     Args:
@@ -91,18 +91,18 @@ class Conversation:
 
     @property
     def provider(self) -> Provider:
-        """Give whom to ask for a code pair, with its endpoints once a code pair has been asked for."""
+        """Return whom to ask for a code pair, with its endpoints once a code pair has been asked for."""
         assert self._provider is not None, "a code pair is asked for only where a provider was given"  # noqa: S101  our own bug
         return self._provider
 
     @property
     def has_provider(self) -> bool:
-        """Say whether a code pair can be asked for."""
+        """Return whether a code pair can be asked for."""
         return self._provider is not None
 
     @property
     def rules(self) -> PollRules:
-        """Give how the provider wants to be polled."""
+        """Return how the provider wants to be polled."""
         return dialect_of(self.provider.dialect).RULES
 
     def go_on_with(self, provider: Provider) -> None:
@@ -188,6 +188,6 @@ class Conversation:
         self._transport.abandon()
 
     def _secret_for(self, link: Link) -> Secret | None:
-        """Give the client secret if the link's client is the one that it belongs to, and has one in its flow."""
+        """Return the client secret if the link's client is the one that it belongs to, and has one in its flow."""
         is_its_own = self._secret_of in {"", link.client_id}
         return self._client_secret if link.flow is Flow.AUTHORIZATION_CODE and is_its_own else None

@@ -23,9 +23,9 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.ports import WaitingClock
-from device_auth.core.states import Moment, Trouble
+from device_auth.core.states import OneTimeNotice, Trouble
 from device_auth.core.values import dataclass
-from device_auth.service.conversation import Conversation, dialect_of
+from device_auth.service.conversation import ProviderClient, dialect_of
 from device_auth.service.loop import Loop
 from hardware.button import Gesture
 
@@ -45,7 +45,7 @@ WATCHED_EVERY: Final = Seconds(60)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DaemonOptions:
     """What the settings say, as far as they could be read.
 
     Attributes:
@@ -54,7 +54,7 @@ class Plan:
         renewals: how often an expired code is renewed while someone is there.
     """
 
-    conversation: Conversation
+    conversation: ProviderClient
     problem: ConfigError | StoreError | None
     renewals: int
 
@@ -78,8 +78,8 @@ class Daemon:
         *,
         loop: Loop,
         clock: WaitingClock,
-        plan: Plan,
-        read_plan: Callable[[], Plan],
+        plan: DaemonOptions,
+        read_plan: Callable[[], DaemonOptions],
         mute: Callable[[], Refusal | None],
         wipe: Callable[[], None],
         revoke: Callable[[Link], None],
@@ -94,7 +94,7 @@ class Daemon:
         self._revoke = revoke
         self._alive = alive
         self._is_stopping = False
-        self._asked: Moment | None = None
+        self._asked: OneTimeNotice | None = None
         self._asked_until = NEVER
         self._broken: dict[str, Refusal] = {}
 
@@ -189,18 +189,18 @@ class Daemon:
         log.info("the button: %s", gesture)
         self._let_go_of_question()
         match gesture:
-            case Gesture.TAP if self._asked is Moment.CONFIRM_UNLINK:
+            case Gesture.TAP if self._asked is OneTimeNotice.CONFIRM_UNLINK:
                 self._ask(None)
                 self._unlink()
-            case Gesture.TAP if self._asked is Moment.CONFIRM_RESET:
+            case Gesture.TAP if self._asked is OneTimeNotice.CONFIRM_RESET:
                 self._ask(None)
                 self._reset()
             case Gesture.TAP:
                 self._link(self._misconfigured() or self._mute())
             case Gesture.HOLD_5S:
-                self._ask(Moment.CONFIRM_UNLINK)
+                self._ask(OneTimeNotice.CONFIRM_UNLINK)
             case Gesture.HOLD_10S:
-                self._ask(Moment.CONFIRM_RESET)
+                self._ask(OneTimeNotice.CONFIRM_RESET)
             case Gesture.STUCK:
                 hint = "Free the button, or check its wiring: device-auth hardware test"
                 self._set_broken("button", Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
@@ -212,7 +212,7 @@ class Daemon:
             case _:
                 assert_never(gesture)
 
-    def _ask(self, question: Moment | None) -> None:
+    def _ask(self, question: OneTimeNotice | None) -> None:
         """Ask for a confirming tap, or no longer."""
         self._asked = question
         self._asked_until = NEVER if question is None else later(self._clock.now(), CONFIRM_WITHIN)
@@ -223,7 +223,7 @@ class Daemon:
         """Ask no longer for a confirming tap that has not come in time."""
         if self._clock.now() >= self._asked_until:
             self._ask(None)
-            self._loop.tell_moment(Moment.CANCELLED)
+            self._loop.tell_moment(OneTimeNotice.CANCELLED)
 
     def _link(self, problem: Refusal | None, *, again: bool = False) -> None:
         """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell.
@@ -247,7 +247,7 @@ class Daemon:
             self._tell_storage(error)
             return
         log.info("unlinked: the account is forgotten")
-        self._loop.tell_moment(Moment.JUST_UNLINKED)
+        self._loop.tell_moment(OneTimeNotice.JUST_UNLINKED)
         if link is not None:
             self._revoke(link)
 
@@ -259,7 +259,7 @@ class Daemon:
         except StoreError as error:
             self._tell_storage(error)
             return
-        self._loop.tell_moment(Moment.JUST_RESET)
+        self._loop.tell_moment(OneTimeNotice.JUST_RESET)
         if link is not None:
             self._revoke(link)
 
@@ -315,5 +315,5 @@ class Daemon:
         return Refusal(trouble, "", str(problem), problem.hint)
 
     def _show_fault(self) -> None:
-        """Tell what is wrong with the speaker itself: first its settings, then its parts."""
+        """Return what is wrong with the speaker itself: first its settings, then its parts."""
         self._loop.fault = self._misconfigured() or next(iter(self._broken.values()), None)

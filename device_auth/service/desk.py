@@ -17,7 +17,7 @@ CLOCK_WAS_SET: Final = Seconds(2)
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Snapshot:
     """What can be told at one moment.
 
     Attributes:
@@ -73,7 +73,7 @@ class Actions(Protocol):
         ...
 
 
-class Desk:
+class StatusFeed:
     """Holds the newest news. Lays out tokens like a token file does, and writes those files as well.
 
     Args:
@@ -86,20 +86,20 @@ class Desk:
         self._files = files
         self._offset = self._read_offset()
         self._changed = threading.Condition()
-        self._news = News(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
+        self._news = Snapshot(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
 
-    def look(self) -> News:
-        """Give the newest news."""
+    def look(self) -> Snapshot:
+        """Return the newest news."""
         with self._changed:
             return self._news
 
-    def wait(self, after: int, within: Seconds) -> News:
+    def wait(self, after: int, within: Seconds) -> Snapshot:
         """Wait for news with a higher number; give the newest there is when it comes, or when time is up."""
         with self._changed:
             self._changed.wait_for(lambda: self._news.number > after, within)
             return self._news
 
-    def wait_for_token(self, actions: Actions, min_lifetime: Seconds, within: Seconds) -> News:
+    def wait_for_token(self, actions: Actions, min_lifetime: Seconds, within: Seconds) -> Snapshot:
         """Wait until there is a token that lives long enough, a refresh has ended, or there is no link.
 
         Any number of threads that wait share one refresh.
@@ -120,13 +120,15 @@ class Desk:
             news = self._news
             is_same = (view.state, view.trouble) == (news.view.state, news.view.trouble)
             since = news.since if is_same else self._clock.wall()
-            self._put(News(news.number + 1, view, since, news.grant, link, news.refreshes))
+            self._put(Snapshot(news.number + 1, view, since, news.grant, link, news.refreshes))
 
     def refresh_ended(self) -> None:
         """Say that a refresh has come to an end, well or not."""
         with self._changed:
             news = self._news
-            self._put(News(news.number + 1, news.view, news.since, news.grant, news.link, news.refreshes + 1))
+            self._put(
+                Snapshot(news.number + 1, news.view, news.since, news.grant, news.link, news.refreshes + 1)
+            )
 
     def publish(self, grant: TokenGrant) -> None:
         """Lay out a new access token, in memory and as files."""
@@ -155,16 +157,16 @@ class Desk:
     def _lay_out(self, grant: TokenGrant | None) -> None:
         with self._changed:
             news = self._news
-            self._put(News(news.number + 1, news.view, news.since, grant, news.link, news.refreshes))
+            self._put(Snapshot(news.number + 1, news.view, news.since, grant, news.link, news.refreshes))
 
-    def _put(self, news: News) -> None:
+    def _put(self, news: Snapshot) -> None:
         self._news = news
         self._changed.notify_all()
 
-    def _lasts(self, news: News, min_lifetime: Seconds) -> bool:
+    def _lasts(self, news: Snapshot, min_lifetime: Seconds) -> bool:
         return news.grant is not None and news.grant.expires_at >= later(self._clock.now(), min_lifetime)
 
-    def _is_settled(self, first: News, min_lifetime: Seconds) -> bool:
+    def _is_settled(self, first: Snapshot, min_lifetime: Seconds) -> bool:
         news = self._news
         is_given_up = news.link is None or news.link.mark is not None
         return self._lasts(news, min_lifetime) or news.refreshes > first.refreshes or is_given_up

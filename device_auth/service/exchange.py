@@ -23,7 +23,7 @@ _AUTHORITY: Final = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _LENGTH: Final = re.compile(r"[0-9]{1,9}")
 
 
-class Bounds(NamedTuple):
+class ReadLimits(NamedTuple):
     """How much, and how long.
 
     Attributes:
@@ -44,7 +44,7 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One request.
 
     Attributes:
@@ -63,7 +63,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """One reply.
 
     Attributes:
@@ -77,7 +77,7 @@ class Reply:
     pieces: Generator[bytes, None, None] | None = None
 
 
-class Unreadable(Exception):
+class MalformedRequest(Exception):
     """What came is no request that can be read.
 
     Args:
@@ -91,11 +91,11 @@ class Unreadable(Exception):
         self.why = why
 
 
-class _Gone(Exception):
+class _PeerClosed(Exception):
     """The other end was closed."""
 
 
-class Exchange:
+class HttpConnection:
     """Reads requests from one connection and writes replies to it.
 
     Args:
@@ -104,7 +104,7 @@ class Exchange:
         bounds: how much, and how long.
     """
 
-    def __init__(self, connection: socket.socket, clock: Clock, bounds: Bounds) -> None:
+    def __init__(self, connection: socket.socket, clock: Clock, bounds: ReadLimits) -> None:
         self._connection = connection
         self._clock = clock
         self._bounds = bounds
@@ -114,11 +114,11 @@ class Exchange:
         """Wait for a request to begin; say whether one did, before the other end was closed or silent too long."""
         if self._came:
             return True
-        with suppress(_Gone, TimeoutError):
+        with suppress(_PeerClosed, TimeoutError):
             self._receive(self._bounds.idle)
         return bool(self._came)
 
-    def read(self) -> Request | None:
+    def read(self) -> HttpRequest | None:
         """Read one request; None if the other end was closed before all of it had come.
 
         Raises:
@@ -128,14 +128,14 @@ class Exchange:
         try:
             method, target, headers, keeps_open = read_head(self._read_head(until))
             body = self._read_body(headers, until)
-        except _Gone:
+        except _PeerClosed:
             return None
         except TimeoutError:
-            raise Unreadable(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time") from None
+            raise MalformedRequest(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time") from None
         path, _, query = target.partition("?")
-        return Request(method, path, query, headers, body, keeps_open)
+        return HttpRequest(method, path, query, headers, body, keeps_open)
 
-    def write(self, reply: Reply, *, to: Request | None, is_last: bool) -> None:
+    def write(self, reply: HttpReply, *, to: HttpRequest | None, is_last: bool) -> None:
         """Write a reply.
 
         Args:
@@ -161,7 +161,7 @@ class Exchange:
         A socket that is closed with something unread in it breaks the other end's sending, and the reply may be lost.
         """
         until = later(self._clock.now(), self._bounds.farewell)
-        with suppress(OSError, _Gone):
+        with suppress(OSError, _PeerClosed):
             self._connection.shutdown(socket.SHUT_WR)
             while True:
                 self._came.clear()
@@ -173,7 +173,7 @@ class Exchange:
                 del self._came[:2]
             end = self._came.find(_END_OF_HEAD)
             if (end if end >= 0 else len(self._came)) > self._bounds.head:
-                raise Unreadable(
+                raise MalformedRequest(
                     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                     f"request line and header fields take more than {self._bounds.head} bytes",
                 )
@@ -186,7 +186,7 @@ class Exchange:
     def _read_body(self, headers: Mapping[str, str], until: Monotonic) -> bytes:
         length = _length_of_body(headers)
         if length > self._bounds.body:
-            raise Unreadable(
+            raise MalformedRequest(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body takes more than {self._bounds.body} bytes"
             )
         if len(self._came) < length and "expect" in headers:
@@ -208,9 +208,9 @@ class Exchange:
         try:
             piece = self._connection.recv(4096)
         except ConnectionError:
-            raise _Gone from None
+            raise _PeerClosed from None
         if not piece:
-            raise _Gone
+            raise _PeerClosed
         self._came += piece
 
     def _send(self, octets: bytes) -> None:
@@ -219,7 +219,7 @@ class Exchange:
         self._connection.sendall(octets)
 
 
-def octets_of(reply: Reply, *, is_last: bool) -> bytes:
+def octets_of(reply: HttpReply, *, is_last: bool) -> bytes:
     """Write a reply as it goes over the line, without its pieces."""
     fields = {"Cache-Control": "no-store", **reply.headers}
     if reply.pieces is None:
@@ -232,7 +232,7 @@ def octets_of(reply: Reply, *, is_last: bool) -> bytes:
 
 
 def read_head(head: str) -> tuple[str, str, dict[str, str], bool]:
-    """Read request line and header fields; total: any text gives them, or ``Unreadable``.
+    """Read request line and header fields; total: any text gives them, or ``MalformedRequest``.
 
     Returns:
         The method, the target from its path on, the header fields, and whether another request may follow.
@@ -242,13 +242,13 @@ def read_head(head: str) -> tuple[str, str, dict[str, str], bool]:
     first, *lines = head.split("\r\n")
     matched = _REQUEST_LINE.fullmatch(first)
     if matched is None:
-        raise Unreadable(HTTPStatus.BAD_REQUEST, "the request line is malformed")
+        raise MalformedRequest(HTTPStatus.BAD_REQUEST, "the request line is malformed")
     method, target, major, minor = matched.groups()
     if major != "1":
-        raise Unreadable(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this is not HTTP/1.1")
+        raise MalformedRequest(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this is not HTTP/1.1")
     headers = _read_fields(lines)
     if minor != "0" and ("host" not in headers or "," in headers["host"]):
-        raise Unreadable(HTTPStatus.BAD_REQUEST, "there must be one header field Host")
+        raise MalformedRequest(HTTPStatus.BAD_REQUEST, "there must be one header field Host")
     options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     keeps_open = minor != "0" and "close" not in options
     # a target may name the host as well (RFC 9112 §3.2.2), and it is this one whatever its name
@@ -260,7 +260,7 @@ def _read_fields(lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
-            raise Unreadable(HTTPStatus.BAD_REQUEST, "a header field is malformed")
+            raise MalformedRequest(HTTPStatus.BAD_REQUEST, "a header field is malformed")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
@@ -268,10 +268,10 @@ def _read_fields(lines: list[str]) -> dict[str, str]:
 
 def _length_of_body(headers: Mapping[str, str]) -> int:
     if "transfer-encoding" in headers:
-        raise Unreadable(HTTPStatus.LENGTH_REQUIRED, "a body must come with its Content-Length")
+        raise MalformedRequest(HTTPStatus.LENGTH_REQUIRED, "a body must come with its Content-Length")
     if headers.get("expect", "100-continue").lower() != "100-continue":
-        raise Unreadable(HTTPStatus.EXPECTATION_FAILED, "only 100-continue may be expected")
+        raise MalformedRequest(HTTPStatus.EXPECTATION_FAILED, "only 100-continue may be expected")
     length = headers.get("content-length", "0")
     if _LENGTH.fullmatch(length) is None:
-        raise Unreadable(HTTPStatus.BAD_REQUEST, "Content-Length is not a length")
+        raise MalformedRequest(HTTPStatus.BAD_REQUEST, "Content-Length is not a length")
     return int(length)

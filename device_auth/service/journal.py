@@ -48,7 +48,7 @@ PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING
 """Levels, and what syslog(3) calls them; all below is 7, debug."""
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """What is written of one event.
 
     Attributes:
@@ -70,19 +70,19 @@ class Line(NamedTuple):
     function: str
 
 
-Write = Callable[[Line], None]
+Write = Callable[[LogLine], None]
 
 
 class _Repeated:
     """One line that may come again: when it was written, and how often it was left out since."""
 
-    def __init__(self, line: Line, at: Monotonic) -> None:
+    def __init__(self, line: LogLine, at: Monotonic) -> None:
         self.line = line
         self.at = at
         self.left_out = 0
 
 
-class Log(logging.Handler):
+class JournalLog(logging.Handler):
     """Writes what is logged, with the state the speaker is in.
 
     Args:
@@ -125,7 +125,7 @@ class Log(logging.Handler):
         self._write(line)
 
     def close(self) -> None:
-        """Tell what was left out and not told yet."""
+        """Return what was left out and not told yet."""
         self.acquire()
         try:
             self._forget(lambda _repeated: True)
@@ -144,9 +144,9 @@ class Log(logging.Handler):
             message = f"{repeated.line.message} ({repeated.left_out} more within a minute)"
             self._write(repeated.line._replace(message=message, at=self._clock.wall()))
 
-    def _line_of(self, record: logging.LogRecord) -> Line:
+    def _line_of(self, record: logging.LogRecord) -> LogLine:
         state, trouble = self._told
-        return Line(
+        return LogLine(
             at=self._clock.wall(),
             level=record.levelname.lower(),
             priority=next((number for level, number in PRIORITIES if record.levelno >= level), 7),
@@ -168,7 +168,7 @@ def open_log(
     form: str | None = None,
     is_verbose: bool = False,
     journal: Path = JOURNAL,
-) -> Iterator[Log]:
+) -> Iterator[JournalLog]:
     """Log from here on to the journal if stderr leads there, else to stderr; in the end as it was before.
 
     Args:
@@ -179,7 +179,7 @@ def open_log(
         is_verbose: also what only helps to find a bug.
         journal: where the journal's socket is.
     """
-    opened = Log(_choose(environ, stderr, form, journal), clock)
+    opened = JournalLog(_choose(environ, stderr, form, journal), clock)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers[:] = [opened]
@@ -197,7 +197,7 @@ def _choose(environ: Mapping[str, str], stderr: TextIO, form: str | None, journa
         return lambda line: _put(stderr, _as_json(line))
     is_read_by_journal = _leads_to_journal(stderr, environ.get("JOURNAL_STREAM", ""))
 
-    def write_text(line: Line) -> None:
+    def write_text(line: LogLine) -> None:
         prefix = f"<{line.priority}>" if is_read_by_journal else f"{IDENTIFIER}: "
         _put(stderr, "\n".join(prefix + part for part in line.message.splitlines()))
 
@@ -207,7 +207,7 @@ def _choose(environ: Mapping[str, str], stderr: TextIO, form: str | None, journa
 
 
 def _leads_to_journal(stderr: TextIO, named: str) -> bool:
-    """Say whether stderr is the very stream that the service manager connected to the journal."""
+    """Return whether stderr is the very stream that the service manager connected to the journal."""
     try:
         found = os.fstat(stderr.fileno())
     except (OSError, ValueError):  # closed, or not a file at all
@@ -224,7 +224,7 @@ def _answers(journal: Path) -> bool:
     return True
 
 
-def _send(journal: Path, line: Line, *, otherwise: Write) -> None:
+def _send(journal: Path, line: LogLine, *, otherwise: Write) -> None:
     """Send a line with its fields; without waiting, for a journal that is stuck must not hold the service up."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -236,7 +236,7 @@ def _send(journal: Path, line: Line, *, otherwise: Write) -> None:
         otherwise(line)
 
 
-def _as_fields(line: Line) -> bytes:
+def _as_fields(line: LogLine) -> bytes:
     fields = {
         "MESSAGE": line.message,
         "PRIORITY": str(line.priority),
@@ -257,7 +257,7 @@ def _as_field(name: str, value: str) -> bytes:
     return name.encode() + b"=" + octets + b"\n"
 
 
-def _as_json(line: Line) -> str:
+def _as_json(line: LogLine) -> str:
     at = datetime.fromtimestamp(min(max(line.at, EARLIEST), LATEST), UTC)
     fields = {
         "at": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z",
@@ -278,7 +278,7 @@ def _put(stream: TextIO, text: str) -> None:
 
 
 def _text_of(record: logging.LogRecord) -> str:
-    """Give the message in a line; and of a bug its kind and its place, but not its text: it might hold a secret."""
+    """Return the message in a line; and of a bug its kind and its place, but not its text: it might hold a secret."""
     text = " ".join(record.getMessage().split())
     if record.exc_info is None or record.exc_info[1] is None:
         return text

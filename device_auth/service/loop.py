@@ -35,16 +35,16 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
-from device_auth.core.states import STATES, TROUBLES, Moment, Trouble
+from device_auth.core.states import STATES, TROUBLES, OneTimeNotice, Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
-from device_auth.service.conversation import Conversation
+from device_auth.service.conversation import ProviderClient
 
 log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AnswerCounts:
     """What kinds of answer came while linking, to tell a time-out's cause.
 
     Attributes:
@@ -58,7 +58,7 @@ class Heard:
     problem: str = ""
 
 
-class _Keeper:
+class _KeptLink:
     """One link being kept: the machine's state, and whether its tokens are in use or on trial."""
 
     def __init__(self, state: refresh.Keeping, *, is_on_trial: bool) -> None:
@@ -67,7 +67,7 @@ class _Keeper:
 
 
 @dataclass(frozen=True, slots=True)
-class _Deed:
+class _Callback:
     """Something to be done on the loop's thread."""
 
     deed: Callable[[], None]
@@ -91,7 +91,7 @@ class Loop:
     def __init__(
         self,
         *,
-        conversation: Conversation,
+        conversation: ProviderClient,
         store: GrantStore,
         pending: PendingStore,
         tokens: TokenFiles,
@@ -109,22 +109,22 @@ class Loop:
         self._tell = tell
         self._chance = chance
         self._new_link_id = new_link_id
-        self._inbox: SimpleQueue[linking.Event | CallEnded[_Keeper] | CallBroke | _Deed] = SimpleQueue()
+        self._inbox: SimpleQueue[linking.Event | CallEnded[_KeptLink] | CallBroke | _Callback] = SimpleQueue()
         self._events: deque[linking.Event] = deque()
         self._is_stepping = False
         self._is_awake = False
-        self._next_conversation: Conversation | None = None
-        self._calls: Calls[_Keeper] = Calls(self._inbox.put, self._close, clock.now)
+        self._next_conversation: ProviderClient | None = None
+        self._calls: Calls[_KeptLink] = Calls(self._inbox.put, self._close, clock.now)
         self._stored: Link | None = None
         self._overwritten: Link | None = None
-        self._in_use: _Keeper | None = None
-        self._on_trial: _Keeper | None = None
+        self._in_use: _KeptLink | None = None
+        self._on_trial: _KeptLink | None = None
         self._refresh_ended = refresh_ended
         self._fault: Refusal | None = None
         self._told: View | None = None
         self._telling = 0
         self.state: linking.State = linking.Unlinked()
-        self.heard = Heard()
+        self.heard = AnswerCounts()
 
     # -- for whoever runs it
 
@@ -134,7 +134,7 @@ class Loop:
 
     def do(self, deed: Callable[[], None]) -> None:
         """Have something done on the loop's thread; from any thread or signal handler."""
-        self._inbox.put(_Deed(deed))
+        self._inbox.put(_Callback(deed))
 
     def start(self, request: linking.LinkRequested) -> None:
         """Begin to link: with the pair or the grant of before a restart if there is one, else with a new pair.
@@ -221,7 +221,7 @@ class Loop:
         self.feed(linking.LinkLost())
         return link
 
-    def speak_with(self, conversation: Conversation) -> None:
+    def speak_with(self, conversation: ProviderClient) -> None:
         """Speak through another conversation from now on, for settings that were read anew.
 
         While a link is being made it goes on with the provider that it began with: a code pair is of no other's.
@@ -231,7 +231,7 @@ class Loop:
 
     @property
     def fault(self) -> Refusal | None:
-        """Give what is wrong with the speaker itself, told where nothing else is."""
+        """Return what is wrong with the speaker itself, told where nothing else is."""
         return self._fault
 
     @fault.setter
@@ -239,30 +239,30 @@ class Loop:
         self._fault = fault
         self._tell_view()
 
-    def tell_moment(self, moment: Moment) -> None:
+    def tell_moment(self, moment: OneTimeNotice) -> None:
         """Tell something once."""
         self._telling += 1
         self._tell_view(moment)
 
     def tell_again(self) -> None:
-        """Tell what is told now once more."""
+        """Return what is told now once more."""
         self._telling += 1
         self._tell_view()
 
     @property
     def keeping(self) -> refresh.Keeping | None:
-        """Give how the keeping of the link in use, or else of the one on trial, stands."""
+        """Return how the keeping of the link in use, or else of the one on trial, stands."""
         keeper = self._in_use or self._on_trial
         return None if keeper is None else keeper.state
 
     @property
     def is_asking(self) -> bool:
-        """Say whether a request to the provider is out."""
+        """Return whether a request to the provider is out."""
         return self._calls.until < NEVER
 
     @property
     def link(self) -> Link | None:
-        """Give the link as stored."""
+        """Return the link as stored."""
         return self._stored
 
     def _go_on(self, request: linking.LinkRequested) -> bool:
@@ -327,7 +327,7 @@ class Loop:
                 self._hear(item)
             case CallBroke():
                 raise item.error
-            case _Deed(deed):
+            case _Callback(deed):
                 deed()
             case _:
                 self.feed(item)
@@ -353,27 +353,27 @@ class Loop:
             draw: chance in [0, 1): how long the first refresh is put off; 0: not at all.
             kept: an access token of it that still lives: it is served, and refreshed in its own time.
         """
-        self._in_use = _Keeper(refresh.begin(link, self._clock.now(), draw, kept), is_on_trial=False)
+        self._in_use = _KeptLink(refresh.begin(link, self._clock.now(), draw, kept), is_on_trial=False)
         if kept is not None:
             self._tokens.publish(kept)
 
-    def _keepers(self) -> list[_Keeper]:
+    def _keepers(self) -> list[_KeptLink]:
         return [keeper for keeper in (self._in_use, self._on_trial) if keeper is not None]
 
     # -- requests to the provider
 
-    def _hear(self, ended: CallEnded[_Keeper]) -> None:
+    def _hear(self, ended: CallEnded[_KeptLink]) -> None:
         call, answer = ended.call, ended.answer
         if self._calls.end(call) or (isinstance(answer, TokenGrant) and self._is_wanted(call)):
             self._deliver(call, answer)
 
-    def _is_wanted(self, call: Call[_Keeper]) -> bool:
-        """Say whether a grant that came after its request was abandoned still has a place to go."""
+    def _is_wanted(self, call: Call[_KeptLink]) -> bool:
+        """Return whether a grant that came after its request was abandoned still has a place to go."""
         if call.keeper is not None:
             return call.keeper in self._keepers() and call.keeper.state.link.mark is None
         return isinstance(self.state, linking.Waiting) and self.state.pair == call.pair
 
-    def _deliver(self, call: Call[_Keeper], answer: Answer) -> None:
+    def _deliver(self, call: Call[_KeptLink], answer: Answer) -> None:
         _log_answer(call, answer)
         draw = self._chance()
         if call.keeper is not None:
@@ -400,8 +400,8 @@ class Loop:
             what = f"no answer within {CALL_BOUND:.0f} s"
             self._deliver(call, Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True))
 
-    def _is_for_linking(self, call: Call[_Keeper]) -> bool:
-        """Say whether a request is made for a link that is not there yet; one in use is refreshed all the same."""
+    def _is_for_linking(self, call: Call[_KeptLink]) -> bool:
+        """Return whether a request is made for a link that is not there yet; one in use is refreshed all the same."""
         return call.keeper is None or call.keeper is self._on_trial
 
     # -- what the linking machine says
@@ -465,7 +465,7 @@ class Loop:
 
     def _try_out(self) -> None:
         assert self._stored is not None, "a grant is proved after it is stored"  # noqa: S101  our own bug
-        self._on_trial = _Keeper(refresh.begin(self._stored, self._clock.now()), is_on_trial=True)
+        self._on_trial = _KeptLink(refresh.begin(self._stored, self._clock.now()), is_on_trial=True)
         self._step_keeper(self._on_trial, refresh.MomentCame())
 
     def _undo(self) -> None:
@@ -524,7 +524,7 @@ class Loop:
 
     # -- what the refreshing machine says
 
-    def _step_keeper(self, keeper: _Keeper, event: refresh.Event) -> None:
+    def _step_keeper(self, keeper: _KeptLink, event: refresh.Event) -> None:
         keeper.state, commands = refresh.step(keeper.state, event, self._clock.now())
         for command in commands:
             self._carry_out_keeping(keeper, command)
@@ -532,7 +532,7 @@ class Loop:
             self._judge(keeper)
         self._tell_view()
 
-    def _carry_out_keeping(self, keeper: _Keeper, command: refresh.Command) -> None:
+    def _carry_out_keeping(self, keeper: _KeptLink, command: refresh.Command) -> None:
         match command:
             case refresh.AskRefresh(link):
                 self._calls.start(Call(lambda: self._conversation.refresh(link), keeper))
@@ -547,7 +547,7 @@ class Loop:
             case _:
                 assert_never(command)
 
-    def _save_link(self, keeper: _Keeper, link: Link) -> None:
+    def _save_link(self, keeper: _KeptLink, link: Link) -> None:
         if link.mark is not None and self._gives_way(keeper):
             # undone at once: no kill may find the former one marked over
             self._step_keeper(keeper, refresh.LinkSaved())
@@ -564,11 +564,11 @@ class Loop:
             self._stored = dated
             self._step_keeper(keeper, refresh.LinkSaved())
 
-    def _gives_way(self, keeper: _Keeper) -> bool:
-        """Say whether a link that is refused now gives way to the former one, which is in use all the while."""
+    def _gives_way(self, keeper: _KeptLink) -> bool:
+        """Return whether a link that is refused now gives way to the former one, which is in use all the while."""
         return keeper.is_on_trial and isinstance(self.state, linking.Proving) and self.state.request.gives_way
 
-    def _judge(self, keeper: _Keeper) -> None:
+    def _judge(self, keeper: _KeptLink) -> None:
         """Tell the linking machine how the proof stands, or that the link in use is lost."""
         standing = refresh.proof_of(keeper.state)
         if keeper.is_on_trial:
@@ -592,7 +592,7 @@ class Loop:
 
     # -- what people are told
 
-    def _tell_view(self, moment: Moment | None = None) -> None:
+    def _tell_view(self, moment: OneTimeNotice | None = None) -> None:
         view = self.view()
         if view != self._told or moment is not None:
             self._told = view
@@ -619,11 +619,11 @@ class Loop:
 
 
 def _is_same(one: Link | None, other: Link | None) -> bool:
-    """Say whether both are generations of one link, or none is there."""
+    """Return whether both are generations of one link, or none is there."""
     return (one and one.link_id) == (other and other.link_id)
 
 
-def _log_answer(call: Call[_Keeper], answer: Answer) -> None:
+def _log_answer(call: Call[_KeptLink], answer: Answer) -> None:
     """Say in a line what a request came to: no code, no token, and nothing in the provider's own words."""
     asked = "refresh" if call.keeper is not None else "request for a code" if call.pair is None else "poll"
     match answer:

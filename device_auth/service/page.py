@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.ports import Clock
-from device_auth.service.desk import Actions, Desk
+from device_auth.service.desk import Actions, StatusFeed
 from device_auth.service.visitors import (
     Address,
-    Allowance,
-    Door,
-    Limits,
+    TokenBucket,
+    VisitorLimiter,
+    VisitorLimits,
     is_neighbour,
     is_our_host,
     is_own_request,
@@ -37,7 +37,7 @@ from device_auth.service.visitors import (
 )
 
 if TYPE_CHECKING:
-    from device_auth.service.page_view import Painter
+    from device_auth.service.page_view import PageRenderer
 
 log: Final = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def open_listener(text: str) -> socket.socket:
 # One request and its answer
 
 
-class Request(BaseHTTPRequestHandler):
+class PageRequest(BaseHTTPRequestHandler):
     """One request, read from its head; it answers nothing by itself.
 
     Args:
@@ -206,19 +206,19 @@ class Request(BaseHTTPRequestHandler):
 
     @property
     def place(self) -> str:
-        """Give the path without what is asked of it."""
+        """Return the path without what is asked of it."""
         return self.path.partition("?")[0]
 
     @property
     def length(self) -> int | None:
-        """Give how long the body is; None if that cannot be told."""
+        """Return how long the body is; None if that cannot be told."""
         lengths = self.headers.get_all("Content-Length", ["0"])
         is_plain = len(lengths) == 1 and re.fullmatch(r"\d{1,9}", lengths[0], re.ASCII)
         return int(lengths[0]) if is_plain and "Transfer-Encoding" not in self.headers else None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageReply:
     """One answer; without a body unless it is the page itself."""
 
     status: HTTPStatus
@@ -243,14 +243,14 @@ _NOTHING_MAY_LOAD: Final = "default-src 'none'"
 _TOO_OFTEN: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
-def refuse(status: HTTPStatus, **fields: str) -> Answer:
+def refuse(status: HTTPStatus, **fields: str) -> PageReply:
     """Write a refusal, which has no content."""
     retry = {"Retry-After": "5"} if status in _TOO_OFTEN else {}
-    return Answer(status, {**_NOTHING, **retry, **fields})
+    return PageReply(status, {**_NOTHING, **retry, **fields})
 
 
-def find_fault(request: Request, own: Address, names: set[str]) -> Answer | None:
-    """Say why a request is refused, or None if it is not.
+def find_fault(request: PageRequest, own: Address, names: set[str]) -> PageReply | None:
+    """Return why a request is refused, or None if it is not.
 
     Args:
         request: with any fields at all.
@@ -286,7 +286,7 @@ def find_fault(request: Request, own: Address, names: set[str]) -> Answer | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Visit:
+class _PageConnection:
     """One connection, and who is at its two ends."""
 
     connection: socket.socket
@@ -309,13 +309,13 @@ class Page:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: StatusFeed,
         actions: Actions,
         clock: Clock,
         *,
         settings: PageSettings,
         sockets: Sequence[socket.socket] = (),
-        limits: Limits = Limits(),  # noqa: B008  it cannot change
+        limits: VisitorLimits = VisitorLimits(),  # noqa: B008  it cannot change
         welcomes: Callable[[Address, Address], bool] = lambda visitor, own: is_neighbour(
             visitor, own, read_networks()
         ),
@@ -326,18 +326,18 @@ class Page:
         self._settings = settings
         self._listeners = list(sockets)
         self._limits = limits
-        self._door = Door(limits)
-        self._pace = Allowance(limits.burst, limits.every)
+        self._door = VisitorLimiter(limits)
+        self._pace = TokenBucket(limits.burst, limits.every)
         self._welcomes = welcomes
         self._bell, self._rung = socket.socketpair()
         self._is_closing = False
-        self._visits: dict[_Visit, threading.Thread] = {}
+        self._visits: dict[_PageConnection, threading.Thread] = {}
         self._lock = threading.Lock()
         self._porter = threading.Thread(target=self._receive_all, name="page", daemon=True)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Tell where it listens."""
+        """Return where it listens."""
         return [listener.getsockname()[:2] for listener in self._listeners]
 
     def start(self) -> None:
@@ -407,7 +407,7 @@ class Page:
         if status is not None:
             _turn_away(connection, status)
             return
-        visit = _Visit(connection, str(visitor), own)
+        visit = _PageConnection(connection, str(visitor), own)
         thread = threading.Thread(target=self._attend, args=(visit,), name="page visit", daemon=True)
         with self._lock:
             self._visits[visit] = thread
@@ -415,7 +415,7 @@ class Page:
 
     # -- one visit
 
-    def _attend(self, visit: _Visit) -> None:
+    def _attend(self, visit: _PageConnection) -> None:
         try:
             with visit.connection, suppress(OSError):  # whoever hangs up or dawdles gets no more
                 self._converse(visit)
@@ -424,7 +424,7 @@ class Page:
             with self._lock:
                 del self._visits[visit]
 
-    def _converse(self, visit: _Visit) -> None:
+    def _converse(self, visit: _PageConnection) -> None:
         request = self._read(visit.connection)
         visit.connection.settimeout(self._limits.visit)
         if isinstance(request, HTTPStatus):
@@ -439,7 +439,7 @@ class Page:
         else:
             self._send(visit, self._answer(request))
 
-    def _read(self, connection: socket.socket) -> Request | HTTPStatus:
+    def _read(self, connection: socket.socket) -> PageRequest | HTTPStatus:
         """Read a request, its body too, within the time and the space it may take."""
         until = later(self._clock.now(), self._limits.visit)
         received = b""
@@ -448,7 +448,7 @@ class Page:
         head, _, body = received.partition(b"\r\n\r\n")
         if len(head) > MOST_HEAD:
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        request = Request(head + b"\r\n\r\n")
+        request = PageRequest(head + b"\r\n\r\n")
         wanted = 0 if request.fault is not None or request.length is None else request.length
         while len(body) < wanted <= MOST_BODY:
             body += self._read_some(connection, until)
@@ -466,10 +466,10 @@ class Page:
             raise ConnectionAbortedError
         return some
 
-    def _send(self, visit: _Visit, answer: Answer) -> None:
+    def _send(self, visit: _PageConnection, answer: PageReply) -> None:
         visit.connection.sendall(answer.write(self._painter.policy))
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: PageRequest) -> PageReply:
         match request.place:
             case "/left":
                 self._actions.owner_left()
@@ -477,9 +477,9 @@ class Page:
                 self._actions.owner_is_back()
             case _:
                 return self._draw(request)
-        return Answer(HTTPStatus.NO_CONTENT, {})
+        return PageReply(HTTPStatus.NO_CONTENT, {})
 
-    def _draw(self, request: Request) -> Answer:
+    def _draw(self, request: PageRequest) -> PageReply:
         language = self._language_of(request)
         body = self._painter.page(self._painter.see(self._desk.look()), language)
         fields = {
@@ -488,25 +488,25 @@ class Page:
             "Content-Length": str(len(body)),
             "Vary": "Accept-Language",
         }
-        return Answer(HTTPStatus.OK, fields, b"" if request.command == "HEAD" else body)
+        return PageReply(HTTPStatus.OK, fields, b"" if request.command == "HEAD" else body)
 
-    def _language_of(self, request: Request) -> str:
+    def _language_of(self, request: PageRequest) -> str:
         return self._painter.language_for(request.headers.get("Accept-Language", ""))
 
     @cached_property
-    def _painter(self) -> "Painter":
-        from device_auth.service.page_view import Painter  # noqa: PLC0415  only once somebody visits
+    def _painter(self) -> "PageRenderer":
+        from device_auth.service.page_view import PageRenderer  # noqa: PLC0415  only once somebody visits
 
-        return Painter(self._clock, self._settings.locale)
+        return PageRenderer(self._clock, self._settings.locale)
 
     # -- events
 
-    def _attend_stream(self, visit: _Visit, request: Request) -> None:
+    def _attend_stream(self, visit: _PageConnection, request: PageRequest) -> None:
         if not self._door.open_stream(visit.visitor):
             self._send(visit, refuse(HTTPStatus.SERVICE_UNAVAILABLE))
             return
         try:
-            self._send(visit, Answer(HTTPStatus.OK, {"Content-Type": "text/event-stream"}))
+            self._send(visit, PageReply(HTTPStatus.OK, {"Content-Type": "text/event-stream"}))
             self._stream(visit.connection, self._language_of(request))
         finally:
             self._door.close_stream(visit.visitor)

@@ -24,7 +24,7 @@ from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.picture import read_matrix, svg
 from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, read_wording, tell_code
-from device_auth.service.desk import News
+from device_auth.service.desk import Snapshot
 from device_auth.wire.answers import read_page_uri
 
 UNDO_FOR: Final = Seconds(600)
@@ -78,7 +78,7 @@ def best_language(accepted: str, otherwise: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class PageModel:
     """All that the page shows, but for the countdown.
 
     Attributes:
@@ -94,11 +94,11 @@ class Sight:
     is_new: bool = False
 
 
-def see(news: News, now: Monotonic, wall: UnixTime) -> Sight:
+def see(news: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
     """Pick what the page shows out of all that is known."""
     view, pair = news.view, news.view.code_pair
     is_linked = view.state is StateWord.LINKED
-    return Sight(
+    return PageModel(
         state=view.state,
         trouble=view.trouble,
         code_pair=pair if pair is not None and now < pair.expires_at else None,
@@ -112,7 +112,7 @@ def see(news: News, now: Monotonic, wall: UnixTime) -> Sight:
 # Drawing it
 
 
-class Painter:
+class PageRenderer:
     """Draws the page; keeps one QR code, for a visitor who asks often must not cost much.
 
     Args:
@@ -131,11 +131,11 @@ class Painter:
         """Choose a visitor's language, see :func:`best_language`."""
         return best_language(accepted, self._language)
 
-    def see(self, news: News) -> Sight:
+    def see(self, news: Snapshot) -> PageModel:
         """Pick what there is to see now."""
         return see(news, self._clock.now(), self._clock.wall())
 
-    def page(self, sight: Sight, language: str) -> bytes:
+    def page(self, sight: PageModel, language: str) -> bytes:
         """Draw the whole page."""
         words = read_words(language).page
         left = self._left_of(sight)
@@ -152,7 +152,7 @@ class Painter:
         }
         return _encode(_fill("page.html", values))
 
-    def event(self, sight: Sight, language: str) -> bytes:
+    def event(self, sight: PageModel, language: str) -> bytes:
         """Draw what stands in ``main`` as an event, after a line with the seconds left.
 
         Its ID is the same as long as nothing but the countdown changes.
@@ -161,11 +161,11 @@ class Painter:
         lines = "".join(f"data: {line}\n" for line in [str(self._left_of(sight)), *main.split("\n")])
         return _encode(f"id: {_name_of(main)}\n{lines}\n")
 
-    def _left_of(self, sight: Sight) -> int:
+    def _left_of(self, sight: PageModel) -> int:
         """Tell for how many seconds the code can still be used."""
         return 0 if sight.code_pair is None else max(0, ceil(sight.code_pair.expires_at - self._clock.now()))
 
-    def _main(self, sight: Sight, language: str, left: int | None = None) -> str:
+    def _main(self, sight: PageModel, language: str, left: int | None = None) -> str:
         wording = read_words(language)
         if sight.code_pair is None:
             self._drawn = ("", "")  # a code that is over is not kept
@@ -219,7 +219,7 @@ class Painter:
             return self._drawn[1]
 
 
-def _told(sight: Sight, wording: Wording) -> str:
+def _told(sight: PageModel, wording: Wording) -> str:
     trouble = wording.troubles.get(sight.trouble)
     match sight.state:
         case StateWord.LINKED:
@@ -236,7 +236,7 @@ def _told(sight: Sight, wording: Wording) -> str:
     return "\n".join(lines)
 
 
-def _linked(sight: Sight, wording: Wording) -> list[str]:
+def _linked(sight: PageModel, wording: Wording) -> list[str]:
     words = wording.page
     said = wording.moments["just-linked"] if sight.is_new else wording.states[sight.state]
     lines = [_mark(_GOOD), _headline(said)]
@@ -247,7 +247,7 @@ def _linked(sight: Sight, wording: Wording) -> list[str]:
     return [*lines, *_notes(sight, wording)]
 
 
-def _notes(sight: Sight, wording: Wording) -> list[str]:
+def _notes(sight: PageModel, wording: Wording) -> list[str]:
     trouble = wording.troubles.get(sight.trouble)
     return [] if trouble is None else [_paragraph("note", f"{trouble.sentence} {trouble.next_step}")]
 

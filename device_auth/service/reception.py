@@ -30,7 +30,7 @@ BREATH: Final = 1000
 """Milliseconds until it is tried again when the system can give no more connections."""
 
 
-class Room(NamedTuple):
+class ConnectionLimits(NamedTuple):
     """How many at once.
 
     Attributes:
@@ -45,7 +45,7 @@ class Room(NamedTuple):
 
 
 @dataclass(eq=False)
-class Visit:
+class AcceptedConnection:
     """One connection.
 
     Attributes:
@@ -61,7 +61,7 @@ class Visit:
     is_idle: bool = False
 
 
-class Reception:
+class ConnectionLimiter:
     """Accepts connections and has each attended to.
 
     Args:
@@ -76,12 +76,12 @@ class Reception:
     def __init__(
         self,
         listener: socket.socket,
-        attend: Callable[[Visit], None],
+        attend: Callable[[AcceptedConnection], None],
         *,
         identify: Callable[[socket.socket], Caller],
         party_of: Callable[[Caller], Hashable],
         full: bytes,
-        room: Room,
+        room: ConnectionLimits,
     ) -> None:
         self._listener = listener
         self._attend = attend
@@ -91,8 +91,8 @@ class Reception:
         self._room = room
         self._lock = threading.Lock()
         self._is_closing = False
-        self._waiting: list[Visit] = []
-        self._seated: dict[Visit, None] = {}
+        self._waiting: list[AcceptedConnection] = []
+        self._seated: dict[AcceptedConnection, None] = {}
         self._shares: Counter[Hashable] = Counter()
         self._bell, self._rope = socket.socketpair()
         self._thread = threading.Thread(target=self._accept, name="api", daemon=True)
@@ -116,13 +116,13 @@ class Reception:
             self._thread.join()
         self._bell.close()
 
-    def may_stay(self, visit: Visit) -> bool:
-        """Say whether a connection may be kept for another request; not while somebody waits for such a place."""
+    def may_stay(self, visit: AcceptedConnection) -> bool:
+        """Return whether a connection may be kept for another request; not while somebody waits for such a place."""
         with self._lock:
             visit.is_idle = not any(self._could_follow(visit, other) for other in self._waiting)
             return visit.is_idle
 
-    def set_apart(self, visit: Visit) -> None:
+    def set_apart(self, visit: AcceptedConnection) -> None:
         """Count a connection to nobody's share any more: it stays for long, and is counted elsewhere."""
         with self._lock:
             self._give_back_share(visit)
@@ -151,9 +151,9 @@ class Reception:
                 log.warning("a caller cannot be told: %s", error)
                 connection.close()
                 continue
-            self._let_in(Visit(connection, caller, self._party_of(caller)))
+            self._let_in(AcceptedConnection(connection, caller, self._party_of(caller)))
 
-    def _let_in(self, visit: Visit) -> None:
+    def _let_in(self, visit: AcceptedConnection) -> None:
         with self._lock:
             if self._is_closing:
                 visit.connection.close()
@@ -179,7 +179,7 @@ class Reception:
                 self._shares[visit.party] += 1
                 self._begin(visit)
 
-    def _begin(self, visit: Visit) -> None:
+    def _begin(self, visit: AcceptedConnection) -> None:
         try:
             threading.Thread(target=self._attend_to, args=(visit,), name="api-visit", daemon=True).start()
         except RuntimeError as error:
@@ -187,7 +187,7 @@ class Reception:
             visit.connection.close()
             self._give_back(visit)
 
-    def _attend_to(self, visit: Visit) -> None:
+    def _attend_to(self, visit: AcceptedConnection) -> None:
         try:
             with visit.connection, suppress(OSError):  # whoever is gone is gone
                 self._attend(visit)
@@ -196,16 +196,16 @@ class Reception:
                 self._give_back(visit)
                 self._seat()
 
-    def _give_back(self, visit: Visit) -> None:
+    def _give_back(self, visit: AcceptedConnection) -> None:
         del self._seated[visit]
         self._give_back_share(visit)
 
-    def _give_back_share(self, visit: Visit) -> None:
+    def _give_back_share(self, visit: AcceptedConnection) -> None:
         if visit.party is not None:
             self._shares -= Counter({visit.party: 1})  # which also forgets a party with no share left
             visit.party = None
 
-    def _newest_of_the_most(self) -> Visit:
+    def _newest_of_the_most(self) -> AcceptedConnection:
         most = Counter(visit.party for visit in self._waiting).most_common(1)[0][0]
         newest = [visit for visit in self._waiting if visit.party == most][-1]
         self._waiting.remove(newest)
@@ -224,7 +224,7 @@ class Reception:
                 visit.is_idle = False
                 _shut(visit.connection, socket.SHUT_RD)
 
-    def _could_follow(self, visit: Visit, other: Visit) -> bool:
+    def _could_follow(self, visit: AcceptedConnection, other: AcceptedConnection) -> bool:
         if self._shares[other.party] >= self._room.share:
             return other.party == visit.party
         return len(self._seated) >= self._room.places

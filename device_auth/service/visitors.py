@@ -41,7 +41,7 @@ def read_address(text: str) -> Address:
 
 
 def is_neighbour(visitor: Address, own: Address, networks: Collection[Network]) -> bool:
-    """Say whether a visitor is on the link that the connection came in on, with an address of no wider reach.
+    """Return whether a visitor is on the link that the connection came in on, with an address of no wider reach.
 
     Args:
         visitor: the other end of the connection.
@@ -87,7 +87,7 @@ def _read_own_address(fields: list[str]) -> Iterator[Network]:
 
 
 def is_our_host(host: str, own: Address, names: Collection[str]) -> bool:
-    """Say whether a request means this speaker and not a name that another site has pointed at it.
+    """Return whether a request means this speaker and not a name that another site has pointed at it.
 
     Args:
         host: the field ``Host``.
@@ -108,13 +108,13 @@ def is_our_host(host: str, own: Address, names: Collection[str]) -> bool:
 
 
 def names_of(hostname: str, more: Collection[str]) -> set[str]:
-    """Give every name of the speaker, in small letters: its host name, the one in mDNS, and those of the settings."""
+    """Return every name of the speaker, in small letters: its host name, the one in mDNS, and those of the settings."""
     hostname = hostname.lower()
     return {hostname, f"{hostname.partition('.')[0]}.local", *(name.lower() for name in more)} - {""}
 
 
 def is_own_request(fields: Message) -> bool:
-    """Say whether a request does not come from a page of another site.
+    """Return whether a request does not come from a page of another site.
 
     Browsers send ``Sec-Fetch-Site`` to trustworthy origins only, which a speaker without a certificate is not; to
     the others they still send ``Origin`` with whatever crosses sites. Source: Fetch Metadata §2.3; Fetch §3.2.
@@ -127,7 +127,7 @@ def is_own_request(fields: Message) -> bool:
 # How often
 
 
-class Limits(NamedTuple):
+class VisitorLimits(NamedTuple):
     """How much is served.
 
     Attributes:
@@ -153,7 +153,7 @@ class Limits(NamedTuple):
     visit: Seconds = Seconds(5)
 
 
-class Allowance:
+class TokenBucket:
     """So many at once, and one more after each while.
 
     Args:
@@ -167,7 +167,7 @@ class Allowance:
         self._used_until = Monotonic(float("-inf"))
 
     def due_in(self, now: Monotonic) -> Seconds:
-        """Tell how long until there may be one more; 0 for now."""
+        """Return how long until there may be one more; 0 for now."""
         return Seconds(max(0.0, self._used_until - now - self._slack))
 
     def take(self, now: Monotonic) -> bool:
@@ -178,29 +178,29 @@ class Allowance:
         return True
 
     def is_whole(self, now: Monotonic) -> bool:
-        """Say whether as many may be taken as ever."""
+        """Return whether as many may be taken as ever."""
         return self._used_until <= now
 
 
 @dataclass(slots=True)
-class _Guest:
+class _VisitorState:
     """One visitor as the door knows it."""
 
-    allowance: Allowance
+    allowance: TokenBucket
     connections: int = 0
     streams: int = 0
 
 
 @dataclass(slots=True)
-class Door:
+class VisitorLimiter:
     """Lets visitors in, a few at a time; from any thread.
 
     Attributes:
         limits: how few.
     """
 
-    limits: Limits = field(default_factory=Limits)
-    _guests: dict[str, _Guest] = field(default_factory=dict)
+    limits: VisitorLimits = field(default_factory=VisitorLimits)
+    _guests: dict[str, _VisitorState] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enter(self, visitor: str, now: Monotonic) -> HTTPStatus | None:
@@ -234,7 +234,7 @@ class Door:
         with self._lock:
             self._guests[visitor].streams -= 1
 
-    def _meet(self, visitor: str, now: Monotonic) -> _Guest | None:
+    def _meet(self, visitor: str, now: Monotonic) -> _VisitorState | None:
         if len(self._guests) >= MOST_KNOWN:
             self._guests = {
                 name: guest
@@ -243,8 +243,8 @@ class Door:
             }
         if len(self._guests) >= MOST_KNOWN:
             return None
-        guest = Allowance(self.limits.burst_each, self.limits.every_each)
-        return self._guests.setdefault(visitor, _Guest(guest))
+        guest = TokenBucket(self.limits.burst_each, self.limits.every_each)
+        return self._guests.setdefault(visitor, _VisitorState(guest))
 
-    def _count(self, of: "Callable[[_Guest], int]") -> int:
+    def _count(self, of: "Callable[[_VisitorState], int]") -> int:
         return sum(map(of, self._guests.values()))

@@ -17,7 +17,7 @@ from typing import Final
 from device_auth.core.models import DialectName, Flow
 from device_auth.simulator.authorization import read_authorization, refuse_exchange, send_back
 from device_auth.simulator.clients import (
-    Objection,
+    ClientRefusal,
     authenticate,
     is_client_id,
     refuse_client,
@@ -29,14 +29,14 @@ from device_auth.simulator.models import (
     Applicant,
     AuthorizationCode,
     AuthorizationRequest,
-    CodePair,
+    CodeExchange,
     Credentials,
-    Exchange,
     Grant,
+    IssuedPair,
     KeptToken,
+    OAuthRefusal,
     Options,
     PairState,
-    Refused,
     SentBack,
     Tokens,
 )
@@ -45,7 +45,7 @@ from device_auth.simulator.referee import (
     CODE_PREFIX,
     REFRESH_PREFIX,
     SECRET_PREFIXES,
-    Kind,
+    ComplaintKind,
     Referee,
     judge_authorization,
 )
@@ -92,7 +92,7 @@ class Amazon:
         self._lock = threading.RLock()
         self._script = Script()
         self._drawn = 0
-        self._pairs: dict[str, CodePair] = {}
+        self._pairs: dict[str, IssuedPair] = {}
         self._device_codes: dict[str, str] = {}
         self._codes: dict[str, AuthorizationCode] = {}
         self._grants: dict[int, Grant] = {}
@@ -106,8 +106,8 @@ class Amazon:
 
     # Asking for a code pair
 
-    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> CodePair | Refused:
-        """Give a new code pair, or say why not."""
+    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> IssuedPair | OAuthRefusal:
+        """Return a new code pair, or say why not."""
         with self._lock:
             refused = refuse_client(applicant.client_id, applicant.dialect, self.options) or refuse_scopes(
                 applicant, self.options
@@ -115,7 +115,7 @@ class Amazon:
             if refused is not None:
                 return refused
             lifetime = self.options.code_lifetime if fault.lifetime is None else fault.lifetime
-            pair = CodePair(
+            pair = IssuedPair(
                 applicant=applicant,
                 user_code=self._new_user_code(applicant.dialect),
                 device_code=self._draw(24, "device code").hex(),
@@ -145,10 +145,10 @@ class Amazon:
             is_early = now < due - _TOLERANCE
             if pair.was_told_final:
                 sentence = "A code pair was polled again after its final answer."
-                self._complain(Kind.REPEATED_FINAL_CODE, sentence, pair)
+                self._complain(ComplaintKind.REPEATED_FINAL_CODE, sentence, pair)
             elif is_early:
                 sentence = f"Polled {due - now:.3f} s too early; the interval is {pair.interval} s."
-                self._complain(Kind.POLLED_TOO_EARLY, sentence, pair)
+                self._complain(ComplaintKind.POLLED_TOO_EARLY, sentence, pair)
                 pair = _slowed(pair)
             self._pairs[device_code] = replace(pair, polls=pair.polls + 1, heard_at=now)
             return not is_early
@@ -161,7 +161,7 @@ class Amazon:
         user_code: str = "",
         client_id: str = "",
         fault: Fault = NO_FAULT,
-    ) -> Tokens | Refused:
+    ) -> Tokens | OAuthRefusal:
         """Answer a poll: tokens once the owner has approved, before that the reason why not."""
         with self._lock:
             pair = self._pairs.get(device_code)
@@ -174,16 +174,16 @@ class Amazon:
             )
             if not matches:
                 sentence = "The other half of a poll does not belong to its device code."
-                self._complain(Kind.WRONG_PARAMETER, sentence, pair)
+                self._complain(ComplaintKind.WRONG_PARAMETER, sentence, pair)
                 return _not_known(dialect)
             match self._state_now(pair):
                 case PairState.WAITING:
-                    return Refused("authorization_pending", "The owner has not answered yet.")
+                    return OAuthRefusal("authorization_pending", "The owner has not answered yet.")
                 case PairState.DENIED:
                     # What LWA answers to a refusal is not documented; this is RFC 8628's name, §3.5.
-                    return Refused("access_denied", "The owner has declined.")
+                    return OAuthRefusal("access_denied", "The owner has declined.")
                 case PairState.EXPIRED if dialect is DialectName.RFC8628:
-                    return Refused("expired_token", "The device code has expired.")
+                    return OAuthRefusal("expired_token", "The device code has expired.")
                 case PairState.EXPIRED | PairState.USED:
                     return _not_known(dialect)
                 case PairState.APPROVED:
@@ -219,29 +219,29 @@ class Amazon:
         fault: Fault = NO_FAULT,
         *,
         client_secret: str | None = None,
-    ) -> Tokens | Refused:
-        """Give a new access token for a refresh token."""
+    ) -> Tokens | OAuthRefusal:
+        """Return a new access token for a refresh token."""
         with self._lock:
             mark = fingerprint(refresh_token)
             kept = self._refresh_tokens.get(mark)
             if kept is None:
-                return Refused("invalid_grant", "The refresh token is not known.")
+                return OAuthRefusal("invalid_grant", "The refresh token is not known.")
             grant = self._grants[kept.grant_id]
             name = grant.applicant.name
             if grant.applicant.dialect is not dialect:
                 sentence = "A refresh token was sent to an endpoint of the other dialect."
                 self.referee.complain(
-                    Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REFRESH, client=name
+                    ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REFRESH, client=name
                 )
-                return Refused("invalid_grant", "The refresh token was not given here.")
+                return OAuthRefusal("invalid_grant", "The refresh token was not given here.")
             if kept.is_replaced:
                 sentence = "A refresh token was used after it had been replaced."
                 self.referee.complain(
-                    Kind.OLD_REFRESH_TOKEN, sentence, endpoint=Endpoint.REFRESH, client=name
+                    ComplaintKind.OLD_REFRESH_TOKEN, sentence, endpoint=Endpoint.REFRESH, client=name
                 )
-                return Refused("invalid_grant", "The refresh token has been replaced.")
+                return OAuthRefusal("invalid_grant", "The refresh token has been replaced.")
             if grant.is_revoked or grant.applicant.client_id != client_id:
-                return Refused("invalid_grant", "The grant was revoked, or is another client's.")
+                return OAuthRefusal("invalid_grant", "The grant was revoked, or is another client's.")
             refused = self._refuse_secret(grant, client_secret)
             if refused is not None:
                 return refused
@@ -250,8 +250,8 @@ class Amazon:
             tokens = self._give_tokens(grant, fault, kept_token=None if rotates else refresh_token)
             return replace(tokens, replaces=mark) if rotates else tokens
 
-    def _refuse_secret(self, grant: Grant, client_secret: str | None) -> Refused | None:
-        """Say why the secret sent with a refresh is not good enough, or too much; None if it is right."""
+    def _refuse_secret(self, grant: Grant, client_secret: str | None) -> OAuthRefusal | None:
+        """Return why the secret sent with a refresh is not good enough, or too much; None if it is right."""
         applicant = grant.applicant
         if grant.flow is Flow.AUTHORIZATION_CODE:
             objection = authenticate(Credentials(applicant.client_id, client_secret), self.options)
@@ -260,7 +260,7 @@ class Amazon:
             # What LWA makes of it is not known: Amazon's own device code sends none, others of its tools do.
             sentence = "A client secret was sent with the refresh token of a speaker linked by code."
             self.referee.complain(
-                Kind.UNEXPECTED_SECRET, sentence, endpoint=Endpoint.REFRESH, client=applicant.name
+                ComplaintKind.UNEXPECTED_SECRET, sentence, endpoint=Endpoint.REFRESH, client=applicant.name
             )
         return None
 
@@ -290,7 +290,7 @@ class Amazon:
                 sentence = "A token was sent to an endpoint of the other dialect."
                 name = grant.applicant.name
                 self.referee.complain(
-                    Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REVOKE, client=name
+                    ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REVOKE, client=name
                 )
             elif grant.applicant.client_id == client_id:
                 self._revoke([grant])
@@ -299,7 +299,7 @@ class Amazon:
 
     def read_authorization(
         self, parameters: list[tuple[str, str]]
-    ) -> AuthorizationRequest | SentBack | Refused:
+    ) -> AuthorizationRequest | SentBack | OAuthRefusal:
         """Read what a browser brings from a client to the sign-in page."""
         return read_authorization(parameters, self.options)
 
@@ -310,7 +310,7 @@ class Amazon:
             self.referee.complain(kind, sentence, endpoint=AUTHORIZATION_PAGE, client=client)
 
     def allow(self, request: AuthorizationRequest) -> str:
-        """Give a new authorization code, in the address that the browser is sent back to."""
+        """Return a new authorization code, in the address that the browser is sent back to."""
         with self._lock:
             code = CODE_PREFIX + self._draw(24, "authorization code").hex()
             self._codes[fingerprint(code)] = AuthorizationCode(
@@ -324,7 +324,7 @@ class Amazon:
         return send_back(request.redirect_uri, request.state, code=code, scope=scope)
 
     def decline(self, request: AuthorizationRequest) -> str:
-        """Give the address that tells the client that the owner has declined."""
+        """Return the address that tells the client that the owner has declined."""
         return send_back(
             request.redirect_uri,
             request.state,
@@ -360,7 +360,7 @@ class Amazon:
         parameters = list(query.items())
         self.judge_authorization(parameters)
         match self.read_authorization(parameters):
-            case Refused(description=description):
+            case OAuthRefusal(description=description):
                 raise ValueError(description)
             case SentBack(address=address):
                 return address
@@ -375,11 +375,11 @@ class Amazon:
                 sentence = "An authorization code was exchanged again after its final answer."
                 name = known.request.applicant.name
                 self.referee.complain(
-                    Kind.REPEATED_EXCHANGE, sentence, endpoint=Endpoint.EXCHANGE, client=name
+                    ComplaintKind.REPEATED_EXCHANGE, sentence, endpoint=Endpoint.EXCHANGE, client=name
                 )
 
-    def exchange(self, asked: Exchange, fault: Fault = NO_FAULT) -> Tokens | Refused:
-        """Give tokens for an authorization code, once. Source: RFC 6749 §4.1.2, §4.1.3."""
+    def exchange(self, asked: CodeExchange, fault: Fault = NO_FAULT) -> Tokens | OAuthRefusal:
+        """Return tokens for an authorization code, once. Source: RFC 6749 §4.1.2, §4.1.3."""
         with self._lock:
             mark, client_id = fingerprint(asked.code), asked.credentials.client_id
             code = self._codes.get(mark)
@@ -388,14 +388,14 @@ class Amazon:
             if objection is not None:
                 return self._object(objection, Endpoint.EXCHANGE, name)
             if code is None:
-                return Refused("invalid_grant", "The authorization code is not known.")
+                return OAuthRefusal("invalid_grant", "The authorization code is not known.")
             if code.request.applicant.client_id != client_id:
-                refused = Refused("invalid_grant", "The authorization code is another client's.")
-                remark = Kind.WRONG_PARAMETER, "The authorization code is another client's."
-                return self._object(Objection(refused, remark), Endpoint.EXCHANGE, name)
+                refused = OAuthRefusal("invalid_grant", "The authorization code is another client's.")
+                remark = ComplaintKind.WRONG_PARAMETER, "The authorization code is another client's."
+                return self._object(ClientRefusal(refused, remark), Endpoint.EXCHANGE, name)
             if code.grant_id is not None:
                 self._revoke([self._grants[code.grant_id]])
-                return Refused("invalid_grant", "The authorization code was used before.")
+                return OAuthRefusal("invalid_grant", "The authorization code was used before.")
             objection = refuse_exchange(code, asked, self.clock())
             if objection is not None:
                 return self._object(objection, Endpoint.EXCHANGE, name)
@@ -411,7 +411,7 @@ class Amazon:
                 self._codes[mark] = replace(self._codes[mark], was_told_final=True)
 
     def authorizations(self) -> tuple[AuthorizationCode, ...]:
-        """Give every authorization code, without the code itself."""
+        """Return every authorization code, without the code itself."""
         with self._lock:
             return tuple(self._codes.values())
 
@@ -426,7 +426,7 @@ class Amazon:
 
     # The owner, and whoever scripts the owner
 
-    def find(self, user_code: str) -> CodePair | None:
+    def find(self, user_code: str) -> IssuedPair | None:
         """Find a code pair that waits, by what a person typed: case and punctuation do not count."""
         with self._lock:
             pair = self._pairs.get(self._device_codes.get(plain_code(user_code), ""))
@@ -470,18 +470,18 @@ class Amazon:
         self._remember()
         return len(grants)
 
-    def pairs(self) -> tuple[CodePair, ...]:
-        """Give every code pair with the state that it has now."""
+    def pairs(self) -> tuple[IssuedPair, ...]:
+        """Return every code pair with the state that it has now."""
         with self._lock:
             return tuple(replace(pair, state=self._state_now(pair)) for pair in self._pairs.values())
 
     def grants(self) -> tuple[Grant, ...]:
-        """Give every grant."""
+        """Return every grant."""
         with self._lock:
             return tuple(self._grants.values())
 
     def is_device_code(self, text: str) -> bool:
-        """Tell whether a text is a device code that was given out."""
+        """Return whether a text is a device code that was given out."""
         with self._lock:
             return text in self._pairs
 
@@ -507,7 +507,7 @@ class Amazon:
             self._script.add(endpoint, list(faults))
 
     def take_fault(self, endpoint: Endpoint) -> Fault:
-        """Give the fault for the answer that is due."""
+        """Return the fault for the answer that is due."""
         with self._lock:
             return self._script.take(endpoint)
 
@@ -523,7 +523,7 @@ class Amazon:
 
     # Inside: the lock is held
 
-    def _state_now(self, pair: CodePair) -> PairState:
+    def _state_now(self, pair: IssuedPair) -> PairState:
         if pair.state not in {PairState.WAITING, PairState.APPROVED}:
             return pair.state
         now = self.clock()
@@ -534,7 +534,7 @@ class Amazon:
             return PairState.APPROVED
         return pair.state
 
-    def _give_grant(self, pair: CodePair, fault: Fault) -> Tokens:
+    def _give_grant(self, pair: IssuedPair, fault: Fault) -> Tokens:
         grant = self._new_grant(pair.applicant, pair.user_code, Flow.DEVICE_CODE)
         return self._give_tokens(grant, fault, kept_token=None)
 
@@ -581,10 +581,10 @@ class Amazon:
         self._drawn += 1
         return hashlib.shake_256(f"{self.options.seed}/{label}/{self._drawn}".encode()).digest(length)
 
-    def _complain(self, kind: Kind, sentence: str, pair: CodePair) -> None:
+    def _complain(self, kind: ComplaintKind, sentence: str, pair: IssuedPair) -> None:
         self.referee.complain(kind, sentence, endpoint=Endpoint.TOKEN_POLL, client=pair.applicant.name)
 
-    def _object(self, objection: Objection, endpoint: Endpoint, client: str) -> Refused:
+    def _object(self, objection: ClientRefusal, endpoint: Endpoint, client: str) -> OAuthRefusal:
         if objection.remark is not None:
             kind, sentence = objection.remark
             self.referee.complain(kind, sentence, endpoint=endpoint, client=client)
@@ -601,14 +601,14 @@ def plain_code(user_code: str) -> str:
 
 
 def _interval_told(usual: int, fault: Fault) -> int:
-    """Give the interval that the client is told, and so is held to."""
+    """Return the interval that the client is told, and so is held to."""
     if "interval" in fault.change:
         changed = fault.change["interval"]
         return changed if isinstance(changed, int) and changed > 0 else DEFAULT_INTERVAL
     return usual if fault.interval is None else fault.interval
 
 
-def _slowed(pair: CodePair) -> CodePair:
+def _slowed(pair: IssuedPair) -> IssuedPair:
     """Lengthen the interval of a code pair.
 
     Source: RFC 8628 §3.5: five seconds more. LWA gives no figure; Amazon's SDK doubles up to a minute.
@@ -619,7 +619,7 @@ def _slowed(pair: CodePair) -> CodePair:
     return replace(pair, interval=longer)
 
 
-def _not_known(dialect: DialectName) -> Refused:
+def _not_known(dialect: DialectName) -> OAuthRefusal:
     if dialect is DialectName.LWA:
-        return Refused("invalid_code_pair", "The code pair is not valid.")
-    return Refused("invalid_grant", "The device code is not valid.")
+        return OAuthRefusal("invalid_code_pair", "The code pair is not valid.")
+    return OAuthRefusal("invalid_grant", "The device code is not valid.")

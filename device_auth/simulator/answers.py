@@ -8,7 +8,7 @@ from flask import Response
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.faults import OVERSIZE, Endpoint, Fault
-from device_auth.simulator.models import CodePair, Refused, Tokens
+from device_auth.simulator.models import IssuedPair, OAuthRefusal, Tokens
 
 OK: Final = 200
 
@@ -61,7 +61,7 @@ _SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
 """What looks like success, for answers that must not be believed: too long, or cut short."""
 
 
-def pair_answer(pair: CodePair, verification_uri: str) -> dict[str, object]:
+def pair_answer(pair: IssuedPair, verification_uri: str) -> dict[str, object]:
     """Tell a code pair. Source: LWA "Retrieve a User Code and Verification URL"; RFC 8628 §3.2."""
     return {
         "user_code": pair.user_code,
@@ -72,9 +72,9 @@ def pair_answer(pair: CodePair, verification_uri: str) -> dict[str, object]:
     }
 
 
-def tokens_answer(dialect: DialectName, given: Tokens | Refused, fault: Fault) -> Response:
+def tokens_answer(dialect: DialectName, given: Tokens | OAuthRefusal, fault: Fault) -> Response:
     """Tell tokens, or why there are none. Source: RFC 6749 §5.1, §5.2; only RFC 8628 tells the scope."""
-    if isinstance(given, Refused):
+    if isinstance(given, OAuthRefusal):
         return error_answer(given)
     told: dict[str, object] = {
         "access_token": given.access_token,
@@ -88,7 +88,7 @@ def tokens_answer(dialect: DialectName, given: Tokens | Refused, fault: Fault) -
 
 
 def is_final(response: Response, *, is_scripted: bool) -> bool:
-    """Tell whether a client that understands this answer must not poll again.
+    """Return whether a client that understands this answer must not poll again.
 
     A scripted success is not counted: whether it can be understood is what the script tries out.
     """
@@ -105,7 +105,7 @@ def is_final(response: Response, *, is_scripted: bool) -> bool:
     return is_named and response.status_code in _CLIENT_ERRORS
 
 
-def error_answer(refused: Refused, *, status: int = 400) -> Response:
+def error_answer(refused: OAuthRefusal, *, status: int = 400) -> Response:
     """Tell an error by its name; LWA and RFC 6749 §5.2 both use status 400."""
     return json_answer(status, {"error": refused.error, "error_description": refused.description})
 
@@ -128,7 +128,7 @@ def scripted(endpoint: Endpoint, fault: Fault, *, trap: str) -> Response:
         kind = "application/json" if fault.json is not None or fault.body is None else "text/plain"
         return Response(content, fault.status or OK, content_type=kind)
     if fault.slow_down:
-        return error_answer(Refused("slow_down", "Poll less often."), status=fault.status or 400)
+        return error_answer(OAuthRefusal("slow_down", "Poll less often."), status=fault.status or 400)
     if fault.redirect:
         target = fault.redirect if isinstance(fault.redirect, str) else trap
         return Response(b"", fault.status or 302, headers={"Location": target})

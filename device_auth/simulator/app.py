@@ -27,9 +27,16 @@ from device_auth.simulator.answers import (
 from device_auth.simulator.clients import SCOPE_DATA_RULE, read_applicant, read_credentials
 from device_auth.simulator.control import control_pages, host_name
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
-from device_auth.simulator.models import Applicant, Credentials, Exchange, Refused, Tokens
+from device_auth.simulator.models import Applicant, CodeExchange, Credentials, OAuthRefusal, Tokens
 from device_auth.simulator.page import phone_pages
-from device_auth.simulator.referee import Kind, Rule, Seen, carries_refresh_token, judge, leaks
+from device_auth.simulator.referee import (
+    ComplaintKind,
+    ObservedRequest,
+    Rule,
+    carries_refresh_token,
+    judge,
+    leaks,
+)
 from device_auth.simulator.sign_in import sign_in_pages
 
 DELIVERY: Final = "device_auth.delivery"
@@ -105,7 +112,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
 
 def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
     """Read a request as the referee sees it, and refuse hosts that are not ours (DNS rebinding)."""
-    seen = Seen(
+    seen = ObservedRequest(
         method=request.method,
         path=request.path,
         query=request.query_string.decode("latin-1"),
@@ -114,14 +121,14 @@ def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
     )
     g.seen = seen
     if host_name(request.host) not in hosts | _LOOPBACK_HOSTS:
-        return error_answer(Refused("invalid_request", "This host is not served here."), status=421)
+        return error_answer(OAuthRefusal("invalid_request", "This host is not served here."), status=421)
     is_endpoint = request.url_rule is not None and request.url_rule.endpoint in _CLIENT_VIEWS
     endpoint = request.path if is_endpoint else ""
     for kind, sentence in leaks(seen, amazon.is_device_code, is_page=not is_endpoint):
         amazon.referee.complain(kind, sentence, endpoint=endpoint)
     if endpoint.lower() not in _TOKEN_PATHS and carries_refresh_token(seen):
         sentence = "A refresh token was sent to an address that is not its token endpoint."
-        amazon.referee.complain(Kind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=endpoint)
+        amazon.referee.complain(ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=endpoint)
     return None
 
 
@@ -134,7 +141,7 @@ class _Endpoints:
         self._verification_base = verification_base
 
     def routes(self) -> list[tuple[str, str, Callable[[], Response]]]:
-        """Give each path with the name and the view of its endpoint; Amazon writes O2 and o2."""
+        """Return each path with the name and the view of its endpoint; Amazon writes O2 and o2."""
         return [
             ("/auth/O2/create/codepair", "lwa_pair", self.lwa_pair),
             ("/auth/o2/create/codepair", "lwa_pair", self.lwa_pair),
@@ -152,27 +159,29 @@ class _Endpoints:
     # Code pairs
 
     def lwa_pair(self) -> Response:
-        """Give a code pair. Source: LWA "Retrieve a User Code and Verification URL"."""
+        """Return a code pair. Source: LWA "Retrieve a User Code and Verification URL"."""
         form, objection = self._read(_LWA_PAIR, Endpoint.CODE_PAIR)
         return self._answer(Endpoint.CODE_PAIR, lambda fault: objection or self._give_lwa_pair(form, fault))
 
     def _give_lwa_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
         if form["response_type"] != "device_code":
-            self._complain(Kind.WRONG_PARAMETER, "response_type must be device_code.", Endpoint.CODE_PAIR)
-            return error_answer(Refused("invalid_request", "response_type must be device_code."))
+            self._complain(
+                ComplaintKind.WRONG_PARAMETER, "response_type must be device_code.", Endpoint.CODE_PAIR
+            )
+            return error_answer(OAuthRefusal("invalid_request", "response_type must be device_code."))
         applicant = read_applicant(form["client_id"], form["scope"], form.get("scope_data"))
         if applicant is None:
-            self._complain(Kind.WRONG_PARAMETER, SCOPE_DATA_RULE, Endpoint.CODE_PAIR)
-            return error_answer(Refused("invalid_request", SCOPE_DATA_RULE))
+            self._complain(ComplaintKind.WRONG_PARAMETER, SCOPE_DATA_RULE, Endpoint.CODE_PAIR)
+            return error_answer(OAuthRefusal("invalid_request", SCOPE_DATA_RULE))
         given = self._amazon.give_code_pair(applicant, fault)
-        if isinstance(given, Refused):
+        if isinstance(given, OAuthRefusal):
             return error_answer(given)
         # LWA never gives verification_uri_complete; clients append ?cbl-code= themselves.
         uri = f"{self._verification_base}/{_country(request.headers.get('Accept-Language', ''))}/code"
         return json_answer(OK, pair_answer(given, uri), fault.change)
 
     def rfc_pair(self) -> Response:
-        """Give a code pair. Source: RFC 8628 §3.2."""
+        """Return a code pair. Source: RFC 8628 §3.2."""
         form, objection = self._read(_RFC_PAIR, Endpoint.CODE_PAIR)
         return self._answer(Endpoint.CODE_PAIR, lambda fault: objection or self._give_rfc_pair(form, fault))
 
@@ -180,7 +189,7 @@ class _Endpoints:
         scopes = tuple(form.get("scope", "").split())
         applicant = Applicant(dialect=DialectName.RFC8628, client_id=form["client_id"], scopes=scopes)
         given = self._amazon.give_code_pair(applicant, fault)
-        if isinstance(given, Refused):
+        if isinstance(given, OAuthRefusal):
             return error_answer(given)
         uri = f"{self._verification_base}/device"
         complete = {"verification_uri_complete": f"{uri}?user_code={given.user_code}"}
@@ -211,10 +220,12 @@ class _Endpoints:
         form, objection = self._read(poll_rule, Endpoint.TOKEN_POLL)
         if grant_type and grant_type != poll_grant:
             self._complain(
-                Kind.WRONG_PARAMETER, "The grant_type is not one of this endpoint.", Endpoint.TOKEN_POLL
+                ComplaintKind.WRONG_PARAMETER,
+                "The grant_type is not one of this endpoint.",
+                Endpoint.TOKEN_POLL,
             )
             objection = objection or error_answer(
-                Refused("unsupported_grant_type", "This grant type is not known here.")
+                OAuthRefusal("unsupported_grant_type", "This grant type is not known here.")
             )
         return self._poll(dialect, form, objection)
 
@@ -226,7 +237,7 @@ class _Endpoints:
             if objection is not None:
                 return objection
             if not is_in_time:
-                return error_answer(Refused("slow_down", "Poll less often."))
+                return error_answer(OAuthRefusal("slow_down", "Poll less often."))
             user_code, client_id = form.get("user_code", ""), form.get("client_id", "")
             given = self._amazon.poll(
                 dialect, device_code, user_code=user_code, client_id=client_id, fault=fault
@@ -253,9 +264,9 @@ class _Endpoints:
             if objection is not None:
                 return objection
             credentials = read_credentials(form, request.headers.get("Authorization"))
-            if isinstance(credentials, Refused):
+            if isinstance(credentials, OAuthRefusal):
                 return _refuse_client(credentials)
-            asked = Exchange(
+            asked = CodeExchange(
                 code=code,
                 credentials=credentials,
                 redirect_uri=form["redirect_uri"],
@@ -270,12 +281,12 @@ class _Endpoints:
         return response
 
     def _refresh(self, dialect: DialectName, form: Mapping[str, str], fault: Fault) -> Response:
-        credentials: Credentials | Refused = (
+        credentials: Credentials | OAuthRefusal = (
             read_credentials(form, request.headers.get("Authorization"))
             if dialect is DialectName.LWA
             else Credentials(form["client_id"])
         )
-        if isinstance(credentials, Refused):
+        if isinstance(credentials, OAuthRefusal):
             return _refuse_client(credentials)
         given = self._amazon.refresh(
             dialect,
@@ -304,7 +315,7 @@ class _Endpoints:
     # The rest
 
     def metadata(self) -> Response:
-        """Tell where the RFC 8628 endpoints are. Source: RFC 8414 §2; RFC 8628 §4."""
+        """Return where the RFC 8628 endpoints are. Source: RFC 8414 §2; RFC 8628 §4."""
         _, objection = self._read(_METADATA, Endpoint.METADATA)
         told: dict[str, object] = {
             "issuer": self._origin,
@@ -324,20 +335,24 @@ class _Endpoints:
         grant = self._amazon.grant_of(token)
         # Names and statuses of RFC 6750 §3.1: LWA's own table of profile errors could not be read.
         if grant is None:
-            response = error_answer(Refused("invalid_token", "The access token is not valid."), status=401)
+            response = error_answer(
+                OAuthRefusal("invalid_token", "The access token is not valid."), status=401
+            )
             response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
             return response
         profile = {"user_id": f"amzn1.account.SIMULATED{grant.grant_id:08d}"}
         if "profile" in grant.applicant.scopes:
             profile |= {"name": "Sim Ulated", "email": "owner@example.com"}
         elif "profile:user_id" not in grant.applicant.scopes:
-            return error_answer(Refused("insufficient_scope", "The grant has no profile scope."), status=403)
+            return error_answer(
+                OAuthRefusal("insufficient_scope", "The grant has no profile scope."), status=403
+            )
         return json_answer(OK, profile)
 
     def followed(self) -> Response:
         """Receive those who follow a scripted redirect: no client of ours should."""
-        self._complain(Kind.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
-        return error_answer(Refused("invalid_request", "Nothing is here."), status=404)
+        self._complain(ComplaintKind.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
+        return error_answer(OAuthRefusal("invalid_request", "Nothing is here."), status=404)
 
     # Inside
 
@@ -350,17 +365,21 @@ class _Endpoints:
         for kind, sentence in remarks:
             self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
         kinds = {kind for kind, _ in remarks}
-        if Kind.WRONG_METHOD in kinds:
-            response = error_answer(Refused("invalid_request", f"Use {rule.method}."), status=405)
+        if ComplaintKind.WRONG_METHOD in kinds:
+            response = error_answer(OAuthRefusal("invalid_request", f"Use {rule.method}."), status=405)
             response.headers["Allow"] = rule.method
             return {}, response
         is_form = rule.method == "GET" or request.mimetype == "application/x-www-form-urlencoded"
-        if not is_form or Kind.MISSING_PARAMETER in kinds or Kind.DUPLICATE_PARAMETER in kinds:
-            return form, error_answer(Refused("invalid_request", "The request is malformed."))
+        if (
+            not is_form
+            or ComplaintKind.MISSING_PARAMETER in kinds
+            or ComplaintKind.DUPLICATE_PARAMETER in kinds
+        ):
+            return form, error_answer(OAuthRefusal("invalid_request", "The request is malformed."))
         return form, None
 
     def _answer(self, endpoint: Endpoint, true_answer: Callable[[Fault], Response]) -> Response:
-        """Give the true answer, or the scripted one."""
+        """Return the true answer, or the scripted one."""
         fault = self._amazon.take_fault(endpoint)
         _delivery().fault = fault
         response = (
@@ -372,25 +391,25 @@ class _Endpoints:
             response.headers[name] = value
         return response
 
-    def _complain(self, kind: Kind, sentence: str, endpoint: str) -> None:
+    def _complain(self, kind: ComplaintKind, sentence: str, endpoint: str) -> None:
         client = self._amazon.name_of(dict(_seen().form()))
         self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
 
 
-def _seen() -> Seen:
-    return cast("Seen", g.seen)
+def _seen() -> ObservedRequest:
+    return cast("ObservedRequest", g.seen)
 
 
 def _delivery() -> Delivery:
     return cast("Delivery", request.environ.setdefault(DELIVERY, Delivery()))
 
 
-def _tell(dialect: DialectName, given: Tokens | Refused, fault: Fault) -> Response:
+def _tell(dialect: DialectName, given: Tokens | OAuthRefusal, fault: Fault) -> Response:
     """Tell a client that may have had to prove who it is."""
-    return _refuse_client(given) if isinstance(given, Refused) else tokens_answer(dialect, given, fault)
+    return _refuse_client(given) if isinstance(given, OAuthRefusal) else tokens_answer(dialect, given, fault)
 
 
-def _refuse_client(refused: Refused) -> Response:
+def _refuse_client(refused: OAuthRefusal) -> Response:
     """Tell an error; where a client failed to prove itself by a header, that header. Source: RFC 6749 §5.2."""
     if refused.error != "invalid_client" or "Authorization" not in request.headers:
         return error_answer(refused)

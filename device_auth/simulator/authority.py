@@ -135,7 +135,7 @@ def _name(text: str) -> x509.Name:
 
 
 def _usage(*, is_authority: bool) -> x509.KeyUsage:
-    """Say what a key may do; Python's strict verification asks for it. Source: RFC 5280 §4.2.1.3."""
+    """Return what a key may do; Python's strict verification asks for it. Source: RFC 5280 §4.2.1.3."""
     return x509.KeyUsage(
         digital_signature=not is_authority,
         content_commitment=False,

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from device_auth.core.models import DialectName
 from device_auth.simulator.clients import (
     SCOPE_DATA_RULE,
-    Objection,
+    ClientRefusal,
     read_applicant,
     refuse_client,
     refuse_scopes,
@@ -24,12 +24,12 @@ from device_auth.simulator.clients import (
 from device_auth.simulator.models import (
     AuthorizationCode,
     AuthorizationRequest,
-    Exchange,
+    CodeExchange,
+    OAuthRefusal,
     Options,
-    Refused,
     SentBack,
 )
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.referee import ComplaintKind
 from device_auth.wire.answers import is_loopback
 
 _LONGEST_ADDRESS: Final = 512
@@ -44,7 +44,7 @@ _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 def read_authorization(
     parameters: list[tuple[str, str]], options: Options
-) -> AuthorizationRequest | SentBack | Refused:
+) -> AuthorizationRequest | SentBack | OAuthRefusal:
     """Read what a browser brings from a client.
 
     Args:
@@ -62,14 +62,16 @@ def read_authorization(
     repeated = {name for name, _ in told if sum(name == other for other, _ in told) > 1}
     client_id, redirect_uri = words.get("client_id", ""), words.get("redirect_uri", "")
     if repeated & {"client_id", "redirect_uri"}:
-        return Refused("invalid_request", "client_id or redirect_uri was sent more than once.")
+        return OAuthRefusal("invalid_request", "client_id or redirect_uri was sent more than once.")
     refused = refuse_client(client_id, DialectName.LWA, options)
     if refused is not None:
         return refused
     if not is_redirect_uri(redirect_uri, options.redirect_uris):
-        return Refused("invalid_request", "The redirect_uri is not one of this client's Allowed Return URLs.")
+        return OAuthRefusal(
+            "invalid_request", "The redirect_uri is not one of this client's Allowed Return URLs."
+        )
     asked = _read_words(words, options) if not repeated else _repeated()
-    if isinstance(asked, Refused):
+    if isinstance(asked, OAuthRefusal):
         state = None if "state" in repeated else words.get("state")
         return SentBack(
             send_back(redirect_uri, state, error=asked.error, error_description=asked.description)
@@ -77,19 +79,19 @@ def read_authorization(
     return asked
 
 
-def _repeated() -> Refused:
-    return Refused("invalid_request", "A parameter was sent more than once.")
+def _repeated() -> OAuthRefusal:
+    return OAuthRefusal("invalid_request", "A parameter was sent more than once.")
 
 
-def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequest | Refused:
+def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequest | OAuthRefusal:
     """Read a request whose client and redirect URI are known to be good."""
     if "response_type" not in words or "scope" not in words:
-        return Refused("invalid_request", "response_type and scope are needed.")
+        return OAuthRefusal("invalid_request", "response_type and scope are needed.")
     if words["response_type"] != "code":
-        return Refused("unsupported_response_type", "response_type must be code.")
+        return OAuthRefusal("unsupported_response_type", "response_type must be code.")
     applicant = read_applicant(words["client_id"], words["scope"], words.get("scope_data"))
     if applicant is None:
-        return Refused("invalid_request", SCOPE_DATA_RULE)
+        return OAuthRefusal("invalid_request", SCOPE_DATA_RULE)
     challenge = words.get("code_challenge")
     refused = refuse_scopes(applicant, options) or _refuse_challenge(
         challenge,
@@ -106,21 +108,23 @@ def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequ
     )
 
 
-def _refuse_challenge(challenge: str | None, method: str | None, *, is_needed: bool) -> Refused | None:
-    """Say why a code challenge is not good. AVS takes S256 alone. Source: AVS "Authorize Through a Companion App"."""
+def _refuse_challenge(challenge: str | None, method: str | None, *, is_needed: bool) -> OAuthRefusal | None:
+    """Return why a code challenge is not good. AVS takes S256 alone. Source: AVS "Authorize Through a Companion App"."""
     if challenge is None:
         if is_needed or method is not None:
-            return Refused("invalid_request", "A code_challenge is needed, for the client has no secret.")
+            return OAuthRefusal(
+                "invalid_request", "A code_challenge is needed, for the client has no secret."
+            )
         return None
     if method != "S256":
-        return Refused("invalid_request", "code_challenge_method must be S256.")
+        return OAuthRefusal("invalid_request", "code_challenge_method must be S256.")
     if not _CHALLENGE.fullmatch(challenge):
-        return Refused("invalid_request", "The code_challenge is not a SHA-256 in base64url.")
+        return OAuthRefusal("invalid_request", "The code_challenge is not a SHA-256 in base64url.")
     return None
 
 
 def is_redirect_uri(address: str, allowed: frozenset[str] | None) -> bool:
-    """Tell whether a browser may be sent to an address: https, or http on loopback, and one of those allowed.
+    """Return whether a browser may be sent to an address: https, or http on loopback, and one of those allowed.
 
     Compared as text, character by character. Source: RFC 6749 §3.1.2, §3.1.2.3; RFC 9700 §2.1.
     """
@@ -147,43 +151,47 @@ def _is_ipv6(host: str) -> bool:
 
 
 def send_back(redirect_uri: str, state: str | None, **words: str) -> str:
-    """Give the address that carries an answer to the client. Source: RFC 6749 §4.1.2, §4.1.2.1."""
+    """Return the address that carries an answer to the client. Source: RFC 6749 §4.1.2, §4.1.2.1."""
     told = words if state is None else words | {"state": state}
     return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(told)}"
 
 
 def challenge_of(verifier: str) -> str:
-    """Give the code challenge that belongs to a code verifier: its SHA-256. Source: RFC 7636 §4.2."""
+    """Return the code challenge that belongs to a code verifier: its SHA-256. Source: RFC 7636 §4.2."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def refuse_exchange(code: AuthorizationCode, asked: Exchange, now: float) -> Objection | None:
-    """Say why an authorization code gives this client no tokens; None if it does.
+def refuse_exchange(code: AuthorizationCode, asked: CodeExchange, now: float) -> ClientRefusal | None:
+    """Return why an authorization code gives this client no tokens; None if it does.
 
     Whether it was used before is not looked at here. Source: RFC 6749 §4.1.3, §5.2; RFC 7636 §4.6.
     """
     request = code.request
     if now >= code.expires_at:
-        return Objection(Refused("invalid_grant", "The authorization code has expired."))
+        return ClientRefusal(OAuthRefusal("invalid_grant", "The authorization code has expired."))
     if asked.redirect_uri != request.redirect_uri:
-        refused = Refused("invalid_grant", "The redirect_uri is not that of the authorization request.")
+        refused = OAuthRefusal("invalid_grant", "The redirect_uri is not that of the authorization request.")
         sentence = "The redirect_uri of the exchange is not identical to that of the authorization request."
-        return Objection(refused, (Kind.OTHER_REDIRECT_URI, sentence))
+        return ClientRefusal(refused, (ComplaintKind.OTHER_REDIRECT_URI, sentence))
     return _refuse_verifier(request.challenge, asked.verifier)
 
 
-def _refuse_verifier(challenge: str | None, verifier: str | None) -> Objection | None:
+def _refuse_verifier(challenge: str | None, verifier: str | None) -> ClientRefusal | None:
     if challenge is None:
         if verifier is None:
             return None
         # else a code obtained without a challenge could be passed off as one with. Source: RFC 9700 §4.8.2
-        refused = Refused("invalid_grant", "The authorization request had no code_challenge.")
-        return Objection(refused, (Kind.EXTRA_PARAMETER, "The parameter code_verifier does not belong here."))
+        refused = OAuthRefusal("invalid_grant", "The authorization request had no code_challenge.")
+        return ClientRefusal(
+            refused, (ComplaintKind.EXTRA_PARAMETER, "The parameter code_verifier does not belong here.")
+        )
     if verifier is None:
-        refused = Refused("invalid_request", "The code_verifier is missing.")
-        return Objection(refused, (Kind.MISSING_PARAMETER, "The parameter code_verifier is missing."))
+        refused = OAuthRefusal("invalid_request", "The code_verifier is missing.")
+        return ClientRefusal(
+            refused, (ComplaintKind.MISSING_PARAMETER, "The parameter code_verifier is missing.")
+        )
     is_its_own = hmac.compare_digest(challenge_of(verifier), challenge)
     if not (is_its_own and _VERIFIER.fullmatch(verifier)):
-        refused = Refused("invalid_grant", "The code_verifier does not belong to the code_challenge.")
-        return Objection(refused, (Kind.WRONG_PARAMETER, "The code_verifier is wrong."))
+        refused = OAuthRefusal("invalid_grant", "The code_verifier does not belong to the code_challenge.")
+        return ClientRefusal(refused, (ComplaintKind.WRONG_PARAMETER, "The code_verifier is wrong."))
     return None

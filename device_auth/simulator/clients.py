@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from device_auth.core.models import DialectName
-from device_auth.simulator.models import Applicant, Credentials, Options, Refused
-from device_auth.simulator.referee import Kind, Remark
+from device_auth.simulator.models import Applicant, Credentials, OAuthRefusal, Options
+from device_auth.simulator.referee import ComplaintKind, Remark
 
 LWA_SCOPES: Final = frozenset({"alexa:all", "profile", "profile:user_id", "postal_code"})
 """The scopes a client may ask for. Source: LWA "Customer Profile"; "Retrieve a User Code"."""
@@ -25,15 +25,15 @@ _LONGEST_CLIENT_ID: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Objection:
+class ClientRefusal:
     """Why a request is refused, with what the referee has to remark on it, if anything."""
 
-    refused: Refused
+    refused: OAuthRefusal
     remark: Remark | None = None
 
 
 def is_client_id(text: str, dialect: DialectName) -> bool:
-    """Tell whether a text has the form of a client ID."""
+    """Return whether a text has the form of a client ID."""
     if dialect is DialectName.LWA:
         tail = text.removeprefix(_LWA_CLIENT_PREFIX)
         is_plain = tail.isascii() and tail.isalnum() and tail == tail.lower()
@@ -41,24 +41,24 @@ def is_client_id(text: str, dialect: DialectName) -> bool:
     return 0 < len(text) <= _LONGEST_CLIENT_ID and text.isascii() and text.isprintable() and " " not in text
 
 
-def refuse_client(client_id: str, dialect: DialectName, options: Options) -> Refused | None:
-    """Say why this is no client of ours; None if it is one."""
+def refuse_client(client_id: str, dialect: DialectName, options: Options) -> OAuthRefusal | None:
+    """Return why this is no client of ours; None if it is one."""
     is_lwa = dialect is DialectName.LWA
     if not is_client_id(client_id, dialect):
         if is_lwa:
-            return Refused("InvalidValue", "The value of client_id is not valid.")
-        return Refused("invalid_client", "The client is not known.")
+            return OAuthRefusal("InvalidValue", "The value of client_id is not valid.")
+        return OAuthRefusal("invalid_client", "The client is not known.")
     if options.client_ids is not None and client_id not in options.client_ids:
-        return Refused("unauthorized_client" if is_lwa else "invalid_client", "The client is not known.")
+        return OAuthRefusal("unauthorized_client" if is_lwa else "invalid_client", "The client is not known.")
     return None
 
 
-def refuse_scopes(applicant: Applicant, options: Options) -> Refused | None:
-    """Say why this may not be asked for; None if it may."""
+def refuse_scopes(applicant: Applicant, options: Options) -> OAuthRefusal | None:
+    """Return why this may not be asked for; None if it may."""
     is_lwa = applicant.dialect is DialectName.LWA
     known = options.scopes if options.scopes is not None or not is_lwa else LWA_SCOPES
     if known is not None and not known.issuperset(applicant.scopes):
-        return Refused("invalid_scope", "The client may not ask for this scope.")
+        return OAuthRefusal("invalid_scope", "The client may not ask for this scope.")
     return None
 
 
@@ -95,7 +95,7 @@ def read_applicant(client_id: str, scope: str, scope_data: str | None) -> Applic
     )
 
 
-def read_credentials(form: Mapping[str, str], authorization: str | None) -> Credentials | Refused:
+def read_credentials(form: Mapping[str, str], authorization: str | None) -> Credentials | OAuthRefusal:
     """Read who a client says it is, from the form or from HTTP Basic authentication, not from both.
 
     Args:
@@ -112,32 +112,36 @@ def read_credentials(form: Mapping[str, str], authorization: str | None) -> Cred
     except ValueError:
         client_id, colon, secret = "", "", ""
     if scheme.lower() != "basic" or not colon:
-        return Refused("invalid_client", "The Authorization header is not HTTP Basic authentication.")
+        return OAuthRefusal("invalid_client", "The Authorization header is not HTTP Basic authentication.")
     credentials = Credentials(unquote_plus(client_id), unquote_plus(secret))
     if "client_secret" in form or form.get("client_id", credentials.client_id) != credentials.client_id:
-        return Refused("invalid_request", "The client must say in one way only who it is.")
+        return OAuthRefusal("invalid_request", "The client must say in one way only who it is.")
     return credentials
 
 
-def authenticate(credentials: Credentials, options: Options) -> Objection | None:
-    """Say why a client is not who it says; None if it is. A client without a secret has nothing to prove.
+def authenticate(credentials: Credentials, options: Options) -> ClientRefusal | None:
+    """Return why a client is not who it says; None if it is. A client without a secret has nothing to prove.
 
     Source: RFC 6749 §5.2; that LWA answers ``unauthorized_client`` to the wrong kind of client has been seen in
     issue 2080 of Amazon's AVS Device SDK.
     """
     refused = refuse_client(credentials.client_id, DialectName.LWA, options)
     if refused is not None:
-        return Objection(refused)
+        return ClientRefusal(refused)
     known, told = options.client_secrets.get(credentials.client_id), credentials.client_secret
     if known is None:
         if told is None:
             return None
-        refused = Refused("unauthorized_client", "The client has no secret.")
-        return Objection(refused, (Kind.UNEXPECTED_SECRET, "A client without a secret sent one."))
+        refused = OAuthRefusal("unauthorized_client", "The client has no secret.")
+        return ClientRefusal(
+            refused, (ComplaintKind.UNEXPECTED_SECRET, "A client without a secret sent one.")
+        )
     if told is None:
-        refused = Refused("invalid_client", "The client must send its secret.")
-        return Objection(refused, (Kind.MISSING_PARAMETER, "The parameter client_secret is missing."))
+        refused = OAuthRefusal("invalid_client", "The client must send its secret.")
+        return ClientRefusal(
+            refused, (ComplaintKind.MISSING_PARAMETER, "The parameter client_secret is missing.")
+        )
     if not hmac.compare_digest(known.encode(), told.encode()):
-        refused = Refused("invalid_client", "The secret of the client is not valid.")
-        return Objection(refused, (Kind.WRONG_PARAMETER, "The client secret is wrong."))
+        refused = OAuthRefusal("invalid_client", "The secret of the client is not valid.")
+        return ClientRefusal(refused, (ComplaintKind.WRONG_PARAMETER, "The client secret is wrong."))
     return None

@@ -88,7 +88,7 @@ class Fault:
         return self.status is not None or has_body or is_other or bool(self.redirect)
 
     def content(self) -> bytes | None:
-        """Give the body that was scripted, if any was."""
+        """Return the body that was scripted, if any was."""
         if self.json is not None:
             return self.json.encode()
         if self.base64 is not None:
@@ -174,7 +174,7 @@ class Script:
         self._queues[endpoint].extend(fault for fault in faults if fault.times != 0)
 
     def take(self, endpoint: Endpoint) -> Fault:
-        """Give the fault for the answer that is due, ``NO_FAULT`` for none."""
+        """Return the fault for the answer that is due, ``NO_FAULT`` for none."""
         queue = self._queues[endpoint]
         if not queue:
             return NO_FAULT

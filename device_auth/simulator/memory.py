@@ -26,7 +26,7 @@ class Remembered:
 
 
 def fingerprint(token: str) -> str:
-    """Give what is kept of a token: its SHA-256."""
+    """Return what is kept of a token: its SHA-256."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -70,7 +70,7 @@ class Applicant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CodePair:
+class IssuedPair:
     """A code pair as the server sees it; ``heard_at`` is the last arrival, or the end of its answer."""
 
     applicant: Applicant
@@ -133,7 +133,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class CodeExchange:
     """What a client sends to get tokens for an authorization code."""
 
     code: str = field(repr=False)
@@ -166,7 +166,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class OAuthRefusal:
     """An error answer, by its name on the wire."""
 
     error: str

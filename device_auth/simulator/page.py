@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, Response, make_response, redirect, render_template, request, session
 
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import CodePair
+from device_auth.simulator.models import IssuedPair
 
 WRONG_CODES: Final = 10
 """Wrong codes that one address may enter within ``WRONG_CODES_WINDOW`` seconds."""
@@ -51,7 +51,7 @@ class WrongCodes:
                 del self._times[next(iter(self._times))]
 
     def minutes_to_wait(self, address: str) -> int:
-        """Tell how long an address must wait, in whole minutes; 0 for not at all."""
+        """Return how long an address must wait, in whole minutes; 0 for not at all."""
         with self._lock:
             now = self._clock()
             recent = [each for each in self._times.get(address, []) if each > now - WRONG_CODES_WINDOW]
@@ -120,8 +120,8 @@ class _Phone:
             return _enter(error="Too late: this code was answered or has expired.", status=409)
         return page("result", result=result, applicant=found.applicant)
 
-    def _find(self) -> CodePair | Response:
-        """Give the code pair of a form, or the page that says why not."""
+    def _find(self) -> IssuedPair | Response:
+        """Return the code pair of a form, or the page that says why not."""
         typed = (request.form.get("code") or request.form.get("cbl-code") or "")[:_LONGEST_CODE]
         if not is_own_form():
             return _enter(typed, error=OPEN_TOO_LONG, status=403)
@@ -139,12 +139,12 @@ class _Phone:
 
 
 def is_own_form() -> bool:
-    """Tell whether a form comes from a page that was given to this very browser."""
+    """Return whether a form comes from a page that was given to this very browser."""
     return hmac.compare_digest(request.form.get("form_token", "").encode(), _form_token().encode())
 
 
 def _form_token() -> str:
-    """Give the token that ties a form to this browser; another site cannot know it."""
+    """Return the token that ties a form to this browser; another site cannot know it."""
     token = session.get("form_token")
     if not isinstance(token, str):
         session["form_token"] = token = secrets.token_urlsafe()
@@ -171,7 +171,7 @@ def protect(response: Response) -> Response:
 
 
 def policy(form_target: str = "") -> str:
-    """Give a page's rules for the browser; a form may lead to one more place than here. Source: CSP Level 3."""
+    """Return a page's rules for the browser; a form may lead to one more place than here. Source: CSP Level 3."""
     targets = f"'self' {form_target}".rstrip()
     return (
         "default-src 'none'; style-src 'self'; img-src data:; "

@@ -50,7 +50,7 @@ _NAMES_OF_PAGES: Final = frozenset({"code", "user_code"})
 """Secret as well, but the phone page may have them in its address."""
 
 
-class Kind(StrEnum):
+class ComplaintKind(StrEnum):
     """What was wrong with a request."""
 
     POLLED_TOO_EARLY = "polled-too-early"
@@ -79,7 +79,7 @@ class Kind(StrEnum):
 class Complaint:
     """One thing that one client should not have done."""
 
-    kind: Kind
+    kind: ComplaintKind
     sentence: str
     endpoint: str
     client: str
@@ -106,7 +106,7 @@ AUTHORIZATION: Final = Rule(
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedRequest:
     """One request as it arrived. Header names are in lower case."""
 
     method: str
@@ -121,24 +121,24 @@ class Seen:
         return [(name, value) for name, value in parse_qsl(text, keep_blank_values=True) if value]
 
 
-Remark = tuple[Kind, str]
+Remark = tuple[ComplaintKind, str]
 
 
-def judge(seen: Seen, rule: Rule) -> Iterator[Remark]:
+def judge(seen: ObservedRequest, rule: Rule) -> Iterator[Remark]:
     """Tell everything about a request that breaks its endpoint's rule."""
     if seen.method != rule.method:
-        yield Kind.WRONG_METHOD, f"The method must be {rule.method}."
+        yield ComplaintKind.WRONG_METHOD, f"The method must be {rule.method}."
         return
     if seen.headers.get("accept") != "application/json":
-        yield Kind.WRONG_ACCEPT, "The Accept header must be application/json."
+        yield ComplaintKind.WRONG_ACCEPT, "The Accept header must be application/json."
     is_named_above = "authorization" in seen.headers
     if is_named_above and not rule.takes_basic:
-        yield Kind.AUTHORIZATION_HEADER, "A public client sends no Authorization header."
+        yield ComplaintKind.AUTHORIZATION_HEADER, "A public client sends no Authorization header."
     if rule.needs_language and not seen.headers.get("accept-language"):
-        yield Kind.NO_ACCEPT_LANGUAGE, "The request for a code pair needs Accept-Language."
+        yield ComplaintKind.NO_ACCEPT_LANGUAGE, "The request for a code pair needs Accept-Language."
     if rule.method == "POST":
         if seen.headers.get("content-type") != FORM_TYPE:
-            yield Kind.WRONG_CONTENT_TYPE, f"The content type must be {FORM_TYPE} and nothing more."
+            yield ComplaintKind.WRONG_CONTENT_TYPE, f"The content type must be {FORM_TYPE} and nothing more."
         needed = rule.required - {"client_id"} if is_named_above and rule.takes_basic else rule.required
         optional = rule.optional | (rule.required - needed)
         yield from _judge_form(seen.form(), replace(rule, required=needed, optional=optional))
@@ -149,22 +149,25 @@ def judge_authorization(parameters: list[tuple[str, str]]) -> Iterator[Remark]:
     yield from _judge_form(parameters, AUTHORIZATION)
     words = dict(parameters)
     if "state" not in words:
-        yield Kind.NO_STATE, "A request without state is open to forgery."  # RFC 6749 §10.12
+        yield ComplaintKind.NO_STATE, "A request without state is open to forgery."  # RFC 6749 §10.12
     if "code_challenge" in words and words.get("code_challenge_method", "plain") == "plain":
-        yield Kind.PLAIN_CHALLENGE, "The code challenge must be hashed: code_challenge_method must be S256."
+        yield (
+            ComplaintKind.PLAIN_CHALLENGE,
+            "The code challenge must be hashed: code_challenge_method must be S256.",
+        )
 
 
 def _judge_form(form: list[tuple[str, str]], rule: Rule) -> Iterator[Remark]:
     names = [name for name, _ in form]
     for name in sorted(rule.required - set(names)):
-        yield Kind.MISSING_PARAMETER, f"The parameter {name} is missing."
+        yield ComplaintKind.MISSING_PARAMETER, f"The parameter {name} is missing."
     for name in sorted(set(names) - rule.required - rule.optional):
-        yield Kind.EXTRA_PARAMETER, f"{_plain(name)} does not belong here."
+        yield ComplaintKind.EXTRA_PARAMETER, f"{_plain(name)} does not belong here."
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield Kind.DUPLICATE_PARAMETER, f"{_plain(name)} was sent more than once."
+        yield ComplaintKind.DUPLICATE_PARAMETER, f"{_plain(name)} was sent more than once."
 
 
-def leaks(seen: Seen, is_device_code: Callable[[str], bool], *, is_page: bool) -> Iterator[Remark]:
+def leaks(seen: ObservedRequest, is_device_code: Callable[[str], bool], *, is_page: bool) -> Iterator[Remark]:
     """Tell of secrets in an address, where proxies and logs can read them.
 
     Args:
@@ -178,11 +181,11 @@ def leaks(seen: Seen, is_device_code: Callable[[str], bool], *, is_page: bool) -
     is_named = bool(names & (_SECRET_NAMES if is_page else _SECRET_NAMES | _NAMES_OF_PAGES))
     is_known = any(word.startswith(SECRET_PREFIXES) or is_device_code(word) for word in words)
     if is_named or is_known:
-        yield Kind.SECRET_IN_URL, "A code or a token stood in the address of a request."
+        yield ComplaintKind.SECRET_IN_URL, "A code or a token stood in the address of a request."
 
 
-def carries_refresh_token(seen: Seen) -> bool:
-    """Tell whether a refresh token of ours is in the body or the headers of a request."""
+def carries_refresh_token(seen: ObservedRequest) -> bool:
+    """Return whether a refresh token of ours is in the body or the headers of a request."""
     texts = [seen.body, *(value.encode("latin-1", "replace") for value in seen.headers.values())]
     return any(REFRESH_PREFIX.encode() in unquote_to_bytes(text) for text in texts)
 
@@ -199,7 +202,7 @@ class Referee:
         self._lock = threading.Lock()
         self._complaints: list[Complaint] = []
 
-    def complain(self, kind: Kind, sentence: str, *, endpoint: str, client: str = "") -> None:
+    def complain(self, kind: ComplaintKind, sentence: str, *, endpoint: str, client: str = "") -> None:
         """Note one complaint; past ten thousand of them no more are kept."""
         complaint = Complaint(kind, sentence, endpoint, client, self._clock())
         with self._lock:
@@ -207,7 +210,7 @@ class Referee:
                 self._complaints.append(complaint)
 
     def complaints(self) -> tuple[Complaint, ...]:
-        """Give every complaint since the last reset, oldest first."""
+        """Return every complaint since the last reset, oldest first."""
         with self._lock:
             return tuple(self._complaints)
 

@@ -69,7 +69,7 @@ class Running:
         self._accepting.start()
 
     def announcement(self) -> dict[str, str | None]:
-        """Give the addresses, ready for JSON."""
+        """Return the addresses, ready for JSON."""
         return {
             "origin": self.origin,
             "base_url": self.base_url,
@@ -192,13 +192,13 @@ class _Server(socketserver.ThreadingTCPServer):
         self._tls = tls
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, socket.socket] = {}
-        super().__init__((host, port), _Conversation)
+        super().__init__((host, port), _ClientConnection)
         shown = f"[{host}]" if ":" in host else host
         self.scheme = "http" if tls is None else "https"
         self.origin = f"{self.scheme}://{shown}:{self.server_address[1]}"
 
     def accept(self) -> None:
-        """Give every client a thread, until the listening socket is shut down."""
+        """Return every client a thread, until the listening socket is shut down."""
         while not self.stopping.is_set():
             self.handle_request()
 
@@ -243,7 +243,7 @@ class _Server(socketserver.ThreadingTCPServer):
             thread.join(1.0)
 
 
-class _Conversation(BaseHTTPRequestHandler):
+class _ClientConnection(BaseHTTPRequestHandler):
     """One client's connection: requests one after another."""
 
     protocol_version = "HTTP/1.1"
@@ -365,7 +365,7 @@ class _Conversation(BaseHTTPRequestHandler):
         os.close(self.connection.detach())
 
     def _has_gone(self) -> bool:
-        """Tell whether the client has hung up; works below TLS too. Source: poll(2), POLLRDHUP."""
+        """Return whether the client has hung up; works below TLS too. Source: poll(2), POLLRDHUP."""
         watch = select.poll()
         watch.register(self.connection, select.POLLRDHUP)
         return bool(watch.poll(0))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, request
 
 from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
-from device_auth.simulator.models import AuthorizationRequest, Refused, SentBack
+from device_auth.simulator.models import AuthorizationRequest, OAuthRefusal, SentBack
 from device_auth.simulator.page import OPEN_TOO_LONG, SCOPES, is_own_form, page, policy, protect
 from device_auth.simulator.referee import AUTHORIZATION
 
@@ -26,7 +26,7 @@ def sign_in_pages(amazon: Amazon) -> Blueprint:
     """Make the pages at and below LWA's ``/ap/oa``; the application's key and cookies are set already."""
     pages = Blueprint("sign_in", __name__)
     pages.after_request(protect)
-    desk = _Desk(amazon)
+    desk = _SignInPages(amazon)
     pages.add_url_rule(f"/{AUTHORIZATION_PAGE}", "open", desk.open, methods=["GET"])
     for path, name, view in (("/ap/signin", "sign_in", desk.sign_in), ("/ap/consent", "decide", desk.decide)):
         pages.add_url_rule(path, name, view, methods=["POST"])
@@ -34,7 +34,7 @@ def sign_in_pages(amazon: Amazon) -> Blueprint:
     return pages
 
 
-class _Desk:
+class _SignInPages:
     """The three steps: arrive with a request, sign in, decide."""
 
     def __init__(self, amazon: Amazon) -> None:
@@ -45,7 +45,7 @@ class _Desk:
         parameters = list(request.args.items(multi=True))
         self._amazon.judge_authorization(parameters)
         match self._amazon.read_authorization(parameters):
-            case Refused(description=description):
+            case OAuthRefusal(description=description):
                 return _problem(description)
             case SentBack(address=address):
                 return _leave(address)
@@ -105,14 +105,14 @@ def _consent(asked: AuthorizationRequest, account: str, *, error: str = "", stat
 
 
 def _carried() -> dict[str, str]:
-    """Give the parameters of the authorization request, from the address or else from the form before."""
+    """Return the parameters of the authorization request, from the address or else from the form before."""
     told = request.args if request.method == "GET" else request.form
     names = AUTHORIZATION.required | AUTHORIZATION.optional
     return {name: told[name] for name in sorted(names) if told.get(name)}
 
 
 def form_target(address: str) -> str:
-    """Give the origin of an address for ``form-action``; that cannot name IPv6 hosts, so their scheme alone.
+    """Return the origin of an address for ``form-action``; that cannot name IPv6 hosts, so their scheme alone.
 
     Source: CSP Level 3 §2.3.1, "host-part".
     """

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
-from device_auth.wire.authorization_code import Misdirected, Redirect, read_redirect
+from device_auth.wire.authorization_code import Redirect, UnexpectedRedirect, read_redirect
 from device_auth.world.settings import environment_for_others
 
 LOOPBACK: Final = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
@@ -47,7 +47,7 @@ _REQUEST_LINE: Final = re.compile(r"(\S+) (/\S*) HTTP/1\.[01]")
 
 
 def has_display(environ: Mapping[str, str]) -> bool:
-    """Say whether a browser could open a window here."""
+    """Return whether a browser could open a window here."""
     return sys.platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
@@ -79,7 +79,7 @@ def open_browser(address: str) -> None:
 # The way back
 
 
-class Place(NamedTuple):
+class ListenAddress(NamedTuple):
     """Where a redirect is caught."""
 
     port: int
@@ -87,16 +87,16 @@ class Place(NamedTuple):
     is_secure: bool
 
 
-def place_of(redirect_uri: str) -> Place | None:
-    """Give the place that a redirect URI leads to; None if it is on no loopback address that can be listened on."""
+def place_of(redirect_uri: str) -> ListenAddress | None:
+    """Return the place that a redirect URI leads to; None if it is on no loopback address that can be listened on."""
     parts = urlsplit(redirect_uri)
     if parts.hostname not in {"localhost", *LOOPBACK}:
         return None
     is_secure = parts.scheme == "https"
-    return Place(parts.port or (443 if is_secure else 80), parts.path or "/", is_secure)
+    return ListenAddress(parts.port or (443 if is_secure else 80), parts.path or "/", is_secure)
 
 
-class Listener:
+class RedirectListener:
     """Waits on loopback for the browser; as a context it listens.
 
     Args:
@@ -109,7 +109,7 @@ class Listener:
 
     def __init__(
         self,
-        place: Place,
+        place: ListenAddress,
         state: str,
         context: ssl.SSLContext | None,
         deliver: Callable[[Redirect | Refusal], None],
@@ -202,7 +202,7 @@ class Listener:
             self._connections.pop(connection, None)
 
     def _judge(self, head: str | None) -> tuple[HTTPStatus, str, str, Redirect | Refusal | None]:
-        """Say what the browser is shown, and what the answer is if this is it."""
+        """Return what the browser is shown, and what the answer is if this is it."""
         asked = None if head is None else _REQUEST_LINE.fullmatch(head.partition("\r\n")[0])
         if asked is None:
             return HTTPStatus.BAD_REQUEST, "Not understood", "This is no request that can be read.", None
@@ -213,7 +213,7 @@ class Listener:
         if method != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, "Not understood", "A browser comes back with GET.", None
         answer = read_redirect(query, self._state)
-        if isinstance(answer, Misdirected):
+        if isinstance(answer, UnexpectedRedirect):
             text = f"{answer.why}\nGo back to the page that the command opened; it still waits for its own answer."
             return HTTPStatus.BAD_REQUEST, "This is not the answer that is waited for", text, None
         with self._lock:
@@ -275,7 +275,7 @@ def _explain(error: OSError, port: int) -> ConfigError:
 
 
 def holder_of(port: int, proc: Path = Path("/proc")) -> str:
-    """Say which process listens on a port, as far as the kernel tells us. Source: proc(5), ``/proc/net/tcp``."""
+    """Return which process listens on a port, as far as the kernel tells us. Source: proc(5), ``/proc/net/tcp``."""
     sockets = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):

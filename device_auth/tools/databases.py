@@ -103,7 +103,7 @@ class Database:
         self._connection.close()
 
     def rows_of(self, table: Table) -> list[Row] | None:
-        """Give the rows of a table, or None if there is no such table.
+        """Return the rows of a table, or None if there is no such table.
 
         Raises:
             ConfigError: something else bears this name, or it has other columns.
@@ -133,7 +133,7 @@ class Database:
         self._run(f"DROP TABLE {table.name}")
 
     def written(self) -> bytes:
-        """Give all of it, as it goes to the disk."""
+        """Return all of it, as it goes to the disk."""
         self._check()
         content = self._connection.serialize()
         mode = self._content[_JOURNAL_MODE] or _ROLLBACK

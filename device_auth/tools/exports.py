@@ -56,7 +56,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FoundFile:
     """A file of the client's as it was found.
 
     Attributes:
@@ -86,25 +86,25 @@ class Rewrite:
         is_database: SQLite's, whose own lock shows that it is in use.
     """
 
-    seen: Seen
+    seen: FoundFile
     content: bytes = field(repr=False)
     changes: tuple[Change, ...]
     is_database: bool = False
 
     @property
     def is_needed(self) -> bool:
-        """Say whether anything has to be written."""
+        """Return whether anything has to be written."""
         return self.content != self.seen.content
 
     @property
     def backup(self) -> Path | None:
-        """Give where the old content is kept, if there is any that goes."""
+        """Return where the old content is kept, if there is any that goes."""
         is_kept = self.is_needed and self.seen.content
         return self.seen.path.with_name(self.seen.backup) if is_kept else None
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExportPlan:
     """All that an export changes.
 
     Attributes:
@@ -118,7 +118,7 @@ class Plan:
     next_step: str
 
     def all_warnings(self) -> list[str]:
-        """Give the warnings, and what to know of each file."""
+        """Return the warnings, and what to know of each file."""
         return [*self.warnings, *(file.seen.note for file in self.files if file.seen.note)]
 
 
@@ -126,7 +126,7 @@ class Plan:
 # Reading what the client has
 
 
-def look_at(path: Path) -> Seen:
+def look_at(path: Path) -> FoundFile:
     """Look at a file that may be written, and see that it may.
 
     Raises:
@@ -143,11 +143,13 @@ def look_at(path: Path) -> Seen:
         raise explain(error, f"cannot read {path}") from error
 
 
-def _look_in(folder: Folder, path: Path) -> Seen:
+def _look_in(folder: Folder, path: Path) -> FoundFile:
     _check_folder(folder)
     content = _read(folder, path)
     owner, user = folder.owner_of(path.name), os.geteuid()
-    seen = Seen(path, content, owner if user == 0 else None, _free_name(folder, path.name), _identity(folder))
+    seen = FoundFile(
+        path, content, owner if user == 0 else None, _free_name(folder, path.name), _identity(folder)
+    )
     if user in {0, owner[0]}:
         return seen
     if content is None:
@@ -178,7 +180,7 @@ def read_config(path: Path) -> bytes:
     return content
 
 
-def check_unused(plan: Plan) -> None:
+def check_unused(plan: ExportPlan) -> None:
     """See that no process has one of the files open that are to be written.
 
     Processes of other users are seen by root alone.
@@ -256,7 +258,7 @@ def _open_in(process: Path, wanted: dict[tuple[int, int], Path]) -> Path | None:
 # Carrying out
 
 
-def carry_out(plan: Plan) -> None:
+def carry_out(plan: ExportPlan) -> None:
     """Write all that the plan says; durable and read back on return.
 
     Raises:
@@ -281,7 +283,7 @@ def carry_out(plan: Plan) -> None:
             _read_back(folder, file)
 
 
-def _open_folder(opened: ExitStack, seen: Seen) -> Folder:
+def _open_folder(opened: ExitStack, seen: FoundFile) -> Folder:
     """Open the folder that was looked at; as root a file is given to its owner, and must not come to lie elsewhere."""
     try:
         folder = opened.enter_context(Folder.open(seen.path.parent))
@@ -337,7 +339,7 @@ def _read_back(folder: Folder, file: Rewrite) -> None:
         )
 
 
-def _look_again(folder: Folder, seen: Seen) -> tuple[bytes | None, tuple[int, int] | None]:
+def _look_again(folder: Folder, seen: FoundFile) -> tuple[bytes | None, tuple[int, int] | None]:
     try:
         found = _look_in(folder, seen.path)
     except OSError as error:
@@ -345,5 +347,5 @@ def _look_again(folder: Folder, seen: Seen) -> tuple[bytes | None, tuple[int, in
     return found.content, found.owner
 
 
-def _beside(seen: Seen) -> str:
+def _beside(seen: FoundFile) -> str:
     return f"{seen.path.name}.device-auth-new"

@@ -35,7 +35,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Link
 from device_auth.tools import exports, json_files
 from device_auth.tools.databases import Column, Database, Row, Table, check_settled
-from device_auth.tools.exports import MASK, Change, Plan, Rewrite, Unit
+from device_auth.tools.exports import MASK, Change, ExportPlan, Rewrite, Unit
 from device_auth.world.files import explain
 
 FORMAT: Final = "avs-device-sdk"
@@ -77,7 +77,7 @@ STORAGE: Final = _pairs("config_LWAAuthorizationStorage")
 ACTIVE: Final = _pairs("AuthorizationManager_authorizationState")
 
 
-class Layout(NamedTuple):
+class SdkLayout(NamedTuple):
     """What a version of the SDK looks at.
 
     Attributes:
@@ -92,17 +92,17 @@ class Layout(NamedTuple):
 
 
 LAYOUTS: Final = {
-    "any": Layout((LWA, CBL)),
-    "1.7-1.24": Layout((CBL,), has_user=False),
-    "1.25": Layout((LWA,)),
-    "1.26+": Layout((LWA, CBL), has_pairs=True),
+    "any": SdkLayout((LWA, CBL)),
+    "1.7-1.24": SdkLayout((CBL,), has_user=False),
+    "1.25": SdkLayout((LWA,)),
+    "1.26+": SdkLayout((LWA, CBL), has_pairs=True),
 }
 
 Wanted = dict[Table, Sequence[Row] | None]
 """What shall stand in each table; None: no such table."""
 
 
-def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> Plan:
+def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> ExportPlan:
     """Plan what changes in the SDK's databases.
 
     Args:
@@ -122,7 +122,9 @@ def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> Plan
         _plan_database(path, sections, link, LAYOUTS[layout]) for path, sections in databases.items()
     )
     warnings = [*_unlike(config, config_file, unit), *_elsewhere(config, config_file, link)]
-    return Plan(files, tuple(warnings), "Start the client: it goes on with this link, and needs no code.")
+    return ExportPlan(
+        files, tuple(warnings), "Start the client: it goes on with this link, and needs no code."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ def _check_client(config: Mapping[str, object], path: Path, link: Link) -> None:
 
 
 def _unlike(config: Mapping[str, object], path: Path, unit: Unit) -> list[str]:
-    """Say what the client calls itself otherwise than the settings do."""
+    """Return what the client calls itself otherwise than the settings do."""
     told = json_files.section(config, "deviceInfo", path)
     warnings = []
     for name, value in (("productId", unit.product_id), ("deviceSerialNumber", unit.dsn)):
@@ -159,7 +161,7 @@ def _unlike(config: Mapping[str, object], path: Path, unit: Unit) -> list[str]:
 
 
 def _elsewhere(config: Mapping[str, object], path: Path, link: Link) -> list[str]:
-    """Say where the client would send the refresh token, if that is not where it comes from."""
+    """Return where the client would send the refresh token, if that is not where it comes from."""
     warnings = []
     for name in (CBL, LWA):
         asked = json_files.text(json_files.section(config, name, path), "lwaUrl", path, f"{name}.")
@@ -171,8 +173,8 @@ def _elsewhere(config: Mapping[str, object], path: Path, link: Link) -> list[str
     return warnings
 
 
-def _find_databases(config: Mapping[str, object], path: Path, layout: Layout) -> dict[Path, list[str]]:
-    """Give each database that must change, and what the client uses it for."""
+def _find_databases(config: Mapping[str, object], path: Path, layout: SdkLayout) -> dict[Path, list[str]]:
+    """Return each database that must change, and what the client uses it for."""
     looked_for = [(name, _database_of(config, name, path)) for name in (MISC, LWA, CBL)]
     named = {name: found for name, found in looked_for if found is not None}
     holders = [name for name in layout.sections if name in named]
@@ -212,7 +214,7 @@ def _snippet(name: str, **members: str) -> str:
 # The databases
 
 
-def _plan_database(path: Path, sections: list[str], link: Link, layout: Layout) -> Rewrite:
+def _plan_database(path: Path, sections: list[str], link: Link, layout: SdkLayout) -> Rewrite:
     seen = exports.look_at(path)
     try:
         check_settled(seen.path)
@@ -229,7 +231,7 @@ def _plan_database(path: Path, sections: list[str], link: Link, layout: Layout) 
     return Rewrite(seen, content, tuple(changes), is_database=True)
 
 
-def _wanted_of_link(database: Database, path: Path, link: Link, layout: Layout) -> Wanted:
+def _wanted_of_link(database: Database, path: Path, link: Link, layout: SdkLayout) -> Wanted:
     token, user = link.refresh_token.reveal(), _user_of(link)
     pairs: list[Row] = [("refreshToken", token), ("userId", user)]
     stored = database.rows_of(STORAGE)

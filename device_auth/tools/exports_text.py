@@ -19,7 +19,7 @@ from typing import Final
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Link
 from device_auth.tools import exports, json_files
-from device_auth.tools.exports import MASK, Change, Plan, Rewrite, Unit
+from device_auth.tools.exports import MASK, Change, ExportPlan, Rewrite, Unit
 
 PREFIX: Final = "LINK_"
 TOKEN: Final = "refresh_token"  # noqa: S105  the name of a member
@@ -55,7 +55,7 @@ def write_env(link: Link, unit: Unit) -> bytes:
     return "".join(lines).encode()
 
 
-def plan_json(link: Link, unit: Unit, path: Path) -> Plan:
+def plan_json(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan the file of the format json.
 
     Raises:
@@ -67,7 +67,7 @@ def plan_json(link: Link, unit: Unit, path: Path) -> Plan:
     return _plan_whole(seen, present, _members(link, unit), write_json(link, unit))
 
 
-def plan_env(link: Link, unit: Unit, path: Path) -> Plan:
+def plan_env(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan the file of the format env.
 
     Raises:
@@ -83,13 +83,13 @@ def plan_env(link: Link, unit: Unit, path: Path) -> Plan:
 
 
 def _plan_whole(
-    seen: exports.Seen, present: Mapping[str, str], wanted: Mapping[str, str], content: bytes
-) -> Plan:
+    seen: exports.FoundFile, present: Mapping[str, str], wanted: Mapping[str, str], content: bytes
+) -> ExportPlan:
     """Plan a file that is all ours: one that is there must be of an earlier export."""
     if present and (TOKEN not in present or not present.keys() <= set(_NAMES)):
         raise ConfigError(f"{seen.path} is there and is something else", hint=ANOTHER_NAME)
     changes = [*_differences(present, wanted)] if seen.content != content else []
-    return Plan(
+    return ExportPlan(
         (Rewrite(seen, content, tuple(changes)),), (), "Start the client with that file: it needs no code."
     )
 
@@ -115,7 +115,7 @@ _NAMES: Final = (
 
 
 def _members(link: Link, unit: Unit) -> dict[str, str]:
-    """Give all that a client needs; what nobody has said is left out."""
+    """Return all that a client needs; what nobody has said is left out."""
     values = (
         link.client_id,
         unit.product_id,
@@ -133,7 +133,7 @@ def _members(link: Link, unit: Unit) -> dict[str, str]:
 # Amazon's Java sample
 
 
-def plan_java_sample(link: Link, unit: Unit, path: Path) -> Plan:
+def plan_java_sample(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan what changes in the Java sample's ``config.json``; all else in it stays.
 
     Raises:
@@ -163,7 +163,7 @@ def plan_java_sample(link: Link, unit: Unit, path: Path) -> Plan:
     after = {**config, **filled, COMPANION: {**companion, **inner}}
     content = json_files.write_object(after) if changes else seen.content
     warnings = [*_unlike(after, unit, seen.path), *_wanting({**companion, **inner}, link, seen.path)]
-    return Plan(
+    return ExportPlan(
         (Rewrite(seen, content, tuple(changes)),),
         tuple(warnings),
         "Start the sample: it goes on with this link, and needs no companion app.",
@@ -175,7 +175,7 @@ def _old(members: Mapping[str, object], name: str) -> str | None:
 
 
 def _filled(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[tuple[str, str]]:
-    """Give the keys that must be set: those that are blank, and the way of linking.
+    """Return the keys that must be set: those that are blank, and the way of linking.
 
     Raises:
         ConfigError: the sample needs one that nobody has said.
@@ -191,7 +191,7 @@ def _filled(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[tu
 
 
 def _unlike(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[str]:
-    """Say what the sample calls itself otherwise than the settings do."""
+    """Return what the sample calls itself otherwise than the settings do."""
     for name, value in (("productId", unit.product_id), ("dsn", unit.dsn)):
         if value and config[name] != value:
             yield f"{name} in {path} is {config[name]}, but this speaker was linked as {value}."
@@ -200,7 +200,7 @@ def _unlike(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[st
 
 
 def _wanting(companion: Mapping[str, object], link: Link, path: Path) -> Iterator[str]:
-    """Say what the sample needs besides, and where it would send the refresh token if that is elsewhere."""
+    """Return what the sample needs besides, and where it would send the refresh token if that is elsewhere."""
     for name, example in (("localPort", "8443"), ("sslKeyStore", '"/…/jetty.pkcs12"')):
         if not companion.get(name):
             yield f'{COMPANION} in {path} does not say {name}, which the sample needs. Add: "{name}": {example}'

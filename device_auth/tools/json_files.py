@@ -8,7 +8,7 @@ from typing import NoReturn
 from device_auth.core.errors import ConfigError
 
 
-class _Twice(ValueError):
+class _DuplicateKey(ValueError):
     """A key stands twice in one object: which one counts is left to whoever reads it (RFC 8259 §4)."""
 
 
@@ -29,7 +29,7 @@ def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) 
         found = json.loads(
             _without_comments(text) if may_have_comments else text, object_pairs_hook=_each_once
         )
-    except _Twice as error:
+    except _DuplicateKey as error:
         fault, hint = f"has the key {str(error)!r} twice", "Remove one of the two."
     except json.JSONDecodeError as error:
         fault, hint = f"is not JSON: {error.msg}, line {error.lineno}", "Correct that line."
@@ -51,7 +51,7 @@ def write_object(members: Mapping[str, object]) -> bytes:
 
 
 def section(members: Mapping[str, object], name: str, path: Path) -> dict[str, object]:
-    """Give an object within; an empty one if there is none.
+    """Return an object within; an empty one if there is none.
 
     Raises:
         ConfigError: something else stands there.
@@ -63,7 +63,7 @@ def section(members: Mapping[str, object], name: str, path: Path) -> dict[str, o
 
 
 def text(members: Mapping[str, object], name: str, path: Path, within: str = "") -> str:
-    """Give a text; an empty one if there is none.
+    """Return a text; an empty one if there is none.
 
     Raises:
         ConfigError: something else stands there.
@@ -82,7 +82,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
+        raise _DuplicateKey(next(name for name in names if names.count(name) > 1))
     return members
 
 

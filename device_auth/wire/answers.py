@@ -118,12 +118,12 @@ def read_answer(
 
 
 def is_from_another(response: WireResponse) -> bool:
-    """Say whether something between us and the provider answered, or sent us elsewhere."""
+    """Return whether something between us and the provider answered, or sent us elsewhere."""
     return response.status == 511 or 300 <= response.status < 400  # noqa: PLR2004  RFC 6585 §6; RFC 9110 §15.4
 
 
 def read_odd_answer(response: WireResponse) -> Unclear:
-    """Say what is odd about an answer that is no JSON object, or none of the provider's."""
+    """Return what is odd about an answer that is no JSON object, or none of the provider's."""
     if response.status == 511:  # noqa: PLR2004  Network Authentication Required, RFC 6585 §6
         return _portal(response, "the network asks for a sign-in")
     if is_from_another(response):
@@ -222,7 +222,7 @@ def conceal(answer: Answer, *secrets: Secret | None) -> Answer:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Give every piece of a secret that tells too much of it, also as it stands in an address or a form."""
+    """Return every piece of a secret that tells too much of it, also as it stands in an address or a form."""
     for form in {text, quote(text, safe=""), quote_plus(text)}:
         for start in range(max(1, len(form) - TELLING_PIECE + 1)):
             yield form[start : start + TELLING_PIECE]
@@ -312,7 +312,7 @@ def read_page_uri(value: object) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host name can only mean this machine."""
+    """Return whether a host name can only mean this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -405,7 +405,7 @@ def read_fields(response: WireResponse) -> Fields | None:
 
 
 def _may_be_understood(status: int, error: str) -> bool:
-    """Say whether an error name counts at this status.
+    """Return whether an error name counts at this status.
 
     A server in distress may say anything: at 5xx and 429 only the names that ask to wait are believed.
     """

@@ -51,7 +51,7 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
-class Misdirected:
+class UnexpectedRedirect:
     """What came is no answer to our question: it is told, and the right one waited for.
 
     Attributes:
@@ -90,7 +90,7 @@ def make_verifier(randomness: bytes) -> Secret:
 
 
 def challenge_of(verifier: Secret) -> str:
-    """Give the challenge, by which the verifier will be known; method ``S256``. Source: RFC 7636 §4.2."""
+    """Return the challenge, by which the verifier will be known; method ``S256``. Source: RFC 7636 §4.2."""
     return _base64url(sha256(verifier.reveal().encode("ascii")).digest())
 
 
@@ -134,7 +134,7 @@ def write_address(
 # The way back
 
 
-def read_redirect(query: str, state: str) -> Redirect | Refusal | Misdirected:
+def read_redirect(query: str, state: str) -> Redirect | Refusal | UnexpectedRedirect:
     """Read the query of an address that the browser came back to; total.
 
     Args:
@@ -145,18 +145,18 @@ def read_redirect(query: str, state: str) -> Redirect | Refusal | Misdirected:
     """
     fields = _read_query(query)
     if fields is None:
-        return Misdirected("It is too long, or says something twice.")
+        return UnexpectedRedirect("It is too long, or says something twice.")
     if "state" not in fields:
-        return Misdirected("It does not say which question it answers (state).")
+        return UnexpectedRedirect("It does not say which question it answers (state).")
     if Secret(fields["state"]) != Secret(state):  # which compare in constant time
-        return Misdirected("It answers another question (state), perhaps of an earlier attempt.")
+        return UnexpectedRedirect("It answers another question (state), perhaps of an earlier attempt.")
     if "error" in fields:
         return _read_error(fields["error"], clean(fields.get("error_description")))
     code = _read_code(fields.get("code", ""))
-    return Misdirected("It brings no code.") if code is None else Redirect(code)
+    return UnexpectedRedirect("It brings no code.") if code is None else Redirect(code)
 
 
-def read_pasted(text: str, state: str) -> Redirect | Refusal | Misdirected:
+def read_pasted(text: str, state: str) -> Redirect | Refusal | UnexpectedRedirect:
     """Read what a person pasted: the whole address that the browser came back to, or only the code; total."""
     text = text.strip()
     address, mark, query = text.partition("?")
@@ -164,7 +164,7 @@ def read_pasted(text: str, state: str) -> Redirect | Refusal | Misdirected:
         return read_redirect(query.partition("#")[0], state)
     code = _read_code(address)
     if not address or "://" in address or code is None:
-        return Misdirected("It is neither the address that the browser ended on nor the code in it.")
+        return UnexpectedRedirect("It is neither the address that the browser ended on nor the code in it.")
     return Redirect(code, is_checked=False)
 
 

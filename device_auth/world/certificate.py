@@ -33,7 +33,7 @@ _ADDRESSES: Final = ("127.0.0.1", "::1")
 
 
 def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
-    """Give the server's side of TLS, with the certificate that is kept, or a new one.
+    """Return the server's side of TLS, with the certificate that is kept, or a new one.
 
     Args:
         directory: the state folder; its lock is held.

@@ -32,19 +32,19 @@ class BootClock:
     """The clocks of this machine. Source: clock_gettime(2)."""
 
     def now(self) -> Monotonic:
-        """Give the moment for deadlines: counts suspend, ignores steps of the wall clock."""
+        """Return the moment for deadlines: counts suspend, ignores steps of the wall clock."""
         return Monotonic(time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def wall(self) -> UnixTime:
-        """Give the wall clock, for people and for the disk."""
+        """Return the wall clock, for people and for the disk."""
         return UnixTime(time.time())
 
     def awake(self) -> Monotonic:
-        """Give the time since boot without what was spent in suspend; never more than ``now``."""
+        """Return the time since boot without what was spent in suspend; never more than ``now``."""
         return Monotonic(time.clock_gettime(time.CLOCK_MONOTONIC))
 
     def is_kept_right(self) -> bool | None:
-        """Say whether some program keeps the wall clock right by the network's time; None if that cannot be told.
+        """Return whether some program keeps the wall clock right by the network's time; None if that cannot be told.
 
         Source: adjtimex(2): asked for nothing, it returns ``TIME_ERROR`` while the clock is not synchronised.
         """
@@ -54,7 +54,7 @@ class BootClock:
         return None if state < 0 else state != _TIME_ERROR
 
     def looks_set(self, not_before: UnixTime = RELEASED_AT) -> bool:
-        """Say whether the wall clock can be right.
+        """Return whether the wall clock can be right.
 
         Args:
             not_before: a moment that is known to be past, such as when a stored link was saved.

@@ -24,11 +24,11 @@ NO_WAY: Final = frozenset(
 """What connect(2) says when this machine has no way to an address."""
 
 
-class Cut(Exception):
+class CallCancelled(Exception):
     """The line was cut before this socket came into use."""
 
 
-class Line:
+class CancelHandle:
     """A hold on the sockets of one request."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Line:
         """
         with self._lock:
             if self.is_cut:
-                raise Cut
+                raise CallCancelled
             self._watched.append(socket.socket(fileno=os.dup(in_use.fileno())))
 
     def cut(self) -> None:
@@ -63,11 +63,11 @@ class Line:
             self._watched.clear()
 
 
-def watched_pools(line: Line) -> dict[str, type[HTTPConnectionPool]]:
+def watched_pools(line: CancelHandle) -> dict[str, type[HTTPConnectionPool]]:
     """Make urllib3's pools, by scheme, whose connections are all watched by ``line``."""
 
-    class Connection(HTTPConnection):
-        response_class = _Answer
+    class CancellableConnection(HTTPConnection):
+        response_class = _WatchedResponse
 
         def _new_conn(self) -> socket.socket:
             try:
@@ -80,19 +80,19 @@ def watched_pools(line: Line) -> dict[str, type[HTTPConnectionPool]]:
                 line.watch(self.sock)
             super().request(*args, **kwargs)
 
-    class SecureConnection(Connection, HTTPSConnection):
+    class CancellableSecureConnection(CancellableConnection, HTTPSConnection):
         pass
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = CancellableConnection
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls = CancellableSecureConnection
 
     return {"http": Pool, "https": SecurePool}
 
 
-def _dial(host: str, port: int, timeout: float | None, line: Line) -> socket.socket:
+def _dial(host: str, port: int, timeout: float | None, line: CancelHandle) -> socket.socket:
     """Connect to the first address that answers."""
     failure: OSError | None = None
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -104,7 +104,7 @@ def _dial(host: str, port: int, timeout: float | None, line: Line) -> socket.soc
             # A family that this machine does not speak tells nothing beside an address that was really tried.
             if failure is None or failure.errno in NO_WAY:
                 failure = error
-        except Cut:
+        except CallCancelled:
             sock.close()
             raise
         else:
@@ -112,7 +112,7 @@ def _dial(host: str, port: int, timeout: float | None, line: Line) -> socket.soc
     raise failure or OSError("the name has no address")
 
 
-def _connect(sock: socket.socket, address: Any, timeout: float | None, line: Line) -> None:
+def _connect(sock: socket.socket, address: Any, timeout: float | None, line: CancelHandle) -> None:
     sock.setblocking(False)
     outcome = sock.connect_ex(address)
     # Watched only now: a shutdown before connect(2) would be forgotten by it.
@@ -129,7 +129,7 @@ def _connect(sock: socket.socket, address: Any, timeout: float | None, line: Lin
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class _Answer(http.client.HTTPResponse):
+class _WatchedResponse(http.client.HTTPResponse):
     def _read_next_chunk_size(self) -> int:
         # The library reads the size with int(), which takes a minus sign; a chunk of -1 would be read without end.
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # not in the published types

@@ -33,14 +33,14 @@ from typing import Final
 from device_auth.core.errors import StoreDamaged, StoreError
 from device_auth.core.models import DialectName, Flow, Link, Mark, Secret, UnixTime
 from device_auth.world.fields import Fields, Malformed, as_fields, read_fields, write_fields
-from device_auth.world.sealing import NONCE_LENGTH, DoesNotOpen, SealingKey
+from device_auth.world.sealing import NONCE_LENGTH, SealingKey, SealNotOpened
 
 PLAIN_VERSION: Final = 1
 SEALED_VERSION: Final = 2
 NEWEST_VERSION: Final = SEALED_VERSION
 
 
-class Damaged(StoreDamaged):
+class EnvelopeDamaged(StoreDamaged):
     """What lies there does not verify.
 
     Args:
@@ -115,18 +115,18 @@ def read_envelope(content: bytes, named: Callable[[str], SealingKey]) -> tuple[L
         The link, and what it was sealed under.
 
     Raises:
-        Damaged: it does not verify.
+        EnvelopeDamaged: it does not verify.
         KeyMissing: it is sealed under a key that is not at hand.
         StoreError: it may be whole but is not for us: a newer version.
     """
     try:
         envelope = read_fields(content)
     except Malformed as error:
-        raise Damaged(str(error)) from error
+        raise EnvelopeDamaged(str(error)) from error
     try:
         return _open(envelope, named), _key_of(envelope)
     except (Malformed, RecursionError) as error:
-        raise Damaged(str(error), link_id=_link_id_of(envelope)) from error
+        raise EnvelopeDamaged(str(error), link_id=_link_id_of(envelope)) from error
 
 
 def _open(envelope: Fields, named: Callable[[str], SealingKey]) -> Link:
@@ -166,7 +166,7 @@ def _unseal(envelope: Fields, named: Callable[[str], SealingKey]) -> Fields:
         nonce = bytes.fromhex(envelope.text("nonce"))
         sealed = binascii.a2b_base64(envelope.text("sealed"), strict_mode=True)
         return read_fields(key.open(sealed, nonce, _canonical(envelope.but("sealed", "sha256"))))
-    except (DoesNotOpen, ValueError) as error:
+    except (SealNotOpened, ValueError) as error:
         raise Malformed("it does not open with its key") from error
 
 

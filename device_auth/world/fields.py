@@ -29,47 +29,47 @@ class Fields:
         self._members = members
 
     def has(self, name: str) -> bool:
-        """Tell whether there is such a member: for those that came with a later program."""
+        """Return whether there is such a member: for those that came with a later program."""
         return name in self._members
 
     def but(self, *names: str) -> dict[str, object]:
-        """Give all members except these."""
+        """Return all members except these."""
         return {name: value for name, value in self._members.items() if name not in names}
 
     def anything(self, name: str) -> object:
-        """Give a member that must be there, whatever it is."""
+        """Return a member that must be there, whatever it is."""
         if name not in self._members:
             raise Malformed(f"{name} is missing")
         return self._members[name]
 
     def fields(self, name: str) -> "Fields":
-        """Give a member that is an object."""
+        """Return a member that is an object."""
         return as_fields(self.anything(name), name)
 
     def optional_fields(self, name: str) -> "Fields | None":
-        """Give a member that is an object, or null."""
+        """Return a member that is an object, or null."""
         return None if self.anything(name) is None else self.fields(name)
 
     def text(self, name: str) -> str:
-        """Give a member that is a text which UTF-8 can carry."""
+        """Return a member that is a text which UTF-8 can carry."""
         value = self.anything(name)
         if not isinstance(value, str) or not _is_encodable(value):
             raise Malformed(f"{name} is not a text")
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """Give a member that is a text, or null."""
+        """Return a member that is a text, or null."""
         return None if self.anything(name) is None else self.text(name)
 
     def filled_text(self, name: str) -> str:
-        """Give a member that is a text and not empty."""
+        """Return a member that is a text and not empty."""
         value = self.text(name)
         if not value:
             raise Malformed(f"{name} is empty")
         return value
 
     def number(self, name: str) -> float:
-        """Give a member that is a finite number."""
+        """Return a member that is a finite number."""
         value = self.anything(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Malformed(f"{name} is not a number")
@@ -82,25 +82,25 @@ class Fields:
         return number
 
     def optional_number(self, name: str) -> float | None:
-        """Give a member that is a finite number, or null."""
+        """Return a member that is a finite number, or null."""
         return None if self.anything(name) is None else self.number(name)
 
     def truth(self, name: str) -> bool:
-        """Give a member that is true or false."""
+        """Return a member that is true or false."""
         value = self.anything(name)
         if not isinstance(value, bool):
             raise Malformed(f"{name} is neither true nor false")
         return value
 
     def word(self, name: str, words: type[_Word]) -> _Word:
-        """Give a member that is one of a closed set of words."""
+        """Return a member that is one of a closed set of words."""
         try:
             return words(self.text(name))
         except ValueError:
             raise Malformed(f"{name} is none of the known words") from None
 
     def optional_word(self, name: str, words: type[_Word]) -> _Word | None:
-        """Give a member that is one of a closed set of words, or null."""
+        """Return a member that is one of a closed set of words, or null."""
         return None if self.anything(name) is None else self.word(name, words)
 
 

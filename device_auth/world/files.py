@@ -59,7 +59,7 @@ class NotSafe(OSError):
 
 
 def explain(error: OSError, what: str) -> StoreError:
-    """Say what the system's refusal means for a person.
+    """Return what the system's refusal means for a person.
 
     Args:
         error: what the system said.
@@ -165,11 +165,11 @@ class Folder:
             raise NotSafe(f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})", self.path)
 
     def names(self) -> list[str]:
-        """Give the names of all that lies here, sorted."""
+        """Return the names of all that lies here, sorted."""
         return sorted(os.listdir(self.fd))  # noqa: PTH208 - pathlib cannot list an open folder
 
     def has(self, name: str) -> bool:
-        """Tell whether anything lies under this name, a broken symbolic link included."""
+        """Return whether anything lies under this name, a broken symbolic link included."""
         try:
             os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -177,7 +177,7 @@ class Folder:
         return True
 
     def owner_of(self, name: str) -> tuple[int, int]:
-        """Give the user and the group that what lies under this name belongs to, or the folder if nothing does."""
+        """Return the user and the group that what lies under this name belongs to, or the folder if nothing does."""
         try:
             status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -263,11 +263,11 @@ class Folder:
             raise
 
     def link(self, name: str, other: str) -> None:
-        """Give a file a second name, which must not be there yet."""
+        """Return a file a second name, which must not be there yet."""
         os.link(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
 
     def rename(self, name: str, other: str) -> None:
-        """Give a file another name, in place of what has it now."""
+        """Return a file another name, in place of what has it now."""
         os.rename(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self, name: str) -> bool:
@@ -284,7 +284,7 @@ class Folder:
 
 
 def beside_of(name: str) -> str:
-    """Give the name under which a file is written before it takes its place."""
+    """Return the name under which a file is written before it takes its place."""
     return f"{name}.new"
 
 

@@ -66,7 +66,7 @@ PROTECTS: Final = {
 }
 
 
-class Problem(NamedTuple):
+class KeyProblem(NamedTuple):
     """A key that was set up and cannot be had.
 
     Attributes:
@@ -79,7 +79,7 @@ class Problem(NamedTuple):
     is_setting: bool
 
 
-class Lack(NamedTuple):
+class KeyTrouble(NamedTuple):
     """Why a key cannot be had.
 
     Attributes:
@@ -100,7 +100,7 @@ class Lack(NamedTuple):
         return kind(f"there is no key to seal the link under ({name}): {self.message}", hint=self.hint)
 
 
-_WITHOUT_LIBRARY: Final = Lack(
+_WITHOUT_LIBRARY: Final = KeyTrouble(
     "the Python package cryptography cannot be loaded",
     "Run: pip install --force-reinstall cryptography",
     is_set_up=True,
@@ -116,13 +116,13 @@ class Keys:
         sources: looks for each, by name.
     """
 
-    def __init__(self, choice: str, sources: Mapping[str, Callable[[], SealingKey | Lack]]) -> None:
+    def __init__(self, choice: str, sources: Mapping[str, Callable[[], SealingKey | KeyTrouble]]) -> None:
         self._choice = choice
         self._sources = sources
-        self._found: dict[str, SealingKey | Lack] = {}
+        self._found: dict[str, SealingKey | KeyTrouble] = {}
 
     def sealing(self) -> KeyProvider:
-        """Give the key to seal under.
+        """Return the key to seal under.
 
         Raises:
             ConfigError: it cannot be had for a wrong setting.
@@ -138,13 +138,13 @@ class Keys:
         return Plain()
 
     def named(self, name: str) -> SealingKey:
-        """Give the key of a provider, to open what is sealed under it.
+        """Return the key of a provider, to open what is sealed under it.
 
         Raises:
             KeyMissing: it cannot be had.
         """
         found = self._find(name)
-        if isinstance(found, Lack):
+        if isinstance(found, KeyTrouble):
             raise KeyMissing(
                 f"the key is held by the service ({name}: {found.message})",
                 hint="Start the service (systemctl start device-auth) and try again. If the key is gone for good:"
@@ -155,32 +155,32 @@ class Keys:
 
     @property
     def providers(self) -> tuple[KeyProvider, ...]:
-        """Give all that can be had: whose key seals, then the others, the best first; ``Plain`` among them."""
+        """Return all that can be had: whose key seals, then the others, the best first; ``Plain`` among them."""
         names = sorted(KEY_PROVIDERS, key=lambda name: name != self._choice)
         found = (Plain() if name == Plain.name else self._find(name) for name in names)
-        return tuple(key for key in found if not isinstance(key, Lack))
+        return tuple(key for key in found if not isinstance(key, KeyTrouble))
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Give what was set up and cannot be had."""
+    def problems(self) -> tuple[KeyProblem, ...]:
+        """Return what was set up and cannot be had."""
         lacks = ((name, self._find(name)) for name in KEY_PROVIDERS if name != Plain.name)
         return tuple(
-            Problem(name, lack.message, lack.hint, lack.is_setting)
+            KeyProblem(name, lack.message, lack.hint, lack.is_setting)
             for name, lack in lacks
-            if isinstance(lack, Lack) and (lack.is_set_up or name == self._choice)
+            if isinstance(lack, KeyTrouble) and (lack.is_set_up or name == self._choice)
         )
 
     @property
     def lacks(self) -> dict[str, str]:
         """Say of each provider why it gives no key."""
         found = {name: self._find(name) for name in KEY_PROVIDERS if name != Plain.name}
-        return {name: lack.message for name, lack in found.items() if isinstance(lack, Lack)}
+        return {name: lack.message for name, lack in found.items() if isinstance(lack, KeyTrouble)}
 
-    def _find(self, name: str) -> SealingKey | Lack:
+    def _find(self, name: str) -> SealingKey | KeyTrouble:
         if name not in self._found:
-            unknown = Lack("this program does not know it", "Install the newer device-auth again.")
+            unknown = KeyTrouble("this program does not know it", "Install the newer device-auth again.")
             found = self._sources[name]() if name in self._sources else unknown
-            self._found[name] = found if isinstance(found, Lack) or can_seal() else _WITHOUT_LIBRARY
+            self._found[name] = found if isinstance(found, KeyTrouble) or can_seal() else _WITHOUT_LIBRARY
         return self._found[name]
 
 
@@ -218,20 +218,20 @@ def find_keys(
 # The service manager's credential
 
 
-def _find_credential(folder: str | None) -> SealingKey | Lack:
+def _find_credential(folder: str | None) -> SealingKey | KeyTrouble:
     hint = "Set it up as docs/encryption.md says, and restart the service."
     if not folder:
-        return Lack("the service manager gives it to the service alone", hint)
+        return KeyTrouble("the service manager gives it to the service alone", hint)
     path = Path(folder, CREDENTIAL)
     try:
         material, _ = _read(path)
     except FileNotFoundError:
-        return Lack(f"the service manager gave no credential {CREDENTIAL}", hint)
+        return KeyTrouble(f"the service manager gave no credential {CREDENTIAL}", hint)
     except OSError as error:
-        return Lack(f"cannot read {path}: {reason(error)}", hint, is_set_up=True)
+        return KeyTrouble(f"cannot read {path}: {reason(error)}", hint, is_set_up=True)
     fault = _fault_of(material)
     if fault:
-        return Lack(f"the credential {CREDENTIAL} {fault}", hint, is_set_up=True)
+        return KeyTrouble(f"the credential {CREDENTIAL} {fault}", hint, is_set_up=True)
     return SealingKey(SYSTEMD_CREDENTIAL, material, PROTECTS[SYSTEMD_CREDENTIAL])
 
 
@@ -239,10 +239,10 @@ def _find_credential(folder: str | None) -> SealingKey | Lack:
 # The file
 
 
-def _find_key_file(named: str, mine: int) -> SealingKey | Lack:
+def _find_key_file(named: str, mine: int) -> SealingKey | KeyTrouble:
     path = Path(named)
     if not named:
-        return Lack("key_file is not set", "Set key_file to its path.", is_setting=True)
+        return KeyTrouble("key_file is not set", "Set key_file to its path.", is_setting=True)
     if not path.is_absolute():
         return _wrong("key_file must be a whole path", "Write it from / on.")
     try:
@@ -272,8 +272,8 @@ def _find_key_file(named: str, mine: int) -> SealingKey | Lack:
     return SealingKey(KEY_FILE, material, PROTECTS[KEY_FILE])
 
 
-def _wrong(message: str, hint: str) -> Lack:
-    return Lack(message, hint, is_set_up=True, is_setting=True)
+def _wrong(message: str, hint: str) -> KeyTrouble:
+    return KeyTrouble(message, hint, is_set_up=True, is_setting=True)
 
 
 def _read(path: Path) -> tuple[bytes, os.stat_result]:
@@ -287,7 +287,7 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def _fault_of(material: bytes) -> str:
-    """Tell why this is no key, or nothing."""
+    """Return why this is no key, or nothing."""
     if len(material) < SHORTEST:
         return f"is too short for a key (under {SHORTEST} bytes)"
     if len(material) > LONGEST:
@@ -300,20 +300,20 @@ def _fault_of(material: bytes) -> str:
 # The Raspberry Pi's chip
 
 
-def _ask_board(search_path: str, patience: float) -> SealingKey | Lack:
+def _ask_board(search_path: str, patience: float) -> SealingKey | KeyTrouble:
     """Have the board make a code of a fixed text with the key in its one-time memory: that code is our key."""
     import shutil  # noqa: PLC0415  only where a key is looked for
 
     tool = shutil.which(TOOL, path=search_path)
     if tool is None:
-        return Lack(
+        return KeyTrouble(
             f"{TOOL} is not installed",
             "Install it (Raspberry Pi OS: sudo apt install raspi-utils), and try again.",
         )
     return _answer_of(tool, patience)
 
 
-def _answer_of(tool: str, patience: float) -> SealingKey | Lack:
+def _answer_of(tool: str, patience: float) -> SealingKey | KeyTrouble:
     import signal  # noqa: PLC0415  only where there is such a tool
     import subprocess  # noqa: PLC0415, TID251  the same; a tool of the board's maker has no other door
 
@@ -330,7 +330,7 @@ def _answer_of(tool: str, patience: float) -> SealingKey | Lack:
             process_group=0,
         )
     except OSError as error:
-        return Lack(f"cannot run {tool}: {reason(error)}", hint)
+        return KeyTrouble(f"cannot run {tool}: {reason(error)}", hint)
     assert process.stdin is not None  # noqa: S101  asked for above
     assert process.stdout is not None  # noqa: S101  the same
     with process.stdin as asked, process.stdout as answered:
@@ -343,7 +343,9 @@ def _answer_of(tool: str, patience: float) -> SealingKey | Lack:
             os.killpg(process.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel is left there
                 process.wait(1)
-            return Lack(f"{TOOL} did not answer within {patience:.0f} s", f"Restart the speaker. {hint}")
+            return KeyTrouble(
+                f"{TOOL} did not answer within {patience:.0f} s", f"Restart the speaker. {hint}"
+            )
         # read only now: until its reader comes a pipe holds so much and no more (pipe(7))
         return _key_of_answer(code, _read_what_is_there(answered.fileno()))
 
@@ -356,19 +358,21 @@ def _read_what_is_there(descriptor: int) -> bytes:
         return b""
 
 
-def _key_of_answer(code: int, answer: bytes) -> SealingKey | Lack:
+def _key_of_answer(code: int, answer: bytes) -> SealingKey | KeyTrouble:
     # an empty memory is all zeros, and anybody can make the code of that
     of_no_key = hmac.digest(b"", LABEL, hashlib.sha256)
     if code == KEY_NOT_SET or answer == of_no_key:
-        return Lack(
+        return KeyTrouble(
             "this board's one-time memory holds no key",
             "See docs/encryption.md for how one is put there, once and for all.",
         )
     if code != 0:
-        return Lack(
+        return KeyTrouble(
             f"{TOOL} ended with {code}",
             "Its firmware may be too old for it, or this user may not use /dev/vcio.",
         )
     if len(answer) != len(of_no_key):
-        return Lack(f"{TOOL} gave something else than a key", "See whether it is the board maker's own.")
+        return KeyTrouble(
+            f"{TOOL} gave something else than a key", "See whether it is the board maker's own."
+        )
     return SealingKey(RPI_FW_CRYPTO, answer, PROTECTS[RPI_FW_CRYPTO])

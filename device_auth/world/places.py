@@ -156,7 +156,7 @@ def _path(options: Mapping[str, object], name: str) -> Path | None:
 
 
 def _first(environ: Mapping[str, str], name: str) -> Path | None:
-    """Give the first of the paths in a variable: systemd separates several by colons (systemd.exec(5))."""
+    """Return the first of the paths in a variable: systemd separates several by colons (systemd.exec(5))."""
     first = environ.get(name, "").partition(":")[0]
     return Path(first) if first else None
 
@@ -184,7 +184,7 @@ def _below_home(environ: Mapping[str, str], euid: int, variable: str, usual: str
 
 
 def _is_ours_alone(folder: Path, euid: int) -> bool:
-    """Tell whether this is a session's own runtime folder: 0700 and ours, as the XDG specification demands.
+    """Return whether this is a session's own runtime folder: 0700 and ours, as the XDG specification demands.
 
     That also keeps out another user's folder, inherited through ``su``.
     """
@@ -197,7 +197,7 @@ def _is_ours_alone(folder: Path, euid: int) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    """Tell whether there is something to read, even if it is not for us: better an error than another file."""
+    """Return whether there is something to read, even if it is not for us: better an error than another file."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -75,7 +75,7 @@ def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -
 
 
 def warnings_about(settings: Settings) -> list[str]:
-    """Say what is allowed but likely not meant."""
+    """Return what is allowed but likely not meant."""
     warnings = [
         f"{key.name} ({settings.origins[key.name]}) is not used: it belongs to the dialect {key.only}."
         for key in _strange_keys(settings)
@@ -119,7 +119,7 @@ def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
 
 
 def read_ca_file(settings: Settings) -> Path | None:
-    """Give the file of certificates to trust, once it is seen to hold some; None where the system's are meant.
+    """Return the file of certificates to trust, once it is seen to hold some; None where the system's are meant.
 
     Raises:
         ConfigError: it cannot be read, or holds no certificate.
@@ -142,7 +142,7 @@ def read_ca_file(settings: Settings) -> Path | None:
 
 
 def first_locale(locale: str) -> str:
-    """Give the first of several locales separated by commas."""
+    """Return the first of several locales separated by commas."""
     return locale.partition(",")[0].strip()
 
 
@@ -216,7 +216,7 @@ def _malformed(settings: Settings) -> Iterator[ConfigError]:
 
 
 def _is_placeholder(key: Key, value: str) -> bool:
-    """Tell whether a value was never filled in: counted up, one character again and again, a text like <ID>."""
+    """Return whether a value was never filled in: counted up, one character again and again, a text like <ID>."""
     own = value.removeprefix(LWA_CLIENT_ID)
     characters = set(own) - set("-_.")
     return (
@@ -229,7 +229,7 @@ def _is_placeholder(key: Key, value: str) -> bool:
 
 
 def _lwa_warnings(settings: Settings) -> Iterator[str]:
-    """Say what Login with Amazon itself will likely refuse; simulators and look-alikes may take it."""
+    """Return what Login with Amazon itself will likely refuse; simulators and look-alikes may take it."""
     import re  # noqa: PLC0415  # a pattern is compiled only where it is used
 
     if settings.client_id and not re.fullmatch(

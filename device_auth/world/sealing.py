@@ -24,7 +24,7 @@ _TO_NAME: Final = b"device-auth key fingerprint v2"
 
 
 def can_seal() -> bool:
-    """Say whether the library is there and can be loaded; loads it."""
+    """Return whether the library is there and can be loaded; loads it."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: F401, PLC0415  see the top
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: F401, PLC0415  see the top
@@ -33,7 +33,7 @@ def can_seal() -> bool:
     return True
 
 
-class DoesNotOpen(Exception):
+class SealNotOpened(Exception):
     """It was sealed under another key or with another header, or it was changed since."""
 
 
@@ -71,7 +71,7 @@ class SealingKey:
         return AESGCM(self._derive(_TO_SEAL, _KEY_LENGTH)).encrypt(nonce, text, header)
 
     def open(self, sealed: bytes, nonce: bytes, header: bytes) -> bytes:
-        """Give the text back.
+        """Return the text back.
 
         Raises:
             DoesNotOpen: not a byte of it can be trusted.
@@ -82,7 +82,7 @@ class SealingKey:
         try:
             return AESGCM(self._derive(_TO_SEAL, _KEY_LENGTH)).decrypt(nonce, sealed, header)
         except (InvalidTag, ValueError) as error:
-            raise DoesNotOpen from error
+            raise SealNotOpened from error
 
     def _derive(self, purpose: bytes, length: int) -> bytes:
         from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  see the top

@@ -108,12 +108,12 @@ class Key(NamedTuple):
 
     @property
     def option(self) -> str:
-        """Give the command line option, or nothing if there is none."""
+        """Return the command line option, or nothing if there is none."""
         return "" if self.is_secret or not self.has_option else "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """Give the name of the environment variable."""
+        """Return the name of the environment variable."""
         return PREFIX + self.name.upper()
 
     @property
@@ -351,7 +351,7 @@ class Settings(NamedTuple):
     config_file: Path | None
 
     def is_given(self, name: str) -> bool:
-        """Tell whether someone gave this value."""
+        """Return whether someone gave this value."""
         return self.origins[name] != DEFAULT
 
 
@@ -432,7 +432,7 @@ def wrong(key: Key, origin: str, fault: str) -> ConfigError:
 def _given(
     key: Key, options: Mapping[str, object], environ: Mapping[str, str], file: _File
 ) -> Iterator[tuple[str, object]]:
-    """Give what each place says of one key, the weakest first: origin and value.
+    """Return what each place says of one key, the weakest first: origin and value.
 
     Raises:
         ConfigError: a file of its own cannot be read, or can be by others.
@@ -452,7 +452,7 @@ def _given(
 
 
 def _credential(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the client secret that systemd was told to hand over, if it was.
+    """Return the client secret that systemd was told to hand over, if it was.
 
     Who may read it is systemd's affair: for another user than root it lets the mode look wider than it is (ACL).
     """
@@ -481,7 +481,7 @@ def _read_secret(path: Path, origin: str, *, is_guarded: bool = False) -> str:
 
 
 def _fault(key: Key, given: object) -> str:
-    """Tell what is wrong with a value as such, or nothing; never shows it."""
+    """Return what is wrong with a value as such, or nothing; never shows it."""
     if isinstance(key.default, int):
         if isinstance(given, bool) or not isinstance(given, int | str):
             return f"must be a whole number, not {_kind(given)}"
@@ -532,7 +532,7 @@ def _kind(given: object) -> str:
 
 
 def environment_for_others(environ: Mapping[str, str] = ENVIRONMENT) -> dict[str, str]:
-    """Give the environment for a program that we start: ours, without the secrets that we were given in it."""
+    """Return the environment for a program that we start: ours, without the secrets that we were given in it."""
     secrets = {key.variable for key in KEYS if key.is_secret}
     return {name: value for name, value in environ.items() if name not in secrets}
 
@@ -585,7 +585,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """Give a name from outside so that it can do no harm to a terminal."""
+    """Return a name from outside so that it can do no harm to a terminal."""
     return ascii(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
 
 
@@ -696,7 +696,7 @@ def _parse(path: Path, text: str) -> dict[str, object]:
 
 
 def _fault_of_table(table: Mapping[str, object]) -> str:
-    """Tell what nobody means to write and few programs survive, or nothing."""
+    """Return what nobody means to write and few programs survive, or nothing."""
     level: list[object] = [table]
     for _ in range(DEEPEST + 1):
         if any(isinstance(value, int) and abs(value) > LARGEST_NUMBER for value in level):
@@ -713,12 +713,12 @@ def _fault_of_table(table: Mapping[str, object]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Give the system's words for an error, without the path, which the message has already."""
+    """Return the system's words for an error, without the path, which the message has already."""
     return (error.strerror if isinstance(error, OSError) and error.strerror else "no such path").lower()
 
 
 def quoted(path: Path) -> str:
-    """Give a path so that a shell takes it as it is."""
+    """Return a path so that a shell takes it as it is."""
     import shlex  # noqa: PLC0415  # for complaints only
 
     return shlex.quote(str(path))

@@ -35,7 +35,7 @@ from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreDamage
 from device_auth.core.models import Link, Mark
 from device_auth.core.values import dataclass
 from device_auth.world.envelope import (
-    Damaged,
+    EnvelopeDamaged,
     KeyMissing,
     KeyName,
     KeyProvider,
@@ -75,12 +75,12 @@ _ON_ITS_WAY: Final = beside_of(PREVIOUS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _StoredRecord:
     """What lies under one name: a link and its key, damage, or nothing. Damage may be the disk's: then it says how."""
 
     link: Link | None = None
     key: KeyName = ("", "")
-    damage: Damaged | None = None
+    damage: EnvelopeDamaged | None = None
     disk_error: OSError | None = None
 
 
@@ -148,7 +148,7 @@ class FileStore:
             self._folder = None
 
     def read(self) -> Link | None:
-        """Give the stored link, or None if there is none.
+        """Return the stored link, or None if there is none.
 
         A newest generation that does not verify gives way to the previous one, if that is of the same link. With
         the lock held, the damaged file is set aside and the previous generation takes its place; else nothing is
@@ -224,7 +224,7 @@ class FileStore:
             return
         key = self._sealing_key()
         is_behind = newest.key != _name_of(key)
-        if not is_behind and previous.key in {newest.key, _Seen().key}:
+        if not is_behind and previous.key in {newest.key, _StoredRecord().key}:
             return
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             if is_behind:
@@ -242,13 +242,13 @@ class FileStore:
         self._gave_way = None
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             key = self._sealing_key()
-            former = _Seen()
+            former = _StoredRecord()
             try:
                 former = self._find(folder, may_repair=True)
             except KeyLost:
                 self._keep_sealed(folder)
                 logger.warning("the new link is kept under %s", key.name)
-            except Damaged:
+            except EnvelopeDamaged:
                 pass
             _remove_previous(folder)
             self._write(folder, link, key, keeps_present=False)
@@ -298,7 +298,7 @@ class FileStore:
             return _remove_all(folder)
 
     def links(self) -> list[Link]:
-        """Give every link that can be opened, whatever it is called."""
+        """Return every link that can be opened, whatever it is called."""
         with Folder.open(self.directory) as folder:
             found = []
             for name in filter(is_of_the_store, folder.names()):
@@ -323,7 +323,7 @@ class FileStore:
             raise explain(error, what) from error
         self._is_settled = True
 
-    def _read_held(self, folder: Folder) -> _Seen:
+    def _read_held(self, folder: Folder) -> _StoredRecord:
         try:
             return self._find(folder, may_repair=True)
         except OSError as error:
@@ -331,9 +331,9 @@ class FileStore:
             logger.warning("%s", explain(error, f"cannot set a damaged file in {self.directory} aside"))
             return self._find(folder, may_repair=False)
 
-    def _look_at_both(self) -> tuple[_Seen, _Seen]:
-        """Give both generations; a previous one that cannot be opened is as good as none."""
-        previous = _Seen()
+    def _look_at_both(self) -> tuple[_StoredRecord, _StoredRecord]:
+        """Return both generations; a previous one that cannot be opened is as good as none."""
+        previous = _StoredRecord()
         try:
             with Folder.open(self.directory) as folder:
                 newest = self._look(folder, NEWEST)
@@ -343,8 +343,8 @@ class FileStore:
             raise explain(error, f"cannot read {self.directory / NEWEST}") from error
         return newest, previous
 
-    def _find(self, folder: Folder, *, may_repair: bool) -> _Seen:
-        """Give the link in force, or nothing; after a repair it is the newest generation."""
+    def _find(self, folder: Folder, *, may_repair: bool) -> _StoredRecord:
+        """Return the link in force, or nothing; after a repair it is the newest generation."""
         newest = self._look(folder, NEWEST)
         if newest.link is not None:
             return newest
@@ -369,15 +369,17 @@ class FileStore:
         damage = newest.damage or previous.damage
         if damage is not None:
             raise damage
-        return _Seen()
+        return _StoredRecord()
 
-    def _look(self, folder: Folder, name: str) -> _Seen:
+    def _look(self, folder: Folder, name: str) -> _StoredRecord:
         where = folder.path / name
         try:
             found = _read_twice(folder, name)
-            return _Seen() if found is None else _Seen(*read_envelope(found[0], self._named))
-        except Damaged as damage:
-            return _Seen(damage=Damaged(f"{where} does not verify: {damage}", link_id=damage.link_id))
+            return _StoredRecord() if found is None else _StoredRecord(*read_envelope(found[0], self._named))
+        except EnvelopeDamaged as damage:
+            return _StoredRecord(
+                damage=EnvelopeDamaged(f"{where} does not verify: {damage}", link_id=damage.link_id)
+            )
         except KeyMissing as error:
             if self._is_of_service:
                 raise self._lost(where, error) from error
@@ -385,11 +387,13 @@ class FileStore:
         except StoreError as error:
             raise StoreError(f"cannot use {where}: {error}", hint=error.hint) from error
         except NotAFile:
-            return _Seen(damage=Damaged(f"{where} is not a file"))
+            return _StoredRecord(damage=EnvelopeDamaged(f"{where} is not a file"))
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            return _Seen(damage=Damaged(f"cannot read {where}: the disk reports an error"), disk_error=error)
+            return _StoredRecord(
+                damage=EnvelopeDamaged(f"cannot read {where}: the disk reports an error"), disk_error=error
+            )
 
     def _named(self, name: str) -> "SealingKey":
         try:
@@ -417,7 +421,7 @@ class FileStore:
         )
 
     def _keep_sealed(self, folder: Folder) -> None:
-        """Give what cannot be opened now a second name, before its own is taken from it."""
+        """Return what cannot be opened now a second name, before its own is taken from it."""
         for name in (PREVIOUS, NEWEST):
             try:
                 if self._look(folder, name).damage is not None:
@@ -454,7 +458,7 @@ class FileStore:
 
 
 def is_of_the_store(name: str) -> bool:
-    """Tell whether a file of this name in the state folder is the store's."""
+    """Return whether a file of this name in the state folder is the store's."""
     return name in {NEWEST, PREVIOUS, _BESIDE, _ON_ITS_WAY} or name.startswith((DAMAGED, SEALED))
 
 
@@ -469,7 +473,7 @@ def _lock(folder: Folder) -> None:
 
 
 def _name_holder(folder: Folder) -> str:
-    """Say which process holds the lock, as far as the kernel tells. Source: proc(5), ``/proc/locks``."""
+    """Return which process holds the lock, as far as the kernel tells. Source: proc(5), ``/proc/locks``."""
     status = os.fstat(folder.fd)
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with suppress(OSError):
@@ -482,7 +486,7 @@ def _name_holder(folder: Folder) -> str:
 
 
 def _other_owner(folder: Folder) -> tuple[int, int] | None:
-    """Give whose a folder is, if it is another user's: then so is what is written in it."""
+    """Return whose a folder is, if it is another user's: then so is what is written in it."""
     status = os.fstat(folder.fd)
     return None if status.st_uid in {0, os.geteuid()} else (status.st_uid, status.st_gid)
 
@@ -498,13 +502,13 @@ def _tell_change(former: KeyName, key: KeyProvider) -> None:
 
 
 def _leaves_behind(present: Link, link: Link) -> bool:
-    """Tell whether the next generation leaves something behind that a fallback must not bring back."""
+    """Return whether the next generation leaves something behind that a fallback must not bring back."""
     drops_former_owner = present.replaces is not None and link.replaces is None
     is_handed_over = link.mark is Mark.HANDED_OVER and present.mark is not Mark.HANDED_OVER
     return drops_former_owner or is_handed_over
 
 
-def _is_of_another_link(damage: Damaged | None, previous: Link | None) -> bool:
+def _is_of_another_link(damage: EnvelopeDamaged | None, previous: Link | None) -> bool:
     return previous is not None and damage is not None and damage.link_id not in {None, previous.link_id}
 
 
@@ -526,7 +530,7 @@ def _set_aside(folder: Folder, name: str) -> None:
 
 
 def _free_name(folder: Folder, beginning: str) -> str:
-    """Give a name to set something aside under; the last one if there are too many."""
+    """Return a name to set something aside under; the last one if there are too many."""
     numbers = range(1, MOST_KEPT + 1)
     free = (number for number in numbers if not folder.has(f"{beginning}{number}"))
     return f"{beginning}{next(free, MOST_KEPT)}"

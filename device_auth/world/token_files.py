@@ -72,7 +72,7 @@ class FileTokens:
             logger.warning("%s", explain(error, f"cannot write token files to {self._directory}"))
 
     def read(self) -> PublishedToken | None:
-        """Give the access token that is there, or None if there is none that is known to be valid.
+        """Return the access token that is there, or None if there is none that is known to be valid.
 
         A wall clock earlier than the file's own date is not believed, and then neither is the time it holds.
         """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from requests import Response, Session  # noqa: TID251 - this file speaks HTTP
 
-    from device_auth.world.connections import Line
+    from device_auth.world.connections import CancelHandle
 
 CONNECT_TIMEOUT: Final = Seconds(5)
 """Longest wait for a connection to one address, and for each step of its TLS handshake."""
@@ -59,7 +59,7 @@ class DatedClock(Clock, Protocol):
     """A clock that knows whether its date can be right."""
 
     def looks_set(self) -> bool:
-        """Say whether the wall clock can be right."""
+        """Return whether the wall clock can be right."""
         ...
 
 
@@ -95,8 +95,8 @@ class HttpTransport:
         self._ca_file = ca_file
         self._timeouts = (connect_timeout, read_timeout)
         self._lock = threading.Lock()
-        self._idle: tuple[Line, Session] | None = None
-        self._in_use: set[Line] = set()
+        self._idle: tuple[CancelHandle, Session] | None = None
+        self._in_use: set[CancelHandle] = set()
 
     def send(self, request: WireRequest) -> WireResponse | Unreachable:
         """Send and wait for the answer; blocks; never raises for anything the network does.
@@ -128,7 +128,7 @@ class HttpTransport:
         if idle is not None:
             idle[1].close()
 
-    def _take_session(self) -> "tuple[Line, Session]":
+    def _take_session(self) -> "tuple[CancelHandle, Session]":
         # Taken, not shared: an abandoned send may still be running, and must not meet the next one.
         with self._lock:
             taken, self._idle = self._idle, None
@@ -137,7 +137,7 @@ class HttpTransport:
             self._in_use.add(line)
         return line, session
 
-    def _give_back(self, line: "Line", session: "Session") -> None:
+    def _give_back(self, line: "CancelHandle", session: "Session") -> None:
         line.release()
         with self._lock:
             self._in_use.discard(line)
@@ -147,18 +147,20 @@ class HttpTransport:
         if not is_kept:
             session.close()
 
-    def _exchange(self, line: "Line", session: "Session", request: WireRequest) -> WireResponse | Unreachable:
+    def _exchange(
+        self, line: "CancelHandle", session: "Session", request: WireRequest
+    ) -> WireResponse | Unreachable:
         from http.client import HTTPException  # noqa: PLC0415 - comes with requests, which is imported late
 
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - the same
 
-        from device_auth.world.connections import Cut  # noqa: PLC0415 - the same
+        from device_auth.world.connections import CallCancelled  # noqa: PLC0415 - the same
 
         sent_at = self._clock.now()
         try:
             with self._open(session, request) as response:
                 body, is_whole = _read_body(response)
-        except (OSError, HTTPException, HTTPError, UnicodeError, Cut) as error:
+        except (OSError, HTTPException, HTTPError, UnicodeError, CallCancelled) as error:
             return GIVEN_UP if line.is_cut else _failure(error, self._clock)
         # Once cut, an end of the stream proves nothing; an answer that shows its own end may hold a grant.
         if line.is_cut and not (is_whole and (response.raw.chunked or response.raw.length_remaining == 0)):
@@ -194,7 +196,7 @@ class HttpTransport:
         )
 
 
-class Road(NamedTuple):
+class Route(NamedTuple):
     """How requests to an address go.
 
     Attributes:
@@ -206,8 +208,8 @@ class Road(NamedTuple):
     authorities: str
 
 
-def road_to(url: str, ca_file: Path | None = None) -> Road:
-    """Say how a transport's requests would go, sending none.
+def road_to(url: str, ca_file: Path | None = None) -> Route:
+    """Return how a transport's requests would go, sending none.
 
     Args:
         url: whom they would be for.
@@ -220,7 +222,7 @@ def road_to(url: str, ca_file: Path | None = None) -> Road:
     proxy = utils.select_proxy(url, proxies) or ""
     if proxy and "://" not in proxy:  # requests takes such a one for http too
         proxy = f"http://{proxy}"
-    return Road(proxy, str(utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities))
+    return Route(proxy, str(utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities))
 
 
 def trusting(authorities: str) -> "ssl.SSLContext":
@@ -243,7 +245,7 @@ def trusting(authorities: str) -> "ssl.SSLContext":
 
 
 def _environment(session: "Session", url: str, ca_file: Path | None) -> tuple[Any, Any]:
-    """Give the proxies and the authorities that hold for an address, by requests' own rules."""
+    """Return the proxies and the authorities that hold for an address, by requests' own rules."""
     settings = session.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
     return {} if _stays_here(url) else settings["proxies"], settings["verify"]
 
@@ -270,7 +272,7 @@ def _prove_authorities(ca_file: Path) -> None:
         ) from error
 
 
-def _open_session() -> "tuple[Line, Session]":
+def _open_session() -> "tuple[CancelHandle, Session]":
     from http.cookiejar import DefaultCookiePolicy  # noqa: PLC0415 - comes with requests, which is imported late
 
     from requests import Session  # noqa: PLC0415, TID251 - the same
@@ -278,9 +280,9 @@ def _open_session() -> "tuple[Line, Session]":
     from urllib3 import disable_warnings  # noqa: PLC0415 - the same
     from urllib3.exceptions import SystemTimeWarning  # noqa: PLC0415 - the same
 
-    from device_auth.world.connections import Line, watched_pools  # noqa: PLC0415 - the same
+    from device_auth.world.connections import CancelHandle, watched_pools  # noqa: PLC0415 - the same
 
-    line = Line()
+    line = CancelHandle()
     pools = watched_pools(line)
 
     class WatchedAdapter(HTTPAdapter):

@@ -121,7 +121,7 @@ def _secrets_of(folder: Folder, name: str) -> set[bytes]:
 
 
 def _decode(literal: bytes) -> bytes:
-    """Give the text that a JSON literal stands for, or itself where it is broken."""
+    """Return the text that a JSON literal stands for, or itself where it is broken."""
     try:
         text = json.loads(b'"' + literal + b'"', strict=False)
         return str(text).encode()
@@ -130,7 +130,7 @@ def _decode(literal: bytes) -> bytes:
 
 
 def _forms(secret: bytes) -> set[bytes]:
-    """Give the secret as it is and as JSON writes it."""
+    """Return the secret as it is and as JSON writes it."""
     text = secret.decode(errors="surrogateescape")
     escaped = {json.dumps(text, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
     return {secret} | {form.encode(errors="surrogateescape") for form in escaped}

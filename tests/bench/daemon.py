@@ -116,13 +116,13 @@ def wait_for_token(path: Path) -> bytes:
 
 
 def cpu_of(pid: int) -> float:
-    """Give the CPU seconds of a process so far. Source: proc(5), /proc/PID/stat, utime and stime."""
+    """Return the CPU seconds of a process so far. Source: proc(5), /proc/PID/stat, utime and stime."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def field_of(path: Path, name: str) -> int:
-    """Give a number of a status file. Source: proc(5)."""
+    """Return a number of a status file. Source: proc(5)."""
     lines = path.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 

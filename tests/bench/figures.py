@@ -87,13 +87,13 @@ def run_in_turn(
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Give the values a quarter, half and three quarters up."""
+    """Return the values a quarter, half and three quarters up."""
     ranked = sorted(values)
     return ranked[len(ranked) // 4], ranked[len(ranked) // 2], ranked[len(ranked) * 3 // 4]
 
 
 def tell_ratio(what: str, ours: Sequence[float], peers: Sequence[float], budget: float | None = None) -> None:
-    """Tell how many times as much ours took, pair by pair."""
+    """Return how many times as much ours took, pair by pair."""
     low, middle, high = quartiles([mine / theirs for mine, theirs in zip(ours, peers, strict=True)])
     promised = "" if budget is None else f"   budget {budget:.2f}"
     print(f"  {what:38} {middle:5.2f}   quartiles {low:.2f} to {high:.2f}{promised}")

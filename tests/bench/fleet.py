@@ -505,12 +505,12 @@ def merge(parts: Iterable[Figures]) -> Figures:
 
 
 def at_share(values: Sequence[float], share: float) -> float:
-    """Give the value below which such a share lies."""
+    """Return the value below which such a share lies."""
     return sorted(values)[int(share * (len(values) - 1))] if values else math.nan
 
 
 def peaks(figures: Figures, begin: float, end: float) -> tuple[float, int, float]:
-    """Give the requests a second between two moments: their mean, most in a second, most over a minute."""
+    """Return the requests a second between two moments: their mean, most in a second, most over a minute."""
     counts = figures.requests[int(begin) : int(end)]
     minute = most = sum(counts[:60])
     for leaves, comes in zip(counts, counts[60:], strict=False):

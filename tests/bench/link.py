@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def tell_imports(linking: Linking, notes: Path, rounds: int) -> None:
-    """Tell what ours loads, and what of it the other does not."""
+    """Return what ours loads, and what of it the other does not."""
     ours: dict[str, int] = {}
     bare: dict[str, int] = {}
     for _ in range(rounds):

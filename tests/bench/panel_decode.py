@@ -75,12 +75,12 @@ def photograph(frame: Image.Image, view: View, seed: int) -> Image.Image:
 
 
 def read_by_zxing(image: Image.Image) -> list[str]:
-    """Give the texts that zxing-cpp reads."""
+    """Return the texts that zxing-cpp reads."""
     return [found.text for found in zxingcpp.read_barcodes(image, try_invert=False)]
 
 
 def read_by_zbar(image: Image.Image) -> list[str]:
-    """Give the texts that zbar reads."""
+    """Return the texts that zbar reads."""
     from pyzbar.pyzbar import ZBarSymbol, decode  # noqa: PLC0415 - fails at import where libzbar0 is not installed
 
     return [found.data.decode() for found in decode(image, symbols=[ZBarSymbol.QRCODE])]
@@ -118,7 +118,7 @@ def links(seed: int = 7) -> Iterator[str]:
 def rate(
     read: Callable[[Image.Image], list[str]], frames: list[tuple[str, Image.Image]], view: View
 ) -> float:
-    """Give the share of frames that a decoder reads rightly from this view."""
+    """Return the share of frames that a decoder reads rightly from this view."""
     return sum(
         read(photograph(frame, view, seed)) == [text] for seed, (text, frame) in enumerate(frames)
     ) / len(frames)

@@ -40,7 +40,7 @@ def time_of(act: Callable[[], None]) -> float:
 
 
 def measure(place: Path, rounds: int) -> tuple[list[float], list[float]]:
-    """Give how many seconds each save took, and each bare sequence after it."""
+    """Return how many seconds each save took, and each bare sequence after it."""
     bare_place = place / "bare"
     bare_place.mkdir()
     folder = os.open(bare_place, os.O_RDONLY)

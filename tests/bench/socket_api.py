@@ -22,7 +22,7 @@ from device_auth.core.models import Monotonic, Seconds, Secret, TokenGrant, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
-from device_auth.service.desk import Desk
+from device_auth.service.desk import StatusFeed
 from device_auth.world.clock import BootClock
 from device_auth.world.token_files import FileTokens
 from tests.links import make_link
@@ -70,7 +70,7 @@ def serve_bare(folder: Path, ready: Connection) -> None:
 
 def serve_ours(folder: Path, ready: Connection) -> None:
     clock = BootClock()
-    desk = Desk(clock, FileTokens(folder, clock, keep_bare=True))
+    desk = StatusFeed(clock, FileTokens(folder, clock, keep_bare=True))
     lifetime = Seconds(3600)
     desk.publish(TokenGrant(Secret(TOKEN), None, lifetime, Monotonic(clock.now() + lifetime)))
     desk.tell(View(StateWord.LINKED, Trouble.NONE), make_link())
@@ -97,7 +97,7 @@ def time_of(act: Callable[[], object]) -> float:
 
 
 def compare(folder: Path) -> dict[str, list[float]]:
-    """Give every time of each way, in seconds."""
+    """Return every time of each way, in seconds."""
     with ExitStack() as stack:
         connections = {}
         for serve, name in ((serve_ours, "api.sock"), (serve_bare, "bare.sock")):

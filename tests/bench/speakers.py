@@ -25,7 +25,7 @@ from urllib.request import Request, urlopen
 from device_auth.core import linking
 from device_auth.core.models import DialectName, Provider, Seconds, View, later
 from device_auth.core.states import StateWord
-from device_auth.service.conversation import Conversation
+from device_auth.service.conversation import ProviderClient
 from device_auth.service.loop import Loop
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
@@ -102,7 +102,7 @@ def link_one(crowd: Crowd, number: int, shows: Callable[[], None]) -> float | No
             codes.add(view.code_pair.user_code)
             shows()
 
-    conversation = Conversation(HttpTransport(clock), provider)
+    conversation = ProviderClient(HttpTransport(clock), provider)
     with FileStore(place / "state") as store:
         loop = Loop(
             conversation=conversation,

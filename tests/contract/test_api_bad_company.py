@@ -22,14 +22,16 @@ from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.api import Api
 from device_auth.service.callers import Caller, Gate, read_caller
-from device_auth.service.exchange import Bounds
-from device_auth.service.reception import OwnListener, Room
+from device_auth.service.exchange import ReadLimits
+from device_auth.service.reception import ConnectionLimits, OwnListener
 from device_auth.world.clock import BootClock
 from tests.socket_world import LONG, READER, STRANGER, SocketWorld, identify
 from tests.values import seconds
 
 STATUS: Final = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
-SHORT: Final = Bounds(idle=seconds(0.05), request=seconds(0.2), send=seconds(0.05), farewell=seconds(0.05))
+SHORT: Final = ReadLimits(
+    idle=seconds(0.05), request=seconds(0.2), send=seconds(0.05), farewell=seconds(0.05)
+)
 OTHER: Final = READER._replace(uid=1234)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -140,7 +142,7 @@ def test_a_body_that_does_not_come_is_not_waited_for_forever(hasty: SocketWorld)
     "sent", [b"", STATUS[:20], STATUS.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\nhalf")]
 )
 def test_who_dies_in_the_middle_leaves_nothing_behind(tmp_path: Path, sent: bytes) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=Room(places=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(places=1)) as world:
         connection = world.plug_in(READER)
         connection.sendall(sent)
         connection.close()
@@ -149,7 +151,7 @@ def test_who_dies_in_the_middle_leaves_nothing_behind(tmp_path: Path, sent: byte
 
 
 def test_who_dies_before_the_answer_leaves_nothing_behind(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=Room(places=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(places=1)) as world:
         world.is_linked()
         visitor = world.visit(READER)
         visitor.begin("/v1/token")
@@ -259,11 +261,13 @@ def test_where_every_place_is_taken_whoever_comes_waits(world: SocketWorld) -> N
 
 @pytest.mark.parametrize(
     ("room", "comes"),
-    [(Room(share=1), READER), (Room(places=1), READER._replace(uid=7))],
+    [(ConnectionLimits(share=1), READER), (ConnectionLimits(places=1), READER._replace(uid=7))],
     ids=["the share is full", "every place is taken"],
 )
-def test_who_waits_gets_the_place_of_an_idle_connection(tmp_path: Path, room: Room, comes: Caller) -> None:
-    bounds = Bounds(idle=seconds(2 * LONG))
+def test_who_waits_gets_the_place_of_an_idle_connection(
+    tmp_path: Path, room: ConnectionLimits, comes: Caller
+) -> None:
+    bounds = ReadLimits(idle=seconds(2 * LONG))
     with SocketWorld(tmp_path / "api.sock", bounds=bounds, room=room) as world:
         idle = world.visit(READER)
         assert idle.ask("/v1/status").status == 200
@@ -273,7 +277,7 @@ def test_who_waits_gets_the_place_of_an_idle_connection(tmp_path: Path, room: Ro
 
 
 def test_an_idle_connection_for_which_nobody_waits_stays(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=Room(share=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(share=1)) as world:
         world.is_linked()
         idle, busy, late = world.visit(OTHER), world.visit(READER), world.visit(READER)
         assert idle.ask("/v1/status").status == 200
@@ -286,7 +290,7 @@ def test_an_idle_connection_for_which_nobody_waits_stays(tmp_path: Path) -> None
 
 
 def test_nobody_keeps_a_connection_for_which_another_waits(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=Room(share=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(share=1)) as world:
         world.is_linked()
         first, second = world.visit(READER), world.visit(READER)
         first.begin("/v1/token")
@@ -300,7 +304,7 @@ def test_nobody_keeps_a_connection_for_which_another_waits(tmp_path: Path) -> No
 
 
 def test_where_the_waiting_room_is_full_too_the_biggest_crowd_is_turned_away(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=Room(places=2, share=1, waiting=3)) as world:
+    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(places=2, share=1, waiting=3)) as world:
         world.is_linked()
         crowd = [world.visit(READER) for _ in range(4)]
         crowd[0].begin("/v1/token")

@@ -19,9 +19,9 @@ from device_auth.client import (
     ClientError,
     Code,
     HandedOver,
-    NotLinked,
     Refused,
     Revoked,
+    SpeakerUnlinked,
     Status,
     TryLater,
     Unavailable,
@@ -29,8 +29,8 @@ from device_auth.client import (
 from device_auth.core.models import Mark, UnixTime, View, hand_over
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.callers import Caller
-from device_auth.service.exchange import Bounds
-from device_auth.service.reception import Room
+from device_auth.service.exchange import ReadLimits
+from device_auth.service.reception import ConnectionLimits
 from tests.links import make_link
 from tests.socket_world import LONG, READER, STRANGER, SocketWorld
 from tests.values import make_pair, seconds
@@ -210,7 +210,9 @@ def test_threads_may_share_a_client(world: SocketWorld, client: Client) -> None:
 
 
 def test_more_clients_than_places_are_all_served(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=Room(share=2), bounds=Bounds(idle=seconds(LONG))) as world:
+    with SocketWorld(
+        tmp_path / "api.sock", room=ConnectionLimits(share=2), bounds=ReadLimits(idle=seconds(LONG))
+    ) as world:
         world.is_linked(world.issue("one"))
         clients = [Client(str(world.path)) for _ in range(10)]
 
@@ -227,7 +229,7 @@ def test_more_clients_than_places_are_all_served(tmp_path: Path) -> None:
 def test_an_unlinked_speaker_raises_not_linked(world: SocketWorld, client: Client) -> None:
     world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
 
-    with pytest.raises(NotLinked, match="device-auth link") as caught:
+    with pytest.raises(SpeakerUnlinked, match="device-auth link") as caught:
         client.token()
 
     assert caught.value.problem == "not-linked"

@@ -10,7 +10,7 @@ import pytest
 from device_auth.cli.parts import draw_code
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.light import TABLE, LightPrompt, Moment
+from device_auth.prompts.light import TABLE, LightCue, LightPrompt
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import read_wording
@@ -66,7 +66,7 @@ def test_a_simulated_light_glows_as_the_table_says(clock: SimulatedClock) -> Non
     urgent = light.glow_at(0.5)
 
     assert breathing == glow_at(TABLE[StateWord.WAITING], 500)
-    assert urgent == glow_at(TABLE[Moment.LAST_MINUTE], 0) == Glow(1, breathing.colour)
+    assert urgent == glow_at(TABLE[LightCue.LAST_MINUTE], 0) == Glow(1, breathing.colour)
 
 
 @pytest.fixture(params=["oled 64", "oled 32", "console"])

@@ -21,13 +21,13 @@ class Provider(Protocol):
 
     @property
     def transport(self) -> Transport:
-        """Give what is under test."""
+        """Return what is under test."""
 
     def script(self, *bodies: bytes | None) -> None:
-        """Say what is answered to the requests in turn; None is silence."""
+        """Return what is answered to the requests in turn; None is silence."""
 
     def asked(self) -> list[bytes]:
-        """Give the bodies of the requests that came."""
+        """Return the bodies of the requests that came."""
 
     def wait_for_silence(self) -> None:
         """Wait until a request waits for an answer that does not come."""

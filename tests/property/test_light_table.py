@@ -40,7 +40,7 @@ TOLD_APART = [
 
 
 def accepted(overrides: dict[str, object]) -> Table:
-    """Give the table of the settings if they are accepted, else our own."""
+    """Return the table of the settings if they are accepted, else our own."""
     try:
         return read_table(overrides)
     except BadSetting:
@@ -81,7 +81,7 @@ def test_settings_are_accepted_or_refused_and_never_crash(overrides: dict[str, o
 
 
 def plain(pattern: Rhythm) -> Rhythm:
-    """Give the pattern on a light that is only on or off."""
+    """Return the pattern on a light that is only on or off."""
     shown = without_fades(pattern)
     assert isinstance(shown, Rhythm)
     return shown

@@ -207,7 +207,7 @@ HEARD = st.builds(Hear, ANSWERS, DRAWS, SHORT_LIVES, INTERVALS)
 
 
 def goes_on() -> st.SearchStrategy[Happening]:
-    """Give a strategy of its own each time: ``one_of`` counts the same one once only."""
+    """Return a strategy of its own each time: ``one_of`` counts the same one once only."""
     return st.builds(
         GoOn,
         st.one_of(st.builds(Hear, WAITED_OUT, DRAWS), SUCCESS, HEARD),

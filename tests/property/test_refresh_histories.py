@@ -125,7 +125,7 @@ LENGTHS = st.sampled_from([0.0, 0.5, 5.0, 9.9, 31.0, 301.0, 4000.0])
 
 
 def goes_on() -> st.SearchStrategy[Happening]:
-    """Give a strategy of its own each time: ``one_of`` counts the same one once only."""
+    """Return a strategy of its own each time: ``one_of`` counts the same one once only."""
     return st.builds(
         GoOn,
         ANSWERS,

@@ -8,11 +8,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_auth.service.exchange import Bounds, Exchange, Request, Unreadable, read_head
+from device_auth.service.exchange import HttpConnection, HttpRequest, MalformedRequest, ReadLimits, read_head
 from device_auth.world.clock import BootClock
 from tests.values import seconds
 
-BOUNDS = Bounds(idle=seconds(5), farewell=seconds(5))
+BOUNDS = ReadLimits(idle=seconds(5), farewell=seconds(5))
 
 names = st.text(string.ascii_letters + "-", min_size=1, max_size=8).filter(
     lambda name: name.lower() not in {"host", "connection", "content-length", "transfer-encoding", "expect"}
@@ -20,12 +20,12 @@ names = st.text(string.ascii_letters + "-", min_size=1, max_size=8).filter(
 values = st.text(string.printable[:95], max_size=8).map(str.strip)
 
 
-def read_all(octets: bytes, cuts: list[int]) -> list[Request | Unreadable]:
+def read_all(octets: bytes, cuts: list[int]) -> list[HttpRequest | MalformedRequest]:
     """Read until the end or the first mistake, whatever pieces it comes in."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps the pieces apart
-    found: list[Request | Unreadable] = []
+    found: list[HttpRequest | MalformedRequest] = []
     with ours, theirs:
-        exchange = Exchange(ours, BootClock(), BOUNDS)
+        exchange = HttpConnection(ours, BootClock(), BOUNDS)
         places = sorted({0, len(octets), *(cut % (len(octets) + 1) for cut in cuts)})
         for start, end in pairwise(places):
             theirs.sendall(octets[start:end])
@@ -33,14 +33,14 @@ def read_all(octets: bytes, cuts: list[int]) -> list[Request | Unreadable]:
         try:
             while exchange.wait() and (request := exchange.read()) is not None:
                 found.append(request)
-        except Unreadable as error:
+        except MalformedRequest as error:
             found.append(error)
     return found
 
 
 @given(st.text(string.printable + "\0\x80\xff"))
 def test_any_head_is_read_or_refused(head: str) -> None:
-    with suppress(Unreadable):
+    with suppress(MalformedRequest):
         method, target, headers, _ = read_head(head)
 
         assert method
@@ -76,7 +76,7 @@ def test_requests_are_read_as_they_were_written(
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         octets += "\r\n".join([*lines, "", ""]).encode() + body
 
-    read = [request for request in read_all(octets, cuts) if isinstance(request, Request)]
+    read = [request for request in read_all(octets, cuts) if isinstance(request, HttpRequest)]
 
     assert [(request.method, request.path, request.query, request.body) for request in read] == [
         (method, path, query or "", body) for method, path, query, _, body in written

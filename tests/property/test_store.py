@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName, Flow, Link, Mark, Secret, UnixTime
-from device_auth.world.envelope import Damaged, Plain, read_envelope, write_envelope
+from device_auth.world.envelope import EnvelopeDamaged, Plain, read_envelope, write_envelope
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore
 from tests.keys import keys_of
 from tests.links import make_link
@@ -119,7 +119,7 @@ def test_any_bytes_on_the_disk_give_an_answer_and_never_another_owners_link(
             name: found for name, found in ((NEWEST, newest), (PREVIOUS, previous)) if found is not None
         }
         assert repr(locked) == repr(unlocked)
-        assert again == (None if isinstance(locked, Damaged) else locked) or is_refused
+        assert again == (None if isinstance(locked, EnvelopeDamaged) else locked) or is_refused
         assert (
             FileStore(folder).read() == make_link("carla")
             if not is_refused
@@ -152,7 +152,7 @@ def answer_of_replacing(store: FileStore) -> StoreError | None:
 
 
 def is_not_for_us(answer: object) -> bool:
-    return isinstance(answer, StoreError) and not isinstance(answer, Damaged)
+    return isinstance(answer, StoreError) and not isinstance(answer, EnvelopeDamaged)
 
 
 def answer_to(content: bytes) -> Link | StoreError:
@@ -173,7 +173,7 @@ def no_number(name: str) -> NoReturn:
 
 
 def whose(content: bytes) -> str | None:
-    """Give the link ID that stands in a file, by a reading of the test's own; what is no JSON says nothing."""
+    """Return the link ID that stands in a file, by a reading of the test's own; what is no JSON says nothing."""
     try:
         link_id = json.loads(content, parse_constant=no_number)["link"]["link_id"]
     except (ValueError, TypeError, KeyError):

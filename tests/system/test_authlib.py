@@ -33,7 +33,7 @@ def provider(request: pytest.FixtureRequest) -> Iterator[authlib_server.Provider
 
 
 def given(**settings: object) -> pytest.MarkDecorator:
-    """Say what the server is like."""
+    """Return what the server is like."""
     return pytest.mark.parametrize("provider", [settings], indirect=True, ids=[" ".join(settings)])
 
 

@@ -133,7 +133,7 @@ class Desk:
         return link
 
     def keyboard(self) -> IO[str]:
-        """Give what standard input is written by."""
+        """Return what standard input is written by."""
         ours, theirs = (os.fdopen(end, mode) for end, mode in zip(os.pipe(), "rw", strict=True))
         self.monkeypatch.setattr(sys, "stdin", ours)
         self.opened += [ours, theirs]
@@ -575,7 +575,7 @@ def test_neither_code_nor_verifier_nor_secret_nor_token_is_seen_anywhere(
 
 @pytest.fixture
 def screen(desk: Desk) -> Iterator[Callable[[int, int], tuple[int, pyte.Screen]]]:
-    """Give what makes standard input and standard error one terminal: our end of it, and what is seen."""
+    """Return what makes standard input and standard error one terminal: our end of it, and what is seen."""
     with ExitStack() as opened:
 
         def open_screen(columns: int, rows: int) -> tuple[int, pyte.Screen]:

@@ -67,7 +67,7 @@ def decoded(picture: Image.Image) -> str:
 
 
 def end_of(process: "subprocess.Popen[str]") -> tuple[int, dict[str, object]]:
-    """Give the exit code and the last event."""
+    """Return the exit code and the last event."""
     *_, last = read_lines(stream_of(process.stdout))
     return process.wait(PATIENCE), last
 

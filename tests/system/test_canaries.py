@@ -28,10 +28,10 @@ from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
 from device_auth.simulator.models import (
     Applicant,
     AuthorizationRequest,
-    CodePair,
-    Exchange,
+    CodeExchange,
+    IssuedPair,
+    OAuthRefusal,
     Options,
-    Refused,
     Tokens,
 )
 from device_auth.simulator.server import Running, serve
@@ -68,9 +68,9 @@ class Witness(Amazon):
         self.echoes = ""
         self._canaries = canaries
 
-    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> CodePair | Refused:
+    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> IssuedPair | OAuthRefusal:
         given = super().give_code_pair(applicant, fault)
-        if isinstance(given, CodePair):
+        if isinstance(given, IssuedPair):
             self._canaries.learn("device code", given.device_code)
         return given
 
@@ -82,7 +82,7 @@ class Witness(Amazon):
         user_code: str = "",
         client_id: str = "",
         fault: Fault = NO_FAULT,
-    ) -> Tokens | Refused:
+    ) -> Tokens | OAuthRefusal:
         given = super().poll(dialect, device_code, user_code=user_code, client_id=client_id, fault=fault)
         return self._answer(given, device_code)
 
@@ -93,7 +93,7 @@ class Witness(Amazon):
         self._canaries.learn("state", answer["state"][0])
         return address
 
-    def exchange(self, asked: Exchange, fault: Fault = NO_FAULT) -> Tokens | Refused:
+    def exchange(self, asked: CodeExchange, fault: Fault = NO_FAULT) -> Tokens | OAuthRefusal:
         self._canaries.learn("authorization code", asked.code)
         self._canaries.learn("verifier", asked.verifier)
         given = super().exchange(asked, fault)
@@ -107,12 +107,12 @@ class Witness(Amazon):
         fault: Fault = NO_FAULT,
         *,
         client_secret: str | None = None,
-    ) -> Tokens | Refused:
+    ) -> Tokens | OAuthRefusal:
         self._canaries.learn("refresh token", refresh_token)
         given = super().refresh(dialect, refresh_token, client_id, fault, client_secret=client_secret)
         return self._answer(given, refresh_token, client_secret)
 
-    def _answer(self, given: Tokens | Refused, *asked: str | None) -> Tokens | Refused:
+    def _answer(self, given: Tokens | OAuthRefusal, *asked: str | None) -> Tokens | OAuthRefusal:
         if isinstance(given, Tokens):
             self._canaries.learn("access token", given.access_token)
             self._canaries.learn("refresh token", given.refresh_token)
@@ -120,7 +120,7 @@ class Witness(Amazon):
             return given
         said = [each for each in asked if each]
         repeated = ", ".join([*said, *(f"({each})" for each in said), *(quote(each) for each in said)])
-        return Refused(self.echoes, f"Bad: {repeated}.")
+        return OAuthRefusal(self.echoes, f"Bad: {repeated}.")
 
 
 class Desk:
@@ -464,7 +464,7 @@ def test_a_secret_that_was_given_as_an_argument_is_not_repeated(bench: Bench, he
 
 
 def derived_keys() -> dict[str, bytes]:
-    """Give the material of the key file, and what is made of it. Source: docs/encryption.md."""
+    """Return the material of the key file, and what is made of it. Source: docs/encryption.md."""
     sealing = HKDF(SHA256(), 32, b"device-auth", b"device-auth link v2").derive(MATERIAL.encode())
     return {"key material": MATERIAL.encode(), "sealing key": sealing}
 
@@ -689,7 +689,7 @@ def test_the_watch_sees_a_secret_wherever_it_is_left(tmp_path: Path) -> None:
 
 
 def holding(started: Started, canaries: Canaries) -> list[Sight]:
-    """Give what was seen so far that holds a secret."""
+    """Return what was seen so far that holds a secret."""
     return [sight for sight in set(started.watch.sights) if canaries.found_in(sight.octets)]
 
 

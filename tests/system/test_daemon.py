@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.client import NotLinked, Revoked
+from device_auth.client import Revoked, SpeakerUnlinked
 from device_auth.core.models import Mark
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
@@ -95,7 +95,7 @@ def test_from_a_press_to_a_link_that_is_used_revoked_made_anew_and_unlinked(
         again.wait_until("unlinked")
         assert household.secrets() == set()
         assert household.token_files() == set()
-        with pytest.raises(NotLinked):
+        with pytest.raises(SpeakerUnlinked):
             again.client.token()
         assert household.running.amazon.referee.complaints() == ()
 

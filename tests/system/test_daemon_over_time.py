@@ -19,9 +19,9 @@ from device_auth.core.models import (
     hand_over,
     later,
 )
-from device_auth.core.states import Moment, StateWord, Trouble
-from device_auth.service.conversation import Conversation
-from device_auth.service.daemon import Plan
+from device_auth.core.states import OneTimeNotice, StateWord, Trouble
+from device_auth.service.conversation import ProviderClient
+from device_auth.service.daemon import DaemonOptions
 from device_auth.simulator.amazon import EVERY_CODE
 from device_auth.world.store import FileStore
 from device_auth.world.transport import HttpTransport
@@ -93,7 +93,7 @@ def test_a_hold_of_five_seconds_and_a_tap_unlink(household: Household) -> None:
     household.press(109)
 
     assert household.live(130).state is StateWord.UNLINKED
-    assert household.moments == [Moment.CONFIRM_UNLINK, Moment.JUST_UNLINKED]
+    assert household.moments == [OneTimeNotice.CONFIRM_UNLINK, OneTimeNotice.JUST_UNLINKED]
     assert files(household.world) == set()
     assert len(household.revoked) == 1
 
@@ -104,7 +104,7 @@ def test_a_hold_of_ten_seconds_and_a_tap_reset(household: Household) -> None:
     household.press(105)
 
     assert household.live(130).state is StateWord.UNLINKED
-    assert household.moments == [Moment.CONFIRM_RESET, Moment.JUST_RESET]
+    assert household.moments == [OneTimeNotice.CONFIRM_RESET, OneTimeNotice.JUST_RESET]
     assert files(household.world) == set()
     assert len(household.revoked) == 1
 
@@ -116,7 +116,7 @@ def test_a_hold_without_a_tap_within_ten_seconds_changes_nothing(household: Hous
     household.press(110.5)
 
     assert household.live(130).state is StateWord.LINKED
-    assert household.moments[-1] is Moment.CANCELLED
+    assert household.moments[-1] is OneTimeNotice.CANCELLED
     assert files(household.world) >= {"token.json", "access-token", "link.json"}
 
 
@@ -199,9 +199,9 @@ def test_a_speaker_that_cannot_tell_a_code_asks_for_none_but_for_who_reads_it_on
 def test_settings_that_name_no_provider_leave_the_old_ones_in_force(
     household: Household, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bare = Conversation(HttpTransport(household.world.clock))
+    bare = ProviderClient(HttpTransport(household.world.clock))
     problem = ConfigError("client_id is missing", hint="Set it.")
-    household.plans += [Plan(bare, problem, 2), ConfigError("not TOML", hint="Mend it.")]
+    household.plans += [DaemonOptions(bare, problem, 2), ConfigError("not TOML", hint="Mend it.")]
     household.at(1, household.daemon.reload)
     household.at(2, household.daemon.reload)
     household.press(3)
@@ -217,7 +217,7 @@ def test_new_settings_wait_for_the_code_in_hand(tmp_path: Path) -> None:
         open_household(old) as household,
     ):
         provider = make_provider(new.running, old.provider.dialect)
-        household.plans.append(Plan(Conversation(HttpTransport(old.clock), provider), None, 2))
+        household.plans.append(DaemonOptions(ProviderClient(HttpTransport(old.clock), provider), None, 2))
         household.press(1)
         household.at(5, household.daemon.reload)
         household.approve(20)

@@ -47,7 +47,7 @@ def world(tmp_path: Path) -> ExportWorld:
 
 
 def is_ours(world: ExportWorld) -> bool:
-    """Tell whether this speaker can still refresh, and see that it holds no token if it cannot."""
+    """Return whether this speaker can still refresh, and see that it holds no token if it cannot."""
     link = world.stored()
     assert link is not None
     if link.mark is Mark.HANDED_OVER:
@@ -484,7 +484,7 @@ def _heard(crash: Crash, name: str, call: Callable[..., object]) -> Callable[...
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """Give a folder in memory where there is one: hundreds of syncs of a busy disk take their time."""
+    """Return a folder in memory where there is one: hundreds of syncs of a busy disk take their time."""
     shared = Path("/dev/shm")  # noqa: S108  the folder in it is made by mkdtemp
     with TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
         yield Path(folder)

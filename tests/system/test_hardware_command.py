@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device_auth.prompts.light import TABLE, Moment
+from device_auth.prompts.light import TABLE, LightCue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def test_a_signal_ends_the_test_with_the_light_out(
     process: subprocess.Popen[str], settings: Path, number: signal.Signals
 ) -> None:
     brightness = settings.parent / "leds" / "status" / "brightness"
-    answer_until(process, Moment.JUST_LINKED)
+    answer_until(process, LightCue.JUST_LINKED)
     assert brightness.read_text() == "255"
 
     process.send_signal(number)

@@ -58,7 +58,7 @@ def link_id(speaker: Speaker) -> str:
 
 
 def given(speaker: Speaker) -> str:
-    """Give the token that a client is given, which must be the one in the file."""
+    """Return the token that a client is given, which must be the one in the file."""
     token = speaker.client.token(0).access_token
     assert (speaker.world.folder / "run" / "access-token").read_text() == token
     return token

@@ -77,7 +77,7 @@ SCENES = {
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """Give a folder in memory where there is one: hundreds of syncs of a busy disk take their time."""
+    """Return a folder in memory where there is one: hundreds of syncs of a busy disk take their time."""
     memory = Path("/dev/shm")  # noqa: S108 - the folder in it is made by mkdtemp
     with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         yield Path(folder)
@@ -123,7 +123,7 @@ class Bench:
         self.new = same.get(self.scene.step.verb, self.scene.step.link())
 
     def store(self) -> FileStore:
-        """Give a store that opens whatever was ever sealed."""
+        """Return a store that opens whatever was ever sealed."""
         return store_under(self.folder, KEYED)
 
     def lay_out(self, disk: dict[str, bytes]) -> None:
@@ -152,7 +152,7 @@ class Bench:
         return outcome, self.log.read_text()
 
     def points(self) -> list[tuple[str, int]]:
-        """Give every system call of the scene, as its name and which one of that name it is."""
+        """Return every system call of the scene, as its name and which one of that name it is."""
         self.lay_out(self.before)
         _, log = self.play()
         counts: Counter[str] = Counter()
@@ -163,7 +163,7 @@ class Bench:
         return points
 
     def points_of_the_store(self) -> list[tuple[str, int]]:
-        """Give the same without the last two writes, by which the child reports."""
+        """Return the same without the last two writes, by which the child reports."""
         points = self.points()
         writes = sum(name == "write" for name, _ in points)
         return [point for point in points if point not in {("write", writes - 1), ("write", writes)}]
@@ -331,7 +331,7 @@ def test_a_writer_without_one_of_these_precautions_is_found_out(
 
 
 def fault_in(bench: Bench, moment: Moment) -> str:
-    """Say what is wrong with the store after a power cut, if anything is."""
+    """Return what is wrong with the store after a power cut, if anything is."""
     bench.lay_out(dict(moment.disk))
     store = bench.store()
     allowed = [bench.new] if moment.acknowledged else [bench.old, bench.new]
@@ -363,7 +363,7 @@ def fault_in(bench: Bench, moment: Moment) -> str:
 
 
 def is_laid_open(bench: Bench, disk: dict[str, bytes]) -> bool:
-    """Say whether anything lies under another key than the one that seals, where that can be had."""
+    """Return whether anything lies under another key than the one that seals, where that can be had."""
     return bench.scene.keys != ("plain",) and any(
         key_of(content) != bench.scene.keys[0] for content in disk.values()
     )

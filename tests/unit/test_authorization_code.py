@@ -12,8 +12,8 @@ from device_auth.core.states import Trouble
 from device_auth.wire.authorization_code import (
     MOST_CODE,
     MOST_REDIRECT,
-    Misdirected,
     Redirect,
+    UnexpectedRedirect,
     challenge_of,
     explain_refresh,
     make_state,
@@ -156,7 +156,7 @@ MISDIRECTED = {
 def test_what_does_not_answer_our_question_is_not_taken(query: str, why: str) -> None:
     found = read_redirect(query, STATE)
 
-    assert isinstance(found, Misdirected)
+    assert isinstance(found, UnexpectedRedirect)
     assert why in found.why
 
 
@@ -201,11 +201,11 @@ def test_the_code_alone_may_be_pasted_and_then_nothing_was_checked() -> None:
     ids=["nothing", "blanks", "an address without a query", "words", "outside ASCII", "too long"],
 )
 def test_what_is_neither_an_address_nor_a_code_is_not_taken(pasted: str) -> None:
-    assert isinstance(read_pasted(pasted, STATE), Misdirected)
+    assert isinstance(read_pasted(pasted, STATE), UnexpectedRedirect)
 
 
 def test_the_address_of_another_attempt_is_not_taken() -> None:
-    assert isinstance(read_pasted(f"{REDIRECT_URI}?code=abc&state=another", STATE), Misdirected)
+    assert isinstance(read_pasted(f"{REDIRECT_URI}?code=abc&state=another", STATE), UnexpectedRedirect)
 
 
 @settings(max_examples=200, deadline=None)
@@ -220,7 +220,7 @@ def test_any_text_at_all_can_be_read_and_none_of_it_is_shown(text: str) -> None:
             case Redirect(code):
                 assert 0 < len(code.reveal()) <= MOST_CODE
                 assert repr(found).startswith("Redirect(code=Secret(), ")
-            case Misdirected(why):
+            case UnexpectedRedirect(why):
                 assert why.endswith(".")
             case Refusal():
                 assert "error" in text

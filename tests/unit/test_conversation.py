@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from device_auth.core.models import DialectName, Flow, Link, Secret, WireRequest
-from device_auth.service.conversation import Conversation
+from device_auth.service.conversation import ProviderClient
 from tests.simulated_transport import SimulatedTransport
 from tests.values import CANARY, make_held_link, make_response
 
@@ -21,7 +21,7 @@ def form_of(request: WireRequest) -> dict[str, list[str]]:
 def refreshed(link: Link, secret: Secret | None = SECRET, secret_of: str = "") -> dict[str, list[str]]:
     """Refresh a link, and give the form that was sent."""
     transport = SimulatedTransport([REFRESHED])
-    Conversation(transport, None, secret, secret_of).refresh(link)
+    ProviderClient(transport, None, secret, secret_of).refresh(link)
     return form_of(transport.sent[0])
 
 

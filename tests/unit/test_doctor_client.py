@@ -8,7 +8,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.client import ADDRESSES, checks
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.doctor.trial import Trial
+from device_auth.doctor.trial import CredentialProbe
 from device_auth.world.settings import KEYS, Settings, gather_settings, read_settings
 from tests.certificates import Authority
 from tests.simulated_transport import SimulatedTransport
@@ -21,8 +21,8 @@ RFC8628 = {"dialect": "rfc8628", "client_id": "speaker", "issuer": "https://acco
 SECRET = "CANARY-secret"
 
 
-def trial(response: WireResponse, dialect: DialectName = DialectName.LWA) -> Trial:
-    return Trial(SimulatedTransport([response]), make_provider(dialect))
+def trial(response: WireResponse, dialect: DialectName = DialectName.LWA) -> CredentialProbe:
+    return CredentialProbe(SimulatedTransport([response]), make_provider(dialect))
 
 
 def refusal(name: str, status: int = 400) -> WireResponse:
@@ -32,7 +32,7 @@ def refusal(name: str, status: int = 400) -> WireResponse:
 def look(
     given: Settings | None = None,
     problems: list[ConfigError] | None = None,
-    asked: Trial | None = None,
+    asked: CredentialProbe | None = None,
     serial_number: Path = NO_SERIAL,
 ) -> dict[str, Finding]:
     given = given or read_settings(LWA, None, {})
@@ -215,14 +215,14 @@ def test_what_the_answer_cannot_tell_is_left_open(name: str) -> None:
 @pytest.mark.parametrize("dialect", DialectName)
 def test_the_client_id_is_in_what_is_asked(dialect: DialectName) -> None:
     transport = SimulatedTransport([refusal("invalid_grant")])
-    look(asked=Trial(transport, make_provider(dialect)))
+    look(asked=CredentialProbe(transport, make_provider(dialect)))
 
     (asked,) = transport.sent
     assert f"client_id={make_provider(dialect).client_id}".encode() in asked.body
 
 
 def test_no_answer_says_nothing_about_the_client_id() -> None:
-    asked = Trial(SimulatedTransport([NO_ANSWER]), make_provider())
+    asked = CredentialProbe(SimulatedTransport([NO_ANSWER]), make_provider())
 
     assert look(asked=asked)["C9"].verdict is Verdict.SKIPPED
 

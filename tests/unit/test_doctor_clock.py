@@ -87,7 +87,7 @@ def look(
 
 
 def dated(off_by: float) -> str:
-    """Give the header of a provider when this machine's clock is off by so many seconds."""
+    """Return the header of a provider when this machine's clock is off by so many seconds."""
     return f"Date: {format_datetime(datetime.fromtimestamp(NOON - off_by, UTC), usegmt=True)}"
 
 

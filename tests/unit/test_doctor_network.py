@@ -26,7 +26,7 @@ from device_auth.core.models import (
 from device_auth.core.states import Trouble
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import THIS_MACHINE, Machine, checks, ipv4_addresses
-from device_auth.doctor.trial import Trial, whom_to_ask
+from device_auth.doctor.trial import CredentialProbe, whom_to_ask
 from device_auth.doctor.visit import resolve, set_out
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
@@ -83,12 +83,12 @@ def provider(
         yield far
 
 
-def look(far: FarProvider, machine: Machine, asked: Trial | None = None) -> dict[str, Finding]:
+def look(far: FarProvider, machine: Machine, asked: CredentialProbe | None = None) -> dict[str, Finding]:
     return examined(checks(far.visit(), asked or trial(), machine))
 
 
 def one(found: dict[str, Finding], code: str, verdict: Verdict = Verdict.FAIL) -> Finding:
-    """Give the finding that is the only one."""
+    """Return the finding that is the only one."""
     assert broken(found) == [code], found
     finding = found[code]
     assert finding.verdict is verdict
@@ -137,7 +137,7 @@ def test_the_simulated_amazon_on_a_machine_without_network_raises_no_alarm(
         asked = whom_to_ask(settings, None)
         transport = HttpTransport(clock, ca_file=running.ca_file)
         visit = set_out(asked, running.ca_file, clock)
-        found = examined(checks(visit, Trial(transport, asked), nothing))
+        found = examined(checks(visit, CredentialProbe(transport, asked), nothing))
         transport.close()
 
     assert broken(found) == []
@@ -321,13 +321,13 @@ import json, socket, subprocess, sys, threading
 from pathlib import Path
 from device_auth.core.models import DialectName, Provider, Seconds
 from device_auth.doctor.network import checks
-from device_auth.doctor.visit import Visit, dial, resolve
+from device_auth.doctor.visit import ProviderProbe, dial, resolve
 from device_auth.world.clock import BootClock
-from device_auth.world.transport import Road
+from device_auth.world.transport import Route
 from tests.far_provider import broken, examined, trial
 
 def tell(patience=0.05):
-    visit = Visit("https://amazon.test/", Road("", ""), BootClock(), resolve=resolve, dial=dial,
+    visit = ProviderProbe("https://amazon.test/", Route("", ""), BootClock(), resolve=resolve, dial=dial,
                   patience=Seconds(patience), resolver_patience=Seconds(patience))
     found = examined(checks(visit, trial()))
     codes = broken(found)
@@ -791,7 +791,9 @@ def test_a_server_that_says_nothing_after_the_handshake_is_no_fault_of_the_hands
 def test_an_answer_that_is_no_refusal_is_found(
     authority: Authority, here: FakeMachine, heard: WireResponse | Unreachable, exit_code: int, words: str
 ) -> None:
-    asked = Trial(SimulatedTransport([heard]), Provider(DialectName.LWA, "", "", token_endpoint=URL))
+    asked = CredentialProbe(
+        SimulatedTransport([heard]), Provider(DialectName.LWA, "", "", token_endpoint=URL)
+    )
     with provider(authority) as far:
         finding = one(look(far, here.machine, asked), "N14")
 
@@ -808,7 +810,7 @@ def test_an_issuer_without_the_metadata_of_a_device_flow_is_found(
 ) -> None:
     issuer = Provider(DialectName.RFC8628, "", "", issuer=f"https://{HOST}")
     with provider(authority) as far:
-        found = look(far, here.machine, Trial(SimulatedTransport([metadata] * 2), issuer))
+        found = look(far, here.machine, CredentialProbe(SimulatedTransport([metadata] * 2), issuer))
 
     assert one(found, "N14").exit_code == exit_code
 

@@ -12,7 +12,7 @@ from device_auth.core.models import (
     Unreachable,
     WireResponse,
 )
-from device_auth.doctor.trial import Heard, Trial, address_of, error_name, whom_to_ask
+from device_auth.doctor.trial import CredentialProbe, Heard, address_of, error_name, whom_to_ask
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
@@ -63,7 +63,7 @@ def test_what_is_asked_after_was_never_given_to_anyone(
     provider: Provider, poll: bytes, refresh: bytes
 ) -> None:
     transport = SimulatedTransport([make_response({}), make_response({})])
-    trial = Trial(transport, provider)
+    trial = CredentialProbe(transport, provider)
     asked = trial.poll, trial.refresh
 
     assert all(isinstance(each, WireResponse) for each in asked)
@@ -73,7 +73,7 @@ def test_what_is_asked_after_was_never_given_to_anyone(
 
 def test_each_question_is_asked_once() -> None:
     transport = SimulatedTransport([make_response({"error": "invalid_code_pair"}, status=400)])
-    trial = Trial(transport, LWA)
+    trial = CredentialProbe(transport, LWA)
 
     assert trial.poll is trial.poll
     assert len(transport.sent) == 1
@@ -82,7 +82,7 @@ def test_each_question_is_asked_once() -> None:
 def test_an_issuer_is_asked_for_its_endpoints_once() -> None:
     answers = [make_response(METADATA), make_response({}), make_response({})]
     transport = SimulatedTransport(answers)
-    trial = Trial(transport, BY_ISSUER)
+    trial = CredentialProbe(transport, BY_ISSUER)
 
     assert trial.poll is answers[1]
     assert trial.refresh is answers[2]
@@ -103,7 +103,7 @@ def test_an_issuer_is_asked_for_its_endpoints_once() -> None:
 )
 def test_without_endpoints_nothing_is_asked_of_them(answers: list[WireResponse], kind: type[Heard]) -> None:
     transport = SimulatedTransport(answers)
-    trial = Trial(transport, BY_ISSUER)
+    trial = CredentialProbe(transport, BY_ISSUER)
 
     assert isinstance(trial.poll, kind)
     assert isinstance(trial.refresh, kind)
@@ -118,7 +118,7 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
     with ScriptedServer(drip) as server, open_transport() as transport:
         provider = Provider(DialectName.LWA, "", "", token_endpoint=server.url)
 
-        assert isinstance(Trial(transport, provider, Seconds(0.1)).poll, Unreachable)
+        assert isinstance(CredentialProbe(transport, provider, Seconds(0.1)).poll, Unreachable)
 
 
 @pytest.mark.parametrize("dialect", DialectName)
@@ -128,7 +128,7 @@ def test_the_simulated_amazon_refuses_and_has_nothing_to_complain_of(dialect: Di
         endpoint = running.base_url + "token" if dialect is DialectName.LWA else ""
         provider = Provider(dialect, CLIENT_ID, "", token_endpoint=endpoint, issuer=running.issuer)
         transport = HttpTransport(SimulatedClock())
-        trial = Trial(transport, provider)
+        trial = CredentialProbe(transport, provider)
         names = error_name(trial.poll), error_name(trial.refresh)
         transport.close()
 

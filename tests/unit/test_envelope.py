@@ -11,7 +11,7 @@ import pytest
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, Mark, UnixTime, hand_over
 from device_auth.world.envelope import (
-    Damaged,
+    EnvelopeDamaged,
     KeyMissing,
     KeyProvider,
     Plain,
@@ -83,7 +83,7 @@ def test_a_field_of_the_wrong_form_is_named(name: str, value: object, message: s
     envelope = written(make_link())
     envelope["link"][name] = value
 
-    with pytest.raises(Damaged, match=message):
+    with pytest.raises(EnvelopeDamaged, match=message):
         read_envelope(rewritten(envelope), PLAIN)
 
 
@@ -92,7 +92,7 @@ def test_every_field_must_be_there(name: str) -> None:
     envelope = written(make_link())
     del envelope["link"][name]
 
-    with pytest.raises(Damaged, match=f"{name} is missing"):
+    with pytest.raises(EnvelopeDamaged, match=f"{name} is missing"):
         read_envelope(rewritten(envelope), PLAIN)
 
 
@@ -116,7 +116,7 @@ def test_a_link_that_was_handed_over_needs_no_refresh_token() -> None:
 def test_no_other_link_goes_without_a_refresh_token(mark: Mark | None) -> None:
     link = replace(hand_over(make_link(), "json", UnixTime(1.9e9)), mark=mark)
 
-    with pytest.raises(Damaged, match="refresh_token is empty"):
+    with pytest.raises(EnvelopeDamaged, match="refresh_token is empty"):
         read_envelope(write_envelope(link, Plain()), PLAIN)
 
 
@@ -141,7 +141,7 @@ def test_no_other_link_goes_without_a_refresh_token(mark: Mark | None) -> None:
     ],
 )
 def test_what_is_no_envelope_is_damaged(content: bytes, message: str) -> None:
-    with pytest.raises(Damaged, match=message) as caught:
+    with pytest.raises(EnvelopeDamaged, match=message) as caught:
         read_envelope(content, PLAIN)
 
     assert caught.value.link_id is None
@@ -150,7 +150,7 @@ def test_what_is_no_envelope_is_damaged(content: bytes, message: str) -> None:
 def test_damage_still_says_whose_link_it_was() -> None:
     content = write_envelope(make_link(), Plain()).replace(b"canary", b"kanary")
 
-    with pytest.raises(Damaged, match="the checksum does not fit") as caught:
+    with pytest.raises(EnvelopeDamaged, match="the checksum does not fit") as caught:
         read_envelope(content, PLAIN)
 
     assert caught.value.link_id == "anna"
@@ -160,14 +160,14 @@ def test_a_newer_version_is_no_damage() -> None:
     with pytest.raises(StoreError, match="version 3") as caught:
         read_envelope(b'{"version": 3}', PLAIN)
 
-    assert not isinstance(caught.value, Damaged)
+    assert not isinstance(caught.value, EnvelopeDamaged)
 
 
 def test_no_message_holds_a_part_of_the_content() -> None:
     content = write_envelope(make_link(), Plain())
 
     for end in range(len(content) - 2):
-        with pytest.raises(Damaged) as caught:
+        with pytest.raises(EnvelopeDamaged) as caught:
             read_envelope(content[:end], PLAIN)
         assert "canary" not in f"{caught.value}{caught.value.hint}{caught.value.__cause__}"
 
@@ -278,7 +278,7 @@ def test_a_change_with_a_checksum_that_fits_is_found_out_by_the_seal(
     name, make = change
     envelope[name] = make(envelope.get(name, ""))
 
-    with pytest.raises(Damaged, match="it does not open with its key"):
+    with pytest.raises(EnvelopeDamaged, match="it does not open with its key"):
         read_envelope(sealed_anew(envelope), NAMED)
 
 
@@ -286,7 +286,7 @@ def test_the_provider_cannot_be_exchanged_for_another_with_the_same_key() -> Non
     envelope = {**written(make_link(), KEY), "key_provider": "rpi-fw-crypto"}
     same = SealingKey("rpi-fw-crypto", b"canary key of key-file, of kind a", "")
 
-    with pytest.raises(Damaged, match="it does not open with its key"):
+    with pytest.raises(EnvelopeDamaged, match="it does not open with its key"):
         read_envelope(sealed_anew(envelope), keys_of(same).named)
 
 
@@ -305,14 +305,14 @@ def test_a_member_that_is_not_known_is_passed_over_if_it_was_sealed_with_the_res
 def test_damage_is_told_from_a_missing_key_and_says_whose_link_it_was() -> None:
     content = write_envelope(make_link(), KEY).replace(b"key-file", b"kay-file")
 
-    with pytest.raises(Damaged, match="the checksum does not fit") as caught:
+    with pytest.raises(EnvelopeDamaged, match="the checksum does not fit") as caught:
         read_envelope(content, PLAIN)
 
     assert caught.value.link_id == "anna"
 
 
 def test_a_plain_envelope_of_a_provider_is_damaged() -> None:
-    with pytest.raises(Damaged, match="key_provider is not known"):
+    with pytest.raises(EnvelopeDamaged, match="key_provider is not known"):
         read_envelope(rewritten({**written(make_link()), "key_provider": "key-file"}), NAMED)
 
 
@@ -322,7 +322,7 @@ def test_a_key_shows_nothing_of_itself() -> None:
     for shown in (repr(KEY), str(KEY), repr(keys_of(KEY)), KEY.fingerprint, KEY.protects):
         assert "canary" not in shown
     assert not hasattr(KEY, "__dict__")
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(EnvelopeDamaged) as caught:
         read_envelope(sealed_anew({**written(make_link(), KEY), "link_id": "berta"}), NAMED)
     assert "canary" not in repr(caught.value.__cause__)
     assert KEY.fingerprint.encode() in content

@@ -15,7 +15,7 @@ import pytest
 from device_auth.core.models import Monotonic, Seconds, UnixTime, View
 from device_auth.core.ports import Prompt
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.everyone import LONGEST_WAIT, Everyone
+from device_auth.prompts.everyone import LONGEST_WAIT, PromptFanout
 from device_auth.prompts.terminal import TerminalPrompt
 from tests.code_views import LINKED, REQUESTING, SAVING, waiting
 from tests.values import seconds
@@ -78,10 +78,10 @@ class Hall:
         self.clock = StillClock()
         self.reports = Reports()
         self.release = threading.Event()
-        self._made: list[Everyone] = []
+        self._made: list[PromptFanout] = []
 
-    def gather(self, *prompts: Prompt) -> Everyone:
-        everyone = Everyone(prompts, self.clock, report=self.reports)
+    def gather(self, *prompts: Prompt) -> PromptFanout:
+        everyone = PromptFanout(prompts, self.clock, report=self.reports)
         self._made.append(everyone)
         return everyone
 
@@ -210,7 +210,7 @@ def test_a_report_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> N
         raise ValueError(name) from error
 
     prompt = Listening("broken", then=fail)
-    everyone = Everyone([prompt], StillClock(), report=no_report)
+    everyone = PromptFanout([prompt], StillClock(), report=no_report)
     everyone.tell(REQUESTING)
     assert prompt.next() is REQUESTING
 
@@ -353,7 +353,7 @@ def test_a_process_ends_while_a_prompt_hangs() -> None:
 import threading
 from device_auth.core.models import Monotonic, Seconds, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.everyone import Everyone
+from device_auth.prompts.everyone import PromptFanout
 
 shown = threading.Event()
 
@@ -369,7 +369,7 @@ class Clock:
     def now(self):
         return Monotonic(0.0)
 
-everyone = Everyone([Stuck()], Clock(), report=print)
+everyone = PromptFanout([Stuck()], Clock(), report=print)
 everyone.tell(View(StateWord.LINKED, Trouble.NONE))
 shown.wait()
 everyone.close(Seconds(0.01))
@@ -387,7 +387,7 @@ def test_a_process_ends_while_its_terminal_is_stopped() -> None:
 import sys
 from device_auth.core.models import Monotonic, Seconds, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.everyone import Everyone
+from device_auth.prompts.everyone import PromptFanout
 from device_auth.prompts.terminal import open_terminal
 
 class Clock:
@@ -395,7 +395,7 @@ class Clock:
         return Monotonic(0.0)
 
 terminal = open_terminal(sys.stderr, environ_no_color=False, qr=True)
-everyone = Everyone([terminal], Clock(), report=print)
+everyone = PromptFanout([terminal], Clock(), report=print)
 everyone.tell(View(StateWord.LINKED, Trouble.NONE))
 everyone.close(Seconds(0.2))
 print("over")

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 
 from device_auth.core.models import Monotonic
-from device_auth.service.exchange import Bounds, Exchange, Unreadable, read_head
+from device_auth.service.exchange import HttpConnection, MalformedRequest, ReadLimits, read_head
 from tests.links import StillClock
 
 
@@ -60,7 +60,7 @@ def test_a_connection_is_kept_unless_one_says_otherwise(
     ],
 )
 def test_a_request_line_has_three_parts(line: str) -> None:
-    with pytest.raises(Unreadable, match="the request line"):
+    with pytest.raises(MalformedRequest, match="the request line"):
         read_head(f"{line}\r\nHost: a")
 
 
@@ -68,7 +68,7 @@ def test_a_request_line_has_three_parts(line: str) -> None:
     "field", ["X", "X : y", " X: y", ": y", "X: a\0b", "X: a\rb", "X: a\nY: b", "X: a\x7f"]
 )
 def test_a_field_has_a_name_and_a_value_on_one_line(field: str) -> None:
-    with pytest.raises(Unreadable, match="a header field"):
+    with pytest.raises(MalformedRequest, match="a header field"):
         read_head(f"GET / HTTP/1.1\r\nHost: a\r\n{field}")
 
 
@@ -90,11 +90,11 @@ def test_a_request_is_over_at_its_bound_although_more_of_it_is_there() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"GET")
-        exchange = Exchange(ours, LeapingClock(), Bounds())
+        exchange = HttpConnection(ours, LeapingClock(), ReadLimits())
         assert exchange.wait()
         theirs.sendall(b" /")
 
-        with pytest.raises(Unreadable) as caught:
+        with pytest.raises(MalformedRequest) as caught:
             exchange.read()
 
     assert caught.value.status is HTTPStatus.REQUEST_TIMEOUT

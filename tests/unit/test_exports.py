@@ -13,7 +13,7 @@ import pytest
 
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, StoreError
 from device_auth.tools.databases import check_unlocked
-from device_auth.tools.exports import LARGEST_FILE, Plan, Unit, carry_out, check_unused, look_at
+from device_auth.tools.exports import LARGEST_FILE, ExportPlan, Unit, carry_out, check_unused, look_at
 from device_auth.tools.exports_sdk import plan as plan_sdk
 from device_auth.tools.exports_text import plan_json
 from tests.export_world import TOKEN, ExportWorld, make_database
@@ -33,7 +33,7 @@ def world(tmp_path: Path) -> ExportWorld:
     return world
 
 
-def plan(world: ExportWorld) -> Plan:
+def plan(world: ExportWorld) -> ExportPlan:
     return plan_sdk(LINK, UNIT, world.config)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError
 from device_auth.core.models import Link
-from device_auth.tools.exports import Plan, Unit, carry_out
+from device_auth.tools.exports import ExportPlan, Unit, carry_out
 from device_auth.tools.exports_sdk import plan
 from tests.client_readers import Sdk, start_1_24, start_1_25, start_1_26
 from tests.export_world import (
@@ -38,13 +38,13 @@ def world(tmp_path: Path) -> ExportWorld:
     return world
 
 
-def export(world: ExportWorld, link: Link = LINK, layout: str = "any") -> Plan:
+def export(world: ExportWorld, link: Link = LINK, layout: str = "any") -> ExportPlan:
     made = plan(link, UNIT, world.config, layout)
     carry_out(made)
     return made
 
 
-def seen(made: Plan) -> dict[str, list[tuple[str, str | None, str | None]]]:
+def seen(made: ExportPlan) -> dict[str, list[tuple[str, str | None, str | None]]]:
     return {
         file.seen.path.name: [(change.place, change.old, change.new) for change in file.changes]
         for file in made.files

@@ -11,7 +11,7 @@ import yaml
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Link, Secret
-from device_auth.tools.exports import Plan, Unit, carry_out
+from device_auth.tools.exports import ExportPlan, Unit, carry_out
 from device_auth.tools.exports_text import plan_env, plan_java_sample, plan_json, write_env, write_json
 from tests.client_readers import read_env_as_sh, read_env_as_systemd, read_java_sample
 from tests.links import make_link
@@ -32,10 +32,10 @@ MEMBERS = {
 }
 VARIABLES = {f"LINK_{name.upper()}": value for name, value in MEMBERS.items()}
 
-Planner = Callable[[Link, Unit, Path], Plan]
+Planner = Callable[[Link, Unit, Path], ExportPlan]
 
 
-def changes(plan: Plan) -> list[tuple[str, str | None, str | None]]:
+def changes(plan: ExportPlan) -> list[tuple[str, str | None, str | None]]:
     return [(change.place, change.old, change.new) for file in plan.files for change in file.changes]
 
 

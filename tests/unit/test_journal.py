@@ -12,7 +12,7 @@ import pytest
 
 from device_auth.core.models import UnixTime, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.journal import Log, open_log
+from device_auth.service.journal import JournalLog, open_log
 from tests.links import StillClock
 
 ours = logging.getLogger("device_auth.somewhere")
@@ -88,7 +88,7 @@ def name_of(stream: TextIO) -> dict[str, str]:
 
 
 @contextmanager
-def logging_to(clock: Clock, stream: TextIO, journal: Path, form: str | None = None) -> Iterator[Log]:
+def logging_to(clock: Clock, stream: TextIO, journal: Path, form: str | None = None) -> Iterator[JournalLog]:
     with open_log(name_of(stream), clock, stderr=stream, form=form, journal=journal) as log:
         yield log
 

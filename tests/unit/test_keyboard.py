@@ -15,7 +15,7 @@ from device_auth.cli.keyboard import is_in_front, keys_of
 
 @pytest.fixture
 def ends() -> Iterator[tuple[int, int]]:
-    """Give both ends of a terminal: the person's and the program's."""
+    """Return both ends of a terminal: the person's and the program's."""
     far, near = os.openpty()
     yield far, near
     os.close(far)

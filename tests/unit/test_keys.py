@@ -30,7 +30,7 @@ def is_running(pid: str) -> bool:
 
 
 def fault_at(desk: Desk) -> DeviceAuthError:
-    """Give why nothing can be sealed."""
+    """Return why nothing can be sealed."""
     with pytest.raises(DeviceAuthError) as caught:
         desk.keys.sealing()
     assert "canary" not in f"{caught.value!r}{caught.value.hint}"

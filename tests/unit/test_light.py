@@ -10,9 +10,9 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.light import (
     TABLE,
     TRY_AGAIN_AFTER,
+    LightCue,
     LightPrompt,
     Meaning,
-    Moment,
     Table,
     describe,
     meaning_of,
@@ -30,11 +30,11 @@ from tests.values import moment
 UNLINKED = View(StateWord.UNLINKED, Trouble.NONE)
 ALIKE: list[set[Meaning]] = [
     {StateWord.UNLINKED, StateWord.LINKED},
-    {StateWord.REQUESTING, StateWord.SAVING, StateWord.PROVING, Moment.HELD_10S},
+    {StateWord.REQUESTING, StateWord.SAVING, StateWord.PROVING, LightCue.HELD_10S},
     {Trouble.NO_NETWORK, Trouble.CAPTIVE_PORTAL, Trouble.CLOCK_NOT_SET, Trouble.PROVIDER_UNAVAILABLE},
     {Trouble.DENIED, Trouble.EXPIRED},
     {Trouble.MISCONFIGURED, Trouble.STORAGE, Trouble.HARDWARE},
-    {Moment.JUST_LINKED, Moment.HELD_5S},
+    {LightCue.JUST_LINKED, LightCue.HELD_5S},
 ]
 """Those that the rhythm does not tell apart: whoever sees them does the same, or is just pressing."""
 
@@ -57,7 +57,7 @@ class Lamp:
 
 def missing(table: Mapping[Meaning, object]) -> set[Meaning]:
     """Name what has no pattern."""
-    return {*StateWord, *Trouble, *Moment} - {Trouble.NONE} - set(table)
+    return {*StateWord, *Trouble, *LightCue} - {Trouble.NONE} - set(table)
 
 
 # -- the table --------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_no_two_meanings_share_a_rhythm_but_those_meant_to() -> None:
 
 
 def test_what_shares_a_rhythm_among_states_and_troubles_shares_its_colour() -> None:
-    told: list[Meaning] = [meaning for meaning in TABLE if not isinstance(meaning, Moment)]
+    told: list[Meaning] = [meaning for meaning in TABLE if not isinstance(meaning, LightCue)]
     for one, other in combinations(told, 2):
         assert (rhythm_of(TABLE[one]) == rhythm_of(TABLE[other])) == (TABLE[one] == TABLE[other])
 
@@ -105,8 +105,8 @@ def test_a_hold_comes_before_a_new_link_before_a_code_before_a_trouble_before_th
         meaning_of(View(StateWord.REQUESTING, Trouble.NO_NETWORK), moment(0)),
         meaning_of(REQUESTING, moment(0)),
     ) == (
-        Moment.HELD_5S,
-        Moment.JUST_LINKED,
+        LightCue.HELD_5S,
+        LightCue.JUST_LINKED,
         StateWord.WAITING,
         Trouble.NO_NETWORK,
         StateWord.REQUESTING,
@@ -134,7 +134,7 @@ def test_a_view_is_shown_anew_when_the_last_minute_begins() -> None:
 
     assert prompt.show(waiting(), moment(0)) == moment(540)
     assert prompt.show(waiting(), moment(540)) is None
-    assert lamp.shown == [TABLE[StateWord.WAITING], TABLE[Moment.LAST_MINUTE]]
+    assert lamp.shown == [TABLE[StateWord.WAITING], TABLE[LightCue.LAST_MINUTE]]
 
 
 @pytest.mark.parametrize("before", [SAVING, PROVING])
@@ -185,7 +185,7 @@ def test_a_hold_is_shown_until_it_is_let_go() -> None:
     for held in (Gesture.HELD_5S, Gesture.HELD_10S, None):
         prompt.hold(held, moment(1))
 
-    assert lamp.shown[1:] == [TABLE[Moment.HELD_5S], TABLE[Moment.HELD_10S], TABLE[StateWord.REQUESTING]]
+    assert lamp.shown[1:] == [TABLE[LightCue.HELD_5S], TABLE[LightCue.HELD_10S], TABLE[StateWord.REQUESTING]]
 
 
 def test_a_hold_before_the_first_view_is_shown_too() -> None:
@@ -194,7 +194,7 @@ def test_a_hold_before_the_first_view_is_shown_too() -> None:
     prompt.hold(Gesture.HELD_5S, moment(0))
     prompt.hold(None, moment(1))
 
-    assert lamp.shown == [TABLE[Moment.HELD_5S], Off()]
+    assert lamp.shown == [TABLE[LightCue.HELD_5S], Off()]
 
 
 def test_a_busy_light_is_tried_again_and_a_missing_one_is_reported() -> None:
@@ -254,8 +254,8 @@ def test_a_setting_takes_the_place_of_one_pattern() -> None:
         StateWord.WAITING: Blink(800, 800, Colour(10, 11, 12)),
         StateWord.STARTING: Breathe(2000, 1500),
         Trouble.EXPIRED: short_blinks(3, 4000, Colour(255, 0, 0)),
-        Moment.LAST_MINUTE: Off(),
-        Moment.JUST_LINKED: Off(),
+        LightCue.LAST_MINUTE: Off(),
+        LightCue.JUST_LINKED: Off(),
     }
 
 
@@ -310,7 +310,7 @@ def test_a_pattern_that_would_mislead_is_refused(
         (Off(), "dark"),
         (TABLE[StateWord.WAITING], "orange, breathing"),
         (TABLE[StateWord.REQUESTING], "cyan, blinking quickly"),
-        (TABLE[Moment.LAST_MINUTE], "orange, blinking"),
+        (TABLE[LightCue.LAST_MINUTE], "orange, blinking"),
         (TABLE[StateWord.STARTING], "dim white, flashing now and then"),
         (TABLE[Trouble.REVOKED], "yellow, 4 short blinks and a pause"),
         (Once(Solid(Colour(1, 2, 255)), 5000), "#0102ff, steady, once"),

@@ -34,7 +34,7 @@ class ScriptedClient(Client):
         yield from self.told
 
     def status(self) -> Status:
-        """Give the first state after what stood when it was asked."""
+        """Return the first state after what stood when it was asked."""
         stood = self.told[0]
         return next((told for told in self.told if told.since != stood.since), stood)
 

@@ -55,7 +55,7 @@ from device_auth.core.models import (
     Secret,
     SlowDown,
 )
-from device_auth.core.policy import Kind
+from device_auth.core.policy import AnswerKind
 from device_auth.core.states import StateWord, Trouble
 from tests.values import (
     CANARY,
@@ -89,7 +89,7 @@ S = TypeVar("S", bound=State)
 
 
 def after(state: State, *events: tuple[float, Event]) -> tuple[State, tuple[Command, ...]]:
-    """Give the state after the last event, and that event's commands."""
+    """Return the state after the last event, and that event's commands."""
     commands: tuple[Command, ...] = ()
     for at, event in events:
         state, commands = step(state, event, moment(at))
@@ -107,7 +107,7 @@ def heard(answer: Answer, draw: float = 0.5) -> Answered:
 
 
 def waiting(request: LinkRequested = PRESS, *, poll_at: float | None = None) -> Waiting:
-    """Give a state in which a poll is out, unless ``poll_at`` says when the next is due."""
+    """Return a state in which a poll is out, unless ``poll_at`` says when the next is due."""
     return Waiting(request, PAIR, PAIR.interval, None if poll_at is None else moment(poll_at))
 
 
@@ -202,16 +202,16 @@ def test_a_proved_link_is_told() -> None:
 
 # -- the policy, asking for a pair
 
-WAITED_OUT_WHEN_ASKING = set(EXAMPLES) - {Kind.MISCONFIGURED}
+WAITED_OUT_WHEN_ASKING = set(EXAMPLES) - {AnswerKind.MISCONFIGURED}
 
 
 @pytest.mark.parametrize("kind", sorted(WAITED_OUT_WHEN_ASKING))
-def test_a_request_that_brings_nothing_final_is_repeated(kind: Kind) -> None:
+def test_a_request_that_brings_nothing_final_is_repeated(kind: AnswerKind) -> None:
     asked_thrice = replace(ASKED, attempt=3)
 
     state = state_after(Requesting, asked_thrice, (100, heard(EXAMPLES[kind])))
 
-    wait = {Kind.TOLD_TO_WAIT: 1234 * 1.05, Kind.SLOW_DOWN: 5 * 1.05}.get(kind, 4)
+    wait = {AnswerKind.TOLD_TO_WAIT: 1234 * 1.05, AnswerKind.SLOW_DOWN: 5 * 1.05}.get(kind, 4)
     assert state.ask_at == pytest.approx(100 + wait)
     assert state.attempt == 4
     assert after(state, (101 + wait, TimePassed()))[1] == (RequestCodePair(),)
@@ -230,8 +230,8 @@ def test_a_client_that_is_not_accepted_ends_a_request() -> None:
         (NO_ANSWER, Trouble.NO_NETWORK),
         (TIMED_OUT, Trouble.PROVIDER_UNAVAILABLE),
         (make_unclear(), Trouble.PROVIDER_UNAVAILABLE),
-        (EXAMPLES[Kind.CLOCK_NOT_SET], Trouble.CLOCK_NOT_SET),
-        (EXAMPLES[Kind.CAPTIVE_PORTAL], Trouble.CAPTIVE_PORTAL),
+        (EXAMPLES[AnswerKind.CLOCK_NOT_SET], Trouble.CLOCK_NOT_SET),
+        (EXAMPLES[AnswerKind.CAPTIVE_PORTAL], Trouble.CAPTIVE_PORTAL),
         (Pending(), Trouble.NONE),
         (SlowDown(), Trouble.NONE),
     ],
@@ -282,15 +282,15 @@ def test_a_request_given_up_without_a_trouble_leaves_nothing_to_clear() -> None:
 # -- the policy, polling
 
 ENDED_BY = {
-    Kind.PAIR_OVER: Trouble.EXPIRED,
-    Kind.REVOKED: Trouble.EXPIRED,
-    Kind.DENIED: Trouble.DENIED,
-    Kind.MISCONFIGURED: Trouble.MISCONFIGURED,
+    AnswerKind.PAIR_OVER: Trouble.EXPIRED,
+    AnswerKind.REVOKED: Trouble.EXPIRED,
+    AnswerKind.DENIED: Trouble.DENIED,
+    AnswerKind.MISCONFIGURED: Trouble.MISCONFIGURED,
 }
 
 
 @pytest.mark.parametrize(("kind", "trouble"), ENDED_BY.items())
-def test_an_understood_final_answer_ends_the_pair(kind: Kind, trouble: Trouble) -> None:
+def test_an_understood_final_answer_ends_the_pair(kind: AnswerKind, trouble: Trouble) -> None:
     refusal = EXAMPLES[kind]
     assert isinstance(refusal, Refusal)
 
@@ -303,13 +303,13 @@ def test_an_understood_final_answer_ends_the_pair(kind: Kind, trouble: Trouble) 
 
 
 @pytest.mark.parametrize("kind", sorted(set(EXAMPLES) - set(ENDED_BY)))
-def test_a_poll_that_brings_nothing_final_is_repeated_after_the_interval(kind: Kind) -> None:
+def test_a_poll_that_brings_nothing_final_is_repeated_after_the_interval(kind: AnswerKind) -> None:
     state, commands = after(waiting(), (100, heard(EXAMPLES[kind])))
 
-    wait = {Kind.TOLD_TO_WAIT: 1234, Kind.SLOW_DOWN: 60}.get(kind, 30)
+    wait = {AnswerKind.TOLD_TO_WAIT: 1234, AnswerKind.SLOW_DOWN: 60}.get(kind, 30)
     assert isinstance(state, Waiting)
     assert state.poll_at == moment(100 + wait)
-    assert commands == ((KeepPending(PAIR, seconds(60)),) if kind is Kind.SLOW_DOWN else ())
+    assert commands == ((KeepPending(PAIR, seconds(60)),) if kind is AnswerKind.SLOW_DOWN else ())
 
 
 def test_a_slower_interval_stays_for_this_pair() -> None:
@@ -542,7 +542,7 @@ def test_a_former_link_that_is_lost_on_the_way_is_not_gone_back_to(
 
 
 def told_pair(request: LinkRequested = PRESS, *, poll_at: float) -> Waiting:
-    """Give a state in which no poll of the pair has been postponed yet."""
+    """Return a state in which no poll of the pair has been postponed yet."""
     return replace(waiting(request, poll_at=poll_at), may_postpone=True)
 
 

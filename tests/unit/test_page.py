@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from device_auth.core.errors import ConfigError
 from device_auth.service.page import (
     MOST_BODY,
+    PageRequest,
     PageSettings,
-    Request,
     find_fault,
     open_listener,
     read_page_settings,
@@ -32,7 +32,7 @@ def head(line: str, *fields: str, host: str = "speaker.local:8080") -> bytes:
 
 
 def fault(line: str, *fields: str, host: str = "speaker.local:8080") -> int | None:
-    answer = find_fault(Request(head(line, *fields, host=host)), OWN, NAMES)
+    answer = find_fault(PageRequest(head(line, *fields, host=host)), OWN, NAMES)
     return None if answer is None else answer.status.value
 
 
@@ -180,7 +180,7 @@ def test_another_name_is_misdirected(line: str, host: str) -> None:
 )
 def test_what_is_no_plain_request_is_bad(line: str, fields: tuple[str, ...], host: str) -> None:
     text = "\r\n".join([line, *([f"Host: {host}"] if host else []), *fields, "", ""])
-    answer = find_fault(Request(text.encode()), OWN, NAMES)
+    answer = find_fault(PageRequest(text.encode()), OWN, NAMES)
 
     assert answer is not None
     assert answer.status.value == 400
@@ -201,7 +201,7 @@ def test_there_is_nothing_else(path: str) -> None:
     ],
 )
 def test_another_method_is_told_which_there_are(line: str, allowed: str) -> None:
-    answer = find_fault(Request(head(line)), OWN, NAMES)
+    answer = find_fault(PageRequest(head(line)), OWN, NAMES)
 
     assert answer is not None
     assert (answer.status.value, answer.fields["Allow"]) == (405, allowed)
@@ -235,6 +235,6 @@ def test_a_client_that_asks_before_it_sends_is_not_answered_twice() -> None:
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_at_all_are_a_request_or_a_fault(sent: bytes, is_begun: bool) -> None:
     begun = b"GET / HTTP/1.1\r\nHost: speaker.local\r\n" if is_begun else b""
-    request = Request(begun + sent.replace(b"\r\n\r\n", b"") + b"\r\n\r\n")
+    request = PageRequest(begun + sent.replace(b"\r\n\r\n", b"") + b"\r\n\r\n")
 
     find_fault(request, OWN, NAMES)

@@ -10,8 +10,8 @@ import pytest
 from device_auth.core.models import CodePair, Monotonic, UnixTime, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import LANGUAGES, Wording, read_wording
-from device_auth.service.desk import News
-from device_auth.service.page_view import MOST_ACCOUNT, UNDO_FOR, Painter, Sight, best_language, see
+from device_auth.service.desk import Snapshot
+from device_auth.service.page_view import MOST_ACCOUNT, UNDO_FOR, PageModel, PageRenderer, best_language, see
 from tests.links import StillClock, make_link
 from tests.page_bench import ADDRESS, PREFILLED, make_pair
 
@@ -25,8 +25,8 @@ def wording(request: pytest.FixtureRequest) -> Wording:
 
 
 @pytest.fixture
-def painter() -> Painter:
-    return Painter(StillClock(), "en-US")
+def painter() -> PageRenderer:
+    return PageRenderer(StillClock(), "en-US")
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def pair() -> CodePair:
     return make_pair(StillClock())
 
 
-def shown(painter: Painter, sight: Sight, language: str = "en") -> str:
-    """Give the text of ``main`` as people see it."""
+def shown(painter: PageRenderer, sight: PageModel, language: str = "en") -> str:
+    """Return the text of ``main`` as people see it."""
     page = painter.page(sight, language).decode()
     main = page[page.index("<main") : page.index("</main>")]
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
@@ -81,16 +81,16 @@ def test_a_long_wish_is_read_in_time() -> None:
 
 
 def test_whoever_likes_none_of_ours_gets_the_speakers_own() -> None:
-    assert Painter(StillClock(), "de-AT").language_for("ja") == "de"
-    assert Painter(StillClock(), "ja-JP").language_for("ja") == "en"
+    assert PageRenderer(StillClock(), "de-AT").language_for("ja") == "de"
+    assert PageRenderer(StillClock(), "ja-JP").language_for("ja") == "en"
 
 
 # -- what there is to see
 
 
-def news(view: View, linked_at: float | None = None) -> News:
+def news(view: View, linked_at: float | None = None) -> Snapshot:
     link = None if linked_at is None else replace(make_link(), linked_at=UnixTime(linked_at))
-    return News(1, view, WALL, link=link)
+    return Snapshot(1, view, WALL, link=link)
 
 
 def test_a_code_is_seen_until_its_end(pair: CodePair) -> None:
@@ -130,24 +130,26 @@ def test_an_account_is_cut_where_it_is_too_long() -> None:
 
 
 def test_a_sight_prints_no_code(pair: CodePair) -> None:
-    assert "FUP8UN" not in repr(Sight(StateWord.WAITING, Trouble.NONE, pair))
+    assert "FUP8UN" not in repr(PageModel(StateWord.WAITING, Trouble.NONE, pair))
 
 
 # -- each state, in each language
 
 
-def test_before_a_press_there_is_one_sentence_and_nothing_else(painter: Painter, wording: Wording) -> None:
-    said = shown(painter, Sight(StateWord.UNLINKED, Trouble.NONE), language_of(wording))
+def test_before_a_press_there_is_one_sentence_and_nothing_else(
+    painter: PageRenderer, wording: Wording
+) -> None:
+    said = shown(painter, PageModel(StateWord.UNLINKED, Trouble.NONE), language_of(wording))
 
     assert said == wording.page["press"]
 
 
 def test_while_waiting_there_is_all_that_an_owner_needs(
-    painter: Painter, wording: Wording, pair: CodePair
+    painter: PageRenderer, wording: Wording, pair: CodePair
 ) -> None:
     language = language_of(wording)
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), language).decode()
-    said = shown(painter, Sight(StateWord.WAITING, Trouble.NONE, pair), language)
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), language).decode()
+    said = shown(painter, PageModel(StateWord.WAITING, Trouble.NONE, pair), language)
 
     assert f'<html lang="{language}">' in page
     assert f'href="{PREFILLED}"' in page
@@ -161,8 +163,8 @@ def test_while_waiting_there_is_all_that_an_owner_needs(
     assert 'viewBox="0 0 37 37"' in page
 
 
-def test_a_screen_reader_says_a_code_letter_by_letter(painter: Painter, pair: CodePair) -> None:
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+def test_a_screen_reader_says_a_code_letter_by_letter(painter: PageRenderer, pair: CodePair) -> None:
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
 
     assert '<span aria-hidden="true">FUP8UN</span>' in page
     assert '<span class="unseen">F, U, P, eight, U, N</span>' in page
@@ -170,20 +172,20 @@ def test_a_screen_reader_says_a_code_letter_by_letter(painter: Painter, pair: Co
 
 @pytest.mark.parametrize("trouble", [trouble for trouble in Trouble if trouble is not Trouble.NONE])
 def test_a_trouble_says_what_went_wrong_and_what_to_do(
-    painter: Painter, wording: Wording, trouble: Trouble
+    painter: PageRenderer, wording: Wording, trouble: Trouble
 ) -> None:
     language, phrases = language_of(wording), wording.troubles[trouble]
 
     for state in set(StateWord) - {StateWord.WAITING}:
-        said = shown(painter, Sight(state, trouble), language)
+        said = shown(painter, PageModel(state, trouble), language)
         assert phrases.sentence in said
         assert phrases.next_step in said
 
 
 def test_a_trouble_while_waiting_takes_nothing_away(
-    painter: Painter, wording: Wording, pair: CodePair
+    painter: PageRenderer, wording: Wording, pair: CodePair
 ) -> None:
-    said = shown(painter, Sight(StateWord.WAITING, Trouble.NO_NETWORK, pair), language_of(wording))
+    said = shown(painter, PageModel(StateWord.WAITING, Trouble.NO_NETWORK, pair), language_of(wording))
 
     assert wording.troubles["no-network"].sentence in said
     assert "FUP8UN" in said
@@ -193,19 +195,19 @@ def test_a_trouble_while_waiting_takes_nothing_away(
     "state", [StateWord.STARTING, StateWord.REQUESTING, StateWord.SAVING, StateWord.PROVING]
 )
 def test_what_passes_by_itself_is_said_as_the_voice_says_it(
-    painter: Painter, wording: Wording, state: StateWord
+    painter: PageRenderer, wording: Wording, state: StateWord
 ) -> None:
-    assert shown(painter, Sight(state, Trouble.NONE), language_of(wording)) == wording.states[state]
+    assert shown(painter, PageModel(state, Trouble.NONE), language_of(wording)) == wording.states[state]
 
 
-def test_a_code_that_has_just_run_out_is_said_to_have(painter: Painter, wording: Wording) -> None:
-    said = shown(painter, Sight(StateWord.WAITING, Trouble.NONE), language_of(wording))
+def test_a_code_that_has_just_run_out_is_said_to_have(painter: PageRenderer, wording: Wording) -> None:
+    said = shown(painter, PageModel(StateWord.WAITING, Trouble.NONE), language_of(wording))
 
     assert said == wording.troubles["expired"].sentence
 
 
-def test_a_new_link_says_whose_and_how_to_undo_it(painter: Painter, wording: Wording) -> None:
-    sight = Sight(StateWord.LINKED, Trouble.NONE, account="anna@example.com", is_new=True)
+def test_a_new_link_says_whose_and_how_to_undo_it(painter: PageRenderer, wording: Wording) -> None:
+    sight = PageModel(StateWord.LINKED, Trouble.NONE, account="anna@example.com", is_new=True)
     said = shown(painter, sight, language_of(wording))
 
     assert wording.moments["just-linked"] in said
@@ -213,21 +215,23 @@ def test_a_new_link_says_whose_and_how_to_undo_it(painter: Painter, wording: Wor
     assert wording.page["undo"] in said
 
 
-def test_an_old_link_says_whose(painter: Painter, wording: Wording) -> None:
-    said = shown(painter, Sight(StateWord.LINKED, Trouble.NONE, account="anna"), language_of(wording))
+def test_an_old_link_says_whose(painter: PageRenderer, wording: Wording) -> None:
+    said = shown(painter, PageModel(StateWord.LINKED, Trouble.NONE, account="anna"), language_of(wording))
 
     assert said == f"{wording.states['linked']} {wording.page['account'].format(account='anna')}"
 
 
-def test_a_long_code_is_set_smaller(painter: Painter) -> None:
+def test_a_long_code_is_set_smaller(painter: PageRenderer) -> None:
     pair = make_pair(StillClock(), user_code="WDJB-MJHT-01")
 
-    assert 'class="code long"' in painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+    assert (
+        'class="code long"' in painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+    )
 
 
-def test_without_a_prefilled_address_the_owner_is_told_to_enter_the_code(painter: Painter) -> None:
+def test_without_a_prefilled_address_the_owner_is_told_to_enter_the_code(painter: PageRenderer) -> None:
     pair = make_pair(StillClock(), prefilled=None)
-    sight = Sight(StateWord.WAITING, Trouble.NONE, pair)
+    sight = PageModel(StateWord.WAITING, Trouble.NONE, pair)
 
     assert read_wording("en").page["enter"] in shown(painter, sight)
     assert f'href="{ADDRESS}"' in painter.page(sight, "en").decode()
@@ -236,8 +240,8 @@ def test_without_a_prefilled_address_the_owner_is_told_to_enter_the_code(painter
 # -- what the provider says is text
 
 
-def test_an_evil_account_stays_text(painter: Painter) -> None:
-    sight = Sight(StateWord.LINKED, Trouble.NONE, account=EVIL)
+def test_an_evil_account_stays_text(painter: PageRenderer) -> None:
+    sight = PageModel(StateWord.LINKED, Trouble.NONE, account=EVIL)
 
     assert " ".join(EVIL.split()) in shown(painter, sight)
     assert "<script>alert" not in painter.page(sight, "en").decode()
@@ -245,16 +249,16 @@ def test_an_evil_account_stays_text(painter: Painter) -> None:
     assert not re.search(rb"(?m)^(?!data: |id: |$)", painter.event(sight, "en"))
 
 
-def test_an_evil_code_stays_text(painter: Painter) -> None:
+def test_an_evil_code_stays_text(painter: PageRenderer) -> None:
     pair = make_pair(StillClock(), user_code=EVIL)
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
 
     assert "<script>alert" not in page
     assert page.count("<script>") == 1
 
 
-def test_half_a_character_breaks_nothing(painter: Painter) -> None:
-    assert b"anna?" in painter.page(Sight(StateWord.LINKED, Trouble.NONE, account="anna\ud800"), "en")
+def test_half_a_character_breaks_nothing(painter: PageRenderer) -> None:
+    assert b"anna?" in painter.page(PageModel(StateWord.LINKED, Trouble.NONE, account="anna\ud800"), "en")
 
 
 @pytest.mark.parametrize(
@@ -268,20 +272,20 @@ def test_half_a_character_breaks_nothing(painter: Painter) -> None:
         "https://" + "a" * 600,
     ],
 )
-def test_no_link_but_to_where_people_may_be_sent(painter: Painter, address: str) -> None:
+def test_no_link_but_to_where_people_may_be_sent(painter: PageRenderer, address: str) -> None:
     both = make_pair(StillClock(), address=address, prefilled=address)
     one = make_pair(StillClock(), prefilled=address)
 
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, both), "en").decode()
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, both), "en").decode()
     assert "href=" not in page.replace('href="data:,"', "")
     assert "FUP8UN" in page
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, one), "en").decode()
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, one), "en").decode()
     assert re.findall('<a class="go" href="([^"]*)"', page) == [ADDRESS]
 
 
-def test_a_link_to_this_machine_may_be_plain(painter: Painter) -> None:
+def test_a_link_to_this_machine_may_be_plain(painter: PageRenderer) -> None:
     pair = make_pair(StillClock(), prefilled="http://127.0.0.1:8100/us/code?a=1&b=2")
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
 
     assert 'href="http://127.0.0.1:8100/us/code?a=1&amp;b=2"' in page
 
@@ -291,7 +295,7 @@ def test_a_link_to_this_machine_may_be_plain(painter: Painter) -> None:
 
 def test_the_countdown_alone_does_not_make_another_event(pair: CodePair) -> None:
     clock = StillClock()
-    painter, sight = Painter(clock, "en-US"), Sight(StateWord.WAITING, Trouble.NONE, pair)
+    painter, sight = PageRenderer(clock, "en-US"), PageModel(StateWord.WAITING, Trouble.NONE, pair)
     before = painter.event(sight, "en").decode().split("\n")
     clock.monotonic += 60
     after = painter.event(sight, "en").decode().split("\n")
@@ -302,16 +306,16 @@ def test_the_countdown_alone_does_not_make_another_event(pair: CodePair) -> None
     assert f'data-sight="{before[0].removeprefix("id: ")}"' in painter.page(sight, "en").decode()
 
 
-def test_another_sight_is_another_event(painter: Painter, pair: CodePair) -> None:
-    sights = [Sight(StateWord.UNLINKED, Trouble.NONE), Sight(StateWord.WAITING, Trouble.NONE, pair)]
+def test_another_sight_is_another_event(painter: PageRenderer, pair: CodePair) -> None:
+    sights = [PageModel(StateWord.UNLINKED, Trouble.NONE), PageModel(StateWord.WAITING, Trouble.NONE, pair)]
 
     assert len({painter.event(sight, "en").split(b"\n")[0] for sight in sights}) == 2
 
 
-def test_a_new_code_has_its_own_picture(painter: Painter, pair: CodePair) -> None:
+def test_a_new_code_has_its_own_picture(painter: PageRenderer, pair: CodePair) -> None:
     other = make_pair(StillClock(), prefilled=f"{ADDRESS}?cbl-code=AAYJHL")
     drawn = [
-        painter.page(Sight(StateWord.WAITING, Trouble.NONE, each), "en").decode()
+        painter.page(PageModel(StateWord.WAITING, Trouble.NONE, each), "en").decode()
         for each in (pair, other, pair)
     ]
     pictures = [re.findall('<path d="([^"]*)" fill="#000"', page) for page in drawn]
@@ -320,33 +324,33 @@ def test_a_new_code_has_its_own_picture(painter: Painter, pair: CodePair) -> Non
 
 
 def test_without_the_qr_library_the_rest_is_there(
-    painter: Painter, pair: CodePair, monkeypatch: pytest.MonkeyPatch
+    painter: PageRenderer, pair: CodePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "qrcode", None)
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
 
     assert 'aria-label="QR code that opens the same address"></div>' in page
     assert "FUP8UN" in page
 
 
-def test_a_code_that_is_over_leaves_nothing_on_the_page(painter: Painter, pair: CodePair) -> None:
-    painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en")
+def test_a_code_that_is_over_leaves_nothing_on_the_page(painter: PageRenderer, pair: CodePair) -> None:
+    painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en")
     for state in set(StateWord):
-        assert b"FUP8UN" not in painter.page(Sight(state, Trouble.NONE), "en")
+        assert b"FUP8UN" not in painter.page(PageModel(state, Trouble.NONE), "en")
     assert "FUP8UN" not in str(vars(painter))
 
 
-def test_a_whole_page_is_small(painter: Painter, wording: Wording) -> None:
+def test_a_whole_page_is_small(painter: PageRenderer, wording: Wording) -> None:
     long = f"https://a.example/{'a' * 480}"
     pair = make_pair(StillClock(), user_code="W" * 64, address=long, prefilled=long)
-    largest = painter.page(Sight(StateWord.WAITING, Trouble.NO_NETWORK, pair), language_of(wording))
-    usual = painter.page(Sight(StateWord.WAITING, Trouble.NONE, make_pair(StillClock())), "en")
+    largest = painter.page(PageModel(StateWord.WAITING, Trouble.NO_NETWORK, pair), language_of(wording))
+    usual = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, make_pair(StillClock())), "en")
 
     assert len(usual) < 12_000
     assert len(largest) < 40_000
 
 
-def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(painter: Painter) -> None:
+def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(painter: PageRenderer) -> None:
     assert re.fullmatch(
         r"default-src 'none'; style-src 'sha256-\S+'; script-src 'sha256-\S+'; connect-src 'self';"
         r" img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -354,8 +358,8 @@ def test_the_policy_allows_the_pages_own_style_and_script_and_nothing_else(paint
     )
 
 
-def test_nothing_on_the_page_comes_from_elsewhere(painter: Painter, pair: CodePair) -> None:
-    page = painter.page(Sight(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+def test_nothing_on_the_page_comes_from_elsewhere(painter: PageRenderer, pair: CodePair) -> None:
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
     addresses = set(re.findall(r"(?:src|href|action|content)=\"([^\"]*)\"|url\(([^)]*)\)", page))
 
     assert addresses == {

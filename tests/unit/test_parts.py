@@ -13,10 +13,10 @@ from device_auth.cli.main import read_arguments
 from device_auth.cli.parts import _listen, local_minute, read_hardware, real_parts, simulated_parts
 from device_auth.cli.simulated_speaker import DrawnSpeaker
 from device_auth.cli.speaker import Speaker, open_speaker
-from device_auth.cli.telling import Telling, has_no_parts, parts_of
+from device_auth.cli.telling import OpenedParts, has_no_parts, parts_of
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import UnixTime
-from device_auth.prompts.light import TABLE, LightPrompt, Moment
+from device_auth.prompts.light import TABLE, LightCue, LightPrompt
 from device_auth.world.clock import BootClock
 from hardware.button import Failed, Gesture, Told
 from hardware.errors import PartBusy
@@ -111,7 +111,7 @@ def test_the_parts_of_a_board_are_let_go_of_at_the_end(tmp_path: Path) -> None:
 def test_a_tap_tells_again_and_the_light_answers_a_hold() -> None:
     clock, taps, noticed = SimulatedClock(), list[str](), list[Gesture]()
     light, button = SimulatedLight(clock), SimulatedButton(clock)
-    telling = Telling(tapped=lambda: taps.append("tap"))
+    telling = OpenedParts(tapped=lambda: taps.append("tap"))
     _listen(button, telling, LightPrompt(light), BootClock(), noticed.append)
     for seconds in (0.2, 12):
         button.hold(seconds)
@@ -121,8 +121,8 @@ def test_a_tap_tells_again_and_the_light_answers_a_hold() -> None:
     assert noticed == [Gesture.TAP, Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]
     assert [told.pattern for told in light.told] == [
         Off(),
-        TABLE[Moment.HELD_5S],
-        TABLE[Moment.HELD_10S],
+        TABLE[LightCue.HELD_5S],
+        TABLE[LightCue.HELD_10S],
         Off(),
     ]
 
@@ -130,7 +130,7 @@ def test_a_tap_tells_again_and_the_light_answers_a_hold() -> None:
 def test_a_hold_without_a_light_does_nothing() -> None:
     clock, noticed = SimulatedClock(), list[Gesture]()
     button = SimulatedButton(clock)
-    _listen(button, Telling(), None, BootClock(), noticed.append)
+    _listen(button, OpenedParts(), None, BootClock(), noticed.append)
     button.hold(6)
     clock.pass_time(7)
 
@@ -148,7 +148,7 @@ class Lost:
 
 
 def test_a_button_that_cannot_be_watched_is_told_and_missed(capsys: pytest.CaptureFixture[str]) -> None:
-    _listen(Lost(), Telling(), None, BootClock(), lambda _: None)
+    _listen(Lost(), OpenedParts(), None, BootClock(), lambda _: None)
 
     assert capsys.readouterr().err == (
         "device-auth: the button does not work: GPIO17 is in use\n  See who has it: gpioinfo\n"

@@ -4,7 +4,7 @@ from device_auth.core.models import Answer, Pending, PollRules, Seconds, SlowDow
 from device_auth.core.policy import (
     REACTIONS,
     START_SPREAD,
-    Kind,
+    AnswerKind,
     Phase,
     Reaction,
     kind_of,
@@ -31,36 +31,36 @@ RFC8628 = PollRules(first_at_once=False, slow_down_doubles=False)
 
 
 def test_there_is_a_reaction_for_every_kind_at_every_phase() -> None:
-    assert set(REACTIONS) == set(Kind)
+    assert set(REACTIONS) == set(AnswerKind)
     assert {len(row) for row in REACTIONS.values()} == {len(Phase)}
 
 
 def test_there_is_an_answer_of_every_kind_to_try() -> None:
-    assert set(EXAMPLES) == set(Kind) - {Kind.SUCCESS}
+    assert set(EXAMPLES) == set(AnswerKind) - {AnswerKind.SUCCESS}
 
 
 @pytest.mark.parametrize(("kind", "answer"), EXAMPLES.items())
-def test_an_answer_is_known_by_its_kind(kind: Kind, answer: Answer) -> None:
+def test_an_answer_is_known_by_its_kind(kind: AnswerKind, answer: Answer) -> None:
     assert kind_of(answer) is kind
 
 
 @pytest.mark.parametrize("answer", [make_pair(), make_grant()], ids=["pair", "grant"])
 def test_a_pair_and_a_grant_are_success(answer: Answer) -> None:
-    assert kind_of(answer) is Kind.SUCCESS
+    assert kind_of(answer) is AnswerKind.SUCCESS
 
 
 FINAL_AT = {
-    Phase.REQUESTING: {Kind.MISCONFIGURED},
-    Phase.POLLING: {Kind.PAIR_OVER, Kind.REVOKED, Kind.DENIED, Kind.MISCONFIGURED},
-    Phase.PROVING: {Kind.MISCONFIGURED, Kind.REVOKED},
-    Phase.REFRESHING: {Kind.REVOKED},
+    Phase.REQUESTING: {AnswerKind.MISCONFIGURED},
+    Phase.POLLING: {AnswerKind.PAIR_OVER, AnswerKind.REVOKED, AnswerKind.DENIED, AnswerKind.MISCONFIGURED},
+    Phase.PROVING: {AnswerKind.MISCONFIGURED, AnswerKind.REVOKED},
+    Phase.REFRESHING: {AnswerKind.REVOKED},
 }
 """The principle, said the other way round: these end something and no others do."""
 
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_only_what_is_understood_and_final_ends_anything(kind: Kind, phase: Phase) -> None:
+def test_only_what_is_understood_and_final_ends_anything(kind: AnswerKind, phase: Phase) -> None:
     ends = react(EXAMPLES[kind], phase) in {
         Reaction.END,
         Reaction.END_PAIR,

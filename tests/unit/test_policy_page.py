@@ -1,13 +1,17 @@
 from pathlib import Path
 
-from device_auth.core.policy import REACTIONS, Kind, Phase
+from device_auth.core.policy import REACTIONS, AnswerKind, Phase
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
 
 
 def render_table() -> str:
     """Render the policy as the page shows it; after a change, print this and paste it there."""
-    rows = [["answer", *Phase], ["---"] * (1 + len(Phase)), *([kind, *REACTIONS[kind]] for kind in Kind)]
+    rows = [
+        ["answer", *Phase],
+        ["---"] * (1 + len(Phase)),
+        *([kind, *REACTIONS[kind]] for kind in AnswerKind),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -17,8 +17,8 @@ from device_auth.core.states import Trouble
 from device_auth.tools.authorize import (
     LONGEST_HEAD,
     MOST_CONNECTIONS,
-    Listener,
-    Place,
+    ListenAddress,
+    RedirectListener,
     has_display,
     holder_of,
     open_browser,
@@ -51,11 +51,11 @@ class Desk:
 
     def __init__(self, folder: Path, *, is_secure: bool) -> None:
         self.came: SimpleQueue[Redirect | Refusal] = SimpleQueue()
-        self.place = Place(free_port(), "/authresponse", is_secure)
+        self.place = ListenAddress(free_port(), "/authresponse", is_secure)
         context = server_context(folder, UnixTime(NOW.timestamp())) if is_secure else None
         self.trust = ssl.create_default_context(cafile=folder / CERTIFICATE) if is_secure else None
         # a patience far beyond the tests': what ends in time was ended by something else
-        self.listener = Listener(self.place, STATE, context, self.came.put, patience=300)
+        self.listener = RedirectListener(self.place, STATE, context, self.came.put, patience=300)
 
     def get(self, target: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
         """Ask as a browser does; give the status and the page."""
@@ -245,15 +245,15 @@ def test_a_port_whose_holder_the_kernel_does_not_tell_is_in_use_all_the_same(tmp
 @pytest.mark.parametrize(
     ("uri", "place"),
     [
-        ("https://localhost:9745/authresponse", Place(9745, "/authresponse", is_secure=True)),
-        ("http://127.0.0.1:3000/authresponse", Place(3000, "/authresponse", is_secure=False)),
-        ("https://[::1]", Place(443, "/", is_secure=True)),
-        ("http://localhost/", Place(80, "/", is_secure=False)),
+        ("https://localhost:9745/authresponse", ListenAddress(9745, "/authresponse", is_secure=True)),
+        ("http://127.0.0.1:3000/authresponse", ListenAddress(3000, "/authresponse", is_secure=False)),
+        ("https://[::1]", ListenAddress(443, "/", is_secure=True)),
+        ("http://localhost/", ListenAddress(80, "/", is_secure=False)),
         ("https://speaker.example.org/back", None),
         ("https://127.0.0.2/back", None),
     ],
 )
-def test_only_this_machines_own_addresses_can_be_listened_on(uri: str, place: Place | None) -> None:
+def test_only_this_machines_own_addresses_can_be_listened_on(uri: str, place: ListenAddress | None) -> None:
     assert place_of(uri) == place
 
 

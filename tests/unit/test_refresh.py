@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from device_auth.core.models import NEVER, Answer, Link, Mark, ProofStanding, Refusal, SlowDown, TokenGrant
-from device_auth.core.policy import START_SPREAD, Kind
+from device_auth.core.policy import START_SPREAD, AnswerKind
 from device_auth.core.refresh import (
     AskRefresh,
     Command,
@@ -49,7 +49,7 @@ IN_HAND = Keeping(LINK, GRANT, ask_at=moment(2700))
 
 
 def after(state: Keeping, *events: tuple[float, Event]) -> tuple[Keeping, tuple[Command, ...]]:
-    """Give the state after the last event, and that event's commands."""
+    """Return the state after the last event, and that event's commands."""
     commands: tuple[Command, ...] = ()
     for at, event in events:
         state, commands = step(state, event, moment(at))
@@ -168,17 +168,17 @@ def test_a_late_refresh_is_withdrawn_and_asked_for_at_once() -> None:
 
 # -- the policy, refreshing and proving
 
-ENDED_OR_ALARMED = {Kind.MISCONFIGURED, Kind.REVOKED}
+ENDED_OR_ALARMED = {AnswerKind.MISCONFIGURED, AnswerKind.REVOKED}
 
 
 @pytest.mark.parametrize("kind", sorted(set(EXAMPLES) - ENDED_OR_ALARMED))
 @pytest.mark.parametrize("link", [LINK, NEW_LINK], ids=["refreshing", "proving"])
-def test_a_refresh_that_brings_nothing_final_is_repeated(link: Link, kind: Kind) -> None:
+def test_a_refresh_that_brings_nothing_final_is_repeated(link: Link, kind: AnswerKind) -> None:
     out = replace(OUT, link=link, grant=GRANT, attempt=4)
 
     state, commands = after(out, (100, heard(EXAMPLES[kind])))
 
-    wait = 1234 * 1.05 if kind is Kind.TOLD_TO_WAIT else 10
+    wait = 1234 * 1.05 if kind is AnswerKind.TOLD_TO_WAIT else 10
     assert state.ask_at == pytest.approx(100 + wait)
     assert (state.link, state.grant, state.attempt) == (link, GRANT, 5)
     assert commands == ()
@@ -188,9 +188,9 @@ def test_a_refresh_that_brings_nothing_final_is_repeated(link: Link, kind: Kind)
     ("answer", "trouble"),
     [
         (NO_ANSWER, Trouble.NO_NETWORK),
-        (EXAMPLES[Kind.CLOCK_NOT_SET], Trouble.CLOCK_NOT_SET),
-        (EXAMPLES[Kind.CAPTIVE_PORTAL], Trouble.CAPTIVE_PORTAL),
-        (EXAMPLES[Kind.UNCLEAR], Trouble.PROVIDER_UNAVAILABLE),
+        (EXAMPLES[AnswerKind.CLOCK_NOT_SET], Trouble.CLOCK_NOT_SET),
+        (EXAMPLES[AnswerKind.CAPTIVE_PORTAL], Trouble.CAPTIVE_PORTAL),
+        (EXAMPLES[AnswerKind.UNCLEAR], Trouble.PROVIDER_UNAVAILABLE),
         (SlowDown(), Trouble.PROVIDER_UNAVAILABLE),
         (DENIED, Trouble.PROVIDER_UNAVAILABLE),
         (PAIR_OVER, Trouble.PROVIDER_UNAVAILABLE),

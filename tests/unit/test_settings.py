@@ -388,7 +388,7 @@ def secret_file(folder: Path, content: bytes = CANARY.encode(), mode: int = 0o60
 
 
 def credentials(folder: Path, content: bytes = CANARY.encode()) -> dict[str, str]:
-    """Give the environment of a unit to which systemd has handed the client secret."""
+    """Return the environment of a unit to which systemd has handed the client secret."""
     (folder / "device-auth.client-secret").write_bytes(content)
     return {"CREDENTIALS_DIRECTORY": str(folder)}
 

@@ -4,7 +4,7 @@ import pytest
 import wcwidth
 
 from device_auth.core.models import CodePair
-from device_auth.prompts.sheet import Paper, lay_out, wrap
+from device_auth.prompts.sheet import TerminalStyle, lay_out, wrap
 from tests.code_views import PLAIN_URI, code_pair
 
 
@@ -17,7 +17,7 @@ def _sheet(
     qr: bool = True,
     renewed: bool = False,
 ) -> str:
-    paper = Paper(columns, rows, encoding, colour=False)
+    paper = TerminalStyle(columns, rows, encoding, colour=False)
     return "\n".join(lay_out(pair or code_pair(), paper, qr=qr, renewed=renewed))
 
 
@@ -130,7 +130,7 @@ def test_a_long_address_is_broken_behind_a_mark() -> None:
 
 @pytest.mark.parametrize("trick", ["A\x1b[2JB", "A\nB", "A\u202eB", "A\x07B", "A\x9bB", "A\ud800B"])
 def test_what_a_provider_sends_cannot_steer_the_terminal(trick: str) -> None:
-    paper = Paper(80, 24, "utf-8", colour=False)
+    paper = TerminalStyle(80, 24, "utf-8", colour=False)
 
     lines = lay_out(code_pair(trick, uri=f"https://e.org/{trick}"), paper, qr=False, renewed=False)
 
@@ -138,10 +138,10 @@ def test_what_a_provider_sends_cannot_steer_the_terminal(trick: str) -> None:
 
 
 def test_no_line_is_styled_where_there_are_no_colours() -> None:
-    coloured = Paper(80, 24, "utf-8", colour=True)
+    coloured = TerminalStyle(80, 24, "utf-8", colour=True)
 
     assert coloured.wrap("x", style="1") == ["\x1b[1mx\x1b[0m"]
-    assert Paper(80, 24, "utf-8", colour=False).wrap("x", style="1") == ["x"]
+    assert TerminalStyle(80, 24, "utf-8", colour=False).wrap("x", style="1") == ["x"]
 
 
 def test_words_are_kept_whole_where_they_fit() -> None:

@@ -15,15 +15,15 @@ from device_auth.cli.simulated_speaker import (
     colour_number,
     plain_voice,
 )
-from device_auth.prompts.sheet import Paper
+from device_auth.prompts.sheet import TerminalStyle
 from hardware.button import Gesture
 from hardware.led import CYAN, OUT, Blink, Breathe, Colour, Glow, Off, Solid
 from hardware.simulated import KEY_RELEASED_AFTER, SimulatedClock
 from hardware.voice import Utterance
 from tests.values import moment
 
-PAPER = Paper(80, 24, "utf-8", colour=True)
-PLAIN = Paper(80, 24, "ascii", colour=False)
+PAPER = TerminalStyle(80, 24, "utf-8", colour=True)
+PLAIN = TerminalStyle(80, 24, "ascii", colour=False)
 
 
 class Bench:
@@ -45,7 +45,7 @@ class Bench:
             self.drawn.strike(b" ")
             self.clock.pass_time(0.1)
 
-    def lines(self, paper: Paper = PLAIN) -> list[str]:
+    def lines(self, paper: TerminalStyle = PLAIN) -> list[str]:
         return self.drawn.lines(paper)
 
 
@@ -143,7 +143,7 @@ def test_of_a_long_saying_the_end_is_shown(text: str, columns: int) -> None:
     drawn = DrawnSpeaker(SimulatedClock(), pace=0)
     drawn.voice.say(say(text.strip()))
 
-    line = drawn.lines(Paper(columns, 24, "utf-8", colour=False))[1]
+    line = drawn.lines(TerminalStyle(columns, 24, "utf-8", colour=False))[1]
 
     assert len(line) <= columns - 1
     assert line.startswith(" voice ...")
@@ -219,7 +219,7 @@ def test_no_line_is_wider_than_the_terminal(gesture: Gesture, columns: int) -> N
     bench.drawn.notice(gesture)
     bench.drawn.voice.say(say("something long enough to fill the line of any terminal that is not very wide"))
 
-    assert all(len(line) < columns for line in bench.lines(Paper(columns, 24, "ascii", colour=False)))
+    assert all(len(line) < columns for line in bench.lines(TerminalStyle(columns, 24, "ascii", colour=False)))
 
 
 # -- in plain lines ---------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon, plain_code
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Applicant, CodePair, Options, PairState, Refused, Tokens
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.models import Applicant, IssuedPair, OAuthRefusal, Options, PairState, Tokens
+from device_auth.simulator.referee import ComplaintKind
 from tests.simulated_speaker import CLIENT_ID, Clock
 
 LWA, RFC = DialectName.LWA, DialectName.RFC8628
@@ -28,13 +28,13 @@ def amazon(clock: Clock) -> Amazon:
     return Amazon(Options(), clock=clock)
 
 
-def given(amazon: Amazon, applicant: Applicant = SPEAKER, fault: Fault | None = None) -> CodePair:
+def given(amazon: Amazon, applicant: Applicant = SPEAKER, fault: Fault | None = None) -> IssuedPair:
     pair = amazon.give_code_pair(applicant, fault or Fault())
-    assert isinstance(pair, CodePair)
+    assert isinstance(pair, IssuedPair)
     return pair
 
 
-def polled(amazon: Amazon, pair: CodePair, fault: Fault | None = None) -> Tokens | Refused:
+def polled(amazon: Amazon, pair: IssuedPair, fault: Fault | None = None) -> Tokens | OAuthRefusal:
     return amazon.poll(
         pair.applicant.dialect,
         pair.device_code,
@@ -52,7 +52,7 @@ def linked(amazon: Amazon, applicant: Applicant = SPEAKER) -> Tokens:
     return tokens
 
 
-def kinds(amazon: Amazon) -> list[Kind]:
+def kinds(amazon: Amazon) -> list[ComplaintKind]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -74,7 +74,7 @@ def test_an_rfc_8628_code_pair_has_two_groups_of_four(amazon: Amazon) -> None:
 def test_a_poll_is_pending_until_the_owner_approves(amazon: Amazon) -> None:
     pair = given(amazon)
 
-    assert polled(amazon, pair) == Refused("authorization_pending", "The owner has not answered yet.")
+    assert polled(amazon, pair) == OAuthRefusal("authorization_pending", "The owner has not answered yet.")
     assert amazon.approve(pair.user_code.lower()) == 1
     assert isinstance(polled(amazon, pair), Tokens)
 
@@ -89,7 +89,7 @@ def test_a_code_pair_gives_tokens_once(amazon: Amazon, applicant: Applicant, err
 
     again = polled(amazon, pair)
 
-    assert isinstance(again, Refused)
+    assert isinstance(again, OAuthRefusal)
     assert again.error in {error, "invalid_code_pair"}
 
 
@@ -107,7 +107,7 @@ def test_a_code_pair_expires(
     clock.let_pass(600)
 
     answer = polled(amazon, pair)
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, OAuthRefusal)
     assert answer.error == error
 
 
@@ -115,14 +115,14 @@ def test_expire_ends_a_code_pair_at_once(amazon: Amazon) -> None:
     pair = given(amazon)
 
     assert amazon.expire(pair.user_code) == 1
-    assert polled(amazon, pair) == Refused("invalid_code_pair", "The code pair is not valid.")
+    assert polled(amazon, pair) == OAuthRefusal("invalid_code_pair", "The code pair is not valid.")
 
 
 def test_a_declined_code_pair_is_told_so(amazon: Amazon) -> None:
     pair = given(amazon)
 
     assert amazon.deny(pair.user_code) == 1
-    assert polled(amazon, pair) == Refused("access_denied", "The owner has declined.")
+    assert polled(amazon, pair) == OAuthRefusal("access_denied", "The owner has declined.")
 
 
 def test_an_answered_code_pair_is_not_answered_again(amazon: Amazon) -> None:
@@ -152,7 +152,7 @@ def test_an_owner_who_approves_by_himself_takes_his_time(clock: Clock) -> None:
     pair = given(amazon)
 
     clock.let_pass(4.9)
-    assert isinstance(polled(amazon, pair), Refused)
+    assert isinstance(polled(amazon, pair), OAuthRefusal)
     clock.let_pass(0.1)
     assert isinstance(polled(amazon, pair), Tokens)
 
@@ -172,8 +172,8 @@ def test_the_halves_of_a_code_pair_belong_together(amazon: Amazon) -> None:
 
     answer = amazon.poll(LWA, pair.device_code, user_code=other.user_code)
 
-    assert answer == Refused("invalid_code_pair", "The code pair is not valid.")
-    assert kinds(amazon) == [Kind.WRONG_PARAMETER]
+    assert answer == OAuthRefusal("invalid_code_pair", "The code pair is not valid.")
+    assert kinds(amazon) == [ComplaintKind.WRONG_PARAMETER]
 
 
 def test_an_rfc_8628_code_belongs_to_its_client(amazon: Amazon) -> None:
@@ -181,14 +181,14 @@ def test_an_rfc_8628_code_belongs_to_its_client(amazon: Amazon) -> None:
 
     answer = amazon.poll(RFC, pair.device_code, client_id="another")
 
-    assert answer == Refused("invalid_grant", "The device code is not valid.")
+    assert answer == OAuthRefusal("invalid_grant", "The device code is not valid.")
 
 
 @pytest.mark.parametrize(("dialect", "error"), [(LWA, "invalid_code_pair"), (RFC, "invalid_grant")])
 def test_a_code_that_was_never_given_is_not_valid(amazon: Amazon, dialect: DialectName, error: str) -> None:
     answer = amazon.poll(dialect, "never", user_code="NEVER", client_id="a-speaker")
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, OAuthRefusal)
     assert answer.error == error
     assert amazon.poll_arrived("never")
     amazon.poll_answered("never", 0, is_final=True)
@@ -199,7 +199,7 @@ def test_a_code_that_was_never_given_is_not_valid(amazon: Amazon, dialect: Diale
 def test_a_code_of_the_other_dialect_is_not_valid(amazon: Amazon) -> None:
     pair = given(amazon)
 
-    assert isinstance(amazon.poll(RFC, pair.device_code, client_id=CLIENT_ID), Refused)
+    assert isinstance(amazon.poll(RFC, pair.device_code, client_id=CLIENT_ID), OAuthRefusal)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_code_of_the_other_dialect_is_not_valid(amazon: Amazon) -> None:
 def test_a_client_that_asks_wrongly_gets_no_code(amazon: Amazon, applicant: Applicant, error: str) -> None:
     answer = amazon.give_code_pair(applicant)
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, OAuthRefusal)
     assert answer.error == error
 
 
@@ -234,16 +234,16 @@ def test_only_known_clients_get_a_code(clock: Clock, applicant: Applicant, error
 
     answer = strict.give_code_pair(applicant)
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, OAuthRefusal)
     assert answer.error == error
-    assert isinstance(kind.give_code_pair(applicant), CodePair)
+    assert isinstance(kind.give_code_pair(applicant), IssuedPair)
 
 
 def test_only_accepted_scopes_get_a_code(clock: Clock) -> None:
     amazon = Amazon(Options(scopes=frozenset({"listen"})), clock=clock)
 
-    assert isinstance(amazon.give_code_pair(SPEAKER), Refused)
-    assert isinstance(amazon.give_code_pair(RFC_SPEAKER), CodePair)
+    assert isinstance(amazon.give_code_pair(SPEAKER), OAuthRefusal)
+    assert isinstance(amazon.give_code_pair(RFC_SPEAKER), IssuedPair)
 
 
 # Intervals
@@ -271,7 +271,7 @@ def test_a_poll_before_the_interval_has_passed_is_reported(amazon: Amazon, clock
 
     assert not amazon.poll_arrived(pair.device_code)
     (complaint,) = amazon.referee.complaints()
-    assert complaint.kind is Kind.POLLED_TOO_EARLY
+    assert complaint.kind is ComplaintKind.POLLED_TOO_EARLY
     assert complaint.sentence == "Polled 0.100 s too early; the interval is 30 s."
     assert complaint.client == "K-0001"
     assert complaint.at == clock.now
@@ -363,7 +363,7 @@ def test_a_code_that_was_answered_for_good_must_not_be_polled_again(amazon: Amaz
 
     amazon.poll_arrived(pair.device_code)
 
-    assert kinds(amazon) == [Kind.REPEATED_FINAL_CODE]
+    assert kinds(amazon) == [ComplaintKind.REPEATED_FINAL_CODE]
 
 
 @pytest.mark.parametrize(
@@ -421,8 +421,8 @@ def test_a_replaced_refresh_token_works_until_its_successor_has_arrived(clock: C
     amazon.refresh_answered(arrived.replaces)
 
     refused = amazon.refresh(LWA, tokens.refresh_token, CLIENT_ID)
-    assert refused == Refused("invalid_grant", "The refresh token has been replaced.")
-    assert kinds(amazon) == [Kind.OLD_REFRESH_TOKEN]
+    assert refused == OAuthRefusal("invalid_grant", "The refresh token has been replaced.")
+    assert kinds(amazon) == [ComplaintKind.OLD_REFRESH_TOKEN]
     assert isinstance(amazon.refresh(LWA, arrived.refresh_token, CLIENT_ID), Tokens)
 
 
@@ -444,17 +444,17 @@ def test_a_revoked_grant_is_refused(amazon: Amazon) -> None:
 
     assert amazon.revoke(pair.user_code) == 1
     assert amazon.revoke("all") == 0
-    assert isinstance(amazon.refresh(LWA, tokens.refresh_token, CLIENT_ID), Refused)
+    assert isinstance(amazon.refresh(LWA, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
     assert amazon.grant_of(tokens.access_token) is None
 
 
 def test_a_refresh_token_belongs_to_its_client_and_dialect(amazon: Amazon) -> None:
     tokens = linked(amazon)
 
-    assert isinstance(amazon.refresh(LWA, tokens.refresh_token, "another"), Refused)
-    assert isinstance(amazon.refresh(RFC, tokens.refresh_token, CLIENT_ID), Refused)
-    assert isinstance(amazon.refresh(LWA, "Sim|R|unknown", CLIENT_ID), Refused)
-    assert kinds(amazon) == [Kind.REFRESH_TOKEN_ELSEWHERE]
+    assert isinstance(amazon.refresh(LWA, tokens.refresh_token, "another"), OAuthRefusal)
+    assert isinstance(amazon.refresh(RFC, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
+    assert isinstance(amazon.refresh(LWA, "Sim|R|unknown", CLIENT_ID), OAuthRefusal)
+    assert kinds(amazon) == [ComplaintKind.REFRESH_TOKEN_ELSEWHERE]
 
 
 def test_either_token_revokes_the_grant_of_its_own_client(amazon: Amazon) -> None:
@@ -499,7 +499,7 @@ def test_a_later_process_refreshes_what_an_earlier_one_gave(clock: Clock, tmp_pa
     later = Amazon(Options(seed="a"), clock=clock, memory=memory)
 
     assert isinstance(later.refresh(LWA, rotated.refresh_token, CLIENT_ID), Tokens)
-    assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), Refused)
+    assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
     assert later.grants()[0].applicant == SPEAKER
     assert given(later).device_code not in {pair.device_code for pair in earlier.pairs()}
 
@@ -526,7 +526,7 @@ def test_a_revoked_grant_stays_revoked_in_a_later_process(clock: Clock, tmp_path
 
     later = Amazon(Options(), clock=clock, memory=memory)
 
-    assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), Refused)
+    assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
 
 
 def test_no_code_at_all_revokes_nothing(clock: Clock, tmp_path: Path) -> None:
@@ -568,7 +568,7 @@ def test_a_token_of_an_unknown_grant_is_not_remembered(clock: Clock, tmp_path: P
 
     later = Amazon(Options(), clock=clock, memory=memory)
 
-    assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), Refused)
+    assert isinstance(later.refresh(LWA, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
 
 
 def test_a_memory_that_cannot_be_written_is_told(clock: Clock, tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from device_auth.simulator.authorization import challenge_of, is_redirect_uri
 from device_auth.simulator.models import (
     Applicant,
     AuthorizationRequest,
-    CodePair,
+    CodeExchange,
     Credentials,
-    Exchange,
+    IssuedPair,
+    OAuthRefusal,
     Options,
-    Refused,
     SentBack,
     Tokens,
 )
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.referee import ComplaintKind
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock
 
 OTHER_CLIENT: Final = CLIENT_ID[:-1] + "0"
@@ -70,11 +70,11 @@ def told(address: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(address).query))
 
 
-def allowed(amazon: Amazon, query: dict[str, str]) -> Exchange:
+def allowed(amazon: Amazon, query: dict[str, str]) -> CodeExchange:
     """Let the owner allow it; give the exchange that a good client then sends."""
     code = told(amazon.approve_authorization(query))["code"]
     secret = amazon.options.client_secrets.get(query["client_id"])
-    return Exchange(
+    return CodeExchange(
         code=code,
         credentials=Credentials(query["client_id"], secret),
         redirect_uri=query["redirect_uri"],
@@ -82,12 +82,12 @@ def allowed(amazon: Amazon, query: dict[str, str]) -> Exchange:
     )
 
 
-def kinds(amazon: Amazon) -> list[Kind]:
+def kinds(amazon: Amazon) -> list[ComplaintKind]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
-def error(answer: Tokens | Refused) -> str:
-    assert isinstance(answer, Refused)
+def error(answer: Tokens | OAuthRefusal) -> str:
+    assert isinstance(answer, OAuthRefusal)
     return answer.error
 
 
@@ -97,7 +97,7 @@ def linked(amazon: Amazon, query: dict[str, str]) -> Tokens:
     return tokens
 
 
-def refreshed(amazon: Amazon, tokens: Tokens, secret: str | None) -> Tokens | Refused:
+def refreshed(amazon: Amazon, tokens: Tokens, secret: str | None) -> Tokens | OAuthRefusal:
     return amazon.refresh(DialectName.LWA, tokens.refresh_token, CLIENT_ID, client_secret=secret)
 
 
@@ -183,7 +183,7 @@ def test_a_stranger_is_told_on_the_page_and_never_sent_anywhere(
         Options(client_ids=frozenset({CLIENT_ID}), redirect_uris=frozenset({RETURN_URL})), clock=clock
     )
 
-    assert isinstance(amazon.read_authorization(list((query | change).items())), Refused)
+    assert isinstance(amazon.read_authorization(list((query | change).items())), OAuthRefusal)
     with pytest.raises(ValueError, match=r"client|redirect_uri"):
         amazon.approve_authorization(query | change)
 
@@ -192,7 +192,7 @@ def test_a_stranger_is_told_on_the_page_and_never_sent_anywhere(
 def test_of_two_redirect_uris_or_clients_none_is_believed(amazon: Amazon, name: str) -> None:
     parameters = [*PKCE.items(), (name, PKCE[name])]
 
-    assert isinstance(amazon.read_authorization(parameters), Refused)
+    assert isinstance(amazon.read_authorization(parameters), OAuthRefusal)
 
 
 @pytest.mark.parametrize("name", ["scope", "state"])
@@ -267,21 +267,21 @@ def test_a_client_with_a_secret_may_use_pkce_beside_it(clock: Clock) -> None:
 
     assert error(amazon.exchange(replace(asked, verifier=None))) == "invalid_request"
     assert isinstance(amazon.exchange(asked), Tokens)
-    assert kinds(amazon) == [Kind.MISSING_PARAMETER]
+    assert kinds(amazon) == [ComplaintKind.MISSING_PARAMETER]
 
 
 @pytest.mark.parametrize(
     ("change", "name", "kind"),
     [
         ({"code": "Sim|C|never"}, "invalid_grant", None),
-        ({"redirect_uri": f"{RETURN_URL}/"}, "invalid_grant", Kind.OTHER_REDIRECT_URI),
-        ({"verifier": VERIFIER[:-1] + "A"}, "invalid_grant", Kind.WRONG_PARAMETER),
-        ({"verifier": CHALLENGE}, "invalid_grant", Kind.WRONG_PARAMETER),
-        ({"verifier": None}, "invalid_request", Kind.MISSING_PARAMETER),
+        ({"redirect_uri": f"{RETURN_URL}/"}, "invalid_grant", ComplaintKind.OTHER_REDIRECT_URI),
+        ({"verifier": VERIFIER[:-1] + "A"}, "invalid_grant", ComplaintKind.WRONG_PARAMETER),
+        ({"verifier": CHALLENGE}, "invalid_grant", ComplaintKind.WRONG_PARAMETER),
+        ({"verifier": None}, "invalid_request", ComplaintKind.MISSING_PARAMETER),
     ],
 )
 def test_an_exchange_with_one_thing_wrong_gives_nothing_and_the_right_one_after_it_does(
-    clock: Clock, change: dict[str, str], name: str, kind: Kind | None
+    clock: Clock, change: dict[str, str], name: str, kind: ComplaintKind | None
 ) -> None:
     amazon = Amazon(Options(), clock=clock)
     asked = allowed(amazon, PKCE)
@@ -303,23 +303,27 @@ def test_a_verifier_without_a_challenge_is_refused(clock: Clock) -> None:
     asked = allowed(amazon, PLAIN)
 
     assert error(amazon.exchange(replace(asked, verifier=VERIFIER))) == "invalid_grant"
-    assert kinds(amazon) == [Kind.EXTRA_PARAMETER]
+    assert kinds(amazon) == [ComplaintKind.EXTRA_PARAMETER]
 
 
 @pytest.mark.parametrize(
     ("secrets", "credentials", "name", "kind"),
     [
-        ({CLIENT_ID: SECRET}, (CLIENT_ID, None), "invalid_client", Kind.MISSING_PARAMETER),
-        ({CLIENT_ID: SECRET}, (CLIENT_ID, "wrong"), "invalid_client", Kind.WRONG_PARAMETER),
-        ({CLIENT_ID: SECRET}, (CLIENT_ID, f"{SECRET}é"), "invalid_client", Kind.WRONG_PARAMETER),
-        ({}, (CLIENT_ID, SECRET), "unauthorized_client", Kind.UNEXPECTED_SECRET),
-        ({}, (OTHER_CLIENT, None), "invalid_grant", Kind.WRONG_PARAMETER),
+        ({CLIENT_ID: SECRET}, (CLIENT_ID, None), "invalid_client", ComplaintKind.MISSING_PARAMETER),
+        ({CLIENT_ID: SECRET}, (CLIENT_ID, "wrong"), "invalid_client", ComplaintKind.WRONG_PARAMETER),
+        ({CLIENT_ID: SECRET}, (CLIENT_ID, f"{SECRET}é"), "invalid_client", ComplaintKind.WRONG_PARAMETER),
+        ({}, (CLIENT_ID, SECRET), "unauthorized_client", ComplaintKind.UNEXPECTED_SECRET),
+        ({}, (OTHER_CLIENT, None), "invalid_grant", ComplaintKind.WRONG_PARAMETER),
         ({}, ("short", None), "InvalidValue", None),
         ({}, (CLIENT_ID[:-1] + "x", None), "unauthorized_client", None),
     ],
 )
 def test_a_client_that_is_not_who_it_says_gets_no_tokens(
-    clock: Clock, secrets: dict[str, str], credentials: tuple[str, str | None], name: str, kind: Kind | None
+    clock: Clock,
+    secrets: dict[str, str],
+    credentials: tuple[str, str | None],
+    name: str,
+    kind: ComplaintKind | None,
 ) -> None:
     options = Options(client_secrets=secrets, client_ids=frozenset({CLIENT_ID, OTHER_CLIENT}))
     amazon = Amazon(options, clock=clock)
@@ -383,7 +387,7 @@ def test_exchanging_again_is_reported_once_the_final_answer_is_out(clock: Clock)
 
     (complaint,) = amazon.referee.complaints()
     assert (complaint.kind, complaint.endpoint, complaint.client) == (
-        Kind.REPEATED_EXCHANGE,
+        ComplaintKind.REPEATED_EXCHANGE,
         "exchange",
         "K-0001",
     )
@@ -413,10 +417,10 @@ def test_a_refresh_needs_what_the_exchange_needed(
 
 
 @pytest.mark.parametrize(
-    ("secret", "kind"), [(None, Kind.MISSING_PARAMETER), ("wrong", Kind.WRONG_PARAMETER)]
+    ("secret", "kind"), [(None, ComplaintKind.MISSING_PARAMETER), ("wrong", ComplaintKind.WRONG_PARAMETER)]
 )
 def test_a_refresh_without_the_secret_of_its_client_is_refused(
-    clock: Clock, secret: str | None, kind: Kind
+    clock: Clock, secret: str | None, kind: ComplaintKind
 ) -> None:
     amazon = Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
     tokens = linked(amazon, PLAIN)
@@ -430,13 +434,13 @@ def test_a_client_without_a_secret_that_refreshes_with_one_is_the_wrong_kind_of_
     amazon = Amazon(Options(), clock=clock)
 
     assert error(refreshed(amazon, linked(amazon, PKCE), SECRET)) == "unauthorized_client"
-    assert kinds(amazon) == [Kind.UNEXPECTED_SECRET]
+    assert kinds(amazon) == [ComplaintKind.UNEXPECTED_SECRET]
 
 
 def test_a_secret_sent_for_a_speaker_linked_by_code_is_taken_and_reported(amazon: Amazon) -> None:
     applicant = Applicant(dialect=DialectName.LWA, client_id=CLIENT_ID, scopes=("profile",))
     pair = amazon.give_code_pair(applicant)
-    assert isinstance(pair, CodePair)
+    assert isinstance(pair, IssuedPair)
     amazon.approve(pair.user_code)
     tokens = amazon.poll(DialectName.LWA, pair.device_code, user_code=pair.user_code)
     assert isinstance(tokens, Tokens)
@@ -444,7 +448,7 @@ def test_a_secret_sent_for_a_speaker_linked_by_code_is_taken_and_reported(amazon
     assert isinstance(refreshed(amazon, tokens, None), Tokens)
     assert kinds(amazon) == []
     assert isinstance(refreshed(amazon, tokens, SECRET), Tokens)
-    assert kinds(amazon) == [Kind.UNEXPECTED_SECRET]
+    assert kinds(amazon) == [ComplaintKind.UNEXPECTED_SECRET]
     assert amazon.grants()[0].flow is Flow.DEVICE_CODE
 
 
@@ -477,15 +481,15 @@ def test_what_an_earlier_version_remembered_came_of_the_device_flow(clock: Clock
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"state": ""}, [Kind.NO_STATE]),
-        ({"code_challenge_method": "plain"}, [Kind.PLAIN_CHALLENGE]),
-        ({"code_challenge_method": ""}, [Kind.PLAIN_CHALLENGE]),
-        ({"scope": ""}, [Kind.MISSING_PARAMETER]),
-        ({"client_secret": SECRET}, [Kind.EXTRA_PARAMETER]),
+        ({"state": ""}, [ComplaintKind.NO_STATE]),
+        ({"code_challenge_method": "plain"}, [ComplaintKind.PLAIN_CHALLENGE]),
+        ({"code_challenge_method": ""}, [ComplaintKind.PLAIN_CHALLENGE]),
+        ({"scope": ""}, [ComplaintKind.MISSING_PARAMETER]),
+        ({"client_secret": SECRET}, [ComplaintKind.EXTRA_PARAMETER]),
     ],
 )
 def test_the_referee_hears_what_is_wrong_with_an_authorization_request(
-    clock: Clock, change: dict[str, str], expected: list[Kind]
+    clock: Clock, change: dict[str, str], expected: list[ComplaintKind]
 ) -> None:
     amazon = Amazon(Options(), clock=clock)
 

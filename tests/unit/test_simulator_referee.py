@@ -5,10 +5,10 @@ import pytest
 from device_auth.simulator import referee
 from device_auth.simulator.referee import (
     Complaint,
-    Kind,
+    ComplaintKind,
+    ObservedRequest,
     Referee,
     Rule,
-    Seen,
     carries_refresh_token,
     judge,
     leaks,
@@ -16,7 +16,7 @@ from device_auth.simulator.referee import (
 from tests.simulated_speaker import FORM, Clock
 
 RULE = Rule(required=frozenset({"a", "b"}), optional=frozenset({"c"}), needs_language=True)
-GOOD = Seen(
+GOOD = ObservedRequest(
     method="POST",
     path="/token",
     query="",
@@ -25,11 +25,11 @@ GOOD = Seen(
 )
 
 
-def kinds(seen: Seen, rule: Rule = RULE) -> list[Kind]:
+def kinds(seen: ObservedRequest, rule: Rule = RULE) -> list[ComplaintKind]:
     return [kind for kind, _ in judge(seen, rule)]
 
 
-def with_header(name: str, value: str | None) -> Seen:
+def with_header(name: str, value: str | None) -> ObservedRequest:
     headers = {**GOOD.headers, name: value or ""}
     if value is None:
         del headers[name]
@@ -44,21 +44,21 @@ def test_a_good_request_is_not_complained_about() -> None:
 @pytest.mark.parametrize(
     ("seen", "kind"),
     [
-        (replace(GOOD, method="PUT"), Kind.WRONG_METHOD),
-        (replace(GOOD, method="GET"), Kind.WRONG_METHOD),
-        (with_header("accept", None), Kind.WRONG_ACCEPT),
-        (with_header("accept", "*/*"), Kind.WRONG_ACCEPT),
-        (with_header("authorization", "Basic eDp5"), Kind.AUTHORIZATION_HEADER),
-        (with_header("accept-language", None), Kind.NO_ACCEPT_LANGUAGE),
-        (with_header("content-type", f"{FORM}; charset=utf-8"), Kind.WRONG_CONTENT_TYPE),
-        (with_header("content-type", "application/json"), Kind.WRONG_CONTENT_TYPE),
-        (replace(GOOD, body=b"a=1"), Kind.MISSING_PARAMETER),
-        (replace(GOOD, body=b"a=1&b="), Kind.MISSING_PARAMETER),
-        (replace(GOOD, body=b"a=1&b=2&d=3"), Kind.EXTRA_PARAMETER),
-        (replace(GOOD, body=b"a=1&b=2&a=1"), Kind.DUPLICATE_PARAMETER),
+        (replace(GOOD, method="PUT"), ComplaintKind.WRONG_METHOD),
+        (replace(GOOD, method="GET"), ComplaintKind.WRONG_METHOD),
+        (with_header("accept", None), ComplaintKind.WRONG_ACCEPT),
+        (with_header("accept", "*/*"), ComplaintKind.WRONG_ACCEPT),
+        (with_header("authorization", "Basic eDp5"), ComplaintKind.AUTHORIZATION_HEADER),
+        (with_header("accept-language", None), ComplaintKind.NO_ACCEPT_LANGUAGE),
+        (with_header("content-type", f"{FORM}; charset=utf-8"), ComplaintKind.WRONG_CONTENT_TYPE),
+        (with_header("content-type", "application/json"), ComplaintKind.WRONG_CONTENT_TYPE),
+        (replace(GOOD, body=b"a=1"), ComplaintKind.MISSING_PARAMETER),
+        (replace(GOOD, body=b"a=1&b="), ComplaintKind.MISSING_PARAMETER),
+        (replace(GOOD, body=b"a=1&b=2&d=3"), ComplaintKind.EXTRA_PARAMETER),
+        (replace(GOOD, body=b"a=1&b=2&a=1"), ComplaintKind.DUPLICATE_PARAMETER),
     ],
 )
-def test_what_breaks_the_rule_is_told_once(seen: Seen, kind: Kind) -> None:
+def test_what_breaks_the_rule_is_told_once(seen: ObservedRequest, kind: ComplaintKind) -> None:
     assert kinds(seen) == [kind]
 
 
@@ -66,14 +66,14 @@ def test_basic_authentication_may_stand_for_the_client_id_where_it_is_known() ->
     rule = Rule(required=frozenset({"a", "client_id"}), takes_basic=True)
     seen = replace(GOOD, body=b"a=1")
 
-    assert kinds(seen, rule) == [Kind.MISSING_PARAMETER]
+    assert kinds(seen, rule) == [ComplaintKind.MISSING_PARAMETER]
     seen = replace(seen, headers={**seen.headers, "authorization": "Basic eDp5"})
     assert kinds(seen, rule) == []
     assert kinds(replace(seen, body=b"a=1&client_id=x"), rule) == []
 
 
 def test_a_get_is_not_asked_for_a_form() -> None:
-    seen = Seen(method="GET", path="/", query="", headers={"accept": "application/json"}, body=b"")
+    seen = ObservedRequest(method="GET", path="/", query="", headers={"accept": "application/json"}, body=b"")
 
     assert kinds(seen, Rule(method="GET")) == []
 
@@ -110,7 +110,7 @@ def test_a_secret_in_an_address_is_told(path: str, query: str, *, is_page: bool)
 
     found = list(leaks(seen, lambda text: text == "the-device-code", is_page=is_page))
 
-    assert [kind for kind, _ in found] == [Kind.SECRET_IN_URL]
+    assert [kind for kind, _ in found] == [ComplaintKind.SECRET_IN_URL]
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,11 @@ def test_the_referee_remembers_until_reset() -> None:
     clock = Clock()
     judging = Referee(clock)
 
-    judging.complain(Kind.WRONG_METHOD, "So.", endpoint="refresh", client="K-0001")
+    judging.complain(ComplaintKind.WRONG_METHOD, "So.", endpoint="refresh", client="K-0001")
 
-    assert judging.complaints() == (Complaint(Kind.WRONG_METHOD, "So.", "refresh", "K-0001", clock.now),)
+    assert judging.complaints() == (
+        Complaint(ComplaintKind.WRONG_METHOD, "So.", "refresh", "K-0001", clock.now),
+    )
     judging.reset()
     assert judging.complaints() == ()
 
@@ -143,6 +145,6 @@ def test_the_referee_keeps_ten_thousand_complaints_at_most() -> None:
     judging = Referee(Clock())
 
     for _ in range(referee.MOST_COMPLAINTS + 1):
-        judging.complain(Kind.WRONG_METHOD, "So.", endpoint="refresh")
+        judging.complain(ComplaintKind.WRONG_METHOD, "So.", endpoint="refresh")
 
     assert len(judging.complaints()) == 10_000

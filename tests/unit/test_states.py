@@ -1,6 +1,6 @@
 import pytest
 
-from device_auth.core.states import STATES, TROUBLES, StateWord, Telling, Trouble
+from device_auth.core.states import STATES, TROUBLES, Phrase, StateWord, Trouble
 
 
 def is_a_sentence(text: str) -> bool:
@@ -16,7 +16,7 @@ def test_every_trouble_has_something_to_say() -> None:
 
 
 @pytest.mark.parametrize("telling", [*STATES.values(), *TROUBLES.values()])
-def test_what_is_said_is_one_sentence(telling: Telling) -> None:
+def test_what_is_said_is_one_sentence(telling: Phrase) -> None:
     assert is_a_sentence(telling.sentence)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from device_auth.core.errors import ConfigError, KeyLost, StoreError
 from device_auth.core.models import Link, Mark, Secret, UnixTime, hand_over
-from device_auth.world.envelope import Damaged, KeyMissing, KeyProvider, Plain, write_envelope
-from device_auth.world.keys import Keys, Lack
+from device_auth.world.envelope import EnvelopeDamaged, KeyMissing, KeyProvider, Plain, write_envelope
+from device_auth.world.keys import Keys, KeyTrouble
 from device_auth.world.places import SIMULATED
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import DAMAGED, MOST_KEPT, NEWEST, PREVIOUS, FileStore
@@ -218,7 +218,7 @@ def test_without_the_lock_nothing_is_set_aside(folder: Path) -> None:
     folder.mkdir()
     (folder / NEWEST).write_bytes(b"rotten")
 
-    with pytest.raises(Damaged, match=r"link\.json does not verify: it is not JSON"):
+    with pytest.raises(EnvelopeDamaged, match=r"link\.json does not verify: it is not JSON"):
         FileStore(folder).read()
 
     assert contents(folder) == {NEWEST: b"rotten"}
@@ -232,7 +232,7 @@ def test_damage_with_nothing_to_fall_back_on_is_told_once_and_kept(
     if previous is not None:
         (folder / PREVIOUS).write_bytes(previous)
 
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(EnvelopeDamaged) as caught:
         store.read()
 
     assert caught.value.hint == "Link the speaker again: device-auth link"
@@ -246,7 +246,7 @@ def test_a_damaged_link_never_gives_way_to_another_owners(folder: Path, store: F
     (folder / NEWEST).write_bytes(damaged)
     (folder / PREVIOUS).write_bytes(envelope(ANNA_1))
 
-    with pytest.raises(Damaged, match="checksum"):
+    with pytest.raises(EnvelopeDamaged, match="checksum"):
         store.read()
 
     assert store.read() is None
@@ -259,7 +259,7 @@ def test_a_damaged_link_never_gives_way_to_another_owners(folder: Path, store: F
 def test_a_handful_of_damaged_files_is_kept(folder: Path, store: FileStore) -> None:
     for number in range(MOST_KEPT + 2):
         (folder / NEWEST).write_bytes(b"rotten %d" % number)
-        with pytest.raises(Damaged):
+        with pytest.raises(EnvelopeDamaged):
             store.read()
 
     kept = sorted(contents(folder).values())
@@ -379,7 +379,7 @@ def test_what_is_not_a_file_is_neither_waited_for_nor_taken_for_a_link(
 ) -> None:
     make(folder / NEWEST)
 
-    with pytest.raises(Damaged, match="is not a file"):
+    with pytest.raises(EnvelopeDamaged, match="is not a file"):
         store.read()
 
     assert names(folder) == {f"{NEWEST}.damaged-1"}
@@ -389,7 +389,7 @@ def test_a_socket_is_not_taken_for_a_link(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / NEWEST))
 
-        with pytest.raises(Damaged, match="is not a file"):
+        with pytest.raises(EnvelopeDamaged, match="is not a file"):
             FileStore(tmp_path).read()
 
 
@@ -506,7 +506,7 @@ BEST, WORSE = make_key("systemd-credential"), make_key("key-file")
 
 
 def under(folder: Path, *providers: KeyProvider, is_of_service: bool = False) -> FileStore:
-    """Give a store of which the first provider seals."""
+    """Return a store of which the first provider seals."""
     keys = keys_of(*providers)
     return FileStore(folder, keys=lambda: keys, is_of_service=is_of_service)
 
@@ -632,8 +632,8 @@ def test_the_former_generation_stays_until_the_new_one_has_been_opened(
 
 
 def no_key() -> Keys:
-    """Give the keys of a speaker whose key file is open to others."""
-    lack = Lack("it is open to others", "Run: chmod 600 key", is_set_up=True, is_setting=True)
+    """Return the keys of a speaker whose key file is open to others."""
+    lack = KeyTrouble("it is open to others", "Run: chmod 600 key", is_set_up=True, is_setting=True)
     return Keys("auto", {"key-file": lambda: lack})
 
 
@@ -797,7 +797,7 @@ def test_a_sealed_link_that_is_damaged_never_gives_way_to_another_owners(folder:
     (folder / PREVIOUS).write_bytes(write_envelope(ANNA_1, BEST))
 
     with under(folder, BEST, Plain()) as store:
-        with pytest.raises(Damaged):
+        with pytest.raises(EnvelopeDamaged):
             store.read()
         assert store.read() is None
 

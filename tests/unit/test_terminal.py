@@ -12,7 +12,7 @@ import pytest
 
 from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, StateWord, Trouble
-from device_auth.prompts.sheet import Paper
+from device_auth.prompts.sheet import TerminalStyle
 from device_auth.prompts.terminal import (
     LEAST_ROWS_BESIDE,
     USUAL_SIZE,
@@ -497,7 +497,7 @@ class Neighbour:
     def __init__(self) -> None:
         self.drawn = 0
 
-    def lines(self, paper: Paper) -> list[str]:
+    def lines(self, paper: TerminalStyle) -> list[str]:
         self.drawn += 1
         return ["first".ljust(paper.columns - 2, "."), f"drawn {self.drawn} times"]
 

@@ -10,9 +10,9 @@ import pytest
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.service.visitors import (
     MOST_KNOWN,
-    Allowance,
-    Door,
-    Limits,
+    TokenBucket,
+    VisitorLimiter,
+    VisitorLimits,
     is_neighbour,
     is_our_host,
     is_own_request,
@@ -202,7 +202,7 @@ def test_a_page_of_another_site_may_not(given: dict[str, str]) -> None:
 
 
 def test_an_allowance_gives_a_burst_and_then_one_after_each_while() -> None:
-    allowance = Allowance(3, Seconds(2))
+    allowance = TokenBucket(3, Seconds(2))
 
     assert [allowance.take(at(0)) for _ in range(4)] == [True, True, True, False]
     assert allowance.due_in(at(0)) == pytest.approx(2)
@@ -214,7 +214,7 @@ def test_an_allowance_gives_a_burst_and_then_one_after_each_while() -> None:
 
 
 def test_one_visitor_who_hammers_is_held_back_and_another_is_not() -> None:
-    door = Door(Limits(burst_each=2, every_each=Seconds(1)))
+    door = VisitorLimiter(VisitorLimits(burst_each=2, every_each=Seconds(1)))
 
     for _ in range(2):
         assert door.enter("hammer", at(0)) is None
@@ -226,7 +226,7 @@ def test_one_visitor_who_hammers_is_held_back_and_another_is_not() -> None:
 
 
 def test_one_visitor_has_so_many_connections_at_a_time() -> None:
-    door = Door(Limits(connections_each=2))
+    door = VisitorLimiter(VisitorLimits(connections_each=2))
 
     assert [door.enter("one", at(0)) for _ in range(3)] == [None, None, HTTPStatus.TOO_MANY_REQUESTS]
     door.leave("one")
@@ -234,7 +234,7 @@ def test_one_visitor_has_so_many_connections_at_a_time() -> None:
 
 
 def test_all_visitors_together_have_so_many_connections_at_a_time() -> None:
-    door = Door(Limits(connections=2))
+    door = VisitorLimiter(VisitorLimits(connections=2))
 
     assert door.enter("one", at(0)) is None
     assert door.enter("two", at(0)) is None
@@ -244,7 +244,7 @@ def test_all_visitors_together_have_so_many_connections_at_a_time() -> None:
 
 
 def test_streams_are_few_for_one_and_for_all() -> None:
-    door = Door(Limits(streams=3, streams_each=2))
+    door = VisitorLimiter(VisitorLimits(streams=3, streams_each=2))
     door.enter("one", at(0))
     door.enter("two", at(0))
 
@@ -255,7 +255,7 @@ def test_streams_are_few_for_one_and_for_all() -> None:
 
 
 def test_a_crowd_of_made_up_addresses_is_forgotten_and_meanwhile_kept_out() -> None:
-    door = Door(Limits(burst_each=1, every_each=Seconds(10)))
+    door = VisitorLimiter(VisitorLimits(burst_each=1, every_each=Seconds(10)))
     for number in range(MOST_KNOWN):
         assert door.enter(f"fe80::{number:x}", at(0)) is None
         door.leave(f"fe80::{number:x}")
@@ -265,7 +265,7 @@ def test_a_crowd_of_made_up_addresses_is_forgotten_and_meanwhile_kept_out() -> N
 
 
 def test_whoever_is_inside_is_not_forgotten() -> None:
-    door = Door(Limits(connections=MOST_KNOWN + 1))
+    door = VisitorLimiter(VisitorLimits(connections=MOST_KNOWN + 1))
     for number in range(MOST_KNOWN):
         door.enter(f"fe80::{number:x}", at(0))
 

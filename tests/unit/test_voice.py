@@ -7,9 +7,9 @@ import pytest
 from hardware.errors import HardwareError, PartMissing
 from hardware.simulated_tellers import SimulatedVoice
 from hardware.voice import (
-    Floor,
     NoVoice,
     QuietHours,
+    SpeakingTurn,
     Utterance,
     open_voice,
     read_quiet_hours,
@@ -115,7 +115,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
 
 
 def test_the_newest_speaker_has_the_floor() -> None:
-    floor = Floor()
+    floor = SpeakingTurn()
     first = floor.take()
     second = floor.take()
 
@@ -123,20 +123,20 @@ def test_the_newest_speaker_has_the_floor() -> None:
 
 
 def test_a_closed_floor_is_had_by_nobody() -> None:
-    floor = Floor()
+    floor = SpeakingTurn()
     floor.close()
 
     assert not floor.has(floor.take())
 
 
 def test_a_pause_lasts_to_its_end_for_who_has_the_floor() -> None:
-    floor = Floor()
+    floor = SpeakingTurn()
 
     assert floor.pause(floor.take(), 0.001)
 
 
 def test_a_pause_ends_when_the_floor_is_lost() -> None:
-    floor = Floor()
+    floor = SpeakingTurn()
     turn = floor.take()
     lasted: list[bool] = []
     pausing = Thread(target=lambda: lasted.append(floor.pause(turn, 3600)))
@@ -148,7 +148,7 @@ def test_a_pause_ends_when_the_floor_is_lost() -> None:
 
 
 def test_a_pause_of_who_has_lost_the_floor_does_not_begin() -> None:
-    floor = Floor()
+    floor = SpeakingTurn()
     turn = floor.take()
     floor.clear()
 

@@ -45,7 +45,7 @@ class Bench:
         return again
 
     def hear(self) -> list[str]:
-        """Give what has been said since this was last asked."""
+        """Return what has been said since this was last asked."""
         heard = [utterance.text for utterance in self.simulated.spoken[self.heard_before :]]
         self.heard_before = len(self.simulated.spoken)
         return heard

@@ -61,7 +61,7 @@ class MadeLed:
         self._brightness = 0
 
     def brightness(self) -> int:
-        """Give the last brightness that was sent."""
+        """Return the last brightness that was sent."""
         with suppress(BlockingIOError):  # nothing new
             (self._brightness,) = struct.unpack("i", os.read(self._file, 4))
         return self._brightness

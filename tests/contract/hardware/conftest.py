@@ -22,7 +22,7 @@ BENCHES = import_module(os.environ.get("DEVICE_AUTH_BENCHES", "tests.contract.ha
 
 @contextmanager
 def libraries() -> Iterator[None]:
-    """Give each test stand-ins of its own; a real library is imported once, for its threads outlive it."""
+    """Return each test stand-ins of its own; a real library is imported once, for its threads outlive it."""
     with importable(*BENCHES.STAND_INS) if BENCHES.STAND_INS else nullcontext():
         yield
 

@@ -14,7 +14,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord
 from device_auth.service.page import HEARTBEAT, MOST_HEAD, Page, PageSettings, open_listener
-from device_auth.service.visitors import Limits
+from device_auth.service.visitors import VisitorLimits
 from tests.page_bench import PREFILLED, PRESS, SOON, Bench, read_all
 
 JSON = {"Content-Type": "application/json"}
@@ -28,10 +28,10 @@ def bench() -> Iterator[Bench]:
 
 
 @pytest.fixture
-def limited() -> Iterator[Callable[[Limits], Bench]]:
+def limited() -> Iterator[Callable[[VisitorLimits], Bench]]:
     benches: list[Bench] = []
 
-    def make(limits: Limits) -> Bench:
+    def make(limits: VisitorLimits) -> Bench:
         benches.append(Bench(limits=limits))
         return benches[-1].__enter__()
 
@@ -169,9 +169,9 @@ def test_a_closing_page_ends_its_streams(bench: Bench) -> None:
 
 
 def test_a_stream_whose_visitor_has_gone_makes_room_for_another(
-    limited: Callable[[Limits], Bench],
+    limited: Callable[[VisitorLimits], Bench],
 ) -> None:
-    bench = limited(Limits(streams=1, burst_each=10_000, burst=10_000))
+    bench = limited(VisitorLimits(streams=1, burst_each=10_000, burst=10_000))
     with bench.events() as stream:
         stream.next()
         assert bench.ask("GET", "/events").status == 503
@@ -385,9 +385,9 @@ def test_a_visitor_who_dies_in_the_middle_is_forgotten(bench: Bench, begun: byte
     ],
 )
 def test_a_visitor_who_drips_is_cut_off_however_fast_he_drips(
-    limited: Callable[[Limits], Bench], begun: bytes
+    limited: Callable[[VisitorLimits], Bench], begun: bytes
 ) -> None:
-    bench = limited(Limits(visit=Seconds(0.3)))
+    bench = limited(VisitorLimits(visit=Seconds(0.3)))
     with bench.connect() as connection:
         connection.sendall(begun)
         drops = 0
@@ -400,8 +400,8 @@ def test_a_visitor_who_drips_is_cut_off_however_fast_he_drips(
     assert bench.actions.asked.empty()
 
 
-def test_one_visitor_may_not_have_many_connections(limited: Callable[[Limits], Bench]) -> None:
-    bench = limited(Limits(connections_each=2))
+def test_one_visitor_may_not_have_many_connections(limited: Callable[[VisitorLimits], Bench]) -> None:
+    bench = limited(VisitorLimits(connections_each=2))
     with bench.connect(), bench.connect(), bench.connect() as third:
         answer = read_all(third)
 
@@ -409,16 +409,18 @@ def test_one_visitor_may_not_have_many_connections(limited: Callable[[Limits], B
     assert b"Retry-After: 5\r\n" in answer
 
 
-def test_a_visitor_who_hammers_is_held_back_and_soon_served_again(limited: Callable[[Limits], Bench]) -> None:
-    bench = limited(Limits(burst_each=5, every_each=Seconds(30)))
+def test_a_visitor_who_hammers_is_held_back_and_soon_served_again(
+    limited: Callable[[VisitorLimits], Bench],
+) -> None:
+    bench = limited(VisitorLimits(burst_each=5, every_each=Seconds(30)))
 
     assert [bench.ask("GET", "/").status for _ in range(7)] == [200] * 5 + [429] * 2
     bench.clock.ahead += 30
     assert bench.ask("GET", "/").status == 200
 
 
-def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[[Limits], Bench]) -> None:
-    bench = limited(Limits(burst=2, every=Seconds(0.05)))
+def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[[VisitorLimits], Bench]) -> None:
+    bench = limited(VisitorLimits(burst=2, every=Seconds(0.05)))
     before = bench.clock.now()
 
     assert [bench.ask("GET", "/").status for _ in range(6)] == [200] * 6
@@ -426,9 +428,9 @@ def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[[Limits], B
 
 
 def test_sixty_visitors_who_die_at_once_leave_the_page_whole(
-    limited: Callable[[Limits], Bench],
+    limited: Callable[[VisitorLimits], Bench],
 ) -> None:
-    bench = limited(Limits(burst_each=40))
+    bench = limited(VisitorLimits(burst_each=40))
     for _ in range(60):
         with bench.connect() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -438,7 +440,7 @@ def test_sixty_visitors_who_die_at_once_leave_the_page_whole(
         return bench.ask("GET", "/").status == 200
 
     assert bench.soon(is_served)
-    assert threading.active_count() < Limits().connections + 5
+    assert threading.active_count() < VisitorLimits().connections + 5
 
 
 def test_a_page_that_was_never_started_closes() -> None:

@@ -14,7 +14,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.referee import ComplaintKind
 from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, Clock, Speaker
 
 SECRET: Final = "a+secret: 100% of the desk's"
@@ -60,7 +60,7 @@ def refresh_form(client: FlaskClient, amazon: Amazon) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
 
 
-def kinds(amazon: Amazon) -> list[Kind]:
+def kinds(amazon: Amazon) -> list[ComplaintKind]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -130,17 +130,17 @@ def test_a_header_that_is_no_basic_authentication_is_refused(
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({"redirect_uri": ""}, Kind.MISSING_PARAMETER),
-        ({"code": ""}, Kind.MISSING_PARAMETER),
-        ({"state": "a-state"}, Kind.EXTRA_PARAMETER),
+        ({"redirect_uri": ""}, ComplaintKind.MISSING_PARAMETER),
+        ({"code": ""}, ComplaintKind.MISSING_PARAMETER),
+        ({"state": "a-state"}, ComplaintKind.EXTRA_PARAMETER),
     ],
 )
 def test_the_referee_reads_the_exchange(
-    client: FlaskClient, amazon: Amazon, change: dict[str, str], kind: Kind
+    client: FlaskClient, amazon: Amazon, change: dict[str, str], kind: ComplaintKind
 ) -> None:
     answer = send(client, exchange_form(amazon) | BY_FORM | change)
 
-    assert answer.status_code == (400 if kind is Kind.MISSING_PARAMETER else 200)
+    assert answer.status_code == (400 if kind is ComplaintKind.MISSING_PARAMETER else 200)
     assert kinds(amazon) == [kind]
 
 
@@ -150,7 +150,7 @@ def test_a_secret_in_the_address_of_the_exchange_is_reported(
 ) -> None:
     send(client, exchange_form(amazon) | BY_FORM, path=f"{TOKEN}?{name}=x")
 
-    assert kinds(amazon) == [Kind.SECRET_IN_URL]
+    assert kinds(amazon) == [ComplaintKind.SECRET_IN_URL]
 
 
 def test_only_lwa_exchanges_codes_here(client: FlaskClient, amazon: Amazon) -> None:
@@ -182,4 +182,4 @@ def test_an_exchange_that_is_repeated_is_reported_unless_its_answer_was_lost(
     assert lwa.send(lwa.token_url, lost).status_code == 400
     assert kinds(amazon) == []
     assert [lwa.send(lwa.token_url, told).status_code for _ in range(2)] == [200, 400]
-    assert kinds(amazon) == [Kind.REPEATED_EXCHANGE]
+    assert kinds(amazon) == [ComplaintKind.REPEATED_EXCHANGE]

@@ -7,7 +7,7 @@ from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.authorization import challenge_of
 from device_auth.simulator.control import host_name
-from device_auth.simulator.models import Applicant, AuthorizationRequest, Credentials, Exchange
+from device_auth.simulator.models import Applicant, AuthorizationRequest, CodeExchange, Credentials
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, Speaker
 
 
@@ -107,7 +107,7 @@ def test_an_authorization_is_approved_then_used_or_expired(
     code, _ = (parse_qs(urlsplit(amazon.allow(request)).query)["code"][0] for _ in range(2))
     credentials = Credentials(CLIENT_ID)
 
-    amazon.exchange(Exchange(code=code, credentials=credentials, redirect_uri=back, verifier="v" * 43))
+    amazon.exchange(CodeExchange(code=code, credentials=credentials, redirect_uri=back, verifier="v" * 43))
     clock.let_pass(300)
 
     assert [each["state"] for each in state_of(lwa)["authorizations"]] == ["used", "expired"]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.referee import ComplaintKind
 from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, URN, Clock, Speaker
 
 
@@ -103,7 +103,7 @@ def test_polling_a_finished_code_again_is_reported(amazon: Amazon, clock: Clock,
 
     speaker.poll(pair)
 
-    assert kinds(amazon) == [Kind.REPEATED_FINAL_CODE]
+    assert kinds(amazon) == [ComplaintKind.REPEATED_FINAL_CODE]
 
 
 def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
@@ -114,36 +114,36 @@ def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clo
     answer = speaker.poll(pair)
 
     assert answer.json()["error"] == "slow_down"
-    assert kinds(amazon) == [Kind.POLLED_TOO_EARLY]
+    assert kinds(amazon) == [ComplaintKind.POLLED_TOO_EARLY]
     assert amazon.pairs()[0].interval == (60 if speaker.is_lwa else 35)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "complaint"),
     [
-        ({"client_id": ""}, "invalid_request", Kind.MISSING_PARAMETER),
+        ({"client_id": ""}, "invalid_request", ComplaintKind.MISSING_PARAMETER),
         ({"client_id": "amzn1.application-oa2-client.x"}, "InvalidValue", None),
-        ({"response_type": "code"}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"response_type": "code"}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
         ({"scope": "alexa:none"}, "invalid_scope", None),
-        ({"scope_data": ""}, "invalid_request", Kind.WRONG_PARAMETER),
-        ({"scope_data": "{"}, "invalid_request", Kind.WRONG_PARAMETER),
-        ({"scope_data": "[" * 20_000}, "invalid_request", Kind.WRONG_PARAMETER),
-        ({"scope_data": SCOPE_DATA.replace("kitchen", "")}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"scope_data": ""}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
+        ({"scope_data": "{"}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
+        ({"scope_data": "[" * 20_000}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
+        ({"scope_data": SCOPE_DATA.replace("kitchen", "")}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
         (
             {"scope_data": SCOPE_DATA.replace("productID", "productId")},
             "invalid_request",
-            Kind.WRONG_PARAMETER,
+            ComplaintKind.WRONG_PARAMETER,
         ),
         (
             {"scope_data": SCOPE_DATA.replace('"productID"', '"more": 1, "productID"')},
             "invalid_request",
-            Kind.WRONG_PARAMETER,
+            ComplaintKind.WRONG_PARAMETER,
         ),
-        ({"scope": "profile", "scope_data": "7"}, "invalid_request", Kind.WRONG_PARAMETER),
+        ({"scope": "profile", "scope_data": "7"}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
     ],
 )
 def test_a_wrong_request_for_a_code_pair_is_refused(
-    amazon: Amazon, lwa: Speaker, change: dict[str, str], error: str, complaint: Kind | None
+    amazon: Amazon, lwa: Speaker, change: dict[str, str], error: str, complaint: ComplaintKind | None
 ) -> None:
     answer = lwa.send(lwa.pair_url, lwa.pair_form() | change, headers={"Accept-Language": "en-US"})
 
@@ -169,13 +169,13 @@ def test_an_unknown_rfc_8628_client_is_refused(rfc: Speaker) -> None:
 @pytest.mark.parametrize(
     ("grant_type", "error", "complaint"),
     [
-        ("", "invalid_request", Kind.MISSING_PARAMETER),
-        ("password", "unsupported_grant_type", Kind.WRONG_PARAMETER),
-        (URN, "unsupported_grant_type", Kind.WRONG_PARAMETER),
+        ("", "invalid_request", ComplaintKind.MISSING_PARAMETER),
+        ("password", "unsupported_grant_type", ComplaintKind.WRONG_PARAMETER),
+        (URN, "unsupported_grant_type", ComplaintKind.WRONG_PARAMETER),
     ],
 )
 def test_an_unknown_grant_type_is_refused(
-    amazon: Amazon, lwa: Speaker, grant_type: str, error: str, complaint: Kind
+    amazon: Amazon, lwa: Speaker, grant_type: str, error: str, complaint: ComplaintKind
 ) -> None:
     answer = lwa.send(lwa.token_url, lwa.poll_form(lwa.pair()) | {"grant_type": grant_type})
 
@@ -186,27 +186,27 @@ def test_an_unknown_grant_type_is_refused(
 def test_lwa_polls_name_no_client(amazon: Amazon, lwa: Speaker) -> None:
     lwa.send(lwa.token_url, lwa.poll_form(lwa.pair()) | {"client_id": CLIENT_ID})
 
-    assert kinds(amazon) == [Kind.EXTRA_PARAMETER]
+    assert kinds(amazon) == [ComplaintKind.EXTRA_PARAMETER]
 
 
 def test_a_parameter_sent_twice_is_refused(amazon: Amazon, lwa: Speaker) -> None:
     answer = lwa.send(lwa.token_url, "grant_type=device_code&device_code=a&device_code=a&user_code=b")
 
     assert answer.json()["error"] == "invalid_request"
-    assert kinds(amazon) == [Kind.DUPLICATE_PARAMETER]
+    assert kinds(amazon) == [ComplaintKind.DUPLICATE_PARAMETER]
 
 
 @pytest.mark.parametrize(
     ("headers", "complaint"),
     [
-        ({"Content-Type": f"{FORM};charset=UTF-8"}, Kind.WRONG_CONTENT_TYPE),
-        ({"Accept": "*/*"}, Kind.WRONG_ACCEPT),
-        ({"Authorization": "Basic eDp5"}, Kind.AUTHORIZATION_HEADER),
-        ({"Accept-Language": None}, Kind.NO_ACCEPT_LANGUAGE),
+        ({"Content-Type": f"{FORM};charset=UTF-8"}, ComplaintKind.WRONG_CONTENT_TYPE),
+        ({"Accept": "*/*"}, ComplaintKind.WRONG_ACCEPT),
+        ({"Authorization": "Basic eDp5"}, ComplaintKind.AUTHORIZATION_HEADER),
+        ({"Accept-Language": None}, ComplaintKind.NO_ACCEPT_LANGUAGE),
     ],
 )
 def test_wrong_headers_are_reported_but_answered(
-    amazon: Amazon, lwa: Speaker, headers: dict[str, str | None], complaint: Kind
+    amazon: Amazon, lwa: Speaker, headers: dict[str, str | None], complaint: ComplaintKind
 ) -> None:
     answer = lwa.send(lwa.pair_url, lwa.pair_form(), headers={"Accept-Language": "en-US", **headers})
 
@@ -221,7 +221,7 @@ def test_json_is_no_form(amazon: Amazon, lwa: Speaker) -> None:
     answer = lwa.send(lwa.pair_url, json.dumps(lwa.pair_form()), headers=headers)
 
     assert answer.json()["error"] == "invalid_request"
-    assert set(kinds(amazon)) == {Kind.WRONG_CONTENT_TYPE, Kind.MISSING_PARAMETER}
+    assert set(kinds(amazon)) == {ComplaintKind.WRONG_CONTENT_TYPE, ComplaintKind.MISSING_PARAMETER}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
@@ -230,7 +230,7 @@ def test_endpoints_take_post_alone(amazon: Amazon, speaker: Speaker, method: str
         answer = speaker.session.request(method, url, headers={"Accept": "application/json"}, timeout=10)
 
         assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
-    assert kinds(amazon) == [Kind.WRONG_METHOD, Kind.WRONG_METHOD]
+    assert kinds(amazon) == [ComplaintKind.WRONG_METHOD, ComplaintKind.WRONG_METHOD]
 
 
 def test_a_code_in_the_address_of_a_poll_is_reported(amazon: Amazon, speaker: Speaker) -> None:
@@ -238,7 +238,7 @@ def test_a_code_in_the_address_of_a_poll_is_reported(amazon: Amazon, speaker: Sp
 
     speaker.send(f"{speaker.token_url}?x={pair['device_code']}", speaker.poll_form(pair))
 
-    assert kinds(amazon) == [Kind.SECRET_IN_URL]
+    assert kinds(amazon) == [ComplaintKind.SECRET_IN_URL]
     (complaint,) = amazon.referee.complaints()
     assert pair["device_code"] not in repr(complaint)
 
@@ -249,7 +249,7 @@ def test_a_refresh_token_sent_elsewhere_is_reported(amazon: Amazon, lwa: Speaker
     rfc.refresh(token)
     lwa.send(f"{lwa.origin}/nowhere", {"refresh_token": token})
 
-    assert kinds(amazon) == [Kind.REFRESH_TOKEN_ELSEWHERE, Kind.REFRESH_TOKEN_ELSEWHERE]
+    assert kinds(amazon) == [ComplaintKind.REFRESH_TOKEN_ELSEWHERE, ComplaintKind.REFRESH_TOKEN_ELSEWHERE]
     assert token not in repr(amazon.referee.complaints())
 
 
@@ -287,7 +287,7 @@ def test_a_revoked_token_is_worth_nothing(amazon: Amazon, rfc: Speaker) -> None:
     assert answer.status_code == 200
     assert rfc.refresh(token).json()["error"] == "invalid_grant"
     assert rfc.send(f"{rfc.origin}/revoke", {"token": token}).json()["error"] == "invalid_request"
-    assert kinds(amazon) == [Kind.MISSING_PARAMETER]
+    assert kinds(amazon) == [ComplaintKind.MISSING_PARAMETER]
 
 
 def test_an_lwa_token_is_not_for_the_revocation_endpoint(amazon: Amazon, lwa: Speaker) -> None:
@@ -295,7 +295,7 @@ def test_an_lwa_token_is_not_for_the_revocation_endpoint(amazon: Amazon, lwa: Sp
 
     lwa.send(f"{lwa.origin}/revoke", {"token": token, "client_id": CLIENT_ID})
 
-    assert kinds(amazon) == [Kind.REFRESH_TOKEN_ELSEWHERE]
+    assert kinds(amazon) == [ComplaintKind.REFRESH_TOKEN_ELSEWHERE]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import requests
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Applicant, CodePair, Options, PairState
+from device_auth.simulator.models import Applicant, IssuedPair, Options, PairState
 from device_auth.simulator.page import WRONG_CODES, WrongCodes
 from device_auth.simulator.server import serve
 from tests.page_elements import Elements
@@ -48,13 +48,13 @@ def phone(lwa: Speaker) -> Phone:
     return phone
 
 
-def given(amazon: Amazon, **about: str) -> CodePair:
+def given(amazon: Amazon, **about: str) -> IssuedPair:
     settings = {"product_id": "kitchen", "dsn": "K-0001"} | about
     applicant = Applicant(
         dialect=DialectName.LWA, client_id=CLIENT_ID, scopes=("alexa:all", "profile"), **settings
     )
     pair = amazon.give_code_pair(applicant)
-    assert isinstance(pair, CodePair)
+    assert isinstance(pair, IssuedPair)
     return pair
 
 

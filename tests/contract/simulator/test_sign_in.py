@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.models import Options
-from device_auth.simulator.referee import Kind
+from device_auth.simulator.referee import ComplaintKind
 from device_auth.simulator.sign_in import form_target
 from tests.page_elements import Elements
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock
@@ -68,7 +68,7 @@ def browser(amazon: Amazon) -> Iterator[Browser]:
         yield browser
 
 
-def kinds(amazon: Amazon) -> list[Kind]:
+def kinds(amazon: Amazon) -> list[ComplaintKind]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -130,7 +130,11 @@ def test_another_error_is_sent_back(browser: Browser) -> None:
 def test_the_referee_reads_the_address(amazon: Amazon, browser: Browser) -> None:
     browser.open(state="", client_secret="x")
 
-    assert kinds(amazon) == [Kind.SECRET_IN_URL, Kind.EXTRA_PARAMETER, Kind.NO_STATE]
+    assert kinds(amazon) == [
+        ComplaintKind.SECRET_IN_URL,
+        ComplaintKind.EXTRA_PARAMETER,
+        ComplaintKind.NO_STATE,
+    ]
     assert "client_secret" not in browser.answer.text
 
 

@@ -9,7 +9,7 @@ import pytest
 from device_auth.doctor import board
 from device_auth.doctor.board import gpio_provider, may_use
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.doctor.scene import Account
+from device_auth.doctor.scene import UserAccount
 from tests.patient import ME, Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
 
@@ -139,9 +139,9 @@ def test_a_group_of_the_unit_opens_a_device(patient: Patient) -> None:
     device.chmod(0o660)
     gid = device.stat().st_gid
 
-    assert may_use(Account("someone", 4711, frozenset({gid})), device)
-    assert not may_use(Account("someone", 4711, frozenset({gid + 1})), device)
-    assert not may_use(Account("someone", 4711, frozenset({gid})), device / "nowhere")
+    assert may_use(UserAccount("someone", 4711, frozenset({gid})), device)
+    assert not may_use(UserAccount("someone", 4711, frozenset({gid + 1})), device)
+    assert not may_use(UserAccount("someone", 4711, frozenset({gid})), device / "nowhere")
 
 
 def test_the_owner_of_a_device_may_use_it_and_root_any(patient: Patient) -> None:
@@ -150,8 +150,8 @@ def test_the_owner_of_a_device_may_use_it_and_root_any(patient: Patient) -> None
     if os.geteuid() == 0:
         os.chown(device, 4711, 4711)
 
-    assert may_use(Account("owner", device.stat().st_uid, frozenset()), device)
-    assert may_use(Account("root", 0, frozenset()), device)
+    assert may_use(UserAccount("owner", device.stat().st_uid, frozenset()), device)
+    assert may_use(UserAccount("root", 0, frozenset()), device)
 
 
 @pytest.mark.parametrize(

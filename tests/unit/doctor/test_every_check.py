@@ -11,9 +11,9 @@ from device_auth.cli.main import read_arguments
 from device_auth.cli.speaker import open_speaker
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import replace
-from device_auth.doctor.examination import GROUPS, LIMIT, Examined, examine
+from device_auth.doctor.examination import GROUPS, LIMIT, CheckResult, examine
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok
-from device_auth.doctor.rendering import Sheet, as_text
+from device_auth.doctor.rendering import TextStyle, as_text
 from tests.command import ROOT
 from tests.world import SkippingClock
 
@@ -91,6 +91,6 @@ def test_even_if_none_waits_for_another(checks: list[Check]) -> None:
 def test_the_page_shows_what_is_printed(checks: list[Check]) -> None:
     revoked = TROUBLES[Trouble.REVOKED]
     finding = fail(revoked.sentence, revoked.next_step, 77)
-    shown = as_text([Examined(check, finding) for check in checks if check.code == "L1"], Sheet())
+    shown = as_text([CheckResult(check, finding) for check in checks if check.code == "L1"], TextStyle())
 
     assert "\n".join(shown[:4]).rstrip() in PAGE

@@ -7,7 +7,7 @@ import pytest
 
 from device_auth.doctor.examination import (
     LIMIT,
-    Examined,
+    CheckResult,
     examine,
     exit_code_of,
     in_order,
@@ -52,7 +52,7 @@ def finds(finding: Finding) -> Callable[[], Finding]:
     return lambda: finding
 
 
-def verdicts(examined: list[Examined]) -> dict[str, Verdict]:
+def verdicts(examined: list[CheckResult]) -> dict[str, Verdict]:
     return {each.check.code: each.finding.verdict for each in examined}
 
 

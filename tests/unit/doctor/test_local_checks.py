@@ -17,9 +17,9 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.doctor.runtime import look_at_files, look_at_folder
-from device_auth.doctor.scene import Ran, run_program
+from device_auth.doctor.scene import ProgramResult, run_program
 from device_auth.doctor.service import look_at_readers
-from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, Lack
+from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, KeyTrouble
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import FileStore
 from tests.command import PATIENCE, ROOT
@@ -271,7 +271,7 @@ def test_a_link_in_the_clear_is_said_to_be_so(patient: Patient) -> None:
 
 
 def test_why_a_link_in_the_clear_has_no_key_is_among_the_facts(patient: Patient) -> None:
-    patient.keys = Keys("auto", {KEY_FILE: lambda: Lack("key_file is not set", "Set it.")})
+    patient.keys = Keys("auto", {KEY_FILE: lambda: KeyTrouble("key_file is not set", "Set it.")})
 
     assert dict(finding(patient, "S6").facts)["without_key-file"] == "key_file is not set"
 
@@ -328,7 +328,7 @@ def test_a_key_that_does_not_open_the_link_is_told_before_the_account_is_blamed(
     patient: Patient, is_exchanged: bool
 ) -> None:
     seal(patient, make_key(KEY_FILE))
-    lack = Lack("key_file is not set", "Set it.")
+    lack = KeyTrouble("key_file is not set", "Set it.")
     patient.keys = (
         keys_of(make_key(KEY_FILE, "b")) if is_exchanged else Keys("auto", {KEY_FILE: lambda: lack})
     )
@@ -341,7 +341,7 @@ def test_a_key_that_does_not_open_the_link_is_told_before_the_account_is_blamed(
 @pytest.mark.usefixtures("served")
 def test_a_key_that_the_service_alone_can_reach_is_no_trouble(patient: Patient) -> None:
     seal(patient, make_key(KEY_FILE))
-    patient.keys = Keys("auto", {KEY_FILE: lambda: Lack("key_file is not set", "Set it.")})
+    patient.keys = Keys("auto", {KEY_FILE: lambda: KeyTrouble("key_file is not set", "Set it.")})
 
     assert troubles(patient.examine()) == {}
 
@@ -361,8 +361,8 @@ def test_a_former_generation_under_another_key_is_no_damage(patient: Patient) ->
 
 
 def keys_without(name: str) -> Keys:
-    """Give keys of which the one that was chosen cannot be had."""
-    return Keys(name, {name: lambda: Lack("it is not there", "Bring it back.", is_set_up=True)})
+    """Return keys of which the one that was chosen cannot be had."""
+    return Keys(name, {name: lambda: KeyTrouble("it is not there", "Bring it back.", is_set_up=True)})
 
 
 def test_no_link_is_no_damage(patient: Patient) -> None:
@@ -698,7 +698,7 @@ def test_a_link_that_was_handed_over_is_said_to_be_so(patient: Patient) -> None:
 @pytest.mark.usefixtures("served")
 def test_the_programs_that_are_connected_are_named(patient: Patient) -> None:
     socket = patient.run_dir / "api.sock"
-    patient.said["ss"] = Ran(
+    patient.said["ss"] = ProgramResult(
         0,
         f'u_str ESTAB 0 0 {socket} 101 * 102 users:(("device-auth",pid=7,fd=5))\n'
         'u_str ESTAB 0 0 * 102 * 101 users:(("avs-client",pid=8,fd=3))\n'

@@ -2,17 +2,17 @@
 
 import pytest
 
-from device_auth.doctor.examination import Examined
+from device_auth.doctor.examination import CheckResult
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
-from device_auth.doctor.rendering import Sheet, as_fields, as_text
+from device_auth.doctor.rendering import TextStyle, as_fields, as_text
 
 
 def never() -> Finding:
     raise AssertionError("nothing is looked at here")
 
 
-def found(code: str, name: str, finding: Finding) -> Examined:
-    return Examined(Check(code, name, never), finding)
+def found(code: str, name: str, finding: Finding) -> CheckResult:
+    return CheckResult(Check(code, name, never), finding)
 
 
 EXAMINED = [
@@ -30,7 +30,7 @@ EXAMINED = [
 
 
 def test_findings_are_told_by_group_with_what_to_do_next() -> None:
-    assert as_text(EXAMINED, Sheet()) == [
+    assert as_text(EXAMINED, TextStyle()) == [
         "Store",
         "  ok      S1 state-folder",
         "    The folder is ours.",
@@ -55,14 +55,14 @@ def test_findings_are_told_by_group_with_what_to_do_next() -> None:
 
 @pytest.mark.parametrize("columns", [20, 40, 41, 60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
-    lines = as_text(EXAMINED, Sheet(columns=columns, has_facts=True))
+    lines = as_text(EXAMINED, TextStyle(columns=columns, has_facts=True))
 
     longest_word = max(len(word) for line in lines for word in line.split())
     assert all(len(line) < max(columns, longest_word + 9) for line in lines)
 
 
 def test_facts_are_told_to_those_who_want_them() -> None:
-    lines = as_text(EXAMINED, Sheet(has_facts=True))
+    lines = as_text(EXAMINED, TextStyle(has_facts=True))
 
     assert lines[3:5] == ["      path: /var/lib/device-auth", "      mode: 0700"]
 
@@ -70,7 +70,7 @@ def test_facts_are_told_to_those_who_want_them() -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "no-such-encoding"])
 def test_a_serial_line_gets_letters_that_it_can_carry(encoding: str) -> None:
     told = as_text(
-        [found("C2", "client-id", warn("It is …cdef, “odd”.", "Look →"))], Sheet(encoding=encoding)
+        [found("C2", "client-id", warn("It is …cdef, “odd”.", "Look →"))], TextStyle(encoding=encoding)
     )
 
     assert told[2] == "    It is ...cdef, ?odd?."
@@ -79,13 +79,13 @@ def test_a_serial_line_gets_letters_that_it_can_carry(encoding: str) -> None:
 
 
 def test_controls_do_not_reach_the_terminal() -> None:
-    told = as_text([found("S1", "state-folder", ok("It is \x1b[31mred\x07."))], Sheet())
+    told = as_text([found("S1", "state-folder", ok("It is \x1b[31mred\x07."))], TextStyle())
 
     assert told[2] == "    It is ?[31mred?."
 
 
 def test_colour_repeats_the_verdict_and_adds_no_width() -> None:
-    plain, coloured = as_text(EXAMINED, Sheet()), as_text(EXAMINED, Sheet(has_colour=True))
+    plain, coloured = as_text(EXAMINED, TextStyle()), as_text(EXAMINED, TextStyle(has_colour=True))
 
     assert coloured[1] == "  \x1b[32mok     \x1b[0m S1 state-folder"
     assert "\x1b[31;1mFAILED " in coloured[8]
@@ -95,8 +95,8 @@ def test_colour_repeats_the_verdict_and_adds_no_width() -> None:
 
 
 def test_the_summary_says_where_to_begin() -> None:
-    def summary(*examined: Examined) -> str:
-        return as_text(examined, Sheet())[-1]
+    def summary(*examined: CheckResult) -> str:
+        return as_text(examined, TextStyle())[-1]
 
     assert (
         summary(*EXAMINED[:2])

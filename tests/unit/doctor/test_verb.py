@@ -76,7 +76,7 @@ def examine(command: Command, capsys: pytest.CaptureFixture[str], *words: str) -
 
 
 def wrong(found: dict[str, Any]) -> dict[str, str]:
-    """Give what is wrong with the speaker, not with this machine."""
+    """Return what is wrong with the speaker, not with this machine."""
     return {
         code: each["verdict"]
         for code, each in found.items()

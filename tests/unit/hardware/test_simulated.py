@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hardware.button import Gesture
 from hardware.led import CYAN, OUT, RED, WHITE, Blink, Glow, Off, Once, Solid
-from hardware.simulated import Showing, SimulatedButton, SimulatedClock, SimulatedLight
+from hardware.simulated import ShownPattern, SimulatedButton, SimulatedClock, SimulatedLight
 
 
 def test_a_simulated_light_remembers_what_it_was_told_and_when() -> None:
@@ -16,9 +16,9 @@ def test_a_simulated_light_remembers_what_it_was_told_and_when() -> None:
     light.show(Once(Solid(CYAN), 5000))
 
     assert light.told == [
-        Showing(Off(), 0),
-        Showing(Once(Solid(CYAN), 5000), 2),
-        Showing(Once(Solid(CYAN), 5000), 12),
+        ShownPattern(Off(), 0),
+        ShownPattern(Once(Solid(CYAN), 5000), 2),
+        ShownPattern(Once(Solid(CYAN), 5000), 12),
     ]
 
 
