@@ -117,7 +117,7 @@ class PinLeds:
 
 def _library() -> Any:
     try:
-        import spidev  # noqa: PLC0415 - imported only where a chain is on the bus
+        import spidev
     except ImportError as error:
         raise PartMissing("spidev is not installed", hint="pip install 'device-auth[apa102]'") from error
     return spidev

@@ -325,11 +325,11 @@ def _open_each(
 
 def _open_light(wanted: PlannedPart, plan: BoardPlan, clock: AlarmClock) -> Light:
     if wanted.back_end == "simulated":
-        from hardware.simulated import SimulatedLight  # noqa: PLC0415 - only the part in use is imported
+        from hardware.simulated import SimulatedLight
 
         return SimulatedLight(clock, brightness=plan.brightness, is_white=plan.is_white)
     if wanted.kind == "kernel":
-        from hardware.kernel_led import KernelLed  # noqa: PLC0415 - the same
+        from hardware.kernel_led import KernelLed
 
         root = Path(read_text(wanted.name, wanted.settings, "directory", "/sys/class/leds"))
         name = read_text(wanted.name, wanted.settings, "name", "")
@@ -345,14 +345,14 @@ def _open_light(wanted: PlannedPart, plan: BoardPlan, clock: AlarmClock) -> Ligh
 def _open_lamp(wanted: PlannedPart, plan: BoardPlan) -> Lamp:
     settings = wanted.settings
     if wanted.kind == "apa102":
-        from hardware.apa102 import SpiLeds  # noqa: PLC0415 - only the part in use is imported
+        from hardware.apa102 import SpiLeds
 
         bus, device = (read_whole(wanted.name, settings, key, 0, range(10)) for key in ("bus", "device"))
         return SpiLeds(bus, device, read_whole(wanted.name, settings, "leds", 1, _MOST_LEDS))
     is_active_low = settings.get("active") == "low" or settings.get("common") == "anode"
     outputs = _open_outputs([pin for _, pin in wanted.pins], plan, is_active_low=is_active_low)
     if wanted.kind == "apa102-pins":
-        from hardware.apa102 import PinLeds  # noqa: PLC0415 - the same
+        from hardware.apa102 import PinLeds
 
         return PinLeds(outputs, read_whole(wanted.name, settings, "leds", 1, _MOST_LEDS))
     return DigitalLamp(outputs, is_rgb=wanted.kind == "rgb")
@@ -360,10 +360,10 @@ def _open_lamp(wanted: PlannedPart, plan: BoardPlan) -> Lamp:
 
 def _open_outputs(pins: Sequence[Pin], plan: BoardPlan, *, is_active_low: bool) -> Outputs:
     if plan.gpio == "gpiod":
-        from hardware.gpiod_lines import LineOutputs  # noqa: PLC0415 - only the part in use is imported
+        from hardware.gpiod_lines import LineOutputs
 
         return LineOutputs(pins, is_active_low=is_active_low, chip=plan.chip)
-    from hardware.rpi_gpio import PinOutputs  # noqa: PLC0415 - the same
+    from hardware.rpi_gpio import PinOutputs
 
     return PinOutputs([int(pin) for pin in pins], is_active_low=is_active_low)
 
@@ -372,25 +372,25 @@ def _open_button(wanted: PlannedPart, plan: BoardPlan, clock: AlarmClock) -> But
     pull, is_active_low = str(wanted.settings["pull"]), wanted.settings["active"] == "low"
     pin = wanted.pins[0][1]
     if wanted.back_end == "simulated":
-        from hardware.simulated import SimulatedButton  # noqa: PLC0415 - only the part in use is imported
+        from hardware.simulated import SimulatedButton
 
         return SimulatedButton(clock)
     if wanted.back_end == "gpiod":
-        from hardware.gpiod_lines import EdgeButton  # noqa: PLC0415 - the same
+        from hardware.gpiod_lines import EdgeButton
 
         return EdgeButton(pin, pull=pull, is_active_low=is_active_low, chip=plan.chip, clock=clock)
-    from hardware.rpi_gpio import SampledButton  # noqa: PLC0415 - the same
+    from hardware.rpi_gpio import SampledButton
 
     return SampledButton(int(pin), pull=pull, is_active_low=is_active_low, clock=clock)
 
 
 def _open_panel(wanted: PlannedPart) -> Panel:
-    from hardware.panel import open_panel  # noqa: PLC0415 - only the part in use is imported
+    from hardware.panel import open_panel
 
     return open_panel(wanted.settings)
 
 
 def _open_voice(wanted: PlannedPart) -> Voice:
-    from hardware.voice import open_voice  # noqa: PLC0415 - only the part in use is imported
+    from hardware.voice import open_voice
 
     return open_voice(wanted.settings)

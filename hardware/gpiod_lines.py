@@ -46,7 +46,7 @@ class LineOutputs:
 
     def __init__(self, lines: Sequence[int | str], *, is_active_low: bool, chip: str) -> None:
         gpiod = _library()
-        from gpiod.line import Direction, Value  # noqa: PLC0415 - imported only where a part is on a line
+        from gpiod.line import Direction, Value
 
         self._values = (Value.INACTIVE, Value.ACTIVE)
         self._lines = tuple(lines)
@@ -84,7 +84,7 @@ class EdgeButton:
         self, line: int | str, *, pull: str, is_active_low: bool, chip: str, clock: AlarmClock
     ) -> None:
         gpiod = _library()
-        from gpiod.line import Bias, Direction, Edge, Value  # noqa: PLC0415 - imported only where a part is on a line
+        from gpiod.line import Bias, Direction, Edge, Value
 
         self._line = line
         self._clock = clock
@@ -139,7 +139,7 @@ class EdgeButton:
 
 def _library() -> Any:
     try:
-        import gpiod  # noqa: PLC0415 - imported only where a part is on a line
+        import gpiod
     except ImportError as error:
         raise PartMissing("gpiod is not installed", hint="pip install 'device-auth[gpiod]'") from error
     if not hasattr(gpiod, "LineSettings"):

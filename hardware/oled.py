@@ -95,8 +95,8 @@ def open_oled(kind: str, settings: Settings) -> OledPanel:
 
 
 def _device(kind: str, bus: int, address: int, height: int, *, upright: bool, contrast: int) -> Canvas:
-    from luma.core.interface.serial import i2c  # noqa: PLC0415 - lazily: see the top of the module
-    from luma.oled import device  # noqa: PLC0415 - the same
+    from luma.core.interface.serial import i2c
+    from luma.oled import device
 
     rotate = _LEFT if upright else _UPSIDE_DOWN
     opened: Any = getattr(device, kind)(
@@ -109,7 +109,7 @@ def _device(kind: str, bus: int, address: int, height: int, *, upright: bool, co
 
 def draw(layout: Layout | None, width: int, height: int, mode: str = "1") -> Image:
     """Draw a layout: dark modules on a lit ground, lit characters on the dark panel; nothing when there is none."""
-    from PIL import Image, ImageDraw  # noqa: PLC0415 - lazily: see the top of the module
+    from PIL import Image, ImageDraw
 
     image = Image.new(mode, (width, height))
     if layout is None:
@@ -126,7 +126,7 @@ def draw(layout: Layout | None, width: int, height: int, mode: str = "1") -> Ima
 
 
 def _glyph_pixels(line: TextRow) -> Iterator[tuple[int, int, int, int]]:
-    from luma.core.legacy.font import CP437_FONT  # noqa: PLC0415 - lazily: see the top of the module
+    from luma.core.legacy.font import CP437_FONT
 
     scale = line.scale
     for place, character in enumerate(line.text):
@@ -142,7 +142,7 @@ def _glyph_pixels(line: TextRow) -> Iterator[tuple[int, int, int, int]]:
 def _bus_errors() -> Iterator[None]:
     """Turn what the library, the bus and the kernel raise into errors that say what to do."""
     try:
-        from luma.core import error  # noqa: PLC0415 - lazily: see the top of the module
+        from luma.core import error
     except ImportError as missing:
         hint = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
         raise PartMissing("the library luma.oled is not installed", hint=hint) from missing

@@ -92,15 +92,15 @@ def open_panel(settings: Settings) -> Panel:
     kind = read_choice("panel", settings, "kind", KINDS)
     rest = {key: value for key, value in settings.items() if key != "kind"}
     if kind == "console":
-        from hardware.console import open_console  # noqa: PLC0415 - only the part in use is imported
+        from hardware.console import open_console
 
         return open_console(rest)
     if kind == "simulated":
-        from hardware.simulated_tellers import SimulatedPanel  # noqa: PLC0415 - only the part in use is imported
+        from hardware.simulated_tellers import SimulatedPanel
 
         refuse_unknown("simulated panel", rest, ("height",))
         return SimulatedPanel(height=read_height("simulated panel", rest))
-    from hardware.oled import open_oled  # noqa: PLC0415 - only the part in use is imported
+    from hardware.oled import open_oled
 
     return open_oled(kind, rest)
 

@@ -127,7 +127,7 @@ def _library() -> Any:
     pin is ours to use has been checked by ``hardware.board`` already.
     """
     try:
-        from RPi import GPIO  # noqa: PLC0415, TID251 - imported only where a part is on a pin; the only importer
+        from RPi import GPIO  # noqa: TID251 - imported only where a part is on a pin; the only importer
     except ImportError as error:
         raise PartMissing(
             "the module RPi.GPIO is not installed",

@@ -194,9 +194,9 @@ def open_voice(settings: Settings) -> Voice:
     if chosen.kind == "off":
         return NoVoice()
     if chosen.kind == "simulated":
-        from hardware.simulated_tellers import SimulatedVoice  # noqa: PLC0415 - only the part in use is imported
+        from hardware.simulated_tellers import SimulatedVoice
 
         return SimulatedVoice()
-    from hardware.espeak import open_program_voice  # noqa: PLC0415 - only the part in use is imported
+    from hardware.espeak import open_program_voice
 
     return open_program_voice(chosen)

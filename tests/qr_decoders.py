@@ -16,7 +16,7 @@ def read_with_zxing(picture: Image.Image) -> list[str]:
 
 def read_with_zbar(picture: Image.Image) -> list[str]:
     try:
-        from pyzbar import pyzbar  # noqa: PLC0415 - it loads a library that may be missing
+        from pyzbar import pyzbar
     except ImportError:
         pytest.skip("zbar is not installed: apt-get install libzbar0")
     return [found.data.decode() for found in pyzbar.decode(picture, [pyzbar.ZBarSymbol.QRCODE])]

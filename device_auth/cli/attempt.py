@@ -105,7 +105,7 @@ def bring(
         stored = speaker.store.read()
     prompts: list[Prompt] = []
     if lines is None or sys.stderr.isatty():
-        from device_auth.prompts import terminal  # noqa: PLC0415  only where someone reads
+        from device_auth.prompts import terminal
 
         prompts.append(terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=False))
     everyone = PromptFanout(prompts, speaker.clock, report=report)

@@ -358,8 +358,8 @@ class _AuthorizationRun:
         """Draw the QR code of the page where somebody sees it and it fits; the address makes a large one."""
         if self._args.no_qr or not self._is_read:
             return
-        from device_auth.prompts.sheet import draw_code  # noqa: PLC0415  only where it is drawn
-        from device_auth.prompts.terminal import paper_of  # noqa: PLC0415  the same
+        from device_auth.prompts.sheet import draw_code
+        from device_auth.prompts.terminal import paper_of
 
         paper = paper_of(sys.stderr, colour=not self._speaker.is_colourless)
         if paper is None:
@@ -401,7 +401,7 @@ class _AuthorizationRun:
 
     def _come_back(self, address: str) -> None:
         """Come back as a browser would whose owner has gone on past the warning."""
-        from device_auth.world.transport import HttpTransport  # noqa: PLC0415  only in a simulation
+        from device_auth.world.transport import HttpTransport
 
         certificate = self._speaker.places.state_dir / CERTIFICATE
         ca_file = certificate if address.startswith("https:") else None

@@ -131,7 +131,7 @@ def _init(places: Places, *, has_force: bool) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all, and that its owner alone may read."""
-    import tempfile  # noqa: PLC0415  # large, and only needed to write a file that people wait for
+    import tempfile
 
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
@@ -153,7 +153,7 @@ def _write(path: Path, text: str) -> None:
 def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
     rows = [(key.name, _value(settings, key), settings.origins[key.name]) for key in KEYS]
     if as_json:
-        import json  # noqa: PLC0415  # as its output is asked for
+        import json
 
         shown = {
             "config_file": _text(places.config_file),
@@ -237,7 +237,7 @@ def _check(
         problems += _problems_of_tables(settings)
         warnings = warnings_about(settings)
     if as_json:
-        import json  # noqa: PLC0415  # as its output is asked for
+        import json
 
         told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
         print_line(json.dumps({"problems": told, "warnings": warnings}))
@@ -254,8 +254,8 @@ def _check(
 
 def _problems_of_tables(settings: Settings) -> list[ConfigError]:
     """Have those who know the tables look at them; a part that is missing is no wrong setting."""
-    from device_auth.cli.parts import read_hardware  # noqa: PLC0415  # loads every kind of part
-    from device_auth.service.page import read_page_settings  # noqa: PLC0415  # loads a web server
+    from device_auth.cli.parts import read_hardware
+    from device_auth.service.page import read_page_settings
 
     problems = []
     for read in (lambda: read_hardware(settings.hardware), lambda: read_page_settings(settings.page)):
@@ -267,7 +267,7 @@ def _problems_of_tables(settings: Settings) -> list[ConfigError]:
 
 
 def _problems_of_keys(settings: Settings, environ: Mapping[str, str]) -> list[ConfigError]:
-    from device_auth.world.keys import find_keys  # noqa: PLC0415  # looks for what other actions leave alone
+    from device_auth.world.keys import find_keys
 
     found = find_keys(settings, environ).problems
     return [ConfigError(problem.message, hint=problem.hint) for problem in found if problem.is_setting]

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
     if args.is_import:
-        from device_auth.cli.importing import import_link  # noqa: PLC0415  seldom wanted
+        from device_auth.cli.importing import import_link
 
         return import_link(args, speaker, lines)
     service = reach_service(speaker)
@@ -136,7 +136,7 @@ def _prompts(
     """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
     prompts: list[Prompt] = []
     if is_read:
-        from device_auth.prompts import terminal  # noqa: PLC0415  only where there is a code to show
+        from device_auth.prompts import terminal
 
         prompts.append(
             terminal.open_terminal(
@@ -144,7 +144,7 @@ def _prompts(
             )
         )
     if args.qr_file is not None:
-        from device_auth.prompts import picture  # noqa: PLC0415  the same
+        from device_auth.prompts import picture
 
         picture.check_picture_path(args.qr_file)
         prompts.append(picture.PicturePrompt(args.qr_file))

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for word in (sys.argv[1:] if argv is None else argv)
     ]
     if sys.stderr is None:
-        from device_auth.cli.output import nobody  # noqa: PLC0415  only where it was closed at the start
+        from device_auth.cli.output import nobody
 
         sys.stderr = nobody()
     args = read_arguments(words)
@@ -122,7 +122,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Return what is wrong, what may have been meant, and where every option is named; then exit."""
-        import re  # noqa: PLC0415  only for a mistake
+        import re
 
         message = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: _shown(found[0][1:-1], found[0][0]), message)
         hidden = "What could be a secret is not repeated here. " if HIDDEN in message else ""
@@ -130,8 +130,8 @@ class Parser(argparse.ArgumentParser):
         sys.exit(USAGE)
 
     def _meant(self, message: str) -> str:
-        import difflib  # noqa: PLC0415  only for a mistake
-        import re  # noqa: PLC0415  only for a mistake
+        import difflib
+        import re
 
         given = re.search(r"'([^']+)'|(--[\w-]+)|not understood: (\S+)", message)
         if given is None:
@@ -144,13 +144,13 @@ class Parser(argparse.ArgumentParser):
 
 def _shown(word: str, quotes: str = "") -> str:
     """Return a word of the command line as it may be repeated: what could be a token or a secret is not."""
-    import re  # noqa: PLC0415  only for a mistake
+    import re
 
     return quotes + (word if re.fullmatch(r"[a-z0-9._/-]{0,24}", word) else HIDDEN) + quotes
 
 
 def _say(text: str, hint: str) -> None:
-    from device_auth.cli.output import say  # noqa: PLC0415  only when something went wrong
+    from device_auth.cli.output import say
 
     say(f"device-auth: {text}")
     if hint:
@@ -229,7 +229,7 @@ def _import_verb(name: str) -> Verb:
 
 def _log_to_stderr(*, is_verbose: bool) -> None:
     """Let people read the log: all of it if they ask for it, else what the verb itself does not tell them."""
-    import logging  # noqa: PLC0415  its users have imported it by now
+    import logging
 
     if is_verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
@@ -247,7 +247,7 @@ def say_bug_of_thread(bug: threading.ExceptHookArgs) -> None:
 
 def _say_bug(error: BaseException) -> None:
     """Return where a bug struck, without the error's own text: it might hold a secret."""
-    import traceback  # noqa: PLC0415  only for a bug
+    import traceback
 
     print(f"device-auth: a bug in this program: {type(error).__name__}", file=sys.stderr)  # noqa: T201  people
     for frame in traceback.extract_tb(error.__traceback__):

@@ -76,7 +76,7 @@ def say(text: str, indent: str = "") -> None:
     Where it cannot be told, as on a full disk, the exit code still says it.
     """
     if sys.stderr.isatty():
-        import textwrap  # noqa: PLC0415  only where someone is looking
+        import textwrap
 
         text = textwrap.fill(
             text,

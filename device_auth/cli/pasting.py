@@ -32,7 +32,7 @@ def read_line(longest: int) -> str:
 
 def ask_hidden(question: str) -> str:
     """Ask for a line that is not shown while it is typed."""
-    from getpass import getpass  # noqa: PLC0415  only where somebody types
+    from getpass import getpass
 
     try:
         return getpass(question, stream=sys.stderr)

@@ -137,7 +137,7 @@ def _make_daemon(
 def _parts(speaker: Speaker) -> AbstractContextManager[OpenedParts]:
     if not speaker.is_simulated:
         return parts_of(speaker, is_read=False, is_on_a_terminal=False, presses=_piped_lines())
-    from device_auth.cli.parts import simulated_parts  # noqa: PLC0415  only where it is simulated
+    from device_auth.cli.parts import simulated_parts
 
     return simulated_parts(speaker, is_drawn=False, presses=sys.stdin)
 

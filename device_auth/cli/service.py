@@ -77,7 +77,7 @@ def _look_for_service(speaker: "Speaker") -> "tuple[Client | None, str]":
     path = _socket_of(speaker)
     if path is None:
         return None, ""
-    from device_auth.client import Client, ClientError, Refused  # noqa: PLC0415  only where there is a service
+    from device_auth.client import Client, ClientError, Refused
 
     client = Client(str(path))
     try:
@@ -123,7 +123,7 @@ def token_of(client: "Client", min_lifetime: int) -> "Token":
     Raises:
         DeviceAuthError: there is none; the class says why.
     """
-    from device_auth import client as service  # noqa: PLC0415  only where there is a service
+    from device_auth import client as service
 
     try:
         return client.token(min_lifetime)
@@ -191,12 +191,12 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
     Raises:
         DeviceAuthError: how it ended, unless a person has read it.
     """
-    from device_auth.prompts.everyone import PromptFanout  # noqa: PLC0415  only where there is a code to show
+    from device_auth.prompts.everyone import PromptFanout
 
     is_read = lines is None or sys.stderr.isatty()
     prompts = []
     if is_read:
-        from device_auth.prompts import terminal  # noqa: PLC0415  the same
+        from device_auth.prompts import terminal
 
         is_drawn = not args.no_qr
         prompts = [terminal.open_terminal(sys.stderr, environ_no_color=speaker.is_colourless, qr=is_drawn)]
@@ -338,7 +338,7 @@ def _rfc3339(moment: datetime | None) -> str | None:
 @contextmanager
 def _allowed() -> Iterator[None]:
     """Turn what the service says no to into words for the person at the command line."""
-    from device_auth.client import ClientError, Refused  # noqa: PLC0415  only where there is a service
+    from device_auth.client import ClientError, Refused
 
     try:
         yield

@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the simulated Amazon."""
     try:
-        from device_auth.simulator.amazon import Amazon  # noqa: PLC0415  an extra
-        from device_auth.simulator.models import Options  # noqa: PLC0415  an extra
-        from device_auth.simulator.secret_file import read_client_secrets  # noqa: PLC0415  an extra
-        from device_auth.simulator.server import run_simulator  # noqa: PLC0415  an extra
+        from device_auth.simulator.amazon import Amazon
+        from device_auth.simulator.models import Options
+        from device_auth.simulator.secret_file import read_client_secrets
+        from device_auth.simulator.server import run_simulator
     except ImportError as error:
         raise missing_extra("simulator", error) from error
     _check(args)
@@ -98,7 +98,7 @@ def _check(args: argparse.Namespace) -> None:
             )
     if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
         raise ConfigError("--approve-after is no number of seconds", hint="Give 0 or more.")
-    from device_auth.simulator.authorization import is_redirect_uri  # noqa: PLC0415  an extra
+    from device_auth.simulator.authorization import is_redirect_uri
 
     if not all(is_redirect_uri(each, None) for each in args.redirect_uri or ()):
         raise ConfigError(

@@ -114,7 +114,7 @@ class Speaker:
         Raises:
             ConfigError: as ``settings``.
         """
-        from device_auth.world.keys import ONLY_PLAIN, find_keys  # noqa: PLC0415  only where something is sealed
+        from device_auth.world.keys import ONLY_PLAIN, find_keys
 
         return ONLY_PLAIN if self.is_simulated else find_keys(self.settings)
 
@@ -149,7 +149,7 @@ class Speaker:
         Raises:
             ConfigError: they name none.
         """
-        from device_auth.world.provider import read_provider  # noqa: PLC0415  see the top
+        from device_auth.world.provider import read_provider
 
         return self._converse_with(read_provider(self.settings))
 
@@ -172,9 +172,9 @@ class Speaker:
             tokens: where access tokens go; if None, into files.
             refresh_ended: hears that a refresh has come to an end.
         """
-        from random import random  # noqa: PLC0415, TID251  chance enters here, and goes in as draws
+        from random import random  # noqa: TID251  chance enters here, and goes in as draws
 
-        from device_auth.service.loop import Loop  # noqa: PLC0415  see the top
+        from device_auth.service.loop import Loop
 
         return Loop(
             conversation=conversation,
@@ -190,14 +190,14 @@ class Speaker:
 
     def differences_from(self, link: Link) -> list[str]:
         """Return which given settings the stored link does not use."""
-        from device_auth.world.provider import compare_with_link  # noqa: PLC0415  see the top
+        from device_auth.world.provider import compare_with_link
 
         return [] if self.is_simulated else compare_with_link(self.settings, link)
 
     def _converse_with(self, provider: "Provider | None") -> "ProviderClient":
-        from device_auth.service.conversation import ProviderClient  # noqa: PLC0415  see the top
-        from device_auth.world.provider import read_ca_file  # noqa: PLC0415  see the top
-        from device_auth.world.transport import HttpTransport  # noqa: PLC0415  see the top
+        from device_auth.service.conversation import ProviderClient
+        from device_auth.world.provider import read_ca_file
+        from device_auth.world.transport import HttpTransport
 
         transport = HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
         return ProviderClient(
@@ -219,7 +219,7 @@ class Speaker:
             yield None
             return
         amazon = _make_amazon(self)
-        from device_auth.simulator.server import serve  # noqa: PLC0415  an extra
+        from device_auth.simulator.server import serve
 
         port = 0 if link is None else urlsplit(link.token_endpoint).port or 0
         try:
@@ -261,8 +261,8 @@ def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
 
 def _make_amazon(speaker: Speaker) -> "Amazon":
     try:
-        from device_auth.simulator.amazon import Amazon  # noqa: PLC0415  an extra
-        from device_auth.simulator.models import Options  # noqa: PLC0415  an extra
+        from device_auth.simulator.amazon import Amazon
+        from device_auth.simulator.models import Options
     except ImportError as error:
         raise missing_extra("simulator", error) from error
     approve_after = None if speaker.options["simulate"] == "manual" else APPROVE_AFTER

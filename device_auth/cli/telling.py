@@ -53,12 +53,12 @@ def parts_of(
         ConfigError: a setting of theirs cannot be used.
     """
     if speaker.is_simulated and is_read:
-        from device_auth.cli.parts import simulated_parts  # noqa: PLC0415  only with parts
+        from device_auth.cli.parts import simulated_parts
 
         return simulated_parts(speaker, is_drawn=is_on_a_terminal)
     if speaker.is_simulated or has_no_parts(speaker.settings.hardware):
         return nullcontext(OpenedParts())
-    from device_auth.cli.parts import real_parts  # noqa: PLC0415  only with parts
+    from device_auth.cli.parts import real_parts
 
     return real_parts(speaker, presses)
 

@@ -105,7 +105,7 @@ class _MadeWhenAsked:
     """What the standard library's tools look for in a dataclass."""
 
     def __get__(self, _value: object, kind: Any) -> Mapping[str, Any]:
-        import dataclasses  # noqa: PLC0415  what this module spares the speaker
+        import dataclasses
 
         described = [
             (

@@ -553,7 +553,7 @@ def _certificate_date(visit: ProviderProbe) -> Finding:
 
 def _shown(greeting: HandshakeResult) -> dict[str, str]:
     """Return what a certificate says of itself; nothing where it cannot be read."""
-    from cryptography import x509  # noqa: PLC0415  large, and only a bad certificate needs it
+    from cryptography import x509
 
     facts = {"reason": greeting.reason}
     try:

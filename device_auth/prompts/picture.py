@@ -43,8 +43,8 @@ def read_matrix(text: str, *, level: Literal["L", "M", "Q", "H"] = "M") -> Matri
         DeviceAuthError: no QR code holds that much text.
     """
     try:
-        from qrcode import constants  # noqa: PLC0415 - not loaded where nothing is drawn
-        from qrcode.main import QRCode  # noqa: PLC0415 - the same
+        from qrcode import constants
+        from qrcode.main import QRCode
     except ImportError as error:
         raise ConfigError("the Python package qrcode is missing", hint="Run: pip install qrcode") from error
     levels = {
@@ -133,7 +133,7 @@ def png(matrix: Matrix, scale: int = 8) -> bytes:
 
     Source: PNG specification (third edition) §5, §7.2, §11.2; one bit of greyscale, rows without a filter.
     """
-    import zlib  # noqa: PLC0415 - for a PNG file only
+    import zlib
 
     size = len(matrix) * scale
     rows = []
@@ -200,7 +200,7 @@ def _drawing_for(path: Path) -> "Callable[[Matrix], bytes]":
 
 def _write_beside(path: Path, content: bytes) -> Path:
     """Make a file of one's own (0600) in the folder of ``path``."""
-    from tempfile import mkstemp  # noqa: PLC0415 - for a picture file only
+    from tempfile import mkstemp
 
     try:
         number, name = mkstemp(prefix=".qr-", suffix=path.suffix, dir=path.parent)

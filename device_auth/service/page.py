@@ -495,7 +495,7 @@ class Page:
 
     @cached_property
     def _painter(self) -> "PageRenderer":
-        from device_auth.service.page_view import PageRenderer  # noqa: PLC0415  only once somebody visits
+        from device_auth.service.page_view import PageRenderer
 
         return PageRenderer(self._clock, self._settings.locale)
 

@@ -130,7 +130,7 @@ def serve(
         raise ConfigError(f"{host} is not a loopback address", hint="Use 127.0.0.1, ::1 or localhost.")
     context, ca_file = None, None
     if tls is not None:
-        from device_auth.simulator import authority  # noqa: PLC0415  # cryptography is slow to import
+        from device_auth.simulator import authority
 
         context, ca_file = authority.server_context(tls, validity or authority.FOR_YEARS)
     try:

@@ -72,7 +72,7 @@ class Database:
     """
 
     def __init__(self, content: bytes, path: Path) -> None:
-        import sqlite3  # noqa: PLC0415  only where a client has a database
+        import sqlite3
 
         if content and not content.startswith(MAGIC):
             raise ConfigError(f"{path} is not an SQLite database", hint="Check the client's configuration.")
@@ -178,7 +178,7 @@ def check_unlocked(path: Path, content: bytes) -> None:
         Busy: someone does, or it is not.
         StoreError: it cannot be told.
     """
-    import sqlite3  # noqa: PLC0415  as above
+    import sqlite3
 
     connection = None
     try:

@@ -88,7 +88,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _without_comments(text: str) -> str:
     """Put spaces in the place of comments, and keep the lines: messages name them."""
-    import re  # noqa: PLC0415  only here
+    import re
 
     pattern = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
     return pattern.sub(

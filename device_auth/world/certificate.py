@@ -64,7 +64,7 @@ def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
 
 def _read(directory: Path, content: bytes, now: datetime) -> ssl.SSLContext | None:
     """Take up a certificate; None if it is damaged, not valid yet, or not for much longer."""
-    from cryptography import x509  # noqa: PLC0415  large, and only for those who come by a browser
+    from cryptography import x509
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -84,10 +84,10 @@ def _dates(certificate: "Certificate") -> tuple[datetime, datetime]:
 
 
 def _make(now: datetime) -> bytes:
-    from cryptography import x509  # noqa: PLC0415  as above
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415  as above
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  as above
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415  as above
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])

@@ -48,7 +48,7 @@ class BootClock:
 
         Source: adjtimex(2): asked for nothing, it returns ``TIME_ERROR`` while the clock is not synchronised.
         """
-        import ctypes  # noqa: PLC0415  # large, and only the doctor asks
+        import ctypes
 
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_LARGEST_TIMEX))
         return None if state < 0 else state != _TIME_ERROR

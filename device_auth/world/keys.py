@@ -302,7 +302,7 @@ def _fault_of(material: bytes) -> str:
 
 def _ask_board(search_path: str, patience: float) -> SealingKey | KeyTrouble:
     """Have the board make a code of a fixed text with the key in its one-time memory: that code is our key."""
-    import shutil  # noqa: PLC0415  only where a key is looked for
+    import shutil
 
     tool = shutil.which(TOOL, path=search_path)
     if tool is None:
@@ -314,8 +314,8 @@ def _ask_board(search_path: str, patience: float) -> SealingKey | KeyTrouble:
 
 
 def _answer_of(tool: str, patience: float) -> SealingKey | KeyTrouble:
-    import signal  # noqa: PLC0415  only where there is such a tool
-    import subprocess  # noqa: PLC0415, TID251  the same; a tool of the board's maker has no other door
+    import signal
+    import subprocess  # noqa: TID251  the same; a tool of the board's maker has no other door
 
     hint = "See docs/encryption.md: the board needs its key, and this user /dev/vcio."
     try:

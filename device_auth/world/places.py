@@ -174,7 +174,7 @@ def _below_home(environ: Mapping[str, str], euid: int, variable: str, usual: str
         return named / NAME
     home = _absolute(environ, "HOME")
     if home is None:
-        import pwd  # noqa: PLC0415  # only where the environment is bare
+        import pwd
 
         try:
             home = Path(pwd.getpwuid(euid).pw_dir)

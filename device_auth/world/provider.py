@@ -126,7 +126,7 @@ def read_ca_file(settings: Settings) -> Path | None:
     """
     if not settings.ca_file:
         return None
-    import ssl  # noqa: PLC0415  # large, and whoever speaks TLS loads it anyway
+    import ssl
 
     key, origin, path = _KEYS["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
     if not path.is_absolute() and not _is_option(settings, key):
@@ -230,7 +230,7 @@ def _is_placeholder(key: Key, value: str) -> bool:
 
 def _lwa_warnings(settings: Settings) -> Iterator[str]:
     """Return what Login with Amazon itself will likely refuse; simulators and look-alikes may take it."""
-    import re  # noqa: PLC0415  # a pattern is compiled only where it is used
+    import re
 
     if settings.client_id and not re.fullmatch(
         rf"{re.escape(LWA_CLIENT_ID)}[0-9a-z]{{32}}", settings.client_id
@@ -274,7 +274,7 @@ def _fault_of_scope(value: str) -> str:
 
 
 def _fault_of_locale(value: str) -> str:
-    import re  # noqa: PLC0415  # a pattern is compiled only where a locale is looked at
+    import re
 
     if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}", first_locale(value)):
         return ""
@@ -298,7 +298,7 @@ def _fault_of_endpoint(value: str) -> str:
     if port == 0 or not _is_host(host):
         return "names no host that could be reached"
     if parts.scheme == "http":
-        from device_auth.wire.answers import is_loopback  # noqa: PLC0415  # only tests and rigs speak plain http
+        from device_auth.wire.answers import is_loopback
 
         if not is_loopback(host):
             return "must begin with https:// (plain http only reaches this machine itself)"
@@ -317,10 +317,10 @@ def _is_ip_like(host: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
-    import re  # noqa: PLC0415  # as above
+    import re
 
     if _is_ip_like(host):
-        import ipaddress  # noqa: PLC0415  # a large module that only a bare IP address needs
+        import ipaddress
 
         with suppress(ValueError):
             ipaddress.ip_address(host)

@@ -26,8 +26,8 @@ _TO_NAME: Final = b"device-auth key fingerprint v2"
 def can_seal() -> bool:
     """Return whether the library is there and can be loaded; loads it."""
     try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: F401, PLC0415  see the top
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: F401, PLC0415  see the top
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: F401  see the top
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: F401  see the top
     except ImportError:
         return False
     return True
@@ -66,7 +66,7 @@ class SealingKey:
             nonce: never used before under this key.
             header: what anybody may read and nobody change.
         """
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  see the top
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         return AESGCM(self._derive(_TO_SEAL, _KEY_LENGTH)).encrypt(nonce, text, header)
 
@@ -76,8 +76,8 @@ class SealingKey:
         Raises:
             DoesNotOpen: not a byte of it can be trusted.
         """
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  see the top
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  see the top
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         try:
             return AESGCM(self._derive(_TO_SEAL, _KEY_LENGTH)).decrypt(nonce, sealed, header)
@@ -85,7 +85,7 @@ class SealingKey:
             raise SealNotOpened from error
 
     def _derive(self, purpose: bytes, length: int) -> bytes:
-        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  see the top
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415  see the top
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
         return HKDF(SHA256(), length, _SALT, purpose).derive(self._material)

@@ -281,7 +281,7 @@ PROVIDER_OPTIONS: Final = tuple(key.name for key in KEYS if key.is_provider_opti
 
 def add_option(parser: "_ActionsContainer", name: str) -> None:
     """Add one setting's option to a parser or a group of one; it appears among the arguments only if it was given."""
-    import argparse  # noqa: PLC0415  # whoever has a parser has it loaded
+    import argparse
 
     key = _KEYS[name]
     parser.add_argument(
@@ -303,7 +303,7 @@ def add_provider_options(parser: "_ActionsContainer") -> None:
 
 def add_secret_option(parser: "_ActionsContainer") -> None:
     """Add the option that names the file with the client secret, for the verbs that may send it."""
-    import argparse  # noqa: PLC0415  # as above
+    import argparse
 
     parser.add_argument(
         FILE_OPTION,
@@ -364,7 +364,7 @@ class _File(NamedTuple):
 
     def line_of(self, name: str) -> str:
         """Say in which line a key or a table stands, where that is plain to see."""
-        import re  # noqa: PLC0415  # for complaints only
+        import re
 
         found = re.search(rf"^[ \t]*\[*[ \t]*[\"']?{re.escape(name)}(?![\w-])", self.text, re.MULTILINE)
         return f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
@@ -578,7 +578,7 @@ def _strangers_in_environment(environ: Mapping[str, str]) -> Iterator[ConfigErro
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    import difflib  # noqa: PLC0415  # for complaints only
+    import difflib
 
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known)}."
@@ -666,7 +666,7 @@ def _read_plain(path: Path, most: int) -> tuple[bytes, int]:
 
 
 def _parse(path: Path, text: str) -> dict[str, object]:
-    import tomllib  # noqa: PLC0415  # only where there is a file
+    import tomllib
 
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > LONGEST_LINE:
@@ -719,7 +719,7 @@ def reason(error: Exception) -> str:
 
 def quoted(path: Path) -> str:
     """Return a path so that a shell takes it as it is."""
-    import shlex  # noqa: PLC0415  # for complaints only
+    import shlex
 
     return shlex.quote(str(path))
 
@@ -730,7 +730,7 @@ def folder_for_lgpio() -> Iterator[None]:
     if ENVIRONMENT.get(LGPIO_FOLDER):
         yield
         return
-    from tempfile import TemporaryDirectory  # noqa: PLC0415  # large, and only for parts on pins
+    from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="device-auth-") as folder:
         os.environ[LGPIO_FOLDER] = folder  # noqa: TID251  # the library reads the process's own

@@ -85,7 +85,7 @@ class _StoredRecord:
 
 
 def _no_keys() -> "Keys":
-    from device_auth.world.keys import ONLY_PLAIN  # noqa: PLC0415  what is plain is read without it
+    from device_auth.world.keys import ONLY_PLAIN
 
     return ONLY_PLAIN
 

@@ -150,11 +150,11 @@ class HttpTransport:
     def _exchange(
         self, line: "CancelHandle", session: "Session", request: WireRequest
     ) -> WireResponse | Unreachable:
-        from http.client import HTTPException  # noqa: PLC0415 - comes with requests, which is imported late
+        from http.client import HTTPException
 
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - the same
+        from urllib3.exceptions import HTTPError
 
-        from device_auth.world.connections import CallCancelled  # noqa: PLC0415 - the same
+        from device_auth.world.connections import CallCancelled
 
         sent_at = self._clock.now()
         try:
@@ -176,7 +176,7 @@ class HttpTransport:
         )
 
     def _open(self, session: "Session", request: WireRequest) -> "Response":
-        from requests import Request  # noqa: PLC0415, TID251 - imported late
+        from requests import Request  # noqa: TID251 - imported late
 
         headers = {
             "User-Agent": f"device-auth/{__version__}",
@@ -215,7 +215,7 @@ def road_to(url: str, ca_file: Path | None = None) -> Route:
         url: whom they would be for.
         ca_file: as for ``HttpTransport``.
     """
-    from requests import Session, utils  # noqa: PLC0415, TID251 - imported late
+    from requests import Session, utils  # noqa: TID251 - imported late
 
     with Session() as session:
         proxies, authorities = _environment(session, url, ca_file)
@@ -231,7 +231,7 @@ def trusting(authorities: str) -> "ssl.SSLContext":
     Raises:
         OSError: the authorities cannot be read, or are none.
     """
-    from urllib3.util.ssl_ import create_urllib3_context  # noqa: PLC0415 - imported late
+    from urllib3.util.ssl_ import create_urllib3_context
 
     is_folder = Path(authorities).is_dir()
     context = create_urllib3_context()
@@ -261,7 +261,7 @@ def _stays_here(url: str) -> bool:
 
 
 def _prove_authorities(ca_file: Path) -> None:
-    import ssl  # noqa: PLC0415 - needed here only where a file is named
+    import ssl
 
     try:
         ssl.create_default_context(cafile=ca_file)
@@ -273,14 +273,14 @@ def _prove_authorities(ca_file: Path) -> None:
 
 
 def _open_session() -> "tuple[CancelHandle, Session]":
-    from http.cookiejar import DefaultCookiePolicy  # noqa: PLC0415 - comes with requests, which is imported late
+    from http.cookiejar import DefaultCookiePolicy
 
-    from requests import Session  # noqa: PLC0415, TID251 - the same
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415, TID251 - the same
-    from urllib3 import disable_warnings  # noqa: PLC0415 - the same
-    from urllib3.exceptions import SystemTimeWarning  # noqa: PLC0415 - the same
+    from requests import Session  # noqa: TID251 - the same
+    from requests.adapters import HTTPAdapter  # noqa: TID251 - the same
+    from urllib3 import disable_warnings
+    from urllib3.exceptions import SystemTimeWarning
 
-    from device_auth.world.connections import CancelHandle, watched_pools  # noqa: PLC0415 - the same
+    from device_auth.world.connections import CancelHandle, watched_pools
 
     line = CancelHandle()
     pools = watched_pools(line)
@@ -319,9 +319,9 @@ def _open_session() -> "tuple[CancelHandle, Session]":
 
 def _read_body(response: "Response") -> tuple[bytes, bool]:
     """Read a body, unpacked, up to the greatest length, and say whether that is all of it."""
-    from http.client import HTTPException  # noqa: PLC0415 - comes with requests, which is imported late
+    from http.client import HTTPException
 
-    from urllib3.exceptions import HTTPError, ReadTimeoutError  # noqa: PLC0415 - the same
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     if packing not in {"identity", *PACKINGS}:
@@ -345,14 +345,14 @@ def _read_body(response: "Response") -> tuple[bytes, bool]:
 
 def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     """Tell a failed exchange in our words, by the kinds of what was raised: the texts may hold addresses."""
-    import socket  # noqa: PLC0415 - comes with requests, which is imported late
-    import ssl  # noqa: PLC0415 - the same
-    from http.client import HTTPException  # noqa: PLC0415 - the same
+    import socket
+    import ssl
+    from http.client import HTTPException
 
-    from requests import exceptions  # noqa: PLC0415, TID251 - the same
-    from urllib3.util.ssl_match_hostname import CertificateError  # noqa: PLC0415 - the same
+    from requests import exceptions  # noqa: TID251 - the same
+    from urllib3.util.ssl_match_hostname import CertificateError
 
-    from device_auth.world.connections import NO_WAY  # noqa: PLC0415 - the same
+    from device_auth.world.connections import NO_WAY
 
     causes = list(_causes(error))
 

@@ -81,7 +81,7 @@ def read_by_zxing(image: Image.Image) -> list[str]:
 
 def read_by_zbar(image: Image.Image) -> list[str]:
     """Return the texts that zbar reads."""
-    from pyzbar.pyzbar import ZBarSymbol, decode  # noqa: PLC0415 - fails at import where libzbar0 is not installed
+    from pyzbar.pyzbar import ZBarSymbol, decode
 
     return [found.data.decode() for found in decode(image, symbols=[ZBarSymbol.QRCODE])]
 

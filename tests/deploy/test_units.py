@@ -110,7 +110,7 @@ def test_settings_that_cannot_be_read_are_not_tried_again() -> None:
 
 
 def test_the_watchdog_is_three_of_the_loops_longest_waits() -> None:
-    from device_auth.service.daemon import WATCHED_EVERY  # noqa: PLC0415  the figure in question
+    from device_auth.service.daemon import WATCHED_EVERY
 
     assert f"WatchdogSec={3 * WATCHED_EVERY:.0f}" in SERVICE
 

@@ -224,7 +224,7 @@ def test_only_json_objects_are_taken(lwa: Speaker) -> None:
 
 
 def test_only_this_machine_is_answered(amazon: Amazon) -> None:
-    from device_auth.simulator.app import create_app  # noqa: PLC0415  # the one test without a socket
+    from device_auth.simulator.app import create_app
 
     client = create_app(amazon, origin="http://127.0.0.1:1").test_client()
 
