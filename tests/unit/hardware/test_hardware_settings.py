@@ -73,7 +73,7 @@ def test_values_come_as_the_program_uses_them() -> None:
         (
             {"kind": ["loud"]},
             "siren: kind (['loud']) must be loud or quiet, not a list",
-            "Known: loud, quiet.",
+            "Did you mean 'loud'?",
         ),
         (
             {"kind": "loud", "Level-": 1},
