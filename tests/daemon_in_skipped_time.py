@@ -8,10 +8,10 @@ from uuid import uuid4
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Refusal, TokenGrant, View
 from device_auth.core.states import OneTimeNotice, StateWord, Trouble
-from device_auth.service.conversation import ProviderClient
 from device_auth.service.daemon import Daemon, DaemonOptions
-from device_auth.service.desk import StatusFeed
 from device_auth.service.loop import Loop
+from device_auth.service.provider_client import ProviderClient
+from device_auth.service.status_feed import StatusFeed
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.pending import FilePending
 from device_auth.world.store import FileStore
@@ -97,13 +97,13 @@ def open_household(
                 return found
 
     def tell(view: View) -> None:
-        desk.tell(view, loop.link)
+        desk.tell(view, loop.stored_link)
         world.tell(view)
 
     with FileStore(world.folder / "state", keys=keys, is_of_service=True) as store:
         desk = StatusFeed(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
         loop = Loop(
-            conversation=plan.conversation,
+            provider_client=plan.conversation,
             store=store,
             pending=FilePending(world.folder / "run", world.clock),
             tokens=desk,
@@ -127,7 +127,7 @@ def open_household(
             revoke=revoked.append,
             alive=lambda: lived_at.append(world.passed),
         )
-        world.clock.is_asking = lambda: loop.is_asking
+        world.clock.is_asking = lambda: loop.is_request_out
         yield Household(world, loop, desk, daemon, plans, muted, revoked, lived_at)
         transport.abandon()
 

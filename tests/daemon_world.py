@@ -12,11 +12,11 @@ from device_auth.client import Client
 from device_auth.core.models import Refusal, View
 from device_auth.service.api import Api
 from device_auth.service.callers import Gate
-from device_auth.service.conversation import ProviderClient
 from device_auth.service.daemon import Daemon, DaemonOptions
-from device_auth.service.desk import StatusFeed
 from device_auth.service.journal import JournalLog, open_log
 from device_auth.service.loop import Loop
+from device_auth.service.provider_client import ProviderClient
+from device_auth.service.status_feed import StatusFeed
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
 from tests.world import World, open_loop
@@ -105,5 +105,5 @@ def make_daemon(world: World, loop: Loop, desk: StatusFeed, problem: Refusal | N
 
 def _tell(world: World, log: JournalLog, desk: StatusFeed, view: View, loop: Loop) -> None:
     log.tell(view)
-    desk.tell(view, loop.link)
+    desk.tell(view, loop.stored_link)
     world.tell(view)

@@ -21,8 +21,8 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import Clock as AnyClock
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.desk import Snapshot, StatusFeed
 from device_auth.service.page import Page, PageSettings
+from device_auth.service.status_feed import Snapshot, StatusFeed
 from device_auth.service.visitors import VisitorLimits
 from device_auth.world.clock import BootClock
 from tests.links import make_link

@@ -16,9 +16,9 @@ from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.api import BOUNDS, PATIENCE, ROOM, Api, ApiTimeouts
 from device_auth.service.callers import Caller, Gate, read_caller
-from device_auth.service.desk import StatusFeed
 from device_auth.service.exchange import ReadLimits
 from device_auth.service.reception import ConnectionLimits
+from device_auth.service.status_feed import StatusFeed
 from tests.links import StillClock, make_link
 from tests.simulated_store import SimulatedTokenFiles
 from tests.values import make_grant

@@ -26,8 +26,8 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import TokenFiles
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.conversation import ProviderClient
 from device_auth.service.loop import Loop
+from device_auth.service.provider_client import ProviderClient
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.authority import Validity
 from device_auth.simulator.models import Options
@@ -175,7 +175,7 @@ class World:
     def request(self, loop: Loop, **wishes: object) -> linking.LinkRequested:
         """Make a request for a link in the provider's dialect."""
         del self
-        conversation = loop._conversation
+        conversation = loop._provider_client
         return replace(linking.LinkRequested(conversation.rules), **wishes)  # type: ignore[arg-type]  # checked by the class
 
     def refresh(self, *, until: float = 100_000) -> linking.State:
@@ -183,7 +183,7 @@ class World:
         with self.loop() as loop:
             link = self.stored()
             assert link is not None
-            loop.keep(link)
+            loop.keep_linked(link)
             loop.run(
                 lambda: loop.keeping is None or loop.keeping.grant is not None, Monotonic(1000.0 + until)
             )
@@ -192,7 +192,7 @@ class World:
     def link(self, *, until: float = 100_000, **wishes: object) -> linking.State:
         """Link, and give the state it ends in, or stands in at that second."""
         with self.loop() as loop:
-            loop.start(self.request(loop, **wishes))
+            loop.link(self.request(loop, **wishes))
             loop.run(lambda: is_over(loop), Monotonic(1000.0 + until))
             return loop.state
 
@@ -213,7 +213,7 @@ def open_loop(
     transport = HttpTransport(clock, ca_file=ca_file)
     with make_store(folder / "state") as store:
         loop = Loop(
-            conversation=ProviderClient(transport, provider),
+            provider_client=ProviderClient(transport, provider),
             store=store,
             pending=FilePending(folder / "run", clock),
             tokens=tokens or FileTokens(folder / "run", clock),
@@ -222,7 +222,7 @@ def open_loop(
             chance=lambda: chance,
             new_link_id=lambda: uuid4().hex,
         )
-        clock.is_asking = lambda: loop.is_asking
+        clock.is_asking = lambda: loop.is_request_out
         yield loop
         transport.abandon()
 

@@ -27,7 +27,7 @@ from device_auth.world.signals import ENDINGS, handled, interruptible, woken_by_
 
 if TYPE_CHECKING:
     from device_auth.core.ports import Prompt
-    from device_auth.service.conversation import ProviderClient
+    from device_auth.service.provider_client import ProviderClient
     from device_auth.simulator.amazon import Amazon
 
 CLOSING_TIME = Seconds(0.5)
@@ -84,7 +84,7 @@ def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazo
 def bring(
     speaker: Speaker,
     conversation: "ProviderClient",
-    brought: linking.GrantBrought,
+    brought: linking.GrantSubmitted,
     lines: JsonLines | None,
     start_again: str,
 ) -> int:
@@ -125,7 +125,7 @@ def bring(
     loop = speaker.open_loop(conversation, tell)
     try:
         with cancelled_by_signals(loop):
-            loop.bring(brought, stored)
+            loop.link_with_grant(brought, stored)
             run_to_the_end(loop, NEVER)
     finally:
         everyone.close(CLOSING_TIME)
@@ -143,7 +143,7 @@ def run_to_the_end(loop: Loop, until: Monotonic) -> bool:
 
 def is_new_link(loop: Loop, former: Link | None) -> bool:
     """Return whether linking ended with another link than the former one."""
-    link = loop.link
+    link = loop.stored_link
     is_former = link is None or (former is not None and link.link_id == former.link_id)
     return isinstance(loop.state, linking.Linked) and not is_former
 
@@ -162,7 +162,7 @@ def tell_end(
         raise error
     if is_new:
         return linked(lines)
-    error = interrupted(start_again) if in_time else timed_out(loop.heard, start_again)
+    error = interrupted(start_again) if in_time else timed_out(loop.answer_counts, start_again)
     if lines is not None:
         lines.refused("cancelled" if in_time else "timed-out", error.hint)
     raise error
@@ -224,7 +224,7 @@ def cancelled_by_signals(loop: Loop) -> Iterator[Callable[[], bool]]:
             signal.signal(number, signal.default_int_handler)
         loop.post(linking.Cancelled())
 
-    with handled(dict.fromkeys(ENDINGS, cancel)), woken_by_signals(lambda: loop.do(lambda: None)):
+    with handled(dict.fromkeys(ENDINGS, cancel)), woken_by_signals(lambda: loop.call_soon(lambda: None)):
         yield lambda: is_cancelled
 
 

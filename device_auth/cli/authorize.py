@@ -61,7 +61,7 @@ from device_auth.world.settings import ENVIRONMENT, add_option, add_secret_optio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from device_auth.service.conversation import ProviderClient
+    from device_auth.service.provider_client import ProviderClient
     from device_auth.simulator.amazon import Amazon
 
 COMMAND: Final = "device-auth authorize"
@@ -141,7 +141,7 @@ def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | No
         redirect = attempt.paste(amazon) if args.paste else attempt.catch(amazon)
         refresh_token = attempt.exchange(redirect)
         request = linking.LinkRequested(conversation.rules, again=args.again)
-        brought = linking.GrantBrought(request, refresh_token, Flow.AUTHORIZATION_CODE)
+        brought = linking.GrantSubmitted(request, refresh_token, Flow.AUTHORIZATION_CODE)
         exit_code = bring(speaker, conversation, brought, lines, COMMAND)
         if exit_code == 0 and speaker.settings.origins["client_secret"].startswith("option"):
             say(

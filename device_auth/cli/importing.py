@@ -25,7 +25,7 @@ from device_auth.wire.answers import read_token
 if TYPE_CHECKING:
     from device_auth.cli.speaker import Speaker
     from device_auth.core.models import Answer
-    from device_auth.service.conversation import ProviderClient
+    from device_auth.service.provider_client import ProviderClient
 
 COMMAND: Final = "device-auth link --import"
 
@@ -52,7 +52,7 @@ def import_link(args: argparse.Namespace, speaker: "Speaker", lines: JsonLines |
         _find_endpoints(speaker, conversation)
         request = linking.LinkRequested(conversation.rules, again=args.again, leaves_no_trace=True)
         flow = Flow.DEVICE_CODE if speaker.settings.client_secret is None else Flow.AUTHORIZATION_CODE
-        brought = linking.GrantBrought(request, refresh_token, flow)
+        brought = linking.GrantSubmitted(request, refresh_token, flow)
         try:
             return bring(speaker, conversation, brought, lines, COMMAND)
         except RefreshRejected as error:

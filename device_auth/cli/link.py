@@ -114,7 +114,7 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
         request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)
         telling.tapped = lambda: loop.post(request)
         with cancelled_by_signals(loop) as is_cancelled:
-            loop.start(request)
+            loop.link(request)
             until = NEVER if args.timeout is None else later(speaker.clock.now(), args.timeout)
             in_time = run_to_the_end(loop, until)
             if in_time and telling.is_lively:

@@ -24,10 +24,10 @@ from device_auth.prompts.ways import CodeChannel, refuse_if_mute
 from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
 from device_auth.service.daemon import Daemon, DaemonOptions
-from device_auth.service.desk import StatusFeed
 from device_auth.service.journal import open_log
 from device_auth.service.loop import Loop
 from device_auth.service.page import Page, open_listener, read_page_settings
+from device_auth.service.status_feed import StatusFeed
 from device_auth.service.systemd import Notifier, sockets_given
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT, add_secret_option
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
         def tell(view: View) -> None:
             journal.tell(view)
-            desk.tell(view, loop.link)
+            desk.tell(view, loop.stored_link)
             everyone.tell(view)
             notifier.status(_in_a_line(view))
 
@@ -257,7 +257,7 @@ def _signals(daemon: Daemon, loop: Loop) -> Iterator[None]:
         daemon.reload()
 
     wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    with handled(wanted), woken_by_signals(lambda: loop.do(lambda: None)):
+    with handled(wanted), woken_by_signals(lambda: loop.call_soon(lambda: None)):
         yield
 
 

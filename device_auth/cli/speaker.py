@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from device_auth.core.models import Provider, View
     from device_auth.core.ports import TokenFiles
-    from device_auth.service.conversation import ProviderClient
     from device_auth.service.loop import Loop
+    from device_auth.service.provider_client import ProviderClient
     from device_auth.simulator.amazon import Amazon
     from device_auth.world.keys import Keys
 
@@ -177,7 +177,7 @@ class Speaker:
         from device_auth.service.loop import Loop
 
         return Loop(
-            conversation=conversation,
+            provider_client=conversation,
             store=self.store,
             pending=self.pending,
             tokens=tokens or self.tokens,
@@ -195,7 +195,7 @@ class Speaker:
         return [] if self.is_simulated else compare_with_link(self.settings, link)
 
     def _converse_with(self, provider: "Provider | None") -> "ProviderClient":
-        from device_auth.service.conversation import ProviderClient
+        from device_auth.service.provider_client import ProviderClient
         from device_auth.world.provider import read_ca_file
         from device_auth.world.transport import HttpTransport
 

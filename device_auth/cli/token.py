@@ -122,7 +122,7 @@ def refresh(speaker: Speaker, link: Link, patience: Seconds = PATIENCE, *, asks_
         asks_twice: wait for the second answer where the first one says that the link is revoked.
     """
     loop = speaker.open_loop(speaker.open_refreshing(), lambda _view: None)
-    loop.keep(link)
+    loop.keep_linked(link)
     loop.run(lambda: _is_settled(loop, asks_twice=asks_twice), later(speaker.clock.now(), patience))
     return loop
 

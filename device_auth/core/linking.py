@@ -91,7 +91,7 @@ class GrantFound:
 
 
 @dataclass(frozen=True, slots=True)
-class GrantBrought:
+class GrantSubmitted:
     """A grant came by another way than a code pair; it is saved and proved like any other.
 
     Attributes:
@@ -174,7 +174,7 @@ Event = (
     LinkRequested
     | PairFound
     | GrantFound
-    | GrantBrought
+    | GrantSubmitted
     | Cancelled
     | OwnerLeft
     | OwnerBack
@@ -442,7 +442,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             return Waiting(request, event.pair, interval, later(now, interval)), ()
         case GrantFound():
             return Proving(event.request, later(now, PROOF_PATIENCE)), (ProveGrant(),)
-        case GrantBrought():
+        case GrantSubmitted():
             request = replace(event.request, again=is_linked)
             save = SaveGrant(event.refresh_token, event.flow)
             return Saving(request, event.refresh_token, event.flow), (save,)
@@ -497,7 +497,7 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             | Answered()
             | PairFound()
             | GrantFound()
-            | GrantBrought()
+            | GrantSubmitted()
             | StoreProved()
             | StoreFailed()
             | Saved()
@@ -559,7 +559,7 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             | Answered()
             | PairFound()
             | GrantFound()
-            | GrantBrought()
+            | GrantSubmitted()
             | StoreProved()
             | Saved()
             | StoreFailed()
@@ -644,7 +644,7 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
             | LinkRequested()
             | PairFound()
             | GrantFound()
-            | GrantBrought()
+            | GrantSubmitted()
             | StoreProved()
             | Answered()
             | ProofHeard()
@@ -671,7 +671,7 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
             | LinkRequested()
             | PairFound()
             | GrantFound()
-            | GrantBrought()
+            | GrantSubmitted()
             | StoreProved()
             | Saved()
             | StoreFailed()

@@ -22,7 +22,6 @@ from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant
 from device_auth.core.ports import Clock
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.service.callers import Caller, Gate, Role, read_caller
-from device_auth.service.desk import Actions, Snapshot, StatusFeed
 from device_auth.service.exchange import (
     HttpConnection,
     HttpReply,
@@ -32,6 +31,7 @@ from device_auth.service.exchange import (
     octets_of,
 )
 from device_auth.service.reception import AcceptedConnection, ConnectionLimiter, ConnectionLimits, OwnListener
+from device_auth.service.status_feed import Actions, Snapshot, StatusFeed
 
 log: Final = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from device_auth.core.models import (
 from device_auth.core.ports import WaitingClock
 from device_auth.core.states import OneTimeNotice, Trouble
 from device_auth.core.values import dataclass
-from device_auth.service.conversation import ProviderClient, dialect_of
 from device_auth.service.loop import Loop
+from device_auth.service.provider_client import ProviderClient, dialect_of
 from hardware.button import Gesture
 
 log: Final = logging.getLogger(__name__)
@@ -106,24 +106,24 @@ class Daemon:
         def stop() -> None:
             self._is_stopping = True
 
-        self._loop.do(stop)
+        self._loop.call_soon(stop)
 
     def reload(self) -> None:
         """Read the settings anew; ones that cannot be used leave the old ones in force."""
-        self._loop.do(self._reload)
+        self._loop.call_soon(self._reload)
 
     def heard(self, gesture: Gesture) -> None:
         """Hear what a person did with the button."""
-        self._loop.do(lambda: self._answer(gesture))
+        self._loop.call_soon(lambda: self._answer(gesture))
 
     def part_failed(self, part: str, message: str, hint: str) -> None:
         """Hear that a part does not work; the rest goes on."""
         refusal = Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {message}", hint)
-        self._loop.do(lambda: self._set_broken(part, refusal))
+        self._loop.call_soon(lambda: self._set_broken(part, refusal))
 
     def want_token(self, min_lifetime: Seconds) -> None:
         """Refresh early if the token in hand is too short."""
-        self._loop.do(lambda: self._loop.want_token(min_lifetime))
+        self._loop.call_soon(lambda: self._loop.want_token(min_lifetime))
 
     def reject_token(self, access_token: str) -> None:
         """Refresh because this token was rejected, unless it is not the current one, or as fresh as can be."""
@@ -134,7 +134,7 @@ class Daemon:
             is_current = grant is not None and grant.access_token == Secret(access_token)
             self._loop.want_token(FOREVER if is_current else Seconds(0))
 
-        self._loop.do(refresh)
+        self._loop.call_soon(refresh)
 
     def link(self, *, again: bool = False) -> None:
         """Begin to link, or tell the code again, for someone who reads the code off the socket.
@@ -142,7 +142,7 @@ class Daemon:
         Args:
             again: although there is a link, which stays in use until a new one is proved.
         """
-        self._loop.do(lambda: self._link(self._misconfigured(), again=again))
+        self._loop.call_soon(lambda: self._link(self._misconfigured(), again=again))
 
     def cancel(self) -> None:
         """End linking without a link."""
@@ -150,7 +150,7 @@ class Daemon:
 
     def unlink(self) -> None:
         """Forget the account."""
-        self._loop.do(self._unlink)
+        self._loop.call_soon(self._unlink)
 
     def owner_left(self) -> None:
         """Hear that the owner left the page by its link, to approve."""
@@ -172,7 +172,7 @@ class Daemon:
         Raises:
             StoreError: the store cannot be read at all.
         """
-        self._loop.wake(self._request(), kept)
+        self._loop.resume(self._request(), kept)
         self._show_fault()
         started()
         while not self._is_stopping:
@@ -217,13 +217,13 @@ class Daemon:
         self._asked = question
         self._asked_until = NEVER if question is None else later(self._clock.now(), CONFIRM_WITHIN)
         if question is not None:
-            self._loop.tell_moment(question)
+            self._loop.tell_notice(question)
 
     def _let_go_of_question(self) -> None:
         """Ask no longer for a confirming tap that has not come in time."""
         if self._clock.now() >= self._asked_until:
             self._ask(None)
-            self._loop.tell_moment(OneTimeNotice.CANCELLED)
+            self._loop.tell_notice(OneTimeNotice.CANCELLED)
 
     def _link(self, problem: Refusal | None, *, again: bool = False) -> None:
         """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell.
@@ -235,31 +235,31 @@ class Daemon:
         asking = linking.Unlinked | linking.Linked if again else linking.Unlinked
         if problem is not None and isinstance(self._loop.state, asking):
             log.warning("a press cannot be answered with a code: %s", problem.message)
-            self._loop.fault = problem
+            self._loop.problem = problem
             self._loop.tell_again()
             return
         self._loop.feed(self._request(again=again))
 
     def _unlink(self) -> None:
         try:
-            link = self._loop.forget()
+            link = self._loop.unlink()
         except StoreError as error:
             self._tell_storage(error)
             return
         log.info("unlinked: the account is forgotten")
-        self._loop.tell_moment(OneTimeNotice.JUST_UNLINKED)
+        self._loop.tell_notice(OneTimeNotice.JUST_UNLINKED)
         if link is not None:
             self._revoke(link)
 
     def _reset(self) -> None:
         """Wipe everything, and start afresh; the settings, and with them the unit's identity, stay."""
         try:
-            link = self._loop.forget()
+            link = self._loop.unlink()
             self._wipe()
         except StoreError as error:
             self._tell_storage(error)
             return
-        self._loop.tell_moment(OneTimeNotice.JUST_RESET)
+        self._loop.tell_notice(OneTimeNotice.JUST_RESET)
         if link is not None:
             self._revoke(link)
 
@@ -273,16 +273,16 @@ class Daemon:
             return
         self._plan = plan
         log.info("the settings were read anew")
-        self._loop.speak_with(self._plan.conversation)
+        self._loop.use_provider_client(self._plan.conversation)
         self._show_fault()
         self._look_for_link_again()
 
     def _look_for_link_again(self) -> None:
         """Take up a link that could not be opened before: its key may have been brought back."""
-        if self._loop.link is not None or not isinstance(self._loop.state, linking.Unlinked):
+        if self._loop.stored_link is not None or not isinstance(self._loop.state, linking.Unlinked):
             return
         try:
-            self._loop.wake(self._request())
+            self._loop.resume(self._request())
         except StoreError as error:
             self._tell_storage(error)
 
@@ -305,7 +305,7 @@ class Daemon:
 
     def _tell_storage(self, error: StoreError) -> None:
         log.error("%s", error)
-        self._loop.fault = Refusal(Trouble.STORAGE, "", str(error), error.hint)
+        self._loop.problem = Refusal(Trouble.STORAGE, "", str(error), error.hint)
 
     def _misconfigured(self) -> Refusal | None:
         problem = self._plan.problem
@@ -316,4 +316,4 @@ class Daemon:
 
     def _show_fault(self) -> None:
         """Return what is wrong with the speaker itself: first its settings, then its parts."""
-        self._loop.fault = self._misconfigured() or next(iter(self._broken.values()), None)
+        self._loop.problem = self._misconfigured() or next(iter(self._broken.values()), None)

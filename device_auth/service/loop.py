@@ -38,7 +38,7 @@ from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, Waiting
 from device_auth.core.states import STATES, TROUBLES, OneTimeNotice, Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
-from device_auth.service.conversation import ProviderClient
+from device_auth.service.provider_client import ProviderClient
 
 log: Final = logging.getLogger(__name__)
 
@@ -70,14 +70,14 @@ class _KeptLink:
 class _Callback:
     """Something to be done on the loop's thread."""
 
-    deed: Callable[[], None]
+    run: Callable[[], None]
 
 
 class Loop:
     """Runs the machines against the world.
 
     Args:
-        conversation: speaks with the provider.
+        provider_client: speaks with the provider.
         store: keeps the link; its lock is held.
         pending: keeps the code pair in hand over a restart.
         tokens: hands the access token to programs.
@@ -91,7 +91,7 @@ class Loop:
     def __init__(
         self,
         *,
-        conversation: ProviderClient,
+        provider_client: ProviderClient,
         store: GrantStore,
         pending: PendingStore,
         tokens: TokenFiles,
@@ -101,7 +101,7 @@ class Loop:
         new_link_id: Callable[[], str],
         refresh_ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self._conversation = conversation
+        self._provider_client = provider_client
         self._store = store
         self._pending = pending
         self._tokens = tokens
@@ -113,18 +113,18 @@ class Loop:
         self._events: deque[linking.Event] = deque()
         self._is_stepping = False
         self._is_awake = False
-        self._next_conversation: ProviderClient | None = None
+        self._next_provider_client: ProviderClient | None = None
         self._calls: Calls[_KeptLink] = Calls(self._inbox.put, self._close, clock.now)
         self._stored: Link | None = None
         self._overwritten: Link | None = None
         self._in_use: _KeptLink | None = None
         self._on_trial: _KeptLink | None = None
         self._refresh_ended = refresh_ended
-        self._fault: Refusal | None = None
+        self._problem: Refusal | None = None
         self._told: View | None = None
         self._telling = 0
         self.state: linking.State = linking.Unlinked()
-        self.heard = AnswerCounts()
+        self.answer_counts = AnswerCounts()
 
     # -- for whoever runs it
 
@@ -132,11 +132,11 @@ class Loop:
         """Leave an event in the inbox; from any thread or signal handler."""
         self._inbox.put(event)
 
-    def do(self, deed: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Have something done on the loop's thread; from any thread or signal handler."""
-        self._inbox.put(_Callback(deed))
+        self._inbox.put(_Callback(callback))
 
-    def start(self, request: linking.LinkRequested) -> None:
+    def link(self, request: linking.LinkRequested) -> None:
         """Begin to link: with the pair or the grant of before a restart if there is one, else with a new pair.
 
         Raises:
@@ -145,19 +145,19 @@ class Loop:
         if not self._go_on(request):
             self.feed(request)
 
-    def bring(self, brought: linking.GrantBrought, stored: Link | None) -> None:
+    def link_with_grant(self, submitted: linking.GrantSubmitted, stored: Link | None) -> None:
         """Begin to link with a grant that came by another way than a code pair.
 
         Args:
-            brought: the grant.
+            submitted: the grant.
             stored: the link as it is on the disk.
         """
         self._stored = stored
         if stored is not None and stored.mark is None:
             self.state = linking.Linked()
-        self.feed(brought)
+        self.feed(submitted)
 
-    def wake(self, request: linking.LinkRequested, kept: TokenGrant | None = None) -> None:
+    def resume(self, request: linking.LinkRequested, kept: TokenGrant | None = None) -> None:
         """Begin to keep the stored link, or go on with what a restart cut short; ask for nothing new.
 
         Args:
@@ -166,7 +166,7 @@ class Loop:
                 away. Without one the first refresh is put off by chance: a fleet may be starting.
 
         Raises:
-            StoreError: as ``start``.
+            StoreError: as ``link``.
         """
         is_going_on = self._go_on(request)
         link = self._stored
@@ -182,7 +182,7 @@ class Loop:
             self.state = linking.Unlinked(trouble, None if trouble is Trouble.NONE else refusal)
         self._tell_view()
 
-    def keep(self, link: Link) -> None:
+    def keep_linked(self, link: Link) -> None:
         """Begin to keep a stored link: refresh it now, and again in time."""
         self._stored = link
         self.state = linking.Linked()
@@ -202,7 +202,7 @@ class Loop:
         if keeping.ask_at is not None and not is_starting:
             self._refresh_ended()
 
-    def forget(self) -> Link | None:
+    def unlink(self) -> Link | None:
         """Forget the account: no token is handed out any more, and no generation of the link is left.
 
         Returns:
@@ -221,28 +221,28 @@ class Loop:
         self.feed(linking.LinkLost())
         return link
 
-    def speak_with(self, conversation: ProviderClient) -> None:
+    def use_provider_client(self, provider_client: ProviderClient) -> None:
         """Speak through another conversation from now on, for settings that were read anew.
 
         While a link is being made it goes on with the provider that it began with: a code pair is of no other's.
         """
-        self._next_conversation = conversation
+        self._next_provider_client = provider_client
         self._change_over()
 
     @property
-    def fault(self) -> Refusal | None:
+    def problem(self) -> Refusal | None:
         """Return what is wrong with the speaker itself, told where nothing else is."""
-        return self._fault
+        return self._problem
 
-    @fault.setter
-    def fault(self, fault: Refusal | None) -> None:
-        self._fault = fault
+    @problem.setter
+    def problem(self, problem: Refusal | None) -> None:
+        self._problem = problem
         self._tell_view()
 
-    def tell_moment(self, moment: OneTimeNotice) -> None:
+    def tell_notice(self, notice: OneTimeNotice) -> None:
         """Tell something once."""
         self._telling += 1
-        self._tell_view(moment)
+        self._tell_view(notice)
 
     def tell_again(self) -> None:
         """Return what is told now once more."""
@@ -256,12 +256,12 @@ class Loop:
         return None if keeper is None else keeper.state
 
     @property
-    def is_asking(self) -> bool:
+    def is_request_out(self) -> bool:
         """Return whether a request to the provider is out."""
         return self._calls.until < NEVER
 
     @property
-    def link(self) -> Link | None:
+    def stored_link(self) -> Link | None:
         """Return the link as stored."""
         return self._stored
 
@@ -313,8 +313,10 @@ class Loop:
 
     def _change_over(self) -> None:
         """Take up the conversation that waits until no link is being made."""
-        if self._next_conversation is not None and isinstance(self.state, linking.Unlinked | linking.Linked):
-            self._conversation, self._next_conversation = self._next_conversation, None
+        if self._next_provider_client is not None and isinstance(
+            self.state, linking.Unlinked | linking.Linked
+        ):
+            self._provider_client, self._next_provider_client = self._next_provider_client, None
 
     # -- one turn
 
@@ -327,8 +329,8 @@ class Loop:
                 self._hear(item)
             case CallBroke():
                 raise item.error
-            case _Callback(deed):
-                deed()
+            case _Callback(run):
+                run()
             case _:
                 self.feed(item)
         if self._clock.now() >= self._next_moment():
@@ -385,14 +387,16 @@ class Loop:
 
     def _count(self, answer: Answer) -> None:
         if isinstance(answer, Unclear):
-            self.heard = replace(self.heard, unclear=self.heard.unclear + 1, problem=answer.what)
+            self.answer_counts = replace(
+                self.answer_counts, unclear=self.answer_counts.unclear + 1, problem=answer.what
+            )
         elif isinstance(answer, Unreachable):
-            self.heard = replace(self.heard, problem=answer.what)
+            self.answer_counts = replace(self.answer_counts, problem=answer.what)
         else:
-            self.heard = replace(self.heard, usable=self.heard.usable + 1)
+            self.answer_counts = replace(self.answer_counts, usable=self.answer_counts.usable + 1)
 
     def _close(self) -> None:
-        self._conversation.abandon()
+        self._provider_client.abandon()
 
     def _time_out(self) -> None:
         call = self._calls.abandon()
@@ -411,13 +415,13 @@ class Loop:
             case linking.ProveStore():
                 self._try_store(self._store.prove_writable, linking.StoreProved())
             case linking.RequestCodePair():
-                self._calls.start(Call(self._conversation.request_code_pair))
+                self._calls.start(Call(self._provider_client.request_code_pair))
             case linking.PollToken(pair):
-                self._calls.start(Call(lambda: self._conversation.poll(pair), pair=pair))
+                self._calls.start(Call(lambda: self._provider_client.poll(pair), pair=pair))
             case linking.DropCall():
                 self._calls.drop(self._is_for_linking)
             case linking.KeepPending(pair, interval):
-                self._pending.keep(PendingPair(pair, interval, self._conversation.provider))
+                self._pending.keep(PendingPair(pair, interval, self._provider_client.provider))
             case linking.ForgetPending():
                 self._pending.forget()
             case linking.SaveGrant(refresh_token, flow):
@@ -434,9 +438,9 @@ class Loop:
             case _:
                 assert_never(command)
 
-    def _try_store(self, deed: Callable[[], None], done: linking.Event) -> None:
+    def _try_store(self, write: Callable[[], None], done: linking.Event) -> None:
         try:
-            deed()
+            write()
         except StoreError as error:
             log.error("%s", error)
             self.feed(linking.StoreFailed(str(error), error.hint))
@@ -444,7 +448,7 @@ class Loop:
             self.feed(done)
 
     def _new_link(self, refresh_token: Secret, flow: Flow) -> Link:
-        provider = self._conversation.provider
+        provider = self._provider_client.provider
         former = self._stored if self._stored is not None and self._stored.mark is None else None
         return Link(
             link_id=self._new_link_id(),
@@ -506,10 +510,10 @@ class Loop:
 
     def _find_pair(self) -> PendingPair | None:
         """Find the pair of before a restart; one of another provider or another client is discarded."""
-        found = self._pending.read() if self._conversation.has_provider else None
+        found = self._pending.read() if self._provider_client.has_provider else None
         if found is None:
             return None
-        wanted = self._conversation.provider
+        wanted = self._provider_client.provider
         filled = replace(
             wanted,
             device_endpoint=wanted.device_endpoint or found.provider.device_endpoint,
@@ -519,7 +523,7 @@ class Loop:
         if filled != found.provider or found.pair.expires_at <= self._clock.now():
             self._pending.forget()
             return None
-        self._conversation.go_on_with(found.provider)
+        self._provider_client.go_on_with(found.provider)
         return found
 
     # -- what the refreshing machine says
@@ -535,7 +539,7 @@ class Loop:
     def _carry_out_keeping(self, keeper: _KeptLink, command: refresh.Command) -> None:
         match command:
             case refresh.AskRefresh(link):
-                self._calls.start(Call(lambda: self._conversation.refresh(link), keeper))
+                self._calls.start(Call(lambda: self._provider_client.refresh(link), keeper))
             case refresh.SaveLink(link):
                 self._save_link(keeper, link)
             case refresh.Serve(grant):
@@ -586,7 +590,7 @@ class Loop:
             self.feed(linking.LinkLost(refusal))
             return
         self._undo()
-        self.keep(former)
+        self.keep_linked(former)
         trouble = Trouble.NONE if refusal is None else refusal.trouble
         self.state = linking.Linked(trouble, refusal, later(self._clock.now(), linking.TROUBLE_TOLD_FOR))
 
@@ -603,8 +607,8 @@ class Loop:
         trouble, refusal = self.state.trouble, getattr(self.state, "refusal", None)
         if trouble is Trouble.NONE and self._in_use is not None:
             trouble, refusal = self._in_use.state.trouble, self._in_use.state.refusal
-        if trouble is Trouble.NONE and self._fault is not None:
-            trouble, refusal = self._fault.trouble, self._fault
+        if trouble is Trouble.NONE and self._problem is not None:
+            trouble, refusal = self._problem.trouble, self._problem
         word = linking.word_of(self.state)
         hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
         return View(

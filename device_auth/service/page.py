@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.ports import Clock
-from device_auth.service.desk import Actions, StatusFeed
+from device_auth.service.status_feed import Actions, StatusFeed
 from device_auth.service.visitors import (
     Address,
     TokenBucket,

@@ -24,7 +24,7 @@ from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.picture import read_matrix, svg
 from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, read_wording, tell_code
-from device_auth.service.desk import Snapshot
+from device_auth.service.status_feed import Snapshot
 from device_auth.wire.answers import read_page_uri
 
 UNDO_FOR: Final = Seconds(600)

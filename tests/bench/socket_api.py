@@ -22,7 +22,7 @@ from device_auth.core.models import Monotonic, Seconds, Secret, TokenGrant, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
-from device_auth.service.desk import StatusFeed
+from device_auth.service.status_feed import StatusFeed
 from device_auth.world.clock import BootClock
 from device_auth.world.token_files import FileTokens
 from tests.links import make_link

@@ -25,8 +25,8 @@ from urllib.request import Request, urlopen
 from device_auth.core import linking
 from device_auth.core.models import DialectName, Provider, Seconds, View, later
 from device_auth.core.states import StateWord
-from device_auth.service.conversation import ProviderClient
 from device_auth.service.loop import Loop
+from device_auth.service.provider_client import ProviderClient
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
 from device_auth.world.store import FileStore
@@ -105,7 +105,7 @@ def link_one(crowd: Crowd, number: int, shows: Callable[[], None]) -> float | No
     conversation = ProviderClient(HttpTransport(clock), provider)
     with FileStore(place / "state") as store:
         loop = Loop(
-            conversation=conversation,
+            provider_client=conversation,
             store=store,
             pending=FilePending(place / "run", clock),
             tokens=FileTokens(place / "run", clock),
@@ -114,7 +114,7 @@ def link_one(crowd: Crowd, number: int, shows: Callable[[], None]) -> float | No
             chance=lambda: number % 100 / 100,
             new_link_id=lambda: f"link-{number}",
         )
-        loop.start(linking.LinkRequested(conversation.rules))
+        loop.link(linking.LinkRequested(conversation.rules))
         loop.run(
             lambda: isinstance(loop.state, linking.Linked | linking.Unlinked),
             later(clock.now(), Seconds(BOUND)),

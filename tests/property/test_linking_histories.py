@@ -12,8 +12,8 @@ from device_auth.core.linking import (
     Cancelled,
     DropCall,
     ForgetPending,
-    GrantBrought,
     GrantFound,
+    GrantSubmitted,
     KeepPending,
     Linked,
     LinkLost,
@@ -444,7 +444,7 @@ class World:
         if is_taken:
             self.is_wanted, self.renewals = True, 0
             self.disk = None  # what a cancelled press asked of the disk is over
-        self.feed(GrantBrought(request, token, flow))
+        self.feed(GrantSubmitted(request, token, flow))
         assert (self.disk == SaveGrant(token, flow)) == is_taken, "a grant is lost, or in the way"
         assert is_taken or self.state == before
 
@@ -671,7 +671,7 @@ STRAYS: st.SearchStrategy[linking.Event] = st.sampled_from(
         LinkRequested(PollRules(True, False), 1, moment(50), seconds(90), again=True),
         PairFound(LinkRequested(PollRules(False, False)), make_pair(interval=5, expires_in=40), seconds(9)),
         GrantFound(LinkRequested(PollRules(True, True))),
-        GrantBrought(LinkRequested(PollRules(True, True)), Secret(CANARY), Flow.AUTHORIZATION_CODE),
+        GrantSubmitted(LinkRequested(PollRules(True, True)), Secret(CANARY), Flow.AUTHORIZATION_CODE),
         Cancelled(),
         OwnerLeft(),
         OwnerBack(),

@@ -223,7 +223,7 @@ def loop(tmp_path: Path, provider: authlib_server.Provider, clock: SkippingClock
 
 
 def link(loop: Loop) -> linking.State:
-    loop.start(linking.LinkRequested(loop._conversation.rules))
+    loop.link(linking.LinkRequested(loop._provider_client.rules))
     loop.run(lambda: is_over(loop))
     return loop.state
 
@@ -258,12 +258,12 @@ def test_a_link_kept_for_a_day_outlives_every_rotation(
     provider: authlib_server.Provider, clock: SkippingClock, loop: Loop
 ) -> None:
     link(loop)
-    assert loop.link is not None
-    loop.keep(loop.link)
-    loop.run(lambda: clock.moment > 24 * 3600 and not loop.is_asking)
+    assert loop.stored_link is not None
+    loop.keep_linked(loop.stored_link)
+    loop.run(lambda: clock.moment > 24 * 3600 and not loop.is_request_out)
 
     assert isinstance(loop.state, linking.Linked)
-    assert loop.link.refresh_token.reveal() == provider.tokens[-1].refresh_token
+    assert loop.stored_link.refresh_token.reveal() == provider.tokens[-1].refresh_token
     assert 24 <= len(provider.tokens) <= 40
     assert {one.status for one in provider.seen} == {200}
 
@@ -273,12 +273,12 @@ def test_a_speaker_that_its_owner_removed_asks_once_more_and_then_keeps_the_gran
     provider: authlib_server.Provider, loop: Loop
 ) -> None:
     link(loop)
-    assert loop.link is not None
-    loop.keep(loop.link)
+    assert loop.stored_link is not None
+    loop.keep_linked(loop.stored_link)
     provider.revoke_all()
     loop.run(lambda: isinstance(loop.state, linking.Unlinked))
 
     assert [one.error for one in provider.seen[-2:]] == ["invalid_grant", "invalid_grant"]
     assert provider.seen[-1].at - provider.seen[-2].at >= 10
-    assert loop.link.mark is Mark.REVOKED
-    assert provider.find(loop.link.refresh_token.reveal()) is not None
+    assert loop.stored_link.mark is Mark.REVOKED
+    assert provider.find(loop.stored_link.refresh_token.reveal()) is not None

@@ -20,8 +20,8 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.states import OneTimeNotice, StateWord, Trouble
-from device_auth.service.conversation import ProviderClient
 from device_auth.service.daemon import DaemonOptions
+from device_auth.service.provider_client import ProviderClient
 from device_auth.simulator.amazon import EVERY_CODE
 from device_auth.world.store import FileStore
 from device_auth.world.transport import HttpTransport
@@ -291,7 +291,7 @@ def test_a_code_in_hand_goes_on_beside_a_revoked_link(world: World) -> None:
 def test_a_link_in_use_is_kept_while_a_code_for_another_is_told_again(world: World) -> None:
     store_link(world)
     with world.loop() as loop:
-        loop.start(world.request(loop))
+        loop.link(world.request(loop))
         loop.feed(replace(world.request(loop), again=True))
         loop.run(lambda: isinstance(loop.state, linking.Waiting))
     with open_household(world) as household:

@@ -46,7 +46,7 @@ def link_on(world: World, kind: type[Forgetful], former: str = "") -> linking.St
         return store
 
     with open_loop(world.folder, world.clock, world.provider, world.tell, make_store=make_store) as loop:
-        loop.wake(world.request(loop))
+        loop.resume(world.request(loop))
         loop.feed(world.request(loop, again=bool(former)))
         world.when[StateWord.SAVING] = lambda: world.clock.plan(
             world.passed + 2, lambda: loop.want_token(Seconds(3590))

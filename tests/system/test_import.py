@@ -326,7 +326,7 @@ def bring(world: World, token: Secret) -> linking.State:
     """Bring a refresh token to a loop, and give the state it ends in."""
     with world.loop() as loop:
         request = world.request(loop, leaves_no_trace=True)
-        loop.bring(linking.GrantBrought(request, token, Flow.DEVICE_CODE), world.stored())
+        loop.link_with_grant(linking.GrantSubmitted(request, token, Flow.DEVICE_CODE), world.stored())
         loop.run(lambda: is_over(loop))
         return loop.state
 

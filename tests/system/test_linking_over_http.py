@@ -83,8 +83,8 @@ def test_an_owner_who_declines_is_believed(world: World) -> None:
 
 def test_a_speaker_started_again_goes_on_with_the_same_code(world: World) -> None:
     with world.loop() as loop:
-        loop.start(world.request(loop))
-        loop.run(lambda: bool(world.codes) and world.passed > 60 and not loop.is_asking)
+        loop.link(world.request(loop))
+        loop.run(lambda: bool(world.codes) and world.passed > 60 and not loop.is_request_out)
     approve_soon(world)
 
     assert world.link() == linking.Linked()
@@ -94,7 +94,7 @@ def test_a_speaker_started_again_goes_on_with_the_same_code(world: World) -> Non
 
 def test_a_speaker_started_again_for_another_client_asks_for_a_new_code(lwa: World) -> None:
     with lwa.loop() as loop:
-        loop.start(lwa.request(loop))
+        loop.link(lwa.request(loop))
         loop.run(lambda: bool(lwa.codes))
     lwa.provider = replace(lwa.provider, client_id="amzn1.application-oa2-client." + "f" * 32)
     approve_soon(lwa)
@@ -106,7 +106,7 @@ def test_a_speaker_started_again_for_another_client_asks_for_a_new_code(lwa: Wor
 
 def test_a_cancel_discards_the_code(world: World) -> None:
     with world.loop() as loop:
-        loop.start(world.request(loop))
+        loop.link(world.request(loop))
         world.clock.plan(70, lambda: loop.post(linking.Cancelled()))
         loop.run(lambda: is_over(loop))
 
@@ -117,7 +117,7 @@ def test_a_cancel_discards_the_code(world: World) -> None:
 
 def test_a_second_press_tells_the_same_code_again(lwa: World) -> None:
     with lwa.loop() as loop:
-        loop.start(lwa.request(loop))
+        loop.link(lwa.request(loop))
         lwa.clock.plan(45, lambda: loop.post(lwa.request(loop)))
         loop.run(lambda: is_over(loop), Monotonic(lwa.clock.moment + 100))
 
@@ -133,7 +133,7 @@ def test_a_link_asked_for_again_replaces_the_old_one_only_once_it_is_proved(worl
     approve_soon(world)
 
     with world.loop() as loop:
-        loop.start(world.request(loop, again=True))
+        loop.link(world.request(loop, again=True))
         loop.run(lambda: isinstance(loop.state, linking.Proving))
         unproved = world.stored()
         loop.run(lambda: is_over(loop))
@@ -179,7 +179,7 @@ def test_an_unproved_link_of_before_a_restart_is_proved_before_anyone_is_told(wo
     approve_soon(world)
     world.script("refresh", {"status": 503})
     with world.loop() as loop:
-        loop.start(world.request(loop))
+        loop.link(world.request(loop))
         loop.run(lambda: isinstance(loop.state, linking.Proving))
 
     assert world.link() == linking.Linked()
@@ -211,7 +211,7 @@ def test_a_rotated_refresh_token_is_stored_before_its_access_token_is_served(tmp
         assert link is not None
 
         with world.loop() as loop:
-            loop.keep(link)
+            loop.keep_linked(link)
             loop.run(lambda: loop.keeping is not None and loop.keeping.grant is not None)
 
         renewed = world.stored()
@@ -227,7 +227,7 @@ def test_a_kept_link_is_refreshed_for_a_week_without_a_complaint(world: World) -
     assert link is not None
 
     with world.loop() as loop:
-        loop.keep(link)
+        loop.keep_linked(link)
         loop.run(lambda: world.passed > WEEK)
 
     assert WEEK / 2880 <= world.amazon.grants()[-1].refreshes <= WEEK / 2520 + 2
@@ -242,7 +242,7 @@ def test_a_revoked_link_is_given_up_after_the_second_refusal_and_kept_marked(wor
     world.amazon.revoke("all")
 
     with world.loop() as loop:
-        loop.keep(link)
+        loop.keep_linked(link)
         loop.run(lambda: isinstance(loop.state, linking.Unlinked))
 
     marked = world.stored()
@@ -267,7 +267,7 @@ def test_a_link_told_before_its_proof_gives_way_to_the_former_one_if_the_proof_i
     approve_soon(world)
 
     with world.loop() as loop:
-        loop.start(world.request(loop, again=True))
+        loop.link(world.request(loop, again=True))
         loop.run(lambda: is_over(loop))
         told = loop.state
         loop.run(lambda: loop.state != told)
@@ -290,11 +290,11 @@ def test_whoever_wants_a_token_that_no_refresh_will_bring_is_told_so_at_once(lwa
     with lwa.loop() as loop:
         ended: list[bool] = []
         loop._refresh_ended = lambda: ended.append(True)
-        loop.keep(link)
+        loop.keep_linked(link)
         loop.run(lambda: lwa.passed > 100)
         ended.clear()
-        if loop.is_asking:
-            loop.run(lambda: not loop.is_asking)
+        if loop.is_request_out:
+            loop.run(lambda: not loop.is_request_out)
             ended.clear()
         loop.want_token(Seconds(60))
 

@@ -13,8 +13,8 @@ from device_auth.core.linking import (
     DropCall,
     Event,
     ForgetPending,
-    GrantBrought,
     GrantFound,
+    GrantSubmitted,
     KeepPending,
     Linked,
     LinkLost,
@@ -82,7 +82,7 @@ PAIR = make_pair()
 GRANT = make_grant()
 TOKEN = Secret(f"{CANARY}-refresh")
 """Its refresh token."""
-BROUGHT = GrantBrought(PRESS, TOKEN, Flow.AUTHORIZATION_CODE)
+BROUGHT = GrantSubmitted(PRESS, TOKEN, Flow.AUTHORIZATION_CODE)
 DISK_FULL = StoreFailed("cannot write link.json", "Free some space.")
 
 S = TypeVar("S", bound=State)
@@ -785,7 +785,7 @@ HEARD_IN: dict[type[Event], set[type[State]]] = {
     ProofHeard: {Proving},
     PairFound: {Unlinked, Linked},
     GrantFound: {Unlinked, Linked},
-    GrantBrought: {Unlinked, Linked},
+    GrantSubmitted: {Unlinked, Linked},
     LinkRequested: {Unlinked, Requesting, Waiting, Linked},
 }
 EVENTS: list[Event] = [

@@ -10,8 +10,8 @@ import pytest
 from device_auth.core.models import CodePair, Monotonic, UnixTime, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import LANGUAGES, Wording, read_wording
-from device_auth.service.desk import Snapshot
 from device_auth.service.page_view import MOST_ACCOUNT, UNDO_FOR, PageModel, PageRenderer, best_language, see
+from device_auth.service.status_feed import Snapshot
 from tests.links import StillClock, make_link
 from tests.page_bench import ADDRESS, PREFILLED, make_pair
 

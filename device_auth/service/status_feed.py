@@ -1,4 +1,4 @@
-"""The desk: where the loop lays out what it knows, and the socket and the page pick it up.
+"""The status feed: the newest snapshot of what the loop knows, for the socket, the page and the token files.
 
 The loop's thread writes; any number of other threads read, or wait for news. What they want done they ask of
 the loop through ``Actions``: nothing here decides anything.

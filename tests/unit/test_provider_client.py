@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from device_auth.core.models import DialectName, Flow, Link, Secret, WireRequest
-from device_auth.service.conversation import ProviderClient
+from device_auth.service.provider_client import ProviderClient
 from tests.simulated_transport import SimulatedTransport
 from tests.values import CANARY, make_held_link, make_response
 
