@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from device_auth.cli.output import REASONS, JsonLines, error_of, print_line, say
-from device_auth.cli.speaker import Speaker
+from device_auth.assembly.doors import Doors
+from device_auth.cli.output import REASONS, JsonLines, error_of, print_line
 from device_auth.core import linking
 from device_auth.core.errors import (
     CodePairExpired,
@@ -22,6 +22,7 @@ from device_auth.core.errors import (
 from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View
 from device_auth.core.states import StateWord
 from device_auth.prompts.everyone import PromptFanout
+from device_auth.prompts.stderr import say
 from device_auth.service.loop import AnswerCounts, Loop
 from device_auth.world.signals import ENDINGS, handled, interruptible, woken_by_signals
 
@@ -36,7 +37,7 @@ CLOSING_TIME = Seconds(0.5)
 CHECK_THE_WAY = "Check the network and where the provider is (device-auth config show), then try again."
 
 
-def read_stored(speaker: Speaker) -> Link | None:
+def read_stored(speaker: Doors) -> Link | None:
     """Return the stored link; one that is damaged is told of, and linked anew."""
     try:
         return speaker.store.read()
@@ -50,7 +51,7 @@ def in_force(link: Link | None) -> Link | None:
     return link if link is not None and link.mark is None and link.is_proved else None
 
 
-def tell_linked_already(speaker: Speaker, link: Link, lines: JsonLines | None, again: str) -> int:
+def tell_linked_already(speaker: Doors, link: Link, lines: JsonLines | None, again: str) -> int:
     """Tell that there is a link already, and what to run for another one; give the exit code."""
     for sentence in speaker.differences_from(link):
         say(f"device-auth: {sentence}")
@@ -60,7 +61,7 @@ def tell_linked_already(speaker: Speaker, link: Link, lines: JsonLines | None, a
 
 
 @contextmanager
-def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazon | None, ProviderClient]]":
+def ready_to_bring(speaker: Doors, link: Link | None) -> "Iterator[tuple[Amazon | None, ProviderClient]]":
     """Open all that a grant by another way needs, before anyone is asked for anything.
 
     Args:
@@ -82,7 +83,7 @@ def ready_to_bring(speaker: Speaker, link: Link | None) -> "Iterator[tuple[Amazo
 
 
 def bring(
-    speaker: Speaker,
+    speaker: Doors,
     conversation: "ProviderClient",
     brought: linking.GrantSubmitted,
     lines: JsonLines | None,

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.attempt import (
     bring,
     in_force,
@@ -20,10 +21,9 @@ from device_auth.cli.attempt import (
     timed_out,
     told_if_interrupted,
 )
-from device_auth.cli.output import REASONS, JsonLines, error_of, say
+from device_auth.cli.output import REASONS, JsonLines, error_of
 from device_auth.cli.pasting import is_typed, read_line
 from device_auth.cli.service import refuse_beside_service
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core import linking
 from device_auth.core.errors import CodePairExpired, ConfigError
 from device_auth.core.models import (
@@ -42,6 +42,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.policy import request_wait
 from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.prompts.stderr import say
 from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
 from device_auth.service.loop import AnswerCounts
 from device_auth.tools.authorize import RedirectListener, has_display, open_browser, place_of
@@ -114,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Link the speaker by way of a browser."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     lines = JsonLines(speaker.clock.wall, speaker.clock.now) if speaker.is_json else None
     try:
         with told_if_interrupted(lines, COMMAND):
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         raise
 
 
-def _authorize(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
+def _authorize(args: argparse.Namespace, speaker: Doors, lines: JsonLines | None) -> int:
     if speaker.settings.dialect is not DialectName.LWA:
         raise ConfigError(
             "authorize speaks with Login with Amazon only",
@@ -164,7 +165,7 @@ class _AuthorizationRun:
     def __init__(
         self,
         args: argparse.Namespace,
-        speaker: Speaker,
+        speaker: Doors,
         conversation: "ProviderClient",
         lines: JsonLines | None,
     ) -> None:
@@ -412,7 +413,7 @@ class _AuthorizationRun:
         self._say(address)
 
 
-def _ask(speaker: Speaker, conversation: "ProviderClient") -> Question:
+def _ask(speaker: Doors, conversation: "ProviderClient") -> Question:
     settings = speaker.settings
     state = make_state(urandom(LEAST_RANDOMNESS))
     verifier = None if settings.client_secret else make_verifier(urandom(LEAST_RANDOMNESS))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from device_auth import __version__
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.hardware import SIMULATED
-from device_auth.cli.output import USUAL_COLUMNS, print_json, print_line, rfc3339, say
+from device_auth.cli.output import print_json, print_line, rfc3339
 from device_auth.cli.parts import read_hardware
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.token import locked, refresh, usable
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
@@ -30,6 +30,7 @@ from device_auth.doctor.report import ReportFile, write_report
 from device_auth.doctor.scene import DoctorContext
 from device_auth.doctor.trial import CredentialProbe, whom_to_ask
 from device_auth.doctor.visit import set_out
+from device_auth.prompts.stderr import USUAL_COLUMNS, say
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
 from device_auth.world.provider import read_ca_file
@@ -75,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         StoreError: the report cannot be written.
     """
-    return examine_speaker(open_speaker(args), is_online=args.online, report=args.report)
+    return examine_speaker(open_doors(vars(args)), is_online=args.online, report=args.report)
 
 
 def examine_speaker(
-    speaker: Speaker, *, is_online: bool = False, report: Path | None = None, root: Path = ROOT
+    speaker: Doors, *, is_online: bool = False, report: Path | None = None, root: Path = ROOT
 ) -> int:
     """Examine a speaker and tell what was found; gives the exit code.
 
@@ -117,7 +118,7 @@ def examine_speaker(
 
 
 def compose(
-    speaker: Speaker,
+    speaker: Doors,
     scene: DoctorContext,
     settings: Settings,
     problems: Sequence[ConfigError],
@@ -155,7 +156,7 @@ def compose(
     )
 
 
-def _settings(speaker: Speaker) -> tuple[Settings, list[ConfigError]]:
+def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:
     """Read the settings as far as they can be read, and say what is wrong with the rest."""
     if speaker.is_simulated:
         return speaker.settings, []
@@ -182,7 +183,7 @@ def _stored(scene: DoctorContext) -> Link | None:
     return next(iter(found), None)
 
 
-def _refresh(speaker: Speaker, scene: DoctorContext) -> tuple[float, Trouble, str]:
+def _refresh(speaker: Doors, scene: DoctorContext) -> tuple[float, Trouble, str]:
     """Refresh once: through the service if it runs, else as ``token`` does.
 
     Raises:
@@ -214,7 +215,7 @@ def _refresh_by_service(scene: DoctorContext) -> tuple[float, Trouble, str]:
             return 0, Trouble.PROVIDER_UNAVAILABLE, str(error)
 
 
-def open_scene(speaker: Speaker, *, root: Path = ROOT) -> DoctorContext:
+def open_scene(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
     """Find out which speaker is meant: where none is named, that of the system's service, if there is one."""
     places, named = speaker.places, {"simulate", "state_dir", "runtime_dir"} & speaker.options.keys()
     system = read_places({}, {}, euid=0, root=root)
@@ -229,7 +230,7 @@ def open_scene(speaker: Speaker, *, root: Path = ROOT) -> DoctorContext:
     return DoctorContext(places, speaker.clock, is_system=is_system, keys=keys, root=root)
 
 
-def _sheet(speaker: Speaker) -> TextStyle:
+def _sheet(speaker: Doors) -> TextStyle:
     """Find out what the output can show."""
     is_terminal = sys.stdout.isatty()
     return TextStyle(

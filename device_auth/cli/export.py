@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from device_auth.cli.output import print_json, print_line, say
+from device_auth.assembly.doors import Doors, open_doors
+from device_auth.cli.output import print_json, print_line
 from device_auth.cli.service import refuse_beside_service
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.token import usable
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, NotLinked, StoreBusy, StoreError
 from device_auth.core.models import DialectName, Flow, Link, hand_over
+from device_auth.prompts.stderr import say
 from device_auth.tools import exports, exports_sdk, exports_text
 from device_auth.world.envelope import KeyMissing
 from device_auth.world.provider import first_locale, read_serial_number
@@ -83,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export the link."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     speaker.for_owner = True  # it is root who may write the files of another user's client
     _check_use(args, speaker)
     refuse_beside_service(speaker)
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_use(args: argparse.Namespace, speaker: Speaker) -> None:
+def _check_use(args: argparse.Namespace, speaker: Doors) -> None:
     """Raise ``WrongUse`` for options that do not go together."""
     if args.sdk != ANY and args.format != SDK:
         raise WrongUse(f"--sdk goes with the format {SDK} only")
@@ -127,7 +128,7 @@ def _check_use(args: argparse.Namespace, speaker: Speaker) -> None:
 
 
 @contextmanager
-def _locked(speaker: Speaker) -> Iterator[None]:
+def _locked(speaker: Doors) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(speaker.store)
@@ -136,7 +137,7 @@ def _locked(speaker: Speaker) -> Iterator[None]:
         yield
 
 
-def _exportable(args: argparse.Namespace, speaker: Speaker) -> Link:
+def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
     """Return the link if it can be another client's.
 
     Raises:
@@ -166,14 +167,14 @@ def _exportable(args: argparse.Namespace, speaker: Speaker) -> Link:
     return link
 
 
-def _needs_secret(speaker: Speaker, link: Link) -> bool:
+def _needs_secret(speaker: Doors, link: Link) -> bool:
     """Return whether the provider takes the client's secret for a refresh, as far as the settings tell."""
     settings = speaker.settings
     is_its_own = settings.client_id in {"", link.client_id}
     return link.flow is Flow.AUTHORIZATION_CODE and settings.client_secret is not None and is_its_own
 
 
-def _unit(speaker: Speaker, link: Link) -> exports.Unit:
+def _unit(speaker: Doors, link: Link) -> exports.Unit:
     """Return what the settings say of the speaker; only LWA has such things."""
     settings = speaker.settings
     if link.dialect is not DialectName.LWA:
@@ -182,7 +183,7 @@ def _unit(speaker: Speaker, link: Link) -> exports.Unit:
     return exports.Unit(settings.product_id, dsn, first_locale(settings.locale))
 
 
-def _make_plan(args: argparse.Namespace, speaker: Speaker, link: Link) -> exports.ExportPlan:
+def _make_plan(args: argparse.Namespace, speaker: Doors, link: Link) -> exports.ExportPlan:
     unit, path = _unit(speaker, link), Path(args.to)
     if args.format == SDK:
         return exports_sdk.plan(link, unit, path, args.sdk)
@@ -192,7 +193,7 @@ def _make_plan(args: argparse.Namespace, speaker: Speaker, link: Link) -> export
     return plan
 
 
-def _print(args: argparse.Namespace, speaker: Speaker, link: Link) -> int:
+def _print(args: argparse.Namespace, speaker: Doors, link: Link) -> int:
     """Print the link itself: that is what was asked for."""
     print_line(WRITERS[args.format](link, _unit(speaker, link)).decode().rstrip("\n"))
     if _needs_secret(speaker, link):
@@ -201,7 +202,7 @@ def _print(args: argparse.Namespace, speaker: Speaker, link: Link) -> int:
     return 0
 
 
-def _let_go(args: argparse.Namespace, speaker: Speaker, link: Link) -> None:
+def _let_go(args: argparse.Namespace, speaker: Doors, link: Link) -> None:
     """Mark the link as the other client's; its refresh token is not kept.
 
     Raises:
@@ -223,7 +224,7 @@ def _let_go(args: argparse.Namespace, speaker: Speaker, link: Link) -> None:
 # Telling what was done
 
 
-def _tell(args: argparse.Namespace, speaker: Speaker, plan: exports.ExportPlan) -> None:
+def _tell(args: argparse.Namespace, speaker: Doors, plan: exports.ExportPlan) -> None:
     if speaker.is_json:
         print_json(_fields(args, plan))
         return

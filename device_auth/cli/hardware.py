@@ -9,13 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
+from device_auth.assembly.doors import open_doors
 from device_auth.cli.operators import Operator, choose_operator
-from device_auth.cli.output import print_json, print_line, say
+from device_auth.cli.output import print_json, print_line
 from device_auth.cli.parts import as_settings, read_hardware, room_for
 from device_auth.cli.service import STOP_FIRST, is_served, refuse_beside_service
-from device_auth.cli.speaker import open_speaker
 from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
 from device_auth.core.errors import ConfigError
+from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.world.provider import first_locale
 from device_auth.world.signals import interruptible
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the settings are wrong, there is nothing to test, or nobody to ask.
         Busy: the service has the parts that are to be tested.
     """
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
     parts = _choose(plan, args.part)
     with as_settings(), room_for(plan):

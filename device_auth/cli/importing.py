@@ -23,7 +23,7 @@ from device_auth.core.models import Flow, Refusal, Seconds, Secret, later
 from device_auth.wire.answers import read_token
 
 if TYPE_CHECKING:
-    from device_auth.cli.speaker import Speaker
+    from device_auth.assembly.doors import Doors
     from device_auth.core.models import Answer
     from device_auth.service.provider_client import ProviderClient
 
@@ -40,7 +40,7 @@ PERHAPS_ANOTHERS: Final = (
 )
 
 
-def import_link(args: argparse.Namespace, speaker: "Speaker", lines: JsonLines | None) -> int:
+def import_link(args: argparse.Namespace, speaker: "Doors", lines: JsonLines | None) -> int:
     """Save the token, prove it by a refresh, and tell it; one that is refused leaves everything as it was."""
     refuse_beside_service(speaker)
     link = read_stored(speaker)
@@ -74,7 +74,7 @@ def _read_refresh_token() -> Secret:
     return token
 
 
-def _find_endpoints(speaker: "Speaker", conversation: "ProviderClient") -> None:
+def _find_endpoints(speaker: "Doors", conversation: "ProviderClient") -> None:
     """See that the token endpoint is known: where there is an issuer, its metadata names it."""
     if conversation.provider.token_endpoint:
         return

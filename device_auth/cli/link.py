@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.attempt import (
     CLOSING_TIME,
     cancelled_by_signals,
@@ -21,7 +22,6 @@ from device_auth.cli.attempt import (
 from device_auth.cli.output import JsonLines
 from device_auth.cli.service import link as link_through
 from device_auth.cli.service import reach_service
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.telling import parts_of
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Link the speaker."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     lines = JsonLines(speaker.clock.wall, speaker.clock.now) if speaker.is_json else None
     try:
         return _link(args, speaker, lines)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise
 
 
-def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -> int:
+def _link(args: argparse.Namespace, speaker: Doors, lines: JsonLines | None) -> int:
     if args.is_import:
         from device_auth.cli.importing import import_link
 
@@ -123,7 +123,7 @@ def _link(args: argparse.Namespace, speaker: Speaker, lines: JsonLines | None) -
     return tell_end(loop, lines, COMMAND, in_time=in_time, is_told=bool(prompts), is_new=is_new)
 
 
-def _renewals(speaker: Speaker) -> int:
+def _renewals(speaker: Doors) -> int:
     """Return how often an expired code is renewed: as asked for, else only where someone is plainly there."""
     settings = speaker.settings
     is_someone_there = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
@@ -131,7 +131,7 @@ def _renewals(speaker: Speaker) -> int:
 
 
 def _prompts(
-    args: argparse.Namespace, speaker: Speaker, aside: "Sidebar | None", *, is_read: bool
+    args: argparse.Namespace, speaker: Doors, aside: "Sidebar | None", *, is_read: bool
 ) -> list[Prompt]:
     """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
     prompts: list[Prompt] = []

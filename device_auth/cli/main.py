@@ -84,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for word in (sys.argv[1:] if argv is None else argv)
     ]
     if sys.stderr is None:
-        from device_auth.cli.output import nobody
+        from device_auth.prompts.stderr import null_stream
 
-        sys.stderr = nobody()
+        sys.stderr = null_stream()
     args = read_arguments(words)
     verb = _import_verb(args.verb)
     _log_to_stderr(is_verbose="verbose" in vars(args))
@@ -150,7 +150,7 @@ def _shown(word: str, quotes: str = "") -> str:
 
 
 def _say(text: str, hint: str) -> None:
-    from device_auth.cli.output import say
+    from device_auth.prompts.stderr import say
 
     say(f"device-auth: {text}")
     if hint:

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Final, Protocol, TextIO
 
-from device_auth.cli.output import say
+from device_auth.prompts.stderr import say
 
 NOT_AS_EXPECTED: Final = "something else"
 """What was seen when all that is known is that it was wrong."""

@@ -1,11 +1,9 @@
 """What the verbs print for programs: JSON objects, times in RFC 3339."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TextIO
 
 from device_auth.core.errors import (
     ClientRejected,
@@ -37,10 +35,6 @@ _ERRORS: dict[Trouble, type[DeviceAuthError]] = {
 }
 
 
-USUAL_COLUMNS = 80
-"""Of a terminal that does not know its own size, as a serial line."""
-
-
 def rfc3339(moment: UnixTime) -> str:
     """Write a moment for the whole world to read, in UTC and whole seconds."""
     return datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
@@ -68,42 +62,6 @@ def print_line(text: str) -> None:
             f"cannot write the output: {(error.strerror or 'unknown').lower()}",
             hint="Check where it goes: the disk may be full (df -h).",
         ) from error
-
-
-def say(text: str, indent: str = "") -> None:
-    """Tell a person something; on a terminal, broken between words and never within an address or a path.
-
-    Where it cannot be told, as on a full disk, the exit code still says it.
-    """
-    if sys.stderr.isatty():
-        import textwrap
-
-        text = textwrap.fill(
-            text,
-            _columns(),
-            initial_indent=indent,
-            subsequent_indent=indent or "  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    else:
-        text = indent + text
-    try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
-    except OSError:
-        sys.stderr = nobody()  # or the interpreter would fail once more when it flushes at exit
-
-
-def nobody() -> TextIO:
-    """Return a stream that nobody reads."""
-    return open(os.devnull, "w")  # noqa: PTH123  it lives as long as the process
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
-    except OSError:
-        return USUAL_COLUMNS
 
 
 def error_of(refusal: Refusal) -> DeviceAuthError:

@@ -9,13 +9,13 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.cli.keyboard import keys_of
-from device_auth.cli.output import say
 from device_auth.cli.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
 from device_auth.cli.telling import OpenedParts
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.light import LightPrompt, Table, read_table
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
+from device_auth.prompts.stderr import say
 from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.ways import CodeChannel, ways_to_tell
 from device_auth.prompts.wording import choose_language, wording_for
@@ -30,7 +30,7 @@ from hardware.simulated import SimulatedButton, SimulatedLight
 from hardware.voice import QuietHours, read_voice_settings
 
 if TYPE_CHECKING:
-    from device_auth.cli.speaker import Speaker
+    from device_auth.assembly.doors import Doors
     from device_auth.core.ports import Prompt
     from device_auth.world.clock import BootClock
     from hardware.button import Button
@@ -71,7 +71,7 @@ def room_for(plan: BoardPlan) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iterator[OpenedParts]:
+def real_parts(speaker: "Doors", presses: Iterable[str] | None = None) -> Iterator[OpenedParts]:
     """Open the parts that the settings name; one that is missing is told of, and the others go on.
 
     Args:
@@ -108,7 +108,7 @@ def real_parts(speaker: "Speaker", presses: Iterable[str] | None = None) -> Iter
 
 @contextmanager
 def simulated_parts(
-    speaker: "Speaker", *, is_drawn: bool, presses: Iterable[str] | None = None
+    speaker: "Doors", *, is_drawn: bool, presses: Iterable[str] | None = None
 ) -> Iterator[OpenedParts]:
     """Make a simulated speaker: drawn where people look at a terminal, else told in plain lines.
 
@@ -162,7 +162,7 @@ def _press_by_lines(lines: Iterable[str], button: SimulatedButton) -> None:
     Thread(target=read, name="presses", daemon=True).start()
 
 
-def _prompts_of(parts: Parts, plan: BoardPlan, table: Table, speaker: "Speaker") -> "list[Prompt]":
+def _prompts_of(parts: Parts, plan: BoardPlan, table: Table, speaker: "Doors") -> "list[Prompt]":
     prompts: list[Prompt] = []
     if parts.light is not None:
         prompts.append(LightPrompt(parts.light, table=table))
@@ -176,7 +176,7 @@ def _prompts_of(parts: Parts, plan: BoardPlan, table: Table, speaker: "Speaker")
     return prompts
 
 
-def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, speaker: "Speaker") -> VoicePrompt:
+def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, speaker: "Doors") -> VoicePrompt:
     locale = _locale(speaker)
     if not choose_language(locale).is_known:
         _say(f"the voice does not speak {locale}; it speaks English")
@@ -230,7 +230,7 @@ def _quiet_hours_of(plan: BoardPlan) -> QuietHours:
     return next((read_voice_settings(part.settings).quiet_hours for part in voices), NEVER_QUIET)
 
 
-def _locale(speaker: "Speaker") -> str:
+def _locale(speaker: "Doors") -> str:
     return first_locale(speaker.settings.locale)
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Final
 
-from device_auth.cli.speaker import Speaker, open_speaker
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.telling import OpenedParts, parts_of
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until told to stop."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     speaker.is_service = True
     speaker.settings  # noqa: B018  settings that cannot be read end the start, here and now
     notifier = Notifier(ENVIRONMENT)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make_daemon(
-    speaker: Speaker, loop: Loop, plan: DaemonOptions, telling: OpenedParts, alive: Callable[[], None]
+    speaker: Doors, loop: Loop, plan: DaemonOptions, telling: OpenedParts, alive: Callable[[], None]
 ) -> Daemon:
     def mute() -> Refusal | None:
         return refuse_if_mute(telling.ways)
@@ -134,7 +134,7 @@ def _make_daemon(
     return daemon
 
 
-def _parts(speaker: Speaker) -> AbstractContextManager[OpenedParts]:
+def _parts(speaker: Doors) -> AbstractContextManager[OpenedParts]:
     if not speaker.is_simulated:
         return parts_of(speaker, is_read=False, is_on_a_terminal=False, presses=_piped_lines())
     from device_auth.cli.parts import simulated_parts
@@ -148,7 +148,7 @@ def _piped_lines() -> Iterable[str] | None:
     return sys.stdin if is_piped else None
 
 
-def _stored(speaker: Speaker) -> Link | None:
+def _stored(speaker: Doors) -> Link | None:
     """Return the stored link, for a simulated Amazon that is to be found where it was."""
     try:
         return speaker.store.read() if speaker.is_simulated else None
@@ -156,7 +156,7 @@ def _stored(speaker: Speaker) -> Link | None:
         return None
 
 
-def _move_to_best_key(speaker: Speaker) -> None:
+def _move_to_best_key(speaker: Doors) -> None:
     """Put the stored link under the best key there is; where that cannot be, it stays as it is and is told of later."""
     try:
         speaker.store.move_to_best_key()
@@ -164,7 +164,7 @@ def _move_to_best_key(speaker: Speaker) -> None:
         log.warning("the link stays under the key it has: %s", error)
 
 
-def _kept_token(speaker: Speaker) -> TokenGrant | None:
+def _kept_token(speaker: Doors) -> TokenGrant | None:
     """Return the access token that a kill left behind; old enough to be refreshed at once by who wants a longer one."""
     kept = speaker.tokens.read()
     if kept is None:
@@ -173,7 +173,7 @@ def _kept_token(speaker: Speaker) -> TokenGrant | None:
     return TokenGrant(kept.access_token, None, Seconds(left + FRESH_FOR), later(speaker.clock.now(), left))
 
 
-def _read_plan(speaker: Speaker) -> DaemonOptions:
+def _read_plan(speaker: Doors) -> DaemonOptions:
     """Read what the settings say; a provider that they do not name, or a key that is not there, is no end."""
     try:
         speaker.keys.sealing()
@@ -183,14 +183,14 @@ def _read_plan(speaker: Speaker) -> DaemonOptions:
         return DaemonOptions(speaker.open_refreshing(), problem, speaker.settings.renewals)
 
 
-def _read_plan_anew(speaker: Speaker) -> DaemonOptions:
+def _read_plan_anew(speaker: Doors) -> DaemonOptions:
     speaker.read_settings_anew()
     plan = _read_plan(speaker)
     _move_to_best_key(speaker)
     return plan
 
 
-def _open_api(speaker: Speaker, desk: StatusFeed, daemon: Daemon, given: list[socket.socket]) -> Api | None:
+def _open_api(speaker: Doors, desk: StatusFeed, daemon: Daemon, given: list[socket.socket]) -> Api | None:
     """Open the socket: the one we were given, else our own; without a runtime folder there is none."""
     runtime_dir = speaker.places.runtime_dir
     if given:
@@ -206,7 +206,7 @@ def _open_api(speaker: Speaker, desk: StatusFeed, daemon: Daemon, given: list[so
         return None
 
 
-def _open_page(speaker: Speaker, desk: StatusFeed, daemon: Daemon, given: list[socket.socket]) -> Page | None:
+def _open_page(speaker: Doors, desk: StatusFeed, daemon: Daemon, given: list[socket.socket]) -> Page | None:
     """Serve the speaker's own page, unless it is switched off; a simulated speaker shows it on loopback only.
 
     Raises:
@@ -236,12 +236,12 @@ def simulated_place() -> socket.socket:
         return listener
 
 
-def _wipe(speaker: Speaker) -> None:
+def _wipe(speaker: Doors) -> None:
     wiped = wipe(speaker.store, speaker.places.runtime_dir)
     log.info("wiped: %d files removed, no secret found in %d bytes", len(wiped.removed), wiped.scanned)
 
 
-def _revoke(speaker: Speaker, link: Link) -> None:
+def _revoke(speaker: Doors, link: Link) -> None:
     """Tell the provider in the background; the speaker has forgotten the link whatever it answers."""
     if link.revocation_endpoint:
         conversation = speaker.open_refreshing()

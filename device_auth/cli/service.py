@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line, rfc3339, say
+from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line, rfc3339
 from device_auth.core.errors import (
     Busy,
     CodePairExpired,
@@ -22,6 +22,7 @@ from device_auth.core.errors import (
 from device_auth.core.models import CodePair, Refusal, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
+from device_auth.prompts.stderr import say
 from device_auth.world.signals import interruptible
 from device_auth.world.store import NEWEST
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from device_auth.cli.speaker import Speaker
+    from device_auth.assembly.doors import Doors
     from device_auth.client import Client, Status, Token
 
 SYSTEM_SOCKET: Final = Path("/run/device-auth/api.sock")
@@ -56,7 +57,7 @@ STOP_FIRST: Final = (
 )
 
 
-def reach_service(speaker: "Speaker") -> "Client | None":
+def reach_service(speaker: "Doors") -> "Client | None":
     """Find the daemon that holds the link of this speaker; None if none runs, or the caller has a link of his own.
 
     With ``--runtime-dir`` only its own is looked for; with ``--state-dir`` alone, none: that is another speaker.
@@ -72,7 +73,7 @@ def reach_service(speaker: "Speaker") -> "Client | None":
     return client
 
 
-def _look_for_service(speaker: "Speaker") -> "tuple[Client | None, str]":
+def _look_for_service(speaker: "Doors") -> "tuple[Client | None, str]":
     """Return the daemon, if it answers, and why not, if it refuses to."""
     path = _socket_of(speaker)
     if path is None:
@@ -91,13 +92,13 @@ def _look_for_service(speaker: "Speaker") -> "tuple[Client | None, str]":
     return client, ""
 
 
-def _has_own_link(speaker: "Speaker") -> bool:
+def _has_own_link(speaker: "Doors") -> bool:
     with suppress(OSError):
         return (speaker.places.state_dir / NEWEST).exists()
     return False
 
 
-def refuse_beside_service(speaker: "Speaker", what: str = "link") -> None:
+def refuse_beside_service(speaker: "Doors", what: str = "link") -> None:
     """See that no daemon holds the link of this speaker, or another thing of its, for what cannot be done through it.
 
     Raises:
@@ -107,7 +108,7 @@ def refuse_beside_service(speaker: "Speaker", what: str = "link") -> None:
         raise Busy(f"the service holds the {what}", hint=STOP_FIRST)
 
 
-def is_served(speaker: "Speaker") -> bool:
+def is_served(speaker: "Doors") -> bool:
     """Return whether a daemon holds the link of this speaker, and with it the parts."""
     service, refusal = _look_for_service(speaker)
     if refusal:
@@ -185,7 +186,7 @@ def unlink(client: "Client", *, is_wipe: bool) -> None:
                 raise StoreError(TROUBLES[Trouble.STORAGE].sentence, hint=status.hint)
 
 
-def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines: JsonLines | None) -> int:
+def link(args: "argparse.Namespace", speaker: "Doors", client: "Client", lines: JsonLines | None) -> int:
     """Have the service link the speaker, and tell the code here as well.
 
     Raises:
@@ -234,7 +235,7 @@ def link(args: "argparse.Namespace", speaker: "Speaker", client: "Client", lines
 
 
 def _follow(
-    speaker: "Speaker",
+    speaker: "Doors",
     client: "Client",
     lines: JsonLines | None,
     tell: "Callable[[View], None]",
@@ -268,7 +269,7 @@ def _follow(
     raise AssertionError("events do not end")
 
 
-def _has_begun(speaker: "Speaker", client: "Client", before: tuple[str, datetime]) -> bool:
+def _has_begun(speaker: "Doors", client: "Client", before: tuple[str, datetime]) -> bool:
     """Return whether the service has begun to link: one that cannot tells the same as before, so no event comes."""
     give_up_at = later(speaker.clock.now(), BEGINS_WITHIN)
     while speaker.clock.now() < give_up_at:
@@ -285,7 +286,7 @@ def _refused_at_once(view: View, tell: "Callable[[View], None]") -> View:
     return refused
 
 
-def _view_of(status: "Status", speaker: "Speaker") -> View:
+def _view_of(status: "Status", speaker: "Doors") -> View:
     trouble = Trouble(status.trouble)
     ending = trouble in REASONS
     refusal = Refusal(trouble, "", TROUBLES[trouble].sentence, status.hint) if ending else None
@@ -308,7 +309,7 @@ def _ended(view: View) -> Refusal:
     return Refusal(Trouble.NONE, "", "linking ended without a link", view.hint)
 
 
-def _socket_of(speaker: "Speaker") -> Path | None:
+def _socket_of(speaker: "Doors") -> Path | None:
     if speaker.is_simulated:
         return None
     own = speaker.places.runtime_dir

@@ -4,8 +4,8 @@ import argparse
 import threading
 from pathlib import Path
 
+from device_auth.assembly.doors import missing_extra
 from device_auth.cli.output import print_json, print_line
-from device_auth.cli.speaker import missing_extra
 from device_auth.core.errors import ConfigError
 from device_auth.world.clock import BootClock
 from device_auth.world.signals import ENDINGS, handled

@@ -3,9 +3,9 @@
 import argparse
 
 from device_auth import __version__
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.output import print_json, print_line, rfc3339
 from device_auth.cli.service import reach_service, status_fields
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import StoreDamaged
 from device_auth.core.models import MARKS, Link, Mark, PendingPair, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     service = reach_service(speaker)
     fields = read_status(speaker) if service is None else status_fields(service.status())
     if speaker.is_json:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_status(speaker: Speaker) -> dict[str, object]:
+def read_status(speaker: Doors) -> dict[str, object]:
     """Put together what ``status --json`` prints.
 
     Raises:
@@ -73,7 +73,7 @@ def _since(link: Link | None) -> str | None:
     return rfc3339(link.linked_at if link.marked_at is None else link.marked_at)
 
 
-def _expires_at(speaker: Speaker, word: StateWord, pending: PendingPair | None) -> str | None:
+def _expires_at(speaker: Doors, word: StateWord, pending: PendingPair | None) -> str | None:
     """Say when the code in hand, or else the access token, runs out."""
     if pending is not None:
         return rfc3339(UnixTime(speaker.clock.wall() + pending.pair.expires_at - speaker.clock.now()))

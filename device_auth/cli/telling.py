@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from device_auth.cli.speaker import Speaker
+    from device_auth.assembly.doors import Doors
     from device_auth.core.ports import Prompt
     from device_auth.prompts.terminal import Sidebar
     from device_auth.prompts.ways import CodeChannel
@@ -39,7 +39,7 @@ class OpenedParts:
 
 
 def parts_of(
-    speaker: "Speaker", *, is_read: bool, is_on_a_terminal: bool, presses: Iterable[str] | None = None
+    speaker: "Doors", *, is_read: bool, is_on_a_terminal: bool, presses: Iterable[str] | None = None
 ) -> AbstractContextManager[OpenedParts]:
     """Open the parts of a speaker for as long as the context lasts.
 

@@ -14,9 +14,9 @@ from threading import Thread
 from typing import Final, Protocol, TypeVar
 
 from device_auth.cli.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
-from device_auth.cli.output import say
 from device_auth.cli.parts import draw_code
 from device_auth.prompts.light import Table, describe
+from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import Wording, tell_moment
 from hardware.board import BoardPlan, Parts, PlannedPart, open_parts
 from hardware.button import Button, Gesture

@@ -6,11 +6,12 @@ from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from device_auth.cli.output import error_of, print_json, print_line, rfc3339, say
+from device_auth.assembly.doors import Doors, open_doors
+from device_auth.cli.output import error_of, print_json, print_line, rfc3339
 from device_auth.cli.service import print_token, reach_service, token_of
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected, StoreBusy
 from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
+from device_auth.prompts.stderr import say
 from device_auth.world.settings import add_secret_option
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print an access token."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     service = reach_service(speaker)
     if service is not None:
         print_token(token_of(service, args.min_lifetime), is_json=speaker.is_json)
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def locked(speaker: Speaker) -> Iterator[None]:
+def locked(speaker: Doors) -> Iterator[None]:
     """Take the store's lock; whoever has it now is likely refreshing too, and soon done.
 
     Raises:
@@ -103,7 +104,7 @@ def usable(link: Link | None) -> Link:
             )
 
 
-def _print_kept(speaker: Speaker, min_lifetime: int) -> bool:
+def _print_kept(speaker: Doors, min_lifetime: int) -> bool:
     """Print the token of the runtime folder if it lives long enough; say whether it did."""
     kept = speaker.tokens.read()
     if kept is None or kept.expires_at - speaker.clock.wall() < min_lifetime:
@@ -112,7 +113,7 @@ def _print_kept(speaker: Speaker, min_lifetime: int) -> bool:
     return True
 
 
-def refresh(speaker: Speaker, link: Link, patience: Seconds = PATIENCE, *, asks_twice: bool = True) -> "Loop":
+def refresh(speaker: Doors, link: Link, patience: Seconds = PATIENCE, *, asks_twice: bool = True) -> "Loop":
     """Refresh once; the loop that did it knows what came of it. The lock must be held.
 
     Args:
@@ -127,7 +128,7 @@ def refresh(speaker: Speaker, link: Link, patience: Seconds = PATIENCE, *, asks_
     return loop
 
 
-def _refresh(speaker: Speaker, link: Link, min_lifetime: int) -> None:
+def _refresh(speaker: Doors, link: Link, min_lifetime: int) -> None:
     loop = refresh(speaker, link)
     keeping = loop.keeping
     if keeping is None or keeping.grant is None:
@@ -156,7 +157,7 @@ def _why_not(loop: "Loop") -> DeviceAuthError:
     )
 
 
-def _print(speaker: Speaker, access_token: str, expires_at: UnixTime) -> None:
+def _print(speaker: Doors, access_token: str, expires_at: UnixTime) -> None:
     if speaker.is_json:
         print_json(
             {

@@ -5,13 +5,14 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from device_auth.cli.output import print_json, print_line, say
+from device_auth.assembly.doors import Doors, open_doors
+from device_auth.cli.output import print_json, print_line
 from device_auth.cli.service import reach_service
 from device_auth.cli.service import unlink as unlink_through
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName, Link, Seconds, later
 from device_auth.core.states import StateWord
+from device_auth.prompts.stderr import say
 from device_auth.world.wiping import wipe
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Unlink the speaker."""
-    speaker = open_speaker(args)
+    speaker = open_doors(vars(args))
     service = reach_service(speaker)
     if service is not None:
         return _unlink_through(service, speaker, is_wipe=args.wipe)
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _unlink_through(service: "Client", speaker: Speaker, *, is_wipe: bool) -> int:
+def _unlink_through(service: "Client", speaker: Doors, *, is_wipe: bool) -> int:
     """Have the daemon do it; whether a provider was told, it knows alone."""
     unlink_through(service, is_wipe=is_wipe)
     if speaker.is_json:
@@ -60,7 +61,7 @@ def _unlink_through(service: "Client", speaker: Speaker, *, is_wipe: bool) -> in
     return 0
 
 
-def _read_if_readable(speaker: Speaker) -> Link | None:
+def _read_if_readable(speaker: Doors) -> Link | None:
     """Return the link if it can be read: one that cannot is forgotten all the same."""
     try:
         return speaker.store.read()
@@ -69,14 +70,14 @@ def _read_if_readable(speaker: Speaker) -> Link | None:
         return None
 
 
-def _forget(speaker: Speaker) -> dict[str, object]:
+def _forget(speaker: Doors) -> dict[str, object]:
     speaker.tokens.withdraw()
     speaker.pending.forget()
     speaker.store.erase()
     return {}
 
 
-def _wipe(speaker: Speaker) -> dict[str, object]:
+def _wipe(speaker: Doors) -> dict[str, object]:
     """Remove every file of ours; what is told is the proof: had a token been found, it would be an error."""
     if speaker.is_simulated:
         speaker.amazon_memory.unlink(missing_ok=True)
@@ -90,7 +91,7 @@ def _wipe(speaker: Speaker) -> dict[str, object]:
     }
 
 
-def _revoke(speaker: Speaker, link: Link) -> bool:
+def _revoke(speaker: Doors, link: Link) -> bool:
     """Tell the provider, where it has a way to be told (RFC 7009); say whether it took it in time."""
     if not link.revocation_endpoint:
         return False

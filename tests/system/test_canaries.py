@@ -18,9 +18,9 @@ import requests
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from device_auth.assembly.doors import open_doors
 from device_auth.cli.doctor import examine_speaker
 from device_auth.cli.main import main, read_arguments
-from device_auth.cli.speaker import open_speaker
 from device_auth.core.models import DialectName
 from device_auth.service.journal import OURS
 from device_auth.simulator.amazon import Amazon
@@ -600,7 +600,7 @@ def test_a_doctor_of_a_whole_system_masks_what_its_log_and_its_files_say(bench: 
     )
 
     for words in (["-v"], ["--json"]):
-        speaker = open_speaker(read_arguments(["doctor", *words]))
+        speaker = open_doors(vars(read_arguments(["doctor", *words])))
         here.call(lambda speaker=speaker: examine_speaker(speaker, report=report, root=root), "doctor")  # type: ignore[misc]  # mypy cannot infer a default
     bench.sights.append(Sight("the report", report.read_bytes()))
     bench.gather_records()

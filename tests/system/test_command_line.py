@@ -362,7 +362,7 @@ def test_a_kept_token_is_printed_without_loading_what_asks_for_one(
     with linked.started("token") as process:
         told = process.communicate(timeout=PATIENCE)[1]
 
-    assert "device_auth.cli.speaker" in told
+    assert "device_auth.assembly.doors" in told
     assert not re.search(r"\b(requests|urllib3|device_auth\.service|device_auth\.wire)\b", told)
 
 

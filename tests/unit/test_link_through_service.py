@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.assembly.doors import Doors
 from device_auth.cli.main import main
 from device_auth.cli.output import JsonLines
 from device_auth.cli.service import link
-from device_auth.cli.speaker import Speaker
 from device_auth.client import Client, Code, Status
 from device_auth.core.errors import ClientRejected, CodePairExpired, LinkingDenied
 from device_auth.world.places import Places
@@ -48,7 +48,7 @@ def status(state: str, second: int = 0, trouble: str = "none", code: Code | None
 
 
 def follow(client: Client, folder: Path, *, again: bool) -> int:
-    speaker = Speaker({"json": True}, Places(folder, folder, None, folder / "new"))
+    speaker = Doors({"json": True}, Places(folder, folder, None, folder / "new"))
     args = argparse.Namespace(again=again, no_qr=True)
     return link(args, speaker, client, JsonLines(speaker.clock.wall, speaker.clock.now))
 

@@ -9,10 +9,10 @@ from threading import enumerate as threads
 
 import pytest
 
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.main import read_arguments
 from device_auth.cli.parts import _listen, local_minute, read_hardware, real_parts, simulated_parts
 from device_auth.cli.simulated_speaker import DrawnSpeaker
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.cli.telling import OpenedParts, has_no_parts, parts_of
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import UnixTime
@@ -42,14 +42,16 @@ def write_settings(folder: Path, text: str) -> Path:
     return path
 
 
-def speaker_with(folder: Path, hardware: str, *words: str) -> Speaker:
+def speaker_with(folder: Path, hardware: str, *words: str) -> Doors:
     config = write_settings(folder, hardware)
-    return open_speaker(
-        read_arguments(
-            [
-                *("link", "--config", str(config), "--state-dir", str(folder / "state")),
-                *("--runtime-dir", str(folder / "run"), *words),
-            ]
+    return open_doors(
+        vars(
+            read_arguments(
+                [
+                    *("link", "--config", str(config), "--state-dir", str(folder / "state")),
+                    *("--runtime-dir", str(folder / "run"), *words),
+                ]
+            )
         )
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device_auth.cli.speaker import SIMULATED_CLIENT_ID
+from device_auth.assembly.doors import SIMULATED_CLIENT_ID
 from device_auth.prompts.light import TABLE
 from tests.vm.benches import MadeLed, is_high, pull
 

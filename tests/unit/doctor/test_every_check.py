@@ -6,9 +6,9 @@ from threading import Event
 
 import pytest
 
+from device_auth.assembly.doors import open_doors
 from device_auth.cli.doctor import compose, open_scene
 from device_auth.cli.main import read_arguments
-from device_auth.cli.speaker import open_speaker
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.examination import GROUPS, LIMIT, CheckResult, examine
@@ -30,7 +30,7 @@ def checks(tmp_path: Path) -> list[Check]:
         "--runtime-dir",
         str(tmp_path / "r"),
     ]
-    speaker = open_speaker(read_arguments(words))
+    speaker = open_doors(vars(read_arguments(words)))
     return compose(speaker, open_scene(speaker), speaker.settings, [], None, is_online=False)
 
 

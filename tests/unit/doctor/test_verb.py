@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import pytest
 
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli import doctor
 from device_auth.cli.doctor import examine_speaker, open_scene
 from device_auth.cli.main import main, read_arguments
-from device_auth.cli.speaker import Speaker, open_speaker
 from device_auth.core.errors import ClientRejected, StoreError
 from device_auth.core.models import Mark, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import StateWord, Trouble
@@ -256,13 +256,13 @@ def test_a_file_of_certificates_that_holds_none_is_told_by_itself(
 # -- which speaker ----------------------------------------------------------------------------------------
 
 
-def speaker_of(command: Command, *words: str) -> Speaker:
-    return open_speaker(read_arguments(["doctor", *command.places, *command.provider, *words]))
+def speaker_of(command: Command, *words: str) -> Doors:
+    return open_doors(vars(read_arguments(["doctor", *command.places, *command.provider, *words])))
 
 
-def bare_speaker(root: Path, *, euid: int = 1000) -> Speaker:
+def bare_speaker(root: Path, *, euid: int = 1000) -> Doors:
     environ = {"HOME": str(root / "home")}
-    return Speaker({}, read_places({}, environ, euid, root))
+    return Doors({}, read_places({}, environ, euid, root))
 
 
 def test_root_looks_at_the_systems_speaker(tmp_path: Path) -> None:
@@ -514,7 +514,7 @@ def test_the_report_ends_with_the_log_or_why_there_is_none(
         (tmp_path / "bin/journalctl").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "bin/journalctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    speaker = Speaker({}, read_places({}, {}, 0, tmp_path))
+    speaker = Doors({}, read_places({}, {}, 0, tmp_path))
     text = write_report(open_scene(speaker, root=tmp_path), speaker.settings, [], Redaction(), at="now")
 
     assert text.rstrip().endswith(line)
@@ -557,7 +557,7 @@ CANARIES: Final = {
 
 
 @pytest.fixture
-def nest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once_linked: Command) -> Speaker:
+def nest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once_linked: Command) -> Doors:
     """The system's speaker, below a root folder of its own, with a canary in every place there is."""
     c, root = CANARIES, tmp_path
     for name, text in {
@@ -591,7 +591,7 @@ def nest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once_linked: Command) 
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    speaker = Speaker({"verbose": 1}, read_places({}, {}, 0, root))
+    speaker = Doors({"verbose": 1}, read_places({}, {}, 0, root))
     link = replace(
         make_link(),
         client_id=f"amzn1.application-oa2-client.{c['client']}",
@@ -613,9 +613,9 @@ def nest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once_linked: Command) 
 
 @pytest.mark.parametrize("is_json", [True, False])
 def test_no_canary_reaches_the_output_or_the_report(
-    nest: Speaker, capfd: pytest.CaptureFixture[str], tmp_path: Path, is_json: bool
+    nest: Doors, capfd: pytest.CaptureFixture[str], tmp_path: Path, is_json: bool
 ) -> None:
-    speaker = Speaker({**nest.options, **({"json": True} if is_json else {})}, nest.places)
+    speaker = Doors({**nest.options, **({"json": True} if is_json else {})}, nest.places)
     examine_speaker(speaker, report=tmp_path / "report", root=tmp_path)
     told = capfd.readouterr()
     written = (tmp_path / "report").read_text()

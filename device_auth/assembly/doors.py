@@ -1,11 +1,10 @@
-"""The speaker that a verb works on: its places, settings and doors, real or simulated.
+"""The doors of one process: places, settings, store, clock and provider, real or simulated.
 
 With ``--simulate`` everything lies in folders of its own and Amazon is simulated inside this process, so that
-nothing real is ever touched. What speaks with a provider is imported by whoever does: most calls of ``token`` and
+nothing real is ever touched. The provider's client is imported when a request is due: most calls of ``token`` and
 ``status`` read a file and are done.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -43,8 +42,8 @@ SIMULATED_CLIENT_ID: Final = "amzn1.application-oa2-client.51" + "0" * 29 + "5"
 """Of the form that Amazon's have."""
 
 
-class Speaker:
-    """All that a verb needs of the world.
+class Doors:
+    """Open each part of the world once, when it is first needed.
 
     Args:
         options: the command line by name.
@@ -241,14 +240,13 @@ class Speaker:
             yield amazon
 
 
-def open_speaker(args: argparse.Namespace) -> Speaker:
-    """Find the speaker that the command line speaks of.
+def open_doors(options: Mapping[str, object]) -> Doors:
+    """Return the doors of the speaker that the command line names.
 
     Raises:
-        ConfigError: there is no place for it.
+        ConfigError: if there is no folder for its state.
     """
-    options = vars(args)
-    return Speaker(options, read_places(options))
+    return Doors(options, read_places(options))
 
 
 def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
@@ -259,17 +257,17 @@ def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
     )
 
 
-def _make_amazon(speaker: Speaker) -> "Amazon":
+def _make_amazon(doors: Doors) -> "Amazon":
     try:
         from device_auth.simulator.amazon import Amazon
         from device_auth.simulator.models import Options
     except ImportError as error:
         raise missing_extra("simulator", error) from error
-    approve_after = None if speaker.options["simulate"] == "manual" else APPROVE_AFTER
-    secret = speaker.settings.client_secret
+    approve_after = None if doors.options["simulate"] == "manual" else APPROVE_AFTER
+    secret = doors.settings.client_secret
     secrets = {} if secret is None else {SIMULATED_CLIENT_ID: secret.reveal()}
     return Amazon(
         Options(interval=SIMULATED_INTERVAL, approve_after=approve_after, client_secrets=secrets),
-        clock=speaker.clock.now,
-        memory=speaker.amazon_memory,
+        clock=doors.clock.now,
+        memory=doors.amazon_memory,
     )

@@ -1,0 +1,1 @@
+"""A speaker put together: the doors of one process, and who links through them."""

@@ -1,0 +1,44 @@
+"""One sentence for the person at the command line, on stderr."""
+
+import os
+import sys
+from typing import Final, TextIO
+
+USUAL_COLUMNS: Final = 80
+"""Of a terminal that does not know its own size, as a serial line."""
+
+
+def say(text: str, indent: str = "") -> None:
+    """Write a sentence; on a terminal, broken between words and never within an address or a path.
+
+    A stderr that takes nothing, as on a full disk, is replaced: the exit code still tells how the command ended.
+    """
+    if sys.stderr.isatty():
+        import textwrap
+
+        text = textwrap.fill(
+            text,
+            _columns(),
+            initial_indent=indent,
+            subsequent_indent=indent or "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    else:
+        text = indent + text
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
+    except OSError:
+        sys.stderr = null_stream()  # or the interpreter would fail once more when it flushes at exit
+
+
+def null_stream() -> TextIO:
+    """Return a stream that discards all that is written."""
+    return open(os.devnull, "w")  # noqa: PTH123  it lives as long as the process
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+    except OSError:
+        return USUAL_COLUMNS
