@@ -10,6 +10,7 @@ from typing import Final
 
 from device_auth.cli.output import print_line
 from device_auth.core.errors import ConfigError
+from device_auth.world.explain import explain
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_problems, read_ca_file, warnings_about
 from device_auth.world.settings import (
@@ -22,7 +23,6 @@ from device_auth.world.settings import (
     add_secret_option,
     gather_settings,
     read_settings,
-    reason,
 )
 
 WIDTH: Final = 80
@@ -119,7 +119,7 @@ def _init(places: Places, *, has_force: bool) -> int:
         _write(path, example_text())
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"cannot write {path}: {reason(error)}",
+            explain(f"cannot write {path}", error),
             hint="Check the owner of its folder, or name another with --config.",
         ) from error
     _tell(f"Wrote {path}.")

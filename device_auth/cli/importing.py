@@ -1,8 +1,7 @@
 """``device-auth link --import``: take up a refresh token that another program was given."""
 
 import argparse
-from queue import SimpleQueue
-from threading import Thread
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from device_auth.cli.attempt import (
@@ -19,12 +18,12 @@ from device_auth.cli.pasting import ask_hidden, is_typed, read_line
 from device_auth.cli.service import refuse_beside_service
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, ProviderUnreachable, RefreshRejected
-from device_auth.core.models import Flow, Refusal, Seconds, Secret, later
+from device_auth.core.models import Flow, Refusal, Seconds, Secret
 from device_auth.wire.answers import read_token
+from device_auth.world.bounded import bounded
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
-    from device_auth.core.models import Answer
     from device_auth.service.provider_client import ProviderClient
 
 COMMAND: Final = "device-auth link --import"
@@ -49,7 +48,7 @@ def import_link(args: argparse.Namespace, speaker: "Doors", lines: JsonLines | N
         return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
     with told_if_interrupted(lines, COMMAND), ready_to_bring(speaker, link) as (_, conversation):
         refresh_token = _read_refresh_token()
-        _find_endpoints(speaker, conversation)
+        _find_endpoints(conversation)
         request = linking.LinkRequested(conversation.rules, again=args.again, leaves_no_trace=True)
         flow = Flow.DEVICE_CODE if speaker.settings.client_secret is None else Flow.AUTHORIZATION_CODE
         brought = linking.GrantSubmitted(request, refresh_token, flow)
@@ -74,16 +73,15 @@ def _read_refresh_token() -> Secret:
     return token
 
 
-def _find_endpoints(speaker: "Doors", conversation: "ProviderClient") -> None:
+def _find_endpoints(conversation: "ProviderClient") -> None:
     """See that the token endpoint is known: where there is an issuer, its metadata names it."""
     if conversation.provider.token_endpoint:
         return
-    answers: SimpleQueue[tuple[Answer | None]] = SimpleQueue()
-    Thread(target=lambda: answers.put((conversation.discover(),)), daemon=True).start()
-    answered = speaker.clock.take(answers, later(speaker.clock.now(), METADATA_TIME))
-    if answered == (None,):
-        return
-    if answered is not None and isinstance(answered[0], Refusal):
-        raise error_of(answered[0])
+    with suppress(TimeoutError):
+        answer = bounded(conversation.discover, METADATA_TIME)
+        if answer is None:
+            return
+        if isinstance(answer, Refusal):
+            raise error_of(answer)
     conversation.abandon()
     raise ProviderUnreachable("the issuer does not name its endpoints", hint=CHECK_THE_WAY)

@@ -15,6 +15,7 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import CodePair, Monotonic, Refusal, UnixTime, View
 from device_auth.core.states import StateWord, Trouble
+from device_auth.world.explain import explain
 
 _REFUSED = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}
 
@@ -59,7 +60,7 @@ def print_line(text: str) -> None:
     except OSError as error:
         sys.stdout = None  # or the interpreter would fail once more when it flushes at exit
         raise StoreError(
-            f"cannot write the output: {(error.strerror or 'unknown').lower()}",
+            explain("cannot write the output", error),
             hint="Check where it goes: the disk may be full (df -h).",
         ) from error
 

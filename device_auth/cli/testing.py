@@ -6,18 +6,18 @@ that they are tested in a moment, and say themselves what they show.
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Final, Protocol, TypeVar
 
 from device_auth.cli.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
 from device_auth.cli.parts import draw_code
+from device_auth.core.models import Seconds
 from device_auth.prompts.light import Table, describe
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import Wording, tell_moment
+from device_auth.world.bounded import bounded
 from hardware.board import BoardPlan, Parts, PlannedPart, open_parts
 from hardware.button import Button, Gesture
 from hardware.clock import AlarmClock, PartsClock
@@ -143,17 +143,8 @@ def within(seconds: float, action: Callable[[], T]) -> T:
         PartBusy: it has not done it in time. The thread that waits for it stays behind, as nothing can end it.
         HardwareError: it failed.
     """
-    future: Future[T] = Future()
-
-    def act() -> None:
-        try:
-            future.set_result(action())
-        except Exception as error:  # noqa: BLE001 - it is raised again where it is waited for
-            future.set_exception(error)
-
-    Thread(target=act, name="part", daemon=True).start()
     try:
-        return future.result(seconds)
+        return bounded(action, Seconds(seconds), name="part")
     except TimeoutError:
         raise PartBusy(
             f"it hangs: it was not done within {seconds:g} s", hint="Check its wires, and who else has it."

@@ -1,8 +1,6 @@
 """``device-auth unlink``: forget the account; with ``--wipe``, everything, with proof."""
 
 import argparse
-import threading
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from device_auth.assembly.doors import Doors, open_doors
@@ -10,9 +8,10 @@ from device_auth.cli.output import print_json, print_line
 from device_auth.cli.service import reach_service
 from device_auth.cli.service import unlink as unlink_through
 from device_auth.core.errors import StoreError
-from device_auth.core.models import DialectName, Link, Seconds, later
+from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.core.states import StateWord
 from device_auth.prompts.stderr import say
+from device_auth.world.bounded import bounded
 from device_auth.world.wiping import wipe
 
 if TYPE_CHECKING:
@@ -96,10 +95,10 @@ def _revoke(speaker: Doors, link: Link) -> bool:
     if not link.revocation_endpoint:
         return False
     conversation = speaker.open_refreshing()
-    answers: SimpleQueue[bool] = SimpleQueue()
-    threading.Thread(target=lambda: answers.put(conversation.revoke(link)), daemon=True).start()
-    is_revoked = speaker.clock.take(answers, later(speaker.clock.now(), REVOKING_TIME))
-    return bool(is_revoked)
+    try:
+        return bounded(lambda: conversation.revoke(link), REVOKING_TIME)
+    except TimeoutError:
+        return False
 
 
 def _where_it_is_listed(link: Link) -> str:

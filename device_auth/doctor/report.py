@@ -19,6 +19,7 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
 from device_auth.doctor.scene import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.storage import mount_of
+from device_auth.world.explain import reason_of
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
 
 FILE_MODE: Final = 0o600
@@ -53,7 +54,7 @@ class ReportFile:
         try:
             self._fd = os.open(path, flags, FILE_MODE)
         except OSError as error:
-            raise _refused(path, (error.strerror or "unknown error").lower()) from error
+            raise _refused(path, reason_of(error)) from error
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(self._fd)
@@ -67,7 +68,7 @@ class ReportFile:
             os.ftruncate(self._fd, 0)
         except OSError as error:
             os.close(self._fd)
-            raise _refused(path, (error.strerror or "unknown error").lower()) from error
+            raise _refused(path, reason_of(error)) from error
 
     def write(self, text: str) -> None:
         """Write the report and close the file.
@@ -79,7 +80,7 @@ class ReportFile:
             with os.fdopen(self._fd, "w", encoding="utf-8", errors="replace") as stream:
                 stream.write(text)
         except OSError as error:
-            raise _refused(self._path, (error.strerror or "unknown error").lower()) from error
+            raise _refused(self._path, reason_of(error)) from error
 
 
 def _refused(path: Path, reason: str) -> StoreError:

@@ -10,6 +10,7 @@ from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.scene import SOCKET, DoctorContext
 from device_auth.doctor.storage import IN_MEMORY, WRITABLE_BY_OTHERS, mount_of
 from device_auth.service.callers import ADMINISTRATORS, READERS
+from device_auth.world.explain import explain
 from device_auth.world.pending import PENDING
 from device_auth.world.settings import quoted
 from device_auth.world.token_files import BARE, TOKEN
@@ -51,7 +52,7 @@ def look_at_folder(scene: DoctorContext) -> Finding:
         if isinstance(error, PermissionError) and not scene.is_ours:
             return skipped(scene.refusal())
         return fail(
-            f"{path} cannot be looked at: {error.strerror}.", "Run this with sudo, or as its owner.", RUNTIME
+            f"{explain(f'cannot open {path}', error)}.", "Run this with sudo, or as its owner.", RUNTIME
         )
     mode = stat.S_IMODE(status.st_mode)
     facts = {"path": str(path), "mode": f"{mode:04o}", "owner": str(status.st_uid)}

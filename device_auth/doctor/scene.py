@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Lock
 from typing import Final, NamedTuple
 
 from device_auth.client import Client, ClientError, Refused, Status
-from device_auth.core.models import Link
+from device_auth.core.models import Link, Seconds
 from device_auth.core.ports import WaitingClock
+from device_auth.world.bounded import cancelled_after
+from device_auth.world.explain import explain
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import ROOT, Places
 from device_auth.world.settings import environment_for_others
@@ -28,8 +30,8 @@ UNIT: Final = "device-auth.service"
 
 SOCKET: Final = "api.sock"
 
-PATIENCE: Final = 4.0
-"""Seconds that another program, or the service, may take to answer."""
+PATIENCE: Final = Seconds(4)
+"""How long another program, or the service, may take to answer."""
 
 MOST_OUTPUT: Final = 256 * 1024
 """Bytes of another program's output that are read; the rest is left."""
@@ -108,23 +110,19 @@ def run_program(words: Sequence[str]) -> ProgramResult:
             start_new_session=True,
         )
     except OSError as error:
-        raise CannotRun(f"{words[0]}: {(error.strerror or 'unknown error').lower()}") from error
+        raise CannotRun(explain(words[0], error)) from error
     late: list[bool] = []
 
     def kill() -> None:
         late.append(True)
         _kill_all(process)
 
-    timer = Timer(PATIENCE, kill)
-    timer.daemon = True
-    timer.start()
-    with process:
+    with cancelled_after(PATIENCE, kill), process:
         assert process.stdout is not None  # noqa: S101  it was asked for
         output = process.stdout.read(MOST_OUTPUT)
         if len(output) == MOST_OUTPUT:
             _kill_all(process)
         exit_code = process.wait()
-        timer.cancel()
     if late:
         raise CannotRun(f"{words[0]}: no answer within {PATIENCE:g} s")
     return ProgramResult(exit_code, output.decode("utf-8", "replace"))

@@ -13,8 +13,9 @@ from device_auth.core.states import StateWord
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.scene import DoctorContext
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
+from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
-from device_auth.world.files import Folder, explain
+from device_auth.world.files import Folder
 from device_auth.world.keys import SYSTEMD_CREDENTIAL, Keys
 from device_auth.world.settings import KEY_PROVIDERS, quoted
 from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_the_store
@@ -317,7 +318,7 @@ def _read(folder: Folder, name: str, keys: Keys) -> Link | StoreError | None:
     try:
         found = folder.read(name, MAX_BYTES + 1)
     except OSError as error:
-        return StoreDamaged(str(explain(error, f"cannot read {name}")))
+        return StoreDamaged(str(store_error(f"cannot read {name}", error)))
     except StoreError as error:
         return error
     return None if found is None else _read_envelope(found[0], keys)
@@ -348,7 +349,7 @@ def _explained(scene: DoctorContext, look: Look) -> Finding:
     except OSError as error:
         if isinstance(error, PermissionError) and not scene.is_ours:
             return skipped(scene.refusal())
-        return _failed(explain(error, f"{scene.places.state_dir} cannot be looked at"))
+        return _failed(store_error(f"{scene.places.state_dir} cannot be looked at", error))
 
 
 def _failed(error: StoreError) -> Finding:

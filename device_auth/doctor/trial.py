@@ -5,7 +5,6 @@ No code pair is asked for, which takes a physical act. What is asked after here 
 
 from collections.abc import Mapping
 from functools import cached_property
-from threading import Timer
 from types import ModuleType
 from typing import Final
 
@@ -28,6 +27,7 @@ from device_auth.core.models import (
 from device_auth.core.ports import Transport
 from device_auth.wire import lwa, rfc8628
 from device_auth.wire.answers import clean, is_from_another, read_fields
+from device_auth.world.bounded import cancelled_after
 from device_auth.world.settings import Settings
 
 PATIENCE: Final = Seconds(5)
@@ -134,13 +134,8 @@ class CredentialProbe:
         return odd
 
     def _send(self, request: WireRequest) -> WireResponse | Unreachable:
-        alarm = Timer(self._patience, self._transport.abandon)
-        alarm.daemon = True
-        alarm.start()
-        try:
+        with cancelled_after(self._patience, self._transport.abandon):
             return self._transport.send(request)
-        finally:
-            alarm.cancel()
 
 
 def error_name(heard: Heard) -> str:

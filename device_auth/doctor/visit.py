@@ -7,17 +7,15 @@ and for the time it takes.
 
 import socket
 import ssl
-import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from device_auth import __version__
@@ -25,11 +23,10 @@ from device_auth.core.models import Provider, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.trial import address_of
 from device_auth.wire.answers import is_loopback
+from device_auth.world.bounded import bounded, cancelled_after
 from device_auth.world.connections import NO_WAY
 from device_auth.world.provider import FAULTS
 from device_auth.world.transport import Route, road_to, trusting
-
-T = TypeVar("T")
 
 PATIENCE: Final = Seconds(4)
 """Longest that a connection, a handshake or an answer takes; lost packets may be sent again. A page that the network
@@ -232,7 +229,7 @@ class ProviderProbe:
         addresses: Sequence[Address] = ()
         number: int | None = socket.EAI_NONAME
         try:
-            addresses = _bounded(
+            addresses = bounded(
                 lambda: self._resolve(self.next_host, self.next_port), self._resolver_patience
             )
         except TimeoutError:
@@ -266,8 +263,8 @@ class ProviderProbe:
 
         Only for a name that has addresses.
         """
-        at, patience = self.lookup.addresses[0].at_port(80), self._patience / 2
-        with suppress(OSError, ValueError), self._dial(at, patience) as sock, _cut_after(patience, sock):
+        at, patience = self.lookup.addresses[0].at_port(80), Seconds(self._patience / 2)
+        with suppress(OSError, ValueError), self._dial(at, patience) as sock, _shutting_down(sock, patience):
             return _ask(sock, "GET", self.host)
         return None
 
@@ -348,7 +345,7 @@ class ProviderProbe:
         """Ask for the first page; no answer, or none in HTTP, is not this step's business."""
         asked = self._clock.now()
         try:
-            with _cut_after(self._patience, sock):
+            with _shutting_down(sock, self._patience):
                 head = _ask(sock, "HEAD", self._netloc)
         except (OSError, ValueError):
             return spoken
@@ -368,7 +365,7 @@ class ProviderProbe:
                 f"Proxy-Authorization: Basic {b64encode(self.proxy.user.encode('latin-1')).decode()}"
             )
         try:
-            with _cut_after(self._patience, sock):
+            with _shutting_down(sock, self._patience):
                 sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
                 head = _read_head(sock)
         except (OSError, ValueError):
@@ -459,46 +456,15 @@ def _date(head: ResponseHead) -> UnixTime | None:
 # The rest
 
 
-@contextmanager
-def _cut_after(patience: float, sock: socket.socket) -> Iterator[None]:
-    """Shut a socket down at some time, however the other side drips: a time-out counts from the last byte."""
+def _shutting_down(sock: socket.socket, within: Seconds) -> AbstractContextManager[None]:
+    """Shut a socket down when the time is up, however slowly bytes come: a time-out counts from the last byte."""
 
-    def cut() -> None:
+    def shut_down() -> None:
         with suppress(OSError):
             # not SSLSocket.shutdown, which takes the TLS state away under the thread that reads
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    alarm = threading.Timer(patience, cut)
-    alarm.daemon = True
-    alarm.start()
-    try:
-        yield
-    finally:
-        alarm.cancel()
-
-
-def _bounded(work: Callable[[], T], patience: float) -> T:
-    """Do what cannot be cut on a thread of its own, and stop waiting for it at some time.
-
-    Raises:
-        TimeoutError: it took longer.
-    """
-    outcome: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((work(), None))
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-            outcome.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = outcome.get(timeout=patience)
-    except Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]  # None only where the work gives None
+    return cancelled_after(within, shut_down)
 
 
 def _distrust(found: int) -> HandshakeStep:

@@ -35,6 +35,7 @@ from device_auth.service.visitors import (
     read_address,
     read_networks,
 )
+from device_auth.world.explain import explain
 
 if TYPE_CHECKING:
     from device_auth.service.page_view import PageRenderer
@@ -350,7 +351,7 @@ class Page:
             try:
                 self._listeners.append(open_listener(text))
             except OSError as error:
-                log.warning("the page cannot be served at %s: %s", text, error.strerror or error)
+                log.warning("%s", explain(f"cannot serve the page at {text}", error))
         if not self._listeners:
             raise ConfigError(
                 "the page cannot be served anywhere",

@@ -8,7 +8,8 @@ from typing import Final
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
 from device_auth.simulator.clients import is_client_id
-from device_auth.world.settings import quoted, reason
+from device_auth.world.explain import explain
+from device_auth.world.settings import quoted
 
 LARGEST_FILE: Final = 65_536
 _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -44,7 +45,7 @@ def _read_private(path: Path) -> str:
             raw = stream.read(LARGEST_FILE + 1) if stat.S_ISREG(mode) else b""
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"cannot read {path}: {reason(error)}", hint="Check the path and the owner of the file."
+            explain(f"cannot read {path}", error), hint="Check the path and the owner of the file."
         ) from error
     if not stat.S_ISREG(mode) or len(raw) > LARGEST_FILE:
         raise ConfigError(f"{path} is no file of client secrets", hint="Name a plain file of at most 64 KiB.")

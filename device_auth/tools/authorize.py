@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
 from device_auth.wire.authorization_code import Redirect, UnexpectedRedirect, read_redirect
+from device_auth.world.explain import explain
 from device_auth.world.settings import environment_for_others
 
 LOOPBACK: Final = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
@@ -266,7 +267,7 @@ def _explain(error: OSError, port: int) -> ConfigError:
     if error.errno == EADDRINUSE:
         why = f"port {port}, where the browser comes back to, is in use by {holder_of(port)}"
     else:
-        why = f"cannot listen on port {port}, where the browser comes back to: {error.strerror}"
+        why = explain(f"cannot listen on port {port}, where the browser comes back to", error)
     return ConfigError(
         why,
         hint="Stop what is there, use --paste, or choose another port with --redirect-uri: that address must then stand"

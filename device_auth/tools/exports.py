@@ -19,7 +19,8 @@ from typing import Final
 
 from device_auth.core.errors import Busy, ConfigError, StoreError
 from device_auth.tools import databases
-from device_auth.world.files import Folder, NotAFile, explain
+from device_auth.world.explain import store_error
+from device_auth.world.files import Folder, NotAFile
 from device_auth.world.store import FILE_MODE
 
 MASK: Final = "***"
@@ -140,7 +141,7 @@ def look_at(path: Path) -> FoundFile:
     except FileNotFoundError as error:
         raise ConfigError(f"there is no folder {path.parent}", hint="Check the path, or make it.") from error
     except OSError as error:
-        raise explain(error, f"cannot read {path}") from error
+        raise store_error(f"cannot read {path}", error) from error
 
 
 def _look_in(folder: Folder, path: Path) -> FoundFile:
@@ -174,7 +175,7 @@ def read_config(path: Path) -> bytes:
         with suppress(FileNotFoundError), Folder.open(path.parent) as folder:
             content = _read(folder, path)
     except OSError as error:
-        raise explain(error, f"cannot read {path}") from error
+        raise store_error(f"cannot read {path}", error) from error
     if content is None:
         raise ConfigError(f"there is no file {path}", hint="Name the client's configuration with --to.")
     return content
@@ -288,7 +289,7 @@ def _open_folder(opened: ExitStack, seen: FoundFile) -> Folder:
     try:
         folder = opened.enter_context(Folder.open(seen.path.parent))
     except OSError as error:
-        raise explain(error, f"cannot write {seen.path}") from error
+        raise store_error(f"cannot write {seen.path}", error) from error
     if _identity(folder) != seen.folder:
         raise Busy(f"{folder.path} became another folder just now", hint=databases.STOP_CLIENT)
     return folder
@@ -304,7 +305,7 @@ def _write_beside(folder: Folder, file: Rewrite) -> None:
             folder.write_new(seen.backup, seen.content, FILE_MODE, is_durable=True, owner=seen.owner)
             folder.sync()
     except OSError as error:
-        raise explain(error, f"cannot write {seen.path}") from error
+        raise store_error(f"cannot write {seen.path}", error) from error
 
 
 def _check_unchanged(folder: Folder, file: Rewrite) -> None:
@@ -327,7 +328,7 @@ def _put_in_place(folder: Folder, file: Rewrite) -> None:
         folder.rename(_beside(file.seen), file.seen.path.name)
         folder.sync()
     except OSError as error:
-        raise explain(error, f"cannot write {file.seen.path}") from error
+        raise store_error(f"cannot write {file.seen.path}", error) from error
 
 
 def _read_back(folder: Folder, file: Rewrite) -> None:
@@ -343,7 +344,7 @@ def _look_again(folder: Folder, seen: FoundFile) -> tuple[bytes | None, tuple[in
     try:
         found = _look_in(folder, seen.path)
     except OSError as error:
-        raise explain(error, f"cannot read {seen.path}") from error
+        raise store_error(f"cannot read {seen.path}", error) from error
     return found.content, found.owner
 
 

@@ -36,7 +36,7 @@ from device_auth.core.models import Link
 from device_auth.tools import exports, json_files
 from device_auth.tools.databases import Column, Database, Row, Table, check_settled
 from device_auth.tools.exports import MASK, Change, ExportPlan, Rewrite, Unit
-from device_auth.world.files import explain
+from device_auth.world.explain import store_error
 
 FORMAT: Final = "avs-device-sdk"
 
@@ -219,7 +219,7 @@ def _plan_database(path: Path, sections: list[str], link: Link, layout: SdkLayou
     try:
         check_settled(seen.path)
     except OSError as error:
-        raise explain(error, f"cannot read what lies beside {path}") from error
+        raise store_error(f"cannot read what lies beside {path}", error) from error
     wanted: Wanted = {}
     if MISC in sections:
         wanted[ACTIVE] = [("authAdapterId", ADAPTER), ("userId", _user_of(link))]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import UnixTime
-from device_auth.world.files import Folder, explain
+from device_auth.world.explain import store_error
+from device_auth.world.files import Folder
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -57,7 +58,7 @@ def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
             "the Python package cryptography is missing", hint="Run: pip install cryptography"
         ) from error
     except OSError as error:
-        raise explain(error, f"cannot write {directory / CERTIFICATE}") from error
+        raise store_error(f"cannot write {directory / CERTIFICATE}", error) from error
     assert context is not None, "what was just made can be used"  # noqa: S101  our own bug
     return context
 

@@ -15,32 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from device_auth.core.errors import StoreError
-
 RUNTIME_MODE: Final = 0o755
 """Of the runtime folder: others look for the socket and the token files in it, each with a mode of its own."""
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
-
-_REASONS: Final[dict[int, tuple[str, str]]] = {
-    errno.ENOSPC: ("the disk is full", "Free some space (see: df -h, df -i) and try again."),
-    errno.EDQUOT: ("the disk quota is used up", "Free some space of this user's, or raise the quota."),
-    errno.EROFS: (
-        "the disk is read-only",
-        "Make it writable (mount -o remount,rw /). A card that turns read-only by itself is failing: replace it.",
-    ),
-    errno.EIO: (
-        "the disk reports an error",
-        "Look at the kernel's log (dmesg); the card may be failing: replace it.",
-    ),
-    errno.EACCES: ("permission denied", "Check the owner of the folder, or run as the user it belongs to."),
-    errno.EPERM: (
-        "not permitted",
-        "Check the owner and the kind of the disk: it must know modes and hard links.",
-    ),
-    errno.ENOTDIR: ("a part of the path is not a folder", "Name another folder, or move that file away."),
-}
-_NO_REASON: Final = "Check the folder, its owner and its mode: no one else may write to it (chmod go-w)."
 
 
 class NotAFile(OSError):
@@ -53,22 +31,9 @@ class NotAFile(OSError):
 class NotSafe(OSError):
     """What is written in this folder could be exchanged under our hands; says why, and what to do."""
 
-    def __init__(self, reason: str, path: Path, hint: str = _NO_REASON) -> None:
+    def __init__(self, reason: str, path: Path, hint: str = "") -> None:
         super().__init__(errno.EINVAL, reason, str(path))
         self.hint = hint
-
-
-def explain(error: OSError, what: str) -> StoreError:
-    """Return what the system's refusal means for a person.
-
-    Args:
-        error: what the system said.
-        what: what could not be carried out, such as ``cannot write /…/link.json``.
-    """
-    reason, hint = _REASONS.get(error.errno or 0, (error.strerror or "unknown error", _NO_REASON))
-    if isinstance(error, NotSafe):
-        hint = error.hint
-    return StoreError(f"{what}: {reason}", hint=hint)
 
 
 def make_folder(path: Path, mode: int) -> None:

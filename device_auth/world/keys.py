@@ -21,9 +21,10 @@ from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.world.envelope import KeyMissing, KeyProvider, Plain
+from device_auth.world.explain import explain
 from device_auth.world.files import NotAFile
 from device_auth.world.sealing import SealingKey, can_seal
-from device_auth.world.settings import AUTO, ENVIRONMENT, KEY_PROVIDERS, Settings, quoted, reason
+from device_auth.world.settings import AUTO, ENVIRONMENT, KEY_PROVIDERS, Settings, quoted
 
 SHORTEST: Final = 32
 """Bytes of a key. Shorter ones may be words, and words can be guessed."""
@@ -228,7 +229,7 @@ def _find_credential(folder: str | None) -> SealingKey | KeyTrouble:
     except FileNotFoundError:
         return KeyTrouble(f"the service manager gave no credential {CREDENTIAL}", hint)
     except OSError as error:
-        return KeyTrouble(f"cannot read {path}: {reason(error)}", hint, is_set_up=True)
+        return KeyTrouble(explain(f"cannot read {path}", error), hint, is_set_up=True)
     fault = _fault_of(material)
     if fault:
         return KeyTrouble(f"the credential {CREDENTIAL} {fault}", hint, is_set_up=True)
@@ -253,7 +254,7 @@ def _find_key_file(named: str, mine: int) -> SealingKey | KeyTrouble:
             "Put it back where it was, or see docs/encryption.md for how to make one.",
         )
     except (OSError, ValueError) as error:
-        return _wrong(f"cannot read key_file {path}: {reason(error)}", "Check its owner, or use sudo.")
+        return _wrong(explain(f"cannot read key_file {path}", error), "Check its owner, or use sudo.")
     if mine != 0 and status.st_uid not in {0, mine}:
         return _wrong(
             f"key_file {path} belongs to another user (uid {status.st_uid})",
@@ -330,7 +331,7 @@ def _answer_of(tool: str, patience: float) -> SealingKey | KeyTrouble:
             process_group=0,
         )
     except OSError as error:
-        return KeyTrouble(f"cannot run {tool}: {reason(error)}", hint)
+        return KeyTrouble(explain(f"cannot run {tool}", error), hint)
     assert process.stdin is not None  # noqa: S101  asked for above
     assert process.stdout is not None  # noqa: S101  the same
     with process.stdin as asked, process.stdout as answered:

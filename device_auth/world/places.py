@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.world.settings import CONFIG_VARIABLE, ENVIRONMENT, quoted, reason
+from device_auth.world.explain import explain
+from device_auth.world.settings import CONFIG_VARIABLE, ENVIRONMENT, quoted
 
 NAME: Final = "device-auth"
 """What our folder is called wherever others have theirs."""
@@ -101,7 +102,7 @@ def make_runtime_dir(path: Path) -> None:
         found = path.stat()
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"cannot make the runtime folder {path}: {reason(error)}",
+            explain(f"cannot make the runtime folder {path}", error),
             hint="Choose another with --runtime-dir.",
         ) from error
     if not stat.S_ISDIR(found.st_mode):

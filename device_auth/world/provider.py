@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Link, Provider
-from device_auth.world.settings import KEYS, Key, Settings, reason, wrong
+from device_auth.world.explain import explain
+from device_auth.world.settings import KEYS, Key, Settings, wrong
 
 SERIAL_NUMBER: Final = Path("/sys/firmware/devicetree/base/serial-number")
 """Where a Raspberry Pi tells its serial number, with a NUL at the end."""
@@ -137,7 +138,7 @@ def read_ca_file(settings: Settings) -> Path | None:
     except ssl.SSLError as error:
         raise wrong(key, origin, f"holds no certificates in PEM: {path}") from error
     except (OSError, ValueError) as error:
-        raise wrong(key, origin, f"cannot be read: {path}: {reason(error)}") from error
+        raise wrong(key, origin, explain(f"cannot be read: {path}", error)) from error
     return path
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Secret
+from device_auth.world.explain import explain
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
@@ -468,7 +469,7 @@ def _read_secret(path: Path, origin: str, *, is_guarded: bool = False) -> str:
     try:
         raw, mode = _read_plain(path, LONGEST_SECRET + 1)
     except (OSError, ValueError) as error:
-        raise wrong(key, origin, f"cannot be read: {path}: {reason(error)}") from error
+        raise wrong(key, origin, explain(f"cannot be read: {path}", error)) from error
     if not stat.S_ISREG(mode):
         raise wrong(key, origin, f"is not in a plain file: {path}")
     if not is_guarded and mode & (stat.S_IRGRP | stat.S_IROTH):
@@ -632,12 +633,12 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
         raise ConfigError(f"{path} is a folder, not a settings file", hint="Name the file in it.") from error
     except PermissionError as error:
         raise ConfigError(
-            f"cannot read {path}: {reason(error)}",
+            explain(f"cannot read {path}", error),
             hint="Run this as its owner (sudo), or name another file with --config.",
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"cannot read {path}: {reason(error)}", hint="Check the path, or name another file with --config."
+            explain(f"cannot read {path}", error), hint="Check the path, or name another file with --config."
         ) from error
     if not stat.S_ISREG(mode):
         raise ConfigError(f"{path} is not a plain file", hint="Name a plain file with --config.")
@@ -710,11 +711,6 @@ def _fault_of_table(table: Mapping[str, object]) -> str:
         lists += [list(value.values()) for value in level if isinstance(value, dict)]
         level = [value for values in lists for value in values]
     return f"has more than {DEEPEST} tables or lists inside one another" if level else ""
-
-
-def reason(error: Exception) -> str:
-    """Return the system's words for an error, without the path, which the message has already."""
-    return (error.strerror if isinstance(error, OSError) and error.strerror else "no such path").lower()
 
 
 def quoted(path: Path) -> str:

@@ -43,8 +43,9 @@ from device_auth.world.envelope import (
     read_envelope,
     write_envelope,
 )
+from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES
-from device_auth.world.files import Folder, NotAFile, beside_of, explain, make_folder
+from device_auth.world.files import Folder, NotAFile, beside_of, make_folder
 from device_auth.world.places import SIMULATED
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class FileStore:
                 folder.close()
                 raise
         except OSError as error:
-            raise explain(error, f"cannot lock {self.directory}") from error
+            raise store_error(f"cannot lock {self.directory}", error) from error
         self._folder = folder
         self._owner = _other_owner(folder) if self._for_owner else None
         self._is_settled = False
@@ -167,7 +168,7 @@ class FileStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise explain(error, f"cannot read {self.directory / NEWEST}") from error
+            raise store_error(f"cannot read {self.directory / NEWEST}", error) from error
 
     def prove_writable(self) -> None:
         """Show that a link could be saved now: do all that a save does, beside the stored link.
@@ -320,7 +321,7 @@ class FileStore:
         except OSError as error:
             with suppress(OSError):
                 _clear(folder)
-            raise explain(error, what) from error
+            raise store_error(what, error) from error
         self._is_settled = True
 
     def _read_held(self, folder: Folder) -> _StoredRecord:
@@ -328,7 +329,7 @@ class FileStore:
             return self._find(folder, may_repair=True)
         except OSError as error:
             # A disk that lets nothing be set aside may still be read.
-            logger.warning("%s", explain(error, f"cannot set a damaged file in {self.directory} aside"))
+            logger.warning("%s", store_error(f"cannot set a damaged file in {self.directory} aside", error))
             return self._find(folder, may_repair=False)
 
     def _look_at_both(self) -> tuple[_StoredRecord, _StoredRecord]:
@@ -340,7 +341,7 @@ class FileStore:
                 with suppress(StoreError):
                     previous = self._look(folder, PREVIOUS)
         except OSError as error:
-            raise explain(error, f"cannot read {self.directory / NEWEST}") from error
+            raise store_error(f"cannot read {self.directory / NEWEST}", error) from error
         return newest, previous
 
     def _find(self, folder: Folder, *, may_repair: bool) -> _StoredRecord:

@@ -12,8 +12,9 @@ from typing import Final
 from device_auth.core.models import Secret, TokenGrant, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.core.values import dataclass
+from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
-from device_auth.world.files import RUNTIME_MODE, Folder, beside_of, explain
+from device_auth.world.files import RUNTIME_MODE, Folder, beside_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class FileTokens:
                     # One that a service left behind is of no use beside a newer token.
                     folder.remove(BARE)
         except OSError as error:
-            logger.warning("%s", explain(error, f"cannot write token files to {self._directory}"))
+            logger.warning("%s", store_error(f"cannot write token files to {self._directory}", error))
 
     def read(self) -> PublishedToken | None:
         """Return the access token that is there, or None if there is none that is known to be valid.

@@ -16,7 +16,8 @@ from typing import Final
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, Secret
 from device_auth.world.certificate import CERTIFICATE
-from device_auth.world.files import Folder, NotAFile, beside_of, explain
+from device_auth.world.explain import store_error
+from device_auth.world.files import Folder, NotAFile, beside_of
 from device_auth.world.pending import PENDING
 from device_auth.world.store import FileStore, is_of_the_store
 from device_auth.world.token_files import BARE, TOKEN
@@ -79,7 +80,7 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
             removed += _remove_files(folder, _RUNTIME_FILES)
         scanned, holding = _search(folders, secrets)
     except OSError as error:
-        raise explain(error, f"cannot wipe {error.filename or store.directory}") from error
+        raise store_error(f"cannot wipe {error.filename or store.directory}", error) from error
     if holding:
         raise StoreError(
             f"old tokens are left in {', '.join(str(path) for path in holding)}",

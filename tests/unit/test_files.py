@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.world.files import Folder, NotAFile, NotSafe, explain, make_folder
+from device_auth.world.explain import store_error
+from device_auth.world.files import Folder, NotAFile, NotSafe, make_folder
 
 
 @pytest.mark.parametrize(
@@ -18,11 +19,11 @@ from device_auth.world.files import Folder, NotAFile, NotSafe, explain, make_fol
         (errno.EACCES, "permission denied", "owner"),
         (errno.EPERM, "not permitted", "hard links"),
         (errno.ENOTDIR, "not a folder", "another folder"),
-        (errno.ELOOP, os.strerror(errno.ELOOP), "owner"),
+        (errno.ELOOP, os.strerror(errno.ELOOP).lower(), "owner"),
     ],
 )
 def test_each_refusal_of_the_system_is_said_with_a_next_step(number: int, reason: str, hint: str) -> None:
-    error = explain(OSError(number, os.strerror(number)), "cannot write x")
+    error = store_error("cannot write x", OSError(number, os.strerror(number)))
 
     assert str(error).startswith("cannot write x: ")
     assert reason in str(error)
@@ -31,7 +32,7 @@ def test_each_refusal_of_the_system_is_said_with_a_next_step(number: int, reason
 
 
 def test_a_refusal_without_a_reason_is_said_as_such() -> None:
-    assert str(explain(OSError(), "cannot write x")) == "cannot write x: unknown error"
+    assert str(store_error("cannot write x", OSError())) == "cannot write x: unknown error"
 
 
 def test_a_folder_is_made_with_what_leads_to_it(tmp_path: Path) -> None:
