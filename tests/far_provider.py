@@ -8,10 +8,10 @@ from typing import Final
 
 from device_auth.core.models import DialectName, Monotonic, Provider, Seconds, WireResponse
 from device_auth.core.ports import Clock
+from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import Machine
-from device_auth.doctor.trial import CredentialProbe
-from device_auth.doctor.visit import Address, ProviderProbe, dial
+from device_auth.doctor.provider_probe import Address, ProviderProbe, dial
 from device_auth.world.clock import BootClock
 from device_auth.world.transport import Route
 from tests.scripted_server import Act, ScriptedServer
@@ -41,29 +41,29 @@ class FarProvider:
     Attributes:
         names: what the resolver gives, or the number of its complaint; a function is called.
         ports: loopback ports by the IP address and port that they stand for.
-        obstacles: what happens instead, by IP address.
+        problems: what happens instead, by IP address.
         dialled: where a connection was wanted.
     """
 
     def __init__(self, ca_file: Path | str = "", proxy: str = "", clock: Clock | None = None) -> None:
         self.names: Sequence[str] | int | Callable[[], Sequence[str]] = (V4,)
         self.ports: dict[tuple[str, int], int] = {}
-        self.obstacles: dict[str, OSError] = {}
+        self.problems: dict[str, OSError] = {}
         self.dialled: list[tuple[str, int]] = []
-        self.patience = Seconds(30)
+        self.timeout = Seconds(30)
         self.url = URL
-        self._road = Route(proxy, str(ca_file))
+        self._route = Route(proxy, str(ca_file))
         self._clock = clock or BootClock()
 
-    def visit(self) -> ProviderProbe:
+    def probe(self) -> ProviderProbe:
         return ProviderProbe(
             self.url,
-            self._road,
+            self._route,
             self._clock,
             resolve=self._resolve,
             dial=self._dial,
-            patience=self.patience,
-            resolver_patience=self.patience,
+            timeout=self.timeout,
+            resolver_timeout=self.timeout,
         )
 
     def _resolve(self, _host: str, port: int) -> list[Address]:
@@ -75,8 +75,8 @@ class FarProvider:
     def _dial(self, address: Address, within: float) -> socket.socket:
         at = (address.ip, int(address.where[1]))
         self.dialled.append(at)
-        if address.ip in self.obstacles:
-            raise self.obstacles[address.ip]
+        if address.ip in self.problems:
+            raise self.problems[address.ip]
         if at not in self.ports:
             raise ConnectionRefusedError
         return dial(Address(socket.AF_INET, ("127.0.0.1", self.ports[at])), within)
@@ -99,7 +99,7 @@ def served(far: FarProvider, *acts: Act, at: tuple[str, int] = (V4, 443)) -> Ite
         yield server
 
 
-def trial(*answers: WireResponse, url: str = URL) -> CredentialProbe:
+def credential_probe(*answers: WireResponse, url: str = URL) -> CredentialProbe:
     provider = Provider(DialectName.LWA, "", "", token_endpoint=url)
     return CredentialProbe(SimulatedTransport(answers or [REFUSED]), provider)
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from device_auth.doctor import runtime, storage
-from device_auth.doctor.examination import examine
-from device_auth.doctor.scene import DoctorContext
+from device_auth.doctor.check_run import examine
+from device_auth.doctor.context import DoctorContext
 from device_auth.world.clock import BootClock
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
@@ -24,8 +24,8 @@ def mount(*words: str) -> None:
 
 def findings(state: Path, runtime_dir: Path | None = None) -> dict[str, tuple[str, int, str]]:
     clock = BootClock()
-    scene = DoctorContext(Places(state, runtime_dir, None, state), clock, is_system=False)
-    checks = storage.checks(scene) if runtime_dir is None else runtime.checks(scene)
+    context = DoctorContext(Places(state, runtime_dir, None, state), clock, is_system=False)
+    checks = storage.checks(context) if runtime_dir is None else runtime.checks(context)
     return {
         each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)
         for each in examine(checks, clock)

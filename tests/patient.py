@@ -15,9 +15,9 @@ from typing import Final
 from device_auth import __version__
 from device_auth.cli.parts import read_hardware
 from device_auth.doctor import board, link, runtime, service, storage
-from device_auth.doctor.examination import CheckResult, examine
+from device_auth.doctor.check_run import CheckResult, examine
+from device_auth.doctor.context import CannotRun, DoctorContext, ProgramResult, Run
 from device_auth.doctor.findings import Check, Verdict
-from device_auth.doctor.scene import CannotRun, DoctorContext, ProgramResult, Run
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
@@ -99,7 +99,7 @@ class Patient:
     def publish(self) -> None:
         FileTokens(self.run_dir, self.clock).publish(make_grant())
 
-    def scene(self) -> DoctorContext:
+    def context(self) -> DoctorContext:
         places = Places(self.state, self.run_dir, None, self.folder / "config.toml")
         return DoctorContext(
             places,
@@ -112,13 +112,13 @@ class Patient:
         )
 
     def checks(self) -> list[Check]:
-        scene = self.scene()
+        context = self.context()
         return [
-            *storage.checks(scene),
-            *runtime.checks(scene),
-            *link.checks(scene, None),
-            *board.checks(scene, lambda: read_hardware(self.hardware)[0]),
-            *service.checks(scene),
+            *storage.checks(context),
+            *runtime.checks(context),
+            *link.checks(context, None),
+            *board.checks(context, lambda: read_hardware(self.hardware)[0]),
+            *service.checks(context),
         ]
 
     def examine(self) -> dict[str, CheckResult]:

@@ -21,15 +21,15 @@ from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Seconds
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
-from device_auth.doctor.examination import CheckResult, Progress, examine, exit_code_of, in_order
+from device_auth.doctor.check_run import CheckResult, Progress, examine, exit_code_of, in_order
+from device_auth.doctor.context import DoctorContext
+from device_auth.doctor.credential_probe import CredentialProbe, provider_of
 from device_auth.doctor.findings import Check, Finding, Verdict, ok
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
+from device_auth.doctor.provider_probe import make_probe
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_fields, as_text
 from device_auth.doctor.report import ReportFile, write_report
-from device_auth.doctor.scene import DoctorContext
-from device_auth.doctor.trial import CredentialProbe, whom_to_ask
-from device_auth.doctor.visit import set_out
 from device_auth.prompts.stderr import USUAL_COLUMNS, say
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
@@ -89,17 +89,17 @@ def examine_speaker(
     """
     speaker.for_owner = True
     file = None if report is None else ReportFile(report)
-    scene = open_scene(speaker, root=root)
+    context = open_context(speaker, root=root)
     redaction = Redaction()
     with ExitStack() as opened:
         opened.enter_context(_redacted_log(redaction, is_verbose="verbose" in speaker.options))
-        stored = _stored(scene)
+        stored = _stored(context)
         opened.enter_context(speaker.simulated_amazon(stored))
         settings, problems = _settings(speaker)
         learn_from_settings(redaction, settings)
-        learn_from_machine(redaction, scene)
-        checks = compose(speaker, scene, settings, problems, stored, is_online=is_online)
-        learning = Check("S0", "private", partial(learn_from_speaker, redaction, scene))
+        learn_from_machine(redaction, context)
+        checks = compose(speaker, context, settings, problems, stored, is_online=is_online)
+        learning = Check("S0", "private", partial(learn_from_speaker, redaction, context))
         learnt, *found = examine([learning, *checks], speaker.clock, _progress())
     if learnt.finding.verdict is not Verdict.OK:
         say("device-auth: not all that is private could be found out, so some of it may not be masked below")
@@ -112,14 +112,14 @@ def examine_speaker(
         for line in as_text(examined, _sheet(speaker)):
             print_line(line)
     if file is not None:
-        file.write(write_report(scene, settings, examined, redaction, at=at))
+        file.write(write_report(context, settings, examined, redaction, at=at))
         say(f"Wrote {report}. What is private is masked; read it before you send it.")
     return exit_code_of(examined)
 
 
 def compose(
     speaker: Doors,
-    scene: DoctorContext,
+    context: DoctorContext,
     settings: Settings,
     problems: Sequence[ConfigError],
     stored: Link | None,
@@ -127,15 +127,15 @@ def compose(
     is_online: bool,
 ) -> list[Check]:
     """Put together every check, in the order in which they are shown."""
-    visit = trial = None
+    probe = credential_probe = None
     # What is wrong with the file of certificates is told by itself: without it nobody could be trusted.
     with suppress(ConfigError):
         ca_file = read_ca_file(settings)
-        provider = whom_to_ask(settings, stored)
-        visit = set_out(provider, ca_file, speaker.clock)
-        trial = (
+        provider = provider_of(settings, stored)
+        probe = make_probe(provider, ca_file, speaker.clock)
+        credential_probe = (
             None
-            if visit is None
+            if probe is None
             else CredentialProbe(HttpTransport(speaker.clock, ca_file=ca_file), provider)
         )
 
@@ -144,14 +144,14 @@ def compose(
 
     return in_order(
         [
-            *storage.checks(scene),
-            *runtime.checks(scene),
-            *clock.checks(visit, speaker.clock),
-            *network.checks(visit, trial),
-            *client.checks(settings, problems, trial),
-            *link.checks(scene, partial(_refresh, speaker, scene) if is_online else None),
-            *board.checks(scene, read_plan),
-            *service.checks(scene),
+            *storage.checks(context),
+            *runtime.checks(context),
+            *clock.checks(probe, speaker.clock),
+            *network.checks(probe, credential_probe),
+            *client.checks(settings, problems, credential_probe),
+            *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
+            *board.checks(context, read_plan),
+            *service.checks(context),
         ]
     )
 
@@ -167,7 +167,7 @@ def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:
         return settings, [unreadable, *problems]
 
 
-def _stored(scene: DoctorContext) -> Link | None:
+def _stored(context: DoctorContext) -> Link | None:
     """Return the stored link, if it can be read: the checks of the store say why it cannot.
 
     Reading is done like a check, as a disk may hang.
@@ -176,21 +176,21 @@ def _stored(scene: DoctorContext) -> Link | None:
 
     def read() -> Finding:
         with suppress(StoreError):
-            found.append(scene.read_link())
+            found.append(context.read_link())
         return ok("It was read.")
 
-    examine([Check("S0", "stored-link", read, limit=DISK_PATIENCE)], scene.clock)
+    examine([Check("S0", "stored-link", read, limit=DISK_PATIENCE)], context.clock)
     return next(iter(found), None)
 
 
-def _refresh(speaker: Doors, scene: DoctorContext) -> tuple[float, Trouble, str]:
+def _refresh(speaker: Doors, context: DoctorContext) -> tuple[float, Trouble, str]:
     """Refresh once: through the service if it runs, else as ``token`` does.
 
     Raises:
         DeviceAuthError: there is nothing to refresh with, or what comes of it could not be kept.
     """
-    if scene.daemon.is_running:
-        return _refresh_by_service(scene)
+    if context.daemon.is_running:
+        return _refresh_by_service(context)
     with locked(speaker):
         # A provider may replace the refresh token: what could not be kept is not asked for.
         speaker.store.prove_writable()
@@ -204,8 +204,8 @@ def _refresh(speaker: Doors, scene: DoctorContext) -> tuple[float, Trouble, str]
     return 0, trouble, view.hint
 
 
-def _refresh_by_service(scene: DoctorContext) -> tuple[float, Trouble, str]:
-    with Client(str(scene.socket), REFRESH_PATIENCE) as service_client:
+def _refresh_by_service(context: DoctorContext) -> tuple[float, Trouble, str]:
+    with Client(str(context.socket), REFRESH_PATIENCE) as service_client:
         try:
             return service_client.token(LONGEST_LIFE).expires_in, Trouble.NONE, ""
         except ClientError as error:
@@ -215,7 +215,7 @@ def _refresh_by_service(scene: DoctorContext) -> tuple[float, Trouble, str]:
             return 0, Trouble.PROVIDER_UNAVAILABLE, str(error)
 
 
-def open_scene(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
+def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
     """Find out which speaker is meant: where none is named, that of the system's service, if there is one."""
     places, named = speaker.places, {"simulate", "state_dir", "runtime_dir"} & speaker.options.keys()
     system = read_places({}, {}, euid=0, root=root)

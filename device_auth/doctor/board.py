@@ -16,8 +16,8 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError
+from device_auth.doctor.context import UNIT, DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
-from device_auth.doctor.scene import UNIT, DoctorContext, UserAccount
 from hardware.board import BoardPlan, PlannedPart, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
@@ -49,23 +49,23 @@ class Need(NamedTuple):
     remedy: str
 
 
-def checks(scene: DoctorContext, read_plan: ReadPlan) -> list[Check]:
+def checks(context: DoctorContext, read_plan: ReadPlan) -> list[Check]:
     """Return the checks of the parts.
 
     Args:
-        scene: whose parts.
+        context: whose parts.
         read_plan: reads what the settings want; raises ``ConfigError``.
     """
     after = ("H1",)
     before_parts = ("H1", "H2", "H3", "H4", "H5")
     return [
         Check("H1", "board", partial(look_at_board, read_plan)),
-        Check("H2", "gpio-library", partial(look_at_library, scene, read_plan), after),
-        Check("H3", "devices", partial(look_at_devices, scene, read_plan), after),
-        Check("H4", "device-rights", partial(look_at_rights, scene, read_plan), ("H1", "H3")),
-        Check("H5", "unit-devices", partial(look_at_unit, scene, read_plan), after),
+        Check("H2", "gpio-library", partial(look_at_library, context, read_plan), after),
+        Check("H3", "devices", partial(look_at_devices, context, read_plan), after),
+        Check("H4", "device-rights", partial(look_at_rights, context, read_plan), ("H1", "H3")),
+        Check("H5", "unit-devices", partial(look_at_unit, context, read_plan), after),
         *(
-            Check(f"H{number}", sort, partial(look_at_part, scene, read_plan, sort), before_parts)
+            Check(f"H{number}", sort, partial(look_at_part, context, read_plan, sort), before_parts)
             for number, sort in enumerate(SORTS, start=6)
         ),
     ]
@@ -83,12 +83,12 @@ def look_at_board(read_plan: ReadPlan) -> Finding:
     return ok(f"The board is {plan.board}: {'; '.join(told)}.", board=plan.board, gpio=plan.gpio)
 
 
-def look_at_library(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
+def look_at_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See which module answers to the name RPi.GPIO, and whether it fits this machine."""
     if not any(part.back_end == "rpi-gpio" for part in read_plan().parts):
         return ok("No part hangs on RPi.GPIO.")
     provider = gpio_provider()
-    kernel, model = _read(scene, "proc/sys/kernel/osrelease"), _read(scene, "proc/device-tree/model")
+    kernel, model = _read(context, "proc/sys/kernel/osrelease"), _read(context, "proc/device-tree/model")
     facts = {"provider": provider, "kernel": kernel, "model": model}
     remedy = (
         "sudo apt install python3-rpi-lgpio, or: pip uninstall RPi.GPIO; pip install 'device-auth[rpi-lgpio]'"
@@ -101,28 +101,28 @@ def look_at_library(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok(f"{provider} answers to the name RPi.GPIO.", **facts)
 
 
-def look_at_devices(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
+def look_at_devices(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See whether the devices that the parts hang on are there."""
     plan = read_plan()
-    missing = [(part, need) for part, need in _needs(plan) if not _found(scene, need)]
+    missing = [(part, need) for part, need in _needs(plan) if not _found(context, need)]
     if missing:
         part, need = missing[0]
         others = sorted({f"/{other.pattern}" for _, other in missing[1:]} - {f"/{need.pattern}"})
         more = f" Nor is there {', '.join(others)}." if others else ""
         return fail(f"There is no /{need.pattern}, which the {part.name} hangs on.{more}", need.remedy, PART)
-    return ok("Every device that a part hangs on is there.", devices=_list(scene, plan))
+    return ok("Every device that a part hangs on is there.", devices=_list(context, plan))
 
 
-def look_at_rights(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
+def look_at_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See whether the user of this speaker may use those devices."""
-    account, plan = scene.account, read_plan()
+    account, plan = context.account, read_plan()
     facts = {
         "user": account.name,
         "groups": " ".join(sorted(map(str, account.gids))),
-        "devices": _list(scene, plan),
+        "devices": _list(context, plan),
     }
     for part, need in _needs(plan):
-        paths = _found(scene, need)
+        paths = _found(context, need)
         if not any(may_use(account, path) for path in paths):
             return fail(
                 f"{account.name} may not use {paths[0]}, which the {part.name} hangs on.",
@@ -134,9 +134,9 @@ def look_at_rights(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok(f"{account.name} may use every device that a part hangs on.", **facts)
 
 
-def look_at_unit(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
+def look_at_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """See whether systemd lets the service see those devices."""
-    plan, unit = read_plan(), scene.unit
+    plan, unit = read_plan(), context.unit
     if not _needs(plan) or unit.get("LoadState") != "loaded":
         return ok("No service is kept from a device it needs.")
     if unit.get("PrivateDevices") == "yes":
@@ -149,16 +149,16 @@ def look_at_unit(scene: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok("systemd lets the service see devices.", allowed=unit.get("DeviceAllow", ""))
 
 
-def look_at_part(scene: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
+def look_at_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
     """Open the parts of a sort for a moment: nothing else tells whether they can be used."""
     plan = read_plan()
     wanted = tuple(part for part in plan.parts if part.sort == sort and part.kind != "off")
     if not wanted:
         return skipped(f"This speaker has no {sort}.")
-    if scene.daemon.is_running:
+    if context.daemon.is_running:
         return skipped(f"Not touched: the service holds the {sort}, and tells (D7) if it fails.")
-    if not scene.is_ours:
-        return skipped(scene.refusal())
+    if not context.is_ours:
+        return skipped(context.refusal())
     error = _try_out(plan, wanted)
     if error is not None:
         return fail(f"The {sort} cannot be used: {error}.", error.hint, error.exit_code)
@@ -234,12 +234,12 @@ def _needs_of(part: PlannedPart, plan: BoardPlan) -> Iterator[Need]:
             pass  # a kernel LED, a command, a simulated part: none of them is a device of its own
 
 
-def _found(scene: DoctorContext, need: Need) -> list[Path]:
-    return sorted(scene.root.glob(need.pattern))
+def _found(context: DoctorContext, need: Need) -> list[Path]:
+    return sorted(context.root.glob(need.pattern))
 
 
-def _list(scene: DoctorContext, plan: BoardPlan) -> str:
-    return ", ".join(sorted({str(path) for _, need in _needs(plan) for path in _found(scene, need)}))
+def _list(context: DoctorContext, plan: BoardPlan) -> str:
+    return ", ".join(sorted({str(path) for _, need in _needs(plan) for path in _found(context, need)}))
 
 
 def _described(part: PlannedPart) -> str:
@@ -248,9 +248,9 @@ def _described(part: PlannedPart) -> str:
     return f"{part.name}{kind}" + (f" on {pins}" if pins else "")
 
 
-def _read(scene: DoctorContext, name: str) -> str:
+def _read(context: DoctorContext, name: str) -> str:
     try:
-        return (scene.root / name).read_text(errors="replace").strip("\0 \n")
+        return (context.root / name).read_text(errors="replace").strip("\0 \n")
     except OSError:
         return ""
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
+from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
-from device_auth.doctor.trial import CredentialProbe, error_name
 from device_auth.world.provider import (
     SERIAL_NUMBER,
     provider_problems,
@@ -33,7 +33,7 @@ _KEYS: Final = {key.name: key for key in KEYS}
 def checks(
     settings: Settings,
     problems: Sequence[ConfigError],
-    trial: CredentialProbe | None,
+    credential_probe: CredentialProbe | None,
     *,
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
@@ -42,7 +42,7 @@ def checks(
     Args:
         settings: as far as they could be read.
         problems: what could not be read, from ``settings.gather_settings``.
-        trial: asks the provider (after N14); None where nothing may be asked of the network.
+        credential_probe: asks the provider (after N14); None where nothing may be asked of the network.
         serial_number: the file that is asked where no DSN is set.
     """
 
@@ -70,7 +70,7 @@ def checks(
         Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
         Check("C7", "ca-file", lambda: _ca_file(settings)),
         Check("C8", "client-secret", lambda: _client_secret(settings)),
-        Check("C9", "client-rejected", lambda: _acceptance(trial), after=("C2", "N14")),
+        Check("C9", "client-rejected", lambda: _acceptance(credential_probe), after=("C2", "N14")),
     ]
 
 
@@ -182,12 +182,12 @@ def _client_secret(settings: Settings) -> Finding:
     return ok("The client secret lies in a file that only its owner can read.")
 
 
-def _acceptance(trial: CredentialProbe | None) -> Finding:
+def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
     """See whether the provider objects to the client ID; LWA's poll does not name it, so a refresh is tried."""
-    if trial is None:
+    if credential_probe is None:
         return skipped("The provider was not asked.")
-    is_lwa = trial.provider.dialect is DialectName.LWA
-    heard = trial.refresh if is_lwa else trial.poll
+    is_lwa = credential_probe.provider.dialect is DialectName.LWA
+    heard = credential_probe.refresh if is_lwa else credential_probe.poll
     name = error_name(heard)
     if not isinstance(heard, WireResponse) or not name:
         return skipped("The provider's answer says nothing about the client ID.")

@@ -12,7 +12,7 @@ from device_auth.core.errors import ProviderUnreachable
 from device_auth.core.models import Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.visit import NOBODY_TO_VISIT, HandshakeStep, ProviderProbe
+from device_auth.doctor.provider_probe import NO_ADDRESS, HandshakeStep, ProviderProbe
 
 TOLD_FROM: Final = Seconds(120)
 """A wall clock that is this far off is told; a server's own may be off by a little too."""
@@ -49,19 +49,19 @@ class DoctorsClock(Clock, Protocol):
 
 
 def checks(
-    visit: ProviderProbe | None, clock: DoctorsClock, *, own_file: Path = OWN_FILE, uptime: Path = UPTIME
+    probe: ProviderProbe | None, clock: DoctorsClock, *, own_file: Path = OWN_FILE, uptime: Path = UPTIME
 ) -> list[Check]:
     """Return the checks of the clocks.
 
     Args:
-        visit: to the provider, whose date is compared; None where no usable address is set.
+        probe: to the provider, whose date is compared; None where no usable address is set.
         clock: the machine's.
         own_file: a file of this program: it was there before now.
         uptime: where the kernel tells how long it runs.
     """
 
     def compare() -> Finding:
-        return _against_provider(visit) if visit else skipped(NOBODY_TO_VISIT)
+        return _against_provider(probe) if probe else skipped(NO_ADDRESS)
 
     return [
         Check("T1", "clock-unset", lambda: _against_own_files(clock, own_file)),
@@ -84,13 +84,13 @@ def _against_own_files(clock: DoctorsClock, own_file: Path) -> Finding:
     return fail(sentence, SET_IT, ProviderUnreachable.exit_code, **facts)
 
 
-def _against_provider(visit: ProviderProbe) -> Finding:
-    greeting = visit.greeting
-    if greeting.date is None:
+def _against_provider(probe: ProviderProbe) -> Finding:
+    handshake = probe.handshake
+    if handshake.date is None:
         return skipped("The provider told no date, or did not prove who it is.")
-    off = greeting.received_at - greeting.date
-    facts = {"off_by_seconds": str(round(off)), "provider_says": _shown(greeting.date)}
-    if greeting.fault is HandshakeStep.DATE:
+    off = handshake.received_at - handshake.date
+    facts = {"off_by_seconds": str(round(off)), "provider_says": _shown(handshake.date)}
+    if handshake.failed_step is HandshakeStep.DATE:
         facts["trust"] = "the certificate's own dates were not counted; do not set the clock by this"
     if abs(off) < TOLD_FROM:
         return ok("The clock agrees with the provider's.", **facts)

@@ -9,8 +9,8 @@ from device_auth.client import Status
 from device_auth.core.errors import DeviceAuthError, StoreError
 from device_auth.core.models import MARKS, Link, Mark, UnixTime
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.scene import DoctorContext
 from device_auth.world.token_files import TOKEN, FileTokens
 
 EXIT_CODES: Final[dict[Trouble, int]] = {
@@ -49,23 +49,23 @@ Refresh = Callable[[], tuple[float, Trouble, str]]
 """Refreshes once; gives how many seconds the token lives (0 if there is none), what was in the way, and a hint."""
 
 
-def checks(scene: DoctorContext, refresh: Refresh | None) -> list[Check]:
+def checks(context: DoctorContext, refresh: Refresh | None) -> list[Check]:
     """Return the checks of the link.
 
     Args:
-        scene: whose link.
+        context: whose link.
         refresh: refreshes the access token once, over the network; None if that was not asked for.
     """
     return [
-        Check("L1", "linked", partial(look_at_link, scene)),
-        Check("L2", "access-token", partial(look_at_token, scene), after=("L1",)),
+        Check("L1", "linked", partial(look_at_link, context)),
+        Check("L2", "access-token", partial(look_at_token, context), after=("L1",)),
         Check("L3", "refresh", partial(look_at_refresh, refresh), ("L1", ON_THE_WAY), ONLINE_LIMIT),
     ]
 
 
-def look_at_link(scene: DoctorContext) -> Finding:
+def look_at_link(context: DoctorContext) -> Finding:
     """See whether the speaker is linked, as the service tells it, or else as it is stored."""
-    status = scene.daemon.status
+    status = context.daemon.status
     if status is not None:
         try:
             state, trouble = StateWord(status.state), Trouble(status.trouble)
@@ -74,10 +74,10 @@ def look_at_link(scene: DoctorContext) -> Finding:
                 f"The service speaks of {status.state} and {status.trouble}, unknown to this command."
             )
         return _as_told(state, trouble, status.hint, _handed_over(status))
-    if not scene.is_ours:
-        return skipped(scene.refusal())
+    if not context.is_ours:
+        return skipped(context.refusal())
     try:
-        link = scene.read_link()
+        link = context.read_link()
     except StoreError as error:
         return skipped(f"The stored link cannot be read: {error}.")
     if link is None:
@@ -85,7 +85,7 @@ def look_at_link(scene: DoctorContext) -> Finding:
     state = StateWord.LINKED if link.mark is None else StateWord.UNLINKED
     trouble = Trouble.NONE if link.mark is None else MARKS[link.mark]
     handed_over = (link.handed_over_to or OTHER) if link.mark is Mark.HANDED_OVER else ""
-    return _as_told(state, trouble, "", handed_over, _facts(scene, link))
+    return _as_told(state, trouble, "", handed_over, _facts(context, link))
 
 
 def _as_told(
@@ -105,8 +105,8 @@ def _as_told(
     return ok(STATES[state].sentence.removesuffix(".") + f"{since}.", **facts)
 
 
-def _facts(scene: DoctorContext, link: Link) -> dict[str, str]:
-    days = int((scene.clock.wall() - link.linked_at) // DAY)
+def _facts(context: DoctorContext, link: Link) -> dict[str, str]:
+    days = int((context.clock.wall() - link.linked_at) // DAY)
     return {
         "age": "since today" if days == 0 else f"for {days} day{'s' * (days != 1)}",
         "dialect": link.dialect,
@@ -123,42 +123,42 @@ def _handed_over(status: Status) -> str:
     return "" if status.handed_over is None else status.handed_over.to or OTHER
 
 
-def look_at_token(scene: DoctorContext) -> Finding:
+def look_at_token(context: DoctorContext) -> Finding:
     """See whether there is an access token that programs can use now."""
-    status = scene.daemon.status
+    status = context.daemon.status
     if status is None:
-        kept = FileTokens(scene.places.runtime_dir, scene.clock).read()
+        kept = FileTokens(context.places.runtime_dir, context.clock).read()
         if kept is None:
-            if not _is_linked(scene):
+            if not _is_linked(context):
                 return skipped(NO_LINK)
             return ok("No access token is kept; device-auth token fetches one when it is asked for.")
-        return _living(scene, kept.expires_at)
+        return _living(context, kept.expires_at)
     if status.state != StateWord.LINKED:
         return skipped(NO_LINK)
-    if status.expires_at is None or status.expires_at.timestamp() <= scene.clock.wall():
+    if status.expires_at is None or status.expires_at.timestamp() <= context.clock.wall():
         return fail(
             "The speaker is linked, but there is no access token now.",
             "See what is in the way: device-auth status; it is refreshed by itself when that is gone.",
             EXIT_CODES[Trouble.EXPIRED],
         )
-    return _living(scene, UnixTime(status.expires_at.timestamp()))
+    return _living(context, UnixTime(status.expires_at.timestamp()))
 
 
-def _is_linked(scene: DoctorContext) -> bool:
-    if not scene.is_ours:
+def _is_linked(context: DoctorContext) -> bool:
+    if not context.is_ours:
         return True  # as far as can be seen from here
-    link = scene.read_link()
+    link = context.read_link()
     return link is not None and link.mark is None
 
 
-def _living(scene: DoctorContext, expires_at: UnixTime) -> Finding:
-    left = int(expires_at - scene.clock.wall())
+def _living(context: DoctorContext, expires_at: UnixTime) -> Finding:
+    left = int(expires_at - context.clock.wall())
     facts = {"seconds_left": str(left)}
-    runtime_dir = scene.places.runtime_dir
+    runtime_dir = context.places.runtime_dir
     if runtime_dir is not None:
         with suppress(OSError):
             refreshed_at = (runtime_dir / TOKEN).stat().st_mtime
-            facts["seconds_since_refresh"] = str(int(scene.clock.wall() - refreshed_at))
+            facts["seconds_since_refresh"] = str(int(context.clock.wall() - refreshed_at))
     return ok(f"The access token is good for another {left // 60} minutes.", **facts)
 
 

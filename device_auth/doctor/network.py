@@ -13,24 +13,23 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError, ProviderUnclear, ProviderUnreachable
 from device_auth.core.models import Refusal, Seconds, Unclear, Unreachable
 from device_auth.core.states import TROUBLES, Trouble
+from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
-from device_auth.doctor.trial import CredentialProbe, error_name
-from device_auth.doctor.visit import (
-    EXPIRED,
-    NOBODY_TO_VISIT,
+from device_auth.doctor.provider_probe import (
+    NO_ADDRESS,
     ConnectAttempt,
     HandshakeResult,
     HandshakeStep,
+    PlainResponse,
     ProbeProblem,
     ProviderProbe,
-    ResponseHead,
 )
 from device_auth.wire.answers import read_odd_answer
+from device_auth.world.transport import EXPIRED
 
 AGAIN: Final = "then run device-auth doctor again."
 
@@ -87,21 +86,21 @@ THIS_MACHINE: Final = Machine()
 
 
 def checks(
-    visit: ProviderProbe | None, trial: CredentialProbe | None, machine: Machine = THIS_MACHINE
+    probe: ProviderProbe | None, credential_probe: CredentialProbe | None, machine: Machine = THIS_MACHINE
 ) -> list[Check]:
     """Return the checks of the way to the provider.
 
     Args:
-        visit: to the provider, from ``visit.set_out``; None where no usable address is set.
-        trial: asks the provider; None where that cannot be.
+        probe: to the provider, from ``probe.make_probe``; None where no usable address is set.
+        credential_probe: asks the provider; None where that cannot be.
         machine: where this machine tells of its network.
     """
 
     def on_the_way(look: Callable[[Machine], Finding]) -> Callable[[], Finding]:
-        return lambda: _unless_reached(visit, lambda: look(machine))
+        return lambda: _unless_reached(probe, lambda: look(machine))
 
     def there(look: Callable[[ProviderProbe], Finding]) -> Callable[[], Finding]:
-        return lambda: look(visit) if visit else skipped(NOBODY_TO_VISIT)
+        return lambda: look(probe) if probe else skipped(NO_ADDRESS)
 
     return [
         Check("N1", "wifi-blocked", on_the_way(_radio)),
@@ -110,14 +109,14 @@ def checks(
         Check("N4", "no-route", on_the_way(_route), after=("N3",)),
         Check("N5", "no-resolver", on_the_way(_resolver), after=("N4",)),
         Check("N6", "no-proxy", there(_proxy), after=("N5",)),
-        Check("N7", "no-name", there(lambda visit: _name(visit, machine)), after=("N6",)),
+        Check("N7", "no-name", there(lambda probe: _name(probe, machine)), after=("N6",)),
         Check("N8", "captive-portal", there(_portal), after=("N7",)),
         Check("N9", "no-connection", there(_connection), after=("N8",)),
         Check("N10", "no-tls", there(_behind_tls(_tls)), after=("N9",)),
         Check("N11", "certificate-issuer", there(_behind_tls(_issuer)), after=("N10",)),
         Check("N12", "certificate-name", there(_behind_tls(_certificate_name)), after=("N11",)),
         Check("N13", "certificate-date", there(_behind_tls(_certificate_date)), after=("N12",)),
-        Check("N14", "provider-answer", there(lambda _: _answer(trial)), after=("N13",)),
+        Check("N14", "provider-answer", there(lambda _: _answer(credential_probe)), after=("N13",)),
         Check("N15", "slow", there(_speed), after=("N13",)),
     ]
 
@@ -130,18 +129,18 @@ def _unreachable(sentence: str, next_step: str, **facts: str) -> Finding:
 # What the kernel tells
 
 
-def _unless_reached(visit: ProviderProbe | None, look: Callable[[], Finding]) -> Finding:
+def _unless_reached(probe: ProviderProbe | None, look: Callable[[], Finding]) -> Finding:
     """Look; but networks come in more kinds than are known here: where the provider is reached, nothing is broken."""
-    if visit and visit.is_here:
+    if probe and probe.is_local:
         return ok("The provider is on this machine.")
     found = look()
-    if found.verdict is not Verdict.OK and visit and _is_reached(visit):
+    if found.verdict is not Verdict.OK and probe and _is_reached(probe):
         return ok(f"The provider is reached, though it looks otherwise: {found.sentence}")
     return found
 
 
-def _is_reached(visit: ProviderProbe) -> bool:
-    return any(each.obstacle is None for each in visit.attempts)
+def _is_reached(probe: ProviderProbe) -> bool:
+    return any(each.problem is None for each in probe.attempts)
 
 
 class _Interface(NamedTuple):
@@ -314,7 +313,7 @@ def _resolver(machine: Machine) -> Finding:
 # On the road
 
 
-_OBSTACLES: Final = {
+_PROBLEMS: Final = {
     ProbeProblem.REFUSED: "refuses the connection",
     ProbeProblem.TIMED_OUT: "does not answer",
     ProbeProblem.NO_WAY: "cannot be got to",
@@ -322,61 +321,61 @@ _OBSTACLES: Final = {
 }
 
 
-def _proxy(visit: ProviderProbe) -> Finding:
-    if visit.is_proxy_odd:
+def _proxy(probe: ProviderProbe) -> Finding:
+    if probe.is_proxy_malformed:
         return fail(
             "The proxy of the environment (https_proxy or all_proxy) has no address that can be used.",
             "Correct the variable, such as http://proxy.example:3128, or take it away; in the service's unit it"
             f" stands in a line Environment=; {AGAIN}",
             ConfigError.exit_code,
         )
-    if visit.proxy is None:
+    if probe.proxy is None:
         return ok("No proxy is set for the provider.")
-    if not visit.lookup.addresses:
-        return _proxy_fails(visit, f"The name of the proxy {visit.proxy.shown} cannot be resolved.")
-    if not _is_reached(visit):
-        return _proxy_fails(visit, f"The proxy {visit.proxy.shown} {_obstacles(visit.attempts)}.")
-    return ok("Requests go through a proxy of the environment.", proxy=visit.proxy.shown)
+    if not probe.lookup.addresses:
+        return _proxy_fails(probe, f"The name of the proxy {probe.proxy.shown} cannot be resolved.")
+    if not _is_reached(probe):
+        return _proxy_fails(probe, f"The proxy {probe.proxy.shown} {_problems(probe.attempts)}.")
+    return ok("Requests go through a proxy of the environment.", proxy=probe.proxy.shown)
 
 
-def _proxy_fails(visit: ProviderProbe, sentence: str) -> Finding:
-    assert visit.proxy is not None, "asked only where there is one"  # noqa: S101  our own bug
+def _proxy_fails(probe: ProviderProbe, sentence: str) -> Finding:
+    assert probe.proxy is not None, "asked only where there is one"  # noqa: S101  our own bug
     return _unreachable(
         sentence,
         "Check the address of the proxy in https_proxy or all_proxy, and that it runs; or exempt the provider:"
-        f" no_proxy={visit.host}; {AGAIN}",
-        proxy=visit.proxy.shown,
+        f" no_proxy={probe.host}; {AGAIN}",
+        proxy=probe.proxy.shown,
     )
 
 
-def _name(visit: ProviderProbe, machine: Machine) -> Finding:
-    if visit.proxy:
+def _name(probe: ProviderProbe, machine: Machine) -> Finding:
+    if probe.proxy:
         return ok("The proxy looks the provider's name up.")
-    found = visit.lookup
+    found = probe.lookup
     if not found.addresses:
-        return _no_name(visit.host, found.number)
+        return _no_name(probe.host, found.error_number)
     ips = sorted({address.ip for address in found.addresses})
-    facts = {"name": visit.host, "addresses": " ".join(ips)}
-    if not visit.is_here and all(_is_nowhere(ip) for ip in ips):
+    facts = {"name": probe.host, "addresses": " ".join(ips)}
+    if not probe.is_local and all(_is_nowhere(ip) for ip in ips):
         return _unreachable(
-            f"The DNS server blocks {visit.host}: it gives {' '.join(ips)}.",
-            f"Allow {visit.host} in the DNS filter (such as Pi-hole) or the router, or set another DNS server; {AGAIN}",
+            f"The DNS server blocks {probe.host}: it gives {' '.join(ips)}.",
+            f"Allow {probe.host} in the DNS filter (such as Pi-hole) or the router, or set another DNS server; {AGAIN}",
             **facts,
         )
     has_only_v6 = all(address.family == socket.AF_INET6 for address in found.addresses)
-    if has_only_v6 and not ("IPv6" in dict(_default_routes(machine)) or _is_reached(visit)):
+    if has_only_v6 and not ("IPv6" in dict(_default_routes(machine)) or _is_reached(probe)):
         return _unreachable(
-            f"{visit.host} has IPv6 addresses only, and this network has no way out by IPv6.",
+            f"{probe.host} has IPv6 addresses only, and this network has no way out by IPv6.",
             f"Turn IPv6 on in the router, or ask the network's owner for DNS64; {AGAIN}",
             **facts,
         )
-    if found.took > SLOW_STEP:
+    if found.duration > SLOW_STEP:
         return warn(
-            f"The name {visit.host} is found only after {found.took:.0f} s: a DNS server does not answer.",
+            f"The name {probe.host} is found only after {found.duration:.0f} s: a DNS server does not answer.",
             f"Take that server out of the router's settings, or set another ({machine.resolv_conf}); {AGAIN}",
             **facts,
         )
-    return ok(f"The name {visit.host} is found.", **facts)
+    return ok(f"The name {probe.host} is found.", **facts)
 
 
 def _no_name(name: str, number: int | None) -> Finding:
@@ -406,12 +405,12 @@ _AS_BEHIND_A_PORTAL: Final = frozenset(
 )
 
 
-def _portal(visit: ProviderProbe) -> Finding:
+def _portal(probe: ProviderProbe) -> Finding:
     """Tell a page that the network puts before everything: plain HTTP meets it, and TLS does not come about."""
-    if visit.greeting.fault in _AS_BEHIND_A_PORTAL and not (visit.proxy or visit.is_here):
-        plain = visit.plain_answer
-        if plain and _is_another(plain, visit.host):
-            return _portal_found(status=str(plain.status), location=_host_of(plain))
+    if probe.handshake.failed_step in _AS_BEHIND_A_PORTAL and not (probe.proxy or probe.is_local):
+        plain = probe.plain_response
+        if plain and _is_sign_in_page(plain, probe.host):
+            return _portal_found(status=str(plain.status), location=plain.redirects_to)
     return ok("No sign-in page of the network is in the way.")
 
 
@@ -420,49 +419,41 @@ def _portal_found(**facts: str) -> Finding:
     return _unreachable(told.sentence, f"{told.next_step.rstrip('.')}; {AGAIN}", **facts)
 
 
-def _is_another(plain: ResponseHead, host: str) -> bool:
+def _is_sign_in_page(plain: PlainResponse, host: str) -> bool:
     if 300 <= plain.status < 400:  # noqa: PLR2004  RFC 9110 §15.4
-        return _host_of(plain) not in {"", host}
-    is_html = "html" in plain.headers.get("content-type", "") or b"<html" in plain.body.lower()
-    return plain.status == 511 or (plain.status == 200 and is_html)  # noqa: PLR2004  RFC 6585 §6
+        return plain.redirects_to not in {"", host}
+    return plain.status == 511 or (plain.status == 200 and plain.is_html)  # noqa: PLR2004  RFC 6585 §6
 
 
-def _host_of(plain: ResponseHead) -> str:
-    try:
-        return urlsplit(plain.headers.get("location", "")).hostname or ""
-    except ValueError:
-        return "?"
-
-
-def _connection(visit: ProviderProbe) -> Finding:
-    if visit.proxy:
+def _connection(probe: ProviderProbe) -> Finding:
+    if probe.proxy:
         return ok("The proxy connects to the provider.")
-    tried = visit.attempts
-    facts = {f"by_{_family(each)}": each.obstacle or "works" for each in tried}
-    if not _is_reached(visit):
+    tried = probe.attempts
+    facts = {f"by_{_family(each)}": each.problem or "works" for each in tried}
+    if not _is_reached(probe):
         return _unreachable(
-            f"{visit.host} {_obstacles(tried)} on port {visit.port}.",
-            f"Check that the provider's address is right, that the firewall of the router lets port {visit.port} out,"
+            f"{probe.host} {_problems(tried)} on port {probe.port}.",
+            f"Check that the provider's address is right, that the firewall of the router lets port {probe.port} out,"
             f" and with a phone in the same network that there is internet at all; {AGAIN}",
             **facts,
         )
-    if tried[0].obstacle is ProbeProblem.TIMED_OUT:
+    if tried[0].problem is ProbeProblem.TIMED_OUT:
         return warn(
-            f"{visit.host} does not answer by {_family(tried[0])}, so that each connection is slow.",
+            f"{probe.host} does not answer by {_family(tried[0])}, so that each connection is slow.",
             f"Repair {_family(tried[0])} in the router or turn it off; {AGAIN}",
             **facts,
         )
-    return ok(f"{visit.host} takes connections on port {visit.port}.", **facts)
+    return ok(f"{probe.host} takes connections on port {probe.port}.", **facts)
 
 
 def _family(attempt: ConnectAttempt) -> str:
     return "IPv6" if attempt.address.family == socket.AF_INET6 else "IPv4"
 
 
-def _obstacles(tried: list[ConnectAttempt]) -> str:
+def _problems(tried: list[ConnectAttempt]) -> str:
     """Return what was in the way, the most telling first: a refusal shows that the machine is there."""
-    met = {each.obstacle for each in tried}
-    return next(words for obstacle, words in _OBSTACLES.items() if obstacle in met)
+    met = {each.problem for each in tried}
+    return next(words for problem, words in _PROBLEMS.items() if problem in met)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -472,92 +463,92 @@ def _obstacles(tried: list[ConnectAttempt]) -> str:
 def _behind_tls(look: Callable[[ProviderProbe], Finding]) -> Callable[[ProviderProbe], Finding]:
     """Look where there is TLS to look at."""
 
-    def look_if_seen(visit: ProviderProbe) -> Finding:
-        if not visit.is_secure:
+    def look_if_seen(probe: ProviderProbe) -> Finding:
+        if not probe.is_secure:
             return ok("The provider is on this machine and spoken with by plain http.")
-        if visit.is_hidden:
+        if probe.is_hidden:
             return ok("The proxy cannot be looked through; the provider's answer tells.")
-        return look(visit)
+        return look(probe)
 
     return look_if_seen
 
 
-def _tls(visit: ProviderProbe) -> Finding:
-    greeting = visit.greeting
-    match greeting.fault:
+def _tls(probe: ProviderProbe) -> Finding:
+    handshake = probe.handshake
+    match handshake.failed_step:
         case HandshakeStep.PROXY:
             return _unreachable(
-                f"The proxy does not connect to {visit.host}: {greeting.reason}.",
+                f"The proxy does not connect to {probe.host}: {handshake.reason}.",
                 "Check the user and password in https_proxy, and that the proxy lets"
-                f" {visit.host} port {visit.port} through; {AGAIN}",
-                reason=greeting.reason,
+                f" {probe.host} port {probe.port} through; {AGAIN}",
+                reason=handshake.reason,
             )
         case HandshakeStep.CONNECTION | HandshakeStep.TLS:
             return _unreachable(
-                f"No secure connection to {visit.host} comes about: {greeting.reason or 'no connection'}.",
+                f"No secure connection to {probe.host} comes about: {handshake.reason or 'no connection'}.",
                 "Check that nothing in the network looks into TLS (a filter, a firewall), that the address and"
                 f" the port of the provider are right, and that it speaks TLS 1.2 or newer; {AGAIN}",
-                reason=greeting.reason,
+                reason=handshake.reason,
             )
         case _:
-            return ok("A secure connection can be made.", version=greeting.version)
+            return ok("A secure connection can be made.", version=handshake.version)
 
 
-def _issuer(visit: ProviderProbe) -> Finding:
-    greeting = visit.greeting
-    if greeting.fault is HandshakeStep.AUTHORITIES:
+def _issuer(probe: ProviderProbe) -> Finding:
+    handshake = probe.handshake
+    if handshake.failed_step is HandshakeStep.AUTHORITIES:
         return fail(
             "The file of the certificates to trust cannot be read.",
             "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install the"
             f" authorities: sudo apt install ca-certificates; {AGAIN}",
             ConfigError.exit_code,
         )
-    if greeting.fault is not HandshakeStep.ISSUER:
+    if handshake.failed_step is not HandshakeStep.ISSUER:
         return ok("The certificate comes from an authority that is trusted.")
     return _unreachable(
-        f"The certificate of the server is not trusted: {greeting.reason}.",
+        f"The certificate of the server is not trusted: {handshake.reason}.",
         "Look who issued it: if it is a company, a school or a security program, that looks into the connection;"
         " let the provider's address through unread, or use another network. If it is a known authority:"
         f" sudo apt install --reinstall ca-certificates; {AGAIN}",
-        **_shown(greeting),
+        **_shown(handshake),
     )
 
 
-def _certificate_name(visit: ProviderProbe) -> Finding:
-    if visit.greeting.fault is not HandshakeStep.NAME:
+def _certificate_name(probe: ProviderProbe) -> Finding:
+    if probe.handshake.failed_step is not HandshakeStep.NAME:
         return ok("The certificate is for the name that was asked.")
     return _unreachable(
-        f"The certificate is for another name than {visit.host}.",
+        f"The certificate is for another name than {probe.host}.",
         "Check the address of the provider for typing errors; if it is right, another server answers in its"
         f" place: use another network or DNS server; {AGAIN}",
-        **_shown(visit.greeting),
+        **_shown(probe.handshake),
     )
 
 
-def _certificate_date(visit: ProviderProbe) -> Finding:
-    greeting = visit.greeting
-    if greeting.fault is not HandshakeStep.DATE:
+def _certificate_date(probe: ProviderProbe) -> Finding:
+    handshake = probe.handshake
+    if handshake.failed_step is not HandshakeStep.DATE:
         return ok("The certificate is valid by the clock of this machine.")
-    if greeting.verify_code == EXPIRED:
+    if handshake.verify_code == EXPIRED:
         return _unreachable(
             "By the clock of this machine a certificate of the server has expired.",
             f"If the clock is wrong, set it: sudo timedatectl set-ntp true. If it is right, only the provider can mend this; {AGAIN}",
-            **_shown(greeting),
+            **_shown(handshake),
         )
     return _unreachable(
         "By the clock of this machine a certificate of the server is not valid yet: the clock is slow.",
         f"Set the clock: sudo timedatectl set-ntp true; {AGAIN}",
-        **_shown(greeting),
+        **_shown(handshake),
     )
 
 
-def _shown(greeting: HandshakeResult) -> dict[str, str]:
+def _shown(handshake: HandshakeResult) -> dict[str, str]:
     """Return what a certificate says of itself; nothing where it cannot be read."""
     from cryptography import x509
 
-    facts = {"reason": greeting.reason}
+    facts = {"reason": handshake.reason}
     try:
-        certificate = x509.load_der_x509_certificate(greeting.certificate)
+        certificate = x509.load_der_x509_certificate(handshake.certificate)
         return facts | {
             "subject": certificate.subject.rfc4514_string(),
             "issuer": certificate.issuer.rfc4514_string(),
@@ -575,10 +566,10 @@ def _day(certificate: object, name: str) -> str:
     return moment.isoformat()
 
 
-def _answer(trial: CredentialProbe | None) -> Finding:
-    if trial is None:
+def _answer(credential_probe: CredentialProbe | None) -> Finding:
+    if credential_probe is None:
         return skipped("The provider was not asked.")
-    heard = trial.poll
+    heard = credential_probe.poll
     name = error_name(heard)
     if name:
         return ok("The provider answers, and refuses what it must refuse.", answer=name)
@@ -596,13 +587,13 @@ def _answer(trial: CredentialProbe | None) -> Finding:
     )
 
 
-def _speed(visit: ProviderProbe) -> Finding:
-    greeting = visit.greeting
-    if greeting.fault is not None:
+def _speed(probe: ProviderProbe) -> Finding:
+    handshake = probe.handshake
+    if handshake.failed_step is not None:
         return skipped("No conversation with the provider could be measured.")
-    steps = {"connect": greeting.connecting, "tls": greeting.shaking_hands}
-    if greeting.first_byte is not None:
-        steps["first_byte"] = greeting.first_byte
+    steps = {"connect": handshake.connect_time, "tls": handshake.tls_time}
+    if handshake.first_byte_time is not None:
+        steps["first_byte"] = handshake.first_byte_time
     facts = {f"{name}_ms": str(round(took * 1000)) for name, took in steps.items()}
     if max(steps.values()) <= SLOW_STEP:
         return ok("The provider answers fast enough.", **facts)

@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Final
 
 from device_auth.core.errors import StoreError
+from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Finding, ok
 from device_auth.doctor.redaction import CLIENT_ID, Redaction
-from device_auth.doctor.scene import DoctorContext
 from device_auth.world.pending import FilePending
 from device_auth.world.settings import Settings
 from device_auth.world.token_files import FileTokens
@@ -35,47 +35,47 @@ def learn_from_settings(redaction: Redaction, settings: Settings) -> None:
     redaction.learn_secret(settings.client_secret)
 
 
-def learn_from_machine(redaction: Redaction, scene: DoctorContext) -> None:
+def learn_from_machine(redaction: Redaction, context: DoctorContext) -> None:
     """Learn what the machine is called, and what it calls its networks."""
-    for name in (socket.gethostname(), _read(scene, "etc/hostname")):
+    for name in (socket.gethostname(), _read(context, "etc/hostname")):
         for part in {name.strip(), name.strip().partition(".")[0]} - {_LOCAL}:
             redaction.learn("host", part)
     for place in SERIAL_NUMBERS:
-        redaction.learn("serial", _read(scene, place).strip("\0 \n"))
-    for number in _SERIAL.findall(_read(scene, "proc/cpuinfo")):
+        redaction.learn("serial", _read(context, place).strip("\0 \n"))
+    for number in _SERIAL.findall(_read(context, "proc/cpuinfo")):
         redaction.learn("serial", number)
     for pattern in WIFI_SETTINGS:
-        for path in scene.root.glob(pattern):
-            for name in _WIFI_NAME.findall(_read(scene, str(path.relative_to(scene.root)))):
+        for path in context.root.glob(pattern):
+            for name in _WIFI_NAME.findall(_read(context, str(path.relative_to(context.root)))):
                 redaction.learn("ssid", name)
 
 
-def learn_from_speaker(redaction: Redaction, scene: DoctorContext) -> Finding:
+def learn_from_speaker(redaction: Redaction, context: DoctorContext) -> Finding:
     """Learn every secret of the link; reads the disk, so it is done like a check."""
     link = None
     with suppress(StoreError):
-        link = scene.read_link()
+        link = context.read_link()
     while link is not None:
         redaction.learn_secret(link.refresh_token)
         redaction.learn(CLIENT_ID, link.client_id)
         redaction.learn("account", link.account or "")
         link = link.replaces
-    token = FileTokens(scene.places.runtime_dir, scene.clock).read()
+    token = FileTokens(context.places.runtime_dir, context.clock).read()
     redaction.learn_secret(None if token is None else token.access_token)
-    pending = FilePending(scene.places.runtime_dir, scene.clock).read()
+    pending = FilePending(context.places.runtime_dir, context.clock).read()
     if pending is not None:
         redaction.learn("user_code", pending.pair.user_code)
         redaction.learn_secret(pending.pair.device_code)
-    status = scene.daemon.status
+    status = context.daemon.status
     if status is not None:
         redaction.learn("account", status.account or "")
         redaction.learn("user_code", "" if status.code is None else status.code.user_code)
     return ok("What is private is known.")
 
 
-def _read(scene: DoctorContext, path: str) -> str:
+def _read(context: DoctorContext, path: str) -> str:
     try:
-        with (scene.root / path).open(errors="replace") as stream:
+        with (context.root / path).open(errors="replace") as stream:
             return stream.read(LARGEST)
     except OSError:
         return ""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from device_auth.doctor.examination import GROUPS, CheckResult, exit_code_of, verdict_of
+from device_auth.doctor.check_run import GROUPS, CheckResult, exit_code_of, verdict_of
 from device_auth.doctor.findings import Verdict
 
 INDENT: Final = 4

@@ -14,10 +14,10 @@ from typing import Final
 from device_auth import __version__
 from device_auth.core.errors import StoreError
 from device_auth.doctor.board import gpio_provider
-from device_auth.doctor.examination import CheckResult
+from device_auth.doctor.check_run import CheckResult
+from device_auth.doctor.context import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
-from device_auth.doctor.scene import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.storage import mount_of
 from device_auth.world.explain import reason_of
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
@@ -88,7 +88,7 @@ def _refused(path: Path, reason: str) -> StoreError:
 
 
 def write_report(
-    scene: DoctorContext,
+    context: DoctorContext,
     settings: Settings,
     examined: Sequence[CheckResult],
     redaction: Redaction,
@@ -98,18 +98,18 @@ def write_report(
     """Put the report together.
 
     Args:
-        scene: what was looked at.
+        context: what was looked at.
         settings: of the speaker.
         examined: what was found, redacted.
         redaction: masks all the rest.
         at: now, for people.
     """
     parts = {
-        "Versions": _versions(scene),
+        "Versions": _versions(context),
         "Settings": _settings(settings),
-        "User and groups": _groups(scene),
-        "Disks": _disks(scene),
-        f"The last {LOG_LINES} lines of the log of {UNIT}": _log(scene, redaction),
+        "User and groups": _groups(context),
+        "Disks": _disks(context),
+        f"The last {LOG_LINES} lines of the log of {UNIT}": _log(context, redaction),
     }
     lines = [f"Report of device-auth doctor, {at}", "", *as_text(examined, TextStyle(has_facts=True)), ""]
     for title, content in parts.items():
@@ -117,12 +117,12 @@ def write_report(
     return "\n".join(lines)
 
 
-def _versions(scene: DoctorContext) -> Iterator[str]:
+def _versions(context: DoctorContext) -> Iterator[str]:
     yield f"device-auth {__version__}"
     yield f"Python {platform.python_version()} ({sys.implementation.name}, {platform.machine()})"
     yield f"kernel {platform.release()}"
-    yield f"system {_os_name(scene)}"
-    model = _first_line(scene.root / "proc/device-tree/model")
+    yield f"system {_os_name(context)}"
+    model = _first_line(context.root / "proc/device-tree/model")
     yield f"machine {model or 'no Raspberry Pi, or it does not say'}"
     for name in LIBRARIES:
         try:
@@ -132,9 +132,9 @@ def _versions(scene: DoctorContext) -> Iterator[str]:
     yield f"RPi.GPIO is provided by: {gpio_provider()}"
 
 
-def _os_name(scene: DoctorContext) -> str:
+def _os_name(context: DoctorContext) -> str:
     try:
-        lines = (scene.root / "etc/os-release").read_text(errors="replace").splitlines()
+        lines = (context.root / "etc/os-release").read_text(errors="replace").splitlines()
     except OSError:
         return "unknown"
     names = [line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")]
@@ -159,8 +159,8 @@ def _settings(settings: Settings) -> Iterator[str]:
         yield f"{name:<15}  {table!r}"
 
 
-def _groups(scene: DoctorContext) -> Iterator[str]:
-    account = scene.account
+def _groups(context: DoctorContext) -> Iterator[str]:
+    account = context.account
     yield f"the speaker's user: {account.name} ({account.uid}), groups {_names(account.gids)}"
     yield f"this process: user {os.geteuid()}, groups {_names({os.getegid(), *os.getgroups()})}"
 
@@ -176,15 +176,15 @@ def _name_of(gid: int) -> str:
         return str(gid)
 
 
-def _disks(scene: DoctorContext) -> Iterator[str]:
-    for path in (scene.places.state_dir, scene.places.runtime_dir):
+def _disks(context: DoctorContext) -> Iterator[str]:
+    for path in (context.places.state_dir, context.places.runtime_dir):
         if path is not None:
-            mount = mount_of(scene, path)
+            mount = mount_of(context, path)
             yield f"{path}: {'unknown' if mount is None else mount.line}"
 
 
-def _log(scene: DoctorContext, redaction: Redaction) -> Iterator[str]:
-    if not scene.is_system:
+def _log(context: DoctorContext, redaction: Redaction) -> Iterator[str]:
+    if not context.is_system:
         yield "This speaker is not the one that the system's service keeps."
         return
     words = [
@@ -199,7 +199,7 @@ def _log(scene: DoctorContext, redaction: Redaction) -> Iterator[str]:
         "--quiet",
     ]
     try:
-        ran = scene.run(words)
+        ran = context.run(words)
     except CannotRun as error:
         yield f"The log cannot be read: {error}."
         return

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from device_auth.doctor.context import SOCKET, DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.scene import SOCKET, DoctorContext
 from device_auth.doctor.storage import IN_MEMORY, WRITABLE_BY_OTHERS, mount_of
 from device_auth.service.callers import ADMINISTRATORS, READERS
 from device_auth.world.explain import explain
@@ -24,21 +24,21 @@ OPEN_TO_ALL: Final = 0o666
 """The mode of the socket: whoever may not is told so, by the service."""
 
 
-def checks(scene: DoctorContext) -> list[Check]:
+def checks(context: DoctorContext) -> list[Check]:
     """Return the checks of the runtime folder."""
     after = ("R1",)
     return [
-        Check("R1", "runtime-folder", partial(look_at_folder, scene)),
-        Check("R2", "runtime-memory", partial(look_at_memory, scene), after),
-        Check("R3", "token-files", partial(look_at_files, scene), after),
-        Check("R4", "socket-mode", partial(look_at_socket, scene), after),
-        Check("R5", "groups", partial(look_at_groups, scene)),
+        Check("R1", "runtime-folder", partial(look_at_folder, context)),
+        Check("R2", "runtime-memory", partial(look_at_memory, context), after),
+        Check("R3", "token-files", partial(look_at_files, context), after),
+        Check("R4", "socket-mode", partial(look_at_socket, context), after),
+        Check("R5", "groups", partial(look_at_groups, context)),
     ]
 
 
-def look_at_folder(scene: DoctorContext) -> Finding:
+def look_at_folder(context: DoctorContext) -> Finding:
     """See whether there is a runtime folder that is its user's, and that programs can reach."""
-    path, account = scene.places.runtime_dir, scene.account
+    path, account = context.places.runtime_dir, context.account
     if path is None:
         return warn(
             "There is no runtime folder, so there are no token files and there is no socket.",
@@ -49,8 +49,8 @@ def look_at_folder(scene: DoctorContext) -> Finding:
     except FileNotFoundError:
         return skipped(f"There is no {path} yet; it is made when the service starts or a token is asked for.")
     except OSError as error:
-        if isinstance(error, PermissionError) and not scene.is_ours:
-            return skipped(scene.refusal())
+        if isinstance(error, PermissionError) and not context.is_ours:
+            return skipped(context.refusal())
         return fail(
             f"{explain(f'cannot open {path}', error)}.", "Run this with sudo, or as its owner.", RUNTIME
         )
@@ -72,7 +72,7 @@ def look_at_folder(scene: DoctorContext) -> Finding:
             RUNTIME,
             **facts,
         )
-    if scene.is_system and not mode & stat.S_IXOTH:
+    if context.is_system and not mode & stat.S_IXOTH:
         return warn(
             f"Programs of other users cannot reach the socket: {path} has mode {mode:04o}.",
             f"sudo chmod 755 {quoted(path)}",
@@ -81,10 +81,10 @@ def look_at_folder(scene: DoctorContext) -> Finding:
     return ok(f"{path} belongs to {account.name}, and nobody else can put files there.", **facts)
 
 
-def look_at_memory(scene: DoctorContext) -> Finding:
+def look_at_memory(context: DoctorContext) -> Finding:
     """See whether what lies there never touches the card."""
-    path = _folder(scene)
-    mount = mount_of(scene, path)
+    path = _folder(context)
+    mount = mount_of(context, path)
     if mount is None:
         return skipped("The kernel does not say which kind of disk this is.")
     if mount.kind not in IN_MEMORY:
@@ -107,9 +107,9 @@ def look_at_memory(scene: DoctorContext) -> Finding:
     return ok(f"{path} lies in memory.", kind=mount.kind)
 
 
-def look_at_files(scene: DoctorContext) -> Finding:
+def look_at_files(context: DoctorContext) -> Finding:
     """See whether tokens and the code in hand are closed to strangers."""
-    path = _folder(scene)
+    path = _folder(context)
     for name, forbidden in (
         (TOKEN, stat.S_IRWXO),
         (BARE, stat.S_IRWXO),
@@ -120,9 +120,9 @@ def look_at_files(scene: DoctorContext) -> Finding:
         except FileNotFoundError:
             continue
         except PermissionError:
-            return skipped(scene.refusal())
+            return skipped(context.refusal())
         mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode) or mode & forbidden or status.st_uid != scene.account.uid:
+        if not stat.S_ISREG(status.st_mode) or mode & forbidden or status.st_uid != context.account.uid:
             return fail(
                 f"{path / name} is not as the service leaves it (mode {mode:04o}, user {status.st_uid}):"
                 " strangers may read a token, or have put it there.",
@@ -132,9 +132,9 @@ def look_at_files(scene: DoctorContext) -> Finding:
     return ok("The token files are closed to strangers.")
 
 
-def look_at_socket(scene: DoctorContext) -> Finding:
+def look_at_socket(context: DoctorContext) -> Finding:
     """See whether programs can reach the socket."""
-    path = _folder(scene) / SOCKET
+    path = _folder(context) / SOCKET
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -155,11 +155,11 @@ def look_at_socket(scene: DoctorContext) -> Finding:
     return ok("Every program can reach the socket; the service asks who calls.")
 
 
-def look_at_groups(scene: DoctorContext) -> Finding:
+def look_at_groups(context: DoctorContext) -> Finding:
     """See whether the groups of those who may ask the service exist."""
-    if not scene.unit or scene.unit.get("LoadState") == "not-found":
+    if not context.unit or context.unit.get("LoadState") == "not-found":
         return skipped("The system's service is not installed, so nobody needs its groups.")
-    missing = [name for name in (READERS, ADMINISTRATORS) if scene.gid_of(name) is None]
+    missing = [name for name in (READERS, ADMINISTRATORS) if context.gid_of(name) is None]
     if missing:
         return fail(
             f"There is no group {' and no group '.join(missing)}: nobody but root may ask the service.",
@@ -169,6 +169,6 @@ def look_at_groups(scene: DoctorContext) -> Finding:
     return ok(f"The groups {READERS} and {ADMINISTRATORS} exist.")
 
 
-def _folder(scene: DoctorContext) -> Path:
-    assert scene.places.runtime_dir is not None  # noqa: S101  look_at_folder came before
-    return scene.places.runtime_dir
+def _folder(context: DoctorContext) -> Path:
+    assert context.places.runtime_dir is not None  # noqa: S101  look_at_folder came before
+    return context.places.runtime_dir

@@ -8,9 +8,9 @@ from typing import Final
 from device_auth import __version__
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.states import TROUBLES, Trouble
+from device_auth.doctor.context import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
-from device_auth.doctor.scene import UNIT, CannotRun, DoctorContext
 from device_auth.world.files import beside_of
 
 DOWN: Final = 69
@@ -30,25 +30,25 @@ NEXT_STEPS: Final = {
 _PEER: Final = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
 
 
-def checks(scene: DoctorContext) -> list[Check]:
+def checks(context: DoctorContext) -> list[Check]:
     """Return the checks of the service."""
     return [
-        Check("D1", "unit", partial(look_at_unit, scene)),
-        Check("D2", "service-running", partial(look_whether_running, scene), after=("D1",)),
-        Check("D3", "restarts", partial(look_at_restarts, scene), after=("D2",)),
-        Check("D4", "watchdog", partial(look_at_watchdog, scene), after=("D1",)),
-        Check("D5", "service-answers", partial(look_whether_it_answers, scene)),
-        Check("D6", "version", partial(look_at_version, scene), after=("D5",)),
-        Check("D7", "trouble", partial(look_at_trouble, scene), after=("D5",)),
-        Check("D8", "readers", partial(look_at_readers, scene), after=("D5",)),
+        Check("D1", "unit", partial(look_at_unit, context)),
+        Check("D2", "service-running", partial(look_whether_running, context), after=("D1",)),
+        Check("D3", "restarts", partial(look_at_restarts, context), after=("D2",)),
+        Check("D4", "watchdog", partial(look_at_watchdog, context), after=("D1",)),
+        Check("D5", "service-answers", partial(look_whether_it_answers, context)),
+        Check("D6", "version", partial(look_at_version, context), after=("D5",)),
+        Check("D7", "trouble", partial(look_at_trouble, context), after=("D5",)),
+        Check("D8", "readers", partial(look_at_readers, context), after=("D5",)),
     ]
 
 
-def look_at_unit(scene: DoctorContext) -> Finding:
+def look_at_unit(context: DoctorContext) -> Finding:
     """See whether systemd knows the service, and starts it with the machine."""
-    if not scene.is_system:
+    if not context.is_system:
         return skipped("This speaker is not the one that the system's service keeps.")
-    unit = scene.unit
+    unit = context.unit
     if not unit:
         return skipped("systemd does not answer here.")
     loaded, enabled = unit.get("LoadState", ""), unit.get("UnitFileState", "")
@@ -71,9 +71,9 @@ def look_at_unit(scene: DoctorContext) -> Finding:
     return ok("The service is installed, and starts when the speaker does.", **facts)
 
 
-def look_whether_running(scene: DoctorContext) -> Finding:
+def look_whether_running(context: DoctorContext) -> Finding:
     """See whether the service runs."""
-    unit = scene.unit
+    unit = context.unit
     active, sub = unit.get("ActiveState", ""), unit.get("SubState", "")
     result, status = unit.get("Result", ""), unit.get("ExecMainStatus", "")
     facts = {"active_state": active, "sub_state": sub, "result": result, "exit_status": status}
@@ -92,17 +92,17 @@ def look_whether_running(scene: DoctorContext) -> Finding:
     return fail("The service does not run.", f"sudo systemctl start {UNIT}", DOWN, **facts)
 
 
-def look_at_restarts(scene: DoctorContext) -> Finding:
+def look_at_restarts(context: DoctorContext) -> Finding:
     """See whether the service had to be started again since it was started."""
-    restarts = scene.unit.get("NRestarts", "0")
+    restarts = context.unit.get("NRestarts", "0")
     if restarts not in {"0", ""}:
         return warn(f"The service failed and was started again, {restarts} times so far.", LOOK_AT_THE_LOG)
     return ok("The service has not failed since it was started.")
 
 
-def look_at_watchdog(scene: DoctorContext) -> Finding:
+def look_at_watchdog(context: DoctorContext) -> Finding:
     """See whether systemd would notice if the service hung."""
-    watchdog = scene.unit.get("WatchdogUSec", "")
+    watchdog = context.unit.get("WatchdogUSec", "")
     if watchdog in WATCHDOG_OFF:
         return warn(
             "Nobody would notice if the service hung: its watchdog is off.",
@@ -111,15 +111,15 @@ def look_at_watchdog(scene: DoctorContext) -> Finding:
     return ok(f"The watchdog looks after the service ({watchdog}).", watchdog=watchdog)
 
 
-def look_whether_it_answers(scene: DoctorContext) -> Finding:
+def look_whether_it_answers(context: DoctorContext) -> Finding:
     """See whether the service answers on its socket."""
-    daemon = scene.daemon
+    daemon = context.daemon
     if daemon.status is not None:
         return ok("The service answers on its socket.")
     if daemon.is_running:
         return skipped(f"The service does not answer you: {daemon.problem}")
-    if not scene.has_socket:
-        if scene.unit.get("ActiveState") == "active":
+    if not context.has_socket:
+        if context.unit.get("ActiveState") == "active":
             return fail(
                 "The service runs but has no socket, so no program can have a token from it.",
                 f"{LOOK_AT_THE_LOG}; then: sudo systemctl restart {UNIT}",
@@ -127,15 +127,15 @@ def look_whether_it_answers(scene: DoctorContext) -> Finding:
             )
         return skipped("No service runs for this speaker.")
     return fail(
-        f"Nothing answers on {scene.socket}: {daemon.problem}.",
-        f"sudo systemctl restart {UNIT}" if scene.is_system else "Start it again: device-auth run",
+        f"Nothing answers on {context.socket}: {daemon.problem}.",
+        f"sudo systemctl restart {UNIT}" if context.is_system else "Start it again: device-auth run",
         DOWN,
     )
 
 
-def look_at_version(scene: DoctorContext) -> Finding:
+def look_at_version(context: DoctorContext) -> Finding:
     """See whether the service is of the same version as this command."""
-    status = scene.daemon.status
+    status = context.daemon.status
     version = "" if status is None else status.version
     if version != __version__:
         return warn(
@@ -145,9 +145,9 @@ def look_at_version(scene: DoctorContext) -> Finding:
     return ok(f"The service and this command are of version {__version__}.")
 
 
-def look_at_trouble(scene: DoctorContext) -> Finding:
+def look_at_trouble(context: DoctorContext) -> Finding:
     """See what troubles the service itself tells of, but for those of the link, which L1 tells."""
-    status = scene.daemon.status
+    status = context.daemon.status
     words = {word.value for word in Trouble}
     if status is None or status.trouble not in words:
         return skipped("The service speaks of a trouble that is unknown to this command.")
@@ -162,14 +162,14 @@ def look_at_trouble(scene: DoctorContext) -> Finding:
     )
 
 
-def look_at_readers(scene: DoctorContext) -> Finding:
+def look_at_readers(context: DoctorContext) -> Finding:
     """See which programs hold a connection to the service. Source: ss(8); only root is told of others' processes."""
     try:
-        lines = scene.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()
+        lines = context.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()
     except CannotRun as error:
         return skipped(f"Who asks the service cannot be told: {error}.")
     # The service makes its socket under another name and renames it; the kernel goes on telling the first one.
-    ours = {str(scene.socket), beside_of(str(scene.socket))}
+    ours = {str(context.socket), beside_of(str(context.socket))}
     rows = [line.split() for line in lines]
     # type state received sent local-address local-inode peer-address peer-inode users
     peers = {row[7] for row in rows if len(row) > 7 and row[4] in ours}  # noqa: PLR2004  see above

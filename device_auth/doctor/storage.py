@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link
 from device_auth.core.states import StateWord
+from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.scene import DoctorContext
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
@@ -53,32 +53,32 @@ class Mount(NamedTuple):
     line: str
 
 
-def checks(scene: DoctorContext) -> list[Check]:
+def checks(context: DoctorContext) -> list[Check]:
     """Return the checks of the state folder.
 
     Args:
-        scene: where it is.
+        context: where it is.
     """
     after = ("S1",)
     return [
-        Check("S1", "state-folder", partial(_explained, scene, look_at_folder)),
-        Check("S2", "state-files", partial(_if_allowed, scene, look_at_files), after),
-        Check("S3", "state-disk", partial(look_at_disk, scene), after),
-        Check("S4", "state-space", partial(_explained, scene, look_at_space), after),
-        Check("S5", "state-writable", partial(_if_allowed, scene, look_whether_writable), ("S1", "S4")),
-        Check("S6", "link-key", partial(_if_allowed, scene, look_at_key), after),
+        Check("S1", "state-folder", partial(_explained, context, look_at_folder)),
+        Check("S2", "state-files", partial(_if_allowed, context, look_at_files), after),
+        Check("S3", "state-disk", partial(look_at_disk, context), after),
+        Check("S4", "state-space", partial(_explained, context, look_at_space), after),
+        Check("S5", "state-writable", partial(_if_allowed, context, look_whether_writable), ("S1", "S4")),
+        Check("S6", "link-key", partial(_if_allowed, context, look_at_key), after),
         Check(
             "S7",
             "link-file",
-            partial(_if_allowed, scene, look_at_generations),
+            partial(_if_allowed, context, look_at_generations),
             ("S1", "S6"),
         ),
     ]
 
 
-def look_at_folder(scene: DoctorContext) -> Finding:
+def look_at_folder(context: DoctorContext) -> Finding:
     """See whether the state folder is its user's, and nobody else's."""
-    path, account = scene.places.state_dir, scene.account
+    path, account = context.places.state_dir, context.account
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -120,22 +120,22 @@ def _without_folder(path: Path) -> Finding:
     )
 
 
-def look_at_files(scene: DoctorContext) -> Finding:
+def look_at_files(context: DoctorContext) -> Finding:
     """See whether the link's files are for their owner alone."""
-    with Folder.open(scene.places.state_dir) as folder:
+    with Folder.open(context.places.state_dir) as folder:
         names = [name for name in folder.names() if is_of_the_store(name)]
     for name in names:
-        path = scene.places.state_dir / name
+        path = context.places.state_dir / name
         status = path.lstat()
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode):
             return fail(
                 f"{path} is not a plain file.", "Move it away, then link again: device-auth link", STORE
             )
-        if status.st_uid != scene.account.uid:
+        if status.st_uid != context.account.uid:
             return fail(
-                f"{path} belongs to user {status.st_uid}, not to {scene.account.name}.",
-                f"sudo chown {scene.account.name}: {quoted(path)}",
+                f"{path} belongs to user {status.st_uid}, not to {context.account.name}.",
+                f"sudo chown {context.account.name}: {quoted(path)}",
                 STORE,
             )
         if mode & OTHERS:
@@ -144,13 +144,13 @@ def look_at_files(scene: DoctorContext) -> Finding:
             )
     if not names:
         return ok("No link is stored.")
-    return ok(f"The link's files ({len(names)}) are for {scene.account.name} alone.")
+    return ok(f"The link's files ({len(names)}) are for {context.account.name} alone.")
 
 
-def look_at_disk(scene: DoctorContext) -> Finding:
+def look_at_disk(context: DoctorContext) -> Finding:
     """See whether this is a kind of disk that keeps what is written to it, and knows modes."""
-    path = scene.places.state_dir
-    mount = mount_of(scene, path)
+    path = context.places.state_dir
+    mount = mount_of(context, path)
     if mount is None:
         return skipped("The kernel does not say which kind of disk this is.")
     facts = {"kind": mount.kind, "mounted_at": str(mount.point)}
@@ -181,9 +181,9 @@ def look_at_disk(scene: DoctorContext) -> Finding:
     return ok(f"{path} lies on {mount.kind}, which keeps it.", **facts)
 
 
-def look_at_space(scene: DoctorContext) -> Finding:
+def look_at_space(context: DoctorContext) -> Finding:
     """See whether there is room for another generation."""
-    path = scene.places.state_dir
+    path = context.places.state_dir
     found = os.statvfs(path)
     free = found.f_bavail * found.f_frsize
     # some file systems make room for names as they need it, and say 0 of 0
@@ -206,10 +206,10 @@ def look_at_space(scene: DoctorContext) -> Finding:
     return ok(f"There is room: {free // 1024 // 1024} MiB are free.", **facts)
 
 
-def look_whether_writable(scene: DoctorContext) -> Finding:
+def look_whether_writable(context: DoctorContext) -> Finding:
     """See whether a link could be saved now, by doing all that a save does beside the link."""
     try:
-        with FileStore(scene.places.state_dir, for_owner=True) as store:
+        with FileStore(context.places.state_dir, for_owner=True) as store:
             store.prove_writable()
     except StoreBusy as error:
         return ok(f"{error}: what keeps the link has seen to that.")
@@ -218,13 +218,13 @@ def look_whether_writable(scene: DoctorContext) -> Finding:
     return ok("A link can be saved.")
 
 
-def look_at_key(scene: DoctorContext) -> Finding:
+def look_at_key(context: DoctorContext) -> Finding:
     """See under whose key the link is stored, and what that protects from."""
-    for problem in scene.keys.problems:
-        if problem.name == SYSTEMD_CREDENTIAL and scene.unit.get("LoadState") == "loaded":
+    for problem in context.keys.problems:
+        if problem.name == SYSTEMD_CREDENTIAL and context.unit.get("LoadState") == "loaded":
             continue  # the service manager gives it to the service alone
         return fail(f"The key of {problem.name} cannot be had: {problem.message}.", problem.hint, STORE)
-    with Folder.open(scene.places.state_dir) as folder:
+    with Folder.open(context.places.state_dir) as folder:
         found = folder.read(NEWEST, MAX_BYTES + 1)
     if found is None:
         return ok("No link is stored, so there is nothing to protect.", key_provider="none")
@@ -233,22 +233,22 @@ def look_at_key(scene: DoctorContext) -> Finding:
     except Malformed:
         return ok("What is stored does not say under whose key it is.", key_provider="unknown")
     if name == Plain.name:
-        why = {f"without_{lacking}": message for lacking, message in scene.keys.lacks.items()}
+        why = {f"without_{lacking}": message for lacking, message in context.keys.lacks.items()}
         return ok(
             "The link is stored in the clear: whoever holds the card can read it.", key_provider=name, **why
         )
     try:
-        key, newest = scene.keys.named(name), _read_envelope(found[0], scene.keys)
+        key, newest = context.keys.named(name), _read_envelope(found[0], context.keys)
     except KeyMissing as missing:
-        return _without_key(scene, name, missing)
+        return _without_key(context, name, missing)
     if isinstance(newest, KeyMissing):
-        return _without_key(scene, name, newest)
+        return _without_key(context, name, newest)
     return ok(f"The link is under the key of {name}. {key.protects}", key_provider=name)
 
 
-def _without_key(scene: DoctorContext, name: str, missing: KeyMissing) -> Finding:
+def _without_key(context: DoctorContext, name: str, missing: KeyMissing) -> Finding:
     """Judge a key that this command cannot have: it is no fault if the service has it, or may have."""
-    status = scene.daemon.status
+    status = context.daemon.status
     is_linked = status is not None and status.state == StateWord.LINKED
     if is_linked or name == SYSTEMD_CREDENTIAL or name not in KEY_PROVIDERS:
         return skipped(f"The link is under the key of {name}, which this command cannot reach.")
@@ -260,10 +260,10 @@ def _without_key(scene: DoctorContext, name: str, missing: KeyMissing) -> Findin
     )
 
 
-def look_at_generations(scene: DoctorContext) -> Finding:
+def look_at_generations(context: DoctorContext) -> Finding:
     """See whether the stored link is whole, and the one before it."""
-    with Folder.open(scene.places.state_dir) as folder:
-        newest, previous = (_read(folder, name, scene.keys) for name in (NEWEST, PREVIOUS))
+    with Folder.open(context.places.state_dir) as folder:
+        newest, previous = (_read(folder, name, context.keys) for name in (NEWEST, PREVIOUS))
         aside = [name for name in folder.names() if name.startswith(DAMAGED)]
     facts = {"newest": _in_a_word(newest), "previous": _in_a_word(previous), "set_aside": str(len(aside))}
     for found in (newest, previous):
@@ -283,16 +283,18 @@ def look_at_generations(scene: DoctorContext) -> Finding:
             "The generation before the stored link is damaged; the link itself is whole.", card, **facts
         )
     if aside:
-        return warn(f"{len(aside)} damaged files were set aside in {scene.places.state_dir}.", card, **facts)
+        return warn(
+            f"{len(aside)} damaged files were set aside in {context.places.state_dir}.", card, **facts
+        )
     if newest is None:
         return ok("No link is stored, and nothing damaged either.", **facts)
     return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
 
 
-def mount_of(scene: DoctorContext, path: Path) -> Mount | None:
+def mount_of(context: DoctorContext, path: Path) -> Mount | None:
     """Find the file system that a path lies on. Source: proc(5), ``/proc/self/mountinfo``."""
     try:
-        lines = (scene.root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
+        lines = (context.root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
     except OSError:
         return None
     wanted, best = path.resolve(), None
@@ -337,19 +339,19 @@ def _in_a_word(found: Link | StoreError | None) -> str:
     return "none" if found is None else "damaged" if isinstance(found, StoreDamaged) else "not for us"
 
 
-def _if_allowed(scene: DoctorContext, look: Look) -> Finding:
+def _if_allowed(context: DoctorContext, look: Look) -> Finding:
     """Look, if this process may: else say who may."""
-    return _explained(scene, look) if scene.is_ours else skipped(scene.refusal())
+    return _explained(context, look) if context.is_ours else skipped(context.refusal())
 
 
-def _explained(scene: DoctorContext, look: Look) -> Finding:
+def _explained(context: DoctorContext, look: Look) -> Finding:
     """Look; what the system refuses is a finding."""
     try:
-        return look(scene)
+        return look(context)
     except OSError as error:
-        if isinstance(error, PermissionError) and not scene.is_ours:
-            return skipped(scene.refusal())
-        return _failed(store_error(f"{scene.places.state_dir} cannot be looked at", error))
+        if isinstance(error, PermissionError) and not context.is_ours:
+            return skipped(context.refusal())
+        return _failed(store_error(f"{context.places.state_dir} cannot be looked at", error))
 
 
 def _failed(error: StoreError) -> Finding:

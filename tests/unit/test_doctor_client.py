@@ -7,8 +7,8 @@ import pytest
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.client import ADDRESSES, checks
+from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.doctor.trial import CredentialProbe
 from device_auth.world.settings import KEYS, Settings, gather_settings, read_settings
 from tests.certificates import Authority
 from tests.simulated_transport import SimulatedTransport
@@ -21,7 +21,7 @@ RFC8628 = {"dialect": "rfc8628", "client_id": "speaker", "issuer": "https://acco
 SECRET = "CANARY-secret"
 
 
-def trial(response: WireResponse, dialect: DialectName = DialectName.LWA) -> CredentialProbe:
+def credential_probe(response: WireResponse, dialect: DialectName = DialectName.LWA) -> CredentialProbe:
     return CredentialProbe(SimulatedTransport([response]), make_provider(dialect))
 
 
@@ -36,7 +36,7 @@ def look(
     serial_number: Path = NO_SERIAL,
 ) -> dict[str, Finding]:
     given = given or read_settings(LWA, None, {})
-    asked = asked or trial(refusal("invalid_grant"))
+    asked = asked or credential_probe(refusal("invalid_grant"))
     return {
         check.code: check.look()
         for check in checks(given, problems or [], asked, serial_number=serial_number)
@@ -196,7 +196,7 @@ def test_a_file_that_has_gone_since_is_not_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["invalid_client", "unauthorized_client", "InvalidValue"])
 @pytest.mark.parametrize("dialect", DialectName)
 def test_a_client_id_that_the_provider_rejects_is_found(dialect: DialectName, name: str) -> None:
-    found = look(asked=trial(refusal(name, status=401), dialect))
+    found = look(asked=credential_probe(refusal(name, status=401), dialect))
 
     assert broken(found) == ["C9"]
     assert found["C9"].exit_code == 78
@@ -206,7 +206,7 @@ def test_a_client_id_that_the_provider_rejects_is_found(dialect: DialectName, na
 
 @pytest.mark.parametrize("name", ["invalid_grant", "invalid_request"])
 def test_what_the_answer_cannot_tell_is_left_open(name: str) -> None:
-    found = look(asked=trial(refusal(name)))["C9"]
+    found = look(asked=credential_probe(refusal(name)))["C9"]
 
     assert found.verdict is Verdict.OK
     assert "only when someone links" in found.sentence

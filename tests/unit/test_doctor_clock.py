@@ -83,7 +83,7 @@ def look(
     context = authority.server_context(HOST, starts=validity[0], ends=validity[1])
     headers = () if date is None else tuple(date.split("\r\n"))
     with served(far, over_tls(context, answers([b""], *headers))):
-        return examined(checks(far.visit(), clock, own_file=own_file, uptime=uptime))
+        return examined(checks(far.probe(), clock, own_file=own_file, uptime=uptime))
 
 
 def dated(off_by: float) -> str:
@@ -175,7 +175,7 @@ def test_a_date_of_a_server_that_does_not_prove_who_it_is_does_not_count(
         context = stranger.server_context(HOST, starts=validity[0], ends=validity[1])
         far = FarProvider(authority.ca_file, clock=clock)
         with served(far, over_tls(context, answers([b""], dated(-86_400)))):
-            found = examined(checks(far.visit(), clock, own_file=own_file, uptime=uptime))
+            found = examined(checks(far.probe(), clock, own_file=own_file, uptime=uptime))
 
         assert found["T2"].verdict is Verdict.SKIPPED
 
@@ -217,12 +217,12 @@ IN_ANOTHER_TIME = """
 import json, sys
 from device_auth.doctor import clock, network
 from device_auth.world.clock import BootClock
-from tests.far_provider import V4, FarProvider, trial
+from tests.far_provider import V4, FarProvider, credential_probe
 
 far = FarProvider(sys.argv[1], clock=BootClock())
 far.ports[V4, 443] = int(sys.argv[2])
-visit = far.visit()
-found = {check.code: check.look() for check in clock.checks(visit, BootClock()) + network.checks(visit, trial())[7:13]}
+probe = far.probe()
+found = {check.code: check.look() for check in clock.checks(probe, BootClock()) + network.checks(probe, credential_probe())[7:13]}
 print(json.dumps({code: [finding.verdict, finding.sentence] for code, finding in found.items()}))
 """
 

@@ -8,8 +8,8 @@ import pytest
 
 from device_auth.doctor import board
 from device_auth.doctor.board import gpio_provider, may_use
+from device_auth.doctor.context import UserAccount
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.doctor.scene import UserAccount
 from tests.patient import ME, Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
 

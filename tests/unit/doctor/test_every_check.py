@@ -7,11 +7,11 @@ from threading import Event
 import pytest
 
 from device_auth.assembly.doors import open_doors
-from device_auth.cli.doctor import compose, open_scene
+from device_auth.cli.doctor import compose, open_context
 from device_auth.cli.main import read_arguments
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import replace
-from device_auth.doctor.examination import GROUPS, LIMIT, CheckResult, examine
+from device_auth.doctor.check_run import GROUPS, LIMIT, CheckResult, examine
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok
 from device_auth.doctor.rendering import TextStyle, as_text
 from tests.command import ROOT
@@ -31,7 +31,7 @@ def checks(tmp_path: Path) -> list[Check]:
         str(tmp_path / "r"),
     ]
     speaker = open_doors(vars(read_arguments(words)))
-    return compose(speaker, open_scene(speaker), speaker.settings, [], None, is_online=False)
+    return compose(speaker, open_context(speaker), speaker.settings, [], None, is_online=False)
 
 
 def test_the_page_explains_every_check_and_no_other(checks: list[Check]) -> None:

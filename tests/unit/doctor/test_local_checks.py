@@ -15,9 +15,9 @@ import pytest
 from device_auth.core.models import Mark, UnixTime, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
+from device_auth.doctor.context import ProgramResult, run_program
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.doctor.runtime import look_at_files, look_at_folder
-from device_auth.doctor.scene import ProgramResult, run_program
 from device_auth.doctor.service import look_at_readers
 from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, KeyTrouble
 from device_auth.world.sealing import SealingKey
@@ -490,10 +490,10 @@ def test_a_runtime_folder_that_cannot_be_looked_at_is_told(patient: Patient) -> 
 
 
 def test_without_a_place_for_a_runtime_folder_there_are_no_token_files(patient: Patient) -> None:
-    scene = patient.scene()
-    scene.places = scene.places._replace(runtime_dir=None)
+    context = patient.context()
+    context.places = context.places._replace(runtime_dir=None)
 
-    assert look_at_folder(scene).verdict is WARN
+    assert look_at_folder(context).verdict is WARN
 
 
 @as_root
@@ -502,7 +502,7 @@ def test_token_files_that_may_not_be_looked_at_are_no_trouble(open_patient: Pati
     open_patient.run_dir.chmod(0o700)
     os.seteuid(4711)
     try:
-        assert look_at_files(open_patient.scene()).verdict is Verdict.SKIPPED
+        assert look_at_files(open_patient.context()).verdict is Verdict.SKIPPED
     finally:
         os.seteuid(0)
 
@@ -724,7 +724,7 @@ def test_a_program_that_is_really_connected_is_found_by_its_number(patient: Pati
     ) as client:
         assert client.stdout is not None
         client.stdout.readline()
-        found = look_at_readers(patient.scene())
+        found = look_at_readers(patient.context())
         client.kill()
 
     assert f"({client.pid})" in dict(found.facts)["readers"]

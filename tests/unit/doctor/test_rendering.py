@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_auth.doctor.examination import CheckResult
+from device_auth.doctor.check_run import CheckResult
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
 from device_auth.doctor.rendering import TextStyle, as_fields, as_text
 

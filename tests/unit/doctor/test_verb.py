@@ -16,7 +16,7 @@ import pytest
 
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli import doctor
-from device_auth.cli.doctor import examine_speaker, open_scene
+from device_auth.cli.doctor import examine_speaker, open_context
 from device_auth.cli.main import main, read_arguments
 from device_auth.core.errors import ClientRejected, StoreError
 from device_auth.core.models import Mark, Seconds, Secret, UnixTime, View, later
@@ -204,7 +204,7 @@ def test_while_the_service_runs_it_is_asked_to_refresh(
 
 @pytest.mark.parametrize(("trouble", "exit_code"), [(Trouble.REVOKED, 77), (Trouble.NO_NETWORK, 69)])
 def test_a_service_that_cannot_refresh_says_why(linked: Command, trouble: Trouble, exit_code: int) -> None:
-    scene = open_scene(speaker_of(linked))
+    context = open_context(speaker_of(linked))
     with SocketWorld(linked.folder / "run/api.sock", clock=BootClock()) as served:
 
         def end_in_trouble() -> None:
@@ -214,13 +214,13 @@ def test_a_service_that_cannot_refresh_says_why(linked: Command, trouble: Troubl
         served.actions.refresh = end_in_trouble
         served.is_linked()
 
-        assert look_at_refresh(lambda: doctor._refresh_by_service(scene)).exit_code == exit_code
+        assert look_at_refresh(lambda: doctor._refresh_by_service(context)).exit_code == exit_code
 
 
 def test_a_service_that_goes_away_meanwhile_is_no_bug(linked: Command) -> None:
-    scene = open_scene(speaker_of(linked))
+    context = open_context(speaker_of(linked))
 
-    assert look_at_refresh(lambda: doctor._refresh_by_service(scene)).exit_code == 69
+    assert look_at_refresh(lambda: doctor._refresh_by_service(context)).exit_code == 69
 
 
 def test_a_store_that_cannot_be_read_does_not_keep_the_rest_from_being_told(
@@ -266,17 +266,17 @@ def bare_speaker(root: Path, *, euid: int = 1000) -> Doors:
 
 
 def test_root_looks_at_the_systems_speaker(tmp_path: Path) -> None:
-    assert open_scene(bare_speaker(tmp_path, euid=0), root=tmp_path).is_system
+    assert open_context(bare_speaker(tmp_path, euid=0), root=tmp_path).is_system
 
 
 def test_a_user_looks_at_the_systems_speaker_if_its_socket_is_there(tmp_path: Path) -> None:
     (tmp_path / "run/device-auth").mkdir(parents=True)
     (tmp_path / "run/device-auth/api.sock").touch()
     (tmp_path / "home/.local/state/device-auth").mkdir(parents=True)
-    scene = open_scene(bare_speaker(tmp_path), root=tmp_path)
+    context = open_context(bare_speaker(tmp_path), root=tmp_path)
 
-    assert scene.is_system
-    assert scene.places.state_dir == tmp_path / "var/lib/device-auth"
+    assert context.is_system
+    assert context.places.state_dir == tmp_path / "var/lib/device-auth"
 
 
 @pytest.mark.parametrize("has_own", [True, False])
@@ -287,14 +287,14 @@ def test_a_user_looks_at_his_own_speaker_unless_only_the_system_has_one(
     if has_own:
         (tmp_path / "home/.local/state/device-auth").mkdir(parents=True)
 
-    assert open_scene(bare_speaker(tmp_path), root=tmp_path).is_system is not has_own
+    assert open_context(bare_speaker(tmp_path), root=tmp_path).is_system is not has_own
 
 
 def test_a_speaker_that_is_named_is_looked_at(linked: Command) -> None:
-    scene = open_scene(speaker_of(linked))
+    context = open_context(speaker_of(linked))
 
-    assert not scene.is_system
-    assert scene.places.state_dir == linked.folder / "state"
+    assert not context.is_system
+    assert context.places.state_dir == linked.folder / "state"
 
 
 def test_a_simulated_speaker_meets_its_own_amazon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -515,7 +515,7 @@ def test_the_report_ends_with_the_log_or_why_there_is_none(
         (tmp_path / "bin/journalctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     speaker = Doors({}, read_places({}, {}, 0, tmp_path))
-    text = write_report(open_scene(speaker, root=tmp_path), speaker.settings, [], Redaction(), at="now")
+    text = write_report(open_context(speaker, root=tmp_path), speaker.settings, [], Redaction(), at="now")
 
     assert text.rstrip().endswith(line)
     assert "system unknown" in text

@@ -1,4 +1,4 @@
-"""The scene: real programs behind its one door, and who the speaker belongs to."""
+"""The context: real programs behind its one door, and who the speaker belongs to."""
 
 import os
 import pwd
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.doctor import scene as scenes
+from device_auth.doctor import context as scenes
+from device_auth.doctor.context import MOST_OUTPUT, CannotRun, gid_of, run_program
 from device_auth.doctor.findings import Verdict
-from device_auth.doctor.scene import MOST_OUTPUT, CannotRun, gid_of, run_program
 from tests.patient import ME, Patient, troubles
 
 Install = Callable[[str, str], None]
@@ -76,7 +76,7 @@ def test_what_systemctl_prints_is_what_is_told_of_the_unit(patient: Patient, ins
 
     assert troubles(found) == {"D2": Verdict.FAIL}
     assert "S1 to S7" in found["D2"].finding.next_step
-    assert patient.scene().unit["DeviceAllow"] == "char-alsa rw char-spi rw"
+    assert patient.context().unit["DeviceAllow"] == "char-alsa rw char-spi rw"
 
 
 @pytest.mark.parametrize("script", ["echo LoadState=loaded; exit 1", "exit 0"])
@@ -85,28 +85,28 @@ def test_a_systemctl_that_tells_nothing_is_as_good_as_none(
 ) -> None:
     install("systemctl", script)
 
-    assert patient.scene().unit == {}
+    assert patient.context().unit == {}
 
 
 def test_without_systemctl_there_is_no_unit(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
-    assert patient.scene().unit == {}
-    assert patient.scene().account.uid == os.geteuid()
+    assert patient.context().unit == {}
+    assert patient.context().account.uid == os.geteuid()
 
 
 def test_a_unit_that_names_no_user_runs_as_root(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     patient.unit["User"] = ""
 
-    assert patient.scene().account.name == "root"
+    assert patient.context().account.name == "root"
 
 
 def test_a_user_of_the_unit_has_its_groups_and_those_of_the_unit(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     patient.unit |= {"User": "nobody", "SupplementaryGroups": "gpio no-such-group"}
 
-    account = patient.scene().account
+    account = patient.context().account
     assert account.name == "nobody"
     assert 803 in account.gids
 
@@ -118,7 +118,7 @@ def test_a_service_that_systemd_does_not_keep_is_of_the_user_whose_folder_it_has
     nobody = pwd.getpwnam("nobody")
     os.chown(patient.state, nobody.pw_uid, nobody.pw_gid)
 
-    account = patient.scene().account
+    account = patient.context().account
     assert (account.name, account.uid) == ("nobody", nobody.pw_uid)
     assert nobody.pw_gid in account.gids
 
@@ -127,7 +127,7 @@ def test_a_user_that_nobody_knows_is_whoever_asks(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     patient.unit["User"] = "no-such-user"
 
-    assert patient.scene().account.uid == os.geteuid()
+    assert patient.context().account.uid == os.geteuid()
 
 
 def test_groups_are_looked_up_where_the_system_keeps_them() -> None:
@@ -137,8 +137,8 @@ def test_groups_are_looked_up_where_the_system_keeps_them() -> None:
 
 def test_without_a_runtime_folder_there_is_no_socket(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
-    scene = patient.scene()
-    scene.places = scene.places._replace(runtime_dir=None)
+    context = patient.context()
+    context.places = context.places._replace(runtime_dir=None)
 
-    assert scene.socket is None
-    assert not scene.daemon.is_running
+    assert context.socket is None
+    assert not context.daemon.is_running

@@ -1,11 +1,11 @@
-"""The examination in skipped time: order, obstacles, hangs and bugs."""
+"""The examination in skipped time: order, problems, hangs and bugs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 
 import pytest
 
-from device_auth.doctor.examination import (
+from device_auth.doctor.check_run import (
     LIMIT,
     CheckResult,
     examine,
@@ -200,7 +200,7 @@ def test_a_bug_in_a_check_is_a_finding_that_names_its_kind_and_place_and_nothing
     finding = examined[0].finding
     assert (finding.verdict, finding.exit_code) == (Verdict.FAIL, 70)
     assert finding.sentence == "This check has a bug (ValueError)."
-    assert "test_examination:" in dict(finding.facts)["place"]
+    assert "test_check_run:" in dict(finding.facts)["place"]
     assert "canary" not in repr(finding)
     assert examined[1].finding == WELL
 

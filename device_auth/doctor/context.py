@@ -1,4 +1,4 @@
-"""The scene: where the doctor looks, whom it is about, and the one door through which it runs other programs.
+"""The context: where the doctor looks, whom it is about, and the one door through which it runs other programs.
 
 Everything is looked at and nothing is changed. Whatever is asked of another program is asked once, with fixed words,
 no shell, a bound on its time and on how much it may say.

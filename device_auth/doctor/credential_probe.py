@@ -38,11 +38,11 @@ MADE_UP: Final = "made-up-by-the-doctor"
 
 _WIRES: Final[Mapping[DialectName, ModuleType]] = {DialectName.LWA: lwa, DialectName.RFC8628: rfc8628}
 
-Heard = WireResponse | Unreachable | Unclear | Refusal
+ProbeAnswer = WireResponse | Unreachable | Unclear | Refusal
 """What came of a request, or why there was nowhere to send it."""
 
 
-def whom_to_ask(settings: Settings, link: Link | None) -> Provider:
+def provider_of(settings: Settings, link: Link | None) -> Provider:
     """Return who is asked for tokens: the stored link's own endpoint, else the one that is set.
 
     The settings need not be enough to link with: where nothing is set, nothing stands here either.
@@ -61,7 +61,7 @@ def whom_to_ask(settings: Settings, link: Link | None) -> Provider:
     )
 
 
-def address_of(provider: Provider) -> str:
+def first_address(provider: Provider) -> str:
     """Return the address that is asked first; empty if none is set."""
     return provider.token_endpoint or provider.issuer
 
@@ -81,7 +81,7 @@ class CredentialProbe:
         self._patience = patience
 
     @cached_property
-    def poll(self) -> Heard:
+    def poll(self) -> ProbeAnswer:
         """Ask for the tokens of a code pair that nobody was given."""
         pair = CodePair(
             user_code=MADE_UP,
@@ -98,7 +98,7 @@ class CredentialProbe:
         return self._send(_WIRES[found.dialect].write_poll(found, pair))
 
     @cached_property
-    def refresh(self) -> Heard:
+    def refresh(self) -> ProbeAnswer:
         """Ask to refresh a link that nobody has; unlike LWA's poll it names the client."""
         found = self._found
         if not isinstance(found, Provider):
@@ -138,7 +138,7 @@ class CredentialProbe:
             return self._transport.send(request)
 
 
-def error_name(heard: Heard) -> str:
+def error_name(heard: ProbeAnswer) -> str:
     """Return the error name by which a provider refused, as it came; empty if this is no provider's refusal.
 
     Any name will do: what providers say to a made-up code is not documented throughout. Source: RFC 6749 §5.2.

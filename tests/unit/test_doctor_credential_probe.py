@@ -12,7 +12,13 @@ from device_auth.core.models import (
     Unreachable,
     WireResponse,
 )
-from device_auth.doctor.trial import CredentialProbe, Heard, address_of, error_name, whom_to_ask
+from device_auth.doctor.credential_probe import (
+    CredentialProbe,
+    ProbeAnswer,
+    error_name,
+    first_address,
+    provider_of,
+)
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
@@ -63,8 +69,8 @@ def test_what_is_asked_after_was_never_given_to_anyone(
     provider: Provider, poll: bytes, refresh: bytes
 ) -> None:
     transport = SimulatedTransport([make_response({}), make_response({})])
-    trial = CredentialProbe(transport, provider)
-    asked = trial.poll, trial.refresh
+    credential_probe = CredentialProbe(transport, provider)
+    asked = credential_probe.poll, credential_probe.refresh
 
     assert all(isinstance(each, WireResponse) for each in asked)
     assert bodies(transport) == [poll, refresh]
@@ -73,19 +79,19 @@ def test_what_is_asked_after_was_never_given_to_anyone(
 
 def test_each_question_is_asked_once() -> None:
     transport = SimulatedTransport([make_response({"error": "invalid_code_pair"}, status=400)])
-    trial = CredentialProbe(transport, LWA)
+    credential_probe = CredentialProbe(transport, LWA)
 
-    assert trial.poll is trial.poll
+    assert credential_probe.poll is credential_probe.poll
     assert len(transport.sent) == 1
 
 
 def test_an_issuer_is_asked_for_its_endpoints_once() -> None:
     answers = [make_response(METADATA), make_response({}), make_response({})]
     transport = SimulatedTransport(answers)
-    trial = CredentialProbe(transport, BY_ISSUER)
+    credential_probe = CredentialProbe(transport, BY_ISSUER)
 
-    assert trial.poll is answers[1]
-    assert trial.refresh is answers[2]
+    assert credential_probe.poll is answers[1]
+    assert credential_probe.refresh is answers[2]
     assert [request.url for request in transport.sent] == [
         "https://id.example/.well-known/oauth-authorization-server/tenant",
         "https://id.example/token",
@@ -101,12 +107,14 @@ def test_an_issuer_is_asked_for_its_endpoints_once() -> None:
         ([make_response({**METADATA, "issuer": "https://other.example"})], Refusal),
     ],
 )
-def test_without_endpoints_nothing_is_asked_of_them(answers: list[WireResponse], kind: type[Heard]) -> None:
+def test_without_endpoints_nothing_is_asked_of_them(
+    answers: list[WireResponse], kind: type[ProbeAnswer]
+) -> None:
     transport = SimulatedTransport(answers)
-    trial = CredentialProbe(transport, BY_ISSUER)
+    credential_probe = CredentialProbe(transport, BY_ISSUER)
 
-    assert isinstance(trial.poll, kind)
-    assert isinstance(trial.refresh, kind)
+    assert isinstance(credential_probe.poll, kind)
+    assert isinstance(credential_probe.refresh, kind)
     assert len(transport.sent) == len(answers)
 
 
@@ -128,8 +136,8 @@ def test_the_simulated_amazon_refuses_and_has_nothing_to_complain_of(dialect: Di
         endpoint = running.base_url + "token" if dialect is DialectName.LWA else ""
         provider = Provider(dialect, CLIENT_ID, "", token_endpoint=endpoint, issuer=running.issuer)
         transport = HttpTransport(SimulatedClock())
-        trial = CredentialProbe(transport, provider)
-        names = error_name(trial.poll), error_name(trial.refresh)
+        credential_probe = CredentialProbe(transport, provider)
+        names = error_name(credential_probe.poll), error_name(credential_probe.refresh)
         transport.close()
 
     expected = "invalid_code_pair" if dialect is DialectName.LWA else "invalid_grant"
@@ -151,7 +159,7 @@ def test_the_simulated_amazon_refuses_and_has_nothing_to_complain_of(dialect: Di
         (make_unclear(), ""),
     ],
 )
-def test_a_refusal_is_known_by_its_error_name(heard: Heard, name: str) -> None:
+def test_a_refusal_is_known_by_its_error_name(heard: ProbeAnswer, name: str) -> None:
     assert error_name(heard) == name
 
 
@@ -175,4 +183,4 @@ def test_a_refusal_is_known_by_its_error_name(heard: Heard, name: str) -> None:
 def test_the_link_says_whom_to_ask_and_else_the_settings(
     given: Settings, link: Link | None, address: str
 ) -> None:
-    assert address_of(whom_to_ask(given, link)) == address
+    assert first_address(provider_of(given, link)) == address

@@ -5,6 +5,7 @@ process. A check that has a bug is a finding like another.
 """
 
 from collections.abc import Callable, Sequence
+from graphlib import TopologicalSorter
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final, NamedTuple
@@ -96,68 +97,65 @@ class _RunningCheck(NamedTuple):
 
 class _CheckRun:
     def __init__(self, checks: Sequence[Check], clock: WaitingClock, progress: Progress) -> None:
-        self._checks = checks
+        self._checks = {check.code: check for check in checks}
         self._clock = clock
         self._progress = progress
-        self._waiting = list(checks)
-        self._under_way: dict[str, _RunningCheck] = {}
+        self._order = TopologicalSorter(
+            {
+                code: [each for each in check.after if each in self._checks]
+                for code, check in self._checks.items()
+            }
+        )
+        self._running: dict[str, _RunningCheck] = {}
         self._found: dict[str, Finding] = {}
         self._because_of: dict[str, str] = {}
-        # What a check that was given up still has to say must not be taken for another's: each says who it is.
+        # The result of a check that was given up must not be taken for another's: each comes with its code.
         self._inbox: SimpleQueue[tuple[str, Finding]] = SimpleQueue()
 
     def run(self) -> list[CheckResult]:
         ends_at = later(self._clock.now(), LIMIT)
+        self._order.prepare()
         self._start_ready(ends_at)
-        while self._under_way:
-            names = [one.check.name for one in self._under_way.values()]
+        while self._running:
+            names = [one.check.name for one in self._running.values()]
             self._progress(len(self._found), len(self._checks), names)
-            told = self._clock.take(self._inbox, min(one.until for one in self._under_way.values()))
-            if told is None:
+            result = self._clock.take(self._inbox, min(one.until for one in self._running.values()))
+            if result is None:
                 self._give_up_late_ones()
-            elif told[0] in self._under_way:
-                code, finding = told
-                del self._under_way[code]
-                self._found[code] = finding
+            elif result[0] in self._running:
+                self._end(*result)
             self._start_ready(ends_at)
         self._progress(len(self._checks), len(self._checks), ())
-        return [CheckResult(check, self._found[check.code]) for check in self._checks]
+        return [CheckResult(check, self._found[code]) for code, check in self._checks.items()]
 
     def _start_ready(self, ends_at: Monotonic) -> None:
-        """Start what waits for nothing any more; skip what has lost its sense."""
-        is_news = True
-        while is_news:
-            is_news = False
-            for check in list(self._waiting):
-                if any(code in self._under_way or self._is_waiting(code) for code in check.after):
-                    continue
-                is_news = True
-                self._waiting.remove(check)
-                self._start(check, ends_at)
-
-    def _is_waiting(self, code: str) -> bool:
-        return any(check.code == code for check in self._waiting)
+        """Start every check whose predecessors have ended; one that is skipped ends at once and frees others."""
+        while ready := self._order.get_ready():
+            for code in ready:
+                self._start(self._checks[code], ends_at)
 
     def _start(self, check: Check, ends_at: Monotonic) -> None:
-        obstacle = next((code for code in check.after if self._is_obstacle(code)), None)
+        blocking = next((code for code in check.after if self._is_blocking(code)), None)
         now = self._clock.now()
-        if obstacle is not None:
-            # One that was itself skipped because of another names that one: it is what a person should look at.
-            self._because_of[check.code] = root = self._because_of.get(obstacle, obstacle)
-            self._found[check.code] = skipped(f"Not looked at because of {self._name(root)}.")
+        if blocking is not None:
+            # A check that was itself skipped because of another names that one: it is what a person should look at.
+            self._because_of[check.code] = root = self._because_of.get(blocking, blocking)
+            self._end(check.code, skipped(f"Not looked at because of {root} {self._checks[root].name}."))
         elif now >= ends_at:
-            self._found[check.code] = skipped("Not looked at: the other checks took all the time there is.")
+            self._end(check.code, skipped("Not looked at: the other checks took all the time there is."))
         else:
             until = min(later(now, Seconds(check.limit)), ends_at)
-            self._under_way[check.code] = _RunningCheck(check, now, until)
+            self._running[check.code] = _RunningCheck(check, now, until)
             Thread(target=self._look, args=(check,), name=f"check {check.code}", daemon=True).start()
 
-    def _is_obstacle(self, code: str) -> bool:
+    def _end(self, code: str, finding: Finding) -> None:
+        self._running.pop(code, None)
+        self._found[code] = finding
+        self._order.done(code)
+
+    def _is_blocking(self, code: str) -> bool:
         finding = self._found.get(code)
         return finding is not None and finding.verdict in {Verdict.FAIL, Verdict.SKIPPED}
-
-    def _name(self, code: str) -> str:
-        return next(f"{check.code} {check.name}" for check in self._checks if check.code == code)
 
     def _look(self, check: Check) -> None:
         try:
@@ -168,10 +166,9 @@ class _CheckRun:
 
     def _give_up_late_ones(self) -> None:
         now = self._clock.now()
-        for code, late in list(self._under_way.items()):
+        for code, late in list(self._running.items()):
             if now >= late.until:
-                del self._under_way[code]
-                self._found[code] = _no_answer(code, Seconds(now - late.since))
+                self._end(code, _no_answer(code, Seconds(now - late.since)))
 
 
 def _bug(error: Exception) -> Finding:
