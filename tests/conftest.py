@@ -1,10 +1,64 @@
-"""What every test may count on, wherever the tests are started."""
+"""The world of every test: it does not depend on who starts the tests, from where, or beside what."""
 
+import os
+import shutil
 import signal
+import tempfile
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+KEPT: Final = {
+    *("PATH", "TMPDIR", "LD_LIBRARY_PATH", "CI"),
+    *("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"),
+    "DEVICE_AUTH_BENCHES",  # which light and button the contract tests of the hardware run against
+}
+"""The variables of the caller's environment that tests and their children see."""
+
+KEPT_BEGINNINGS: Final = ("PYTEST_", "COV_", "COVERAGE_")
+
+GIVEN: Final = {"LANG": "C.UTF-8", "TERM": "xterm-256color"}
+
+settings.register_profile(
+    "device-auth",
+    deadline=None,  # a busy machine is no fault of the code
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,  # a run of CI can be repeated; elsewhere each run draws anew
+    print_blob=True,
+)
+settings.load_profile("device-auth")
 
 
-def pytest_configure() -> None:
-    # A job in the background of a shell ignores interrupts, and so do all its children: tests would wait for ever.
+@pytest.hookimpl(trylast=True)  # pytest's own terminal has read NO_COLOR and its like by then
+def pytest_configure(config: pytest.Config) -> None:
+    _reset_environment(config)
+    _reset_signals()
+
+
+def _reset_environment(config: pytest.Config) -> None:
+    kept = {
+        name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_BEGINNINGS)
+    }
+    # Workers are children of the process that has made the home, and get it from there.
+    home = os.environ["HOME"] if "PYTEST_XDIST_WORKER" in os.environ else _make_home(config)
+    os.environ.clear()
+    os.environ.update(kept, HOME=home, **GIVEN)
+
+
+def _make_home(config: pytest.Config) -> str:
+    home = tempfile.mkdtemp(prefix="device-auth-home-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    return home
+
+
+def _reset_signals() -> None:
+    """Listen to the signals that the caller ignores or blocks, as a job in the background or under nohup does."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # which Python itself ignores
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # Still nothing to this process, so that it outlives its terminal; to its children the default.
+            signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -43,7 +43,7 @@ views = st.builds(
 sizes = st.tuples(st.integers(20, 50) | st.integers(20, 130), st.integers(5, 60))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(views, sizes), min_size=1, max_size=4),
     st.sampled_from(ENCODINGS),
@@ -69,7 +69,7 @@ def test_whatever_is_told_fits_any_terminal_and_steers_none(
         assert new.encode(encoding).decode(encoding) == new
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(user_codes, sizes)
 def test_the_code_and_the_address_are_always_there(code: str, size: tuple[int, int]) -> None:
     window = Window(*size)

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from device_auth.core.states import Trouble
@@ -59,7 +59,6 @@ def test_our_own_table_is_no_faster(meaning: Meaning) -> None:
     assert most_flashes_in_a_second(TABLE[meaning]) <= 2
 
 
-@settings(deadline=None)  # a busy machine is no fault of the table
 @given(OVERRIDES)
 def test_nothing_is_faster_than_two_flashes_a_second(overrides: dict[str, object]) -> None:
     for pattern in set(accepted(overrides).values()) - set(TABLE.values()):

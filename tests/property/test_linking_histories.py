@@ -584,7 +584,7 @@ class World:
                 pass
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(HISTORIES)
 def test_no_history_makes_the_machine_break_its_word(history: list[Happening]) -> None:
     world = World()
@@ -608,7 +608,7 @@ OWNER_COMES_AND_GOES: Final = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(OWNER_COMES_AND_GOES, max_size=25),
     st.booleans(),
@@ -629,7 +629,7 @@ def test_an_owner_who_comes_and_goes_is_polled_for_in_time(
     assert postpones_within > 0 or not world.postponed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.2, 20.0]), WAITED_OUT), max_size=30),
     st.booleans(),
@@ -695,7 +695,7 @@ STRAYS: st.SearchStrategy[linking.Event] = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(LENGTHS, STRAYS), max_size=40))
 def test_events_in_no_order_at_all_are_survived(history: list[tuple[float, linking.Event]]) -> None:
     state: linking.State = Unlinked()

@@ -330,7 +330,7 @@ class World:
             assert self.state.grant is not None, "a token that still lives is let go"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.booleans(), st.lists(HAPPENINGS, min_size=8, max_size=40))
 def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list[Happening]) -> None:
     world = World(refresh.begin(make_held_link(is_proved=is_proved), moment(0)))
@@ -340,7 +340,6 @@ def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list
         world.play(happening)
 
 
-@settings(deadline=None)
 @given(st.floats(1, 1e9), st.floats(0, 1, exclude_max=True))
 def test_a_token_is_refreshed_within_80_percent_of_its_life(lifetime: float, draw: float) -> None:
     wait = refresh_moment(Seconds(lifetime), draw)
@@ -348,7 +347,7 @@ def test_a_token_is_refreshed_within_80_percent_of_its_life(lifetime: float, dra
     assert 0 < 0.39 * lifetime <= wait <= 0.8 * lifetime
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(ANSWERS.filter(lambda answer: answer not in (None, REVOKED)), DRAWS),

@@ -92,7 +92,7 @@ def test_any_bytes_give_a_link_or_say_why_not(content: bytes) -> None:
     assert "canary" not in str(answer)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(any_file, any_file)
 def test_any_bytes_on_the_disk_give_an_answer_and_never_another_owners_link(
     newest: bytes | None, previous: bytes | None
@@ -202,7 +202,7 @@ steps = st.builds(
 histories = st.lists(st.tuples(steps, st.none() | st.integers(0, 14)), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(histories)
 def test_any_history_cut_short_anywhere_leaves_the_link_before_or_the_one_after(
     driver: Driver, history: list[tuple[Step, int | None]]

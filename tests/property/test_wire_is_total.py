@@ -225,7 +225,7 @@ def responses(draw: st.DrawFn) -> WireResponse:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(responses())
 def test_anything_at_all_is_an_answer(response: WireResponse) -> None:
     for read in READERS:
@@ -286,7 +286,7 @@ def assert_sane(answer: Answer | Provider, response: WireResponse) -> None:
             raise AssertionError(answer)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(responses())
 def test_a_provider_is_never_left_alone_for_more_than_an_hour(response: WireResponse) -> None:
     wait = retry_after(response)
@@ -338,7 +338,7 @@ def requests(draw: st.DrawFn) -> tuple[WireRequest, set[str]]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(requests())
 def test_a_request_says_what_it_must_in_its_body_and_nowhere_else(
     drawn: tuple[WireRequest, set[str]],
@@ -356,7 +356,7 @@ def test_a_request_says_what_it_must_in_its_body_and_nowhere_else(
     assert SEEN not in request.url + repr(request)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS.filter(bool), TEXTS.filter(bool))
 def test_whatever_is_sent_arrives_unchanged(user_code: str, device_code: str) -> None:
     pair = replace(make_pair(), user_code=user_code, device_code=Secret(device_code))
@@ -367,7 +367,7 @@ def test_whatever_is_sent_arrives_unchanged(user_code: str, device_code: str) ->
     assert form["device_code"] == [device_code]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text("AB12&#?+%/=-|ü ", min_size=1, max_size=64).filter(str.strip))
 def test_a_code_that_is_filled_in_is_the_code_that_is_told(user_code: str) -> None:
     fields = {

@@ -208,7 +208,7 @@ def test_the_address_of_another_attempt_is_not_taken() -> None:
     assert isinstance(read_pasted(f"{REDIRECT_URI}?code=abc&state=another", STATE), UnexpectedRedirect)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(st.characters(codec=None), max_size=80)
     | st.text("?&=%+#;:/.codestaterro ", max_size=60)

@@ -100,13 +100,12 @@ def read_samples(edges: Edges, phase_ms: int, lateness: list[int]) -> list[Gestu
     return told
 
 
-@settings(deadline=None)
 @given(presses(EXACT, 50, 60), st.lists(st.integers(0, 50_000), max_size=10))
 def test_every_press_read_by_its_edges_means_what_its_length_says(case: Case, extra_asks: list[int]) -> None:
     assert read_edges(case.edges, extra_asks) == case.meaning
 
 
-@settings(max_examples=50, deadline=None)  # each is minutes of samples
+@settings(max_examples=50)  # each is minutes of samples
 @given(presses(COARSE, 120, 200), st.integers(0, PERIOD_MS - 1))
 def test_every_press_read_by_samples_means_what_its_length_says(case: Case, phase_ms: int) -> None:
     assert read_samples(case.edges, phase_ms, []) == case.meaning
@@ -118,7 +117,7 @@ def test_a_tap_of_1500_ms_whose_last_sample_falls_into_the_bounce_is_a_tap() -> 
     assert read_samples(edges, 0, []) == [Gesture.TAP]
 
 
-@settings(max_examples=40, deadline=None)  # the same
+@settings(max_examples=40)  # each is minutes of samples
 @given(
     presses(between((200, 1_380), (1_800, 4_800), (5_300, 9_800), (10_300, 29_800)), 200, 300),
     st.integers(0, 49),
@@ -130,7 +129,6 @@ def test_samples_that_come_late_still_tell_gestures_apart(
     assert read_samples(case.edges, phase_ms, lateness) == case.meaning
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 60), st.booleans()), max_size=40), st.booleans())
 def test_any_levels_at_any_moments_tell_each_threshold_once_and_in_order(
     readings: list[tuple[float, bool]], first: bool

@@ -78,7 +78,6 @@ def watched(pattern: Pattern) -> list[tuple[int, float]]:
     return seen
 
 
-@settings(deadline=None)
 @given(PATTERNS)
 def test_no_pattern_that_can_be_made_flashes_above_2_hz(pattern: Pattern) -> None:
     for played in (pattern, without_fades(pattern), in_white(pattern)):
@@ -87,7 +86,6 @@ def test_no_pattern_that_can_be_made_flashes_above_2_hz(pattern: Pattern) -> Non
         assert all(later - earlier >= 500 for earlier, later in itertools.pairwise(starts))
 
 
-@settings(deadline=None)
 @given(TIMES, TIMES, st.integers(1, 6), st.none() | TIMES)
 def test_every_blink_of_2_hz_or_less_can_be_made(
     on_ms: int, off_ms: int, count: int, pause_ms: int | None
@@ -98,7 +96,6 @@ def test_every_blink_of_2_hz_or_less_can_be_made(
     assert Blink(on_ms, off_ms, ORANGE, count, pause_ms).last_off_ms == last_ms
 
 
-@settings(deadline=None)
 @given(PATTERNS, st.integers(0, WATCHED_MS))
 def test_nothing_changes_before_it_is_said_to_change(pattern: Pattern, at: int) -> None:
     change = changes_at(pattern, at)
@@ -108,7 +105,6 @@ def test_nothing_changes_before_it_is_said_to_change(pattern: Pattern, at: int) 
         assert glow_at(pattern, moment) == glow_at(pattern, at)
 
 
-@settings(deadline=None)
 @given(PATTERNS, st.integers(0, WATCHED_MS))
 def test_a_light_that_cannot_fade_is_only_ever_on_or_off(pattern: Pattern, at: int) -> None:
     assert glow_at(without_fades(pattern), at).brightness in (0.0, 1.0)
@@ -126,7 +122,6 @@ class RecordingLamp:
         self.now = OUT
 
 
-@settings(deadline=None)
 @given(PATTERNS, st.lists(st.integers(1, 900), max_size=12), st.booleans())
 def test_a_played_light_always_shows_what_the_pattern_says(
     pattern: Pattern, waits: list[int], fades: bool
@@ -145,7 +140,7 @@ def test_a_played_light_always_shows_what_the_pattern_says(
         assert lamp.now in (glow_at(played, at), glow_at(played, at - 1))
 
 
-@settings(max_examples=30, deadline=None)  # each makes a folder
+@settings(max_examples=30)  # each makes a folder
 @given(RHYTHMS, st.integers(1, 255), st.integers(0, WATCHED_MS))
 def test_the_kernel_is_told_the_rhythm_that_is_meant(rhythm: Rhythm, most: int, at: int) -> None:
     with TemporaryDirectory() as folder:

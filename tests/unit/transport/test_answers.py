@@ -258,7 +258,7 @@ def test_a_packed_bomb_is_not_unpacked_beyond_the_greatest_length(
     assert peak < 2_000_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(octets=st.binary(max_size=200), packing=st.sampled_from(["identity", "gzip", "deflate", "", "br"]))
 def test_any_octets_in_a_body_give_an_answer(octets: bytes, packing: str) -> None:
     with requests_mock.Mocker() as amazon, open_transport() as transport:
