@@ -29,7 +29,7 @@ from device_auth.core.ports import Clock
 from device_auth.doctor.credential_probe import first_address
 from device_auth.wire.answers import is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
-from device_auth.world.connections import NO_WAY
+from device_auth.world.dialing import NO_ROUTE
 from device_auth.world.provider import FAULTS
 from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, road_to, trusting
 
@@ -291,7 +291,7 @@ class ProviderProbe:
             return ConnectAttempt(address, ProbeProblem.REFUSED)
         except OSError as error:
             return ConnectAttempt(
-                address, ProbeProblem.NO_WAY if error.errno in NO_WAY else ProbeProblem.OTHER
+                address, ProbeProblem.NO_WAY if error.errno in NO_ROUTE else ProbeProblem.OTHER
             )
         return ConnectAttempt(address, None)
 

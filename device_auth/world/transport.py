@@ -20,13 +20,13 @@ from device_auth.core.models import Seconds, Unreachable, WireRequest, WireRespo
 from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
 from device_auth.wire.answers import is_loopback
+from device_auth.world.dialing import NO_ROUTE, CallCancelled, CancelHandle, Dialer
 
 if TYPE_CHECKING:
     import ssl
 
     from requests import Response, Session  # noqa: TID251 - this file speaks HTTP
 
-    from device_auth.world.connections import CancelHandle
 
 CONNECT_TIMEOUT: Final = Seconds(5)
 """Longest wait for a connection to one address, and for each step of its TLS handshake."""
@@ -94,6 +94,7 @@ class HttpTransport:
         self._clock = clock
         self._ca_file = ca_file
         self._timeouts = (connect_timeout, read_timeout)
+        self._dialer = Dialer()
         self._lock = threading.Lock()
         self._idle: tuple[CancelHandle, Session] | None = None
         self._in_use: set[CancelHandle] = set()
@@ -105,11 +106,11 @@ class HttpTransport:
             ValueError: the request would go in the clear to another machine; whoever made it should have refused.
         """
         _refuse_plain(request.url)
-        line, session = self._take_session()
+        handle, session = self._take_session()
         try:
-            return self._exchange(line, session, request)
+            return self._exchange(handle, session, request)
         finally:
-            self._give_back(line, session)
+            self._give_back(handle, session)
 
     def abandon(self) -> None:
         """From another thread: cut what is open, so that a ``send`` under way ends soon or is never heard of.
@@ -118,8 +119,8 @@ class HttpTransport:
         """
         with self._lock:
             abandoned, self._in_use = self._in_use, set()
-        for line in abandoned:
-            line.cut()
+        for handle in abandoned:
+            handle.cancel()
 
     def close(self) -> None:
         """Close the kept-open session; the next ``send`` makes another."""
@@ -128,42 +129,42 @@ class HttpTransport:
         if idle is not None:
             idle[1].close()
 
-    def _take_session(self) -> "tuple[CancelHandle, Session]":
+    def _take_session(self) -> tuple[CancelHandle, "Session"]:
         # Taken, not shared: an abandoned send may still be running, and must not meet the next one.
         with self._lock:
             taken, self._idle = self._idle, None
-        line, session = taken or _open_session()
+        handle, session = taken or _open_session(self._dialer)
         with self._lock:
-            self._in_use.add(line)
-        return line, session
+            self._in_use.add(handle)
+        return handle, session
 
-    def _give_back(self, line: "CancelHandle", session: "Session") -> None:
-        line.release()
+    def _give_back(self, handle: CancelHandle, session: "Session") -> None:
+        handle.release()
         with self._lock:
-            self._in_use.discard(line)
-            is_kept = not line.is_cut and self._idle is None
+            self._in_use.discard(handle)
+            is_kept = not handle.is_cancelled and self._idle is None
             if is_kept:
-                self._idle = line, session
+                self._idle = handle, session
         if not is_kept:
             session.close()
 
     def _exchange(
-        self, line: "CancelHandle", session: "Session", request: WireRequest
+        self, handle: CancelHandle, session: "Session", request: WireRequest
     ) -> WireResponse | Unreachable:
         from http.client import HTTPException
 
         from urllib3.exceptions import HTTPError
-
-        from device_auth.world.connections import CallCancelled
 
         sent_at = self._clock.now()
         try:
             with self._open(session, request) as response:
                 body, is_whole = _read_body(response)
         except (OSError, HTTPException, HTTPError, UnicodeError, CallCancelled) as error:
-            return GIVEN_UP if line.is_cut else _failure(error, self._clock)
+            return GIVEN_UP if handle.is_cancelled else _failure(error, self._clock)
         # Once cut, an end of the stream proves nothing; an answer that shows its own end may hold a grant.
-        if line.is_cut and not (is_whole and (response.raw.chunked or response.raw.length_remaining == 0)):
+        if handle.is_cancelled and not (
+            is_whole and (response.raw.chunked or response.raw.length_remaining == 0)
+        ):
             return GIVEN_UP
         return WireResponse(
             url=request.url,
@@ -272,7 +273,7 @@ def _prove_authorities(ca_file: Path) -> None:
         ) from error
 
 
-def _open_session() -> "tuple[CancelHandle, Session]":
+def _open_session(dialer: Dialer) -> tuple[CancelHandle, "Session"]:
     from http.cookiejar import DefaultCookiePolicy
 
     from requests import Session  # noqa: TID251 - the same
@@ -280,10 +281,10 @@ def _open_session() -> "tuple[CancelHandle, Session]":
     from urllib3 import disable_warnings
     from urllib3.exceptions import SystemTimeWarning
 
-    from device_auth.world.connections import CancelHandle, watched_pools
+    from device_auth.world.connections import watched_pools
 
-    line = CancelHandle()
-    pools = watched_pools(line)
+    handle = CancelHandle()
+    pools = watched_pools(dialer, handle)
 
     class WatchedAdapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -310,7 +311,7 @@ def _open_session() -> "tuple[CancelHandle, Session]":
     session.mount("https://", WatchedAdapter())
     session.mount("http://", WatchedAdapter())
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return line, session
+    return handle, session
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -352,8 +353,6 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     from requests import exceptions  # noqa: TID251 - the same
     from urllib3.util.ssl_match_hostname import CertificateError
 
-    from device_auth.world.connections import NO_WAY
-
     causes = list(_causes(error))
 
     def is_among(*kinds: type[BaseException]) -> bool:
@@ -367,7 +366,7 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
             return _distrust(WRONG_NAME, clock)
     if is_among(socket.gaierror):
         return Unreachable(Trouble.NO_NETWORK, "the name of the server or proxy could not be resolved")
-    if numbers & NO_WAY:
+    if numbers & NO_ROUTE:
         return Unreachable(Trouble.NO_NETWORK, "there is no way to the server")
     if errno.ETIMEDOUT in numbers or is_among(exceptions.ConnectTimeout):
         return Unreachable(Trouble.NO_NETWORK, "no connection came about in time", timed_out=True)
