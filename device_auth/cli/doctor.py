@@ -13,12 +13,13 @@ from typing import Final, TextIO
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.hardware import SIMULATED
-from device_auth.cli.output import print_json, print_line, rfc3339
+from device_auth.cli.output import print_json, print_line
 from device_auth.cli.parts import read_hardware
 from device_auth.cli.token import locked, refresh, usable
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Seconds
+from device_auth.core.public import rfc3339
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, Progress, examine, exit_code_of, in_order

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from device_auth.core.errors import (
     ClientRejected,
@@ -14,6 +13,7 @@ from device_auth.core.errors import (
     StoreError,
 )
 from device_auth.core.models import CodePair, Monotonic, Refusal, UnixTime, View
+from device_auth.core.public import rfc3339
 from device_auth.core.states import StateWord, Trouble
 from device_auth.world.explain import explain
 
@@ -34,11 +34,6 @@ _ERRORS: dict[Trouble, type[DeviceAuthError]] = {
     Trouble.MISCONFIGURED: ClientRejected,
     Trouble.STORAGE: StoreError,
 }
-
-
-def rfc3339(moment: UnixTime) -> str:
-    """Write a moment for the whole world to read, in UTC and whole seconds."""
-    return datetime.fromtimestamp(int(moment), UTC).isoformat().replace("+00:00", "Z")
 
 
 def print_json(fields: Mapping[str, object]) -> None:

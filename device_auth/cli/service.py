@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line, rfc3339
+from device_auth.cli.output import REASONS, JsonLines, error_of, print_json, print_line
 from device_auth.core.errors import (
     Busy,
     CodePairExpired,
@@ -20,6 +20,7 @@ from device_auth.core.errors import (
     StoreError,
 )
 from device_auth.core.models import CodePair, Refusal, Seconds, Secret, UnixTime, View, later
+from device_auth.core.public import rfc3339
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say

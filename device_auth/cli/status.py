@@ -4,10 +4,11 @@ import argparse
 
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
-from device_auth.cli.output import print_json, print_line, rfc3339
+from device_auth.cli.output import print_json, print_line
 from device_auth.cli.service import reach_service, status_fields
 from device_auth.core.errors import StoreDamaged
 from device_auth.core.models import MARKS, Link, Mark, PendingPair, UnixTime
+from device_auth.core.public import rfc3339
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 
 

@@ -7,10 +7,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from device_auth.assembly.doors import Doors, open_doors
-from device_auth.cli.output import error_of, print_json, print_line, rfc3339
+from device_auth.cli.output import error_of, print_json, print_line
 from device_auth.cli.service import print_token, reach_service, token_of
 from device_auth.core.errors import ClientRejected, DeviceAuthError, NotLinked, RefreshRejected, StoreBusy
 from device_auth.core.models import Link, Mark, Seconds, UnixTime, later
+from device_auth.core.public import rfc3339
 from device_auth.prompts.stderr import say
 from device_auth.world.settings import add_secret_option
 

@@ -11,7 +11,6 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple, assert_never
@@ -20,6 +19,7 @@ from urllib.parse import parse_qsl
 from device_auth import __version__
 from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant, UnixTime, View, later
 from device_auth.core.ports import Clock
+from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of, status_fields, token_fields
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.service.callers import Caller, Gate, Role, read_caller
 from device_auth.service.exchange import (
@@ -46,9 +46,6 @@ STRANGERS: Final = "strangers"
 
 PROBLEM: Final = "urn:device-auth:"
 """How the ``type`` of each problem begins. Source: RFC 9457."""
-
-LATEST: Final = 253402300799.0
-"""The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
 
 
 class ApiTimeouts(NamedTuple):
@@ -364,13 +361,9 @@ class Api:
         return self._left(grant) >= min_lifetime or self._is_fresh(grant)
 
     def _reply_token(self, grant: TokenGrant) -> HttpReply:
-        fields = {
-            "access_token": grant.access_token.reveal(),
-            "token_type": "bearer",
-            "expires_at": self._date(grant.expires_at),
-            "expires_in": max(0, int(self._left(grant))),
-        }
-        return _reply(HTTPStatus.OK, fields)
+        left = max(0, int(self._left(grant)))
+        token = AccessToken(grant.access_token, self._date(grant.expires_at), left)
+        return _reply(HTTPStatus.OK, token_fields(token))
 
     def _no_token(self, news: Snapshot) -> ProblemDetails:
         telling = TROUBLES[news.view.trouble]
@@ -389,19 +382,19 @@ class Api:
     def _read_status(self, news: Snapshot, visit: AcceptedConnection) -> dict[str, object]:
         view, link = news.view, news.link
         ends = view.code_pair.expires_at if view.code_pair else news.grant.expires_at if news.grant else None
-        status: dict[str, object] = {
-            "state": view.state,
-            "trouble": view.trouble,
-            "since": _rfc3339(news.since),
-            "hint": view.hint,
-            "expires_at": None if ends is None else self._date(ends),
-            "account": view.account,
-            "dialect": None if link is None else link.dialect,
-            "version": __version__,
-        }
-        if link is not None and link.mark is Mark.HANDED_OVER:
-            at = None if link.marked_at is None else _rfc3339(link.marked_at)
-            status["handed_over"] = {"to": link.handed_over_to, "at": at}
+        status = status_fields(
+            SpeakerStatus(
+                state=view.state,
+                trouble=view.trouble,
+                since=news.since,
+                hint=view.hint,
+                expires_at=None if ends is None else self._date(ends),
+                account=view.account,
+                dialect=None if link is None else link.dialect,
+                version=__version__,
+                handed_over=hand_over_of(link),
+            )
+        )
         if self._gate.role_of(visit.caller) is Role.ADMINISTRATOR:
             status |= self._read_code(view)
         return status
@@ -436,8 +429,8 @@ class Api:
                 yield f"event: status\nid: {news.number}\ndata: {status}\n\n".encode()
             news = self._desk.wait(news.number, self._patience.heartbeat)
 
-    def _date(self, moment: Monotonic) -> str:
-        return _rfc3339(UnixTime(self._clock.wall() + moment - self._clock.now()))
+    def _date(self, moment: Monotonic) -> UnixTime:
+        return UnixTime(self._clock.wall() + moment - self._clock.now())
 
 
 def _reply(
@@ -445,11 +438,6 @@ def _reply(
 ) -> HttpReply:
     body = (json.dumps(fields) + "\n").encode()
     return HttpReply(status, body, headers or {"Content-Type": "application/json"})
-
-
-def _rfc3339(moment: UnixTime) -> str:
-    """Write a moment in UTC, to the second before."""
-    return datetime.fromtimestamp(int(min(moment, LATEST)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _has(news: Snapshot, access_token: Secret) -> bool:

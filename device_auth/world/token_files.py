@@ -5,12 +5,13 @@ Readable by the group of the process (0640); replaced by rename, so that a reade
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from device_auth.core.models import Secret, TokenGrant, UnixTime
 from device_auth.core.ports import Clock
+from device_auth.core.public import rfc3339
 from device_auth.core.values import dataclass
 from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
@@ -21,9 +22,6 @@ logger = logging.getLogger(__name__)
 TOKEN: Final = "token.json"  # noqa: S105 - the name of a file
 BARE: Final = "access-token"
 FILE_MODE: Final = 0o640
-
-LATEST: Final = 253402300799.0
-"""The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class FileTokens:
             {
                 "access_token": token,
                 "token_type": "bearer",
-                "expires_at": _write_time(ends),
+                "expires_at": rfc3339(UnixTime(ends)),
             }
         )
         try:
@@ -106,11 +104,6 @@ class FileTokens:
             return
         except OSError as error:
             logger.warning("the token files cannot be removed: %s", error)
-
-
-def _write_time(moment: float) -> str:
-    """Write a moment as RFC 3339 has it, in UTC, to the second before."""
-    return datetime.fromtimestamp(int(min(moment, LATEST)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read_time(text: str) -> float:

@@ -10,8 +10,9 @@ SOURCES: Final = sorted((ROOT / "device_auth").rglob("*.py")) + sorted((ROOT / "
 MAY_REVEAL: Final = {
     "device_auth/assembly/doors.py",  # tells a simulated Amazon the secret that its client has
     "device_auth/cli/token.py",  # prints the access token: that is what it is for
+    "device_auth/core/public.py",  # hands the access token to programs
     "device_auth/doctor/redaction.py",  # masks it wherever it stands
-    "device_auth/service/api.py",  # hands the access token to programs
+    "device_auth/service/api.py",  # passes on which token was rejected
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
     "device_auth/tools/exports_text.py",  # the same
     "device_auth/wire/answers.py",

@@ -1,0 +1,93 @@
+"""The status and the access token as other programs read them: one JSON form for command line, socket and events."""
+
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from device_auth.core.models import Link, Mark, Secret, UnixTime
+from device_auth.core.states import StateWord, Trouble
+
+LATEST: Final = UnixTime(253402300799.0)
+"""The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
+
+
+class HandOver(NamedTuple):
+    """The client that the link was moved to, and when."""
+
+    to: str | None
+    at: UnixTime | None
+
+
+class SpeakerStatus(NamedTuple):
+    """The state of the speaker.
+
+    Attributes:
+        since: since when state and trouble are so, as far as that is known.
+        expires_at: the end of the code in hand, or else of the access token.
+        dialect: of the stored link; None if there is none.
+        version: of the program that holds the link.
+    """
+
+    state: StateWord
+    trouble: Trouble
+    since: UnixTime | None
+    hint: str
+    expires_at: UnixTime | None
+    account: str | None
+    dialect: str | None
+    version: str
+    handed_over: HandOver | None = None
+
+
+class AccessToken(NamedTuple):
+    """An access token as it is handed out.
+
+    Attributes:
+        expires_in: whole seconds that are left of it.
+    """
+
+    access_token: Secret
+    expires_at: UnixTime
+    expires_in: int
+
+
+def rfc3339(moment: UnixTime) -> str:
+    """Return a moment as text, in UTC, to the second before."""
+    return datetime.fromtimestamp(int(min(moment, LATEST)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hand_over_of(link: Link | None) -> HandOver | None:
+    """Return where the link went, if another client has it now."""
+    if link is None or link.mark is not Mark.HANDED_OVER:
+        return None
+    return HandOver(link.handed_over_to, link.marked_at)
+
+
+def status_fields(status: SpeakerStatus) -> dict[str, object]:
+    """Return the JSON object of a status."""
+    fields: dict[str, object] = {
+        "state": status.state,
+        "trouble": status.trouble,
+        "since": _date(status.since),
+        "hint": status.hint,
+        "expires_at": _date(status.expires_at),
+        "account": status.account,
+        "dialect": status.dialect,
+        "version": status.version,
+    }
+    if status.handed_over is not None:
+        fields["handed_over"] = {"to": status.handed_over.to, "at": _date(status.handed_over.at)}
+    return fields
+
+
+def token_fields(token: AccessToken) -> dict[str, object]:
+    """Return the JSON object of an access token."""
+    return {
+        "access_token": token.access_token.reveal(),
+        "token_type": "bearer",
+        "expires_at": rfc3339(token.expires_at),
+        "expires_in": token.expires_in,
+    }
+
+
+def _date(moment: UnixTime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)

@@ -1,0 +1,64 @@
+"""The JSON that other programs read: one form everywhere."""
+
+import pytest
+
+from device_auth.core.models import Mark, Secret, UnixTime
+from device_auth.core.public import (
+    AccessToken,
+    HandOver,
+    SpeakerStatus,
+    hand_over_of,
+    rfc3339,
+    status_fields,
+    token_fields,
+)
+from device_auth.core.states import StateWord, Trouble
+from device_auth.core.values import replace
+from tests.links import make_link
+
+UNLINKED = SpeakerStatus(
+    StateWord.UNLINKED, Trouble.NONE, None, "press", UnixTime(1.8e9), "Anna", "lwa", "1.0"
+)
+
+
+def test_a_status_is_eight_fields() -> None:
+    assert status_fields(UNLINKED) == {
+        "state": "unlinked",
+        "trouble": "none",
+        "since": None,
+        "hint": "press",
+        "expires_at": "2027-01-15T08:00:00Z",
+        "account": "Anna",
+        "dialect": "lwa",
+        "version": "1.0",
+    }
+
+
+def test_a_status_after_an_export_names_the_other_client() -> None:
+    status = UNLINKED._replace(handed_over=HandOver("env, /x", UnixTime(1.8e9)))
+
+    assert status_fields(status)["handed_over"] == {"to": "env, /x", "at": "2027-01-15T08:00:00Z"}
+
+
+def test_only_a_link_that_was_handed_over_has_gone_somewhere() -> None:
+    link = replace(make_link(), mark=Mark.HANDED_OVER, handed_over_to="env, /x", marked_at=UnixTime(1.8e9))
+
+    assert hand_over_of(link) == HandOver("env, /x", UnixTime(1.8e9))
+    assert hand_over_of(make_link()) is None
+    assert hand_over_of(None) is None
+
+
+def test_a_token_is_four_fields() -> None:
+    assert token_fields(AccessToken(Secret("Atza|x"), UnixTime(1.8e9), 3600)) == {
+        "access_token": "Atza|x",
+        "token_type": "bearer",
+        "expires_at": "2027-01-15T08:00:00Z",
+        "expires_in": 3600,
+    }
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"), [(1.8e9 + 0.9, "2027-01-15T08:00:00Z"), (1e15, "9999-12-31T23:59:59Z")]
+)
+def test_a_moment_is_written_in_utc_to_the_second_before(moment: float, text: str) -> None:
+    assert rfc3339(UnixTime(moment)) == text
