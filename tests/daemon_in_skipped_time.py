@@ -31,7 +31,7 @@ class Household:
     desk: StatusFeed
     daemon: Daemon
     plans: list[DaemonOptions | ConfigError]
-    muted: list[Refusal] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     revoked: list[Link] = field(default_factory=list)
     lived_at: list[float] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Household:
     def press(self, second: float, *gestures: Gesture) -> None:
         """Have something done with the button."""
         for gesture in gestures or (Gesture.TAP,):
-            self.at(second, lambda gesture=gesture: self.daemon.heard(gesture))  # type: ignore[misc]  # bound here
+            self.at(second, lambda gesture=gesture: self.daemon.on_gesture(gesture))  # type: ignore[misc]  # bound here
 
     def approve(self, second: float) -> None:
         self.at(second, lambda: self.world.amazon.approve(self.world.amazon.pairs()[-1].user_code))
@@ -113,7 +113,7 @@ def open_household(
             new_link_id=lambda: uuid4().hex,
             refresh_ended=desk.refresh_ended,
         )
-        muted: list[Refusal] = []
+        refusals: list[Refusal] = []
         revoked: list[Link] = []
         lived_at: list[float] = []
         wiped: list[Wiped] = []
@@ -122,13 +122,13 @@ def open_household(
             clock=world.clock,
             plan=plan,
             read_plan=read_plan,
-            mute=lambda: next(iter(muted), None),
+            refuse_code=lambda: next(iter(refusals), None),
             wipe=lambda: wiped.append(wipe(store, world.folder / "run")),
             revoke=revoked.append,
             alive=lambda: lived_at.append(world.passed),
         )
         world.clock.is_asking = lambda: loop.is_request_out
-        yield Household(world, loop, desk, daemon, plans, muted, revoked, lived_at)
+        yield Household(world, loop, desk, daemon, plans, refusals, revoked, lived_at)
         transport.abandon()
 
 

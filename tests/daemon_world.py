@@ -96,7 +96,7 @@ def make_daemon(world: World, loop: Loop, desk: StatusFeed, problem: Refusal | N
         clock=world.clock,
         plan=plan,
         read_plan=lambda: plan,
-        mute=lambda: problem,
+        refuse_code=lambda: problem,
         wipe=lambda: None,
         revoke=lambda _link: None,
         alive=desk.mind_the_clock,

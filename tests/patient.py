@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Final
 
 from device_auth import __version__
-from device_auth.cli.parts import read_hardware
+from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.doctor import board, link, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, examine
 from device_auth.doctor.context import CannotRun, DoctorContext, ProgramResult, Run

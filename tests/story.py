@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import enumerate as threads
 from typing import Final
 
-from device_auth.cli.simulated_speaker import DrawnSpeaker
+from device_auth.assembly.simulated_speaker import DrawnSpeaker
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.light import LightPrompt

@@ -1,1 +1,1 @@
-"""A speaker put together: the doors of one process, and who links through them."""
+"""A speaker put together: its doors, its parts, and what tells a person by them."""

@@ -21,7 +21,7 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import NEVER, Link, Monotonic, Seconds, View
 from device_auth.core.states import StateWord
-from device_auth.prompts.everyone import PromptFanout
+from device_auth.prompts.fanout import PromptFanout
 from device_auth.prompts.stderr import say
 from device_auth.service.loop import AnswerCounts, Loop
 from device_auth.world.signals import ENDINGS, handled, interruptible, woken_by_signals

@@ -359,8 +359,8 @@ class _AuthorizationRun:
         """Draw the QR code of the page where somebody sees it and it fits; the address makes a large one."""
         if self._args.no_qr or not self._is_read:
             return
-        from device_auth.prompts.sheet import draw_code
         from device_auth.prompts.terminal import paper_of
+        from device_auth.prompts.terminal_layout import draw_code
 
         paper = paper_of(sys.stderr, colour=not self._speaker.is_colourless)
         if paper is None:

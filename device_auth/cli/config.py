@@ -254,7 +254,7 @@ def _check(
 
 def _problems_of_tables(settings: Settings) -> list[ConfigError]:
     """Have those who know the tables look at them; a part that is missing is no wrong setting."""
-    from device_auth.cli.parts import read_hardware
+    from device_auth.assembly.hardware_parts import read_hardware
     from device_auth.service.page import read_page_settings
 
     problems = []

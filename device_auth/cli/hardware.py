@@ -10,14 +10,14 @@ from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from device_auth.assembly.doors import open_doors
-from device_auth.cli.operators import Operator, choose_operator
+from device_auth.assembly.hardware_parts import library_folder, read_hardware, settings_errors
 from device_auth.cli.output import print_json, print_line
-from device_auth.cli.parts import as_settings, read_hardware, room_for
 from device_auth.cli.service import STOP_FIRST, is_served, refuse_beside_service
-from device_auth.cli.testing import LIMIT, PartsTest, Result, time_for, within
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
+from device_auth.tools.operators import Operator, choose_operator
+from device_auth.tools.self_test import LIMIT, PartsTest, Result, time_for, within
 from device_auth.world.provider import first_locale
 from device_auth.world.signals import interruptible
 from hardware.board import BoardPlan, PlannedPart, board_names, open_parts
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     speaker = open_doors(vars(args))
     plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
     parts = _choose(plan, args.part)
-    with as_settings(), room_for(plan):
+    with settings_errors(), library_folder(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=speaker.is_json, is_served=is_served(speaker))
         refuse_beside_service(speaker, "parts")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_auth.assembly.doors import Doors, open_doors
+from device_auth.assembly.opened_parts import PartsListener, SimulatedAs
+from device_auth.assembly.parts import open_parts
 from device_auth.cli.attempt import (
     CLOSING_TIME,
     cancelled_by_signals,
@@ -22,17 +24,18 @@ from device_auth.cli.attempt import (
 from device_auth.cli.output import JsonLines
 from device_auth.cli.service import link as link_through
 from device_auth.cli.service import reach_service
-from device_auth.cli.telling import parts_of
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import NEVER, Seconds, View, later
+from device_auth.core.models import NEVER, Refusal, Seconds, View, later
 from device_auth.core.ports import Prompt
-from device_auth.prompts.everyone import PromptFanout
+from device_auth.prompts.fanout import PromptFanout
 from device_auth.prompts.moments import JUST_LINKED_FOR
+from device_auth.prompts.stderr import say_problem
 from device_auth.world.settings import add_option, add_secret_option
 
 if TYPE_CHECKING:
     from device_auth.prompts.terminal import Sidebar
+    from hardware.button import Gesture
 
 COMMAND = "device-auth link"
 
@@ -97,30 +100,52 @@ def _link(args: argparse.Namespace, speaker: Doors, lines: JsonLines | None) -> 
         opened.enter_context(speaker.store)
         is_on_a_terminal = sys.stderr.isatty()
         is_read = not speaker.is_json or is_on_a_terminal
-        parts = parts_of(speaker, is_read=is_read, is_on_a_terminal=is_on_a_terminal)
-        telling = opened.enter_context(parts)
-        prompts = _prompts(args, speaker, telling.aside, is_read=is_read)
-        everyone = PromptFanout([*prompts, *telling.prompts], speaker.clock, report=report)
-        opened.callback(everyone.close, CLOSING_TIME)
 
         def tell(view: View) -> None:
-            everyone.tell(view)
+            fanout.tell(view)
             if args.qr_file is not None and view.code_pair is not None:
-                everyone.wait(DRAWING_TIME)  # who reads of a code may open its picture at once
+                fanout.wait(DRAWING_TIME)  # who reads of a code may open its picture at once
             if lines is not None:
                 lines.tell(view)
 
         loop = speaker.open_loop(conversation, tell)
         request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)
-        telling.tapped = lambda: loop.post(request)
+
+        def on_gesture(gesture: "Gesture") -> None:
+            if gesture == "tap":
+                loop.post(request)
+
+        parts = opened.enter_context(
+            open_parts(
+                speaker.settings,
+                speaker.clock,
+                PartsListener(on_gesture, _report_part),
+                simulated_as=_simulated_as(speaker, is_read=is_read, is_on_a_terminal=is_on_a_terminal),
+            )
+        )
+        prompts = _prompts(args, speaker, parts.sidebar, is_read=is_read)
+        fanout = PromptFanout([*prompts, *parts.prompts], speaker.clock, report=report)
+        opened.callback(fanout.close, CLOSING_TIME)
         with cancelled_by_signals(loop) as is_cancelled:
             loop.link(request)
             until = NEVER if args.timeout is None else later(speaker.clock.now(), args.timeout)
             in_time = run_to_the_end(loop, until)
-            if in_time and telling.is_lively:
+            if in_time and parts.is_momentary:
                 loop.run(is_cancelled, later(speaker.clock.now(), JUST_LINKED_FOR))
     is_new = is_new_link(loop, former)
     return tell_end(loop, lines, COMMAND, in_time=in_time, is_told=bool(prompts), is_new=is_new)
+
+
+def _report_part(_part: str, trouble: Refusal) -> None:
+    say_problem(trouble.message, trouble.hint)
+
+
+def _simulated_as(speaker: Doors, *, is_read: bool, is_on_a_terminal: bool) -> SimulatedAs | None:
+    if not speaker.is_simulated:
+        return None
+    if not is_read:
+        return SimulatedAs.NOTHING
+    return SimulatedAs.DRAWING if is_on_a_terminal else SimulatedAs.LINES
 
 
 def _renewals(speaker: Doors) -> int:

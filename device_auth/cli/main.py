@@ -150,11 +150,9 @@ def _shown(word: str, quotes: str = "") -> str:
 
 
 def _say(text: str, hint: str) -> None:
-    from device_auth.prompts.stderr import say
+    from device_auth.prompts.stderr import say_problem
 
-    say(f"device-auth: {text}")
-    if hint:
-        say(hint, indent="  ")
+    say_problem(text, hint)
 
 
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:

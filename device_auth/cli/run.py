@@ -14,13 +14,14 @@ from types import FrameType
 from typing import Final
 
 from device_auth.assembly.doors import Doors, open_doors
-from device_auth.cli.telling import OpenedParts, parts_of
+from device_auth.assembly.opened_parts import OpenedParts, PartsListener, SimulatedAs
+from device_auth.assembly.parts import open_parts
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
 from device_auth.core.policy import FRESH_FOR
 from device_auth.core.states import STATES, TROUBLES, Trouble
-from device_auth.prompts.everyone import PromptFanout
-from device_auth.prompts.ways import CodeChannel, refuse_if_mute
+from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
+from device_auth.prompts.fanout import PromptFanout
 from device_auth.service.api import Api
 from device_auth.service.callers import open_gate
 from device_auth.service.daemon import Daemon, DaemonOptions
@@ -74,9 +75,6 @@ def run(args: argparse.Namespace) -> int:
         opened.enter_context(speaker.simulated_amazon(_stored(speaker)))
         opened.enter_context(speaker.store)
         _move_to_best_key(speaker)
-        telling = opened.enter_context(_parts(speaker))
-        everyone = PromptFanout(telling.prompts, speaker.clock, report=_say_no_more)
-        opened.callback(everyone.close, CLOSING_TIME)
         desk = StatusFeed(
             speaker.clock, FileTokens(speaker.places.runtime_dir, speaker.clock, keep_bare=True)
         )
@@ -86,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         def tell(view: View) -> None:
             journal.tell(view)
             desk.tell(view, loop.stored_link)
-            everyone.tell(view)
+            fanout.tell(view)
             notifier.status(_in_a_line(view))
 
         loop = speaker.open_loop(plan.conversation, tell, tokens=desk, refresh_ended=desk.refresh_ended)
@@ -95,7 +93,12 @@ def run(args: argparse.Namespace) -> int:
             notifier.alive()
             desk.mind_the_clock()
 
-        daemon = _make_daemon(speaker, loop, plan, telling, alive)
+        channels: list[CodeChannel] = []
+        daemon = _make_daemon(speaker, loop, plan, lambda: refuse_without_channel(tuple(channels)), alive)
+        parts = opened.enter_context(_open_parts(speaker, daemon))
+        channels += parts.code_channels
+        fanout = PromptFanout(parts.prompts, speaker.clock, report=_say_no_more)
+        opened.callback(fanout.close, CLOSING_TIME)
         given = sockets_given(ENVIRONMENT, os.getpid())
         api = _open_api(speaker, desk, daemon, given.get("api", []))
         if api is not None:
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         page = _open_page(speaker, desk, daemon, given.get("page", []))
         if page is not None:
             opened.callback(page.close)
-            telling.ways = (*telling.ways, CodeChannel.PAGE)
+            channels.append(CodeChannel.PAGE)
         opened.callback(notifier.stopping)
         opened.enter_context(_signals(daemon, loop))
         daemon.run(notifier.ready, _kept_token(speaker))
@@ -112,34 +115,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make_daemon(
-    speaker: Doors, loop: Loop, plan: DaemonOptions, telling: OpenedParts, alive: Callable[[], None]
+    speaker: Doors,
+    loop: Loop,
+    plan: DaemonOptions,
+    refuse_code: Callable[[], Refusal | None],
+    alive: Callable[[], None],
 ) -> Daemon:
-    def mute() -> Refusal | None:
-        return refuse_if_mute(telling.ways)
-
-    daemon = Daemon(
+    return Daemon(
         loop=loop,
         clock=speaker.clock,
         plan=plan,
         read_plan=lambda: _read_plan_anew(speaker),
-        mute=mute,
+        refuse_code=refuse_code,
         wipe=lambda: _wipe(speaker),
         revoke=lambda link: _revoke(speaker, link),
         alive=alive,
     )
-    telling.heard = daemon.heard
-    telling.failed = daemon.part_failed
-    for part, message, hint in telling.problems:
-        daemon.part_failed(part, message, hint)
-    return daemon
 
 
-def _parts(speaker: Doors) -> AbstractContextManager[OpenedParts]:
-    if not speaker.is_simulated:
-        return parts_of(speaker, is_read=False, is_on_a_terminal=False, presses=_piped_lines())
-    from device_auth.cli.parts import simulated_parts
-
-    return simulated_parts(speaker, is_drawn=False, presses=sys.stdin)
+def _open_parts(speaker: Doors, daemon: Daemon) -> AbstractContextManager[OpenedParts]:
+    return open_parts(
+        speaker.settings,
+        speaker.clock,
+        PartsListener(daemon.on_gesture, daemon.on_part_failure),
+        simulated_as=SimulatedAs.LINES if speaker.is_simulated else None,
+        presses=sys.stdin if speaker.is_simulated else _piped_lines(),
+    )
 
 
 def _piped_lines() -> Iterable[str] | None:

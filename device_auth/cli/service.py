@@ -193,7 +193,7 @@ def link(args: "argparse.Namespace", speaker: "Doors", client: "Client", lines: 
     Raises:
         DeviceAuthError: how it ended, unless a person has read it.
     """
-    from device_auth.prompts.everyone import PromptFanout
+    from device_auth.prompts.fanout import PromptFanout
 
     is_read = lines is None or sys.stderr.isatty()
     prompts = []

@@ -32,6 +32,13 @@ def say(text: str, indent: str = "") -> None:
         sys.stderr = null_stream()  # or the interpreter would fail once more when it flushes at exit
 
 
+def say_problem(message: str, hint: str) -> None:
+    """Write what is wrong, and below it what to do."""
+    say(f"device-auth: {message}")
+    if hint:
+        say(hint, indent="  ")
+
+
 def null_stream() -> TextIO:
     """Return a stream that discards all that is written."""
     return open(os.devnull, "w")  # noqa: PTH123  it lives as long as the process

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
-from device_auth.prompts.sheet import TerminalStyle, lay_out
+from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -67,7 +67,7 @@ class Daemon:
         clock: tells time.
         plan: what the settings say.
         read_plan: reads them anew.
-        mute: why this speaker could not tell a code, or None.
+        refuse_code: returns why this speaker cannot show a code, or None.
         wipe: removes every file of ours, with proof; called with the loop's link forgotten.
         revoke: tells the provider that a link is over; must not block.
         alive: hears at least once a minute that the loop lives.
@@ -80,7 +80,7 @@ class Daemon:
         clock: WaitingClock,
         plan: DaemonOptions,
         read_plan: Callable[[], DaemonOptions],
-        mute: Callable[[], Refusal | None],
+        refuse_code: Callable[[], Refusal | None],
         wipe: Callable[[], None],
         revoke: Callable[[Link], None],
         alive: Callable[[], None],
@@ -89,7 +89,7 @@ class Daemon:
         self._clock = clock
         self._plan = plan
         self._read_plan = read_plan
-        self._mute = mute
+        self._refuse_code = refuse_code
         self._wipe = wipe
         self._revoke = revoke
         self._alive = alive
@@ -112,14 +112,13 @@ class Daemon:
         """Read the settings anew; ones that cannot be used leave the old ones in force."""
         self._loop.call_soon(self._reload)
 
-    def heard(self, gesture: Gesture) -> None:
-        """Hear what a person did with the button."""
+    def on_gesture(self, gesture: Gesture) -> None:
+        """Answer a gesture of the button."""
         self._loop.call_soon(lambda: self._answer(gesture))
 
-    def part_failed(self, part: str, message: str, hint: str) -> None:
-        """Hear that a part does not work; the rest goes on."""
-        refusal = Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {message}", hint)
-        self._loop.call_soon(lambda: self._set_broken(part, refusal))
+    def on_part_failure(self, part: str, trouble: Refusal) -> None:
+        """Show the trouble of a part that does not work; the other parts go on."""
+        self._loop.call_soon(lambda: self._set_broken(part, trouble))
 
     def want_token(self, min_lifetime: Seconds) -> None:
         """Refresh early if the token in hand is too short."""
@@ -196,7 +195,7 @@ class Daemon:
                 self._ask(None)
                 self._reset()
             case Gesture.TAP:
-                self._link(self._misconfigured() or self._mute())
+                self._link(self._misconfigured() or self._refuse_code())
             case Gesture.HOLD_5S:
                 self._ask(OneTimeNotice.CONFIRM_UNLINK)
             case Gesture.HOLD_10S:

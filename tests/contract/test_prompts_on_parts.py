@@ -7,7 +7,7 @@ from threading import enumerate as threads
 
 import pytest
 
-from device_auth.cli.parts import draw_code
+from device_auth.assembly.hardware_parts import draw_code
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.light import TABLE, LightCue, LightPrompt

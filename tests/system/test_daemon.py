@@ -321,11 +321,11 @@ def test_a_speaker_that_cannot_tell_a_code_says_so_at_a_press(household: Househo
     assert household.running.amazon.pairs() == ()
 
 
-def test_a_line_that_is_no_press_is_told(living: Living) -> None:
+def test_a_line_that_is_no_press_is_logged(living: Living) -> None:
     living.wait_until("unlinked")
     living.press("knock")
 
-    living.wait_until_told("'knock' is no press")
+    living.wait_until_told("'knock' is not a press")
 
 
 # -- without a network

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.core.models import Refusal
 from device_auth.core.states import StateWord, Trouble
 from hardware.button import Gesture
 from tests.daemon_world import Speaker, open_speaker
@@ -30,7 +31,7 @@ def speaker(world: World) -> Iterator[Speaker]:
 
 
 def link_by_a_press(speaker: Speaker) -> None:
-    speaker.world.clock.plan(10, lambda: speaker.daemon.heard(Gesture.TAP))
+    speaker.world.clock.plan(10, lambda: speaker.daemon.on_gesture(Gesture.TAP))
     speaker.world.clock.plan(20, lambda: speaker.world.amazon.approve("all"))
 
 
@@ -152,7 +153,7 @@ def test_the_token_file_is_left_alone_while_the_clock_goes_right(world: World, s
 
 
 def test_a_code_that_ran_out_in_suspend_is_told_as_expired(world: World, speaker: Speaker) -> None:
-    world.clock.plan(10, lambda: speaker.daemon.heard(Gesture.TAP))
+    world.clock.plan(10, lambda: speaker.daemon.on_gesture(Gesture.TAP))
     world.clock.plan(50, lambda: suspend(speaker))
 
     speaker.run(until=50 + HOURS + 60)
@@ -180,7 +181,7 @@ def test_a_token_that_ran_out_in_suspend_is_refreshed_at_once(world: World, spea
 
 def test_a_stuck_button_is_told_and_everything_else_goes_on(world: World, speaker: Speaker) -> None:
     link_by_a_press(speaker)
-    world.clock.plan(100, lambda: speaker.daemon.heard(Gesture.STUCK))
+    world.clock.plan(100, lambda: speaker.daemon.on_gesture(Gesture.STUCK))
 
     speaker.run(until=7200)
 
@@ -190,9 +191,9 @@ def test_a_stuck_button_is_told_and_everything_else_goes_on(world: World, speake
 
 
 def test_a_button_that_is_freed_takes_no_other_parts_trouble_away(world: World, speaker: Speaker) -> None:
-    speaker.daemon.part_failed("panel", "it is gone", "Plug it in.")
-    world.clock.plan(10, lambda: speaker.daemon.heard(Gesture.STUCK))
-    world.clock.plan(50, lambda: speaker.daemon.heard(Gesture.FREED))
+    speaker.daemon.on_part_failure("panel", Refusal(Trouble.HARDWARE, "", "it is gone", "Plug it in."))
+    world.clock.plan(10, lambda: speaker.daemon.on_gesture(Gesture.STUCK))
+    world.clock.plan(50, lambda: speaker.daemon.on_gesture(Gesture.FREED))
 
     speaker.run(until=60)
 
@@ -200,8 +201,8 @@ def test_a_button_that_is_freed_takes_no_other_parts_trouble_away(world: World, 
 
 
 def test_a_freed_button_is_a_button_again(world: World, speaker: Speaker) -> None:
-    world.clock.plan(1, lambda: speaker.daemon.heard(Gesture.STUCK))
-    world.clock.plan(5, lambda: speaker.daemon.heard(Gesture.FREED))
+    world.clock.plan(1, lambda: speaker.daemon.on_gesture(Gesture.STUCK))
+    world.clock.plan(5, lambda: speaker.daemon.on_gesture(Gesture.FREED))
     link_by_a_press(speaker)
 
     speaker.run(until=300)

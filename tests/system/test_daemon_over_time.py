@@ -165,7 +165,12 @@ def test_a_press_is_forgotten_after_two_minutes_without_a_network(household: Hou
 
 
 def test_a_stuck_button_is_told_until_it_is_free_and_a_broken_part_still_then(household: Household) -> None:
-    household.at(1, lambda: household.daemon.part_failed("panel", "no answer", "Check its wires."))
+    household.at(
+        1,
+        lambda: household.daemon.on_part_failure(
+            "panel", Refusal(Trouble.HARDWARE, "", "no answer", "Check its wires.")
+        ),
+    )
     household.press(2, Gesture.STUCK)
     household.press(50, Gesture.FREED)
 
@@ -184,7 +189,7 @@ def test_a_button_that_is_free_again_is_well(household: Household) -> None:
 def test_a_speaker_that_cannot_tell_a_code_asks_for_none_but_for_who_reads_it_on_the_socket(
     household: Household,
 ) -> None:
-    household.muted.append(Refusal(Trouble.MISCONFIGURED, "", "mute", "Give it a voice."))
+    household.refusals.append(Refusal(Trouble.MISCONFIGURED, "", "mute", "Give it a voice."))
     household.press(1)
     household.at(10, household.daemon.link)
 
@@ -308,7 +313,7 @@ def test_a_link_that_was_handed_over_is_told_and_a_press_links_anew(world: World
     with open_household(world) as household:
         seen = []
         household.at(world.passed + 10, lambda: seen.append(household.desk.look()))
-        household.at(world.passed + 20, lambda: household.daemon.heard(Gesture.TAP))
+        household.at(world.passed + 20, lambda: household.daemon.on_gesture(Gesture.TAP))
         household.approve(world.passed + 30)
 
         assert household.live(world.passed + 100).state is StateWord.LINKED
@@ -380,7 +385,9 @@ def test_a_linked_speaker_is_never_told_to_be_unlinked_at_a_start(world: World) 
     store_link(world)
     world.told.clear()
     with open_household(world) as household:
-        household.daemon.part_failed("panel", "no answer", "Check its wires.")
+        household.daemon.on_part_failure(
+            "panel", Refusal(Trouble.HARDWARE, "", "no answer", "Check its wires.")
+        )
         household.live(world.passed + 10)
 
     assert world.states == [StateWord.LINKED]

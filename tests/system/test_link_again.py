@@ -32,7 +32,7 @@ def speaker(world: World) -> Iterator[Speaker]:
 def link_first(speaker: Speaker) -> list[str]:
     """Have a link made by a press; its name and its token are given once 300 s have passed."""
     clock, before = speaker.world.clock, list[str]()
-    clock.plan(10, lambda: speaker.daemon.heard(Gesture.TAP))
+    clock.plan(10, lambda: speaker.daemon.on_gesture(Gesture.TAP))
     clock.plan(20, lambda: speaker.world.amazon.approve("all"))
     clock.plan(300, lambda: before.extend((link_id(speaker), given(speaker))))
     return before

@@ -35,9 +35,9 @@ def lwa(tmp_path: Path) -> Iterator[World]:
 def live_a_day(speaker: Speaker) -> None:
     """Link by a press, refuse once, serve, be revoked, be linked by a program, be unlinked by a hold."""
     world, clock = speaker.world, speaker.world.clock
-    clock.plan(10, lambda: speaker.daemon.heard(Gesture.TAP))
+    clock.plan(10, lambda: speaker.daemon.on_gesture(Gesture.TAP))
     clock.plan(50, lambda: world.amazon.deny("all"))
-    clock.plan(900, lambda: speaker.daemon.heard(Gesture.TAP))
+    clock.plan(900, lambda: speaker.daemon.on_gesture(Gesture.TAP))
     clock.plan(915, lambda: world.amazon.script(Endpoint.TOKEN_POLL, [Fault(body=f"<p>{CANARY}")]))
     clock.plan(1000, lambda: world.amazon.approve("all"))
     clock.plan(1400, speaker.client.token)
@@ -46,8 +46,8 @@ def live_a_day(speaker: Speaker) -> None:
     clock.plan(DAY / 2, lambda: world.amazon.revoke("all"))
     clock.plan(DAY - 9000, speaker.client.link)
     clock.plan(DAY - 8900, lambda: world.amazon.approve("all"))
-    clock.plan(DAY - 100, lambda: speaker.daemon.heard(Gesture.HOLD_5S))
-    clock.plan(DAY - 95, lambda: speaker.daemon.heard(Gesture.TAP))
+    clock.plan(DAY - 100, lambda: speaker.daemon.on_gesture(Gesture.HOLD_5S))
+    clock.plan(DAY - 95, lambda: speaker.daemon.on_gesture(Gesture.TAP))
     speaker.run(until=DAY)
 
 

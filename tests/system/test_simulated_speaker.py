@@ -115,7 +115,7 @@ def test_a_signal_that_nobody_else_hears_gives_the_terminal_back_too(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, sys\nfrom device_auth.cli.keyboard import keys_of\n"
+        "import os, sys\nfrom device_auth.assembly.keyboard import keys_of\n"
         "with keys_of(0, print):\n"
         "    print('hears', flush=True)\n"
         f"    os.kill(os.getpid(), {int(number)})\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.cli import config
-from device_auth.cli.parts import read_hardware
 from device_auth.core.errors import ConfigError
 from device_auth.core.states import StateWord
 from device_auth.world.settings import KEYS, add_provider_options

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from device_auth.cli.main import main
-from device_auth.cli.operators import NOT_AS_EXPECTED, PersonAtTerminal, read_answer
-from device_auth.cli.testing import (
+from device_auth.prompts.light import TABLE
+from device_auth.prompts.wording import read_wording
+from device_auth.service.callers import Gate
+from device_auth.tools.operators import NOT_AS_EXPECTED, PersonAtTerminal, read_answer
+from device_auth.tools.self_test import (
     QR_TEXT,
     PartsTest,
     RealTime,
@@ -21,9 +24,6 @@ from device_auth.cli.testing import (
     SimulatedTime,
     in_words,
 )
-from device_auth.prompts.light import TABLE
-from device_auth.prompts.wording import read_wording
-from device_auth.service.callers import Gate
 from hardware.board import PlannedPart, read_plan
 from hardware.led import ORANGE, Breathe, Off, Solid
 from tests.socket_world import SocketWorld
@@ -421,7 +421,14 @@ def test_a_light_that_fails_is_shown_no_further_patterns_and_is_let_go() -> None
             return expected
 
     plan, results = read_plan({"board": "generic-led", "button": "off"}), list[Result]()
-    test = PartsTest(plan, TABLE, Rig(), read_wording("en"), results.append, time_for=lambda _: Breaks())
+    test = PartsTest(
+        plan,
+        TABLE,
+        Rig(),
+        read_wording("en"),
+        results.append,
+        time_for=lambda _: Breaks(),
+    )
     test.run(plan.parts)
 
     assert [(result.step, result.is_ok) for result in results] == [

@@ -10,7 +10,7 @@ from threading import enumerate as threads
 
 import pytest
 
-from device_auth.cli.keyboard import is_in_front, keys_of
+from device_auth.assembly.keyboard import is_in_front, keys_of
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""From settings to ways of telling: real parts as files and programs, and what is said of those that are missing."""
+"""From settings to prompts: real parts as files and programs, and the failures of those that are missing."""
 
 import os
 import time
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -10,12 +11,22 @@ from threading import enumerate as threads
 import pytest
 
 from device_auth.assembly.doors import Doors, open_doors
+from device_auth.assembly.hardware_parts import (
+    local_minute,
+    open_drawn,
+    open_hardware,
+    open_in_lines,
+    read_hardware,
+    watch_button,
+)
+from device_auth.assembly.opened_parts import OpenedParts, PartsListener, SimulatedAs
+from device_auth.assembly.parts import has_no_parts, open_parts
+from device_auth.assembly.simulated_speaker import DrawnSpeaker
 from device_auth.cli.main import read_arguments
-from device_auth.cli.parts import _listen, local_minute, read_hardware, real_parts, simulated_parts
-from device_auth.cli.simulated_speaker import DrawnSpeaker
-from device_auth.cli.telling import OpenedParts, has_no_parts, parts_of
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import UnixTime
+from device_auth.core.models import Refusal, UnixTime
+from device_auth.core.states import Trouble
+from device_auth.prompts.code_channels import CodeChannel
 from device_auth.prompts.light import TABLE, LightCue, LightPrompt
 from device_auth.world.clock import BootClock
 from hardware.button import Failed, Gesture, Told
@@ -56,6 +67,32 @@ def speaker_with(folder: Path, hardware: str, *words: str) -> Doors:
     )
 
 
+class Heard:
+    """Listens to parts, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.gestures: SimpleQueue[Gesture] = SimpleQueue()
+        self.failures: list[tuple[str, Refusal]] = []
+        self.listener = PartsListener(
+            self.gestures.put, lambda part, trouble: self.failures.append((part, trouble))
+        )
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def hardware_of(speaker: Doors, heard: Heard) -> AbstractContextManager[OpenedParts]:
+    return open_hardware(speaker.settings, speaker.clock, heard.listener)
+
+
+def opened(
+    speaker: Doors, heard: Heard, simulated_as: SimulatedAs | None = None
+) -> AbstractContextManager[OpenedParts]:
+    return open_parts(speaker.settings, speaker.clock, heard.listener, simulated_as=simulated_as)
+
+
 def kernel_led(folder: Path) -> str:
     KernelLedFiles(folder, "led0", time.monotonic)
     return f'[hardware.light]\nkind = "kernel"\nname = "led0"\ndirectory = "{folder}"\n'
@@ -66,11 +103,10 @@ def kernel_led(folder: Path) -> str:
 
 @pytest.mark.parametrize("hardware", [{}, {"board": "none"}])
 def test_by_default_there_is_no_part_and_no_hardware_is_looked_for(
-    hardware: dict[str, object], tmp_path: Path
+    hardware: dict[str, object], tmp_path: Path, heard: Heard
 ) -> None:
-    speaker = speaker_with(tmp_path, '[hardware]\nboard = "none"')
-    with parts_of(speaker, is_read=True, is_on_a_terminal=True) as telling:
-        assert telling.prompts == []
+    with opened(speaker_with(tmp_path, '[hardware]\nboard = "none"'), heard) as parts:
+        assert parts == OpenedParts()
 
     assert has_no_parts(hardware)
 
@@ -80,47 +116,56 @@ def test_anything_said_of_the_hardware_is_looked_at(hardware: dict[str, object])
     assert not has_no_parts(hardware)
 
 
-def test_light_panel_and_voice_of_the_settings_become_prompts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_light_panel_and_voice_of_the_settings_become_prompts(tmp_path: Path, heard: Heard) -> None:
     settings = (
         kernel_led(tmp_path)
         + '[hardware.panel]\nkind = "simulated"\n'
         + '[hardware.voice]\nkind = "command"\ncommand = ["cat"]\nquiet_hours = "22:00-07:00"\n'
     )
-    with real_parts(speaker_with(tmp_path, settings)) as telling:
-        names = [prompt.name for prompt in telling.prompts]
-        for prompt in telling.prompts:
+    with hardware_of(speaker_with(tmp_path, settings), heard) as parts:
+        names = [prompt.name for prompt in parts.prompts]
+        for prompt in parts.prompts:
             prompt.show(PROVING, moment(0))
 
     assert names == ["light", "panel", "voice"]
-    assert telling.is_lively
-    assert capsys.readouterr().err == ""
+    assert parts.code_channels == (CodeChannel.PANEL, CodeChannel.VOICE)
+    assert parts.is_momentary
+    assert heard.failures == []
 
 
-def test_a_panel_alone_is_not_waited_for_at_the_end(tmp_path: Path) -> None:
-    with real_parts(speaker_with(tmp_path, '[hardware.panel]\nkind = "simulated"\n')) as telling:
-        assert not telling.is_lively
+@pytest.mark.parametrize("voice", ['kind = "simulated"\nvolume = 0', 'kind = "off"'])
+def test_neither_a_light_nor_a_silent_voice_can_tell_a_code(tmp_path: Path, heard: Heard, voice: str) -> None:
+    settings = f"{kernel_led(tmp_path)}[hardware.voice]\n{voice}\n"
+    with hardware_of(speaker_with(tmp_path, settings), heard) as parts:
+        assert parts.code_channels == ()
 
 
-def test_the_parts_of_a_board_are_let_go_of_at_the_end(tmp_path: Path) -> None:
-    with real_parts(speaker_with(tmp_path, '[hardware]\nboard = "simulated"\n')) as telling:
-        assert [prompt.name for prompt in telling.prompts] == ["light"]
+def test_a_panel_alone_is_not_waited_for_at_the_end(tmp_path: Path, heard: Heard) -> None:
+    speaker = speaker_with(tmp_path, '[hardware.panel]\nkind = "simulated"\n')
+    with hardware_of(speaker, heard) as parts:
+        assert not parts.is_momentary
+
+
+def test_the_parts_of_a_board_are_released_at_the_end(tmp_path: Path, heard: Heard) -> None:
+    with hardware_of(speaker_with(tmp_path, '[hardware]\nboard = "simulated"\n'), heard) as parts:
+        assert [prompt.name for prompt in parts.prompts] == ["light"]
 
     assert all(thread.name != "parts-clock" for thread in threads())
 
 
-def test_a_tap_tells_again_and_the_light_answers_a_hold() -> None:
-    clock, taps, noticed = SimulatedClock(), list[str](), list[Gesture]()
+def heard_in(heard: Heard) -> list[Gesture]:
+    return [heard.gestures.get() for _ in range(heard.gestures.qsize())]
+
+
+def test_every_gesture_is_heard_and_the_light_answers_a_hold(heard: Heard) -> None:
+    clock = SimulatedClock()
     light, button = SimulatedLight(clock), SimulatedButton(clock)
-    telling = OpenedParts(tapped=lambda: taps.append("tap"))
-    _listen(button, telling, LightPrompt(light), BootClock(), noticed.append)
+    watch_button(button, LightPrompt(light), BootClock(), heard.listener)
     for seconds in (0.2, 12):
         button.hold(seconds)
         clock.pass_time(20)
 
-    assert taps == ["tap"]
-    assert noticed == [Gesture.TAP, Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]
+    assert heard_in(heard) == [Gesture.TAP, Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]
     assert [told.pattern for told in light.told] == [
         Off(),
         TABLE[LightCue.HELD_5S],
@@ -129,18 +174,18 @@ def test_a_tap_tells_again_and_the_light_answers_a_hold() -> None:
     ]
 
 
-def test_a_hold_without_a_light_does_nothing() -> None:
-    clock, noticed = SimulatedClock(), list[Gesture]()
+def test_a_hold_is_heard_without_a_light(heard: Heard) -> None:
+    clock = SimulatedClock()
     button = SimulatedButton(clock)
-    _listen(button, OpenedParts(), None, BootClock(), noticed.append)
+    watch_button(button, None, BootClock(), heard.listener)
     button.hold(6)
     clock.pass_time(7)
 
-    assert noticed == [Gesture.HELD_5S, Gesture.HOLD_5S]
+    assert heard_in(heard) == [Gesture.HELD_5S, Gesture.HOLD_5S]
 
 
 class Lost:
-    """A button that somebody else has."""
+    """A button that another program has."""
 
     def listen(self, told: Told, failed: Failed) -> None:  # noqa: ARG002 - a Button's signature
         raise PartBusy("GPIO17 is in use", hint="See who has it: gpioinfo")
@@ -149,32 +194,56 @@ class Lost:
         raise NotImplementedError("whoever opened a part closes it")
 
 
-def test_a_button_that_cannot_be_watched_is_told_and_missed(capsys: pytest.CaptureFixture[str]) -> None:
-    _listen(Lost(), OpenedParts(), None, BootClock(), lambda _: None)
+def test_a_button_that_cannot_be_watched_is_a_failure(heard: Heard) -> None:
+    watch_button(Lost(), None, BootClock(), heard.listener)
 
-    assert capsys.readouterr().err == (
-        "device-auth: the button does not work: GPIO17 is in use\n  See who has it: gpioinfo\n"
-    )
+    assert heard.failures == [
+        (
+            "button",
+            Refusal(
+                Trouble.HARDWARE,
+                "",
+                "the button does not work: GPIO17 is in use",
+                "See who has it: gpioinfo",
+            ),
+        )
+    ]
 
 
-def test_a_language_that_is_not_spoken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_language_that_is_not_spoken_is_logged(
+    tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = '[hardware.voice]\nkind = "simulated"\n'
-    with real_parts(speaker_with(tmp_path, settings, "--locale", "ja-JP,en-US")):
+    with hardware_of(speaker_with(tmp_path, settings, "--locale", "ja-JP,en-US"), heard):
         pass
 
-    assert capsys.readouterr().err == "device-auth: the voice does not speak ja-JP; it speaks English\n"
+    assert caplog.messages == ["the voice does not speak ja-JP; it speaks English"]
 
 
-def test_a_missing_part_is_told_with_what_to_do_and_the_others_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_missing_part_is_a_failure_with_what_to_do_and_the_others_go_on(
+    tmp_path: Path, heard: Heard
 ) -> None:
     settings = kernel_led(tmp_path) + '[hardware.panel]\nkind = "console"\ndevice = "/dev/tty_not_there"\n'
-    with real_parts(speaker_with(tmp_path, settings)) as telling:
-        names = [prompt.name for prompt in telling.prompts]
+    with hardware_of(speaker_with(tmp_path, settings), heard) as parts:
+        names = [prompt.name for prompt in parts.prompts]
 
-    told = capsys.readouterr().err
     assert names == ["light"]
-    assert "device-auth: the panel does not work: /dev/tty_not_there is not there\n  " in told
+    [(part, trouble)] = heard.failures
+    assert (part, trouble.trouble) == ("panel", Trouble.HARDWARE)
+    assert trouble.message.startswith("the panel does not work: ")
+    assert "/dev/tty_not_there" in trouble.message
+    assert trouble.hint
+
+
+def test_lines_press_a_simulated_button_and_any_other_is_logged(
+    tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    speaker = speaker_with(tmp_path, '[hardware]\nboard = "simulated"\n')
+    lines = ["tap twice\n", "tap\n"]
+    with open_hardware(speaker.settings, speaker.clock, heard.listener, lines):
+        assert heard.gestures.get(timeout=5) is Gesture.TAP
+
+    assert caplog.messages == ["'tap twice' is not a press: write tap, or hold and a number of seconds"]
 
 
 @pytest.mark.parametrize(
@@ -196,10 +265,10 @@ def test_a_bad_setting_is_an_error_of_the_settings(settings: dict[str, object], 
     assert refused.value.hint
 
 
-def test_a_panel_setting_that_only_the_panel_knows_is_one_too(tmp_path: Path) -> None:
+def test_a_panel_setting_that_only_the_panel_knows_is_one_too(tmp_path: Path, heard: Heard) -> None:
     speaker = speaker_with(tmp_path, '[hardware.panel]\nkind = "simulated"\nheight = 48\n')
 
-    with pytest.raises(ConfigError, match="height cannot be 48"), real_parts(speaker):
+    with pytest.raises(ConfigError, match="height cannot be 48"), hardware_of(speaker, heard):
         pass
 
 
@@ -212,25 +281,22 @@ def test_patterns_of_the_settings_are_shown() -> None:
 # -- the simulated speaker --------------------------------------------------------------------------------
 
 
-def test_a_drawn_speaker_tells_again_at_a_tap_and_shows_a_hold(tmp_path: Path) -> None:
-    tapped: SimpleQueue[str] = SimpleQueue()
-    with simulated_parts(speaker_with(tmp_path, "", "--simulate=auto"), is_drawn=True) as telling:
-        drawn = telling.aside
-        assert isinstance(drawn, DrawnSpeaker)
-        telling.tapped = lambda: tapped.put("tap")
-        drawn.strike(b" ")
+def test_the_space_bar_is_the_button_of_a_drawn_speaker(tmp_path: Path, heard: Heard) -> None:
+    speaker = speaker_with(tmp_path, "", "--simulate=auto")
+    with open_drawn(speaker.settings.locale, speaker.clock, heard.listener) as parts:
+        assert isinstance(parts.sidebar, DrawnSpeaker)
+        parts.sidebar.strike(b" ")
 
-        assert tapped.get(timeout=5) == "tap"
-        assert [prompt.name for prompt in telling.prompts] == ["light", "voice"]
+        assert heard.gestures.get(timeout=5) is Gesture.TAP
+        assert [prompt.name for prompt in parts.prompts] == ["light", "voice"]
 
 
-def test_without_a_terminal_light_and_voice_are_told_in_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_without_a_terminal_light_and_voice_are_written_in_lines(
+    tmp_path: Path, heard: Heard, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with simulated_parts(
-        speaker_with(tmp_path, "", "--simulate=auto", "--locale", "de-DE"), is_drawn=False
-    ) as told:
-        for prompt in told.prompts:
+    speaker = speaker_with(tmp_path, "", "--simulate=auto", "--locale", "de-DE")
+    with open_in_lines(speaker.settings.locale, speaker.clock, heard.listener) as parts:
+        for prompt in parts.prompts:
             prompt.show(REQUESTING, moment(0))
             prompt.show(REQUESTING, moment(2))
             prompt.close()
@@ -244,23 +310,23 @@ def test_without_a_terminal_light_and_voice_are_told_in_lines(
     ]
 
 
-def test_nothing_is_drawn_of_a_simulation_that_nobody_reads(tmp_path: Path) -> None:
+def test_nothing_is_shown_of_a_simulation_that_nobody_reads(tmp_path: Path, heard: Heard) -> None:
     speaker = speaker_with(tmp_path, "", "--simulate=auto", "--json")
-    with parts_of(speaker, is_read=False, is_on_a_terminal=False) as telling:
-        assert telling.prompts == []
+    with opened(speaker, heard, SimulatedAs.NOTHING) as parts:
+        assert parts == OpenedParts()
 
 
-def test_a_simulated_speaker_that_is_read_tells(tmp_path: Path) -> None:
+def test_a_simulated_speaker_that_is_read_tells_a_code(tmp_path: Path, heard: Heard) -> None:
     speaker = speaker_with(tmp_path, "", "--simulate=auto")
-    with parts_of(speaker, is_read=True, is_on_a_terminal=False) as telling:
-        assert [prompt.name for prompt in telling.prompts] == ["light", "voice"]
-        assert telling.aside is None
+    with opened(speaker, heard, SimulatedAs.LINES) as parts:
+        assert [prompt.name for prompt in parts.prompts] == ["light", "voice"]
+        assert parts.code_channels == (CodeChannel.VOICE,)
+        assert parts.sidebar is None
 
 
-def test_parts_of_the_settings_are_opened(tmp_path: Path) -> None:
-    speaker = speaker_with(tmp_path, '[hardware.panel]\nkind = "simulated"\n')
-    with parts_of(speaker, is_read=False, is_on_a_terminal=False) as telling:
-        assert [prompt.name for prompt in telling.prompts] == ["panel"]
+def test_parts_of_the_settings_are_opened(tmp_path: Path, heard: Heard) -> None:
+    with opened(speaker_with(tmp_path, '[hardware.panel]\nkind = "simulated"\n'), heard) as parts:
+        assert [prompt.name for prompt in parts.prompts] == ["panel"]
 
 
 # -- the clock --------------------------------------------------------------------------------------------
@@ -298,23 +364,23 @@ def test_the_minute_is_the_local_days_and_none_while_the_clock_is_not_set(
 
 @pytest.mark.usefixtures("stand_ins")
 def test_lgpio_leaves_its_pipe_in_a_folder_that_goes_with_the_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     monkeypatch.delenv("LG_WD", raising=False)
-    with real_parts(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n')) as telling:
+    with hardware_of(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n'), heard):
         folder = Path(import_module("lgpio").PIPE_IN)
         was_there = folder.is_dir() and folder != Path()
 
-    assert (telling.problems, was_there, folder.exists()) == ([], True, False)
+    assert (heard.failures, was_there, folder.exists()) == ([], True, False)
     assert "LG_WD" not in os.environ
 
 
 @pytest.mark.usefixtures("stand_ins")
 def test_lgpio_keeps_the_folder_that_it_has_been_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     monkeypatch.setenv("LG_WD", str(tmp_path))
-    with real_parts(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n')):
+    with hardware_of(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n'), heard):
         pipe_in = import_module("lgpio").PIPE_IN
 
     assert pipe_in == str(tmp_path)

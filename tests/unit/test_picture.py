@@ -319,7 +319,7 @@ def test_closing_removes_the_picture_and_a_file_of_others_stays(tmp_path: Path) 
 
 def test_the_library_is_not_loaded_before_something_is_drawn() -> None:
     program = (
-        "import sys, device_auth.prompts.terminal, device_auth.prompts.picture, device_auth.prompts.everyone;"
+        "import sys, device_auth.prompts.terminal, device_auth.prompts.picture, device_auth.prompts.fanout;"
         "print([name for name in ('qrcode', 'PIL', 'tempfile', 'requests') if name in sys.modules])"
     )
 

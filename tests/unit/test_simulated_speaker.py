@@ -4,7 +4,7 @@ from threading import Thread
 
 import pytest
 
-from device_auth.cli.simulated_speaker import (
+from device_auth.assembly.simulated_speaker import (
     HINT,
     LONGEST_LOOK,
     NOTICE_STAYS,
@@ -15,7 +15,7 @@ from device_auth.cli.simulated_speaker import (
     colour_number,
     plain_voice,
 )
-from device_auth.prompts.sheet import TerminalStyle
+from device_auth.prompts.terminal_layout import TerminalStyle
 from hardware.button import Gesture
 from hardware.led import CYAN, OUT, Blink, Breathe, Colour, Glow, Off, Solid
 from hardware.simulated import KEY_RELEASED_AFTER, SimulatedClock
@@ -37,7 +37,7 @@ class Bench:
 
     def hear(self, gesture: Gesture) -> None:
         self.told.append(gesture)
-        self.drawn.notice(gesture)
+        self.drawn.explain(gesture)
 
     def hold_key(self, seconds: float) -> None:
         """Keep the space bar down: a terminal repeats it."""
@@ -216,7 +216,7 @@ def test_every_gesture_is_explained(gesture: Gesture) -> None:
 def test_no_line_is_wider_than_the_terminal(gesture: Gesture, columns: int) -> None:
     bench = Bench()
     bench.drawn.light.show(Blink(250, 250, CYAN, 5, 3000))
-    bench.drawn.notice(gesture)
+    bench.drawn.explain(gesture)
     bench.drawn.voice.say(say("something long enough to fill the line of any terminal that is not very wide"))
 
     assert all(len(line) < columns for line in bench.lines(TerminalStyle(columns, 24, "ascii", colour=False)))

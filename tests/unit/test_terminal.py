@@ -12,7 +12,6 @@ import pytest
 
 from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, StateWord, Trouble
-from device_auth.prompts.sheet import TerminalStyle
 from device_auth.prompts.terminal import (
     LEAST_ROWS_BESIDE,
     USUAL_SIZE,
@@ -20,6 +19,7 @@ from device_auth.prompts.terminal import (
     _size_of,
     open_terminal,
 )
+from device_auth.prompts.terminal_layout import TerminalStyle
 from tests.code_views import (
     EXPIRED,
     LINKED,

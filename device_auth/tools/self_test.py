@@ -11,12 +11,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeVar
 
-from device_auth.cli.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
-from device_auth.cli.parts import draw_code
+from device_auth.assembly.hardware_parts import draw_code
 from device_auth.core.models import Seconds
 from device_auth.prompts.light import Table, describe
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import Wording, tell_moment
+from device_auth.tools.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
 from device_auth.world.bounded import bounded
 from hardware.board import BoardPlan, Parts, PlannedPart, open_parts
 from hardware.button import Button, Gesture

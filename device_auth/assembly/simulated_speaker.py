@@ -9,7 +9,7 @@ from typing import Final
 
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.prompts.light import describe
-from device_auth.prompts.sheet import TerminalStyle, columns_of
+from device_auth.prompts.terminal_layout import TerminalStyle, columns_of
 from hardware.button import Gesture
 from hardware.clock import AlarmClock
 from hardware.led import Glow, Off, Pattern, changes_at
@@ -125,8 +125,8 @@ class DrawnSpeaker:
             self._pressed_until = now + KEY_RELEASED_AFTER
         self.button.strike_key()
 
-    def notice(self, gesture: Gesture) -> None:
-        """Return what a press means, for a while."""
+    def explain(self, gesture: Gesture) -> None:
+        """Show for a while what a gesture means."""
         with self._lock:
             self._notice = NOTICES[gesture]
             self._notice_until = self._clock.now() + NOTICE_STAYS

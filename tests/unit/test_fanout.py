@@ -15,7 +15,7 @@ import pytest
 from device_auth.core.models import Monotonic, Seconds, UnixTime, View
 from device_auth.core.ports import Prompt
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.everyone import LONGEST_WAIT, PromptFanout
+from device_auth.prompts.fanout import LONGEST_WAIT, PromptFanout
 from device_auth.prompts.terminal import TerminalPrompt
 from tests.code_views import LINKED, REQUESTING, SAVING, waiting
 from tests.values import seconds
@@ -353,7 +353,7 @@ def test_a_process_ends_while_a_prompt_hangs() -> None:
 import threading
 from device_auth.core.models import Monotonic, Seconds, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.everyone import PromptFanout
+from device_auth.prompts.fanout import PromptFanout
 
 shown = threading.Event()
 
@@ -387,7 +387,7 @@ def test_a_process_ends_while_its_terminal_is_stopped() -> None:
 import sys
 from device_auth.core.models import Monotonic, Seconds, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.everyone import PromptFanout
+from device_auth.prompts.fanout import PromptFanout
 from device_auth.prompts.terminal import open_terminal
 
 class Clock:

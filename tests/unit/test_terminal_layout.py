@@ -4,7 +4,7 @@ import pytest
 import wcwidth
 
 from device_auth.core.models import CodePair
-from device_auth.prompts.sheet import TerminalStyle, lay_out, wrap
+from device_auth.prompts.terminal_layout import TerminalStyle, lay_out, wrap
 from tests.code_views import PLAIN_URI, code_pair
 
 

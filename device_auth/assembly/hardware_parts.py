@@ -1,0 +1,263 @@
+"""Prompts over parts: those of the settings, on pins, wires and sound cards, or those of a simulated speaker."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Thread
+from typing import TYPE_CHECKING, Final, Literal
+
+from device_auth.assembly.keyboard import keys_of
+from device_auth.assembly.opened_parts import OpenedParts, PartsListener
+from device_auth.assembly.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
+from device_auth.core.errors import ConfigError
+from device_auth.core.models import Refusal
+from device_auth.core.states import Trouble
+from device_auth.prompts.code_channels import CodeChannel
+from device_auth.prompts.light import LightPrompt, Table, read_table
+from device_auth.prompts.panel import PanelPrompt
+from device_auth.prompts.picture import QUIET_ZONE, read_matrix
+from device_auth.prompts.stderr import say
+from device_auth.prompts.voice import VoicePrompt
+from device_auth.prompts.wording import choose_language, wording_for
+from device_auth.world.provider import first_locale
+from device_auth.world.settings import folder_for_lgpio
+from hardware.board import BoardPlan, Parts, open_parts, read_plan
+from hardware.button import Gesture
+from hardware.clock import PartsClock
+from hardware.errors import HardwareError
+from hardware.settings import Settings as HardwareSettings
+from hardware.simulated import SimulatedButton, SimulatedLight
+from hardware.voice import NoVoice, QuietHours, read_voice_settings
+
+if TYPE_CHECKING:
+    from device_auth.core.ports import Prompt
+    from device_auth.world.clock import BootClock
+    from device_auth.world.settings import Settings
+    from hardware.button import Button
+    from hardware.panel import Matrix, Panel
+    from hardware.voice import Voice
+
+log: Final = logging.getLogger(__name__)
+
+PATTERNS: Final = "patterns"
+"""The table in ``[hardware]`` that is ours: what the light shows for each state and trouble."""
+
+NEVER_QUIET: Final = QuietHours(0, 0)
+
+TAP_TIME: Final = 0.3
+"""Seconds of a simulated tap."""
+
+HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
+
+
+def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
+    """Check the table ``[hardware]`` of the settings: the parts, and what the light shows.
+
+    Raises:
+        ConfigError: if a setting in it cannot be used.
+    """
+    patterns = hardware.get(PATTERNS, {})
+    with settings_errors():
+        if not isinstance(patterns, Mapping):
+            raise ConfigError(
+                f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
+            )
+        plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
+        _quiet_hours_of(plan)
+        return plan, read_table(patterns)
+
+
+@contextmanager
+def settings_errors() -> Iterator[None]:
+    """Raise ConfigError in place of an error of the hardware."""
+    try:
+        yield
+    except HardwareError as error:
+        raise ConfigError(f"[hardware] {error}", hint=error.hint) from error
+
+
+def library_folder(plan: BoardPlan) -> AbstractContextManager[None]:
+    """Provide the folder that a library of the pins writes to, for as long as the parts are open."""
+    return folder_for_lgpio() if any(part.back_end == "rpi-gpio" for part in plan.parts) else nullcontext()
+
+
+@contextmanager
+def open_hardware(
+    settings: "Settings", clock: "BootClock", listener: PartsListener, presses: Iterable[str] | None = None
+) -> Iterator[OpenedParts]:
+    """Open the parts that the settings name; see ``parts.open_parts``.
+
+    Where ``presses`` are given, a simulated light is written in lines.
+
+    Raises:
+        ConfigError: if a setting cannot be used.
+    """
+    plan, table = read_hardware(settings.hardware)
+    with ExitStack() as opened:
+        opened.enter_context(library_folder(plan))
+        parts_clock = opened.enter_context(_clock_of_parts())
+        with settings_errors():
+            parts = open_parts(plan, parts_clock)
+        opened.callback(_close, parts)
+        for problem in parts.problems:
+            listener.on_failure(problem.part, _trouble_with(problem.part, problem.error))
+        if presses is not None and isinstance(parts.light, SimulatedLight):
+            parts = replace(parts, light=PlainLight(say))
+        light = None if parts.light is None else LightPrompt(parts.light, table=table)
+        if parts.button is not None:
+            watch_button(parts.button, light, clock, listener)
+            if presses is not None and isinstance(parts.button, SimulatedButton):
+                _press_by_lines(presses, parts.button)
+        prompts: tuple[Prompt | None, ...] = (
+            light,
+            None if parts.panel is None else _panel_prompt(parts.panel, settings.locale),
+            None
+            if parts.voice is None
+            else _voice_prompt(parts.voice, _quiet_hours_of(plan), settings.locale, clock),
+        )
+        yield OpenedParts(
+            tuple(prompt for prompt in prompts if prompt is not None),
+            _channels_of(parts, _volume_of(plan)),
+            is_momentary=parts.light is not None or parts.voice is not None,
+        )
+
+
+@contextmanager
+def open_in_lines(
+    locale: str, clock: "BootClock", listener: PartsListener, presses: Iterable[str] | None = None
+) -> Iterator[OpenedParts]:
+    """Make a simulated speaker that is written in lines; see ``parts.open_parts``."""
+    light = LightPrompt(PlainLight(say))
+    voice = _voice_prompt(plain_voice(say), NEVER_QUIET, locale, clock)
+    with ExitStack() as opened:
+        if presses is not None:
+            button = SimulatedButton(opened.enter_context(_clock_of_parts()))
+            watch_button(button, light, clock, listener)
+            opened.callback(button.close)
+            _press_by_lines(presses, button)
+        yield OpenedParts((light, voice), (CodeChannel.VOICE,))
+
+
+@contextmanager
+def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iterator[OpenedParts]:
+    """Make a simulated speaker that is drawn on the terminal; the space bar is its button."""
+    with ExitStack() as opened:
+        drawn = DrawnSpeaker(opened.enter_context(_clock_of_parts()))
+        opened.callback(drawn.voice.close)
+        light = LightPrompt(drawn.light)
+        voice = _voice_prompt(drawn.voice, NEVER_QUIET, locale, clock)
+
+        def on_gesture(gesture: Gesture) -> None:
+            drawn.explain(gesture)
+            listener.on_gesture(gesture)
+
+        watch_button(drawn.button, light, clock, listener._replace(on_gesture=on_gesture))
+        opened.callback(drawn.button.close)
+        if sys.stdin is not None and sys.stdin.isatty():
+            opened.enter_context(keys_of(sys.stdin.fileno(), drawn.strike))
+        yield OpenedParts((light, voice), (CodeChannel.VOICE,), sidebar=drawn, is_momentary=True)
+
+
+def watch_button(
+    button: "Button", light: LightPrompt | None, clock: "BootClock", listener: PartsListener
+) -> None:
+    """Start watching a button; the light answers a hold while it lasts."""
+
+    def on_gesture(gesture: Gesture) -> None:
+        listener.on_gesture(gesture)
+        if light is not None and gesture is not Gesture.TAP:
+            light.hold(gesture if gesture in HELD else None, clock.now())
+
+    def on_failure(error: HardwareError) -> None:
+        listener.on_failure("button", _trouble_with("button", error))
+
+    try:
+        button.listen(on_gesture, on_failure)
+    except HardwareError as error:
+        on_failure(error)
+
+
+def _press_by_lines(lines: Iterable[str], button: SimulatedButton) -> None:
+    """Start a thread that presses a simulated button for each line."""
+
+    def read() -> None:
+        for line in lines:
+            match line.split():
+                case ["tap"]:
+                    button.hold(TAP_TIME)
+                case ["hold", seconds] if seconds.replace(".", "", 1).isdecimal():
+                    button.hold(float(seconds))
+                case _:
+                    log.warning("%r is not a press: write tap, or hold and a number of seconds", line.strip())
+
+    Thread(target=read, name="presses", daemon=True).start()
+
+
+def _panel_prompt(panel: "Panel", locale: str) -> PanelPrompt:
+    return PanelPrompt(
+        panel,
+        wording_for(first_locale(locale)),
+        draw_code=draw_code,
+        note=lambda reason: log.warning("the panel: %s", reason),
+    )
+
+
+def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, locale: str, clock: "BootClock") -> VoicePrompt:
+    locale = first_locale(locale)
+    if not choose_language(locale).is_known:
+        log.warning("the voice does not speak %s; it speaks English", locale)
+    return VoicePrompt(
+        voice, wording_for(locale), quiet_hours=quiet_hours, local_minute=lambda: local_minute(clock)
+    )
+
+
+def _channels_of(parts: Parts, volume: int) -> tuple[CodeChannel, ...]:
+    """Return the channels of these parts that can tell a code; a voice that is off, or at volume 0, cannot."""
+    is_heard = parts.voice is not None and not isinstance(parts.voice, NoVoice) and volume > 0
+    has_channel = {CodeChannel.PANEL: parts.panel is not None, CodeChannel.VOICE: is_heard}
+    return tuple(channel for channel, is_there in has_channel.items() if is_there)
+
+
+def _volume_of(plan: BoardPlan) -> int:
+    voices = (part for part in plan.parts if part.sort == "voice")
+    return next((read_voice_settings(part.settings).volume for part in voices), 0)
+
+
+def _quiet_hours_of(plan: BoardPlan) -> QuietHours:
+    voices = (part for part in plan.parts if part.sort == "voice")
+    return next((read_voice_settings(part.settings).quiet_hours for part in voices), NEVER_QUIET)
+
+
+def draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":
+    """Return the QR code of a text without its quiet zone: a panel makes its own."""
+    inner = slice(QUIET_ZONE, -QUIET_ZONE)
+    return tuple(row[inner] for row in read_matrix(text, level=level)[inner])
+
+
+def local_minute(clock: "BootClock") -> int | None:
+    """Return the minute of the local day, or None while the clock is not set."""
+    if not clock.looks_set():
+        return None
+    here = datetime.fromtimestamp(clock.wall(), UTC).astimezone()
+    return here.hour * 60 + here.minute
+
+
+def _trouble_with(part: str, error: HardwareError) -> Refusal:
+    return Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {error}", error.hint)
+
+
+@contextmanager
+def _clock_of_parts() -> Iterator[PartsClock]:
+    clock = PartsClock()
+    try:
+        yield clock
+    finally:
+        clock.close()
+
+
+def _close(parts: Parts) -> None:
+    with suppress(HardwareError):  # the command is ending, and nothing depends on the parts any more
+        parts.close()

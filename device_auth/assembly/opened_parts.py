@@ -1,0 +1,50 @@
+"""The parts in use, as one record; importing it imports nothing of the hardware."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device_auth.core.models import Refusal
+    from device_auth.core.ports import Prompt
+    from device_auth.prompts.code_channels import CodeChannel
+    from device_auth.prompts.terminal import Sidebar
+    from hardware.button import Gesture
+
+
+class PartsListener(NamedTuple):
+    """The callbacks of whoever opens the parts. They run on threads of the parts, and must not block.
+
+    Attributes:
+        on_gesture: called with each gesture of the button.
+        on_failure: called with a part's name and its trouble, when it cannot be opened and when it fails later.
+    """
+
+    on_gesture: "Callable[[Gesture], None]"
+    on_failure: "Callable[[str, Refusal], None]"
+
+
+class SimulatedAs(StrEnum):
+    """How the parts of a simulated speaker are shown."""
+
+    DRAWING = "drawing"
+    """On a terminal; the space bar is the button."""
+    LINES = "lines"
+    NOTHING = "nothing"
+
+
+class OpenedParts(NamedTuple):
+    """The parts in use.
+
+    Attributes:
+        prompts: tell a person by them.
+        code_channels: by which a person can learn a code.
+        sidebar: the drawing of a simulated speaker; None of a real one.
+        is_momentary: they tell only while the command runs, so the last view is shown for a while.
+    """
+
+    prompts: "tuple[Prompt, ...]" = ()
+    code_channels: "tuple[CodeChannel, ...]" = ()
+    sidebar: "Sidebar | None" = None
+    is_momentary: bool = False

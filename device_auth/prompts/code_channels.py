@@ -1,0 +1,26 @@
+"""By which channels a person can learn a code; a speaker without one must not ask for a code."""
+
+from enum import StrEnum
+
+from device_auth.core.models import Refusal
+from device_auth.core.states import Trouble
+
+
+class CodeChannel(StrEnum):
+    """A channel by which a person can learn a code. A light is none: it shows only that there is a code."""
+
+    PAGE = "page"
+    PANEL = "panel"
+    VOICE = "voice"
+
+
+def refuse_without_channel(channels: tuple[CodeChannel, ...]) -> Refusal | None:
+    """Return the answer to a press on a speaker that cannot show a code, or None on one that can."""
+    if channels:
+        return None
+    return Refusal(
+        Trouble.MISCONFIGURED,
+        "",
+        "this speaker has no way to tell a code: a light alone cannot",
+        "Give it a voice or a panel under [hardware], or link it from its command line: device-auth link",
+    )
