@@ -14,12 +14,13 @@ from re import fullmatch
 from select import select
 from typing import TYPE_CHECKING, Final
 
-from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.errors import HardwareError, Hints, PartBusy, PartMissing, device_errors, explain
 from hardware.panel import Matrix, Picture, Shown, count_down, is_drawable, split_rows
-from hardware.settings import Settings, read_choice, read_text, read_whole, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hardware.plans import ConsolePlan
 
 QUIET: Final = 4
 """Modules of lit ground on every side. Source: ISO/IEC 18004."""
@@ -40,14 +41,6 @@ _OPENING: Final = "\x1b[?25l\x1b[0m\x1b[2J"
 _CLOSING: Final = "\x1b[0m\x1b[2J\x1b[H\x1b[?25h"
 _WAKE: Final = "\x1b[13]\x1b%G"
 """On a Linux console: unblank the screen, take UTF-8."""
-
-_BAUD_RATES: Final = {
-    9600: termios.B9600,
-    19200: termios.B19200,
-    38400: termios.B38400,
-    57600: termios.B57600,
-    115200: termios.B115200,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,58 +175,40 @@ class ConsolePanel:
                 left = left[os.write(self._terminal, left) :]
 
 
-def open_console(settings: Settings) -> ConsolePanel:
+def open_console(plan: "ConsolePlan") -> ConsolePanel:
     """Open a terminal as a panel.
 
-    Settings: ``device`` (/dev/tty1), ``charset`` "auto", "utf-8" or "ascii" (auto: UTF-8 on a Linux console, ASCII on
-    a serial line, whose other end is not known), ``columns`` and ``rows`` (what the device says, else 80 × 24),
-    ``baud`` (as the line is set).
+    Raises:
+        HardwareError: if it is missing, permission is denied, it is no terminal, or it does not answer.
     """
-    refuse_unknown("console", settings, ("device", "charset", "columns", "rows", "baud"))
-    device = Path(read_text("console", settings, "device", "/dev/tty1"))
-    charset = read_choice("console", settings, "charset", ("auto", "utf-8", "ascii"), "auto")
-    columns = read_whole("console", settings, "columns", 0, range(1000))
-    rows = read_whole("console", settings, "rows", 0, range(1000))
-    baud = read_whole("console", settings, "baud", 0, range(115201))
-    if baud and baud not in _BAUD_RATES:
-        raise HardwareError(
-            f"console: baud cannot be {baud}", hint=f"Known: {', '.join(map(str, _BAUD_RATES))}."
-        )
-    is_linux_console = fullmatch(r"tty\d+", device.name) is not None
-    terminal = _open_terminal(device, is_linux_console=is_linux_console)
+    is_linux_console = fullmatch(r"tty\d+", plan.device.name) is not None
+    terminal = _open_terminal(plan.device, is_linux_console=is_linux_console)
     try:
         with _line_errors():
-            if baud:
-                _set_baud(terminal, _BAUD_RATES[baud])
+            if plan.baud:
+                _set_baud(terminal, plan.baud)
             size = os.get_terminal_size(terminal)
     except HardwareError:
         os.close(terminal)
         raise
     screen = Screen(
-        columns or size.columns or _UNKNOWN_SIZE.columns,
-        rows or size.lines or _UNKNOWN_SIZE.lines,
-        is_utf8=is_linux_console if charset == "auto" else charset == "utf-8",
+        plan.columns or size.columns or _UNKNOWN_SIZE.columns,
+        plan.rows or size.lines or _UNKNOWN_SIZE.lines,
+        is_utf8=is_linux_console if plan.charset == "auto" else plan.charset == "utf-8",
     )
     return ConsolePanel(terminal, screen, wake=_WAKE if is_linux_console else "")
 
 
 def _open_terminal(device: Path, *, is_linux_console: bool) -> int:
     group = "tty" if is_linux_console else "dialout"
-    try:
+    hints = Hints(
+        missing="Use the name of a console that exists; a serial line needs enable_uart=1 in /boot/firmware/config.txt.",
+        denied=f"Add the user to the group {group}: usermod -aG {group} NAME.",
+        failed=f"Find the program that uses it: fuser -v {device}.",
+    )
+    with device_errors(str(device), hints):
         # Without O_NONBLOCK the open of a serial line waits for a carrier, for ever.
         terminal = os.open(device, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except PermissionError as closed:
-        raise PartMissing(
-            f"{device} is closed to this user",
-            hint=f"Add the user to the group {group}: usermod -aG {group} NAME.",
-        ) from closed
-    except FileNotFoundError as absent:
-        hint = "Use the name of a console that exists; a serial line needs enable_uart=1 in /boot/firmware/config.txt."
-        raise PartMissing(f"{device} is not there", hint=hint) from absent
-    except OSError as failed:
-        raise PartBusy(
-            f"{device} cannot be opened: {failed.strerror}", hint="See who has it: fuser -v DEVICE."
-        ) from failed
     if not os.isatty(terminal):
         os.close(terminal)
         raise PartMissing(
@@ -242,7 +217,8 @@ def _open_terminal(device: Path, *, is_linux_console: bool) -> int:
     return terminal
 
 
-def _set_baud(terminal: int, speed: int) -> None:
+def _set_baud(terminal: int, baud: int) -> None:
+    speed = getattr(termios, f"B{baud}")
     attributes = termios.tcgetattr(terminal)
     attributes[4] = attributes[5] = speed
     termios.tcsetattr(terminal, termios.TCSANOW, attributes)
@@ -264,5 +240,5 @@ def _line_errors() -> "Iterator[None]":
         yield
     except (OSError, termios.error) as failed:
         raise PartBusy(
-            f"the console does not answer: {failed}", hint="Check that the device is still there."
+            f"the console does not answer: {explain(failed)}", hint="Check that the device is still there."
         ) from failed

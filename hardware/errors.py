@@ -1,10 +1,13 @@
-"""What can go wrong with a part; every error says what a person can do about it."""
+"""What can go wrong with a part; every error has a hint for a person."""
 
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from errno import EBUSY
+from typing import ClassVar, NamedTuple
 
 
 class HardwareError(Exception):
-    """A part cannot do what it was asked; ``hint`` says what a person should do."""
+    """A part failed; ``hint`` is what a person should do."""
 
     exit_code: ClassVar[int] = 72
 
@@ -14,14 +17,61 @@ class HardwareError(Exception):
 
 
 class PartMissing(HardwareError):
-    """A library, a program or a device is not there, or is closed to this user."""
+    """A library, a program or a device is missing, or this user may not open it."""
 
 
 class PartBusy(HardwareError):
-    """The part is there, but somebody else has it or it does not answer."""
+    """The part is there, but another program uses it or it does not answer."""
 
 
 class BadSetting(HardwareError):
-    """A setting is unknown, malformed or at odds with another; no part is tried with it."""
+    """A setting is unknown, malformed or at odds with another; no part is opened with it."""
 
     exit_code: ClassVar[int] = 78
+
+
+class Hints(NamedTuple):
+    """What a person should do about each way in which a device can fail to open."""
+
+    missing: str
+    denied: str
+    failed: str
+    busy: str = "Stop the program that uses it."
+
+
+@contextmanager
+def device_errors(device: str, hints: Hints) -> Iterator[None]:
+    """Turn an OSError about a device into a HardwareError that names it.
+
+    Raises:
+        PartMissing: if the device is missing, permission is denied, or the device does not answer.
+        PartBusy: if another program uses it.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise PartMissing(f"there is no {device}", hint=hints.missing) from error
+    except PermissionError as error:
+        raise PartMissing(f"no permission to open {device}", hint=hints.denied) from error
+    except OSError as error:
+        if error.errno == EBUSY:
+            raise PartBusy(f"{device} is in use", hint=hints.busy) from error
+        raise PartMissing(f"{device} does not answer: {explain(error)}", hint=hints.failed) from error
+
+
+def explain(error: Exception) -> str:
+    """Return the reason of a failure in the words of the operating system, without number and path."""
+    reason = getattr(error, "strerror", None) or (error.args and str(error.args[-1]))
+    return reason or type(error).__name__
+
+
+def call_each(calls: Iterable[Callable[[], None]]) -> None:
+    """Call each; then raise the first HardwareError, if there was one."""
+    failures = []
+    for call in calls:
+        try:
+            call()
+        except HardwareError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

@@ -19,8 +19,9 @@ from threading import Lock
 from typing import Final
 
 from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.plans import CommandPlan, EspeakPlan, RecordedPlan
 from hardware.sound import Sound, join, read_sound
-from hardware.voice import SpeakingTurn, Utterance, VoiceSettings
+from hardware.voice import SpeakingTurn, Utterance
 
 ESPEAK: Final = "espeak-ng"
 PATIENCE: Final = 20.0
@@ -218,25 +219,24 @@ class RecordedVoice(ProgramVoice):
         )
 
 
-def open_program_voice(settings: VoiceSettings) -> ProgramVoice:
-    """Open the voice of kind ``espeak``, ``command`` or ``recorded``.
+def open_program_voice(plan: EspeakPlan | CommandPlan | RecordedPlan) -> ProgramVoice:
+    """Open a voice that runs programs.
 
     Raises:
-        PartMissing: a program or the directory is not there.
+        PartMissing: if a program or the folder of recordings is missing.
     """
-    if settings.kind == "command":
-        _require(settings.command[0])
-        return CommandVoice(command=settings.command, volume=settings.volume)
-    _require(settings.player[0])
-    if settings.kind == "recorded":
-        directory = Path(settings.directory)
-        if not directory.is_dir():
+    if isinstance(plan, CommandPlan):
+        _require(plan.command[0])
+        return CommandVoice(command=plan.command, volume=plan.volume)
+    _require(plan.player[0])
+    if isinstance(plan, RecordedPlan):
+        if not plan.directory.is_dir():
             raise PartMissing(
-                f"the directory of recordings {directory} is not there", hint="Check voice.directory."
+                f"there is no folder of recordings {plan.directory}", hint="Check voice.directory."
             )
-        return RecordedVoice(directory=directory, player=settings.player, volume=settings.volume)
+        return RecordedVoice(directory=plan.directory, player=plan.player, volume=plan.volume)
     _require(ESPEAK)
-    return EspeakVoice(player=settings.player, volume=settings.volume, speed=settings.speed)
+    return EspeakVoice(player=plan.player, volume=plan.volume, speed=plan.speed)
 
 
 def _require(program: str) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
-from hardware.errors import BadSetting, HardwareError
+from hardware.errors import BadSetting, HardwareError, call_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -385,26 +386,12 @@ class Lights:
         self._lights = tuple(lights)
 
     def show(self, pattern: Pattern) -> None:
-        """Show on all; then raise the first failure, if there was one."""
-        failures = []
-        for light in self._lights:
-            try:
-                light.show(pattern)
-            except HardwareError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        """Show a pattern on each; then raise the first failure, if there was one."""
+        call_each(partial(light.show, pattern) for light in self._lights)
 
     def close(self) -> None:
-        """Close all; then raise the first failure, if there was one."""
-        failures = []
-        for light in self._lights:
-            try:
-                light.close()
-            except HardwareError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        """Close each; then raise the first failure, if there was one."""
+        call_each(light.close for light in self._lights)
 
 
 def _find(steps: tuple[Step, ...], elapsed_ms: int) -> tuple[int, int]:

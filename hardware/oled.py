@@ -8,23 +8,22 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from hardware.errors import HardwareError, PartBusy, PartMissing
-from hardware.panel import CELL, Layout, Picture, Shown, TextRow, largest_qr, lay_out, read_height
-from hardware.settings import Settings, read_whole, refuse_unknown
+from hardware.errors import HardwareError, PartBusy, PartMissing, explain
+from hardware.panel import CELL, OLED_WIDTH, Layout, Picture, Shown, TextRow, largest_qr, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from PIL.Image import Image
 
-WIDTH: Final = 128
+    from hardware.plans import OledPlan
 
 _NOT_THERE: Final = (
     "Enable I2C with dtparam=i2c_arm=on in /boot/firmware/config.txt, check the four wires, "
     "and look for the address with: i2cdetect -y 1"
 )
-_LEFT: Final = 0
-_UPSIDE_DOWN: Final = 2
+_QUARTER_TURNS: Final = {0: 0, 180: 2}
+"""How luma counts the degrees of a rotation."""
 
 
 class Canvas(Protocol):
@@ -79,32 +78,24 @@ class OledPanel:
         self._last = layout
 
 
-def open_oled(kind: str, settings: Settings) -> OledPanel:
-    """Open the OLED panel of this kind (``ssd1306`` or ``sh1106``).
+def open_oled(plan: OledPlan) -> OledPanel:
+    """Open an OLED panel.
 
-    Settings: ``height`` 64 or 32, ``bus`` (1), ``address`` (0x3C), ``rotate`` 0 or 180, ``contrast`` 0-255.
+    Raises:
+        HardwareError: if a library or the panel is missing, or it does not answer.
     """
-    refuse_unknown(kind, settings, ("height", "bus", "address", "rotate", "contrast"))
-    height = read_height(kind, settings)
-    bus = read_whole(kind, settings, "bus", 1, range(64))
-    address = read_whole(kind, settings, "address", 0x3C, range(0x08, 0x78))
-    upright = read_whole(kind, settings, "rotate", 0, range(0, 181, 180)) == 0
-    contrast = read_whole(kind, settings, "contrast", 0x7F, range(256))
     with _bus_errors():
-        return OledPanel(_device(kind, bus, address, height, upright=upright, contrast=contrast))
+        from luma.core.interface.serial import i2c
+        from luma.oled import device
 
-
-def _device(kind: str, bus: int, address: int, height: int, *, upright: bool, contrast: int) -> Canvas:
-    from luma.core.interface.serial import i2c
-    from luma.oled import device
-
-    rotate = _LEFT if upright else _UPSIDE_DOWN
-    opened: Any = getattr(device, kind)(
-        i2c(port=bus, address=address), width=WIDTH, height=height, rotate=rotate
-    )
-    opened.contrast(contrast)
-    canvas: Canvas = opened
-    return canvas
+        opened: Any = getattr(device, plan.kind)(
+            i2c(port=plan.bus, address=plan.address),
+            width=OLED_WIDTH,
+            height=plan.height,
+            rotate=_QUARTER_TURNS[plan.rotate],
+        )
+        opened.contrast(plan.contrast)
+        return OledPanel(opened)
 
 
 def draw(layout: Layout | None, width: int, height: int, mode: str = "1") -> Image:
@@ -153,10 +144,12 @@ def _bus_errors() -> Iterator[None]:
         raise PartMissing(f"a library of the panel is not installed: {missing.name}", hint=hint) from missing
     except error.DevicePermissionError as closed:
         hint = "Add the user to the group i2c: usermod -aG i2c NAME."
-        raise PartMissing(f"the panel is closed to this user: {closed}", hint=hint) from closed
+        raise PartMissing(f"no permission to open the panel: {explain(closed)}", hint=hint) from closed
     except error.DeviceNotFoundError as absent:
-        raise PartMissing(f"the panel is not there: {absent}", hint=_NOT_THERE) from absent
+        raise PartMissing(f"there is no panel: {explain(absent)}", hint=_NOT_THERE) from absent
     except error.Error as refused:
-        raise HardwareError(f"the panel is refused: {refused}", hint="Check kind and height.") from refused
+        raise HardwareError(
+            f"the library refused the panel: {explain(refused)}", hint="Check kind and height."
+        ) from refused
     except OSError as failed:
-        raise PartBusy(f"the panel does not answer: {failed.strerror}", hint=_NOT_THERE) from failed
+        raise PartBusy(f"the panel does not answer: {explain(failed)}", hint=_NOT_THERE) from failed

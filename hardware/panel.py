@@ -10,12 +10,8 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Final, Protocol
 
-from hardware.settings import Settings, read_choice, read_whole, refuse_unknown
-
 Matrix = tuple[tuple[bool, ...], ...]
 """The modules of a QR code, row by row and without the quiet zone; True is dark."""
-
-KINDS: Final = ("ssd1306", "sh1106", "console", "simulated")
 
 MODULE: Final = 2
 """Pixels a side of one module on a panel of 64 pixels: smaller ones are lost in the blur of a phone camera."""
@@ -26,6 +22,9 @@ decoders find the code with it; ISO/IEC 18004 asks for 4 modules, which the side
 
 SMALLEST_QR: Final = 21
 """Modules a side of version 1. Source: ISO/IEC 18004."""
+
+OLED_WIDTH: Final = 128
+"""Pixels."""
 
 CELL: Final = 8
 """Pixels a side of one character at scale 1."""
@@ -79,35 +78,6 @@ class Panel(Protocol):
     def close(self) -> None:
         """Show nothing and let go of the device."""
         ...
-
-
-def open_panel(settings: Settings) -> Panel:
-    """Open the panel that the settings name.
-
-    Raises:
-        PartMissing: the library or the device is not there, or closed to this user.
-        PartBusy: the device does not answer.
-        HardwareError: a setting is unknown or malformed.
-    """
-    kind = read_choice("panel", settings, "kind", KINDS)
-    rest = {key: value for key, value in settings.items() if key != "kind"}
-    if kind == "console":
-        from hardware.console import open_console
-
-        return open_console(rest)
-    if kind == "simulated":
-        from hardware.simulated_tellers import SimulatedPanel
-
-        refuse_unknown("simulated panel", rest, ("height",))
-        return SimulatedPanel(height=read_height("simulated panel", rest))
-    from hardware.oled import open_oled
-
-    return open_oled(kind, rest)
-
-
-def read_height(part: str, settings: Settings) -> int:
-    """Read how many pixels high a panel is: 64 or 32."""
-    return read_whole(part, settings, "height", 64, range(32, 65, 32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,9 @@ class Key(NamedTuple):
         is_flag = isinstance(given, bool) and self.type is not ValueType.ANY
         if not isinstance(given, _CLASSES[self.type]) or is_flag is not (self.type is ValueType.FLAG):
             raise ValueError(f"must be {self.requirement}, not {name_type(given)}")
+        words = given if isinstance(given, list | tuple) else (given,)
+        if any(isinstance(word, str) and "\0" in word for word in words):
+            raise ValueError("must not have a NUL character in it")
         if (self.choices and given not in self.choices) or (self.within and given not in self.within):
             raise ValueError(f"must be {self.requirement}")
         if given == "" and self.type in {ValueType.TEXT, ValueType.PATH}:

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from hardware.panel import Layout, Picture, Shown, largest_qr, lay_out
+from hardware.panel import OLED_WIDTH, Layout, Picture, Shown, largest_qr, lay_out
 from hardware.voice import SpeakingTurn, Utterance
-
-WIDTH = 128
 
 
 class SimulatedPanel:
@@ -31,7 +29,7 @@ class SimulatedPanel:
 
     def show(self, picture: Picture) -> Shown:
         """Show a picture in place of the one before; say what of it can be seen."""
-        layout = lay_out(picture, WIDTH, self._height)
+        layout = lay_out(picture, OLED_WIDTH, self._height)
         if layout != self.layout:
             self._send(layout, picture)
         return layout.shown

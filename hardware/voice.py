@@ -6,12 +6,8 @@ from re import fullmatch
 from threading import Condition
 from typing import Final, Protocol
 
-from hardware.errors import HardwareError
-from hardware.settings import Settings, read_choice, read_text, read_whole, read_words, refuse_unknown
-
-KINDS: Final = ("espeak", "command", "recorded", "simulated", "off")
-
 _DAY: Final = 24 * 60
+"""Minutes of a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,92 +107,17 @@ class QuietHours:
         return minute >= self.since or minute < self.until
 
 
-def read_quiet_hours(text: str) -> QuietHours:
-    """Read hours written as ``22:00-07:00``; the empty text is no quiet hours, and so are equal ends.
+def parse_quiet_hours(given: object) -> QuietHours:
+    """Parse hours written as ``22:00-07:00``; an empty text and equal ends are no quiet hours.
 
     Raises:
-        HardwareError: the text is anything else.
+        ValueError: if it is anything else.
     """
-    if not text:
+    if given == "":
         return QuietHours(0, 0)
-    found = fullmatch(r"([0-9]{2}):([0-5][0-9])-([0-9]{2}):([0-5][0-9])", text)
+    found = fullmatch(r"([0-9]{2}):([0-5][0-9])-([0-9]{2}):([0-5][0-9])", str(given))
     if found:
         since, until = (int(found[hour]) * 60 + int(found[hour + 1]) for hour in (1, 3))
         if since < _DAY and until < _DAY:
             return QuietHours(since, until)
-    raise HardwareError(
-        f"voice: quiet_hours cannot be {text!r}", hint='Write it as quiet_hours = "22:00-07:00".'
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceSettings:
-    """The settings of a voice, checked.
-
-    Args:
-        kind: one of ``KINDS``.
-        volume: 0 (nothing is heard) to 100; 50 is what the synthesiser or the recording has by itself.
-        quiet_hours: when nothing is said unasked; whoever asks the voice to speak keeps them.
-        player: reads a WAV file from standard input and plays it.
-        command: speaks the text on its standard input by itself; ``{language}`` and ``{volume}`` are filled in.
-        directory: holds recordings as LANGUAGE/NAME.wav.
-        speed: words a minute of the synthesiser.
-    """
-
-    kind: str
-    volume: int
-    quiet_hours: QuietHours
-    player: tuple[str, ...]
-    command: tuple[str, ...]
-    directory: str
-    speed: int
-
-
-APLAY: Final = ("aplay", "-q", "-")
-_ALWAYS: Final = ("kind", "volume", "quiet_hours")
-_OF_KIND: Final = {
-    "espeak": ("player", "speed"),
-    "command": ("command",),
-    "recorded": ("player", "directory"),
-    "simulated": (),
-    "off": ("player", "speed", "command", "directory"),
-}
-
-
-def read_voice_settings(settings: Settings) -> VoiceSettings:
-    """Check the settings of a voice; a voice that is off may keep any, so that it is switched by one word.
-
-    Raises:
-        HardwareError: a setting is unknown, malformed or missing.
-    """
-    kind = read_choice("voice", settings, "kind", KINDS)
-    refuse_unknown(f"voice of kind {kind}", settings, (*_ALWAYS, *_OF_KIND[kind]))
-    quiet = settings.get("quiet_hours", "")
-    return VoiceSettings(
-        kind=kind,
-        volume=read_whole("voice", settings, "volume", 50, range(101)),
-        quiet_hours=read_quiet_hours(quiet if isinstance(quiet, str) else repr(quiet)),
-        player=read_words("voice", settings, "player", APLAY),
-        command=read_words("voice", settings, "command", ()) if kind == "command" else (),
-        directory=read_text("voice", settings, "directory", "") if kind == "recorded" else "",
-        speed=read_whole("voice", settings, "speed", 150, range(80, 301)),
-    )
-
-
-def open_voice(settings: Settings) -> Voice:
-    """Open the voice that the settings name.
-
-    Raises:
-        PartMissing: a program or the directory of recordings is not there.
-        HardwareError: a setting is unknown or malformed.
-    """
-    chosen = read_voice_settings(settings)
-    if chosen.kind == "off":
-        return NoVoice()
-    if chosen.kind == "simulated":
-        from hardware.simulated_tellers import SimulatedVoice
-
-        return SimulatedVoice()
-    from hardware.espeak import open_program_voice
-
-    return open_program_voice(chosen)
+    raise ValueError("must be two times of the day")

@@ -10,7 +10,9 @@ from typing import Self
 
 from PIL import Image
 
-from hardware.console import ConsolePanel, open_console
+from hardware.board import open_panel
+from hardware.console import ConsolePanel
+from hardware.plans import read_panel
 
 SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b\[13\]|\x1b%G|([^\x1b])")
 SYNC = "\x07"
@@ -43,7 +45,10 @@ class Terminal:
         os.close(self.far)
 
     def open(self, **settings: object) -> ConsolePanel:
-        return open_console({"device": self.name, "charset": "utf-8", **settings})
+        table = {"kind": "console", "device": self.name, "charset": "utf-8", **settings}
+        panel = open_panel(read_panel(table))
+        assert isinstance(panel, ConsolePanel)
+        return panel
 
     def listen(self) -> bytes:
         """Obey everything that was written up to now, and give it."""

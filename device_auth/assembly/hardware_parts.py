@@ -30,7 +30,7 @@ from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 from hardware.settings import Settings as HardwareSettings
 from hardware.simulated import SimulatedButton, SimulatedLight
-from hardware.voice import NoVoice, QuietHours, read_voice_settings
+from hardware.voice import NoVoice, QuietHours
 
 if TYPE_CHECKING:
     from device_auth.core.ports import Prompt
@@ -66,7 +66,6 @@ def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
                 f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
             )
         plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
-        _quiet_hours_of(plan)
         return plan, read_table(patterns)
 
 
@@ -99,8 +98,7 @@ def open_hardware(
     with ExitStack() as opened:
         opened.enter_context(library_folder(plan))
         parts_clock = opened.enter_context(_clock_of_parts())
-        with settings_errors():
-            parts = open_parts(plan, parts_clock)
+        parts = open_parts(plan, parts_clock)
         opened.callback(_close, parts)
         for problem in parts.problems:
             listener.on_failure(problem.part, _trouble_with(problem.part, problem.error))
@@ -111,16 +109,17 @@ def open_hardware(
             watch_button(parts.button, light, clock, listener)
             if presses is not None and isinstance(parts.button, SimulatedButton):
                 _press_by_lines(presses, parts.button)
+        volume, quiet_hours = (
+            (0, NEVER_QUIET) if plan.voice is None else (plan.voice.volume, plan.voice.quiet_hours)
+        )
         prompts: tuple[Prompt | None, ...] = (
             light,
             None if parts.panel is None else _panel_prompt(parts.panel, settings.locale),
-            None
-            if parts.voice is None
-            else _voice_prompt(parts.voice, _quiet_hours_of(plan), settings.locale, clock),
+            None if parts.voice is None else _voice_prompt(parts.voice, quiet_hours, settings.locale, clock),
         )
         yield OpenedParts(
             tuple(prompt for prompt in prompts if prompt is not None),
-            _channels_of(parts, _volume_of(plan)),
+            _channels_of(parts, volume),
             is_momentary=parts.light is not None or parts.voice is not None,
         )
 
@@ -219,16 +218,6 @@ def _channels_of(parts: Parts, volume: int) -> tuple[CodeChannel, ...]:
     is_heard = parts.voice is not None and not isinstance(parts.voice, NoVoice) and volume > 0
     has_channel = {CodeChannel.PANEL: parts.panel is not None, CodeChannel.VOICE: is_heard}
     return tuple(channel for channel, is_there in has_channel.items() if is_there)
-
-
-def _volume_of(plan: BoardPlan) -> int:
-    voices = (part for part in plan.parts if part.sort == "voice")
-    return next((read_voice_settings(part.settings).volume for part in voices), 0)
-
-
-def _quiet_hours_of(plan: BoardPlan) -> QuietHours:
-    voices = (part for part in plan.parts if part.sort == "voice")
-    return next((read_voice_settings(part.settings).quiet_hours for part in voices), NEVER_QUIET)
 
 
 def draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":

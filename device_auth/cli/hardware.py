@@ -20,8 +20,9 @@ from device_auth.tools.operators import Operator, choose_operator
 from device_auth.tools.self_test import LIMIT, PartsTest, Result, time_for, within
 from device_auth.world.provider import first_locale
 from device_auth.world.signals import interruptible
-from hardware.board import BoardPlan, PlannedPart, board_names, open_parts
+from hardware.board import BoardPlan, board_names, open_parts
 from hardware.errors import HardwareError, PartBusy
+from hardware.plans import PlannedPart
 
 SIMULATED: Final = {"board": "simulated", "panel": {"kind": "simulated"}, "voice": {"kind": "simulated"}}
 """The parts of a simulated speaker."""

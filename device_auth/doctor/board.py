@@ -18,9 +18,10 @@ from typing import Final, NamedTuple
 from device_auth.core.errors import ConfigError
 from device_auth.doctor.context import UNIT, DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
-from hardware.board import BoardPlan, PlannedPart, open_parts
+from hardware.board import BoardPlan, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
+from hardware.plans import ConsolePlan, OledPlan, PlannedPart, SpiLedsPlan
 
 PART: Final = HardwareError.exit_code
 
@@ -211,24 +212,23 @@ def _needs(plan: BoardPlan) -> list[tuple[PlannedPart, Need]]:
 
 
 def _needs_of(part: PlannedPart, plan: BoardPlan) -> Iterator[Need]:
-    settings = part.settings
-    match part.back_end:
-        case "rpi-gpio":
+    match part:
+        case PlannedPart(back_end="rpi-gpio"):
             yield Need(
                 "dev/gpiochip*", "gpio", "Is this a Raspberry Pi with a kernel of 4.8 or newer? See: uname -a"
             )
-        case "gpiod":
+        case PlannedPart(back_end="gpiod"):
             yield Need(plan.chip.lstrip("/"), "gpio", "See which chips there are: gpiodetect")
-        case "spidev":
-            device = f"dev/spidev{settings.get('bus', 0)}.{settings.get('device', 0)}"
+        case SpiLedsPlan():
+            device = f"dev/spidev{part.bus}.{part.device}"
             yield Need(device, "spi", "Switch the SPI bus on: sudo raspi-config nonint do_spi 0")
-        case "ssd1306" | "sh1106":
-            device = f"dev/i2c-{settings.get('bus', 1)}"
-            yield Need(device, "i2c", "Switch the I2C bus on: sudo raspi-config nonint do_i2c 0")
-        case "console":
-            device = str(settings.get("device", "/dev/tty1")).lstrip("/")
-            yield Need(device, "tty", "See which consoles there are: ls /dev/tty*")
-        case "espeak" | "recorded":
+        case OledPlan():
+            yield Need(
+                f"dev/i2c-{part.bus}", "i2c", "Switch the I2C bus on: sudo raspi-config nonint do_i2c 0"
+            )
+        case ConsolePlan():
+            yield Need(str(part.device).lstrip("/"), "tty", "See which consoles there are: ls /dev/tty*")
+        case PlannedPart(kind="espeak" | "recorded"):
             yield Need("dev/snd/pcm*p", "audio", "See which sound cards there are: aplay -l")
         case _:
             pass  # a kernel LED, a command, a simulated part: none of them is a device of its own

@@ -18,12 +18,13 @@ from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import Wording, tell_moment
 from device_auth.tools.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
 from device_auth.world.bounded import bounded
-from hardware.board import BoardPlan, Parts, PlannedPart, open_parts
+from hardware.board import BoardPlan, Parts, open_parts
 from hardware.button import Button, Gesture
 from hardware.clock import AlarmClock, PartsClock
 from hardware.errors import HardwareError, PartBusy
 from hardware.led import Breathe, Light, Rhythm, without_fades
 from hardware.panel import Matrix, Panel, Picture
+from hardware.plans import PlannedPart
 from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
 from hardware.simulated_tellers import SimulatedPanel, SimulatedVoice
 from hardware.voice import Voice

@@ -16,7 +16,8 @@ from device_auth.prompts.wording import (
     tell_waiting,
 )
 from hardware.espeak import EspeakVoice
-from hardware.voice import APLAY, Utterance
+from hardware.plans import APLAY
+from hardware.voice import Utterance
 
 
 def speeches(wording: Wording) -> Iterator[tuple[str, Sequence[Utterance]]]:

@@ -12,9 +12,11 @@ from luma.core.interface.serial import i2c
 from luma.oled import device
 from PIL import Image, ImageChops
 
+from hardware.board import open_panel
 from hardware.errors import HardwareError, PartBusy, PartMissing
-from hardware.oled import OledPanel, draw, open_oled
+from hardware.oled import OledPanel, draw
 from hardware.panel import Panel, Picture, Shown, lay_out
+from hardware.plans import read_panel
 from hardware.simulated_tellers import SimulatedPanel
 from tests.bench.panel_decode import (
     VIEWS,
@@ -219,7 +221,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_extra(
     monkeypatch.setitem(sys.modules, module, None)
 
     with pytest.raises(PartMissing, match="not installed") as missing:
-        open_oled("ssd1306", {"bus": 63})
+        open_panel(read_panel({"kind": "ssd1306", "bus": 63}))
 
     assert "device-auth[panel]" in missing.value.hint
 
@@ -228,7 +230,7 @@ def test_a_panel_upside_down_shows_the_frame_turned(monkeypatch: pytest.MonkeyPa
     controller = Ssd1306()
     bus = Bus(controller)
     monkeypatch.setattr("smbus2.SMBus", lambda _: bus)
-    panel = open_oled("ssd1306", {"rotate": 180, "contrast": 5})
+    panel = open_panel(read_panel({"kind": "ssd1306", "rotate": 180, "contrast": 5}))
     panel.show(PICTURE)
     frame = draw(lay_out(PICTURE, 128, 64), 128, 64)
 

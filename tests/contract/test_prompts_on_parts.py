@@ -14,7 +14,6 @@ from device_auth.prompts.light import TABLE, LightCue, LightPrompt
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import read_wording
-from hardware.console import open_console
 from hardware.espeak import EspeakVoice
 from hardware.kernel_led import KernelLed
 from hardware.led import Glow, Light, glow_at
@@ -73,7 +72,7 @@ def test_a_simulated_light_glows_as_the_table_says(clock: SimulatedClock) -> Non
 def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
     if request.param == "console":
         with Terminal() as terminal:
-            yield open_console({"device": terminal.name, "charset": "utf-8"})
+            yield terminal.open()
         return
     yield SimulatedPanel(height=int(request.param.split()[1]))
 

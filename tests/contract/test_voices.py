@@ -21,11 +21,13 @@ from device_auth.prompts.wording import (
     tell_trouble,
     tell_waiting,
 )
+from hardware.board import open_voice
 from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.espeak import CommandVoice, EspeakVoice, RecordedVoice, as_ssml
+from hardware.plans import read_voice
 from hardware.simulated_tellers import SimulatedVoice
 from hardware.sound import Sound, read_sound
-from hardware.voice import Utterance, Voice, open_voice
+from hardware.voice import Utterance, Voice
 
 HELLO = (Utterance("Hello", "en", 0.0, "hello"), Utterance("again", "en-GB", 0.0, "again"))
 NOTHING_ENDS = 10.0
@@ -368,7 +370,7 @@ def test_a_player_that_is_gone_is_named_with_the_package_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = {"kind": "recorded", "directory": str(tmp_path)}
     with pytest.raises(PartMissing, match="aplay") as missing:
-        open_voice(settings)
+        open_voice(read_voice(settings))
     with pytest.raises(PartMissing, match="aplay"):
         RecordedVoice(directory=recordings(tmp_path), player=["aplay"]).say(HELLO)
 
@@ -381,7 +383,7 @@ def test_a_synthesiser_that_is_not_there_is_named_with_the_package_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(PartMissing, match="espeak-ng") as missing:
-        open_voice({"kind": "espeak", "player": ["/bin/sh"]})
+        open_voice(read_voice({"kind": "espeak", "player": ["/bin/sh"]}))
 
     assert "apt install espeak-ng" in missing.value.hint
 
@@ -392,13 +394,14 @@ def test_voices_are_opened_with_their_settings(
     own_espeak('cat "$FOLDER/silence.wav"')
     player = program(tmp_path, PLAYS)
 
-    assert isinstance(open_voice({"kind": "espeak", "player": player}), EspeakVoice)
-    assert isinstance(open_voice({"kind": "command", "command": player}), CommandVoice)
+    assert isinstance(open_voice(read_voice({"kind": "espeak", "player": player})), EspeakVoice)
+    assert isinstance(open_voice(read_voice({"kind": "command", "command": player})), CommandVoice)
     assert isinstance(
-        open_voice({"kind": "recorded", "player": player, "directory": str(tmp_path)}), RecordedVoice
+        open_voice(read_voice({"kind": "recorded", "player": player, "directory": str(tmp_path)})),
+        RecordedVoice,
     )
-    with pytest.raises(PartMissing, match="directory of recordings"):
-        open_voice({"kind": "recorded", "player": player, "directory": str(tmp_path / "none")})
+    with pytest.raises(PartMissing, match="folder of recordings"):
+        open_voice(read_voice({"kind": "recorded", "player": player, "directory": str(tmp_path / "none")}))
 
 
 def test_signs_that_mean_something_in_ssml_are_told_as_text() -> None:

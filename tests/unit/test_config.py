@@ -12,6 +12,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.states import StateWord
 from device_auth.world.settings import KEYS, add_provider_options
 from hardware.led import Colour, Solid
+from tests.wrong_hardware import WRONG_TABLES, as_toml
 
 CANARY = "canary-2f7c1d"
 CLIENT_ID = "amzn1.application-oa2-client.0123456789abcdefghijklmnopqrstuv"
@@ -245,6 +246,18 @@ def test_check_goes_through_every_problem(tmp_path: Path, capsys: pytest.Capture
     assert "complete" not in told
     assert CANARY not in told
     assert all(len(line) <= 80 or str(tmp_path) in line for line in told.splitlines())
+
+
+@pytest.mark.parametrize("wrong", WRONG_TABLES)
+def test_check_finds_every_wrong_setting_of_a_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    path = settings_file(tmp_path, COMPLETE + as_toml(WRONG_TABLES[wrong]))
+
+    assert run_config(tmp_path, "check", "--json", "--config", str(path)) == 78
+
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert wrong in problem["message"] + problem["hint"]
 
 
 def test_check_for_programs_is_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

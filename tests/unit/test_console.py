@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.console import ConsolePanel, Screen, draw, open_console
+from hardware.board import open_panel
+from hardware.console import ConsolePanel, Screen, draw
 from hardware.errors import PartBusy, PartMissing
 from hardware.panel import Matrix, Picture
+from hardware.plans import read_panel
 from tests.bench.panel_decode import View, matrix, photograph, read_by_zxing
 from tests.terminals import Terminal
 
@@ -205,25 +207,25 @@ def test_a_line_that_is_gone_is_busy_and_can_still_be_let_go() -> None:
 
 @pytest.mark.parametrize(
     ("device", "said"),
-    [("nothing", "is not there"), ("plain-file", "is not a terminal"), ("folder", "cannot be opened")],
+    [("nothing", "there is no"), ("plain-file", "is not a terminal"), ("folder", "does not answer")],
 )
 def test_a_device_that_is_no_console_is_refused(tmp_path: Path, device: str, said: str) -> None:
     (tmp_path / "plain-file").touch()
     (tmp_path / "folder").mkdir()
 
     with pytest.raises((PartMissing, PartBusy), match=said) as refused:
-        open_console({"device": str(tmp_path / device)})
+        open_panel(read_panel({"kind": "console", "device": str(tmp_path / device)}))
 
     assert refused.value.hint
 
 
 @pytest.mark.parametrize(("name", "group"), [("tty1", "tty"), ("ttyAMA0", "dialout")])
-def test_a_console_closed_to_this_user_names_the_group(tmp_path: Path, name: str, group: str) -> None:
+def test_a_console_that_this_user_may_not_open_names_the_group(tmp_path: Path, name: str, group: str) -> None:
     (tmp_path / name).touch(mode=0o000)
     if os.access(tmp_path / name, os.W_OK):
         pytest.skip("nothing is closed to root")
 
-    with pytest.raises(PartMissing, match="closed to this user") as closed:
-        open_console({"device": str(tmp_path / name)})
+    with pytest.raises(PartMissing, match="no permission to open") as closed:
+        open_panel(read_panel({"kind": "console", "device": str(tmp_path / name)}))
 
     assert f"-aG {group}" in closed.value.hint

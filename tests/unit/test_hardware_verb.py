@@ -24,8 +24,9 @@ from device_auth.tools.self_test import (
     SimulatedTime,
     in_words,
 )
-from hardware.board import PlannedPart, read_plan
+from hardware.board import read_plan
 from hardware.led import ORANGE, Breathe, Off, Solid
+from hardware.plans import PlannedPart
 from tests.socket_world import SocketWorld
 from tests.stand_ins.fixtures import not_installed, stand_ins
 
@@ -550,13 +551,13 @@ def test_a_person_is_asked_until_the_answer_is_yes_or_no() -> None:
     ],
 )
 def test_a_pattern_is_told_as_this_light_can_show_it(kind: str, back_end: str, words: str) -> None:
-    part = PlannedPart("light", "light", kind, back_end, {})
+    part = PlannedPart(name="light", kind=kind, back_end=back_end)
 
     assert in_words(Breathe(1000, 1000, ORANGE), part, is_white=False) == words
     assert in_words(Off(), part, is_white=True) == "dark"
 
 
 def test_where_every_pattern_is_white_no_other_colour_is_asked_for() -> None:
-    part = PlannedPart("light", "light", "rgb", "gpiod", {})
+    part = PlannedPart(name="light", kind="rgb", back_end="gpiod")
 
     assert in_words(Solid(ORANGE), part, is_white=True) == "white, steady"

@@ -1,10 +1,11 @@
-"""What goes where on a panel of pixels, and which settings open one."""
+"""What goes where on a panel of pixels, and which plan opens one."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.errors import HardwareError, PartMissing
+from hardware.board import open_panel
+from hardware.errors import PartMissing
 from hardware.panel import (
     CELL,
     LEAST_QUIET,
@@ -16,9 +17,9 @@ from hardware.panel import (
     count_down,
     largest_qr,
     lay_out,
-    open_panel,
     split_rows,
 )
+from hardware.plans import read_panel
 from hardware.simulated_tellers import SimulatedPanel
 
 
@@ -174,44 +175,19 @@ def test_the_largest_qr_code_leaves_the_least_ground(height: int, side: int) -> 
 
 
 def test_a_panel_is_opened_by_its_kind() -> None:
-    panel = open_panel({"kind": "simulated", "height": 32})
+    panel = open_panel(read_panel({"kind": "simulated", "height": 32}))
 
     assert isinstance(panel, SimulatedPanel)
     assert panel.show(Picture("FUP8UN", modules(21))).reason.endswith("32 pixels")
 
 
 def test_real_panels_are_opened_by_their_kind_and_say_what_is_missing() -> None:
-    with pytest.raises(PartMissing, match="the panel is not there") as missing:
-        open_panel({"kind": "sh1106", "bus": 63})
-    with pytest.raises(PartMissing, match="/dev/no-such-console is not there"):
-        open_panel({"kind": "console", "device": "/dev/no-such-console"})
+    with pytest.raises(PartMissing, match="there is no panel") as missing:
+        open_panel(read_panel({"kind": "sh1106", "bus": 63}))
+    with pytest.raises(PartMissing, match="there is no /dev/no-such-console"):
+        open_panel(read_panel({"kind": "console", "device": "/dev/no-such-console"}))
 
     assert "i2c_arm=on" in missing.value.hint
-
-
-@pytest.mark.parametrize(
-    ("settings", "hint"),
-    [
-        ({}, "Known: console, sh1106, simulated, ssd1306"),
-        ({"kind": "ssd1305"}, "'ssd1306'"),
-        ({"kind": "ssd1306", "adress": 0x3C}, "'address'"),
-        ({"kind": "ssd1306", "address": 0x78}, "8 to 119"),
-        ({"kind": "ssd1306", "height": 48}, "32 or 64"),
-        ({"kind": "ssd1306", "rotate": 90}, "0 or 180"),
-        ({"kind": "sh1106", "contrast": 256}, "0 to 255"),
-        ({"kind": "console", "device": ""}, 'device = "..."'),
-        ({"kind": "console", "charset": "ansi"}, "'ascii'"),
-        ({"kind": "console", "baud": 300}, "Known: 9600"),
-        ({"kind": "simulated", "width": 3}, "Known: height"),
-    ],
-)
-def test_settings_that_are_unknown_or_wrong_are_refused_with_a_way_out(
-    settings: dict[str, object], hint: str
-) -> None:
-    with pytest.raises(HardwareError) as refused:
-        open_panel(settings)
-
-    assert hint in refused.value.hint
 
 
 def test_neither_text_nor_qr_code_is_printed() -> None:

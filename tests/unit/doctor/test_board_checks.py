@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.doctor import board
 from device_auth.doctor.board import gpio_provider, may_use
 from device_auth.doctor.context import UserAccount
 from device_auth.doctor.findings import Finding, Verdict
 from tests.patient import ME, Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
+from tests.wrong_hardware import WRONG_TABLES
 
 __all__ = ["stand_ins"]
 
@@ -210,10 +212,12 @@ def test_a_part_that_cannot_be_opened_is_told_with_its_own_words(
     assert found[code].finding.exit_code == 72
 
 
-def test_a_voice_with_a_setting_of_its_own_that_is_wrong_is_a_setting(patient: Patient) -> None:
-    patient.hardware = {"voice": {"kind": "espeak", "volume": 200}}
+@pytest.mark.parametrize("wrong", WRONG_TABLES)
+def test_every_wrong_setting_of_a_part_is_told_as_a_setting(wrong: str) -> None:
+    found = board.look_at_board(lambda: read_hardware(WRONG_TABLES[wrong])[0])
 
-    assert finding(patient, "H1").exit_code == 78
+    assert (found.verdict, found.exit_code) == (FAIL, 78)
+    assert wrong in found.sentence + found.next_step
 
 
 def test_parts_that_the_service_holds_are_not_touched(patient: Patient) -> None:

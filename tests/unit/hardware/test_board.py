@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from errno import EIO
 from importlib import import_module
 from pathlib import Path
@@ -17,12 +18,12 @@ from hardware.gpiod_lines import EdgeButton
 from hardware.led import CYAN, RED, Blink, Breathe, Lights, Off, PlayedLight, Solid
 from hardware.rpi_gpio import SampledButton
 from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
+from tests.oled_controllers import Bus, Ssd1306
 from tests.stand_ins.fixtures import not_installed
+from tests.wrong_hardware import LED, WRONG_TABLES
 
 if TYPE_CHECKING:
     from hardware.settings import Settings
-
-LED: Settings = {"kind": "led", "pin": 27, "active": "high"}
 
 
 def opened(settings: Settings) -> tuple[Parts, SimulatedClock]:
@@ -210,11 +211,6 @@ def test_panel_and_voice_get_their_tables() -> None:
     parts.close()
 
 
-def test_a_panel_that_refuses_a_setting_stops_everything() -> None:
-    with pytest.raises(HardwareError, match="colour"):
-        opened({"panel": {"kind": "simulated", "colour": "red"}})
-
-
 @pytest.mark.usefixtures("stand_ins")
 def test_every_part_is_closed_though_one_fails() -> None:
     parts, _ = opened({"board": "generic-led"})
@@ -228,36 +224,46 @@ def test_every_part_is_closed_though_one_fails() -> None:
     assert gpio.bench.directions == {}
 
 
+@pytest.mark.parametrize("wrong", WRONG_TABLES)
+def test_every_wrong_setting_is_found_before_a_part_is_opened(wrong: str) -> None:
+    error = refused(WRONG_TABLES[wrong])
+
+    assert wrong in str(error) or wrong in error.hint
+    assert error.exit_code == 78
+
+
+def test_a_panel_that_its_library_refuses_is_a_problem_and_the_rest_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smbus2.SMBus", lambda _: Bus(Ssd1306()))
+    plan = read_plan({"panel": {"kind": "ssd1306"}, "voice": {"kind": "simulated"}})
+    panel = replace(plan.parts[0], height=33)  # type: ignore[call-arg] # an OledPlan
+
+    parts = open_parts(replace(plan, parts=(panel, *plan.parts[1:])), SimulatedClock())
+
+    assert [problem.part for problem in parts.problems] == ["panel"]
+    assert parts.voice is not None
+
+
 @pytest.mark.parametrize(
     ("settings", "message", "hint"),
     [
-        ({"board": "respeaker-2mics"}, "no board 'respeaker-2mics'", "'respeaker-2mic'"),
-        ({"bord": "none"}, "no setting 'bord'", "'board'"),
-        ({"gpio": "rpigpio"}, "no gpio 'rpigpio'", "'rpi-gpio'"),
+        ({"board": "respeaker-2mics"}, "board ('respeaker-2mics') is no known board", "'respeaker-2mic'"),
+        ({"gpio": "rpigpio"}, "gpio ('rpigpio') must be", "'rpi-gpio'"),
         ({"chip": "/dev/gpiochip0"}, "chip has no meaning", "gpiod"),
-        ({"colours": "whit"}, "no colours 'whit'", "'white'"),
-        ({"buses": "i2c1"}, "buses cannot be 'i2c1'", "list"),
-        ({"buses": ["i2c"]}, "no buses 'i2c'", "i2c"),
-        ({"brightness": 0}, "brightness cannot be 0", "above 0"),
-        ({"brightness": True}, "brightness cannot be True", "above 0"),
-        ({"light": 3}, "light cannot be 3", "hardware.light"),
-        ({"button": [{}, {}]}, "button cannot be", "hardware.button"),
-        ({"light": {"kind": "leds"}}, "no kind 'leds'", "'led'"),
-        ({"light": {**LED, "pine": 4}}, "no setting 'pine'", "'pin'"),
-        ({"light": {**LED, "active": "on"}}, "no active 'on'", "high"),
-        ({"light": {**LED, "pin": 54}}, "pin cannot be 54", "BCM"),
-        ({"light": {**LED, "pin": True}}, "pin cannot be True", "BCM"),
-        ({"light": {**LED, "pin": "GPIO4"}}, "pin cannot be 'GPIO4'", "gpiod"),
-        ({"gpio": "gpiod", "light": {**LED, "pin": ""}}, "pin cannot be ''", "name of a line"),
-        ({"light": {"kind": "kernel"}}, "name must be a text", "name"),
-        ({"light": {"kind": "apa102", "bus": -1}}, "bus cannot be -1", "whole number"),
-        (
-            {"light": {"kind": "apa102-pins", "data": 5, "clock": 6, "leds": 0}},
-            "leds cannot be 0",
-            "whole number",
-        ),
-        ({"board": "generic-led", "button": {"pull": "upp"}}, "no pull 'upp'", "'up'"),
-        ({"voice": "on"}, "voice cannot be 'on'", "off"),
+        ({"gpio": "gpiod", "chip": "gpiochip0"}, "chip ('gpiochip0') must be", "/dev/"),
+        ({"colours": "whit"}, "colours ('whit') must be", "'white'"),
+        ({"buses": "i2c1"}, "buses ('i2c1') must be a list", '["i2c1"'),
+        ({"buses": ["i2c"]}, "buses (['i2c']) must name", "'i2c1'"),
+        ({"brightness": 0}, "brightness (0) must be above 0", "0.5"),
+        ({"brightness": True}, "brightness (True) must be a number", "0.5"),
+        ({"light": 3}, "light (3) must be a table", "[hardware.light]"),
+        ({"button": [{}, {}]}, "button ([{}, {}]) must be a table", "[hardware.button]"),
+        ({"voice": "on"}, "voice ('on') must be a table", '"off"'),
+        ({"light": {"kind": "leds"}}, "kind ('leds') must be", "'led'"),
+        ({"light": {**LED, "pin": True}}, "pin (True) must be a pin", "BCM"),
+        ({"light": {**LED, "pin": "GPIO4"}}, "pin ('GPIO4') is the name of a line", "gpiod"),
+        ({"gpio": "gpiod", "light": {**LED, "pin": ""}}, "pin ('') must be a pin", "name of a line"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named_with_what_would_be_right(
@@ -310,7 +316,7 @@ def test_a_pin_that_two_want_is_refused_with_both_named(
 ) -> None:
     error = refused(settings)
 
-    assert str(error) == f"{pin} is wanted by {users[0]} and by {users[1]}"
+    assert str(error) == f"both {users[0]} and {users[1]} use {pin}"
 
 
 @pytest.mark.parametrize(
@@ -332,7 +338,7 @@ def test_a_light_that_was_told_nothing_is_dark_on_every_kind() -> None:
 
 
 def test_no_library_is_imported_before_a_part_needs_it() -> None:
-    modules = "board, led, button, clock, rpi_gpio, gpiod_lines, kernel_led, apa102, simulated"
+    modules = "board, plans, led, button, clock, rpi_gpio, gpiod_lines, kernel_led, apa102, simulated"
     outsiders = "{'RPi', 'lgpio', 'gpiod', 'spidev', 'luma', 'PIL', 'subprocess', 'device_auth'}"
     program = f"import sys\nfrom hardware import {modules}\nprint({outsiders} & set(sys.modules))"
 
