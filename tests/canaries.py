@@ -21,12 +21,12 @@ from types import TracebackType
 from typing import IO, Final, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
-from tests.command import PATIENCE, ROOT, bare_environment
-from tests.daemon_process import wait_for
+from tests.command import ROOT, bare_environment
+from tests.waiting import LONG, wait_for
 
 NOTHING: Final[frozenset[str]] = frozenset()
 
-LONG: Final = 32
+LONG_SECRET: Final = 32
 """Bytes of a secret whose beginning or end alone would be one too."""
 
 PIECE: Final = 16
@@ -68,7 +68,7 @@ def forms_of(value: bytes) -> frozenset[bytes]:
         value.hex(":"),
         value.hex(" "),
     }
-    if len(value) >= LONG:
+    if len(value) >= LONG_SECRET:
         plain |= {text[:PIECE], text[-PIECE:]}
     return frozenset({form.encode("latin-1") for form in plain} | set(_in_base64(value)))
 
@@ -335,7 +335,7 @@ class Bench:
                 yield Started(process, *said, ran, watch)
                 if process.stdin is not None:
                     process.stdin.close()
-                ran.exit_code = process.wait(PATIENCE)
+                ran.exit_code = process.wait(LONG)
             finally:
                 process.kill()
         ran.out, ran.err = (path.read_text() for path in said)

@@ -15,11 +15,10 @@ import pytest
 
 from device_auth.cli.main import main
 from device_auth.simulator.server import Running
+from tests.waiting import LONG
 from tests.world import CLIENT_ID
 
 ROOT: Final = Path(__file__).parent.parent
-PATIENCE: Final = 60
-"""Real seconds before a test gives up on a process; far more than any needs."""
 
 
 @dataclass
@@ -114,4 +113,4 @@ def stream_of(stream: IO[str] | None) -> IO[str]:
 def interrupt(process: "subprocess.Popen[str]", number: signal.Signals = signal.SIGINT) -> int:
     """Send a signal, and give the exit code."""
     process.send_signal(number)
-    return process.wait(PATIENCE)
+    return process.wait(LONG)

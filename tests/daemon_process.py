@@ -5,25 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Final
 
 from device_auth.client import Client, ClientError, Status
 from device_auth.simulator.server import Running
-from tests.command import PATIENCE, ROOT, Command, bare_environment
-
-
-def wait_for(claim: Callable[[], object], what: str = "") -> None:
-    """Wait until something is so; far longer than it can take."""
-    give_up_at = time.monotonic() + PATIENCE
-    while not claim():
-        assert time.monotonic() < give_up_at, what
-        Event().wait(0.01)
+from tests.command import ROOT, Command, bare_environment
+from tests.waiting import LONG, wait_for
 
 
 def free_port() -> int:
@@ -91,7 +82,7 @@ class Living:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it, and give its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(LONG)
 
 
 HARDWARE: Final = '[hardware]\nboard = "simulated"\n[hardware.voice]\nkind = "command"\ncommand = {voice}\n'
@@ -167,7 +158,7 @@ class Household:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=LONG,
             check=False,
         )
 

@@ -21,7 +21,8 @@ from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.referee import ComplaintKind
 from device_auth.simulator.server import serve
-from tests.daemon_process import Household, Living, wait_for
+from tests.daemon_process import Household, Living
+from tests.waiting import LONG, wait_for
 
 LINK_LIVES = 1.0
 """Seconds of a day for which a link is used before it is unlinked: a refresh or two."""
@@ -127,7 +128,7 @@ class Day:
 
 
 def page_answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=LONG)
     try:
         connection.request("GET", "/")
         return connection.getresponse().status == 200

@@ -26,9 +26,7 @@ from device_auth.service.status_feed import Snapshot, StatusFeed
 from device_auth.service.visitors import VisitorLimits
 from device_auth.world.clock import BootClock
 from tests.links import make_link
-
-SOON: Final = 10
-"""Seconds within which a test must come to its end."""
+from tests.waiting import LONG
 
 ADDRESS: Final = "https://amazon.com/us/code"
 PREFILLED: Final = f"{ADDRESS}?cbl-code=FUP8UN"
@@ -65,7 +63,7 @@ class NotedActions:
         self.asked: SimpleQueue[str] = SimpleQueue()
 
     def next(self) -> str:
-        return self.asked.get(timeout=SOON)
+        return self.asked.get(timeout=LONG)
 
     def owner_left(self) -> None:
         self.asked.put("left")
@@ -172,12 +170,12 @@ class Bench:
         return self.desk.look()
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=SOON)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=LONG)
 
     def ask(
         self, method: str, path: str, fields: Mapping[str, str] | None = None, body: str | None = None
     ) -> "Heard":
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SOON)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONG)
         try:
             connection.request(method, path, body, dict(fields or {}))
             response = connection.getresponse()
@@ -196,7 +194,7 @@ class Bench:
 
     def soon(self, is_so: Callable[[], bool]) -> bool:
         """Ask again and again until it is so; give up after a while."""
-        until = later(BootClock.now(self.clock), Seconds(SOON))
+        until = later(BootClock.now(self.clock), Seconds(LONG))
         while not is_so():
             if BootClock.now(self.clock) > until:
                 return False

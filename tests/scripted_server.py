@@ -8,8 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-PATIENCE = 20.0
-"""Seconds until a test gives up waiting; nothing that works takes near as long."""
+from tests.waiting import LONG
 
 
 class Peer:
@@ -131,13 +130,13 @@ class ScriptedServer:
         for peer in self._peers:
             peer.stop()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(LONG)
         self._listening.close()
         assert not any(thread.is_alive() for thread in self._threads)
 
     def wait_until_closed(self, number: int) -> None:
         """Wait until the server has closed one of its connections."""
-        assert self._peers[number].closed.wait(PATIENCE)
+        assert self._peers[number].closed.wait(LONG)
 
     def _start(self, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args)

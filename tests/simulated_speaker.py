@@ -8,6 +8,7 @@ import requests
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.server import Running
+from tests.waiting import LONG
 
 CLIENT_ID: Final = "amzn1.application-oa2-client." + "0123456789abcdef" * 2
 SCOPE_DATA: Final = json.dumps(
@@ -100,7 +101,7 @@ class Speaker:
         return self.send(self.token_url, form)
 
     def control(self, what: str, **asked: object) -> requests.Response:
-        return self.session.post(self.control_url + what, json=asked, timeout=10, verify=self.verify)
+        return self.session.post(self.control_url + what, json=asked, timeout=LONG, verify=self.verify)
 
     def close(self) -> None:
         self.session.close()

@@ -22,9 +22,7 @@ from device_auth.service.status_feed import StatusFeed
 from tests.links import StillClock, make_link
 from tests.simulated_store import SimulatedTokenFiles
 from tests.values import make_grant
-
-LONG: Final = 20.0
-"""Seconds until a test gives up waiting; nothing that works takes near as long."""
+from tests.waiting import LONG
 
 READERS: Final = 7001
 ADMINISTRATORS: Final = 7002

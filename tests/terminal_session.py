@@ -16,7 +16,8 @@ from typing import Final
 
 import pyte
 
-from tests.command import PATIENCE, ROOT, bare_environment
+from tests.command import ROOT, bare_environment
+from tests.waiting import LONG
 
 CONTROL_C: Final = "\x03"
 CONTROL_S: Final = "\x13"
@@ -52,7 +53,7 @@ class Session:
 
     def wait_for(self, claim: Callable[[], bool] | str) -> None:
         """Look until something is so, or until a text can be read."""
-        give_up_at = time.monotonic() + PATIENCE
+        give_up_at = time.monotonic() + LONG
         while not (claim in self.text if isinstance(claim, str) else claim()):
             assert time.monotonic() < give_up_at, f"waited in vain for {claim!r}:\n{self.text}"
             self.look()

@@ -10,7 +10,8 @@ from typing import Any
 from device_auth.core.models import Monotonic, Seconds, UnixTime, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Transport
 from device_auth.world.transport import HttpTransport
-from tests.scripted_server import PATIENCE, Act, Peer, ScriptedServer, in_turn
+from tests.scripted_server import Act, Peer, ScriptedServer, in_turn
+from tests.waiting import LONG
 
 SECURE_URL = "https://amazon.test/token"
 CANARY = "Atzr|canary"
@@ -54,7 +55,7 @@ class Sending:
         self._thread.start()
 
     def answer(self) -> WireResponse | Unreachable:
-        self._thread.join(PATIENCE)
+        self._thread.join(LONG)
         assert not self._thread.is_alive()
         return self._answers[0]
 

@@ -36,6 +36,7 @@ from device_auth.world.pending import FilePending
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
+from tests.waiting import LONG
 
 T = TypeVar("T")
 
@@ -143,7 +144,7 @@ class World:
     def script(self, endpoint: str, *faults: Mapping[str, object]) -> None:
         """Script faults through the control API."""
         answer = requests.post(
-            f"{self.running.control}faults", json={"endpoint": endpoint, "faults": faults}, timeout=10
+            f"{self.running.control}faults", json={"endpoint": endpoint, "faults": faults}, timeout=LONG
         )
         assert answer.status_code == 200, answer.text
 

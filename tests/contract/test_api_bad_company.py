@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,8 +24,9 @@ from device_auth.service.callers import Caller, Gate, read_caller
 from device_auth.service.exchange import ReadLimits
 from device_auth.service.reception import ConnectionLimits, OwnListener
 from device_auth.world.clock import BootClock
-from tests.socket_world import LONG, READER, STRANGER, SocketWorld, identify
+from tests.socket_world import READER, STRANGER, SocketWorld, identify
 from tests.values import seconds
+from tests.waiting import LONG, wait_for
 
 STATUS: Final = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SHORT: Final = ReadLimits(
@@ -336,14 +336,6 @@ def test_a_thousand_silent_connections_keep_nobody_else_out(world: SocketWorld, 
         for visitor in world.visitors:
             visitor.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def wait_for(claim: Callable[[], bool]) -> None:
-    """Wait until something is so: the last visits may still wait for their turn."""
-    give_up_at = time.monotonic() + 60
-    while not claim():
-        assert time.monotonic() < give_up_at
-        threading.Event().wait(0.05)
 
 
 def test_a_thousand_visits_leave_nothing_behind(world: SocketWorld) -> None:

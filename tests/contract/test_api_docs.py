@@ -19,7 +19,8 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.service import api
 from device_auth.world.token_files import FileTokens
 from tests.links import StillClock, make_grant
-from tests.socket_world import LONG, SocketWorld
+from tests.socket_world import SocketWorld
+from tests.waiting import LONG
 
 TEXT: Final = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text()
 SCRIPTS: Final = dict(re.findall(r"```sh\n# (\S+)\n(.*?)```", TEXT, re.DOTALL))

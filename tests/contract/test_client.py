@@ -32,8 +32,9 @@ from device_auth.service.callers import Caller
 from device_auth.service.exchange import ReadLimits
 from device_auth.service.reception import ConnectionLimits
 from tests.links import make_link
-from tests.socket_world import LONG, READER, STRANGER, SocketWorld
+from tests.socket_world import READER, STRANGER, SocketWorld
 from tests.values import make_pair, seconds
+from tests.waiting import LONG
 
 TOKEN: Final = b'{"access_token": "CANARY", "token_type": "bearer", "expires_at": "2027-01-15T09:00:00Z", "expires_in": 3600}'
 STATUS: Final = (

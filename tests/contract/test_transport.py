@@ -9,9 +9,10 @@ from device_auth.core.models import Monotonic, UnixTime, Unreachable, WireReques
 from device_auth.core.ports import Transport
 from device_auth.core.states import Trouble
 from device_auth.world.transport import HttpTransport
-from tests.scripted_server import PATIENCE, Peer, ScriptedServer
+from tests.scripted_server import Peer, ScriptedServer
 from tests.simulated_transport import SILENCE, SimulatedTransport
 from tests.transports import Sending, SimulatedClock
+from tests.waiting import LONG
 
 
 class Provider(Protocol):
@@ -48,7 +49,7 @@ class SimulatedProvider:
         return [request.body for request in self.transport.sent]
 
     def wait_for_silence(self) -> None:
-        assert self.transport.is_waiting.wait(PATIENCE)
+        assert self.transport.is_waiting.wait(LONG)
 
     def _answer(self, body: bytes) -> WireResponse:
         return WireResponse(
@@ -72,7 +73,7 @@ class LoopbackProvider:
         return [request.split(b"\r\n\r\n", 1)[1] for request in self.server.requests]
 
     def wait_for_silence(self) -> None:
-        assert self.server.reached.wait(PATIENCE)
+        assert self.server.reached.wait(LONG)
 
     def _serve(self, peer: Peer) -> None:
         while peer.read_request():

@@ -15,8 +15,9 @@ from authlib.common.security import generate_token
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 
-from tests.command import PATIENCE, started, stream_of
+from tests.command import started, stream_of
 from tests.page_elements import Elements
+from tests.waiting import LONG
 from tests.world import CLIENT_ID
 
 SECRET: Final = "the secret of the desk"
@@ -36,7 +37,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     with started("simulator", "--json", "--port", "0", *words) as simulator:
         yield json.loads(stream_of(simulator.stdout).readline())
         simulator.terminate()
-        assert simulator.wait(PATIENCE) == 0
+        assert simulator.wait(LONG) == 0
 
 
 @pytest.fixture(autouse=True)
@@ -61,14 +62,14 @@ class Desk:
         assert state
         with requests.Session() as browser:
             browser.trust_env = False
-            page = browser.get(address, timeout=10)
+            page = browser.get(address, timeout=LONG)
             for answer in ({}, {"decision": "allow"}):
                 form = Elements(page.text)
                 page = browser.post(
                     urljoin(address, form.action),
                     data={**form.fields, **answer},
                     allow_redirects=False,
-                    timeout=10,
+                    timeout=LONG,
                 )
         assert page.status_code == 303
         return page.headers["Location"]
@@ -85,7 +86,7 @@ class Desk:
         return tokens
 
     def complaints(self) -> set[str]:
-        told = requests.get(f"{self.addresses['control']}referee", timeout=10).json()["complaints"]
+        told = requests.get(f"{self.addresses['control']}referee", timeout=LONG).json()["complaints"]
         return {each["kind"] for each in told}
 
 
@@ -97,7 +98,7 @@ WAYS: Final = {
 
 
 def new_desk(addresses: dict[str, str], client_id: str, secret: str | None, way: str) -> Desk:
-    requests.post(f"{addresses['control']}referee/reset", timeout=10)
+    requests.post(f"{addresses['control']}referee/reset", timeout=LONG)
     client = OAuth2Session(
         client_id,
         secret,

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import PATIENCE, read_event, read_lines, started, stream_of
+from tests.command import read_event, read_lines, started, stream_of
 from tests.phone import Phone, needs_a_browser, open_phone
 from tests.ports import free_port
+from tests.waiting import LONG
 
 pytestmark = needs_a_browser
 
@@ -50,7 +51,7 @@ def test_a_maker_decides_in_a_browser_and_goes_on_past_the_warning(
         phone.look("back")
         *_, event = read_lines(stream_of(process.stdout))
 
-        assert process.wait(PATIENCE) == exit_code
+        assert process.wait(LONG) == exit_code
     assert event["event"] == last
     assert (
         title

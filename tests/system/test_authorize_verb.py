@@ -33,10 +33,10 @@ from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.code_views import photograph
 from tests.command import Command, read_lines
-from tests.daemon_process import wait_for
 from tests.ports import free_port
 from tests.qr_decoders import read_with_zxing
-from tests.socket_world import ADMINISTRATOR, LONG, SocketWorld
+from tests.socket_world import ADMINISTRATOR, SocketWorld
+from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID
 
 SECRET: Final = "CANARY-secret"
@@ -122,7 +122,7 @@ class Desk:
         certificate = self.command.folder / "state" / CERTIFICATE
         with requests.Session() as session:
             session.trust_env = False
-            page = session.get(address, verify=str(certificate), timeout=20)
+            page = session.get(address, verify=str(certificate), timeout=LONG)
         self.pages.append(page)
         return page.status_code
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from tests.bench.figures import ROOT, quartiles
+from tests.waiting import LONG
 
 
 def run_bench(name: str, *words: str) -> str:
@@ -12,7 +13,7 @@ def run_bench(name: str, *words: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG,
         check=True,
     )
     return done.stdout

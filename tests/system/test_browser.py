@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from tests.code_views import photograph
-from tests.command import PATIENCE, read_event, read_lines, started, stream_of
+from tests.command import read_event, read_lines, started, stream_of
 from tests.phone import Phone, needs_a_browser, open_phone
 from tests.qr_decoders import READERS
+from tests.waiting import LONG
 from tests.world import CLIENT_ID
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def addresses() -> Iterator[dict[str, str]]:
     with started("simulator", "--json", "--port", "0", "--interval", "1") as simulator:
         yield json.loads(stream_of(simulator.stdout).readline())
         simulator.terminate()
-        assert simulator.wait(PATIENCE) == 0
+        assert simulator.wait(LONG) == 0
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def decoded(picture: Image.Image) -> str:
 def end_of(process: "subprocess.Popen[str]") -> tuple[int, dict[str, object]]:
     """Return the exit code and the last event."""
     *_, last = read_lines(stream_of(process.stdout))
-    return process.wait(PATIENCE), last
+    return process.wait(LONG), last
 
 
 def test_an_owner_scans_the_picture_approves_and_the_speaker_is_linked(

@@ -38,8 +38,9 @@ from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.canaries import Bench, Canaries, Ran, Sight, Started
-from tests.daemon_process import free_port, wait_for
+from tests.daemon_process import free_port
 from tests.scripted_server import ScriptedServer, answers
+from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID
 
 SECRET: Final = "CanarySecret|of 24 bytes"
@@ -155,7 +156,7 @@ class Desk:
         self.bench.canaries.learn("listener's key", certificate.read_text().splitlines()[-3])
         with requests.Session() as session:
             session.trust_env = False
-            page = session.get(back, verify=str(certificate), timeout=20)
+            page = session.get(back, verify=str(certificate), timeout=LONG)
         self.bench.sights.append(Sight("the page", page.content))
 
     def asked_by(self, started: Started) -> dict[str, str]:

@@ -12,9 +12,8 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -24,7 +23,6 @@ from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from tests.command import (
-    PATIENCE,
     ROOT,
     Command,
     bare_environment,
@@ -34,6 +32,7 @@ from tests.command import (
     started,
     stream_of,
 )
+from tests.waiting import LONG, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +65,6 @@ def linked(tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]) -
     assert command.link() == 0
     capsys.readouterr()
     return command
-
-
-def wait_for(claim: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE
-    while not claim():
-        assert time.monotonic() < give_up_at
-        Event().wait(0.01)
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -159,7 +151,7 @@ def test_a_refused_code_exits_with_77(command: Command, capsys: pytest.CaptureFi
         command.running.amazon.deny(str(code["user_code"]))
         event = read_event(process, "refused")
 
-        assert process.wait(PATIENCE) == 77
+        assert process.wait(LONG) == 77
     assert event["reason"] == "denied"
     assert capsys.readouterr().out == ""
 
@@ -276,7 +268,7 @@ def test_the_picture_is_there_when_the_code_is_told_and_gone_when_the_code_is(co
         was_there = picture.exists()
         command.running.amazon.approve("all")
         read_event(process, "linked")
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(LONG) == 0
 
     assert was_there
     assert not picture.exists()
@@ -309,13 +301,13 @@ def test_killed_while_waiting_and_started_again_it_goes_on_with_the_same_code(co
         code = read_event(process, "code")
         wait_for(lambda: command.running.amazon.pairs()[-1].polls > 0)
         process.kill()
-        assert process.wait(PATIENCE) == -signal.SIGKILL
+        assert process.wait(LONG) == -signal.SIGKILL
 
     with command.started("link", "--json", *command.provider) as process:
         again = read_event(process, "code")
         command.running.amazon.approve("all")
         read_event(process, "linked")
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(LONG) == 0
 
     assert again["user_code"] == code["user_code"]
     assert len(command.running.amazon.pairs()) == 1
@@ -326,7 +318,7 @@ def test_a_reader_that_goes_away_is_no_traceback(command: Command) -> None:
     with command.started("link", "--json", *command.provider) as process:
         stream_of(process.stdout).close()
 
-        assert process.wait(PATIENCE) == 74
+        assert process.wait(LONG) == 74
         assert "Traceback" not in stream_of(process.stderr).read()
 
 
@@ -360,7 +352,7 @@ def test_a_kept_token_is_printed_without_loading_what_asks_for_one(
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
 
     with linked.started("token") as process:
-        told = process.communicate(timeout=PATIENCE)[1]
+        told = process.communicate(timeout=LONG)[1]
 
     assert "device_auth.assembly.doors" in told
     assert not re.search(r"\b(requests|urllib3|device_auth\.service|device_auth\.wire)\b", told)
@@ -395,7 +387,7 @@ def test_token_of_a_link_whose_provider_is_away_exits_with_75_and_keeps_the_link
 def test_two_tokens_asked_for_at_once_are_both_given(linked: Command) -> None:
     words = ("token", "--min-lifetime", "3600")
     with linked.started(*words) as one, linked.started(*words) as other:
-        codes = (one.wait(PATIENCE), other.wait(PATIENCE))
+        codes = (one.wait(LONG), other.wait(LONG))
 
     assert codes == (0, 0)
 
@@ -679,7 +671,7 @@ def test_output_that_cannot_be_written_is_no_bug(linked: Command) -> None:
 def test_a_damaged_link_is_told_in_our_own_name(linked: Command) -> None:
     (linked.folder / "state" / "link.json").write_text("{")
     with linked.started("status") as process:
-        _, told = process.communicate(timeout=PATIENCE)
+        _, told = process.communicate(timeout=LONG)
 
     assert "link.json" in told
     assert all(line.startswith(("device-auth: ", "  ")) for line in told.splitlines())
@@ -689,7 +681,7 @@ def test_a_terminal_breaks_what_is_told_between_words_only(tmp_path: Path) -> No
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     with started("link", "--state-dir", str(tmp_path), terminal=theirs) as process:
-        assert process.wait(PATIENCE) == 78
+        assert process.wait(LONG) == 78
     lines = os.read(ours, 65536).decode().splitlines()
     os.close(theirs)
     os.close(ours)
@@ -758,12 +750,12 @@ def test_no_secret_is_seen_in_any_output_argument_environment_or_open_file(
         seen = [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
         assert mode_of(tmp_path / "run" / "pending.json") == 0o600
         running.amazon.approve("all")
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=LONG)
     with command.started("status", "-v", "--json") as process:
-        more = process.communicate(timeout=PATIENCE)
+        more = process.communicate(timeout=LONG)
     secrets = [device_code, *secrets_of(command)]
     with command.started("unlink", "-v", "--wipe") as process:
-        last = process.communicate(timeout=PATIENCE)
+        last = process.communicate(timeout=LONG)
 
     told = "".join([out, err, *more, *last]).encode() + b"".join(seen)
     assert b"linked" in told

@@ -19,8 +19,9 @@ from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
-from tests.command import PATIENCE, ROOT, bare_environment, read_event
-from tests.daemon_process import Household, Living, free_port, wait_for
+from tests.command import ROOT, bare_environment, read_event
+from tests.daemon_process import Household, Living, free_port
+from tests.waiting import LONG, wait_for
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def living(household: Household) -> Iterator[Living]:
 
 def curl(path: Path, target: str) -> tuple[int, str]:
     words = ["curl", "-sS", "--unix-socket", str(path), "-w", "\n%{http_code}", f"http://localhost{target}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONG, check=True)
     body, _, status = done.stdout.rpartition("\n")
     return int(status), body
 
@@ -114,7 +115,7 @@ def test_link_through_the_daemon_tells_the_code_as_json_and_then_the_link(
         assert household.running.amazon.approve(str(code["user_code"])) == 1
 
         assert read_event(process, "linked")["state"] == "linked"
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(LONG) == 0
 
     assert json.loads(household.ask("status", "--json").stdout)["state"] == "linked"
     token = json.loads(household.ask("token", "--json").stdout)
@@ -143,7 +144,7 @@ def test_an_interrupted_link_discards_the_code_of_the_daemon_too(
         process.send_signal(number)
 
         assert read_event(process, "refused")["reason"] == "cancelled"
-        assert process.wait(PATIENCE) == 130
+        assert process.wait(LONG) == 130
     living.wait_until("unlinked")
     assert not (household.run / "pending.json").exists()
 
@@ -154,7 +155,7 @@ def test_a_link_that_the_owner_declines_ends_with_77(household: Household, livin
         assert household.running.amazon.deny(str(read_event(process, "code")["user_code"])) == 1
 
         assert read_event(process, "refused")["reason"] == "denied"
-        assert process.wait(PATIENCE) == 77
+        assert process.wait(LONG) == 77
     living.wait_until("unlinked", "denied")
 
 
@@ -170,7 +171,7 @@ def test_a_second_writer_is_kept_out(household: Household, living: Living) -> No
             env=bare_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=LONG,
             check=False,
         ).returncode
         for word in ("run", "link", "unlink")

@@ -13,11 +13,9 @@ from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from tests.daemon_process import Household
 from tests.phone import Phone, needs_a_browser, open_phone
+from tests.waiting import LONG
 
 pytestmark = needs_a_browser
-
-PATIENCE = 30
-"""Seconds; a browser on a busy machine is slow."""
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def phone(tmp_path: Path) -> Iterator[Phone]:
 def see(phone: Phone, said: str, name: str) -> None:
     """Wait until the speaker's page says this, and keep a picture."""
     main = (By.TAG_NAME, "main")
-    WebDriverWait(phone.driver, PATIENCE).until(lambda driver: said in driver.find_element(*main).text)
+    WebDriverWait(phone.driver, LONG).until(lambda driver: said in driver.find_element(*main).text)
     assert phone.driver.save_screenshot(str(phone.shots / f"{name}.png"))
 
 
@@ -46,7 +44,7 @@ def test_an_owner_links_the_speaker_with_a_press_and_a_phone(tmp_path: Path, pho
             see(phone, code, "2-code")
             own = phone.driver.current_window_handle
             phone.element("a.go").click()
-            WebDriverWait(phone.driver, PATIENCE).until(lambda driver: len(driver.window_handles) == 2)
+            WebDriverWait(phone.driver, LONG).until(lambda driver: len(driver.window_handles) == 2)
             [other] = set(phone.driver.window_handles) - {own}
             phone.driver.switch_to.window(other)
             phone.press("button", "[value=approve]")

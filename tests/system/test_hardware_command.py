@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from device_auth.prompts.light import TABLE, LightCue
+from tests.waiting import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def test_a_signal_ends_the_test_with_the_light_out(
 
     process.send_signal(number)
 
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == 130
     assert brightness.read_text() == "0"
     assert all(json.loads(line)["ok"] for line in out.splitlines())
@@ -79,7 +80,7 @@ def test_a_signal_ends_the_test_with_the_light_out(
 def test_a_rig_that_goes_away_ends_the_test(process: subprocess.Popen[str]) -> None:
     answer_until(process, str(list(TABLE)[1]))
 
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=LONG)
 
     assert process.returncode == 72
     assert [json.loads(line)["seen"] for line in out.splitlines()][1:] == ["no answer"]
@@ -97,7 +98,7 @@ def test_a_person_at_a_terminal_is_asked_about_every_state(settings: Path, answe
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=LONG,
         check=False,
     )
 

@@ -23,10 +23,10 @@ from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from tests.command import Command, read_lines
-from tests.daemon_process import wait_for
 from tests.links import make_link
-from tests.socket_world import ADMINISTRATOR, LONG, SocketWorld
+from tests.socket_world import ADMINISTRATOR, SocketWorld
 from tests.terminal_session import session
+from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID, World, is_over, open_world
 
 SECRET = "CANARY-secret"

@@ -17,9 +17,10 @@ from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from tests.command import Command
 from tests.daemon_in_skipped_time import open_household
-from tests.daemon_process import Household, wait_for
+from tests.daemon_process import Household
 from tests.key_desk import SEALING, Desk
 from tests.keys import key_of
+from tests.waiting import wait_for
 from tests.world import World, open_world
 
 LOST = (StateWord.UNLINKED, Trouble.REVOKED)

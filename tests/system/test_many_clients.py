@@ -11,7 +11,8 @@ from device_auth.core.models import Seconds
 from device_auth.service.api import Api
 from device_auth.service.callers import Caller, Gate
 from tests.daemon_in_skipped_time import Household, open_household
-from tests.socket_world import ADMINISTRATORS, LONG, READERS, Visitor, identify
+from tests.socket_world import ADMINISTRATORS, READERS, Visitor, identify
+from tests.waiting import LONG
 from tests.world import open_world
 
 CLIENTS = 200

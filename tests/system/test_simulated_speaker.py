@@ -13,6 +13,7 @@ import requests
 from tests.code_views import photograph
 from tests.qr_decoders import READERS
 from tests.terminal_session import CONTROL_C, CONTROL_Q, CONTROL_S, CONTROL_Z, Session, session
+from tests.waiting import LONG
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def approve(terminal: Session) -> None:
     link = urlsplit(address)
     [user_code] = parse_qs(link.query)["cbl-code"]
     asked = {"user_code": user_code}
-    assert requests.post(f"http://{link.netloc}/control/approve", json=asked, timeout=10).status_code == 200
+    assert requests.post(f"http://{link.netloc}/control/approve", json=asked, timeout=LONG).status_code == 200
 
 
 def test_code_light_voice_button_and_time_left_stand_on_one_screen(

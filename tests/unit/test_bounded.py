@@ -5,8 +5,7 @@ import pytest
 
 from device_auth.core.models import Seconds
 from device_auth.world.bounded import bounded, cancelled_after
-
-LONG = Seconds(30)
+from tests.waiting import LONG
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def hanging() -> Iterator[threading.Event]:
 
 
 def test_a_call_that_ends_in_time_gives_its_result() -> None:
-    assert bounded(lambda: 7, LONG) == 7
+    assert bounded(lambda: 7, Seconds(LONG)) == 7
 
 
 def test_a_call_that_fails_raises_what_it_raised() -> None:
@@ -25,7 +24,7 @@ def test_a_call_that_fails_raises_what_it_raised() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        bounded(fail, LONG)
+        bounded(fail, Seconds(LONG))
 
 
 def test_a_call_that_hangs_is_left_behind(hanging: threading.Event) -> None:
@@ -37,13 +36,13 @@ def test_work_that_takes_too_long_is_cancelled() -> None:
     cancelled = threading.Event()
 
     with cancelled_after(Seconds(0.01), cancelled.set):
-        assert cancelled.wait(LONG)
+        assert cancelled.wait(Seconds(LONG))
 
 
 def test_work_that_ends_in_time_is_not_cancelled() -> None:
     cancelled = threading.Event()
 
-    with cancelled_after(LONG, cancelled.set):
+    with cancelled_after(Seconds(LONG), cancelled.set):
         pass
 
     assert not cancelled.is_set()

@@ -15,6 +15,7 @@ import pytest
 from device_auth.core.models import NEVER, Monotonic, Seconds, UnixTime, later
 from device_auth.world import clock as clock_module
 from device_auth.world.clock import LONGEST_LIFE, LONGEST_WAIT, RELEASED_AT, BootClock
+from tests.waiting import LONG
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,7 +189,7 @@ print(BootClock().take(inbox, NEVER), flush=True)
         os.kill(child.pid, signal.SIGTERM)
 
         assert child.stdout.readline() == "asked to end\n"
-        assert child.wait(10) == 0
+        assert child.wait(LONG) == 0
     finally:
         child.kill()
         child.wait()

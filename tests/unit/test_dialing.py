@@ -10,7 +10,7 @@ import pytest
 
 from device_auth.core.models import Seconds
 from device_auth.world.dialing import Address, CallCancelled, CancelHandle, Dialer
-from tests.scripted_server import PATIENCE
+from tests.waiting import LONG
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 LOOPBACK: dict[int, str] = {V4: "127.0.0.1", V6: "::1"}
@@ -109,7 +109,7 @@ class Dialling:
         self._thread.start()
 
     def was_cancelled(self) -> bool:
-        self._thread.join(PATIENCE)
+        self._thread.join(LONG)
         return self._outcome == ["cancelled"]
 
     def _dial(self, dialer: Dialer, handle: CancelHandle) -> None:
@@ -142,7 +142,7 @@ def handle() -> Iterator[Handle]:
 
 
 def reached(dialer: Dialer, handle: CancelHandle) -> Address:
-    with dialer.dial("amazon.test", PORT, Seconds(PATIENCE), handle) as sock:
+    with dialer.dial("amazon.test", PORT, Seconds(LONG), handle) as sock:
         return Address(sock.family, sock.getpeername())
 
 
@@ -241,7 +241,7 @@ def test_the_losers_are_closed(network: Network, dialer: Dialer, handle: Handle)
     network.names[V6] = [network.dead(V6)]
     network.names[V4] = [network.dead(), network.good()]
 
-    with dialer.dial("amazon.test", PORT, Seconds(PATIENCE), handle):
+    with dialer.dial("amazon.test", PORT, Seconds(LONG), handle):
         assert len(handle.begun) - len(handle.ended) == 1
         assert all(duplicate.fileno() == -1 for duplicate in handle.ended)
 
@@ -294,13 +294,13 @@ def test_a_name_without_addresses_is_an_error(dialer: Dialer, handle: Handle) ->
 
 def test_an_impossible_name_is_an_error() -> None:
     with pytest.raises(UnicodeError):
-        Dialer().dial("a" * 64 + ".test", PORT, Seconds(PATIENCE), CancelHandle())
+        Dialer().dial("a" * 64 + ".test", PORT, Seconds(LONG), CancelHandle())
 
 
 def test_it_ends_when_it_is_cancelled_in_a_look_up(network: Network, dialer: Dialer, handle: Handle) -> None:
     network.names[V4] = network.names[V6] = threading.Event()
     dialling = Dialling(dialer, handle)
-    assert network.was_asked.wait(PATIENCE)
+    assert network.was_asked.wait(LONG)
     handle.cancel()
 
     assert dialling.was_cancelled()
@@ -311,7 +311,7 @@ def test_it_ends_when_it_is_cancelled_in_a_connection(
 ) -> None:
     network.names[V4] = [network.dead()]
     dialling = Dialling(dialer, handle)
-    assert handle.watched.wait(PATIENCE)
+    assert handle.watched.wait(LONG)
     handle.cancel()
 
     assert dialling.was_cancelled()

@@ -55,6 +55,7 @@ from tests.scripted_server import Act, Peer, ScriptedServer, answers, raw
 from tests.simulated_transport import SimulatedTransport
 from tests.transports import deaf_server, over_tls, tunnel
 from tests.values import make_response
+from tests.waiting import LONG
 
 ROOT = Path(__file__).parents[2]
 REDIRECT_HOME = raw(f"HTTP/1.1 301 Moved\r\nLocation: https://{HOST}/\r\n\r\n".encode())
@@ -418,7 +419,7 @@ def test_a_dns_server_that_says_it_cannot_is_found(here: FakeMachine) -> None:
 
 def test_a_resolver_that_hangs_is_not_waited_for(here: FakeMachine) -> None:
     released, far = threading.Event(), FarProvider()
-    far.names = lambda: [V4] if released.wait(60) else []
+    far.names = lambda: [V4] if released.wait(LONG) else []
     far.timeout = Seconds(0.05)
     found = look(far, here.machine)
     released.set()

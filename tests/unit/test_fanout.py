@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -19,9 +19,7 @@ from device_auth.prompts.fanout import LONGEST_WAIT, PromptFanout
 from device_auth.prompts.terminal import TerminalPrompt
 from tests.code_views import LINKED, REQUESTING, SAVING, waiting
 from tests.values import seconds
-
-SOON: Final = 5
-"""Seconds a test waits at most for another thread."""
+from tests.waiting import LONG
 
 T = TypeVar("T")
 
@@ -60,7 +58,7 @@ class Listening:
         self.shown.put("closed")
 
     def next(self) -> View | str:
-        return self.shown.get(timeout=SOON)
+        return self.shown.get(timeout=LONG)
 
 
 class Reports:
@@ -86,7 +84,7 @@ class Hall:
         return everyone
 
     def hang(self, view: View) -> None:  # noqa: ARG002 - whatever it is
-        self.release.wait(SOON * 2)
+        self.release.wait(LONG * 2)
 
     def empty(self) -> None:
         self.release.set()
@@ -94,7 +92,7 @@ class Hall:
             everyone.close(Seconds(0))
         for thread in threading.enumerate():
             if thread.name.startswith("prompt "):
-                thread.join(SOON)
+                thread.join(LONG)
 
 
 @pytest.fixture
@@ -152,7 +150,7 @@ def test_a_slow_one_misses_what_is_old_and_gets_the_newest(hall: Hall) -> None:
     hall.release.set()
 
     assert slow.next() is LINKED
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
     assert slow.next() == "closed"
 
 
@@ -180,9 +178,9 @@ def test_one_that_fails_is_reported_once_and_goes_on(hall: Hall, caplog: pytest.
         assert prompt.next() == waiting()
         everyone.tell(LINKED)
         assert prompt.next() == LINKED
-        everyone.close(Seconds(SOON))
+        everyone.close(Seconds(LONG))
 
-    name, error = hall.reports.told.get(timeout=SOON)
+    name, error = hall.reports.told.get(timeout=LONG)
     assert name == "broken"
     assert isinstance(error, OSError)
     assert hall.reports.told.empty()
@@ -197,9 +195,9 @@ def test_one_that_fails_at_closing_is_reported_too(hall: Hall) -> None:
 
     everyone = hall.gather(Sticky("sticky"))
 
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
 
-    assert hall.reports.told.get(timeout=SOON)[0] == "sticky"
+    assert hall.reports.told.get(timeout=LONG)[0] == "sticky"
 
 
 def test_a_report_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,7 +214,7 @@ def test_a_report_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> N
 
     everyone.tell(LINKED)
     assert prompt.next() is LINKED
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
 
     assert "the failure of prompt broken could not be reported: ValueError" in caplog.messages
 
@@ -236,9 +234,9 @@ def test_a_terminal_that_breaks_is_reported_and_linking_goes_on(hall: Hall) -> N
     assert well.next() == waiting()
     everyone.tell(LINKED)
     assert well.next() == LINKED
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
 
-    name, error = hall.reports.told.get(timeout=SOON)
+    name, error = hall.reports.told.get(timeout=LONG)
     assert (name, type(error)) == ("terminal", BrokenPipeError)
     assert hall.reports.told.empty()
 
@@ -254,7 +252,7 @@ def test_one_that_counts_down_is_called_again_when_it_wants(hall: Hall) -> None:
     everyone.tell(REQUESTING)
 
     assert [prompt.next() for _ in range(3)] == [REQUESTING] * 3
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
     assert prompt.next() == "closed"
 
 
@@ -264,7 +262,7 @@ def test_one_is_not_called_before_it_wants(hall: Hall) -> None:
     everyone.tell(REQUESTING)
     assert prompt.next() is REQUESTING
 
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
 
     assert prompt.next() == "closed"
 
@@ -286,7 +284,7 @@ def test_who_waits_goes_on_once_the_newest_view_is_shown(hall: Hall) -> None:
     drawn: list[View] = []
 
     def draw(view: View) -> None:
-        hall.release.wait(SOON)
+        hall.release.wait(LONG)
         drawn.append(view)
 
     everyone = hall.gather(Listening("slow", then=draw))
@@ -294,7 +292,7 @@ def test_who_waits_goes_on_once_the_newest_view_is_shown(hall: Hall) -> None:
     everyone.tell(LINKED)
     hall.release.set()
 
-    everyone.wait(Seconds(SOON))
+    everyone.wait(Seconds(LONG))
 
     assert drawn[-1] is LINKED
 
@@ -305,7 +303,7 @@ def test_who_waits_for_one_that_hangs_goes_on_all_the_same(hall: Hall) -> None:
 
     waiter = threading.Thread(target=everyone.wait, args=(Seconds(0.01),))
     waiter.start()
-    waiter.join(SOON)
+    waiter.join(LONG)
 
     assert not waiter.is_alive()
 
@@ -317,10 +315,10 @@ def test_the_last_view_is_told_before_closing(hall: Hall) -> None:
     assert slow.next() is REQUESTING
     everyone.tell(LINKED)
 
-    closing = threading.Thread(target=everyone.close, args=(Seconds(SOON),))
+    closing = threading.Thread(target=everyone.close, args=(Seconds(LONG),))
     closing.start()
     hall.release.set()
-    closing.join(SOON)
+    closing.join(LONG)
 
     assert [slow.next(), slow.next()] == [LINKED, "closed"]
 
@@ -342,7 +340,7 @@ def test_closing_waits_for_all_that_hang_together_no_longer_than_asked(hall: Hal
 
     closing = threading.Thread(target=everyone.close, args=(Seconds(1),))
     closing.start()
-    closing.join(SOON)
+    closing.join(LONG)
 
     assert not closing.is_alive()
     assert all(prompt.shown.empty() for prompt in stuck)
@@ -376,7 +374,7 @@ everyone.close(Seconds(0.01))
 print("over")
 """
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG, check=False
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
@@ -409,7 +407,7 @@ print("over")
             stdout=subprocess.PIPE,
             stderr=slave,
             env=buffered,
-            timeout=20,
+            timeout=LONG,
             check=False,
         )
     finally:
@@ -423,7 +421,7 @@ print("over")
 def test_no_prompt_is_told_after_closing(hall: Hall) -> None:
     prompt = Listening()
     everyone = hall.gather(prompt)
-    everyone.close(Seconds(SOON))
+    everyone.close(Seconds(LONG))
     assert prompt.next() == "closed"
 
     everyone.tell(View(StateWord.UNLINKED, Trouble.NONE))

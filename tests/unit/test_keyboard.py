@@ -11,6 +11,7 @@ from threading import enumerate as threads
 import pytest
 
 from device_auth.assembly.keyboard import is_in_front, keys_of
+from tests.waiting import LONG
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_each_key_is_heard_at_once_and_not_shown(ends: tuple[int, int]) -> None:
         os.write(far, b" ")
 
         assert is_heard
-        assert heard.get(timeout=5) == b" "
+        assert heard.get(timeout=LONG) == b" "
         assert not flags & (termios.ICANON | termios.ECHO)
         assert flags & termios.ISIG
 
@@ -95,7 +96,7 @@ def test_a_terminal_that_was_handed_on_is_not_read_any_more(ends: tuple[int, int
         os.write(far, b"secret")
         for thread in threads():
             if thread.name == "keyboard":
-                thread.join(5)
+                thread.join(LONG)
 
         assert heard.empty()
         assert not is_hearing()
@@ -107,7 +108,7 @@ def test_a_terminal_that_goes_away_ends_the_hearing() -> None:
         os.close(far)
         for thread in threads():
             if thread.name == "keyboard":
-                thread.join(5)
+                thread.join(LONG)
 
         assert not is_hearing()
     os.close(near)
@@ -120,10 +121,10 @@ def test_beside_the_main_thread_keys_are_heard_too(ends: tuple[int, int]) -> Non
     def hear_one() -> None:
         with keys_of(near, heard.put, ours):
             os.write(far, b"x")
-            heard.put(heard.get(timeout=5))
+            heard.put(heard.get(timeout=LONG))
 
     beside = Thread(target=hear_one)
     beside.start()
-    beside.join(10)
+    beside.join(LONG)
 
     assert heard.get_nowait() == b"x"

@@ -13,8 +13,8 @@ from device_auth.world.keys import KEY_FILE, RPI_FW_CRYPTO, SYSTEMD_CREDENTIAL
 from device_auth.world.sealing import SealingKey
 from device_auth.world.settings import KEY_PROVIDERS
 from tests.command import ROOT
-from tests.daemon_process import wait_for
 from tests.key_desk import MATERIAL, SEALING, Desk, names
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ from tests.code_views import PROVING, REQUESTING
 from tests.stand_ins.fixtures import stand_ins
 from tests.stand_ins.kernel_leds import KernelLedFiles
 from tests.values import moment
+from tests.waiting import LONG
 
 __all__ = ["stand_ins"]
 
@@ -241,7 +242,7 @@ def test_lines_press_a_simulated_button_and_any_other_is_logged(
     speaker = speaker_with(tmp_path, '[hardware]\nboard = "simulated"\n')
     lines = ["tap twice\n", "tap\n"]
     with open_hardware(speaker.settings, speaker.clock, heard.listener, lines):
-        assert heard.gestures.get(timeout=5) is Gesture.TAP
+        assert heard.gestures.get(timeout=LONG) is Gesture.TAP
 
     assert caplog.messages == ["'tap twice' is not a press: write tap, or hold and a number of seconds"]
 
@@ -287,7 +288,7 @@ def test_the_space_bar_is_the_button_of_a_drawn_speaker(tmp_path: Path, heard: H
         assert isinstance(parts.sidebar, DrawnSpeaker)
         parts.sidebar.strike(b" ")
 
-        assert heard.gestures.get(timeout=5) is Gesture.TAP
+        assert heard.gestures.get(timeout=LONG) is Gesture.TAP
         assert [prompt.name for prompt in parts.prompts] == ["light", "voice"]
 
 

@@ -27,12 +27,11 @@ from device_auth.tools.authorize import (
 from device_auth.wire.authorization_code import Redirect
 from device_auth.world.certificate import CERTIFICATE, server_context
 from tests.certificates import NOW
-from tests.daemon_process import wait_for
 from tests.ports import free_port
+from tests.waiting import LONG, wait_for
 
 STATE = "our-state"
 GOOD = f"/authresponse?code=CANARY-code&state={STATE}"
-PATIENCE = 20.0
 
 
 def has_ipv6() -> bool:
@@ -60,9 +59,9 @@ class Desk:
     def get(self, target: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
         """Ask as a browser does; give the status and the page."""
         connection = (
-            http.client.HTTPSConnection(host, self.place.port, context=self.trust, timeout=PATIENCE)
+            http.client.HTTPSConnection(host, self.place.port, context=self.trust, timeout=LONG)
             if self.trust
-            else http.client.HTTPConnection(host, self.place.port, timeout=PATIENCE)
+            else http.client.HTTPConnection(host, self.place.port, timeout=LONG)
         )
         with closing(connection):
             connection.request(method, target)
@@ -71,10 +70,10 @@ class Desk:
             return answer.status, answer.read().decode()
 
     def plug_in(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.place.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.place.port), timeout=LONG)
 
     def answer(self) -> Redirect | Refusal:
-        return self.came.get(timeout=PATIENCE)
+        return self.came.get(timeout=LONG)
 
     def is_waiting(self) -> bool:
         try:

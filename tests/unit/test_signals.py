@@ -6,8 +6,7 @@ from queue import SimpleQueue
 import pytest
 
 from device_auth.world.signals import woken_by_signals
-
-LONG = 20.0
+from tests.waiting import LONG
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from hardware.led import CYAN, OUT, Blink, Breathe, Colour, Glow, Off, Solid
 from hardware.simulated import KEY_RELEASED_AFTER, SimulatedClock
 from hardware.voice import Utterance
 from tests.values import moment
+from tests.waiting import LONG
 
 PAPER = TerminalStyle(80, 24, "utf-8", colour=True)
 PLAIN = TerminalStyle(80, 24, "ascii", colour=False)
@@ -123,7 +124,7 @@ def test_what_is_said_stands_beside_the_voice_and_is_closed_when_it_has_been_sai
     while "One" not in (speaking := bench.lines()[1]):
         pass
     bench.drawn.voice.stop()
-    voice.join(5)
+    voice.join(LONG)
 
     assert (silent, speaking) == (" voice ", ' voice "One')
     assert bench.lines()[1] == ' voice "One"'

@@ -15,6 +15,7 @@ from hardware.voice import (
     Utterance,
     parse_quiet_hours,
 )
+from tests.waiting import LONG
 
 HELLO = (Utterance("hello", "en"),)
 
@@ -114,7 +115,7 @@ def test_a_pause_ends_when_the_floor_is_lost() -> None:
     pausing = Thread(target=lambda: lasted.append(floor.pause(turn, 3600)))
     pausing.start()
     floor.clear()
-    pausing.join(10)
+    pausing.join(LONG)
 
     assert lasted == [False]
 

@@ -16,6 +16,7 @@ from hardware.simulated_tellers import SimulatedVoice
 from hardware.voice import QuietHours, Utterance, Voice
 from tests.code_views import EXPIRED, LINKED, PLAIN_URI, PROVING, REQUESTING, SAVING, code_pair, waiting
 from tests.values import moment
+from tests.waiting import LONG
 
 WORDING = read_wording("en")
 STARTING = View(StateWord.STARTING, Trouble.NONE)
@@ -53,7 +54,7 @@ class Bench:
 
 def settle(prompt: VoicePrompt) -> None:
     if prompt._thread is not None:
-        prompt._thread.join(5)
+        prompt._thread.join(LONG)
 
 
 def trouble_words(trouble: Trouble) -> list[str]:
@@ -266,7 +267,7 @@ class Slow:
     def say(self, utterances: Sequence[Utterance]) -> bool:
         self.said.append(tuple(utterances))
         self.begun.set()
-        return self.end.wait(5)
+        return self.end.wait(LONG)
 
     def stop(self) -> None:
         self.stops += 1
@@ -281,7 +282,7 @@ def test_a_new_state_stops_what_is_being_said() -> None:
     slow = Slow()
     prompt = Bench(slow).prompt
     prompt.show(waiting(), moment(0))
-    slow.begun.wait(5)
+    slow.begun.wait(LONG)
     before = slow.stops
 
     prompt.show(REQUESTING, moment(1))
@@ -294,7 +295,7 @@ def test_a_telling_that_takes_longer_than_a_minute_is_not_cut_short_by_the_next(
     slow = Slow()
     prompt = Bench(slow).prompt
     prompt.show(waiting(), moment(0))
-    slow.begun.wait(5)
+    slow.begun.wait(LONG)
 
     assert prompt.show(waiting(), moment(60)) == 60 + STILL_SPEAKING
     assert len(slow.said) == 1
@@ -314,7 +315,7 @@ class Late:
         self.is_whole: list[bool] = []
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        self.stopped.wait(5)
+        self.stopped.wait(LONG)
         paced = SimulatedVoice(seconds_a_character=1)
         self.inner = paced
         self.is_whole.append(paced.say(utterances))
@@ -383,7 +384,7 @@ def test_a_voice_that_does_not_stop_is_not_waited_for() -> None:
     deaf = Deaf()
     prompt = Bench(deaf).prompt
     prompt.show(waiting(), moment(0))
-    deaf.begun.wait(5)
+    deaf.begun.wait(LONG)
 
     prompt.close()
 

@@ -14,6 +14,7 @@ from device_auth.core.states import StateWord, Trouble
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
 from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH, open_browser
 from tests.qr_decoders import READERS, Reader
+from tests.waiting import LONG
 
 pytestmark = [
     pytest.mark.browser,
@@ -25,9 +26,6 @@ return [...document.querySelectorAll('a')].map(node => node.getBoundingClientRec
   .filter(box => box.height < 44 || box.right > innerWidth || box.bottom > innerHeight).map(box => box.toJSON());
 """
 """What a thumb cannot hit without scrolling. Source: WCAG 2.2, 2.5.5."""
-
-PATIENCE = 20
-"""Seconds; a browser on a busy machine is slow."""
 
 
 class Phone:
@@ -50,7 +48,7 @@ class Phone:
         return self.driver.find_element(By.TAG_NAME, "main").text
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        WebDriverWait(self.driver, PATIENCE).until(lambda _: is_so())
+        WebDriverWait(self.driver, LONG).until(lambda _: is_so())
 
     def see(self, said: str, name: str) -> None:
         """Wait until the page says this; see that all of it fits and can be read, and keep a picture."""

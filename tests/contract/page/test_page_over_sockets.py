@@ -15,7 +15,8 @@ from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord
 from device_auth.service.page import HEARTBEAT, MOST_HEAD, Page, PageSettings, open_listener
 from device_auth.service.visitors import VisitorLimits
-from tests.page_bench import PREFILLED, PRESS, SOON, Bench, read_all
+from tests.page_bench import PREFILLED, PRESS, Bench, read_all
+from tests.waiting import LONG
 
 JSON = {"Content-Type": "application/json"}
 
@@ -242,7 +243,7 @@ def test_by_itself_the_page_answers_loopback_on_loopback() -> None:
     page = Page(bench.desk, bench.actions, bench.clock, settings=PageSettings(("127.0.0.1:0",)))
     page.start()
     try:
-        with socket.create_connection(page.addresses[0], SOON) as connection:
+        with socket.create_connection(page.addresses[0], LONG) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert read_all(connection).startswith(b"HTTP/1.1 200 OK\r\n")
     finally:
@@ -253,7 +254,7 @@ def test_by_itself_the_page_answers_loopback_on_loopback() -> None:
 def test_over_ipv6_the_address_is_the_literal_in_brackets() -> None:
     with Bench(settings=PageSettings(("[::1]:0",))) as bench:
         for host, status in (("[::1]", 200), ("[::1]:8080", 200), ("[::2]", 421), ("::1", 421)):
-            with socket.create_connection(("::1", bench.port), SOON) as connection:
+            with socket.create_connection(("::1", bench.port), LONG) as connection:
                 connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 assert f" {status} " in read_all(connection).decode().splitlines()[0]
 
@@ -290,7 +291,7 @@ def test_a_listening_socket_that_is_there_already_is_used() -> None:
         )
         page.start()
         assert page.addresses == [ready.getsockname()]
-        with socket.create_connection(page.addresses[0], SOON) as connection:
+        with socket.create_connection(page.addresses[0], LONG) as connection:
             connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert b" 404 " in read_all(connection)
         page.close()

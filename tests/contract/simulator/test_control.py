@@ -9,10 +9,11 @@ from device_auth.simulator.authorization import challenge_of
 from device_auth.simulator.control import host_name
 from device_auth.simulator.models import Applicant, AuthorizationRequest, CodeExchange, Credentials
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, Speaker
+from tests.waiting import LONG
 
 
 def state_of(speaker: Speaker) -> dict[str, Any]:
-    told: dict[str, Any] = speaker.session.get(f"{speaker.control_url}state", timeout=10).json()
+    told: dict[str, Any] = speaker.session.get(f"{speaker.control_url}state", timeout=LONG).json()
     return told
 
 
@@ -22,7 +23,7 @@ def test_the_state_shows_pairs_grants_and_faults(amazon: Amazon, lwa: Speaker) -
     lwa.poll(pair)
     lwa.control("faults", endpoint="refresh", faults=[{"status": 503}])
 
-    told = lwa.session.get(lwa.control_url + "state", timeout=10).json()
+    told = lwa.session.get(lwa.control_url + "state", timeout=LONG).json()
 
     assert [each["state"] for each in told["pairs"]] == ["used", "waiting"]
     assert told["pairs"][1] == {
@@ -52,7 +53,7 @@ def test_every_code_is_answered_at_once(lwa: Speaker, act: str, state: str) -> N
 
     assert lwa.control(act, user_code="all").json() == {"changed": 2}
     assert lwa.control(act, user_code="all").json() == {"changed": 0}
-    told = lwa.session.get(lwa.control_url + "state", timeout=10).json()
+    told = lwa.session.get(lwa.control_url + "state", timeout=LONG).json()
     assert [each["state"] for each in told["pairs"]] == [state, state]
 
 
@@ -166,14 +167,14 @@ def test_faults_are_scripted_and_forgotten(lwa: Speaker) -> None:
     lwa.control("faults", endpoint="codepair", faults=[{"status": 503}, {"status": 504, "times": None}])
 
     assert [lwa.ask().status_code for _ in range(3)] == [503, 504, 504]
-    assert lwa.session.delete(lwa.control_url + "faults", timeout=10).json()["waiting"]["codepair"] == 0
+    assert lwa.session.delete(lwa.control_url + "faults", timeout=LONG).json()["waiting"]["codepair"] == 0
     assert lwa.ask().status_code == 200
 
 
 def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
     lwa.send(lwa.pair_url, lwa.pair_form())
 
-    (complaint,) = lwa.session.get(lwa.control_url + "referee", timeout=10).json()["complaints"]
+    (complaint,) = lwa.session.get(lwa.control_url + "referee", timeout=LONG).json()["complaints"]
 
     assert complaint == {
         "kind": "no-accept-language",
@@ -183,7 +184,7 @@ def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
         "at": 1000.0,
     }
     assert lwa.control("referee/reset").json() == {"complaints": []}
-    assert lwa.session.get(lwa.control_url + "referee", timeout=10).json() == {"complaints": []}
+    assert lwa.session.get(lwa.control_url + "referee", timeout=LONG).json() == {"complaints": []}
 
 
 @pytest.mark.parametrize(
@@ -199,28 +200,28 @@ def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
 def test_other_sites_are_refused(lwa: Speaker, headers: dict[str, str]) -> None:
     lwa.pair()
 
-    got = lwa.session.get(lwa.control_url + "state", headers=headers, timeout=10)
+    got = lwa.session.get(lwa.control_url + "state", headers=headers, timeout=LONG)
     posted = lwa.session.post(
-        lwa.control_url + "approve", json={"user_code": "all"}, headers=headers, timeout=10
+        lwa.control_url + "approve", json={"user_code": "all"}, headers=headers, timeout=LONG
     )
 
     assert {got.status_code, posted.status_code} <= {403, 421}
     assert "user_code" not in got.text
-    assert lwa.session.get(lwa.control_url + "state", timeout=10).json()["pairs"][0]["state"] == "waiting"
+    assert lwa.session.get(lwa.control_url + "state", timeout=LONG).json()["pairs"][0]["state"] == "waiting"
 
 
 def test_a_page_of_the_simulated_amazon_may_ask(lwa: Speaker) -> None:
     headers = {"Origin": lwa.origin, "Sec-Fetch-Site": "same-origin"}
 
-    assert lwa.session.get(lwa.control_url + "state", headers=headers, timeout=10).status_code == 200
+    assert lwa.session.get(lwa.control_url + "state", headers=headers, timeout=LONG).status_code == 200
 
 
 def test_only_json_objects_are_taken(lwa: Speaker) -> None:
     url = lwa.control_url + "approve"
 
-    assert lwa.session.post(url, data={"user_code": "all"}, timeout=10).status_code == 415
-    assert lwa.session.post(url, json=["all"], timeout=10).status_code == 400
-    assert lwa.session.get(url, timeout=10).status_code == 405
+    assert lwa.session.post(url, data={"user_code": "all"}, timeout=LONG).status_code == 415
+    assert lwa.session.post(url, json=["all"], timeout=LONG).status_code == 400
+    assert lwa.session.get(url, timeout=LONG).status_code == 405
 
 
 def test_only_this_machine_is_answered(amazon: Amazon) -> None:

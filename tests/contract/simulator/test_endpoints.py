@@ -5,6 +5,7 @@ import pytest
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.referee import ComplaintKind
 from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, URN, Clock, Speaker
+from tests.waiting import LONG
 
 
 def kinds(amazon: Amazon) -> list[str]:
@@ -66,7 +67,7 @@ def test_the_country_of_the_page_follows_the_language(lwa: Speaker, language: st
     pair = lwa.ask(language=language).json()
 
     assert pair["verification_uri"] == f"{lwa.origin}/{country}/code"
-    assert lwa.session.get(pair["verification_uri"], timeout=10).status_code == 200
+    assert lwa.session.get(pair["verification_uri"], timeout=LONG).status_code == 200
 
 
 def test_both_spellings_of_the_lwa_address_are_served(amazon: Amazon, lwa: Speaker) -> None:
@@ -227,7 +228,7 @@ def test_json_is_no_form(amazon: Amazon, lwa: Speaker) -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
 def test_endpoints_take_post_alone(amazon: Amazon, speaker: Speaker, method: str) -> None:
     for url in (speaker.pair_url, speaker.token_url):
-        answer = speaker.session.request(method, url, headers={"Accept": "application/json"}, timeout=10)
+        answer = speaker.session.request(method, url, headers={"Accept": "application/json"}, timeout=LONG)
 
         assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert kinds(amazon) == [ComplaintKind.WRONG_METHOD, ComplaintKind.WRONG_METHOD]
@@ -270,7 +271,7 @@ def test_no_sentence_holds_a_secret(amazon: Amazon, lwa: Speaker) -> None:
 def test_metadata_names_the_endpoints(amazon: Amazon, rfc: Speaker) -> None:
     for name in ("oauth-authorization-server", "openid-configuration"):
         url = f"{rfc.origin}/.well-known/{name}"
-        told = rfc.session.get(url, headers={"Accept": "application/json"}, timeout=10).json()
+        told = rfc.session.get(url, headers={"Accept": "application/json"}, timeout=LONG).json()
 
         assert told["issuer"] == rfc.origin
         assert told["device_authorization_endpoint"] == rfc.pair_url
@@ -315,19 +316,19 @@ def test_the_profile_is_told_as_far_as_the_scope_goes(
     token = lwa.poll(pair).json()["access_token"]
 
     for headers in ({"Authorization": f"bearer {token}"}, {"x-amz-access-token": token}):
-        answer = lwa.session.get(f"{lwa.origin}/user/profile", headers=headers, timeout=10)
+        answer = lwa.session.get(f"{lwa.origin}/user/profile", headers=headers, timeout=LONG)
 
         assert (answer.status_code, sorted(answer.json())) == (status, fields)
 
 
 def test_the_profile_wants_a_token(lwa: Speaker) -> None:
-    answer = lwa.session.get(f"{lwa.origin}/user/profile", timeout=10)
+    answer = lwa.session.get(f"{lwa.origin}/user/profile", timeout=LONG)
 
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
 
 
 def test_a_host_that_is_not_ours_is_refused(lwa: Speaker) -> None:
     for host in ("evil.example", "[", ""):
-        answer = lwa.session.get(f"{lwa.origin}/us/code", headers={"Host": host}, timeout=10)
+        answer = lwa.session.get(f"{lwa.origin}/us/code", headers={"Host": host}, timeout=LONG)
 
         assert answer.status_code in {400, 421}

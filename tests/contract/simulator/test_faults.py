@@ -16,6 +16,7 @@ from device_auth.simulator.models import PairState
 from device_auth.simulator.referee import ComplaintKind
 from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import FORM, Clock, Speaker
+from tests.waiting import LONG
 
 
 def kinds(amazon: Amazon) -> list[str]:
@@ -67,7 +68,7 @@ def test_every_endpoint_can_be_scripted(amazon: Amazon, rfc: Speaker, endpoint: 
         ),
         Endpoint.REFRESH: lambda: rfc.refresh("x"),
         Endpoint.METADATA: lambda: rfc.session.get(
-            metadata, headers={"Accept": "application/json"}, timeout=10
+            metadata, headers={"Accept": "application/json"}, timeout=LONG
         ),
         Endpoint.REVOKE: lambda: rfc.send(f"{rfc.origin}/revoke", {"token": "x", "client_id": rfc.client_id}),
     }
@@ -230,7 +231,7 @@ def test_who_follows_a_redirect_is_reported(amazon: Amazon, lwa: Speaker) -> Non
     assert (first.status_code, second.status_code) == (302, 307)
     assert second.headers["Location"] == "https://example.com/login"
     assert kinds(amazon) == []
-    lwa.session.get(first.headers["Location"], timeout=10)
+    lwa.session.get(first.headers["Location"], timeout=LONG)
     assert kinds(amazon) == [ComplaintKind.FOLLOWED_REDIRECT]
 
 
@@ -243,7 +244,7 @@ def test_fields_of_the_true_answer_can_be_changed_or_left_out(amazon: Amazon, rf
     amazon.approve(pair["user_code"])
     tokens = rfc.poll(pair).json()
     url = f"{rfc.origin}/.well-known/openid-configuration"
-    metadata = rfc.session.get(url, headers={"Accept": "application/json"}, timeout=10).json()
+    metadata = rfc.session.get(url, headers={"Accept": "application/json"}, timeout=LONG).json()
 
     assert "interval" not in pair
     assert pair["expires_in"] == "600"
@@ -321,7 +322,7 @@ def until(claim: Callable[[], bool]) -> None:
 
 def open_poll(running: Running, pair: dict[str, str], fault: Fault) -> http.client.HTTPConnection:
     running.amazon.script(Endpoint.TOKEN_POLL, [fault])
-    connection = http.client.HTTPConnection("127.0.0.1", int(running.origin.rpartition(":")[2]), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", int(running.origin.rpartition(":")[2]), timeout=LONG)
     form = {"grant_type": "device_code", "device_code": pair["device_code"], "user_code": pair["user_code"]}
     headers = {"Accept": "application/json", "Content-Type": FORM}
     connection.request("POST", "/auth/O2/token", urlencode(form), headers)
@@ -332,7 +333,7 @@ def test_an_answer_that_nobody_waited_for_did_not_end(amazon: Amazon, clock: Clo
     gave_up, has_passed = threading.Event(), threading.Event()
 
     def wait(seconds: float) -> None:
-        gave_up.wait(5)
+        gave_up.wait(LONG)
         clock.let_pass(seconds)
         has_passed.set()
 
@@ -341,7 +342,7 @@ def test_an_answer_that_nobody_waited_for_did_not_end(amazon: Amazon, clock: Clo
         pair = speaker.pair()
         open_poll(running, pair, Fault(delay=60)).close()
         gave_up.set()
-        assert has_passed.wait(5)
+        assert has_passed.wait(LONG)
         until(lambda: running.connections() == 1)
 
         speaker.poll(pair)
@@ -380,7 +381,7 @@ def test_a_hanging_answer_ends_when_the_client_gives_up(running: Running, lwa: S
 
 
 def test_a_connection_is_kept_open(running: Running) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", int(running.origin.rpartition(":")[2]), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", int(running.origin.rpartition(":")[2]), timeout=LONG)
     sockets = set[Any]()
     for _ in range(3):
         connection.request("GET", "/control/state")
@@ -413,7 +414,7 @@ def test_a_connection_is_kept_open(running: Running) -> None:
 )
 def test_odd_requests_are_answered_and_hung_up_on(running: Running, sent: bytes, status: bytes) -> None:
     with socket.create_connection(
-        ("127.0.0.1", int(running.origin.rpartition(":")[2])), timeout=5
+        ("127.0.0.1", int(running.origin.rpartition(":")[2])), timeout=LONG
     ) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
@@ -427,8 +428,8 @@ def test_odd_requests_are_answered_and_hung_up_on(running: Running, sent: bytes,
 def test_nothing_is_logged(
     lwa: Speaker, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    lwa.session.get(f"{lwa.origin}/us/code?cbl-code=SECRET", timeout=10)
-    lwa.session.get(f"{lwa.origin}/nowhere?device_code=SECRET", timeout=10)
+    lwa.session.get(f"{lwa.origin}/us/code?cbl-code=SECRET", timeout=LONG)
+    lwa.session.get(f"{lwa.origin}/nowhere?device_code=SECRET", timeout=LONG)
 
     captured = capfd.readouterr()
     assert "SECRET" not in captured.out + captured.err

@@ -10,6 +10,7 @@ from device_auth.simulator.page import WRONG_CODES, WrongCodes
 from device_auth.simulator.server import serve
 from tests.page_elements import Elements
 from tests.simulated_speaker import CLIENT_ID, Clock, Speaker
+from tests.waiting import LONG
 
 SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
 
@@ -24,14 +25,14 @@ class Phone:
         self.answer = requests.Response()
 
     def open(self, path: str) -> "Phone":
-        self.answer = self.session.get(self.origin + path, timeout=10)
+        self.answer = self.session.get(self.origin + path, timeout=LONG)
         return self
 
     def submit(self, **fields: str) -> "Phone":
         """Send the page's form as it stands, with some fields set."""
         page = Elements(self.answer.text)
         self.answer = self.session.post(
-            f"{self.origin}{page.action}", data={**page.fields, **fields}, timeout=10
+            f"{self.origin}{page.action}", data={**page.fields, **fields}, timeout=LONG
         )
         return self
 
@@ -127,7 +128,7 @@ def test_a_form_of_another_site_is_refused(amazon: Amazon, phone: Phone, path: s
 
     for token in ("", "guess", "é"):
         form = {"code": code, "decision": "approve", "form_token": token}
-        answer = phone.session.post(phone.origin + path, data=form, timeout=10)
+        answer = phone.session.post(phone.origin + path, data=form, timeout=LONG)
 
         assert answer.status_code == 403
     assert state(amazon) is PairState.WAITING
@@ -245,7 +246,7 @@ def test_the_style_sheet_is_served(phone: Phone) -> None:
         if each.get("rel") == "stylesheet"
     )
 
-    answer = phone.session.get(f"{phone.origin}{sheet}", timeout=10)
+    answer = phone.session.get(f"{phone.origin}{sheet}", timeout=LONG)
 
     assert answer.headers["Content-Type"].startswith("text/css")
     assert "prefers-color-scheme: dark" in answer.text
@@ -298,7 +299,9 @@ def test_a_phone_elsewhere_gets_the_address_that_it_can_reach(amazon: Amazon) ->
         assert running.verification_uri == "https://demo.example/us/code"
         headers = {"Host": "demo.example"}
         assert (
-            speaker.session.get(f"{running.origin}/us/code", headers=headers, timeout=10).status_code == 200
+            speaker.session.get(f"{running.origin}/us/code", headers=headers, timeout=LONG).status_code == 200
         )
-        assert speaker.session.get(running.control + "state", headers=headers, timeout=10).status_code == 403
+        assert (
+            speaker.session.get(running.control + "state", headers=headers, timeout=LONG).status_code == 403
+        )
         speaker.close()

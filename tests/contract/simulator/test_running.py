@@ -12,6 +12,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, run_simulator, serve
 from tests.simulated_speaker import Clock, Speaker
+from tests.waiting import LONG
 
 
 def test_the_addresses_are_announced(running: Running) -> None:
@@ -57,7 +58,7 @@ def test_stopping_twice_is_no_error_and_frees_the_port(amazon: Amazon, running: 
 
 def test_stopping_hangs_up_on_idle_clients(running: Running) -> None:
     port = int(running.origin.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as idle:
+    with socket.create_connection(("127.0.0.1", port), timeout=LONG) as idle:
         idle.sendall(b"GET /device HTTP/1.1\r\nHost: localhost\r\n\r\n")
         idle.recv(10)
 
@@ -107,7 +108,7 @@ def test_two_hundred_speakers_at_once_are_linked_without_a_complaint(clock: Cloc
             speaker = Speaker(running, list(DialectName)[number % 2])
             pair = speaker.pair()
             assert speaker.poll(pair).json()["error"] == "authorization_pending"
-            all_have_polled.wait(60)
+            all_have_polled.wait(LONG)
             tokens = speaker.poll(pair).json()
             again = speaker.refresh(tokens["refresh_token"]).json()
             speaker.close()

@@ -15,6 +15,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import Speaker
+from tests.waiting import LONG
 
 
 def strict(ca_file: Path) -> ssl.SSLContext:
@@ -28,7 +29,7 @@ def shake_hands(running: Running, ca_file: Path, name: str = "localhost") -> dic
     """Connect, and give the certificate that was shown."""
     address = ("127.0.0.1", int(running.origin.rpartition(":")[2]))
     with (
-        socket.create_connection(address, timeout=5) as plain,
+        socket.create_connection(address, timeout=LONG) as plain,
         strict(ca_file).wrap_socket(plain, server_hostname=name) as connection,
     ):
         assert connection.version() in {"TLSv1.2", "TLSv1.3"}
@@ -42,7 +43,7 @@ def test_a_speaker_that_trusts_the_authority_is_linked(amazon: Amazon, tmp_path:
         speaker = Speaker(running)
         pair = speaker.pair()
         assert pair["verification_uri"] == f"{running.origin}/us/code"
-        page = speaker.session.get(pair["verification_uri"], timeout=10, verify=speaker.verify)
+        page = speaker.session.get(pair["verification_uri"], timeout=LONG, verify=speaker.verify)
         assert "Secure" in page.headers["Set-Cookie"]
         speaker.control("approve", user_code=pair["user_code"])
         assert speaker.poll(pair).status_code == 200
@@ -190,7 +191,7 @@ def test_a_key_of_another_kind_is_not_ours(amazon: Amazon, tmp_path: Path) -> No
 def test_a_client_that_never_shakes_hands_holds_nobody_up(amazon: Amazon, tmp_path: Path) -> None:
     with serve(amazon, tls=tmp_path) as running:
         address = ("127.0.0.1", int(running.origin.rpartition(":")[2]))
-        with socket.create_connection(address, timeout=5):
+        with socket.create_connection(address, timeout=LONG):
             shake_hands(running, tmp_path / "ca.pem")
 
 
@@ -210,7 +211,7 @@ def test_an_answer_is_cut_through_tls(amazon: Amazon, tmp_path: Path) -> None:
     with serve(amazon, tls=tmp_path) as running:
         port = int(running.origin.rpartition(":")[2])
         context = strict(tmp_path / "ca.pem")
-        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=5)
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=LONG)
         connection.request("GET", "/.well-known/openid-configuration", headers={"Accept": "application/json"})
         with connection.getresponse() as answer, pytest.raises(http.client.IncompleteRead):
             answer.read()

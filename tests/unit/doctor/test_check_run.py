@@ -14,6 +14,7 @@ from device_auth.doctor.check_run import (
     verdict_of,
 )
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
+from tests.waiting import LONG
 from tests.world import SkippingClock
 
 
@@ -37,7 +38,7 @@ def hanging() -> Iterator[Hanging]:
     look = Hanging()
     yield look
     look.over.set()
-    assert look.ended.wait(30)
+    assert look.ended.wait(LONG)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_what_is_found_comes_in_the_order_of_the_checks(clock: SkippingClock) ->
     second_done = Event()
 
     def slow() -> Finding:
-        assert second_done.wait(30)
+        assert second_done.wait(LONG)
         return WELL
 
     def quick() -> Finding:
@@ -174,7 +175,7 @@ def test_checks_for_which_no_time_is_left_are_not_begun(clock: SkippingClock) ->
 
 def test_what_is_said_after_being_given_up_is_not_heard(clock: SkippingClock, hanging: Hanging) -> None:
     def outlasts() -> Finding:
-        assert hanging.ended.wait(30)
+        assert hanging.ended.wait(LONG)
         return WELL
 
     def let_go(_done: int, _of: int, under_way: Sequence[str]) -> None:

@@ -22,11 +22,12 @@ from device_auth.doctor.service import look_at_readers
 from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, KeyTrouble
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import FileStore
-from tests.command import PATIENCE, ROOT
+from tests.command import ROOT
 from tests.keys import keys_of, make_key
 from tests.links import make_link
 from tests.patient import DISKS, Patient, answering, troubles
 from tests.socket_world import SocketWorld
+from tests.waiting import LONG
 
 FAIL, WARN = Verdict.FAIL, Verdict.WARN
 
@@ -404,7 +405,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[
         check=True,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=LONG,
     )
     found: dict[str, dict[str, list[object]]] = json.loads(ran.stdout)
     return found

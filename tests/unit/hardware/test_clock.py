@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hardware.clock import PartsClock
+from tests.waiting import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PATIENCE = 30
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def busy(clock: PartsClock) -> Event:
     go_on = Event()
 
     def wait() -> None:
-        go_on.wait(PATIENCE)
+        go_on.wait(LONG)
 
     clock.alarm(wait).set(clock.now())
     return go_on
@@ -42,7 +41,7 @@ def test_alarms_ring_in_the_order_of_their_moments(clock: PartsClock) -> None:
     clock.alarm(lambda: rung.append("first")).set(now + 0.01)
     go_on.set()
 
-    assert last.wait(PATIENCE)
+    assert last.wait(LONG)
     assert rung == ["first", "second"]
 
 
@@ -56,12 +55,12 @@ def test_an_alarm_never_rings_early_and_at_once_when_its_moment_has_passed(clock
 
     at = clock.now() + 0.02
     clock.alarm(ring).set(at)
-    assert heard.wait(PATIENCE)
+    assert heard.wait(LONG)
     assert rung[0] >= at
 
     heard.clear()
     clock.alarm(ring).set(at - 1000)
-    assert heard.wait(PATIENCE)
+    assert heard.wait(LONG)
 
 
 def test_an_alarm_can_be_moved_and_cancelled(clock: PartsClock) -> None:
@@ -80,7 +79,7 @@ def test_an_alarm_can_be_moved_and_cancelled(clock: PartsClock) -> None:
     clock.alarm(last.set).set(now + 0.03)
     go_on.set()
 
-    assert last.wait(PATIENCE)
+    assert last.wait(LONG)
     assert rung == ["moved"]
 
 
@@ -120,8 +119,8 @@ def test_a_clock_can_be_closed_from_a_ring(clock: PartsClock) -> None:
 
     clock.alarm(ring).set(clock.now())
 
-    assert closed.wait(PATIENCE)
-    threads[0].join(PATIENCE)
+    assert closed.wait(LONG)
+    threads[0].join(LONG)
     assert not threads[0].is_alive()
 
 

@@ -11,12 +11,12 @@ from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.gpiod_lines import EdgeButton, LineOutputs
 from hardware.simulated import SimulatedClock
 from tests.stand_ins.fixtures import importable, not_installed
+from tests.waiting import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHIP = "/dev/gpiochip0"
-PATIENCE = 30
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_a_button_can_be_closed_from_its_own_thread(gpiod: Any) -> None:
     for seconds, high in ((0, False), (0.2, True), (0.4, True)):
         gpiod.bench.drive(17, high=high, at=seconds, waits=False)
 
-    assert closed.wait(PATIENCE)
-    thread.join(PATIENCE)
+    assert closed.wait(LONG)
+    thread.join(LONG)
     assert not thread.is_alive()
 
 
@@ -113,7 +113,7 @@ def test_a_chip_that_is_unplugged_is_reported_once(gpiod: Any, button: EdgeButto
     gpiod.bench.is_unplugged = True
     gpiod.bench.wake(17)
 
-    assert heard.wait(PATIENCE)
+    assert heard.wait(LONG)
     assert "GPIO17 of /dev/gpiochip0 cannot be used: No such device" in str(failed[0])
 
 

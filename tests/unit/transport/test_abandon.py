@@ -10,7 +10,7 @@ import requests_mock
 from device_auth.core.models import WireResponse
 from device_auth.world.transport import GIVEN_UP, HttpTransport
 from tests.certificates import Authority
-from tests.scripted_server import PATIENCE, Act, Peer, ScriptedServer, answers, in_turn, raw
+from tests.scripted_server import Act, Peer, ScriptedServer, answers, in_turn, raw
 from tests.transports import (
     SECURE_URL,
     Sending,
@@ -22,6 +22,7 @@ from tests.transports import (
     secure_server,
     tunnel,
 )
+from tests.waiting import LONG
 
 
 def answered_once_then_silent(peer: Peer) -> None:
@@ -44,11 +45,11 @@ PLACES: dict[str, Act] = {
 
 def ends_when_abandoned(transport: HttpTransport, server: ScriptedServer, url: str) -> None:
     sending = Sending(transport, post(url))
-    assert server.reached.wait(PATIENCE)
+    assert server.reached.wait(LONG)
     transport.abandon()
 
     assert sending.answer() == GIVEN_UP
-    assert server.left.wait(PATIENCE)
+    assert server.left.wait(LONG)
 
 
 @pytest.mark.parametrize("act", PLACES.values(), ids=PLACES)
@@ -74,7 +75,7 @@ def test_an_abandoned_request_ends_in_a_connection_that_does_not_come_about(
 ) -> None:
     with deaf_server() as server:
         sending = Sending(transport, post(server.url))
-        assert clock.asked.wait(PATIENCE)
+        assert clock.asked.wait(LONG)
         until(lambda: is_connecting_to(server.port))
         transport.abandon()
 
@@ -132,13 +133,13 @@ def test_the_next_request_goes_out_while_the_abandoned_one_still_waits_for_the_r
     class SlowTable(list[tuple[str, int]]):
         def __iter__(self) -> Iterator[tuple[str, int]]:
             asked.set()
-            assert resolved.wait(PATIENCE)
+            assert resolved.wait(LONG)
             return super().__iter__()
 
     with ScriptedServer(Peer.hang) as slow, ScriptedServer(answers()) as server:
         names["localhost"] = SlowTable([("127.0.0.1", slow.port)])
         abandoned = Sending(transport, post("http://localhost/token"))
-        assert asked.wait(PATIENCE)
+        assert asked.wait(LONG)
         transport.abandon()
 
         assert isinstance(transport.send(post(server.url)), WireResponse)
@@ -176,7 +177,7 @@ def test_two_requests_at_once_do_not_share_a_session(transport: HttpTransport) -
     with ScriptedServer(answered_once_then_silent, answers([b"3", b"4", b"5"])) as server:
         transport.send(post(server.url))
         hanging = Sending(transport, post(server.url))
-        assert server.reached.wait(PATIENCE)
+        assert server.reached.wait(LONG)
 
         third = transport.send(post(server.url))
         transport.abandon()

@@ -17,8 +17,9 @@ from device_auth import __version__
 from device_auth.core.models import Monotonic, Seconds, UnixTime, Unreachable, WireRequest, WireResponse
 from device_auth.core.states import Trouble
 from device_auth.world.transport import LONGEST_BODY, HttpTransport
-from tests.scripted_server import PATIENCE, Act, Peer, ScriptedServer, answers, in_turn, raw
+from tests.scripted_server import Act, Peer, ScriptedServer, answers, in_turn, raw
 from tests.transports import FORM, SECURE_URL, open_transport, post
+from tests.waiting import LONG
 
 ROOT = Path(__file__).parents[3]
 
@@ -155,7 +156,7 @@ def test_a_body_without_end_is_left_and_its_connection_closed(
     with ScriptedServer(stream_for_ever(head, piece)) as server:
         response = transport.send(post(server.url))
 
-        assert server.left.wait(PATIENCE)
+        assert server.left.wait(LONG)
 
     assert isinstance(response, WireResponse)
     assert not response.is_whole

@@ -9,8 +9,9 @@ import requests
 from device_auth.core.models import Unreachable, WireResponse
 from device_auth.core.states import Trouble
 from device_auth.world.transport import HttpTransport
-from tests.scripted_server import PATIENCE, Peer, ScriptedServer, answers, in_turn
+from tests.scripted_server import Peer, ScriptedServer, answers, in_turn
 from tests.transports import Sending, post
+from tests.waiting import LONG
 
 
 def test_two_requests_go_over_one_connection(transport: HttpTransport) -> None:
@@ -97,17 +98,17 @@ def test_of_two_sessions_in_use_at_once_one_is_kept(transport: HttpTransport) ->
     def answer_late(peer: Peer) -> None:
         peer.read_request()
         peer.server.reached.set()
-        assert may_answer.wait(PATIENCE)
+        assert may_answer.wait(LONG)
         peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
         peer.hang()
 
     with ScriptedServer(answer_late, answers([b"1", b"2"])) as server:
         first = Sending(transport, post(server.url))
-        assert server.reached.wait(PATIENCE)
+        assert server.reached.wait(LONG)
         transport.send(post(server.url))
         may_answer.set()
 
         assert isinstance(first.answer(), WireResponse)
-        assert server.left.wait(PATIENCE)  # its connection is closed
+        assert server.left.wait(LONG)  # its connection is closed
         assert isinstance(transport.send(post(server.url)), WireResponse)
     assert server.connections == 2
