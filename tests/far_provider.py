@@ -133,15 +133,9 @@ class FakeMachine:
     """The files by which a kernel tells of its network: one cable, connected, with an address and a router."""
 
     def __init__(self, folder: Path) -> None:
-        self.machine = Machine(
-            interfaces=folder / "net",
-            radios=folder / "rfkill",
-            addresses=lambda: [("lo", "127.0.0.1"), ("eth0", "192.0.2.16")],
-            addresses6=folder / "if_inet6",
-            routes=folder / "route",
-            routes6=folder / "ipv6_route",
-            resolv_conf=folder / "resolv.conf",
-        )
+        self.machine = Machine(folder, lambda: [("lo", "127.0.0.1"), ("eth0", "192.0.2.16")])
+        self.machine.routes.parent.mkdir(parents=True)
+        self.machine.resolv_conf.parent.mkdir(parents=True)
         self.machine.routes.write_text(ROUTES)
         self.machine.routes6.write_text(NO_ROUTES6)
         self.machine.addresses6.write_text(

@@ -13,18 +13,21 @@ from device_auth.doctor import runtime, storage
 from device_auth.doctor.check_run import examine
 from device_auth.doctor.context import DoctorContext
 from device_auth.world.clock import BootClock
-from device_auth.world.places import Places
+from device_auth.world.places import ROOT, Places
 from device_auth.world.store import FileStore
 from tests.links import make_link
+from tests.patient import DISKS
 
 
 def mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
-def findings(state: Path, runtime_dir: Path | None = None) -> dict[str, tuple[str, int, str]]:
+def findings(
+    state: Path, runtime_dir: Path | None = None, root: Path = ROOT
+) -> dict[str, tuple[str, int, str]]:
     clock = BootClock()
-    context = DoctorContext(Places(state, runtime_dir, None, state), clock, is_system=False)
+    context = DoctorContext(Places(state, runtime_dir, None, state), clock, is_system=False, root=root)
     checks = storage.checks(context) if runtime_dir is None else runtime.checks(context)
     return {
         each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)
@@ -46,7 +49,11 @@ def main(folder: Path) -> None:
     (disks["nodes"] / "rubbish").touch()
     mount("--bind", str(disks["read-only"]), str(disks["read-only"]))
     mount("-o", "remount,bind,ro", str(disks["read-only"]))
-    found = {name: findings(path) for name, path in disks.items()}
+    # What lies below the read-only folder may itself be memory: there the kernel's word is replaced.
+    card = folder / "card"
+    (card / "proc/self").mkdir(parents=True)
+    (card / "proc/self/mountinfo").write_text(DISKS)
+    found = {name: findings(path, root=card if name == "read-only" else ROOT) for name, path in disks.items()}
     (disks["full"] / "more").write_bytes(os.urandom(16 * 1024))
     found["full runtime"] = findings(disks["read-only"], disks["full"])
     found["unmakeable"] = findings(disks["read-only"] / "below" / "state")

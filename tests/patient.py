@@ -4,8 +4,9 @@ import json
 import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
@@ -14,6 +15,7 @@ from typing import Final
 
 from device_auth import __version__
 from device_auth.assembly.hardware_parts import read_hardware
+from device_auth.core.errors import ConfigError
 from device_auth.doctor import board, link, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, examine
 from device_auth.doctor.context import CannotRun, DoctorContext, ProgramResult, Run
@@ -113,11 +115,15 @@ class Patient:
 
     def checks(self) -> list[Check]:
         context = self.context()
+        # Read now: the program's own files may be closed to the user that a test becomes.
+        read_plan = cache(lambda: read_hardware(self.hardware)[0])
+        with suppress(ConfigError):
+            read_plan()
         return [
             *storage.checks(context),
             *runtime.checks(context),
             *link.checks(context, None),
-            *board.checks(context, lambda: read_hardware(self.hardware)[0]),
+            *board.checks(context, read_plan),
             *service.checks(context),
         ]
 

@@ -147,8 +147,8 @@ def compose(
         [
             *storage.checks(context),
             *runtime.checks(context),
-            *clock.checks(probe, speaker.clock),
-            *network.checks(probe, credential_probe),
+            *clock.checks(probe, speaker.clock, uptime=context.root / "proc/uptime"),
+            *network.checks(probe, credential_probe, network.Machine(context.root)),
             *client.checks(settings, problems, credential_probe),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
             *board.checks(context, read_plan),

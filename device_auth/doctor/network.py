@@ -29,6 +29,7 @@ from device_auth.doctor.provider_probe import (
     ProviderProbe,
 )
 from device_auth.wire.answers import read_odd_answer
+from device_auth.world.places import ROOT
 from device_auth.world.transport import EXPIRED
 
 AGAIN: Final = "then run device-auth doctor again."
@@ -61,25 +62,45 @@ def ipv4_addresses() -> list[tuple[str, str]]:
 
 
 class Machine(NamedTuple):
-    """Where this machine tells of its network.
+    """The files in which the kernel and the resolver describe a machine's network.
 
     Attributes:
-        interfaces: a folder for each interface.
-        radios: a folder for each radio that can be switched off.
+        root: the root folder.
         addresses: lists interfaces and their IPv4 addresses.
-        addresses6: the same for IPv6.
-        routes: the kernel's IPv4 routes.
-        routes6: its IPv6 routes.
-        resolv_conf: whom to ask for names.
     """
 
-    interfaces: Path = Path("/sys/class/net")
-    radios: Path = Path("/sys/class/rfkill")
+    root: Path = ROOT
     addresses: Callable[[], Sequence[tuple[str, str]]] = ipv4_addresses
-    addresses6: Path = Path("/proc/net/if_inet6")
-    routes: Path = Path("/proc/net/route")
-    routes6: Path = Path("/proc/net/ipv6_route")
-    resolv_conf: Path = Path("/etc/resolv.conf")
+
+    @property
+    def interfaces(self) -> Path:
+        """Return the folder with a folder for each interface."""
+        return self.root / "sys/class/net"
+
+    @property
+    def radios(self) -> Path:
+        """Return the folder with a folder for each radio that can be switched off."""
+        return self.root / "sys/class/rfkill"
+
+    @property
+    def addresses6(self) -> Path:
+        """Return the list of IPv6 addresses."""
+        return self.root / "proc/net/if_inet6"
+
+    @property
+    def routes(self) -> Path:
+        """Return the IPv4 routes."""
+        return self.root / "proc/net/route"
+
+    @property
+    def routes6(self) -> Path:
+        """Return the IPv6 routes."""
+        return self.root / "proc/net/ipv6_route"
+
+    @property
+    def resolv_conf(self) -> Path:
+        """Return the resolver's settings."""
+        return self.root / "etc/resolv.conf"
 
 
 THIS_MACHINE: Final = Machine()

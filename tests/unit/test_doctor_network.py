@@ -69,9 +69,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def here(tmp_path: Path) -> FakeMachine:
-    folder = tmp_path / "machine"
-    folder.mkdir()
-    return FakeMachine(folder)
+    return FakeMachine(tmp_path / "machine")
 
 
 @contextmanager
@@ -130,7 +128,7 @@ def test_the_simulated_amazon_on_a_machine_without_network_raises_no_alarm(
 ) -> None:
     amazon, clock = Amazon(Options(), clock=lambda: 0), BootClock()
     away = tmp_path / "away"
-    nothing = Machine(away, away, list, away, away, away, away)
+    nothing = Machine(away, list)
     with serve(amazon, tls=tmp_path if is_secure else None) as running:
         lwa = {"base_url": running.base_url}
         rfc8628 = {"dialect": "rfc8628", "issuer": running.issuer, "client_id": "speaker"}

@@ -441,11 +441,10 @@ def open_patient() -> Iterator[Patient]:
 
 @as_root
 def test_what_another_user_may_not_see_is_left_to_those_who_may(open_patient: Patient) -> None:
-    found = {}
+    looks = {each.code: each.look for each in open_patient.checks()}
     os.seteuid(4711)
     try:
-        for code, look in {each.code: each.look for each in open_patient.checks()}.items():
-            found[code] = look()
+        found = {code: look() for code, look in looks.items()}
     finally:
         os.seteuid(0)
 
