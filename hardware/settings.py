@@ -59,7 +59,7 @@ class Key(NamedTuple):
         is_required: whether a table without it is refused.
         is_own: whether each user has his own value, so that the example is refused.
         is_secret: whether it is never shown.
-        has_option: whether it may be given on the command line.
+        has_option: whether the command line may have an option for it; asked of the keys at the top only.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Key(NamedTuple):
     is_required: bool = False
     is_own: bool = False
     is_secret: bool = False
-    has_option: bool = False
+    has_option: bool = True
 
     @property
     def requirement(self) -> str:
@@ -83,6 +83,15 @@ class Key(NamedTuple):
         if self.choices:
             return " or ".join(str(choice) for choice in self.choices)
         return f"{self.type} from {self.within[0]} to {self.within[-1]}" if self.within else str(self.type)
+
+    @property
+    def example_line(self) -> str:
+        """Return the line of a settings file that sets it to its example."""
+        return f"{self.name} = {as_toml(self.example)}"
+
+    def belongs_to(self, kind: str) -> bool:
+        """Return whether it has a meaning where the table is of a kind."""
+        return not self.only or kind in self.only
 
     def read(self, given: object) -> Any:
         """Return a value as the program uses it.
@@ -114,7 +123,7 @@ class Key(NamedTuple):
         """Return what to write in place of a value that was refused."""
         if self.choices:
             return nearest(str(given), [str(choice) for choice in self.choices])
-        return f"For example: {self.name} = {as_toml(self.example)}" if self.example != "" else ""
+        return f"For example: {self.example_line}" if self.example != "" else ""
 
 
 def read_table(part: str, keys: Iterable[Key], table: object) -> dict[str, Any]:
@@ -138,7 +147,7 @@ def read_table(part: str, keys: Iterable[Key], table: object) -> dict[str, Any]:
     known = {key.name: key for key in keys}
     if SELECTOR in known:
         kind = read_key(part, known[SELECTOR], table)
-        known = {name: key for name, key in known.items() if not key.only or kind in key.only}
+        known = {name: key for name, key in known.items() if key.belongs_to(kind)}
         part = f"{part} of kind {kind}"
     for name in table:
         if name not in known:

@@ -4,36 +4,43 @@ import os
 import sys
 import textwrap
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from device_auth.cli.output import print_line
 from device_auth.core.errors import ConfigError
 from device_auth.world.explain import explain
+from device_auth.world.files import Folder
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_problems, read_ca_file, warnings_about
 from device_auth.world.settings import (
+    DEFAULT,
     ENVIRONMENT,
     HARDWARE,
     KEYS,
     PAGE,
-    Key,
     Settings,
     add_secret_option,
     gather_settings,
+    option_of,
     read_settings,
+    variable_of,
 )
+from hardware.settings import Key
 
 WIDTH: Final = 80
 """Columns that every terminal has."""
+
+FILE_MODE: Final = 0o600
+"""Of a settings file that we write: a secret may be put into it."""
 
 HIDDEN: Final = "set (hidden)"
 NOT_SET: Final = "not set"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add what this verb alone takes."""
+    """Add the arguments of this verb."""
     parser.add_argument(
         "config_action",
         metavar="init|show|check",
@@ -50,10 +57,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(
     args: Namespace, *, environ: Mapping[str, str] = ENVIRONMENT, euid: int | None = None, root: Path = ROOT
 ) -> int:
-    """Carry out the verb; gives the exit code.
+    """Carry out the verb and return the exit code.
 
     Raises:
-        ConfigError: the file cannot be written (init), or the settings cannot be read (show).
+        ConfigError: if the file cannot be written (init), or the settings cannot be read (show).
     """
     options = vars(args)
     places = read_places(options, environ, euid, root)
@@ -98,13 +105,12 @@ def example_text() -> str:
 
 
 def _explained(key: Key) -> str:
-    default = f"Default: {key.default}." if key.default != "" else ""
-    belongs = f"Only for the dialect {key.only}." if key.only else ""
+    default = f"Default: {key.default}." if key.default not in {"", None} else ""
+    belongs = f"Only for the dialect {' or '.join(key.only)}." if key.only else ""
     story = " ".join(part for part in (key.explanation, belongs, default) if part)
     comment = textwrap.fill(story, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-    ways = ", ".join(way for way in (key.variable, key.option) if way)
-    value = key.example if isinstance(key.default, int) else f'"{key.example}"'
-    return f"\n{comment}\n# ({ways})\n# {key.name} = {value}\n"
+    ways = ", ".join(way for way in (variable_of(key), option_of(key)) if way)
+    return f"\n{comment}\n# ({ways})\n# {key.example_line}\n"
 
 
 def _init(places: Places, *, has_force: bool) -> int:
@@ -116,7 +122,8 @@ def _init(places: Places, *, has_force: bool) -> int:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, example_text())
+        with Folder.open(path.parent) as folder:
+            folder.replace(path.name, example_text().encode(), FILE_MODE, is_durable=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
             explain(f"cannot write {path}", error),
@@ -129,49 +136,39 @@ def _init(places: Places, *, has_force: bool) -> int:
     return 0
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, and that its owner alone may read."""
-    import tempfile
-
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink()
-        raise
-
-
 # ---------------------------------------------------------------------------------------------------------
 # show
 
 
 def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
-    rows = [(key.name, _value(settings, key), settings.origins[key.name]) for key in KEYS]
+    folders = {
+        "config_file": places.config_file,
+        "state_dir": places.state_dir,
+        "runtime_dir": places.runtime_dir,
+    }
     if as_json:
         import json
 
         shown = {
-            "config_file": _text(places.config_file),
-            "state_dir": _text(places.state_dir),
-            "runtime_dir": _text(places.runtime_dir),
-            "settings": {name: {"value": value, "origin": origin} for name, value, origin in rows},
+            **{name: path and str(path) for name, path in folders.items()},
+            "settings": {
+                key.name: {"value": _value(settings, key), "origin": settings.origins[key.name]}
+                for key in KEYS
+            },
             HARDWARE: settings.hardware,
             PAGE: settings.page,
         }
         # TOML has dates and numbers that JSON lacks
         print_line(json.dumps(_plain(shown)))
         return 0
-    print_line(f"settings file   {_seen(places.config_file or 'none')}")
-    print_line(f"state folder    {_seen(places.state_dir)}")
-    print_line(f"runtime folder  {_seen(places.runtime_dir or 'none')}")
+    for title, path in zip(
+        ("settings file", "state folder", "runtime folder"), folders.values(), strict=True
+    ):
+        print_line(f"{title:<14}  {_seen(path or 'none')}")
     print_line("")
-    for name, value, origin in rows:
-        _print_row(name, value, origin.split(" ")[0] if origin.startswith("file ") else origin.split(" ")[-1])
+    for key in KEYS:
+        kind, _, origin = settings.origins[key.name].partition(" ")
+        _print_row(key.name, _value(settings, key), kind if kind in {"file", DEFAULT} else origin)
     for name, inner in settings.hardware.items():
         _print_row(f"{HARDWARE}.{name}", inner, "file")
     if settings.page is not None:
@@ -180,16 +177,15 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
 
 
 def _value(settings: Settings, key: Key) -> str | int | None:
-    if key.is_secret:
-        return HIDDEN if settings.client_secret else None
     value = getattr(settings, key.name)
+    if key.is_secret:
+        return HIDDEN if value else None
     return value if isinstance(value, int) else str(value) or None
 
 
 def _print_row(name: str, value: object, origin: str) -> None:
     """Print name, origin and value in columns; a long value gets lines of its own, so that none is cut."""
-    left = f"{_seen(name):<15}  {origin:<27}  "
-    text = _seen(value)
+    left, text = f"{_seen(name):<15}  {origin:<27}  ", _seen(NOT_SET if value is None else value)
     if len(left) + len(text) <= WIDTH:
         print_line(left + text)
         return
@@ -200,12 +196,7 @@ def _print_row(name: str, value: object, origin: str) -> None:
 
 def _seen(value: object) -> str:
     """Return a value as a terminal can show it."""
-    text = NOT_SET if value is None else str(value)
-    return text if text.isprintable() else ascii(text)
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    return str(value) if str(value).isprintable() else ascii(str(value))
 
 
 def _plain(value: object) -> object:
@@ -231,10 +222,7 @@ def _check(
     except ConfigError as unreadable:
         problems = [unreadable]
     else:
-        problems += provider_problems(settings)
-        problems += _problems_of_ca_file(settings)
-        problems += _problems_of_keys(settings, environ)
-        problems += _problems_of_tables(settings)
+        problems += _problems_of(settings, environ)
         warnings = warnings_about(settings)
     if as_json:
         import json
@@ -252,33 +240,26 @@ def _check(
     return 0
 
 
-def _problems_of_tables(settings: Settings) -> list[ConfigError]:
-    """Have those who know the tables look at them; a part that is missing is no wrong setting."""
+def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[ConfigError]:
+    """Return the problems that each reader of settings finds; a missing part is no wrong setting."""
     from device_auth.assembly.hardware_parts import read_hardware
     from device_auth.service.page import read_page_settings
+    from device_auth.world.keys import find_keys
 
-    problems = []
-    for read in (lambda: read_hardware(settings.hardware), lambda: read_page_settings(settings.page)):
+    yield from provider_problems(settings)
+    for found in find_keys(settings, environ).problems:
+        if found.is_setting:
+            yield ConfigError(found.message, hint=found.hint)
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: read_ca_file(settings),
+        lambda: read_hardware(settings.hardware),
+        lambda: read_page_settings(settings.page),
+    )
+    for read in readers:
         try:
             read()
         except ConfigError as problem:
-            problems.append(problem)
-    return problems
-
-
-def _problems_of_keys(settings: Settings, environ: Mapping[str, str]) -> list[ConfigError]:
-    from device_auth.world.keys import find_keys
-
-    found = find_keys(settings, environ).problems
-    return [ConfigError(problem.message, hint=problem.hint) for problem in found if problem.is_setting]
-
-
-def _problems_of_ca_file(settings: Settings) -> list[ConfigError]:
-    try:
-        read_ca_file(settings)
-    except ConfigError as problem:
-        return [problem]
-    return []
+            yield problem
 
 
 def _tell(text: str, indent: str = "") -> None:

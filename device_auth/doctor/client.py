@@ -20,14 +20,12 @@ from device_auth.world.provider import (
     read_serial_number,
     warnings_about,
 )
-from device_auth.world.settings import KEYS, Settings, quoted
+from device_auth.world.settings import KEY_OF, Settings, quoted, ways_of
 
 REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalidvalue"})
 """Error names that can only mean the client ID. Source: RFC 6749 §5.2; LWA says ``InvalidValue``."""
 
 ADDRESSES: Final = ("dialect", "base_url", "issuer", "device_endpoint", "token_endpoint")
-
-_KEYS: Final = {key.name: key for key in KEYS}
 
 
 def checks(
@@ -93,7 +91,7 @@ def _form(settings: Settings, serial_number: Path, names: frozenset[str]) -> Fin
     for text in warnings_about(settings):
         name = text.partition(" ")[0]
         if name in names:
-            return warn(text, f"Correct it or leave it out: {_KEYS[name].ways}.")
+            return warn(text, f"Correct it or leave it out: {ways_of(KEY_OF[name])}.")
     return None
 
 
@@ -192,10 +190,10 @@ def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
     if not isinstance(heard, WireResponse) or not name:
         return skipped("The provider's answer says nothing about the client ID.")
     if name.casefold() in REJECTS_THE_CLIENT:
-        key = _KEYS["client_id"]
+        key = KEY_OF["client_id"]
         return fail(
             f"The provider does not accept the client ID: it answers {name}.",
-            f"Check it: {key.ways}. {key.explanation}",
+            f"Check it: {ways_of(key)}. {key.explanation}",
             ConfigError.exit_code,
             answer=name,
             status=str(heard.status),

@@ -27,10 +27,9 @@ from device_auth import __version__
 from device_auth.core.models import Provider, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.credential_probe import first_address
-from device_auth.wire.answers import is_loopback
+from device_auth.wire.addresses import fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
 from device_auth.world.dialing import NO_ROUTE
-from device_auth.world.provider import FAULTS
 from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, road_to, trusting
 
 STEP_TIMEOUT: Final = Seconds(4)
@@ -382,7 +381,7 @@ def make_probe(provider: Provider, ca_file: Path | None, clock: Clock) -> Provid
         clock: measures.
     """
     url = first_address(provider)
-    if not url or FAULTS["token_endpoint"](url):
+    if not url or fault_of_address(url):
         return None
     return ProviderProbe(url, road_to(url, ca_file), clock, resolve=resolve, dial=dial)
 

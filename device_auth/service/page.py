@@ -36,6 +36,8 @@ from device_auth.service.visitors import (
     read_networks,
 )
 from device_auth.world.explain import explain
+from device_auth.world.settings import as_config_error
+from hardware.settings import Key, ValueType, read_table
 
 if TYPE_CHECKING:
     from device_auth.service.page_view import PageRenderer
@@ -63,6 +65,8 @@ BACKLOG: Final = 64
 LONGEST_INTERFACE: Final = 15
 """Characters of the name of an interface. Source: IFNAMSIZ in <linux/if.h>."""
 
+LARGEST_PORT: Final = 0xFFFF
+
 _NOTHING: Final[Mapping[str, str]] = {"Content-Length": "0"}
 _JSON: Final = "application/json"
 _ACTION_METHODS: Final = ("POST",)
@@ -79,12 +83,12 @@ _METHODS: Final = {
 
 
 class PageSettings(NamedTuple):
-    """Where the page is served, and under which names.
+    """The places and names under which the page is served.
 
     Attributes:
         listen: each ``ADDRESS:PORT``, ``[ADDRESS]:PORT`` for IPv6, or ``INTERFACE:PORT``.
         hosts: names of the speaker beside its host name.
-        locale: whose language to speak with visitors who like none of ours.
+        locale: the language for visitors who prefer none of ours.
     """
 
     listen: tuple[str, ...] = ("0.0.0.0:8080",)
@@ -92,64 +96,70 @@ class PageSettings(NamedTuple):
     locale: str = "en-US"
 
 
+def _read_listen(texts: Sequence[str]) -> tuple[str, ...]:
+    for text in texts:
+        _split_place(text)
+    return tuple(texts)
+
+
+def _read_hosts(texts: Sequence[str]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"[A-Za-z0-9._-]{1,253}", text) for text in texts):
+        raise ValueError("must be host names")
+    return tuple(texts)
+
+
+KEYS: Final = (
+    Key(
+        "listen",
+        ValueType.WORDS,
+        explanation="Where the page is served: each an address or an interface, and a port.",
+        example=["0.0.0.0:8080", "[::]:8080", "wlan0:8080"],
+        default=PageSettings().listen,
+        parse=_read_listen,
+    ),
+    Key(
+        "hosts",
+        ValueType.WORDS,
+        explanation="Names of the speaker beside its host name.",
+        example=["speaker.example"],
+        default=(),
+        parse=_read_hosts,
+    ),
+)
+
+
 def read_page_settings(given: object, locale: str = "en-US") -> PageSettings | None:
-    """Read what the settings file says under ``page``; None for a page that is switched off.
+    """Read the value of ``page`` in the settings file; None for a page that is switched off.
 
     Args:
-        given: ``"off"``, the table, or None if it says nothing.
+        given: ``"off"``, the table, or None if the file has neither.
         locale: the speaker's own.
 
     Raises:
-        ConfigError: it is neither, or holds what is not known or of the wrong kind.
+        ConfigError: if it is neither, or one of its keys is unknown or holds an unacceptable value.
     """
     if given == "off":
         return None
-    table = {} if given is None else given
-    if not isinstance(table, dict):
-        raise ConfigError("page must be a table or off", hint='Write a line [page], or: page = "off"')
-    for name in table:
-        if name not in {"listen", "hosts"}:
-            raise ConfigError(f"unknown setting {name!a} in [page]", hint="There are: listen, hosts.")
-    defaults = PageSettings()
-    listen = _texts(table, "listen", defaults.listen, r".+:\d{1,5}", 'listen = ["0.0.0.0:8080"]')
-    hosts = _texts(table, "hosts", defaults.hosts, r"[A-Za-z0-9._-]{1,253}", 'hosts = ["speaker.example"]')
-    for each in listen:
-        _read_listen(each)
-    return PageSettings(listen, hosts, locale)
+    with as_config_error():
+        return PageSettings(**read_table("page", KEYS, {} if given is None else given), locale=locale)
 
 
-def _texts(
-    table: Mapping[str, object], name: str, default: tuple[str, ...], form: str, example: str
-) -> tuple[str, ...]:
-    given = table.get(name, list(default))
-    if not isinstance(given, list) or not all(
-        isinstance(text, str) and re.fullmatch(form, text) for text in given
-    ):
-        raise ConfigError(
-            f"{name} in [page] is not a list of the right texts", hint=f"For example: {example}"
-        )
-    return tuple(given)
-
-
-def _read_listen(text: str) -> tuple[str, int]:
-    """Read a place to listen: an address or the name of an interface, and a port.
+def _split_place(text: str) -> tuple[str, int]:
+    """Split a place of ``listen`` into an address or the name of an interface, and a port.
 
     Raises:
-        ConfigError: it is none.
+        ValueError: if it is none.
     """
     host, _, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     plain = host[1:-1] if is_bracketed else host
     is_fit = not re.search(r"[\s/\[\]]", plain) and (":" in plain) == is_bracketed
-    if is_fit and ":" not in plain and not re.fullmatch(r"[\d.]+", plain):
+    if is_fit and not is_bracketed and not re.fullmatch(r"[\d.]+", plain):
         is_fit = 0 < len(plain) <= LONGEST_INTERFACE
     elif is_fit:
         is_fit = _is_address(plain)
-    if not is_fit or int(port) > 0xFFFF:  # noqa: PLR2004  the largest port
-        raise ConfigError(
-            f"listen in [page]: {text!a} is no place to listen",
-            hint='Write an address or an interface, and a port: "0.0.0.0:8080", "[::]:8080" or "wlan0:8080"',
-        )
+    if not is_fit or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > LARGEST_PORT:
+        raise ValueError("must be places to listen: an address or an interface, and a port")
     return plain, int(port)
 
 
@@ -165,7 +175,7 @@ def open_listener(text: str) -> socket.socket:
     Raises:
         OSError: it cannot be had.
     """
-    host, port = _read_listen(text)
+    host, port = _split_place(text)
     is_interface = not _is_address(host)
     is_six = ":" in host or (is_interface and socket.has_dualstack_ipv6())
     listener = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET)

@@ -30,7 +30,7 @@ from device_auth.simulator.models import (
     SentBack,
 )
 from device_auth.simulator.referee import ComplaintKind
-from device_auth.wire.answers import is_loopback
+from device_auth.wire.addresses import is_loopback
 
 _LONGEST_ADDRESS: Final = 512
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.faults import Endpoint, FaultError, read_fault
 from device_auth.simulator.models import AuthorizationCode, PairState
-from device_auth.wire.answers import is_loopback
+from device_auth.wire.addresses import is_loopback
 
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 

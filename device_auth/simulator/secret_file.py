@@ -1,6 +1,5 @@
 """The file that names the clients which have a secret: a line each, client ID and secret."""
 
-import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -9,6 +8,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
 from device_auth.simulator.clients import is_client_id
 from device_auth.world.explain import explain
+from device_auth.world.files import read_plain
 from device_auth.world.settings import quoted
 
 LARGEST_FILE: Final = 65_536
@@ -39,16 +39,15 @@ def read_client_secrets(path: Path) -> dict[str, str]:
 
 def _read_private(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            mode = os.fstat(descriptor).st_mode
-            raw = stream.read(LARGEST_FILE + 1) if stat.S_ISREG(mode) else b""
+        raw, status = read_plain(path, LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         raise ConfigError(
             explain(f"cannot read {path}", error), hint="Check the path and the owner of the file."
         ) from error
-    if not stat.S_ISREG(mode) or len(raw) > LARGEST_FILE:
-        raise ConfigError(f"{path} is no file of client secrets", hint="Name a plain file of at most 64 KiB.")
-    if mode & _OPEN_TO_OTHERS:
+    if len(raw) > LARGEST_FILE:
+        raise ConfigError(
+            f"{path} is too large for a file of client secrets", hint="Name a file of at most 64 KiB."
+        )
+    if status.st_mode & _OPEN_TO_OTHERS:
         raise ConfigError(f"{path} is open to others", hint=f"Run: chmod 600 {quoted(path)}")
     return raw.decode("utf-8", "replace")

@@ -29,7 +29,7 @@ from werkzeug.wrappers import Response
 from device_auth.core.errors import ConfigError
 from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
 from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
-from device_auth.wire.answers import is_loopback
+from device_auth.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -4,7 +4,6 @@ Total: whatever the bytes, there is an answer. Only what is understood *and* fin
 everything else becomes ``Unclear``, and the machine asks again later.
 """
 
-import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
@@ -29,6 +28,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.states import Trouble
 from device_auth.core.values import replace
+from device_auth.wire.addresses import fault_of_address
 
 MOST_RETRY_AFTER: Final = Seconds(3600)
 """A provider that asks for more is asked again after an hour all the same."""
@@ -39,7 +39,6 @@ DEFAULT_INTERVAL: Final = Seconds(5)
 MOST_SECONDS: Final = 10 * 365 * 24 * 3600
 """A lifetime longer than ten years is taken for a mistake."""
 
-MOST_URL: Final = 512
 MOST_USER_CODE: Final = 64
 MOST_DESCRIPTION: Final = 200
 
@@ -295,28 +294,8 @@ def read_user_code(value: object) -> str | None:
 
 def read_page_uri(value: object) -> str | None:
     """Read a URI that people will be sent to: https, or http on loopback; no user name; at most 512 characters."""
-    if not isinstance(value, str) or not 0 < len(value) <= MOST_URL:
-        return None
-    if not value.isascii() or not value.isprintable() or any(mark in value for mark in " \"'<>\\^`{|}"):
-        return None
-    try:
-        parts = urlsplit(value)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if not host or "@" in parts.netloc:
-        return None
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
-        return value
-    return None
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name can only mean this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    is_fit = isinstance(value, str) and "'" not in value and not fault_of_address(value, is_for_people=True)
+    return value if isinstance(value, str) and is_fit else None
 
 
 def client_refusals(what: str) -> dict[str, Callable[[str, str], Answer]]:

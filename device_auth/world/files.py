@@ -36,6 +36,27 @@ class NotSafe(OSError):
         self.hint = hint
 
 
+def read_plain(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
+    """Read a file, without waiting for a pipe's other end.
+
+    Returns:
+        At most ``limit`` bytes, and the status of the file that they were read from.
+
+    Raises:
+        NotAFile: if something else lies there.
+        OSError: if it cannot be read.
+        ValueError: if it cannot be a path.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotAFile(str(path))
+        return _read_all(fd, limit), status
+    finally:
+        os.close(fd)
+
+
 def make_folder(path: Path, mode: int) -> None:
     """Make a folder that is not there yet, with what leads to it, so that it outlasts a power cut.
 
@@ -212,16 +233,18 @@ class Folder:
         finally:
             os.close(fd)
 
-    def replace(self, name: str, content: bytes, mode: int) -> None:
-        """Put a file in the place of another, whole at any moment, not meant to outlast a power cut (tmpfs).
+    def replace(self, name: str, content: bytes, mode: int, *, is_durable: bool = False) -> None:
+        """Put a file in the place of another, whole at any moment.
 
         One writer at a time: what lies under the name beside is taken for the remains of one that was killed.
         """
         beside = beside_of(name)
         self.remove(beside)
         try:
-            self.write_new(beside, content, mode, is_durable=False)
+            self.write_new(beside, content, mode, is_durable=is_durable)
             self.rename(beside, name)
+            if is_durable:
+                self.sync()
         except OSError:
             with suppress(OSError):
                 self.remove(beside)

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.world.envelope import KeyMissing, KeyProvider, Plain
 from device_auth.world.explain import explain
-from device_auth.world.files import NotAFile
+from device_auth.world.files import read_plain
 from device_auth.world.sealing import SealingKey, can_seal
 from device_auth.world.settings import AUTO, ENVIRONMENT, KEY_PROVIDERS, Settings, quoted
 
@@ -225,7 +225,7 @@ def _find_credential(folder: str | None) -> SealingKey | KeyTrouble:
         return KeyTrouble("the service manager gives it to the service alone", hint)
     path = Path(folder, CREDENTIAL)
     try:
-        material, _ = _read(path)
+        material, _ = read_plain(path, LONGEST + 1)
     except FileNotFoundError:
         return KeyTrouble(f"the service manager gave no credential {CREDENTIAL}", hint)
     except OSError as error:
@@ -247,7 +247,7 @@ def _find_key_file(named: str, mine: int) -> SealingKey | KeyTrouble:
     if not path.is_absolute():
         return _wrong("key_file must be a whole path", "Write it from / on.")
     try:
-        material, status = _read(path)
+        material, status = read_plain(path, LONGEST + 1)
     except FileNotFoundError:
         return _wrong(
             f"key_file {path} is not there",
@@ -275,16 +275,6 @@ def _find_key_file(named: str, mine: int) -> SealingKey | KeyTrouble:
 
 def _wrong(message: str, hint: str) -> KeyTrouble:
     return KeyTrouble(message, hint, is_set_up=True, is_setting=True)
-
-
-def _read(path: Path) -> tuple[bytes, os.stat_result]:
-    """Read a small file, and what it was when it was read; waits for no pipe's other end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotAFile(str(path))
-        return stream.read(LONGEST + 1), status
 
 
 def _fault_of(material: bytes) -> str:

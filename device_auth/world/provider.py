@@ -1,21 +1,24 @@
-"""From settings to a provider: is what was set enough to ask for a link, and is it meant?
+"""From settings to a provider: whether they are enough to ask for a link, and were filled in.
 
-Nothing is asked of the network here; only the form is judged, and what plainly was never filled in.
+Nothing is asked of the network here; only the form is judged.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Link, Provider
+from device_auth.wire.addresses import fault_of_address
 from device_auth.world.explain import explain
-from device_auth.world.settings import KEYS, Key, Settings, wrong
+from device_auth.world.settings import KEY_OF, KEYS, Settings, option_of, variable_of, ways_of, wrong
+from hardware.settings import Key
 
 SERIAL_NUMBER: Final = Path("/sys/firmware/devicetree/base/serial-number")
-"""Where a Raspberry Pi tells its serial number, with a NUL at the end."""
+"""The file with a Raspberry Pi's serial number and a NUL."""
 
 LWA_CLIENT_ID: Final = "amzn1.application-oa2-client."
 """How LWA's client IDs begin; 32 of 0-9 and a-z follow. Source: AVS Device SDK, ``tools/Install/genConfig.sh``."""
@@ -28,10 +31,6 @@ LONGEST_LWA_CLIENT_ID: Final = 100
 
 LONGEST_TEXT: Final = 384
 """Characters of an ID or a scope. Source: Amazon's AVS sample app takes product IDs of 1 to 384."""
-
-LONGEST_ADDRESS: Final = 512
-
-_KEYS: Final = {key.name: key for key in KEYS}
 
 
 def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Provider:
@@ -78,7 +77,7 @@ def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -
 def warnings_about(settings: Settings) -> list[str]:
     """Return what is allowed but likely not meant."""
     warnings = [
-        f"{key.name} ({settings.origins[key.name]}) is not used: it belongs to the dialect {key.only}."
+        f"{key.name} ({settings.origins[key.name]}) is not used: it belongs to the dialect {' or '.join(key.only)}."
         for key in _strange_keys(settings)
         if not _is_option(settings, key)
     ]
@@ -106,9 +105,7 @@ def compare_with_link(settings: Settings, link: Link) -> list[str]:
     return [
         f"{name} ({settings.origins[name]}) is not used: the stored link keeps {kept[name] or 'none'}."
         for name in kept
-        if settings.is_given(name)
-        and given[name] != kept[name]
-        and _KEYS[name].only in {None, settings.dialect}
+        if settings.is_given(name) and given[name] != kept[name] and KEY_OF[name].belongs_to(settings.dialect)
     ]
 
 
@@ -129,7 +126,7 @@ def read_ca_file(settings: Settings) -> Path | None:
         return None
     import ssl
 
-    key, origin, path = _KEYS["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
+    key, origin, path = KEY_OF["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
     if not path.is_absolute() and not _is_option(settings, key):
         # a service has another working folder than the person who wrote this
         raise wrong(key, origin, "must be the whole path, from / on")
@@ -156,11 +153,11 @@ def _lwa_endpoint(settings: Settings, name: str) -> str:
 
 
 def _is_option(settings: Settings, key: Key) -> bool:
-    return settings.origins[key.name] == f"option {key.option}"
+    return settings.origins[key.name] == f"option {option_of(key)}"
 
 
 def _strange_keys(settings: Settings) -> list[Key]:
-    return [key for key in KEYS if key.only not in {None, settings.dialect} and settings.is_given(key.name)]
+    return [key for key in KEYS if not key.belongs_to(settings.dialect) and settings.is_given(key.name)]
 
 
 def _strange_options(settings: Settings) -> Iterator[ConfigError]:
@@ -168,9 +165,9 @@ def _strange_options(settings: Settings) -> Iterator[ConfigError]:
     for key in _strange_keys(settings):
         if _is_option(settings, key):
             yield ConfigError(
-                f"{key.name} (option {key.option}) does not belong to the dialect {settings.dialect}",
-                hint=f"Leave {key.option} out, or choose the other dialect: --dialect {key.only}"
-                f" ({_KEYS['dialect'].variable}, or dialect in the settings file).",
+                f"{key.name} (option {option_of(key)}) does not belong to the dialect {settings.dialect}",
+                hint=f"Leave {option_of(key)} out, or choose the other dialect: --dialect {' or '.join(key.only)}"
+                f" ({variable_of(KEY_OF['dialect'])}, or dialect in the settings file).",
             )
 
 
@@ -195,19 +192,19 @@ def _dsn_of_the_board(serial_number: Path) -> Iterator[ConfigError]:
     found = read_serial_number(serial_number)
     if not found:
         yield _not_set("dsn", ", and this machine has no serial number of its own")
-    elif _is_placeholder(_KEYS["dsn"], found) or _fault_of_id(found):
+    elif _is_placeholder(KEY_OF["dsn"], found) or _fault_of_id(found):
         yield _not_set("dsn", ", and this machine's own serial number is no real one")
 
 
 def _not_set(name: str, more: str = "") -> ConfigError:
-    key = _KEYS[name]
-    return ConfigError(f"{name} is not set{more}", hint=f"Set it: {key.ways}. {key.explanation}")
+    key = KEY_OF[name]
+    return ConfigError(f"{name} is not set{more}", hint=f"Set it: {ways_of(key)}. {key.explanation}")
 
 
 def _malformed(settings: Settings) -> Iterator[ConfigError]:
-    for name, judge in FAULTS.items():
-        key, value = _KEYS[name], str(getattr(settings, name))
-        if not value or key.only not in {None, settings.dialect}:
+    for name, judge in _FAULTS.items():
+        key, value = KEY_OF[name], str(getattr(settings, name))
+        if not value or not key.belongs_to(settings.dialect):
             continue
         fault = "is a placeholder" if key.is_own and _is_placeholder(key, value) else judge(value)
         if not fault and name == "client_id" and settings.dialect is DialectName.LWA:
@@ -231,8 +228,6 @@ def _is_placeholder(key: Key, value: str) -> bool:
 
 def _lwa_warnings(settings: Settings) -> Iterator[str]:
     """Return what Login with Amazon itself will likely refuse; simulators and look-alikes may take it."""
-    import re
-
     if settings.client_id and not re.fullmatch(
         rf"{re.escape(LWA_CLIENT_ID)}[0-9a-z]{{32}}", settings.client_id
     ):
@@ -248,17 +243,17 @@ def _lwa_warnings(settings: Settings) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is wrong with a text: a few words, or none
+# The form of a text: what is wrong with it, in words that complete "NAME ...", or nothing
 
 
-def _fault_of_length(value: str, longest: int) -> str:
+def _fault_of_length(value: str, longest: int = LONGEST_TEXT) -> str:
     return f"is longer than {longest} characters" if len(value) > longest else ""
 
 
 def _fault_of_id(value: str) -> str:
     if not value.isprintable() or any(character.isspace() for character in value):
         return "has spaces or characters that cannot be printed"
-    return _fault_of_length(value, LONGEST_TEXT)
+    return _fault_of_length(value)
 
 
 def _fault_of_client_id(value: str) -> str:
@@ -268,80 +263,29 @@ def _fault_of_client_id(value: str) -> str:
 
 def _fault_of_scope(value: str) -> str:
     # RFC 6749 §3.3: tokens of printable ASCII, neither quotation mark nor backslash, one space between
-    names = value.split(" ")
-    if not all(name and name.isascii() and name.isprintable() for name in names) or set('"\\') & set(value):
-        return "must be names separated by one space each"
-    return _fault_of_length(value, LONGEST_TEXT)
+    name = r"[!#-\[\]-~]+"
+    is_plain = re.fullmatch(f"{name}( {name})*", value)
+    return _fault_of_length(value) if is_plain else "must be names separated by one space each"
 
 
 def _fault_of_locale(value: str) -> str:
-    import re
-
-    if re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}", first_locale(value)):
-        return ""
-    return "must be a language and a country like en-US"
+    is_plain = re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}", first_locale(value))
+    return "" if is_plain else "must be a language and a country like en-US"
 
 
-def _fault_of_endpoint(value: str) -> str:
-    if not value.isascii() or not value.isprintable() or set(' "<>\\^`{|}') & set(value):
-        return "has characters that do not belong in an address"
-    try:
-        parts = urlsplit(value)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "is not a well-formed address"
-    if "@" in parts.netloc:
-        return "must not hold a user name or a password"
-    if "#" in value:
-        return "must not have a fragment (#)"
-    if parts.scheme not in {"https", "http"}:
-        return "must begin with https://"
-    if port == 0 or not _is_host(host):
-        return "names no host that could be reached"
-    if parts.scheme == "http":
-        from device_auth.wire.answers import is_loopback
+_fault_of_base: Final = partial(fault_of_address, may_have_query=False)
 
-        if not is_loopback(host):
-            return "must begin with https:// (plain http only reaches this machine itself)"
-    return _fault_of_length(value, LONGEST_ADDRESS)
-
-
-def _fault_of_address(value: str) -> str:
-    # RFC 8414 §2 for an issuer; and a path is appended to both kinds
-    return _fault_of_endpoint(value) or ("must not have a query (?)" if "?" in value else "")
-
-
-def _is_ip_like(host: str) -> bool:
-    # resolvers read 127.1 and 0x7f000001 as addresses too, so whatever ends in a number must be a whole one
-    last = host.rpartition(".")[2]
-    return ":" in host or last.isdigit() or last.startswith("0x")
-
-
-def _is_host(host: str) -> bool:
-    import re
-
-    if _is_ip_like(host):
-        import ipaddress
-
-        with suppress(ValueError):
-            ipaddress.ip_address(host)
-            return "%" not in host
-        return False
-    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-    return re.fullmatch(rf"{label}(\.{label})*\.?", host) is not None
-
-
-FAULTS: Final[dict[str, Callable[[str], str]]] = {
+_FAULTS: Final[Mapping[str, Callable[[str], str]]] = {
     "client_id": _fault_of_client_id,
     "product_id": _fault_of_id,
     "dsn": _fault_of_id,
     "scope": _fault_of_scope,
     "locale": _fault_of_locale,
-    "base_url": _fault_of_address,
-    "issuer": _fault_of_address,
-    "device_endpoint": _fault_of_endpoint,
-    "token_endpoint": _fault_of_endpoint,
-    "authorization_endpoint": _fault_of_address,
-    "redirect_uri": _fault_of_address,
+    "base_url": _fault_of_base,
+    "issuer": _fault_of_base,
+    "device_endpoint": fault_of_address,
+    "token_endpoint": fault_of_address,
+    "authorization_endpoint": _fault_of_base,
+    "redirect_uri": _fault_of_base,
 }
 """How the text of each setting is judged."""

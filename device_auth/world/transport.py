@@ -12,14 +12,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from device_auth import __version__
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
-from device_auth.wire.answers import is_loopback
+from device_auth.wire.addresses import may_be_sent_to, stays_here
 from device_auth.world.dialing import NO_ROUTE, CallCancelled, CancelHandle, Dialer
 
 if TYPE_CHECKING:
@@ -105,7 +104,8 @@ class HttpTransport:
         Raises:
             ValueError: the request would go in the clear to another machine; whoever made it should have refused.
         """
-        _refuse_plain(request.url)
+        if not may_be_sent_to(request.url):
+            raise ValueError("a request may leave this machine by https only")
         handle, session = self._take_session()
         try:
             return self._exchange(handle, session, request)
@@ -248,17 +248,7 @@ def trusting(authorities: str) -> "ssl.SSLContext":
 def _environment(session: "Session", url: str, ca_file: Path | None) -> tuple[Any, Any]:
     """Return the proxies and the authorities that hold for an address, by requests' own rules."""
     settings = session.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
-    return {} if _stays_here(url) else settings["proxies"], settings["verify"]
-
-
-def _refuse_plain(url: str) -> None:
-    scheme = urlsplit(url).scheme
-    if scheme != "https" and not (scheme == "http" and _stays_here(url)):
-        raise ValueError("a request may leave this machine by https only")
-
-
-def _stays_here(url: str) -> bool:
-    return is_loopback(urlsplit(url).hostname or "")
+    return {} if stays_here(url) else settings["proxies"], settings["verify"]
 
 
 def _prove_authorities(ca_file: Path) -> None:

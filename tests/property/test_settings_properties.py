@@ -15,7 +15,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Provider
 from device_auth.world.places import read_places
 from device_auth.world.provider import provider_problems, read_ca_file, read_provider, warnings_about
-from device_auth.world.settings import KEYS, gather_settings, read_settings
+from device_auth.world.settings import KEYS, gather_settings, read_settings, variable_of
 
 CANARY = "canary2f7c1d"
 NO_SERIAL = Path("/nowhere")
@@ -23,7 +23,7 @@ NAMES = [key.name for key in KEYS]
 
 wild_text = st.text(st.characters(codec=None), max_size=40)
 plausible = st.sampled_from(
-    [key.example for key in KEYS]
+    [str(key.example) for key in KEYS]
     + [
         "lwa",
         "rfc8628",
@@ -57,7 +57,7 @@ toml_files = st.one_of(
     st.lists(toml_lines, max_size=6).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")),
 )
 variables = st.sampled_from(
-    [key.variable for key in KEYS]
+    [variable_of(key) for key in KEYS]
     + ["DEVICE_AUTH_CONFIG", "DEVICE_AUTH_X", "HOME", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"]
     + ["XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"]
 )

@@ -664,7 +664,7 @@ def test_output_that_cannot_be_written_is_no_bug(linked: Command) -> None:
         )
 
     assert ended.returncode == 74
-    assert ended.stderr.splitlines()[0] == "device-auth: cannot write the output: no space left on device"
+    assert ended.stderr.splitlines()[0] == "device-auth: cannot write the output: the disk is full"
     assert len(ended.stderr.splitlines()) == 2
 
 

@@ -17,11 +17,11 @@ from device_auth.core.models import (
     WireResponse,
 )
 from device_auth.core.states import Trouble
+from device_auth.wire.addresses import is_loopback
 from device_auth.wire.answers import (
     Fields,
     clean,
     conceal,
-    is_loopback,
     poll_refusals,
     read_answer,
     read_code_pair,

@@ -10,7 +10,7 @@ from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.cli import config
 from device_auth.core.errors import ConfigError
 from device_auth.core.states import StateWord
-from device_auth.world.settings import KEYS, add_provider_options
+from device_auth.world.settings import KEYS, add_provider_options, option_of, variable_of
 from hardware.led import Colour, Solid
 from tests.wrong_hardware import WRONG_TABLES, as_toml
 
@@ -49,8 +49,8 @@ def test_the_example_explains_every_key_and_sets_none() -> None:
     assert tomllib.loads(text) == {"hardware": {}}
     for key in KEYS:
         assert f"# {key.name} = " in text
-        assert key.variable in text
-        assert key.option in text
+        assert variable_of(key) in text
+        assert option_of(key) in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
@@ -58,7 +58,7 @@ def test_the_example_is_toml_once_its_settings_are_taken_out_of_the_comments() -
     found = tomllib.loads(uncommented(config.example_text()))
 
     assert {name: str(value) for name, value in found.items() if name not in {"hardware", "page"}} == {
-        key.name: key.example for key in KEYS
+        key.name: str(key.example) for key in KEYS
     }
     plan, patterns = read_hardware(found["hardware"])
     assert plan.board == "none"
@@ -242,7 +242,7 @@ def test_check_goes_through_every_problem(tmp_path: Path, capsys: pytest.Capture
     wrong = [line.split(" ")[1] for line in told.splitlines() if line.startswith("Wrong: ")]
     assert wrong == ["unknown", "unknown", "locale", "client_id", "product_id", "dsn", "ca_file"]
     assert "Note: issuer" in told
-    assert "Did you mean client_id?" in told
+    assert "Did you mean 'client_id'?" in told
     assert "complete" not in told
     assert CANARY not in told
     assert all(len(line) <= 80 or str(tmp_path) in line for line in told.splitlines())

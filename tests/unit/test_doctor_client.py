@@ -9,7 +9,7 @@ from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.client import ADDRESSES, checks
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.world.settings import KEYS, Settings, gather_settings, read_settings
+from device_auth.world.settings import PROVIDER_OPTIONS, Settings, gather_settings, read_settings
 from tests.certificates import Authority
 from tests.simulated_transport import SimulatedTransport
 from tests.values import NO_ANSWER, make_provider, make_response
@@ -97,7 +97,7 @@ def test_a_provider_without_an_address_is_found() -> None:
 def test_no_setting_that_says_whom_to_speak_with_goes_unjudged() -> None:
     judged = {"client_id", "product_id", "dsn", "scope", "locale", "ca_file", *ADDRESSES}
 
-    assert judged == {key.name for key in KEYS if key.is_provider_option and not key.is_secret}
+    assert judged == set(PROVIDER_OPTIONS)
 
 
 def test_every_problem_of_reading_is_told() -> None:

@@ -17,7 +17,7 @@ from device_auth.world.provider import (
     read_serial_number,
     warnings_about,
 )
-from device_auth.world.settings import KEYS, Settings, read_settings
+from device_auth.world.settings import KEYS, Settings, option_of, read_settings
 
 NO_SERIAL = Path("/nowhere/serial-number")
 LWA = {
@@ -184,11 +184,11 @@ def test_a_client_id_of_zeros_behind_its_prefix_is_a_placeholder() -> None:
 def test_the_examples_themselves_are_placeholders() -> None:
     for key in KEYS:
         if key.is_own and not key.is_secret:
-            chosen = lwa if key.only is not DialectName.RFC8628 else rfc8628
+            chosen = lwa if key.belongs_to(DialectName.LWA) else rfc8628
 
             told = [str(problem) for problem in provider_problems(chosen(**{key.name: key.example}))]
 
-            assert f"{key.name} (option {key.option}) is a placeholder" in told
+            assert f"{key.name} (option {option_of(key)}) is a placeholder" in told
 
 
 @pytest.mark.parametrize("value", ["G0001", "7", "112233", "12345670", "A-1", "Küche"])

@@ -56,9 +56,9 @@ def test_what_is_no_file_of_secrets_is_refused(tmp_path: Path) -> None:
         ("nothing", "cannot read"),
         ("loop", "cannot read"),
         ("", "cannot read"),
-        ("pipe", "is no file"),
+        ("pipe", "not a file"),
     ):
         with pytest.raises(ConfigError, match=complaint):
             read_client_secrets(tmp_path / name)
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="too large"):
         read_client_secrets(written(tmp_path, b"#" * (LARGEST_FILE + 1)))

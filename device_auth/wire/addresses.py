@@ -1,0 +1,74 @@
+"""Addresses: the form of one that a request or a person may be sent to."""
+
+import ipaddress
+import re
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+LONGEST_ADDRESS: Final = 512
+"""Characters."""
+
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def fault_of_address(text: str, *, is_for_people: bool = False, may_have_query: bool = True) -> str:
+    """Return what is wrong with an address, in words that complete "NAME ...", or nothing.
+
+    It must be https (http reaches this machine only), name a host, and hold neither user name nor password.
+
+    Args:
+        text: from outside.
+        is_for_people: whether a person opens it, not this program: then any host will do, and a fragment.
+        may_have_query: false where a path is appended, and for an issuer (RFC 8414 §2).
+    """
+    if not text.isascii() or not text.isprintable() or set(' "<>\\^`{|}') & set(text):
+        return "has characters that do not belong in an address"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not a well-formed address"
+    if "@" in parts.netloc:
+        return "must not hold a user name or a password"
+    if "#" in text and not is_for_people:
+        return "must not have a fragment (#)"
+    if parts.scheme not in {"https", "http"}:
+        return "must begin with https://"
+    if not host or (not is_for_people and (port == 0 or not _is_host(host))):
+        return "names no host that could be reached"
+    if parts.scheme == "http" and not is_loopback(host):
+        return "must begin with https:// (plain http only reaches this machine itself)"
+    if "?" in text and not may_have_query:
+        return "must not have a query (?)"
+    return f"is longer than {LONGEST_ADDRESS} characters" if len(text) > LONGEST_ADDRESS else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name can only mean this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def stays_here(url: str) -> bool:
+    """Return whether a request to an address stays on this machine."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def may_be_sent_to(url: str) -> bool:
+    """Return whether a request may leave for an address: by https, or by http within this machine."""
+    scheme = urlsplit(url).scheme
+    return scheme == "https" or (scheme == "http" and stays_here(url))
+
+
+def _is_host(host: str) -> bool:
+    # resolvers read 127.1 and 0x7f000001 as addresses too, so a name that ends in a number must be a whole address
+    last = host.rpartition(".")[2]
+    if ":" in host or last.isdigit() or last.startswith("0x"):
+        with suppress(ValueError):
+            ipaddress.ip_address(host)
+            return "%" not in host
+        return False
+    return re.fullmatch(rf"{_LABEL}(\.{_LABEL})*\.?", host) is not None
