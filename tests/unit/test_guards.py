@@ -1,6 +1,10 @@
 """The rules that no tool of the trade holds: where secrets come out, and who is excused from what."""
 
+import ast
 import re
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +45,55 @@ EXCUSED_FROM_BANS: Final = {
 }
 
 
+BANNED_WORDS: Final = frozenset(
+    [
+        "Manager",
+        "Handler",
+        "Helper",
+        "Util",
+        "Utils",
+        "Wrapper",
+        "Base",
+        "Common",
+        "Data",
+        "Info",
+        "Process",
+        "Do",
+    ]
+)
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES: Final = {module_of(path): ast.parse(path.read_text()) for path in SOURCES}
+
+
+def imported_at_run_time(module: str) -> set[str]:
+    """Return the modules of ours that a module imports anywhere, but not for the type checker alone."""
+    found, left = set(), list[ast.AST]([MODULES[module]])
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            left += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in MODULES else f"{node.module}" for name in names}
+        left += ast.iter_child_nodes(node)
+    return found & MODULES.keys()
+
+
+def class_names() -> Iterator[tuple[str, str]]:
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                yield node.name.lstrip("_"), module
+
+
 def files_with(pattern: str) -> set[str]:
     found = re.compile(pattern)
     return {str(path.relative_to(ROOT)) for path in SOURCES if found.search(path.read_text())}
@@ -71,3 +124,22 @@ def test_nothing_is_patched_with_mocks() -> None:
         for path in tests
         if re.search(r"unittest\.mock|import mock\b", path.read_text()) and path != Path(__file__)
     ] == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    # raises CycleError, which names the circle; the import linter judges rooms and floors, not every module
+    TopologicalSorter({module: imported_at_run_time(module) for module in MODULES}).prepare()
+
+
+def test_each_class_name_stands_for_one_class() -> None:
+    places = defaultdict(list)
+    for name, module in class_names():
+        places[name].append(module)
+
+    assert {name: where for name, where in places.items() if len(where) > 1 and name != "Address"} == {}
+
+
+def test_no_class_name_holds_a_word_that_says_nothing() -> None:
+    words = {name: set(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*", name)) for name, _ in class_names()}
+
+    assert {name for name, found in words.items() if found & BANNED_WORDS} == set()
