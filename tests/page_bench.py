@@ -21,9 +21,10 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import Clock as AnyClock
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.page import Page, PageSettings
+from device_auth.http.admission import ConnectionLimits
+from device_auth.http.connection import ReadLimits
+from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings
 from device_auth.service.status_feed import Snapshot, StatusFeed
-from device_auth.service.visitors import VisitorLimits
 from device_auth.world.clock import BootClock
 from tests.links import make_link
 from tests.waiting import LONG
@@ -112,7 +113,8 @@ class Bench:
     def __init__(
         self,
         *,
-        limits: VisitorLimits | None = None,
+        admission: ConnectionLimits = ADMISSION,
+        limits: ReadLimits = READ_LIMITS,
         settings: PageSettings | None = None,
         is_welcome: bool = True,
     ) -> None:
@@ -124,7 +126,8 @@ class Bench:
             self.actions,
             self.clock,
             settings=settings or PageSettings(listen=("127.0.0.1:0",)),
-            limits=limits or VisitorLimits(),
+            admission=admission,
+            limits=limits,
             welcomes=lambda _visitor, own: is_welcome and own.is_loopback,
         )
 

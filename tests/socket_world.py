@@ -14,10 +14,10 @@ from typing import Any, Final
 from device_auth.core.models import Link, Seconds, TokenGrant, View, later
 from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.api import BOUNDS, PATIENCE, ROOM, Api, ApiTimeouts
+from device_auth.http.admission import ConnectionLimits
+from device_auth.http.connection import ReadLimits
+from device_auth.service.api import ADMISSION, READ_LIMITS, TIMEOUTS, Api, ApiTimeouts
 from device_auth.service.callers import Caller, Gate, read_caller
-from device_auth.service.exchange import ReadLimits
-from device_auth.service.reception import ConnectionLimits
 from device_auth.service.status_feed import StatusFeed
 from tests.links import StillClock, make_link
 from tests.simulated_store import SimulatedTokenFiles
@@ -194,10 +194,9 @@ class SocketWorld:
 
     path: Path
     clock: Any = field(default_factory=StillClock)
-    bounds: ReadLimits = BOUNDS
-    room: ConnectionLimits = ROOM
-    streams: int = 8
-    patience: ApiTimeouts = PATIENCE
+    limits: ReadLimits = READ_LIMITS
+    admission: ConnectionLimits = ADMISSION
+    timeouts: ApiTimeouts = TIMEOUTS
     gate: Gate = field(default_factory=lambda: Gate(READERS, ADMINISTRATORS))
     identify: Callable[[socket.socket], Caller] = identify
     listener: socket.socket | None = None
@@ -213,10 +212,9 @@ class SocketWorld:
             listener=self.listener or self.path,
             gate=self.gate,
             identify=self.identify,
-            bounds=self.bounds,
-            room=self.room,
-            streams=self.streams,
-            patience=self.patience,
+            limits=self.limits,
+            admission=self.admission,
+            timeouts=self.timeouts,
         )
         self.api.start()
         return self
@@ -227,7 +225,7 @@ class SocketWorld:
         for visitor in self.visitors:
             visitor.close()
         for thread in threading.enumerate():
-            if thread.name == "api-visit":
+            if thread.name == "api connection":
                 thread.join(LONG)
                 assert not thread.is_alive()
 

@@ -1,13 +1,12 @@
 """The socket API: status, tokens, events and actions for other programs on this machine.
 
-Whoever may connect may ask; the kernel says who it is, and the gate what they get. The access token is given out
-here; the refresh token is not even looked at.
+The kernel identifies the connecting process, and its user and groups decide what it may do. The access token is given
+out here; the refresh token is never read.
 """
 
 import json
 import logging
 import re
-import select
 import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -21,40 +20,53 @@ from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant
 from device_auth.core.ports import Clock
 from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of, status_fields, token_fields
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.http.admission import ConnectionLimits
+from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
+from device_auth.http.events import follow, write_event
+from device_auth.http.listeners import UnixListener
+from device_auth.http.server import AcceptedConnection, Server
 from device_auth.service.callers import Caller, Gate, Role, read_caller
-from device_auth.service.exchange import (
-    HttpConnection,
-    HttpReply,
-    HttpRequest,
-    MalformedRequest,
-    ReadLimits,
-    octets_of,
-)
-from device_auth.service.reception import AcceptedConnection, ConnectionLimiter, ConnectionLimits, OwnListener
 from device_auth.service.status_feed import Actions, Snapshot, StatusFeed
 
 log: Final = logging.getLogger(__name__)
 
 MIN_LIFETIME: Final = Seconds(60)
-"""What is left of a token at least, unless another length is asked for."""
+"""Least time left of a token, unless the request asks for another."""
 
 FRESH: Final = Seconds(30)
-"""A token younger than this is as good as another refresh would bring; and no refresh is forced more often."""
+"""A younger token is as good as another refresh would bring; no refresh is forced more often."""
 
-STRANGERS: Final = "strangers"
-"""All who may do nothing share one share."""
+UNPRIVILEGED: Final = "unprivileged"
+"""All unprivileged callers have one share of the places together."""
 
 PROBLEM: Final = "urn:device-auth:"
-"""How the ``type`` of each problem begins. Source: RFC 9457."""
+"""Begins the ``type`` of each problem. Source: RFC 9457."""
+
+PROBLEMS: Final = {
+    "bad-request": (HTTPStatus.BAD_REQUEST, "The request makes no sense here"),
+    "busy": (HTTPStatus.SERVICE_UNAVAILABLE, "Not now"),
+    "forbidden": (HTTPStatus.FORBIDDEN, "This caller may not do that"),
+    "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "The service made a mistake"),
+    "length-required": (HTTPStatus.LENGTH_REQUIRED, "The length of the body is missing"),
+    "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "This cannot be done here"),
+    "no-fresh-token": (HTTPStatus.SERVICE_UNAVAILABLE, "No fresh access token is to be had now"),
+    "not-found": (HTTPStatus.NOT_FOUND, "There is nothing here"),
+    "not-linked": (HTTPStatus.CONFLICT, "The speaker is not linked to an account"),
+    "revoked": (HTTPStatus.GONE, "The account no longer allows this speaker"),
+    "too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large"),
+    "too-slow": (HTTPStatus.REQUEST_TIMEOUT, "The request is too slow"),
+    "unsupported-media-type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is of another type"),
+}
+"""Status and title of each. Source: RFC 9457 §3.1.4: one title for one type."""
 
 
 class ApiTimeouts(NamedTuple):
-    """How long things may take.
+    """Times that replies may take.
 
     Attributes:
         token: the wait for a refresh; more than the 20 s after which a request to the provider is given up.
         heartbeat: the longest silence of an event stream.
-        retry_after: what is asked of who could not be given a token.
+        retry_after: when a client is to ask again for a token that could not be had.
     """
 
     token: Seconds = Seconds(25)
@@ -62,62 +74,58 @@ class ApiTimeouts(NamedTuple):
     retry_after: Seconds = Seconds(10)
 
 
-BOUNDS: Final = ReadLimits()
-ROOM: Final = ConnectionLimits()
-PATIENCE: Final = ApiTimeouts()
+READ_LIMITS: Final = ReadLimits()
+ADMISSION: Final = ConnectionLimits(
+    places=64, share=8, waiting=256, streams=8, streams_share=16, streams_count=False
+)
+TIMEOUTS: Final = ApiTimeouts()
+
+Connection = AcceptedConnection[Caller]
 
 
-class ProblemDetails(Exception):
-    """A request that cannot be granted.
+class ProblemDetails(HttpError):
+    """A request that is refused.
 
     Args:
-        status: how that is said in HTTP.
-        name: how programs tell it from others.
-        title: the same for people; always the same for one name.
-        detail: what it was this time, and what to do.
-        headers: what the reply's header says besides.
+        name: one of ``PROBLEMS``.
+        detail: what was wrong this time, and what to do.
+        headers: of the reply.
+        status: of the reply, if another than usual.
+
+    Source: RFC 9457.
     """
 
     def __init__(
         self,
-        status: HTTPStatus,
         name: str,
-        title: str,
         detail: str,
         headers: Mapping[str, str] | None = None,
+        status: HTTPStatus | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.status = status
+        usual, self.title = PROBLEMS[name]
+        super().__init__(status or usual, detail, headers or {})
         self.name = name
-        self.title = title
-        self.detail = detail
-        self.headers = headers or {}
 
     def as_reply(self) -> HttpReply:
-        """Say it as RFC 9457 has it."""
+        """Write the reply."""
         fields = {
             "type": PROBLEM + self.name,
             "title": self.title,
             "status": self.status.value,
-            "detail": self.detail,
+            "detail": self.reason,
         }
         return _reply(self.status, fields, {"Content-Type": "application/problem+json", **self.headers})
 
 
 class _ApiRoute(NamedTuple):
-    """Who may ask, and what answers."""
+    """Who may ask, and the function that answers."""
 
     role: Role
-    answer: Callable[[AcceptedConnection, HttpRequest], HttpReply]
+    answer: Callable[[Connection, HttpRequest], HttpReply]
 
 
 class _ForcedRefresh(NamedTuple):
-    """The last refresh that was forced.
-
-    Attributes:
-        at: when.
-        refreshes: how many refreshes had ended by then.
-    """
+    """The last refresh that was forced, and the number of refreshes that had ended by then."""
 
     at: Monotonic
     refreshes: int
@@ -127,56 +135,56 @@ class Api:
     """Answers on the socket.
 
     Args:
-        desk: where the news lies.
-        actions: asks the loop to act.
+        feed: what the loop knows.
+        actions: what the loop may be asked for.
         clock: tells both times.
-        listener: a socket that listens already, which stays open; or where to make one.
+        listener: a socket that listens already and stays open, or the path of one to make.
         gate: who may do what.
-        identify: asks who is at the other end of a connection; may raise OSError.
-        bounds: how much a request may be, and how long it may take.
-        room: how many connections at once.
-        streams: how many of them may be event streams.
-        patience: how long answers may take.
+        identify: asks the kernel for the process at the other end; may raise OSError.
+        limits: of each request and reply.
+        admission: how many connections and event streams at once.
+        timeouts: of replies.
 
     Raises:
-        StoreError: the socket cannot be made.
+        StoreError: if the socket cannot be made.
     """
 
     def __init__(
         self,
-        desk: StatusFeed,
+        feed: StatusFeed,
         actions: Actions,
         clock: Clock,
         *,
         listener: socket.socket | Path,
         gate: Gate,
         identify: Callable[[socket.socket], Caller] = read_caller,
-        bounds: ReadLimits = BOUNDS,
-        room: ConnectionLimits = ROOM,
-        streams: int = 8,
-        patience: ApiTimeouts = PATIENCE,
+        limits: ReadLimits = READ_LIMITS,
+        admission: ConnectionLimits = ADMISSION,
+        timeouts: ApiTimeouts = TIMEOUTS,
     ) -> None:
-        self._desk = desk
+        self._feed = feed
         self._actions = actions
         self._clock = clock
         self._gate = gate
-        self._bounds = bounds
-        self._streams = streams
-        self._patience = patience
+        self._read_caller = identify
+        self._most_streams = admission.streams
+        self._timeouts = timeouts
         self._lock = threading.Lock()
-        self._streaming: set[AcceptedConnection] = set()
         self._forced: _ForcedRefresh | None = None
         self._own = None
         if isinstance(listener, Path):
-            self._own = OwnListener(listener)
+            self._own = UnixListener(listener)
             listener = self._own.listener
-        self._reception = ConnectionLimiter(
-            listener,
-            self._attend,
-            identify=identify,
-            party_of=self._party_of,
-            full=octets_of(_busy("Too many connections wait already.").as_reply(), is_last=True),
-            room=room,
+        self._listener = listener
+        self.server = Server(
+            "api",
+            clock,
+            identify=self._identify,
+            answer=self._answer,
+            refuse=_refuse,
+            admission=admission,
+            limits=limits,
+            keep_alive=True,
         )
         self._routes: dict[str, dict[str, _ApiRoute]] = {
             "/v1/status": {"GET": _ApiRoute(Role.READER, self._status)},
@@ -191,162 +199,116 @@ class Api:
         }
 
     def start(self) -> None:
-        """Begin to answer; returns at once."""
-        self._reception.start()
+        """Start to answer."""
+        self.server.start([self._listener])
 
     def close(self) -> None:
-        """Answer no more: every connection is cut. What waits for news ends with the next."""
-        self._reception.close()
+        """Stop answering and cut every connection. A thread that waits for a snapshot ends with the next."""
+        self.server.close()
         if self._own is not None:
             self._own.close()
 
-    # -- one connection
+    def _identify(self, connection: socket.socket, _address: object) -> Connection:
+        caller = self._read_caller(connection)
+        is_privileged = self._gate.role_of(caller) is not Role.UNPRIVILEGED
+        return AcceptedConnection(connection, caller, caller.uid if is_privileged else UNPRIVILEGED)
 
-    def _party_of(self, caller: Caller) -> int | str:
-        return STRANGERS if self._gate.role_of(caller) is Role.STRANGER else caller.uid
-
-    def _attend(self, visit: AcceptedConnection) -> None:
-        exchange = HttpConnection(visit.connection, self._clock, self._bounds)
-        try:
-            while exchange.wait():
-                visit.is_idle = False
-                if not self._answer_one(exchange, visit):
-                    exchange.end()
-                    return
-        finally:
-            with self._lock:
-                self._streaming.discard(visit)
-
-    def _answer_one(self, exchange: HttpConnection, visit: AcceptedConnection) -> bool:
-        """Read a request and answer it; say whether another may follow."""
-        try:
-            request = exchange.read()
-        except MalformedRequest as error:
-            exchange.write(_unreadable(error).as_reply(), to=None, is_last=True)
-            return False
-        if request is None:
-            return False
-        reply = self._answer(visit, request)
-        stays = request.keeps_open and reply.pieces is None and self._reception.may_stay(visit)
-        exchange.write(reply, to=request, is_last=not stays)
-        return stays
-
-    def _answer(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
-        try:
-            return self._find(visit, request).answer(visit, request)
-        except ProblemDetails as problem:
-            return problem.as_reply()
-        except Exception:
-            # a bug: one answer is lost, and the next may be well
-            log.exception("a request to %s broke", request.path)
-            return _INTERNAL.as_reply()
-
-    def _find(self, visit: AcceptedConnection, request: HttpRequest) -> _ApiRoute:
-        role = self._gate.role_of(visit.caller)
-        if role is Role.STRANGER:
-            raise _forbidden("Only root and members of the group device-auth-client may ask.")
+    def _answer(self, accepted: Connection, request: HttpRequest) -> HttpReply:
+        role = self._gate.role_of(accepted.peer)
+        if role is Role.UNPRIVILEGED:
+            raise ProblemDetails(
+                "forbidden", "Only root and members of the group device-auth-client may ask."
+            )
         methods = self._routes.get(request.path)
         if methods is None:
-            raise ProblemDetails(HTTPStatus.NOT_FOUND, "not-found", "There is nothing here", request.path)
+            raise ProblemDetails("not-found", request.path)
         route = methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
-            raise ProblemDetails(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "This cannot be done here",
-                f"{request.path} takes {allowed}.",
-                {"Allow": allowed},
-            )
+            raise ProblemDetails("method-not-allowed", f"{request.path} takes {allowed}.", {"Allow": allowed})
         if role < route.role:
-            raise _forbidden("Only root and members of the group device-auth-admin may do this.")
-        return route
+            raise ProblemDetails(
+                "forbidden", "Only root and members of the group device-auth-admin may do this."
+            )
+        return route.answer(accepted, request)
 
-    # -- what is answered
+    # -- the routes
 
-    def _status(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
+    def _status(self, accepted: Connection, request: HttpRequest) -> HttpReply:
         _read_query(request, set())
-        return _reply(HTTPStatus.OK, self._read_status(self._desk.look(), visit))
+        return _reply(HTTPStatus.OK, self._read_status(self._feed.look(), accepted.peer))
 
-    def _token(self, _visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
+    def _token(self, _accepted: Connection, request: HttpRequest) -> HttpReply:
         asked = _read_query(request, {"min_lifetime"}).get("min_lifetime")
         if asked is not None and re.fullmatch(r"[0-9]{1,9}", asked) is None:
-            raise _bad_request("min_lifetime is not a number of whole seconds.")
-        return self._give_token(MIN_LIFETIME if asked is None else Seconds(int(asked)))
+            raise ProblemDetails("bad-request", "min_lifetime is not a number of whole seconds.")
+        return self._find_token(MIN_LIFETIME if asked is None else Seconds(int(asked)))
 
-    def _give_token(self, min_lifetime: Seconds) -> HttpReply:
-        news = self._desk.look()
-        if not self._is_good(news.grant, min_lifetime):
-            news = self._desk.wait_for_token(self._actions, min_lifetime, self._patience.token)
-        _check_link(news)
-        if news.grant is None or not self._is_good(news.grant, min_lifetime):
-            raise self._no_token(news)
-        return self._reply_token(news.grant)
-
-    def _rejected(self, _visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
+    def _rejected(self, _accepted: Connection, request: HttpRequest) -> HttpReply:
         rejected = _read_rejected(request)
-        news = self._desk.look()
-        if not _has(news, rejected):
-            return self._give_token(MIN_LIFETIME)
-        if news.grant is None or not self._is_fresh(news.grant):
-            news = self._wait_for_another(rejected, self._force(rejected, news))
-            _check_link(news)
-            if news.grant is None or _has(news, rejected):
-                raise self._no_token(news)
-        return self._reply_token(news.grant)
+        snapshot = self._feed.look()
+        if not _has(snapshot, rejected):
+            return self._find_token(MIN_LIFETIME)
+        if snapshot.grant is None or not self._is_fresh(snapshot.grant):
+            snapshot = self._wait_for_another(rejected, self._force(rejected, snapshot))
+            _check_link(snapshot)
+            if snapshot.grant is None or _has(snapshot, rejected):
+                raise self._no_token(snapshot)
+        return self._reply_token(snapshot.grant)
 
-    def _events(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
+    def _events(self, accepted: Connection, request: HttpRequest) -> HttpReply:
         _read_query(request, set())
         headers = {"Content-Type": "text/event-stream"}
         if request.method == "HEAD":
             return HttpReply(HTTPStatus.OK, headers=headers)
-        with self._lock:
-            # One that its client has left ends with its next heartbeat; until then it takes no other client's place.
-            held = sum(_is_held(other.connection) for other in self._streaming)
-            if held >= self._streams or len(self._streaming) >= 2 * self._streams:
-                raise _busy(f"There are {self._streams} event streams already.")
-            self._streaming.add(visit)
-        self._reception.set_apart(visit)
-        return HttpReply(HTTPStatus.OK, headers=headers, pieces=self._tell_events(visit))
+        if not self.server.open_stream(accepted):
+            raise _busy(f"There are {self._most_streams} event streams already.")
+        return HttpReply(HTTPStatus.OK, headers=headers, pieces=self._follow(accepted.peer))
 
-    def _acting(
-        self, name: str, act: Callable[[], None]
-    ) -> Callable[[AcceptedConnection, HttpRequest], HttpReply]:
-        def answer(visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
+    def _acting(self, name: str, act: Callable[[], None]) -> Callable[[Connection, HttpRequest], HttpReply]:
+        def answer(accepted: Connection, request: HttpRequest) -> HttpReply:
             _read_query(request, set())
-            _log_asked(name, visit)
+            log.info("%s is requested by uid %d", name, accepted.peer.uid)
             act()
             return HttpReply(HTTPStatus.ACCEPTED)
 
         return answer
 
-    def _link(self, visit: AcceptedConnection, request: HttpRequest) -> HttpReply:
+    def _link(self, accepted: Connection, request: HttpRequest) -> HttpReply:
         again = _read_again(request)
-        _log_asked("another link" if again else "link", visit)
-        self._actions.link(again=again)
-        return HttpReply(HTTPStatus.ACCEPTED)
+        name = "another link" if again else "link"
+        return self._acting(name, lambda: self._actions.link(again=again))(accepted, request)
 
     # -- tokens
 
-    def _force(self, rejected: Secret, news: Snapshot) -> _ForcedRefresh:
-        """Have a refresh forced, unless one was a short while ago; give the one that is under way or was."""
+    def _find_token(self, min_lifetime: Seconds) -> HttpReply:
+        snapshot = self._feed.look()
+        if not self._is_good(snapshot.grant, min_lifetime):
+            snapshot = self._feed.wait_for_token(self._actions, min_lifetime, self._timeouts.token)
+        _check_link(snapshot)
+        if snapshot.grant is None or not self._is_good(snapshot.grant, min_lifetime):
+            raise self._no_token(snapshot)
+        return self._reply_token(snapshot.grant)
+
+    def _force(self, rejected: Secret, snapshot: Snapshot) -> _ForcedRefresh:
+        """Force a refresh, unless one was forced a short while ago; return the last one."""
         with self._lock:
             now = self._clock.now()
             if self._forced is None or now >= later(self._forced.at, FRESH):
-                self._forced = _ForcedRefresh(now, news.refreshes)
+                self._forced = _ForcedRefresh(now, snapshot.refreshes)
                 self._actions.reject_token(rejected.reveal())
             return self._forced
 
     def _wait_for_another(self, rejected: Secret, forced: _ForcedRefresh) -> Snapshot:
-        """Wait until there is another token, the forced refresh has ended, or there is no token to wait for."""
-        until = later(self._clock.now(), self._patience.token)
-        news = self._desk.look()
-        while news.refreshes <= forced.refreshes and _has(news, rejected):
-            newer = self._desk.wait(news.number, Seconds(until - self._clock.now()))
-            if newer.number == news.number:
+        """Wait until there is another token, or the forced refresh has ended."""
+        until = later(self._clock.now(), self._timeouts.token)
+        snapshot = self._feed.look()
+        while snapshot.refreshes <= forced.refreshes and _has(snapshot, rejected):
+            newer = self._feed.wait(snapshot.number, Seconds(until - self._clock.now()))
+            if newer.number == snapshot.number:
                 break
-            news = newer
-        return news
+            snapshot = newer
+        return snapshot
 
     def _left(self, grant: TokenGrant) -> Seconds:
         return Seconds(grant.expires_at - self._clock.now())
@@ -365,37 +327,31 @@ class Api:
         token = AccessToken(grant.access_token, self._date(grant.expires_at), left)
         return _reply(HTTPStatus.OK, token_fields(token))
 
-    def _no_token(self, news: Snapshot) -> ProblemDetails:
-        telling = TROUBLES[news.view.trouble]
-        is_well = news.view.trouble is Trouble.NONE
-        why = "No refresh has brought one in time." if is_well else f"{telling.sentence} {telling.next_step}"
-        return ProblemDetails(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "no-fresh-token",
-            "No fresh access token is to be had now",
-            why,
-            {"Retry-After": str(int(self._patience.retry_after))},
-        )
+    def _no_token(self, snapshot: Snapshot) -> ProblemDetails:
+        phrase = TROUBLES[snapshot.view.trouble]
+        is_well = snapshot.view.trouble is Trouble.NONE
+        why = "No refresh has brought one in time." if is_well else f"{phrase.sentence} {phrase.next_step}"
+        return ProblemDetails("no-fresh-token", why, _retry_after(self._timeouts.retry_after))
 
     # -- status and events
 
-    def _read_status(self, news: Snapshot, visit: AcceptedConnection) -> dict[str, object]:
-        view, link = news.view, news.link
-        ends = view.code_pair.expires_at if view.code_pair else news.grant.expires_at if news.grant else None
+    def _read_status(self, snapshot: Snapshot, caller: Caller) -> dict[str, object]:
+        view, link = snapshot.view, snapshot.link
+        timed = view.code_pair or snapshot.grant
         status = status_fields(
             SpeakerStatus(
                 state=view.state,
                 trouble=view.trouble,
-                since=news.since,
+                since=snapshot.since,
                 hint=view.hint,
-                expires_at=None if ends is None else self._date(ends),
+                expires_at=None if timed is None else self._date(timed.expires_at),
                 account=view.account,
                 dialect=None if link is None else link.dialect,
                 version=__version__,
                 handed_over=hand_over_of(link),
             )
         )
-        if self._gate.role_of(visit.caller) is Role.ADMINISTRATOR:
+        if self._gate.role_of(caller) is Role.ADMINISTRATOR:
             status |= self._read_code(view)
         return status
 
@@ -413,21 +369,16 @@ class Api:
             }
         }
 
-    def _tell_events(self, visit: AcceptedConnection) -> Generator[bytes, None, None]:
-        """Return the present state, then each that differs, and a comment now and then in between.
-
-        Source: WHATWG HTML, "Server-sent events".
-        """
-        news, told = self._desk.look(), None
-        while True:
-            telling = (news.view, news.since, news.grant, news.link)
-            if telling == told:
-                yield b":\n\n"
-            else:
-                told = telling
-                status = json.dumps(self._read_status(news, visit))
-                yield f"event: status\nid: {news.number}\ndata: {status}\n\n".encode()
-            news = self._desk.wait(news.number, self._patience.heartbeat)
+    def _follow(self, caller: Caller) -> Generator[bytes, None, None]:
+        return follow(
+            self._feed.wait,
+            lambda snapshot: (snapshot.view, snapshot.since, snapshot.grant, snapshot.link),
+            lambda snapshot, _: write_event(
+                json.dumps(self._read_status(snapshot, caller)), str(snapshot.number), "status"
+            ),
+            self._clock,
+            every=self._timeouts.heartbeat,
+        )
 
     def _date(self, moment: Monotonic) -> UnixTime:
         return UnixTime(self._clock.wall() + moment - self._clock.now())
@@ -440,139 +391,102 @@ def _reply(
     return HttpReply(status, body, headers or {"Content-Type": "application/json"})
 
 
-def _has(news: Snapshot, access_token: Secret) -> bool:
-    return news.grant is not None and news.grant.access_token == access_token
-
-
-def _is_held(connection: socket.socket) -> bool:
-    """Return whether the other end is open; what is told of a closed one is told unasked (poll(2))."""
-    state = select.poll()
-    state.register(connection, 0)
-    return not state.poll(0)
+def _has(snapshot: Snapshot, access_token: Secret) -> bool:
+    return snapshot.grant is not None and snapshot.grant.access_token == access_token
 
 
 def _read_query(request: HttpRequest, names: set[str]) -> dict[str, str]:
-    """Read the query; what is not known is refused, for whoever mistypes a name would not notice."""
+    """Read the query, and refuse unknown names: a mistyped one would go unnoticed."""
     try:
         pairs = parse_qsl(
             request.query, keep_blank_values=True, strict_parsing=bool(request.query), max_num_fields=8
         )
     except ValueError:
-        raise _bad_request("The query is malformed.") from None
+        raise ProblemDetails("bad-request", "The query is malformed.") from None
     found = dict(pairs)
     if len(found) < len(pairs) or not names >= found.keys():
-        raise _bad_request(f"The query may hold {', '.join(sorted(names)) or 'nothing'}.")
+        raise ProblemDetails("bad-request", f"The query may hold {', '.join(sorted(names)) or 'nothing'}.")
     return found
 
 
-def _log_asked(what: str, visit: AcceptedConnection) -> None:
-    log.info("%s is asked for by uid %d", what, visit.caller.uid)
-
-
 def _read_again(request: HttpRequest) -> bool:
-    """Read whether a link is asked for although there is one; without a body it is not."""
+    """Return whether a new link is requested although there is one; without a body it is not."""
     if not request.body:
         _read_query(request, set())
         return False
     fields = _read_fields(request)
     again = fields.get("again", False)
     if not fields.keys() <= {"again"} or not isinstance(again, bool):
-        raise _bad_request('The body is not of the form {"again": true}.')
+        raise ProblemDetails("bad-request", 'The body is not of the form {"again": true}.')
     return again
 
 
 def _read_rejected(request: HttpRequest) -> Secret:
     token = _read_fields(request).get("access_token")
     if not isinstance(token, str):
-        # no part of it is repeated: it may be a secret
-        raise _bad_request('The body is not of the form {"access_token": "…"}.')
+        raise ProblemDetails("bad-request", 'The body is not of the form {"access_token": "…"}.')
     return Secret(token)
 
 
 def _read_fields(request: HttpRequest) -> dict[str, object]:
-    """Read the body; one that is no JSON object is refused, and no part of it is repeated: it may be a secret."""
+    """Read the body, which must be a JSON object. The refusal repeats no part of it: it may be a secret."""
     _read_query(request, set())
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise ProblemDetails(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "The body is of another type",
-            "Say Content-Type: application/json.",
-        )
+    if request.media_type != "application/json":
+        raise ProblemDetails("unsupported-media-type", "Send Content-Type: application/json.")
     try:
         fields = json.loads(request.body)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise _bad_request("The body is not a JSON object.")
+        raise ProblemDetails("bad-request", "The body is not a JSON object.")
     return fields
 
 
-def _check_link(news: Snapshot) -> None:
-    """Raise the problem that there is no link to have tokens from, if so."""
-    link = news.link
-    if link is None and news.view.state is StateWord.STARTING:
+def _check_link(snapshot: Snapshot) -> None:
+    """Raise ProblemDetails if there is no link, or one that brings no tokens."""
+    link = snapshot.link
+    if link is None and snapshot.view.state is StateWord.STARTING:
         raise _busy("The service is starting.")
     if link is None:
-        telling = STATES[StateWord.UNLINKED]
-        raise _not_linked(f"{telling.sentence} {telling.next_step}")
+        phrase = STATES[StateWord.UNLINKED]
+        raise ProblemDetails("not-linked", f"{phrase.sentence} {phrase.next_step}")
     match link.mark:
         case None:
             return
         case Mark.REVOKED:
-            telling = TROUBLES[Trouble.REVOKED]
-            raise ProblemDetails(
-                HTTPStatus.GONE,
-                "revoked",
-                "The account no longer allows this speaker",
-                f"{telling.sentence} {telling.next_step}",
-            )
+            phrase = TROUBLES[Trouble.REVOKED]
+            raise ProblemDetails("revoked", f"{phrase.sentence} {phrase.next_step}")
         case Mark.MISCONFIGURED:
-            raise _not_linked(
-                "The provider no longer accepts the client of the link. Run: device-auth config check"
+            raise ProblemDetails(
+                "not-linked",
+                "The provider no longer accepts the client of the link. Run: device-auth config check",
             )
         case Mark.HANDED_OVER:
             whom = f" ({link.handed_over_to})" if link.handed_over_to else ""
-            raise _not_linked(
-                f"The link was handed over to another client{whom}. Link again: device-auth link"
+            raise ProblemDetails(
+                "not-linked",
+                f"The link was handed over to another client{whom}. Link again: device-auth link",
             )
         case _:
             assert_never(link.mark)
 
 
-def _not_linked(detail: str) -> ProblemDetails:
-    return ProblemDetails(
-        HTTPStatus.CONFLICT, "not-linked", "The speaker is not linked to an account", detail
-    )
-
-
-def _forbidden(detail: str) -> ProblemDetails:
-    return ProblemDetails(HTTPStatus.FORBIDDEN, "forbidden", "This caller may not do that", detail)
-
-
-def _bad_request(detail: str) -> ProblemDetails:
-    return ProblemDetails(HTTPStatus.BAD_REQUEST, "bad-request", "The request makes no sense here", detail)
-
-
-def _unreadable(error: MalformedRequest) -> ProblemDetails:
-    name = _UNREADABLE.get(error.status, "bad-request")
-    return ProblemDetails(
-        error.status, name, "The request cannot be read", f"It is not as it should be: {error.why}."
-    )
-
-
 def _busy(detail: str) -> ProblemDetails:
-    return ProblemDetails(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Not now", detail, {"Retry-After": "1"})
+    return ProblemDetails("busy", detail, _retry_after(Seconds(1)))
 
 
-_UNREADABLE: Final = {
-    HTTPStatus.REQUEST_TIMEOUT: "too-slow",
-    HTTPStatus.LENGTH_REQUIRED: "length-required",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too-large",
-}
+def _retry_after(wait: Seconds) -> dict[str, str]:
+    return {"Retry-After": str(int(wait))}
 
-_INTERNAL: Final = ProblemDetails(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service made a mistake", "Its log says more."
-)
+
+def _refuse(error: HttpError) -> HttpReply:
+    """Write the reply to an error, of a route or of the connection."""
+    if isinstance(error, ProblemDetails):
+        return error.as_reply()
+    detail = f"{error.reason[:1].upper()}{error.reason[1:]}."
+    if error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        return _busy(detail).as_reply()
+    names = {status: name for name, (status, _) in PROBLEMS.items()}
+    names[HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE] = "too-large"
+    name = names.get(error.status, "bad-request")
+    return ProblemDetails(name, detail, status=error.status).as_reply()

@@ -33,7 +33,7 @@ _GID_SIZE: Final = 4
 class Role(IntEnum):
     """What a caller may; each may also what the ones below it may."""
 
-    STRANGER = 0
+    UNPRIVILEGED = 0
     READER = 1
     ADMINISTRATOR = 2
 
@@ -63,7 +63,7 @@ class Gate:
         """Return what a caller may."""
         if caller.uid in {0, self.own_uid} or self.administrators in caller.gids:
             return Role.ADMINISTRATOR
-        return Role.READER if self.readers in caller.gids else Role.STRANGER
+        return Role.READER if self.readers in caller.gids else Role.UNPRIVILEGED
 
 
 def open_gate(readers: str = READERS, administrators: str = ADMINISTRATORS) -> Gate:

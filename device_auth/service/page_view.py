@@ -22,6 +22,7 @@ from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import CodePair, Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
+from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
 from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, read_wording, tell_code
 from device_auth.service.status_feed import Snapshot
@@ -158,8 +159,7 @@ class PageRenderer:
         Its ID is the same as long as nothing but the countdown changes.
         """
         main = self._main(sight, language)
-        lines = "".join(f"data: {line}\n" for line in [str(self._left_of(sight)), *main.split("\n")])
-        return _encode(f"id: {_name_of(main)}\n{lines}\n")
+        return write_event(f"{self._left_of(sight)}\n{main}", _name_of(main))
 
     def _left_of(self, sight: PageModel) -> int:
         """Tell for how many seconds the code can still be used."""

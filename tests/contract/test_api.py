@@ -188,7 +188,7 @@ def test_a_token_with_less_left_is_given_to_who_asks_for_less(world: SocketWorld
 
 
 def test_a_refresh_that_does_not_end_is_not_waited_for_forever(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", patience=ApiTimeouts(token=seconds(0.05))) as world:
+    with SocketWorld(tmp_path / "api.sock", timeouts=ApiTimeouts(token=seconds(0.05))) as world:
         world.is_linked()
 
         assert problem(world.ask("/v1/token")) == (503, "no-fresh-token")
@@ -329,7 +329,7 @@ def test_a_refresh_is_forced_at_most_every_30_seconds(world: SocketWorld) -> Non
 
 
 def test_a_forced_refresh_that_does_not_end_is_not_waited_for_forever(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", patience=ApiTimeouts(token=seconds(0.05))) as world:
+    with SocketWorld(tmp_path / "api.sock", timeouts=ApiTimeouts(token=seconds(0.05))) as world:
         world.is_linked(world.issue("old", age=600))
 
         assert problem(reject(world)) == (503, "no-fresh-token")
@@ -484,7 +484,7 @@ def test_what_changes_nothing_to_be_told_is_a_heartbeat(world: SocketWorld) -> N
 
 
 def test_silence_is_filled_with_heartbeats(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", patience=ApiTimeouts(heartbeat=seconds(0.02))) as world:
+    with SocketWorld(tmp_path / "api.sock", timeouts=ApiTimeouts(heartbeat=seconds(0.02))) as world:
         events = world.follow(READER)
         events.next_block()
 

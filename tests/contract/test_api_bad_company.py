@@ -19,19 +19,18 @@ import pytest
 from device_auth.core.errors import StoreBusy, StoreError
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.service.api import Api
+from device_auth.http.admission import ConnectionLimits
+from device_auth.http.connection import ReadLimits
+from device_auth.http.listeners import UnixListener
+from device_auth.service.api import ADMISSION, Api
 from device_auth.service.callers import Caller, Gate, read_caller
-from device_auth.service.exchange import ReadLimits
-from device_auth.service.reception import ConnectionLimits, OwnListener
 from device_auth.world.clock import BootClock
 from tests.socket_world import READER, STRANGER, SocketWorld, identify
 from tests.values import seconds
 from tests.waiting import LONG, wait_for
 
 STATUS: Final = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
-SHORT: Final = ReadLimits(
-    idle=seconds(0.05), request=seconds(0.2), send=seconds(0.05), farewell=seconds(0.05)
-)
+SHORT: Final = ReadLimits(idle=seconds(0.05), request=seconds(0.2), send=seconds(0.05), drain=seconds(0.05))
 OTHER: Final = READER._replace(uid=1234)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -45,7 +44,7 @@ def world(tmp_path: Path) -> Iterator[SocketWorld]:
 
 @pytest.fixture
 def hasty(tmp_path: Path) -> Iterator[SocketWorld]:
-    with SocketWorld(tmp_path / "api.sock", bounds=SHORT, clock=BootClock()) as world:
+    with SocketWorld(tmp_path / "api.sock", limits=SHORT, clock=BootClock()) as world:
         yield world
 
 
@@ -111,8 +110,8 @@ def test_half_a_request_is_not_waited_for_forever(hasty: SocketWorld) -> None:
 
 
 def test_a_request_that_drips_is_cut_off_at_its_bound(tmp_path: Path) -> None:
-    bounds = SHORT._replace(idle=seconds(LONG))
-    with SocketWorld(tmp_path / "api.sock", bounds=bounds, clock=BootClock()) as world:
+    limits = SHORT._replace(idle=seconds(LONG))
+    with SocketWorld(tmp_path / "api.sock", limits=limits, clock=BootClock()) as world:
         connection = world.plug_in(READER)
         is_over = threading.Event()
         drips = 0
@@ -142,7 +141,7 @@ def test_a_body_that_does_not_come_is_not_waited_for_forever(hasty: SocketWorld)
     "sent", [b"", STATUS[:20], STATUS.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\nhalf")]
 )
 def test_who_dies_in_the_middle_leaves_nothing_behind(tmp_path: Path, sent: bytes) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(places=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(places=1)) as world:
         connection = world.plug_in(READER)
         connection.sendall(sent)
         connection.close()
@@ -151,7 +150,7 @@ def test_who_dies_in_the_middle_leaves_nothing_behind(tmp_path: Path, sent: byte
 
 
 def test_who_dies_before_the_answer_leaves_nothing_behind(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(places=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(places=1)) as world:
         world.is_linked()
         visitor = world.visit(READER)
         visitor.begin("/v1/token")
@@ -260,15 +259,15 @@ def test_where_every_place_is_taken_whoever_comes_waits(world: SocketWorld) -> N
 
 
 @pytest.mark.parametrize(
-    ("room", "comes"),
-    [(ConnectionLimits(share=1), READER), (ConnectionLimits(places=1), READER._replace(uid=7))],
+    ("admission", "comes"),
+    [(ADMISSION._replace(share=1), READER), (ADMISSION._replace(places=1), READER._replace(uid=7))],
     ids=["the share is full", "every place is taken"],
 )
 def test_who_waits_gets_the_place_of_an_idle_connection(
-    tmp_path: Path, room: ConnectionLimits, comes: Caller
+    tmp_path: Path, admission: ConnectionLimits, comes: Caller
 ) -> None:
-    bounds = ReadLimits(idle=seconds(2 * LONG))
-    with SocketWorld(tmp_path / "api.sock", bounds=bounds, room=room) as world:
+    limits = ReadLimits(idle=seconds(2 * LONG))
+    with SocketWorld(tmp_path / "api.sock", limits=limits, admission=admission) as world:
         idle = world.visit(READER)
         assert idle.ask("/v1/status").status == 200
 
@@ -277,7 +276,7 @@ def test_who_waits_gets_the_place_of_an_idle_connection(
 
 
 def test_an_idle_connection_for_which_nobody_waits_stays(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(share=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(share=1)) as world:
         world.is_linked()
         idle, busy, late = world.visit(OTHER), world.visit(READER), world.visit(READER)
         assert idle.ask("/v1/status").status == 200
@@ -290,7 +289,7 @@ def test_an_idle_connection_for_which_nobody_waits_stays(tmp_path: Path) -> None
 
 
 def test_nobody_keeps_a_connection_for_which_another_waits(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(share=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(share=1)) as world:
         world.is_linked()
         first, second = world.visit(READER), world.visit(READER)
         first.begin("/v1/token")
@@ -304,7 +303,9 @@ def test_nobody_keeps_a_connection_for_which_another_waits(tmp_path: Path) -> No
 
 
 def test_where_the_waiting_room_is_full_too_the_biggest_crowd_is_turned_away(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", room=ConnectionLimits(places=2, share=1, waiting=3)) as world:
+    with SocketWorld(
+        tmp_path / "api.sock", admission=ADMISSION._replace(places=2, share=1, waiting=3)
+    ) as world:
         world.is_linked()
         crowd = [world.visit(READER) for _ in range(4)]
         crowd[0].begin("/v1/token")
@@ -355,7 +356,7 @@ def test_a_thousand_visits_leave_nothing_behind(world: SocketWorld) -> None:
 
 def wait_until_nobody_is_there() -> None:
     for thread in threading.enumerate():
-        if thread.name == "api-visit":
+        if thread.name == "api connection":
             thread.join(LONG)
 
 
@@ -407,7 +408,7 @@ def test_a_system_without_descriptors_is_waited_for(tmp_path: Path, caplog: pyte
         with SocketWorld(tmp_path / "api.sock", listener=listener) as world:
             assert is_served(world)
 
-    assert "no connection can be taken" in caplog.text
+    assert "cannot accept a connection" in caplog.text
 
 
 def test_who_cannot_be_told_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -417,7 +418,7 @@ def test_who_cannot_be_told_is_not_served(tmp_path: Path, caplog: pytest.LogCapt
     with SocketWorld(tmp_path / "api.sock", identify=fail) as world:
         assert read_to_the_end(world.plug_in()) == b""
 
-    assert "a caller cannot be told" in caplog.text
+    assert "cannot identify the connecting process" in caplog.text
 
 
 def test_without_room_for_another_thread_one_connection_is_lost_only(world: SocketWorld) -> None:
@@ -487,7 +488,7 @@ def test_a_socket_on_which_another_service_answers_is_left_alone(tmp_path: Path,
         guest.connect(str(path))
 
         with pytest.raises(StoreBusy):
-            OwnListener(path)
+            UnixListener(path)
 
     assert path.exists()
 
@@ -496,7 +497,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "api.sock").write_text("mine")
 
     with pytest.raises(StoreError, match="not a socket of ours"):
-        OwnListener(tmp_path / "api.sock")
+        UnixListener(tmp_path / "api.sock")
 
     assert (tmp_path / "api.sock").read_text() == "mine"
 
@@ -509,7 +510,7 @@ def test_a_socket_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     os.chown(path, 65534, 65534)
 
     with pytest.raises(StoreError, match="not a socket of ours"):
-        OwnListener(path)
+        UnixListener(path)
 
     assert path.exists()
 
@@ -517,7 +518,7 @@ def test_a_socket_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["missing/api.sock", "x" * 120, "x" * 300])
 def test_where_no_socket_can_be_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="cannot"):
-        OwnListener(tmp_path / name)
+        UnixListener(tmp_path / name)
 
 
 def test_an_api_that_never_started_can_be_closed(world: SocketWorld) -> None:
@@ -535,7 +536,7 @@ def test_who_comes_while_the_service_ends_is_cut_off(tmp_path: Path) -> None:
     def end(connection: socket.socket) -> Caller:
         ending.append(threading.Thread(target=speaker.api.close))
         ending[0].start()
-        while not speaker.api._reception._is_closing:
+        while not speaker.api.server.is_closing:
             ending[0].join(0.001)
         return identify(connection)
 

@@ -28,9 +28,9 @@ from device_auth.client import (
 )
 from device_auth.core.models import Mark, UnixTime, View, hand_over
 from device_auth.core.states import StateWord, Trouble
+from device_auth.http.connection import ReadLimits
+from device_auth.service.api import ADMISSION
 from device_auth.service.callers import Caller
-from device_auth.service.exchange import ReadLimits
-from device_auth.service.reception import ConnectionLimits
 from tests.links import make_link
 from tests.socket_world import READER, STRANGER, SocketWorld
 from tests.values import make_pair, seconds
@@ -212,7 +212,7 @@ def test_threads_may_share_a_client(world: SocketWorld, client: Client) -> None:
 
 def test_more_clients_than_places_are_all_served(tmp_path: Path) -> None:
     with SocketWorld(
-        tmp_path / "api.sock", room=ConnectionLimits(share=2), bounds=ReadLimits(idle=seconds(LONG))
+        tmp_path / "api.sock", admission=ADMISSION._replace(share=2), limits=ReadLimits(idle=seconds(LONG))
     ) as world:
         world.is_linked(world.issue("one"))
         clients = [Client(str(world.path)) for _ in range(10)]

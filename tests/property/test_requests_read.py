@@ -8,11 +8,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_auth.service.exchange import HttpConnection, HttpRequest, MalformedRequest, ReadLimits, read_head
+from device_auth.http.connection import HttpConnection, HttpError, HttpRequest, ReadLimits, read_head
 from device_auth.world.clock import BootClock
 from tests.values import seconds
 
-BOUNDS = ReadLimits(idle=seconds(5), farewell=seconds(5))
+BOUNDS = ReadLimits(idle=seconds(5), drain=seconds(5))
 
 names = st.text(string.ascii_letters + "-", min_size=1, max_size=8).filter(
     lambda name: name.lower() not in {"host", "connection", "content-length", "transfer-encoding", "expect"}
@@ -20,32 +20,32 @@ names = st.text(string.ascii_letters + "-", min_size=1, max_size=8).filter(
 values = st.text(string.printable[:95], max_size=8).map(str.strip)
 
 
-def read_all(octets: bytes, cuts: list[int]) -> list[HttpRequest | MalformedRequest]:
+def read_all(octets: bytes, cuts: list[int]) -> list[HttpRequest | HttpError]:
     """Read until the end or the first mistake, whatever pieces it comes in."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps the pieces apart
-    found: list[HttpRequest | MalformedRequest] = []
+    found: list[HttpRequest | HttpError] = []
     with ours, theirs:
-        exchange = HttpConnection(ours, BootClock(), BOUNDS)
+        http = HttpConnection(ours, BootClock(), BOUNDS)
         places = sorted({0, len(octets), *(cut % (len(octets) + 1) for cut in cuts)})
         for start, end in pairwise(places):
             theirs.sendall(octets[start:end])
         theirs.shutdown(socket.SHUT_WR)
         try:
-            while exchange.wait() and (request := exchange.read()) is not None:
+            while http.wait() and (request := http.read()) is not None:
                 found.append(request)
-        except MalformedRequest as error:
+        except HttpError as error:
             found.append(error)
     return found
 
 
 @given(st.text(string.printable + "\0\x80\xff"))
 def test_any_head_is_read_or_refused(head: str) -> None:
-    with suppress(MalformedRequest):
-        method, target, headers, _ = read_head(head)
+    with suppress(HttpError):
+        request = read_head(head)
 
-        assert method
-        assert target
-        assert all(name == name.lower() for name in headers)
+        assert request.method
+        assert request.path or request.query
+        assert all(name == name.lower() for name in request.headers)
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 1000), max_size=3))

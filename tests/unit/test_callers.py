@@ -19,9 +19,9 @@ GATE = Gate(readers=10, administrators=20, own_uid=500)
         (1000, {1000, 20}, Role.ADMINISTRATOR),
         (1000, {10, 20}, Role.ADMINISTRATOR),
         (1000, {1000, 10}, Role.READER),
-        (1000, {1000, 0}, Role.STRANGER),
-        (20, {500}, Role.STRANGER),
-        (1000, set(), Role.STRANGER),
+        (1000, {1000, 0}, Role.UNPRIVILEGED),
+        (20, {500}, Role.UNPRIVILEGED),
+        (1000, set(), Role.UNPRIVILEGED),
     ],
 )
 def test_groups_decide_what_a_caller_may(uid: int, gids: set[int], role: Role) -> None:
@@ -32,7 +32,7 @@ def test_groups_decide_what_a_caller_may(uid: int, gids: set[int], role: Role) -
 def test_a_group_that_does_not_exist_has_no_members(gids: set[int]) -> None:
     gate = Gate(readers=None, administrators=None, own_uid=500)
 
-    assert gate.role_of(Caller(1000, frozenset(gids))) is Role.STRANGER
+    assert gate.role_of(Caller(1000, frozenset(gids))) is Role.UNPRIVILEGED
 
 
 def test_the_gate_is_made_from_the_names_of_groups() -> None:

@@ -12,11 +12,11 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import Refusal, Secret, UnixTime
+from device_auth.core.models import Refusal, Seconds, Secret, UnixTime
 from device_auth.core.states import Trouble
+from device_auth.http.connection import ReadLimits
 from device_auth.tools.authorize import (
-    LONGEST_HEAD,
-    MOST_CONNECTIONS,
+    ADMISSION,
     ListenAddress,
     RedirectListener,
     has_display,
@@ -54,7 +54,7 @@ class Desk:
         context = server_context(folder, UnixTime(NOW.timestamp())) if is_secure else None
         self.trust = ssl.create_default_context(cafile=folder / CERTIFICATE) if is_secure else None
         # a patience far beyond the tests': what ends in time was ended by something else
-        self.listener = RedirectListener(self.place, STATE, context, self.came.put, patience=300)
+        self.listener = RedirectListener(self.place, STATE, context, self.came.put, patience=Seconds(300))
 
     def get(self, target: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
         """Ask as a browser does; give the status and the page."""
@@ -194,18 +194,19 @@ def test_garbage_and_silence_do_not_keep_the_browser_out(desk: Desk, octets: byt
 
 def test_the_oldest_of_too_many_silent_connections_makes_room(desk: Desk) -> None:
     with ExitStack() as plugged:
-        silent = [plugged.enter_context(desk.plug_in()) for _ in range(MOST_CONNECTIONS)]
+        silent = [plugged.enter_context(desk.plug_in()) for _ in range(ADMISSION.places)]
 
         assert desk.get(GOOD)[0] == 200
 
-        assert silent[0].recv(1) == b""
+        while silent[0].recv(64):  # TLS may give its reason first
+            pass
     assert isinstance(desk.answer(), Redirect)
 
 
 def test_a_head_that_is_too_long_is_answered(tmp_path: Path) -> None:
     desk = Desk(tmp_path, is_secure=False)
     with desk.listener, desk.plug_in() as browser:
-        browser.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * (LONGEST_HEAD - 18))
+        browser.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * (ReadLimits().head - 18))
 
         assert browser.recv(12) == b"HTTP/1.1 400"
 

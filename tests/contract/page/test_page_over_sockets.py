@@ -13,8 +13,9 @@ import pytest
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord
-from device_auth.service.page import HEARTBEAT, MOST_HEAD, Page, PageSettings, open_listener
-from device_auth.service.visitors import VisitorLimits
+from device_auth.http.admission import ConnectionLimits
+from device_auth.http.connection import ReadLimits
+from device_auth.service.page import ADMISSION, HEARTBEAT, READ_LIMITS, Page, PageSettings, open_listener
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
 from tests.waiting import LONG
 
@@ -29,11 +30,12 @@ def bench() -> Iterator[Bench]:
 
 
 @pytest.fixture
-def limited() -> Iterator[Callable[[VisitorLimits], Bench]]:
+def limited() -> Iterator[Callable[..., Bench]]:
     benches: list[Bench] = []
 
-    def make(limits: VisitorLimits) -> Bench:
-        benches.append(Bench(limits=limits))
+    def make(limits: ReadLimits = READ_LIMITS, **admission: float) -> Bench:
+        given = ConnectionLimits(**{**ADMISSION._asdict(), **admission})
+        benches.append(Bench(admission=given, limits=limits))
         return benches[-1].__enter__()
 
     yield make
@@ -170,9 +172,9 @@ def test_a_closing_page_ends_its_streams(bench: Bench) -> None:
 
 
 def test_a_stream_whose_visitor_has_gone_makes_room_for_another(
-    limited: Callable[[VisitorLimits], Bench],
+    limited: Callable[..., Bench],
 ) -> None:
-    bench = limited(VisitorLimits(streams=1, burst_each=10_000, burst=10_000))
+    bench = limited(streams=1, burst_share=10_000, burst=10_000)
     with bench.events() as stream:
         stream.next()
         assert bench.ask("GET", "/events").status == 503
@@ -336,13 +338,15 @@ def test_garbage_is_refused_and_the_next_visitor_served(bench: Bench, sent: byte
 
 
 def test_a_head_beyond_all_bounds_is_refused(bench: Bench) -> None:
-    answer = bench.send_raw(b"GET / HTTP/1.1\r\nA: " + b"a" * MOST_HEAD)
+    answer = bench.send_raw(b"GET / HTTP/1.1\r\nA: " + b"a" * READ_LIMITS.head)
 
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_head_that_is_too_long_is_refused_though_it_has_an_end(bench: Bench) -> None:
-    answer = bench.send_raw(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: " + b"a" * MOST_HEAD + b"\r\n\r\n")
+    answer = bench.send_raw(
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: " + b"a" * READ_LIMITS.head + b"\r\n\r\n"
+    )
 
     assert answer.startswith(b"HTTP/1.1 431 ")
 
@@ -386,9 +390,9 @@ def test_a_visitor_who_dies_in_the_middle_is_forgotten(bench: Bench, begun: byte
     ],
 )
 def test_a_visitor_who_drips_is_cut_off_however_fast_he_drips(
-    limited: Callable[[VisitorLimits], Bench], begun: bytes
+    limited: Callable[..., Bench], begun: bytes
 ) -> None:
-    bench = limited(VisitorLimits(visit=Seconds(0.3)))
+    bench = limited(READ_LIMITS._replace(idle=Seconds(0.3), request=Seconds(0.3)))
     with bench.connect() as connection:
         connection.sendall(begun)
         drops = 0
@@ -401,8 +405,8 @@ def test_a_visitor_who_drips_is_cut_off_however_fast_he_drips(
     assert bench.actions.asked.empty()
 
 
-def test_one_visitor_may_not_have_many_connections(limited: Callable[[VisitorLimits], Bench]) -> None:
-    bench = limited(VisitorLimits(connections_each=2))
+def test_one_visitor_may_not_have_many_connections(limited: Callable[..., Bench]) -> None:
+    bench = limited(share=2)
     with bench.connect(), bench.connect(), bench.connect() as third:
         answer = read_all(third)
 
@@ -411,17 +415,17 @@ def test_one_visitor_may_not_have_many_connections(limited: Callable[[VisitorLim
 
 
 def test_a_visitor_who_hammers_is_held_back_and_soon_served_again(
-    limited: Callable[[VisitorLimits], Bench],
+    limited: Callable[..., Bench],
 ) -> None:
-    bench = limited(VisitorLimits(burst_each=5, every_each=Seconds(30)))
+    bench = limited(burst_share=5, every_share=Seconds(30))
 
     assert [bench.ask("GET", "/").status for _ in range(7)] == [200] * 5 + [429] * 2
     bench.clock.ahead += 30
     assert bench.ask("GET", "/").status == 200
 
 
-def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[[VisitorLimits], Bench]) -> None:
-    bench = limited(VisitorLimits(burst=2, every=Seconds(0.05)))
+def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[..., Bench]) -> None:
+    bench = limited(burst=2, every=Seconds(0.05))
     before = bench.clock.now()
 
     assert [bench.ask("GET", "/").status for _ in range(6)] == [200] * 6
@@ -429,9 +433,9 @@ def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[[VisitorLim
 
 
 def test_sixty_visitors_who_die_at_once_leave_the_page_whole(
-    limited: Callable[[VisitorLimits], Bench],
+    limited: Callable[..., Bench],
 ) -> None:
-    bench = limited(VisitorLimits(burst_each=40))
+    bench = limited(burst_share=40)
     for _ in range(60):
         with bench.connect() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -441,7 +445,7 @@ def test_sixty_visitors_who_die_at_once_leave_the_page_whole(
         return bench.ask("GET", "/").status == 200
 
     assert bench.soon(is_served)
-    assert threading.active_count() < VisitorLimits().connections + 5
+    assert threading.active_count() < ADMISSION.places + 5
 
 
 def test_a_page_that_was_never_started_closes() -> None:

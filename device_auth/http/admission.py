@@ -1,0 +1,210 @@
+"""Who may take a place: so many connections at once for all and for each owner, and so many in a while.
+
+Where connections may wait for a place, none is refused for a crowd of another owner: the newest of the owner with most
+of them is. This module only counts: its caller holds a lock, and closes what must go.
+"""
+
+from collections import Counter
+from collections.abc import Hashable
+from http import HTTPStatus
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from device_auth.core.models import Monotonic, Seconds, later
+
+MOST_OWNERS: Final = 256
+"""Owners whose rate is remembered."""
+
+
+class ConnectionLimits(NamedTuple):
+    """How many connections at once, and how often.
+
+    Attributes:
+        places: connections served at once, event streams among them.
+        share: of those, for one owner.
+        waiting: connections that wait for a place; if 0, a connection that finds none is refused.
+        streams: event streams at once.
+        streams_share: of those, for one owner.
+        streams_count: event streams count to their owner's ``share``.
+        burst_share: connections that one owner may open at once ...
+        every_share: ... and the time until it may open one more.
+        burst: connections that all owners together may open at once; further ones are accepted later ...
+        every: ... and the time until one more is accepted.
+    """
+
+    places: int
+    share: int
+    waiting: int = 0
+    streams: int = 0
+    streams_share: int = 0
+    streams_count: bool = True
+    burst_share: int = 1
+    every_share: Seconds = Seconds(0)
+    burst: int = 1
+    every: Seconds = Seconds(0)
+
+
+class TokenBucket:
+    """A number of tokens at once, and one more after each while.
+
+    Args:
+        burst: tokens at once.
+        every: time until there is one more; 0 for no limit.
+    """
+
+    def __init__(self, burst: int, every: Seconds) -> None:
+        self._slack = Seconds((burst - 1) * every)
+        self._every = every
+        self._used_until = Monotonic(float("-inf"))
+
+    def due_in(self, now: Monotonic) -> Seconds:
+        """Return the time until there is a token; 0 if there is one."""
+        return Seconds(max(0.0, self._used_until - now - self._slack))
+
+    def take(self, now: Monotonic) -> bool:
+        """Take a token, and return whether there was one."""
+        if self.due_in(now):
+            return False
+        self._used_until = later(max(self._used_until, now), self._every)
+        return True
+
+    def is_full(self, now: Monotonic) -> bool:
+        """Return whether all tokens are there."""
+        return self._used_until <= now
+
+
+class Place:
+    """A connection that has a place or waits for one.
+
+    Args:
+        owner: whose share it counts to.
+        is_idle: no request is under way, so that it may be closed for another.
+    """
+
+    def __init__(self, owner: Hashable, *, is_idle: bool = False) -> None:
+        self.owner = owner
+        self.is_idle = is_idle
+        self.is_streaming = False
+
+    def is_gone(self) -> bool:
+        """Return whether its client has left."""
+        return False
+
+
+P = TypeVar("P", bound=Place)
+
+
+class ConnectionLimiter(Generic[P]):
+    """Counts connections.
+
+    Args:
+        limits: how many.
+    """
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
+        self.waiting: list[P] = []
+        self.active: dict[P, None] = {}
+        self.rate = TokenBucket(limits.burst, limits.every)
+        self._shares: Counter[Hashable] = Counter()
+        self._buckets: dict[Hashable, TokenBucket] = {}
+
+    def enter(self, new: P, now: Monotonic) -> HTTPStatus | None:
+        """Let a connection wait for a place, or return the status with which it is refused."""
+        bucket = self._bucket_of(new.owner, now)
+        can_wait = self._limits.waiting > 0
+        if bucket is None or not (can_wait or self._is_free()):
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        if not ((can_wait or self._has_share(new.owner)) and bucket.take(now)):
+            return HTTPStatus.TOO_MANY_REQUESTS
+        self.waiting.append(new)
+        return None
+
+    def seat(self) -> list[P]:
+        """Return the connections that get a place now, those that waited longest first."""
+        seated = []
+        for place in tuple(self.waiting):
+            if not self._is_free():
+                break
+            if self._has_share(place.owner):
+                self.waiting.remove(place)
+                self.active[place] = None
+                self._shares[place.owner] += 1
+                seated.append(place)
+        return seated
+
+    def overflow(self) -> P | None:
+        """Return a connection that must be refused because too many wait: the newest of the owner with most of them."""
+        if len(self.waiting) <= self._limits.waiting:
+            return None
+        most = Counter(place.owner for place in self.waiting).most_common(1)[0][0]
+        newest = [place for place in self.waiting if place.owner == most][-1]
+        self.waiting.remove(newest)
+        return newest
+
+    def leave(self, place: P) -> None:
+        """Free a place."""
+        del self.active[place]
+        if not place.is_streaming or self._limits.streams_count:
+            self._free_share(place)
+
+    def may_stay(self, place: P) -> bool:
+        """Return whether a connection may wait for another request; not while another waits for its place."""
+        place.is_idle = not any(self._could_follow(place, other) for other in self.waiting)
+        return place.is_idle
+
+    def leavers(self) -> list[P]:
+        """Return idle connections to close because others wait for their places, as RFC 9112 §9.5 allows."""
+        waiting, leavers = list(self.waiting), []
+        for place in [active for active in self.active if active.is_idle]:
+            follower = next((other for other in waiting if self._could_follow(place, other)), None)
+            if follower is not None:
+                waiting.remove(follower)
+                place.is_idle = False
+                leavers.append(place)
+        return leavers
+
+    def open_stream(self, place: P) -> bool:
+        """Let a connection become an event stream, and return whether it may.
+
+        A stream whose client has left ends soon, and takes no other client's place until then.
+        """
+        streams = [other for other in self.active if other.is_streaming]
+        if (
+            len(streams) >= 2 * self._limits.streams
+            or sum(not other.is_gone() for other in streams) >= self._limits.streams
+            or sum(other.owner == place.owner for other in streams) >= self._limits.streams_share
+        ):
+            return False
+        place.is_streaming = True
+        if not self._limits.streams_count:
+            self._free_share(place)
+        return True
+
+    def _is_free(self) -> bool:
+        return len(self.active) < self._limits.places
+
+    def _has_share(self, owner: Hashable) -> bool:
+        return self._shares[owner] < self._limits.share
+
+    def _free_share(self, place: P) -> None:
+        self._shares[place.owner] -= 1
+        if not self._shares[place.owner]:
+            del self._shares[place.owner]
+
+    def _could_follow(self, place: P, other: P) -> bool:
+        return not self._is_free() if self._has_share(other.owner) else other.owner == place.owner
+
+    def _bucket_of(self, owner: Hashable, now: Monotonic) -> TokenBucket | None:
+        bucket = self._buckets.get(owner)
+        if bucket is None:
+            if len(self._buckets) >= MOST_OWNERS:
+                self._buckets = {
+                    each: bucket
+                    for each, bucket in self._buckets.items()
+                    if each in self._shares or not bucket.is_full(now)
+                }
+            if len(self._buckets) >= MOST_OWNERS:
+                return None
+            bucket = TokenBucket(self._limits.burst_share, self._limits.every_share)
+            self._buckets[owner] = bucket
+        return bucket

@@ -1,0 +1,324 @@
+"""One HTTP/1.1 connection: requests read and replies written, each within limits of size and time.
+
+A small part of RFC 9112, strictly: a request that cannot be understood ends the connection, for its end is unknown.
+"""
+
+import re
+import select
+import socket
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from device_auth.core.models import Monotonic, Seconds, later
+from device_auth.core.ports import Clock
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_REQUEST_LINE: Final = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ((?i:https?)://[^/? ]*)?([!-~]*) HTTP/([0-9])\.([0-9])"
+)
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
+_LENGTH: Final = re.compile(r"[0-9]{1,9}")
+
+
+class ReadLimits(NamedTuple):
+    """Sizes in bytes, and times.
+
+    Attributes:
+        head: request line and header fields.
+        body: content of a request.
+        idle: silence before a request or within one.
+        request: from the first byte of a request to its last.
+        send: until the client has taken a reply, or one piece of it.
+        drain: how long input is read and dropped after the last reply.
+    """
+
+    head: int = 8192
+    body: int = 4096
+    idle: Seconds = Seconds(5)
+    request: Seconds = Seconds(10)
+    send: Seconds = Seconds(5)
+    drain: Seconds = Seconds(1)
+
+
+class HttpRequest:
+    """One request.
+
+    Attributes:
+        is_absolute: the target named a scheme and a host too (RFC 9112 §3.2.2), which are dropped.
+        path: as sent, without the query.
+        query: as sent, without the question mark.
+        headers: names in lower case; repeated fields are joined by commas.
+        keeps_open: another request may follow on the connection.
+        body: the content.
+    """
+
+    __slots__ = ("body", "headers", "is_absolute", "keeps_open", "method", "path", "query")
+
+    def __init__(
+        self, method: str, target: str, headers: Mapping[str, str], *, is_absolute: bool, keeps_open: bool
+    ) -> None:
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.is_absolute = is_absolute
+        self.keeps_open = keeps_open
+        self.body = b""
+
+    @property
+    def media_type(self) -> str:
+        """Return the media type of the body in lower case, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class HttpReply:
+    """One reply.
+
+    Args:
+        status: of the status line.
+        body: the content.
+        headers: beside those of every reply.
+        pieces: sent one by one in place of a body; the connection ends after the last.
+        sent: called after the reply was sent, or could not be.
+    """
+
+    __slots__ = ("body", "headers", "pieces", "sent", "status")
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        body: bytes = b"",
+        headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        pieces: Generator[bytes, None, None] | None = None,
+        sent: Callable[[], None] | None = None,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.pieces = pieces
+        self.sent = sent
+
+
+class HttpError(Exception):
+    """A request or connection is answered with an error.
+
+    Args:
+        status: of the reply.
+        reason: for the author of the client.
+        headers: of the reply, beside those of every reply.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, reason: str = "", headers: Mapping[str, str] = _NO_HEADERS
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+class _PeerClosed(Exception):
+    """The client closed its end."""
+
+
+class HttpConnection:
+    """Reads requests from one connection and writes replies to it.
+
+    Args:
+        connection: just accepted.
+        clock: for deadlines.
+        limits: of each request and reply.
+    """
+
+    def __init__(self, connection: socket.socket, clock: Clock, limits: ReadLimits) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._limits = limits
+        self._received = bytearray()
+
+    def wait(self) -> bool:
+        """Return whether a request has begun before the client closed its end or was silent for too long."""
+        if not self._received:
+            with suppress(_PeerClosed, TimeoutError):
+                self._receive(self._limits.idle)
+        return bool(self._received)
+
+    def read(self) -> HttpRequest | None:
+        """Read one request; None if the client closed its end before the request was complete.
+
+        Raises:
+            HttpError: if the request is malformed, too large or too slow.
+        """
+        until = later(self._clock.now(), self._limits.request)
+        try:
+            request = read_head(self._read_head(until))
+            request.body = self._read_body(request.headers, until)
+        except _PeerClosed:
+            return None
+        except TimeoutError:
+            raise HttpError(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time") from None
+        return request
+
+    def write(self, reply: HttpReply, *, to: HttpRequest | None, is_last: bool) -> None:
+        """Write a reply.
+
+        Args:
+            reply: to be written.
+            to: the request; None if it could not be read.
+            is_last: announce that the connection ends.
+
+        Raises:
+            OSError: if the client does not take it in time, or is gone.
+        """
+        try:
+            is_without_body = to is not None and to.method == "HEAD"
+            self._send(write_reply(reply, is_last=is_last, is_without_body=is_without_body))
+            if reply.pieces is not None:
+                with closing(reply.pieces) as pieces:
+                    for piece in pieces:
+                        if is_gone(self._connection):
+                            return
+                        self._send(piece)
+        finally:
+            if reply.sent is not None:
+                reply.sent()
+
+    def end(self) -> None:
+        """Announce the end of the connection, and drop input for a moment.
+
+        A socket that is closed with unread input resets the connection, and the reply may be lost.
+        """
+        until = later(self._clock.now(), self._limits.drain)
+        with suppress(OSError, _PeerClosed):
+            self._connection.shutdown(socket.SHUT_WR)
+            while True:
+                self._received.clear()
+                self._receive(self._left(until))
+
+    def _read_head(self, until: Monotonic) -> str:
+        while True:
+            end = self._received.find(_END_OF_HEAD)
+            if (end if end >= 0 else len(self._received)) > self._limits.head:
+                raise HttpError(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    f"request line and header fields take more than {self._limits.head} bytes",
+                )
+            if end >= 0:
+                head = self._received[:end].decode("latin-1")
+                del self._received[: end + len(_END_OF_HEAD)]
+                return head
+            self._receive(self._left(until))
+
+    def _read_body(self, headers: Mapping[str, str], until: Monotonic) -> bytes:
+        length = read_length(headers, self._limits.body)
+        if len(self._received) < length and "expect" in headers:
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self._received) < length:
+            self._receive(self._left(until))
+        body = bytes(self._received[:length])
+        del self._received[:length]
+        return body
+
+    def _left(self, until: Monotonic) -> Seconds:
+        left = until - self._clock.now()
+        if left <= 0:
+            raise TimeoutError
+        return Seconds(min(left, self._limits.idle))
+
+    def _receive(self, within: Seconds) -> None:
+        self._limit_time(within)
+        try:
+            piece = self._connection.recv(4096)
+        except ConnectionError:
+            raise _PeerClosed from None
+        if not piece:
+            raise _PeerClosed
+        self._received += piece
+
+    def _send(self, octets: bytes) -> None:
+        self._limit_time(self._limits.send)  # for all octets together
+        self._connection.sendall(octets)
+
+    def _limit_time(self, within: Seconds) -> None:
+        if self._connection.gettimeout() != within:  # setting it costs a system call
+            self._connection.settimeout(within)
+
+
+def is_gone(connection: socket.socket) -> bool:
+    """Return whether the client has closed its end.
+
+    A UNIX socket reports that unasked (poll(2)). A TCP socket reports only that the client sends no more.
+    """
+    state = select.poll()
+    state.register(connection, 0 if connection.family is socket.AF_UNIX else select.POLLRDHUP)
+    return bool(state.poll(0))
+
+
+def write_reply(reply: HttpReply, *, is_last: bool, is_without_body: bool = False) -> bytes:
+    """Write a reply as it is sent, without its pieces. Source: RFC 9112 §4; RFC 9110 §8.6."""
+    fields = {"Cache-Control": "no-store", **reply.headers}
+    if reply.pieces is None and reply.status is not HTTPStatus.NO_CONTENT:
+        fields["Content-Length"] = str(len(reply.body))
+    if is_last:
+        fields["Connection"] = "close"
+    lines = [f"HTTP/1.1 {reply.status.value} {reply.status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head if is_without_body else head + reply.body
+
+
+def read_head(head: str) -> HttpRequest:
+    """Read request line and header fields, after at most one empty line (RFC 9112 §2.2).
+
+    Raises:
+        HttpError: if they are malformed, or of another version of HTTP.
+
+    Source: RFC 9112 §2 to §5, §9.3; RFC 9110 §7.2.
+    """
+    first, *lines = head.removeprefix("\r\n").split("\r\n")
+    matched = _REQUEST_LINE.fullmatch(first)
+    if matched is None or not (matched[2] or matched[3]):
+        raise HttpError(HTTPStatus.BAD_REQUEST, "the request line is malformed")
+    method, host, target, major, minor = matched.groups()
+    if major != "1":
+        raise HttpError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this is not HTTP/1.1")
+    headers = _read_fields(lines)
+    if minor != "0" and ("host" not in headers or "," in headers["host"]):
+        raise HttpError(HTTPStatus.BAD_REQUEST, "there must be one header field Host")
+    options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
+    keeps_open = minor != "0" and "close" not in options
+    return HttpRequest(method, target or "/", headers, is_absolute=host is not None, keeps_open=keeps_open)
+
+
+def read_length(headers: Mapping[str, str], most: int) -> int:
+    """Return the length of the body in bytes.
+
+    Raises:
+        HttpError: if it is not given, or more than ``most``.
+    """
+    if "transfer-encoding" in headers:
+        raise HttpError(HTTPStatus.LENGTH_REQUIRED, "a body must come with its Content-Length")
+    if headers.get("expect", "100-continue").lower() != "100-continue":
+        raise HttpError(HTTPStatus.EXPECTATION_FAILED, "only 100-continue may be expected")
+    length = headers.get("content-length", "0")
+    if _LENGTH.fullmatch(length) is None:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "Content-Length is not a length")
+    if int(length) > most:
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body takes more than {most} bytes")
+    return int(length)
+
+
+def _read_fields(lines: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "a header field is malformed")
+        name, value = name.lower(), value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -1,0 +1,108 @@
+"""Sockets that listen: at an address, on an interface, or at a path."""
+
+import logging
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISSOCK
+from typing import Final
+
+from device_auth.core.errors import StoreBusy, StoreError
+
+log: Final = logging.getLogger(__name__)
+
+BACKLOG: Final = 64
+UNIX_BACKLOG: Final = 256
+SOCKET_MODE: Final = 0o666
+"""Any process may connect; its user and groups decide what it may do."""
+
+
+def listen(host: str, port: int, *, interface: str = "") -> socket.socket:
+    """Listen on a TCP port.
+
+    Args:
+        host: an address; IPv6 takes no connections of IPv4. Ignored with ``interface``.
+        port: 0 for any free one.
+        interface: the name of a network interface, all of whose addresses are listened on.
+
+    Raises:
+        OSError: if the port is in use, or the address or interface is not there.
+    """
+    is_six = ":" in host or (bool(interface) and socket.has_dualstack_ipv6())
+    listener = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_six:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not interface)
+        if interface:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        listener.bind(("" if interface else host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class UnixListener:
+    """A socket that listens at a path; one that an earlier service left there is replaced.
+
+    Args:
+        path: in a folder where no other user can create files.
+
+    Raises:
+        StoreError: if the socket cannot be made, or the file there is not ours to remove.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _check_place(path)
+            self._inode = self._make(path.with_name(path.name + ".new"))
+        except BaseException:
+            self.listener.close()
+            raise
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket unless another service has replaced it."""
+        with suppress(OSError):
+            if self._path.lstat().st_ino == self._inode:
+                self._path.unlink()
+        self.listener.close()
+
+    def _make(self, beside: Path) -> int:
+        """Make the socket under another name, so that no client sees it half made; return its inode."""
+        try:
+            beside.unlink(missing_ok=True)
+            self.listener.bind(str(beside))
+            self.listener.listen(UNIX_BACKLOG)
+            beside.chmod(SOCKET_MODE)
+            beside.rename(self._path)
+            return self._path.lstat().st_ino
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the socket {self._path}: {error}",
+                hint="Check the owner of its folder, and the length of its path.",
+            ) from error
+
+
+def _check_place(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"cannot look at {path}: {error}", hint="Check the owner of its folder.") from error
+    if not S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        raise StoreError(f"{path} is not a socket of ours", hint="Find out whose it is, and remove it.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog is an answer too
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return
+        except OSError as error:
+            log.debug("%s: %s", path, error)
+    raise StoreBusy(f"another service answers at {path}", hint="Stop it first: systemctl stop device-auth")

@@ -1,0 +1,107 @@
+"""Who may take a place: by owner and by how often."""
+
+from http import HTTPStatus
+
+import pytest
+
+from device_auth.core.models import Monotonic, Seconds
+from device_auth.http.admission import MOST_OWNERS, ConnectionLimiter, ConnectionLimits, Place, TokenBucket
+
+MANY = ConnectionLimits(places=1000, share=1000)
+
+
+class Counted:
+    """Connections of a few owners."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limiter: ConnectionLimiter[Place] = ConnectionLimiter(limits)
+        self.places: dict[str, list[Place]] = {}
+
+    def enter(self, owner: str, now: Monotonic) -> HTTPStatus | None:
+        place = Place(owner)
+        status = self.limiter.enter(place, now)
+        assert self.limiter.seat() == ([] if status else [place])
+        if status is None:
+            self.places.setdefault(owner, []).append(place)
+        return status
+
+    def leave(self, owner: str) -> None:
+        self.limiter.leave(self.places[owner].pop(0))
+
+    def open_stream(self, owner: str) -> bool:
+        return self.limiter.open_stream(next(place for place in self.places[owner] if not place.is_streaming))
+
+
+def at(seconds: float) -> Monotonic:
+    return Monotonic(seconds)
+
+
+def test_a_bucket_gives_a_burst_and_then_one_after_each_while() -> None:
+    bucket = TokenBucket(3, Seconds(2))
+
+    assert [bucket.take(at(0)) for _ in range(4)] == [True, True, True, False]
+    assert bucket.due_in(at(0)) == pytest.approx(2)
+    assert not bucket.take(at(1.9))
+    assert bucket.take(at(2))
+    assert not bucket.take(at(2))
+    assert not bucket.is_full(at(7.9))
+    assert [bucket.take(at(8)) for _ in range(4)] == [True, True, True, False]
+
+
+def test_one_visitor_who_hammers_is_held_back_and_another_is_not() -> None:
+    counted = Counted(MANY._replace(burst_share=2, every_share=Seconds(1)))
+
+    for _ in range(2):
+        assert counted.enter("hammer", at(0)) is None
+        counted.leave("hammer")
+
+    assert counted.enter("hammer", at(0)) is HTTPStatus.TOO_MANY_REQUESTS
+    assert counted.enter("neighbour", at(0)) is None
+    assert counted.enter("hammer", at(1)) is None
+
+
+def test_one_visitor_has_so_many_connections_at_a_time() -> None:
+    counted = Counted(MANY._replace(share=2))
+
+    assert [counted.enter("one", at(0)) for _ in range(3)] == [None, None, HTTPStatus.TOO_MANY_REQUESTS]
+    counted.leave("one")
+    assert counted.enter("one", at(0)) is None
+
+
+def test_all_visitors_together_have_so_many_connections_at_a_time() -> None:
+    counted = Counted(MANY._replace(places=2))
+
+    assert counted.enter("one", at(0)) is None
+    assert counted.enter("two", at(0)) is None
+    assert counted.enter("three", at(0)) is HTTPStatus.SERVICE_UNAVAILABLE
+    counted.leave("one")
+    assert counted.enter("three", at(0)) is None
+
+
+def test_streams_are_few_for_one_and_for_all() -> None:
+    counted = Counted(MANY._replace(streams=3, streams_share=2))
+    for owner in ("one", "two") * 3:
+        counted.enter(owner, at(0))
+
+    assert [counted.open_stream("one") for _ in range(3)] == [True, True, False]
+    assert [counted.open_stream("two") for _ in range(2)] == [True, False]
+    counted.leave("one")
+    assert counted.open_stream("two")
+
+
+def test_a_crowd_of_made_up_addresses_is_forgotten_and_meanwhile_kept_out() -> None:
+    counted = Counted(MANY._replace(burst_share=1, every_share=Seconds(10)))
+    for number in range(MOST_OWNERS):
+        assert counted.enter(f"fe80::{number:x}", at(0)) is None
+        counted.leave(f"fe80::{number:x}")
+
+    assert counted.enter("one more", at(0)) is HTTPStatus.SERVICE_UNAVAILABLE
+    assert counted.enter("one more", at(10)) is None
+
+
+def test_whoever_is_inside_is_not_forgotten() -> None:
+    counted = Counted(MANY)
+    for number in range(MOST_OWNERS):
+        counted.enter(f"fe80::{number:x}", at(0))
+
+    assert counted.enter("one more", at(1e6)) is HTTPStatus.SERVICE_UNAVAILABLE
