@@ -58,7 +58,7 @@ class AcceptedConnection(Place, Generic[T]):
             socket.socket.shutdown(self.connection, how)
 
 
-class Server(Generic[T]):
+class HttpServer(Generic[T]):
     """Serves connections until it is closed.
 
     Args:

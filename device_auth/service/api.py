@@ -24,7 +24,7 @@ from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
 from device_auth.http.events import follow, write_event
 from device_auth.http.listeners import UnixListener
-from device_auth.http.server import AcceptedConnection, Server
+from device_auth.http.server import AcceptedConnection, HttpServer
 from device_auth.service.callers import Caller, Gate, Role, read_caller
 from device_auth.service.status_feed import Actions, Snapshot, StatusFeed
 
@@ -176,7 +176,7 @@ class Api:
             self._own = UnixListener(listener)
             listener = self._own.listener
         self._listener = listener
-        self.server = Server(
+        self.server = HttpServer(
             "api",
             clock,
             identify=self._identify,

@@ -20,7 +20,7 @@ from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
 from device_auth.http.events import follow
 from device_auth.http.listeners import listen
-from device_auth.http.server import AcceptedConnection, Server
+from device_auth.http.server import AcceptedConnection, HttpServer
 from device_auth.service.status_feed import Actions, StatusFeed
 from device_auth.service.visitors import (
     Address,
@@ -268,7 +268,7 @@ class Page:
         self._listeners = list(sockets)
         self._welcomes = welcomes
         self._actions = {"/left": actions.owner_left, "/back": actions.owner_is_back}
-        self._server = Server(
+        self._server = HttpServer(
             "page",
             clock,
             identify=self._identify,

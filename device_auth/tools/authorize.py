@@ -25,7 +25,7 @@ from device_auth.core.models import Refusal, Seconds
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
 from device_auth.http.listeners import listen
-from device_auth.http.server import AcceptedConnection, Server
+from device_auth.http.server import AcceptedConnection, HttpServer
 from device_auth.wire.authorization_code import Redirect, UnexpectedRedirect, read_redirect
 from device_auth.world.clock import BootClock
 from device_auth.world.explain import explain
@@ -123,7 +123,7 @@ class RedirectListener:
         self._lock = Lock()
         self._is_answered = False
         self._listening: list[socket.socket] = []
-        self._server: Server[None] = Server(
+        self._server: HttpServer[None] = HttpServer(
             "redirect",
             BootClock(),
             identify=self._identify,
