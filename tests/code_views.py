@@ -51,7 +51,7 @@ class Window:
         colour: bool = True,
         encoding: str = "utf-8",
         qr: bool = True,
-        aside: Sidebar | None = None,
+        sidebar: Sidebar | None = None,
     ) -> None:
         self.out = io.StringIO()
         self.size = (columns, rows)
@@ -65,7 +65,7 @@ class Window:
             colour=colour,
             encoding=encoding,
             qr=qr,
-            aside=aside,
+            sidebar=sidebar,
         )
 
     def show(self, view: View, now: float = 0) -> Monotonic | None:

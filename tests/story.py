@@ -42,7 +42,7 @@ def tell_story() -> str:
     """Play every scene on one terminal of 80 × 24 and give what stood on its screen."""
     clock = SimulatedClock()
     drawn = DrawnSpeaker(clock, pace=0)
-    window = Window(80, 24, aside=drawn, colour=False)
+    window = Window(80, 24, sidebar=drawn, colour=False)
     prompts = (
         LightPrompt(drawn.light),
         VoicePrompt(drawn.voice, read_wording("en"), quiet_hours=QuietHours(0, 0), local_minute=lambda: None),

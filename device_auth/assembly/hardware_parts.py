@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from device_auth.world.clock import BootClock
     from device_auth.world.settings import Settings
     from hardware.button import Button
-    from hardware.panel import Matrix, Panel
+    from hardware.panel import Matrix
     from hardware.voice import Voice
 
 log: Final = logging.getLogger(__name__)
@@ -109,19 +109,18 @@ def open_hardware(
             watch_button(parts.button, light, clock, listener)
             if presses is not None and isinstance(parts.button, SimulatedButton):
                 _press_by_lines(presses, parts.button)
-        volume, quiet_hours = (
-            (0, NEVER_QUIET) if plan.voice is None else (plan.voice.volume, plan.voice.quiet_hours)
-        )
-        prompts: tuple[Prompt | None, ...] = (
-            light,
-            None if parts.panel is None else _panel_prompt(parts.panel, settings.locale),
-            None if parts.voice is None else _voice_prompt(parts.voice, quiet_hours, settings.locale, clock),
-        )
-        yield OpenedParts(
-            tuple(prompt for prompt in prompts if prompt is not None),
-            _channels_of(parts, volume),
-            is_momentary=parts.light is not None or parts.voice is not None,
-        )
+        prompts: list[Prompt] = [] if light is None else [light]
+        channels: list[CodeChannel] = []
+        if parts.panel is not None:
+            wording = wording_for(first_locale(settings.locale))
+            prompts.append(PanelPrompt(parts.panel, wording, draw_code=draw_code))
+            channels.append(CodeChannel.PANEL)
+        if parts.voice is not None and plan.voice is not None:
+            prompts.append(_voice_prompt(parts.voice, plan.voice.quiet_hours, settings.locale, clock))
+            if plan.voice.volume > 0 and not isinstance(parts.voice, NoVoice):
+                channels.append(CodeChannel.VOICE)
+        is_momentary = parts.light is not None or parts.voice is not None
+        yield OpenedParts(tuple(prompts), tuple(channels), is_momentary=is_momentary)
 
 
 @contextmanager
@@ -195,15 +194,6 @@ def _press_by_lines(lines: Iterable[str], button: SimulatedButton) -> None:
     Thread(target=read, name="presses", daemon=True).start()
 
 
-def _panel_prompt(panel: "Panel", locale: str) -> PanelPrompt:
-    return PanelPrompt(
-        panel,
-        wording_for(first_locale(locale)),
-        draw_code=draw_code,
-        note=lambda reason: log.warning("the panel: %s", reason),
-    )
-
-
 def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, locale: str, clock: "BootClock") -> VoicePrompt:
     locale = first_locale(locale)
     if not choose_language(locale).is_known:
@@ -211,13 +201,6 @@ def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, locale: str, clock: "
     return VoicePrompt(
         voice, wording_for(locale), quiet_hours=quiet_hours, local_minute=lambda: local_minute(clock)
     )
-
-
-def _channels_of(parts: Parts, volume: int) -> tuple[CodeChannel, ...]:
-    """Return the channels of these parts that can tell a code; a voice that is off, or at volume 0, cannot."""
-    is_heard = parts.voice is not None and not isinstance(parts.voice, NoVoice) and volume > 0
-    has_channel = {CodeChannel.PANEL: parts.panel is not None, CodeChannel.VOICE: is_heard}
-    return tuple(channel for channel, is_there in has_channel.items() if is_there)
 
 
 def draw_code(text: str, level: Literal["L", "M"]) -> "Matrix":

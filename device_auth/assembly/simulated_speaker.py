@@ -131,16 +131,16 @@ class DrawnSpeaker:
             self._notice = NOTICES[gesture]
             self._notice_until = self._clock.now() + NOTICE_STAYS
 
-    def lines(self, paper: TerminalStyle) -> list[str]:
+    def lines(self, style: TerminalStyle) -> list[str]:
         """Draw it as it is now."""
         now = self._clock.now()
         with self._lock:
-            said, is_saying, aside = self._said, self._is_saying, self._of_the_button(now)
-        width = paper.columns - 1
-        lamp = _draw_lamp(self.light.glow_at(now), paper)
+            said, is_saying, sidebar = self._said, self._is_saying, self._of_the_button(now)
+        width = style.columns - 1
+        lamp = _draw_lamp(self.light.glow_at(now), style)
         left = width - _LEAST_NAMED - _LAMP_COLUMNS
-        text = _beside_each_other(f" {describe(self.light.told[-1].pattern)}", aside, left)
-        return [f" light {lamp}{text}", f" voice {_quoted(said, is_saying, paper, width - _LEAST_NAMED)}"]
+        text = _beside_each_other(f" {describe(self.light.told[-1].pattern)}", sidebar, left)
+        return [f" light {lamp}{text}", f" voice {_quoted(said, is_saying, style, width - _LEAST_NAMED)}"]
 
     def changes_at(self, now: Monotonic) -> Monotonic:
         """Return the moment of the next picture."""
@@ -175,8 +175,8 @@ def _beside_each_other(left: str, right: str, width: int) -> str:
     return f"{left[:room]:<{room}} {right}"[:width]
 
 
-def _draw_lamp(glow: Glow, paper: TerminalStyle) -> str:
-    if not paper.colour:
+def _draw_lamp(glow: Glow, style: TerminalStyle) -> str:
+    if not style.colour:
         return f"({_BRIGHTNESS[round(glow.brightness * (len(_BRIGHTNESS) - 1))] * 3})"
     return f"(\x1b[48;5;{colour_number(glow)}m   \x1b[0m)"
 
@@ -192,11 +192,11 @@ def _nearest_level(channel: float) -> int:
     return min(range(len(_CUBE)), key=lambda level: abs(_CUBE[level] - channel))
 
 
-def _quoted(said: str, is_saying: bool, paper: TerminalStyle, width: int) -> str:
+def _quoted(said: str, is_saying: bool, style: TerminalStyle, width: int) -> str:
     """Return the end of what has been said so far, as much as there is room for."""
     if not said:
         return ""
-    text, start, end = paper.clean(said), '"', "" if is_saying else '"'
+    text, start, end = style.clean(said), '"', "" if is_saying else '"'
     if columns_of(text) > width - len('""'):
         start, room = "...", max(1, width - len('..."'))
         text = text[-room:]

@@ -199,7 +199,7 @@ class _AuthorizationRun:
         with RedirectListener(place, question.state, context, came.put):
             is_opened = amazon is None or amazon.options.approve_after is None
             is_opened = is_opened and not self._args.no_browser and has_display(ENVIRONMENT)
-            self._tell_address(
+            self._address_words(
                 "A browser opens this page; approve there:"
                 if is_opened
                 else "Open this page in a browser on this machine, and approve:"
@@ -217,7 +217,7 @@ class _AuthorizationRun:
         Raises:
             DeviceAuthError: nothing came, or nothing that can be used.
         """
-        self._tell_address("Open this page in a browser, wherever that is, and approve:")
+        self._address_words("Open this page in a browser, wherever that is, and approve:")
         self._say(
             f"It ends on an address that begins with {self._question.redirect_uri} and that perhaps cannot be opened:"
             " that is as it should be. Copy that address, and paste it here."
@@ -329,7 +329,7 @@ class _AuthorizationRun:
         if self._lines is not None:
             self._lines.refused(reason, hint)
 
-    def _tell_address(self, what: str) -> None:
+    def _address_words(self, what: str) -> None:
         for line in (what, "", self._question.address, ""):
             self._say(line)
         if self._lines is not None:
@@ -359,10 +359,10 @@ class _AuthorizationRun:
         """Draw the QR code of the page where somebody sees it and it fits; the address makes a large one."""
         if self._args.no_qr or not self._is_read:
             return
-        from device_auth.prompts.terminal import paper_of
+        from device_auth.prompts.terminal import style_of
         from device_auth.prompts.terminal_layout import draw_code
 
-        paper = paper_of(sys.stderr, colour=not self._speaker.is_colourless)
+        paper = style_of(sys.stderr, colour=not self._speaker.is_colourless)
         if paper is None:
             return
         drawn, wide, why_not = draw_code(self._question.address, paper, level="L")

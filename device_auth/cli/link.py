@@ -29,8 +29,8 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import NEVER, Refusal, Seconds, View, later
 from device_auth.core.ports import Prompt
 from device_auth.prompts.fanout import PromptFanout
-from device_auth.prompts.moments import JUST_LINKED_FOR
 from device_auth.prompts.stderr import say_problem
+from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from device_auth.world.settings import add_option, add_secret_option
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def _link(args: argparse.Namespace, speaker: Doors, lines: JsonLines | None) -> 
         request = linking.LinkRequested(conversation.rules, _renewals(speaker), again=args.again)
 
         def on_gesture(gesture: "Gesture") -> None:
-            if gesture == "tap":
+            from hardware.button import Gesture  # loaded already where there is a button
+
+            if gesture is Gesture.TAP:
                 loop.post(request)
 
         parts = opened.enter_context(
@@ -156,7 +158,7 @@ def _renewals(speaker: Doors) -> int:
 
 
 def _prompts(
-    args: argparse.Namespace, speaker: Doors, aside: "Sidebar | None", *, is_read: bool
+    args: argparse.Namespace, speaker: Doors, sidebar: "Sidebar | None", *, is_read: bool
 ) -> list[Prompt]:
     """Choose the ways of telling: with ``--json`` nothing is drawn unless someone is looking."""
     prompts: list[Prompt] = []
@@ -165,7 +167,7 @@ def _prompts(
 
         prompts.append(
             terminal.open_terminal(
-                sys.stderr, environ_no_color=speaker.is_colourless, qr=not args.no_qr, aside=aside
+                sys.stderr, environ_no_color=speaker.is_colourless, qr=not args.no_qr, sidebar=sidebar
             )
         )
     if args.qr_file is not None:

@@ -1,1 +1,1 @@
-"""Ways of telling a person the user code and what became of it."""
+"""Prompts: each tells a person the user code, and whether the link was made."""

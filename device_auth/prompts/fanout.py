@@ -1,6 +1,6 @@
-"""Telling everyone at once: each prompt on a thread of its own, so that none waits for another.
+"""Every prompt on a thread of its own, so that none waits for another.
 
-A prompt that is busy misses what is old by the time it is free, never what is newest.
+A busy prompt skips the views that are out of date when it is free, never the newest.
 """
 
 import logging
@@ -15,103 +15,103 @@ if TYPE_CHECKING:
     from device_auth.core.ports import Clock, Prompt
 
 LONGEST_WAIT: Final = Seconds(60)
-"""A wait does not count the time spent suspended, so the clock is looked at now and then."""
+"""A wait does not count the time spent suspended, so the clock is read at least this often."""
 
 log = logging.getLogger(__name__)
 
 
 class PromptFanout:
-    """Tells every prompt the newest view.
+    """Shows the newest view by every prompt.
 
     Args:
-        prompts: the ways of telling a person; may be none.
-        clock: says when a countdown is due.
-        report: told the name and the first error of each prompt that fails; called on that prompt's thread.
+        prompts: may be none.
+        clock: for countdowns.
+        report: called with the name and the first error of each prompt that fails, on that prompt's thread.
     """
 
     def __init__(
         self, prompts: "Iterable[Prompt]", clock: "Clock", *, report: "Callable[[str, Exception], None]"
     ) -> None:
         self._clock = clock
-        self._listeners = [_PromptThread(prompt, clock, report) for prompt in prompts]
+        self._threads = [_PromptThread(prompt, clock, report) for prompt in prompts]
 
     def tell(self, view: View) -> None:
-        """Leave a view for every prompt; never blocks. One equal to the last is no news."""
-        for listener in self._listeners:
-            listener.tell(view)
+        """Leave a view for every prompt, without blocking; a view equal to the last changes nothing."""
+        for thread in self._threads:
+            thread.leave(view)
 
     def wait(self, within: Seconds) -> None:
         """Wait until every prompt has shown the newest view; for all of them together at most ``within``."""
         until = later(self._clock.now(), within)
-        for listener in self._listeners:
-            listener.wait(Seconds(until - self._clock.now()))
+        for thread in self._threads:
+            thread.wait(Seconds(until - self._clock.now()))
 
     def close(self, within: Seconds) -> None:
-        """Let every prompt show the last view and close; wait for all of them together at most ``within``."""
+        """Have every prompt show the last view and close; wait for all of them together at most ``within``."""
         until = later(self._clock.now(), within)
-        for listener in self._listeners:
-            listener.end()
-        for listener in self._listeners:
-            listener.join(Seconds(until - self._clock.now()))
+        for thread in self._threads:
+            thread.end()
+        for thread in self._threads:
+            thread.join(Seconds(until - self._clock.now()))
 
 
 class _PromptThread:
-    """One prompt, its thread, and the one view that waits for it."""
+    """One prompt, its thread, and the newest view."""
 
     def __init__(self, prompt: "Prompt", clock: "Clock", report: "Callable[[str, Exception], None]") -> None:
         self._prompt = prompt
         self._clock = clock
         self._report = report
         self._has_failed = False
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._newest: View | None = None
         self._shown: View | None = None
         self._is_ending = False
         # a daemon: the process must be able to exit while a prompt hangs
-        self._thread = threading.Thread(target=self._listen, name=f"prompt {prompt.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"prompt {prompt.name}", daemon=True)
         self._thread.start()
 
-    def tell(self, view: View) -> None:
-        with self._news:
+    def leave(self, view: View) -> None:
+        with self._changed:
             self._newest = view
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def wait(self, within: Seconds) -> None:
-        with self._news:
-            self._news.wait_for(lambda: self._shown == self._newest, max(0.0, within))
+        with self._changed:
+            self._changed.wait_for(lambda: self._shown == self._newest, max(0.0, within))
 
     def end(self) -> None:
-        with self._news:
+        with self._changed:
             self._is_ending = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def join(self, within: Seconds) -> None:
         self._thread.join(max(0.0, within))
 
-    def _listen(self) -> None:
+    def _run(self) -> None:
         again: Monotonic | None = None
         while True:
-            with self._news:
+            with self._changed:
                 while not (self._newest != self._shown or self._is_ending or self._is_due(again)):
-                    self._news.wait(self._until(again))
+                    self._changed.wait(self._until(again))
                 newest, is_ending = self._newest, self._is_ending
             if newest is not None and (newest != self._shown or not is_ending):
                 again = self._show(newest)
-                self._note(newest)
+                self._set_shown(newest)
             if is_ending:
                 self._close()
                 return
 
-    def _note(self, view: View) -> None:
-        with self._news:
+    def _set_shown(self, view: View) -> None:
+        with self._changed:
             self._shown = view
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def _is_due(self, again: Monotonic | None) -> bool:
         return again is not None and self._clock.now() >= again
 
     def _until(self, again: Monotonic | None) -> Seconds | None:
-        """Return how long to wait for news: for ever if nothing counts down, which wakes nobody in vain."""
+        """Return how long to wait for a change; without a countdown there is no limit, so nothing wakes up in vain."""
         if again is None:
             return None
         return Seconds(min(LONGEST_WAIT, max(0.0, again - self._clock.now())))
@@ -119,17 +119,17 @@ class _PromptThread:
     def _show(self, view: View) -> Monotonic | None:
         try:
             return self._prompt.show(view, self._clock.now())
-        except Exception as error:  # noqa: BLE001 - whatever a prompt raises, linking and the others go on
-            self._tell_failure(error)
+        except Exception as error:  # noqa: BLE001  linking and the other prompts go on after any error
+            self._report_failure(error)
             return None
 
     def _close(self) -> None:
         try:
             self._prompt.close()
-        except Exception as error:  # noqa: BLE001 - the same
-            self._tell_failure(error)
+        except Exception as error:  # noqa: BLE001  the other prompts are closed after any error
+            self._report_failure(error)
 
-    def _tell_failure(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception) -> None:
         # the kind of error alone: its text may hold what was being shown
         log.warning("prompt %s failed: %s", self._prompt.name, type(error).__name__)
         if self._has_failed:
@@ -137,7 +137,7 @@ class _PromptThread:
         self._has_failed = True
         try:
             self._report(self._prompt.name, error)
-        except Exception as second:  # noqa: BLE001 - there is nobody left to tell
+        except Exception as second:  # noqa: BLE001  the thread of the prompt must go on
             log.warning(
                 "the failure of prompt %s could not be reported: %s", self._prompt.name, type(second).__name__
             )

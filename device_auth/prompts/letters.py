@@ -1,14 +1,13 @@
-"""Letters large enough to read from across a room, drawn from five by seven points.
+"""Letters large enough to read across a room, of five by seven points.
 
-A user code is read by eye and typed by hand: zero is crossed, one has a foot, so that neither is taken for a
-letter.
+A user code is read by eye and typed by hand: zero is crossed and one has a foot, so that neither looks like a letter.
 """
 
 from typing import Final
 
 from device_auth.prompts.picture import Matrix, half_blocks
 
-SHEET: Final = (
+GLYPHS: Final = (
     ("ABCDEFGHIJKLM", """\
  ###  ####   ###  ####  ##### #####  ###  #   #  ###    ### #   # #     #   #
 #   # #   # #   # #   # #     #     #   # #   #   #      #  #  #  #     ## ##
@@ -34,27 +33,27 @@ SHEET: Final = (
 #   #   #    #    #   #    #  #   # #   #   #   #   #    #
  ###   ###  #####  ###     #   ###   ###    #    ###   ##"""),
 )  # fmt: skip
-"""Six points a letter, the last of them the gap."""
+"""Six points wide for each letter, the last one the gap."""
 
 WIDTH: Final = 6
 
 POINTS: Final = {
     letter: tuple(line[WIDTH * place :][: WIDTH - 1].ljust(WIDTH - 1) for line in art.splitlines())
-    for letters, art in SHEET
+    for letters, art in GLYPHS
     for place, letter in enumerate(letters)
 }
-"""Seven lines of five points for every letter there is."""
+"""Seven lines of five points for every letter."""
 
 
 def draw_letters(text: str, width: int) -> list[str] | None:
     """Draw a text with half blocks, one or more lines of letters of four screen lines each.
 
     Args:
-        text: a user code; it is broken behind its hyphens only.
-        width: how many columns there are.
+        text: a user code; it is broken only after its hyphens.
+        width: in columns.
 
     Returns:
-        Screen lines; None if a letter cannot be drawn, or there is no room.
+        Screen lines; None if a letter cannot be drawn or the room is too small.
     """
     if not set(text) <= POINTS.keys():
         return None

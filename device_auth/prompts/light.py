@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from device_auth.core.models import NEVER, Monotonic, Seconds, later
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.moments import JUST_LINKED_FOR, LAST_MINUTE, has_just_linked
+from device_auth.prompts.view_changes import JUST_LINKED_FOR, LAST_MINUTE, has_just_linked
 from hardware.button import Gesture
 from hardware.errors import BadSetting, HardwareError, PartBusy
 from hardware.led import (

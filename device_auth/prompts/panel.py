@@ -1,6 +1,6 @@
-"""The panel: the QR code with the user code and the time left; a word or two for anything else, for a while.
+"""The panel: the QR code with the user code and the time left; for anything else a word or two, for a while.
 
-What is not a code goes dark by itself, for the pixels of an OLED wear out; a tap brings it back.
+All but a code goes dark after a while, because the pixels of an OLED wear out; a tap brings it back.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.moments import JUST_LINKED_FOR
+from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from hardware.errors import PartBusy
 from hardware.panel import Picture, Shown
 
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
     from hardware.panel import Matrix, Panel
 
     DrawCode = Callable[[str, Literal["L", "M"]], Matrix]
-    """Gives the modules of a text's QR code, without the quiet zone, at a level of error correction."""
+    """Returns the modules of a text's QR code, without the quiet zone, at a level of error correction."""
 
-TOLD_FOR: Final = Seconds(60)
-"""How long a word stays."""
+WORD_STAYS_FOR: Final = Seconds(60)
 
 TRY_AGAIN_AFTER: Final = Seconds(5)
-"""How long a panel that does not answer is left alone."""
+"""How long to leave a panel alone that does not answer."""
 
-_log = logging.getLogger(__name__)
+log: Final = logging.getLogger(__name__)
 
 
 class PanelPrompt:
@@ -40,37 +39,33 @@ class PanelPrompt:
 
     Args:
         panel: the display.
-        wording: whose short words are shown.
-        draw_code: makes the QR code; may raise ``DeviceAuthError``.
-        note: told, once, each reason why something could not be shown; none holds a code.
+        wording: the language of the words.
+        draw_code: returns the QR code; may raise ``DeviceAuthError``.
     """
 
     name: Final = "panel"
 
-    def __init__(
-        self, panel: "Panel", wording: "Wording", *, draw_code: "DrawCode", note: "Callable[[str], None]"
-    ) -> None:
+    def __init__(self, panel: "Panel", wording: "Wording", *, draw_code: "DrawCode") -> None:
         self._panel = panel
         self._wording = wording
         self._draw_code = draw_code
-        self._note = note
-        self._noted: set[str] = set()
+        self._logged: set[str] = set()
         self._view: View | None = None
         self._dark_at = Monotonic(0.0)
         self._drawn: tuple[CodePair, Matrix | None] | None = None
 
     def show(self, view: "View", now: Monotonic) -> Monotonic | None:
-        """Show a view; give the moment at which it looks different by itself."""
+        """Show a view; return the moment at which to show it again."""
         if view != self._view:
             self._view = view
             is_well = view.state is StateWord.LINKED and view.trouble is Trouble.NONE
-            self._dark_at = later(now, JUST_LINKED_FOR if is_well else TOLD_FOR)
+            self._dark_at = later(now, JUST_LINKED_FOR if is_well else WORD_STAYS_FOR)
         try:
             if view.state is StateWord.WAITING and view.code_pair is not None:
                 return self._show_code(view.code_pair, now)
             return self._show_word(view, now)
         except PartBusy as error:
-            _log.info("the panel: %s", error)
+            log.info("the panel: %s", error)
             return later(now, TRY_AGAIN_AFTER)
 
     def close(self) -> None:
@@ -79,7 +74,7 @@ class PanelPrompt:
 
     def _show_code(self, pair: "CodePair", now: Monotonic) -> Monotonic | None:
         seconds_left = max(0, ceil(round(pair.expires_at - now, 3)))
-        self._tell_why(
+        self._log_reason(
             self._panel.show(
                 Picture(
                     pair.user_code,
@@ -100,11 +95,11 @@ class PanelPrompt:
         shown = self._panel.show(Picture(word, is_prose=True))
         if not shown.text:
             shown = self._panel.show(Picture(without_accents(word), is_prose=True))
-        self._tell_why(shown)
+        self._log_reason(shown)
         return self._dark_at
 
     def _matrix_of(self, pair: "CodePair") -> "Matrix | None":
-        """Make the QR code of a pair, once: at level M, at which blurred ones are read best, or else at L."""
+        """Return the QR code of a pair, drawn once: at level M, which is read best when blurred, or else at L."""
         if self._drawn is None or self._drawn[0] != pair:
             self._drawn = (pair, self._make_matrix(pair.prefilled_uri or pair.verification_uri))
         return self._drawn[1]
@@ -115,21 +110,22 @@ class PanelPrompt:
             if len(matrix) > self._panel.largest_qr:
                 matrix = self._draw_code(address, "L")
         except DeviceAuthError as error:
-            self._say_once(str(error))
+            self._log_once(str(error))
             return None
         return matrix
 
-    def _tell_why(self, shown: Shown) -> None:
+    def _log_reason(self, shown: Shown) -> None:
         if shown.reason:
-            self._say_once(shown.reason)
+            self._log_once(shown.reason)
 
-    def _say_once(self, reason: str) -> None:
-        if reason not in self._noted:
-            self._noted.add(reason)
-            self._note(reason)
+    def _log_once(self, reason: str) -> None:
+        """Log why something could not be shown, each reason once; none holds a code."""
+        if reason not in self._logged:
+            self._logged.add(reason)
+            log.warning("the panel: %s", reason)
 
 
 def without_accents(text: str) -> str:
-    """Return a text in the letters that every panel has."""
+    """Return a text in the letters of every panel."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(character for character in parts if not unicodedata.combining(character))

@@ -1,6 +1,6 @@
-"""The QR code: its modules, and the ways of drawing them.
+"""The QR code: its modules, and how they are drawn.
 
-Only the matrix of the qrcode library is used. Everything here draws dark modules on a lit ground with the
+Only the matrix of the qrcode library is used. All functions draw dark modules on a lit ground with the
 full quiet zone, because many decoders do not read the reverse.
 """
 
@@ -22,10 +22,10 @@ QUIET_ZONE: Final = 4
 """Light modules around the code. Source: ISO/IEC 18004, quiet zone of QR Code symbols."""
 
 BLOCKS: Final = "█▀▄"
-"""What a terminal must be able to show for :func:`half_blocks`."""
+"""The characters of :func:`half_blocks`."""
 
 WHITE_ON_BLACK: Final = "\x1b[37;97;40m"
-"""A terminal that does not know the bright white (97) keeps the plain one (37); the same below."""
+"""A terminal without the bright white (97) keeps the plain one (37)."""
 
 WHITE_ON_WHITE: Final = "\x1b[37;97;47;107m"
 RESET: Final = "\x1b[0m"
@@ -35,12 +35,12 @@ def read_matrix(text: str, *, level: Literal["L", "M", "Q", "H"] = "M") -> Matri
     """Return the QR code of a text.
 
     Args:
-        text: what a phone shall read; at level M at most 2331 bytes of UTF-8.
-        level: how much error correction, from least to most.
+        text: for a phone to read; at level M at most 2331 bytes of UTF-8.
+        level: of error correction, from least to most.
 
     Raises:
-        ConfigError: the qrcode library is not installed.
-        DeviceAuthError: no QR code holds that much text.
+        ConfigError: if the qrcode library is not installed.
+        DeviceAuthError: if the text is too long for a QR code.
     """
     try:
         from qrcode import constants
@@ -67,10 +67,9 @@ def read_matrix(text: str, *, level: Literal["L", "M", "Q", "H"] = "M") -> Matri
 def half_blocks(matrix: Matrix, *, colour: bool) -> list[str]:
     """Draw with two modules in each character cell, one above the other.
 
-    The ink draws the *light* modules. With colours it is made white and the ground black, so the code is right
-    on any terminal. Without, it is right on the usual terminal, light on dark; on a dark-on-light one it comes
-    out reversed, which current phones read and older decoders do not. The reverse choice would be wrong on most
-    terminals, and nothing can ask a terminal for its colours without colours.
+    The ink draws the *light* modules. With colours the ink is white and the ground black, which is right on any
+    terminal. Without colours it is right on the usual terminal, light on dark; on a dark-on-light one the code is
+    reversed, which current phones read and older decoders do not. The other choice would be wrong on most terminals.
 
     Returns:
         As many lines as half the modules, rounded up; each as wide as the matrix.
@@ -88,8 +87,8 @@ def half_blocks(matrix: Matrix, *, colour: bool) -> list[str]:
 def ascii_blocks(matrix: Matrix, *, colour: bool) -> list[str]:
     """Draw with two characters for each module, for terminals that cannot show half blocks.
 
-    ``##`` is the ink of the light modules, as in :func:`half_blocks`. With colours its ground is white too;
-    without, a camera sees a grey ground, and has to be held further away.
+    ``##`` is the ink of the light modules, see :func:`half_blocks`. With colours its ground is white too; without
+    colours a camera sees a grey ground, and must be held further away.
     """
     return ["".join(_ascii_run(dark, length, colour) for dark, _, length in _runs(row)) for row in matrix]
 
@@ -102,7 +101,7 @@ def _ascii_run(dark: bool, length: int, colour: bool) -> str:
 
 
 def _runs(row: tuple[bool, ...]) -> "Iterator[tuple[bool, int, int]]":
-    """Return each run of equal modules: whether it is dark, where it starts, and how long it is."""
+    """Yield each run of equal modules: whether it is dark, its start and its length."""
     x = 0
     for dark, run in groupby(row):
         length = len(tuple(run))
@@ -156,14 +155,14 @@ DRAWINGS: "Final[dict[str, Callable[[Matrix], bytes]]]" = {
     ".svg": lambda matrix: svg(matrix).encode(),
     ".png": png,
 }
-"""How each kind of file is drawn, by its suffix."""
+"""The drawing of each kind of file, by its suffix."""
 
 
 def check_picture_path(path: Path) -> None:
-    """Show that a picture could be written there, before anyone asks for a code.
+    """Check that a picture can be written there, before a code is requested.
 
     Raises:
-        ConfigError: the suffix is neither ``.svg`` nor ``.png``, or no file can be made there.
+        ConfigError: if the suffix is neither ``.svg`` nor ``.png``, or no file can be made there.
     """
     _drawing_for(path)
     if path.is_dir():
@@ -172,13 +171,13 @@ def check_picture_path(path: Path) -> None:
 
 
 def write_picture(path: Path, text: str) -> None:
-    """Write the QR code of a text to ``path``, in the form its suffix names, in one move.
+    """Write the QR code of a text to ``path`` by a rename, in the form that its suffix names.
 
-    The file is 0600: whoever sees the code can link the speaker to another account before its owner does
-    (RFC 8628 §5.5), so it is for the person who asked for it.
+    The file is 0600, because a person who sees the code can link the speaker to another account before its owner
+    does (RFC 8628 §5.5).
 
     Raises:
-        DeviceAuthError: as :func:`check_picture_path` and :func:`read_matrix`.
+        DeviceAuthError: if the file cannot be written, or see :func:`read_matrix`.
     """
     picture = _drawing_for(path)(read_matrix(text))
     beside = _write_beside(path, picture)
@@ -199,7 +198,7 @@ def _drawing_for(path: Path) -> "Callable[[Matrix], bytes]":
 
 
 def _write_beside(path: Path, content: bytes) -> Path:
-    """Make a file of one's own (0600) in the folder of ``path``."""
+    """Write a new file (0600) in the folder of ``path``."""
     from tempfile import mkstemp
 
     try:
@@ -208,7 +207,7 @@ def _write_beside(path: Path, content: bytes) -> Path:
         raise _unwritable(path, error) from error
     beside = Path(name)
     try:
-        with open(number, "wb") as file:  # noqa: PTH123 - an open file has no path to open it by
+        with open(number, "wb") as file:  # noqa: PTH123  an open file has no path
             file.write(content)
     except OSError as error:
         beside.unlink()
@@ -219,15 +218,15 @@ def _write_beside(path: Path, content: bytes) -> Path:
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"cannot write the QR code to {path}: {error.strerror}",
-        hint="Choose a folder that is there, that you may write to and that is not full.",
+        hint="Choose a folder that exists, that you may write to and that is not full.",
     )
 
 
 class PicturePrompt:
-    """Keeps a picture of the QR code in a file for as long as there is a code to use.
+    """Keeps a picture of the QR code in a file while the code can be used.
 
     Args:
-        path: ends in ``.svg`` or ``.png``; a file that is there is replaced.
+        path: ends in ``.svg`` or ``.png``; an existing file is replaced.
     """
 
     name: Final = "picture"
@@ -236,8 +235,8 @@ class PicturePrompt:
         self._path = path
         self._drawn: CodePair | None = None
 
-    def show(self, view: "View", now: "Monotonic") -> None:  # noqa: ARG002 - a picture does not count down
-        """Write the picture of a code that is new; remove the picture of one that is over."""
+    def show(self, view: "View", now: "Monotonic") -> None:  # noqa: ARG002  a picture has no countdown
+        """Write the picture of a new code; remove the picture of a code that is over."""
         pair = view.code_pair
         if pair is None:
             self.close()

@@ -1,17 +1,17 @@
-"""The terminal: a sheet with the code on it, then one calm line while waiting.
+"""The terminal: the code and the steps, then one line while waiting.
 
-What lasts (a code, an end) is written once and scrolls away like any output. Below it are the live lines: what
-is going on and how long the code works. On a terminal they are written over in place; elsewhere each is written
+Lasting lines (a code, an end) are written once and scroll away like any output. Below them are the live lines:
+the state, and how long the code works. On a terminal they are overwritten in place; elsewhere each is written
 when it changes. The cursor is never hidden, so nothing can leave it hidden.
 """
 
 import os
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.values import replace
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Columns and rows."""
 
-Line = tuple[str, str]
-"""How a sentence is to look (SGR parameters), and the sentence."""
+LiveLine = tuple[str, str]
+"""The look of a sentence (SGR parameters), and the sentence."""
 
 PLAIN: Final = ""
 GOOD: Final = "1;32"
@@ -35,44 +35,44 @@ CLEAR_BELOW: Final = "\x1b[J"
 
 USUAL_SIZE: Final = (80, 24)
 ENDLESS: Final = (80, 1_000_000)
-"""The size of what is not a terminal."""
+"""The size of any other output."""
 
-LEAST_ROWS_BESIDE: Final = 12
-"""Rows of a terminal below which nothing is shown aside."""
+LEAST_ROWS_WITH_SIDEBAR: Final = 12
+"""With fewer rows the sidebar is not shown."""
 
 ONGOING: Final = {StateWord.REQUESTING, StateWord.WAITING, StateWord.SAVING, StateWord.PROVING}
 
 
 class Sidebar(Protocol):
-    """Live lines that somebody else has to show on the same terminal, above ours."""
+    """Live lines of another source on the same terminal, above those of the prompt."""
 
     @property
     def rows(self) -> int:
-        """How many lines it takes at the most."""
+        """Return the most lines that it has."""
         ...
 
-    def lines(self, paper: TerminalStyle) -> list[str]:
-        """Give them as they stand now, clean, each narrower than the paper."""
+    def lines(self, style: TerminalStyle) -> list[str]:
+        """Return its lines at this moment, clean, each narrower than the terminal."""
         ...
 
     def changes_at(self, now: Monotonic) -> Monotonic:
-        """Return the moment at which they should be looked at again."""
+        """Return the moment at which to draw them again."""
         ...
 
 
 def open_terminal(
-    stream: TextIO, *, environ_no_color: bool, qr: bool, aside: Sidebar | None = None
+    stream: TextIO, *, environ_no_color: bool, qr: bool, sidebar: Sidebar | None = None
 ) -> "TerminalPrompt":
-    """Make the prompt for a stream, finding out what it can show.
+    """Open the prompt for a stream, and find out what the stream can show.
 
-    Where there is a file below the stream, it is written to past the stream's own buffer: a terminal that has
-    been stopped (Ctrl-S) then holds up this prompt's thread alone, and not the flush of the stream at exit.
+    A stream with a file is written to without the stream's own buffer: a terminal that has been stopped (Ctrl-S)
+    then blocks this prompt's thread alone, and not the flush of the stream at exit.
 
     Args:
         stream: standard error, as a rule.
-        environ_no_color: the environment asks for no colours (https://no-color.org).
-        qr: draw the QR code.
-        aside: shown as well, if the stream is a terminal.
+        environ_no_color: whether the environment asks for no colours (https://no-color.org).
+        qr: whether to draw the QR code.
+        sidebar: shown as well, if the stream is a terminal.
     """
     encoding = stream.encoding or "ascii"
     try:
@@ -90,16 +90,16 @@ def open_terminal(
         colour=not environ_no_color,
         encoding=encoding,
         qr=qr,
-        aside=aside if is_tty else None,
+        sidebar=sidebar if is_tty else None,
     )
 
 
-def paper_of(stream: TextIO, *, colour: bool) -> TerminalStyle | None:
-    """Return what there is to write on where a stream is a terminal; None where it is not.
+def style_of(stream: TextIO, *, colour: bool) -> TerminalStyle | None:
+    """Return what a stream can show if it is a terminal, or None.
 
     Args:
         stream: standard error, as a rule.
-        colour: colours are welcome.
+        colour: whether colours may be used.
     """
     if not stream.isatty():
         return None
@@ -107,7 +107,7 @@ def paper_of(stream: TextIO, *, colour: bool) -> TerminalStyle | None:
 
 
 def _size_of(number: int) -> Size:
-    """Return the size of a terminal; a serial line does not know its own and says 0 × 0."""
+    """Return the size of a terminal; a serial line does not know its size and reports 0 × 0."""
     try:
         columns, rows = os.get_terminal_size(number)
     except OSError:
@@ -116,16 +116,16 @@ def _size_of(number: int) -> Size:
 
 
 class TerminalPrompt:
-    """Tells a person at a terminal, or whoever reads its lines later.
+    """Tells a person at a terminal, or the later reader of its lines.
 
     Args:
-        stream: takes all that is written; an error of it goes to the caller.
-        size: looked at anew at each show, for a window may be resized.
-        is_tty: lines can be written over; if not, no control character is written.
-        colour: colours and bold letters are welcome; on a tty only.
-        encoding: what the stream can carry.
-        qr: draw the QR code.
-        aside: shown above the live lines; on a tty only.
+        stream: its errors go to the caller.
+        size: called at each view, because a window may be resized.
+        is_tty: whether lines can be overwritten; if not, no control character is written.
+        colour: whether colours and bold letters may be used; on a terminal only.
+        encoding: of the stream.
+        qr: whether to draw the QR code.
+        sidebar: shown above the live lines; on a terminal only.
     """
 
     name: Final = "terminal"
@@ -139,7 +139,7 @@ class TerminalPrompt:
         colour: bool,
         encoding: str,
         qr: bool,
-        aside: Sidebar | None = None,
+        sidebar: Sidebar | None = None,
     ) -> None:
         self._stream = stream
         self._size = size
@@ -147,7 +147,7 @@ class TerminalPrompt:
         self._colour = colour and is_tty
         self._encoding = encoding
         self._qr = qr
-        self._aside = aside
+        self._sidebar = sidebar
         self._view: View | None = None
         self._drawn: CodePair | None = None
         self._seen: Size | None = None
@@ -155,26 +155,26 @@ class TerminalPrompt:
         self._live: list[str] = []
 
     def show(self, view: "View", now: Monotonic) -> Monotonic | None:
-        """Write what is new; on a terminal write the live lines again."""
+        """Write the new lines; on a terminal write the live lines again."""
         before, self._view = self._view, view
         size, last_seen = self._size(), self._seen
         self._seen = size
         is_resized = self._is_tty and self._written_for not in {None, size}
         if is_resized and size != last_seen and view == before:
-            return self._next(view, now)  # perhaps still being dragged: look again in a second
+            return self._next(view, now)  # the window may still be changing: try again in a second
         self._written_for = size
-        paper = TerminalStyle(*size, encoding=self._encoding, colour=self._colour)
-        aside = self._aside if paper.rows >= LEAST_ROWS_BESIDE else None
-        sheet = paper if aside is None else replace(paper, rows=paper.rows - aside.rows)
-        lasting = self._lasting(view, before, sheet, is_resized=is_resized)
-        live = self._going_on(view, before, now)
+        style = TerminalStyle(*size, encoding=self._encoding, colour=self._colour)
+        sidebar = self._sidebar if style.rows >= LEAST_ROWS_WITH_SIDEBAR else None
+        room = style if sidebar is None else replace(style, rows=style.rows - sidebar.rows)
+        lasting = self._lasting(view, before, room, is_resized=is_resized)
+        live = self._live_lines(view, before, now)
         if self._is_tty:
-            above = [] if aside is None else aside.lines(paper)
-            self._write_over(lasting, above, live, paper, is_resized=is_resized)
+            above = [] if sidebar is None else sidebar.lines(style)
+            self._overwrite(lasting, above, live, style, is_resized=is_resized)
         else:
-            self._write_on(lasting, live, paper)
-        moments = (self._next(view, now), None if aside is None else aside.changes_at(now))
-        return min((moment for moment in moments if moment is not None), default=None)
+            self._append(lasting, live, style)
+        due = (self._next(view, now), None if sidebar is None else sidebar.changes_at(now))
+        return min((moment for moment in due if moment is not None), default=None)
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
@@ -183,33 +183,33 @@ class TerminalPrompt:
             self._write("\n")
 
     # -----------------------------------------------------------------------------------------------------
-    # What is to be said
+    # The lines of a view
 
     def _lasting(
-        self, view: "View", before: "View | None", paper: TerminalStyle, *, is_resized: bool
+        self, view: "View", before: "View | None", style: TerminalStyle, *, is_resized: bool
     ) -> list[str]:
         again = before is None or view.telling != before.telling
         lines: list[str] = []
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
-            lines += paper.wrap(_refused(view.refusal, view.hint), style=BAD)
+            lines += style.wrap(_refusal_text(view.refusal, view.hint), sgr=BAD)
         if view.code_pair is not None and (again or is_resized or view.code_pair != self._drawn):
             is_renewed = self._drawn not in {None, view.code_pair}
-            lines += lay_out(view.code_pair, paper, qr=self._qr, renewed=is_renewed)
+            lines += lay_out(view.code_pair, style, qr=self._qr, renewed=is_renewed)
             self._drawn = view.code_pair
         if view.state is StateWord.LINKED and (again or before is None or before.state is not view.state):
-            lines += paper.wrap(_linked(view.account), style=GOOD)
+            lines += style.wrap(_linked_text(view.account), sgr=GOOD)
         return lines
 
-    def _going_on(self, view: "View", before: "View | None", now: Monotonic) -> list[Line]:
-        lines: list[Line] = []
+    def _live_lines(self, view: "View", before: "View | None", now: Monotonic) -> list[LiveLine]:
+        lines: list[LiveLine] = []
         if view.state is StateWord.WAITING and view.code_pair is not None:
             left = Seconds(view.code_pair.expires_at - now)
             lines.append((PLAIN, f"Waiting for your approval. Time left: {self._in_words(left)}"))
         elif view.state in ONGOING:
             lines.append((PLAIN, " ".join(STATES[view.state]).strip()))
         if view.trouble not in {Trouble.NONE, view.refusal.trouble if view.refusal else Trouble.NONE}:
-            telling = TROUBLES[view.trouble]
-            lines.append((WARNING, f"{telling.sentence} {view.hint or telling.next_step}"))
+            phrase = TROUBLES[view.trouble]
+            lines.append((WARNING, f"{phrase.sentence} {view.hint or phrase.next_step}"))
         elif self._has_cleared(view, before) and not self._is_tty:
             lines.append((PLAIN, TROUBLES[Trouble.NONE].sentence))
         return lines
@@ -229,7 +229,7 @@ class TerminalPrompt:
         return f"{minutes} minute{'s' * (minutes > 1)}"
 
     def _next(self, view: "View", now: Monotonic) -> Monotonic | None:
-        """Return the moment at which the time left reads differently."""
+        """Return the moment at which the time left changes on the screen."""
         if view.state is not StateWord.WAITING or view.code_pair is None:
             return None
         unit = 1 if self._is_tty else 60
@@ -241,24 +241,22 @@ class TerminalPrompt:
     # -----------------------------------------------------------------------------------------------------
     # Writing
 
-    def _write_over(
+    def _overwrite(
         self,
         lasting: list[str],
-        aside: list[str],
-        live: list[Line],
-        paper: TerminalStyle,
+        sidebar: list[str],
+        live: list[LiveLine],
+        style: TerminalStyle,
         *,
         is_resized: bool,
     ) -> None:
-        """Put what lasts in place of the live lines, and those below it.
+        """Write the lasting lines in place of the live lines, and the live lines below them.
 
-        All goes out at once, and a live line is overwritten before its rest is cleared, so nothing flickers. After
-        a change of size nobody knows where the live lines went; they stay, and all begins below them.
+        All is written at once, and a live line is overwritten before its rest is cleared, so nothing flickers. After
+        a change of size the place of the live lines is unknown; they stay, and the new lines begin below them.
         """
-        lines = [
-            line for style, text in live for line in paper.wrap(text, columns=paper.columns - 1, style=style)
-        ]
-        lines = [*aside, *lines][: max(1, paper.rows - 1)]
+        lines = [line for sgr, text in live for line in style.wrap(text, columns=style.columns - 1, sgr=sgr)]
+        lines = [*sidebar, *lines][: max(1, style.rows - 1)]
         if not (lasting or lines or self._live):
             return
         up = len(self._live) - 1
@@ -267,12 +265,12 @@ class TerminalPrompt:
         self._live = lines
         self._write(start + above + "\n".join(line + CLEAR_LINE for line in lines) + CLEAR_BELOW)
 
-    def _write_on(self, lasting: list[str], live: list[Line], paper: TerminalStyle) -> None:
-        """Write what lasts, and each live sentence that was not said last time: one change, one line."""
+    def _append(self, lasting: list[str], live: list[LiveLine], style: TerminalStyle) -> None:
+        """Write the lasting lines, and each live sentence that was not among the last ones: one change, one line."""
         sentences = [sentence for _, sentence in live]
         fresh = [sentence for sentence in sentences if lasting or sentence not in self._live]
         self._live = sentences
-        lines = [*lasting, *(" ".join(paper.clean(sentence).split()) for sentence in fresh)]
+        lines = [*lasting, *(" ".join(style.clean(sentence).split()) for sentence in fresh)]
         if lines:
             self._write("".join(f"{line}\n" for line in lines))
 
@@ -281,13 +279,13 @@ class TerminalPrompt:
         self._stream.flush()
 
 
-def _refused(refusal: "Refusal", hint: str) -> str:
-    telling = TROUBLES[refusal.trouble]
-    what = refusal.message.strip() or telling.sentence
-    stop = "" if what.endswith((".", "!", "?")) else "."
-    return f"{what[0].upper()}{what[1:]}{stop} {refusal.hint or hint or telling.next_step}"
+def _refusal_text(refusal: "Refusal", hint: str) -> str:
+    phrase = TROUBLES[refusal.trouble]
+    reason = refusal.message.strip() or phrase.sentence
+    stop = "" if reason.endswith((".", "!", "?")) else "."
+    return f"{reason[0].upper()}{reason[1:]}{stop} {refusal.hint or hint or phrase.next_step}"
 
 
-def _linked(account: str | None) -> str:
+def _linked_text(account: str | None) -> str:
     whose = f" The account is {account}." if account else ""
     return f"Linked.{whose} It stays linked, also when the speaker is unplugged."

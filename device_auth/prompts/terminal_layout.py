@@ -1,14 +1,14 @@
-"""What a person needs to link the speaker, laid out for the room there is.
+"""The code and the steps to link the speaker, laid out for the room that a terminal has.
 
 The user code and the plain address are always there; the QR code and the large letters where they fit.
-Everything a provider sent passes through :meth:`Paper.clean` on its way here.
+All text of a provider passes through ``TerminalStyle.clean``.
 """
 
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.core.errors import DeviceAuthError
+from device_auth.core.values import dataclass
 from device_auth.prompts.letters import draw_letters
 from device_auth.prompts.picture import BLOCKS, RESET, ascii_blocks, half_blocks, read_matrix
 
@@ -34,11 +34,11 @@ BOLD: Final = "1"
 
 @dataclass(frozen=True, slots=True)
 class TerminalStyle:
-    """What there is to write on.
+    """What a terminal can show.
 
     Attributes:
-        encoding: what it can carry; what it cannot is escaped, or drawn in ASCII.
-        colour: it shows colours and bold letters.
+        encoding: characters that it lacks are escaped, or drawn in ASCII.
+        colour: whether it shows colours and bold letters.
     """
 
     columns: int
@@ -47,27 +47,27 @@ class TerminalStyle:
     colour: bool
 
     def clean(self, text: str) -> str:
-        """Make any text safe to write: no controls (nor those of direction), nothing it cannot carry."""
+        """Make any text safe to write: no control characters, those of direction included, and none that it lacks."""
         printable = "".join(character if character.isprintable() else " " for character in text)
         return printable.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
-    def wrap(self, text: str, *, columns: int = 0, style: str = "", indent: int = 0) -> list[str]:
+    def wrap(self, text: str, *, columns: int = 0, sgr: str = "", indent: int = 0) -> list[str]:
         """Break a text into lines.
 
         Args:
             text: need not be clean.
-            columns: how many to use; 0 for all there are.
-            style: SGR parameters; heeded only where there are colours.
+            columns: how many to use; 0 for all.
+            sgr: SGR parameters, used only where there are colours.
             indent: how many of the columns are left empty before each line.
         """
         lines = wrap(self.clean(text), (columns or self.columns) - indent)
-        return self.styled([" " * indent + line for line in lines], style)
+        return self.styled([" " * indent + line for line in lines], sgr)
 
-    def styled(self, lines: list[str], style: str) -> list[str]:
-        """Return each line its look, if there are colours."""
-        if not self.colour or not style:
+    def styled(self, lines: list[str], sgr: str) -> list[str]:
+        """Return the lines with their look, if there are colours."""
+        if not self.colour or not sgr:
             return lines
-        return [f"\x1b[{style}m{line}{RESET}" for line in lines]
+        return [f"\x1b[{sgr}m{line}{RESET}" for line in lines]
 
     def has_blocks(self) -> bool:
         """Return whether half blocks can be drawn."""
@@ -78,80 +78,80 @@ class TerminalStyle:
         return True
 
 
-def lay_out(pair: "CodePair", paper: TerminalStyle, *, qr: bool, renewed: bool) -> list[str]:
-    """Return the roomiest arrangement that leaves a row for one line more, or else the smallest.
+def lay_out(pair: "CodePair", style: TerminalStyle, *, qr: bool, renewed: bool) -> list[str]:
+    """Return the largest arrangement that leaves a row free, or else the smallest.
 
     Args:
-        pair: what to tell.
-        paper: where.
-        qr: with the QR code, if it fits; if not, a line says why.
-        renewed: it takes the place of another code.
+        pair: the code.
+        style: what the terminal can show.
+        qr: with the QR code, if it fits; otherwise a line gives the reason.
+        renewed: whether it replaces another code.
     """
     lines: list[str] = []
-    for lines in _arrangements(pair, paper, qr=qr, renewed=renewed):
-        if len(lines) < paper.rows:
+    for lines in _arrangements(pair, style, qr=qr, renewed=renewed):
+        if len(lines) < style.rows:
             break
     return lines
 
 
 def _arrangements(
-    pair: "CodePair", paper: TerminalStyle, *, qr: bool, renewed: bool
+    pair: "CodePair", style: TerminalStyle, *, qr: bool, renewed: bool
 ) -> "Iterator[list[str]]":
     address = pair.prefilled_uri or pair.verification_uri
-    picture, wide, why_not = draw_code(address, paper) if qr else ([], 0, "")
-    beside = paper.columns - wide - GAP
+    picture, wide, why_not = draw_code(address, style) if qr else ([], 0, "")
+    beside = style.columns - wide - GAP
     if picture and beside >= LEAST_TEXT:
-        texts = list(_texts(pair, paper, beside, scan=True, renewed=renewed))
+        texts = list(_texts(pair, style, beside, scan=True, renewed=renewed))
         for text in texts:
             yield ["", *_side_by_side(picture, wide, text), ""]
         for text in texts:
             yield _side_by_side(picture, wide, text)
-    if picture and wide <= paper.columns:
-        for text in _texts(pair, paper, paper.columns, scan=True, renewed=renewed):
+    if picture and wide <= style.columns:
+        for text in _texts(pair, style, style.columns, scan=True, renewed=renewed):
             yield ["", *picture, "", *text, ""]
     if picture:
         why_not = (
             f"The QR code is left out: it needs {wide} columns and {len(picture)} rows beside this text."
         )
-    note = paper.wrap(why_not)
-    for text in _texts(pair, paper, paper.columns, scan=False, renewed=renewed):
+    note = style.wrap(why_not)
+    for text in _texts(pair, style, style.columns, scan=False, renewed=renewed):
         yield ["", *text, "", *note, ""] if note else ["", *text, ""]
     yield [*note, *text]
 
 
 def draw_code(
-    text: str, paper: TerminalStyle, *, level: "Literal['L', 'M']" = "M"
+    text: str, style: TerminalStyle, *, level: "Literal['L', 'M']" = "M"
 ) -> tuple[list[str], int, str]:
-    """Return the lines and the width of a text's QR code, or why there is none.
+    """Return the lines and the width of a text's QR code, or the reason why there is none.
 
     Args:
-        text: what a phone shall read.
-        paper: where it goes; need not have room for it.
-        level: how much error correction; less makes the code smaller.
+        text: for a phone to read.
+        style: what the terminal can show; need not have room for it.
+        level: of error correction; less makes the code smaller.
     """
     try:
         matrix = read_matrix(text, level=level)
     except DeviceAuthError as error:
         return [], 0, f"There is no QR code: {error}."
-    if paper.has_blocks():
-        return half_blocks(matrix, colour=paper.colour), len(matrix), ""
-    return ascii_blocks(matrix, colour=paper.colour), 2 * len(matrix), ""
+    if style.has_blocks():
+        return half_blocks(matrix, colour=style.colour), len(matrix), ""
+    return ascii_blocks(matrix, colour=style.colour), 2 * len(matrix), ""
 
 
 def _texts(
-    pair: "CodePair", paper: TerminalStyle, columns: int, *, scan: bool, renewed: bool
+    pair: "CodePair", style: TerminalStyle, columns: int, *, scan: bool, renewed: bool
 ) -> "Iterator[list[str]]":
-    """Return the text with the user code in every form there is, the largest first, and at last close together."""
+    """Yield the text with the user code in every form, the largest first, and at last without empty lines."""
     columns = min(columns, MOST_TEXT)
-    for form in _forms(pair, paper, columns - INDENT):
-        yield _steps(pair, form, paper, columns, scan=scan, renewed=renewed)
-    yield [line for line in _steps(pair, [], paper, columns, scan=scan, renewed=renewed) if line]
+    for form in _forms(pair, style, columns - INDENT):
+        yield _steps(pair, form, style, columns, scan=scan, renewed=renewed)
+    yield [line for line in _steps(pair, [], style, columns, scan=scan, renewed=renewed) if line]
 
 
-def _forms(pair: "CodePair", paper: TerminalStyle, width: int) -> "Iterator[list[str]]":
-    """Return the ways of showing the user code by itself, the largest first."""
-    code = paper.clean(pair.user_code)
-    large = draw_letters(code, width) if paper.has_blocks() else None
+def _forms(pair: "CodePair", style: TerminalStyle, width: int) -> "Iterator[list[str]]":
+    """Yield the forms of the user code, the largest first."""
+    code = style.clean(pair.user_code)
+    large = draw_letters(code, width) if style.has_blocks() else None
     if large:
         yield large
     a_line = max(1, (width + 2) // (3 if code.isascii() else 4))
@@ -159,24 +159,24 @@ def _forms(pair: "CodePair", paper: TerminalStyle, width: int) -> "Iterator[list
 
 
 def _steps(
-    pair: "CodePair", form: list[str], paper: TerminalStyle, columns: int, *, scan: bool, renewed: bool
+    pair: "CodePair", form: list[str], style: TerminalStyle, columns: int, *, scan: bool, renewed: bool
 ) -> list[str]:
-    """Return the text that leads a person from here to the approval, with the user code in ``form``."""
+    """Return the steps to the approval, with the user code in ``form``."""
     heading = "New code: the old one no longer works." if renewed else "Link this speaker to your account"
     open_it = "Scan this with a phone, or open" if scan else "On your phone or computer, open"
     enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
-    first = paper.wrap(open_it, columns=columns, indent=INDENT)
-    second = paper.wrap(
+    first = style.wrap(open_it, columns=columns, indent=INDENT)
+    second = style.wrap(
         "Check that the page shows the same code, then approve.", columns=columns, indent=INDENT
     )
     return [
-        *paper.wrap(heading, columns=columns, style=BOLD),
+        *style.wrap(heading, columns=columns, sgr=BOLD),
         "",
         *_numbered(1, first),
-        *paper.wrap(pair.verification_uri, columns=columns, style=BOLD, indent=INDENT),
-        *paper.wrap(f"{enter} the code {pair.user_code}", columns=columns, indent=INDENT),
+        *style.wrap(pair.verification_uri, columns=columns, sgr=BOLD, indent=INDENT),
+        *style.wrap(f"{enter} the code {pair.user_code}", columns=columns, indent=INDENT),
         "",
-        *paper.styled([" " * INDENT + line for line in form], BOLD),
+        *style.styled([" " * INDENT + line for line in form], BOLD),
         "",
         *_numbered(2, second),
     ]
@@ -200,7 +200,7 @@ def columns_of(text: str) -> int:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Break a text between its words; a word longer than the width (an address) after one of its marks."""
+    """Break a text between its words, and a word longer than the width (an address) after a punctuation mark."""
     width = max(1, width)
     lines: list[str] = []
     for word in text.split():

@@ -1,37 +1,37 @@
-"""What the speaker says, in the owner's language: phrases are data, how a code is told is decided here.
+"""The words of the speaker in the owner's language: phrases are data, the spelling of a code is here.
 
-A user code is told so that it cannot be misheard: character by character with pauses, twice, then each letter
-with a spelling word and each figure called a figure, for O and 0, I and 1, B and 8 sound alike on a small speaker.
+A user code is spoken so that it cannot be misheard: character by character with pauses, twice, then each letter
+with a spelling word and each digit called a digit, because O and 0, I and 1, B and 8 sound alike on a small speaker.
 """
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from importlib.resources import files
 from re import findall, fullmatch, split, sub
 from typing import Final
 
+from device_auth.core.values import dataclass, replace
 from hardware.voice import Utterance
 
 LANGUAGES: Final = ("en", "de", "fr", "es", "it", "pt")
 DEFAULT_LANGUAGE: Final = "en"
 
 _AFTER_CHARACTER: Final = 0.7
-"""Seconds: time to write one character down."""
+"""Seconds: time to write one character."""
 _AFTER_SPELLED: Final = 1.0
 _AFTER_SENTENCE: Final = 0.5
 _AFTER_CODE: Final = 1.5
 _SPELL_UP_TO: Final = 2
-"""Letters of a word in an address that are spelled: ``us`` and ``de`` are countries there, not words."""
+"""A word of an address with no more letters is spelled: ``us`` and ``de`` are countries there, not words."""
 _VOWELS: Final = frozenset("aeiouyAEIOUY")
-"""A word without any, such as ``www``, is spelled too."""
+"""A word without a vowel, such as ``www``, is spelled too."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageChoice:
-    """The language that a locale gets, and whether it is its own: where not, say so in the log.
+    """The language for a locale; ``is_known`` is False where it is only the default.
 
-    ``voice`` is the tag for the voice: the locale itself where its language is known, so that it keeps its region.
+    ``voice`` is the tag for the voice: the locale itself where its language is known, to keep its region.
     """
 
     language: str
@@ -41,7 +41,7 @@ class LanguageChoice:
 
 @dataclass(frozen=True, slots=True)
 class TroublePhrases:
-    """What is wrong, and what to do about it."""
+    """The phrases of a trouble: what is wrong, and what to do."""
 
     sentence: str
     next_step: str
@@ -49,7 +49,7 @@ class TroublePhrases:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One language: every phrase, how to tell characters apart, and the words of the panel and of the page."""
+    """One language: every phrase, the spelling, and the words of the panel and of the page."""
 
     voice: str
     states: Mapping[str, str]
@@ -74,31 +74,31 @@ def choose_language(locale: str) -> LanguageChoice:
 
 
 def wording_for(locale: str) -> Wording:
-    """Read the wording for a locale, to be spoken by a voice of its region."""
+    """Read the wording for a locale, with a voice of its region."""
     choice = choose_language(locale)
     return replace(read_wording(choice.language), voice=choice.voice)
 
 
 def read_wording(language: str) -> Wording:
-    """Read one of ``LANGUAGES`` from the data that ships."""
+    """Read the wording of one of ``LANGUAGES``."""
     text = (files("device_auth.prompts") / "phrases" / f"{language}.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
     troubles = {name: TroublePhrases(**phrases) for name, phrases in table.pop("troubles").items()}
     return Wording(troubles=troubles, **table)
 
 
-def tell_state(wording: Wording, state: str) -> tuple[Utterance, ...]:
-    """Return what state the speaker is in."""
+def state_words(wording: Wording, state: str) -> tuple[Utterance, ...]:
+    """Return the words for a state."""
     return (Utterance(wording.states[state], wording.voice, name=f"state-{state}"),)
 
 
-def tell_moment(wording: Wording, moment: str) -> tuple[Utterance, ...]:
-    """Return what has just happened, or what is to be done now."""
-    return (Utterance(wording.moments[moment], wording.voice, _AFTER_SENTENCE, f"moment-{moment}"),)
+def notice_words(wording: Wording, notice: str) -> tuple[Utterance, ...]:
+    """Return the words for an event, or for the next thing to do."""
+    return (Utterance(wording.moments[notice], wording.voice, _AFTER_SENTENCE, f"moment-{notice}"),)
 
 
-def tell_trouble(wording: Wording, trouble: str) -> tuple[Utterance, ...]:
-    """Return what is wrong, and what to do about it."""
+def trouble_words(wording: Wording, trouble: str) -> tuple[Utterance, ...]:
+    """Return the words for a trouble, and for what to do."""
     phrases = wording.troubles[trouble]
     return (
         Utterance(phrases.sentence, wording.voice, _AFTER_SENTENCE, f"trouble-{trouble}"),
@@ -106,36 +106,36 @@ def tell_trouble(wording: Wording, trouble: str) -> tuple[Utterance, ...]:
     )
 
 
-def tell_waiting(wording: Wording, user_code: str, address: str) -> tuple[Utterance, ...]:
-    """Return where to go and which code to enter there."""
+def waiting_words(wording: Wording, user_code: str, address: str) -> tuple[Utterance, ...]:
+    """Return the words for the address, and for the code to enter there."""
     return (
-        *tell_moment(wording, "open-address"),
-        *tell_address(wording, address),
-        *tell_moment(wording, "enter-code"),
-        *tell_code(wording, user_code),
+        *notice_words(wording, "open-address"),
+        *address_words(wording, address),
+        *notice_words(wording, "enter-code"),
+        *code_words(wording, user_code),
     )
 
 
-def tell_code(wording: Wording, user_code: str) -> tuple[Utterance, ...]:
-    """Say a user code: character by character, once more, then with spelling words."""
+def code_words(wording: Wording, user_code: str) -> tuple[Utterance, ...]:
+    """Return the words for a user code: character by character, once more, then with spelling words."""
     plain = _with_last_pause(tuple(_plain(wording, character) for character in user_code))
     spelled = _with_last_pause(tuple(_spelled(wording, character) for character in user_code))
     return (
         *plain,
-        *tell_moment(wording, "once-more"),
+        *notice_words(wording, "once-more"),
         *plain,
-        *tell_moment(wording, "spelled-out"),
+        *notice_words(wording, "spelled-out"),
         *spelled,
     )
 
 
-def tell_address(wording: Wording, address: str) -> tuple[Utterance, ...]:
-    """Say an address as people do: words as words, signs by name, countries letter by letter, no scheme."""
-    said = " ".join(_address_words(wording, sub(r"^https?://", "", address)))
-    return (Utterance(said, wording.voice, _AFTER_CODE, "address"),)
+def address_words(wording: Wording, address: str) -> tuple[Utterance, ...]:
+    """Return the words for an address as people say it: signs by name, countries letter by letter, no scheme."""
+    spoken = " ".join(_words_of_address(wording, sub(r"^https?://", "", address)))
+    return (Utterance(spoken, wording.voice, _AFTER_CODE, "address"),)
 
 
-def _address_words(wording: Wording, address: str) -> Iterator[str]:
+def _words_of_address(wording: Wording, address: str) -> Iterator[str]:
     for part in findall(r"[^\W\d_]+|.", address):
         if len(part) > _SPELL_UP_TO and _VOWELS & set(part):
             yield part
@@ -159,7 +159,7 @@ def _spelled(wording: Wording, character: str) -> Utterance:
 
 
 def _name_of(wording: Wording, character: str) -> str:
-    """Return what a character is called: a letter mostly by itself, in upper case; one of another script as it is."""
+    """Return the name of a character: its own, or the letter in upper case where it has none."""
     upper = character.upper()
     for names in (wording.letters, wording.digits, wording.symbols):
         if upper in names:
@@ -168,7 +168,7 @@ def _name_of(wording: Wording, character: str) -> str:
 
 
 def _recording(how: str, character: str) -> str:
-    """Name the recording of a character; a sign, which no file name should hold, by its number in Unicode."""
+    """Return the name of a character's recording; a sign is named by its number in Unicode, for file names."""
     upper = character.upper()
     return f"{how}-{upper if upper.isalnum() and upper.isascii() else f'u{ord(character):04x}'}"
 

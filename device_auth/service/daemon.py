@@ -6,7 +6,7 @@ service manager informed, and survives settings that are wrong and parts that ar
 
 import logging
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
@@ -27,7 +27,9 @@ from device_auth.core.states import OneTimeNotice, Trouble
 from device_auth.core.values import dataclass
 from device_auth.service.loop import Loop
 from device_auth.service.provider_client import ProviderClient, dialect_of
-from hardware.button import Gesture
+
+if TYPE_CHECKING:
+    from hardware.button import Gesture
 
 log: Final = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ class Daemon:
         """Read the settings anew; ones that cannot be used leave the old ones in force."""
         self._loop.call_soon(self._reload)
 
-    def on_gesture(self, gesture: Gesture) -> None:
+    def on_gesture(self, gesture: "Gesture") -> None:
         """Answer a gesture of the button."""
         self._loop.call_soon(lambda: self._answer(gesture))
 
@@ -184,7 +186,9 @@ class Daemon:
         """Run the loop until then, or until a question that was asked meanwhile is over sooner."""
         self._loop.run(lambda: self._is_stopping or self._asked_until < until, until)
 
-    def _answer(self, gesture: Gesture) -> None:
+    def _answer(self, gesture: "Gesture") -> None:
+        from hardware.button import Gesture  # loaded already where there is a button
+
         log.info("the button: %s", gesture)
         self._let_go_of_question()
         match gesture:

@@ -24,7 +24,7 @@ from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
-from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, read_wording, tell_code
+from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, code_words, read_wording
 from device_auth.service.status_feed import Snapshot
 from device_auth.wire.answers import read_page_uri
 
@@ -180,7 +180,7 @@ class PageRenderer:
         address = read_page_uri(pair.verification_uri)
         words = wording.page
         said = wording.troubles.get(trouble)
-        spelled = tell_code(wording, pair.user_code)[: len(pair.user_code)]
+        spelled = code_words(wording, pair.user_code)[: len(pair.user_code)]
         values = {
             "lead": escape(words["lead"]),
             # what to do about it does not go here: there is a code to use

@@ -15,7 +15,7 @@ from device_auth.assembly.hardware_parts import draw_code
 from device_auth.core.models import Seconds
 from device_auth.prompts.light import Table, describe
 from device_auth.prompts.stderr import say
-from device_auth.prompts.wording import Wording, tell_moment
+from device_auth.prompts.wording import Wording, notice_words
 from device_auth.tools.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
 from device_auth.world.bounded import bounded
 from hardware.board import BoardPlan, Parts, open_parts
@@ -285,7 +285,7 @@ class PartsTest:
         self._look(part, step, expected, itself)
 
     def _try_voice(self, part: PlannedPart, voice: Voice) -> None:
-        sentence = tell_moment(self._wording, "test")
+        sentence = notice_words(self._wording, "test")
         expected = " ".join(utterance.text for utterance in sentence)
         self._act("sentence", expected, lambda: voice.say(sentence))
         itself = None

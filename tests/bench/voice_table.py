@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from device_auth.prompts.wording import (
     LANGUAGES,
     Wording,
+    code_words,
+    notice_words,
     read_wording,
-    tell_code,
-    tell_moment,
-    tell_state,
-    tell_trouble,
-    tell_waiting,
+    state_words,
+    trouble_words,
+    waiting_words,
 )
 from hardware.espeak import EspeakVoice
 from hardware.plans import APLAY
@@ -23,13 +23,13 @@ from hardware.voice import Utterance
 def speeches(wording: Wording) -> Iterator[tuple[str, Sequence[Utterance]]]:
     """Give everything that the speaker says, by name."""
     for state in wording.states:
-        yield f"state {state}", tell_state(wording, state)
+        yield f"state {state}", state_words(wording, state)
     for moment in wording.moments:
-        yield f"moment {moment}", tell_moment(wording, moment)
+        yield f"moment {moment}", notice_words(wording, moment)
     for trouble in wording.troubles:
-        yield f"trouble {trouble}", tell_trouble(wording, trouble)
-    yield "code FUP8UN, twice and spelled", tell_code(wording, "FUP8UN")
-    yield "address, then code FUP8UN", tell_waiting(wording, "FUP8UN", "https://amazon.com/us/code")
+        yield f"trouble {trouble}", trouble_words(wording, trouble)
+    yield "code FUP8UN, twice and spelled", code_words(wording, "FUP8UN")
+    yield "address, then code FUP8UN", waiting_words(wording, "FUP8UN", "https://amazon.com/us/code")
 
 
 def main() -> None:

@@ -78,23 +78,25 @@ def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-def test_every_view_can_be_shown_on_every_panel(panel: Panel, language: str) -> None:
-    notes: list[str] = []
-    prompt = PanelPrompt(panel, read_wording(language), draw_code=draw_code, note=notes.append)
+def test_every_view_can_be_shown_on_every_panel(
+    panel: Panel, language: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = PanelPrompt(panel, read_wording(language), draw_code=draw_code)
     for at, view in enumerate(VIEWS):
         prompt.show(view, moment(at))
     prompt.close()
 
-    assert all("does not fit" in note for note in notes)
+    assert all("does not fit" in message for message in caplog.messages)
 
 
-def test_the_qr_code_of_our_link_is_shown_on_a_small_panel_at_level_m() -> None:
-    notes: list[str] = []
+def test_the_qr_code_of_our_link_is_shown_on_a_small_panel_at_level_m(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     panel = SimulatedPanel(height=64)
-    prompt = PanelPrompt(panel, read_wording("en"), draw_code=draw_code, note=notes.append)
+    prompt = PanelPrompt(panel, read_wording("en"), draw_code=draw_code)
     prompt.show(waiting(), moment(0))
 
-    assert notes == []
+    assert caplog.messages == []
     assert panel.layout is not None
     assert panel.layout.square is not None
     assert panel.layout.square.modules == draw_code("https://amazon.com/us/code?cbl-code=AAYJHL", "M")

@@ -14,12 +14,12 @@ import pytest
 from device_auth.prompts.wording import (
     LANGUAGES,
     Wording,
+    code_words,
+    notice_words,
     read_wording,
-    tell_code,
-    tell_moment,
-    tell_state,
-    tell_trouble,
-    tell_waiting,
+    state_words,
+    trouble_words,
+    waiting_words,
 )
 from hardware.board import open_voice
 from hardware.errors import HardwareError, PartBusy, PartMissing
@@ -186,7 +186,7 @@ def test_a_recording_that_is_missing_is_an_error_that_does_not_spell_the_code(tm
     voice = RecordedVoice(directory=recordings(tmp_path), player=program(tmp_path, PLAYS))
 
     with pytest.raises(PartMissing, match="a recording is missing in") as missing:
-        voice.say(tell_code(read_wording("en"), "Q7"))
+        voice.say(code_words(read_wording("en"), "Q7"))
 
     assert "Q" not in str(missing.value).replace(str(tmp_path), "")
     assert not (tmp_path / "played").exists()
@@ -273,7 +273,7 @@ def test_what_is_said_is_given_by_standard_input_and_never_as_an_argument(
     tmp_path: Path, own_espeak: Callable[[str], EspeakVoice]
 ) -> None:
     voice = own_espeak('echo "$@" >> "$FOLDER/arguments"; cat >> "$FOLDER/input"; cat "$FOLDER/silence.wav"')
-    code = tell_code(read_wording("de"), "QX7")
+    code = code_words(read_wording("de"), "QX7")
 
     assert voice.say(code)
     arguments = (tmp_path / "arguments").read_text()
@@ -419,9 +419,9 @@ def wording(request: pytest.FixtureRequest) -> Wording:
 @needs_espeak
 def test_every_phrase_is_heard_and_ends(wording: Wording, tmp_path: Path) -> None:
     voice = EspeakVoice(player=program(tmp_path, PLAYS))
-    speeches = [tell_state(wording, state) for state in wording.states]
-    speeches += [tell_moment(wording, moment) for moment in wording.moments]
-    speeches += [tell_trouble(wording, trouble) for trouble in wording.troubles]
+    speeches = [state_words(wording, state) for state in wording.states]
+    speeches += [notice_words(wording, moment) for moment in wording.moments]
+    speeches += [trouble_words(wording, trouble) for trouble in wording.troubles]
     for speech in speeches:
         sound = voice.render(speech)
 
@@ -434,7 +434,7 @@ def test_a_whole_speech_with_a_code_is_played_from_its_first_to_its_last_sound(
     wording: Wording, tmp_path: Path
 ) -> None:
     voice = EspeakVoice(player=program(tmp_path, PLAYS))
-    speech = tell_waiting(wording, "O0I1B8", "https://amazon.com/us/code")
+    speech = waiting_words(wording, "O0I1B8", "https://amazon.com/us/code")
 
     assert voice.say(speech)
     played = read_sound((tmp_path / "played").read_bytes())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.prompts.moments import JUST_LINKED_FOR
+from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
@@ -70,12 +70,13 @@ def test_a_bad_setting_ends_link_with_78_before_a_code_is_asked_for(
     assert len(running.amazon.pairs()) == 0
 
 
-def test_link_imports_no_hardware_where_there_is_none(tmp_path: Path, running: Running) -> None:
+def test_link_imports_no_part_where_there_is_none(tmp_path: Path, running: Running) -> None:
     command = Command(tmp_path, running)
     script = (
         "import sys\nfrom device_auth.cli.main import main\n"
         "assert main(sys.argv[1:]) == 0\n"
-        "assert not [name for name in sys.modules if name.split('.')[0] == 'hardware'], sys.modules\n"
+        "loaded = {name for name in sys.modules if name.split('.')[0] in ('hardware', 'dataclasses', 'inspect')}\n"
+        "assert loaded <= {'hardware', 'hardware.errors', 'hardware.settings'}, loaded\n"
     )
     words = ["link", *command.provider, *command.places, "--json"]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, check=False)

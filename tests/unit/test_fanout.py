@@ -268,13 +268,12 @@ def test_one_is_not_called_before_it_wants(hall: Hall) -> None:
 
 
 def test_a_wait_for_a_moment_is_cut_short_and_one_for_news_is_not(hall: Hall) -> None:
-    everyone = hall.gather(Listening())
-    listener = everyone._listeners[0]
+    thread = hall.gather(Listening())._threads[0]
 
-    assert listener._until(Monotonic(3600)) == LONGEST_WAIT
-    assert listener._until(Monotonic(7)) == seconds(7)
-    assert listener._until(Monotonic(-7)) == seconds(0)
-    assert listener._until(None) is None
+    assert thread._until(Monotonic(3600)) == LONGEST_WAIT
+    assert thread._until(Monotonic(7)) == seconds(7)
+    assert thread._until(Monotonic(-7)) == seconds(0)
+    assert thread._until(None) is None
 
 
 # -- closing ----------------------------------------------------------------------------------------------

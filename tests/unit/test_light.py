@@ -20,7 +20,7 @@ from device_auth.prompts.light import (
     read_table,
     rhythm_of,
 )
-from device_auth.prompts.moments import JUST_LINKED_FOR
+from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from hardware.button import Gesture
 from hardware.errors import BadSetting, HardwareError, PartBusy, PartMissing
 from hardware.led import CYAN, ORANGE, Blink, Breathe, Colour, Off, Once, Pattern, Solid, short_blinks

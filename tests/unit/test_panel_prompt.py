@@ -7,8 +7,8 @@ import pytest
 from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.moments import JUST_LINKED_FOR
-from device_auth.prompts.panel import TOLD_FOR, TRY_AGAIN_AFTER, PanelPrompt, without_accents
+from device_auth.prompts.panel import TRY_AGAIN_AFTER, WORD_STAYS_FOR, PanelPrompt, without_accents
+from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from device_auth.prompts.wording import LANGUAGES, read_wording
 from hardware.errors import PartBusy, PartMissing
 from hardware.panel import Matrix, Picture, Shown
@@ -31,12 +31,9 @@ class Bench:
     ) -> None:
         self.sides = {"M": side_m, "L": side_l}
         self.drawn: list[tuple[str, str]] = []
-        self.notes: list[str] = []
         self.pictures: list[Picture | None] = []
         self.panel = SimulatedPanel(height=height, watch=lambda picture, _: self.pictures.append(picture))
-        self.prompt = PanelPrompt(
-            self.panel, read_wording(language), draw_code=self.draw, note=self.notes.append
-        )
+        self.prompt = PanelPrompt(self.panel, read_wording(language), draw_code=self.draw)
 
     def draw(self, text: str, level: str) -> Matrix:
         self.drawn.append((text, level))
@@ -81,14 +78,16 @@ def test_a_new_code_gets_a_new_qr_code() -> None:
     assert bench.drawn[-1] == ("https://amazon.com/us/code", "M")
 
 
-def test_less_correction_is_taken_only_where_the_better_does_not_fit() -> None:
+def test_less_correction_is_taken_only_where_the_better_does_not_fit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bench = Bench(side_m=BIG)
     bench.prompt.show(waiting(), moment(0))
 
     assert [level for _, level in bench.drawn] == ["M", "L"]
     assert bench.panel.layout is not None
     assert bench.panel.layout.square is not None
-    assert bench.notes == []
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
@@ -98,36 +97,42 @@ def test_less_correction_is_taken_only_where_the_better_does_not_fit() -> None:
         (Bench(height=32), "a QR code of 29 modules does not fit 32 pixels"),
     ],
 )
-def test_a_qr_code_that_does_not_fit_is_said_once_and_the_code_is_shown(bench: Bench, why: str) -> None:
+def test_a_qr_code_that_does_not_fit_is_said_once_and_the_code_is_shown(
+    bench: Bench, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.prompt.show(waiting(), moment(0))
     bench.prompt.show(waiting(), moment(1))
 
-    assert bench.notes == [why]
+    assert caplog.messages == [f"the panel: {why}"]
     assert "AAYJHL" in bench.text
 
 
-def test_a_qr_code_that_cannot_be_made_is_said_and_the_code_is_shown() -> None:
+def test_a_qr_code_that_cannot_be_made_is_said_and_the_code_is_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bench = Bench()
 
     def fail(text: str, level: str) -> Matrix:
         raise DeviceAuthError(f"cannot draw {len(text)} at {level}")
 
-    prompt = PanelPrompt(bench.panel, read_wording("en"), draw_code=fail, note=bench.notes.append)
+    prompt = PanelPrompt(bench.panel, read_wording("en"), draw_code=fail)
     prompt.show(waiting(), moment(0))
 
-    assert bench.notes == ["cannot draw 42 at M"]
+    assert caplog.messages == ["the panel: cannot draw 42 at M"]
     assert "AAYJHL" in bench.text
 
 
-def test_a_code_that_no_panel_can_draw_is_said_without_the_code() -> None:
+def test_a_code_that_no_panel_can_draw_is_said_without_the_code(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.prompt.show(waiting(code_pair("ЖЖЖ")), moment(0))
 
-    assert bench.notes == ["the text has characters this panel cannot draw"]
+    assert caplog.messages == ["the panel: the text has characters this panel cannot draw"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_state_and_trouble_has_a_word_that_fits_the_smallest_panel(language: str) -> None:
+def test_every_state_and_trouble_has_a_word_that_fits_the_smallest_panel(
+    language: str, caplog: pytest.LogCaptureFixture
+) -> None:
     bench = Bench(height=32, language=language)
     states = [View(word, Trouble.NONE) for word in StateWord if word is not StateWord.WAITING]
     troubles = [View(StateWord.UNLINKED, trouble) for trouble in Trouble if trouble is not Trouble.NONE]
@@ -138,7 +143,7 @@ def test_every_state_and_trouble_has_a_word_that_fits_the_smallest_panel(languag
 
     assert len(told) == len(states) + len(troubles)
     assert all(text.isascii() and text for text in told)
-    assert bench.notes == []
+    assert caplog.messages == []
 
 
 def test_an_accent_is_left_out_only_where_it_must_be() -> None:
@@ -171,7 +176,7 @@ def test_an_expired_code_is_gone_at_once_and_its_word_after_a_minute() -> None:
     until = bench.prompt.show(expired, moment(600))
     told = bench.text
 
-    assert (told, until) == ("Code expired", 600 + TOLD_FOR)
+    assert (told, until) == ("Code expired", 600 + WORD_STAYS_FOR)
     assert bench.prompt.show(expired, moment(660)) is None
     assert bench.panel.layout is None
 
@@ -213,9 +218,7 @@ class Broken:
 
 def test_a_busy_panel_is_tried_again_and_a_missing_one_is_reported() -> None:
     def prompt(failure: Exception) -> PanelPrompt:
-        return PanelPrompt(
-            Broken(failure), read_wording("en"), draw_code=lambda *_: square(SMALL), note=list[str]().append
-        )
+        return PanelPrompt(Broken(failure), read_wording("en"), draw_code=lambda *_: square(SMALL))
 
     assert prompt(PartBusy("no answer")).show(REQUESTING, moment(1)) == 1 + TRY_AGAIN_AFTER
     with pytest.raises(PartMissing):

@@ -46,8 +46,8 @@ class Bench:
             self.drawn.strike(b" ")
             self.clock.pass_time(0.1)
 
-    def lines(self, paper: TerminalStyle = PLAIN) -> list[str]:
-        return self.drawn.lines(paper)
+    def lines(self, style: TerminalStyle = PLAIN) -> list[str]:
+        return self.drawn.lines(style)
 
 
 def say(*texts: str) -> list[Utterance]:

@@ -13,7 +13,7 @@ import pytest
 from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.prompts.terminal import (
-    LEAST_ROWS_BESIDE,
+    LEAST_ROWS_WITH_SIDEBAR,
     USUAL_SIZE,
     TerminalPrompt,
     _size_of,
@@ -497,9 +497,9 @@ class Neighbour:
     def __init__(self) -> None:
         self.drawn = 0
 
-    def lines(self, paper: TerminalStyle) -> list[str]:
+    def lines(self, style: TerminalStyle) -> list[str]:
         self.drawn += 1
-        return ["first".ljust(paper.columns - 2, "."), f"drawn {self.drawn} times"]
+        return ["first".ljust(style.columns - 2, "."), f"drawn {self.drawn} times"]
 
     def changes_at(self, now: Monotonic) -> Monotonic:
         return Monotonic(now + 0.25)
@@ -507,7 +507,7 @@ class Neighbour:
 
 @pytest.mark.parametrize("uri", [PLAIN_URI, "http://127.0.0.1:45678/us/code"])
 def test_lines_of_another_stand_above_the_time_left_and_the_picture_still_fits(uri: str) -> None:
-    window = Window(80, 24, aside=Neighbour())
+    window = Window(80, 24, sidebar=Neighbour())
     prefilled = f"{uri}?cbl-code=AAYJHL"
     window.show(waiting(code_pair(uri=uri, prefilled=prefilled)))
     again = window.show(waiting(code_pair(uri=uri, prefilled=prefilled)), 0.25)
@@ -519,7 +519,7 @@ def test_lines_of_another_stand_above_the_time_left_and_the_picture_still_fits(u
 
 
 def test_lines_of_another_stay_below_what_lasts() -> None:
-    window = Window(80, 24, aside=Neighbour())
+    window = Window(80, 24, sidebar=Neighbour())
     for view in (waiting(), SAVING, LINKED):
         window.show(view)
 
@@ -529,14 +529,14 @@ def test_lines_of_another_stay_below_what_lasts() -> None:
 
 def test_a_small_terminal_is_left_to_the_code() -> None:
     neighbour = Neighbour()
-    window = Window(80, LEAST_ROWS_BESIDE - 1, aside=neighbour)
+    window = Window(80, LEAST_ROWS_WITH_SIDEBAR - 1, sidebar=neighbour)
 
     assert window.show(waiting()) == moment(1)
     assert neighbour.drawn == 0
 
 
 def test_a_window_that_is_dragged_is_not_drawn_again_at_the_pace_of_another() -> None:
-    window = Window(80, 24, aside=Neighbour())
+    window = Window(80, 24, sidebar=Neighbour())
     window.show(waiting())
     window.resize(90, 24)
 
@@ -545,7 +545,7 @@ def test_a_window_that_is_dragged_is_not_drawn_again_at_the_pace_of_another() ->
 
 def test_lines_of_another_are_for_a_terminal_only(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+", encoding="utf-8") as log:
-        prompt = open_terminal(log, environ_no_color=False, qr=False, aside=Neighbour())
+        prompt = open_terminal(log, environ_no_color=False, qr=False, sidebar=Neighbour())
         prompt.show(waiting(), moment(0))
         log.seek(0)
 

@@ -17,8 +17,8 @@ def _sheet(
     qr: bool = True,
     renewed: bool = False,
 ) -> str:
-    paper = TerminalStyle(columns, rows, encoding, colour=False)
-    return "\n".join(lay_out(pair or code_pair(), paper, qr=qr, renewed=renewed))
+    style = TerminalStyle(columns, rows, encoding, colour=False)
+    return "\n".join(lay_out(pair or code_pair(), style, qr=qr, renewed=renewed))
 
 
 def _has_picture(sheet: str) -> bool:
@@ -101,7 +101,7 @@ def test_a_renewed_code_says_that_the_old_one_is_over() -> None:
     assert "the old one" not in _sheet()
 
 
-def test_ascii_paper_gets_ascii_alone() -> None:
+def test_an_ascii_terminal_gets_ascii_alone() -> None:
     sheet = _sheet(columns=120, rows=60, encoding="ascii")
 
     assert sheet.isascii()
@@ -109,7 +109,7 @@ def test_ascii_paper_gets_ascii_alone() -> None:
     assert "A  A  Y  J  H  L" in sheet
 
 
-def test_a_code_that_the_paper_cannot_carry_is_escaped_and_not_changed_in_silence() -> None:
+def test_a_code_that_the_terminal_cannot_carry_is_escaped_and_not_changed_in_silence() -> None:
     sheet = _sheet(code_pair("É1"), encoding="ascii")
 
     assert r"\xc91" in sheet
@@ -130,9 +130,9 @@ def test_a_long_address_is_broken_behind_a_mark() -> None:
 
 @pytest.mark.parametrize("trick", ["A\x1b[2JB", "A\nB", "A\u202eB", "A\x07B", "A\x9bB", "A\ud800B"])
 def test_what_a_provider_sends_cannot_steer_the_terminal(trick: str) -> None:
-    paper = TerminalStyle(80, 24, "utf-8", colour=False)
+    style = TerminalStyle(80, 24, "utf-8", colour=False)
 
-    lines = lay_out(code_pair(trick, uri=f"https://e.org/{trick}"), paper, qr=False, renewed=False)
+    lines = lay_out(code_pair(trick, uri=f"https://e.org/{trick}"), style, qr=False, renewed=False)
 
     assert all(character.isprintable() for line in lines for character in line)
 
@@ -140,8 +140,8 @@ def test_what_a_provider_sends_cannot_steer_the_terminal(trick: str) -> None:
 def test_no_line_is_styled_where_there_are_no_colours() -> None:
     coloured = TerminalStyle(80, 24, "utf-8", colour=True)
 
-    assert coloured.wrap("x", style="1") == ["\x1b[1mx\x1b[0m"]
-    assert TerminalStyle(80, 24, "utf-8", colour=False).wrap("x", style="1") == ["x"]
+    assert coloured.wrap("x", sgr="1") == ["\x1b[1mx\x1b[0m"]
+    assert TerminalStyle(80, 24, "utf-8", colour=False).wrap("x", sgr="1") == ["x"]
 
 
 def test_words_are_kept_whole_where_they_fit() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from device_auth.core.models import Monotonic, View
 from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.voice import PASSES_WITHIN, STAYS_FOR, STILL_SPEAKING, TOLD_EVERY, VoicePrompt
-from device_auth.prompts.wording import read_wording, tell_waiting
+from device_auth.prompts.voice import CODE_EVERY, PASSES_WITHIN, PRESENCE, STILL_SPEAKING, VoicePrompt
+from device_auth.prompts.wording import read_wording, waiting_words
 from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.simulated_tellers import SimulatedVoice
 from hardware.voice import QuietHours, Utterance, Voice
@@ -22,7 +22,7 @@ WORDING = read_wording("en")
 STARTING = View(StateWord.STARTING, Trouble.NONE)
 UNLINKED = View(StateWord.UNLINKED, Trouble.NONE)
 REFUSED = View(StateWord.UNLINKED, Trouble.EXPIRED, refusal=EXPIRED)
-CODE = [utterance.text for utterance in tell_waiting(WORDING, "AAYJHL", PLAIN_URI)]
+CODE = [utterance.text for utterance in waiting_words(WORDING, "AAYJHL", PLAIN_URI)]
 NIGHT = QuietHours(22 * 60, 7 * 60)
 PASSING = [Trouble.NO_NETWORK, Trouble.CAPTIVE_PORTAL, Trouble.CLOCK_NOT_SET, Trouble.PROVIDER_UNAVAILABLE]
 LASTING = [trouble for trouble in Trouble if trouble not in {Trouble.NONE, *PASSING}]
@@ -67,11 +67,11 @@ def trouble_words(trouble: Trouble) -> list[str]:
 
 def test_a_code_is_told_at_once_and_again_every_minute() -> None:
     bench = Bench()
-    assert bench.show(waiting(), 10) == 10 + TOLD_EVERY
+    assert bench.show(waiting(), 10) == 10 + CODE_EVERY
     first = bench.hear()
     bench.show(waiting(), 69.9)
     assert bench.hear() == []
-    assert bench.show(waiting(), 70) == 70 + TOLD_EVERY
+    assert bench.show(waiting(), 70) == 70 + CODE_EVERY
 
     assert first == CODE
     assert bench.hear() == [WORDING.moments["code-again"], *CODE]
@@ -218,9 +218,9 @@ def test_in_the_quiet_hours_a_press_is_answered_and_then_silence_returns() -> No
     bench.show(REQUESTING, 10)
     bench.show(waiting(), 11)
     assert bench.hear() == CODE
-    bench.show(waiting(), 11 + TOLD_EVERY)
+    bench.show(waiting(), 11 + CODE_EVERY)
     assert bench.hear()
-    bench.show(waiting(), 10 + STAYS_FOR + TOLD_EVERY)
+    bench.show(waiting(), 10 + PRESENCE + CODE_EVERY)
     bench.show(REFUSED, 600)
 
     assert bench.hear() == []
@@ -301,7 +301,7 @@ def test_a_telling_that_takes_longer_than_a_minute_is_not_cut_short_by_the_next(
     assert len(slow.said) == 1
     slow.end.set()
     settle(prompt)
-    assert prompt.show(waiting(), moment(70)) == 70 + TOLD_EVERY
+    assert prompt.show(waiting(), moment(70)) == 70 + CODE_EVERY
     prompt.close()
     assert len(slow.said) == 2
 
@@ -358,8 +358,8 @@ class Failing:
 def test_a_busy_voice_is_tried_again_with_the_next_telling() -> None:
     bench = Bench(Failing(PartBusy("somebody speaks")))
 
-    assert bench.show(waiting()) == moment(TOLD_EVERY)
-    assert bench.show(waiting(), 60) == 60 + TOLD_EVERY
+    assert bench.show(waiting()) == moment(CODE_EVERY)
+    assert bench.show(waiting(), 60) == 60 + CODE_EVERY
 
 
 def test_a_voice_that_fails_is_reported_once_and_tried_again_at_the_next_view() -> None:
@@ -370,7 +370,7 @@ def test_a_voice_that_fails_is_reported_once_and_tried_again_at_the_next_view() 
     with pytest.raises(PartMissing):
         bench.show(waiting(), 60)
     assert bench.show(waiting(), 61) is None
-    assert bench.show(waiting(telling=1), 62) == 62 + TOLD_EVERY
+    assert bench.show(waiting(telling=1), 62) == 62 + CODE_EVERY
 
 
 class Deaf(Slow):

@@ -14,14 +14,14 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import (
     LANGUAGES,
     Wording,
+    address_words,
     choose_language,
+    code_words,
+    notice_words,
     read_wording,
-    tell_address,
-    tell_code,
-    tell_moment,
-    tell_state,
-    tell_trouble,
-    tell_waiting,
+    state_words,
+    trouble_words,
+    waiting_words,
     wording_for,
 )
 
@@ -144,7 +144,7 @@ def test_a_spelling_word_begins_with_its_letter(wording: Wording) -> None:
 
 
 def test_all_characters_of_a_code_are_told_apart_in_both_ways(wording: Wording) -> None:
-    told = tell_code(wording, ALPHABET)
+    told = code_words(wording, ALPHABET)
     plain, spelled = told[: len(ALPHABET)], told[-len(ALPHABET) :]
 
     assert len({utterance.text.casefold() for utterance in plain}) == len(ALPHABET)
@@ -153,7 +153,7 @@ def test_all_characters_of_a_code_are_told_apart_in_both_ways(wording: Wording) 
 
 @needs_espeak
 def test_all_characters_of_a_code_sound_different_from_each_other(wording: Wording) -> None:
-    names = [utterance.text for utterance in tell_code(wording, ALPHABET)[: len(ALPHABET)]]
+    names = [utterance.text for utterance in code_words(wording, ALPHABET)[: len(ALPHABET)]]
     sounds = {}
     for character, name in zip(ALPHABET, names, strict=True):
         command = ["espeak-ng", "-v", wording.voice, "-q", "-x", "--stdin"]
@@ -167,7 +167,7 @@ def test_all_characters_of_a_code_sound_different_from_each_other(wording: Wordi
 
 @pytest.mark.parametrize("pair", ["O0", "I1", "B8"])
 def test_a_figure_is_called_a_figure_and_a_letter_has_its_word(wording: Wording, pair: str) -> None:
-    letter, figure = tell_code(wording, pair)[-2:]
+    letter, figure = code_words(wording, pair)[-2:]
 
     assert wording.words[pair[0]] in letter.text
     assert letter.text.startswith(wording.letters.get(pair[0], pair[0]))
@@ -175,7 +175,7 @@ def test_a_figure_is_called_a_figure_and_a_letter_has_its_word(wording: Wording,
 
 
 def test_a_code_is_told_twice_and_then_with_spelling_words() -> None:
-    told = [utterance.text for utterance in tell_code(read_wording("en"), "F8-u")]
+    told = [utterance.text for utterance in code_words(read_wording("en"), "F8-u")]
 
     assert told == [
         *("F", "eight", "dash", "U"),
@@ -187,20 +187,20 @@ def test_a_code_is_told_twice_and_then_with_spelling_words() -> None:
 
 
 def test_every_character_is_followed_by_time_to_write_it_down(wording: Wording) -> None:
-    pauses = [utterance.pause for utterance in tell_code(wording, "FUP8UN")]
+    pauses = [utterance.pause for utterance in code_words(wording, "FUP8UN")]
 
     assert min(pauses) >= 0.5
     assert pauses[5] == pauses[-1] == max(pauses)
 
 
 def test_a_character_that_no_table_knows_is_said_as_it_is(wording: Wording) -> None:
-    assert tell_code(wording, "Ж")[0].text == "Ж"
+    assert code_words(wording, "Ж")[0].text == "Ж"
 
 
 def test_an_empty_code_says_only_the_sentences_around_it(wording: Wording) -> None:
-    assert tell_code(wording, "") == (
-        *tell_moment(wording, "once-more"),
-        *tell_moment(wording, "spelled-out"),
+    assert code_words(wording, "") == (
+        *notice_words(wording, "once-more"),
+        *notice_words(wording, "spelled-out"),
     )
 
 
@@ -213,20 +213,20 @@ def test_an_empty_code_says_only_the_sentences_around_it(wording: Wording) -> No
     ],
 )
 def test_an_address_is_said_as_people_say_it(address: str, said: str) -> None:
-    assert tell_address(read_wording("en"), address)[0].text == said
+    assert address_words(read_wording("en"), address)[0].text == said
 
 
 def test_waiting_says_first_where_to_go_and_then_the_code(wording: Wording) -> None:
-    told = tell_waiting(wording, "F8", "https://amazon.com/us/code")
+    told = waiting_words(wording, "F8", "https://amazon.com/us/code")
 
-    assert told[0] == tell_moment(wording, "open-address")[0]
-    assert told[1] == tell_address(wording, "https://amazon.com/us/code")[0]
-    assert told[2] == tell_moment(wording, "enter-code")[0]
-    assert told[3:] == tell_code(wording, "F8")
+    assert told[0] == notice_words(wording, "open-address")[0]
+    assert told[1] == address_words(wording, "https://amazon.com/us/code")[0]
+    assert told[2] == notice_words(wording, "enter-code")[0]
+    assert told[3:] == code_words(wording, "F8")
 
 
 def test_a_trouble_is_said_with_its_next_step(wording: Wording) -> None:
-    sentence, next_step = tell_trouble(wording, "no-network")
+    sentence, next_step = trouble_words(wording, "no-network")
 
     assert (sentence.text, next_step.text) == (
         wording.troubles["no-network"].sentence,
@@ -235,11 +235,11 @@ def test_a_trouble_is_said_with_its_next_step(wording: Wording) -> None:
 
 
 def test_every_recording_has_a_name_of_its_own_that_a_file_can_have(wording: Wording) -> None:
-    told = [utterance for state in STATES for utterance in tell_state(wording, state)]
-    told += [utterance for moment in MOMENTS for utterance in tell_moment(wording, moment)]
-    told += [utterance for trouble in TROUBLES for utterance in tell_trouble(wording, trouble)]
-    told += set(tell_code(wording, ALPHABET + "-/.")) - set(told)
-    told += tell_address(wording, "https://amazon.com/us/code")
+    told = [utterance for state in STATES for utterance in state_words(wording, state)]
+    told += [utterance for moment in MOMENTS for utterance in notice_words(wording, moment)]
+    told += [utterance for trouble in TROUBLES for utterance in trouble_words(wording, trouble)]
+    told += set(code_words(wording, ALPHABET + "-/.")) - set(told)
+    told += address_words(wording, "https://amazon.com/us/code")
     by_name = {utterance.name: utterance.text for utterance in told}
 
     assert all(name.replace("-", "").isalnum() and name.isascii() for name in by_name)
@@ -272,10 +272,10 @@ def test_any_other_locale_is_english_and_known_to_be_a_stand_in(locale: str) -> 
 
 
 def test_what_is_said_carries_the_region_of_the_locale() -> None:
-    assert {utterance.language for utterance in tell_code(wording_for("es-MX"), "F8")} == {"es-MX"}
+    assert {utterance.language for utterance in code_words(wording_for("es-MX"), "F8")} == {"es-MX"}
 
 
 def test_neither_a_code_nor_its_recordings_are_printed(wording: Wording) -> None:
-    assert "FUP" not in "".join(map(repr, tell_code(wording, "F")))
-    assert "Foxtrot" not in repr(tell_code(read_wording("en"), "F"))
-    assert "spelled-F" not in repr(tell_code(wording, "F"))
+    assert "FUP" not in "".join(map(repr, code_words(wording, "F")))
+    assert "Foxtrot" not in repr(code_words(read_wording("en"), "F"))
+    assert "spelled-F" not in repr(code_words(wording, "F"))

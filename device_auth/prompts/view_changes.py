@@ -1,4 +1,4 @@
-"""What a view means beside the one before it."""
+"""Changes between two views, and how long they are shown."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from device_auth.core.models import View
 
 JUST_LINKED_FOR: Final = Seconds(5)
-"""How long a new link is told before the speaker is as it will be for years: dark and silent."""
+"""How long a new link is shown before the speaker becomes dark and silent."""
 
 LAST_MINUTE: Final = Seconds(60)
-"""How long before its end a code is told more urgently."""
+"""How long before its end a code is shown more urgently."""
 
 _APPROVED: Final = {StateWord.SAVING, StateWord.PROVING}
 
 
 def has_just_linked(before: "View | None", view: "View") -> bool:
-    """Return whether a new link came to be between two views; a cancelled attempt at another one is none."""
+    """Return whether a new link was made between two views; a cancelled attempt at another link makes none."""
     is_new = before is not None and before.state in _APPROVED
     return is_new and view.state is StateWord.LINKED and view.refusal is None
