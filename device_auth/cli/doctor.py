@@ -110,7 +110,7 @@ def examine_speaker(
     if speaker.is_json:
         print_json(as_fields(examined, at=at, version=__version__))
     else:
-        for line in as_text(examined, _sheet(speaker)):
+        for line in as_text(examined, _text_style(speaker)):
             print_line(line)
     if file is not None:
         file.write(write_report(context, settings, examined, redaction, at=at))
@@ -231,7 +231,7 @@ def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
     return DoctorContext(places, speaker.clock, is_system=is_system, keys=keys, root=root)
 
 
-def _sheet(speaker: Doors) -> TextStyle:
+def _text_style(speaker: Doors) -> TextStyle:
     """Find out what the output can show."""
     is_terminal = sys.stdout.isatty()
     return TextStyle(

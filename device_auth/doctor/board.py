@@ -1,6 +1,6 @@
-"""The checks of the parts: is every part of the board there, open to whoever runs the speaker, and not in use.
+"""The checks of the parts: does each part of the board exist, may the speaker's user open it, and is it free.
 
-While the service runs its parts are not touched: it holds them, and tells by itself of one that fails.
+While the service runs, its parts are not touched: it holds them, and reports failures itself.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ PART: Final = HardwareError.exit_code
 SORTS: Final = ("light", "button", "panel", "voice")
 
 NEW_KERNEL: Final = (6, 6)
-"""From here on the numbers that the original RPi.GPIO counts pins by are no longer those of the kernel."""
+"""From this kernel on, the original RPi.GPIO has other numbers for the pins than the kernel."""
 
 ReadPlan = Callable[[], BoardPlan]
 
@@ -37,12 +37,12 @@ _PINS: Final = Lock()
 
 
 class Need(NamedTuple):
-    """A device that a part hangs on.
+    """A device that a part needs.
 
     Attributes:
-        pattern: its path below the root folder; any that fits will do.
-        group: who may use it, as Raspberry Pi OS has it.
-        remedy: what to do if it is not there.
+        pattern: of its path below the root folder; one match is enough.
+        group: that may use it on Raspberry Pi OS.
+        remedy: if it is missing.
     """
 
     pattern: str
@@ -55,7 +55,7 @@ def checks(context: DoctorContext, read_plan: ReadPlan) -> list[Check]:
 
     Args:
         context: whose parts.
-        read_plan: reads what the settings want; raises ``ConfigError``.
+        read_plan: reads the settings of the parts; raises ``ConfigError``.
     """
     after = ("H1",)
     before_parts = ("H1", "H2", "H3", "H4", "H5")
@@ -73,7 +73,7 @@ def checks(context: DoctorContext, read_plan: ReadPlan) -> list[Check]:
 
 
 def look_at_board(read_plan: ReadPlan) -> Finding:
-    """See whether the settings of the parts can be used, and tell them."""
+    """Check whether the settings of the parts can be used, and list them."""
     try:
         plan = read_plan()
     except ConfigError as error:
@@ -85,11 +85,11 @@ def look_at_board(read_plan: ReadPlan) -> Finding:
 
 
 def look_at_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
-    """See which module answers to the name RPi.GPIO, and whether it fits this machine."""
+    """Check which package provides RPi.GPIO, and whether it works on this machine."""
     if not any(part.back_end == "rpi-gpio" for part in read_plan().parts):
-        return ok("No part hangs on RPi.GPIO.")
+        return ok("No part needs RPi.GPIO.")
     provider = gpio_provider()
-    kernel, model = _read(context, "proc/sys/kernel/osrelease"), _read(context, "proc/device-tree/model")
+    kernel, model = context.line("proc/sys/kernel/osrelease"), context.line("proc/device-tree/model")
     facts = {"provider": provider, "kernel": kernel, "model": model}
     remedy = (
         "sudo apt install python3-rpi-lgpio, or: pip uninstall RPi.GPIO; pip install 'device-auth[rpi-lgpio]'"
@@ -99,23 +99,23 @@ def look_at_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     if provider == "RPi.GPIO" and ("Raspberry Pi 5" in model or _version_of(kernel) >= NEW_KERNEL):
         machine = model if "Raspberry Pi 5" in model else f"kernel {kernel}"
         return fail(f"The original RPi.GPIO does not work on {machine}.", remedy, PART, **facts)
-    return ok(f"{provider} answers to the name RPi.GPIO.", **facts)
+    return ok(f"{provider} provides RPi.GPIO.", **facts)
 
 
 def look_at_devices(context: DoctorContext, read_plan: ReadPlan) -> Finding:
-    """See whether the devices that the parts hang on are there."""
+    """Check whether the devices that the parts need exist."""
     plan = read_plan()
     missing = [(part, need) for part, need in _needs(plan) if not _found(context, need)]
     if missing:
         part, need = missing[0]
         others = sorted({f"/{other.pattern}" for _, other in missing[1:]} - {f"/{need.pattern}"})
         more = f" Nor is there {', '.join(others)}." if others else ""
-        return fail(f"There is no /{need.pattern}, which the {part.name} hangs on.{more}", need.remedy, PART)
-    return ok("Every device that a part hangs on is there.", devices=_list(context, plan))
+        return fail(f"There is no /{need.pattern}, which the {part.name} needs.{more}", need.remedy, PART)
+    return ok("Every device that a part needs exists.", devices=_list(context, plan))
 
 
 def look_at_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
-    """See whether the user of this speaker may use those devices."""
+    """Check whether the user of this speaker may use those devices."""
     account, plan = context.account, read_plan()
     facts = {
         "user": account.name,
@@ -126,23 +126,23 @@ def look_at_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         paths = _found(context, need)
         if not any(may_use(account, path) for path in paths):
             return fail(
-                f"{account.name} may not use {paths[0]}, which the {part.name} hangs on.",
+                f"{account.name} has no permission to use {paths[0]}, which the {part.name} needs.",
                 f"sudo adduser {account.name} {need.group}, then log in again; for the service add"
                 f" SupplementaryGroups={need.group} in a drop-in: systemctl edit {UNIT}",
                 PART,
                 **facts,
             )
-    return ok(f"{account.name} may use every device that a part hangs on.", **facts)
+    return ok(f"{account.name} may use every device that a part needs.", **facts)
 
 
 def look_at_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
-    """See whether systemd lets the service see those devices."""
+    """Check whether systemd lets the service see those devices."""
     plan, unit = read_plan(), context.unit
     if not _needs(plan) or unit.get("LoadState") != "loaded":
-        return ok("No service is kept from a device it needs.")
+        return ok("The service may open every device it needs.")
     if unit.get("PrivateDevices") == "yes":
         return fail(
-            "systemd hides every device from the service, and its parts hang on some.",
+            "systemd hides every device from the service, and its parts need some.",
             "Install the drop-in of your board (deploy/systemd/boards) as"
             f" /etc/systemd/system/{UNIT}.d/board.conf; then: sudo systemctl daemon-reload",
             PART,
@@ -151,13 +151,13 @@ def look_at_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
 
 
 def look_at_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
-    """Open the parts of a sort for a moment: nothing else tells whether they can be used."""
+    """Open the parts of a sort for a moment: nothing else shows whether they can be used."""
     plan = read_plan()
     wanted = tuple(part for part in plan.parts if part.sort == sort and part.kind != "off")
     if not wanted:
         return skipped(f"This speaker has no {sort}.")
     if context.daemon.is_running:
-        return skipped(f"Not touched: the service holds the {sort}, and tells (D7) if it fails.")
+        return skipped(f"Not touched: the service holds the {sort}, and reports if it fails (D7).")
     if not context.is_ours:
         return skipped(context.refusal())
     error = _try_out(plan, wanted)
@@ -180,7 +180,7 @@ def _try_out(plan: BoardPlan, wanted: tuple[PlannedPart, ...]) -> HardwareError 
 
 
 def gpio_provider() -> str:
-    """Return which distribution provides the module RPi.GPIO; the module itself is not imported, as that opens pins."""
+    """Return the distribution that provides the module RPi.GPIO; importing the module would open pins."""
     with suppress(ImportError, ValueError):
         found = importlib.util.find_spec("RPi.GPIO")
         if found is not None and found.origin is not None:
@@ -231,7 +231,7 @@ def _needs_of(part: PlannedPart, plan: BoardPlan) -> Iterator[Need]:
         case PlannedPart(kind="espeak" | "recorded"):
             yield Need("dev/snd/pcm*p", "audio", "See which sound cards there are: aplay -l")
         case _:
-            pass  # a kernel LED, a command, a simulated part: none of them is a device of its own
+            pass  # a kernel LED, a command, a simulated part: no device of their own
 
 
 def _found(context: DoctorContext, need: Need) -> list[Path]:
@@ -246,13 +246,6 @@ def _described(part: PlannedPart) -> str:
     pins = ", ".join(f"{role} {pin}" for role, pin in part.pins)
     kind = f" ({part.kind})" if part.kind != part.name else ""
     return f"{part.name}{kind}" + (f" on {pins}" if pins else "")
-
-
-def _read(context: DoctorContext, name: str) -> str:
-    try:
-        return (context.root / name).read_text(errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
 
 
 def _version_of(kernel: str) -> tuple[int, ...]:

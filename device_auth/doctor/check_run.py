@@ -1,7 +1,7 @@
-"""The examination: every check on a thread of its own, and an end to it whatever hangs.
+"""The run of the checks: each on a thread of its own, in the order of their dependencies, within a limit of time.
 
-A check that does not answer is given up: its thread is left behind, and nobody waits for it, not even the end of the
-process. A check that has a bug is a finding like another.
+A check that does not end is given up: its thread is left behind, and nothing waits for it, not even the end of the
+process. A bug in a check becomes its finding.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ from device_auth.core.ports import WaitingClock
 from device_auth.doctor.findings import HEALTHY, Check, Finding, Verdict, fail, skipped
 
 LIMIT: Final = Seconds(17)
-"""How long an examination takes at the most; with what comes before it, people wait no longer than 20 s."""
+"""Longest run of all checks; with the start of the program, people wait no longer than 20 s."""
 
 BUG: Final = 70
 WARNED: Final = 1
 
 
 class Group(NamedTuple):
-    """What the letter before a check's number stands for.
+    """The checks whose codes begin with one letter.
 
     Attributes:
         title: for people.
-        exit_code: of a check that does not answer.
+        exit_code: of a check that does not end.
     """
 
     title: str
@@ -43,14 +43,14 @@ GROUPS: Final = {
     "H": Group("Hardware", 72),
     "D": Group("Service", 69),
 }
-"""In the order in which findings are shown: what may be the cause of others comes first."""
+"""In the order in which findings are shown: possible causes come before their effects."""
 
 Progress = Callable[[int, int, Sequence[str]], None]
-"""Hears how many checks are done, of how many, and the names of those under way."""
+"""Takes the number of checks that have ended, of all checks, and the names of those that run."""
 
 
 class CheckResult(NamedTuple):
-    """A check and what it found."""
+    """A check and its finding."""
 
     check: Check
     finding: Finding
@@ -61,30 +61,30 @@ def examine(
     clock: WaitingClock,
     progress: Progress = lambda _done, _of, _under_way: None,
 ) -> list[CheckResult]:
-    """Carry out every check, all at once as far as none waits for another.
+    """Run every check as soon as the checks that it depends on have ended.
 
     Args:
-        checks: in the order of the result; one that comes after another names it.
-        clock: tells the time, and waits.
-        progress: hears of each step.
+        checks: in the order of the result.
+        clock: measures and waits.
+        progress: called after each step.
     """
     return _CheckRun(checks, clock, progress).run()
 
 
 def in_order(checks: Sequence[Check]) -> list[Check]:
-    """Sort checks as they are shown: by group, then by number."""
+    """Sort checks by group, then by number."""
     letters = list(GROUPS)
     return sorted(checks, key=lambda check: (letters.index(check.code[0]), int(check.code[1:])))
 
 
 def exit_code_of(examined: Sequence[CheckResult]) -> int:
-    """Return the exit code: of the first failure, else of a warning, else of health."""
+    """Return the exit code of the first failure, else of a warning, else 0."""
     failed = [each.finding.exit_code for each in examined if each.finding.verdict is Verdict.FAIL]
     return failed[0] if failed else WARNED if verdict_of(examined) is Verdict.WARN else HEALTHY
 
 
 def verdict_of(examined: Sequence[CheckResult]) -> Verdict:
-    """Return the worst verdict; what was skipped is no worse than well."""
+    """Return the worst verdict; skipped counts as ok."""
     found = {each.finding.verdict for each in examined}
     return next((verdict for verdict in (Verdict.FAIL, Verdict.WARN) if verdict in found), Verdict.OK)
 
@@ -138,7 +138,7 @@ class _CheckRun:
         blocking = next((code for code in check.after if self._is_blocking(code)), None)
         now = self._clock.now()
         if blocking is not None:
-            # A check that was itself skipped because of another names that one: it is what a person should look at.
+            # A check that was skipped because of a skipped one names the failure at the root, which a person should mend.
             self._because_of[check.code] = root = self._because_of.get(blocking, blocking)
             self._end(check.code, skipped(f"Not looked at because of {root} {self._checks[root].name}."))
         elif now >= ends_at:
@@ -172,7 +172,7 @@ class _CheckRun:
 
 
 def _bug(error: Exception) -> Finding:
-    """Say that a check has a bug, without the error's own text: it might hold a secret."""
+    """Return the finding of a check with a bug, without the error's text: it might hold a secret."""
     trace, place = error.__traceback__, ""
     while trace is not None:
         place = f"{trace.tb_frame.f_globals.get('__name__', '')}:{trace.tb_lineno}"

@@ -1,7 +1,7 @@
-"""C: who this speaker says it is: the settings that name the client, the product and the unit.
+"""C: the settings that name the client, the product and the unit.
 
-The form is judged by ``world.provider``, as everywhere. Whether the provider knows the client is asked only with a
-request that it must refuse; what that cannot tell is left open and said so.
+``world.provider`` judges their form. Whether the provider knows the client is asked only by a request that it must
+refuse; the finding says what that leaves open.
 """
 
 import stat
@@ -23,7 +23,7 @@ from device_auth.world.provider import (
 from device_auth.world.settings import KEY_OF, Settings, quoted, ways_of
 
 REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalidvalue"})
-"""Error names that can only mean the client ID. Source: RFC 6749 §5.2; LWA says ``InvalidValue``."""
+"""Error names that can only mean the client ID. Source: RFC 6749 §5.2; LWA sends ``InvalidValue``."""
 
 ADDRESSES: Final = ("dialect", "base_url", "issuer", "device_endpoint", "token_endpoint")
 
@@ -35,13 +35,13 @@ def checks(
     *,
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
-    """Return the checks of the settings that say who this is.
+    """Return the checks of the client's settings.
 
     Args:
-        settings: as far as they could be read.
-        problems: what could not be read, from ``settings.gather_settings``.
-        credential_probe: asks the provider (after N14); None where nothing may be asked of the network.
-        serial_number: the file that is asked where no DSN is set.
+        settings: those that could be read.
+        problems: of the others, from ``settings.gather_settings``.
+        credential_probe: asks the provider (after N14), or None.
+        serial_number: the file with the board's serial number, used where no DSN is set.
     """
 
     def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
@@ -79,8 +79,8 @@ def _reading(problems: Sequence[ConfigError]) -> Finding:
 
 
 def _form(settings: Settings, serial_number: Path, names: frozenset[str]) -> Finding | None:
-    """Judge the form of some settings; None if nothing speaks against it."""
-    # each text begins with the name of the setting that it is about
+    """Return what is wrong with the form of some settings, or None."""
+    # Each text begins with the name of its setting.
     wrong = [
         problem
         for problem in provider_problems(settings, serial_number)
@@ -103,7 +103,7 @@ def _wrong(problems: Sequence[ConfigError]) -> Finding:
 
 def _client_id(settings: Settings) -> Finding:
     return ok(
-        "The client ID has the form that it should have.",
+        "The client ID is well-formed.",
         client_id=settings.client_id,
         origin=settings.origins["client_id"],
     )
@@ -113,7 +113,7 @@ def _product_id(settings: Settings) -> Finding:
     if settings.dialect is not DialectName.LWA:
         return ok(f"The dialect {settings.dialect} needs no product ID.")
     return ok(
-        "A product ID is set; whether the provider knows it shows only when the owner enters a code.",
+        "A product ID is set; only when the owner enters a code does the provider check it.",
         product_id=settings.product_id,
         origin=settings.origins["product_id"],
     )
@@ -124,10 +124,10 @@ def _dsn(settings: Settings, serial_number: Path) -> Finding:
         return ok(f"The dialect {settings.dialect} needs no DSN.")
     of_the_board = read_serial_number(serial_number)
     if not settings.dsn:
-        return ok("The DSN is this board's own serial number.", dsn=of_the_board)
+        return ok("The DSN is this board's serial number.", dsn=of_the_board)
     if of_the_board and settings.dsn != of_the_board:
         return ok(
-            "The DSN is set and is not this board's own serial number: each unit must have another.",
+            "The DSN is set and is not this board's serial number: each unit needs a DSN of its own.",
             dsn=settings.dsn,
             origin=settings.origins["dsn"],
             serial=of_the_board,
@@ -138,12 +138,12 @@ def _dsn(settings: Settings, serial_number: Path) -> Finding:
 def _scope(settings: Settings) -> Finding:
     if not settings.scope:
         return ok("No scope is set: the provider decides what the link is for.")
-    return ok("The scope says what the link is for.", scope=settings.scope)
+    return ok("A scope is set.", scope=settings.scope)
 
 
 def _addresses(settings: Settings) -> Finding:
     named = {name: str(getattr(settings, name)) for name in ADDRESSES if getattr(settings, name)}
-    return ok("The provider's address has the form that it should have.", **named)
+    return ok("The provider's address is well-formed.", **named)
 
 
 def _ca_file(settings: Settings) -> Finding:
@@ -153,11 +153,11 @@ def _ca_file(settings: Settings) -> Finding:
         return _wrong([error])
     if path is None:
         return ok("No CA file is set: the usual authorities are trusted.")
-    return ok("The CA file can be read; only what is in it is trusted.", ca_file=str(path))
+    return ok("The CA file can be read; only its authorities are trusted.", ca_file=str(path))
 
 
 def _client_secret(settings: Settings) -> Finding:
-    """Judge where the secret lies; a file that others can read was refused when the settings were read."""
+    """Check the place of the secret; a file that others can read was refused when the settings were read."""
     origin, path = settings.origins["client_secret"], settings.config_file
     if settings.client_secret is None:
         return ok("No client secret is set; code-based linking needs none.")
@@ -165,23 +165,23 @@ def _client_secret(settings: Settings) -> Finding:
         return ok(f"The client secret comes from a file of its own ({origin}).")
     if path is None or not origin.startswith("file "):
         return warn(
-            f"The client secret stands in the environment ({origin}), where other programs may come to see it.",
+            f"The client secret stands in the environment ({origin}), where other programs may see it.",
             "Put it into the settings file, readable by its owner alone.",
         )
     try:
         found = path.stat()
     except OSError:
-        return skipped(f"The settings file {path} cannot be looked at.")
+        return skipped(f"The settings file {path} cannot be read.")
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return warn(
-            f"The settings file {path} holds the client secret and is open to its group or to others.",
+            f"The settings file {path} holds the client secret, and its group or others may read it.",
             f"Run: chmod 600 {quoted(path)}",
         )
-    return ok("The client secret lies in a file that only its owner can read.")
+    return ok("The client secret is in a file that only its owner can read.")
 
 
 def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
-    """See whether the provider objects to the client ID; LWA's poll does not name it, so a refresh is tried."""
+    """Check whether the provider rejects the client ID; LWA's poll does not name it, a refresh does."""
     if credential_probe is None:
         return skipped("The provider was not asked.")
     is_lwa = credential_probe.provider.dialect is DialectName.LWA
@@ -199,7 +199,7 @@ def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
             status=str(heard.status),
         )
     return ok(
-        "The provider does not object to the client ID; whether it is of the right kind shows only when someone links.",
+        "The provider does not reject the client ID; only linking shows whether it is of the right kind.",
         answer=name,
         status=str(heard.status),
     )

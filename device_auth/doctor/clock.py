@@ -1,7 +1,7 @@
-"""T: the time. Certificates are judged by the wall clock, deadlines by the clock that counts from boot.
+"""T: the clocks. Certificates are judged by the wall clock, deadlines by the clock that counts from boot.
 
-A Raspberry Pi has no battery clock. What a server says of the time is used to tell a wrong clock, never to set one:
-where the certificate's dates are what is wrong, whoever holds an old certificate could say any time.
+A Raspberry Pi has no battery clock. A server's date is used to find a wrong clock, never to set one: where the
+certificate's own dates are wrong, a server with an old certificate could send any date.
 """
 
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.provider_probe import NO_ADDRESS, HandshakeStep, ProviderProbe
 
 TOLD_FROM: Final = Seconds(120)
-"""A wall clock that is this far off is told; a server's own may be off by a little too."""
+"""A wall clock that is this far off is warned of; a server's may be a little off too."""
 
 WRONG_FROM: Final = Seconds(3600)
-"""This far off, a new certificate may not be valid yet."""
+"""A wall clock this far off may hold a new certificate for not yet valid."""
 
 SAME: Final = Seconds(5)
-"""Readings of two clocks, one after the other, may differ by this."""
+"""Two clocks, read one after the other, may differ by this."""
 
 SET_IT: Final = (
     "Let the network set the clock: sudo timedatectl set-ntp true, and let UDP port 123 out of the network;"
@@ -33,10 +33,10 @@ OWN_FILE: Final = Path(__file__)
 
 
 class DoctorsClock(Clock, Protocol):
-    """A clock that can be asked about itself."""
+    """A clock that can judge itself."""
 
     def looks_set(self, not_before: UnixTime) -> bool:
-        """Return whether the wall clock can be right, given a moment that is past."""
+        """Return whether the wall clock can be right, given a moment in the past."""
         ...
 
     def awake(self) -> Monotonic:
@@ -44,7 +44,7 @@ class DoctorsClock(Clock, Protocol):
         ...
 
     def is_kept_right(self) -> bool | None:
-        """Return whether some program keeps the wall clock right; None if that cannot be told."""
+        """Return whether some program keeps the wall clock right; None if unknown."""
         ...
 
 
@@ -54,10 +54,10 @@ def checks(
     """Return the checks of the clocks.
 
     Args:
-        probe: to the provider, whose date is compared; None where no usable address is set.
+        probe: of the provider, whose date is compared, or None.
         clock: the machine's.
-        own_file: a file of this program: it was there before now.
-        uptime: where the kernel tells how long it runs.
+        own_file: a file of this program, which is older than now.
+        uptime: the file with the kernel's uptime.
     """
 
     def compare() -> Finding:
@@ -78,7 +78,9 @@ def _against_own_files(clock: DoctorsClock, own_file: Path) -> Finding:
     if clock.looks_set(written_at):
         return ok("The clock shows a date that can be right.", **facts)
     if wall < written_at:
-        sentence = f"The clock is not set: it shows {_shown(wall)}, before this program was put here."
+        sentence = (
+            f"The clock is not set: it shows {_shown(wall)}, which is before this program was installed."
+        )
     else:
         sentence = f"The clock shows a date that cannot be right: {_shown(wall)}."
     return fail(sentence, SET_IT, ProviderUnreachable.exit_code, **facts)
@@ -87,11 +89,11 @@ def _against_own_files(clock: DoctorsClock, own_file: Path) -> Finding:
 def _against_provider(probe: ProviderProbe) -> Finding:
     handshake = probe.handshake
     if handshake.date is None:
-        return skipped("The provider told no date, or did not prove who it is.")
+        return skipped("The provider sent no date, or did not prove its identity.")
     off = handshake.received_at - handshake.date
     facts = {"off_by_seconds": str(round(off)), "provider_says": _shown(handshake.date)}
     if handshake.failed_step is HandshakeStep.DATE:
-        facts["trust"] = "the certificate's own dates were not counted; do not set the clock by this"
+        facts["trust"] = "the certificate's dates were not checked; do not set the clock by this"
     if abs(off) < TOLD_FROM:
         return ok("The clock agrees with the provider's.", **facts)
     sentence = f"The clock is {_length(abs(off))} {'fast' if off > 0 else 'slow'} against the provider's."
@@ -103,14 +105,14 @@ def _against_provider(probe: ProviderProbe) -> Finding:
 def _keeping(clock: DoctorsClock) -> Finding:
     is_kept = clock.is_kept_right()
     if is_kept is None:
-        return skipped("The kernel does not tell whether the clock is kept right.")
+        return skipped("The kernel does not report whether the clock is kept right.")
     if is_kept:
         return ok("The clock is kept right by the network's time.")
     return warn("The clock is not kept right by the network's time, or not yet.", SET_IT)
 
 
 def _boot(clock: DoctorsClock, uptime: Path) -> Finding:
-    """Compare: no clock that starts at boot may be ahead of the one that also counts suspend."""
+    """Compare the clocks that start at boot: none may be ahead of the one that also counts suspend."""
     awake = clock.awake()
     try:
         runs_since = float(uptime.read_text(encoding="ascii").split()[0])
@@ -119,9 +121,9 @@ def _boot(clock: DoctorsClock, uptime: Path) -> Finding:
     now = clock.now()
     facts = {"since_boot": str(round(now)), "awake": str(round(awake)), "uptime": str(round(runs_since))}
     if max(awake, runs_since) <= now + SAME:
-        return ok("The clock that deadlines count on agrees with the kernel's others.", **facts)
+        return ok("The clock for deadlines agrees with the kernel's other clocks.", **facts)
     return warn(
-        "The clock that deadlines count on is behind the kernel's others: codes and tokens may be thought to live too long.",
+        "The clock for deadlines is behind the kernel's other clocks: codes and tokens may be used after they have expired.",
         "Restart the machine; if that does not help, update its kernel, or run device-auth outside the container.",
         **facts,
     )

@@ -1,14 +1,13 @@
-"""The context: where the doctor looks, whom it is about, and the one door through which it runs other programs.
+"""The context of the checks: the speaker and the machine that they examine, and the programs that they may run.
 
-Everything is looked at and nothing is changed. Whatever is asked of another program is asked once, with fixed words,
-no shell, a bound on its time and on how much it may say.
+Nothing is changed. Other programs are run with fixed arguments, without a shell, and with limits on time and output.
 """
 
 import grp
 import os
 import pwd
 import signal
-import subprocess  # noqa: TID251  the doctor asks systemctl, journalctl and ss; the only door of it that does
+import subprocess  # noqa: TID251  the doctor runs systemctl, journalctl and ss, here alone
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -36,7 +35,10 @@ PATIENCE: Final = Seconds(4)
 MOST_OUTPUT: Final = 256 * 1024
 """Bytes of another program's output that are read; the rest is left."""
 
-ASKED_OF_THE_UNIT: Final = (
+MOST_READ: Final = 64 * 1024
+"""Characters of a file of the machine that are read."""
+
+UNIT_PROPERTIES: Final = (
     "LoadState",
     "UnitFileState",
     "ActiveState",
@@ -55,11 +57,11 @@ ASKED_OF_THE_UNIT: Final = (
 
 
 class CannotRun(Exception):
-    """A program is not there, or did not end; says which and why."""
+    """A program is missing, or did not end in time; the text has its name and the reason."""
 
 
 class ProgramResult(NamedTuple):
-    """What a program said on stdout, and how it ended."""
+    """The exit code and stdout of a program."""
 
     exit_code: int
     output: str
@@ -69,7 +71,7 @@ Run = Callable[[Sequence[str]], ProgramResult]
 
 
 class UserAccount(NamedTuple):
-    """A user as the kernel sees one."""
+    """A user and all groups."""
 
     name: str
     uid: int
@@ -77,12 +79,12 @@ class UserAccount(NamedTuple):
 
 
 class ServiceAnswer(NamedTuple):
-    """What was heard of the service on its socket.
+    """The answer of the service on its socket.
 
     Attributes:
-        is_running: something of ours answered, if only to say no.
-        status: what it tells of the speaker; None if it told nothing.
-        problem: why it told nothing.
+        is_running: a service answered, if only by a refusal.
+        status: of the speaker, or None.
+        problem: why there is no status.
     """
 
     is_running: bool
@@ -91,17 +93,17 @@ class ServiceAnswer(NamedTuple):
 
 
 def run_program(words: Sequence[str]) -> ProgramResult:
-    """Run a program and give what it says.
+    """Run a program.
 
     Args:
         words: its name, looked up on the path, and its arguments.
 
     Raises:
-        CannotRun: it is not there, or did not end in time.
+        CannotRun: if it is missing, or did not end in time.
     """
     environ = {**environment_for_others(), "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     try:
-        process = subprocess.Popen(  # noqa: S603  the words are the doctor's own
+        process = subprocess.Popen(  # noqa: S603  the arguments are the doctor's own
             list(words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -129,13 +131,13 @@ def run_program(words: Sequence[str]) -> ProgramResult:
 
 
 def _kill_all(process: "subprocess.Popen[bytes]") -> None:
-    """End a program and all that it started, which might hold its output open."""
+    """Kill a program and its children, which might hold its output open."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def gid_of(name: str) -> int | None:
-    """Return the number of a group; None if there is none of this name."""
+    """Return the number of a group; None if there is no such group."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
@@ -143,16 +145,16 @@ def gid_of(name: str) -> int | None:
 
 
 class DoctorContext:
-    """Where the doctor looks.
+    """The speaker that is examined, and the machine that it is on.
 
     Args:
-        places: of the speaker that is examined.
+        places: of the speaker.
         clock: for dates and ages.
-        is_system: it is the one that the system's service keeps.
-        keys: those that the stored link may be under, as far as this process can reach them.
+        is_system: the system's service keeps this speaker.
+        keys: the keys of the stored link that this process can reach.
         root: the root folder.
         run: runs a program.
-        gid_of: gives the number of a group.
+        gid_of: returns the number of a group.
     """
 
     def __init__(
@@ -173,12 +175,12 @@ class DoctorContext:
         self.root = root
         self.run = run
         self.gid_of = gid_of
-        # Several checks ask at once; the answer is the same for all.
+        # Several checks ask at once; each question is asked once.
         self._unit_lock, self._daemon_lock = Lock(), Lock()
 
     @property
     def unit(self) -> Mapping[str, str]:
-        """Return what systemd says of the service; nothing where there is no systemd, or the speaker is not its."""
+        """Return the unit's properties by systemd; empty without systemd, or if it does not keep this speaker."""
         with self._unit_lock:
             return self._unit
 
@@ -191,7 +193,7 @@ class DoctorContext:
             "show",
             UNIT,
             "--no-pager",
-            *(f"--property={name}" for name in ASKED_OF_THE_UNIT),
+            *(f"--property={name}" for name in UNIT_PROPERTIES),
         ]
         try:
             ran = self.run(words)
@@ -205,7 +207,7 @@ class DoctorContext:
 
     @property
     def daemon(self) -> ServiceAnswer:
-        """Return what the service on the socket says; asked once."""
+        """Return the answer of the service on the socket; it is asked once."""
         with self._daemon_lock:
             return self._daemon
 
@@ -222,41 +224,54 @@ class DoctorContext:
             return ServiceAnswer(is_running=False, status=None, problem=str(error))
 
     def read_link(self) -> Link | None:
-        """Return the stored link; changes nothing.
+        """Return the stored link; change nothing.
 
         Raises:
-            StoreError: as ``FileStore.read``.
+            StoreError: if it cannot be read.
         """
         return FileStore(self.places.state_dir, keys=lambda: self.keys).read()
 
     @property
     def has_socket(self) -> bool:
-        """Return whether something lies where the service would listen."""
-        # not by the path's own exists(), which raises where a folder may not be searched
+        """Return whether there is a file at the address of the service."""
+        # Path.exists() raises if a folder may not be searched.
         return self.socket is not None and os.path.lexists(self.socket)
 
     @property
     def is_ours(self) -> bool:
-        """Return whether this process may look at what belongs to the speaker's user."""
+        """Return whether this process may read the files of the speaker's user."""
         return os.geteuid() in {0, self.account.uid}
 
     def refusal(self) -> str:
-        """Return who may look instead."""
-        return f"Only root and {self.account.name} may look there: sudo device-auth doctor"
+        """Return that permission is denied, and which users have it."""
+        users = "root" if self.account.uid == 0 else f"root and {self.account.name}"
+        return f"Permission denied; {users} may look there: sudo device-auth doctor"
+
+    def read(self, name: str) -> str:
+        """Return the text of a file below the root folder, up to a limit; empty if it cannot be read."""
+        try:
+            with (self.root / name).open(errors="replace") as stream:
+                return stream.read(MOST_READ)
+        except OSError:
+            return ""
+
+    def line(self, name: str) -> str:
+        """Return the first line of such a file."""
+        return self.read(name).strip("\0 \n").partition("\n")[0]
 
     @property
     def socket(self) -> Path | None:
-        """Return where the service listens."""
+        """Return the address of the service."""
         runtime_dir = self.places.runtime_dir
         return None if runtime_dir is None else runtime_dir / SOCKET
 
     @cached_property
     def account(self) -> UserAccount:
-        """Return whom the speaker belongs to: the service's user, else the system's folder's, else whoever asks."""
+        """Return the user whom the speaker belongs to: the service's, else the system's state folder's, else this process's."""
         name = self.unit.get("User") or ("root" if self.unit.get("LoadState") == "loaded" else "")
         uid = os.geteuid()
         if self.is_system:
-            # a service that systemd does not keep; not to be told to give its folder to whoever asks
+            # A service outside systemd: advice must name the owner of its folder, not the user who runs this.
             with suppress(OSError):
                 uid = self.places.state_dir.stat().st_uid
         try:

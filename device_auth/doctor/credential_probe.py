@@ -1,6 +1,6 @@
-"""Requests that every provider must refuse: the answer shows who answers, and binds nobody to anything.
+"""Requests that every provider must refuse: the error shows who answers, and nothing comes of them.
 
-No code pair is asked for, which takes a physical act. What is asked after here was never given to anyone.
+No code pair is requested, which takes a physical act. The codes and tokens that are sent were never issued.
 """
 
 from collections.abc import Mapping
@@ -31,22 +31,19 @@ from device_auth.world.bounded import cancelled_after
 from device_auth.world.settings import Settings
 
 PATIENCE: Final = Seconds(5)
-"""Longest wait for one answer, however it drips."""
+"""Longest wait for a whole response."""
 
 MADE_UP: Final = "made-up-by-the-doctor"
-"""In place of codes and tokens; longer than any user code, and none of any provider's form."""
+"""Sent as code and token; longer than any user code, and in no provider's form."""
 
 _WIRES: Final[Mapping[DialectName, ModuleType]] = {DialectName.LWA: lwa, DialectName.RFC8628: rfc8628}
 
 ProbeAnswer = WireResponse | Unreachable | Unclear | Refusal
-"""What came of a request, or why there was nowhere to send it."""
+"""The response to a request, or why there is none."""
 
 
 def provider_of(settings: Settings, link: Link | None) -> Provider:
-    """Return who is asked for tokens: the stored link's own endpoint, else the one that is set.
-
-    The settings need not be enough to link with: where nothing is set, nothing stands here either.
-    """
+    """Return the provider of the stored link, else that of the settings; its addresses may be empty."""
     if link is not None:
         return Provider(link.dialect, link.client_id, link.scope, token_endpoint=link.token_endpoint)
     if settings.dialect is DialectName.LWA:
@@ -62,16 +59,16 @@ def provider_of(settings: Settings, link: Link | None) -> Provider:
 
 
 def first_address(provider: Provider) -> str:
-    """Return the address that is asked first; empty if none is set."""
+    """Return the address of the first request; empty if none is set."""
     return provider.token_endpoint or provider.issuer
 
 
 class CredentialProbe:
-    """Asks each question once, when somebody first wants the answer.
+    """Sends each request once, when its result is first asked for.
 
     Args:
-        transport: carries the requests; used by nobody else meanwhile.
-        provider: whom to ask; the endpoints may still have to be found by its issuer's metadata.
+        transport: sends the requests; not shared.
+        provider: its endpoints may still have to be found by its issuer's metadata.
         patience: see ``PATIENCE``.
     """
 
@@ -82,7 +79,7 @@ class CredentialProbe:
 
     @cached_property
     def poll(self) -> ProbeAnswer:
-        """Ask for the tokens of a code pair that nobody was given."""
+        """Poll for a code pair that was never issued."""
         pair = CodePair(
             user_code=MADE_UP,
             device_code=Secret(MADE_UP),
@@ -99,7 +96,7 @@ class CredentialProbe:
 
     @cached_property
     def refresh(self) -> ProbeAnswer:
-        """Ask to refresh a link that nobody has; unlike LWA's poll it names the client."""
+        """Refresh with a token that was never issued; unlike LWA's poll it names the client."""
         found = self._found
         if not isinstance(found, Provider):
             return found
@@ -118,7 +115,7 @@ class CredentialProbe:
 
     @cached_property
     def _found(self) -> Provider | Unreachable | Unclear | Refusal:
-        """Find the endpoints by the issuer's metadata, where they are not set."""
+        """Find the endpoints by the issuer's metadata if they are not set."""
         if self.provider.token_endpoint:
             return self.provider
         odd: Unclear | None = None
@@ -139,9 +136,9 @@ class CredentialProbe:
 
 
 def error_name(heard: ProbeAnswer) -> str:
-    """Return the error name by which a provider refused, as it came; empty if this is no provider's refusal.
+    """Return the error name of a provider's refusal; empty if this is none.
 
-    Any name will do: what providers say to a made-up code is not documented throughout. Source: RFC 6749 §5.2.
+    Any name counts: providers do not document their error for a code that was never issued. Source: RFC 6749 §5.2.
     """
     if not isinstance(heard, WireResponse) or is_from_another(heard):
         return ""

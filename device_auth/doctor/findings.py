@@ -1,4 +1,4 @@
-"""What the doctor asks and what it finds: a check with a stable code, and one finding for each."""
+"""Checks, each with a stable code, and their findings."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -14,7 +14,7 @@ USUAL_LIMIT: Final = 10.0
 
 
 class Verdict(StrEnum):
-    """How a check came out."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -24,14 +24,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found.
+    """The finding of one check.
 
     Attributes:
-        verdict: how it came out.
-        sentence: what is so, or why it was skipped; one sentence that may also be spoken.
-        next_step: what a person should do; empty where there is nothing to do.
+        verdict: the result.
+        sentence: the state of affairs, or why the check was skipped; one sentence that may also be spoken.
+        next_step: for a person; may be empty.
         exit_code: of the failure's kind (sysexits(3), as in ``core.errors``); ``HEALTHY`` unless it failed.
-        facts: more for the report, by name; values are text, and never a secret.
+        facts: more for the report, by name; never a secret.
     """
 
     verdict: Verdict
@@ -43,13 +43,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question.
+    """One check.
 
     Attributes:
         code: a letter for the group and a number, such as ``N1``; never given to another check.
-        name: what its failure is called, such as ``no-route``; as stable as the code.
-        look: finds out; blocks for a few seconds at the most; a bug or a hang in it is the examination's to catch.
-        after: the codes of checks that must not have failed or been skipped for this one to make sense.
+        name: of its failure, such as ``no-route``; as stable as the code.
+        look: returns the finding; blocks for a few seconds at the most. ``check_run`` catches its errors and ends a hang.
+        after: the codes of checks without which it makes no sense: it is skipped if one failed or was skipped.
         limit: seconds after which it is given up.
     """
 
@@ -61,27 +61,20 @@ class Check:
 
 
 def ok(sentence: str, **facts: str) -> Finding:
-    """Say that all is well."""
+    """Return a finding without a fault."""
     return Finding(Verdict.OK, sentence, facts=tuple(facts.items()))
 
 
 def warn(sentence: str, next_step: str, **facts: str) -> Finding:
-    """Return what works but should be looked at."""
+    """Return a finding of something that works but needs attention."""
     return Finding(Verdict.WARN, sentence, next_step, facts=tuple(facts.items()))
 
 
 def fail(sentence: str, next_step: str, exit_code: int, **facts: str) -> Finding:
-    """Return what is broken.
-
-    Args:
-        sentence: what is so.
-        next_step: what to do.
-        exit_code: of the failure's kind.
-        facts: more for the report.
-    """
+    """Return a finding of a failure; see ``Finding``."""
     return Finding(Verdict.FAIL, sentence, next_step, exit_code, tuple(facts.items()))
 
 
 def skipped(because: str) -> Finding:
-    """Return why the question has no answer here."""
+    """Return the finding of a check that was not made."""
     return Finding(Verdict.SKIPPED, because)

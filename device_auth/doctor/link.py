@@ -1,4 +1,4 @@
-"""The checks of the link: is the speaker linked, does its token live, and does the provider still honour it."""
+"""The checks of the link: is the speaker linked, is its token fresh, and does the provider still honour it."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,16 +25,16 @@ EXIT_CODES: Final[dict[Trouble, int]] = {
     Trouble.STORAGE: 74,
     Trouble.HARDWARE: 72,
 }
-"""Of a trouble that a check fails with; the kinds are those of ``core.errors``."""
+"""Of a check that fails with a trouble; the kinds are those of ``core.errors``."""
 
 OF_THE_LINK: Final = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}
-"""The troubles that are about the link; the others are about what surrounds it."""
+"""The troubles of the link itself."""
 
 OVER: Final = {Trouble.DENIED, Trouble.EXPIRED}
-"""How an attempt to link ended: that is told, and no fault of anything."""
+"""Ends of an attempt to link: worth a warning, but nothing is broken."""
 
 ON_THE_WAY: Final = "N13"
-"""The last check of the way to the provider: where it breaks, a refresh tells nothing more."""
+"""The last check of the connection to the provider: without one, a refresh shows nothing more."""
 
 NO_LINK: Final = "The speaker is not linked, so there is no access token."
 
@@ -46,7 +46,7 @@ ONLINE_LIMIT: Final = 16.0
 """Seconds that a refresh may take."""
 
 Refresh = Callable[[], tuple[float, Trouble, str]]
-"""Refreshes once; gives how many seconds the token lives (0 if there is none), what was in the way, and a hint."""
+"""Refreshes once; returns the lifetime of the token in seconds (0 if there is none), the trouble, and a hint."""
 
 
 def checks(context: DoctorContext, refresh: Refresh | None) -> list[Check]:
@@ -54,7 +54,7 @@ def checks(context: DoctorContext, refresh: Refresh | None) -> list[Check]:
 
     Args:
         context: whose link.
-        refresh: refreshes the access token once, over the network; None if that was not asked for.
+        refresh: refreshes the access token once, over the network; None without ``--online``.
     """
     return [
         Check("L1", "linked", partial(look_at_link, context)),
@@ -64,16 +64,16 @@ def checks(context: DoctorContext, refresh: Refresh | None) -> list[Check]:
 
 
 def look_at_link(context: DoctorContext) -> Finding:
-    """See whether the speaker is linked, as the service tells it, or else as it is stored."""
+    """Check whether the speaker is linked, by the service, or else by the stored link."""
     status = context.daemon.status
     if status is not None:
         try:
             state, trouble = StateWord(status.state), Trouble(status.trouble)
         except ValueError:
             return skipped(
-                f"The service speaks of {status.state} and {status.trouble}, unknown to this command."
+                f"The service reports {status.state} and {status.trouble}, which this command does not know."
             )
-        return _as_told(state, trouble, status.hint, _handed_over(status))
+        return _finding_of(state, trouble, status.hint, _handed_over(status))
     if not context.is_ours:
         return skipped(context.refusal())
     try:
@@ -81,14 +81,14 @@ def look_at_link(context: DoctorContext) -> Finding:
     except StoreError as error:
         return skipped(f"The stored link cannot be read: {error}.")
     if link is None:
-        return _as_told(StateWord.UNLINKED, Trouble.NONE, "", "")
+        return _finding_of(StateWord.UNLINKED, Trouble.NONE, "", "")
     state = StateWord.LINKED if link.mark is None else StateWord.UNLINKED
     trouble = Trouble.NONE if link.mark is None else MARKS[link.mark]
     handed_over = (link.handed_over_to or OTHER) if link.mark is Mark.HANDED_OVER else ""
-    return _as_told(state, trouble, "", handed_over, _facts(context, link))
+    return _finding_of(state, trouble, "", handed_over, _facts(context, link))
 
 
-def _as_told(
+def _finding_of(
     state: StateWord, trouble: Trouble, hint: str, handed_over: str, facts: dict[str, str] | None = None
 ) -> Finding:
     facts = {"state": state, "trouble": trouble, **(facts or {})}
@@ -124,21 +124,21 @@ def _handed_over(status: Status) -> str:
 
 
 def look_at_token(context: DoctorContext) -> Finding:
-    """See whether there is an access token that programs can use now."""
+    """Check whether there is an access token that programs can use now."""
     status = context.daemon.status
     if status is None:
         kept = FileTokens(context.places.runtime_dir, context.clock).read()
         if kept is None:
             if not _is_linked(context):
                 return skipped(NO_LINK)
-            return ok("No access token is kept; device-auth token fetches one when it is asked for.")
+            return ok("No access token is stored; the command device-auth token fetches one.")
         return _living(context, kept.expires_at)
     if status.state != StateWord.LINKED:
         return skipped(NO_LINK)
     if status.expires_at is None or status.expires_at.timestamp() <= context.clock.wall():
         return fail(
             "The speaker is linked, but there is no access token now.",
-            "See what is in the way: device-auth status; it is refreshed by itself when that is gone.",
+            "Find the cause: device-auth status; the token is refreshed by itself when it is gone.",
             EXIT_CODES[Trouble.EXPIRED],
         )
     return _living(context, UnixTime(status.expires_at.timestamp()))
@@ -146,7 +146,7 @@ def look_at_token(context: DoctorContext) -> Finding:
 
 def _is_linked(context: DoctorContext) -> bool:
     if not context.is_ours:
-        return True  # as far as can be seen from here
+        return True  # unknown to this user
     link = context.read_link()
     return link is not None and link.mark is None
 
@@ -163,10 +163,10 @@ def _living(context: DoctorContext, expires_at: UnixTime) -> Finding:
 
 
 def look_at_refresh(refresh: Refresh | None) -> Finding:
-    """See whether the provider still honours the link, by one real refresh."""
+    """Check whether the provider still honours the link, by one real refresh."""
     if refresh is None:
         return skipped(
-            "Not tried: a refresh speaks with the provider. To try it: device-auth doctor --online"
+            "Not tried: a refresh is a real request to the provider. To try it: device-auth doctor --online"
         )
     try:
         lives, trouble, hint = refresh()
@@ -176,7 +176,7 @@ def look_at_refresh(refresh: Refresh | None) -> Finding:
         return ok(f"The provider honours the link: it gave an access token for {lives / 60:.0f} minutes.")
     if trouble is Trouble.NONE:
         return fail(
-            "The provider gave no access token in the time there was.",
+            "The provider gave no access token in time.",
             "Try again in a minute: device-auth doctor --online",
             EXIT_CODES[Trouble.PROVIDER_UNAVAILABLE],
         )

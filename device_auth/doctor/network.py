@@ -1,7 +1,7 @@
-"""N: the way from this machine to the provider, from the antenna to the first answer.
+"""N: the connection from this machine to the provider, from the network interface to the first response.
 
-Each check stands on those before it: with the cable out, nobody is told that a name does not resolve. Where the
-provider is on this very machine, as a simulated one is, what lies in between does not matter.
+Each check depends on those before it: with the cable out, no finding says that a name does not resolve. If the
+provider is on this machine, as a simulated one is, the network in between is not checked.
 """
 
 import array
@@ -27,6 +27,7 @@ from device_auth.doctor.provider_probe import (
     PlainResponse,
     ProbeProblem,
     ProviderProbe,
+    Proxy,
 )
 from device_auth.wire.answers import read_odd_answer
 from device_auth.world.places import ROOT
@@ -35,7 +36,7 @@ from device_auth.world.transport import EXPIRED
 AGAIN: Final = "then run device-auth doctor again."
 
 SLOW_STEP: Final = Seconds(2)
-"""A step of the conversation that takes longer is told: requests come close to their time-outs."""
+"""A slower step is warned of: requests come close to their time-outs."""
 
 UP: Final = 0x1
 """Flags of an interface. Source: netdevice(7), ``IFF_UP``."""
@@ -109,12 +110,12 @@ THIS_MACHINE: Final = Machine()
 def checks(
     probe: ProviderProbe | None, credential_probe: CredentialProbe | None, machine: Machine = THIS_MACHINE
 ) -> list[Check]:
-    """Return the checks of the way to the provider.
+    """Return the checks of the connection to the provider.
 
     Args:
-        probe: to the provider, from ``probe.make_probe``; None where no usable address is set.
-        credential_probe: asks the provider; None where that cannot be.
-        machine: where this machine tells of its network.
+        probe: of the provider; None without a usable address.
+        credential_probe: asks the provider, or None.
+        machine: describes the network of this machine.
     """
 
     def on_the_way(look: Callable[[Machine], Finding]) -> Callable[[], Finding]:
@@ -147,11 +148,11 @@ def _unreachable(sentence: str, next_step: str, **facts: str) -> Finding:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What the kernel tells
+# The machine
 
 
 def _unless_reached(probe: ProviderProbe | None, look: Callable[[], Finding]) -> Finding:
-    """Look; but networks come in more kinds than are known here: where the provider is reached, nothing is broken."""
+    """Look; but a fault is none if the provider is reached: there are networks of kinds unknown to this check."""
     if probe and probe.is_local:
         return ok("The provider is on this machine.")
     found = look()
@@ -173,7 +174,7 @@ class _Interface(NamedTuple):
 
 
 def _read(path: Path) -> str:
-    """Read a file of the kernel's; empty where there is none, or where it has nothing to say."""
+    """Return the text of a file of the kernel; empty if it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -188,7 +189,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _interfaces(machine: Machine) -> list[_Interface]:
-    """List the interfaces that could lead out: real ones, and whatever a default route goes by."""
+    """List the interfaces that may lead out: those with hardware, and those of a default route."""
     found = []
     routed = {name for _, name in _default_routes(machine)}
     for folder in _folders(machine.interfaces):
@@ -208,7 +209,7 @@ def _interfaces(machine: Machine) -> list[_Interface]:
 
 
 def _default_routes(machine: Machine) -> Iterator[tuple[str, str]]:
-    """Give family and interface of each default route. Source: proc(5), ``/proc/net/route``; Linux ``net/ipv6/route.c``."""
+    """Yield family and interface of each default route. Source: proc(5), ``/proc/net/route``; Linux ``net/ipv6/route.c``."""
     for line in _read(machine.routes).splitlines()[1:]:
         name, destination, _, flags, _, _, _, mask, *_ = line.split()
         if int(destination, 16) == int(mask, 16) == 0 and _is_usable(flags):
@@ -224,7 +225,7 @@ def _is_usable(flags: str) -> bool:
 
 
 def _all_addresses(machine: Machine) -> Iterator[tuple[str, str]]:
-    """Give interface and address of all that are not loopback's."""
+    """Yield interface and address of all that are not loopback's."""
     yield from ((name, text) for name, text in machine.addresses() if not text.startswith("127."))
     for line in _read(machine.addresses6).splitlines():
         packed, _, _, _, _, name = line.split()
@@ -239,7 +240,7 @@ def _radio(machine: Machine) -> Finding:
         return ok("No radio that is needed is switched off.")
     if any(_read(folder / "hard") == "1" for folder in blocked):
         return _unreachable(
-            "The Wi-Fi radio is switched off by a switch of its own.", f"Turn that switch on; {AGAIN}"
+            "The Wi-Fi radio is switched off by a hardware switch.", f"Turn that switch on; {AGAIN}"
         )
     return _unreachable(
         "The Wi-Fi radio is switched off.",
@@ -283,7 +284,7 @@ def _carrier(machine: Machine) -> Finding:
 def _address(machine: Machine) -> Finding:
     carrying = {each.name for each in _interfaces(machine) if each.carries}
     carrying |= {name for _, name in _default_routes(machine)}
-    # a bridge has the address while the real interface below it has the carrier
+    # A bridge has the address, and the interface below it the carrier.
     found = [(name, text) for name, text in _all_addresses(machine) if _carries(machine, name, carrying)]
     good = [text for _, text in found if not ipaddress.ip_address(text).is_link_local]
     if good:
@@ -331,13 +332,13 @@ def _resolver(machine: Machine) -> Finding:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# On the road
+# Route, name and connection
 
 
 _PROBLEMS: Final = {
     ProbeProblem.REFUSED: "refuses the connection",
     ProbeProblem.TIMED_OUT: "does not answer",
-    ProbeProblem.NO_WAY: "cannot be got to",
+    ProbeProblem.NO_WAY: "cannot be reached: there is no route",
     ProbeProblem.OTHER: "cannot be connected to",
 }
 
@@ -345,7 +346,7 @@ _PROBLEMS: Final = {
 def _proxy(probe: ProviderProbe) -> Finding:
     if probe.is_proxy_malformed:
         return fail(
-            "The proxy of the environment (https_proxy or all_proxy) has no address that can be used.",
+            "The proxy of the environment (https_proxy or all_proxy) has a malformed address.",
             "Correct the variable, such as http://proxy.example:3128, or take it away; in the service's unit it"
             f" stands in a line Environment=; {AGAIN}",
             ConfigError.exit_code,
@@ -353,25 +354,24 @@ def _proxy(probe: ProviderProbe) -> Finding:
     if probe.proxy is None:
         return ok("No proxy is set for the provider.")
     if not probe.lookup.addresses:
-        return _proxy_fails(probe, f"The name of the proxy {probe.proxy.shown} cannot be resolved.")
+        return _proxy_fails(probe, probe.proxy, "cannot be found: its name does not resolve")
     if not _is_reached(probe):
-        return _proxy_fails(probe, f"The proxy {probe.proxy.shown} {_problems(probe.attempts)}.")
+        return _proxy_fails(probe, probe.proxy, _problems(probe.attempts))
     return ok("Requests go through a proxy of the environment.", proxy=probe.proxy.shown)
 
 
-def _proxy_fails(probe: ProviderProbe, sentence: str) -> Finding:
-    assert probe.proxy is not None, "asked only where there is one"  # noqa: S101  our own bug
+def _proxy_fails(probe: ProviderProbe, proxy: Proxy, problem: str) -> Finding:
     return _unreachable(
-        sentence,
+        f"The proxy {proxy.shown} {problem}.",
         "Check the address of the proxy in https_proxy or all_proxy, and that it runs; or exempt the provider:"
         f" no_proxy={probe.host}; {AGAIN}",
-        proxy=probe.proxy.shown,
+        proxy=proxy.shown,
     )
 
 
 def _name(probe: ProviderProbe, machine: Machine) -> Finding:
     if probe.proxy:
-        return ok("The proxy looks the provider's name up.")
+        return ok("The proxy looks up the provider's name.")
     found = probe.lookup
     if not found.addresses:
         return _no_name(probe.host, found.error_number)
@@ -427,7 +427,7 @@ _AS_BEHIND_A_PORTAL: Final = frozenset(
 
 
 def _portal(probe: ProviderProbe) -> Finding:
-    """Tell a page that the network puts before everything: plain HTTP meets it, and TLS does not come about."""
+    """Check for the network's sign-in page: plain http shows it, and TLS fails."""
     if probe.handshake.failed_step in _AS_BEHIND_A_PORTAL and not (probe.proxy or probe.is_local):
         plain = probe.plain_response
         if plain and _is_sign_in_page(plain, probe.host):
@@ -472,23 +472,23 @@ def _family(attempt: ConnectAttempt) -> str:
 
 
 def _problems(tried: list[ConnectAttempt]) -> str:
-    """Return what was in the way, the most telling first: a refusal shows that the machine is there."""
+    """Return the most telling problem: a refusal shows that the machine is there."""
     met = {each.problem for each in tried}
     return next(words for problem, words in _PROBLEMS.items() if problem in met)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# At the door
+# TLS and the provider's response
 
 
 def _behind_tls(look: Callable[[ProviderProbe], Finding]) -> Callable[[ProviderProbe], Finding]:
-    """Look where there is TLS to look at."""
+    """Look if there is TLS and the probe can see it."""
 
     def look_if_seen(probe: ProviderProbe) -> Finding:
         if not probe.is_secure:
-            return ok("The provider is on this machine and spoken with by plain http.")
+            return ok("The provider is on this machine and uses plain http.")
         if probe.is_hidden:
-            return ok("The proxy cannot be looked through; the provider's answer tells.")
+            return ok("The doctor cannot use this kind of proxy; see N14.")
         return look(probe)
 
     return look_if_seen
@@ -506,8 +506,8 @@ def _tls(probe: ProviderProbe) -> Finding:
             )
         case HandshakeStep.CONNECTION | HandshakeStep.TLS:
             return _unreachable(
-                f"No secure connection to {probe.host} comes about: {handshake.reason or 'no connection'}.",
-                "Check that nothing in the network looks into TLS (a filter, a firewall), that the address and"
+                f"No secure connection to {probe.host}: {handshake.reason or 'no connection'}.",
+                "Check that nothing in the network opens TLS connections (a filter, a firewall), that the address and"
                 f" the port of the provider are right, and that it speaks TLS 1.2 or newer; {AGAIN}",
                 reason=handshake.reason,
             )
@@ -519,17 +519,17 @@ def _issuer(probe: ProviderProbe) -> Finding:
     handshake = probe.handshake
     if handshake.failed_step is HandshakeStep.AUTHORITIES:
         return fail(
-            "The file of the certificates to trust cannot be read.",
+            "The file of trusted certificates cannot be read.",
             "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install the"
             f" authorities: sudo apt install ca-certificates; {AGAIN}",
             ConfigError.exit_code,
         )
     if handshake.failed_step is not HandshakeStep.ISSUER:
-        return ok("The certificate comes from an authority that is trusted.")
+        return ok("A trusted authority issued the certificate.")
     return _unreachable(
         f"The certificate of the server is not trusted: {handshake.reason}.",
-        "Look who issued it: if it is a company, a school or a security program, that looks into the connection;"
-        " let the provider's address through unread, or use another network. If it is a known authority:"
+        "See who issued it: a company, a school or a security program opens the connection on its way;"
+        " exempt the provider's address there, or use another network. If it is a known authority:"
         f" sudo apt install --reinstall ca-certificates; {AGAIN}",
         **_shown(handshake),
     )
@@ -537,7 +537,7 @@ def _issuer(probe: ProviderProbe) -> Finding:
 
 def _certificate_name(probe: ProviderProbe) -> Finding:
     if probe.handshake.failed_step is not HandshakeStep.NAME:
-        return ok("The certificate is for the name that was asked.")
+        return ok("The certificate has the provider's name.")
     return _unreachable(
         f"The certificate is for another name than {probe.host}.",
         "Check the address of the provider for typing errors; if it is right, another server answers in its"
@@ -564,7 +564,7 @@ def _certificate_date(probe: ProviderProbe) -> Finding:
 
 
 def _shown(handshake: HandshakeResult) -> dict[str, str]:
-    """Return what a certificate says of itself; nothing where it cannot be read."""
+    """Return the certificate's fields as facts, as far as it can be read."""
     from cryptography import x509
 
     facts = {"reason": handshake.reason}
@@ -581,7 +581,7 @@ def _shown(handshake: HandshakeResult) -> dict[str, str]:
 
 
 def _day(certificate: object, name: str) -> str:
-    # with a time zone since cryptography 42; the older name warns since then
+    # cryptography 42 added a name with the time zone, and deprecated the other
     moment = getattr(certificate, f"{name}_utc", None) or getattr(certificate, name).replace(tzinfo=UTC)
     assert isinstance(moment, datetime)  # noqa: S101  for the type checker
     return moment.isoformat()
@@ -593,7 +593,7 @@ def _answer(credential_probe: CredentialProbe | None) -> Finding:
     heard = credential_probe.poll
     name = error_name(heard)
     if name:
-        return ok("The provider answers, and refuses what it must refuse.", answer=name)
+        return ok("The provider answers, and refuses a code that was never issued.", answer=name)
     if isinstance(heard, Unreachable):
         return _unreachable(f"The provider is not reached: {heard.what}.", TROUBLES[heard.trouble].next_step)
     if isinstance(heard, Refusal):
@@ -611,7 +611,7 @@ def _answer(credential_probe: CredentialProbe | None) -> Finding:
 def _speed(probe: ProviderProbe) -> Finding:
     handshake = probe.handshake
     if handshake.failed_step is not None:
-        return skipped("No conversation with the provider could be measured.")
+        return skipped("There was no connection to measure.")
     steps = {"connect": handshake.connect_time, "tls": handshake.tls_time}
     if handshake.first_byte_time is not None:
         steps["first_byte"] = handshake.first_byte_time
@@ -619,8 +619,8 @@ def _speed(probe: ProviderProbe) -> Finding:
     if max(steps.values()) <= SLOW_STEP:
         return ok("The provider answers fast enough.", **facts)
     return warn(
-        "The way to the provider is slow: requests may run into their time-outs.",
-        "Bring the speaker nearer to the Wi-Fi, or free the line of what fills it (downloads, backups);"
+        "The connection to the provider is slow: requests may time out.",
+        "Move the speaker nearer to the Wi-Fi, or stop what fills the connection (downloads, backups);"
         f" {AGAIN}",
         **facts,
     )

@@ -1,4 +1,4 @@
-"""What is private on this machine: gathered so that it can be masked wherever it stands."""
+"""The private values of this machine and speaker, collected so that they can be masked."""
 
 import re
 import socket
@@ -21,37 +21,35 @@ SERIAL_NUMBERS: Final = (
 
 WIFI_SETTINGS: Final = ("etc/wpa_supplicant/*.conf", "etc/NetworkManager/system-connections/*")
 
-LARGEST: Final = 64 * 1024
-
 _LOCAL: Final = "localhost"
 _SERIAL: Final = re.compile(r"^Serial\s*:\s*(\w+)", re.MULTILINE)
 _WIFI_NAME: Final = re.compile(r"^\s*ssid\s*=\s*\"?([^\"\n]+)", re.MULTILINE)
 
 
 def learn_from_settings(redaction: Redaction, settings: Settings) -> None:
-    """Learn what the settings hold."""
+    """Learn the private values of the settings."""
     redaction.learn("dsn", settings.dsn)
     redaction.learn(CLIENT_ID, settings.client_id)
     redaction.learn_secret(settings.client_secret)
 
 
 def learn_from_machine(redaction: Redaction, context: DoctorContext) -> None:
-    """Learn what the machine is called, and what it calls its networks."""
-    for name in (socket.gethostname(), _read(context, "etc/hostname")):
+    """Learn the names and serial numbers of the machine, and the names of its networks."""
+    for name in (socket.gethostname(), context.read("etc/hostname")):
         for part in {name.strip(), name.strip().partition(".")[0]} - {_LOCAL}:
             redaction.learn("host", part)
     for place in SERIAL_NUMBERS:
-        redaction.learn("serial", _read(context, place).strip("\0 \n"))
-    for number in _SERIAL.findall(_read(context, "proc/cpuinfo")):
+        redaction.learn("serial", context.line(place))
+    for number in _SERIAL.findall(context.read("proc/cpuinfo")):
         redaction.learn("serial", number)
     for pattern in WIFI_SETTINGS:
         for path in context.root.glob(pattern):
-            for name in _WIFI_NAME.findall(_read(context, str(path.relative_to(context.root)))):
+            for name in _WIFI_NAME.findall(context.read(str(path.relative_to(context.root)))):
                 redaction.learn("ssid", name)
 
 
 def learn_from_speaker(redaction: Redaction, context: DoctorContext) -> Finding:
-    """Learn every secret of the link; reads the disk, so it is done like a check."""
+    """Learn every secret of the link. It reads the disk, which may hang: run it as a check."""
     link = None
     with suppress(StoreError):
         link = context.read_link()
@@ -71,11 +69,3 @@ def learn_from_speaker(redaction: Redaction, context: DoctorContext) -> Finding:
         redaction.learn("account", status.account or "")
         redaction.learn("user_code", "" if status.code is None else status.code.user_code)
     return ok("What is private is known.")
-
-
-def _read(context: DoctorContext, path: str) -> str:
-    try:
-        with (context.root / path).open(errors="replace") as stream:
-            return stream.read(LARGEST)
-    except OSError:
-        return ""

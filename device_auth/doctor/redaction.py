@@ -1,11 +1,10 @@
-"""Redaction: what may identify a person, a speaker or a network, or open a door, is masked before anyone sees it.
+"""Redaction: masks all that may identify a person, a speaker or a network, or give access to one.
 
-Two nets. By value: what is known to be private (the serial number, the host's name, every secret at hand) is masked
-wherever it stands. By form: what looks like a token, an address of a network card, a public IP address and so on is
-masked though nobody knew of it. The same value gives the same mask within one run, so that a reader can see that two
-lines speak of the same thing.
+Two ways. By value: each known private value (the serial number, the host's name, every secret) is masked wherever it
+stands. By form: text that looks like a token, a hardware address, a public IP address and so on is masked though it
+was not known. Within one run a value always has one mask, so that a reader sees which lines are about one thing.
 
-Private IP addresses and those of loopback stay: they say what is wrong, and nothing of where.
+Private and loopback IP addresses stay: they help to find the fault, and do not show the place.
 """
 
 import re
@@ -31,15 +30,15 @@ KINDS: Final = (
     "token",
     "user_code",
 )
-"""The kinds of mask, ``<dsn-1>`` and so on; a fact of one of these names is masked wherever its value stands."""
+"""The kinds of mask, ``<dsn-1>`` and so on; the value of a fact with one of these names is masked everywhere."""
 
 CLIENT_ID: Final = "client_id"
-"""The kind that keeps its last four characters, by which a person tells one client from another."""
+"""The kind whose last four characters stay, so that a person can tell clients apart."""
 
 SHOWN: Final = 4
 
 LONG: Final = 6
-"""Characters from which on a secret is masked even within a word, and any value before what is known by its form."""
+"""From this length on, a secret is masked within words too, and a value before text that is known by its form."""
 
 OWN_WORDS: Final = frozenset(
     [
@@ -68,7 +67,7 @@ OWN_WORDS: Final = frozenset(
         "voice",
     ]
 )
-"""Words of our own texts that machines are called by as well: masked only where they can but mean a machine."""
+"""Words of our texts that are also names of machines: masked only where they can mean nothing else."""
 
 READABLE: Final = tuple(
     ip_network(network)
@@ -78,15 +77,15 @@ READABLE: Final = tuple(
         *("::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8"),
     )
 )
-"""Networks whose addresses say nothing of where a speaker is. Source: RFC 1918, 6598, 6890, 4193, 4291."""
+"""Networks whose addresses do not show where a speaker is. Source: RFC 1918, 6598, 6890, 4193, 4291."""
 
 _HEX_PAIRS: Final = r"[0-9A-Fa-f]{2}"
 _BEGINS: Final = r"(?<![^\W_])"
 _ENDS: Final = r"(?![^\W_])"
-"""No letter or digit beside it; an underscore ties two words together, and either may be private."""
+"""No letter or digit before or after; an underscore joins two words, and either may be private."""
 
 _VALUE: Final = r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'<>&;,]+)"
-"""A value behind its name, with quotes or bare."""
+"""A value after its name, quoted or not."""
 
 _MAC: Final = re.compile(
     rf"{_BEGINS}(?:{_HEX_PAIRS}(?::{_HEX_PAIRS}){{5}}|{_HEX_PAIRS}(?:-{_HEX_PAIRS}){{5}}"
@@ -100,7 +99,7 @@ _IPV6: Final = re.compile(
 )
 _IPV4: Final = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
 _HYPHENED: Final = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3,}(?!\d)")
-"""An IPv4 address as it stands in the names that providers give to their customers."""
+"""An IPv4 address in the host names that providers give to customers."""
 
 _TOKEN: Final = re.compile(rf"{_BEGINS}(?:At[a-z]{{2}}|Sim)(?:\||%7[Cc])[^\s\"'<>&;,]*")
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)(\s+)([\w.~+/|=-]{8,})")
@@ -119,18 +118,18 @@ _ACCOUNT: Final = re.compile(r"\bamzn1\.account\.\w+")
 _MASK: Final = re.compile(r"(<[a-z-]+-\d+>)")
 
 _EUI64_MARK: Final = 0xFFFE
-"""In the middle of an address that was made from the network card's. Source: RFC 4291, appendix A."""
+"""In the middle of an address made from a hardware address. Source: RFC 4291, appendix A."""
 
 
 class Redaction:
-    """Masks texts; remembers what it has masked."""
+    """Masks texts, and remembers the masks."""
 
     def __init__(self) -> None:
         self._masks: dict[tuple[str, str], str] = {}
         self._known: dict[str, tuple[str, str]] = {}
 
     def learn(self, kind: str, value: str) -> None:
-        """Take note of a value that must not be seen wherever it stands; an empty one is none.
+        """Mask a value from now on; an empty one is ignored.
 
         Args:
             kind: one of ``KINDS``, or ``CLIENT_ID``.
@@ -145,12 +144,12 @@ class Redaction:
                 self._known.setdefault(form, (kind, value))
 
     def learn_secret(self, secret: Secret | None) -> None:
-        """The same for a secret."""
+        """Mask a secret from now on."""
         if secret is not None:
             self.learn("secret", secret.reveal())
 
     def learn_facts(self, findings: Iterable[Finding]) -> None:
-        """Learn the private facts of findings by their names."""
+        """Mask the values of the findings' private facts from now on."""
         for finding in findings:
             for name, value in finding.facts:
                 if name in KINDS or name == CLIENT_ID:
@@ -168,8 +167,8 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Return a text that may be shown."""
-        # The longest first: one value may lie within another. The short ones last, and not within a mask: a serial
-        # number of "1234" would take an address apart, so that its form is not known any more.
+        # The longest first: one value may contain another. Short ones last, and not within a mask: a serial number
+        # of "1234" would split an address, whose form is then not recognised.
         known = sorted(self._known, key=len, reverse=True)
         for value in known:
             if len(value) >= LONG:
@@ -184,7 +183,7 @@ class Redaction:
         return text
 
     def mask(self, kind: str, value: str) -> str:
-        """Return the mask of a value; of what is empty or masked already, itself."""
+        """Return the mask of a value; an empty value and a mask stay as they are."""
         if not value or _is_mask(value):
             return value
         if kind == CLIENT_ID and len(value) > SHOWN:
@@ -217,7 +216,7 @@ class Redaction:
         return self.mask(*self._known[found[0]])
 
     def _pattern(self, value: str) -> re.Pattern[str]:
-        """Find a value: a secret anywhere, another one where it stands as a word of its own."""
+        """Return the pattern of a value: a secret anywhere, others as whole words."""
         kind = self._known[value][0]
         if kind == "host" and value in OWN_WORDS:
             return re.compile(rf"(?<=[@/]){re.escape(value)}(?!\w)|(?<!\w){re.escape(value)}(?=\.\w)")
@@ -229,7 +228,7 @@ class Redaction:
         return re.compile(before + re.escape(value) + after)
 
     def _mask_address(self, found: re.Match[str]) -> str:
-        """Mask the longest IPv6 address there is in these letters, colons and digits."""
+        """Mask the longest IPv6 address in these letters, colons and digits."""
         groups = found[0].split(":")
         for length in range(len(groups), 2, -1):
             for start in range(len(groups) - length + 1):
@@ -261,5 +260,5 @@ def _is_readable(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _is_mask(value: str) -> bool:
-    """Return whether this has been masked already."""
+    """Return whether this is a mask."""
     return re.fullmatch(r"<[a-z-]+-\d+>|….{4}", value) is not None

@@ -1,4 +1,4 @@
-"""Findings as people and programs read them; what comes in has been redacted."""
+"""Findings as text for people and as fields for programs; they are redacted before."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ _COLOURS: Final = {Verdict.OK: "32", Verdict.WARN: "33", Verdict.FAIL: "31;1", V
 
 
 class TextStyle(NamedTuple):
-    """What a text is written on.
+    """How text is written.
 
     Attributes:
-        columns: how wide it is.
-        encoding: which letters it can carry.
-        has_colour: colours are seen and wanted.
-        has_facts: the findings' facts are wanted too.
+        columns: the width.
+        encoding: of the output.
+        has_colour: write colours.
+        has_facts: write the findings' facts.
     """
 
     columns: int = 80
@@ -37,7 +37,7 @@ class TextStyle(NamedTuple):
     has_facts: bool = False
 
     def clean(self, text: str) -> str:
-        """Return the text in letters that this can carry, without controls."""
+        """Return the text in letters of the encoding, without controls."""
         try:
             text.encode(self.encoding)
         except (UnicodeEncodeError, LookupError):
@@ -47,19 +47,19 @@ class TextStyle(NamedTuple):
         return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def as_text(examined: Sequence[CheckResult], sheet: TextStyle) -> list[str]:
-    """Write findings for people, by group, and a summary."""
+def as_text(examined: Sequence[CheckResult], style: TextStyle) -> list[str]:
+    """Return lines for people: the findings by group, and a summary."""
     lines = []
     for letter, group in groupby(examined, key=lambda each: each.check.code[0]):
         lines.append(GROUPS[letter].title)
         for _, alike in groupby(group, key=_skipped_because):
-            lines += _about(list(alike), sheet)
+            lines += _about(list(alike), style)
         lines.append("")
-    return [*lines, *_wrap(_summary(examined), sheet, "", "")]
+    return [*lines, *_wrap(_summary(examined), style, "", "")]
 
 
 def as_fields(examined: Sequence[CheckResult], *, at: str, version: str) -> dict[str, object]:
-    """Return what ``--json`` prints."""
+    """Return the object that ``--json`` prints."""
     return {
         "verdict": verdict_of(examined),
         "exit_code": exit_code_of(examined),
@@ -81,27 +81,27 @@ def as_fields(examined: Sequence[CheckResult], *, at: str, version: str) -> dict
 
 
 def _skipped_because(each: CheckResult) -> str:
-    """Tell those that were skipped for the same reason from all others."""
+    """Return the key by which checks that were skipped for one reason are grouped."""
     finding = each.finding
     return finding.sentence if finding.verdict is Verdict.SKIPPED else each.check.code
 
 
-def _about(alike: Sequence[CheckResult], sheet: TextStyle) -> Iterator[str]:
-    """Write one finding, or one for several that were skipped for the same reason."""
+def _about(alike: Sequence[CheckResult], style: TextStyle) -> Iterator[str]:
+    """Return the lines of one finding, or of several that were skipped for one reason."""
     finding, indent = alike[0].finding, " " * INDENT
     word = f"{_WORDS[finding.verdict]:<7}"
     names = ", ".join(f"{each.check.code} {each.check.name}" for each in alike)
-    first, *more = _wrap(f"{word} {names}", sheet, "  ", indent)
-    shown = f"\x1b[{_COLOURS[finding.verdict]}m{word}\x1b[0m" if sheet.has_colour else word
+    first, *more = _wrap(f"{word} {names}", style, "  ", indent)
+    shown = f"\x1b[{_COLOURS[finding.verdict]}m{word}\x1b[0m" if style.has_colour else word
     yield first.replace(word, shown, 1)
     yield from more
-    yield from _wrap(finding.sentence, sheet, indent, indent)
+    yield from _wrap(finding.sentence, style, indent, indent)
     if finding.next_step:
-        arrow = sheet.clean("→ ")
-        yield from _wrap(finding.next_step, sheet, indent + arrow, indent + " " * len(arrow))
-    if sheet.has_facts:
+        arrow = style.clean("→ ")
+        yield from _wrap(finding.next_step, style, indent + arrow, indent + " " * len(arrow))
+    if style.has_facts:
         for name, value in finding.facts:
-            yield from _wrap(f"{name}: {value}", sheet, indent + "  ", indent + "    ")
+            yield from _wrap(f"{name}: {value}", style, indent + "  ", indent + "    ")
 
 
 def _summary(examined: Sequence[CheckResult]) -> str:
@@ -114,11 +114,11 @@ def _summary(examined: Sequence[CheckResult]) -> str:
     return f"{told} Begin with {first.code} {first.name}."
 
 
-def _wrap(text: str, sheet: TextStyle, first: str, rest: str) -> list[str]:
-    # commands and paths stay whole, to be copied
+def _wrap(text: str, style: TextStyle, first: str, rest: str) -> list[str]:
+    # Commands and paths are not broken: people copy them.
     return textwrap.wrap(
-        sheet.clean(text),
-        max(sheet.columns - 1, 20),
+        style.clean(text),
+        max(style.columns - 1, 20),
         initial_indent=first,
         subsequent_indent=rest,
         break_long_words=False,

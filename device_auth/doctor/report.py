@@ -1,4 +1,4 @@
-"""The report: everything that was found, in one file that may be sent to a stranger."""
+"""The report: every finding in one file that a user may send to others."""
 
 import grp
 import os
@@ -34,22 +34,22 @@ LIBRARIES: Final = (
 HIDDEN: Final = "set (hidden)"
 
 _HOST: Final = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) (\S+) ")
-"""A line of the log begins with the date and the machine's name. Source: journalctl(1), ``short-iso``."""
+"""Date and machine's name at the start of a line of the log. Source: journalctl(1), ``short-iso``."""
 
 
 class ReportFile:
-    """The file that a report goes into: made, or emptied, at once, so that a refusal is told before the work.
+    """The file of a report, made or emptied at once, so that it fails before the checks run.
 
     Args:
-        path: where.
+        path: of the file.
 
     Raises:
-        StoreError: it cannot be written, or is something else than a plain file.
+        StoreError: if it cannot be written, or is not a plain file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # O_NONBLOCK: a pipe must not be waited for
+        # O_NONBLOCK: opening a pipe must not wait.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, FILE_MODE)
@@ -58,9 +58,9 @@ class ReportFile:
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(self._fd)
-            raise _refused(path, "it is something else than a plain file")
+            raise _refused(path, "it is not a plain file")
         if status.st_uid != os.geteuid():
-            # whoever made it may hold it open, and would read along
+            # Its owner may hold it open and read the report.
             os.close(self._fd)
             raise _refused(path, f"it belongs to another user (uid {status.st_uid})")
         try:
@@ -74,7 +74,7 @@ class ReportFile:
         """Write the report and close the file.
 
         Raises:
-            StoreError: the disk is full, or the like.
+            StoreError: if it cannot be written.
         """
         try:
             with os.fdopen(self._fd, "w", encoding="utf-8", errors="replace") as stream:
@@ -95,14 +95,14 @@ def write_report(
     *,
     at: str,
 ) -> str:
-    """Put the report together.
+    """Return the text of the report.
 
     Args:
-        context: what was looked at.
+        context: of the checks.
         settings: of the speaker.
-        examined: what was found, redacted.
-        redaction: masks all the rest.
-        at: now, for people.
+        examined: redacted results.
+        redaction: masks the rest.
+        at: the time, for people.
     """
     parts = {
         "Versions": _versions(context),
@@ -122,8 +122,8 @@ def _versions(context: DoctorContext) -> Iterator[str]:
     yield f"Python {platform.python_version()} ({sys.implementation.name}, {platform.machine()})"
     yield f"kernel {platform.release()}"
     yield f"system {_os_name(context)}"
-    model = _first_line(context.root / "proc/device-tree/model")
-    yield f"machine {model or 'no Raspberry Pi, or it does not say'}"
+    model = context.line("proc/device-tree/model")
+    yield f"machine {model or 'no Raspberry Pi, or unknown'}"
     for name in LIBRARIES:
         try:
             yield f"{name} {version(name)}"
@@ -133,19 +133,9 @@ def _versions(context: DoctorContext) -> Iterator[str]:
 
 
 def _os_name(context: DoctorContext) -> str:
-    try:
-        lines = (context.root / "etc/os-release").read_text(errors="replace").splitlines()
-    except OSError:
-        return "unknown"
+    lines = context.read("etc/os-release").splitlines()
     names = [line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")]
     return names[0] if names else "unknown"
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip("\0 \n").partition("\n")[0]
-    except OSError:
-        return ""
 
 
 def _settings(settings: Settings) -> Iterator[str]:
@@ -185,7 +175,7 @@ def _disks(context: DoctorContext) -> Iterator[str]:
 
 def _log(context: DoctorContext, redaction: Redaction) -> Iterator[str]:
     if not context.is_system:
-        yield "This speaker is not the one that the system's service keeps."
+        yield "The system's service does not keep this speaker."
         return
     words = [
         "journalctl",
@@ -210,4 +200,4 @@ def _log(context: DoctorContext, redaction: Redaction) -> Iterator[str]:
     for line in lines:
         yield _HOST.sub(lambda found: f"{found[1]} {redaction.mask('host', found[2])} ", line)
     if not lines:
-        yield "It is empty, or you may not read it: sudo device-auth doctor"
+        yield "It is empty, or this user may not read it: sudo device-auth doctor"

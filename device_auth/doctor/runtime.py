@@ -1,4 +1,4 @@
-"""The checks of the runtime folder: is there a place in memory for tokens and the socket, and may the right ones in."""
+"""The checks of the runtime folder: is it in memory, and may the right users reach tokens and the socket."""
 
 import os
 import stat
@@ -18,10 +18,10 @@ from device_auth.world.token_files import BARE, TOKEN
 RUNTIME: Final = 74
 
 LEAST_SPACE: Final = 16 * 1024
-"""Bytes: two token files, and each once more while it is replaced, in blocks of 4 KiB."""
+"""Bytes: two token files, each twice while it is replaced, in blocks of 4 KiB."""
 
 OPEN_TO_ALL: Final = 0o666
-"""The mode of the socket: whoever may not is told so, by the service."""
+"""The mode of the socket: the service itself refuses those who may not."""
 
 
 def checks(context: DoctorContext) -> list[Check]:
@@ -37,7 +37,7 @@ def checks(context: DoctorContext) -> list[Check]:
 
 
 def look_at_folder(context: DoctorContext) -> Finding:
-    """See whether there is a runtime folder that is its user's, and that programs can reach."""
+    """Check whether the runtime folder belongs to its user, and programs can reach it."""
     path, account = context.places.runtime_dir, context.account
     if path is None:
         return warn(
@@ -47,7 +47,7 @@ def look_at_folder(context: DoctorContext) -> Finding:
     try:
         status = path.stat()
     except FileNotFoundError:
-        return skipped(f"There is no {path} yet; it is made when the service starts or a token is asked for.")
+        return skipped(f"There is no {path} yet; the service and the command token make it.")
     except OSError as error:
         if isinstance(error, PermissionError) and not context.is_ours:
             return skipped(context.refusal())
@@ -60,7 +60,7 @@ def look_at_folder(context: DoctorContext) -> Finding:
         return fail(f"{path} is not a folder.", f"Remove it: rm {quoted(path)}", RUNTIME, **facts)
     if status.st_uid != account.uid:
         return fail(
-            f"{path} belongs to user {status.st_uid}, not to {account.name}, who is to write there.",
+            f"{path} belongs to user {status.st_uid}, but {account.name} must write there.",
             f"sudo chown -R {account.name}: {quoted(path)}",
             RUNTIME,
             **facts,
@@ -82,11 +82,11 @@ def look_at_folder(context: DoctorContext) -> Finding:
 
 
 def look_at_memory(context: DoctorContext) -> Finding:
-    """See whether what lies there never touches the card."""
+    """Check whether the runtime folder is in memory, not on the card."""
     path = _folder(context)
     mount = mount_of(context, path)
     if mount is None:
-        return skipped("The kernel does not say which kind of disk this is.")
+        return skipped("The kernel does not report the kind of this disk.")
     if mount.kind not in IN_MEMORY:
         return warn(
             f"{path} lies on a disk ({mount.kind}): access tokens wear it out, and outlive a power cut on it.",
@@ -95,11 +95,11 @@ def look_at_memory(context: DoctorContext) -> Finding:
         )
     found = os.statvfs(path)
     free = found.f_bavail * found.f_frsize
-    # a disk without a limit of its own says 0 of 0
+    # A tmpfs without a limit reports 0 of 0.
     if found.f_blocks and free < LEAST_SPACE:
         return fail(
-            f"{path} is full: no access token can be put there.",
-            f"See what fills it, and remove that: df -h {quoted(path)}",
+            f"{path} is full: no access token can be written.",
+            f"Free some space: df -h {quoted(path)}",
             RUNTIME,
             kind=mount.kind,
             free_bytes=str(free),
@@ -108,7 +108,7 @@ def look_at_memory(context: DoctorContext) -> Finding:
 
 
 def look_at_files(context: DoctorContext) -> Finding:
-    """See whether tokens and the code in hand are closed to strangers."""
+    """Check whether only the right users may read the tokens and the pending code."""
     path = _folder(context)
     for name, forbidden in (
         (TOKEN, stat.S_IRWXO),
@@ -124,16 +124,16 @@ def look_at_files(context: DoctorContext) -> Finding:
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode) or mode & forbidden or status.st_uid != context.account.uid:
             return fail(
-                f"{path / name} is not as the service leaves it (mode {mode:04o}, user {status.st_uid}):"
-                " strangers may read a token, or have put it there.",
+                f"{path / name} is not as the service writes it (mode {mode:04o}, user {status.st_uid}):"
+                " other users may read it, or have made it.",
                 f"Remove it; it is made anew: rm {quoted(path / name)}",
                 RUNTIME,
             )
-    return ok("The token files are closed to strangers.")
+    return ok("Other users may not read the token files.")
 
 
 def look_at_socket(context: DoctorContext) -> Finding:
-    """See whether programs can reach the socket."""
+    """Check whether programs can reach the socket."""
     path = _folder(context) / SOCKET
     try:
         status = path.stat()
@@ -148,21 +148,21 @@ def look_at_socket(context: DoctorContext) -> Finding:
         )
     if mode & OPEN_TO_ALL != OPEN_TO_ALL:
         return warn(
-            f"Not every program can reach {path}: it has mode {mode:04o}; the service itself asks who calls.",
+            f"Not every program can reach {path}: it has mode {mode:04o}; the service itself checks its callers.",
             "Restart its socket: sudo systemctl restart device-auth.socket",
             mode=f"{mode:04o}",
         )
-    return ok("Every program can reach the socket; the service asks who calls.")
+    return ok("Every program can reach the socket; the service checks its callers.")
 
 
 def look_at_groups(context: DoctorContext) -> Finding:
-    """See whether the groups of those who may ask the service exist."""
+    """Check whether the groups of the service's users exist."""
     if not context.unit or context.unit.get("LoadState") == "not-found":
-        return skipped("The system's service is not installed, so nobody needs its groups.")
+        return skipped("The system's service is not installed, so its groups are not needed.")
     missing = [name for name in (READERS, ADMINISTRATORS) if context.gid_of(name) is None]
     if missing:
         return fail(
-            f"There is no group {' and no group '.join(missing)}: nobody but root may ask the service.",
+            f"There is no group {' and no group '.join(missing)}: only root may use the service.",
             f"sudo groupadd --system {missing[0]}",
             RUNTIME,
         )

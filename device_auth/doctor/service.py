@@ -1,4 +1,4 @@
-"""The checks of the system's service: is it installed, does it run, does it stay up, and who asks it for tokens."""
+"""The checks of the system's service: is it installed, does it run, does it stay up, and which programs use it."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
 from device_auth.world.files import beside_of
 
 DOWN: Final = 69
-"""The service is not to be had. Source: sysexits(3), EX_UNAVAILABLE."""
+"""Source: sysexits(3), EX_UNAVAILABLE."""
 
 WATCHDOG_OFF: Final = {"0", "infinity", ""}
 
@@ -25,7 +25,7 @@ NEXT_STEPS: Final = {
     str(StoreError.exit_code): "The store cannot be used: see the checks S1 to S7, then "
     f"sudo systemctl restart {UNIT}",
 }
-"""What to do about a service that ended with this exit code."""
+"""For a service that ended with this exit code."""
 
 _PEER: Final = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
 
@@ -45,9 +45,9 @@ def checks(context: DoctorContext) -> list[Check]:
 
 
 def look_at_unit(context: DoctorContext) -> Finding:
-    """See whether systemd knows the service, and starts it with the machine."""
+    """Check whether systemd knows the service, and starts it with the machine."""
     if not context.is_system:
-        return skipped("This speaker is not the one that the system's service keeps.")
+        return skipped("The system's service does not keep this speaker.")
     unit = context.unit
     if not unit:
         return skipped("systemd does not answer here.")
@@ -64,15 +64,15 @@ def look_at_unit(context: DoctorContext) -> Finding:
         )
     if not enabled.startswith("enabled"):
         return warn(
-            "The service does not start by itself when the speaker does.",
+            "The service does not start with the speaker.",
             f"sudo systemctl enable {UNIT}",
             **facts,
         )
-    return ok("The service is installed, and starts when the speaker does.", **facts)
+    return ok("The service is installed, and starts with the speaker.", **facts)
 
 
 def look_whether_running(context: DoctorContext) -> Finding:
-    """See whether the service runs."""
+    """Check whether the service runs."""
     unit = context.unit
     active, sub = unit.get("ActiveState", ""), unit.get("SubState", "")
     result, status = unit.get("Result", ""), unit.get("ExecMainStatus", "")
@@ -93,7 +93,7 @@ def look_whether_running(context: DoctorContext) -> Finding:
 
 
 def look_at_restarts(context: DoctorContext) -> Finding:
-    """See whether the service had to be started again since it was started."""
+    """Check whether the service had to be started again since it was started."""
     restarts = context.unit.get("NRestarts", "0")
     if restarts not in {"0", ""}:
         return warn(f"The service failed and was started again, {restarts} times so far.", LOOK_AT_THE_LOG)
@@ -101,27 +101,27 @@ def look_at_restarts(context: DoctorContext) -> Finding:
 
 
 def look_at_watchdog(context: DoctorContext) -> Finding:
-    """See whether systemd would notice if the service hung."""
+    """Check whether systemd would notice if the service hung."""
     watchdog = context.unit.get("WatchdogUSec", "")
     if watchdog in WATCHDOG_OFF:
         return warn(
-            "Nobody would notice if the service hung: its watchdog is off.",
-            f"Set WatchdogSec=180 in a drop-in (systemctl edit {UNIT}), as the unit that is delivered has it.",
+            "If the service hangs, systemd does not restart it: its watchdog is off.",
+            f"Set WatchdogSec=180 in a drop-in (systemctl edit {UNIT}), as in the delivered unit.",
         )
-    return ok(f"The watchdog looks after the service ({watchdog}).", watchdog=watchdog)
+    return ok(f"The watchdog restarts a service that hangs for {watchdog}.", watchdog=watchdog)
 
 
 def look_whether_it_answers(context: DoctorContext) -> Finding:
-    """See whether the service answers on its socket."""
+    """Check whether the service answers on its socket."""
     daemon = context.daemon
     if daemon.status is not None:
         return ok("The service answers on its socket.")
     if daemon.is_running:
-        return skipped(f"The service does not answer you: {daemon.problem}")
+        return skipped(f"The service refuses to answer this user: {daemon.problem}")
     if not context.has_socket:
         if context.unit.get("ActiveState") == "active":
             return fail(
-                "The service runs but has no socket, so no program can have a token from it.",
+                "The service runs but has no socket, so no program can get a token from it.",
                 f"{LOOK_AT_THE_LOG}; then: sudo systemctl restart {UNIT}",
                 DOWN,
             )
@@ -134,28 +134,28 @@ def look_whether_it_answers(context: DoctorContext) -> Finding:
 
 
 def look_at_version(context: DoctorContext) -> Finding:
-    """See whether the service is of the same version as this command."""
+    """Check whether the service is of the same version as this command."""
     status = context.daemon.status
     version = "" if status is None else status.version
     if version != __version__:
         return warn(
             f"The service is of version {version} and this command of version {__version__}.",
-            f"Restart the service, so that both are the installed one: sudo systemctl restart {UNIT}",
+            f"Restart the service: sudo systemctl restart {UNIT}",
         )
     return ok(f"The service and this command are of version {__version__}.")
 
 
 def look_at_trouble(context: DoctorContext) -> Finding:
-    """See what troubles the service itself tells of, but for those of the link, which L1 tells."""
+    """Check whether the service reports a trouble; those of the link are L1's."""
     status = context.daemon.status
     words = {word.value for word in Trouble}
     if status is None or status.trouble not in words:
-        return skipped("The service speaks of a trouble that is unknown to this command.")
+        return skipped("The service reports a trouble that this command does not know.")
     trouble = Trouble(status.trouble)
     if trouble is Trouble.NONE or trouble in OF_THE_LINK:
-        return ok("The service tells of no trouble around it.", trouble=trouble)
+        return ok("The service reports no trouble but the link's, if any (L1).", trouble=trouble)
     return fail(
-        f"The service tells of trouble. {TROUBLES[trouble].sentence}",
+        f"The service reports trouble. {TROUBLES[trouble].sentence}",
         status.hint or TROUBLES[trouble].next_step,
         EXIT_CODES[trouble],
         trouble=trouble,
@@ -163,25 +163,23 @@ def look_at_trouble(context: DoctorContext) -> Finding:
 
 
 def look_at_readers(context: DoctorContext) -> Finding:
-    """See which programs hold a connection to the service. Source: ss(8); only root is told of others' processes."""
+    """Find the programs with a connection to the service. Source: ss(8), which shows others' processes to root alone."""
     try:
         lines = context.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()
     except CannotRun as error:
-        return skipped(f"Who asks the service cannot be told: {error}.")
-    # The service makes its socket under another name and renames it; the kernel goes on telling the first one.
+        return skipped(f"Cannot list the programs that use the service: {error}.")
+    # The service binds its socket under another name and renames it; the kernel keeps the first name.
     ours = {str(context.socket), beside_of(str(context.socket))}
-    rows = [line.split() for line in lines]
     # type state received sent local-address local-inode peer-address peer-inode users
-    peers = {row[7] for row in rows if len(row) > 7 and row[4] in ours}  # noqa: PLR2004  see above
+    rows = [(row[4], row[5], row[7], row[-1]) for row in map(str.split, lines) if row[7:]]
+    peers = {peer for address, _, peer, _ in rows if address in ours}
     names = sorted(
         {
             f"{found[1]} ({found[2]})"
-            for row in rows
-            if len(row) > 7 and row[5] in peers  # noqa: PLR2004  see above
-            for found in [_PEER.search(row[-1])]
-            if found is not None and int(found[2]) != os.getpid()
+            for _, inode, _, users in rows
+            if inode in peers and (found := _PEER.search(users)) and int(found[2]) != os.getpid()
         }
     )
     if not names:
-        return ok("No program holds a connection to the service now, as far as you may see.")
+        return ok("No program has a connection to the service now, as far as this user may see.")
     return ok(f"These programs are connected to the service: {', '.join(names)}.", readers=", ".join(names))

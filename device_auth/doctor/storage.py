@@ -1,4 +1,4 @@
-"""The checks of the store: can a link be kept here, is the one that is kept whole, and who can read it."""
+"""The checks of the store: can it keep a link, is the stored link whole, and who can read it."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_
 STORE: Final = 74
 
 LEAST_SPACE: Final = 64 * 1024
-"""Bytes that a save needs at the very most: two files of at most 16 KiB, and what a file system adds."""
+"""Bytes that a save needs at the most: two files of up to 16 KiB, in blocks."""
 
 LITTLE_SPACE: Final = 16 * 1024 * 1024
 
@@ -40,12 +40,12 @@ Look = Callable[[DoctorContext], Finding]
 
 
 class Mount(NamedTuple):
-    """What lies below a path.
+    """The file system of a path.
 
     Attributes:
         point: where it is mounted.
-        kind: of file system.
-        line: all that the kernel says of it.
+        kind: such as ``ext4``.
+        line: of ``mountinfo``.
     """
 
     point: Path
@@ -54,11 +54,7 @@ class Mount(NamedTuple):
 
 
 def checks(context: DoctorContext) -> list[Check]:
-    """Return the checks of the state folder.
-
-    Args:
-        context: where it is.
-    """
+    """Return the checks of the state folder."""
     after = ("S1",)
     return [
         Check("S1", "state-folder", partial(_explained, context, look_at_folder)),
@@ -77,7 +73,7 @@ def checks(context: DoctorContext) -> list[Check]:
 
 
 def look_at_folder(context: DoctorContext) -> Finding:
-    """See whether the state folder is its user's, and nobody else's."""
+    """Check whether the state folder belongs to its user alone."""
     path, account = context.places.state_dir, context.account
     try:
         status = path.stat()
@@ -89,7 +85,7 @@ def look_at_folder(context: DoctorContext) -> Finding:
     facts = {"path": str(path), "mode": f"{mode:04o}", "owner": str(status.st_uid)}
     if status.st_uid != account.uid:
         return fail(
-            f"{path} belongs to user {status.st_uid}, not to {account.name}, who is to write there.",
+            f"{path} belongs to user {status.st_uid}, but {account.name} must write there.",
             f"sudo chown -R {account.name}: {quoted(path)}",
             STORE,
             **facts,
@@ -114,14 +110,14 @@ def _without_folder(path: Path) -> Finding:
     if os.access(above, os.W_OK | os.X_OK):
         return skipped(f"There is no {path} yet; it is made when the speaker is linked.")
     return fail(
-        f"There is no {path}, and it cannot be made: {above} is not to be written to.",
+        f"There is no {path}, and it cannot be made: no permission to write to {above}.",
         "Run this with sudo, or name another folder with --state-dir.",
         STORE,
     )
 
 
 def look_at_files(context: DoctorContext) -> Finding:
-    """See whether the link's files are for their owner alone."""
+    """Check whether only their owner may read the link's files."""
     with Folder.open(context.places.state_dir) as folder:
         names = [name for name in folder.names() if is_of_the_store(name)]
     for name in names:
@@ -144,15 +140,15 @@ def look_at_files(context: DoctorContext) -> Finding:
             )
     if not names:
         return ok("No link is stored.")
-    return ok(f"The link's files ({len(names)}) are for {context.account.name} alone.")
+    return ok(f"Only {context.account.name} may read the link's files ({len(names)}).")
 
 
 def look_at_disk(context: DoctorContext) -> Finding:
-    """See whether this is a kind of disk that keeps what is written to it, and knows modes."""
+    """Check whether the disk survives a power cut, and knows modes."""
     path = context.places.state_dir
     mount = mount_of(context, path)
     if mount is None:
-        return skipped("The kernel does not say which kind of disk this is.")
+        return skipped("The kernel does not report the kind of this disk.")
     facts = {"kind": mount.kind, "mounted_at": str(mount.point)}
     move = "Keep the state on the card: name a folder there with --state-dir."
     if mount.kind in IN_MEMORY:
@@ -182,11 +178,11 @@ def look_at_disk(context: DoctorContext) -> Finding:
 
 
 def look_at_space(context: DoctorContext) -> Finding:
-    """See whether there is room for another generation."""
+    """Check whether there is room for another generation."""
     path = context.places.state_dir
     found = os.statvfs(path)
     free = found.f_bavail * found.f_frsize
-    # some file systems make room for names as they need it, and say 0 of 0
+    # Some file systems add inodes as they need them, and report 0 of 0.
     names = found.f_favail if found.f_files else LEAST_FILES
     facts = {"free_bytes": str(free), "free_inodes": str(found.f_favail)}
     if free < LEAST_SPACE or names < LEAST_FILES:
@@ -207,23 +203,23 @@ def look_at_space(context: DoctorContext) -> Finding:
 
 
 def look_whether_writable(context: DoctorContext) -> Finding:
-    """See whether a link could be saved now, by doing all that a save does beside the link."""
+    """Check whether a link could be saved now, by all the steps of a save in another file."""
     try:
         with FileStore(context.places.state_dir, for_owner=True) as store:
             store.prove_writable()
     except StoreBusy as error:
-        return ok(f"{error}: what keeps the link has seen to that.")
+        return ok(f"{error}; the process that holds the lock has tested it.")
     except StoreError as error:
         return _failed(error)
     return ok("A link can be saved.")
 
 
 def look_at_key(context: DoctorContext) -> Finding:
-    """See under whose key the link is stored, and what that protects from."""
+    """Check the key that seals the link, and describe its protection."""
     for problem in context.keys.problems:
         if problem.name == SYSTEMD_CREDENTIAL and context.unit.get("LoadState") == "loaded":
-            continue  # the service manager gives it to the service alone
-        return fail(f"The key of {problem.name} cannot be had: {problem.message}.", problem.hint, STORE)
+            continue  # systemd gives it to the service alone
+        return fail(f"The key of {problem.name} is not available: {problem.message}.", problem.hint, STORE)
     with Folder.open(context.places.state_dir) as folder:
         found = folder.read(NEWEST, MAX_BYTES + 1)
     if found is None:
@@ -231,11 +227,11 @@ def look_at_key(context: DoctorContext) -> Finding:
     try:
         name = read_fields(found[0]).text("key_provider")
     except Malformed:
-        return ok("What is stored does not say under whose key it is.", key_provider="unknown")
+        return ok("The stored link does not name its key.", key_provider="unknown")
     if name == Plain.name:
         why = {f"without_{lacking}": message for lacking, message in context.keys.lacks.items()}
         return ok(
-            "The link is stored in the clear: whoever holds the card can read it.", key_provider=name, **why
+            "The link is stored in plain text: anyone who has the card can read it.", key_provider=name, **why
         )
     try:
         key, newest = context.keys.named(name), _read_envelope(found[0], context.keys)
@@ -243,17 +239,17 @@ def look_at_key(context: DoctorContext) -> Finding:
         return _without_key(context, name, missing)
     if isinstance(newest, KeyMissing):
         return _without_key(context, name, newest)
-    return ok(f"The link is under the key of {name}. {key.protects}", key_provider=name)
+    return ok(f"The link is sealed under the key of {name}. {key.protects}", key_provider=name)
 
 
 def _without_key(context: DoctorContext, name: str, missing: KeyMissing) -> Finding:
-    """Judge a key that this command cannot have: it is no fault if the service has it, or may have."""
+    """Return the finding of a key that this command has not: no fault if the service has it, or may have it."""
     status = context.daemon.status
     is_linked = status is not None and status.state == StateWord.LINKED
     if is_linked or name == SYSTEMD_CREDENTIAL or name not in KEY_PROVIDERS:
-        return skipped(f"The link is under the key of {name}, which this command cannot reach.")
+        return skipped(f"The link is sealed under the key of {name}, which this command cannot reach.")
     return fail(
-        f"The link is under the key of {name} and cannot be opened: {missing.why}.",
+        f"The link is sealed under the key of {name} and cannot be opened: {missing.why}.",
         "Bring that key back, and restart the service: until then the link is kept. If it is gone for good, link"
         " again: device-auth link",
         STORE,
@@ -261,14 +257,14 @@ def _without_key(context: DoctorContext, name: str, missing: KeyMissing) -> Find
 
 
 def look_at_generations(context: DoctorContext) -> Finding:
-    """See whether the stored link is whole, and the one before it."""
+    """Check whether the stored link is whole, and the one before it."""
     with Folder.open(context.places.state_dir) as folder:
         newest, previous = (_read(folder, name, context.keys) for name in (NEWEST, PREVIOUS))
         aside = [name for name in folder.names() if name.startswith(DAMAGED)]
     facts = {"newest": _in_a_word(newest), "previous": _in_a_word(previous), "set_aside": str(len(aside))}
     for found in (newest, previous):
         if isinstance(found, KeyMissing):
-            return skipped("One of the stored generations is under a key that this command cannot reach.")
+            return skipped("A stored generation is sealed under a key that this command cannot reach.")
         if isinstance(found, StoreError) and not isinstance(found, StoreDamaged):
             return fail(f"The stored link cannot be read: {found}.", found.hint, STORE, **facts)
     card = "The card may be failing: make a copy of what matters, and replace it."
@@ -293,18 +289,14 @@ def look_at_generations(context: DoctorContext) -> Finding:
 
 def mount_of(context: DoctorContext, path: Path) -> Mount | None:
     """Find the file system that a path lies on. Source: proc(5), ``/proc/self/mountinfo``."""
-    try:
-        lines = (context.root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return None
     wanted, best = path.resolve(), None
-    for line in lines:
+    for line in context.read("proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         try:
             point, kind = Path(_unescaped(left.split()[4])), right.split()[0]
         except IndexError:
             continue
-        # of two that are mounted in one place, the later one is seen
+        # The later one of two mounts hides the other.
         if wanted.is_relative_to(point) and (best is None or len(point.parts) >= len(best.point.parts)):
             best = Mount(point, kind, line)
     return best
@@ -340,12 +332,12 @@ def _in_a_word(found: Link | StoreError | None) -> str:
 
 
 def _if_allowed(context: DoctorContext, look: Look) -> Finding:
-    """Look, if this process may: else say who may."""
+    """Look, if this process may; else return who may."""
     return _explained(context, look) if context.is_ours else skipped(context.refusal())
 
 
 def _explained(context: DoctorContext, look: Look) -> Finding:
-    """Look; what the system refuses is a finding."""
+    """Look; an error of the system becomes a finding."""
     try:
         return look(context)
     except OSError as error:

@@ -267,7 +267,7 @@ def test_a_link_in_the_clear_is_said_to_be_so(patient: Patient) -> None:
     found = finding(patient, "S6")
 
     assert found.verdict is Verdict.OK
-    assert "in the clear" in found.sentence
+    assert "in plain text" in found.sentence
     assert dict(found.facts)["key_provider"] == "plain"
 
 
@@ -299,7 +299,7 @@ def test_a_link_under_a_key_at_hand_is_whole_and_what_that_protects_from_is_said
 
     assert troubles(found) == {}
     assert found["S6"].finding.sentence == (
-        "The link is under the key of key-file. Protects nothing: it is known."
+        "The link is sealed under the key of key-file. Protects nothing: it is known."
     )
     assert found["S7"].finding.sentence == "The stored link is whole, and so is the one before it."
 
@@ -607,7 +607,7 @@ def test_no_token_is_promised_of_a_speaker_that_is_not_linked(patient: Patient) 
 
 
 def test_the_token_that_is_kept_is_told_with_its_time(patient: Patient) -> None:
-    assert finding(patient, "L2").sentence.startswith("No access token is kept")
+    assert finding(patient, "L2").sentence.startswith("No access token is stored")
 
     patient.publish()
     found = finding(patient, "L2")

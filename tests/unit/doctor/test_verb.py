@@ -511,14 +511,14 @@ def test_a_report_is_written_into_nothing_but_a_plain_file(
 
 def test_a_device_is_no_plain_file(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(linked, Path("/dev/full")) == 74
-    assert "something else than a plain file" in capsys.readouterr().err
+    assert "not a plain file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("script", "line"),
     [
         ("exit 1", "The log cannot be read: journalctl ended with 1."),
-        ("exit 0", "It is empty, or you may not read it: sudo device-auth doctor"),
+        ("exit 0", "It is empty, or this user may not read it: sudo device-auth doctor"),
         (
             "echo 2026-11-22T10:00:00+0000 here device-auth: hello",
             "2026-11-22T10:00:00+0000 <host-1> device-auth: hello",
