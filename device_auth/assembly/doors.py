@@ -142,7 +142,7 @@ class Doors:
         """Return the file in which a simulated Amazon remembers what it gave."""
         return self.places.state_dir / "amazon.json"
 
-    def open_conversation(self) -> "ProviderClient":
+    def open_provider_client(self) -> "ProviderClient":
         """Speak with the provider that the settings name.
 
         Raises:
@@ -150,15 +150,15 @@ class Doors:
         """
         from device_auth.world.provider import read_provider
 
-        return self._converse_with(read_provider(self.settings))
+        return self._provider_client(read_provider(self.settings))
 
     def open_refreshing(self) -> "ProviderClient":
         """Speak for a stored link: its envelope names the provider."""
-        return self._converse_with(None)
+        return self._provider_client(None)
 
     def open_loop(
         self,
-        conversation: "ProviderClient",
+        provider_client: "ProviderClient",
         tell: "Callable[[View], None]",
         tokens: "TokenFiles | None" = None,
         refresh_ended: "Callable[[], None]" = lambda: None,
@@ -166,7 +166,7 @@ class Doors:
         """Run the machines on this speaker.
 
         Args:
-            conversation: speaks with the provider.
+            provider_client: speaks with the provider.
             tell: shows a view to people; must not block.
             tokens: where access tokens go; if None, into files.
             refresh_ended: hears that a refresh has come to an end.
@@ -176,7 +176,7 @@ class Doors:
         from device_auth.service.loop import Loop
 
         return Loop(
-            provider_client=conversation,
+            provider_client=provider_client,
             store=self.store,
             pending=self.pending,
             tokens=tokens or self.tokens,
@@ -193,7 +193,7 @@ class Doors:
 
         return [] if self.is_simulated else compare_with_link(self.settings, link)
 
-    def _converse_with(self, provider: "Provider | None") -> "ProviderClient":
+    def _provider_client(self, provider: "Provider | None") -> "ProviderClient":
         from device_auth.service.provider_client import ProviderClient
         from device_auth.world.provider import read_ca_file
         from device_auth.world.transport import HttpTransport

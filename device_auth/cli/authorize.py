@@ -10,20 +10,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from device_auth.assembly.doors import Doors, open_doors
-from device_auth.cli.attempt import (
-    bring,
-    in_force,
-    read_stored,
-    ready_to_bring,
-    seconds,
-    tell_linked_already,
-    timed_out,
-    told_if_interrupted,
-)
-from device_auth.cli.output import REASONS, JsonLines, error_of
+from device_auth.assembly.doors import Doors
+from device_auth.assembly.local import GrantOpening, LocalSpeaker
+from device_auth.assembly.speaker import ALREADY_LINKED
+from device_auth.cli.attempt import Attempt, run_attempt, seconds
 from device_auth.cli.pasting import is_typed, read_line
-from device_auth.cli.service import refuse_beside_service
 from device_auth.core import linking
 from device_auth.core.errors import CodePairExpired, ConfigError
 from device_auth.core.models import (
@@ -63,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device_auth.service.provider_client import ProviderClient
-    from device_auth.simulator.amazon import Amazon
 
 COMMAND: Final = "device-auth authorize"
 
@@ -115,36 +105,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Link the speaker by way of a browser."""
-    speaker = open_doors(vars(args))
-    lines = JsonLines(speaker.clock.wall, speaker.clock.now) if speaker.is_json else None
-    try:
-        with told_if_interrupted(lines, COMMAND):
-            return _authorize(args, speaker, lines)
-    except ConfigError as error:
-        if lines is not None:
-            lines.refused("misconfigured", error.hint)
-        raise
+    return run_attempt(args, COMMAND, _authorize)
 
 
-def _authorize(args: argparse.Namespace, speaker: Doors, lines: JsonLines | None) -> int:
-    if speaker.settings.dialect is not DialectName.LWA:
+def _authorize(attempt: Attempt) -> int:
+    args, settings = attempt.args, attempt.doors.settings
+    if settings.dialect is not DialectName.LWA:
         raise ConfigError(
             "authorize speaks with Login with Amazon only",
             hint="Link by a code instead (device-auth link), or set dialect to lwa (--dialect lwa).",
         )
-    refuse_beside_service(speaker)
-    link = read_stored(speaker)
-    former = in_force(link)
-    if former is not None and not args.again:
-        return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
-    with ready_to_bring(speaker, link) as (amazon, conversation):
-        attempt = _AuthorizationRun(args, speaker, conversation, lines)
-        redirect = attempt.paste(amazon) if args.paste else attempt.catch(amazon)
-        refresh_token = attempt.exchange(redirect)
-        request = linking.LinkRequested(conversation.rules, again=args.again)
-        brought = linking.GrantSubmitted(request, refresh_token, Flow.AUTHORIZATION_CODE)
-        exit_code = bring(speaker, conversation, brought, lines, COMMAND)
-        if exit_code == 0 and speaker.settings.origins["client_secret"].startswith("option"):
+    speaker = LocalSpeaker(attempt.doors)
+    with attempt.interruptible(), speaker.ready_for_grant(again=args.again) as opening:
+        if opening is None:
+            return attempt.end(ALREADY_LINKED)
+        authorization = _AuthorizationRun(attempt, opening)
+        redirect = authorization.paste() if args.paste else authorization.catch()
+        refresh_token = authorization.exchange(redirect)
+        request = linking.LinkRequested(opening.provider_client.rules, again=args.again)
+        grant = linking.GrantSubmitted(request, refresh_token, Flow.AUTHORIZATION_CODE)
+        exit_code = attempt.end(speaker.submit(opening, grant, attempt.audience))
+        if settings.origins["client_secret"].startswith("option"):
             say(
                 "Each refresh needs the client secret too. Put it where every command finds it: client_secret in the"
                 " settings file, or a credential of the service."
@@ -156,36 +137,28 @@ class _AuthorizationRun:
     """From the question to the grant.
 
     Args:
-        args: the command line.
-        speaker: with its store's lock held.
-        conversation: speaks with the provider.
-        lines: for programs that read along.
+        attempt: the command's.
+        opening: with the store's lock held.
     """
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        speaker: Doors,
-        conversation: "ProviderClient",
-        lines: JsonLines | None,
-    ) -> None:
-        self._args = args
-        self._speaker = speaker
-        self._conversation = conversation
-        self._lines = lines
-        self._is_read = lines is None or sys.stderr.isatty()
-        self._until = later(speaker.clock.now(), args.timeout)
-        self._question = _ask(speaker, conversation)
+    def __init__(self, attempt: Attempt, opening: GrantOpening) -> None:
+        self._attempt = attempt
+        self._args = attempt.args
+        self._doors = attempt.doors
+        self._provider_client = opening.provider_client
+        self._amazon = opening.amazon
+        self._until = later(attempt.doors.clock.now(), attempt.args.timeout)
+        self._question = _ask(attempt.doors, opening.provider_client)
 
     # -- the owner
 
-    def catch(self, amazon: "Amazon | None") -> Redirect:
+    def catch(self) -> Redirect:
         """Send the owner to the page, and wait until the browser comes back.
 
         Raises:
             DeviceAuthError: it did not, or brought no code.
         """
-        speaker, question = self._speaker, self._question
+        doors, question, amazon = self._doors, self._question, self._amazon
         place = place_of(question.redirect_uri)
         if place is None:
             raise ConfigError(
@@ -194,12 +167,12 @@ class _AuthorizationRun:
             )
         context = None
         if place.is_secure:
-            context = server_context(speaker.places.state_dir, speaker.clock.wall())
+            context = server_context(doors.places.state_dir, doors.clock.wall())
         came: SimpleQueue[Redirect | Refusal] = SimpleQueue()
         with RedirectListener(place, question.state, context, came.put):
             is_opened = amazon is None or amazon.options.approve_after is None
             is_opened = is_opened and not self._args.no_browser and has_display(ENVIRONMENT)
-            self._address_words(
+            self._tell_address(
                 "A browser opens this page; approve there:"
                 if is_opened
                 else "Open this page in a browser on this machine, and approve:"
@@ -207,30 +180,30 @@ class _AuthorizationRun:
             self._tell_way_back(is_secure=place.is_secure, port=place.port)
             if is_opened:
                 open_browser(question.address)
-            with self._simulated_owner(amazon, self._come_back):
-                answer = speaker.clock.take(came, self._until)
+            with self._simulated_owner(self._come_back):
+                answer = doors.clock.take(came, self._until)
         return self._judge(answer)
 
-    def paste(self, amazon: "Amazon | None") -> Redirect:
+    def paste(self) -> Redirect:
         """Send the owner to the page, and read what the browser ended on; again if it was a slip.
 
         Raises:
             DeviceAuthError: nothing came, or nothing that can be used.
         """
-        self._address_words("Open this page in a browser, wherever that is, and approve:")
+        self._tell_address("Open this page in a browser, wherever that is, and approve:")
         self._say(
             f"It ends on an address that begins with {self._question.redirect_uri} and that perhaps cannot be opened:"
             " that is as it should be. Copy that address, and paste it here."
         )
         self._draw_code()
-        with self._simulated_owner(amazon, self._say_what_to_paste):
+        with self._simulated_owner(self._say_what_to_paste):
             while True:
                 text = self._take_line()
                 answer = read_pasted(text, self._question.state)
                 if not isinstance(answer, UnexpectedRedirect):
                     break
                 if not (text and is_typed()):
-                    self._refuse("cancelled", START_OVER)
+                    self._attempt.refuse("cancelled", START_OVER)
                     why = answer.why if text else "Nothing was pasted."
                     raise CodePairExpired(
                         f"no answer can be read from what was pasted. {why}", hint=START_OVER
@@ -242,21 +215,20 @@ class _AuthorizationRun:
 
     def _judge(self, answer: Redirect | Refusal | None) -> Redirect:
         if isinstance(answer, Refusal):
-            self._refuse(REASONS[answer.trouble], answer.hint)
-            raise error_of(answer)
+            raise self._attempt.refused(answer)
         if answer is None:
             hint = (
                 "Try again. If the page showed an error about the return URL, see that redirect_uri"
                 f" ({self._question.redirect_uri}) stands among the security profile's Allowed Return URLs."
             )
-            self._refuse("timed-out", hint)
+            self._attempt.refuse("timed-out", hint)
             raise CodePairExpired("nobody approved within the time asked for", hint=hint)
         return answer
 
     def _take_line(self) -> str:
         lines: SimpleQueue[str] = SimpleQueue()
         Thread(target=lambda: lines.put(read_line(MOST_REDIRECT)), name="paste", daemon=True).start()
-        line = self._speaker.clock.take(lines, self._until)
+        line = self._doors.clock.take(lines, self._until)
         if line is None:
             self._judge(None)
         return line or ""
@@ -269,14 +241,14 @@ class _AuthorizationRun:
         Raises:
             DeviceAuthError: the provider refused, or did not answer in time.
         """
-        question, clock, heard = self._question, self._speaker.clock, AnswerCounts()
+        question, clock, heard = self._question, self._doors.clock, AnswerCounts()
         inbox: SimpleQueue[CallEnded[None] | CallBroke] = SimpleQueue()
-        calls: Calls[None] = Calls(inbox.put, self._conversation.abandon, clock.now)
+        calls: Calls[None] = Calls(inbox.put, self._provider_client.abandon, clock.now)
         attempt = 0
         while clock.now() < self._until:
             calls.start(
                 Call(
-                    lambda: self._conversation.exchange(
+                    lambda: self._provider_client.exchange(
                         redirect.code, question.redirect_uri, question.verifier
                     )
                 )
@@ -286,8 +258,7 @@ class _AuthorizationRun:
                 case TokenGrant(refresh_token=Secret() as refresh_token):
                     return refresh_token
                 case Refusal():
-                    self._refuse(REASONS[answer.trouble], answer.hint)
-                    raise error_of(answer)
+                    raise self._attempt.refused(answer)
                 case Unclear():
                     heard = AnswerCounts(unclear=heard.unclear + 1, problem=answer.what)
                 case Unreachable():
@@ -298,14 +269,12 @@ class _AuthorizationRun:
             self._tell_trouble(answer)
             wait = request_wait(attempt, NO_SPREAD, answer)
             clock.take(SimpleQueue(), min(self._until, later(clock.now(), wait)))
-        error = timed_out(heard, COMMAND)
-        self._refuse("timed-out", error.hint)
-        raise error
+        raise self._attempt.timed_out(heard)
 
     def _hear(self, inbox: "SimpleQueue[CallEnded[None] | CallBroke]", calls: Calls[None]) -> Answer:
         """Wait for the answer, at most as long as any request is; a late one counts if it holds the grant."""
         while True:
-            ended = self._speaker.clock.take(inbox, min(self._until, calls.until))
+            ended = self._doors.clock.take(inbox, min(self._until, calls.until))
             match ended:
                 case None:
                     calls.abandon()
@@ -321,20 +290,15 @@ class _AuthorizationRun:
 
     def _say(self, text: str) -> None:
         """Tell a person who may be reading."""
-        if self._is_read:
+        if self._attempt.is_read:
             say(text)
 
-    def _refuse(self, reason: str, hint: str) -> None:
-        """Tell a program how it ended."""
-        if self._lines is not None:
-            self._lines.refused(reason, hint)
-
-    def _address_words(self, what: str) -> None:
+    def _tell_address(self, what: str) -> None:
         for line in (what, "", self._question.address, ""):
             self._say(line)
-        if self._lines is not None:
-            self._lines.tell(View(StateWord.WAITING, Trouble.NONE))
-            self._lines.event("authorize", authorization_uri=self._question.address)
+        if self._attempt.lines is not None:
+            self._attempt.lines.tell(View(StateWord.WAITING, Trouble.NONE))
+            self._attempt.lines.event("authorize", authorization_uri=self._question.address)
 
     def _tell_way_back(self, *, is_secure: bool, port: int) -> None:
         if is_secure:
@@ -352,17 +316,17 @@ class _AuthorizationRun:
     def _tell_trouble(self, answer: Unclear | Unreachable) -> None:
         telling = TROUBLES[answer.trouble]
         self._say(f"{telling.sentence} {telling.next_step}")
-        if self._lines is not None:
-            self._lines.tell(View(StateWord.WAITING, answer.trouble, telling.next_step))
+        if self._attempt.lines is not None:
+            self._attempt.lines.tell(View(StateWord.WAITING, answer.trouble, telling.next_step))
 
     def _draw_code(self) -> None:
         """Draw the QR code of the page where somebody sees it and it fits; the address makes a large one."""
-        if self._args.no_qr or not self._is_read:
+        if self._args.no_qr or not self._attempt.is_read:
             return
         from device_auth.prompts.terminal import style_of
         from device_auth.prompts.terminal_layout import draw_code
 
-        paper = style_of(sys.stderr, colour=not self._speaker.is_colourless)
+        paper = style_of(sys.stderr, colour=not self._doors.is_colourless)
         if paper is None:
             return
         drawn, wide, why_not = draw_code(self._question.address, paper, level="L")
@@ -374,17 +338,17 @@ class _AuthorizationRun:
     # -- the simulated owner
 
     @contextmanager
-    def _simulated_owner(self, amazon: "Amazon | None", come_back: "Callable[[str], None]") -> Iterator[None]:
+    def _simulated_owner(self, come_back: "Callable[[str], None]") -> Iterator[None]:
         """Have the owner of a simulation approve by himself after a while, if he does that.
 
         Args:
-            amazon: the simulated one.
             come_back: given the address that his browser would end on.
         """
+        amazon = self._amazon
         if amazon is None or amazon.options.approve_after is None:
             yield
             return
-        clock, ended = self._speaker.clock, SimpleQueue[bool]()
+        clock, ended = self._doors.clock, SimpleQueue[bool]()
         approved_at = later(clock.now(), Seconds(amazon.options.approve_after))
         asked = dict(parse_qsl(urlsplit(self._question.address).query))
 
@@ -404,21 +368,21 @@ class _AuthorizationRun:
         """Come back as a browser would whose owner has gone on past the warning."""
         from device_auth.world.transport import HttpTransport
 
-        certificate = self._speaker.places.state_dir / CERTIFICATE
+        certificate = self._doors.places.state_dir / CERTIFICATE
         ca_file = certificate if address.startswith("https:") else None
-        HttpTransport(self._speaker.clock, ca_file=ca_file).send(WireRequest("GET", address, {}))
+        HttpTransport(self._doors.clock, ca_file=ca_file).send(WireRequest("GET", address, {}))
 
     def _say_what_to_paste(self, address: str) -> None:
         self._say("The simulated owner has approved, and the browser has ended on:")
         self._say(address)
 
 
-def _ask(speaker: Doors, conversation: "ProviderClient") -> Question:
-    settings = speaker.settings
+def _ask(doors: Doors, provider_client: "ProviderClient") -> Question:
+    settings = doors.settings
     state = make_state(urandom(LEAST_RANDOMNESS))
     verifier = None if settings.client_secret else make_verifier(urandom(LEAST_RANDOMNESS))
     address = write_address(
-        conversation.provider,
+        provider_client.provider,
         endpoint=settings.authorization_endpoint,
         redirect_uri=settings.redirect_uri,
         state=state,

@@ -13,9 +13,9 @@ from typing import Final, TextIO
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.hardware_parts import read_hardware
+from device_auth.assembly.local import locked, refresh, usable
 from device_auth.cli.hardware import SIMULATED
 from device_auth.cli.output import print_json, print_line
-from device_auth.cli.token import locked, refresh, usable
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, Seconds

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.assembly.doors import Doors, open_doors
+from device_auth.assembly.local import usable
+from device_auth.assembly.service import refuse_beside_service
 from device_auth.cli.output import print_json, print_line
-from device_auth.cli.service import refuse_beside_service
-from device_auth.cli.token import usable
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, NotLinked, StoreBusy, StoreError
 from device_auth.core.models import DialectName, Flow, Link, hand_over
 from device_auth.prompts.stderr import say

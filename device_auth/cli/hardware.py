@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.hardware_parts import library_folder, read_hardware, settings_errors
+from device_auth.assembly.service import STOP_FIRST, is_served, refuse_beside_service
 from device_auth.cli.output import print_json, print_line
-from device_auth.cli.service import STOP_FIRST, is_served, refuse_beside_service
 from device_auth.core.errors import ConfigError
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for

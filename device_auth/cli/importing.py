@@ -4,18 +4,10 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from device_auth.cli.attempt import (
-    CHECK_THE_WAY,
-    bring,
-    in_force,
-    read_stored,
-    ready_to_bring,
-    tell_linked_already,
-    told_if_interrupted,
-)
-from device_auth.cli.output import JsonLines, error_of
+from device_auth.assembly.local import LocalSpeaker
+from device_auth.assembly.speaker import ALREADY_LINKED, error_of
+from device_auth.cli.attempt import CHECK_THE_NETWORK, Attempt, run_attempt
 from device_auth.cli.pasting import ask_hidden, is_typed, read_line
-from device_auth.cli.service import refuse_beside_service
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, ProviderUnreachable, RefreshRejected
 from device_auth.core.models import Flow, Refusal, Seconds, Secret
@@ -23,7 +15,6 @@ from device_auth.wire.answers import read_token
 from device_auth.world.bounded import bounded
 
 if TYPE_CHECKING:
-    from device_auth.assembly.doors import Doors
     from device_auth.service.provider_client import ProviderClient
 
 COMMAND: Final = "device-auth link --import"
@@ -39,23 +30,27 @@ PERHAPS_ANOTHERS: Final = (
 )
 
 
-def import_link(args: argparse.Namespace, speaker: "Doors", lines: JsonLines | None) -> int:
-    """Save the token, prove it by a refresh, and tell it; one that is refused leaves everything as it was."""
-    refuse_beside_service(speaker)
-    link = read_stored(speaker)
-    former = in_force(link)
-    if former is not None and not args.again:
-        return tell_linked_already(speaker, former, lines, f"{COMMAND} --again")
-    with told_if_interrupted(lines, COMMAND), ready_to_bring(speaker, link) as (_, conversation):
+def import_link(args: argparse.Namespace) -> int:
+    """Save the token and prove it by a refresh; one that is refused leaves everything as it was."""
+    return run_attempt(args, COMMAND, _import)
+
+
+def _import(attempt: Attempt) -> int:
+    speaker, again = LocalSpeaker(attempt.doors), attempt.args.again
+    with attempt.interruptible(), speaker.ready_for_grant(again=again) as opening:
+        if opening is None:
+            return attempt.end(ALREADY_LINKED)
         refresh_token = _read_refresh_token()
-        _find_endpoints(conversation)
-        request = linking.LinkRequested(conversation.rules, again=args.again, leaves_no_trace=True)
-        flow = Flow.DEVICE_CODE if speaker.settings.client_secret is None else Flow.AUTHORIZATION_CODE
-        brought = linking.GrantSubmitted(request, refresh_token, flow)
+        _find_endpoints(opening.provider_client)
+        rules = opening.provider_client.rules
+        request = linking.LinkRequested(rules, again=again, leaves_no_trace=True)
+        is_public = attempt.doors.settings.client_secret is None
+        flow = Flow.DEVICE_CODE if is_public else Flow.AUTHORIZATION_CODE
+        grant = linking.GrantSubmitted(request, refresh_token, flow)
         try:
-            return bring(speaker, conversation, brought, lines, COMMAND)
+            return attempt.end(speaker.submit(opening, grant, attempt.audience))
         except RefreshRejected as error:
-            stays = "" if former is None else " The former link stays in use."
+            stays = "" if opening.former is None else " The former link stays in use."
             raise RefreshRejected(str(error), hint=PERHAPS_ANOTHERS + stays) from error
 
 
@@ -73,15 +68,15 @@ def _read_refresh_token() -> Secret:
     return token
 
 
-def _find_endpoints(conversation: "ProviderClient") -> None:
+def _find_endpoints(provider_client: "ProviderClient") -> None:
     """See that the token endpoint is known: where there is an issuer, its metadata names it."""
-    if conversation.provider.token_endpoint:
+    if provider_client.provider.token_endpoint:
         return
     with suppress(TimeoutError):
-        answer = bounded(conversation.discover, METADATA_TIME)
+        answer = bounded(provider_client.discover, METADATA_TIME)
         if answer is None:
             return
         if isinstance(answer, Refusal):
             raise error_of(answer)
-    conversation.abandon()
-    raise ProviderUnreachable("the issuer does not name its endpoints", hint=CHECK_THE_WAY)
+    provider_client.abandon()
+    raise ProviderUnreachable("the issuer does not name its endpoints", hint=CHECK_THE_NETWORK)

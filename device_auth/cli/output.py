@@ -5,14 +5,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 from device_auth.core.errors import (
-    ClientRejected,
-    CodePairExpired,
-    DeviceAuthError,
-    LinkingDenied,
-    RefreshRejected,
     StoreError,
 )
-from device_auth.core.models import CodePair, Monotonic, Refusal, UnixTime, View
+from device_auth.core.models import CodePair, Monotonic, UnixTime, View
 from device_auth.core.public import rfc3339
 from device_auth.core.states import StateWord, Trouble
 from device_auth.world.explain import explain
@@ -20,20 +15,13 @@ from device_auth.world.explain import explain
 _REFUSED = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}
 
 REASONS = {
+    Trouble.NONE: "cancelled",
     Trouble.EXPIRED: "expired",
     Trouble.DENIED: "denied",
     Trouble.REVOKED: "denied",
     Trouble.MISCONFIGURED: "misconfigured",
 }
 """What ``refused`` events call each end."""
-
-_ERRORS: dict[Trouble, type[DeviceAuthError]] = {
-    Trouble.EXPIRED: CodePairExpired,
-    Trouble.DENIED: LinkingDenied,
-    Trouble.REVOKED: RefreshRejected,
-    Trouble.MISCONFIGURED: ClientRejected,
-    Trouble.STORAGE: StoreError,
-}
 
 
 def print_json(fields: Mapping[str, object]) -> None:
@@ -58,11 +46,6 @@ def print_line(text: str) -> None:
             explain("cannot write the output", error),
             hint="Check where it goes: the disk may be full (df -h).",
         ) from error
-
-
-def error_of(refusal: Refusal) -> DeviceAuthError:
-    """Turn the way linking ended into the error that the command exits with."""
-    return _ERRORS[refusal.trouble](refusal.message, hint=refusal.hint)
 
 
 class JsonLines:

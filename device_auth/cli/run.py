@@ -178,7 +178,7 @@ def _read_plan(speaker: Doors) -> DaemonOptions:
     """Read what the settings say; a provider that they do not name, or a key that is not there, is no end."""
     try:
         speaker.keys.sealing()
-        return DaemonOptions(speaker.open_conversation(), None, speaker.settings.renewals)
+        return DaemonOptions(speaker.open_provider_client(), None, speaker.settings.renewals)
     except (ConfigError, StoreError) as problem:
         log.error("no code can be asked for: %s", problem)
         return DaemonOptions(speaker.open_refreshing(), problem, speaker.settings.renewals)

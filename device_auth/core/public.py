@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from device_auth.core.models import Link, Mark, Secret, UnixTime
-from device_auth.core.states import StateWord, Trouble
 
 LATEST: Final = UnixTime(253402300799.0)
 """The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
@@ -21,14 +20,15 @@ class SpeakerStatus(NamedTuple):
     """The state of the speaker.
 
     Attributes:
+        state: a ``StateWord``; a service of another version may know more of them, and of troubles.
         since: since when state and trouble are so, as far as that is known.
         expires_at: the end of the code in hand, or else of the access token.
         dialect: of the stored link; None if there is none.
         version: of the program that holds the link.
     """
 
-    state: StateWord
-    trouble: Trouble
+    state: str
+    trouble: str
     since: UnixTime | None
     hint: str
     expires_at: UnixTime | None

@@ -415,6 +415,20 @@ def gather_settings(
     return Settings(**values, origins=origins, config_file=config_file), problems
 
 
+def given_outside_file(
+    options: Mapping[str, object], environ: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield each setting that the command line or the environment gives: its name, and the origin."""
+    if options.get("config") is not None:
+        yield "config", "option --config"
+    for key in KEYS:
+        option, variable = option_of(key), variable_of(key)
+        if options.get(option.strip("-").replace("-", "_")) is not None:
+            yield key.name, f"option {option}"
+        elif environ.get(variable):
+            yield key.name, f"environment {variable}"
+
+
 def wrong(key: Key, origin: str, fault: str) -> ConfigError:
     """Return the error of a setting and the ways to correct it; it never shows the value."""
     return ConfigError(f"{key.name} ({origin}) {fault}", hint=f"Correct it: {ways_of(key)}.")

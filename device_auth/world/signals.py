@@ -59,3 +59,29 @@ def woken_by_signals(wake: Callable[[], object]) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(former)
         os.close(note)
+
+
+@contextmanager
+def cancelled_by_signals(
+    cancel: Callable[[], object], wake: Callable[[], object]
+) -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and a polite kill cancel; a second one ends the process at once.
+
+    Args:
+        cancel: called by the handler of the first signal.
+        wake: as for ``woken_by_signals``.
+
+    Yields:
+        What returns whether a signal came.
+    """
+    is_cancelled = False
+
+    def on_signal(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal is_cancelled
+        is_cancelled = True
+        for number in ENDINGS:
+            signal.signal(number, signal.default_int_handler)
+        cancel()
+
+    with handled(dict.fromkeys(ENDINGS, on_signal)), woken_by_signals(wake):
+        yield lambda: is_cancelled

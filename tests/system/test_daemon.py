@@ -122,7 +122,7 @@ def test_link_through_the_daemon_tells_the_code_as_json_and_then_the_link(
     assert token["access_token"] == (household.run / "access-token").read_text()
     assert household.ask("link").stdout == "linked\n"
     unlinked = household.ask("unlink", "--json")
-    assert (unlinked.returncode, json.loads(unlinked.stdout)) == (0, {"state": "unlinked"})
+    assert (unlinked.returncode, json.loads(unlinked.stdout)) == (0, {"state": "unlinked", "revoked": False})
     assert household.secrets() == set()
 
 

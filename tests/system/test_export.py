@@ -136,7 +136,7 @@ def test_a_status_of_an_earlier_program_says_less(
 
     assert main(["status", *places(world)]) == 0
 
-    assert "handed over: to another client, at 2027-01-15T08:00:00Z" in capsys.readouterr().out
+    assert "handed over: to another client\n" in capsys.readouterr().out
 
 
 def test_after_a_move_a_token_is_refused_with_the_reason(

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from device_auth.assembly.doors import Doors
+from device_auth.assembly.remote import RemoteSpeaker
+from device_auth.assembly.speaker import LinkOptions
+from device_auth.cli.attempt import Attempt
 from device_auth.cli.main import main
 from device_auth.cli.output import JsonLines
-from device_auth.cli.service import link
 from device_auth.client import Client, Code, Status
 from device_auth.core.errors import ClientRejected, CodePairExpired, LinkingDenied
 from device_auth.world.places import Places
@@ -48,9 +50,12 @@ def status(state: str, second: int = 0, trouble: str = "none", code: Code | None
 
 
 def follow(client: Client, folder: Path, *, again: bool) -> int:
-    speaker = Doors({"json": True}, Places(folder, folder, None, folder / "new"))
-    args = argparse.Namespace(again=again, no_qr=True)
-    return link(args, speaker, client, JsonLines(speaker.clock.wall, speaker.clock.now))
+    doors = Doors({"json": True}, Places(folder, folder, None, folder / "new"))
+    lines = JsonLines(doors.clock.wall, doors.clock.now)
+    attempt = Attempt(argparse.Namespace(), doors, lines, "device-auth link")
+    speaker = RemoteSpeaker(doors, folder, lambda _path, **_: client)
+    options = LinkOptions(again, None, is_someone_there=False)
+    return attempt.end(speaker.link(options, attempt.audience))
 
 
 def events_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -159,4 +164,4 @@ def test_who_has_a_link_of_his_own_is_told_of_it_beside_a_service_of_others(
 
     told = capsys.readouterr()
     assert told.out.startswith("state:       proving")
-    assert "the service does not answer you" in told.err
+    assert "permission denied by the service" in told.err

@@ -1,0 +1,80 @@
+"""The prompts of one command: terminal, picture and a program's lines beside the speaker's own parts."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from device_auth.core.models import Seconds, View
+from device_auth.prompts.fanout import PromptFanout
+from device_auth.prompts.stderr import say
+
+if TYPE_CHECKING:
+    from device_auth.assembly.doors import Doors
+    from device_auth.assembly.speaker import Audience
+    from device_auth.core.ports import Prompt
+    from device_auth.prompts.terminal import Sidebar
+
+CLOSING_TIME: Final = Seconds(0.5)
+"""How long prompts may take to tell the last view before the command ends."""
+
+DRAWING_TIME: Final = Seconds(0.5)
+"""How long a program is kept waiting for a code while its picture is being written."""
+
+
+@contextmanager
+def announcing(
+    doors: "Doors", audience: "Audience", *, parts: "Iterable[Prompt]" = (), sidebar: "Sidebar | None" = None
+) -> Iterator[Callable[[View], None]]:
+    """Open every prompt, and close them all once the last view is told.
+
+    Args:
+        doors: of the speaker.
+        audience: who follows.
+        parts: the prompts over the speaker's parts.
+        sidebar: what is drawn of a simulated speaker.
+
+    Yields:
+        What tells a view to all of them.
+
+    Raises:
+        ConfigError: if the picture cannot be written there.
+    """
+    fanout = PromptFanout(
+        [*_prompts_for(doors, audience, sidebar), *parts], doors.clock, report=report_failure
+    )
+
+    def tell(view: View) -> None:
+        fanout.tell(view)
+        if audience.qr_file is not None and view.code_pair is not None:
+            fanout.wait(DRAWING_TIME)  # a program that reads of a code may open its picture at once
+        if audience.follow is not None:
+            audience.follow(view)
+
+    try:
+        yield tell
+    finally:
+        fanout.close(CLOSING_TIME)
+
+
+def report_failure(name: str, error: BaseException) -> None:
+    """Report that a prompt has failed."""
+    say(f"device-auth: the {name} does not work: {type(error).__name__}")
+
+
+def _prompts_for(doors: "Doors", audience: "Audience", sidebar: "Sidebar | None") -> "list[Prompt]":
+    prompts: list[Prompt] = []
+    if audience.is_read:
+        from device_auth.prompts import terminal
+
+        prompts.append(
+            terminal.open_terminal(
+                sys.stderr, environ_no_color=doors.is_colourless, qr=audience.has_qr, sidebar=sidebar
+            )
+        )
+    if audience.qr_file is not None:
+        from device_auth.prompts import picture
+
+        picture.check_picture_path(audience.qr_file)
+        prompts.append(picture.PicturePrompt(audience.qr_file))
+    return prompts

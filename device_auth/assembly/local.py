@@ -1,0 +1,467 @@
+"""The speaker whose link this process holds: the store's lock, the loop and the provider."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from device_auth import __version__
+from device_auth.assembly.speaker import (
+    ALREADY_LINKED,
+    ERRORS,
+    Audience,
+    Ending,
+    LinkOptions,
+    LinkResult,
+    UnlinkResult,
+    error_of,
+    error_of_mark,
+    no_fresh_token,
+)
+from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
+from device_auth.core.models import (
+    MARKS,
+    NEVER,
+    Link,
+    Monotonic,
+    PendingPair,
+    Seconds,
+    UnixTime,
+    View,
+    later,
+)
+from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of
+from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.prompts.stderr import say, say_problem
+
+if TYPE_CHECKING:
+    from device_auth.assembly.doors import Doors
+    from device_auth.assembly.opened_parts import SimulatedAs
+    from device_auth.core import linking
+    from device_auth.service.loop import Loop
+    from device_auth.service.provider_client import ProviderClient
+    from device_auth.simulator.amazon import Amazon
+    from hardware.button import Gesture
+
+REFRESH_TIME: Final = Seconds(45)
+"""How long a refresh may take in all: one request, and another one if the first was doubtful."""
+
+LOCK_TIME: Final = Seconds(5)
+LOCK_PAUSE: Final = Seconds(0.1)
+
+REVOKING_TIME: Final = Seconds(10)
+"""How long the provider may take to confirm a revocation; the speaker has forgotten the link by then."""
+
+
+class GrantOpening(NamedTuple):
+    """All that a grant by another way than a code pair needs, opened before anyone is asked for anything.
+
+    Attributes:
+        former: the link in force, if there is one.
+        amazon: the simulated one, if this is a simulation.
+    """
+
+    former: Link | None
+    amazon: "Amazon | None"
+    provider_client: "ProviderClient"
+
+
+class LocalSpeaker:
+    """Holds the link itself.
+
+    Args:
+        doors: of this process.
+    """
+
+    def __init__(self, doors: "Doors") -> None:
+        self._doors = doors
+
+    def status(self) -> SpeakerStatus:
+        """Return the state as the disk has it, without a network.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        doors = self._doors
+        pending = doors.pending.read()
+        try:
+            link = doors.store.read()
+            word, trouble = _words(link, pending)
+        except StoreDamaged:
+            link, word, trouble = None, StateWord.UNLINKED, Trouble.STORAGE
+        return SpeakerStatus(
+            state=word,
+            trouble=trouble,
+            since=None if link is None else link.linked_at if link.marked_at is None else link.marked_at,
+            hint=STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step,
+            expires_at=self._expires_at(word, pending),
+            account=None if link is None else link.account,
+            dialect=None if link is None else link.dialect,
+            version=__version__,
+            handed_over=hand_over_of(link),
+        )
+
+    def _expires_at(self, word: StateWord, pending: PendingPair | None) -> UnixTime | None:
+        """Return the end of the code in hand, or else of the access token."""
+        clock = self._doors.clock
+        if pending is not None:
+            return UnixTime(clock.wall() + pending.pair.expires_at - clock.now())
+        token = self._doors.tokens.read() if word is StateWord.LINKED else None
+        return None if token is None else token.expires_at
+
+    # -- the access token
+
+    def token(self, min_lifetime: int) -> AccessToken:
+        """Return the token of the runtime folder if it lasts, else refresh.
+
+        Raises:
+            DeviceAuthError: if there is no link to use, or no fresh token in time.
+        """
+        doors = self._doors
+        link = usable(doors.store.read())
+        kept = self._kept_token(min_lifetime)
+        if kept is not None:
+            return kept
+        self._report_differences(link)
+        with doors.simulated_amazon(link), locked(doors):
+            # Another process may have refreshed, or unlinked, while this one waited for the lock.
+            return self._kept_token(min_lifetime) or self._refresh()
+
+    def _kept_token(self, min_lifetime: int) -> AccessToken | None:
+        kept, now = self._doors.tokens.read(), self._doors.clock.wall()
+        if kept is None or kept.expires_at - now < min_lifetime:
+            return None
+        return AccessToken(kept.access_token, kept.expires_at, max(0, int(kept.expires_at - now)))
+
+    def _refresh(self) -> AccessToken:
+        doors = self._doors
+        doors.keys.sealing()  # a refresh may bring a new refresh token, which must be stored
+        loop = refresh(doors, usable(doors.store.read()))
+        keeping = loop.keeping
+        if keeping is None or keeping.grant is None:
+            view = loop.view()
+            raise no_fresh_token(view.trouble) if view.refusal is None else error_of(view.refusal)
+        left = Seconds(keeping.grant.expires_at - doors.clock.now())
+        return AccessToken(keeping.grant.access_token, UnixTime(doors.clock.wall() + left), max(0, int(left)))
+
+    def _report_differences(self, link: Link) -> None:
+        """Report which given settings a stored link does not use: its own hold."""
+        for sentence in self._doors.differences_from(link):
+            say(f"device-auth: {sentence}")
+
+    # -- a new link
+
+    def link(self, options: LinkOptions, audience: Audience) -> LinkResult:
+        """Ask for a code pair, tell its user code, and poll until the owner has answered.
+
+        Raises:
+            DeviceAuthError: if a setting, the key or the store cannot be used.
+        """
+        stored = self._read_stored()
+        former = in_force(stored)
+        if former is not None and not options.again:
+            self._report_differences(former)
+            return ALREADY_LINKED
+        from device_auth.assembly.announcing import announcing
+        from device_auth.assembly.opened_parts import PartsListener
+        from device_auth.assembly.parts import open_parts
+        from device_auth.core import linking
+        from device_auth.prompts.view_changes import JUST_LINKED_FOR
+
+        doors = self._doors
+        with ExitStack() as opened:
+            opened.enter_context(doors.simulated_amazon(stored))
+            provider_client = doors.open_provider_client()
+            doors.keys.sealing()  # a key that cannot be had is reported before a code is told
+            opened.enter_context(doors.store)
+            loop = doors.open_loop(provider_client, lambda view: announce(view))  # noqa: PLW0108  opened below
+            renewals = self._renewals(is_someone_there=options.is_someone_there)
+            request = linking.LinkRequested(provider_client.rules, renewals, again=options.again)
+
+            def on_gesture(gesture: "Gesture") -> None:
+                from hardware.button import Gesture  # loaded already where there is a button
+
+                if gesture is Gesture.TAP:
+                    loop.post(request)
+
+            listener = PartsListener(on_gesture, lambda _part, why: say_problem(why.message, why.hint))
+            simulated_as = self._simulated_as(audience)
+            parts = opened.enter_context(
+                open_parts(doors.settings, doors.clock, listener, simulated_as=simulated_as)
+            )
+            announce = opened.enter_context(
+                announcing(doors, audience, parts=parts.prompts, sidebar=parts.sidebar)
+            )
+            with _cancelled_by_signals(loop) as is_cancelled:
+                loop.link(request)
+                until = NEVER if options.timeout is None else later(doors.clock.now(), options.timeout)
+                is_in_time = _run_to_the_end(loop, until)
+                if is_in_time and parts.is_momentary:
+                    loop.run(is_cancelled, later(doors.clock.now(), JUST_LINKED_FOR))
+        return _result_of(loop, former, is_in_time=is_in_time)
+
+    def _simulated_as(self, audience: Audience) -> "SimulatedAs | None":
+        """Return how the parts of a simulated speaker are shown; None of a real one."""
+        from device_auth.assembly.opened_parts import SimulatedAs
+
+        if not self._doors.is_simulated:
+            return None
+        if not audience.is_read:
+            return SimulatedAs.NOTHING
+        return SimulatedAs.DRAWING if audience.is_on_a_terminal else SimulatedAs.LINES
+
+    def _renewals(self, *, is_someone_there: bool) -> int:
+        """Return how often an expired code is renewed: as asked for, else only where someone is plainly there."""
+        settings = self._doors.settings
+        return settings.renewals if is_someone_there or settings.is_given("renewals") else 0
+
+    def _read_stored(self) -> Link | None:
+        """Return the stored link; one that is damaged is reported, and linked anew."""
+        try:
+            return self._doors.store.read()
+        except StoreDamaged as damage:
+            say(f"device-auth: {damage}")
+            return None
+
+    @contextmanager
+    def ready_for_grant(self, *, again: bool) -> Iterator[GrantOpening | None]:
+        """Open all that a grant by another way than a code pair needs; the store's lock is held meanwhile.
+
+        Args:
+            again: although there is a link.
+
+        Yields:
+            What is open; None if there is a link already and no other is asked for.
+
+        Raises:
+            DeviceAuthError: if a service holds the link, or a setting, the key or the store cannot be used.
+        """
+        from device_auth.assembly.service import refuse_beside_service
+
+        doors = self._doors
+        refuse_beside_service(doors)
+        stored = self._read_stored()
+        former = in_force(stored)
+        if former is not None and not again:
+            self._report_differences(former)
+            yield None
+            return
+        with doors.simulated_amazon(stored) as amazon:
+            provider_client = doors.open_provider_client()
+            doors.keys.sealing()
+            with doors.store:
+                doors.store.prove_writable()
+                yield GrantOpening(former, amazon, provider_client)
+
+    def submit(
+        self, opening: GrantOpening, grant: "linking.GrantSubmitted", audience: Audience
+    ) -> LinkResult:
+        """Save a grant that came by another way than a code pair, and prove it.
+
+        Args:
+            opening: is open.
+            grant: from the provider of the opening.
+            audience: who follows.
+
+        Raises:
+            DeviceAuthError: if the store cannot be written.
+        """
+        from device_auth.assembly.announcing import announcing
+
+        stored = None
+        with suppress(StoreDamaged):  # it was reported when it was read before the lock was taken
+            stored = self._doors.store.read()
+        is_over = False
+
+        def is_the_end(view: View) -> bool:
+            # the command's own error reports the end; that a former link stays is not what was asked for
+            is_former = view.state is StateWord.LINKED and not _is_new_link(loop, stored)
+            return is_former or view.trouble in ERRORS.keys() - {Trouble.NONE, Trouble.STORAGE}
+
+        def tell(view: View) -> None:
+            nonlocal is_over
+            is_over = is_over or is_the_end(view)
+            if not is_over:
+                announce(view)
+            if audience.follow is not None:
+                audience.follow(view)
+
+        with announcing(self._doors, audience._replace(has_qr=False, follow=None)) as announce:
+            loop = self._doors.open_loop(opening.provider_client, tell)
+            with _cancelled_by_signals(loop):
+                loop.link_with_grant(grant, stored)
+                _run_to_the_end(loop, NEVER)
+        return _result_of(loop, stored, is_in_time=True)
+
+    # -- no link any more
+
+    def unlink(self, *, is_wipe: bool) -> UnlinkResult:
+        """Forget the account, then tell the provider where it has a revocation endpoint.
+
+        Raises:
+            StoreError: if a file cannot be removed.
+        """
+        doors = self._doors
+        with doors.store:
+            link = self._read_if_readable()
+            proof = self._wipe() if is_wipe else self._forget()
+        is_revoked = link is not None and self._revoke(link)
+        return UnlinkResult(None if link is None else link.dialect, is_revoked, proof)
+
+    def _read_if_readable(self) -> Link | None:
+        """Return the link if it can be read: one that cannot is forgotten all the same."""
+        try:
+            return self._doors.store.read()
+        except StoreError as error:
+            say(f"device-auth: {error}")
+            return None
+
+    def _forget(self) -> dict[str, object]:
+        self._doors.tokens.withdraw()
+        self._doors.pending.forget()
+        self._doors.store.erase()
+        return {}
+
+    def _wipe(self) -> dict[str, object]:
+        """Remove every file of ours; return the proof: had a token been found, it would be an error."""
+        from device_auth.world.wiping import wipe
+
+        if self._doors.is_simulated:
+            self._doors.amazon_memory.unlink(missing_ok=True)
+        wiped = wipe(self._doors.store, self._doors.places.runtime_dir)
+        return {
+            "files_removed": len(wiped.removed),
+            "secrets_looked_for": wiped.secrets,
+            "bytes_searched": wiped.scanned,
+            "secrets_found": 0,
+            "files_not_read": len(wiped.unread),
+        }
+
+    def _revoke(self, link: Link) -> bool:
+        """Ask the provider to revoke, where it can (RFC 7009); return whether it did in time."""
+        if not link.revocation_endpoint:
+            return False
+        from device_auth.world.bounded import bounded
+
+        provider_client = self._doors.open_refreshing()
+        try:
+            return bounded(lambda: provider_client.revoke(link), REVOKING_TIME)
+        except TimeoutError:
+            return False
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The stored link
+
+
+def in_force(link: Link | None) -> Link | None:
+    """Return the stored link if it is one that needs no other."""
+    return link if link is not None and link.mark is None and link.is_proved else None
+
+
+def usable(link: Link | None) -> Link:
+    """Return the link if it may be used.
+
+    Raises:
+        DeviceAuthError: if there is none, or it is kept but not used.
+    """
+    if link is None:
+        raise error_of_mark(None, None)
+    if link.mark is not None:
+        raise error_of_mark(link.mark, link.handed_over_to)
+    return link
+
+
+def _words(link: Link | None, pending: PendingPair | None) -> tuple[StateWord, Trouble]:
+    if pending is not None:
+        return StateWord.WAITING, Trouble.NONE
+    if link is None:
+        return StateWord.UNLINKED, Trouble.NONE
+    if link.mark is not None:
+        return StateWord.UNLINKED, MARKS[link.mark]
+    return (StateWord.LINKED if link.is_proved else StateWord.PROVING), Trouble.NONE
+
+
+@contextmanager
+def locked(doors: "Doors") -> Iterator[None]:
+    """Take the store's lock; the process that has it now is likely refreshing too, and soon done.
+
+    Raises:
+        StoreError: if the lock stays taken.
+    """
+    give_up_at = later(doors.clock.now(), LOCK_TIME)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(doors.store)
+                break
+            except StoreBusy:
+                if doors.clock.now() >= give_up_at:
+                    raise
+                doors.clock.take(SimpleQueue(), later(doors.clock.now(), LOCK_PAUSE))
+        yield
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The loop of one command
+
+
+def refresh(doors: "Doors", link: Link, within: Seconds = REFRESH_TIME, *, asks_twice: bool = True) -> "Loop":
+    """Refresh once and return the loop that did it, which knows the outcome. The lock must be held.
+
+    Args:
+        doors: whose token.
+        link: its link.
+        within: how long it may take.
+        asks_twice: wait for the second answer where the first one is that the link is revoked.
+    """
+    loop = doors.open_loop(doors.open_refreshing(), lambda _view: None)
+    loop.keep_linked(link)
+    loop.run(lambda: _is_settled(loop, asks_twice=asks_twice), later(doors.clock.now(), within))
+    return loop
+
+
+def _is_settled(loop: "Loop", *, asks_twice: bool) -> bool:
+    keeping = loop.keeping
+    if keeping is None or keeping.grant is not None:
+        return True
+    return keeping.attempt > 0 and not (asks_twice and keeping.is_doubted)
+
+
+def _run_to_the_end(loop: "Loop", until: Monotonic) -> bool:
+    """Run until linking has ended; return whether that was in time. What ran out of time is cancelled."""
+    from device_auth.core import linking
+
+    is_in_time = loop.run(lambda: isinstance(loop.state, linking.Unlinked | linking.Linked), until)
+    if not is_in_time:
+        loop.feed(linking.Cancelled())
+    return is_in_time
+
+
+def _is_new_link(loop: "Loop", former: Link | None) -> bool:
+    """Return whether linking ended with another link than the former one."""
+    from device_auth.core import linking
+
+    link = loop.stored_link
+    is_former = link is None or (former is not None and link.link_id == former.link_id)
+    return isinstance(loop.state, linking.Linked) and not is_former
+
+
+def _result_of(loop: "Loop", former: Link | None, *, is_in_time: bool) -> LinkResult:
+    refusal = getattr(loop.state, "refusal", None)
+    if refusal is not None:
+        return LinkResult(Ending.REFUSED, refusal)
+    if _is_new_link(loop, former):
+        return LinkResult(Ending.LINKED)
+    return LinkResult(Ending.CANCELLED if is_in_time else Ending.TIMED_OUT, heard=loop.answer_counts)
+
+
+@contextmanager
+def _cancelled_by_signals(loop: "Loop") -> "Iterator[Callable[[], bool]]":
+    from device_auth.core import linking
+    from device_auth.world.signals import cancelled_by_signals
+
+    with cancelled_by_signals(
+        lambda: loop.post(linking.Cancelled()), lambda: loop.call_soon(lambda: None)
+    ) as is_cancelled:
+        yield is_cancelled

@@ -1,0 +1,173 @@
+"""A speaker as the verbs see it: each verb is written once, against one Protocol.
+
+``LocalSpeaker`` holds the link in this process (store and loop); ``RemoteSpeaker`` asks the service that holds it.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from device_auth.core.errors import (
+    ClientRejected,
+    CodePairExpired,
+    DeviceAuthError,
+    LinkingDenied,
+    NotLinked,
+    RefreshRejected,
+    StoreError,
+)
+from device_auth.core.models import Mark, Refusal, Seconds, View
+from device_auth.core.states import Trouble
+
+if TYPE_CHECKING:
+    from device_auth.core.public import AccessToken, SpeakerStatus
+    from device_auth.service.loop import AnswerCounts
+
+ERRORS: Final[Mapping[Trouble, type[DeviceAuthError]]] = {
+    Trouble.NONE: CodePairExpired,
+    Trouble.EXPIRED: CodePairExpired,
+    Trouble.DENIED: LinkingDenied,
+    Trouble.REVOKED: RefreshRejected,
+    Trouble.MISCONFIGURED: ClientRejected,
+    Trouble.STORAGE: StoreError,
+}
+"""The error of each trouble that ends an attempt at a link; without a trouble, nobody approved."""
+
+
+class Audience(NamedTuple):
+    """The people and programs that follow an attempt at a link.
+
+    Attributes:
+        is_read: people read stderr.
+        is_on_a_terminal: they read it on a terminal.
+        has_qr: the terminal shows a QR code.
+        qr_file: the QR code is also written there while it is valid.
+        follow: told each view, for a program.
+    """
+
+    is_read: bool
+    is_on_a_terminal: bool
+    has_qr: bool = True
+    qr_file: Path | None = None
+    follow: Callable[[View], None] | None = None
+
+
+class LinkOptions(NamedTuple):
+    """The wishes for an attempt at a link.
+
+    Attributes:
+        again: ask for a code although there is a link.
+        timeout: give up after so long.
+        is_someone_there: an expired code may be renewed.
+    """
+
+    again: bool
+    timeout: Seconds | None
+    is_someone_there: bool
+
+
+class Ending(StrEnum):
+    """How an attempt at a link ended."""
+
+    LINKED = "linked"
+    ALREADY_LINKED = "already linked"
+    REFUSED = "refused"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+
+
+class LinkResult(NamedTuple):
+    """How an attempt at a link ended, and why.
+
+    Attributes:
+        refusal: of one that was refused.
+        heard: what kinds of answer came, of one that took too long.
+    """
+
+    ending: Ending
+    refusal: Refusal | None = None
+    heard: "AnswerCounts | None" = None
+
+
+ALREADY_LINKED: Final = LinkResult(Ending.ALREADY_LINKED)
+
+
+class UnlinkResult(NamedTuple):
+    """What an unlink has come to.
+
+    Attributes:
+        dialect: of the link that is gone; None if there was none.
+        is_revoked: the provider confirmed the end of the link; None where nobody waits for its answer.
+        proof: the figures of a wipe, by name.
+    """
+
+    dialect: str | None
+    is_revoked: bool | None
+    proof: Mapping[str, object]
+
+
+class Speaker(Protocol):
+    """The speaker whose link a verb is about.
+
+    Each method raises ``DeviceAuthError`` if it cannot do what it is for.
+    """
+
+    def status(self) -> "SpeakerStatus":
+        """Return the state of the speaker."""
+        ...
+
+    def token(self, min_lifetime: int) -> "AccessToken":
+        """Return an access token, refreshed first if less than so many seconds are left of it."""
+        ...
+
+    def link(self, options: LinkOptions, audience: Audience) -> LinkResult:
+        """Ask for a code, tell it, and wait for the end of the attempt."""
+        ...
+
+    def unlink(self, *, is_wipe: bool) -> UnlinkResult:
+        """Forget the account; for a wipe also remove every file of ours, with proof."""
+        ...
+
+
+def error_of(refusal: Refusal) -> DeviceAuthError:
+    """Return the error that a command exits with after this refusal."""
+    return ERRORS[refusal.trouble](refusal.message, hint=refusal.hint)
+
+
+def error_of_mark(mark: Mark | None, handed_over_to: str | None) -> DeviceAuthError:
+    """Return why a link with this mark is kept but not used.
+
+    Args:
+        mark: None if there is no link at all.
+        handed_over_to: the client that has the link now, if that is known.
+    """
+    match mark:
+        case None:
+            return NotLinked("the speaker is not linked", hint="Link it: device-auth link")
+        case Mark.REVOKED:
+            return RefreshRejected(
+                "the account no longer allows this speaker", hint="Link it again: device-auth link"
+            )
+        case Mark.MISCONFIGURED:
+            return ClientRejected(
+                "the provider does not accept the client of this link",
+                hint="Check the setting client_id, then link again: device-auth link",
+            )
+        case Mark.HANDED_OVER:
+            whom = f" ({handed_over_to})" if handed_over_to else ""
+            return NotLinked(
+                f"the link was handed over to another client{whom}", hint="Link it again: device-auth link"
+            )
+
+
+def unexplained(hint: str = "") -> Refusal:
+    """Return the refusal of an attempt that ended without a link and without a reason."""
+    return Refusal(Trouble.NONE, "", "linking ended without a link", hint)
+
+
+def no_fresh_token(trouble: str) -> DeviceAuthError:
+    """Return the error of a refresh that brought no token."""
+    return NotLinked(
+        f"cannot get a fresh access token now ({trouble})", hint="The link is kept. Try again in a minute."
+    )
