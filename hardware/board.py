@@ -362,7 +362,7 @@ def open_panel(wanted: plans.PanelPlan) -> Panel:
 
             return open_oled(wanted)
         case plans.SimulatedPanelPlan():
-            from hardware.simulated_tellers import SimulatedPanel
+            from hardware.simulated import SimulatedPanel
 
             return SimulatedPanel(height=wanted.height)
         case _:
@@ -383,6 +383,6 @@ def open_voice(wanted: plans.VoicePlan) -> Voice:
         case plans.VoicePlan(kind="off"):
             return NoVoice()
         case _:
-            from hardware.simulated_tellers import SimulatedVoice
+            from hardware.simulated import SimulatedVoice
 
             return SimulatedVoice()

@@ -1,7 +1,7 @@
-"""What a press means: a pure fold from stamped levels to gestures, and who asks it when.
+"""Buttons: a pure function from levels with their moments to gestures, and the detector that calls it.
 
 A level counts once it has lasted as long as contacts can bounce, and it counts from the moment it first
-appeared, so that bouncing does not change how long a press was.
+appeared, so that bouncing does not change the length of a press.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Gesture(StrEnum):
-    """What somebody did with the button. ``held`` is told while it is held, the rest when it is let go."""
+    """An action with the button. ``HELD_*`` and ``STUCK`` come while it is held, the others at its release."""
 
     TAP = "tap"
     HELD_5S = "held-5s"
@@ -26,16 +26,16 @@ class Gesture(StrEnum):
     HOLD_5S = "hold-5s"
     HOLD_10S = "hold-10s"
     STUCK = "stuck"
-    """Held for more than 30 s, told then: nobody does that, so nothing more is read from this press."""
+    """Held for more than 30 s, which nobody does on purpose: nothing more is read from this press."""
     FREED = "freed"
-    """A stuck button has been let go."""
+    """A stuck button was released."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where a tap begins and ends and how long contacts may bounce, in seconds; it depends on how levels are read.
+    """The shortest and the longest tap, and how long contacts bounce, in seconds; this depends on how levels are read.
 
-    ``is_sampled`` says that the level is read again and again anyway, so that only samples settle it.
+    Where ``is_sampled``, the level is read again and again anyway, so that samples alone settle it.
     """
 
     tap_from: float = 0.05
@@ -49,23 +49,23 @@ EDGES: Final = Timing()
 
 SAMPLED: Final = Timing(tap_from=0.08, tap_to=1.56, is_sampled=True)
 """For levels sampled 20 times a second. Every press of 120 ms to 1.5 s is a tap: after 20 ms of bounce it shows in
-two samples, and samples place both its ends up to 50 ms too early or too late."""
+two samples, and each of its ends is seen up to 50 ms too early or too late."""
 
-HELD: Final = (5.0, 10.0, 30.0)
-"""Seconds after which a press is a hold, a long hold, stuck."""
+HOLD_THRESHOLDS_S: Final = (5.0, 10.0, 30.0)
+"""After so many seconds a press is a hold, a long hold, stuck."""
 
-_TOLD_WHILE_HELD: Final = (Gesture.HELD_5S, Gesture.HELD_10S, Gesture.STUCK)
-_TOLD_WHEN_LET_GO: Final = (None, Gesture.HOLD_5S, Gesture.HOLD_10S, Gesture.FREED)
+_WHILE_HELD: Final = (Gesture.HELD_5S, Gesture.HELD_10S, Gesture.STUCK)
+_AT_RELEASE: Final = (None, Gesture.HOLD_5S, Gesture.HOLD_10S, Gesture.FREED)
 _STUCK: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """Where the button stands.
+    """The state of a button.
 
-    ``is_pressed`` since ``since`` is what has settled; ``raw`` since ``raw_since`` is what the contacts say. While
-    the two have not agreed for long enough, ``left_at`` is when they first differed. ``thresholds`` counts how many
-    of ``HELD`` are behind; ``is_ignored`` marks the press that was there at power-up.
+    ``is_pressed`` since ``since`` is the settled level; ``raw`` since ``raw_since`` is that of the contacts. Until the
+    two have agreed for long enough, ``left_at`` is the moment at which they first differed. ``thresholds`` counts the
+    ``HOLD_THRESHOLDS_S`` that have passed; ``is_ignored`` marks the press that was there at power-up.
     """
 
     is_pressed: bool
@@ -79,17 +79,17 @@ class Press:
 
 
 def at_power_up(level: bool, at: float) -> Press:
-    """Begin with the level found; a press that was there before us is ignored until it is let go.
+    """Return the state that begins with this level; a press that was there at power-up is ignored until its release.
 
-    That it is stuck is told all the same, because that is a fault and not a gesture.
+    That the button is stuck is still reported, because that is a fault and not a gesture.
     """
     return Press(is_pressed=level, since=at, raw=level, raw_since=at, at=at, is_ignored=level)
 
 
-def fold(state: Press, level: bool, at: float, timing: Timing = EDGES) -> tuple[Press, tuple[Gesture, ...]]:
-    """Take the level at a moment; give the new state and the gestures it completed.
+def update(state: Press, level: bool, at: float, timing: Timing = EDGES) -> tuple[Press, tuple[Gesture, ...]]:
+    """Return the state after a level at a moment, and the gestures that it completed.
 
-    The same level again tells that time has passed. A moment before the last one counts as the last one.
+    An unchanged level lets time pass. A moment before the last one counts as the last one.
     """
     at = max(at, state.at)
     state, gestures = _pass_time(state, at, timing)
@@ -99,14 +99,14 @@ def fold(state: Press, level: bool, at: float, timing: Timing = EDGES) -> tuple[
     return state, gestures
 
 
-def asks_at(state: Press, timing: Timing = EDGES) -> float | None:
-    """Say when to fold the same level again if nothing changes before; None for never."""
+def next_update_at(state: Press, timing: Timing = EDGES) -> float | None:
+    """Return when to update with an unchanged level if none comes before; None for never."""
     if timing.is_sampled:
         return None
     if state.left_at is not None:
         return state.raw_since + timing.settles_in
-    if state.is_pressed and state.thresholds < len(HELD):
-        return state.since + HELD[state.thresholds]
+    if state.is_pressed and state.thresholds < len(HOLD_THRESHOLDS_S):
+        return state.since + HOLD_THRESHOLDS_S[state.thresholds]
     return None
 
 
@@ -128,83 +128,83 @@ def _pass_time(state: Press, at: float, timing: Timing) -> tuple[Press, tuple[Ge
 
 
 def _reach(state: Press, until: float) -> tuple[Press, tuple[Gesture, ...]]:
-    """Tell the thresholds that a press has passed by a moment."""
+    """Return the state at a moment, and a gesture for each threshold that the press passed before it."""
     if not state.is_pressed:
         return state, ()
-    thresholds = sum(until >= state.since + length for length in HELD)
-    told = _TOLD_WHILE_HELD[state.thresholds : thresholds]
+    thresholds = sum(until >= state.since + length for length in HOLD_THRESHOLDS_S)
+    gestures = _WHILE_HELD[state.thresholds : thresholds]
     if state.is_ignored:
-        told = tuple(gesture for gesture in told if gesture is Gesture.STUCK)
-    return replace(state, thresholds=thresholds), told
+        gestures = tuple(gesture for gesture in gestures if gesture is Gesture.STUCK)
+    return replace(state, thresholds=thresholds), gestures
 
 
-def _meaning(state: Press, let_go_at: float, timing: Timing) -> Gesture | None:
-    """Judge a press that is over. It is a hold exactly when the hold was told before."""
+def _meaning(state: Press, released_at: float, timing: Timing) -> Gesture | None:
+    """Return the gesture of a press that is over; it is a hold exactly if a threshold was reported before."""
     if state.is_ignored and state.thresholds < _STUCK:
         return None
     if state.thresholds:
-        return _TOLD_WHEN_LET_GO[state.thresholds]
-    length = let_go_at - state.since
+        return _AT_RELEASE[state.thresholds]
+    length = released_at - state.since
     return Gesture.TAP if timing.tap_from <= length <= timing.tap_to else None
 
 
-Told = Callable[[Gesture], None]
-Failed = Callable[["HardwareError"], None]
+OnGesture = Callable[[Gesture], None]
+OnFailure = Callable[["HardwareError"], None]
 
 
 class Button(Protocol):
-    """One button. It watches from ``listen`` to ``close``."""
+    """One button, watched from ``listen`` to ``close``."""
 
-    def listen(self, told: Told, failed: Failed) -> None:
-        """Begin to watch; both are called on the button's own thread and must not block.
+    def listen(self, on_gesture: OnGesture, on_failure: OnFailure) -> None:
+        """Start watching; both callbacks run on the button's own thread and must not block.
 
         Args:
-            told: called with every gesture.
-            failed: called once if the button cannot be read any more; nothing is told after that.
+            on_gesture: called with every gesture.
+            on_failure: called once, and last, if the button cannot be read any more.
 
         Raises:
-            PartMissing: the library or the line is not there, or closed to this user.
-            PartBusy: somebody else has the line.
+            PartMissing: if the library or the line is missing, or permission is denied.
+            PartBusy: if another program uses the line.
         """
         ...
 
     def close(self) -> None:
-        """Stop watching and let go of the line; nothing is told once this has returned."""
+        """Stop watching and release the line; no callback runs after the return."""
         ...
 
 
 class GestureDetector:
-    """Follows one press for a button that reads levels: folds them, and asks again when time alone completes a gesture."""
+    """Detects gestures in the levels of a button, and those that time alone completes."""
 
-    def __init__(self, told: Told, level: bool, clock: AlarmClock, timing: Timing = EDGES) -> None:
-        self._told = told
+    def __init__(self, on_gesture: OnGesture, level: bool, clock: AlarmClock, timing: Timing = EDGES) -> None:
+        self._on_gesture = on_gesture
         self._clock = clock
         self._timing = timing
         self._lock = RLock()
         self._is_closed = False
-        self._alarm = clock.alarm(self._ask)
+        self._alarm = clock.alarm(self._let_time_pass)
         self._state = at_power_up(level, clock.now())
 
-    def follow(self, level: bool, at: float) -> None:
-        """Take the level at a moment, tell what it completed."""
+    def update(self, level: bool, at: float) -> None:
+        """Take the level at a moment, and report the gestures that it completed."""
         with self._lock:
             if self._is_closed:
                 return
-            self._state, gestures = fold(self._state, level, at, self._timing)
-            next_at = asks_at(self._state, self._timing)
+            self._state, gestures = update(self._state, level, at, self._timing)
+            next_at = next_update_at(self._state, self._timing)
             if next_at is None:
                 self._alarm.cancel()
             else:
                 self._alarm.set(next_at)
             for gesture in gestures:
-                self._told(gesture)
+                self._on_gesture(gesture)
 
     def close(self) -> None:
-        """Follow no more; nothing is told once this has returned."""
+        """Stop; no callback runs after the return."""
         with self._lock:
             self._is_closed = True
             self._alarm.cancel()
 
-    def _ask(self) -> None:
+    def _let_time_pass(self) -> None:
         with self._lock:
-            self.follow(self._state.raw, self._clock.now())
+            self.update(self._state.raw, self._clock.now())

@@ -1,4 +1,4 @@
-"""The parts' own clock: one thread that sleeps until the next alarm, and does not exist before the first.
+"""The clock of the parts: one thread, started with the first alarm, that sleeps until the next one.
 
 Moments are seconds on CLOCK_MONOTONIC, because the kernel stamps the edges of a GPIO line with it.
 """
@@ -10,26 +10,26 @@ from typing import Protocol
 
 
 class Alarm(Protocol):
-    """Wakes one part. It has one moment at a time; setting it again moves it."""
+    """A call that is due at one moment; setting it again moves it."""
 
     def set(self, at: float) -> None:
-        """Ring once, at this moment or as soon after as may be; at once when it has passed."""
+        """Ring once, at this moment or as soon after it as possible."""
         ...
 
     def cancel(self) -> None:
-        """Do not ring; one that is ringing at this moment may still finish."""
+        """Do not ring; a call that has begun still finishes."""
         ...
 
 
 class AlarmClock(Protocol):
-    """Tells the time to parts and wakes them."""
+    """Gives parts the time, and calls them at a moment."""
 
     def now(self) -> float:
-        """Tell the moment in seconds."""
+        """Return the present moment in seconds."""
         ...
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
-        """Make an alarm; ``ring`` runs on the clock's thread and must not block."""
+        """Return an alarm that is not yet set; ``ring`` runs on the clock's thread and must not block."""
         ...
 
 
@@ -43,15 +43,15 @@ class PartsClock:
         self._is_closed = False
 
     def now(self) -> float:
-        """Tell the moment in seconds of CLOCK_MONOTONIC."""
+        """Return the present moment in seconds of CLOCK_MONOTONIC."""
         return time.monotonic()
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
-        """Make an alarm that is not yet set."""
+        """Return an alarm that is not yet set."""
         return _PartsAlarm(self, ring)
 
     def close(self) -> None:
-        """Ring no more; returns when the last ring is over, unless it is called from within one."""
+        """Cancel every alarm and wait for the one that is ringing, unless called from within it."""
         with self._changed:
             self._is_closed = True
             self._due.clear()
@@ -61,7 +61,7 @@ class PartsClock:
             thread.join()
 
     def move(self, alarm: "_PartsAlarm", at: float | None) -> None:
-        """Set an alarm, or cancel it with None."""
+        """Set an alarm, or cancel it (None)."""
         with self._changed:
             self._due.pop(alarm, None)
             if at is None or self._is_closed:

@@ -1,7 +1,7 @@
 """A panel of characters: the Linux console (``/dev/tty1``) or a terminal on a serial line (``/dev/ttyAMA0``).
 
-The colours are set, black on white, so that the QR code is dark on a lit ground whatever the terminal's own
-colours are. Source of the sequences: console_codes(4).
+The colours are set to black on white, so that the QR code is dark on a lit ground in a terminal of any colours.
+Source of the sequences: console_codes(4).
 """
 
 import os
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from hardware.plans import ConsolePlan
 
-QUIET: Final = 4
-"""Modules of lit ground on every side. Source: ISO/IEC 18004."""
+QUIET_MODULES: Final = 4
+"""Lit ground on every side of a QR code. Source: ISO/IEC 18004."""
 
-_GAP: Final = 2
-PATIENCE: Final = 5.0
-"""Seconds that a line may stand still before it counts as stuck (flow control, a cable pulled)."""
+_GAP_COLUMNS: Final = 2
+STALL_TIMEOUT_S: Final = 5.0
+"""How long a line may take no text before it counts as stuck (flow control, a pulled cable)."""
 
 _UNKNOWN_SIZE: Final = os.terminal_size((80, 24))
-"""What a serial line has, which cannot be asked for its size: the screen of a VT100."""
+"""The size of a serial line, which does not report one: that of a VT100."""
 
 _PLAIN: Final = "\x1b[0m"
 _LIT: Final = "\x1b[30;47m"
@@ -40,12 +40,12 @@ _HALF_BLOCKS: Final = {(False, False): " ", (True, False): "▀", (False, True):
 _OPENING: Final = "\x1b[?25l\x1b[0m\x1b[2J"
 _CLOSING: Final = "\x1b[0m\x1b[2J\x1b[H\x1b[?25h"
 _WAKE: Final = "\x1b[13]\x1b%G"
-"""On a Linux console: unblank the screen, take UTF-8."""
+"""On a Linux console: unblank the screen and read UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a terminal can show."""
+    """The size of a terminal, and its character set."""
 
     columns: int
     rows: int
@@ -53,20 +53,20 @@ class Screen:
 
     @property
     def last(self) -> int:
-        """The last character, as Unicode counts, that its font surely has."""
+        """Return the last code point that its font has for certain."""
         return 0xFF if self.is_utf8 else 0x7F
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """The rows of a screen, escape sequences included, and what a person sees of the picture."""
+    """The rows of a screen with their escape sequences, and the parts of the picture that they show."""
 
     rows: tuple[str, ...]
     shown: Shown
 
 
 def draw(picture: Picture, screen: Screen) -> Drawing:
-    """Decide what goes where: the text beside the QR code, else below it, else the text alone."""
+    """Place the text beside the QR code, else below it, else alone."""
     if not is_drawable(picture.text, screen.last):
         return Drawing(
             (), Shown(text=False, qr=False, reason="the text has characters this console cannot show")
@@ -77,7 +77,7 @@ def draw(picture: Picture, screen: Screen) -> Drawing:
         code = _code_rows(picture.qr, screen)
         width = _code_width(len(picture.qr), screen)
         if width <= screen.columns and len(code) <= screen.rows:
-            beside = _text_rows(picture, screen.columns - width - _GAP, screen.rows, screen.last)
+            beside = _text_rows(picture, screen.columns - width - _GAP_COLUMNS, screen.rows, screen.last)
             if beside:
                 return Drawing(_side_by_side(code, width, beside), Shown(text=True, qr=True))
             below = _text_rows(picture, screen.columns, screen.rows - len(code) - 1, screen.last)
@@ -91,7 +91,7 @@ def draw(picture: Picture, screen: Screen) -> Drawing:
 
 
 def _text_rows(picture: Picture, columns: int, rows: int, last: int) -> tuple[str, ...]:
-    """Write caption, text and countdown below each other; without the caption, or nothing, where it does not fit."""
+    """Return caption, text and countdown below each other; without the caption, or nothing, if they do not fit."""
     clock = count_down(picture.seconds_left)
     caption = picture.caption if is_drawable(picture.caption, last) else ""
     for parts in ((caption, picture.text, clock), (picture.text, clock)):
@@ -102,14 +102,14 @@ def _text_rows(picture: Picture, columns: int, rows: int, last: int) -> tuple[st
 
 
 def _code_width(side: int, screen: Screen) -> int:
-    return (side + 2 * QUIET) * (1 if screen.is_utf8 else 2)
+    return (side + 2 * QUIET_MODULES) * (1 if screen.is_utf8 else 2)
 
 
 def _code_rows(qr: Matrix, screen: Screen) -> tuple[str, ...]:
-    """Draw a QR code with its quiet zone: two modules to a character, or two blanks to a module in ASCII."""
-    blank = (False,) * (len(qr) + 2 * QUIET)
-    sides = (False,) * QUIET
-    modules = [*[blank] * QUIET, *((*sides, *row, *sides) for row in qr), *[blank] * QUIET]
+    """Return a QR code with its quiet zone: two modules to a character, or two blanks to a module in ASCII."""
+    blank = (False,) * (len(qr) + 2 * QUIET_MODULES)
+    sides = (False,) * QUIET_MODULES
+    modules = [*[blank] * QUIET_MODULES, *((*sides, *row, *sides) for row in qr), *[blank] * QUIET_MODULES]
     if screen.is_utf8:
         pairs = zip_longest(modules[::2], modules[1::2], fillvalue=blank)
         return tuple(
@@ -122,24 +122,26 @@ def _code_rows(qr: Matrix, screen: Screen) -> tuple[str, ...]:
 
 
 class ConsolePanel:
-    """A terminal's whole screen; only rows that have changed are written again."""
+    """The whole screen of a terminal; only rows that have changed are written again."""
 
-    def __init__(self, terminal: int, screen: Screen, *, wake: str = "", patience: float = PATIENCE) -> None:
+    def __init__(
+        self, terminal: int, screen: Screen, *, wake: str = "", timeout: float = STALL_TIMEOUT_S
+    ) -> None:
         self._terminal = terminal
         self._screen = screen
         self._opening = wake + _OPENING
-        self._patience = patience
+        self._timeout = timeout
         self._rows: tuple[str, ...] | None = None
 
     @property
     def largest_qr(self) -> int:
-        """The most modules a side that a QR code may have to be shown here; 0 when none can be."""
+        """Return the most modules a side of a QR code that fits here; 0 for none."""
         rows = self._screen.rows * (2 if self._screen.is_utf8 else 1)
         columns = self._screen.columns // (1 if self._screen.is_utf8 else 2)
-        return max(0, min(rows, columns) - 2 * QUIET)
+        return max(0, min(rows, columns) - 2 * QUIET_MODULES)
 
     def show(self, picture: Picture) -> Shown:
-        """Show a picture in place of the one before; say what of it can be seen."""
+        """Show a picture, and return which parts of it can be seen."""
         drawing = draw(picture, self._screen)
         written = "" if self._rows is not None else self._opening
         pairs = zip_longest(self._rows or (), drawing.rows, fillvalue="")
@@ -151,13 +153,13 @@ class ConsolePanel:
         return drawing.shown
 
     def clear(self) -> None:
-        """Show nothing, and give the cursor back."""
+        """Show nothing, with the cursor."""
         if self._rows is not None:
             self._write(_CLOSING)
             self._rows = None
 
     def close(self) -> None:
-        """Show nothing and let go of the terminal."""
+        """Show nothing and release the terminal."""
         try:
             self.clear()
         finally:
@@ -167,7 +169,7 @@ class ConsolePanel:
         left = text.encode()
         while left:
             with _line_errors():
-                if not select([], [self._terminal], [], self._patience)[1]:
+                if not select([], [self._terminal], [], self._timeout)[1]:
                     raise PartBusy(
                         "the console takes no text",
                         hint="Check the cable, the baud rate and the flow control.",
@@ -231,7 +233,7 @@ def _paragraphs(parts: list[str], columns: int) -> tuple[str, ...]:
 
 def _side_by_side(code: tuple[str, ...], width: int, text: tuple[str, ...]) -> tuple[str, ...]:
     pairs = zip_longest(code, text, fillvalue="")
-    return tuple(f"{left or ' ' * width}{' ' * _GAP}{right}".rstrip() for left, right in pairs)
+    return tuple(f"{left or ' ' * width}{' ' * _GAP_COLUMNS}{right}".rstrip() for left, right in pairs)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def device_errors(device: str, hints: Hints) -> Iterator[None]:
     """Turn an OSError about a device into a HardwareError that names it.
 
     Raises:
-        PartMissing: if the device is missing, permission is denied, or the device does not answer.
+        PartMissing: if the device is missing, permission is denied, or it fails in another way.
         PartBusy: if another program uses it.
     """
     try:
@@ -56,7 +56,7 @@ def device_errors(device: str, hints: Hints) -> Iterator[None]:
     except OSError as error:
         if error.errno == EBUSY:
             raise PartBusy(f"{device} is in use", hint=hints.busy) from error
-        raise PartMissing(f"{device} does not answer: {explain(error)}", hint=hints.failed) from error
+        raise PartMissing(f"cannot use {device}: {explain(error)}", hint=hints.failed) from error
 
 
 def explain(error: Exception) -> str:

@@ -1,12 +1,12 @@
 """Voices made of programs: espeak-ng and a player, a command that speaks by itself, a player of recordings.
 
-Text and sound go to the programs by standard input and come back by standard output: nothing that is said ever
-stands in an argument, where every user of the machine could read it, or in a file.
+Text and sound go to the programs by standard input and come back by standard output: no text is ever an argument,
+which every user of the machine could read, or in a file.
 """
 
 import os
 import signal
-import subprocess  # noqa: TID251 - voices are other people's programs
+import subprocess  # noqa: TID251 - these voices are programs; the only importer here
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,57 +18,57 @@ from shutil import which
 from threading import Lock
 from typing import Final
 
-from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.errors import HardwareError, PartBusy, PartMissing, explain
 from hardware.plans import CommandPlan, EspeakPlan, RecordedPlan
 from hardware.sound import Sound, join, read_sound
-from hardware.voice import SpeakingTurn, Utterance
+from hardware.voice import SpeakingTurns, Utterance
 
 ESPEAK: Final = "espeak-ng"
-PATIENCE: Final = 20.0
-"""Seconds that a program may take beyond the length of what it plays: the slowest Pi, its card asleep."""
+PROGRAM_TIMEOUT_S: Final = 20.0
+"""How much longer than its sound a program may take, on the slowest Pi with a sleeping sound card."""
 
 _PACKAGES: Final = {ESPEAK: "espeak-ng", "aplay": "alsa-utils"}
 _SECONDS_A_CHARACTER: Final = 0.5
-_TOLD: Final = 200
-"""Bytes of a player's complaint that are passed on."""
+_REPORTED_BYTES: Final = 200
+"""How much of a player's error output is reported."""
 
 
 class ProgramVoice(ABC):
-    """One speaker at a time, each a program in a process group of its own that is killed at once when told."""
+    """One call speaks at a time; each program has a process group of its own, which ``stop`` kills at once."""
 
-    def __init__(self, *, patience: float = PATIENCE) -> None:
-        self._patience = patience
-        self._floor = SpeakingTurn()
+    def __init__(self, *, timeout: float = PROGRAM_TIMEOUT_S) -> None:
+        self._timeout = timeout
+        self._turns = SpeakingTurns()
         self._speaking = Lock()
         self._starting = Lock()
         self._program: subprocess.Popen[bytes] | None = None
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        """Say these in place of what is being said; False when stopped, or talked over, before the end.
+        """Say these in place of any others; return False if stopped or replaced before the end.
 
         Raises:
-            PartMissing: a program, a voice or a recording is not there.
-            PartBusy: a program does not end, or the sound card is taken.
-            HardwareError: a program fails.
+            PartMissing: if a program, a voice or a recording is missing.
+            PartBusy: if a program does not end, or the sound card is in use.
+            HardwareError: if a program fails.
         """
-        turn = self._floor.take()
+        turn = self._turns.take()
         self._kill()
         with self._speaking:
             return self._speak(turn, utterances)
 
     def stop(self) -> None:
-        """Fall silent at once; nothing happens when nothing is being said."""
-        self._floor.clear()
+        """Fall silent at once."""
+        self._turns.end()
         self._kill()
 
     def close(self) -> None:
-        """Fall silent and say nothing ever after."""
-        self._floor.close()
+        """Fall silent for good."""
+        self._turns.close()
         self._kill()
 
     @abstractmethod
     def _speak(self, turn: int, utterances: Sequence[Utterance]) -> bool:
-        """Say these while the turn lasts."""
+        """Say these while the turn lasts; return whether it lasted to the end."""
 
     def _run(
         self,
@@ -76,13 +76,13 @@ class ProgramVoice(ABC):
         command: Sequence[str],
         given: bytes,
         seconds: float,
-        complaints: int = subprocess.DEVNULL,
+        errors: int = subprocess.DEVNULL,
     ) -> bytes | None:
-        """Run a program to its end and give its standard output; None when the turn is over before."""
+        """Run a program to its end and return its standard output, or None if the turn ends before."""
         with self._starting:
-            if not self._floor.has(turn):
+            if not self._turns.lasts(turn):
                 return None
-            program = self._program = _start(command, complaints)
+            program = self._program = _start(command, errors)
         try:
             output, _ = program.communicate(given, timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -90,24 +90,21 @@ class ProgramVoice(ABC):
                 f"{command[0]} did not end within {seconds:.0f} s", hint="Try it by hand."
             ) from None
         finally:
-            # Also on the way out of an error: whatever happens, no program outlives its turn.
+            # After an error too: no program outlives its turn.
             self._end(program)
-        if not self._floor.has(turn):
+        if not self._turns.lasts(turn):
             return None
         if program.returncode:
-            raise _failure(command[0], program.returncode, complaints)
+            raise _failure(command[0], program.returncode, errors)
         return output
 
     def _play(self, turn: int, player: Sequence[str], sound: Sound) -> bool:
-        # Only a player may complain: it was given sound. Others could repeat the text, so theirs goes nowhere.
-        complaints = os.memfd_create("complaints")
+        # A player was given sound only. The error output of other programs could repeat the text, so it is not kept.
+        errors = os.memfd_create("errors")
         try:
-            return (
-                self._run(turn, player, sound.as_wav(), sound.seconds + self._patience, complaints)
-                is not None
-            )
+            return self._run(turn, player, sound.as_wav(), sound.seconds + self._timeout, errors) is not None
         finally:
-            os.close(complaints)
+            os.close(errors)
 
     def _kill(self) -> None:
         with self._starting:
@@ -126,33 +123,33 @@ class ProgramVoice(ABC):
 
 
 class EspeakVoice(ProgramVoice):
-    """espeak-ng makes the sound, a player plays it.
+    """espeak-ng makes the sound, and a player plays it.
 
-    The whole speech is one run, the pauses told as SSML: a start of espeak-ng takes longer than its words.
+    Utterances of one language are one run, with the pauses as SSML: espeak-ng takes longer to start than to speak.
     """
 
     def __init__(
-        self, *, player: Sequence[str], volume: int = 50, speed: int = 150, patience: float = PATIENCE
+        self, *, player: Sequence[str], volume: int = 50, speed: int = 150, timeout: float = PROGRAM_TIMEOUT_S
     ) -> None:
-        super().__init__(patience=patience)
+        super().__init__(timeout=timeout)
         self._player = player
-        how = f"-m -b 1 -a {2 * volume} -s {speed} --stdin --stdout"
-        self._command = (ESPEAK, *how.split())
+        options = f"-m -b 1 -a {2 * volume} -s {speed} --stdin --stdout"
+        self._command = (ESPEAK, *options.split())
 
     def _speak(self, turn: int, utterances: Sequence[Utterance]) -> bool:
         sound = self._render(turn, utterances)
         return sound is not None and self._play(turn, self._player, sound)
 
     def render(self, utterances: Sequence[Utterance]) -> Sound:
-        """Make the sound of these without playing it."""
+        """Return the sound of these without playing it."""
         with self._speaking:
-            return self._render(self._floor.take(), utterances) or join(())
+            return self._render(self._turns.take(), utterances) or join(())
 
     def _render(self, turn: int, utterances: Sequence[Utterance]) -> Sound | None:
         parts = []
         for language, group in groupby(utterances, key=lambda utterance: utterance.language):
             command = (*self._command, "-v", _tag(language))
-            wav = self._run(turn, command, as_ssml(tuple(group)).encode(), self._patience)
+            wav = self._run(turn, command, as_ssml(tuple(group)).encode(), self._timeout)
             if wav is None:
                 return None
             parts.append((read_sound(wav), 0.0))
@@ -160,7 +157,7 @@ class EspeakVoice(ProgramVoice):
 
 
 def as_ssml(utterances: Sequence[Utterance]) -> str:
-    """Write utterances as SSML, which knows pauses. Source: W3C SSML 1.1 §3.1.8, §3.2.3."""
+    """Return utterances as SSML, which has pauses. Source: W3C SSML 1.1 §3.1.8, §3.2.3."""
     sentences = (
         f'<s>{escape(utterance.text, quote=False)}</s><break time="{round(1000 * utterance.pause)}ms"/>'
         for utterance in utterances
@@ -169,10 +166,12 @@ def as_ssml(utterances: Sequence[Utterance]) -> str:
 
 
 class CommandVoice(ProgramVoice):
-    """A command that speaks its standard input by itself, run once for each utterance."""
+    """A command that speaks its standard input, run once for each utterance."""
 
-    def __init__(self, *, command: Sequence[str], volume: int = 50, patience: float = PATIENCE) -> None:
-        super().__init__(patience=patience)
+    def __init__(
+        self, *, command: Sequence[str], volume: int = 50, timeout: float = PROGRAM_TIMEOUT_S
+    ) -> None:
+        super().__init__(timeout=timeout)
         self._command = command
         self._volume = volume
 
@@ -180,21 +179,21 @@ class CommandVoice(ProgramVoice):
         for utterance in utterances:
             filled = {"{language}": _tag(utterance.language), "{volume}": str(self._volume)}
             command = [filled.get(word, word) for word in self._command]
-            seconds = self._patience + len(utterance.text) * _SECONDS_A_CHARACTER
+            seconds = self._timeout + len(utterance.text) * _SECONDS_A_CHARACTER
             if self._run(turn, command, f"{utterance.text}\n".encode(), seconds) is None:
                 return False
-            if not self._floor.pause(turn, utterance.pause):
+            if not self._turns.pause(turn, utterance.pause):
                 return False
         return True
 
 
 class RecordedVoice(ProgramVoice):
-    """Plays recordings, named LANGUAGE/NAME.wav below a directory; all of one rate and number of channels."""
+    """Plays recordings, LANGUAGE/NAME.wav in a folder, which all have one rate and number of channels."""
 
     def __init__(
-        self, *, directory: Path, player: Sequence[str], volume: int = 50, patience: float = PATIENCE
+        self, *, directory: Path, player: Sequence[str], volume: int = 50, timeout: float = PROGRAM_TIMEOUT_S
     ) -> None:
-        super().__init__(patience=patience)
+        super().__init__(timeout=timeout)
         self._directory = directory
         self._player = player
         self._factor = volume / 50
@@ -206,13 +205,18 @@ class RecordedVoice(ProgramVoice):
     def _recording(self, utterance: Utterance) -> bytes:
         tag = _tag(utterance.language)
         if not fullmatch(r"[\w-]+", utterance.name):
-            raise HardwareError(
-                "an utterance has no name that a recording could have", hint="Use another kind of voice."
-            )
+            raise HardwareError("an utterance has no name for a recording", hint="Use another kind of voice.")
         for folder in (tag, tag.partition("-")[0]):
-            with suppress(FileNotFoundError):
+            try:
                 return (self._directory / folder / f"{utterance.name}.wav").read_bytes()
-        # The name is not told: letter by letter the names would spell what nobody but the owner should know.
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise PartMissing(
+                    f"cannot read a recording in {self._directory / folder}: {explain(error)}",
+                    hint="Check the owner and the mode of the recordings.",
+                ) from error
+        # The message has no name: letter by letter the names would spell the user code.
         raise PartMissing(
             f"a recording is missing in {self._directory / tag}",
             hint="Compare the folder with the list of phrases.",
@@ -247,52 +251,57 @@ def _require(program: str) -> None:
 def _absent(program: str) -> PartMissing:
     package = _PACKAGES.get(program)
     hint = f"Install it: apt install {package}." if package else "Check the path and that it may be executed."
-    return PartMissing(f"the program {program} is not there", hint=hint)
+    return PartMissing(f"there is no program {program}", hint=hint)
 
 
 def _tag(language: str) -> str:
-    """Let only a language tag through: it becomes an argument and the name of a folder. Source: RFC 5646 §2.1."""
+    """Return a language tag, checked, for it becomes an argument and the name of a folder. Source: RFC 5646 §2.1."""
     if not fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", language):
-        raise HardwareError(f"{language!r} is no language", hint="Use a tag such as en or pt-BR.")
+        raise HardwareError(f"{language!r} is no language tag", hint="Use a tag such as en or pt-BR.")
     return language
 
 
-def _start(command: Sequence[str], complaints: int) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], errors: int) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(  # noqa: S603 - the command is the administrator's setting; what is said is no part of it
+        return subprocess.Popen(  # noqa: S603 - the command is the administrator's setting and has no text in it
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             env=_environment(),
             start_new_session=True,
         )
-    except OSError as absent:
-        raise _absent(command[0]) from absent
+    except FileNotFoundError as error:
+        raise _absent(command[0]) from error
+    except OSError as error:
+        raise PartMissing(
+            f"cannot start {command[0]}: {explain(error)}", hint="Check that it may be executed."
+        ) from error
 
 
 def _environment() -> dict[str, str]:
-    """Return what a program needs to find the sound server, and none of the secrets that we may have been given."""
-    return {name: value for name, value in os.environ.items() if "SECRET" not in name.upper()}  # noqa: TID251  inherited
+    """Return our environment without secrets; a program needs it to find the sound server."""
+    return {name: value for name, value in os.environ.items() if "SECRET" not in name.upper()}  # noqa: TID251 - passed on to a program
 
 
 def _kill_group(program: subprocess.Popen[bytes]) -> None:
-    """Kill a program with its children, unless it has ended: a player is often a script around one."""
+    """Kill a program with its children, unless it has ended; a player is often a script that runs another."""
     if program.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)
 
 
-def _failure(program: str, status: int, complaints: int) -> HardwareError:
-    if complaints == subprocess.DEVNULL:
+def _failure(program: str, status: int, errors: int) -> HardwareError:
+    if errors == subprocess.DEVNULL:
         return HardwareError(
             f"{program} ended with status {status}", hint="Check that it has a voice for the language."
         )
-    said = " ".join(os.pread(complaints, _TOLD, 0).decode(errors="replace").split())
-    if "busy" in said.lower():
+    text = " ".join(os.pread(errors, _REPORTED_BYTES, 0).decode(errors="replace").split())
+    if "busy" in text.lower():
         return PartBusy(
-            f"the sound card is taken: {said}", hint="Use a player that shares it, such as pw-play or paplay."
+            f"the sound card is in use: {text}",
+            hint="Use a player that shares it, such as pw-play or paplay.",
         )
     return HardwareError(
-        f"{program} ended with status {status}: {said}", hint="Try the player by hand; list cards: aplay -l."
+        f"{program} ended with status {status}: {text}", hint="Try the player by hand; list cards: aplay -l."
     )

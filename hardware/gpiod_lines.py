@@ -1,4 +1,4 @@
-"""Digital lines through libgpiod's Python bindings, version 2: edges wake us, nothing runs in between.
+"""Digital lines through libgpiod's Python bindings, version 2: nothing runs between two edges.
 
 Source: the bindings' own documentation, https://libgpiod.readthedocs.io; Linux GPIO character device, version 2.
 """
@@ -8,27 +8,33 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from datetime import timedelta
-from errno import EBUSY
 from select import POLLIN, poll
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.button import EDGES, GestureDetector
-from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.errors import HardwareError, Hints, PartMissing, device_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hardware.button import Failed, Told
+    from hardware.button import OnFailure, OnGesture
     from hardware.clock import AlarmClock
 
 CONSUMER: Final = "device-auth"
 
 DEBOUNCE: Final = timedelta(milliseconds=5)
-"""How long the kernel wants a level to last; it keeps chatter from waking us. The rest of 20 ms is waited here,
-because the kernel stamps an edge only after its own wait and a longer one would make presses look shorter."""
+"""The kernel drops levels that last shorter, so that chatter wakes nobody. The rest of 20 ms is waited here, because
+the kernel stamps an edge only after its own wait, and a longer one would make presses look shorter."""
 
-_NANO: Final = 1_000_000_000
+_NANOSECONDS: Final = 1_000_000_000
+
+_HINTS: Final = Hints(
+    missing="gpiodetect lists the chips, gpioinfo their lines; set chip and pin.",
+    denied="Join the group gpio: usermod -aG gpio USER, then log in again.",
+    failed="Check the path of the chip.",
+    busy="Stop the program that uses it; gpioinfo names it.",
+)
 
 
 class LineOutputs:
@@ -36,12 +42,12 @@ class LineOutputs:
 
     Args:
         lines: offsets or names.
-        is_active_low: whether a low line is lit (the LED hangs on 3.3 V; a common anode).
-        chip: the chip's device file.
+        is_active_low: whether a low level lights (the LED hangs on 3.3 V; a common anode).
+        chip: the device file of the chip.
 
     Raises:
-        PartMissing: the library is not installed or too old, or the chip or a line is not there or is closed to us.
-        PartBusy: somebody else has a line.
+        PartMissing: if the library is not installed or too old, the chip or a line is missing, or permission is denied.
+        PartBusy: if another program uses a line.
     """
 
     def __init__(self, lines: Sequence[int | str], *, is_active_low: bool, chip: str) -> None:
@@ -62,7 +68,7 @@ class LineOutputs:
             self._request.set_values(values)
 
     def close(self) -> None:
-        """Set every line dark, then give them back."""
+        """Set every line dark and release it."""
         try:
             self.write([False] * len(self._lines))
         finally:
@@ -76,8 +82,8 @@ class EdgeButton:
         line: offset or name.
         pull: "up", "down" or "off".
         is_active_low: whether a low line means pressed.
-        chip: the chip's device file.
-        clock: tells the time; it must be CLOCK_MONOTONIC, as the kernel's stamps are.
+        chip: the device file of the chip.
+        clock: gives CLOCK_MONOTONIC, as the kernel's stamps do.
     """
 
     def __init__(
@@ -101,28 +107,30 @@ class EdgeButton:
         with _named(self._names):
             self._request = gpiod.request_lines(chip, consumer=CONSUMER, config={line: settings})
         self._stop = os.eventfd(0)
-        self._follower: GestureDetector | None = None
+        self._detector: GestureDetector | None = None
         self._thread: Thread | None = None
 
-    def listen(self, told: Told, failed: Failed) -> None:
-        """Begin to wait for edges."""
+    def listen(self, on_gesture: OnGesture, on_failure: OnFailure) -> None:
+        """Start waiting for edges."""
         with _named(self._names):
             level = self._request.get_value(self._line) == self._pressed
-        self._follower = GestureDetector(told, level, self._clock, EDGES)
-        self._thread = Thread(target=self._watch, args=(self._follower, failed), name="button", daemon=True)
+        self._detector = GestureDetector(on_gesture, level, self._clock, EDGES)
+        self._thread = Thread(
+            target=self._watch, args=(self._detector, on_failure), name="button", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
-        """Wake the thread, wait for its end, give the line back."""
+        """Wake the thread, wait for its end, and release the line."""
         os.eventfd_write(self._stop, 1)
-        if self._follower is not None:
-            self._follower.close()
+        if self._detector is not None:
+            self._detector.close()
         if self._thread is not None and self._thread is not current_thread():
             self._thread.join()
         self._request.release()
         os.close(self._stop)
 
-    def _watch(self, follower: GestureDetector, failed: Failed) -> None:
+    def _watch(self, detector: GestureDetector, on_failure: OnFailure) -> None:
         waiting = poll()
         waiting.register(self._stop, POLLIN)
         waiting.register(self._request.fd, POLLIN)
@@ -131,21 +139,23 @@ class EdgeButton:
                 with _named(self._names):
                     edges = self._request.read_edge_events()
             except HardwareError as error:
-                failed(error)
+                on_failure(error)
                 return
             for edge in edges:
-                follower.follow(edge.event_type == self._rising, edge.timestamp_ns / _NANO)
+                detector.update(edge.event_type == self._rising, edge.timestamp_ns / _NANOSECONDS)
 
 
 def _library() -> Any:
     try:
         import gpiod
     except ImportError as error:
-        raise PartMissing("gpiod is not installed", hint="pip install 'device-auth[gpiod]'") from error
+        raise PartMissing(
+            "gpiod is not installed", hint="Install it: pip install 'device-auth[gpiod]'."
+        ) from error
     if not hasattr(gpiod, "LineSettings"):
         raise PartMissing(
-            "gpiod is there with the old API of version 1, as Debian bookworm has it; version 2.1 is needed",
-            hint="pip install 'device-auth[gpiod]' into the program's own environment, or set gpio = \"rpi-gpio\".",
+            "gpiod is version 1, as in Debian bookworm; version 2.1 or later is needed",
+            hint="Run pip install 'device-auth[gpiod]' in the program's own environment, or set gpio = \"rpi-gpio\".",
         )
     return gpiod
 
@@ -153,24 +163,8 @@ def _library() -> Any:
 @contextmanager
 def _named(names: str) -> Iterator[None]:
     try:
-        yield
-    except FileNotFoundError as error:
-        raise PartMissing(
-            f"there is no {names}", hint="gpiodetect lists the chips, gpioinfo their lines; set chip and pin."
-        ) from error
-    except PermissionError as error:
-        raise PartMissing(
-            f"{names} is closed to this user",
-            hint="Join the group gpio: usermod -aG gpio USER, then log in again.",
-        ) from error
-    except OSError as error:
-        if error.errno == EBUSY:
-            raise PartBusy(
-                f"{names} is in use", hint="gpioinfo shows which program has it; stop that."
-            ) from error
-        raise PartMissing(
-            f"{names} cannot be used: {error.strerror}", hint="Check the chip's path."
-        ) from error
+        with device_errors(names, _HINTS):
+            yield
     except ValueError as error:
         raise PartMissing(
             f"there is no {names}: {error}", hint="gpioinfo lists the lines of a chip."

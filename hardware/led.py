@@ -1,7 +1,7 @@
-"""What a light can do: patterns as data, pure functions from time to brightness and colour, and who plays them.
+"""Lights: patterns as data, pure functions from time to brightness and colour, and the players of patterns.
 
-Rhythm carries the meaning and colour repeats it. A pattern that changes faster than twice a second cannot be
-made: flashing light can harm people who are sensitive to it, so the constructors refuse it.
+Rhythm carries the meaning and colour repeats it. The constructors refuse a pattern that flashes faster than twice a
+second, because flashing light can harm people who are sensitive to it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LEAST_CYCLE_MS: Final = 500
-"""From one flash to the next, at the least: 2 Hz, below the three a second of WCAG 2.2, criterion 2.3.1."""
+"""Shortest time from one flash to the next: 2 Hz, below the three a second of WCAG 2.2, criterion 2.3.1."""
 
 FRAME_MS: Final = 50
-"""How long one brightness of a fade stays; the kernel's pattern trigger fades in the same steps."""
+"""Length of one step of a fade; the kernel's pattern trigger uses steps of this length."""
 
 MOST_BLINKS: Final = 9
-"""In one group: nobody counts further."""
+"""Most blinks in a group: nobody counts further."""
 
 _LEAST_SHARE: Final = 0.25
 """A channel this weak beside the strongest is left dark where channels are only on or off."""
@@ -55,7 +55,7 @@ YELLOW: Final = Colour(255, 200, 0)
 
 @dataclass(frozen=True, slots=True)
 class Glow:
-    """What a light shows at one moment; ``brightness`` is from 0 to 1."""
+    """The brightness, from 0 to 1, and the colour of a light at one moment."""
 
     brightness: float
     colour: Colour
@@ -78,11 +78,11 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Blink:
-    """Lit and dark in turn; with a ``count``, groups of so many blinks, ``pause_ms`` of dark after each group.
+    """Lit and dark in turn; with a ``count``, in groups of blinks, each followed by ``pause_ms`` of dark.
 
     Raises:
-        BadSetting: a time is not a whole number above 0, a group is too long to count, or two flashes would come
-            within half a second.
+        BadSetting: if a time is not a whole number above 0, a group is too long to count, or two flashes would
+            come within half a second.
     """
 
     on_ms: int
@@ -94,24 +94,22 @@ class Blink:
     def __post_init__(self) -> None:
         _check_times(self.on_ms, self.off_ms, self.count, self.last_off_ms)
         if self.count > MOST_BLINKS:
-            raise BadSetting(
-                f"a group of {self.count} blinks is asked for", hint=f"Use {MOST_BLINKS} at the most."
-            )
+            raise BadSetting(f"a group has {self.count} blinks", hint=f"Use {MOST_BLINKS} at the most.")
         shortest = self.last_off_ms if self.count == 1 else min(self.off_ms, self.last_off_ms)
         _check_cycle(self.on_ms + shortest)
 
     @property
     def last_off_ms(self) -> int:
-        """How long it is dark after the last blink of a group."""
+        """Return how long it is dark after the last blink of a group."""
         return self.off_ms if self.pause_ms is None else self.pause_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Breathe:
-    """Ever brighter, then ever darker, evenly; where a light cannot fade it blinks in the same rhythm.
+    """Evenly brighter, then evenly darker; a light that cannot fade blinks in this rhythm.
 
     Raises:
-        BadSetting: a time is not a whole number above 0, or two flashes would come within half a second.
+        BadSetting: if a time is not a whole number above 0, or two flashes would come within half a second.
     """
 
     brighter_ms: int
@@ -128,7 +126,7 @@ class Once:
     """A rhythm for a time, then dark.
 
     Raises:
-        BadSetting: the time is not a whole number above 0.
+        BadSetting: if the time is not a whole number above 0.
     """
 
     rhythm: Solid | Blink | Breathe
@@ -143,13 +141,13 @@ Pattern = Rhythm | Once
 
 
 def short_blinks(count: int, pause_ms: int, colour: Colour = WHITE) -> Blink:
-    """Make groups of short blinks (250 ms on, 250 ms off) with a pause between the groups."""
+    """Return groups of short blinks (250 ms on, 250 ms off) with a pause after each group."""
     return Blink(250, 250, colour, count, pause_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of a rhythm: a brightness that stays, or fades to the next step's; 0 ms means for ever."""
+    """A part of a rhythm: a brightness that stays, or fades to that of the next step; 0 ms means for ever."""
 
     brightness: float
     lasts_ms: int = 0
@@ -157,7 +155,7 @@ class Step:
 
 
 def steps_of(rhythm: Rhythm) -> tuple[Step, ...]:
-    """Write a rhythm as the steps that are repeated."""
+    """Return the steps of which a rhythm is the repetition."""
     match rhythm:
         case Off():
             return (Step(0.0),)
@@ -173,14 +171,14 @@ def steps_of(rhythm: Rhythm) -> tuple[Step, ...]:
 
 
 def glow_at(pattern: Pattern, elapsed_ms: int) -> Glow:
-    """Return what a pattern shows so many milliseconds after its start."""
+    """Return the glow of a pattern at a number of milliseconds after its start."""
     if isinstance(pattern, Once):
         return OUT if is_over(pattern, elapsed_ms) else glow_at(pattern.rhythm, elapsed_ms)
     if isinstance(pattern, Off):
         return OUT
     steps = steps_of(pattern)
-    place, into_ms = _find(steps, elapsed_ms)
-    step, following = steps[place], steps[(place + 1) % len(steps)]
+    index, into_ms = _find(steps, elapsed_ms)
+    step, following = steps[index], steps[(index + 1) % len(steps)]
     if not step.fades:
         return Glow(step.brightness, pattern.colour)
     share = (into_ms - into_ms % FRAME_MS) / step.lasts_ms
@@ -188,15 +186,15 @@ def glow_at(pattern: Pattern, elapsed_ms: int) -> Glow:
 
 
 def changes_at(pattern: Pattern, elapsed_ms: int) -> int | None:
-    """Say when, in milliseconds from its start, a pattern changes next after ``elapsed_ms``; None for never."""
+    """Return the next change of a pattern after ``elapsed_ms``, in milliseconds from its start; None for never."""
     if isinstance(pattern, Once):
         if is_over(pattern, elapsed_ms):
             return None
         change = changes_at(pattern.rhythm, elapsed_ms)
         return pattern.lasts_ms if change is None else min(change, pattern.lasts_ms)
     steps = steps_of(pattern)
-    place, into_ms = _find(steps, elapsed_ms)
-    step = steps[place]
+    index, into_ms = _find(steps, elapsed_ms)
+    step = steps[index]
     if step.lasts_ms == 0:
         return None
     left_ms = step.lasts_ms - into_ms
@@ -204,12 +202,12 @@ def changes_at(pattern: Pattern, elapsed_ms: int) -> int | None:
 
 
 def is_over(pattern: Pattern, elapsed_ms: int) -> bool:
-    """Return whether a pattern has come to its end; only ``Once`` ever does."""
+    """Return whether a pattern has ended; only ``Once`` ever ends."""
     return isinstance(pattern, Once) and elapsed_ms >= pattern.lasts_ms
 
 
 def without_fades(pattern: Pattern) -> Pattern:
-    """Turn breathing into blinking with the same rhythm, for lights that are only on or off."""
+    """Return a pattern with breathing replaced by blinking, for lights that are only on or off."""
     match pattern:
         case Breathe():
             cycle_ms = pattern.brighter_ms + pattern.darker_ms
@@ -222,7 +220,7 @@ def without_fades(pattern: Pattern) -> Pattern:
 
 
 def in_white(pattern: Pattern) -> Pattern:
-    """Take the colour out of a pattern: the rhythm alone tells, for people who cannot tell colours apart."""
+    """Return a pattern in white, for people who cannot tell colours apart; its rhythm stays."""
     match pattern:
         case Off():
             return pattern
@@ -233,7 +231,7 @@ def in_white(pattern: Pattern) -> Pattern:
 
 
 def channels_lit(glow: Glow) -> tuple[bool, bool, bool]:
-    """Return which of red, green and blue are on, where each can only be on or off."""
+    """Return whether red, green and blue are on, where each can only be on or off."""
     channels = (glow.colour.red, glow.colour.green, glow.colour.blue)
     least = max(1.0, max(channels) * _LEAST_SHARE)
     red, green, blue = (glow.brightness > 0 and channel >= least for channel in channels)
@@ -244,44 +242,52 @@ class Light(Protocol):
     """A light that plays patterns by itself."""
 
     def show(self, pattern: Pattern) -> None:
-        """Play a pattern from its start in place of the one before; one that is playing already goes on undisturbed.
+        """Play a pattern from its start; if it is playing already, it goes on undisturbed.
 
         Raises:
-            HardwareError: the light could not be reached. It may be tried again.
+            HardwareError: if the light does not answer. A later call may succeed.
         """
         ...
 
     def close(self) -> None:
-        """Go dark and let go of the part."""
+        """Go dark and release the part."""
         ...
 
 
 class Lamp(Protocol):
-    """One output that keeps what it was last given; ``fades`` tells whether it knows more than on and off."""
+    """One output that keeps its last glow."""
 
     @property
     def fades(self) -> bool:
-        """Whether brightness between 0 and 1 can be seen."""
+        """Return whether the output shows a brightness between 0 and 1."""
         ...
 
     def glow(self, glow: Glow) -> None:
-        """Show this from now on; HardwareError when the output cannot be reached."""
+        """Show a glow from now on.
+
+        Raises:
+            HardwareError: if the output does not answer.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of the output."""
+        """Release the output."""
         ...
 
 
 class Outputs(Protocol):
-    """A few digital pins, written together; True is lit, whatever the wiring."""
+    """A few digital pins, written together; True is lit, however they are wired."""
 
     def write(self, lit: Sequence[bool]) -> None:
-        """Set every pin, in the order in which they were opened; HardwareError when that fails."""
+        """Set every pin, in the order in which they were opened.
+
+        Raises:
+            HardwareError: if that fails.
+        """
         ...
 
     def close(self) -> None:
-        """Set every pin dark and let go of them."""
+        """Set every pin dark and release it."""
         ...
 
 
@@ -295,22 +301,22 @@ class DigitalLamp:
         self._is_rgb = is_rgb
 
     def glow(self, glow: Glow) -> None:
-        """Light the pins whose share of the colour is large enough to see."""
+        """Light the pins whose part of the colour is strong enough to be seen."""
         self._outputs.write(channels_lit(glow) if self._is_rgb else (glow.brightness > 0,))
 
     def close(self) -> None:
-        """Let go of the pins."""
+        """Release the pins."""
         self._outputs.close()
 
 
 class PlayedLight:
-    """Plays patterns on a lamp: draws, then sleeps until the pattern changes next.
+    """Plays patterns on a lamp: shows a glow, then sleeps until the pattern changes.
 
     Args:
-        lamp: where it is shown.
-        clock: tells the time and wakes.
-        brightness: the most that is ever shown, above 0 to 1; no limit where a lamp knows only on and off.
-        is_white: show every pattern in white.
+        lamp: shows each glow.
+        clock: keeps the time and calls back at each change.
+        brightness: the limit, above 0 and up to 1; a lamp that is only on or off has none.
+        is_white: whether every pattern is shown in white.
     """
 
     def __init__(
@@ -322,27 +328,27 @@ class PlayedLight:
         self._is_white = is_white
         self._lock = RLock()
         self._alarm = clock.alarm(self._wake)
-        self._asked: Pattern | None = None
+        self._pattern: Pattern | None = None
         self._played: Pattern = Off()
         self._since = clock.now()
         self._glow: Glow | None = None
         self.show(Off())
 
     def show(self, pattern: Pattern) -> None:
-        """Play a pattern from its start; one that is playing already goes on undisturbed."""
+        """Play a pattern from its start; if it is playing already, it goes on undisturbed."""
         with self._lock:
-            if pattern == self._asked and not is_over(pattern, self._elapsed_ms()):
+            if pattern == self._pattern and not is_over(pattern, self._elapsed_ms()):
                 return
             played = in_white(pattern) if self._is_white else pattern
-            self._asked = pattern
+            self._pattern = pattern
             self._played = played if self._lamp.fades else without_fades(played)
             self._since = self._clock.now()
             self._draw()
 
     def close(self) -> None:
-        """Go dark and let go of the lamp."""
+        """Go dark and release the lamp."""
         with self._lock:
-            self._asked = None
+            self._pattern = None
             self._alarm.cancel()
             try:
                 self._lamp.glow(OUT)
@@ -354,12 +360,12 @@ class PlayedLight:
 
     def _wake(self) -> None:
         with self._lock:
-            if self._asked is None:
+            if self._pattern is None:
                 return
             try:
                 self._draw()
             except HardwareError as error:
-                _log.warning("the light stopped: %s", error)
+                _log.warning("the light does not work any more: %s", error)
 
     def _draw(self) -> None:
         elapsed_ms = self._elapsed_ms()
@@ -368,7 +374,7 @@ class PlayedLight:
             try:
                 self._lamp.glow(replace(glow, brightness=glow.brightness * self._limit))
             except HardwareError:
-                self._asked = self._glow = None
+                self._pattern = self._glow = None
                 self._alarm.cancel()
                 raise
             self._glow = glow
@@ -380,7 +386,7 @@ class PlayedLight:
 
 
 class Lights:
-    """Several lights that show the same; one that fails does not keep it from the others."""
+    """Several lights that show one pattern; a failure of one does not keep it from the others."""
 
     def __init__(self, lights: Sequence[Light]) -> None:
         self._lights = tuple(lights)
@@ -395,12 +401,12 @@ class Lights:
 
 
 def _find(steps: tuple[Step, ...], elapsed_ms: int) -> tuple[int, int]:
-    """Find the step that is on, and how far into it we are."""
+    """Return the index of the present step and the milliseconds since it began."""
     cycle_ms = sum(step.lasts_ms for step in steps)
     into_ms = elapsed_ms % cycle_ms if cycle_ms else 0
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if into_ms < step.lasts_ms:
-            return place, into_ms
+            return index, into_ms
         into_ms -= step.lasts_ms
     return 0, 0
 
@@ -409,7 +415,7 @@ def _check_times(*numbers: object) -> None:
     for number in numbers:
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise BadSetting(
-                f"a light pattern cannot last or count {number!r}",
+                f"{number!r} is neither a length nor a count",
                 hint="Use whole numbers above 0; times in ms.",
             )
 
@@ -417,6 +423,6 @@ def _check_times(*numbers: object) -> None:
 def _check_cycle(cycle_ms: int) -> None:
     if cycle_ms < LEAST_CYCLE_MS:
         raise BadSetting(
-            f"a light pattern would flash every {cycle_ms} ms",
+            f"it would flash every {cycle_ms} ms",
             hint=f"Leave {LEAST_CYCLE_MS} ms or more from one flash to the next: faster flashing can harm people.",
         )

@@ -22,12 +22,13 @@ _NOT_THERE: Final = (
     "Enable I2C with dtparam=i2c_arm=on in /boot/firmware/config.txt, check the four wires, "
     "and look for the address with: i2cdetect -y 1"
 )
+_INSTALL: Final = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
 _QUARTER_TURNS: Final = {0: 0, 180: 2}
 """How luma counts the degrees of a rotation."""
 
 
 class Canvas(Protocol):
-    """As much of a luma device as is used here."""
+    """The part of a luma device that is used here."""
 
     width: int
     height: int
@@ -38,12 +39,12 @@ class Canvas(Protocol):
         ...
 
     def cleanup(self) -> None:
-        """Go dark and let go of the bus."""
+        """Go dark and release the bus."""
         ...
 
 
 class OledPanel:
-    """A panel that sends a frame to its device only when the frame has changed."""
+    """A panel that sends a frame to its device only if the frame has changed."""
 
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
@@ -51,11 +52,11 @@ class OledPanel:
 
     @property
     def largest_qr(self) -> int:
-        """The most modules a side that a QR code may have to be shown here; 0 when none can be."""
+        """Return the most modules a side of a QR code that fits here; 0 for none."""
         return largest_qr(self._canvas.height)
 
     def show(self, picture: Picture) -> Shown:
-        """Show a picture in place of the one before; say what of it can be seen."""
+        """Show a picture, and return which parts of it can be seen."""
         layout = lay_out(picture, self._canvas.width, self._canvas.height)
         if layout != self._last:
             self._send(layout)
@@ -67,7 +68,7 @@ class OledPanel:
             self._send(None)
 
     def close(self) -> None:
-        """Show nothing and let go of the bus."""
+        """Show nothing and release the bus."""
         self._last = None
         with _bus_errors():
             self._canvas.cleanup()
@@ -99,7 +100,7 @@ def open_oled(plan: OledPlan) -> OledPanel:
 
 
 def draw(layout: Layout | None, width: int, height: int, mode: str = "1") -> Image:
-    """Draw a layout: dark modules on a lit ground, lit characters on the dark panel; nothing when there is none."""
+    """Draw a layout: dark modules on a lit ground, lit characters on the dark panel; nothing for None."""
     from PIL import Image, ImageDraw
 
     image = Image.new(mode, (width, height))
@@ -131,20 +132,20 @@ def _glyph_pixels(line: TextRow) -> Iterator[tuple[int, int, int, int]]:
 
 @contextmanager
 def _bus_errors() -> Iterator[None]:
-    """Turn what the library, the bus and the kernel raise into errors that say what to do."""
+    """Turn the errors of the library, the bus and the kernel into HardwareErrors."""
     try:
         from luma.core import error
     except ImportError as missing:
-        hint = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
-        raise PartMissing("the library luma.oled is not installed", hint=hint) from missing
+        raise PartMissing("the library luma.oled is not installed", hint=_INSTALL) from missing
     try:
         yield
     except ImportError as missing:
-        hint = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
-        raise PartMissing(f"a library of the panel is not installed: {missing.name}", hint=hint) from missing
-    except error.DevicePermissionError as closed:
+        raise PartMissing(
+            f"a library of the panel is not installed: {missing.name}", hint=_INSTALL
+        ) from missing
+    except error.DevicePermissionError as denied:
         hint = "Add the user to the group i2c: usermod -aG i2c NAME."
-        raise PartMissing(f"no permission to open the panel: {explain(closed)}", hint=hint) from closed
+        raise PartMissing(f"no permission to open the panel: {explain(denied)}", hint=hint) from denied
     except error.DeviceNotFoundError as absent:
         raise PartMissing(f"there is no panel: {explain(absent)}", hint=_NOT_THERE) from absent
     except error.Error as refused:

@@ -1,7 +1,7 @@
-"""What a panel can do, and what goes where on it: a QR code, a short text, a countdown.
+"""Panels, and the layout of one: a QR code, a short text, a countdown.
 
-The text is what must be read whatever happens, so it is laid out first; the QR code comes beside it
-where both have room, and is left out, with the reason told, where they have not.
+The text is laid out first, because it must always be readable. The QR code comes beside it if both have room; else it
+is left out, and the reason is returned.
 """
 
 import re
@@ -14,11 +14,11 @@ Matrix = tuple[tuple[bool, ...], ...]
 """The modules of a QR code, row by row and without the quiet zone; True is dark."""
 
 MODULE: Final = 2
-"""Pixels a side of one module on a panel of 64 pixels: smaller ones are lost in the blur of a phone camera."""
+"""Pixels a side of one module: smaller ones are lost in the blur of a phone camera."""
 
 LEAST_QUIET: Final = 3
-"""Pixels of lit ground that must be left above and below: 1.5 modules. tests/bench/panel_decode.py shows that
-decoders find the code with it; ISO/IEC 18004 asks for 4 modules, which the sides do get."""
+"""Fewest pixels of lit ground above and below a QR code: 1.5 modules. tests/bench/panel_decode.py shows that decoders
+find the code with it; ISO/IEC 18004 asks for 4 modules, which the two sides have."""
 
 SMALLEST_QR: Final = 21
 """Modules a side of version 1. Source: ISO/IEC 18004."""
@@ -29,18 +29,18 @@ OLED_WIDTH: Final = 128
 CELL: Final = 8
 """Pixels a side of one character at scale 1."""
 
-_GAP: Final = 2
+_GAP_PIXELS: Final = 2
 _LARGE_ROWS: Final = 2
-"""A short text is drawn large in at most so many rows; in more it would no longer be read as one."""
+"""Most rows of a text in large characters: people do not read more rows as one word."""
 _SIDE_QUIET: Final = 4 * MODULE
 _PIECE: Final = re.compile(r"[^-/ ]*[-/ ]|[^-/ ]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a panel is asked to show; ``text`` before all, the rest where there is room.
+    """The content of a panel: the ``text``, and the rest if there is room.
 
-    ``is_prose`` says that a word broken in two is harder to read than a smaller one; a code is not.
+    ``is_prose`` marks a text whose words are drawn smaller rather than broken in two; a code may be broken.
     """
 
     text: str = field(repr=False)
@@ -52,7 +52,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a person can see now, and why something was left out."""
+    """The parts of a picture that can be seen, and the reason if one was left out."""
 
     text: bool
     qr: bool
@@ -60,15 +60,15 @@ class Shown:
 
 
 class Panel(Protocol):
-    """A small display. Showing again redraws only what has changed."""
+    """A small display, which redraws only the parts that have changed."""
 
     @property
     def largest_qr(self) -> int:
-        """The most modules a side that a QR code may have to be shown here; 0 when none can be."""
+        """Return the most modules a side of a QR code that fits here; 0 for none."""
         ...
 
     def show(self, picture: Picture) -> Shown:
-        """Show a picture in place of the one before; say what of it can be seen."""
+        """Show a picture, and return which parts of it can be seen."""
         ...
 
     def clear(self) -> None:
@@ -76,7 +76,7 @@ class Panel(Protocol):
         ...
 
     def close(self) -> None:
-        """Show nothing and let go of the device."""
+        """Show nothing and release the device."""
         ...
 
 
@@ -100,7 +100,7 @@ class QrSquare:
     modules: Matrix = field(repr=False)
 
     def dark(self) -> Iterator[tuple[int, int, int, int]]:
-        """Return each dark module as left, top, right and bottom pixel, all inside it."""
+        """Return the left, top, right and bottom pixel of each dark module, all four inside it."""
         for row, modules in enumerate(self.modules):
             for column, is_dark in enumerate(modules):
                 if is_dark:
@@ -110,7 +110,7 @@ class QrSquare:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything goes on a panel of pixels; two equal layouts are the same frame."""
+    """The place of everything on a panel of pixels; equal layouts make equal frames."""
 
     lines: tuple[TextRow, ...]
     square: QrSquare | None
@@ -118,7 +118,7 @@ class Layout:
 
 
 def lay_out(picture: Picture, width: int, height: int) -> Layout:
-    """Decide what goes where on a panel of ``width`` × ``height`` pixels, one bit each."""
+    """Return the layout of a picture on a panel of ``width`` × ``height`` pixels, one bit each."""
     if not is_drawable(picture.text, 0x7F):
         return Layout(
             (), None, Shown(text=False, qr=False, reason="the text has characters this panel cannot draw")
@@ -130,8 +130,8 @@ def lay_out(picture: Picture, width: int, height: int) -> Layout:
             reason = f"a QR code of {side} modules does not fit {height} pixels"
         else:
             square = _square(picture.qr, height)
-            left = square.ground[2] + 1 + _GAP
-            # No caption here: the QR code carries the address, and one broken into shreds helps nobody.
+            left = square.ground[2] + 1 + _GAP_PIXELS
+            # No caption here: the QR code has the address in it, and there is no room for a readable one.
             lines = _lines(replace(picture, caption=""), left, width - left, height)
             if lines:
                 return Layout(lines, square, Shown(text=True, qr=True))
@@ -145,18 +145,18 @@ def lay_out(picture: Picture, width: int, height: int) -> Layout:
 
 
 def largest_qr(height: int) -> int:
-    """Return the most modules a side that ``height`` pixels can hold; 0 when not even the smallest QR code fits."""
+    """Return the most modules a side that ``height`` pixels can hold; 0 if the smallest QR code does not fit."""
     modules = (height - 2 * LEAST_QUIET) // MODULE
     return modules if modules >= SMALLEST_QR else 0
 
 
 def is_drawable(text: str, last: int) -> bool:
-    """Whether every character is printable and no later in Unicode than ``last``."""
+    """Return whether every character is printable and at most the code point ``last``."""
     return text.isprintable() and all(ord(character) <= last for character in text)
 
 
 def split_rows(text: str, columns: int) -> tuple[str, ...]:
-    """Break a text into rows of at most ``columns``: after ``-``, ``/`` and blanks, else into even parts."""
+    """Return a text in rows of at most ``columns``, broken after ``-``, ``/`` and blanks, else into even parts."""
     rows: list[str] = []
     for piece in _PIECE.findall(text):
         word = piece.rstrip()
@@ -170,7 +170,7 @@ def split_rows(text: str, columns: int) -> tuple[str, ...]:
 
 
 def count_down(seconds: int | None) -> str:
-    """Write the time left as minutes and seconds; nothing left is 0:00, no countdown is empty."""
+    """Return the time left as minutes and seconds, at least 0:00; empty for None."""
     if seconds is None:
         return ""
     minutes, rest = divmod(max(0, seconds), 60)
@@ -198,7 +198,7 @@ _PREFERENCE: Final = (
 
 
 def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[TextRow, ...]:
-    """Place text, caption and countdown in a column of pixels, as large as they go; nothing when the text cannot."""
+    """Place text, caption and countdown in a column of pixels, as large as possible; nothing if the text does not fit."""
     caption = picture.caption if is_drawable(picture.caption, 0x7F) else ""
     clock = count_down(picture.seconds_left)
     columns = width // CELL

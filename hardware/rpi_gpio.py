@@ -1,7 +1,7 @@
-"""Digital pins through the RPi.GPIO module, whoever provides it: rpi-lgpio, or the original.
+"""Digital pins through the module RPi.GPIO: that of rpi-lgpio, or the original.
 
-Two ways of that module are never gone: ``add_event_detect`` fails on kernels from 6.6 with the original and wakes
-1,462 times a second with rpi-lgpio; ``PWM`` is a busy thread. The button is sampled instead.
+Two functions of the module are never used: ``add_event_detect``, which fails on kernels from 6.6 with the original and
+wakes 1,462 times a second with rpi-lgpio, and ``PWM``, which is a busy thread. The button is sampled instead.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.button import SAMPLED, GestureDetector
-from hardware.errors import HardwareError, PartBusy, PartMissing
+from hardware.errors import HardwareError, PartBusy, PartMissing, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hardware.button import Failed, Told
+    from hardware.button import OnFailure, OnGesture
     from hardware.clock import AlarmClock
 
-PERIOD: Final = 0.05
-"""Seconds from one sample to the next: 20 Hz. The button settles on two equal samples, as one period is longer than
-contacts bounce."""
+SAMPLE_PERIOD_S: Final = 0.05
+"""From one sample to the next: 20 Hz. Two equal samples settle the button, as contacts bounce for less than a period."""
 
-_OPEN_IT: Final = (
+_HINT: Final = (
     "Join the group gpio (usermod -aG gpio USER), log in again, and check that /dev/gpiochip0 is there."
 )
 
@@ -33,11 +32,11 @@ class PinOutputs:
 
     Args:
         pins: BCM numbers.
-        is_active_low: whether a low pin is lit (the LED hangs on 3.3 V; a common anode).
+        is_active_low: whether a low level lights (the LED hangs on 3.3 V; a common anode).
 
     Raises:
-        PartMissing: the library is not installed, or the pins are closed to this user.
-        PartBusy: somebody else has a pin.
+        PartMissing: if the library is not installed, or permission is denied.
+        PartBusy: if another program uses a pin.
     """
 
     def __init__(self, pins: Sequence[int], *, is_active_low: bool = False) -> None:
@@ -55,7 +54,7 @@ class PinOutputs:
             self._gpio.output(self._pins, [level != self._is_active_low for level in lit])
 
     def close(self) -> None:
-        """Set every pin dark, then give them back as inputs."""
+        """Set every pin dark and release it as an input."""
         try:
             self.write([False] * len(self._pins))
         finally:
@@ -70,7 +69,7 @@ class SampledButton:
         pin: BCM number.
         pull: "up", "down" or "off".
         is_active_low: whether a low pin means pressed.
-        clock: wakes for every sample.
+        clock: calls back for every sample.
     """
 
     def __init__(self, pin: int, *, pull: str, is_active_low: bool, clock: AlarmClock) -> None:
@@ -83,21 +82,21 @@ class SampledButton:
         with _named(self._names):
             self._gpio.setup(pin, self._gpio.IN, pull_up_down=pulls[pull])
         self._alarm = clock.alarm(self._sample)
-        self._follower: GestureDetector | None = None
-        self._failed: Failed | None = None
+        self._detector: GestureDetector | None = None
+        self._on_failure: OnFailure | None = None
 
-    def listen(self, told: Told, failed: Failed) -> None:
-        """Begin to sample."""
-        self._failed = failed
-        self._follower = GestureDetector(told, self._read(), self._clock, SAMPLED)
-        self._alarm.set(self._clock.now() + PERIOD)
+    def listen(self, on_gesture: OnGesture, on_failure: OnFailure) -> None:
+        """Start sampling."""
+        self._on_failure = on_failure
+        self._detector = GestureDetector(on_gesture, self._read(), self._clock, SAMPLED)
+        self._alarm.set(self._clock.now() + SAMPLE_PERIOD_S)
 
     def close(self) -> None:
-        """Sample no more and give the pin back."""
-        follower, self._follower = self._follower, None
+        """Stop sampling and release the pin."""
+        detector, self._detector = self._detector, None
         self._alarm.cancel()
-        if follower is not None:
-            follower.close()
+        if detector is not None:
+            detector.close()
         with _named(self._names):
             self._gpio.cleanup([self._pin])
 
@@ -106,42 +105,43 @@ class SampledButton:
             return bool(self._gpio.input(self._pin)) != self._is_active_low
 
     def _sample(self) -> None:
-        follower, failed = self._follower, self._failed
-        if follower is None or failed is None:
+        detector, on_failure = self._detector, self._on_failure
+        if detector is None or on_failure is None:
             return
         now = self._clock.now()
         try:
             level = self._read()
         except HardwareError as error:
-            if self._follower is not None:
-                failed(error)
+            if self._detector is not None:
+                on_failure(error)
             return
-        self._alarm.set(now + PERIOD)
-        follower.follow(level, now)
+        self._alarm.set(now + SAMPLE_PERIOD_S)
+        detector.update(level, now)
 
 
 def _library() -> Any:
     """Import RPi.GPIO and choose BCM numbers.
 
-    Its warnings are off: they would go to stderr when a pin is still set from a run that was killed, and whether a
-    pin is ours to use has been checked by ``hardware.board`` already.
+    Its warnings are off: they would go to stderr if a pin is still set from a run that was killed, and
+    ``hardware.board`` has already refused a pin with two uses.
     """
     try:
-        from RPi import GPIO  # noqa: TID251 - imported only where a part is on a pin; the only importer
+        from RPi import GPIO  # noqa: TID251 - the only importer, and only where a part is on a pin
     except ImportError as error:
         raise PartMissing(
             "the module RPi.GPIO is not installed",
-            hint="pip install 'device-auth[rpi-lgpio]' (apt install python3-rpi-lgpio), or [rpi-gpio] before the Pi 5",
+            hint="Install it: pip install 'device-auth[rpi-lgpio]' (apt install python3-rpi-lgpio), or [rpi-gpio] before the Pi 5.",
         ) from error
     except _errors() as error:
         raise PartMissing(
-            f"the module RPi.GPIO cannot start: {error}",
-            hint="It runs on a Raspberry Pi only; rpi-lgpio also wants a working directory, or LG_WD, it may write to.",
+            f"the module RPi.GPIO cannot start: {explain(error)}",
+            hint="It runs on a Raspberry Pi only; rpi-lgpio also needs a working directory, or LG_WD, that it may write to.",
         ) from error
     GPIO.setwarnings(False)
     if GPIO.getmode() not in (None, GPIO.BCM):
         raise PartBusy(
-            "another part of this program counts pins by board position", hint="Use BCM numbers everywhere."
+            "another part of this program numbers pins by their place on the board",
+            hint="Use BCM numbers everywhere.",
         )
     with _named("the GPIO chip"):
         GPIO.setmode(GPIO.BCM)
@@ -149,7 +149,7 @@ def _library() -> Any:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Name what RPi.GPIO raises: rpi-lgpio lets lgpio's own error through, which is no RuntimeError."""
+    """Return the errors of RPi.GPIO: rpi-lgpio also raises that of lgpio, which is no RuntimeError."""
     lgpio_error = getattr(sys.modules.get("lgpio"), "error", None)
     return (RuntimeError, OSError) if lgpio_error is None else (RuntimeError, OSError, lgpio_error)
 
@@ -161,9 +161,9 @@ def _named(names: str) -> Iterator[None]:
     except _errors() as error:
         if "busy" in str(error).lower():
             raise PartBusy(
-                f"{names} is in use", hint="gpioinfo shows which program has it; stop that."
+                f"{names} is in use", hint="Stop the program that uses it; gpioinfo names it."
             ) from error
-        raise PartMissing(f"{names} cannot be used: {error}", hint=_OPEN_IT) from error
+        raise PartMissing(f"cannot use {names}: {explain(error)}", hint=_HINT) from error
 
 
 def _names(pins: Sequence[int]) -> str:

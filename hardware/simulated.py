@@ -1,4 +1,4 @@
-"""Parts without hardware: a light that knows what it was told, a button for scripts and keys, a clock set by hand."""
+"""Every part simulated, and a clock that a test sets; they ship, for a speaker without hardware."""
 
 from __future__ import annotations
 
@@ -8,49 +8,51 @@ from typing import TYPE_CHECKING, Final
 
 from hardware.button import EDGES, GestureDetector
 from hardware.led import OUT, Glow, Off, Pattern, glow_at, in_white, is_over
+from hardware.panel import OLED_WIDTH, Layout, Picture, Shown, largest_qr, lay_out
+from hardware.voice import SpeakingTurns, Utterance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from hardware.button import Failed, Told
+    from hardware.button import OnFailure, OnGesture
     from hardware.clock import Alarm, AlarmClock
 
-KEY_RELEASED_AFTER: Final = 0.6
-"""Seconds without a repeat after which a key counts as let go: terminals tell no release, and a key that is held
+KEY_RELEASE_S: Final = 0.6
+"""A key counts as released after so many seconds without a repeat: terminals report no release, and a key that is held
 begins to repeat after half a second or less."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPattern:
-    """A pattern, and the moment it began."""
+    """A pattern, and the moment at which it began."""
 
     pattern: Pattern
     since: float
 
 
 class SimulatedLight:
-    """A light that remembers what it was told and can say what it shows at any moment."""
+    """A light that keeps every pattern that it was given, in ``shown``."""
 
     def __init__(self, clock: AlarmClock, *, brightness: float = 1.0, is_white: bool = False) -> None:
         self._clock = clock
         self._limit = brightness
         self._is_white = is_white
-        self.told: list[ShownPattern] = [ShownPattern(Off(), clock.now())]
+        self.shown: list[ShownPattern] = [ShownPattern(Off(), clock.now())]
 
     def show(self, pattern: Pattern) -> None:
-        """Play a pattern from now; one that is playing already goes on undisturbed."""
+        """Play a pattern from now; if it is playing already, it goes on undisturbed."""
         now = self._clock.now()
-        last = self.told[-1]
+        last = self.shown[-1]
         if pattern != last.pattern or is_over(pattern, round((now - last.since) * 1000)):
-            self.told.append(ShownPattern(pattern, now))
+            self.shown.append(ShownPattern(pattern, now))
 
     def glow_at(self, at: float) -> Glow:
-        """Return what could be seen at a moment."""
-        showing = next((told for told in reversed(self.told) if told.since <= at), None)
-        if showing is None:
+        """Return the glow at a moment."""
+        current = next((shown for shown in reversed(self.shown) if shown.since <= at), None)
+        if current is None:
             return OUT
-        pattern = in_white(showing.pattern) if self._is_white else showing.pattern
-        glow = glow_at(pattern, round((at - showing.since) * 1000))
+        pattern = in_white(current.pattern) if self._is_white else current.pattern
+        glow = glow_at(pattern, round((at - current.since) * 1000))
         return Glow(glow.brightness * self._limit, glow.colour)
 
     def close(self) -> None:
@@ -68,52 +70,52 @@ class SimulatedButton:
         self._script = clock.alarm(self._next_of_script)
         self._left: list[tuple[float, bool]] = []
         self._is_pressed = False
-        self._follower: GestureDetector | None = None
+        self._detector: GestureDetector | None = None
 
-    def listen(self, told: Told, failed: Failed) -> None:  # noqa: ARG002 - nothing can fail here
-        """Begin to follow what is pressed."""
+    def listen(self, on_gesture: OnGesture, on_failure: OnFailure) -> None:  # noqa: ARG002 - nothing can fail here
+        """Start watching."""
         with self._lock:
-            self._follower = GestureDetector(told, self._is_pressed, self._clock, EDGES)
+            self._detector = GestureDetector(on_gesture, self._is_pressed, self._clock, EDGES)
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop watching."""
         with self._lock:
             self._left = []
             self._key_up.cancel()
             self._script.cancel()
-            if self._follower is not None:
-                self._follower.close()
+            if self._detector is not None:
+                self._detector.close()
 
     def press(self) -> None:
-        """Press, and keep it pressed."""
+        """Press, without a release."""
         self._set(is_pressed=True)
 
     def release(self) -> None:
-        """Let go."""
+        """Release."""
         self._set(is_pressed=False)
 
     def play(self, script: Iterable[tuple[float, bool]]) -> None:
-        """Press and let go by a script: seconds from now, each with whether it is pressed from then on."""
+        """Press and release by a script: seconds from now, each with whether the button is pressed from then on."""
         with self._lock:
             now = self._clock.now()
             self._left = [(now + after, is_pressed) for after, is_pressed in script]
             self._next_of_script()
 
     def hold(self, seconds: float) -> None:
-        """Press now and let go so many seconds later; 0.2 is a tap."""
+        """Press now and release after so many seconds; 0.2 is a tap."""
         self.play([(0, True), (seconds, False)])
 
     def strike_key(self) -> None:
-        """Take one character of the key that stands for the button: press, or stay pressed while the key repeats."""
+        """Press until the key that stands for the button has not repeated for ``KEY_RELEASE_S``."""
         with self._lock:
             self.press()
-            self._key_up.set(self._clock.now() + KEY_RELEASED_AFTER)
+            self._key_up.set(self._clock.now() + KEY_RELEASE_S)
 
     def _set(self, *, is_pressed: bool) -> None:
         with self._lock:
             self._is_pressed = is_pressed
-            if self._follower is not None:
-                self._follower.follow(is_pressed, self._clock.now())
+            if self._detector is not None:
+                self._detector.update(is_pressed, self._clock.now())
 
     def _next_of_script(self) -> None:
         with self._lock:
@@ -124,8 +126,90 @@ class SimulatedButton:
                 self._script.set(self._left[0][0])
 
 
+class SimulatedPanel:
+    """A panel like an OLED one; ``layout`` is its present frame, and ``frames`` counts them.
+
+    Args:
+        height: 64 or 32 pixels.
+        watch: called with the picture of each frame, or None when the panel goes dark.
+    """
+
+    def __init__(
+        self, *, height: int = 64, watch: Callable[[Picture | None, Shown], None] | None = None
+    ) -> None:
+        self._height = height
+        self._watch = watch
+        self.layout: Layout | None = None
+        self.frames = 0
+
+    @property
+    def largest_qr(self) -> int:
+        """Return the most modules a side of a QR code that fits here; 0 for none."""
+        return largest_qr(self._height)
+
+    def show(self, picture: Picture) -> Shown:
+        """Show a picture, and return which parts of it can be seen."""
+        layout = lay_out(picture, OLED_WIDTH, self._height)
+        if layout != self.layout:
+            self._send(layout, picture)
+        return layout.shown
+
+    def clear(self) -> None:
+        """Show nothing."""
+        if self.layout is not None:
+            self._send(None, None)
+
+    def close(self) -> None:
+        """Show nothing."""
+        self.clear()
+
+    def _send(self, layout: Layout | None, picture: Picture | None) -> None:
+        self.layout = layout
+        self.frames += 1
+        if self._watch is not None:
+            self._watch(picture, layout.shown if layout else Shown(text=False, qr=False))
+
+
+class SimulatedVoice:
+    """A voice without sound; ``spoken`` is every utterance so far.
+
+    Args:
+        seconds_a_character: its speed; with 0 it keeps no pauses either.
+        listen: called with each utterance when it begins.
+    """
+
+    def __init__(
+        self, *, seconds_a_character: float = 0.0, listen: Callable[[Utterance], None] | None = None
+    ) -> None:
+        self._pace = seconds_a_character
+        self._listen = listen
+        self._turns = SpeakingTurns()
+        self.spoken: list[Utterance] = []
+
+    def say(self, utterances: Sequence[Utterance]) -> bool:
+        """Say these in place of any others; return False if stopped or replaced before the end."""
+        turn = self._turns.take()
+        for utterance in utterances:
+            if not self._turns.lasts(turn):
+                return False
+            self.spoken.append(utterance)
+            if self._listen is not None:
+                self._listen(utterance)
+            if self._pace and not self._turns.pause(turn, len(utterance.text) * self._pace + utterance.pause):
+                return False
+        return self._turns.lasts(turn)
+
+    def stop(self) -> None:
+        """Fall silent at once."""
+        self._turns.end()
+
+    def close(self) -> None:
+        """Fall silent and say nothing ever after."""
+        self._turns.close()
+
+
 class SimulatedClock:
-    """A clock that stands still until it is told to go on; alarms ring on the way, in order, on the caller's thread."""
+    """A clock that a test moves on; alarms ring on the way, in order, on the caller's thread."""
 
     def __init__(self, now: float = 0.0) -> None:
         self._now = now
@@ -134,20 +218,20 @@ class SimulatedClock:
         self.rung = 0
 
     def now(self) -> float:
-        """Tell the moment it stands at."""
+        """Return the present moment in seconds."""
         return self._now
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
-        """Make an alarm that is not yet set."""
+        """Return an alarm that is not yet set."""
         return _SimulatedAlarm(self, ring)
 
     def close(self) -> None:
-        """Ring no more of what is set now."""
+        """Cancel every alarm."""
         with self._lock:
             self._due.clear()
 
     def pass_time(self, seconds: float) -> None:
-        """Go on, and ring what falls due; ``rung`` counts it."""
+        """Move on, and ring the alarms that fall due; ``rung`` counts them."""
         until = self._now + seconds
         while (alarm := self._next(until)) is not None:
             self.rung += 1
@@ -155,7 +239,7 @@ class SimulatedClock:
         self._now = until
 
     def move(self, alarm: _SimulatedAlarm, at: float | None) -> None:
-        """Set an alarm, or cancel it with None."""
+        """Set an alarm, or cancel it (None)."""
         with self._lock:
             self._due.pop(alarm, None)
             if at is not None:

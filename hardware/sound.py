@@ -1,4 +1,4 @@
-"""Sound as WAV files hold it: read, joined with silence between, made louder or softer. Pure."""
+"""Sound in WAV files: read, joined with silence between, made louder or softer. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hardware.errors import HardwareError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SAMPLE: Final = 2
-"""Bytes of one sample: 16 bits, signed, the only width that is read here."""
+SAMPLE_BYTES: Final = 2
+"""Bytes of one sample: 16 bits, signed, the only width that can be read here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +28,25 @@ class Sound:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
-        return len(self.frames) / (self.rate * self.channels * SAMPLE)
+        """Return its length."""
+        return len(self.frames) / (self.rate * self.channels * SAMPLE_BYTES)
 
     @property
     def peak(self) -> int:
-        """The loudest sample, 0 to 32768; 0 is silence."""
+        """Return the loudest sample, 0 (silence) to 32768."""
         samples = _samples(self.frames)
         return max(abs(max(samples)), abs(min(samples))) if samples else 0
 
     def as_wav(self) -> bytes:
-        """Write it as a WAV file."""
+        """Return it as a WAV file."""
         file = BytesIO()
         with wave.open(file, "wb") as writer:
-            writer.setparams((self.channels, SAMPLE, self.rate, 0, "NONE", "not compressed"))
+            writer.setparams((self.channels, SAMPLE_BYTES, self.rate, 0, "NONE", "not compressed"))
             writer.writeframes(self.frames)
         return file.getvalue()
 
     def times(self, factor: float) -> Sound:
-        """Make it louder or softer; what would be too loud is cut off."""
+        """Return it louder or softer; samples that are too loud are cut off."""
         if factor == 1:
             return self
         scaled = array(
@@ -56,10 +56,10 @@ class Sound:
 
 
 def read_sound(wav: bytes) -> Sound:
-    """Read a WAV file; a length that its header gives wrongly, as one written to a pipe does, is no error.
+    """Read a WAV file; a wrong length in its header, as in one written to a pipe, is no error.
 
     Raises:
-        HardwareError: it is no WAV file of 16 bits.
+        HardwareError: if it is no WAV file of 16 bits.
     """
     try:
         with wave.open(BytesIO(wav), "rb") as reader:
@@ -67,19 +67,19 @@ def read_sound(wav: bytes) -> Sound:
             frames = reader.readframes(reader.getnframes())
     except (wave.Error, EOFError) as unreadable:
         raise HardwareError(
-            f"a sound is no WAV file: {unreadable}", hint="Save it as WAV, 16 bits."
+            f"cannot read a sound as a WAV file: {unreadable}", hint="Save it as WAV, 16 bits."
         ) from unreadable
-    if width != SAMPLE:
+    if width != SAMPLE_BYTES:
         raise HardwareError(f"a sound has {8 * width} bits a sample", hint="Save it as WAV, 16 bits.")
-    whole = len(frames) - len(frames) % (channels * SAMPLE)
+    whole = len(frames) - len(frames) % (channels * SAMPLE_BYTES)
     return Sound(rate, channels, frames[:whole])
 
 
 def join(parts: Iterable[tuple[Sound, float]]) -> Sound:
-    """Put sounds one after another, each followed by its seconds of silence.
+    """Return sounds one after another, each followed by its seconds of silence.
 
     Raises:
-        HardwareError: they differ in rate or channels.
+        HardwareError: if they differ in rate or channels.
     """
     first: Sound | None = None
     frames = bytearray()
@@ -87,10 +87,10 @@ def join(parts: Iterable[tuple[Sound, float]]) -> Sound:
         first = first or sound
         if (sound.rate, sound.channels) != (first.rate, first.channels):
             raise HardwareError(
-                f"sounds of {sound.rate} Hz × {sound.channels} and {first.rate} Hz × {first.channels} do not go together",
-                hint="Save every recording with the same rate and channels.",
+                f"sounds of {sound.rate} Hz × {sound.channels} and {first.rate} Hz × {first.channels} cannot be joined",
+                hint="Save every recording with one rate and one number of channels.",
             )
-        frames += sound.frames + bytes(round(sound.rate * max(0.0, pause)) * sound.channels * SAMPLE)
+        frames += sound.frames + bytes(round(sound.rate * max(0.0, pause)) * sound.channels * SAMPLE_BYTES)
     return replace(first, frames=bytes(frames)) if first else Sound(22050, 1, b"")
 
 

@@ -1,4 +1,4 @@
-"""What a voice can do: say a list of utterances, one speaker at a time, and fall silent at once when told."""
+"""Voices: say a list of utterances, one call at a time, and fall silent at once when stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ _DAY: Final = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One thing to say, and the seconds of silence after it.
+    """One text to say, and the seconds of silence after it.
 
-    ``name`` is what a recording of it is called; ``language`` is a BCP 47 tag such as ``en`` or ``pt-BR``. Text
-    and name may give a secret away letter by letter, so neither is printed.
+    ``name`` is the name of its recording; ``language`` is a BCP 47 tag such as ``en`` or ``pt-BR``. Text and name may
+    give a secret away letter by letter, so neither is printed.
     """
 
     text: str = field(repr=False)
@@ -25,23 +25,23 @@ class Utterance:
 
 
 class Voice(Protocol):
-    """Says things. ``say`` blocks until the last sound; it is meant for a thread of its own."""
+    """Says utterances. ``say`` blocks until the last sound, so it needs a thread of its own."""
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        """Say these in place of what is being said; False when stopped, or talked over, before the end."""
+        """Say these in place of any others; return False if stopped or replaced before the end."""
         ...
 
     def stop(self) -> None:
-        """Fall silent at once; nothing happens when nothing is being said."""
+        """Fall silent at once."""
         ...
 
     def close(self) -> None:
-        """Fall silent and say nothing ever after."""
+        """Fall silent for good."""
         ...
 
 
-class SpeakingTurn:
-    """Who may speak: the newest speaker has the floor, the one before loses it at once."""
+class SpeakingTurns:
+    """Decides which call may speak: the newest; its turn ends that of the one before at once."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -49,29 +49,29 @@ class SpeakingTurn:
         self._is_closed = False
 
     def take(self) -> int:
-        """Take the floor from whoever has it; the answer is the turn to show when asked."""
+        """End the present turn and return the next one."""
         with self._changed:
             self._turn += 1
             self._changed.notify_all()
             return self._turn
 
-    def clear(self) -> None:
-        """Take the floor from whoever has it, for nobody."""
+    def end(self) -> None:
+        """End the present turn."""
         self.take()
 
     def close(self) -> None:
-        """Return the floor to nobody any more."""
+        """End the present turn and every later one at its start."""
         with self._changed:
             self._is_closed = True
         self.take()
 
-    def has(self, turn: int) -> bool:
-        """Whether this turn still lasts."""
+    def lasts(self, turn: int) -> bool:
+        """Return whether a turn still lasts."""
         with self._changed:
             return self._lasts(turn)
 
     def pause(self, turn: int, seconds: float) -> bool:
-        """Keep silent for so long; False, and at once, when the turn is over before."""
+        """Wait for so many seconds; return False, and at once, if the turn ends before."""
         with self._changed:
             return not self._changed.wait_for(lambda: not self._lasts(turn), seconds) and self._lasts(turn)
 
@@ -80,10 +80,10 @@ class SpeakingTurn:
 
 
 class NoVoice:
-    """The voice of a speaker that is set to be silent."""
+    """The voice of a speaker that is switched to silent."""
 
     def say(self, utterances: Sequence[Utterance]) -> bool:  # noqa: ARG002 - a Voice's signature
-        """Say nothing, and say so."""
+        """Say nothing, and return False."""
         return False
 
     def stop(self) -> None:
@@ -95,13 +95,13 @@ class NoVoice:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From one minute of the local day up to another, across midnight where ``until`` is the earlier."""
+    """From one minute of the local day up to another, across midnight if ``until`` is earlier."""
 
     since: int
     until: int
 
     def covers(self, minute: int) -> bool:
-        """Whether it is quiet at this minute of the local day, 0 to 1439."""
+        """Return whether they include a minute of the local day, 0 to 1439."""
         if self.since <= self.until:
             return self.since <= minute < self.until
         return minute >= self.since or minute < self.until

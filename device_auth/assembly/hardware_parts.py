@@ -16,7 +16,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
 from device_auth.core.states import Trouble
 from device_auth.prompts.code_channels import CodeChannel
-from device_auth.prompts.light import LightPrompt, Table, read_table
+from device_auth.prompts.light import LightPrompt, Table, read_patterns
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.stderr import say
@@ -66,7 +66,7 @@ def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
                 f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
             )
         plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
-        return plan, read_table(patterns)
+        return plan, read_patterns(patterns)
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from device_auth.prompts.terminal_layout import TerminalStyle, columns_of
 from hardware.button import Gesture
 from hardware.clock import AlarmClock
 from hardware.led import Glow, Off, Pattern, changes_at
-from hardware.simulated import KEY_RELEASED_AFTER, SimulatedButton, SimulatedLight
-from hardware.simulated_tellers import SimulatedVoice
+from hardware.simulated import KEY_RELEASE_S, SimulatedButton, SimulatedLight, SimulatedVoice
 from hardware.voice import Utterance, Voice
 
 PACE: Final = 0.05
@@ -122,7 +121,7 @@ class DrawnSpeaker:
         with self._lock:
             if now >= self._pressed_until:
                 self._pressed_since, self._notice = now, ""
-            self._pressed_until = now + KEY_RELEASED_AFTER
+            self._pressed_until = now + KEY_RELEASE_S
         self.button.strike_key()
 
     def explain(self, gesture: Gesture) -> None:
@@ -139,12 +138,12 @@ class DrawnSpeaker:
         width = style.columns - 1
         lamp = _draw_lamp(self.light.glow_at(now), style)
         left = width - _LEAST_NAMED - _LAMP_COLUMNS
-        text = _beside_each_other(f" {describe(self.light.told[-1].pattern)}", sidebar, left)
+        text = _beside_each_other(f" {describe(self.light.shown[-1].pattern)}", sidebar, left)
         return [f" light {lamp}{text}", f" voice {_quoted(said, is_saying, style, width - _LEAST_NAMED)}"]
 
     def changes_at(self, now: Monotonic) -> Monotonic:
         """Return the moment of the next picture."""
-        told = self.light.told[-1]
+        told = self.light.shown[-1]
         elapsed_ms = round((self._clock.now() - told.since) * 1000)
         change_ms = changes_at(told.pattern, elapsed_ms)
         until = LONGEST_LOOK if change_ms is None else Seconds((change_ms - elapsed_ms) / 1000)

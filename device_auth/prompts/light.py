@@ -6,7 +6,7 @@ breathes where a light can fade blinks in the same rhythm where it cannot.
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from threading import Lock
 from typing import TYPE_CHECKING, Final, assert_never
@@ -20,6 +20,7 @@ from hardware.led import (
     BLACK,
     CYAN,
     DIM_WHITE,
+    MOST_BLINKS,
     ORANGE,
     PURPLE,
     RED,
@@ -38,7 +39,7 @@ from hardware.led import (
     steps_of,
     without_fades,
 )
-from hardware.settings import read_choice, read_whole, refuse_unknown
+from hardware.settings import Key, ValueType, nearest, read_table
 
 if TYPE_CHECKING:
     from device_auth.core.models import CodePair, View
@@ -214,79 +215,94 @@ class LightPrompt:
 # Another table, as settings
 
 
-_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "off": (),
-    "solid": ("colour",),
-    "blink": ("colour", "on_ms", "off_ms", "count", "pause_ms"),
-    "breathe": ("colour", "brighter_ms", "darker_ms"),
+def _parse_colour(text: str) -> Colour:
+    found = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
+    colour = Colour(*(int(part, 16) for part in found.groups())) if found else COLOURS.get(text)
+    if colour is None:
+        raise ValueError("is no known colour", nearest(text, COLOURS))
+    if colour == BLACK:
+        raise ValueError("is black, which nobody can see", 'Use another colour, or write "off".')
+    return colour
+
+
+def _length(name: str, explanation: str, kind: str) -> Key:
+    within = range(1, 60_001)
+    return Key(name, ValueType.WHOLE, "", explanation, 500, within=within, only=(kind,), is_required=True)
+
+
+PATTERN_KEYS: Final = (
+    Key(
+        "kind", choices=("off", "solid", "blink", "breathe"), is_required=True, explanation="How it changes."
+    ),
+    Key(
+        "colour",
+        only=("solid", "blink", "breathe"),
+        default=WHITE,
+        parse=_parse_colour,
+        example="#0040ff",
+        explanation="A name or #rrggbb.",
+    ),
+    _length("on_ms", "How long a blink is lit, in milliseconds.", "blink"),
+    _length("off_ms", "How long it is dark after a blink, in milliseconds.", "blink"),
+    Key(
+        "count",
+        ValueType.WHOLE,
+        only=("blink",),
+        default=1,
+        within=range(1, MOST_BLINKS + 1),
+        example=3,
+        explanation="How many blinks make a group.",
+    ),
+    _length(
+        "pause_ms", "How long it is dark after a group, in milliseconds; off_ms without it.", "blink"
+    )._replace(is_required=False, default=None),
+    _length("brighter_ms", "How long it gets brighter, in milliseconds.", "breathe"),
+    _length("darker_ms", "How long it gets darker, in milliseconds.", "breathe"),
+)
+"""The keys of one pattern, in the words of ``hardware.led``."""
+
+_KINDS: Final[Mapping[str, Callable[..., Rhythm]]] = {
+    "off": Off,
+    "solid": Solid,
+    "blink": Blink,
+    "breathe": Breathe,
 }
-_LONGEST_MS: Final = range(1, 60_001)
-_MOST: Final = range(1, 10)
 
 
-def read_table(settings: "Settings") -> Table:
-    """Read the patterns that take the place of ours: a name of a state, a trouble or a moment, and what it looks like.
+def read_patterns(settings: "Settings") -> Table:
+    """Read the patterns that replace some of ``TABLE``: each named for a state, a trouble or a cue.
 
-    A pattern is ``"off"`` or a table: ``kind`` "solid", "blink" (``on_ms``, ``off_ms``, ``count``, ``pause_ms``) or
-    "breathe" (``brighter_ms``, ``darker_ms``), with a ``colour`` by name or as "#rrggbb".
+    A pattern is ``"off"`` or a table of ``PATTERN_KEYS``.
 
     Raises:
-        BadSetting: a name is unknown, a pattern malformed or faster than 2 Hz, or a trouble would look like
-            something that ours tells it apart from.
+        BadSetting: if a name is unknown, a pattern is not acceptable or faster than 2 Hz, or a trouble would look
+            like a meaning from which ``TABLE`` tells it apart.
     """
-    names = {str(meaning): meaning for meaning in TABLE}
-    refuse_unknown("patterns", settings, names)
-    given = {names[name]: read_pattern(name, pattern) for name, pattern in settings.items()}
+    keys = [Key(str(meaning), ValueType.ANY, default=None) for meaning in TABLE]
+    found = read_table("patterns", keys, settings)
+    given = {
+        meaning: _read_pattern(meaning, found[meaning]) for meaning in TABLE if found[meaning] is not None
+    }
     table = {**TABLE, **given}
     for meaning in given:
         _refuse_mistakable(meaning, table)
     return table
 
 
-def read_pattern(name: str, pattern: object) -> Rhythm:
-    """Read one pattern; see ``read_table``."""
+def _read_pattern(name: str, pattern: object) -> Rhythm:
     if pattern == "off":
         return Off()
+    part = f"the pattern of {name}"
     if not isinstance(pattern, Mapping):
         raise BadSetting(
-            f"the pattern of {name} cannot be {pattern!r}",
+            f"{part} ({pattern!a}) must be a table",
             hint='Write it as "off" or as { kind = "blink", on_ms = 500, off_ms = 500, colour = "green" }.',
         )
-    part = f"the pattern of {name}"
-    kind = read_choice(part, pattern, "kind", _KEYS)
-    refuse_unknown(f"{part} ({kind})", pattern, ("kind", *_KEYS[kind]))
-    if kind == "off":
-        return Off()
-    colour = _read_colour(part, pattern)
-    if kind == "solid":
-        return Solid(colour)
-    if kind == "breathe":
-        brighter_ms, darker_ms = (_read_ms(part, pattern, key) for key in ("brighter_ms", "darker_ms"))
-        return Breathe(brighter_ms, darker_ms, colour)
-    return Blink(
-        _read_ms(part, pattern, "on_ms"),
-        _read_ms(part, pattern, "off_ms"),
-        colour,
-        read_whole(part, pattern, "count", 1, _MOST),
-        _read_ms(part, pattern, "pause_ms") if "pause_ms" in pattern else None,
-    )
-
-
-def _read_ms(part: str, pattern: "Settings", key: str) -> int:
-    return read_whole(part, pattern, key, 0, _LONGEST_MS)
-
-
-def _read_colour(part: str, pattern: "Settings") -> Colour:
-    value = pattern.get("colour", "white")
-    found = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", str(value))
-    colour = (
-        Colour(*(int(part, 16) for part in found.groups()))
-        if found
-        else COLOURS[read_choice(part, pattern, "colour", COLOURS, "white")]
-    )
-    if colour == BLACK:
-        raise BadSetting(f"{part} is black, which cannot be seen", hint='Use another colour, or write "off".')
-    return colour
+    found = read_table(part, PATTERN_KEYS, pattern)
+    try:
+        return _KINDS[found.pop("kind")](**found)
+    except BadSetting as error:
+        raise BadSetting(f"{part}: {error}", hint=error.hint) from error
 
 
 def _refuse_mistakable(meaning: Meaning, table: Table) -> None:

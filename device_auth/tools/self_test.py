@@ -25,8 +25,7 @@ from hardware.errors import HardwareError, PartBusy
 from hardware.led import Breathe, Light, Rhythm, without_fades
 from hardware.panel import Matrix, Panel, Picture
 from hardware.plans import PlannedPart
-from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
-from hardware.simulated_tellers import SimulatedPanel, SimulatedVoice
+from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight, SimulatedPanel, SimulatedVoice
 from hardware.voice import Voice
 
 T = TypeVar("T")
@@ -254,7 +253,7 @@ class PartsTest:
                 time.wait(SimpleQueue[None](), self._seconds)
             itself = None
             if isinstance(light, SimulatedLight):
-                itself = expected if light.told[-1].pattern == pattern else NOT_AS_EXPECTED
+                itself = expected if light.shown[-1].pattern == pattern else NOT_AS_EXPECTED
             self._look(part, step, expected, itself)
 
     def _try_button(self, part: PlannedPart, button: Button, time: Time) -> None:

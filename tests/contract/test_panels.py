@@ -17,7 +17,7 @@ from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.oled import OledPanel, draw
 from hardware.panel import Panel, Picture, Shown, lay_out
 from hardware.plans import read_panel
-from hardware.simulated_tellers import SimulatedPanel
+from hardware.simulated import SimulatedPanel
 from tests.bench.panel_decode import (
     VIEWS,
     View,

@@ -18,8 +18,7 @@ from hardware.espeak import EspeakVoice
 from hardware.kernel_led import KernelLed
 from hardware.led import Glow, Light, glow_at
 from hardware.panel import Panel
-from hardware.simulated import SimulatedClock, SimulatedLight
-from hardware.simulated_tellers import SimulatedPanel, SimulatedVoice
+from hardware.simulated import SimulatedClock, SimulatedLight, SimulatedPanel, SimulatedVoice
 from hardware.voice import QuietHours, Voice
 from tests.code_views import LINKED, PROVING, waiting
 from tests.stand_ins.kernel_leds import KernelLedFiles

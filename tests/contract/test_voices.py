@@ -25,7 +25,7 @@ from hardware.board import open_voice
 from hardware.errors import HardwareError, PartBusy, PartMissing
 from hardware.espeak import CommandVoice, EspeakVoice, RecordedVoice, as_ssml
 from hardware.plans import read_voice
-from hardware.simulated_tellers import SimulatedVoice
+from hardware.simulated import SimulatedVoice
 from hardware.sound import Sound, read_sound
 from hardware.voice import Utterance, Voice
 
@@ -258,13 +258,13 @@ def test_a_command_is_stopped_in_a_pause_too(tmp_path: Path) -> None:
 def own_espeak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], EspeakVoice]:
     """Put a program of the test in the place of espeak-ng."""
 
-    def install(script: str, *, patience: float = 20) -> EspeakVoice:
+    def install(script: str, *, timeout: float = 20) -> EspeakVoice:
         (tmp_path / "espeak-ng").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "espeak-ng").chmod(0o755)
         (tmp_path / "silence.wav").write_bytes(Sound(8000, 1, bytes(160)).as_wav())
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
         monkeypatch.setenv("FOLDER", str(tmp_path))
-        return EspeakVoice(player=program(tmp_path, PLAYS), volume=30, speed=120, patience=patience)
+        return EspeakVoice(player=program(tmp_path, PLAYS), volume=30, speed=120, timeout=timeout)
 
     return install
 
@@ -307,7 +307,7 @@ def test_a_synthesiser_that_hangs_is_killed_after_its_time(
     tmp_path: Path, own_espeak: Callable[..., EspeakVoice]
 ) -> None:
     life = Life(tmp_path)
-    voice = own_espeak('exec 3> "$FOLDER/alive"; echo begun >&3; sleep 3600 & wait', patience=0.3)
+    voice = own_espeak('exec 3> "$FOLDER/alive"; echo begun >&3; sleep 3600 & wait', timeout=0.3)
 
     with pytest.raises(PartBusy, match="espeak-ng did not end"):
         voice.say(HELLO)
@@ -335,7 +335,7 @@ def test_a_voice_stopped_while_it_makes_the_sound_plays_nothing(
 
 def test_a_player_that_hangs_is_killed_after_the_length_of_the_sound(tmp_path: Path) -> None:
     life = Life(tmp_path)
-    voice = RecordedVoice(directory=recordings(tmp_path), player=program(tmp_path, HANGS_ONCE), patience=0.3)
+    voice = RecordedVoice(directory=recordings(tmp_path), player=program(tmp_path, HANGS_ONCE), timeout=0.3)
 
     with pytest.raises(PartBusy, match="sh did not end within"):
         voice.say(HELLO)
@@ -348,7 +348,11 @@ def test_a_player_that_hangs_is_killed_after_the_length_of_the_sound(tmp_path: P
 @pytest.mark.parametrize(
     ("script", "expected", "said"),
     [
-        ("echo 'audio open error: Device or resource busy' >&2; exit 1", PartBusy, "the sound card is taken"),
+        (
+            "echo 'audio open error: Device or resource busy' >&2; exit 1",
+            PartBusy,
+            "the sound card is in use",
+        ),
         ("echo 'no soundcards found' >&2; exit 3", HardwareError, "status 3: no soundcards found"),
         ("exit 4", HardwareError, "sh ended with status 4"),
     ],
@@ -362,6 +366,21 @@ def test_a_player_that_fails_is_an_error_with_its_complaint(
         voice.say(HELLO)
 
     assert failed.value.hint
+
+
+def test_a_recording_that_cannot_be_read_is_an_error_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "en" / "hello.wav").mkdir(parents=True)
+    voice = RecordedVoice(directory=tmp_path, player=program(tmp_path, PLAYS))
+
+    with pytest.raises(PartMissing, match=r"cannot read a recording in .*: Is a directory"):
+        voice.say(HELLO)
+
+
+def test_a_player_that_may_not_be_executed_is_an_error_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "player").touch(mode=0o600)
+
+    with pytest.raises(PartMissing, match=r"cannot start .*: Permission denied"):
+        RecordedVoice(directory=recordings(tmp_path), player=[str(tmp_path / "player")]).say(HELLO)
 
 
 def test_a_player_that_is_gone_is_named_with_the_package_to_install(

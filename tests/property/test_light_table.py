@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_auth.core.states import Trouble
-from device_auth.prompts.light import COLOURS, TABLE, Meaning, Table, read_table, rhythm_of
+from device_auth.prompts.light import COLOURS, TABLE, Meaning, Table, read_patterns, rhythm_of
 from hardware.errors import BadSetting
 from hardware.led import Rhythm, glow_at, without_fades
 
@@ -42,7 +42,7 @@ TOLD_APART = [
 def accepted(overrides: dict[str, object]) -> Table:
     """Return the table of the settings if they are accepted, else our own."""
     try:
-        return read_table(overrides)
+        return read_patterns(overrides)
     except BadSetting:
         return TABLE
 

@@ -178,7 +178,7 @@ def test_the_baud_rate_is_set_when_asked_for(terminal: Terminal) -> None:
 
 
 def test_a_line_that_takes_no_text_is_busy(terminal: Terminal) -> None:
-    panel = ConsolePanel(os.dup(terminal.near), Screen(80, 24, is_utf8=True), patience=0.01)
+    panel = ConsolePanel(os.dup(terminal.near), Screen(80, 24, is_utf8=True), timeout=0.01)
     termios.tcflow(terminal.near, termios.TCOOFF)
 
     with pytest.raises(PartBusy, match="takes no text") as busy:
@@ -207,7 +207,7 @@ def test_a_line_that_is_gone_is_busy_and_can_still_be_let_go() -> None:
 
 @pytest.mark.parametrize(
     ("device", "said"),
-    [("nothing", "there is no"), ("plain-file", "is not a terminal"), ("folder", "does not answer")],
+    [("nothing", "there is no"), ("plain-file", "is not a terminal"), ("folder", "cannot use")],
 )
 def test_a_device_that_is_no_console_is_refused(tmp_path: Path, device: str, said: str) -> None:
     (tmp_path / "plain-file").touch()

@@ -403,7 +403,7 @@ def test_a_button_that_cannot_be_read_any_more_has_failed() -> None:
     )
 
     assert [(result.step, result.is_ok) for result in results] == [("tap", False)]
-    assert "GPIO17 cannot be used" in results[0].seen
+    assert "cannot use GPIO17" in results[0].seen
 
 
 @pytest.mark.usefixtures("stand_ins")

@@ -20,7 +20,7 @@ from hardware.panel import (
     split_rows,
 )
 from hardware.plans import read_panel
-from hardware.simulated_tellers import SimulatedPanel
+from hardware.simulated import SimulatedPanel
 
 
 def modules(side: int) -> Matrix:

@@ -12,7 +12,7 @@ from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from device_auth.prompts.wording import LANGUAGES, read_wording
 from hardware.errors import PartBusy, PartMissing
 from hardware.panel import Matrix, Picture, Shown
-from hardware.simulated_tellers import SimulatedPanel
+from hardware.simulated import SimulatedPanel
 from tests.code_views import EXPIRED, LINKED, REQUESTING, SAVING, code_pair, waiting
 from tests.values import moment
 

@@ -29,7 +29,7 @@ from device_auth.core.states import Trouble
 from device_auth.prompts.code_channels import CodeChannel
 from device_auth.prompts.light import TABLE, LightCue, LightPrompt
 from device_auth.world.clock import BootClock
-from hardware.button import Failed, Gesture, Told
+from hardware.button import Gesture, OnFailure, OnGesture
 from hardware.errors import PartBusy
 from hardware.led import Off
 from hardware.simulated import SimulatedButton, SimulatedClock, SimulatedLight
@@ -167,7 +167,7 @@ def test_every_gesture_is_heard_and_the_light_answers_a_hold(heard: Heard) -> No
         clock.pass_time(20)
 
     assert heard_in(heard) == [Gesture.TAP, Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]
-    assert [told.pattern for told in light.told] == [
+    assert [shown.pattern for shown in light.shown] == [
         Off(),
         TABLE[LightCue.HELD_5S],
         TABLE[LightCue.HELD_10S],
@@ -188,7 +188,7 @@ def test_a_hold_is_heard_without_a_light(heard: Heard) -> None:
 class Lost:
     """A button that another program has."""
 
-    def listen(self, told: Told, failed: Failed) -> None:  # noqa: ARG002 - a Button's signature
+    def listen(self, on_gesture: OnGesture, on_failure: OnFailure) -> None:  # noqa: ARG002 - a Button's signature
         raise PartBusy("GPIO17 is in use", hint="See who has it: gpioinfo")
 
     def close(self) -> None:

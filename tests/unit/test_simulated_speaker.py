@@ -18,7 +18,7 @@ from device_auth.assembly.simulated_speaker import (
 from device_auth.prompts.terminal_layout import TerminalStyle
 from hardware.button import Gesture
 from hardware.led import CYAN, OUT, Blink, Breathe, Colour, Glow, Off, Solid
-from hardware.simulated import KEY_RELEASED_AFTER, SimulatedClock
+from hardware.simulated import KEY_RELEASE_S, SimulatedClock
 from hardware.voice import Utterance
 from tests.values import moment
 from tests.waiting import LONG
@@ -168,7 +168,7 @@ def test_the_space_bar_is_said_to_be_the_button() -> None:
 def test_a_tap_is_noticed_for_a_while() -> None:
     bench = Bench()
     bench.drawn.strike(b" ")
-    bench.clock.pass_time(KEY_RELEASED_AFTER + 0.1)
+    bench.clock.pass_time(KEY_RELEASE_S + 0.1)
     noticed = bench.lines()[0]
     bench.clock.pass_time(NOTICE_STAYS)
 
@@ -183,7 +183,7 @@ def test_a_hold_shows_its_length_and_what_letting_go_would_do() -> None:
     for _ in range(3):
         bench.hold_key(4)
         ends.append(bench.lines()[0].split("  ")[-1].strip())
-    bench.clock.pass_time(KEY_RELEASED_AFTER + 0.1)
+    bench.clock.pass_time(KEY_RELEASE_S + 0.1)
 
     assert ends == ["held 4 s", "held 8 s: let go to unlink", "held 12 s: let go to reset"]
     assert bench.told == [Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]

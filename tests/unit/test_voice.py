@@ -1,4 +1,4 @@
-"""Quiet hours, the settings of a voice, and who has the floor."""
+"""Quiet hours, the settings of a voice, and whose turn it is to speak."""
 
 from threading import Thread
 
@@ -7,11 +7,11 @@ import pytest
 from hardware.board import open_voice
 from hardware.errors import BadSetting, PartMissing
 from hardware.plans import EspeakPlan, read_voice
-from hardware.simulated_tellers import SimulatedVoice
+from hardware.simulated import SimulatedVoice
 from hardware.voice import (
     NoVoice,
     QuietHours,
-    SpeakingTurn,
+    SpeakingTurns,
     Utterance,
     parse_quiet_hours,
 )
@@ -87,42 +87,42 @@ def test_a_program_that_is_not_there_is_named() -> None:
         open_voice(read_voice({"kind": "command", "command": ["no-such-voice"]}))
 
 
-def test_the_newest_speaker_has_the_floor() -> None:
-    floor = SpeakingTurn()
-    first = floor.take()
-    second = floor.take()
+def test_the_newest_turn_is_the_only_one() -> None:
+    turns = SpeakingTurns()
+    first = turns.take()
+    second = turns.take()
 
-    assert (floor.has(first), floor.has(second)) == (False, True)
-
-
-def test_a_closed_floor_is_had_by_nobody() -> None:
-    floor = SpeakingTurn()
-    floor.close()
-
-    assert not floor.has(floor.take())
+    assert (turns.lasts(first), turns.lasts(second)) == (False, True)
 
 
-def test_a_pause_lasts_to_its_end_for_who_has_the_floor() -> None:
-    floor = SpeakingTurn()
+def test_no_turn_begins_after_the_close() -> None:
+    turns = SpeakingTurns()
+    turns.close()
 
-    assert floor.pause(floor.take(), 0.001)
+    assert not turns.lasts(turns.take())
 
 
-def test_a_pause_ends_when_the_floor_is_lost() -> None:
-    floor = SpeakingTurn()
-    turn = floor.take()
+def test_a_pause_lasts_to_its_end_while_the_turn_lasts() -> None:
+    turns = SpeakingTurns()
+
+    assert turns.pause(turns.take(), 0.001)
+
+
+def test_a_pause_ends_with_its_turn() -> None:
+    turns = SpeakingTurns()
+    turn = turns.take()
     lasted: list[bool] = []
-    pausing = Thread(target=lambda: lasted.append(floor.pause(turn, 3600)))
+    pausing = Thread(target=lambda: lasted.append(turns.pause(turn, 3600)))
     pausing.start()
-    floor.clear()
+    turns.end()
     pausing.join(LONG)
 
     assert lasted == [False]
 
 
-def test_a_pause_of_who_has_lost_the_floor_does_not_begin() -> None:
-    floor = SpeakingTurn()
-    turn = floor.take()
-    floor.clear()
+def test_a_pause_of_a_turn_that_is_over_does_not_begin() -> None:
+    turns = SpeakingTurns()
+    turn = turns.take()
+    turns.end()
 
-    assert not floor.pause(turn, 3600)
+    assert not turns.pause(turn, 3600)

@@ -12,7 +12,7 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.voice import CODE_EVERY, PASSES_WITHIN, PRESENCE, STILL_SPEAKING, VoicePrompt
 from device_auth.prompts.wording import read_wording, waiting_words
 from hardware.errors import HardwareError, PartBusy, PartMissing
-from hardware.simulated_tellers import SimulatedVoice
+from hardware.simulated import SimulatedVoice
 from hardware.voice import QuietHours, Utterance, Voice
 from tests.code_views import EXPIRED, LINKED, PLAIN_URI, PROVING, REQUESTING, SAVING, code_pair, waiting
 from tests.values import moment

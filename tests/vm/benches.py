@@ -18,6 +18,7 @@ from hardware.clock import PartsClock
 from hardware.gpiod_lines import EdgeButton, LineOutputs
 from hardware.kernel_led import KernelLed
 from hardware.led import DigitalLamp, PlayedLight
+from hardware.plans import KERNEL_LEDS
 from hardware.rpi_gpio import PinOutputs, SampledButton
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _gpiod(lines: Sequence[int], is_active_low: bool) -> Outputs:
 def _kernel(most: int) -> Callable[[Path], LightBench]:
     def build(_: Path) -> LightBench:
         made = MadeLed(most)
-        return _Light(KernelLed(made.name, CLOCK), lambda: made.brightness() > most * _SEEN)
+        return _Light(KernelLed(made.name, CLOCK, root=KERNEL_LEDS), lambda: made.brightness() > most * _SEEN)
 
     return build
 

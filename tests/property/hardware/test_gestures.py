@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardware.button import EDGES, SAMPLED, Gesture, asks_at, at_power_up, fold
+from hardware.button import EDGES, SAMPLED, Gesture, at_power_up, next_update_at, update
 
 BOUNCE_MS = 20
 PERIOD_MS = 50
@@ -78,10 +78,10 @@ def read_edges(edges: Edges, extra_asks: list[int]) -> list[Gesture]:
         key=lambda event: event[0],
     )
     for at_ms, level in [*todo, (edges[-1][0] + END_MS, None)]:
-        while (due := asks_at(state)) is not None and due < at_ms / 1000:
-            state, gestures = fold(state, state.raw, due, EDGES)
+        while (due := next_update_at(state)) is not None and due < at_ms / 1000:
+            state, gestures = update(state, state.raw, due, EDGES)
             told += gestures
-        state, gestures = fold(state, state.raw if level is None else level, at_ms / 1000, EDGES)
+        state, gestures = update(state, state.raw if level is None else level, at_ms / 1000, EDGES)
         told += gestures
     return told
 
@@ -93,7 +93,7 @@ def read_samples(edges: Edges, phase_ms: int, lateness: list[int]) -> list[Gestu
     while now_ms <= edges[-1][0] + 4 * PERIOD_MS:
         while left and left[0][0] <= now_ms:
             level = left.pop(0)[1]
-        state, gestures = fold(state, level, now_ms / 1000, SAMPLED)
+        state, gestures = update(state, level, now_ms / 1000, SAMPLED)
         told += gestures
         now_ms += PERIOD_MS + (lateness[sample % len(lateness)] if lateness else 0)
         sample += 1
@@ -137,7 +137,7 @@ def test_any_levels_at_any_moments_tell_each_threshold_once_and_in_order(
     ends = {Gesture.HOLD_5S: 1, Gesture.HOLD_10S: 2, Gesture.FREED: 3}
     state, reached = at_power_up(first, 0.0), 0
     for at, level in readings:
-        state, gestures = fold(state, level, at)
+        state, gestures = update(state, level, at)
         for gesture in gestures:
             if gesture in order:
                 assert state.is_ignored or order.index(gesture) == reached

@@ -334,7 +334,7 @@ def test_a_light_that_was_told_nothing_is_dark_on_every_kind() -> None:
     parts, _ = opened({"board": "simulated"})
 
     assert isinstance(parts.light, SimulatedLight)
-    assert parts.light.told[0].pattern == Off()
+    assert parts.light.shown[0].pattern == Off()
 
 
 def test_no_library_is_imported_before_a_part_needs_it() -> None:

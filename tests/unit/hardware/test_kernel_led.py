@@ -80,7 +80,7 @@ def test_a_machine_without_the_led_class_has_no_led(tmp_path: Path) -> None:
     with pytest.raises(PartMissing) as missing:
         KernelLed("status", SimulatedClock(), root=tmp_path / "leds")
 
-    assert "There are: none" in missing.value.hint
+    assert "Known: none" in missing.value.hint
 
 
 def test_a_trigger_that_is_not_loaded_is_named_with_its_module(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_light_that_cannot_be_put_out_is_logged(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         clock.pass_time(2)
 
-    assert "the light did not go out" in caplog.text
+    assert "the light does not go out" in caplog.text
 
 
 def test_an_end_that_comes_too_late_changes_nothing(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_button_that_cannot_be_read_any_more_is_reported_once(gpio: Any) -> No
     gpio.bench.broken.add(17)
     clock.pass_time(5)
 
-    assert [str(error) for error in failed] == ["GPIO17 cannot be used: 'unknown handle'"]
+    assert [str(error) for error in failed] == ["cannot use GPIO17: unknown handle"]
     assert told == []
 
 
@@ -105,7 +105,7 @@ def test_a_pin_that_somebody_else_has_is_busy(gpio: Any) -> None:
 def test_an_output_that_was_taken_from_us_is_reported(gpio: Any) -> None:
     outputs = PinOutputs([27])
     gpio.cleanup([27])
-    with pytest.raises(HardwareError, match="GPIO27 cannot be used"):
+    with pytest.raises(HardwareError, match="cannot use GPIO27"):
         outputs.write([True])
 
 
@@ -119,7 +119,7 @@ def test_a_chip_that_is_closed_to_this_user_names_the_group(gpio: Any) -> None:
 
 def test_board_numbers_chosen_by_other_code_are_not_fought_over(gpio: Any) -> None:
     gpio.setmode(gpio.BOARD)
-    with pytest.raises(PartBusy, match="board position"):
+    with pytest.raises(PartBusy, match="their place on the board"):
         PinOutputs([27])
 
 

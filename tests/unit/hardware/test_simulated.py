@@ -15,7 +15,7 @@ def test_a_simulated_light_remembers_what_it_was_told_and_when() -> None:
     clock.pass_time(8)
     light.show(Once(Solid(CYAN), 5000))
 
-    assert light.told == [
+    assert light.shown == [
         ShownPattern(Off(), 0),
         ShownPattern(Once(Solid(CYAN), 5000), 2),
         ShownPattern(Once(Solid(CYAN), 5000), 12),
