@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,14 +13,8 @@ from typing import Final
 from device_auth.client import Client, ClientError, Status
 from device_auth.simulator.server import Running
 from tests.command import ROOT, Command, bare_environment
+from tests.ports import free_port
 from tests.waiting import LONG, wait_for
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @dataclass

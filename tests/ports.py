@@ -1,20 +1,31 @@
-"""Ports for tests that must name one before anybody listens on it."""
+"""Ports for tests that must name one before anybody listens on it, or listen on it twice."""
 
-import secrets
 import socket
-from contextlib import suppress
 from errno import EADDRINUSE
+from typing import Final
+
+_KEPT: Final[list[socket.socket]] = []
 
 
 def free_port() -> int:
-    """Find a port that is free on 127.0.0.1 and ::1, below those that outgoing connections take for themselves."""
+    """Find a port that is free on 127.0.0.1 and ::1, and keep it until this process ends.
+
+    It stays bound without listening, so the kernel gives it to nobody who asks for any port, and to no outgoing
+    connection; a server that names it may listen on it, as often as it likes.
+    """
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with suppress(OSError):
-            socket.create_server(("127.0.0.1", port)).close()
-            try:
-                socket.create_server(("::1", port), family=socket.AF_INET6).close()
-            except OSError as error:
-                if error.errno == EADDRINUSE:
-                    continue
-            return port
+        first = socket.socket()
+        first.bind(("127.0.0.1", 0))
+        port: int = first.getsockname()[1]
+        second = socket.socket(socket.AF_INET6)
+        try:
+            second.bind(("::1", port))
+        except OSError as error:  # of a machine without IPv6, too
+            if error.errno == EADDRINUSE:
+                first.close()
+                second.close()
+                continue
+        for kept in (first, second):
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _KEPT.append(kept)
+        return port

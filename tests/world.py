@@ -36,6 +36,7 @@ from device_auth.world.pending import FilePending
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
+from tests.ports import free_port
 from tests.waiting import LONG
 
 T = TypeVar("T")
@@ -240,7 +241,13 @@ def open_world(
     """Open a world; the simulated Amazon's options may be given."""
     clock = SkippingClock()
     amazon = Amazon(Options(**options), clock=lambda: clock.moment)  # type: ignore[arg-type]  # checked by the class
-    world = World(folder, clock, running := serve(amazon, tls=tls), make_provider(running, dialect), tls)
+    world = World(
+        folder,
+        clock,
+        running := serve(amazon, port=free_port(), tls=tls),
+        make_provider(running, dialect),
+        tls,
+    )
     try:
         yield world
     finally:

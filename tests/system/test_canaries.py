@@ -38,7 +38,7 @@ from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.canaries import Bench, Canaries, Ran, Sight, Started
-from tests.daemon_process import free_port
+from tests.ports import free_port
 from tests.scripted_server import ScriptedServer, answers
 from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID
@@ -666,7 +666,7 @@ printf %s "$1" | base64
 printf %s "$1" | od -An -v -tx1 -w64 >&2
 echo "$1" > "$2/open"
 mkdir "$2/state" && echo "$1" > "$2/state/link.json"
-env LEFT="$1" cat
+LEFT="$1" cat
 rm "$2/open"
 """
 """A program that does everything wrong, some of it only for a while."""

@@ -32,6 +32,7 @@ from tests.command import (
     started,
     stream_of,
 )
+from tests.ports import free_port
 from tests.waiting import LONG, wait_for
 
 
@@ -44,13 +45,15 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
         yield running
 
 
 @pytest.fixture
 def quick() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(
+        Amazon(Options(interval=1, approve_after=0), clock=time.monotonic), port=free_port()
+    ) as running:
         yield running
 
 
@@ -176,7 +179,7 @@ def test_renewals_are_new_code_events(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_no_provider_in_time_exits_with_69(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve(Amazon(Options(), clock=time.monotonic)) as running:
+    with serve(Amazon(Options(), clock=time.monotonic), port=free_port()) as running:
         command = Command(tmp_path, running)
         provider = command.provider
     assert command.run("link", "--json", "--timeout", "1", *provider) == 69

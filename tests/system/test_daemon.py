@@ -20,13 +20,14 @@ from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
 from tests.command import ROOT, bare_environment, read_event
-from tests.daemon_process import Household, Living, free_port
+from tests.daemon_process import Household, Living
+from tests.ports import free_port
 from tests.waiting import LONG, wait_for
 
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
         yield running
 
 
