@@ -30,7 +30,7 @@ class Household:
     loop: Loop
     desk: StatusFeed
     daemon: Daemon
-    plans: list[DaemonOptions | ConfigError]
+    new_options: list[DaemonOptions | ConfigError]
     refusals: list[Refusal] = field(default_factory=list)
     revoked: list[Link] = field(default_factory=list)
     lived_at: list[float] = field(default_factory=list)
@@ -86,11 +86,11 @@ def open_household(
         problem: why its settings cannot be used.
     """
     transport = HttpTransport(world.clock, ca_file=world.running.ca_file)
-    plan = DaemonOptions(ProviderClient(transport, world.provider), problem, renewals)
-    plans: list[DaemonOptions | ConfigError] = []
+    options = DaemonOptions(ProviderClient(transport, world.provider), problem, renewals)
+    new_options: list[DaemonOptions | ConfigError] = []
 
-    def read_plan() -> DaemonOptions:
-        match plans.pop(0):
+    def read_options() -> DaemonOptions:
+        match new_options.pop(0):
             case ConfigError() as error:
                 raise error
             case found:
@@ -103,7 +103,7 @@ def open_household(
     with FileStore(world.folder / "state", keys=keys, is_of_service=True) as store:
         desk = StatusFeed(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
         loop = Loop(
-            provider_client=plan.conversation,
+            provider_client=options.provider_client,
             store=store,
             pending=FilePending(world.folder / "run", world.clock),
             tokens=desk,
@@ -120,15 +120,15 @@ def open_household(
         daemon = Daemon(
             loop=loop,
             clock=world.clock,
-            plan=plan,
-            read_plan=read_plan,
+            options=options,
+            read_options=read_options,
             refuse_code=lambda: next(iter(refusals), None),
             wipe=lambda: wiped.append(wipe(store, world.folder / "run")),
             revoke=revoked.append,
-            alive=lambda: lived_at.append(world.passed),
+            report_alive=lambda: lived_at.append(world.passed),
         )
         world.clock.is_asking = lambda: loop.is_request_out
-        yield Household(world, loop, desk, daemon, plans, refusals, revoked, lived_at)
+        yield Household(world, loop, desk, daemon, new_options, refusals, revoked, lived_at)
         transport.abandon()
 
 

@@ -90,16 +90,16 @@ def open_speaker(
 
 def make_daemon(world: World, loop: Loop, desk: StatusFeed, problem: Refusal | None) -> Daemon:
     """Make a daemon that begins to run when told to."""
-    plan = DaemonOptions(ProviderClient(HttpTransport(world.clock), world.provider), None, 2)
+    options = DaemonOptions(ProviderClient(HttpTransport(world.clock), world.provider), None, 2)
     return Daemon(
         loop=loop,
         clock=world.clock,
-        plan=plan,
-        read_plan=lambda: plan,
+        options=options,
+        read_options=lambda: options,
         refuse_code=lambda: problem,
         wipe=lambda: None,
         revoke=lambda _link: None,
-        alive=desk.mind_the_clock,
+        report_alive=desk.mind_the_clock,
     )
 
 

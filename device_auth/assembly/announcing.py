@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from device_auth.core.models import Seconds, View
 from device_auth.prompts.fanout import PromptFanout
-from device_auth.prompts.stderr import say
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
     from device_auth.assembly.speaker import Audience
     from device_auth.core.ports import Prompt
     from device_auth.prompts.terminal import Sidebar
-
-CLOSING_TIME: Final = Seconds(0.5)
-"""How long prompts may take to tell the last view before the command ends."""
 
 DRAWING_TIME: Final = Seconds(0.5)
 """How long a program is kept waiting for a code while its picture is being written."""
@@ -40,9 +36,7 @@ def announcing(
     Raises:
         ConfigError: if the picture cannot be written there.
     """
-    fanout = PromptFanout(
-        [*_prompts_for(doors, audience, sidebar), *parts], doors.clock, report=report_failure
-    )
+    fanout = PromptFanout([*_prompts_for(doors, audience, sidebar), *parts], doors.clock)
 
     def tell(view: View) -> None:
         fanout.tell(view)
@@ -54,12 +48,7 @@ def announcing(
     try:
         yield tell
     finally:
-        fanout.close(CLOSING_TIME)
-
-
-def report_failure(name: str, error: BaseException) -> None:
-    """Report that a prompt has failed."""
-    say(f"device-auth: the {name} does not work: {type(error).__name__}")
+        fanout.close()
 
 
 def _prompts_for(doors: "Doors", audience: "Audience", sidebar: "Sidebar | None") -> "list[Prompt]":

@@ -1,9 +1,13 @@
 """By which channels a person can learn a code; a speaker without one must not ask for a code."""
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from device_auth.core.models import Refusal
 from device_auth.core.states import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class CodeChannel(StrEnum):
@@ -14,7 +18,7 @@ class CodeChannel(StrEnum):
     VOICE = "voice"
 
 
-def refuse_without_channel(channels: tuple[CodeChannel, ...]) -> Refusal | None:
+def refuse_without_channel(channels: "Collection[CodeChannel]") -> Refusal | None:
     """Return the answer to a press on a speaker that cannot show a code, or None on one that can."""
     if channels:
         return None

@@ -1,6 +1,7 @@
 """Every prompt on a thread of its own, so that none waits for another.
 
-A busy prompt skips the views that are out of date when it is free, never the newest.
+A busy prompt skips the views that are out of date when it is free, never the newest. A prompt that fails is logged,
+and the others go on.
 """
 
 import logging
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Final
 from device_auth.core.models import Monotonic, Seconds, View, later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from device_auth.core.ports import Clock, Prompt
 
 LONGEST_WAIT: Final = Seconds(60)
 """A wait does not count the time spent suspended, so the clock is read at least this often."""
 
-log = logging.getLogger(__name__)
+CLOSING_TIME: Final = Seconds(0.5)
+"""How long the prompts may take to show the last view."""
+
+log: Final = logging.getLogger(__name__)
 
 
 class PromptFanout:
@@ -26,14 +30,11 @@ class PromptFanout:
     Args:
         prompts: may be none.
         clock: for countdowns.
-        report: called with the name and the first error of each prompt that fails, on that prompt's thread.
     """
 
-    def __init__(
-        self, prompts: "Iterable[Prompt]", clock: "Clock", *, report: "Callable[[str, Exception], None]"
-    ) -> None:
+    def __init__(self, prompts: "Iterable[Prompt]", clock: "Clock") -> None:
         self._clock = clock
-        self._threads = [_PromptThread(prompt, clock, report) for prompt in prompts]
+        self._threads = [_PromptThread(prompt, clock) for prompt in prompts]
 
     def tell(self, view: View) -> None:
         """Leave a view for every prompt, without blocking; a view equal to the last changes nothing."""
@@ -46,7 +47,7 @@ class PromptFanout:
         for thread in self._threads:
             thread.wait(Seconds(until - self._clock.now()))
 
-    def close(self, within: Seconds) -> None:
+    def close(self, within: Seconds = CLOSING_TIME) -> None:
         """Have every prompt show the last view and close; wait for all of them together at most ``within``."""
         until = later(self._clock.now(), within)
         for thread in self._threads:
@@ -58,11 +59,9 @@ class PromptFanout:
 class _PromptThread:
     """One prompt, its thread, and the newest view."""
 
-    def __init__(self, prompt: "Prompt", clock: "Clock", report: "Callable[[str, Exception], None]") -> None:
+    def __init__(self, prompt: "Prompt", clock: "Clock") -> None:
         self._prompt = prompt
         self._clock = clock
-        self._report = report
-        self._has_failed = False
         self._changed = threading.Condition()
         self._newest: View | None = None
         self._shown: View | None = None
@@ -120,24 +119,15 @@ class _PromptThread:
         try:
             return self._prompt.show(view, self._clock.now())
         except Exception as error:  # noqa: BLE001  linking and the other prompts go on after any error
-            self._report_failure(error)
+            self._log_failure(error)
             return None
 
     def _close(self) -> None:
         try:
             self._prompt.close()
         except Exception as error:  # noqa: BLE001  the other prompts are closed after any error
-            self._report_failure(error)
+            self._log_failure(error)
 
-    def _report_failure(self, error: Exception) -> None:
-        # the kind of error alone: its text may hold what was being shown
-        log.warning("prompt %s failed: %s", self._prompt.name, type(error).__name__)
-        if self._has_failed:
-            return
-        self._has_failed = True
-        try:
-            self._report(self._prompt.name, error)
-        except Exception as second:  # noqa: BLE001  the thread of the prompt must go on
-            log.warning(
-                "the failure of prompt %s could not be reported: %s", self._prompt.name, type(second).__name__
-            )
+    def _log_failure(self, error: Exception) -> None:
+        # the kind of error alone: its text may hold the code
+        log.warning("the %s does not work: %s", self._prompt.name, type(error).__name__)

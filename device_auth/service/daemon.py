@@ -1,7 +1,6 @@
-"""The daemon: what a press, a program and a signal mean to a speaker that runs for years.
+"""The daemon: the answer to a press, a program and a signal, for years.
 
-It owns the loop and decides nothing about linking or refreshing; it says what a gesture asks for, keeps the
-service manager informed, and survives settings that are wrong and parts that are missing.
+It runs the loop and decides nothing about linking or refreshing. It survives wrong settings and missing parts.
 """
 
 import logging
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 PRESENCE: Final = Seconds(900)
-"""How long after a press, or a look at the page, someone counts as there: an expired code is renewed once."""
+"""How long after a press, or a view of the page, a person counts as there: an expired code is renewed once."""
 
 PRESS_REMEMBERED: Final = Seconds(120)
 """How long a press without a network is remembered."""
@@ -43,20 +42,20 @@ CONFIRM_WITHIN: Final = Seconds(10)
 """How long a hold waits for its confirming tap."""
 
 WATCHED_EVERY: Final = Seconds(60)
-"""The loop shows the watchdog that it lives at least so often; no wait is longer, which also sees a suspend."""
+"""The longest wait: the watchdog is told at least so often that the loop runs, and a suspend is noticed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """What the settings say, as far as they could be read.
+    """The settings of the daemon.
 
     Attributes:
-        conversation: speaks with the provider; one without a provider where the settings name none.
-        problem: why they name none, or why a link could not be stored as they want it.
+        provider_client: has no provider where the settings name none.
+        problem: why there is no provider, or why a link cannot be stored.
         renewals: how often an expired code is renewed while someone is there.
     """
 
-    conversation: ProviderClient
+    provider_client: ProviderClient
     problem: ConfigError | StoreError | None
     renewals: int
 
@@ -65,14 +64,14 @@ class Daemon:
     """Runs the loop for years.
 
     Args:
-        loop: steps and carries out.
-        clock: tells time.
-        plan: what the settings say.
-        read_plan: reads them anew.
+        loop: the loop.
+        clock: the loop's clock.
+        options: the settings.
+        read_options: reads the settings anew.
         refuse_code: returns why this speaker cannot show a code, or None.
-        wipe: removes every file of ours, with proof; called with the loop's link forgotten.
-        revoke: tells the provider that a link is over; must not block.
-        alive: hears at least once a minute that the loop lives.
+        wipe: removes every file of ours and checks it, after the link is forgotten.
+        revoke: revokes a link at the provider, without blocking.
+        report_alive: called at least once a minute while the loop runs.
     """
 
     def __init__(
@@ -80,30 +79,30 @@ class Daemon:
         *,
         loop: Loop,
         clock: WaitingClock,
-        plan: DaemonOptions,
-        read_plan: Callable[[], DaemonOptions],
+        options: DaemonOptions,
+        read_options: Callable[[], DaemonOptions],
         refuse_code: Callable[[], Refusal | None],
         wipe: Callable[[], None],
         revoke: Callable[[Link], None],
-        alive: Callable[[], None],
+        report_alive: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._clock = clock
-        self._plan = plan
-        self._read_plan = read_plan
+        self._options = options
+        self._read_options = read_options
         self._refuse_code = refuse_code
         self._wipe = wipe
         self._revoke = revoke
-        self._alive = alive
+        self._report_alive = report_alive
         self._is_stopping = False
         self._asked: OneTimeNotice | None = None
         self._asked_until = NEVER
-        self._broken: dict[str, Refusal] = {}
+        self._failed_parts: dict[str, Refusal] = {}
 
     # -- from any thread or signal handler
 
     def stop(self) -> None:
-        """End soon; what is stored and what is pending stays."""
+        """Stop soon; the stored link and the pending code stay."""
 
         def stop() -> None:
             self._is_stopping = True
@@ -111,7 +110,7 @@ class Daemon:
         self._loop.call_soon(stop)
 
     def reload(self) -> None:
-        """Read the settings anew; ones that cannot be used leave the old ones in force."""
+        """Read the settings anew; if they cannot be used, the old ones stay in force."""
         self._loop.call_soon(self._reload)
 
     def on_gesture(self, gesture: "Gesture") -> None:
@@ -120,14 +119,14 @@ class Daemon:
 
     def on_part_failure(self, part: str, trouble: Refusal) -> None:
         """Show the trouble of a part that does not work; the other parts go on."""
-        self._loop.call_soon(lambda: self._set_broken(part, trouble))
+        self._loop.call_soon(lambda: self._set_failed(part, trouble))
 
     def want_token(self, min_lifetime: Seconds) -> None:
-        """Refresh early if the token in hand is too short."""
+        """Refresh early if the token does not last so long."""
         self._loop.call_soon(lambda: self._loop.want_token(min_lifetime))
 
     def reject_token(self, access_token: str) -> None:
-        """Refresh because this token was rejected, unless it is not the current one, or as fresh as can be."""
+        """Refresh because this token was rejected, unless another one is current or it is as fresh as possible."""
 
         def refresh() -> None:
             keeping = self._loop.keeping
@@ -138,15 +137,15 @@ class Daemon:
         self._loop.call_soon(refresh)
 
     def link(self, *, again: bool = False) -> None:
-        """Begin to link, or tell the code again, for someone who reads the code off the socket.
+        """Start to link, or tell the code again, for a program that reads the code from the socket.
 
         Args:
-            again: although there is a link, which stays in use until a new one is proved.
+            again: even if there is a link, which stays in use until a new one is proved.
         """
         self._loop.call_soon(lambda: self._link(self._misconfigured(), again=again))
 
     def cancel(self) -> None:
-        """End linking without a link."""
+        """Cancel linking."""
         self._loop.post(linking.Cancelled())
 
     def unlink(self) -> None:
@@ -154,11 +153,11 @@ class Daemon:
         self._loop.call_soon(self._unlink)
 
     def owner_left(self) -> None:
-        """Hear that the owner left the page by its link, to approve."""
+        """Expect the approval soon: the owner left the page by its link."""
         self._loop.post(linking.OwnerLeft())
 
     def owner_is_back(self) -> None:
-        """Hear that the page is seen again."""
+        """Poll soon: the page is seen again."""
         self._loop.post(linking.OwnerBack())
 
     # -- on the loop's thread
@@ -167,30 +166,30 @@ class Daemon:
         """Run until stopped.
 
         Args:
-            started: hears that everything is up.
+            started: called when the stored link is in use.
             kept: the access token that a restart left behind.
 
         Raises:
-            StoreError: the store cannot be read at all.
+            StoreError: if the store cannot be read at all.
         """
         self._loop.resume(self._request(), kept)
-        self._show_fault()
+        self._show_problem()
         started()
         while not self._is_stopping:
-            self._alive()
-            self._let_go_of_question()
+            self._report_alive()
+            self._cancel_late_question()
             until = min(later(self._clock.now(), WATCHED_EVERY), self._asked_until)
             self._run_loop(until)
 
     def _run_loop(self, until: Monotonic) -> None:
-        """Run the loop until then, or until a question that was asked meanwhile is over sooner."""
+        """Run the loop until then, or until a question that is asked meanwhile is over."""
         self._loop.run(lambda: self._is_stopping or self._asked_until < until, until)
 
     def _answer(self, gesture: "Gesture") -> None:
         from hardware.button import Gesture  # loaded already where there is a button
 
         log.info("the button: %s", gesture)
-        self._let_go_of_question()
+        self._cancel_late_question()
         match gesture:
             case Gesture.TAP if self._asked is OneTimeNotice.CONFIRM_UNLINK:
                 self._ask(None)
@@ -206,37 +205,37 @@ class Daemon:
                 self._ask(OneTimeNotice.CONFIRM_RESET)
             case Gesture.STUCK:
                 hint = "Free the button, or check its wiring: device-auth hardware test"
-                self._set_broken("button", Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
+                self._set_failed("button", Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
             case Gesture.FREED:
-                self._broken.pop("button", None)
-                self._show_fault()
+                self._failed_parts.pop("button", None)
+                self._show_problem()
             case Gesture.HELD_5S | Gesture.HELD_10S:
-                pass  # the light answers
+                pass  # the light answers these
             case _:
                 assert_never(gesture)
 
     def _ask(self, question: OneTimeNotice | None) -> None:
-        """Ask for a confirming tap, or no longer."""
+        """Ask for a confirming tap, or stop asking."""
         self._asked = question
         self._asked_until = NEVER if question is None else later(self._clock.now(), CONFIRM_WITHIN)
         if question is not None:
             self._loop.tell_notice(question)
 
-    def _let_go_of_question(self) -> None:
-        """Ask no longer for a confirming tap that has not come in time."""
+    def _cancel_late_question(self) -> None:
+        """Cancel a question whose confirming tap has not come in time."""
         if self._clock.now() >= self._asked_until:
             self._ask(None)
             self._loop.tell_notice(OneTimeNotice.CANCELLED)
 
     def _link(self, problem: Refusal | None, *, again: bool = False) -> None:
-        """Do what a tap asks for: a link if there is none or another is wanted, else to be told what there is to tell.
+        """Answer a tap: link if there is no link or ``again`` is set, otherwise tell the state again.
 
         Args:
-            problem: why no code can be had, or told, if so.
-            again: another link is wanted.
+            problem: why no code can be requested or shown, if so.
+            again: even if there is a link.
         """
-        asking = linking.Unlinked | linking.Linked if again else linking.Unlinked
-        if problem is not None and isinstance(self._loop.state, asking):
+        wants_code = linking.Unlinked | linking.Linked if again else linking.Unlinked
+        if problem is not None and isinstance(self._loop.state, wants_code):
             log.warning("a press cannot be answered with a code: %s", problem.message)
             self._loop.problem = problem
             self._loop.tell_again()
@@ -255,7 +254,7 @@ class Daemon:
             self._revoke(link)
 
     def _reset(self) -> None:
-        """Wipe everything, and start afresh; the settings, and with them the unit's identity, stay."""
+        """Wipe everything and start anew; the settings and the unit's identity stay."""
         try:
             link = self._loop.unlink()
             self._wipe()
@@ -268,20 +267,20 @@ class Daemon:
 
     def _reload(self) -> None:
         try:
-            plan = self._read_plan()
-            if plan.problem is not None and self._plan.problem is None:
-                raise plan.problem
+            options = self._read_options()
+            if options.problem is not None and self._options.problem is None:
+                raise options.problem
         except DeviceAuthError as error:
             log.error("the settings cannot be used, the old ones stay in force: %s", error)
             return
-        self._plan = plan
+        self._options = options
         log.info("the settings were read anew")
-        self._loop.use_provider_client(self._plan.conversation)
-        self._show_fault()
-        self._look_for_link_again()
+        self._loop.use_provider_client(options.provider_client)
+        self._show_problem()
+        self._resume_with_key()
 
-    def _look_for_link_again(self) -> None:
-        """Take up a link that could not be opened before: its key may have been brought back."""
+    def _resume_with_key(self) -> None:
+        """Use a link that could not be opened before: its key may be back."""
         if self._loop.stored_link is not None or not isinstance(self._loop.state, linking.Unlinked):
             return
         try:
@@ -290,33 +289,33 @@ class Daemon:
             self._tell_storage(error)
 
     def _request(self, *, again: bool = False) -> linking.LinkRequested:
-        """Make the request that a press makes."""
+        """Return the request of a press."""
         now = self._clock.now()
-        conversation = self._plan.conversation
+        client = self._options.provider_client
         return linking.LinkRequested(
-            rules=conversation.rules if conversation.has_provider else dialect_of(DialectName.LWA).RULES,
-            renewals=self._plan.renewals,
+            rules=client.rules if client.has_provider else dialect_of(DialectName.LWA).RULES,
+            renewals=self._options.renewals,
             present_until=later(now, PRESENCE),
             give_up_after=PRESS_REMEMBERED,
             again=again,
         )
 
-    def _set_broken(self, part: str, refusal: Refusal) -> None:
-        self._broken[part] = refusal
+    def _set_failed(self, part: str, refusal: Refusal) -> None:
+        self._failed_parts[part] = refusal
         log.error("%s", refusal.message)
-        self._show_fault()
+        self._show_problem()
 
     def _tell_storage(self, error: StoreError) -> None:
         log.error("%s", error)
         self._loop.problem = Refusal(Trouble.STORAGE, "", str(error), error.hint)
 
     def _misconfigured(self) -> Refusal | None:
-        problem = self._plan.problem
+        problem = self._options.problem
         if problem is None:
             return None
         trouble = Trouble.STORAGE if isinstance(problem, StoreError) else Trouble.MISCONFIGURED
         return Refusal(trouble, "", str(problem), problem.hint)
 
-    def _show_fault(self) -> None:
-        """Return what is wrong with the speaker itself: first its settings, then its parts."""
-        self._loop.problem = self._misconfigured() or next(iter(self._broken.values()), None)
+    def _show_problem(self) -> None:
+        """Show the problem of the speaker itself: that of the settings first, then that of a part."""
+        self._loop.problem = self._misconfigured() or next(iter(self._failed_parts.values()), None)

@@ -206,7 +206,7 @@ def test_settings_that_name_no_provider_leave_the_old_ones_in_force(
 ) -> None:
     bare = ProviderClient(HttpTransport(household.world.clock))
     problem = ConfigError("client_id is missing", hint="Set it.")
-    household.plans += [DaemonOptions(bare, problem, 2), ConfigError("not TOML", hint="Mend it.")]
+    household.new_options += [DaemonOptions(bare, problem, 2), ConfigError("not TOML", hint="Mend it.")]
     household.at(1, household.daemon.reload)
     household.at(2, household.daemon.reload)
     household.press(3)
@@ -222,7 +222,9 @@ def test_new_settings_wait_for_the_code_in_hand(tmp_path: Path) -> None:
         open_household(old) as household,
     ):
         provider = make_provider(new.running, old.provider.dialect)
-        household.plans.append(DaemonOptions(ProviderClient(HttpTransport(old.clock), provider), None, 2))
+        household.new_options.append(
+            DaemonOptions(ProviderClient(HttpTransport(old.clock), provider), None, 2)
+        )
         household.press(1)
         household.at(5, household.daemon.reload)
         household.approve(20)

@@ -184,7 +184,7 @@ def test_a_reload_takes_up_a_link_whose_key_was_brought_back(world: World, desk:
     began = world.passed
     with open_household(world, keys=lambda: desk.keys) as household:
         for second in (2, 5):
-            household.plans.append(household.daemon._plan)
+            household.new_options.append(household.daemon._options)
             household.at(began + second, household.daemon.reload)
         told: list[tuple[StateWord, Trouble]] = []
         for second in (1, 3, 6):
@@ -198,7 +198,7 @@ def test_a_reload_takes_up_a_link_whose_key_was_brought_back(world: World, desk:
 def test_a_reload_that_finds_what_is_not_for_us_tells_so(world: World) -> None:
     newer = b'{"version": 99}'
     with open_household(world) as household:
-        household.plans.append(household.daemon._plan)
+        household.new_options.append(household.daemon._options)
         household.at(1, lambda: (world.folder / "state" / "link.json").write_bytes(newer))
         household.at(2, household.daemon.reload)
         view = household.live(5)

@@ -1,14 +1,14 @@
 import pytest
 
-from device_auth.cli.run import SIMULATED_PAGE, simulated_place
+from device_auth.assembly.service_process import SIMULATED_PAGE, listen_for_simulated_page
 
 
 def test_a_second_simulated_speaker_has_its_page_at_a_free_port_and_tells_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with simulated_place():  # the usual one, unless somebody else has it already
+    with listen_for_simulated_page():  # the usual one, unless somebody else has it already
         caplog.clear()
-        with simulated_place() as second:
+        with listen_for_simulated_page() as second:
             host, port = second.getsockname()
 
     assert host == "127.0.0.1"

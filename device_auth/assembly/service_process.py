@@ -1,0 +1,240 @@
+"""The service: loop, daemon, parts, prompts, socket and page put together, and run until a signal stops it."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, TextIO
+
+from device_auth.assembly.opened_parts import PartsListener, SimulatedAs
+from device_auth.assembly.parts import open_parts
+from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
+from device_auth.core.models import Link, Seconds, TokenGrant, View, later
+from device_auth.core.policy import FRESH_FOR
+from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
+from device_auth.prompts.fanout import PromptFanout
+from device_auth.service.api import Api
+from device_auth.service.callers import open_gate
+from device_auth.service.daemon import Daemon, DaemonOptions
+from device_auth.service.journal import open_log
+from device_auth.service.page import Page, open_listener, read_page_settings
+from device_auth.service.status_feed import StatusFeed
+from device_auth.service.systemd import Notifier, sockets_given
+from device_auth.world.places import make_runtime_dir
+from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.signals import handled, woken_by_signals
+from device_auth.world.token_files import FileTokens
+from device_auth.world.wiping import wipe
+
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType
+
+    from device_auth.assembly.doors import Doors
+    from device_auth.service.loop import Loop
+
+log: Final = logging.getLogger(__name__)
+
+SOCKET: Final = "api.sock"
+
+SIMULATED_PAGE: Final = "127.0.0.1:8080"
+
+
+def run_service(
+    doors: "Doors", *, log_to: TextIO, log_format: str | None, presses: Iterable[str] | None
+) -> None:
+    """Run the service of a speaker until a signal stops it.
+
+    Args:
+        doors: of the doors.
+        log_to: standard error.
+        log_format: ``json`` or ``text``; None for the journal where standard error leads there, else text.
+        presses: lines that press a simulated button.
+
+    Raises:
+        ConfigError: if the settings cannot be read.
+        StoreError: if the store cannot be read at all, or another process holds its lock.
+    """
+    doors.is_service = True
+    settings = doors.settings
+    notifier = Notifier(ENVIRONMENT)
+    with ExitStack() as opened:
+        is_verbose = "verbose" in doors.options
+        journal = opened.enter_context(
+            open_log(ENVIRONMENT, doors.clock, stderr=log_to, form=log_format, is_verbose=is_verbose)
+        )
+        opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
+        opened.enter_context(doors.store)
+        _move_to_best_key(doors)
+        tokens = FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True)
+        feed = StatusFeed(doors.clock, tokens)
+        opened.callback(feed.withdraw)
+        options = _read_options(doors)
+
+        def tell(view: View) -> None:
+            journal.tell(view)
+            feed.tell(view, loop.stored_link)
+            fanout.tell(view)
+            notifier.status(_summary(view))
+
+        def report_alive() -> None:
+            notifier.alive()
+            feed.mind_the_clock()
+
+        loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
+        channels: list[CodeChannel] = []
+        daemon = Daemon(
+            loop=loop,
+            clock=doors.clock,
+            options=options,
+            read_options=lambda: _read_options_anew(doors),
+            refuse_code=lambda: refuse_without_channel(channels),
+            wipe=lambda: _wipe(doors),
+            revoke=lambda link: _revoke(doors, link),
+            report_alive=report_alive,
+        )
+        parts = opened.enter_context(
+            open_parts(
+                settings,
+                doors.clock,
+                PartsListener(daemon.on_gesture, daemon.on_part_failure),
+                simulated_as=SimulatedAs.LINES if doors.is_simulated else None,
+                presses=presses,
+            )
+        )
+        channels += parts.code_channels
+        fanout = PromptFanout(parts.prompts, doors.clock)
+        opened.callback(fanout.close)
+        given = sockets_given(ENVIRONMENT, os.getpid())
+        api = _open_api(doors, feed, daemon, given.get("api", []))
+        if api is not None:
+            api.start()
+            opened.callback(api.close)
+        page = _open_page(doors, feed, daemon, given.get("page", []))
+        if page is not None:
+            opened.callback(page.close)
+            channels.append(CodeChannel.PAGE)
+        opened.callback(notifier.stopping)
+        opened.enter_context(_signals_handled(daemon, loop))
+        daemon.run(notifier.ready, _token_before_restart(doors))
+
+
+def _link_of_simulation(doors: "Doors") -> Link | None:
+    """Return the stored link of a simulated doors, whose simulated Amazon must keep its address."""
+    try:
+        return doors.store.read() if doors.is_simulated else None
+    except StoreDamaged:
+        return None
+
+
+def _move_to_best_key(doors: "Doors") -> None:
+    """Seal the stored link under the best key; if that is not possible, it stays unchanged."""
+    try:
+        doors.store.move_to_best_key()
+    except StoreError as error:
+        log.warning("the link stays under the key it has: %s", error)
+
+
+def _token_before_restart(doors: "Doors") -> TokenGrant | None:
+    """Return the access token that a kill left behind, old enough for a refresh at the first longer request."""
+    kept = doors.tokens.read()
+    if kept is None:
+        return None
+    left = Seconds(kept.expires_at - doors.clock.wall())
+    return TokenGrant(kept.access_token, None, Seconds(left + FRESH_FOR), later(doors.clock.now(), left))
+
+
+def _read_options(doors: "Doors") -> DaemonOptions:
+    """Read the settings; a missing provider or key becomes the problem of the options."""
+    try:
+        doors.keys.sealing()
+        return DaemonOptions(doors.open_provider_client(), None, doors.settings.renewals)
+    except (ConfigError, StoreError) as problem:
+        log.error("cannot request a code: %s", problem)
+        return DaemonOptions(doors.open_refreshing(), problem, doors.settings.renewals)
+
+
+def _read_options_anew(doors: "Doors") -> DaemonOptions:
+    doors.read_settings_anew()
+    options = _read_options(doors)
+    _move_to_best_key(doors)
+    return options
+
+
+def _open_api(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[socket.socket]") -> Api | None:
+    """Open the socket: that of the service manager, or else our own; return None without a runtime folder."""
+    runtime_dir = doors.places.runtime_dir
+    if given:
+        return Api(feed, daemon, doors.clock, listener=given[0], gate=open_gate())
+    if runtime_dir is None:
+        log.error("there is no socket: there is no runtime folder")
+        return None
+    try:
+        make_runtime_dir(runtime_dir)
+        return Api(feed, daemon, doors.clock, listener=runtime_dir / SOCKET, gate=open_gate())
+    except StoreError as error:
+        log.error("there is no socket: %s", error)
+        return None
+
+
+def _open_page(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[socket.socket]") -> Page | None:
+    """Serve the speaker's own page, unless it is switched off; that of a simulated speaker is on loopback only.
+
+    Raises:
+        ConfigError: if the settings of the page cannot be used.
+    """
+    settings = read_page_settings(doors.settings.page, doors.settings.locale)
+    if settings is None:
+        return None
+    if doors.is_simulated:
+        given = given or [listen_for_simulated_page()]
+    page = Page(feed, daemon, doors.clock, settings=settings, sockets=given)
+    try:
+        page.start()
+    except ConfigError as error:
+        log.error("there is no page: %s", error)
+        return None
+    return page
+
+
+def listen_for_simulated_page() -> "socket.socket":
+    """Listen at the address of a simulated speaker's page, or at a free port, which is logged."""
+    try:
+        return open_listener(SIMULATED_PAGE)
+    except OSError:
+        listener = open_listener(f"{SIMULATED_PAGE.partition(':')[0]}:0")
+        log.warning("%s is taken: the page is at http://%s:%d/", SIMULATED_PAGE, *listener.getsockname())
+        return listener
+
+
+def _wipe(doors: "Doors") -> None:
+    wiped = wipe(doors.store, doors.places.runtime_dir)
+    log.info("wiped: %d files removed, no secret found in %d bytes", len(wiped.removed), wiped.scanned)
+
+
+def _revoke(doors: "Doors", link: Link) -> None:
+    """Revoke the link at the provider, in the background; the speaker has forgotten it already."""
+    if link.revocation_endpoint:
+        client = doors.open_refreshing()
+        threading.Thread(target=client.revoke, args=(link,), name="revoke", daemon=True).start()
+
+
+@contextmanager
+def _signals_handled(daemon: Daemon, loop: "Loop") -> Iterator[None]:
+    def stop(_signal: int, _frame: "FrameType | None") -> None:
+        daemon.stop()
+
+    def reload(_signal: int, _frame: "FrameType | None") -> None:
+        daemon.reload()
+
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    with handled(wanted), woken_by_signals(lambda: loop.call_soon(lambda: None)):
+        yield
+
+
+def _summary(view: View) -> str:
+    phrase = STATES[view.state] if view.trouble is Trouble.NONE else TROUBLES[view.trouble]
+    return f"{view.state}: {phrase.sentence} {view.hint}".strip()
