@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
+from device_auth.core.models import Seconds
 from device_auth.world.keys import Keys, find_keys
 from device_auth.world.settings import KEY_PROVIDERS, read_settings
 
@@ -43,14 +44,14 @@ class Desk:
         self.environ = {"PATH": str(folder / "bin")}
         self.settings: dict[str, str] = {}
         self.euid: int | None = None
-        self.patience = 20.0
+        self.timeout = Seconds(20)
 
     @property
     def keys(self) -> Keys:
         """Look anew."""
         given = {f"DEVICE_AUTH_{name.upper()}": value for name, value in self.settings.items()}
         settings = read_settings({}, None, given)
-        return find_keys(settings, self.environ, euid=self.euid, patience=self.patience)
+        return find_keys(settings, self.environ, euid=self.euid, timeout=self.timeout)
 
     def give_credential(self, content: bytes = MATERIAL) -> Path:
         path = self.folder / "credentials" / "device-auth.key"

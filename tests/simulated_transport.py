@@ -43,7 +43,7 @@ class SimulatedTransport:
         self.is_waiting.set()
         self._abandoned.wait()
         self.is_waiting.clear()
-        return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was given up")
+        return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
 
     def abandon(self) -> None:
         """End the silence."""

@@ -30,7 +30,7 @@ from device_auth.doctor.credential_probe import first_address
 from device_auth.wire.addresses import fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
 from device_auth.world.dialing import NO_ROUTE
-from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, road_to, trusting
+from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, route_to, trusting
 
 STEP_TIMEOUT: Final = Seconds(4)
 """Longest that a connection, a handshake or a response takes; lost packets may be sent again. A sign-in page of the
@@ -383,7 +383,7 @@ def make_probe(provider: Provider, ca_file: Path | None, clock: Clock) -> Provid
     url = first_address(provider)
     if not url or fault_of_address(url):
         return None
-    return ProviderProbe(url, road_to(url, ca_file), clock, resolve=resolve, dial=dial)
+    return ProviderProbe(url, route_to(url, ca_file), clock, resolve=resolve, dial=dial)
 
 
 def resolve(host: str, port: int) -> list[Address]:

@@ -229,7 +229,7 @@ def look_at_key(context: DoctorContext) -> Finding:
     except Malformed:
         return ok("The stored link does not name its key.", key_provider="unknown")
     if name == Plain.name:
-        why = {f"without_{lacking}": message for lacking, message in context.keys.lacks.items()}
+        why = {f"without_{lacking}": message for lacking, message in context.keys.reasons.items()}
         return ok(
             "The link is stored in plain text: anyone who has the card can read it.", key_provider=name, **why
         )

@@ -1,9 +1,9 @@
-"""The certificate that a browser on this machine meets when it comes back from approving.
+"""The self-signed certificate for the redirect that a browser on this machine follows after approval.
 
-It is signed by itself and speaks for this machine alone. Nobody is to trust it: the browser warns, and its user goes
-on. It is kept, so that a browser which remembers that warns once.
+It names this machine alone, and nobody is to trust it: the browser warns, and its user goes on. It is kept, so that a
+browser which remembers the exception warns once.
 
-Source: RFC 5280 §4.2.1 on what a server's certificate holds.
+Source: RFC 5280 §4.2.1, the extensions of a server's certificate.
 """
 
 import ssl
@@ -28,21 +28,21 @@ _LARGEST: Final = 16 * 1024
 _DAY: Final = timedelta(days=1)
 _VALID_FOR: Final = 365 * _DAY
 _MADE_ANEW_BEFORE: Final = 30 * _DAY
-"""One that ends sooner makes room for another."""
+"""One that ends sooner is replaced."""
 
 _ADDRESSES: Final = ("127.0.0.1", "::1")
 
 
 def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
-    """Return the server's side of TLS, with the certificate that is kept, or a new one.
+    """Return a TLS context for a server, with the kept certificate or a new one.
 
     Args:
-        directory: the state folder; its lock is held.
-        wall: the time.
+        directory: the state folder, with its lock held.
+        wall: the wall clock.
 
     Raises:
-        StoreError: the certificate cannot be written.
-        ConfigError: what makes one is not installed.
+        StoreError: if the certificate cannot be written.
+        ConfigError: if cryptography is not installed.
     """
     now = datetime.fromtimestamp(wall, UTC)
     try:
@@ -59,12 +59,12 @@ def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
         ) from error
     except OSError as error:
         raise store_error(f"cannot write {directory / CERTIFICATE}", error) from error
-    assert context is not None, "what was just made can be used"  # noqa: S101  our own bug
+    assert context is not None, "a new certificate is valid"  # noqa: S101  our own bug
     return context
 
 
 def _read(directory: Path, content: bytes, now: datetime) -> ssl.SSLContext | None:
-    """Take up a certificate; None if it is damaged, not valid yet, or not for much longer."""
+    """Load a certificate; None if it is damaged, not valid yet, or about to expire."""
     from cryptography import x509
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,6 +1,6 @@
-"""Both times, and the one wait: the moment that deadlines count on, the wall clock, the next thing to happen.
+"""The clocks of this machine, and the only wait.
 
-Deadlines count on CLOCK_BOOTTIME, which goes on in suspend and takes no notice when the wall clock is set.
+Deadlines count on CLOCK_BOOTTIME, which goes on in suspend and ignores steps of the wall clock.
 A Raspberry Pi has no battery clock, so the wall clock is believed only when it looks set.
 """
 
@@ -16,16 +16,16 @@ RELEASED_AT: Final = UnixTime(1_795_305_600)
 """2026-11-22: no speaker runs this code earlier, so an earlier wall clock is wrong. Moved on at each release."""
 
 LONGEST_LIFE: Final = Seconds(20 * 365.25 * 86_400)
-"""A wall clock further than this after the release is wrong as well."""
+"""A wall clock later than this after the release is wrong too."""
 
 LONGEST_WAIT: Final = Seconds(60)
-"""No single sleep is longer: a sleep does not count suspend, so the deadline is looked at again in between."""
+"""No single sleep is longer: a sleep does not count suspend, so the deadline is checked in between."""
 
 _TIME_ERROR: Final = 5
 """Source: ``sys/timex.h``."""
 
 _LARGEST_TIMEX: Final = 1024
-"""Bytes; more than ``struct timex`` has anywhere. Zeros ask for nothing."""
+"""Bytes: more than ``struct timex`` has on any machine. Zeros request nothing."""
 
 
 class BootClock:
@@ -44,9 +44,9 @@ class BootClock:
         return Monotonic(time.clock_gettime(time.CLOCK_MONOTONIC))
 
     def is_kept_right(self) -> bool | None:
-        """Return whether some program keeps the wall clock right by the network's time; None if that cannot be told.
+        """Return whether a program synchronises the wall clock with the network; None if that is not known.
 
-        Source: adjtimex(2): asked for nothing, it returns ``TIME_ERROR`` while the clock is not synchronised.
+        Source: adjtimex(2): without a request, it returns ``TIME_ERROR`` while the clock is not synchronised.
         """
         import ctypes
 
@@ -57,15 +57,15 @@ class BootClock:
         """Return whether the wall clock can be right.
 
         Args:
-            not_before: a moment that is known to be past, such as when a stored link was saved.
+            not_before: a moment known to be past, such as the save of a stored link.
         """
         return max(not_before, RELEASED_AT) <= self.wall() <= RELEASED_AT + LONGEST_LIFE
 
     def take(self, inbox: SimpleQueue[T], until: Monotonic) -> T | None:
         """Wait for the next item; None when there is none by ``until``.
 
-        What is there already is given even after ``until``. A signal's handler runs at once when the main thread
-        waits here, and what it puts into the inbox ends the wait (``SimpleQueue.put`` is reentrant for that).
+        An item that is there already is returned even after ``until``. A signal's handler runs at once when the main
+        thread waits here, and an item it puts into the inbox ends the wait (``SimpleQueue.put`` is reentrant).
         """
         while True:
             left = until - self.now()

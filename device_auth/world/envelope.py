@@ -1,25 +1,25 @@
-"""The envelope a link is stored in: versioned, and able to tell whether it is whole.
+"""The envelope of a stored link: versioned, with a checksum.
 
 Without a key, version 1::
 
     {"version": 1, "key_provider": "plain", "sha256": "…", "link": {…}}
 
 ``link`` holds every field of ``Link`` by its name, times in seconds since 1970 UTC; ``sha256`` is the checksum of
-its canonical text, so that a rotten sector is told from a grant. A link without a key goes on being written so: there
-is nothing to add to it, and older programs can read it.
+its canonical text, so that a damaged file is recognised. A link without a key is still written so, and older programs
+can read it.
 
 Sealed under a key, version 2::
 
     {"version": 2, "key_provider": "key-file", "key_fingerprint": "…", "link_id": "…", "nonce": "…", "sealed": "…",
      "sha256": "…"}
 
-``sealed`` is what ``link`` was, by AES-256-GCM, in base64; every other member but the checksum is authenticated with
-it, as canonical text. ``link_id`` can be read without the key, as the store never falls back on another owner's link.
-``key_fingerprint`` tells another key from the right one. ``sha256`` is of all other members: damage is told from a
-wrong key even where no key is at hand.
+``sealed`` is ``link`` encrypted with AES-256-GCM, in base64; every other member but the checksum is authenticated with
+it, as canonical text. ``link_id`` is readable without the key: the store never falls back on another owner's link.
+``key_fingerprint`` identifies the key. ``sha256`` covers all other members: damage is told from a wrong key even
+without any key.
 
-A member that is not known is passed over as long as the version is. Only a link that was handed over has an empty
-``refresh_token``; ``handed_over_to`` is missing where an earlier program wrote.
+An unknown member is ignored if the version is known. Only a link that was handed over has an empty
+``refresh_token``; An earlier program wrote no ``handed_over_to``.
 """
 
 import binascii
@@ -41,11 +41,11 @@ NEWEST_VERSION: Final = SEALED_VERSION
 
 
 class EnvelopeDamaged(StoreDamaged):
-    """What lies there does not verify.
+    """The stored file does not verify.
 
     Args:
-        message: what is odd; no part of the content.
-        link_id: what it still says of whose link it was, or None.
+        message: why; no part of the content.
+        link_id: the link ID that can still be read in it, or None.
     """
 
     def __init__(self, message: str, *, link_id: str | None = None) -> None:
@@ -54,12 +54,12 @@ class EnvelopeDamaged(StoreDamaged):
 
 
 class KeyMissing(StoreError):
-    """What lies there is whole, but the key that it is sealed under is not at hand.
+    """The stored link is whole, but its key is not available to this process.
 
     Args:
-        message: for someone who may only be in the wrong place.
-        hint: what such a person should do.
-        why: what is wrong, for someone who has looked everywhere; the message if None.
+        message: for a person; another process may have the key.
+        hint: the next step for that person.
+        why: the reason for a process that should have every key; the message if None.
     """
 
     def __init__(self, message: str, *, hint: str, why: str | None = None) -> None:
@@ -72,20 +72,20 @@ class Plain:
 
     name: Final = "plain"
     protects: Final = (
-        "Protects the link from other users of this speaker only: whoever has its card can read the link."
+        "Protects the link from other users of this speaker only: anyone who has its card can read the link."
     )
     fingerprint: Final = ""
 
 
 KeyProvider = SealingKey | Plain
-"""Whose key a link is sealed under, or nobody's."""
+"""The key that a link is sealed under, or none."""
 
 KeyName = tuple[str, str]
-"""Which key: its provider and its fingerprint, which is empty for none."""
+"""A key's provider and its fingerprint, which is empty for none."""
 
 
 def write_envelope(link: Link, key: KeyProvider) -> bytes:
-    """Write a link as it goes to the disk."""
+    """Return a link in the form of the file."""
     body = _link_to_json(link)
     if isinstance(key, Plain):
         return write_fields(
@@ -105,19 +105,19 @@ def write_envelope(link: Link, key: KeyProvider) -> bytes:
 
 
 def read_envelope(content: bytes, named: Callable[[str], SealingKey]) -> tuple[Link, KeyName]:
-    """Read a link as it came from the disk; total: any bytes give a link or one of the errors.
+    """Read a link from the bytes of the file; total: any bytes give a link or one of the errors.
 
     Args:
-        content: all of the file, or at least one byte more than is accepted.
-        named: gives the key of a provider, or raises ``KeyMissing``; only asked where something is sealed.
+        content: the whole file, or at least one byte more than is accepted.
+        named: returns the key of a provider, or raises ``KeyMissing``; called for a sealed link only.
 
     Returns:
-        The link, and what it was sealed under.
+        The link and the key it was sealed under.
 
     Raises:
-        EnvelopeDamaged: it does not verify.
-        KeyMissing: it is sealed under a key that is not at hand.
-        StoreError: it may be whole but is not for us: a newer version.
+        EnvelopeDamaged: if it does not verify.
+        KeyMissing: if it is sealed under a key that is not available.
+        StoreError: if it is of a newer version.
     """
     try:
         envelope = read_fields(content)
@@ -148,13 +148,13 @@ def _read_plain(envelope: Fields) -> Fields:
         raise Malformed("key_provider is not known")
     body = envelope.anything("link")
     if envelope.text("sha256") != _checksum(body):
-        raise Malformed("the checksum does not fit")
+        raise Malformed("the checksum does not match")
     return as_fields(body, "link")
 
 
 def _unseal(envelope: Fields, named: Callable[[str], SealingKey]) -> Fields:
     if envelope.text("sha256") != _checksum(envelope.but("sha256")):
-        raise Malformed("the checksum does not fit")
+        raise Malformed("the checksum does not match")
     name = envelope.text("key_provider")
     key = named(name)
     if envelope.text("key_fingerprint") != key.fingerprint:
@@ -167,7 +167,7 @@ def _unseal(envelope: Fields, named: Callable[[str], SealingKey]) -> Fields:
         sealed = binascii.a2b_base64(envelope.text("sealed"), strict_mode=True)
         return read_fields(key.open(sealed, nonce, _canonical(envelope.but("sealed", "sha256"))))
     except (SealNotOpened, ValueError) as error:
-        raise Malformed("it does not open with its key") from error
+        raise Malformed("its key does not decrypt it") from error
 
 
 def _key_of(envelope: Fields) -> KeyName:

@@ -1,6 +1,6 @@
-"""JSON objects that may turn out to be anything: every look into one gives the type asked for, or ``Malformed``.
+"""Untrusted JSON objects: each read returns the requested type, or raises ``Malformed``.
 
-Messages name the field, never its value: it may be a secret.
+Messages name the field, never its value, which may be a secret.
 """
 
 import json
@@ -9,27 +9,27 @@ from enum import StrEnum
 from typing import Final, NoReturn, TypeVar
 
 MAX_BYTES: Final = 65536
-"""What is longer is not ours; a refresh token has at most 2048 bytes."""
+"""A longer file is not ours; a refresh token has at most 2048 bytes."""
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
 class Malformed(Exception):
-    """Not of the form it should have; says what is odd."""
+    """A field is missing or has the wrong form; the message names it."""
 
 
 class Fields:
     """One JSON object.
 
     Args:
-        members: as the parser gave them, of any type.
+        members: from the parser, of any type.
     """
 
     def __init__(self, members: dict[str, object]) -> None:
         self._members = members
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a member: for those that came with a later program."""
+        """Return whether there is such a member; an earlier program did not write every one."""
         return name in self._members
 
     def but(self, *names: str) -> dict[str, object]:
@@ -37,7 +37,7 @@ class Fields:
         return {name: value for name, value in self._members.items() if name not in names}
 
     def anything(self, name: str) -> object:
-        """Return a member that must be there, whatever it is."""
+        """Return a member of any type that must be there."""
         if name not in self._members:
             raise Malformed(f"{name} is missing")
         return self._members[name]
@@ -105,7 +105,7 @@ class Fields:
 
 
 def as_fields(value: object, name: str) -> Fields:
-    """Take any JSON value for an object, or find it malformed."""
+    """Return a JSON value as an object; raise Malformed if it is none."""
     if not isinstance(value, dict):
         raise Malformed(f"{name} is not an object")
     return Fields(value)
@@ -118,7 +118,7 @@ def read_fields(content: bytes) -> Fields:
     try:
         value = json.loads(content.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        # From None: the parser's error carries the whole text, secrets included.
+        # from None: the parser's error carries the whole text, secrets included
         raise Malformed("it is not JSON") from None
     return as_fields(value, "it")
 

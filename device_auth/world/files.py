@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Final, Self
 
 RUNTIME_MODE: Final = 0o755
-"""Of the runtime folder: others look for the socket and the token files in it, each with a mode of its own."""
+"""Of the runtime folder, in which other users find the socket and the token files, each with a mode of its own."""
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotAFile(OSError):
-    """Under this name lies something else than a file: a symbolic link, a folder, a pipe."""
+    """The name belongs to something else than a plain file: a symbolic link, a folder, a pipe."""
 
     def __init__(self, name: str) -> None:
         super().__init__(errno.EINVAL, "not a file", name)
 
 
 class NotSafe(OSError):
-    """What is written in this folder could be exchanged under our hands; says why, and what to do."""
+    """Another user could exchange files in this folder; has the reason and a hint."""
 
     def __init__(self, reason: str, path: Path, hint: str = "") -> None:
         super().__init__(errno.EINVAL, reason, str(path))
@@ -58,14 +58,14 @@ def read_plain(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
 
 
 def make_folder(path: Path, mode: int) -> None:
-    """Make a folder that is not there yet, with what leads to it, so that it outlasts a power cut.
+    """Make a folder and its parents, so that they outlast a power cut.
 
     Args:
-        path: where; one that is there stays as it is.
-        mode: of the last folder alone, whatever the umask; what leads to it follows the umask.
+        path: a folder that exists already is left alone.
+        mode: of the last folder alone, regardless of the umask; its parents follow the umask.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: if it cannot be made.
     """
     if path.is_dir():
         return
@@ -79,13 +79,13 @@ def make_folder(path: Path, mode: int) -> None:
 
 
 class Folder:
-    """A folder held open. Every method raises ``OSError`` where the system refuses.
+    """A folder held open. Every method raises ``OSError`` if the system refuses.
 
-    The path to it may lead over symbolic links: systemd makes such links (``/var/lib/private``), and whoever
-    may change that path may do anything here anyway. Below it, none is followed.
+    The path to it may contain symbolic links: systemd makes such links (``/var/lib/private``), and a user who may
+    change that path may do anything here anyway. Below it, none is followed.
 
     Args:
-        path: where it was opened, for messages.
+        path: for messages.
         fd: the open folder; closed by ``close``.
     """
 
@@ -99,8 +99,8 @@ class Folder:
         return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def close(self) -> None:
-        """Let go of it, and of a lock held on it."""
-        # Nothing is written through this descriptor, and whatever close(2) says it is gone.
+        """Close it, which releases a lock held on it."""
+        # Nothing is written through this descriptor, and it is closed even if close(2) reports an error.
         with suppress(OSError):
             os.close(self.fd)
 
@@ -112,18 +112,18 @@ class Folder:
 
     @classmethod
     def open_to_write(cls, path: Path, mode: int, *, for_owner: bool = False) -> Self:
-        """Open a folder to write secrets in it; make it first if need be.
+        """Open a folder to write secrets in it, and make it first if there is none.
 
-        Who may change the folders that lead to it is not looked at.
+        The owners of its parents are not checked.
 
         Args:
-            path: where.
-            mode: of a folder that is made now.
+            path: of the folder.
+            mode: of a new folder.
             for_owner: see ``check_safe``.
 
         Raises:
-            NotSafe: others may write to it, or it belongs to another user.
-            OSError: it cannot be made or opened.
+            NotSafe: if others may write to it, or it belongs to another user.
+            OSError: if it cannot be made or opened.
         """
         make_folder(path, mode)
         folder = cls.open(path)
@@ -135,10 +135,10 @@ class Folder:
         return folder
 
     def check_safe(self, *, for_owner: bool = False) -> None:
-        """Raise ``NotSafe`` unless this process or root alone may change what lies here.
+        """Raise NotSafe unless only this process's user or root may change the files here.
 
         Args:
-            for_owner: root may write here for the user that the folder belongs to, whose it all is anyway.
+            for_owner: whether root may write here for the user who owns the folder.
         """
         status, me = os.fstat(self.fd), os.geteuid()
         if status.st_uid not in {0, me} and not (for_owner and me == 0):
@@ -151,11 +151,11 @@ class Folder:
             raise NotSafe(f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})", self.path)
 
     def names(self) -> list[str]:
-        """Return the names of all that lies here, sorted."""
+        """Return all names in the folder, sorted."""
         return sorted(os.listdir(self.fd))  # noqa: PTH208 - pathlib cannot list an open folder
 
     def has(self, name: str) -> bool:
-        """Return whether anything lies under this name, a broken symbolic link included."""
+        """Return whether the name exists, be it a broken symbolic link."""
         try:
             os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -163,7 +163,7 @@ class Folder:
         return True
 
     def owner_of(self, name: str) -> tuple[int, int]:
-        """Return the user and the group that what lies under this name belongs to, or the folder if nothing does."""
+        """Return the user and the group that own this name, or the folder if there is no such name."""
         try:
             status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -175,15 +175,15 @@ class Folder:
 
         Args:
             name: in this folder.
-            limit: how many bytes at most.
+            limit: in bytes; the rest is left.
 
         Returns:
             The bytes and when they were last written (seconds since 1970), or None if there is no such file.
 
         Raises:
-            NotAFile: something else lies there; it is neither followed nor waited for.
+            NotAFile: if it is no plain file; no link is followed, no pipe waited for.
         """
-        # O_NONBLOCK: opening a pipe must not wait for its other end.
+        # O_NONBLOCK: opening a pipe must not wait for its other end
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, dir_fd=self.fd)
@@ -210,14 +210,14 @@ class Folder:
         is_durable: bool,
         owner: tuple[int, int] | None = None,
     ) -> None:
-        """Write a file that must not be there yet.
+        """Write a new file; the name must be free.
 
         Args:
             name: in this folder.
-            content: all of it.
-            mode: exactly, whatever the umask.
+            content: of the whole file.
+            mode: exact, regardless of the umask.
             is_durable: whether the content must be on the disk on return.
-            owner: user and group that get it before anything is in it; None leaves it to whoever writes.
+            owner: user and group that own it from the start; None for those of this process.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, mode & 0o600, dir_fd=self.fd)
@@ -236,7 +236,7 @@ class Folder:
     def replace(self, name: str, content: bytes, mode: int, *, is_durable: bool = False) -> None:
         """Put a file in the place of another, whole at any moment.
 
-        One writer at a time: what lies under the name beside is taken for the remains of one that was killed.
+        One writer at a time: a file under the name beside is removed as the remains of one that was killed.
         """
         beside = beside_of(name)
         self.remove(beside)
@@ -251,15 +251,15 @@ class Folder:
             raise
 
     def link(self, name: str, other: str) -> None:
-        """Return a file a second name, which must not be there yet."""
+        """Make a second name for a file; it must be free."""
         os.link(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
 
     def rename(self, name: str, other: str) -> None:
-        """Return a file another name, in place of what has it now."""
+        """Rename a file, replacing the one that has the name."""
         os.rename(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self, name: str) -> bool:
-        """Remove a name; tell whether it was there."""
+        """Remove a name; return whether it existed."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
@@ -267,7 +267,7 @@ class Folder:
         return True
 
     def sync(self) -> None:
-        """Make every change of names so far durable."""
+        """Make all changes of names durable."""
         os.fsync(self.fd)
 
 

@@ -1,11 +1,11 @@
-"""Keys: finds who holds the key that the stored link is sealed under.
+"""The key that the stored link is sealed under, from its holder.
 
-Three may: the service manager, which hands it over as a credential; the Raspberry Pi's chip, which answers with a
-code that only this board can make; a file. None is made here: a key that lies beside its data is no protection, so
-with nothing set up the link stays plain, and the doctor says so.
+There are three: the service manager, which hands the key over as a credential; the Raspberry Pi's chip, which returns a
+code that only this board can make; a file. No key is made here: one that lies beside its data is no protection, so
+without any the link stays plain, and the doctor reports that.
 
-Each is looked for once, and only when something is to be sealed or opened under it. What somebody set up is never
-passed over for something weaker: if it cannot be had, nothing is written.
+Each holder is asked once, at the first use of its key. If a key that was set up is not available, nothing is written:
+a weaker one never takes its place.
 
 Source: systemd.exec(5) "Credentials"; systemd-creds(1); raspberrypi/utils, ``rpifwcrypto/main.c`` and its README.
 """
@@ -14,12 +14,13 @@ import hashlib
 import hmac
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
+from device_auth.core.models import Seconds
 from device_auth.world.envelope import KeyMissing, KeyProvider, Plain
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
@@ -27,13 +28,13 @@ from device_auth.world.sealing import SealingKey, can_seal
 from device_auth.world.settings import AUTO, ENVIRONMENT, KEY_PROVIDERS, Settings, quoted
 
 SHORTEST: Final = 32
-"""Bytes of a key. Shorter ones may be words, and words can be guessed."""
+"""Bytes of a key. A shorter one may be a word, and words can be guessed."""
 
 LONGEST: Final = 4096
 """Bytes of a key; more is some other file."""
 
 CREDENTIAL: Final = "device-auth.key"
-"""Its name in the unit, and below ``$CREDENTIALS_DIRECTORY``."""
+"""The credential's name in the unit and below ``$CREDENTIALS_DIRECTORY``."""
 
 TOOL: Final = "rpi-fw-crypto"
 
@@ -41,37 +42,37 @@ BOARD_KEY: Final = "1"
 """The slot of the device's own key in the one-time memory. Source: raspberrypi/utils, rpifwcrypto/README.md."""
 
 LABEL: Final = b"device-auth key v1"
-"""What the board makes its code of: public, and only ever this."""
+"""The public text from which the board makes its code; never changes."""
 
-PATIENCE: Final = 3.0
-"""Seconds for a tool that answers in some milliseconds."""
+BOARD_TIMEOUT: Final = Seconds(3)
+"""For a tool that answers in some milliseconds."""
 
 KEY_NOT_SET: Final = 256 - 6
-"""How the tool ends if nothing was ever written into the slot. Source: rpifwcrypto.h, RPI_FW_CRYPTO_KEY_NOT_SET."""
+"""The tool's exit code for a slot that was never written. Source: rpifwcrypto.h, RPI_FW_CRYPTO_KEY_NOT_SET."""
 
 SYSTEMD_CREDENTIAL, RPI_FW_CRYPTO, KEY_FILE, _ = KEY_PROVIDERS
 
 PROTECTS: Final = {
     SYSTEMD_CREDENTIAL: (
-        "Protects the link from whoever has a copy of it; from whoever has the card only if a TPM seals the"
-        " credential, as else its key lies on the same card. Not from root, nor from whoever has the whole speaker."
+        "Protects the link from anyone who has a copy of it; from anyone who has the card only if a TPM seals the"
+        " credential, as else its key lies on the same card. Not from root, nor from anyone who has the whole speaker."
     ),
     RPI_FW_CRYPTO: (
-        "Protects the link from whoever has the card: the key stays in the board. Not from root and others who may"
-        " use /dev/vcio, nor from whoever has the whole speaker."
+        "Protects the link from anyone who has the card: the key stays in the board. Not from root and others who may"
+        " use /dev/vcio, nor from anyone who has the whole speaker."
     ),
     KEY_FILE: (
-        "Protects the link from whoever has a copy of it; from whoever has the card only if the key file lies on"
-        " another one. Not from root, nor from whoever has the whole speaker."
+        "Protects the link from anyone who has a copy of it; from anyone who has the card only if the key file lies on"
+        " another one. Not from root, nor from anyone who has the whole speaker."
     ),
 }
 
 
 class KeyProblem(NamedTuple):
-    """A key that was set up and cannot be had.
+    """A key that was set up and is not available.
 
     Attributes:
-        is_setting: a setting is what is wrong; else it may be in reach of the service alone.
+        is_setting: whether a setting is wrong; else the key may be available to the service alone.
     """
 
     name: str
@@ -81,13 +82,13 @@ class KeyProblem(NamedTuple):
 
 
 class KeyTrouble(NamedTuple):
-    """Why a key cannot be had.
+    """The reason why a key is not available.
 
     Attributes:
-        message: what is wrong.
-        hint: what a person should do.
-        is_set_up: somebody meant it to be there.
-        is_setting: a setting is what is wrong.
+        message: the reason.
+        hint: the next step for a person.
+        is_set_up: whether someone set the key up.
+        is_setting: whether a setting is wrong.
     """
 
     message: str
@@ -96,7 +97,7 @@ class KeyTrouble(NamedTuple):
     is_setting: bool = False
 
     def error(self, name: str) -> DeviceAuthError:
-        """Say it to whoever was about to seal something."""
+        """Return the error for a caller that needs the key to seal."""
         kind = ConfigError if self.is_setting else StoreError
         return kind(f"there is no key to seal the link under ({name}): {self.message}", hint=self.hint)
 
@@ -110,11 +111,11 @@ _WITHOUT_LIBRARY: Final = KeyTrouble(
 
 
 class Keys:
-    """Every key that may be had.
+    """The keys of this speaker.
 
     Args:
-        choice: whose key seals: a name, or ``auto`` for the best that is there.
-        sources: looks for each, by name.
+        choice: the holder of the key that seals, or ``auto`` for the best one available.
+        sources: by holder, a function that finds the key.
     """
 
     def __init__(self, choice: str, sources: Mapping[str, Callable[[], SealingKey | KeyTrouble]]) -> None:
@@ -126,8 +127,8 @@ class Keys:
         """Return the key to seal under.
 
         Raises:
-            ConfigError: it cannot be had for a wrong setting.
-            StoreError: it cannot be had now.
+            ConfigError: if it is not available because of a wrong setting.
+            StoreError: if it is not available for another reason.
         """
         wanted = [name for name in KEY_PROVIDERS if self._choice in {AUTO, name} and name != Plain.name]
         for name in wanted:
@@ -139,10 +140,10 @@ class Keys:
         return Plain()
 
     def named(self, name: str) -> SealingKey:
-        """Return the key of a provider, to open what is sealed under it.
+        """Return the key of a provider, to open a link.
 
         Raises:
-            KeyMissing: it cannot be had.
+            KeyMissing: if it is not available.
         """
         found = self._find(name)
         if isinstance(found, KeyTrouble):
@@ -150,43 +151,49 @@ class Keys:
                 f"the key is held by the service ({name}: {found.message})",
                 hint="Start the service (systemctl start device-auth) and try again. If the key is gone for good:"
                 " device-auth unlink, then device-auth link",
-                why=f"its key cannot be had ({name}: {found.message})",
+                why=f"its key is not available ({name}: {found.message})",
             )
         return found
 
     @property
     def providers(self) -> tuple[KeyProvider, ...]:
-        """Return all that can be had: whose key seals, then the others, the best first; ``Plain`` among them."""
+        """Return the available ones: the one that seals, then the others, the best first; ``Plain`` among them."""
         names = sorted(KEY_PROVIDERS, key=lambda name: name != self._choice)
         found = (Plain() if name == Plain.name else self._find(name) for name in names)
         return tuple(key for key in found if not isinstance(key, KeyTrouble))
 
     @property
     def problems(self) -> tuple[KeyProblem, ...]:
-        """Return what was set up and cannot be had."""
-        lacks = ((name, self._find(name)) for name in KEY_PROVIDERS if name != Plain.name)
+        """Return the problems with the keys that were set up."""
         return tuple(
-            KeyProblem(name, lack.message, lack.hint, lack.is_setting)
-            for name, lack in lacks
-            if isinstance(lack, KeyTrouble) and (lack.is_set_up or name == self._choice)
+            KeyProblem(name, trouble.message, trouble.hint, trouble.is_setting)
+            for name, trouble in self._troubles()
+            if trouble.is_set_up or name == self._choice
         )
 
     @property
-    def lacks(self) -> dict[str, str]:
-        """Say of each provider why it gives no key."""
-        found = {name: self._find(name) for name in KEY_PROVIDERS if name != Plain.name}
-        return {name: lack.message for name, lack in found.items() if isinstance(lack, KeyTrouble)}
+    def reasons(self) -> dict[str, str]:
+        """Return, by provider, the reason why its key is not available."""
+        return {name: trouble.message for name, trouble in self._troubles()}
+
+    def _troubles(self) -> Iterator[tuple[str, KeyTrouble]]:
+        for name in KEY_PROVIDERS:
+            found = Plain() if name == Plain.name else self._find(name)
+            if isinstance(found, KeyTrouble):
+                yield name, found
 
     def _find(self, name: str) -> SealingKey | KeyTrouble:
         if name not in self._found:
-            unknown = KeyTrouble("this program does not know it", "Install the newer device-auth again.")
+            unknown = KeyTrouble(
+                "this program does not know this provider", "Install the newer device-auth again."
+            )
             found = self._sources[name]() if name in self._sources else unknown
             self._found[name] = found if isinstance(found, KeyTrouble) or can_seal() else _WITHOUT_LIBRARY
         return self._found[name]
 
 
 ONLY_PLAIN: Final = Keys(Plain.name, {})
-"""Nothing is sealed: a simulation's."""
+"""For a simulation: nothing is sealed."""
 
 
 def find_keys(
@@ -194,22 +201,22 @@ def find_keys(
     environ: Mapping[str, str] = ENVIRONMENT,
     *,
     euid: int | None = None,
-    patience: float = PATIENCE,
+    timeout: Seconds = BOARD_TIMEOUT,
 ) -> Keys:
-    """Find the keys of this speaker; each is looked for when it is first asked for.
+    """Return the keys of this speaker; each is looked for at its first use.
 
     Args:
-        settings: whose key is wanted, and where the file is.
-        environ: where the service manager says what it gave, and programs are looked for.
-        euid: who asks; the process itself if None.
-        patience: seconds that the board may take to answer.
+        settings: name the holder and the key file.
+        environ: names the folder of credentials and the search path.
+        euid: the user ID; that of the process if None.
+        timeout: for the board's answer.
     """
     mine = os.geteuid() if euid is None else euid
     return Keys(
         settings.key_provider,
         {
             SYSTEMD_CREDENTIAL: lambda: _find_credential(environ.get("CREDENTIALS_DIRECTORY")),
-            RPI_FW_CRYPTO: lambda: _ask_board(environ.get("PATH", os.defpath), patience),
+            RPI_FW_CRYPTO: lambda: _ask_board(environ.get("PATH", os.defpath), timeout),
             KEY_FILE: lambda: _find_key_file(settings.key_file, mine),
         },
     )
@@ -222,7 +229,7 @@ def find_keys(
 def _find_credential(folder: str | None) -> SealingKey | KeyTrouble:
     hint = "Set it up as docs/encryption.md says, and restart the service."
     if not folder:
-        return KeyTrouble("the service manager gives it to the service alone", hint)
+        return KeyTrouble("only the service receives it from the service manager", hint)
     path = Path(folder, CREDENTIAL)
     try:
         material, _ = read_plain(path, LONGEST + 1)
@@ -250,8 +257,8 @@ def _find_key_file(named: str, mine: int) -> SealingKey | KeyTrouble:
         material, status = read_plain(path, LONGEST + 1)
     except FileNotFoundError:
         return _wrong(
-            f"key_file {path} is not there",
-            "Put it back where it was, or see docs/encryption.md for how to make one.",
+            f"there is no key_file {path}",
+            "Put it back, or see docs/encryption.md for how to make one.",
         )
     except (OSError, ValueError) as error:
         return _wrong(explain(f"cannot read key_file {path}", error), "Check its owner, or use sudo.")
@@ -278,21 +285,21 @@ def _wrong(message: str, hint: str) -> KeyTrouble:
 
 
 def _fault_of(material: bytes) -> str:
-    """Return why this is no key, or nothing."""
+    """Return the reason why this is no key, or nothing."""
     if len(material) < SHORTEST:
         return f"is too short for a key (under {SHORTEST} bytes)"
     if len(material) > LONGEST:
         return f"is too large for a key (over {LONGEST} bytes)"
-    # as a power cut leaves a file that was never synced
-    return "is the same byte all over" if len(set(material)) == 1 else ""
+    # a power cut leaves such a file if it was never synced
+    return "is one byte repeated" if len(set(material)) == 1 else ""
 
 
 # ---------------------------------------------------------------------------------------------------------
 # The Raspberry Pi's chip
 
 
-def _ask_board(search_path: str, patience: float) -> SealingKey | KeyTrouble:
-    """Have the board make a code of a fixed text with the key in its one-time memory: that code is our key."""
+def _ask_board(search_path: str, timeout: Seconds) -> SealingKey | KeyTrouble:
+    """Return our key: a code that the board makes of a fixed text with the key in its one-time memory."""
     import shutil
 
     tool = shutil.which(TOOL, path=search_path)
@@ -301,12 +308,12 @@ def _ask_board(search_path: str, patience: float) -> SealingKey | KeyTrouble:
             f"{TOOL} is not installed",
             "Install it (Raspberry Pi OS: sudo apt install raspi-utils), and try again.",
         )
-    return _answer_of(tool, patience)
+    return _answer_of(tool, timeout)
 
 
-def _answer_of(tool: str, patience: float) -> SealingKey | KeyTrouble:
+def _answer_of(tool: str, timeout: Seconds) -> SealingKey | KeyTrouble:
     import signal
-    import subprocess  # noqa: TID251  the same; a tool of the board's maker has no other door
+    import subprocess  # noqa: TID251  the board's key can only be used through its maker's tool
 
     hint = "See docs/encryption.md: the board needs its key, and this user /dev/vcio."
     try:
@@ -323,26 +330,24 @@ def _answer_of(tool: str, patience: float) -> SealingKey | KeyTrouble:
     except OSError as error:
         return KeyTrouble(explain(f"cannot run {tool}", error), hint)
     assert process.stdin is not None  # noqa: S101  asked for above
-    assert process.stdout is not None  # noqa: S101  the same
+    assert process.stdout is not None  # noqa: S101  asked for above
     with process.stdin as asked, process.stdout as answered:
         with suppress(BrokenPipeError):
             asked.write(LABEL)
         asked.close()
         try:
-            code = process.wait(patience)
+            code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel is left there
+            with suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel is left behind
                 process.wait(1)
-            return KeyTrouble(
-                f"{TOOL} did not answer within {patience:.0f} s", f"Restart the speaker. {hint}"
-            )
-        # read only now: until its reader comes a pipe holds so much and no more (pipe(7))
+            return KeyTrouble(f"{TOOL} did not answer within {timeout:.0f} s", f"Restart the speaker. {hint}")
+        # read only now: before that a pipe holds no more than its capacity (pipe(7))
         return _key_of_answer(code, _read_what_is_there(answered.fileno()))
 
 
 def _read_what_is_there(descriptor: int) -> bytes:
-    os.set_blocking(descriptor, False)  # what it left running may hold the other end open
+    os.set_blocking(descriptor, False)  # a program that it started may hold the other end open
     try:
         return os.read(descriptor, hashlib.sha256().digest_size + 1)
     except BlockingIOError:
@@ -350,12 +355,12 @@ def _read_what_is_there(descriptor: int) -> bytes:
 
 
 def _key_of_answer(code: int, answer: bytes) -> SealingKey | KeyTrouble:
-    # an empty memory is all zeros, and anybody can make the code of that
+    # an empty memory is all zeros, and anyone can make the code of that
     of_no_key = hmac.digest(b"", LABEL, hashlib.sha256)
     if code == KEY_NOT_SET or answer == of_no_key:
         return KeyTrouble(
             "this board's one-time memory holds no key",
-            "See docs/encryption.md for how one is put there, once and for all.",
+            "See docs/encryption.md: it is written once and for all.",
         )
     if code != 0:
         return KeyTrouble(
@@ -363,7 +368,5 @@ def _key_of_answer(code: int, answer: bytes) -> SealingKey | KeyTrouble:
             "Its firmware may be too old for it, or this user may not use /dev/vcio.",
         )
     if len(answer) != len(of_no_key):
-        return KeyTrouble(
-            f"{TOOL} gave something else than a key", "See whether it is the board maker's own."
-        )
+        return KeyTrouble(f"{TOOL} returned no key", "Check that it is the board maker's own.")
     return SealingKey(RPI_FW_CRYPTO, answer, PROTECTS[RPI_FW_CRYPTO])

@@ -1,7 +1,6 @@
-"""The code pair in hand: goes on after a restart, within one boot, and never longer than it lives.
+"""The code pair in hand: kept over a restart of the service, within one boot and its lifetime.
 
-Deadlines are of the clock that counts since the machine started, so they mean nothing after another start: the boot
-ID tells. Source: proc(5), ``/proc/sys/kernel/random/boot_id``; clock_gettime(2), ``CLOCK_BOOTTIME``.
+Deadlines count from the start of the machine, so they mean nothing after another start: the boot ID shows which. Source: proc(5), ``/proc/sys/kernel/random/boot_id``; clock_gettime(2), ``CLOCK_BOOTTIME``.
 """
 
 import logging
@@ -10,6 +9,7 @@ from typing import Final
 
 from device_auth.core.models import CodePair, DialectName, Monotonic, PendingPair, Provider, Seconds, Secret
 from device_auth.core.ports import Clock
+from device_auth.world.explain import explain
 from device_auth.world.fields import MAX_BYTES, Fields, Malformed, read_fields, write_fields
 from device_auth.world.files import RUNTIME_MODE, Folder, NotAFile, beside_of
 
@@ -23,12 +23,12 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 class FilePending:
     """Keeps the code pair in the runtime folder.
 
-    Whether its provider is the one that is set now is for the caller to compare: it stands in what ``read`` gives.
+    The caller compares the provider in the result of ``read`` with the present one.
 
     Args:
-        directory: the runtime folder, made (0755) when first needed; None where there is none: nothing is kept.
-        clock: tells whether the pair has expired.
-        boot_id: where the kernel tells this boot's ID.
+        directory: the runtime folder, made (0755) when first needed; None if there is none: then nothing is kept.
+        clock: for the pair's deadline.
+        boot_id: the kernel's file with this boot's ID.
     """
 
     def __init__(self, directory: Path | None, clock: Clock, *, boot_id: Path = BOOT_ID) -> None:
@@ -37,7 +37,7 @@ class FilePending:
         self._boot_id = boot_id
 
     def keep(self, pending: PendingPair) -> None:
-        """Keep it, in place of what was there."""
+        """Keep a pair in place of any other."""
         if self._directory is None:
             return
         try:
@@ -45,10 +45,10 @@ class FilePending:
             with Folder.open_to_write(self._directory, RUNTIME_MODE) as folder:
                 folder.replace(PENDING, content, FILE_MODE)
         except (OSError, ValueError) as error:
-            logger.warning("the code pair is not kept over a restart: %s", error)
+            logger.warning("cannot keep the code pair over a restart: %s", error)
 
     def read(self) -> PendingPair | None:
-        """Give it back, or None. What is malformed, of another boot, or expired, is removed."""
+        """Return the pair, or None. A file that is malformed, of another boot, or expired is removed."""
         if self._directory is None:
             return None
         try:
@@ -60,15 +60,15 @@ class FilePending:
         except FileNotFoundError:
             return None
         except (Malformed, NotAFile) as error:
-            logger.info("the code pair kept is of no use: %s", error)
+            logger.info("the kept code pair cannot be used: %s", error)
             self.forget()
             return None
         except OSError as error:
-            logger.warning("the code pair cannot be read: %s", error)
+            logger.warning("%s", explain("cannot read the code pair", error))
             return None
 
     def forget(self) -> None:
-        """Remove it."""
+        """Remove the pair."""
         if self._directory is None:
             return
         try:
@@ -78,7 +78,7 @@ class FilePending:
         except FileNotFoundError:
             return
         except OSError as error:
-            logger.warning("the code pair cannot be removed: %s", error)
+            logger.warning("%s", explain("cannot remove the code pair", error))
 
     def _read_boot_id(self) -> str:
         return self._boot_id.read_text("ascii", "replace").strip()
@@ -91,7 +91,7 @@ class FilePending:
         if left <= 0:
             raise Malformed("it has expired")
         if left > pending.pair.expires_in or pending.interval <= 0 or pending.pair.interval <= 0:
-            raise Malformed("its times cannot be")
+            raise Malformed("its times are impossible")
         return pending
 
 

@@ -1,7 +1,7 @@
-"""Places: where the state, the runtime files and the settings live on this machine.
+"""Places: the folders of the state and the runtime files, and the settings file.
 
-State survives a reboot and may lie on the SD card; what lies in the runtime folder may not, so where there is no
-folder of that kind there is none at all: never one below ``/tmp`` or in the state.
+State survives a reboot and may lie on the SD card; runtime files may not. So where there is no memory-backed folder of
+this user's there is no runtime folder: never one below ``/tmp`` or in the state folder.
 """
 
 import os
@@ -15,25 +15,25 @@ from device_auth.world.explain import explain
 from device_auth.world.settings import CONFIG_VARIABLE, ENVIRONMENT, quoted
 
 NAME: Final = "device-auth"
-"""What our folder is called wherever others have theirs."""
+"""The name of our folder in each place."""
 
 SIMULATED: Final = "simulated"
 """The folder in each place that keeps a simulated link away from the real one."""
 
 RUNTIME_MODE: Final = 0o755
-"""Everyone may reach the socket, which asks who calls; each file says for itself who may read it."""
+"""Everyone may reach the socket, which checks its callers; each file has a mode of its own."""
 
 ROOT: Final = Path("/")
 
 
 class Places(NamedTuple):
-    """Where things live.
+    """The folders and the settings file.
 
     Attributes:
-        state_dir: the stored link.
-        runtime_dir: token files, the code pair in hand and the socket; None if there is no place for them.
+        state_dir: of the stored link.
+        runtime_dir: of the token files, the code pair in hand and the socket; None if there is none.
         config_file: the settings file to read; None if there is none.
-        new_config_file: where a settings file is written if none is named.
+        new_config_file: the settings file to write.
     """
 
     state_dir: Path
@@ -48,17 +48,17 @@ def read_places(
     euid: int | None = None,
     root: Path = ROOT,
 ) -> Places:
-    """Find out where things live; makes nothing.
+    """Return the places, without making any.
 
     Args:
         options: the command line's arguments by name: ``state_dir``, ``runtime_dir``, ``config``, ``simulate``.
         environ: the environment.
-        euid: who we are; the process's own if None.
+        euid: the user ID; that of the process if None.
         root: the root folder.
 
     Raises:
-        ConfigError: there is no home folder to keep the state in, an option is empty, or the runtime folder would
-            lie in the state folder.
+        ConfigError: if there is no home folder for the state, an option is empty, or the runtime folder lies in the
+            state folder.
     """
     if euid is None:
         euid = os.geteuid()
@@ -70,7 +70,7 @@ def read_places(
     if runtime_dir is not None and runtime_dir.is_relative_to(state_dir):
         raise ConfigError(
             f"the runtime folder {runtime_dir} lies in the state folder",
-            hint="Choose another with --runtime-dir: access tokens are not to touch the disk.",
+            hint="Choose another with --runtime-dir: access tokens must not touch the disk.",
         )
     system_file = root / "etc" / NAME / "config.toml"
     named = _path(options, "config") or (
@@ -88,16 +88,16 @@ def read_places(
 
 
 def make_runtime_dir(path: Path) -> None:
-    """Make the runtime folder if it is not there, and see that nobody else can put files in it.
+    """Make the runtime folder if there is none, and check that nobody else can put files in it.
 
     Raises:
-        StoreError: it cannot be made, or is not safe.
+        StoreError: if it cannot be made, or is not safe.
     """
     try:
         for folder in reversed([path, *path.parents]):
             if not folder.exists():
                 folder.mkdir(RUNTIME_MODE, exist_ok=True)
-                # whatever the umask takes away
+                # mkdir follows the umask
                 folder.chmod(RUNTIME_MODE)
         found = path.stat()
     except (OSError, ValueError) as error:
@@ -169,7 +169,7 @@ def _absolute(environ: Mapping[str, str], name: str) -> Path | None:
 
 
 def _below_home(environ: Mapping[str, str], euid: int, variable: str, usual: str) -> Path | None:
-    """Give our folder in the one that a variable of the XDG specification names, else in the usual one at home."""
+    """Return our folder in the one that an XDG variable names, else in the usual one at home."""
     named = _absolute(environ, variable)
     if named:
         return named / NAME
@@ -185,9 +185,9 @@ def _below_home(environ: Mapping[str, str], euid: int, variable: str, usual: str
 
 
 def _is_ours_alone(folder: Path, euid: int) -> bool:
-    """Return whether this is a session's own runtime folder: 0700 and ours, as the XDG specification demands.
+    """Return whether this user alone can write to a session's runtime folder, as the XDG specification demands.
 
-    That also keeps out another user's folder, inherited through ``su``.
+    A folder of another user, inherited through ``su``, is none.
     """
     try:
         found = folder.stat()
@@ -198,7 +198,7 @@ def _is_ours_alone(folder: Path, euid: int) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether there is something to read, even if it is not for us: better an error than another file."""
+    """Return whether a file exists, even one that cannot be read: an error is better than another file."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

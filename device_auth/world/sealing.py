@@ -1,11 +1,11 @@
 """Sealing: AES-256-GCM under keys that are derived for one purpose each.
 
-A key as it was found is only ever put into HKDF (RFC 5869): what seals cannot be told from what names the key. Each
-sealed text takes a nonce of its own, 96 bits by chance. Under one key two of 2**32 such texts share one with a chance
-of 2**-32 at the most (NIST SP 800-38D, 8.3); a speaker that wrote once a second would take 136 years to get there,
-and one writes a few times a day.
+The key itself is only an input of HKDF (RFC 5869): its fingerprint says nothing about the key that seals. Each sealed
+text has a random nonce of 96 bits. Under one key two of 2**32 such texts share one with a chance
+of 2**-32 at the most (NIST SP 800-38D, 8.3); a speaker that wrote once a second would take 136 years for that, and one
+writes a few times a day.
 
-``cryptography`` is loaded when something is sealed or opened: a speaker without a key never pays for it.
+``cryptography`` is loaded at the first use: a speaker without a key never pays for it.
 """
 
 from typing import Final
@@ -17,33 +17,33 @@ _KEY_LENGTH: Final = 32
 _FINGERPRINT_LENGTH: Final = 8
 
 _SALT: Final = b"device-auth"
-"""Fixed: what goes in is random already, and no other program shall arrive at our keys (RFC 5869, 3.1)."""
+"""Fixed: the input is random already, and no other program derives the same keys (RFC 5869, 3.1)."""
 
 _TO_SEAL: Final = b"device-auth link v2"
 _TO_NAME: Final = b"device-auth key fingerprint v2"
 
 
 def can_seal() -> bool:
-    """Return whether the library is there and can be loaded; loads it."""
+    """Load the library; return whether that succeeds."""
     try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: F401  see the top
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: F401  see the top
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: F401  only whether it loads matters
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: F401  only whether it loads matters
     except ImportError:
         return False
     return True
 
 
 class SealNotOpened(Exception):
-    """It was sealed under another key or with another header, or it was changed since."""
+    """The text was sealed under another key or with another header, or was changed since."""
 
 
 class SealingKey:
-    """A key that seals and opens. Nothing prints what it is made of.
+    """A key that seals and opens; its repr does not show it.
 
     Args:
-        name: who holds it; one of ``settings.KEY_PROVIDERS``.
-        material: random bytes, 32 at least.
-        protects: what it protects against and what not, in a sentence for people.
+        name: its holder; one of ``settings.KEY_PROVIDERS``.
+        material: random bytes, at least 32.
+        protects: for people, what it protects against and what not.
     """
 
     __slots__ = ("_material", "name", "protects")
@@ -55,26 +55,26 @@ class SealingKey:
 
     @property
     def fingerprint(self) -> str:
-        """Tell this key from another one; says nothing about what is in it."""
+        """Return a name for this key that reveals nothing of it."""
         return self._derive(_TO_NAME, _FINGERPRINT_LENGTH).hex()
 
     def seal(self, text: bytes, nonce: bytes, header: bytes) -> bytes:
         """Seal a text.
 
         Args:
-            text: what nobody else shall read.
+            text: encrypted.
             nonce: never used before under this key.
-            header: what anybody may read and nobody change.
+            header: authenticated, not encrypted.
         """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         return AESGCM(self._derive(_TO_SEAL, _KEY_LENGTH)).encrypt(nonce, text, header)
 
     def open(self, sealed: bytes, nonce: bytes, header: bytes) -> bytes:
-        """Return the text back.
+        """Return the text of a sealed one.
 
         Raises:
-            DoesNotOpen: not a byte of it can be trusted.
+            SealNotOpened: if it cannot be authenticated.
         """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -1,7 +1,7 @@
-"""Signals: heard at once, however they fall.
+"""Signals, handled at once even when they come just before a wait.
 
-Python runs a signal's handler between two steps of its own. A signal that comes just before a wait begins is noted, but
-nothing ends the wait: it would be heard up to a minute late. So the note itself wakes the loop.
+Python runs a signal's handler between two of its own steps. For a signal just before a wait the handler would run up to
+a minute late, because nothing ends the wait. So the wake-up descriptor wakes the loop.
 
 Source: signal(7) and the documentation of ``signal.set_wakeup_fd``: a byte is written when the signal comes, not when
 its handler runs.
@@ -18,12 +18,12 @@ from typing import Final
 MOST_AT_ONCE: Final = 64
 
 ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a polite kill, and a terminal that has gone away."""
+"""Ctrl-C, kill, and a terminal that has been closed."""
 
 
 @contextmanager
 def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], object]]) -> Iterator[None]:
-    """Have these signals handled so, and afterwards as before."""
+    """Install these handlers, and the former ones at the end."""
     former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -33,16 +33,16 @@ def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], 
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Let a polite kill end it as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does."""
     return handled(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))
 
 
 @contextmanager
 def woken_by_signals(wake: Callable[[], object]) -> Iterator[None]:
-    """Have every signal that has a handler end the main thread's wait.
+    """Let every signal that has a handler end the main thread's wait.
 
     Args:
-        wake: leaves something in the inbox that the main thread waits at; called from a thread of its own.
+        wake: puts an item into the main thread's inbox; called from another thread.
     """
     noted, note = os.pipe()
     os.set_blocking(note, False)

@@ -1,25 +1,25 @@
 """The store: keeps the link so that no power cut can lose it, and none can bring a former owner back.
 
-Two files: ``link.json``, the newest generation, and ``link.json.previous``, the one before, for the day the
-newest does not verify. Four rules hold at every moment, whatever is cut short and whatever of it reaches the disk:
+Two files: ``link.json``, the newest generation, and ``link.json.previous``, the one before, for the case that the
+newest does not verify. Four rules hold at every moment, wherever a write is cut short:
 
 1. ``link.json`` is only ever renamed into place, whole and synced: it is the old generation or the new one.
-2. ``link.json.previous`` is always of the same link as ``link.json``, and holds nothing that the newest has left
-   behind (a replaced owner's link, a grant that was handed over). So where the newest may step over such a thing,
-   the previous one is removed first, and the folder synced, before the newest changes.
-3. What an earlier process left undone when it was killed is made durable before anything is built upon it.
-4. Where the key changes, what lies under the former one stays until the new generation has been read back and
-   opened; then it goes, or the weaker copy would stay on the card.
+2. ``link.json.previous`` is always of the same link as ``link.json``, and holds nothing that the newest has dropped
+   (a replaced owner's link, a grant that was handed over). So before the newest drops one of these, the previous
+   generation is removed and the folder synced.
+3. Changes that a killed process left unsynced are made durable before the next one.
+4. When the key changes, the generation under the former key stays until the new one has been read back and opened;
+   then it is removed, so that no weaker copy stays on the card.
 
 Crash points of a re-link: before the previous generation is gone, both are the old link's; then the newest alone
 is the old link; then, by one rename, the newest alone is the new link. Of an unlink: both, the newest alone, none.
 Of a save: the newest is old or new; the previous one is the old or the one before it, all of the same link.
 Of a change of keys: the newest is under the old key or the new one; the previous one is under the old one, or gone.
 
-A link whose key is not at hand is not touched by whoever cannot know better. The service, which is given every key
-that there is, calls it lost: then another link may be stored, and the sealed one is kept under another name.
+A process without the link's key does not touch it. The service receives every key, and so may call one lost: then
+another link may be stored, and the sealed one is kept under another name.
 
-One writer: whoever holds the lock on the folder. Reading takes no lock and makes nothing.
+The holder of the folder's lock is the only writer. Reading takes no lock and makes nothing.
 """
 
 import errno
@@ -57,27 +57,27 @@ logger = logging.getLogger(__name__)
 NEWEST: Final = "link.json"
 PREVIOUS: Final = "link.json.previous"
 DAMAGED: Final = "link.json.damaged-"
-"""Begins the name under which a damaged file is set aside."""
+"""The name's beginning of a damaged file that was set aside."""
 
 SEALED: Final = "link.json.sealed-"
-"""Begins the name under which a link whose key was lost is kept."""
+"""The name's beginning of a kept link whose key was lost."""
 
 MOST_KEPT: Final = 5
-"""So many are kept of either kind; from then on the last one makes room."""
+"""Files of either kind that are kept; a further one replaces the last."""
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 
 PROBE: Final = b" " * 12288
-"""As long as an envelope gets: two links with LWA's longest refresh token (2048 bytes) and their addresses, sealed."""
+"""As long as the longest envelope: two links with LWA's longest refresh token (2048 bytes) and addresses, sealed."""
 
 _BESIDE: Final = beside_of(NEWEST)
-_ON_ITS_WAY: Final = beside_of(PREVIOUS)
+_BESIDE_PREVIOUS: Final = beside_of(PREVIOUS)
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredRecord:
-    """What lies under one name: a link and its key, damage, or nothing. Damage may be the disk's: then it says how."""
+    """The content of one file: a link and its key, damage, or nothing; ``disk_error`` if the disk caused the damage."""
 
     link: Link | None = None
     key: KeyName = ("", "")
@@ -95,10 +95,10 @@ class FileStore:
     """Keeps the link in a folder. As a context it holds the lock, and may then write.
 
     Args:
-        directory: the state folder; made (0700) by whoever takes the lock.
-        keys: gives whose keys can be reached; only asked where something is sealed or written.
-        is_of_service: whether a key that cannot be had here is lost.
-        for_owner: whether root may write for the user that the folder belongs to; what it writes is theirs.
+        directory: the state folder; made (0700) when the lock is taken.
+        keys: returns the keys; called only to write, or to open a sealed link.
+        is_of_service: whether a key that is not available is lost.
+        for_owner: whether root may write for the user who owns the folder; then that user owns the files too.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class FileStore:
         self._is_of_service = is_of_service
         self._for_owner = for_owner
         self._owner: tuple[int, int] | None = None
-        self._gave_way: str | None = None
+        self._kept_sealed: str | None = None
         self._folder: Folder | None = None
         self._is_settled = False
 
@@ -122,12 +122,12 @@ class FileStore:
         """Take the lock.
 
         Raises:
-            StoreBusy: someone else holds it.
-            StoreError: the folder cannot be made, or is not safe to write to.
+            StoreBusy: if another process holds it.
+            StoreError: if the folder cannot be made, or is not safe to write to.
         """
         try:
             if self.directory.name == SIMULATED:
-                # it lies in the real one's folder, which may not be there yet
+                # its parent is the real one, which may not exist yet
                 make_folder(self.directory.parent, FOLDER_MODE)
             folder = Folder.open_to_write(self.directory, FOLDER_MODE, for_owner=self._for_owner)
             try:
@@ -143,7 +143,7 @@ class FileStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._folder is not None:
             self._folder.close()
             self._folder = None
@@ -151,14 +151,14 @@ class FileStore:
     def read(self) -> Link | None:
         """Return the stored link, or None if there is none.
 
-        A newest generation that does not verify gives way to the previous one, if that is of the same link. With
-        the lock held, the damaged file is set aside and the previous generation takes its place; else nothing is
-        touched.
+        If the newest generation does not verify, the previous one is returned, provided that it is of the same link.
+        With the lock held, the damaged file is set aside and the previous generation takes its place; else no file is
+        changed.
 
         Raises:
-            StoreError: what lies there is damaged, not for us, or may not be read.
-            KeyMissing: it is sealed under a key that is not at hand.
-            KeyLost: the same, and it is known to be nowhere else; another link may be stored.
+            StoreError: if the file is damaged, of a newer version, or cannot be read.
+            KeyMissing: if the link is sealed under a key that is not available.
+            KeyLost: if that key is known to be nowhere else; another link may be stored.
         """
         try:
             if self._folder is not None:
@@ -171,27 +171,27 @@ class FileStore:
             raise store_error(f"cannot read {self.directory / NEWEST}", error) from error
 
     def prove_writable(self) -> None:
-        """Show that a link could be saved now: do all that a save does, beside the stored link.
+        """Prove that a link could be saved now, by all steps of a save beside the stored link.
 
         Raises:
-            StoreError: it could not; the message says why.
+            StoreError: if it could not.
         """
         with self._writing(f"cannot write to {self.directory}") as folder:
             self._sealing_key()
             folder.write_new(_BESIDE, PROBE, FILE_MODE, is_durable=True, owner=self._owner)
-            folder.link(_BESIDE, _ON_ITS_WAY)
-            folder.rename(_ON_ITS_WAY, _BESIDE)
-            folder.remove(_ON_ITS_WAY)
+            folder.link(_BESIDE, _BESIDE_PREVIOUS)
+            folder.rename(_BESIDE_PREVIOUS, _BESIDE)
+            folder.remove(_BESIDE_PREVIOUS)
             folder.remove(_BESIDE)
             folder.sync()
 
     def save(self, link: Link) -> None:
-        """Store the next generation of the link that is there; durable on return.
+        """Store the next generation of the stored link; durable on return.
 
-        Writes nothing if nothing changed.
+        Nothing is written if nothing changed.
 
         Raises:
-            StoreError: it could not; what was stored is then whole, or the new generation already is. Or: no
+            StoreError: if it cannot be written; the stored generation or the new one is then whole. Or if no
                 generation of this link is stored.
         """
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
@@ -202,23 +202,23 @@ class FileStore:
             if present == link:
                 return
             key = self._sealing_key()
-            is_final_step = _leaves_behind(present, link)
+            drops_something = _drops_something(present, link)
             if link.mark is Mark.HANDED_OVER:
-                _remove_others(folder)  # what was set aside as damaged may hold the token as well
-            elif is_final_step:
+                _remove_others(folder)  # a damaged file that was set aside may hold the token as well
+            elif drops_something:
                 _remove_previous(folder)
-            self._write(folder, link, key, keeps_present=not is_final_step)
+            self._write(folder, link, key, keeps_present=not drops_something)
             if seen.key != _name_of(key):
-                _tell_change(seen.key, key)
+                _log_change(seen.key, key)
                 _remove_previous(folder)
 
     def move_to_best_key(self) -> None:
-        """Have the stored link lie under the key that seals now, and no generation under another; durable on return.
+        """Move the stored link under the key that seals now, and remove generations under another; durable on return.
 
-        Writes nothing if that is so already, or if the newest generation is damaged: ``read`` sees to that first.
+        Nothing is written if that is done already, or if the newest generation is damaged: ``read`` repairs it first.
 
         Raises:
-            StoreError: it could not; what was stored is then whole, or the same under the new key already is.
+            StoreError: if it cannot be written; the link is then whole under the former key or the new one.
         """
         newest, previous = self._look_at_both()
         if newest.link is None:
@@ -230,17 +230,17 @@ class FileStore:
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             if is_behind:
                 self._write(folder, newest.link, key, keeps_present=True)
-                _tell_change(newest.key, key)
+                _log_change(newest.key, key)
             _remove_previous(folder)
 
     def replace(self, link: Link) -> None:
-        """Store a link over every generation of another, of itself, or over nothing; durable on return.
+        """Store a link in place of any other; durable on return.
 
         Raises:
-            StoreError: it could not; what was stored is then whole, or the new link already is. Or: what is stored
-                is not for us.
+            StoreError: if it cannot be written; the former link or the new one is then whole. Or if the stored link
+                is of a newer version.
         """
-        self._gave_way = None
+        self._kept_sealed = None
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             key = self._sealing_key()
             former = _StoredRecord()
@@ -254,32 +254,31 @@ class FileStore:
             _remove_previous(folder)
             self._write(folder, link, key, keeps_present=False)
             if former.link is not None and former.key != _name_of(key):
-                _tell_change(former.key, key)
+                _log_change(former.key, key)
 
     def take_back(self) -> None:
-        """Remove every generation, as if there had never been a link; what was set aside stays; durable on return.
+        """Remove every generation, but no file that was set aside; durable on return.
 
-        Where the link replaced one whose key is lost, that one takes its place again: its key may come back.
+        If the link replaced one whose key is lost, that one takes its place again: its key may come back.
 
         Raises:
-            StoreError: it could not; the newest generation goes last.
+            StoreError: if one cannot be removed; the newest generation is removed last.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
             _remove_previous(folder)
-            if self._gave_way is not None:
-                folder.rename(self._gave_way, NEWEST)
+            if self._kept_sealed is not None:
+                folder.rename(self._kept_sealed, NEWEST)
                 folder.sync()
             elif folder.remove(NEWEST):
                 folder.sync()
-            self._gave_way = None
+            self._kept_sealed = None
 
     def erase(self) -> None:
-        """Remove every generation, damaged and sealed ones too; durable on return; nothing to remove is no error.
-
-        To forget needs no key.
+        """Remove every generation, damaged and sealed ones too, which needs no key; durable on return.
 
         Raises:
-            StoreError: it could not; the newest generation goes last. Or: what is stored is of a newer version.
+            StoreError: if one cannot be removed; the newest generation is removed last. Or if the stored link is of a
+                newer version.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
             with suppress(StoreDamaged, KeyMissing):
@@ -287,19 +286,19 @@ class FileStore:
             _remove_all(folder)
 
     def erase_everything(self) -> list[str]:
-        """Remove all that this store may ever have written, whatever it is; durable on return.
+        """Remove every file that this store may ever have written; durable on return.
 
         Returns:
-            The names of what was removed.
+            The names of the removed files.
 
         Raises:
-            StoreError: it could not; the newest generation goes last.
+            StoreError: if one cannot be removed; the newest generation is removed last.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
             return _remove_all(folder)
 
     def links(self) -> list[Link]:
-        """Return every link that can be opened, whatever it is called."""
+        """Return every link that can be opened, from any file of the store."""
         with Folder.open(self.directory) as folder:
             found = []
             for name in filter(is_of_the_store, folder.names()):
@@ -311,7 +310,7 @@ class FileStore:
     def _writing(self, what: str) -> Iterator[Folder]:
         folder = self._folder
         if folder is None:
-            raise StoreError(f"{what}: its lock is not held")
+            raise StoreError(f"{what}: the lock is not held")
         is_settled, self._is_settled = self._is_settled, False
         try:
             if not is_settled:
@@ -328,12 +327,12 @@ class FileStore:
         try:
             return self._find(folder, may_repair=True)
         except OSError as error:
-            # A disk that lets nothing be set aside may still be read.
-            logger.warning("%s", store_error(f"cannot set a damaged file in {self.directory} aside", error))
+            # a disk that cannot be written may still be read
+            logger.warning("%s", store_error(f"cannot set aside a damaged file in {self.directory}", error))
             return self._find(folder, may_repair=False)
 
     def _look_at_both(self) -> tuple[_StoredRecord, _StoredRecord]:
-        """Return both generations; a previous one that cannot be opened is as good as none."""
+        """Return both generations; a previous one that cannot be opened counts as none."""
         previous = _StoredRecord()
         try:
             with Folder.open(self.directory) as folder:
@@ -352,11 +351,11 @@ class FileStore:
         previous = self._look(folder, PREVIOUS)
         disk_error = previous.disk_error or newest.disk_error
         if disk_error is not None and previous.link is None:
-            # It may read again tomorrow: with nothing to put in its place, it stays where it is.
+            # it may be readable tomorrow: without a replacement it stays in its place
             raise disk_error
         is_former = _is_of_another_link(newest.damage, previous.link)
         if may_repair:
-            # The former owner's first, or the next reader would find it without what speaks against it.
+            # the former owner's first: a reader in between must see the damaged newest one, which is of another link
             if is_former or previous.damage is not None:
                 _set_aside(folder, PREVIOUS)
             if newest.damage is not None:
@@ -409,7 +408,7 @@ class FileStore:
             raise StoreError(str(error), hint=error.hint) from error
 
     def _lost(self, where: Path, missing: KeyMissing) -> StoreDamaged:
-        """Say that a key is lost; where no other one could seal a new link, say what that takes first."""
+        """Return the error of a lost key; if no other key could seal a new link, with the hint for that."""
         message = f"the link in {where} cannot be opened: {missing.why}"
         try:
             self._sealing_key()
@@ -422,7 +421,7 @@ class FileStore:
         )
 
     def _keep_sealed(self, folder: Folder) -> None:
-        """Return what cannot be opened now a second name, before its own is taken from it."""
+        """Make a second name for each generation that cannot be opened, before another takes its name."""
         for name in (PREVIOUS, NEWEST):
             try:
                 if self._look(folder, name).damage is not None:
@@ -432,7 +431,7 @@ class FileStore:
                 folder.remove(kept)
                 folder.link(name, kept)
                 folder.sync()
-                self._gave_way = kept
+                self._kept_sealed = kept
                 logger.warning("%s cannot be opened and is kept as %s", folder.path / name, kept)
 
     def _write(self, folder: Folder, link: Link, key: KeyProvider, *, keeps_present: bool) -> None:
@@ -441,10 +440,10 @@ class FileStore:
             raise StoreError(f"cannot write {self.directory / NEWEST}: the link is too large")
         folder.write_new(_BESIDE, content, FILE_MODE, is_durable=True, owner=self._owner)
         if keeps_present:
-            folder.link(NEWEST, _ON_ITS_WAY)
-            folder.rename(_ON_ITS_WAY, PREVIOUS)
-            # Between two names of one file rename(2) does nothing, and leaves both.
-            folder.remove(_ON_ITS_WAY)
+            folder.link(NEWEST, _BESIDE_PREVIOUS)
+            folder.rename(_BESIDE_PREVIOUS, PREVIOUS)
+            # rename(2) does nothing between two names of one file, and leaves both
+            folder.remove(_BESIDE_PREVIOUS)
         folder.rename(_BESIDE, NEWEST)
         folder.sync()
         found = folder.read(NEWEST, MAX_BYTES + 1)
@@ -459,8 +458,8 @@ class FileStore:
 
 
 def is_of_the_store(name: str) -> bool:
-    """Return whether a file of this name in the state folder is the store's."""
-    return name in {NEWEST, PREVIOUS, _BESIDE, _ON_ITS_WAY} or name.startswith((DAMAGED, SEALED))
+    """Return whether the store writes files of this name in the state folder."""
+    return name in {NEWEST, PREVIOUS, _BESIDE, _BESIDE_PREVIOUS} or name.startswith((DAMAGED, SEALED))
 
 
 def _lock(folder: Folder) -> None:
@@ -469,12 +468,12 @@ def _lock(folder: Folder) -> None:
     except BlockingIOError as error:
         raise StoreBusy(
             f"{folder.path} is in use{_name_holder(folder)}",
-            hint="Wait until that has ended, or stop it (the service: systemctl stop device-auth).",
+            hint="Wait until that process has ended, or stop it (the service: systemctl stop device-auth).",
         ) from error
 
 
 def _name_holder(folder: Folder) -> str:
-    """Return which process holds the lock, as far as the kernel tells. Source: proc(5), ``/proc/locks``."""
+    """Return the process that holds the lock, if the kernel names it. Source: proc(5), ``/proc/locks``."""
     status = os.fstat(folder.fd)
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with suppress(OSError):
@@ -487,7 +486,7 @@ def _name_holder(folder: Folder) -> str:
 
 
 def _other_owner(folder: Folder) -> tuple[int, int] | None:
-    """Return whose a folder is, if it is another user's: then so is what is written in it."""
+    """Return the owner of a folder if that is another user: the files in it get the same owner."""
     status = os.fstat(folder.fd)
     return None if status.st_uid in {0, os.geteuid()} else (status.st_uid, status.st_gid)
 
@@ -496,14 +495,14 @@ def _name_of(key: KeyProvider) -> KeyName:
     return key.name, key.fingerprint
 
 
-def _tell_change(former: KeyName, key: KeyProvider) -> None:
-    """Say that the link lies under another key now; loudly where it lies open."""
+def _log_change(former: KeyName, key: KeyProvider) -> None:
+    """Log the change of keys; as a warning if the link is plain now."""
     level = logging.WARNING if isinstance(key, Plain) else logging.INFO
     logger.log(level, "the link was kept under %s, and is now kept under %s", former[0], key.name)
 
 
-def _leaves_behind(present: Link, link: Link) -> bool:
-    """Return whether the next generation leaves something behind that a fallback must not bring back."""
+def _drops_something(present: Link, link: Link) -> bool:
+    """Return whether the next generation drops something that a fallback must not bring back."""
     drops_former_owner = present.replaces is not None and link.replaces is None
     is_handed_over = link.mark is Mark.HANDED_OVER and present.mark is not Mark.HANDED_OVER
     return drops_former_owner or is_handed_over
@@ -514,7 +513,7 @@ def _is_of_another_link(damage: EnvelopeDamaged | None, previous: Link | None) -
 
 
 def _read_twice(folder: Folder, name: str) -> tuple[bytes, float] | None:
-    """Read a file; if the disk reports an error, once more before it is believed."""
+    """Read a file, and once more if the disk reports an error."""
     try:
         return folder.read(name, MAX_BYTES + 1)
     except OSError as error:
@@ -531,7 +530,7 @@ def _set_aside(folder: Folder, name: str) -> None:
 
 
 def _free_name(folder: Folder, beginning: str) -> str:
-    """Return a name to set something aside under; the last one if there are too many."""
+    """Return a free name to set a file aside, or the last one if none is free."""
     numbers = range(1, MOST_KEPT + 1)
     free = (number for number in numbers if not folder.has(f"{beginning}{number}"))
     return f"{beginning}{next(free, MOST_KEPT)}"
@@ -543,9 +542,9 @@ def _remove_previous(folder: Folder) -> None:
 
 
 def _clear(folder: Folder) -> None:
-    """Remove what a killed writer left beside the files."""
+    """Remove the files beside that a killed writer left."""
     folder.remove(_BESIDE)
-    folder.remove(_ON_ITS_WAY)
+    folder.remove(_BESIDE_PREVIOUS)
 
 
 def _remove_others(folder: Folder) -> list[str]:

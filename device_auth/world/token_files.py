@@ -1,7 +1,7 @@
 """The token files: the access token for programs that read a file, in memory-backed storage only.
 
 They lie in the runtime folder, never in the state folder: an access token lives an hour, and a card wears out.
-Readable by the group of the process (0640); replaced by rename, so that a reader never meets half a token.
+The group of the process can read them (0640); they are replaced by rename, so that no reader sees half a token.
 """
 
 import logging
@@ -13,7 +13,7 @@ from device_auth.core.models import Secret, TokenGrant, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.core.public import rfc3339
 from device_auth.core.values import dataclass
-from device_auth.world.explain import store_error
+from device_auth.world.explain import explain, store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
 from device_auth.world.files import RUNTIME_MODE, Folder, beside_of
 
@@ -26,7 +26,7 @@ FILE_MODE: Final = 0o640
 
 @dataclass(frozen=True, slots=True)
 class PublishedToken:
-    """The access token that programs may read, and when it ends."""
+    """The access token that programs may read, and its end."""
 
     access_token: Secret
     expires_at: UnixTime
@@ -36,9 +36,9 @@ class FileTokens:
     """Hands out the access token in the runtime folder.
 
     Args:
-        directory: the runtime folder, made when first needed; None where there is none: no token files.
+        directory: the runtime folder, made when first needed; None if there is none: then there are no token files.
         clock: turns the deadline into a time of day.
-        keep_bare: also keep the bare token (``access-token``); only for who stays and keeps it fresh.
+        keep_bare: whether to keep the bare token (``access-token``) too; only for a process that keeps it fresh.
     """
 
     def __init__(self, directory: Path | None, clock: Clock, *, keep_bare: bool = False) -> None:
@@ -65,15 +65,15 @@ class FileTokens:
                 if self._keep_bare:
                     folder.replace(BARE, token.encode(), FILE_MODE)
                 else:
-                    # One that a service left behind is of no use beside a newer token.
+                    # one that a service left behind is older than this token
                     folder.remove(BARE)
         except OSError as error:
             logger.warning("%s", store_error(f"cannot write token files to {self._directory}", error))
 
     def read(self) -> PublishedToken | None:
-        """Return the access token that is there, or None if there is none that is known to be valid.
+        """Return the access token, or None if there is none that is known to be valid.
 
-        A wall clock earlier than the file's own date is not believed, and then neither is the time it holds.
+        A wall clock earlier than the file's own date is not believed, and then no token is valid.
         """
         if self._directory is None:
             return None
@@ -103,7 +103,7 @@ class FileTokens:
         except FileNotFoundError:
             return
         except OSError as error:
-            logger.warning("the token files cannot be removed: %s", error)
+            logger.warning("%s", explain("cannot remove the token files", error))
 
 
 def _read_time(text: str) -> float:
@@ -112,5 +112,5 @@ def _read_time(text: str) -> float:
     except ValueError:
         raise Malformed("expires_at is not a time") from None
     if moment.tzinfo is None:
-        raise Malformed("expires_at is a time of no place")
+        raise Malformed("expires_at has no time zone")
     return moment.timestamp()

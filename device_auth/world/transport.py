@@ -1,8 +1,8 @@
-"""HTTP: one request at a time, bounded in every direction, and cut off from another thread when it lasts too long.
+"""HTTP: one request at a time, with every limit, cancelled from another thread when it takes too long.
 
-A time-out counts from the last byte that came, so a server that drips a byte a second outlasts any. What bounds a
-request is ``abandon``: it cuts the sockets in use, which ends whatever the sending thread waits for. requests takes
-long to import on a small machine, so that waits for the first request.
+A time-out counts from the last byte, so a server that sends a byte a second outlasts any. ``abandon`` bounds a request:
+it shuts down the sockets in use, which ends every wait of the sending thread. requests takes long to import on a small
+machine, so it is loaded at the first request.
 """
 
 import errno
@@ -31,10 +31,10 @@ CONNECT_TIMEOUT: Final = Seconds(5)
 """Longest wait for a connection to one address, and for each step of its TLS handshake."""
 
 READ_TIMEOUT: Final = Seconds(10)
-"""Longest silence while an answer is awaited or read."""
+"""Longest silence before and within an answer."""
 
 LONGEST_BODY: Final = 64 * 1024
-"""Bytes of a body that are taken, packed and unpacked. Two tokens of LWA's greatest length are 4 KiB."""
+"""Bytes of a body, compressed or not. Two tokens of LWA's greatest length are 4 KiB."""
 
 PIECE: Final = 8 * 1024
 """Bytes of a body read at a time."""
@@ -42,16 +42,16 @@ PIECE: Final = 8 * 1024
 NOT_YET_VALID: Final = 9
 EXPIRED: Final = 10
 WRONG_NAME: Final = 62
-"""What OpenSSL found in a certificate. Source: X509_STORE_CTX_get_error(3)."""
+"""OpenSSL's codes for a certificate's problem. Source: X509_STORE_CTX_get_error(3)."""
 
-PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
-"""Never asked for, but some proxies pack all the same. Source: RFC 9110 §8.4.1."""
+ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+"""Never requested, but some proxies compress nevertheless. Source: RFC 9110 §8.4.1."""
 
 ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
-"""Unpack gzip and zlib formats alike. Source: zlib's inflateInit2."""
+"""Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
 
-GIVEN_UP: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was given up")
-"""What an abandoned ``send`` gives."""
+CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
+"""The result of an abandoned ``send``."""
 
 
 class DatedClock(Clock, Protocol):
@@ -66,18 +66,18 @@ class HttpTransport:
     """Carries requests over one kept-open session.
 
     Proxies are taken from the environment (``https_proxy``, ``no_proxy``), never for loopback. Redirects are not
-    followed, cookies not kept, ``.netrc`` not read. TLS is always verified, and at least 1.2, which Python sees to. Nothing is sent twice:
-    a request that failed after it left is for the caller to repeat, who knows whether that is safe.
+    followed, cookies not kept, ``.netrc`` not read. TLS is always verified, and at least 1.2 by Python's default. Nothing is
+    sent twice: only the caller knows whether repeating a failed request is safe.
 
     Args:
-        clock: stamps the answers, and judges what an expired certificate means.
-        ca_file: the only authorities to trust; without it requests' own rule holds (``REQUESTS_CA_BUNDLE``,
+        clock: stamps the answers, and tells whether its own date may be the reason for an expired certificate.
+        ca_file: the only authorities to trust; without it requests' own rule applies (``REQUESTS_CA_BUNDLE``,
             ``CURL_CA_BUNDLE``, else those that came with it).
         connect_timeout: see ``CONNECT_TIMEOUT``.
         read_timeout: see ``READ_TIMEOUT``.
 
     Raises:
-        ConfigError: ``ca_file`` is not a file of certificates.
+        ConfigError: if ``ca_file`` is not a file of certificates.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class HttpTransport:
         """Send and wait for the answer; blocks; never raises for anything the network does.
 
         Raises:
-            ValueError: the request would go in the clear to another machine; whoever made it should have refused.
+            ValueError: if the request would leave this machine unencrypted, which is a bug of the caller.
         """
         if not may_be_sent_to(request.url):
             raise ValueError("a request may leave this machine by https only")
@@ -110,12 +110,12 @@ class HttpTransport:
         try:
             return self._exchange(handle, session, request)
         finally:
-            self._give_back(handle, session)
+            self._release_session(handle, session)
 
     def abandon(self) -> None:
-        """From another thread: cut what is open, so that a ``send`` under way ends soon or is never heard of.
+        """End a ``send`` under way, from another thread.
 
-        A ``send`` that waits for the resolver cannot be woken: it ends when the resolver does, and sends nothing.
+        A ``send`` that waits for the resolver ends only when the resolver does, and sends nothing.
         """
         with self._lock:
             abandoned, self._in_use = self._in_use, set()
@@ -130,7 +130,7 @@ class HttpTransport:
             idle[1].close()
 
     def _take_session(self) -> tuple[CancelHandle, "Session"]:
-        # Taken, not shared: an abandoned send may still be running, and must not meet the next one.
+        # removed, not shared: an abandoned send may still be running, and must not disturb the next one
         with self._lock:
             taken, self._idle = self._idle, None
         handle, session = taken or _open_session(self._dialer)
@@ -138,7 +138,7 @@ class HttpTransport:
             self._in_use.add(handle)
         return handle, session
 
-    def _give_back(self, handle: CancelHandle, session: "Session") -> None:
+    def _release_session(self, handle: CancelHandle, session: "Session") -> None:
         handle.release()
         with self._lock:
             self._in_use.discard(handle)
@@ -160,12 +160,12 @@ class HttpTransport:
             with self._open(session, request) as response:
                 body, is_whole = _read_body(response)
         except (OSError, HTTPException, HTTPError, UnicodeError, CallCancelled) as error:
-            return GIVEN_UP if handle.is_cancelled else _failure(error, self._clock)
-        # Once cut, an end of the stream proves nothing; an answer that shows its own end may hold a grant.
+            return CANCELLED if handle.is_cancelled else _failure(error, self._clock)
+        # after a cancel the end of the stream proves nothing; an answer that marks its own end may hold a grant
         if handle.is_cancelled and not (
             is_whole and (response.raw.chunked or response.raw.length_remaining == 0)
         ):
-            return GIVEN_UP
+            return CANCELLED
         return WireResponse(
             url=request.url,
             status=response.status_code,
@@ -184,7 +184,7 @@ class HttpTransport:
             "Accept-Encoding": "identity",
             **request.headers,
         }
-        # Prepared without the session, which would add cookies and what .netrc has for this host.
+        # prepared without the session, which would add cookies and the credentials of .netrc
         prepared = Request(request.method, request.url, headers=headers, data=request.body).prepare()
         proxies, authorities = _environment(session, request.url, self._ca_file)
         return session.send(
@@ -198,22 +198,22 @@ class HttpTransport:
 
 
 class Route(NamedTuple):
-    """How requests to an address go.
+    """The way of requests to an address.
 
     Attributes:
-        proxy: the address of the proxy that they go through, with what it wants to know of us; empty if none.
-        authorities: the file or folder of the certificates that are trusted.
+        proxy: the address of the proxy, with user and password if it needs them; empty if there is none.
+        authorities: the file or folder of the trusted certificates.
     """
 
     proxy: str
     authorities: str
 
 
-def road_to(url: str, ca_file: Path | None = None) -> Route:
-    """Return how a transport's requests would go, sending none.
+def route_to(url: str, ca_file: Path | None = None) -> Route:
+    """Return the route of a transport's requests, without sending any.
 
     Args:
-        url: whom they would be for.
+        url: of the requests.
         ca_file: as for ``HttpTransport``.
     """
     from requests import Session, utils  # noqa: TID251 - imported late
@@ -221,16 +221,16 @@ def road_to(url: str, ca_file: Path | None = None) -> Route:
     with Session() as session:
         proxies, authorities = _environment(session, url, ca_file)
     proxy = utils.select_proxy(url, proxies) or ""
-    if proxy and "://" not in proxy:  # requests takes such a one for http too
+    if proxy and "://" not in proxy:  # requests reads one without a scheme as http too
         proxy = f"http://{proxy}"
     return Route(proxy, str(utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities))
 
 
 def trusting(authorities: str) -> "ssl.SSLContext":
-    """Make a context for TLS that trusts whom a transport trusts.
+    """Make a TLS context with a transport's trusted authorities.
 
     Raises:
-        OSError: the authorities cannot be read, or are none.
+        OSError: if the authorities cannot be read, or are none.
     """
     from urllib3.util.ssl_ import create_urllib3_context
 
@@ -242,11 +242,11 @@ def trusting(authorities: str) -> "ssl.SSLContext":
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Whom to speak with, and whom to trust
+# Route and trust
 
 
 def _environment(session: "Session", url: str, ca_file: Path | None) -> tuple[Any, Any]:
-    """Return the proxies and the authorities that hold for an address, by requests' own rules."""
+    """Return the proxies and the authorities for an address, by requests' own rules."""
     settings = session.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
     return {} if stays_here(url) else settings["proxies"], settings["verify"]
 
@@ -283,18 +283,17 @@ def _open_session(dialer: Dialer) -> tuple[CancelHandle, "Session"]:
 
         def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
             proxied = super().proxy_manager_for(proxy, **kwargs)
-            if not proxy.lower().startswith(
-                "socks"
-            ):  # whose connections are of another make: its time-outs must do
+            # SOCKS connections are of another class: their time-outs must do
+            if not proxy.lower().startswith("socks"):
                 proxied.pool_classes_by_scheme = pools
             return proxied
 
     class OneAnswer(Session):
         def get_redirect_target(self, resp: "Response") -> None:  # noqa: ARG002 - as requests calls it
-            # Even when told not to follow, requests reads a redirect's whole body, however long, to learn the target.
+            # even without following it, requests reads a redirect's whole body, however long, to learn the target
             return None
 
-    # What urllib3 warns of is in our own answers; and it would put parts of an answer it cannot parse into the log.
+    # our own results report its warnings; and it would log parts of an answer that it cannot parse
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     disable_warnings(SystemTimeWarning)
     session = OneAnswer()
@@ -305,19 +304,19 @@ def _open_session(dialer: Dialer) -> tuple[CancelHandle, "Session"]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What came of it
+# The result
 
 
 def _read_body(response: "Response") -> tuple[bytes, bool]:
-    """Read a body, unpacked, up to the greatest length, and say whether that is all of it."""
+    """Read a body up to the greatest length, and return whether it is whole."""
     from http.client import HTTPException
 
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-    packing = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if packing not in {"identity", *PACKINGS}:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"identity", *ENCODINGS}:
         return b"", False
-    unpacker = zlib.decompressobj(ANY_ZLIB_HEADER) if packing in PACKINGS else None
+    unpacker = zlib.decompressobj(ANY_ZLIB_HEADER) if encoding in ENCODINGS else None
     body, taken = bytearray(), 0
     try:
         while piece := response.raw.read(PIECE, decode_content=False):
@@ -330,12 +329,12 @@ def _read_body(response: "Response") -> tuple[bytes, bool]:
     except (OSError, HTTPException, HTTPError, zlib.error):
         return bytes(body), False
     is_unpacked = unpacker is None or (unpacker.eof and not unpacker.unused_data)
-    # The older urllib3 tells a body that broke off by this alone.
+    # the only sign of a body that was cut short in older urllib3
     return bytes(body), is_unpacked and response.raw.length_remaining in {None, 0}
 
 
 def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
-    """Tell a failed exchange in our words, by the kinds of what was raised: the texts may hold addresses."""
+    """Return a failed exchange in our words, by the classes of its errors: their texts may hold addresses."""
     import socket
     import ssl
     from http.client import HTTPException
@@ -357,9 +356,9 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     if is_among(socket.gaierror):
         return Unreachable(Trouble.NO_NETWORK, "the name of the server or proxy could not be resolved")
     if numbers & NO_ROUTE:
-        return Unreachable(Trouble.NO_NETWORK, "there is no way to the server")
+        return Unreachable(Trouble.NO_NETWORK, "there is no route to the server")
     if errno.ETIMEDOUT in numbers or is_among(exceptions.ConnectTimeout):
-        return Unreachable(Trouble.NO_NETWORK, "no connection came about in time", timed_out=True)
+        return Unreachable(Trouble.NO_NETWORK, "no connection was made in time", timed_out=True)
     if is_among(TimeoutError, exceptions.Timeout):
         return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the answer did not come in time", timed_out=True)
     if is_among(exceptions.ProxyError):

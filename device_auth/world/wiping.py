@@ -1,8 +1,8 @@
-"""Wiping: removes every file of ours, and proves that no byte of an old token is left in the two folders.
+"""Wiping: remove every file of ours, and prove that no byte of an old token is left in the two folders.
 
-What is proved is what can be read: no file in the state and runtime folders holds a token that was found there
-before. Nothing is overwritten first. On flash that would be worthless: a card writes every block to a new place and
-keeps the old one until it needs it, so only encryption at rest, or destroying the card, reaches what was there.
+The proof covers readable files: none in the state and runtime folders holds a token that was found there before.
+Nothing is overwritten first: a card writes every block to a new place and keeps the old one until it needs it, so only
+encryption at rest, or destroying the card, reaches the old blocks.
 """
 
 import json
@@ -30,24 +30,24 @@ _STATE_FILES: Final = (beside_of(CERTIFICATE), CERTIFICATE)
 _SECRET: Final = re.compile(
     rb'"(?:refresh_token|access_token|device_code|sealed)"\s*:\s*"((?:[^"\\]|\\.)*)("?)', re.DOTALL
 )
-"""A secret as JSON has it, also where the file around it is damaged or broken off. What is sealed counts as one: no
-copy of it may be left for who finds its key."""
+"""A secret in JSON, even if the file around it is damaged or cut short. A sealed link counts as one: no copy may be left
+for a person who finds its key."""
 
 _LEAST_FRAGMENT: Final = 8
-"""Bytes: a shorter piece of a token would be found anywhere."""
+"""Bytes: a shorter piece of a token occurs by chance."""
 
 _CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Wiped:
-    """What a wipe did and what it proved.
+    """The result of a wipe.
 
     Attributes:
-        removed: the files that are gone.
-        secrets: how many tokens and codes were known and looked for.
-        scanned: how many bytes of other files were left and were searched.
-        unread: files that are gone, but in which no secret could be read first, so none was looked for.
+        removed: the removed files.
+        secrets: the number of tokens and codes that were searched for.
+        scanned: the number of bytes that were searched in the remaining files.
+        unread: removed files in which no secret could be read first, so none of theirs was searched for.
     """
 
     removed: tuple[Path, ...]
@@ -57,15 +57,15 @@ class Wiped:
 
 
 def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ()) -> Wiped:
-    """Remove all that was ever stored, and prove it.
+    """Remove all files of ours, and prove it.
 
     Args:
         store: with its lock held.
         runtime: the runtime folder, if there is one.
-        also: further secrets to look for, such as an access token in memory.
+        also: further secrets to search for, such as an access token in memory.
 
     Raises:
-        StoreError: something could not be removed, or a file still holds an old secret: the message names it.
+        StoreError: if a file cannot be removed, or one still holds an old secret; the message names it.
     """
     secrets = {secret.reveal().encode() for secret in also}
     folders = [store.directory]
@@ -84,7 +84,7 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
     if holding:
         raise StoreError(
             f"old tokens are left in {', '.join(str(path) for path in holding)}",
-            hint="See what made these files, remove them, and wipe again.",
+            hint="Find out which program made these files, remove them, and wipe again.",
         )
     return Wiped(tuple(removed), len(secrets), scanned, tuple(unread))
 
@@ -94,7 +94,7 @@ def _tokens_of(link: Link | None) -> set[bytes]:
 
 
 def _learn_secrets(folders: list[Path], secrets: set[bytes]) -> list[Path]:
-    """Add every secret that a file of ours holds; give the files in which none could be read."""
+    """Add every secret in files of ours; return the files in which none could be read."""
     unread = []
     for path in folders:
         with Folder.open(path) as folder:
@@ -122,7 +122,7 @@ def _secrets_of(folder: Folder, name: str) -> set[bytes]:
 
 
 def _decode(literal: bytes) -> bytes:
-    """Return the text that a JSON literal stands for, or itself where it is broken."""
+    """Return the text of a JSON literal, or the literal itself if it is cut short."""
     try:
         text = json.loads(b'"' + literal + b'"', strict=False)
         return str(text).encode()
@@ -143,7 +143,7 @@ def _remove_files(path: Path, names: tuple[str, ...]) -> list[Path]:
 
 
 def _search(folders: list[Path], secrets: set[bytes]) -> tuple[int, list[Path]]:
-    """Search every file below the folders; give how many bytes there were, and the files that hold a secret."""
+    """Search every file below the folders; return the number of bytes and the files that hold a secret."""
     forms = {form for secret in secrets for form in _forms(secret)}
     scanned = 0
     holding = []

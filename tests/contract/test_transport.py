@@ -132,7 +132,7 @@ def test_an_abandoned_request_is_unreachable_and_the_next_one_is_carried(provide
 
     provider.transport.abandon()
 
-    assert abandoned.answer() == Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was given up")
+    assert abandoned.answer() == Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
     assert body_of(provider.transport.send(ask(provider, b"b"))) == b"next"
     assert provider.asked() == [b"a", b"b"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.errors import StoreError
+from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
@@ -122,13 +123,13 @@ def test_a_board_that_does_not_answer_at_this_start_costs_nothing_at_the_next(
     live(world, desk, 100, links=True)
     sealed = contents(world.folder / "state")
     desk.give_tool("exec sleep 600")
-    desk.patience = 0.2
+    desk.timeout = Seconds(0.2)
 
     assert live(world, desk) == LOST
     assert "did not answer" in world.told[-1].refusal.message  # type: ignore[union-attr]  # told above
     assert contents(world.folder / "state") == sealed
     desk.give_board()
-    desk.patience = 20
+    desk.timeout = Seconds(20)
     assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
 
 
@@ -366,7 +367,7 @@ def test_a_wipe_proves_that_nothing_is_left_with_or_without_the_key(
     [
         ("key-file", 78, "key_file is not set"),
         ("rpi-fw-crypto", 74, "rpi-fw-crypto is not installed"),
-        ("systemd-credential", 74, "the service manager gives it to the service alone"),
+        ("systemd-credential", 74, "only the service receives it from the service manager"),
     ],
 )
 def test_a_key_that_cannot_be_had_is_told_before_a_code_is_asked_for(

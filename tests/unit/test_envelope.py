@@ -150,7 +150,7 @@ def test_what_is_no_envelope_is_damaged(content: bytes, message: str) -> None:
 def test_damage_still_says_whose_link_it_was() -> None:
     content = write_envelope(make_link(), Plain()).replace(b"canary", b"kanary")
 
-    with pytest.raises(EnvelopeDamaged, match="the checksum does not fit") as caught:
+    with pytest.raises(EnvelopeDamaged, match="the checksum does not match") as caught:
         read_envelope(content, PLAIN)
 
     assert caught.value.link_id == "anna"
@@ -278,7 +278,7 @@ def test_a_change_with_a_checksum_that_fits_is_found_out_by_the_seal(
     name, make = change
     envelope[name] = make(envelope.get(name, ""))
 
-    with pytest.raises(EnvelopeDamaged, match="it does not open with its key"):
+    with pytest.raises(EnvelopeDamaged, match="its key does not decrypt it"):
         read_envelope(sealed_anew(envelope), NAMED)
 
 
@@ -286,7 +286,7 @@ def test_the_provider_cannot_be_exchanged_for_another_with_the_same_key() -> Non
     envelope = {**written(make_link(), KEY), "key_provider": "rpi-fw-crypto"}
     same = SealingKey("rpi-fw-crypto", b"canary key of key-file, of kind a", "")
 
-    with pytest.raises(EnvelopeDamaged, match="it does not open with its key"):
+    with pytest.raises(EnvelopeDamaged, match="its key does not decrypt it"):
         read_envelope(sealed_anew(envelope), keys_of(same).named)
 
 
@@ -305,7 +305,7 @@ def test_a_member_that_is_not_known_is_passed_over_if_it_was_sealed_with_the_res
 def test_damage_is_told_from_a_missing_key_and_says_whose_link_it_was() -> None:
     content = write_envelope(make_link(), KEY).replace(b"key-file", b"kay-file")
 
-    with pytest.raises(EnvelopeDamaged, match="the checksum does not fit") as caught:
+    with pytest.raises(EnvelopeDamaged, match="the checksum does not match") as caught:
         read_envelope(content, PLAIN)
 
     assert caught.value.link_id == "anna"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
+from device_auth.core.models import Seconds
 from device_auth.world.envelope import KeyMissing, Plain
 from device_auth.world.keys import KEY_FILE, RPI_FW_CRYPTO, SYSTEMD_CREDENTIAL
 from device_auth.world.sealing import SealingKey
@@ -97,7 +98,7 @@ def test_the_provider_that_is_named_seals_and_the_others_open(desk: Desk, name: 
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        (SYSTEMD_CREDENTIAL, StoreError, "the service manager gives it to the service alone"),
+        (SYSTEMD_CREDENTIAL, StoreError, "only the service receives it from the service manager"),
         (RPI_FW_CRYPTO, StoreError, "rpi-fw-crypto is not installed"),
         (KEY_FILE, ConfigError, "key_file is not set"),
     ],
@@ -138,7 +139,7 @@ def test_each_provider_is_looked_for_once(desk: Desk) -> None:
 
 
 def test_a_provider_of_a_later_program_is_missing(desk: Desk) -> None:
-    with pytest.raises(KeyMissing, match="this program does not know it"):
+    with pytest.raises(KeyMissing, match="this program does not know this provider"):
         desk.keys.named("tpm2")
 
 
@@ -151,7 +152,7 @@ def test_a_provider_of_a_later_program_is_missing(desk: Desk) -> None:
         (b"", "is too short for a key (under 32 bytes)"),
         (b"canary" * 5, "is too short for a key (under 32 bytes)"),
         (b"canary" * 1000, "is too large for a key (over 4096 bytes)"),
-        (bytes(32), "is the same byte all over"),
+        (bytes(32), "is one byte repeated"),
     ],
     ids=["empty", "short", "large", "zeros"],
 )
@@ -198,7 +199,7 @@ def test_a_key_file_that_others_may_open_is_refused_with_the_command_that_helps(
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"canary", "too short"), (bytes(64), "the same byte")])
+@pytest.mark.parametrize(("content", "message"), [(b"canary", "too short"), (bytes(64), "one byte repeated")])
 def test_a_key_file_that_holds_no_key_is_refused_with_the_command_that_makes_one(
     desk: Desk, content: bytes, message: str
 ) -> None:
@@ -213,7 +214,7 @@ def test_a_key_file_that_is_not_there_is_refused(desk: Desk) -> None:
     path = desk.give_file()
     path.unlink()
 
-    assert str(fault_at(desk)).endswith(f"key_file {path} is not there")
+    assert str(fault_at(desk)).endswith(f"there is no key_file {path}")
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
@@ -281,11 +282,11 @@ def test_a_key_file_that_fails_does_no_harm_beside_a_better_key(desk: Desk) -> N
 ODD = {
     "no key": ("exit 250", "this board's one-time memory holds no key"),
     "a failure": ("echo canary; echo canary >&2; exit 252", "rpi-fw-crypto ended with 252"),
-    "nothing": ("cat", "rpi-fw-crypto gave something else than a key"),
-    "silence": ("exit 0", "rpi-fw-crypto gave something else than a key"),
-    "too much": ("head -c 33 /dev/zero", "rpi-fw-crypto gave something else than a key"),
-    "words": ("echo canary canary canary", "rpi-fw-crypto gave something else than a key"),
-    "an open end": ("sleep 1 & exit 0", "rpi-fw-crypto gave something else than a key"),
+    "nothing": ("cat", "rpi-fw-crypto returned no key"),
+    "silence": ("exit 0", "rpi-fw-crypto returned no key"),
+    "too much": ("head -c 33 /dev/zero", "rpi-fw-crypto returned no key"),
+    "words": ("echo canary canary canary", "rpi-fw-crypto returned no key"),
+    "an open end": ("sleep 1 & exit 0", "rpi-fw-crypto returned no key"),
     "a crash": ("kill -9 $$", "rpi-fw-crypto ended with -9"),
 }
 
@@ -311,7 +312,7 @@ def test_a_board_that_gives_no_key_leaves_the_link_plain_unless_it_is_named(
 def test_a_tool_that_does_not_end_is_ended_with_all_it_began(desk: Desk, script: str) -> None:
     pids = desk.folder / "pids"
     desk.give_tool(f"echo $$ > {pids}\n{script}".replace("PIDS", str(pids)))
-    desk.patience = 0.3
+    desk.timeout = Seconds(0.3)
     desk.settings["key_provider"] = RPI_FW_CRYPTO
 
     assert "rpi-fw-crypto did not answer within" in str(fault_at(desk))
@@ -382,4 +383,4 @@ def test_who_has_no_key_never_loads_what_seals(tmp_path: Path) -> None:
 
 
 def test_plain_says_that_it_protects_nothing_from_a_thief() -> None:
-    assert "whoever has its card can read the link" in Plain.protects
+    assert "anyone who has its card can read the link" in Plain.protects

@@ -277,7 +277,7 @@ def test_damage_that_cannot_be_set_aside_is_read_around(
         found = anna_twice.read()
 
     assert found == ANNA_1
-    assert "cannot set a damaged file" in caplog.text
+    assert "cannot set aside a damaged file" in caplog.text
     with pytest.raises(StoreError, match=r"cannot write .*link\.json"):
         anna_twice.save(ANNA_2)
 

@@ -8,7 +8,7 @@ import pytest
 import requests_mock
 
 from device_auth.core.models import WireResponse
-from device_auth.world.transport import GIVEN_UP, HttpTransport
+from device_auth.world.transport import CANCELLED, HttpTransport
 from tests.certificates import Authority
 from tests.scripted_server import Act, Peer, ScriptedServer, answers, in_turn, raw
 from tests.transports import (
@@ -48,7 +48,7 @@ def ends_when_abandoned(transport: HttpTransport, server: ScriptedServer, url: s
     assert server.reached.wait(LONG)
     transport.abandon()
 
-    assert sending.answer() == GIVEN_UP
+    assert sending.answer() == CANCELLED
     assert server.left.wait(LONG)
 
 
@@ -79,7 +79,7 @@ def test_an_abandoned_request_ends_in_a_connection_that_does_not_come_about(
         until(lambda: is_connecting_to(server.port))
         transport.abandon()
 
-        assert sending.answer() == GIVEN_UP
+        assert sending.answer() == CANCELLED
 
 
 def is_connecting_to(port: int) -> bool:
@@ -145,7 +145,7 @@ def test_the_next_request_goes_out_while_the_abandoned_one_still_waits_for_the_r
         assert isinstance(transport.send(post(server.url)), WireResponse)
 
         resolved.set()
-        assert abandoned.answer() == GIVEN_UP
+        assert abandoned.answer() == CANCELLED
         assert slow.requests == []
 
 
@@ -182,7 +182,7 @@ def test_two_requests_at_once_do_not_share_a_session(transport: HttpTransport) -
         third = transport.send(post(server.url))
         transport.abandon()
 
-        assert hanging.answer() == GIVEN_UP
+        assert hanging.answer() == CANCELLED
         assert isinstance(third, WireResponse)
         assert third.body == b"3"
         assert isinstance(transport.send(post(server.url)), WireResponse)

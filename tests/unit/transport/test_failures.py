@@ -75,13 +75,13 @@ def test_a_connection_that_does_not_come_about_is_no_network() -> None:
     with deaf_server() as server, open_transport(connect_timeout=Seconds(0.1)) as transport:
         answer = transport.send(post(server.url))
 
-    assert answer == Unreachable(Trouble.NO_NETWORK, "no connection came about in time", timed_out=True)
+    assert answer == Unreachable(Trouble.NO_NETWORK, "no connection was made in time", timed_out=True)
 
 
 def test_no_way_to_the_address_is_no_network(transport: HttpTransport) -> None:
     # Linux does not connect to a multicast address: ENETUNREACH, and nothing leaves the machine.
     assert transport.send(post("https://224.0.0.1/")) == Unreachable(
-        Trouble.NO_NETWORK, "there is no way to the server"
+        Trouble.NO_NETWORK, "there is no route to the server"
     )
 
 
@@ -101,12 +101,12 @@ def wrong_name() -> requests.exceptions.SSLError:
                 Trouble.PROVIDER_UNAVAILABLE, "the certificate cannot be trusted (OpenSSL's code 62)"
             ),
         ),
-        (requests.ConnectTimeout, Unreachable(Trouble.NO_NETWORK, "no connection came about in time", True)),
+        (requests.ConnectTimeout, Unreachable(Trouble.NO_NETWORK, "no connection was made in time", True)),
         (
             requests.ReadTimeout,
             Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the answer did not come in time", True),
         ),
-        (OSError(errno.ENETDOWN, ""), Unreachable(Trouble.NO_NETWORK, "there is no way to the server")),
+        (OSError(errno.ENETDOWN, ""), Unreachable(Trouble.NO_NETWORK, "there is no route to the server")),
         (
             requests.exceptions.SSLError,
             Unreachable(Trouble.PROVIDER_UNAVAILABLE, "no secure connection could be made"),

@@ -1,4 +1,4 @@
-"""How requests would go, told without sending any; it is the road that they take."""
+"""How requests would go, told without sending any; it is the route that they take."""
 
 import ssl
 from collections.abc import Callable
@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.models import WireResponse
-from device_auth.world.transport import road_to, trusting
+from device_auth.world.transport import route_to, trusting
 from tests.certificates import Authority
 from tests.scripted_server import ScriptedServer, answers
 from tests.transports import SECURE_URL, open_transport, over_tls, post, tunnel
 
 
 def test_without_a_setting_there_is_no_proxy_and_the_usual_authorities_are_trusted() -> None:
-    road = road_to(SECURE_URL)
+    route = route_to(SECURE_URL)
 
-    assert road.proxy == ""
-    assert trusting(road.authorities).cert_store_stats()["x509_ca"] > 50
+    assert route.proxy == ""
+    assert trusting(route.authorities).cert_store_stats()["x509_ca"] > 50
 
 
 def test_the_road_is_the_one_that_a_request_takes(
@@ -26,9 +26,9 @@ def test_the_road_is_the_one_that_a_request_takes(
     act = tunnel(over_tls(authority.server_context("amazon.test"), answers()))
     with ScriptedServer(act) as proxy, open_transport(ca_file=authority.ca_file) as transport:
         through(proxy)
-        road = road_to(SECURE_URL, authority.ca_file)
+        route = route_to(SECURE_URL, authority.ca_file)
 
-        assert road == (f"http://user:word@127.0.0.1:{proxy.port}", str(authority.ca_file))
+        assert route == (f"http://user:word@127.0.0.1:{proxy.port}", str(authority.ca_file))
         assert isinstance(transport.send(post()), WireResponse)
 
     assert proxy.connections == 1
@@ -51,7 +51,7 @@ def test_the_environment_names_the_proxy_as_requests_has_it(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert road_to(url).proxy == proxy
+    assert route_to(url).proxy == proxy
 
 
 def test_the_environment_names_the_authorities_unless_a_file_is_given(
@@ -59,8 +59,8 @@ def test_the_environment_names_the_authorities_unless_a_file_is_given(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
 
-    assert road_to(SECURE_URL).authorities == str(tmp_path)
-    assert road_to(SECURE_URL, tmp_path / "ours.pem").authorities == str(tmp_path / "ours.pem")
+    assert route_to(SECURE_URL).authorities == str(tmp_path)
+    assert route_to(SECURE_URL, tmp_path / "ours.pem").authorities == str(tmp_path / "ours.pem")
 
 
 def test_trust_is_in_names_too(authority: Authority) -> None:
