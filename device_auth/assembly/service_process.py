@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, TextIO
 
-from device_auth.assembly.opened_parts import PartsListener, SimulatedAs
+from device_auth.assembly.opened_parts import OpenedParts, PartsListener, SimulatedAs
 from device_auth.assembly.parts import open_parts
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
-from device_auth.core.models import Link, Seconds, TokenGrant, View, later
+from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
 from device_auth.core.policy import FRESH_FOR
 from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
@@ -96,15 +96,20 @@ def run_service(
             revoke=lambda link: _revoke(doors, link),
             report_alive=report_alive,
         )
-        parts = opened.enter_context(
-            open_parts(
-                settings,
-                doors.clock,
-                PartsListener(daemon.on_gesture, daemon.on_part_failure),
-                simulated_as=SimulatedAs.LINES if doors.is_simulated else None,
-                presses=presses,
+        try:
+            parts = opened.enter_context(
+                open_parts(
+                    settings,
+                    doors.clock,
+                    PartsListener(daemon.on_gesture, daemon.on_part_failure),
+                    simulated_as=SimulatedAs.LINES if doors.is_simulated else None,
+                    presses=presses,
+                )
             )
-        )
+        except ConfigError as error:  # a typo must not stop a linked speaker: it goes on without parts
+            parts = OpenedParts()
+            hint = f"{error.hint} Then restart the service."
+            daemon.on_part_failure("settings", Refusal(Trouble.MISCONFIGURED, "", str(error), hint))
         channels += parts.code_channels
         fanout = PromptFanout(parts.prompts, doors.clock)
         opened.callback(fanout.close)

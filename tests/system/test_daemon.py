@@ -314,6 +314,19 @@ def test_a_missing_part_is_told_and_the_rest_goes_on(household: Household) -> No
         assert living.end() == 0
 
 
+def test_a_wrong_setting_of_a_part_is_told_and_the_link_is_kept(household: Household) -> None:
+    with household.living() as living:
+        household.link(living)
+        assert living.end() == 0
+    household.write_settings(hardware='[hardware.panel]\nkind = "ssd1306"\nhieght = 32\n')
+    with household.living() as living:
+        hint = living.wait_until("linked", "misconfigured").hint
+        assert living.client.token().expires_in > 3000
+        assert living.end() == 0
+
+    assert "'height'" in hint
+
+
 def test_a_speaker_that_cannot_tell_a_code_says_so_at_a_press(household: Household) -> None:
     household.write_settings('page = "off"\n', page="", hardware='[hardware]\nboard = "simulated"\n')
     with household.living() as living:
