@@ -181,7 +181,7 @@ class RemoteSpeaker:
                 self._has_ended.set()
 
     def _give_up(self, ending: Ending, *, is_answered: bool) -> LinkResult:
-        from device_auth.service.loop import AnswerCounts
+        from device_auth.core.speaker import AnswerCounts
 
         with _answered():
             self._client.cancel()

@@ -22,7 +22,7 @@ from device_auth.core.states import Trouble
 
 if TYPE_CHECKING:
     from device_auth.core.public import AccessToken, SpeakerStatus
-    from device_auth.service.loop import AnswerCounts
+    from device_auth.core.speaker import AnswerCounts
 
 ERRORS: Final[Mapping[Trouble, type[DeviceAuthError]]] = {
     Trouble.NONE: CodePairExpired,

@@ -23,7 +23,7 @@ from device_auth.prompts.stderr import say
 from device_auth.world.signals import interruptible
 
 if TYPE_CHECKING:
-    from device_auth.service.loop import AnswerCounts
+    from device_auth.core.speaker import AnswerCounts
 
 CHECK_THE_NETWORK: Final = (
     "Check the network and where the provider is (device-auth config show), then try again."

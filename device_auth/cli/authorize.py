@@ -31,11 +31,11 @@ from device_auth.core.models import (
     WireRequest,
     later,
 )
-from device_auth.core.policy import request_wait
+from device_auth.core.policy import CALL_BOUND, request_wait
+from device_auth.core.speaker import AnswerCounts
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.prompts.stderr import say
-from device_auth.service.calls import CALL_BOUND, Call, CallBroke, CallEnded, Calls
-from device_auth.service.loop import AnswerCounts
+from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
 from device_auth.tools.authorize import RedirectListener, has_display, open_browser, place_of
 from device_auth.wire.authorization_code import (
     LEAST_RANDOMNESS,
@@ -248,9 +248,10 @@ class _AuthorizationRun:
         while clock.now() < self._until:
             calls.start(
                 Call(
+                    None,
                     lambda: self._provider_client.exchange(
                         redirect.code, question.redirect_uri, question.verifier
-                    )
+                    ),
                 )
             )
             answer = self._hear(inbox, calls)

@@ -241,6 +241,11 @@ class ProveGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class UseLink:
+    """Refresh and serve the new link from now on: people are told of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class UndoSave:
     """Put the store back as it was before the grant was saved."""
 
@@ -259,6 +264,7 @@ Command = (
     | ForgetPending
     | SaveGrant
     | ProveGrant
+    | UseLink
     | UndoSave
     | TellAgain
 )
@@ -441,7 +447,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             interval = max(event.interval, event.pair.interval)
             return Waiting(request, event.pair, interval, later(now, interval)), ()
         case GrantFound():
-            return Proving(event.request, later(now, PROOF_PATIENCE)), (ProveGrant(),)
+            return Proving(event.request, later(now, PROOF_PATIENCE)), (ForgetPending(), ProveGrant())
         case GrantSubmitted():
             request = replace(event.request, again=is_linked)
             save = SaveGrant(event.refresh_token, event.flow)
@@ -659,7 +665,7 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
         case ProofHeard():
             return _hear_proof(state, event, now)
         case TimePassed() if now >= state.tell_at:
-            return Linked(), ()
+            return Linked(), (UseLink(),)
         case Cancelled():
             return _rest(state.request, None, now), (DropCall(), UndoSave())
         case LinkLost():
@@ -685,7 +691,7 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
 def _hear_proof(state: Proving, event: ProofHeard, now: Monotonic) -> Step:
     match event.standing:
         case ProofStanding.HOLDS:
-            return Linked(), ()
+            return Linked(), (UseLink(),)
         case ProofStanding.OPEN:
             return replace(state, trouble=event.trouble), ()
         case ProofStanding.DOUBTED:

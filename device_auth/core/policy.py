@@ -87,6 +87,9 @@ REACTIONS: Final[dict[AnswerKind, tuple[Reaction, Reaction, Reaction, Reaction]]
 
 _COLUMNS: Final = {phase: column for column, phase in enumerate(Phase)}
 
+CALL_BOUND: Final = Seconds(20)
+"""No request is waited for longer; requests' own time-outs do not bound a server that drips."""
+
 REQUEST_WAITS: Final = (0, 1, 2, 4, 10, 30, 60)
 """Waits in seconds before asking for a pair again; the last repeats. Source: AVS Device SDK's retry table."""
 

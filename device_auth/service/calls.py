@@ -7,37 +7,33 @@ only left behind.
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from device_auth.core.models import NEVER, Answer, CodePair, Monotonic, Seconds, later
+from device_auth.core.models import NEVER, Answer, Monotonic, later
+from device_auth.core.policy import CALL_BOUND
 from device_auth.core.values import dataclass
 
-CALL_BOUND: Final = Seconds(20)
-"""No request is waited for longer; requests' own time-outs do not bound a server that drips."""
-
-K = TypeVar("K")
+Q = TypeVar("Q")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call(Generic[K]):
+class Call(Generic[Q]):
     """One request to the provider.
 
     Attributes:
-        job: makes the request and waits for its answer.
-        keeper: whose refresh it is; None for linking.
-        pair: which code pair it polls for, if it does.
+        question: what is asked.
+        send: makes the request and waits for its answer.
     """
 
-    job: Callable[[], Answer]
-    keeper: K | None = None
-    pair: CodePair | None = None
+    question: Q
+    send: Callable[[], Answer]
 
 
 @dataclass(frozen=True, slots=True)
-class CallEnded(Generic[K]):
+class CallEnded(Generic[Q]):
     """A request came to an answer, perhaps after it was abandoned."""
 
-    call: Call[K]
+    call: Call[Q]
     answer: Answer
 
 
@@ -48,53 +44,53 @@ class CallBroke:
     error: BaseException
 
 
-class Calls(Generic[K]):
+class Calls(Generic[Q]):
     """The request under way, and those that wait for their turn.
 
     Args:
-        ended: where to leave what became of a request; called on the worker.
-        close: ends what is under way, from this thread.
-        now: tells the moment.
+        report: hears how a request ended; called on the worker.
+        close: ends the request under way, from the caller's thread.
+        now: returns the moment.
     """
 
     def __init__(
         self,
-        ended: Callable[[CallEnded[K] | CallBroke], None],
+        report: Callable[[CallEnded[Q] | CallBroke], None],
         close: Callable[[], None],
         now: Callable[[], Monotonic],
     ) -> None:
-        self._ended = ended
+        self._report = report
         self._close = close
         self._now = now
-        self._waiting: deque[Call[K]] = deque()
-        self._under_way: Call[K] | None = None
+        self._waiting: deque[Call[Q]] = deque()
+        self._under_way: Call[Q] | None = None
         self.until: Monotonic = NEVER
 
-    def start(self, call: Call[K]) -> None:
+    def start(self, call: Call[Q]) -> None:
         """Make the request as soon as no other is under way."""
         self._waiting.append(call)
         self._start_next()
 
-    def end(self, call: Call[K]) -> bool:
-        """Take note that a request has ended; say whether it had not been abandoned before."""
+    def end(self, call: Call[Q]) -> bool:
+        """Note that a request has ended; return whether it was still waited for."""
         if call is not self._under_way:
             return False
         self._under_way, self.until = None, NEVER
         self._start_next()
         return True
 
-    def abandon(self) -> Call[K] | None:
-        """Wait no longer for the request under way, and give it."""
+    def abandon(self) -> Call[Q] | None:
+        """Wait no longer for the request under way, and return it."""
         call = self._under_way
         self._under_way, self.until = None, NEVER
         self._close()
         self._start_next()
         return call
 
-    def drop(self, is_unwanted: Callable[[Call[K]], bool]) -> None:
-        """Let go of every request that nobody wants any more."""
-        self._waiting = deque(call for call in self._waiting if not is_unwanted(call))
-        if self._under_way is not None and is_unwanted(self._under_way):
+    def drop(self, is_unwanted: Callable[[Q], bool]) -> None:
+        """Drop every request whose answer nobody wants any more."""
+        self._waiting = deque(call for call in self._waiting if not is_unwanted(call.question))
+        if self._under_way is not None and is_unwanted(self._under_way.question):
             self.abandon()
 
     def _start_next(self) -> None:
@@ -104,8 +100,8 @@ class Calls(Generic[K]):
         self.until = later(self._now(), CALL_BOUND)
         threading.Thread(target=self._work, args=(call,), name="request", daemon=True).start()
 
-    def _work(self, call: Call[K]) -> None:
+    def _work(self, call: Call[Q]) -> None:
         try:
-            self._ended(CallEnded(call, call.job()))
+            self._report(CallEnded(call, call.send()))
         except BaseException as error:  # noqa: BLE001  a bug on the worker must end the loop, not hang it
-            self._ended(CallBroke(error))
+            self._report(CallBroke(error))

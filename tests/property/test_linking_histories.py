@@ -37,6 +37,7 @@ from device_auth.core.linking import (
     TimePassed,
     UndoSave,
     Unlinked,
+    UseLink,
     Waiting,
 )
 from device_auth.core.models import (
@@ -502,6 +503,8 @@ class World:
                 assert self.is_saved, "a grant is proved that is not stored"
             case DropCall():
                 self.call = None
+            case UseLink():
+                assert self.is_saved, "a link is used that is not stored"
             case UndoSave():
                 self.is_saved = self.is_half_saved = False
             case KeepPending(_pair, interval):

@@ -39,6 +39,7 @@ from device_auth.core.linking import (
     TimePassed,
     UndoSave,
     Unlinked,
+    UseLink,
     Waiting,
     next_moment,
     step,
@@ -197,7 +198,7 @@ def test_a_saved_grant_is_proved() -> None:
 def test_a_proved_link_is_told() -> None:
     proving = Proving(PRESS, moment(50))
 
-    assert after(proving, (41, ProofHeard(ProofStanding.HOLDS, Trouble.NONE))) == (Linked(), ())
+    assert after(proving, (41, ProofHeard(ProofStanding.HOLDS, Trouble.NONE))) == (Linked(), (UseLink(),))
 
 
 # -- the policy, asking for a pair
@@ -656,7 +657,7 @@ def test_a_proof_that_cannot_be_had_for_now_does_not_hold_linked_back(trouble: T
     assert state.trouble is trouble
     assert next_moment(state) == moment(50)
     assert after(state, (49, TimePassed())) == (state, ())
-    assert after(state, (50, TimePassed())) == (Linked(), ())
+    assert after(state, (50, TimePassed())) == (Linked(), (UseLink(),))
 
 
 def test_a_doubted_proof_holds_linked_back_until_it_is_settled() -> None:
@@ -714,7 +715,7 @@ def test_a_grant_of_before_a_restart_is_proved() -> None:
     state, commands = after(Unlinked(), (100, GrantFound(PRESS)))
 
     assert state == Proving(PRESS, moment(110))
-    assert commands == (ProveGrant(),)
+    assert commands == (ForgetPending(), ProveGrant())
 
 
 # -- a grant that came by another way
@@ -731,7 +732,7 @@ def test_a_grant_that_is_brought_is_saved_proved_and_told_as_after_a_poll() -> N
     assert saved == (save,)
     assert proving == Proving(PRESS, moment(11))
     assert proved == (ForgetPending(), ProveGrant())
-    assert after(proving, (2, holds)) == (Linked(), ())
+    assert after(proving, (2, holds)) == (Linked(), (UseLink(),))
 
 
 def test_a_grant_that_is_brought_is_saved_again_as_what_it_is_while_the_disk_is_full() -> None:
