@@ -1,4 +1,4 @@
-"""What can go wrong with a part; every error has a hint for a person."""
+"""The errors of parts; each has a hint for a person."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ class BadSetting(HardwareError):
 
 
 class Hints(NamedTuple):
-    """What a person should do about each way in which a device can fail to open."""
+    """The hint for each way in which a device can fail."""
 
     missing: str
     denied: str

@@ -51,7 +51,7 @@ class ProgramVoice(ABC):
             PartBusy: if a program does not end, or the sound card is in use.
             HardwareError: if a program fails.
         """
-        turn = self._turns.take()
+        turn = self._turns.begin()
         self._kill()
         with self._speaking:
             return self._speak(turn, utterances)
@@ -143,7 +143,7 @@ class EspeakVoice(ProgramVoice):
     def render(self, utterances: Sequence[Utterance]) -> Sound:
         """Return the sound of these without playing it."""
         with self._speaking:
-            return self._render(self._turns.take(), utterances) or join(())
+            return self._render(self._turns.begin(), utterances) or join(())
 
     def _render(self, turn: int, utterances: Sequence[Utterance]) -> Sound | None:
         parts = []

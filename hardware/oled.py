@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hardware.errors import HardwareError, PartBusy, PartMissing, explain
-from hardware.panel import CELL, OLED_WIDTH, Layout, Picture, Shown, TextRow, largest_qr, lay_out
+from hardware.panel import (
+    CELL_PIXELS,
+    OLED_WIDTH_PIXELS,
+    Layout,
+    Picture,
+    Shown,
+    TextRow,
+    largest_qr,
+    lay_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +100,7 @@ def open_oled(plan: OledPlan) -> OledPanel:
 
         opened: Any = getattr(device, plan.kind)(
             i2c(port=plan.bus, address=plan.address),
-            width=OLED_WIDTH,
+            width=OLED_WIDTH_PIXELS,
             height=plan.height,
             rotate=_QUARTER_TURNS[plan.rotate],
         )
@@ -123,8 +132,8 @@ def _glyph_pixels(line: TextRow) -> Iterator[tuple[int, int, int, int]]:
     scale = line.scale
     for place, character in enumerate(line.text):
         # A glyph is eight columns; the lowest bit of each is its top pixel.
-        for x, bits in enumerate(CP437_FONT[ord(character)], start=place * CELL):
-            for y in range(CELL):
+        for x, bits in enumerate(CP437_FONT[ord(character)], start=place * CELL_PIXELS):
+            for y in range(CELL_PIXELS):
                 if bits >> y & 1:
                     left, top = line.x + x * scale, line.y + y * scale
                     yield left, top, left + scale - 1, top + scale - 1

@@ -13,26 +13,25 @@ from typing import Final, Protocol
 Matrix = tuple[tuple[bool, ...], ...]
 """The modules of a QR code, row by row and without the quiet zone; True is dark."""
 
-MODULE: Final = 2
-"""Pixels a side of one module: smaller ones are lost in the blur of a phone camera."""
+MODULE_PIXELS: Final = 2
+"""A side of one module: smaller ones are lost in the blur of a phone camera."""
 
-LEAST_QUIET: Final = 3
-"""Fewest pixels of lit ground above and below a QR code: 1.5 modules. tests/bench/panel_decode.py shows that decoders
+LEAST_QUIET_PIXELS: Final = 3
+"""Least lit ground above and below a QR code: 1.5 modules. tests/bench/panel_decode.py shows that decoders
 find the code with it; ISO/IEC 18004 asks for 4 modules, which the two sides have."""
 
-SMALLEST_QR: Final = 21
-"""Modules a side of version 1. Source: ISO/IEC 18004."""
+SMALLEST_QR_MODULES: Final = 21
+"""A side of version 1. Source: ISO/IEC 18004."""
 
-OLED_WIDTH: Final = 128
-"""Pixels."""
+OLED_WIDTH_PIXELS: Final = 128
 
-CELL: Final = 8
-"""Pixels a side of one character at scale 1."""
+CELL_PIXELS: Final = 8
+"""A side of one character at scale 1."""
 
 _GAP_PIXELS: Final = 2
 _LARGE_ROWS: Final = 2
 """Most rows of a text in large characters: people do not read more rows as one word."""
-_SIDE_QUIET: Final = 4 * MODULE
+_SIDE_QUIET_PIXELS: Final = 4 * MODULE_PIXELS
 _PIECE: Final = re.compile(r"[^-/ ]*[-/ ]|[^-/ ]+")
 
 
@@ -82,7 +81,7 @@ class Panel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextRow:
-    """One row of characters; ``x`` and ``y`` are its top left pixel, each character ``CELL * scale`` pixels a side."""
+    """One row of characters; ``x`` and ``y`` are its top left pixel, each character ``CELL_PIXELS * scale`` pixels a side."""
 
     x: int
     y: int
@@ -104,8 +103,8 @@ class QrSquare:
         for row, modules in enumerate(self.modules):
             for column, is_dark in enumerate(modules):
                 if is_dark:
-                    left, top = self.x + column * MODULE, self.y + row * MODULE
-                    yield left, top, left + MODULE - 1, top + MODULE - 1
+                    left, top = self.x + column * MODULE_PIXELS, self.y + row * MODULE_PIXELS
+                    yield left, top, left + MODULE_PIXELS - 1, top + MODULE_PIXELS - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +145,8 @@ def lay_out(picture: Picture, width: int, height: int) -> Layout:
 
 def largest_qr(height: int) -> int:
     """Return the most modules a side that ``height`` pixels can hold; 0 if the smallest QR code does not fit."""
-    modules = (height - 2 * LEAST_QUIET) // MODULE
-    return modules if modules >= SMALLEST_QR else 0
+    modules = (height - 2 * LEAST_QUIET_PIXELS) // MODULE_PIXELS
+    return modules if modules >= SMALLEST_QR_MODULES else 0
 
 
 def is_drawable(text: str, last: int) -> bool:
@@ -178,11 +177,11 @@ def count_down(seconds: int | None) -> str:
 
 
 def _square(modules: Matrix, height: int) -> QrSquare:
-    side = len(modules) * MODULE
+    side = len(modules) * MODULE_PIXELS
     top = (height - side) // 2
-    quiet = min(top, _SIDE_QUIET)
-    ground = (0, top - quiet, side + 2 * _SIDE_QUIET - 1, top + side + quiet - 1)
-    return QrSquare(ground, _SIDE_QUIET, top, modules)
+    quiet = min(top, _SIDE_QUIET_PIXELS)
+    ground = (0, top - quiet, side + 2 * _SIDE_QUIET_PIXELS - 1, top + side + quiet - 1)
+    return QrSquare(ground, _SIDE_QUIET_PIXELS, top, modules)
 
 
 _PREFERENCE: Final = (
@@ -201,13 +200,13 @@ def _lines(picture: Picture, left: int, width: int, height: int) -> tuple[TextRo
     """Place text, caption and countdown in a column of pixels, as large as possible; nothing if the text does not fit."""
     caption = picture.caption if is_drawable(picture.caption, 0x7F) else ""
     clock = count_down(picture.seconds_left)
-    columns = width // CELL
+    columns = width // CELL_PIXELS
     longest = max(map(len, picture.text.split()), default=0) if picture.is_prose else 0
     for scale, with_caption, with_clock in _PREFERENCE:
         above = split_rows(caption, columns) if with_caption else ()
         below = (clock,) if clock and with_clock else ()
         middle = split_rows(picture.text, max(1, columns // scale))
-        used = CELL * (len(above) + scale * len(middle) + len(below))
+        used = CELL_PIXELS * (len(above) + scale * len(middle) + len(below))
         if (
             used <= height
             and len(clock if below else "") <= columns
@@ -223,11 +222,11 @@ def _stack(
     y = 0
     for text in above:
         yield TextRow(left, y, 1, text)
-        y += CELL
+        y += CELL_PIXELS
     y += spare // 2
     for text in middle:
         yield TextRow(left, y, scale, text)
-        y += CELL * scale
+        y += CELL_PIXELS * scale
     y += spare - spare // 2
     for text in below:
         yield TextRow(left, y, 1, text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from hardware.button import EDGES, GestureDetector
 from hardware.led import OUT, Glow, Off, Pattern, glow_at, in_white, is_over
-from hardware.panel import OLED_WIDTH, Layout, Picture, Shown, largest_qr, lay_out
+from hardware.panel import OLED_WIDTH_PIXELS, Layout, Picture, Shown, largest_qr, lay_out
 from hardware.voice import SpeakingTurns, Utterance
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class SimulatedPanel:
 
     def show(self, picture: Picture) -> Shown:
         """Show a picture, and return which parts of it can be seen."""
-        layout = lay_out(picture, OLED_WIDTH, self._height)
+        layout = lay_out(picture, OLED_WIDTH_PIXELS, self._height)
         if layout != self.layout:
             self._send(layout, picture)
         return layout.shown
@@ -188,7 +188,7 @@ class SimulatedVoice:
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
         """Say these in place of any others; return False if stopped or replaced before the end."""
-        turn = self._turns.take()
+        turn = self._turns.begin()
         for utterance in utterances:
             if not self._turns.lasts(turn):
                 return False
@@ -204,7 +204,7 @@ class SimulatedVoice:
         self._turns.end()
 
     def close(self) -> None:
-        """Fall silent and say nothing ever after."""
+        """Fall silent for good."""
         self._turns.close()
 
 

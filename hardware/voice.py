@@ -6,8 +6,7 @@ from re import fullmatch
 from threading import Condition
 from typing import Final, Protocol
 
-_DAY: Final = 24 * 60
-"""Minutes of a day."""
+_DAY_MINUTES: Final = 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,15 @@ class Voice(Protocol):
 
 
 class SpeakingTurns:
-    """Decides which call may speak: the newest; its turn ends that of the one before at once."""
+    """The turns of the calls that speak: a new one ends the one before at once."""
 
     def __init__(self) -> None:
         self._changed = Condition()
         self._turn = 0
         self._is_closed = False
 
-    def take(self) -> int:
-        """End the present turn and return the next one."""
+    def begin(self) -> int:
+        """Begin a turn and return it; the one before ends."""
         with self._changed:
             self._turn += 1
             self._changed.notify_all()
@@ -57,13 +56,13 @@ class SpeakingTurns:
 
     def end(self) -> None:
         """End the present turn."""
-        self.take()
+        self.begin()
 
     def close(self) -> None:
-        """End the present turn and every later one at its start."""
+        """End the present turn, and let no other begin."""
         with self._changed:
             self._is_closed = True
-        self.take()
+        self.begin()
 
     def lasts(self, turn: int) -> bool:
         """Return whether a turn still lasts."""
@@ -118,6 +117,6 @@ def parse_quiet_hours(given: object) -> QuietHours:
     found = fullmatch(r"([0-9]{2}):([0-5][0-9])-([0-9]{2}):([0-5][0-9])", str(given))
     if found:
         since, until = (int(found[hour]) * 60 + int(found[hour + 1]) for hour in (1, 3))
-        if since < _DAY and until < _DAY:
+        if since < _DAY_MINUTES and until < _DAY_MINUTES:
             return QuietHours(since, until)
     raise ValueError("must be two times of the day")

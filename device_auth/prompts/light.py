@@ -1,4 +1,4 @@
-"""The light: which pattern tells what, as data, and which of several things to tell comes first.
+"""The light: a table of patterns by meaning, and the order of precedence of the meanings.
 
 Rhythm carries the meaning and colour repeats it, so one table serves a single LED and one of three colours; what
 breathes where a light can fade blinks in the same rhythm where it cannot.
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from hardware.settings import Settings
 
 TRY_AGAIN_AFTER: Final = Seconds(5)
-"""How long a light that could not be reached is left alone."""
+"""A light that failed is tried again after so long."""
 
 _log = logging.getLogger(__name__)
 
 
 class LightCue(StrEnum):
-    """What the light tells beside states and troubles."""
+    """The meanings of a light that are neither states nor troubles."""
 
     LAST_MINUTE = "last-minute"
     JUST_LINKED = "just-linked"
@@ -92,7 +92,7 @@ TABLE: Final[Table] = {
     LightCue.HELD_5S: Solid(ORANGE),
     LightCue.HELD_10S: Blink(250, 250, RED),
 }
-"""What each meaning looks like; complete, which a test enforces. ``Trouble.NONE`` has no light: the state has."""
+"""The pattern of each meaning; a test holds it complete. ``Trouble.NONE`` has none: the state is shown instead."""
 
 COLOURS: Final[Mapping[str, Colour]] = {
     "white": WHITE,
@@ -110,19 +110,19 @@ _HELD: Final = {Gesture.HELD_5S: LightCue.HELD_5S, Gesture.HELD_10S: LightCue.HE
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Which pattern, and until when
+# The pattern of a view, and its end
 
 
 def meaning_of(
     view: "View", now: Monotonic, *, held: Gesture | None = None, is_just_linked: bool = False
 ) -> Meaning:
-    """Return what comes first: a hold, a new link, a code that waits, a trouble, the state.
+    """Return the first of: a hold, a new link, a code that waits, a trouble, the state.
 
     Args:
-        view: what is to be told.
+        view: the state and the trouble to show.
         now: decides on the last minute of a code.
-        held: the last level that the button told while it is held; others than those of a hold count as none.
-        is_just_linked: the link is new.
+        held: the last gesture of the button; only that of a hold counts.
+        is_just_linked: whether the link is new.
     """
     if held in _HELD:
         return _HELD[held]
@@ -141,7 +141,7 @@ def pattern_for(
     is_just_linked: bool = False,
     table: Table = TABLE,
 ) -> Rhythm:
-    """Return the pattern that tells a view; the arguments are those of ``meaning_of``."""
+    """Return the pattern of a view; the arguments are those of ``meaning_of``."""
     return table[meaning_of(view, now, held=held, is_just_linked=is_just_linked)]
 
 
@@ -150,11 +150,11 @@ def _last_minute_of(pair: "CodePair | None") -> Monotonic:
 
 
 class LightPrompt:
-    """Tells by a light.
+    """Tells a person by a light.
 
     Args:
         light: plays patterns by itself.
-        table: what each meaning looks like.
+        table: the pattern of each meaning.
     """
 
     name: Final = "light"
@@ -168,7 +168,7 @@ class LightPrompt:
         self._linked_until = Monotonic(0.0)
 
     def show(self, view: "View", now: Monotonic) -> Monotonic | None:
-        """Show a view; give the moment at which it looks different by itself."""
+        """Show a view, and return the moment at which its pattern changes by itself, or None."""
         with self._lock:
             if has_just_linked(self._view, view):
                 self._linked_until = later(now, JUST_LINKED_FOR)
@@ -183,7 +183,7 @@ class LightPrompt:
             return self._changes_at(view, now)
 
     def hold(self, held: Gesture | None, now: Monotonic) -> None:
-        """Show that the button is held past a level, or with None that it is no longer; from any thread."""
+        """Show a level that the held button has passed, or no longer one (None); from any thread."""
         with self._lock:
             self._held = held
             try:
@@ -212,7 +212,7 @@ class LightPrompt:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Another table, as settings
+# Patterns in the settings
 
 
 def _parse_colour(text: str) -> Colour:
@@ -259,7 +259,7 @@ PATTERN_KEYS: Final = (
     _length("brighter_ms", "How long it gets brighter, in milliseconds.", "breathe"),
     _length("darker_ms", "How long it gets darker, in milliseconds.", "breathe"),
 )
-"""The keys of one pattern, in the words of ``hardware.led``."""
+"""The keys of one pattern; ``hardware.led`` explains them."""
 
 _KINDS: Final[Mapping[str, Callable[..., Rhythm]]] = {
     "off": Off,
@@ -306,7 +306,7 @@ def _read_pattern(name: str, pattern: object) -> Rhythm:
 
 
 def _refuse_mistakable(meaning: Meaning, table: Table) -> None:
-    """Refuse a rhythm that hides a trouble: one shared with a meaning that our own table tells apart."""
+    """Refuse a rhythm that hides a trouble: one shared with a meaning from which ``TABLE`` tells it apart."""
     for other in table:
         is_hidden = isinstance(meaning, Trouble) or isinstance(other, Trouble)
         if is_hidden and _look_alike(meaning, other, table) and not _look_alike(meaning, other, TABLE):
@@ -325,12 +325,12 @@ def _look_alike(one: Meaning, other: Meaning, table: Table) -> bool:
 
 
 def is_as_long(one_ms: int, other_ms: int) -> bool:
-    """Return whether nobody could tell two lengths apart without a watch: neither is a quarter longer."""
+    """Return whether people cannot tell two lengths apart: neither is a quarter longer."""
     return 4 * max(one_ms, other_ms) < 5 * min(one_ms, other_ms) or one_ms == other_ms
 
 
 def rhythm_of(pattern: Rhythm) -> tuple[Step, ...]:
-    """Return what is left of a pattern on a light without colours that is only on or off, repeated as seldom as can be."""
+    """Return the shortest cycle of a pattern on a light of one colour that is only on or off."""
     plain = without_fades(pattern)
     assert isinstance(plain, Rhythm), "only Once is none"  # noqa: S101  our own bug
     steps = steps_of(plain)
@@ -339,11 +339,11 @@ def rhythm_of(pattern: Rhythm) -> tuple[Step, ...]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# A pattern in words
+# Patterns in words
 
 
 def describe(pattern: Pattern) -> str:
-    """Return what a pattern looks like: ``orange, breathing``."""
+    """Return a pattern in words: ``orange, breathing``."""
     match pattern:
         case Off():
             return "dark"

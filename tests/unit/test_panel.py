@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hardware.board import open_panel
 from hardware.errors import PartMissing
 from hardware.panel import (
-    CELL,
-    LEAST_QUIET,
-    MODULE,
+    CELL_PIXELS,
+    LEAST_QUIET_PIXELS,
+    MODULE_PIXELS,
     Layout,
     Matrix,
     Picture,
@@ -116,14 +116,19 @@ def test_nothing_ever_lies_outside_the_panel_or_on_something_else(
     layout = lay_out(Picture(text, modules(side) if side else None, caption, seconds), 128, height)
 
     boxes = [
-        (line.x, line.y, line.x + CELL * line.scale * len(line.text), line.y + CELL * line.scale)
+        (
+            line.x,
+            line.y,
+            line.x + CELL_PIXELS * line.scale * len(line.text),
+            line.y + CELL_PIXELS * line.scale,
+        )
         for line in layout.lines
     ]
     if layout.square:
         left, top, right, bottom = layout.square.ground
         boxes.append((left, top, right + 1, bottom + 1))
         assert all(
-            left < x and right >= x2 and y - top >= LEAST_QUIET for x, y, x2, _ in layout.square.dark()
+            left < x and right >= x2 and y - top >= LEAST_QUIET_PIXELS for x, y, x2, _ in layout.square.dark()
         )
     assert all(
         left >= 0 and top >= 0 and right <= 128 and bottom <= height for left, top, right, bottom in boxes
@@ -171,7 +176,7 @@ def test_the_countdown_is_minutes_and_seconds(seconds: int | None, shown: str) -
 @pytest.mark.parametrize(("height", "side"), [(64, 29), (48, 21), (47, 0), (32, 0)])
 def test_the_largest_qr_code_leaves_the_least_ground(height: int, side: int) -> None:
     assert largest_qr(height) == side
-    assert side * MODULE + 2 * LEAST_QUIET <= height
+    assert side * MODULE_PIXELS + 2 * LEAST_QUIET_PIXELS <= height
 
 
 def test_a_panel_is_opened_by_its_kind() -> None:

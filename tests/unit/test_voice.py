@@ -89,8 +89,8 @@ def test_a_program_that_is_not_there_is_named() -> None:
 
 def test_the_newest_turn_is_the_only_one() -> None:
     turns = SpeakingTurns()
-    first = turns.take()
-    second = turns.take()
+    first = turns.begin()
+    second = turns.begin()
 
     assert (turns.lasts(first), turns.lasts(second)) == (False, True)
 
@@ -99,18 +99,18 @@ def test_no_turn_begins_after_the_close() -> None:
     turns = SpeakingTurns()
     turns.close()
 
-    assert not turns.lasts(turns.take())
+    assert not turns.lasts(turns.begin())
 
 
 def test_a_pause_lasts_to_its_end_while_the_turn_lasts() -> None:
     turns = SpeakingTurns()
 
-    assert turns.pause(turns.take(), 0.001)
+    assert turns.pause(turns.begin(), 0.001)
 
 
 def test_a_pause_ends_with_its_turn() -> None:
     turns = SpeakingTurns()
-    turn = turns.take()
+    turn = turns.begin()
     lasted: list[bool] = []
     pausing = Thread(target=lambda: lasted.append(turns.pause(turn, 3600)))
     pausing.start()
@@ -122,7 +122,7 @@ def test_a_pause_ends_with_its_turn() -> None:
 
 def test_a_pause_of_a_turn_that_is_over_does_not_begin() -> None:
     turns = SpeakingTurns()
-    turn = turns.take()
+    turn = turns.begin()
     turns.end()
 
     assert not turns.pause(turn, 3600)
