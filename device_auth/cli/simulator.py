@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
     amazon = Amazon(options, clock=BootClock().now)
     with handled(dict.fromkeys(ENDINGS, lambda _signal, _frame: stop.set())):
-        run_simulator(amazon, tell=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
+        run_simulator(amazon, announce=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
     return 0
 
 

@@ -1,8 +1,8 @@
-"""What the simulated Amazon remembers and decides: code pairs, grants and tokens.
+"""The state and the decisions of the simulated Amazon: code pairs, grants and tokens.
 
-Its one idea: no HTTP here. Requests come as arguments, answers go as values, the clock and the seed are
-passed in, and one lock guards it all. Access tokens begin ``Sim|A|``, refresh tokens ``Sim|R|`` and
-authorization codes ``Sim|C|``, so that none is ever taken for a real one.
+There is no HTTP here. Requests come as arguments, responses are values, the clock and the seed are passed in, and one
+lock guards all of it. Access tokens begin with ``Sim|A|``, refresh tokens with ``Sim|R|`` and authorization codes with
+``Sim|C|``, so that none is ever taken for a real one.
 """
 
 import base64
@@ -51,37 +51,37 @@ from device_auth.simulator.referee import (
 )
 
 EVERY_CODE: Final = "all"
-"""Stands for every code pair in the control API; no user code can be this word, it has vowels."""
+"""Stands for every code pair in the control API; user codes have no vowels."""
 
 AUTHORIZATION_PAGE: Final = "ap/oa"
-"""Where a browser brings an authorization request. Source: LWA "Authorization Code Grant"."""
+"""The path of an authorization request. Source: LWA "Authorization Code Grant"."""
 
 DEFAULT_INTERVAL: Final = 5
-"""Seconds between polls where the answer names none. Source: RFC 8628 §3.2."""
+"""Seconds between polls if the response names none. Source: RFC 8628 §3.2."""
 
 LONGEST_RETRY_AFTER: Final = 3_600
-"""Seconds of ``Retry-After`` that a client is held to: one told to wait for days may come back sooner."""
+"""Longest ``Retry-After``, in seconds, that the referee enforces."""
 
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
-"""No vowels, so no words; nothing that looks like a digit. Source: RFC 8628 §6.1."""
+"""No vowels, so no words; no letter that looks like a digit. Source: RFC 8628 §6.1."""
 
 _SLOW_DOWN_STEP: Final = 5
 _SLOW_DOWN_CEILING: Final = 60
 _TOLERANCE: Final = 0.001
-"""Seconds forgiven for rounding; the server notes an answer's end before its last byte leaves."""
+"""Seconds forgiven: the server notes the end of a response before it sends the last byte."""
 
 
 class Amazon:
     """The simulated Amazon.
 
     Args:
-        options: how it behaves.
+        options: its behaviour.
         clock: monotonic seconds; tests share a virtual clock.
-        memory: a file that outlives the process, so that a later one can refresh a token given by this
-            one. It holds fingerprints of refresh tokens, never a token.
+        memory: a file that outlives the process, so that a later process can refresh the tokens of this one. It
+            holds fingerprints of refresh tokens, never a token.
 
     Raises:
-        StoreError: the memory cannot be read.
+        StoreError: if the memory cannot be read.
     """
 
     def __init__(self, options: Options, *, clock: Callable[[], float], memory: Path | None = None) -> None:
@@ -104,10 +104,10 @@ class Amazon:
             self._grants = remembered.grants
             self._refresh_tokens = remembered.refresh_tokens
 
-    # Asking for a code pair
+    # Requesting a code pair
 
-    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> IssuedPair | OAuthRefusal:
-        """Return a new code pair, or say why not."""
+    def issue_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> IssuedPair | OAuthRefusal:
+        """Return a new code pair or a refusal."""
         with self._lock:
             refused = refuse_client(applicant.client_id, applicant.dialect, self.options) or refuse_scopes(
                 applicant, self.options
@@ -121,7 +121,7 @@ class Amazon:
                 device_code=self._draw(24, "device code").hex(),
                 issued_at=self.clock(),
                 expires_in=lifetime,
-                interval=_interval_told(self.options.interval, fault),
+                interval=_interval_sent(self.options.interval, fault),
             )
             self._pairs[pair.device_code] = pair
             self._device_codes[plain_code(pair.user_code)] = pair.device_code
@@ -133,7 +133,7 @@ class Amazon:
     # Polling
 
     def poll_arrived(self, device_code: str) -> bool:
-        """Note that a poll has come in; tell whether it kept the interval. The referee hears if not."""
+        """Note a poll; return whether it kept the interval. If not, complain to the referee."""
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is None:
@@ -145,10 +145,12 @@ class Amazon:
             is_early = now < due - _TOLERANCE
             if pair.was_told_final:
                 sentence = "A code pair was polled again after its final answer."
-                self._complain(ComplaintKind.REPEATED_FINAL_CODE, sentence, pair)
+                self._complain(
+                    ComplaintKind.REPEATED_FINAL_CODE, sentence, Endpoint.TOKEN_POLL, pair.applicant
+                )
             elif is_early:
                 sentence = f"Polled {due - now:.3f} s too early; the interval is {pair.interval} s."
-                self._complain(ComplaintKind.POLLED_TOO_EARLY, sentence, pair)
+                self._complain(ComplaintKind.POLLED_TOO_EARLY, sentence, Endpoint.TOKEN_POLL, pair.applicant)
                 pair = _slowed(pair)
             self._pairs[device_code] = replace(pair, polls=pair.polls + 1, heard_at=now)
             return not is_early
@@ -162,7 +164,7 @@ class Amazon:
         client_id: str = "",
         fault: Fault = NO_FAULT,
     ) -> Tokens | OAuthRefusal:
-        """Answer a poll: tokens once the owner has approved, before that the reason why not."""
+        """Answer a poll: with tokens once the owner has approved, else with a refusal."""
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is None or pair.applicant.dialect is not dialect:
@@ -174,13 +176,13 @@ class Amazon:
             )
             if not matches:
                 sentence = "The other half of a poll does not belong to its device code."
-                self._complain(ComplaintKind.WRONG_PARAMETER, sentence, pair)
+                self._complain(ComplaintKind.WRONG_PARAMETER, sentence, Endpoint.TOKEN_POLL, pair.applicant)
                 return _not_known(dialect)
             match self._state_now(pair):
                 case PairState.WAITING:
                     return OAuthRefusal("authorization_pending", "The owner has not answered yet.")
                 case PairState.DENIED:
-                    # What LWA answers to a refusal is not documented; this is RFC 8628's name, §3.5.
+                    # LWA does not document its error for this; RFC 8628 §3.5 has this name.
                     return OAuthRefusal("access_denied", "The owner has declined.")
                 case PairState.EXPIRED if dialect is DialectName.RFC8628:
                     return OAuthRefusal("expired_token", "The device code has expired.")
@@ -188,10 +190,11 @@ class Amazon:
                     return _not_known(dialect)
                 case PairState.APPROVED:
                     self._pairs[device_code] = replace(pair, state=PairState.USED)
-                    return self._give_grant(pair, fault)
+                    grant = self._new_grant(pair.applicant, pair.user_code, Flow.DEVICE_CODE)
+                    return self._issue_tokens(grant, fault, kept_token=None)
 
     def poll_answered(self, device_code: str, at: float, *, is_final: bool, retry_after: float = 0) -> None:
-        """Note when the answer to a poll ended; the interval counts from there. Source: RFC 8628 §3.5."""
+        """Note the end of the response to a poll, from which the interval counts. Source: RFC 8628 §3.5."""
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is not None:
@@ -203,7 +206,7 @@ class Amazon:
                 )
 
     def slow_down(self, device_code: str) -> None:
-        """Hold a code pair to a longer interval from now on."""
+        """Lengthen the interval of a code pair."""
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is not None:
@@ -227,48 +230,41 @@ class Amazon:
             if kept is None:
                 return OAuthRefusal("invalid_grant", "The refresh token is not known.")
             grant = self._grants[kept.grant_id]
-            name = grant.applicant.name
-            if grant.applicant.dialect is not dialect:
+            applicant = grant.applicant
+            if applicant.dialect is not dialect:
                 sentence = "A refresh token was sent to an endpoint of the other dialect."
-                self.referee.complain(
-                    ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REFRESH, client=name
-                )
+                self._complain(ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, Endpoint.REFRESH, applicant)
                 return OAuthRefusal("invalid_grant", "The refresh token was not given here.")
             if kept.is_replaced:
                 sentence = "A refresh token was used after it had been replaced."
-                self.referee.complain(
-                    ComplaintKind.OLD_REFRESH_TOKEN, sentence, endpoint=Endpoint.REFRESH, client=name
-                )
+                self._complain(ComplaintKind.OLD_REFRESH_TOKEN, sentence, Endpoint.REFRESH, applicant)
                 return OAuthRefusal("invalid_grant", "The refresh token has been replaced.")
-            if grant.is_revoked or grant.applicant.client_id != client_id:
+            if grant.is_revoked or applicant.client_id != client_id:
                 return OAuthRefusal("invalid_grant", "The grant was revoked, or is another client's.")
             refused = self._refuse_secret(grant, client_secret)
             if refused is not None:
                 return refused
             self._grants[grant.grant_id] = grant = replace(grant, refreshes=grant.refreshes + 1)
             rotates = self.options.rotates if fault.rotation is None else fault.rotation
-            tokens = self._give_tokens(grant, fault, kept_token=None if rotates else refresh_token)
+            tokens = self._issue_tokens(grant, fault, kept_token=None if rotates else refresh_token)
             return replace(tokens, replaces=mark) if rotates else tokens
 
     def _refuse_secret(self, grant: Grant, client_secret: str | None) -> OAuthRefusal | None:
-        """Return why the secret sent with a refresh is not good enough, or too much; None if it is right."""
+        """Return why a refresh is refused for its secret; None if it is not. An unneeded secret is a complaint."""
         applicant = grant.applicant
         if grant.flow is Flow.AUTHORIZATION_CODE:
-            objection = authenticate(Credentials(applicant.client_id, client_secret), self.options)
-            return None if objection is None else self._object(objection, Endpoint.REFRESH, applicant.name)
+            refusal = authenticate(Credentials(applicant.client_id, client_secret), self.options)
+            return None if refusal is None else self._refuse(refusal, Endpoint.REFRESH, applicant.name)
         if client_secret is not None:
-            # What LWA makes of it is not known: Amazon's own device code sends none, others of its tools do.
+            # LWA's reaction is unknown: Amazon's device client sends none, others of its tools do.
             sentence = "A client secret was sent with the refresh token of a speaker linked by code."
-            self.referee.complain(
-                ComplaintKind.UNEXPECTED_SECRET, sentence, endpoint=Endpoint.REFRESH, client=applicant.name
-            )
+            self._complain(ComplaintKind.UNEXPECTED_SECRET, sentence, Endpoint.REFRESH, applicant)
         return None
 
     def refresh_answered(self, replaced: str) -> None:
         """Drop a replaced refresh token, now that its successor has reached the client.
 
-        Until then the old one still works: whether LWA replaces tokens at all, and how long an old one
-        lasts, is not documented, and a lost answer is not the client's fault.
+        Until then the old one works: LWA does not document replacement, and a lost response is no fault of the client.
         """
         with self._lock:
             self._refresh_tokens[replaced] = replace(self._refresh_tokens[replaced], is_replaced=True)
@@ -288,9 +284,8 @@ class Amazon:
                 return
             if grant.applicant.dialect is DialectName.LWA:
                 sentence = "A token was sent to an endpoint of the other dialect."
-                name = grant.applicant.name
-                self.referee.complain(
-                    ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=Endpoint.REVOKE, client=name
+                self._complain(
+                    ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, Endpoint.REVOKE, grant.applicant
                 )
             elif grant.applicant.client_id == client_id:
                 self._revoke([grant])
@@ -300,17 +295,17 @@ class Amazon:
     def read_authorization(
         self, parameters: list[tuple[str, str]]
     ) -> AuthorizationRequest | SentBack | OAuthRefusal:
-        """Read what a browser brings from a client to the sign-in page."""
+        """Read a client's request that a browser carries to the sign-in page."""
         return read_authorization(parameters, self.options)
 
     def judge_authorization(self, parameters: list[tuple[str, str]]) -> None:
-        """Let the referee look at an authorization request."""
+        """Have the referee judge an authorization request."""
         client = self.name_of(dict(parameters))
         for kind, sentence in judge_authorization([(name, value) for name, value in parameters if value]):
             self.referee.complain(kind, sentence, endpoint=AUTHORIZATION_PAGE, client=client)
 
     def allow(self, request: AuthorizationRequest) -> str:
-        """Return a new authorization code, in the address that the browser is sent back to."""
+        """Return the address that carries a new authorization code back to the client."""
         with self._lock:
             code = CODE_PREFIX + self._draw(24, "authorization code").hex()
             self._codes[fingerprint(code)] = AuthorizationCode(
@@ -320,11 +315,11 @@ class Amazon:
             )
             if len(self._codes) > self.options.most_remembered:
                 del self._codes[next(iter(self._codes))]
-        scope = " ".join(request.applicant.scopes)  # a client ignores what it does not know, RFC 6749 §4.1.2
+        scope = " ".join(request.applicant.scopes)  # clients ignore unknown parameters, RFC 6749 §4.1.2
         return send_back(request.redirect_uri, request.state, code=code, scope=scope)
 
     def decline(self, request: AuthorizationRequest) -> str:
-        """Return the address that tells the client that the owner has declined."""
+        """Return the address that carries the owner's refusal back to the client."""
         return send_back(
             request.redirect_uri,
             request.state,
@@ -339,19 +334,15 @@ class Amazon:
             query: of the address that the client sends the browser to.
 
         Returns:
-            The address that the browser is sent back to; it carries an error if the request is not good.
+            The address that the browser is sent back to; it carries an error if the request is invalid.
 
         Raises:
-            ValueError: the browser would not be sent back: the client or its redirect URI is not known.
+            ValueError: if the browser would not be sent back: the client or its redirect URI is unknown.
         """
         return self._answer_authorization(query, self.allow)
 
     def decline_authorization(self, query: Mapping[str, str]) -> str:
-        """Sign in and decline; the twin of ``approve_authorization``.
-
-        Raises:
-            ValueError: the browser would not be sent back: the client or its redirect URI is not known.
-        """
+        """Sign in and decline; like ``approve_authorization`` otherwise."""
         return self._answer_authorization(query, self.decline)
 
     def _answer_authorization(
@@ -368,43 +359,43 @@ class Amazon:
                 return answer(request)
 
     def exchange_arrived(self, code: str) -> None:
-        """Note that an exchange has come in; the referee hears if its code had its final answer before."""
+        """Note an exchange; complain to the referee if its code had its final response before."""
         with self._lock:
             known = self._codes.get(fingerprint(code))
             if known is not None and known.was_told_final:
                 sentence = "An authorization code was exchanged again after its final answer."
-                name = known.request.applicant.name
-                self.referee.complain(
-                    ComplaintKind.REPEATED_EXCHANGE, sentence, endpoint=Endpoint.EXCHANGE, client=name
+                self._complain(
+                    ComplaintKind.REPEATED_EXCHANGE, sentence, Endpoint.EXCHANGE, known.request.applicant
                 )
 
-    def exchange(self, asked: CodeExchange, fault: Fault = NO_FAULT) -> Tokens | OAuthRefusal:
+    def exchange(self, sent: CodeExchange, fault: Fault = NO_FAULT) -> Tokens | OAuthRefusal:
         """Return tokens for an authorization code, once. Source: RFC 6749 §4.1.2, §4.1.3."""
         with self._lock:
-            mark, client_id = fingerprint(asked.code), asked.credentials.client_id
+            mark, client_id = fingerprint(sent.code), sent.credentials.client_id
             code = self._codes.get(mark)
-            name = self.name_of({"code": asked.code, "client_id": client_id})
-            objection = authenticate(asked.credentials, self.options)
-            if objection is not None:
-                return self._object(objection, Endpoint.EXCHANGE, name)
+            name = self.name_of({"code": sent.code, "client_id": client_id})
+            refusal = authenticate(sent.credentials, self.options)
+            if refusal is not None:
+                return self._refuse(refusal, Endpoint.EXCHANGE, name)
             if code is None:
                 return OAuthRefusal("invalid_grant", "The authorization code is not known.")
             if code.request.applicant.client_id != client_id:
-                refused = OAuthRefusal("invalid_grant", "The authorization code is another client's.")
-                remark = ComplaintKind.WRONG_PARAMETER, "The authorization code is another client's."
-                return self._object(ClientRefusal(refused, remark), Endpoint.EXCHANGE, name)
+                sentence = "The authorization code is another client's."
+                remark = ComplaintKind.WRONG_PARAMETER, sentence
+                refusal = ClientRefusal(OAuthRefusal("invalid_grant", sentence), remark)
+                return self._refuse(refusal, Endpoint.EXCHANGE, name)
             if code.grant_id is not None:
                 self._revoke([self._grants[code.grant_id]])
                 return OAuthRefusal("invalid_grant", "The authorization code was used before.")
-            objection = refuse_exchange(code, asked, self.clock())
-            if objection is not None:
-                return self._object(objection, Endpoint.EXCHANGE, name)
+            refusal = refuse_exchange(code, sent, self.clock())
+            if refusal is not None:
+                return self._refuse(refusal, Endpoint.EXCHANGE, name)
             grant = self._new_grant(code.request.applicant, "", Flow.AUTHORIZATION_CODE)
             self._codes[mark] = replace(code, grant_id=grant.grant_id)
-            return self._give_tokens(grant, fault, kept_token=None)
+            return self._issue_tokens(grant, fault, kept_token=None)
 
     def exchange_answered(self, code: str) -> None:
-        """Note that the final answer to an exchange has reached the client."""
+        """Note that the final response to an exchange has reached the client."""
         with self._lock:
             mark = fingerprint(code)
             if mark in self._codes:
@@ -416,7 +407,7 @@ class Amazon:
             return tuple(self._codes.values())
 
     def grant_of(self, access_token: str) -> Grant | None:
-        """Find the grant of an access token that is still good."""
+        """Return the grant of a valid access token."""
         with self._lock:
             grant_id, expires_at = self._access_tokens.get(fingerprint(access_token), (0, 0))
             grant = self._grants.get(grant_id)
@@ -424,24 +415,24 @@ class Amazon:
                 return None
             return grant
 
-    # The owner, and whoever scripts the owner
+    # The owner, or the control API in place of the owner
 
     def find(self, user_code: str) -> IssuedPair | None:
-        """Find a code pair that waits, by what a person typed: case and punctuation do not count."""
+        """Return the waiting code pair for a typed code; case and punctuation do not count."""
         with self._lock:
             pair = self._pairs.get(self._device_codes.get(plain_code(user_code), ""))
             return pair if pair is not None and self._state_now(pair) is PairState.WAITING else None
 
     def approve(self, user_code: str) -> int:
-        """Approve one code pair that waits, or all of them; tell how many."""
+        """Approve one waiting code pair, or all; return how many."""
         return self._end_waiting(user_code, PairState.APPROVED)
 
     def deny(self, user_code: str) -> int:
-        """Decline one code pair that waits, or all of them; tell how many."""
+        """Decline one waiting code pair, or all; return how many."""
         return self._end_waiting(user_code, PairState.DENIED)
 
     def expire(self, user_code: str) -> int:
-        """End the time of one code pair that waits, or of all of them; tell how many."""
+        """Expire one waiting code pair, or all; return how many."""
         return self._end_waiting(user_code, PairState.EXPIRED)
 
     def _end_waiting(self, user_code: str, state: PairState) -> int:
@@ -456,7 +447,7 @@ class Amazon:
             return len(pairs)
 
     def revoke(self, user_code: str) -> int:
-        """Revoke the grant that came of a code, or every grant, as an owner can; tell how many."""
+        """Revoke the grant of a user code, or every grant, as an owner can; return how many."""
         with self._lock:
             grants = [grant for grant in self._grants.values() if not grant.is_revoked]
             if user_code != EVERY_CODE:
@@ -471,7 +462,7 @@ class Amazon:
         return len(grants)
 
     def pairs(self) -> tuple[IssuedPair, ...]:
-        """Return every code pair with the state that it has now."""
+        """Return every code pair with its present state."""
         with self._lock:
             return tuple(replace(pair, state=self._state_now(pair)) for pair in self._pairs.values())
 
@@ -481,12 +472,12 @@ class Amazon:
             return tuple(self._grants.values())
 
     def is_device_code(self, text: str) -> bool:
-        """Return whether a text is a device code that was given out."""
+        """Return whether a text is a device code that was issued."""
         with self._lock:
             return text in self._pairs
 
     def name_of(self, form: Mapping[str, str]) -> str:
-        """Name the client that sent a form, for complaints; never by anything that could be a secret."""
+        """Return the client's name for complaints about its form; never a word that could be a secret."""
         with self._lock:
             pair = self._pairs.get(form.get("device_code", ""))
             if pair is not None:
@@ -502,12 +493,12 @@ class Amazon:
     # Faults
 
     def script(self, endpoint: Endpoint, faults: Iterable[Fault]) -> None:
-        """Script the next answers of an endpoint, behind those that wait already."""
+        """Script the next responses of an endpoint, after those that are scripted already."""
         with self._lock:
             self._script.add(endpoint, list(faults))
 
     def take_fault(self, endpoint: Endpoint) -> Fault:
-        """Return the fault for the answer that is due."""
+        """Return the fault for the next response."""
         with self._lock:
             return self._script.take(endpoint)
 
@@ -517,11 +508,11 @@ class Amazon:
             self._script.clear()
 
     def faults_waiting(self) -> dict[str, int]:
-        """Count the scripted faults that wait, by endpoint."""
+        """Return the number of scripted faults by endpoint."""
         with self._lock:
             return self._script.waiting()
 
-    # Inside: the lock is held
+    # Called with the lock held
 
     def _state_now(self, pair: IssuedPair) -> PairState:
         if pair.state not in {PairState.WAITING, PairState.APPROVED}:
@@ -534,16 +525,12 @@ class Amazon:
             return PairState.APPROVED
         return pair.state
 
-    def _give_grant(self, pair: IssuedPair, fault: Fault) -> Tokens:
-        grant = self._new_grant(pair.applicant, pair.user_code, Flow.DEVICE_CODE)
-        return self._give_tokens(grant, fault, kept_token=None)
-
     def _new_grant(self, applicant: Applicant, user_code: str, flow: Flow) -> Grant:
         grant = Grant(grant_id=len(self._grants) + 1, applicant=applicant, user_code=user_code, flow=flow)
         self._grants[grant.grant_id] = grant
         return grant
 
-    def _give_tokens(self, grant: Grant, fault: Fault, *, kept_token: str | None) -> Tokens:
+    def _issue_tokens(self, grant: Grant, fault: Fault, *, kept_token: str | None) -> Tokens:
         lifetime = self.options.token_lifetime if fault.lifetime is None else fault.lifetime
         access_token = ACCESS_PREFIX + self._new_token("access token")
         refresh_token = kept_token or REFRESH_PREFIX + self._new_token("refresh token")
@@ -575,20 +562,20 @@ class Amazon:
                 return code
 
     def _draw(self, length: int, label: str) -> bytes:
-        """Give bytes nobody can guess, or with a seed those that everybody can tell."""
+        """Return random bytes; with a seed, the same ones in each run."""
         if self.options.seed is None:
             return secrets.token_bytes(length)
         self._drawn += 1
         return hashlib.shake_256(f"{self.options.seed}/{label}/{self._drawn}".encode()).digest(length)
 
-    def _complain(self, kind: ComplaintKind, sentence: str, pair: IssuedPair) -> None:
-        self.referee.complain(kind, sentence, endpoint=Endpoint.TOKEN_POLL, client=pair.applicant.name)
+    def _complain(self, kind: ComplaintKind, sentence: str, endpoint: Endpoint, applicant: Applicant) -> None:
+        self.referee.complain(kind, sentence, endpoint=endpoint, client=applicant.name)
 
-    def _object(self, objection: ClientRefusal, endpoint: Endpoint, client: str) -> OAuthRefusal:
-        if objection.remark is not None:
-            kind, sentence = objection.remark
+    def _refuse(self, refusal: ClientRefusal, endpoint: Endpoint, client: str) -> OAuthRefusal:
+        if refusal.remark is not None:
+            kind, sentence = refusal.remark
             self.referee.complain(kind, sentence, endpoint=endpoint, client=client)
-        return objection.refused
+        return refusal.answer
 
     def _remember(self) -> None:
         if self._memory is not None:
@@ -596,12 +583,12 @@ class Amazon:
 
 
 def plain_code(user_code: str) -> str:
-    """Reduce a user code to what counts: letters and digits, case ignored. Source: RFC 8628 §6.1."""
+    """Return the letters and digits of a user code, in upper case. Source: RFC 8628 §6.1."""
     return "".join(character for character in user_code.upper() if character.isalnum())
 
 
-def _interval_told(usual: int, fault: Fault) -> int:
-    """Return the interval that the client is told, and so is held to."""
+def _interval_sent(usual: int, fault: Fault) -> int:
+    """Return the interval in the response, which the referee enforces."""
     if "interval" in fault.change:
         changed = fault.change["interval"]
         return changed if isinstance(changed, int) and changed > 0 else DEFAULT_INTERVAL

@@ -1,4 +1,4 @@
-"""Answers of the simulated Amazon as they go on the wire: true ones, and scripted ones."""
+"""Responses of the simulated Amazon as they go on the wire, true and scripted."""
 
 import json
 from collections.abc import Mapping
@@ -58,11 +58,11 @@ _SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
     Endpoint.METADATA: {"issuer": "https://example.com", "token_endpoint": "https://example.com/token"},
     Endpoint.REVOKE: {},
 }
-"""What looks like success, for answers that must not be believed: too long, or cut short."""
+"""Bodies that look like success, for responses that must not be believed: too long, or truncated."""
 
 
 def pair_answer(pair: IssuedPair, verification_uri: str) -> dict[str, object]:
-    """Tell a code pair. Source: LWA "Retrieve a User Code and Verification URL"; RFC 8628 §3.2."""
+    """Return the members of a code pair. Source: LWA "Retrieve a User Code and Verification URL"; RFC 8628 §3.2."""
     return {
         "user_code": pair.user_code,
         "device_code": pair.device_code,
@@ -72,57 +72,57 @@ def pair_answer(pair: IssuedPair, verification_uri: str) -> dict[str, object]:
     }
 
 
-def tokens_answer(dialect: DialectName, given: Tokens | OAuthRefusal, fault: Fault) -> Response:
-    """Tell tokens, or why there are none. Source: RFC 6749 §5.1, §5.2; only RFC 8628 tells the scope."""
-    if isinstance(given, OAuthRefusal):
-        return error_answer(given)
-    told: dict[str, object] = {
-        "access_token": given.access_token,
-        "refresh_token": given.refresh_token,
+def tokens_answer(dialect: DialectName, result: Tokens | OAuthRefusal, fault: Fault) -> Response:
+    """Return tokens or an error. Source: RFC 6749 §5.1, §5.2; only RFC 8628 has the scope."""
+    if isinstance(result, OAuthRefusal):
+        return error_answer(result)
+    members: dict[str, object] = {
+        "access_token": result.access_token,
+        "refresh_token": result.refresh_token,
         "token_type": "bearer",
-        "expires_in": given.expires_in,
+        "expires_in": result.expires_in,
     }
-    if dialect is DialectName.RFC8628 and given.scopes:
-        told |= {"scope": " ".join(given.scopes)}
-    return json_answer(OK, told, fault.change)
+    if dialect is DialectName.RFC8628 and result.scopes:
+        members |= {"scope": " ".join(result.scopes)}
+    return json_answer(OK, members, fault.change)
 
 
 def is_final(response: Response, *, is_scripted: bool) -> bool:
-    """Return whether a client that understands this answer must not poll again.
+    """Return whether a client that understands this response must not poll again.
 
-    A scripted success is not counted: whether it can be understood is what the script tries out.
+    A scripted success does not count: the script tests whether a client understands it.
     """
     if "Retry-After" in response.headers or response.status_code == _TOO_MANY_REQUESTS:
         return False
     if response.status_code == OK:
         return not is_scripted
     try:
-        told = json.loads(response.get_data())
+        members = json.loads(response.get_data())
     except (ValueError, RecursionError):
         return False
-    error = told.get("error") if isinstance(told, dict) else None
+    error = members.get("error") if isinstance(members, dict) else None
     is_named = isinstance(error, str) and error.lower() in _FINAL_ERRORS
     return is_named and response.status_code in _CLIENT_ERRORS
 
 
 def error_answer(refused: OAuthRefusal, *, status: int = 400) -> Response:
-    """Tell an error by its name; LWA and RFC 6749 §5.2 both use status 400."""
+    """Return an error by its name; LWA and RFC 6749 §5.2 both use status 400."""
     return json_answer(status, {"error": refused.error, "error_description": refused.description})
 
 
 def json_answer(
     status: int, value: Mapping[str, object], change: Mapping[str, object] = _NO_CHANGE
 ) -> Response:
-    """Make a JSON answer that nobody keeps; a scripted null leaves a field out. Source: RFC 6749 §5.1."""
-    told = {name: each for name, each in {**value, **change}.items() if each is not None}
-    response = Response(json.dumps(told), status, content_type="application/json;charset=UTF-8")
+    """Make a JSON response that is not cached; a scripted null leaves a member out. Source: RFC 6749 §5.1."""
+    members = {name: each for name, each in {**value, **change}.items() if each is not None}
+    response = Response(json.dumps(members), status, content_type="application/json;charset=UTF-8")
     response.headers["Cache-Control"] = "no-store"
     response.headers["Pragma"] = "no-cache"
     return response
 
 
 def scripted(endpoint: Endpoint, fault: Fault, *, trap: str) -> Response:
-    """Make the answer that a fault describes; a redirect without an address leads into the trap."""
+    """Make the response of a fault; a redirect without an address leads to the trap."""
     content = fault.content()
     if content is not None:
         kind = "application/json" if fault.json is not None or fault.body is None else "text/plain"

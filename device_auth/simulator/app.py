@@ -1,7 +1,7 @@
 """The endpoints of the simulated Amazon: LWA's, those of RFC 8628, and metadata.
 
-Every request is judged by the referee, then answered by ``Amazon``, unless a fault was scripted. What a
-fault does to the wire itself (delay, reset, drip) is left in the ``Delivery`` for the server to carry out.
+The referee judges every request, then ``Amazon`` answers it, unless a fault is scripted. The server carries out the
+parts of a fault that change the connection (delay, reset, drip); it finds them in the ``Delivery``.
 """
 
 import re
@@ -40,7 +40,7 @@ from device_auth.simulator.referee import (
 from device_auth.simulator.sign_in import sign_in_pages
 
 DELIVERY: Final = "device_auth.delivery"
-"""Where in the WSGI environment the server leaves the ``Delivery`` of a request."""
+"""The name of the ``Delivery`` in the WSGI environment."""
 
 URN_DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 """Source: RFC 8628 §3.4."""
@@ -77,12 +77,12 @@ _CLIENT_VIEWS: Final = frozenset(
     {"lwa_pair", "lwa_token", "rfc_pair", "rfc_token", "revoke", "metadata", "profile"}
 )
 _TOKEN_PATHS: Final = frozenset({"/auth/o2/token", "/token", "/revoke"})
-"""Where a refresh token may go, in lower case."""
+"""The paths that may receive a refresh token, in lower case."""
 
 
 @dataclass(slots=True)
 class Delivery:
-    """What the server must know to send an answer: the fault, and whom to tell when it ends."""
+    """How the server sends a response: with this fault, calling these functions with the time when it ends."""
 
     fault: Fault = NO_FAULT
     on_end: list[Callable[[float], None]] = field(default_factory=list)
@@ -92,9 +92,9 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     """Make the simulated Amazon's WSGI application.
 
     Args:
-        amazon: what it remembers and decides.
-        origin: scheme, host and port under which clients reach it.
-        verification_base: another origin to put into verification URIs, if the owner's phone needs one.
+        amazon: its state and decisions.
+        origin: scheme, host and port for clients.
+        verification_base: another origin for verification URIs, if the owner's phone needs one.
     """
     app = Flask(__name__)
     app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -111,7 +111,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
 
 
 def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
-    """Read a request as the referee sees it, and refuse hosts that are not ours (DNS rebinding)."""
+    """Record the request for the referee, and refuse other hosts (DNS rebinding)."""
     seen = ObservedRequest(
         method=request.method,
         path=request.path,
@@ -133,7 +133,7 @@ def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
 
 
 class _Endpoints:
-    """The endpoints that clients call, each a method."""
+    """The endpoints for clients, a method each."""
 
     def __init__(self, amazon: Amazon, origin: str, verification_base: str) -> None:
         self._amazon = amazon
@@ -160,40 +160,38 @@ class _Endpoints:
 
     def lwa_pair(self) -> Response:
         """Return a code pair. Source: LWA "Retrieve a User Code and Verification URL"."""
-        form, objection = self._read(_LWA_PAIR, Endpoint.CODE_PAIR)
-        return self._answer(Endpoint.CODE_PAIR, lambda fault: objection or self._give_lwa_pair(form, fault))
+        return self._respond(Endpoint.CODE_PAIR, _LWA_PAIR, self._issue_lwa_pair)
 
-    def _give_lwa_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
+    def _issue_lwa_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
         if form["response_type"] != "device_code":
-            self._complain(
-                ComplaintKind.WRONG_PARAMETER, "response_type must be device_code.", Endpoint.CODE_PAIR
-            )
-            return error_answer(OAuthRefusal("invalid_request", "response_type must be device_code."))
+            return self._refuse_parameter("response_type must be device_code.")
         applicant = read_applicant(form["client_id"], form["scope"], form.get("scope_data"))
         if applicant is None:
-            self._complain(ComplaintKind.WRONG_PARAMETER, SCOPE_DATA_RULE, Endpoint.CODE_PAIR)
-            return error_answer(OAuthRefusal("invalid_request", SCOPE_DATA_RULE))
-        given = self._amazon.give_code_pair(applicant, fault)
-        if isinstance(given, OAuthRefusal):
-            return error_answer(given)
-        # LWA never gives verification_uri_complete; clients append ?cbl-code= themselves.
+            return self._refuse_parameter(SCOPE_DATA_RULE)
+        issued = self._amazon.issue_code_pair(applicant, fault)
+        if isinstance(issued, OAuthRefusal):
+            return error_answer(issued)
+        # LWA never sends verification_uri_complete; clients append ?cbl-code= themselves.
         uri = f"{self._verification_base}/{_country(request.headers.get('Accept-Language', ''))}/code"
-        return json_answer(OK, pair_answer(given, uri), fault.change)
+        return json_answer(OK, pair_answer(issued, uri), fault.change)
 
     def rfc_pair(self) -> Response:
         """Return a code pair. Source: RFC 8628 §3.2."""
-        form, objection = self._read(_RFC_PAIR, Endpoint.CODE_PAIR)
-        return self._answer(Endpoint.CODE_PAIR, lambda fault: objection or self._give_rfc_pair(form, fault))
+        return self._respond(Endpoint.CODE_PAIR, _RFC_PAIR, self._issue_rfc_pair)
 
-    def _give_rfc_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
+    def _issue_rfc_pair(self, form: Mapping[str, str], fault: Fault) -> Response:
         scopes = tuple(form.get("scope", "").split())
         applicant = Applicant(dialect=DialectName.RFC8628, client_id=form["client_id"], scopes=scopes)
-        given = self._amazon.give_code_pair(applicant, fault)
-        if isinstance(given, OAuthRefusal):
-            return error_answer(given)
+        issued = self._amazon.issue_code_pair(applicant, fault)
+        if isinstance(issued, OAuthRefusal):
+            return error_answer(issued)
         uri = f"{self._verification_base}/device"
-        complete = {"verification_uri_complete": f"{uri}?user_code={given.user_code}"}
-        return json_answer(OK, pair_answer(given, uri) | complete, fault.change)
+        complete = {"verification_uri_complete": f"{uri}?user_code={issued.user_code}"}
+        return json_answer(OK, pair_answer(issued, uri) | complete, fault.change)
+
+    def _refuse_parameter(self, sentence: str) -> Response:
+        self._complain(ComplaintKind.WRONG_PARAMETER, sentence, Endpoint.CODE_PAIR)
+        return error_answer(OAuthRefusal("invalid_request", sentence))
 
     # Tokens
 
@@ -213,70 +211,63 @@ class _Endpoints:
     def _token(self, dialect: DialectName, poll_grant: str, poll_rule: Rule, refresh_rule: Rule) -> Response:
         grant_type = dict(_seen().form()).get("grant_type", "")
         if grant_type == "refresh_token":
-            form, objection = self._read(refresh_rule, Endpoint.REFRESH)
-            return self._answer(
-                Endpoint.REFRESH, lambda fault: objection or self._refresh(dialect, form, fault)
-            )
-        form, objection = self._read(poll_rule, Endpoint.TOKEN_POLL)
+            return self._respond(Endpoint.REFRESH, refresh_rule, partial(self._refresh, dialect))
+        form, refusal = self._read(poll_rule, Endpoint.TOKEN_POLL)
         if grant_type and grant_type != poll_grant:
-            self._complain(
-                ComplaintKind.WRONG_PARAMETER,
-                "The grant_type is not one of this endpoint.",
-                Endpoint.TOKEN_POLL,
-            )
-            objection = objection or error_answer(
+            sentence = "The grant_type is not one of this endpoint."
+            self._complain(ComplaintKind.WRONG_PARAMETER, sentence, Endpoint.TOKEN_POLL)
+            refusal = refusal or error_answer(
                 OAuthRefusal("unsupported_grant_type", "This grant type is not known here.")
             )
-        return self._poll(dialect, form, objection)
+        return self._poll(dialect, form, refusal)
 
-    def _poll(self, dialect: DialectName, form: Mapping[str, str], objection: Response | None) -> Response:
+    def _poll(self, dialect: DialectName, form: Mapping[str, str], refusal: Response | None) -> Response:
         device_code = form.get("device_code", "")
         is_in_time = self._amazon.poll_arrived(device_code)
 
-        def answer(fault: Fault) -> Response:
-            if objection is not None:
-                return objection
+        def true_response(fault: Fault) -> Response:
+            if refusal is not None:
+                return refusal
             if not is_in_time:
                 return error_answer(OAuthRefusal("slow_down", "Poll less often."))
             user_code, client_id = form.get("user_code", ""), form.get("client_id", "")
-            given = self._amazon.poll(
+            result = self._amazon.poll(
                 dialect, device_code, user_code=user_code, client_id=client_id, fault=fault
             )
-            return tokens_answer(dialect, given, fault)
+            return tokens_answer(dialect, result, fault)
 
-        response = self._answer(Endpoint.TOKEN_POLL, answer)
-        fault = _delivery().fault
-        if fault.slow_down:
+        response = self._answer(Endpoint.TOKEN_POLL, true_response)
+        if _delivery().fault.slow_down:
             self._amazon.slow_down(device_code)
-        is_over = not fault.truncate and is_final(response, is_scripted=fault.replaces)
         retry_after = response.headers.get("Retry-After", "")
         wait = float(retry_after) if retry_after.isdecimal() else 0
-        told = partial(self._amazon.poll_answered, device_code, is_final=is_over, retry_after=wait)
-        _delivery().on_end.append(told)
+        answered = partial(
+            self._amazon.poll_answered, device_code, is_final=_ends_code(response), retry_after=wait
+        )
+        _delivery().on_end.append(answered)
         return response
 
     def _exchange(self) -> Response:
-        form, objection = self._read(_LWA_EXCHANGE, Endpoint.EXCHANGE)
+        form, refusal = self._read(_LWA_EXCHANGE, Endpoint.EXCHANGE)
         code = form.get("code", "")
         self._amazon.exchange_arrived(code)
 
-        def answer(fault: Fault) -> Response:
-            if objection is not None:
-                return objection
+        def true_response(fault: Fault) -> Response:
+            if refusal is not None:
+                return refusal
             credentials = read_credentials(form, request.headers.get("Authorization"))
             if isinstance(credentials, OAuthRefusal):
                 return _refuse_client(credentials)
-            asked = CodeExchange(
+            exchange = CodeExchange(
                 code=code,
                 credentials=credentials,
                 redirect_uri=form["redirect_uri"],
                 verifier=form.get("code_verifier"),
             )
-            return _tell(DialectName.LWA, self._amazon.exchange(asked, fault), fault)
+            return _tokens_or_refusal(DialectName.LWA, self._amazon.exchange(exchange, fault), fault)
 
-        response = self._answer(Endpoint.EXCHANGE, answer)
-        fault = _delivery().fault
-        if not fault.truncate and is_final(response, is_scripted=fault.replaces):
+        response = self._answer(Endpoint.EXCHANGE, true_response)
+        if _ends_code(response):
             _delivery().on_end.append(lambda _: self._amazon.exchange_answered(code))
         return response
 
@@ -288,36 +279,32 @@ class _Endpoints:
         )
         if isinstance(credentials, OAuthRefusal):
             return _refuse_client(credentials)
-        given = self._amazon.refresh(
+        result = self._amazon.refresh(
             dialect,
             form["refresh_token"],
             credentials.client_id,
             fault,
             client_secret=credentials.client_secret,
         )
-        if isinstance(given, Tokens) and given.replaces is not None:
-            replaced = given.replaces
+        if isinstance(result, Tokens) and result.replaces is not None:
+            replaced = result.replaces
             _delivery().on_end.append(lambda _: self._amazon.refresh_answered(replaced))
-        return _tell(dialect, given, fault)
+        return _tokens_or_refusal(dialect, result, fault)
 
     def revoke(self) -> Response:
         """Revoke a token; an unknown one is no error. Source: RFC 7009 §2."""
-        form, objection = self._read(_RFC_REVOKE, Endpoint.REVOKE)
 
-        def answer(_fault: Fault) -> Response:
-            if objection is not None:
-                return objection
+        def true_response(form: Mapping[str, str], _fault: Fault) -> Response:
             self._amazon.revoke_token(form["token"], form["client_id"])
             return json_answer(OK, {})
 
-        return self._answer(Endpoint.REVOKE, answer)
+        return self._respond(Endpoint.REVOKE, _RFC_REVOKE, true_response)
 
     # The rest
 
     def metadata(self) -> Response:
-        """Return where the RFC 8628 endpoints are. Source: RFC 8414 §2; RFC 8628 §4."""
-        _, objection = self._read(_METADATA, Endpoint.METADATA)
-        told: dict[str, object] = {
+        """Return the addresses of the RFC 8628 endpoints. Source: RFC 8414 §2; RFC 8628 §4."""
+        members: dict[str, object] = {
             "issuer": self._origin,
             "device_authorization_endpoint": f"{self._origin}/device_authorization",
             "token_endpoint": f"{self._origin}/token",
@@ -326,20 +313,19 @@ class _Endpoints:
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["none"],
         }
-        return self._answer(Endpoint.METADATA, lambda fault: objection or json_answer(OK, told, fault.change))
+        return self._respond(
+            Endpoint.METADATA, _METADATA, lambda _form, fault: json_answer(OK, members, fault.change)
+        )
 
     def profile(self) -> Response:
-        """Name the linked account, where the scope allows it. Source: LWA "Obtain Customer Profile"."""
+        """Return the linked account, if the scope allows it. Source: LWA "Obtain Customer Profile"."""
         bearer = request.headers.get("Authorization", "").partition(" ")
         token = bearer[2] if bearer[0].lower() == "bearer" else request.headers.get("x-amz-access-token", "")
         grant = self._amazon.grant_of(token)
-        # Names and statuses of RFC 6750 §3.1: LWA's own table of profile errors could not be read.
+        # Names and statuses of RFC 6750 §3.1: LWA's table of profile errors could not be obtained.
         if grant is None:
-            response = error_answer(
-                OAuthRefusal("invalid_token", "The access token is not valid."), status=401
-            )
-            response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-            return response
+            refusal = OAuthRefusal("invalid_token", "The access token is not valid.")
+            return _unauthorized(refusal, 'Bearer error="invalid_token"')
         profile = {"user_id": f"amzn1.account.SIMULATED{grant.grant_id:08d}"}
         if "profile" in grant.applicant.scopes:
             profile |= {"name": "Sim Ulated", "email": "owner@example.com"}
@@ -350,14 +336,24 @@ class _Endpoints:
         return json_answer(OK, profile)
 
     def followed(self) -> Response:
-        """Receive those who follow a scripted redirect: no client of ours should."""
+        """Complain about a client that follows a scripted redirect."""
         self._complain(ComplaintKind.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
         return error_answer(OAuthRefusal("invalid_request", "Nothing is here."), status=404)
 
     # Inside
 
+    def _respond(
+        self,
+        endpoint: Endpoint,
+        rule: Rule,
+        true_response: Callable[[Mapping[str, str], Fault], Response],
+    ) -> Response:
+        """Return the scripted response, a refusal if the request breaks the rule, or the true response."""
+        form, refusal = self._read(rule, endpoint)
+        return self._answer(endpoint, lambda fault: refusal or true_response(form, fault))
+
     def _read(self, rule: Rule, endpoint: Endpoint) -> tuple[dict[str, str], Response | None]:
-        """Let the referee judge the request; give its form, and an answer if it cannot be worked with."""
+        """Have the referee judge the request; return its form, and a refusal if it is unusable."""
         seen = _seen()
         remarks = list(judge(seen, rule))
         form = dict(reversed(seen.form())) if rule.method == "POST" else {}
@@ -370,23 +366,16 @@ class _Endpoints:
             response.headers["Allow"] = rule.method
             return {}, response
         is_form = rule.method == "GET" or request.mimetype == "application/x-www-form-urlencoded"
-        if (
-            not is_form
-            or ComplaintKind.MISSING_PARAMETER in kinds
-            or ComplaintKind.DUPLICATE_PARAMETER in kinds
-        ):
+        if not is_form or kinds & {ComplaintKind.MISSING_PARAMETER, ComplaintKind.DUPLICATE_PARAMETER}:
             return form, error_answer(OAuthRefusal("invalid_request", "The request is malformed."))
         return form, None
 
-    def _answer(self, endpoint: Endpoint, true_answer: Callable[[Fault], Response]) -> Response:
-        """Return the true answer, or the scripted one."""
+    def _answer(self, endpoint: Endpoint, true_response: Callable[[Fault], Response]) -> Response:
+        """Return the true response, or the scripted one."""
         fault = self._amazon.take_fault(endpoint)
         _delivery().fault = fault
-        response = (
-            scripted(endpoint, fault, trap=f"{self._origin}/followed-redirect")
-            if fault.replaces
-            else true_answer(fault)
-        )
+        trap = f"{self._origin}/followed-redirect"
+        response = scripted(endpoint, fault, trap=trap) if fault.replaces else true_response(fault)
         for name, value in fault.headers.items():
             response.headers[name] = value
         return response
@@ -404,21 +393,33 @@ def _delivery() -> Delivery:
     return cast("Delivery", request.environ.setdefault(DELIVERY, Delivery()))
 
 
-def _tell(dialect: DialectName, given: Tokens | OAuthRefusal, fault: Fault) -> Response:
-    """Tell a client that may have had to prove who it is."""
-    return _refuse_client(given) if isinstance(given, OAuthRefusal) else tokens_answer(dialect, given, fault)
+def _ends_code(response: Response) -> bool:
+    """Return whether this response is the client's last for its code, and will reach it whole."""
+    fault = _delivery().fault
+    return not fault.truncate and is_final(response, is_scripted=fault.replaces)
+
+
+def _tokens_or_refusal(dialect: DialectName, result: Tokens | OAuthRefusal, fault: Fault) -> Response:
+    """Return the response to a client that may have sent credentials."""
+    if isinstance(result, OAuthRefusal):
+        return _refuse_client(result)
+    return tokens_answer(dialect, result, fault)
 
 
 def _refuse_client(refused: OAuthRefusal) -> Response:
-    """Tell an error; where a client failed to prove itself by a header, that header. Source: RFC 6749 §5.2."""
+    """Return an error; to a client that sent an Authorization header, with a challenge. Source: RFC 6749 §5.2."""
     if refused.error != "invalid_client" or "Authorization" not in request.headers:
         return error_answer(refused)
-    response = error_answer(refused, status=401)
-    response.headers["WWW-Authenticate"] = 'Basic realm="simulated Amazon"'
+    return _unauthorized(refused, 'Basic realm="simulated Amazon"')
+
+
+def _unauthorized(refusal: OAuthRefusal, challenge: str) -> Response:
+    response = error_answer(refusal, status=401)
+    response.headers["WWW-Authenticate"] = challenge
     return response
 
 
 def _country(accept_language: str) -> str:
-    """Pick the country of the verification page, as LWA does by the speaker's locale."""
+    """Return the country of the verification page, by the speaker's locale as LWA does."""
     found = re.match(r"[A-Za-z]{2,3}-([A-Za-z]{2})\b", accept_language)
     return found[1].lower() if found else "us"

@@ -1,10 +1,9 @@
 """The simulated Amazon's own certificate authority, for TLS on loopback.
 
-Certificates are valid from 2000 to the end of 2049, so that a unit without a clock accepts them. The
-authority may sign for this machine alone (name constraints), so that trusting it by accident is no harm.
+Certificates are valid from 2000 to the end of 2049, so that a unit without a clock accepts them. The authority may
+sign for this machine alone (name constraints), so that trusting it by accident does no harm.
 """
 
-import os
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,18 +17,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_auth.core.errors import ConfigError
+from device_auth.world.files import Folder
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """From when until when a certificate is valid."""
+    """When a certificate is valid."""
 
     since: datetime
     until: datetime
 
 
 FOR_YEARS: Final = Validity(datetime(2000, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC))
-"""Up to the last day that UTCTime can write. Source: RFC 5280 §4.1.2.5."""
+"""Up to the last day that UTCTime can express. Source: RFC 5280 §4.1.2.5."""
 
 EXPIRED: Final = Validity(datetime(2000, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC))
 NOT_YET_VALID: Final = Validity(datetime(2049, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC))
@@ -40,17 +40,17 @@ _NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 
 
 def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SSLContext, Path]:
-    """Make the server's side of TLS, with a new certificate by the authority in a folder.
+    """Make the server's TLS context, with a new certificate by the authority in a folder.
 
     Args:
-        folder: where the authority lives; it is made on first use, and the same later.
+        folder: of the authority, which is made on first use.
         validity: of the server's certificate, for tests of bad ones.
 
     Returns:
-        The context, and the file that clients take as ``--ca-file``.
+        The context, and the file for the clients' ``--ca-file``.
 
     Raises:
-        ConfigError: the folder cannot be written or holds something else.
+        ConfigError: if the folder cannot be written or holds something else.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
 
 
 def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Take the authority from its folder, or make it."""
+    """Read the authority from its folder, or make it."""
     certificate_file, key_file = folder / "ca.pem", folder / "ca-key.pem"
     if certificate_file.exists() and key_file.exists():
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
@@ -135,7 +135,7 @@ def _name(text: str) -> x509.Name:
 
 
 def _usage(*, is_authority: bool) -> x509.KeyUsage:
-    """Return what a key may do; Python's strict verification asks for it. Source: RFC 5280 §4.2.1.3."""
+    """Return the uses of a key; Python's strict verification needs it. Source: RFC 5280 §4.2.1.3."""
     return x509.KeyUsage(
         digital_signature=not is_authority,
         content_commitment=False,
@@ -156,9 +156,5 @@ def _key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Replace a file by one that has had its final mode from the start."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
-        file.write(content)
-    beside.replace(path)
+    with Folder.open(path.parent) as folder:
+        folder.replace(path.name, content, mode)

@@ -1,6 +1,6 @@
-"""The authorization-code flow: what a browser must bring, and what an authorization code is bound to.
+"""The authorization-code flow: the browser's request, and the checks of an authorization code.
 
-Its one idea: an address that nobody has registered is never led to, not even with an error.
+A browser is never sent to an address that the client has not registered, not even with an error.
 Source: RFC 6749 §4.1; RFC 7636; LWA "Authorization Code Grant".
 """
 
@@ -45,21 +45,21 @@ _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 def read_authorization(
     parameters: list[tuple[str, str]], options: Options
 ) -> AuthorizationRequest | SentBack | OAuthRefusal:
-    """Read what a browser brings from a client.
+    """Read a client's request that a browser carries.
 
     Args:
         parameters: of the address, in their order; an empty value counts as left out.
-        options: who is known, and what may be asked for.
+        options: the known clients and scopes.
 
     Returns:
-        The request; or the address that the browser is sent back to with an error; or, where it is not known
-        that this address is the client's, why nothing can be done.
+        The request; or the address that the browser is sent back to with an error; or a refusal, if the address
+        may not be the client's.
 
     Source: RFC 6749 §3.1, §4.1.1, §4.1.2.1; RFC 7636 §4.4.1.
     """
-    told = [(name, value) for name, value in parameters if value]
-    words = dict(told)
-    repeated = {name for name, _ in told if sum(name == other for other, _ in told) > 1}
+    names = [name for name, value in parameters if value]
+    words = {name: value for name, value in parameters if value}
+    repeated = {name for name in names if names.count(name) > 1}
     client_id, redirect_uri = words.get("client_id", ""), words.get("redirect_uri", "")
     if repeated & {"client_id", "redirect_uri"}:
         return OAuthRefusal("invalid_request", "client_id or redirect_uri was sent more than once.")
@@ -70,21 +70,21 @@ def read_authorization(
         return OAuthRefusal(
             "invalid_request", "The redirect_uri is not one of this client's Allowed Return URLs."
         )
-    asked = _read_words(words, options) if not repeated else _repeated()
-    if isinstance(asked, OAuthRefusal):
+    result = (
+        OAuthRefusal("invalid_request", "A parameter was sent more than once.")
+        if repeated
+        else _read_words(words, options)
+    )
+    if isinstance(result, OAuthRefusal):
         state = None if "state" in repeated else words.get("state")
         return SentBack(
-            send_back(redirect_uri, state, error=asked.error, error_description=asked.description)
+            send_back(redirect_uri, state, error=result.error, error_description=result.description)
         )
-    return asked
-
-
-def _repeated() -> OAuthRefusal:
-    return OAuthRefusal("invalid_request", "A parameter was sent more than once.")
+    return result
 
 
 def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequest | OAuthRefusal:
-    """Read a request whose client and redirect URI are known to be good."""
+    """Read a request whose client and redirect URI are valid."""
     if "response_type" not in words or "scope" not in words:
         return OAuthRefusal("invalid_request", "response_type and scope are needed.")
     if words["response_type"] != "code":
@@ -109,7 +109,7 @@ def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequ
 
 
 def _refuse_challenge(challenge: str | None, method: str | None, *, is_needed: bool) -> OAuthRefusal | None:
-    """Return why a code challenge is not good. AVS takes S256 alone. Source: AVS "Authorize Through a Companion App"."""
+    """Return why a code challenge is refused, or None. AVS takes S256 alone. Source: AVS "Authorize Through a Companion App"."""
     if challenge is None:
         if is_needed or method is not None:
             return OAuthRefusal(
@@ -151,47 +151,52 @@ def _is_ipv6(host: str) -> bool:
 
 
 def send_back(redirect_uri: str, state: str | None, **words: str) -> str:
-    """Return the address that carries an answer to the client. Source: RFC 6749 §4.1.2, §4.1.2.1."""
-    told = words if state is None else words | {"state": state}
-    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(told)}"
+    """Return the address that carries the response to the client. Source: RFC 6749 §4.1.2, §4.1.2.1."""
+    query = words if state is None else words | {"state": state}
+    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(query)}"
 
 
 def challenge_of(verifier: str) -> str:
-    """Return the code challenge that belongs to a code verifier: its SHA-256. Source: RFC 7636 §4.2."""
+    """Return the code challenge of a code verifier: its SHA-256. Source: RFC 7636 §4.2."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def refuse_exchange(code: AuthorizationCode, asked: CodeExchange, now: float) -> ClientRefusal | None:
-    """Return why an authorization code gives this client no tokens; None if it does.
+def refuse_exchange(code: AuthorizationCode, exchange: CodeExchange, now: float) -> ClientRefusal | None:
+    """Return why an authorization code is refused; None if not. The caller checks whether it was used before.
 
-    Whether it was used before is not looked at here. Source: RFC 6749 §4.1.3, §5.2; RFC 7636 §4.6.
+    Source: RFC 6749 §4.1.3, §5.2; RFC 7636 §4.6.
     """
     request = code.request
     if now >= code.expires_at:
         return ClientRefusal(OAuthRefusal("invalid_grant", "The authorization code has expired."))
-    if asked.redirect_uri != request.redirect_uri:
-        refused = OAuthRefusal("invalid_grant", "The redirect_uri is not that of the authorization request.")
-        sentence = "The redirect_uri of the exchange is not identical to that of the authorization request."
-        return ClientRefusal(refused, (ComplaintKind.OTHER_REDIRECT_URI, sentence))
-    return _refuse_verifier(request.challenge, asked.verifier)
+    if exchange.redirect_uri != request.redirect_uri:
+        remark = (
+            ComplaintKind.OTHER_REDIRECT_URI,
+            "The redirect_uri of the exchange is not identical to that of the authorization request.",
+        )
+        return ClientRefusal(
+            OAuthRefusal("invalid_grant", "The redirect_uri is not that of the authorization request."),
+            remark,
+        )
+    return _refuse_verifier(request.challenge, exchange.verifier)
 
 
 def _refuse_verifier(challenge: str | None, verifier: str | None) -> ClientRefusal | None:
     if challenge is None:
         if verifier is None:
             return None
-        # else a code obtained without a challenge could be passed off as one with. Source: RFC 9700 §4.8.2
-        refused = OAuthRefusal("invalid_grant", "The authorization request had no code_challenge.")
+        # Otherwise a code without a challenge could be used as one with. Source: RFC 9700 §4.8.2
+        remark = ComplaintKind.EXTRA_PARAMETER, "The parameter code_verifier does not belong here."
         return ClientRefusal(
-            refused, (ComplaintKind.EXTRA_PARAMETER, "The parameter code_verifier does not belong here.")
+            OAuthRefusal("invalid_grant", "The authorization request had no code_challenge."), remark
         )
     if verifier is None:
-        refused = OAuthRefusal("invalid_request", "The code_verifier is missing.")
-        return ClientRefusal(
-            refused, (ComplaintKind.MISSING_PARAMETER, "The parameter code_verifier is missing.")
-        )
+        remark = ComplaintKind.MISSING_PARAMETER, "The parameter code_verifier is missing."
+        return ClientRefusal(OAuthRefusal("invalid_request", "The code_verifier is missing."), remark)
     is_its_own = hmac.compare_digest(challenge_of(verifier), challenge)
     if not (is_its_own and _VERIFIER.fullmatch(verifier)):
-        refused = OAuthRefusal("invalid_grant", "The code_verifier does not belong to the code_challenge.")
-        return ClientRefusal(refused, (ComplaintKind.WRONG_PARAMETER, "The code_verifier is wrong."))
+        remark = ComplaintKind.WRONG_PARAMETER, "The code_verifier is wrong."
+        return ClientRefusal(
+            OAuthRefusal("invalid_grant", "The code_verifier does not belong to the code_challenge."), remark
+        )
     return None

@@ -1,4 +1,4 @@
-"""Which clients the simulated Amazon knows: what they may ask for, and how they prove who they are."""
+"""The clients of the simulated Amazon: which it knows, what they may ask for, how they prove their identity."""
 
 import base64
 import hmac
@@ -26,9 +26,9 @@ _LONGEST_CLIENT_ID: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ClientRefusal:
-    """Why a request is refused, with what the referee has to remark on it, if anything."""
+    """Why a request is refused, and the referee's remark on it, if any."""
 
-    refused: OAuthRefusal
+    answer: OAuthRefusal
     remark: Remark | None = None
 
 
@@ -42,7 +42,7 @@ def is_client_id(text: str, dialect: DialectName) -> bool:
 
 
 def refuse_client(client_id: str, dialect: DialectName, options: Options) -> OAuthRefusal | None:
-    """Return why this is no client of ours; None if it is one."""
+    """Return why the client is refused; None if it is known."""
     is_lwa = dialect is DialectName.LWA
     if not is_client_id(client_id, dialect):
         if is_lwa:
@@ -54,7 +54,7 @@ def refuse_client(client_id: str, dialect: DialectName, options: Options) -> OAu
 
 
 def refuse_scopes(applicant: Applicant, options: Options) -> OAuthRefusal | None:
-    """Return why this may not be asked for; None if it may."""
+    """Return why the scopes are refused; None if the client may ask for them."""
     is_lwa = applicant.dialect is DialectName.LWA
     known = options.scopes if options.scopes is not None or not is_lwa else LWA_SCOPES
     if known is not None and not known.issuperset(applicant.scopes):
@@ -82,7 +82,7 @@ def read_scope_data(text: str) -> tuple[str, str] | None:
 
 
 def read_applicant(client_id: str, scope: str, scope_data: str | None) -> Applicant | None:
-    """Read who asks LWA for what; None where ``scope_data`` does not fit the scope."""
+    """Read an applicant from a request to LWA; None if ``scope_data`` does not fit the scope."""
     scopes = tuple(scope.split())
     product_id, dsn = "", ""
     if "alexa:all" in scopes or scope_data is not None:
@@ -96,10 +96,10 @@ def read_applicant(client_id: str, scope: str, scope_data: str | None) -> Applic
 
 
 def read_credentials(form: Mapping[str, str], authorization: str | None) -> Credentials | OAuthRefusal:
-    """Read who a client says it is, from the form or from HTTP Basic authentication, not from both.
+    """Read a client's credentials from the form or from HTTP Basic authentication, not from both.
 
     Args:
-        form: the parameters; ``client_id`` is among them unless there is a header.
+        form: has ``client_id`` unless there is a header.
         authorization: the Authorization header.
 
     Source: RFC 6749 §2.3, §2.3.1; LWA "Authorization Code Grant".
@@ -115,12 +115,12 @@ def read_credentials(form: Mapping[str, str], authorization: str | None) -> Cred
         return OAuthRefusal("invalid_client", "The Authorization header is not HTTP Basic authentication.")
     credentials = Credentials(unquote_plus(client_id), unquote_plus(secret))
     if "client_secret" in form or form.get("client_id", credentials.client_id) != credentials.client_id:
-        return OAuthRefusal("invalid_request", "The client must say in one way only who it is.")
+        return OAuthRefusal("invalid_request", "The client must send its credentials in one way only.")
     return credentials
 
 
 def authenticate(credentials: Credentials, options: Options) -> ClientRefusal | None:
-    """Return why a client is not who it says; None if it is. A client without a secret has nothing to prove.
+    """Return why a client's credentials are refused; None if they are right. One without a secret has no proof to give.
 
     Source: RFC 6749 §5.2; that LWA answers ``unauthorized_client`` to the wrong kind of client has been seen in
     issue 2080 of Amazon's AVS Device SDK.
@@ -128,20 +128,16 @@ def authenticate(credentials: Credentials, options: Options) -> ClientRefusal | 
     refused = refuse_client(credentials.client_id, DialectName.LWA, options)
     if refused is not None:
         return ClientRefusal(refused)
-    known, told = options.client_secrets.get(credentials.client_id), credentials.client_secret
+    known, sent = options.client_secrets.get(credentials.client_id), credentials.client_secret
     if known is None:
-        if told is None:
+        if sent is None:
             return None
-        refused = OAuthRefusal("unauthorized_client", "The client has no secret.")
-        return ClientRefusal(
-            refused, (ComplaintKind.UNEXPECTED_SECRET, "A client without a secret sent one.")
-        )
-    if told is None:
-        refused = OAuthRefusal("invalid_client", "The client must send its secret.")
-        return ClientRefusal(
-            refused, (ComplaintKind.MISSING_PARAMETER, "The parameter client_secret is missing.")
-        )
-    if not hmac.compare_digest(known.encode(), told.encode()):
-        refused = OAuthRefusal("invalid_client", "The secret of the client is not valid.")
-        return ClientRefusal(refused, (ComplaintKind.WRONG_PARAMETER, "The client secret is wrong."))
+        remark = ComplaintKind.UNEXPECTED_SECRET, "A client without a secret sent one."
+        return ClientRefusal(OAuthRefusal("unauthorized_client", "The client has no secret."), remark)
+    if sent is None:
+        remark = ComplaintKind.MISSING_PARAMETER, "The parameter client_secret is missing."
+        return ClientRefusal(OAuthRefusal("invalid_client", "The client must send its secret."), remark)
+    if not hmac.compare_digest(known.encode(), sent.encode()):
+        remark = ComplaintKind.WRONG_PARAMETER, "The client secret is wrong."
+        return ClientRefusal(OAuthRefusal("invalid_client", "The secret of the client is not valid."), remark)
     return None

@@ -1,7 +1,6 @@
-"""The control API: approve, deny, allow what a browser asks for, script faults, read the referee. For tests and rigs on this machine.
+"""The control API for tests and rigs on this machine: approve, deny, allow, script faults, read the referee.
 
-Only loopback clients are answered, and no browser that acts for another site: whoever can call it can
-approve any code.
+It answers loopback clients only, and no browser on behalf of another site, because it can approve any code.
 """
 
 from collections.abc import Callable
@@ -24,15 +23,15 @@ Reply = Response | tuple[Response, int]
 def control_pages(amazon: Amazon) -> Blueprint:
     """Make the control API below ``/control``."""
     pages = Blueprint("control", __name__, url_prefix="/control")
-    pages.before_request(_refuse_strangers)
+    pages.before_request(_refuse_other_clients)
 
-    def act(how: Callable[[str], int]) -> Reply:
-        user_code = _asked().get("user_code")
+    def act(change: Callable[[str], int]) -> Reply:
+        user_code = _members().get("user_code")
         if not isinstance(user_code, str):
-            return _complaint(f'user_code must be a text, or "{EVERY_CODE}"')
-        changed = how(user_code)
+            return _error(f'user_code must be a text, or "{EVERY_CODE}"')
+        changed = change(user_code)
         if not changed and user_code != EVERY_CODE:
-            return _complaint("no such code is open to that", 404)
+            return _error("no such code is open to that", 404)
         return jsonify(changed=changed)
 
     pages.add_url_rule("/approve", "approve", lambda: act(amazon.approve), methods=["POST"])
@@ -40,14 +39,14 @@ def control_pages(amazon: Amazon) -> Blueprint:
     pages.add_url_rule("/expire", "expire", lambda: act(amazon.expire), methods=["POST"])
     pages.add_url_rule("/revoke", "revoke", lambda: act(amazon.revoke), methods=["POST"])
 
-    def answer(how: Callable[[dict[str, str]], str]) -> Reply:
-        asked = _asked().get("address")
-        if not isinstance(asked, str):
-            return _complaint("address must be that of an authorization request")
+    def answer(decide: Callable[[dict[str, str]], str]) -> Reply:
+        address = _members().get("address")
+        if not isinstance(address, str):
+            return _error("address must be that of an authorization request")
         try:
-            return jsonify(address=how(dict(parse_qsl(urlsplit(asked).query))))
+            return jsonify(address=decide(dict(parse_qsl(urlsplit(address).query))))
         except ValueError as error:
-            return _complaint(f"the browser would not be sent back: {error}")
+            return _error(f"the browser would not be sent back: {error}")
 
     allow, cancel = amazon.approve_authorization, amazon.decline_authorization
     pages.add_url_rule("/authorization/allow", "allow", lambda: answer(allow), methods=["POST"])
@@ -55,17 +54,17 @@ def control_pages(amazon: Amazon) -> Blueprint:
 
     @pages.post("/faults")
     def script() -> Reply:
-        asked = _asked()
-        faults = asked.get("faults")
+        members = _members()
+        faults = members.get("faults")
         if not isinstance(faults, list):
-            return _complaint("faults must be a list")
+            return _error("faults must be a list")
         try:
-            endpoint = Endpoint(str(asked.get("endpoint")))
+            endpoint = Endpoint(str(members.get("endpoint")))
             amazon.script(endpoint, [read_fault(fault) for fault in faults])
         except FaultError as error:
-            return _complaint(str(error))
+            return _error(str(error))
         except ValueError:
-            return _complaint(f"endpoint must be one of {', '.join(Endpoint)}")
+            return _error(f"endpoint must be one of {', '.join(Endpoint)}")
         return jsonify(waiting=amazon.faults_waiting())
 
     @pages.delete("/faults")
@@ -141,35 +140,35 @@ def _code_state(code: AuthorizationCode, now: float) -> PairState:
     return PairState.EXPIRED if now >= code.expires_at else PairState.APPROVED
 
 
-def _asked() -> dict[str, object]:
-    """Read a JSON object from the request; nothing sent means an empty one."""
-    asked = request.get_json(silent=True)
-    return asked if isinstance(asked, dict) else {}
+def _members() -> dict[str, object]:
+    """Return the JSON object of the request; an empty one without a body."""
+    members = request.get_json(silent=True)
+    return members if isinstance(members, dict) else {}
 
 
-def _refuse_strangers() -> Reply | None:
-    """Let in loopback clients that speak JSON; no web page of another site can do both."""
+def _refuse_other_clients() -> Reply | None:
+    """Refuse all but loopback clients that send JSON; a web page of another site cannot do both."""
     host = host_name(request.host)
     if not is_loopback(request.remote_addr or "") or not is_loopback(host):
-        return _complaint("the control API is for this machine only", 403)
+        return _error("the control API is for this machine only", 403)
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     if (origin is not None and origin != request.host_url.rstrip("/")) or site not in _OWN_SITES:
-        return _complaint("the control API is not for other sites", 403)
+        return _error("the control API is not for other sites", 403)
     if request.method == "POST" and request.content_length and not request.is_json:
-        return _complaint("send application/json", 415)
+        return _error("send application/json", 415)
     if request.content_length and not isinstance(request.get_json(silent=True), dict):
-        return _complaint("the body must be a JSON object")
+        return _error("the body must be a JSON object")
     return None
 
 
 def host_name(host: str) -> str:
-    """Take the name out of a Host header; empty for one that cannot be read."""
+    """Return the name in a Host header; empty if it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
-def _complaint(sentence: str, status: int = 400) -> tuple[Response, int]:
+def _error(sentence: str, status: int = 400) -> tuple[Response, int]:
     return jsonify(error=sentence), status

@@ -1,7 +1,7 @@
-"""Scripted faults: what the next answers of an endpoint are to be instead of, or on top of, the true one.
+"""Scripted faults: the next responses of an endpoint, in place of the true one or changes to it.
 
-A fault with an answer of its own (``replaces``) leaves the simulated Amazon untouched: no code pair is
-used up, no refresh token replaced. ``lost`` is the exception: the work is done, only its answer is lost.
+A fault with a response of its own (``replaces``) leaves the simulated Amazon's state untouched: no code pair is used,
+no refresh token replaced. With ``lost`` the state changes, and only the response is lost.
 """
 
 import base64
@@ -14,11 +14,11 @@ from enum import StrEnum
 from typing import Final, cast
 
 OVERSIZE: Final = 70_000
-"""Padding in bytes of an oversized answer: more than the 64 KiB that a client should read."""
+"""Padding in bytes of an oversized response: more than the 64 KiB that a client should read."""
 
 
 class Endpoint(StrEnum):
-    """The kinds of answers that can be scripted."""
+    """The endpoints whose responses can be scripted."""
 
     CODE_PAIR = "codepair"
     TOKEN_POLL = "token-poll"  # noqa: S105  # the name of an endpoint
@@ -34,29 +34,29 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One scripted answer; the default is no fault at all.
+    """One scripted response; the default is no fault.
 
     Args:
         status: the status, alone or with a body.
-        headers: added to the answer, whatever it is.
-        body: text sent instead of the true answer.
-        base64: bytes sent instead of the true answer.
-        json: a JSON value sent instead of the true answer, as JSON text.
-        delay: seconds before the answer.
-        slow_down: answer ``slow_down`` and hold the code pair to the longer interval.
+        headers: added to the response.
+        body: text sent instead of the true response.
+        base64: bytes sent instead of the true response.
+        json: a JSON value sent instead of the true response, as JSON text.
+        delay: seconds before the response.
+        slow_down: answer ``slow_down`` and lengthen the interval of the code pair.
         reset: reset the connection instead of answering.
         hang: never answer.
-        lost: do the work, then lose the answer by a reset.
-        drip: bytes a second at which the answer, head included, is sent.
-        truncate: announce a whole answer, send half and hang up.
-        oversized: answer what looks like a success but is too long.
-        redirect: where to; ``true`` leads to a place where the referee waits.
+        lost: change the state, then reset the connection.
+        drip: bytes a second at which the response, head included, is sent.
+        truncate: announce a whole response, send half and close.
+        oversized: answer with a success that is too long.
+        redirect: an address; ``true`` leads to a path where the referee complains.
         html: answer with a captive portal's page.
         lifetime: seconds that this code pair or access token lives.
         rotation: whether this refresh gives a new refresh token.
         interval: seconds between polls of this code pair.
-        change: fields of the true answer set to other values, or left out where ``null``.
-        times: how many answers; ``null`` until the faults are deleted.
+        change: members of the true response with other values, left out where ``null``.
+        times: number of responses; ``null`` until the faults are deleted.
     """
 
     status: int | None = None
@@ -82,13 +82,13 @@ class Fault:
 
     @property
     def replaces(self) -> bool:
-        """Whether the true answer is neither worked out nor sent."""
+        """Return whether the true response is neither made nor sent."""
         has_body = self.body is not None or self.base64 is not None or self.json is not None
         is_other = self.slow_down or self.reset or self.hang or self.truncate or self.oversized or self.html
         return self.status is not None or has_body or is_other or bool(self.redirect)
 
     def content(self) -> bytes | None:
-        """Return the body that was scripted, if any was."""
+        """Return the scripted body, if any."""
         if self.json is not None:
             return self.json.encode()
         if self.base64 is not None:
@@ -125,7 +125,7 @@ def read_fault(value: object) -> Fault:
     """Read a fault from its JSON form.
 
     Raises:
-        FaultError: a key is not known, or a value is of the wrong kind.
+        FaultError: if a key is unknown, or a value is of the wrong kind.
     """
     if not isinstance(value, dict):
         raise FaultError("a fault must be an object")
@@ -146,7 +146,11 @@ def read_fault(value: object) -> Fault:
 
 
 def _check(settings: Mapping[str, object]) -> None:
-    """Refuse what could not be put on the wire."""
+    """Raise if a fault could not be sent.
+
+    Raises:
+        FaultError: if a value is out of its range.
+    """
     headers = cast("Mapping[str, object]", settings.get("headers", {}))
     for name, value in headers.items():
         if not isinstance(value, str) or not name or any(ord(c) < ord(" ") for c in f"{name}{value}"):
@@ -164,17 +168,17 @@ def _check(settings: Mapping[str, object]) -> None:
 
 
 class Script:
-    """The faults that wait for their turn, an ordered queue for each endpoint. The owner guards it."""
+    """The waiting faults, a queue for each endpoint; the caller holds a lock."""
 
     def __init__(self) -> None:
         self._queues: dict[Endpoint, deque[Fault]] = {endpoint: deque() for endpoint in Endpoint}
 
     def add(self, endpoint: Endpoint, faults: list[Fault]) -> None:
-        """Put faults behind those that wait already."""
+        """Append faults to a queue."""
         self._queues[endpoint].extend(fault for fault in faults if fault.times != 0)
 
     def take(self, endpoint: Endpoint) -> Fault:
-        """Return the fault for the answer that is due, ``NO_FAULT`` for none."""
+        """Return the fault for the next response, or ``NO_FAULT``."""
         queue = self._queues[endpoint]
         if not queue:
             return NO_FAULT
@@ -191,5 +195,5 @@ class Script:
             queue.clear()
 
     def waiting(self) -> dict[str, int]:
-        """Count the faults that wait, by endpoint."""
+        """Return the number of waiting faults by endpoint."""
         return {endpoint.value: len(queue) for endpoint, queue in self._queues.items()}

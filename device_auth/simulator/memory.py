@@ -1,6 +1,6 @@
-"""What the simulated Amazon remembers from one process to the next: grants, and fingerprints of tokens.
+"""The simulated Amazon's memory between processes: grants, and fingerprints of tokens.
 
-No token is ever written: a refresh token is recognised by its SHA-256.
+No token is written: a refresh token is recognised by its SHA-256.
 """
 
 import hashlib
@@ -12,13 +12,14 @@ from typing import Final
 from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName, Flow
 from device_auth.simulator.models import Applicant, Grant, KeptToken
+from device_auth.world.files import Folder
 
 _VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What outlives the process; ``drawn`` is how far a seed has been used up."""
+    """The content of the memory; ``drawn`` counts the values drawn from the seed."""
 
     drawn: int
     grants: dict[int, Grant]
@@ -26,15 +27,15 @@ class Remembered:
 
 
 def fingerprint(token: str) -> str:
-    """Return what is kept of a token: its SHA-256."""
+    """Return the SHA-256 of a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def remember(path: Path, remembered: Remembered) -> None:
-    """Replace the file, readable by its owner alone.
+    """Write the file, readable by its owner alone.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: if it cannot be written.
     """
     content = {
         "version": _VERSION,
@@ -45,11 +46,9 @@ def remember(path: Path, remembered: Remembered) -> None:
             for mark, kept in remembered.refresh_tokens.items()
         },
     }
-    beside = path.with_name(path.name + ".new")
     try:
-        beside.touch(mode=0o600)
-        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        beside.replace(path)
+        with Folder.open(path.parent) as folder:
+            folder.replace(path.name, json.dumps(content, indent=1).encode(), 0o600)
     except OSError as error:
         raise StoreError(
             f"the simulated Amazon cannot write {path}", hint="Choose another folder."
@@ -60,12 +59,12 @@ def recall(path: Path) -> Remembered:
     """Read the file.
 
     Raises:
-        StoreError: it cannot be read, or is not ours.
+        StoreError: if it cannot be read, or is no such file.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != _VERSION:
-            raise ValueError(content["version"])  # noqa: TRY301  # told like any other damage
+            raise ValueError(content["version"])  # noqa: TRY301  # reported like any other damage
         grants = {grant.grant_id: grant for grant in map(_grant_from_json, content["grants"])}
         refresh_tokens = {
             mark: KeptToken(kept["grant_id"], is_replaced=kept["is_replaced"] is True)

@@ -1,4 +1,4 @@
-"""The values of the simulated Amazon: who asks, what was given, what was refused."""
+"""The values of the simulated Amazon: applicants, code pairs, grants, refusals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from device_auth.core.models import DialectName, Flow
 
 
 class PairState(StrEnum):
-    """How far a code pair has come."""
+    """The state of a code pair."""
 
     WAITING = "waiting"
     APPROVED = "approved"
@@ -19,24 +19,24 @@ class PairState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How the simulated Amazon behaves when nothing is scripted.
+    """The behaviour of the simulated Amazon without a script.
 
     Args:
         interval: seconds between polls; LWA says 30.
         code_lifetime: seconds that a code pair lives; LWA says 600.
         token_lifetime: seconds that an access token lives; LWA says 3600.
         rotates: whether a refresh gives a new refresh token.
-        approve_after: an owner who approves by himself, this many seconds after the code was given.
-        client_ids: the client IDs that are known; None for every well-formed one.
-        scopes: the scopes that may be asked for; None for those of LWA, and any in RFC 8628.
-        client_secrets: the secrets of the clients that have one, by client ID. Such a client sends it at the
-            exchange and at each refresh in the authorization-code flow; any other must use PKCE.
+        approve_after: seconds after which the simulated owner approves a code; None for never.
+        client_ids: the known client IDs; None for every well-formed one.
+        scopes: the scopes that a client may ask for; None for those of LWA, and any in RFC 8628.
+        client_secrets: secrets by client ID. In the authorization-code flow such a client sends its secret at the
+            exchange and at each refresh; any other must use PKCE.
         redirect_uris: the addresses a browser may be sent back to (Allowed Return URLs); None for any https
             one, and http on loopback.
-        authorization_code_lifetime: seconds that an authorization code lives; LWA does not say, RFC 6749
-            §4.1.2 recommends ten minutes at the most.
-        most_remembered: code pairs, and access tokens, kept at once; then the oldest make room.
-        seed: the same seed and the same requests give the same codes and tokens.
+        authorization_code_lifetime: seconds that an authorization code lives; LWA names none, RFC 6749 §4.1.2
+            recommends ten minutes at the most.
+        most_remembered: limit of code pairs, and of access tokens; the oldest are dropped.
+        seed: makes codes and tokens repeatable.
     """
 
     interval: int = 30
@@ -55,7 +55,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applicant:
-    """Who asks for a link, and for what."""
+    """A client that asks for a link, and its scopes."""
 
     dialect: DialectName
     client_id: str
@@ -65,13 +65,13 @@ class Applicant:
 
     @property
     def name(self) -> str:
-        """Name the applicant in complaints: its serial number where there is one."""
+        """Return the name for complaints: the serial number, else the client ID."""
         return self.dsn or self.client_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedPair:
-    """A code pair as the server sees it; ``heard_at`` is the last arrival, or the end of its answer."""
+    """A code pair at the server; ``heard_at`` is the time of the last poll, or of the end of its response."""
 
     applicant: Applicant
     user_code: str = field(repr=False)
@@ -87,13 +87,13 @@ class IssuedPair:
 
     @property
     def expires_at(self) -> float:
-        """The moment from which the code pair is worth nothing."""
+        """Return when the code pair expires."""
         return self.issued_at + self.expires_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """What a browser brings from a client: who asks, and where the answer goes; its challenge if PKCE is used."""
+    """A client's request that a browser carries: the applicant, the return address, and with PKCE a challenge."""
 
     applicant: Applicant
     redirect_uri: str
@@ -103,14 +103,14 @@ class AuthorizationRequest:
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """An answer that the browser carries to the client, in the address it is sent back to."""
+    """A response that the browser carries to the client, in the address that it is sent back to."""
 
     address: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationCode:
-    """An authorization code as the server sees it, without the code; ``grant_id`` once it has been used."""
+    """An authorization code at the server, without the code; ``grant_id`` once it was used."""
 
     request: AuthorizationRequest
     issued_at: float
@@ -120,13 +120,13 @@ class AuthorizationCode:
 
     @property
     def expires_at(self) -> float:
-        """The moment from which the code is worth nothing."""
+        """Return when the code expires."""
         return self.issued_at + self.expires_in
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who a client says it is, and how it proves it."""
+    """A client ID, with the secret if it was sent."""
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
@@ -134,7 +134,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeExchange:
-    """What a client sends to get tokens for an authorization code."""
+    """A client's request for tokens by an authorization code."""
 
     code: str = field(repr=False)
     credentials: Credentials
@@ -144,7 +144,7 @@ class CodeExchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What an owner has given to one applicant; only the device flow has a user code."""
+    """An owner's grant to one applicant; only the device flow has a user code."""
 
     grant_id: int
     applicant: Applicant
@@ -156,7 +156,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """A grant's tokens on their way to the client; ``replaces`` is the fingerprint of the older one."""
+    """A grant's tokens for the client; ``replaces`` is the fingerprint of the former refresh token."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -167,7 +167,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class OAuthRefusal:
-    """An error answer, by its name on the wire."""
+    """An error of OAuth, by its name on the wire."""
 
     error: str
     description: str
@@ -175,7 +175,7 @@ class OAuthRefusal:
 
 @dataclass(frozen=True, slots=True)
 class KeptToken:
-    """What is kept of a refresh token: never the token."""
+    """The record of a refresh token; never the token."""
 
     grant_id: int
     is_replaced: bool = False

@@ -1,7 +1,7 @@
-"""The phone page: where the owner enters the user code, sees who asks, and approves or declines.
+"""The phone page: the owner enters the user code, sees which speaker asks, and approves or declines.
 
-It works without script, never lists codes, shows what a client sent as text only, and takes an answer only
-from its own forms. Source for what it must tell the owner: RFC 8628 §3.3, §5.1, §5.4.
+It works without script, never lists codes, shows a client's words as text only, and accepts only its own forms.
+Source: RFC 8628 §3.3, §5.1, §5.4.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import IssuedPair
 
 WRONG_CODES: Final = 10
-"""Wrong codes that one address may enter within ``WRONG_CODES_WINDOW`` seconds."""
+"""Wrong codes that one IP address may enter within ``WRONG_CODES_WINDOW`` seconds."""
 
 WRONG_CODES_WINDOW: Final = 600
 _MOST_ADDRESSES: Final = 1_000
@@ -32,11 +32,11 @@ SCOPES: Final = {
     "profile:user_id": "Tell your account from others",
     "postal_code": "See your postal code",
 }
-"""What a scope means, for the owner."""
+"""Scopes in words for the owner."""
 
 
 class WrongCodes:
-    """Counts wrong codes by address, so that codes cannot be guessed in bulk. Source: RFC 8628 §5.1."""
+    """Counts wrong codes by IP address, against guessing. Source: RFC 8628 §5.1."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -44,14 +44,14 @@ class WrongCodes:
         self._times: dict[str, list[float]] = {}
 
     def add(self, address: str) -> None:
-        """Note one wrong code."""
+        """Count one wrong code."""
         with self._lock:
             self._times.setdefault(address, []).append(self._clock())
             if len(self._times) > _MOST_ADDRESSES:
                 del self._times[next(iter(self._times))]
 
     def minutes_to_wait(self, address: str) -> int:
-        """Return how long an address must wait, in whole minutes; 0 for not at all."""
+        """Return how long an address must wait, in whole minutes; 0 if it need not."""
         with self._lock:
             now = self._clock()
             recent = [each for each in self._times.get(address, []) if each > now - WRONG_CODES_WINDOW]
@@ -83,20 +83,20 @@ def phone_pages(amazon: Amazon, *, origin: str, app: Flask) -> Blueprint:
 
 
 class _Phone:
-    """The page's three states: enter a code, answer the speaker that asks, read the result."""
+    """The three steps of the page: enter a code, decide, read the result."""
 
     def __init__(self, amazon: Amazon) -> None:
         self._amazon = amazon
         self._wrong_codes = WrongCodes(amazon.clock)
 
     def enter(self, country: str = "") -> Response:
-        """Show where to enter the code; a code in the address is filled in, not acted upon."""
+        """Show the form for the code; a code in the address only fills it in."""
         _ = country
         typed = request.args.get("cbl-code") or request.args.get("user_code") or ""
         return _enter(typed[:_LONGEST_CODE])
 
     def ask(self, country: str = "") -> Response:
-        """Look the code up and show who asks for what."""
+        """Look the code up, and show the speaker and its scopes."""
         _ = country
         found = self._find()
         if isinstance(found, Response):
@@ -105,7 +105,7 @@ class _Phone:
         return page("ask", pair=found, applicant=found.applicant, scopes=scopes)
 
     def answer(self) -> Response:
-        """Carry out what the owner decided."""
+        """Carry out the owner's decision."""
         found = self._find()
         if isinstance(found, Response):
             return found
@@ -121,7 +121,7 @@ class _Phone:
         return page("result", result=result, applicant=found.applicant)
 
     def _find(self) -> IssuedPair | Response:
-        """Return the code pair of a form, or the page that says why not."""
+        """Return the code pair of a form, or a page with the reason why not."""
         typed = (request.form.get("code") or request.form.get("cbl-code") or "")[:_LONGEST_CODE]
         if not is_own_form():
             return _enter(typed, error=OPEN_TOO_LONG, status=403)
@@ -139,12 +139,12 @@ class _Phone:
 
 
 def is_own_form() -> bool:
-    """Return whether a form comes from a page that was given to this very browser."""
+    """Return whether a form comes from a page that was sent to this browser."""
     return hmac.compare_digest(request.form.get("form_token", "").encode(), _form_token().encode())
 
 
 def _form_token() -> str:
-    """Return the token that ties a form to this browser; another site cannot know it."""
+    """Return the token that binds forms to this browser; other sites cannot know it."""
     token = session.get("form_token")
     if not isinstance(token, str):
         session["form_token"] = token = secrets.token_urlsafe()
@@ -161,7 +161,7 @@ def page(name: str, *, status: int = 200, **words: object) -> Response:
 
 
 def protect(response: Response) -> Response:
-    """Close the page against script, framing, caching, and a referrer that holds the code."""
+    """Forbid script, framing, caching, and a referrer, which would hold the code."""
     response.headers.setdefault("Content-Security-Policy", policy())
     response.headers["X-Frame-Options"] = "DENY"
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -171,7 +171,7 @@ def protect(response: Response) -> Response:
 
 
 def policy(form_target: str = "") -> str:
-    """Return a page's rules for the browser; a form may lead to one more place than here. Source: CSP Level 3."""
+    """Return a page's policy for the browser; its form may lead to one more origin. Source: CSP Level 3."""
     targets = f"'self' {form_target}".rstrip()
     return (
         "default-src 'none'; style-src 'self'; img-src data:; "

@@ -1,7 +1,7 @@
-"""The referee: what a well-behaved client never does, and who did it.
+"""The referee: records what well-behaved clients never do, and which client did it.
 
-It judges requests only; the answers are the simulated Amazon's business. No complaint holds a secret:
-sentences are ours, and of a request's own words only well-known parameter names are repeated.
+It judges requests only, not responses. No complaint holds a secret: of a request's words it repeats only well-known
+parameter names.
 """
 
 import threading
@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
-"""The only content type of a request, bare. Source: RFC 6749 appendix B; LWA "Retrieve a User Code"."""
+"""The only content type of a request. Source: RFC 6749 appendix B; LWA "Retrieve a User Code"."""
 
 ACCESS_PREFIX: Final = "Sim|A|"
 REFRESH_PREFIX: Final = "Sim|R|"
@@ -41,17 +41,17 @@ _KNOWN_NAMES: Final = frozenset(
         "user_code",
     }
 )
-"""The names that a complaint may repeat: any other might be a secret that slipped into a name's place."""
+"""The names that a complaint may repeat: any other might be a secret in the place of a name."""
 
 _SECRET_NAMES: Final = frozenset(
     {"access_token", "client_secret", "code_verifier", "device_code", "refresh_token", "token"}
 )
 _NAMES_OF_PAGES: Final = frozenset({"code", "user_code"})
-"""Secret as well, but the phone page may have them in its address."""
+"""Secret too, but the phone page may have them in its address."""
 
 
 class ComplaintKind(StrEnum):
-    """What was wrong with a request."""
+    """The kinds of complaints."""
 
     POLLED_TOO_EARLY = "polled-too-early"
     REPEATED_FINAL_CODE = "repeated-final-code"
@@ -77,7 +77,7 @@ class ComplaintKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One thing that one client should not have done."""
+    """A mistake of one client."""
 
     kind: ComplaintKind
     sentence: str
@@ -88,7 +88,7 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a request to one endpoint must look like; with ``takes_basic`` the header may name the client."""
+    """The form of a request to one endpoint; with ``takes_basic`` the Authorization header may name the client."""
 
     method: str = "POST"
     required: frozenset[str] = frozenset()
@@ -102,12 +102,12 @@ AUTHORIZATION: Final = Rule(
     required=frozenset({"client_id", "scope", "response_type", "redirect_uri"}),
     optional=frozenset({"scope_data", "state", "code_challenge", "code_challenge_method"}),
 )
-"""What a browser brings to the sign-in page. Source: LWA "Authorization Code Grant"; RFC 7636 §4.3."""
+"""The form of an authorization request. Source: LWA "Authorization Code Grant"; RFC 7636 §4.3."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedRequest:
-    """One request as it arrived. Header names are in lower case."""
+    """A request as it arrived; header names in lower case."""
 
     method: str
     path: str
@@ -125,7 +125,7 @@ Remark = tuple[ComplaintKind, str]
 
 
 def judge(seen: ObservedRequest, rule: Rule) -> Iterator[Remark]:
-    """Tell everything about a request that breaks its endpoint's rule."""
+    """Yield every breach of an endpoint's rule."""
     if seen.method != rule.method:
         yield ComplaintKind.WRONG_METHOD, f"The method must be {rule.method}."
         return
@@ -145,7 +145,7 @@ def judge(seen: ObservedRequest, rule: Rule) -> Iterator[Remark]:
 
 
 def judge_authorization(parameters: list[tuple[str, str]]) -> Iterator[Remark]:
-    """Tell everything about an authorization request that a well-behaved client would not send."""
+    """Yield every mistake in an authorization request."""
     yield from _judge_form(parameters, AUTHORIZATION)
     words = dict(parameters)
     if "state" not in words:
@@ -168,11 +168,11 @@ def _judge_form(form: list[tuple[str, str]], rule: Rule) -> Iterator[Remark]:
 
 
 def leaks(seen: ObservedRequest, is_device_code: Callable[[str], bool], *, is_page: bool) -> Iterator[Remark]:
-    """Tell of secrets in an address, where proxies and logs can read them.
+    """Yield secrets in an address, where proxies and logs can read them.
 
     Args:
         seen: the request.
-        is_device_code: whether a text is a device code that was given out.
+        is_device_code: whether a text is a device code that was issued.
         is_page: the phone page may carry the user code in its address; an endpoint may not.
     """
     pairs = parse_qsl(seen.query, keep_blank_values=True)
@@ -185,7 +185,7 @@ def leaks(seen: ObservedRequest, is_device_code: Callable[[str], bool], *, is_pa
 
 
 def carries_refresh_token(seen: ObservedRequest) -> bool:
-    """Return whether a refresh token of ours is in the body or the headers of a request."""
+    """Return whether a simulated refresh token is in the body or the headers of a request."""
     texts = [seen.body, *(value.encode("latin-1", "replace") for value in seen.headers.values())]
     return any(REFRESH_PREFIX.encode() in unquote_to_bytes(text) for text in texts)
 
@@ -195,7 +195,7 @@ def _plain(name: str) -> str:
 
 
 class Referee:
-    """Keeps the complaints until someone asks for them."""
+    """Keeps the complaints."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -203,7 +203,7 @@ class Referee:
         self._complaints: list[Complaint] = []
 
     def complain(self, kind: ComplaintKind, sentence: str, *, endpoint: str, client: str = "") -> None:
-        """Note one complaint; past ten thousand of them no more are kept."""
+        """Add a complaint, up to a limit."""
         complaint = Complaint(kind, sentence, endpoint, client, self._clock())
         with self._lock:
             if len(self._complaints) < MOST_COMPLAINTS:

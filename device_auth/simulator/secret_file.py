@@ -1,4 +1,4 @@
-"""The file that names the clients which have a secret: a line each, client ID and secret."""
+"""The file of client secrets: on each line a client ID and its secret."""
 
 import stat
 from pathlib import Path
@@ -16,11 +16,11 @@ _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_client_secrets(path: Path) -> dict[str, str]:
-    """Read the secrets by client ID; empty lines, and those that begin with ``#``, are passed over.
+    """Read the secrets by client ID; empty lines, and those that begin with ``#``, are skipped.
 
     Raises:
-        ConfigError: it cannot be read, is open to others, or a line is not a client ID and a secret. No word
-            of the file is told.
+        ConfigError: if the file cannot be read, others may read it, or a line is not a client ID and a secret. The
+            message repeats no word of the file.
     """
     secrets: dict[str, str] = {}
     for number, line in enumerate(_read_private(path).splitlines(), start=1):

@@ -1,8 +1,8 @@
-"""The simulated Amazon on a loopback socket: it answers requests, and breaks answers as scripted.
+"""The simulated Amazon on a loopback socket: it answers requests, and breaks responses as scripted.
 
-A thread a connection, HTTP/1.1 with connections kept open, nothing logged. A request is read whole before
-the application sees it, and an answer is known whole before its first byte leaves: so a connection can
-safely be kept open, and a fault can cut, drip or lose an answer at any byte.
+HTTP/1.1 with connections kept open, a thread for each, nothing logged. A request is read whole before the application
+sees it, and a response is made whole before its first byte is sent: so a connection can stay open, and a fault can
+truncate, drip or lose a response at any byte.
 """
 
 import io
@@ -47,10 +47,10 @@ class Running:
     """A simulated Amazon that answers until it is stopped; a context manager.
 
     Args:
-        amazon: what it remembers and decides; tests script it directly.
+        amazon: its state and decisions; tests script it directly.
         server: the open socket and its threads.
-        verification_base: another origin put into verification URIs.
-        ca_file: what clients must trust, where TLS is spoken.
+        verification_base: another origin for verification URIs.
+        ca_file: the authority that clients must trust; None for plain http.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Running:
         self._accepting.start()
 
     def announcement(self) -> dict[str, str | None]:
-        """Return the addresses, ready for JSON."""
+        """Return the addresses as members of a JSON object."""
         return {
             "origin": self.origin,
             "base_url": self.base_url,
@@ -81,11 +81,11 @@ class Running:
         }
 
     def connections(self) -> int:
-        """Count the connections that are open now."""
+        """Return the number of open connections."""
         return self._server.connections()
 
     def stop(self) -> None:
-        """Stop listening, hang up on everyone, and wait for the threads; once is enough."""
+        """Stop listening, close all connections, and wait for the threads; a second call does nothing."""
         if not self._server.stopping.is_set():
             self._server.stopping.set()
             self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
@@ -115,16 +115,16 @@ def serve(
     """Start a simulated Amazon on this machine.
 
     Args:
-        amazon: what it remembers and decides.
+        amazon: its state and decisions.
         host: a loopback address, or ``localhost``.
-        port: 0 for one that is free.
+        port: 0 for a free one.
         tls: the folder of its certificate authority; None for plain http.
         validity: of the server's certificate, for tests of bad ones.
-        verification_base: another origin to put into verification URIs.
+        verification_base: another origin for verification URIs.
         wait: waits the seconds of a delay or a drip; the default ends early when the server stops.
 
     Raises:
-        ConfigError: the address is not loopback or is taken, or no certificate can be made.
+        ConfigError: if the address is not loopback or is in use, or no certificate can be made.
     """
     if not is_loopback(host):
         raise ConfigError(f"{host} is not a loopback address", hint="Use 127.0.0.1, ::1 or localhost.")
@@ -145,39 +145,39 @@ def serve(
 def run_simulator(
     amazon: Amazon,
     *,
-    tell: Callable[[dict[str, str | None]], object],
+    announce: Callable[[dict[str, str | None]], object],
     stop: threading.Event,
     host: str = "127.0.0.1",
     port: int = 0,
     tls: Path | None = None,
 ) -> None:
-    """Run a simulated Amazon until ``stop`` is set: the command's body.
+    """Run a simulated Amazon until ``stop`` is set.
 
     Args:
-        amazon: what it remembers and decides.
-        tell: hears the addresses once clients can connect.
-        stop: whoever called sets it, from a signal for instance.
+        amazon: its state and decisions.
+        announce: called with the addresses once clients can connect.
+        stop: set by the caller, for instance on a signal.
         host: a loopback address.
-        port: 0 for one that is free.
+        port: 0 for a free one.
         tls: the folder of its certificate authority; None for plain http.
 
     Raises:
-        ConfigError: it cannot start as asked.
+        ConfigError: if it cannot start.
     """
     _allow_many_connections()
     with serve(amazon, host=host, port=port, tls=tls) as running:
-        tell(running.announcement())
+        announce(running.announcement())
         stop.wait()
 
 
 def _allow_many_connections() -> None:
-    """Raise the limit of open files: the usual 1,024 is too few for 1,000 speakers."""
+    """Raise the limit of open files: the usual 1,024 is not enough for 1,000 speakers."""
     present, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(_MANY_FILES, most)), most))
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Listens, and keeps a thread and a socket for each client."""
+    """The listening socket, with a thread and a socket for each client."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -198,14 +198,14 @@ class _Server(socketserver.ThreadingTCPServer):
         self.origin = f"{self.scheme}://{shown}:{self.server_address[1]}"
 
     def accept(self) -> None:
-        """Return every client a thread, until the listening socket is shut down."""
+        """Start a thread for each client, until the listening socket is shut down."""
         while not self.stopping.is_set():
             self.handle_request()
 
     def process_request_thread(
         self, request: "socket.socket | tuple[bytes, socket.socket]", client_address: object
     ) -> None:
-        """Talk to one client until either side hangs up; an error of the network is no news."""
+        """Serve one client until either side closes; errors of the network are ignored."""
         connection = cast("socket.socket", request)
         if self._tls is not None:
             connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -227,7 +227,7 @@ class _Server(socketserver.ThreadingTCPServer):
             connection.close()
 
     def connections(self) -> int:
-        """Count the open connections."""
+        """Return the number of open connections."""
         with self._lock:
             return len(self._open)
 
@@ -244,7 +244,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _ClientConnection(BaseHTTPRequestHandler):
-    """One client's connection: requests one after another."""
+    """One client's connection: one request after another."""
 
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_PATIENCE
@@ -263,7 +263,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _exchange  # noqa: N815  # http.server's names
 
     def _read_body(self) -> bytes | None:
-        """Read the whole body; None if the client was refused or has gone."""
+        """Read the whole body; None if the client was refused or has closed."""
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
             self.send_error(411)
@@ -278,7 +278,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
         return body
 
     def _environ(self, body: bytes, delivery: Delivery) -> dict[str, Any]:
-        """Describe the request to the application. Source: PEP 3333."""
+        """Return the WSGI environment of a request. Source: PEP 3333."""
         path, _, query = self.path.partition("?")
         if "://" in path:  # the absolute form, as sent to proxies
             path = "/" + path.partition("://")[2].partition("/")[2]
@@ -311,7 +311,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
         return environ
 
     def _send(self, response: Response, delivery: Delivery) -> None:
-        """Send an answer in the way that its fault says."""
+        """Send a response as its fault says."""
         fault = delivery.fault
         if fault.delay:
             self.server.wait(fault.delay)
@@ -319,7 +319,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
             self._hang()
         elif fault.reset or fault.lost:
             self._reset()
-        elif fault.delay and (self.server.stopping.is_set() or self._has_gone()):
+        elif fault.delay and (self.server.stopping.is_set() or self._has_closed()):
             self.close_connection = True
         else:
             self.close_connection = self.close_connection or fault.truncate
@@ -338,7 +338,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
 
     def _write(self, whole: bytes, pause: float, delivery: Delivery) -> None:
-        """Write all bytes, slowly if asked; whoever counts from the answer's end is told just before it."""
+        """Write all bytes, slowly with a pause; call ``on_end`` before the last byte, so that no client is faster."""
         if pause:
             for byte in whole[:-1]:
                 self.server.wait(pause)
@@ -348,14 +348,14 @@ class _ClientConnection(BaseHTTPRequestHandler):
                 self.connection.sendall(bytes([byte]))
             self.server.wait(pause)
             whole = whole[-1:]
-        for told in delivery.on_end:
-            told(self.server.now())
+        for call in delivery.on_end:
+            call(self.server.now())
         self.connection.sendall(whole)
 
     def _hang(self) -> None:
-        """Say nothing until the client gives up or the server stops."""
+        """Send nothing until the client closes or the server stops."""
         self.close_connection = True
-        while not self.server.stopping.wait(0.1) and not self._has_gone():
+        while not self.server.stopping.wait(0.1) and not self._has_closed():
             pass
 
     def _reset(self) -> None:
@@ -364,15 +364,15 @@ class _ClientConnection(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())
 
-    def _has_gone(self) -> bool:
-        """Return whether the client has hung up; works below TLS too. Source: poll(2), POLLRDHUP."""
+    def _has_closed(self) -> bool:
+        """Return whether the client has closed, below TLS too. Source: poll(2), POLLRDHUP."""
         watch = select.poll()
         watch.register(self.connection, select.POLLRDHUP)
         return bool(watch.poll(0))
 
     def version_string(self) -> str:
-        """Name the server without versions."""
+        """Return the server's name without versions."""
         return "simulated-amazon"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is http.server's
-        """Say nothing: addresses hold codes."""
+        """Log nothing: addresses hold codes."""

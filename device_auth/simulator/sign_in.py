@@ -1,7 +1,7 @@
-"""The sign-in page of the authorization-code flow: a maker signs in, sees who asks, and allows or cancels.
+"""The sign-in page of the authorization-code flow: a maker signs in, sees which client asks, and allows or cancels.
 
-It works without script. The request is carried along in the forms and read anew at each step; nothing is
-remembered until the maker allows. Source: RFC 6749 §4.1.1, §4.1.2; LWA "Authorization Code Grant".
+It works without script. The forms carry the request, which is read again at each step; nothing is stored until the
+maker allows. Source: RFC 6749 §4.1.1, §4.1.2; LWA "Authorization Code Grant".
 """
 
 from collections.abc import Callable
@@ -19,23 +19,26 @@ _LONGEST_NAME: Final = 64
 _SOMEBODY: Final = "Sim Ulated"
 
 _SEE_OTHER: Final = 303
-"""The browser comes with a GET, and its form stays here. Source: RFC 9700 §4.12."""
+"""The browser follows with a GET, without the form. Source: RFC 9700 §4.12."""
 
 
 def sign_in_pages(amazon: Amazon) -> Blueprint:
-    """Make the pages at and below LWA's ``/ap/oa``; the application's key and cookies are set already."""
+    """Make the pages at LWA's ``/ap/oa``; ``phone_pages`` sets the application's key and cookies."""
     pages = Blueprint("sign_in", __name__)
     pages.after_request(protect)
-    desk = _SignInPages(amazon)
-    pages.add_url_rule(f"/{AUTHORIZATION_PAGE}", "open", desk.open, methods=["GET"])
-    for path, name, view in (("/ap/signin", "sign_in", desk.sign_in), ("/ap/consent", "decide", desk.decide)):
+    views = _SignInPages(amazon)
+    pages.add_url_rule(f"/{AUTHORIZATION_PAGE}", "open", views.open, methods=["GET"])
+    for path, name, view in (
+        ("/ap/signin", "sign_in", views.sign_in),
+        ("/ap/consent", "decide", views.decide),
+    ):
         pages.add_url_rule(path, name, view, methods=["POST"])
-        pages.add_url_rule(path, f"{name}_again", _nothing_asked, methods=["GET"])
+        pages.add_url_rule(path, f"{name}_again", _no_request, methods=["GET"])
     return pages
 
 
 class _SignInPages:
-    """The three steps: arrive with a request, sign in, decide."""
+    """The three steps: open with a request, sign in, decide."""
 
     def __init__(self, amazon: Amazon) -> None:
         self._amazon = amazon
@@ -53,42 +56,42 @@ class _SignInPages:
                 return _sign_in(_SOMEBODY)
 
     def sign_in(self) -> Response:
-        """Take a name, any name; then show who asks for what."""
+        """Take any name; then show the client and its scopes."""
         return self._go_on(_consent)
 
     def decide(self) -> Response:
-        """Carry out what the maker decided."""
+        """Carry out the maker's decision."""
 
-        def carry_out(asked: AuthorizationRequest, account: str) -> Response:
+        def carry_out(wanted: AuthorizationRequest, account: str) -> Response:
             match request.form.get("decision"):
                 case "allow":
-                    return _leave(self._amazon.allow(asked))
+                    return _leave(self._amazon.allow(wanted))
                 case "cancel":
-                    return _leave(self._amazon.decline(asked))
+                    return _leave(self._amazon.decline(wanted))
                 case _:
-                    return _consent(asked, account, error="Please press one of the two buttons.", status=400)
+                    return _consent(wanted, account, error="Please press one of the two buttons.", status=400)
 
         return self._go_on(carry_out)
 
     def _go_on(self, step: Callable[[AuthorizationRequest, str], Response]) -> Response:
-        """Read the request out of a form of ours, and the name of who signed in; then take the step."""
-        asked = self._amazon.read_authorization(list(request.form.items(multi=True)))
-        if not isinstance(asked, AuthorizationRequest):
-            return _nothing_asked()
+        """Read the request and the name from a form of this page, then take the step."""
+        wanted = self._amazon.read_authorization(list(request.form.items(multi=True)))
+        if not isinstance(wanted, AuthorizationRequest):
+            return _no_request()
         account = " ".join(request.form.get("account", "").split())[:_LONGEST_NAME]
         if not is_own_form():
             return _sign_in(account, error=OPEN_TOO_LONG, status=403)
         if not account:
             return _sign_in(account, error="Please type a name; any will do.", status=400)
-        return step(asked, account)
+        return step(wanted, account)
 
 
 def _sign_in(account: str, *, error: str = "", status: int = 200) -> Response:
     return page("sign_in", status=status, carried=_carried(), account=account, error=error)
 
 
-def _consent(asked: AuthorizationRequest, account: str, *, error: str = "", status: int = 200) -> Response:
-    applicant = asked.applicant
+def _consent(wanted: AuthorizationRequest, account: str, *, error: str = "", status: int = 200) -> Response:
+    applicant = wanted.applicant
     response = page(
         "consent",
         status=status,
@@ -96,23 +99,23 @@ def _consent(asked: AuthorizationRequest, account: str, *, error: str = "", stat
         account=account,
         applicant=applicant,
         scopes=[SCOPES.get(scope, scope) for scope in applicant.scopes],
-        back_to=urlsplit(asked.redirect_uri).netloc,
+        back_to=urlsplit(wanted.redirect_uri).netloc,
         error=error,
     )
-    # browsers hold a form to form-action through its redirects too, and this one leads to the client
-    response.headers["Content-Security-Policy"] = policy(form_target(asked.redirect_uri))
+    # Browsers apply form-action to redirects too, and this form redirects to the client.
+    response.headers["Content-Security-Policy"] = policy(form_target(wanted.redirect_uri))
     return response
 
 
 def _carried() -> dict[str, str]:
-    """Return the parameters of the authorization request, from the address or else from the form before."""
-    told = request.args if request.method == "GET" else request.form
+    """Return the parameters of the authorization request, from the address or else from the form."""
+    sent = request.args if request.method == "GET" else request.form
     names = AUTHORIZATION.required | AUTHORIZATION.optional
-    return {name: told[name] for name in sorted(names) if told.get(name)}
+    return {name: sent[name] for name in sorted(names) if sent.get(name)}
 
 
 def form_target(address: str) -> str:
-    """Return the origin of an address for ``form-action``; that cannot name IPv6 hosts, so their scheme alone.
+    """Return the origin of an address for ``form-action``, which cannot name IPv6 hosts: of those, the scheme alone.
 
     Source: CSP Level 3 §2.3.1, "host-part".
     """
@@ -124,7 +127,7 @@ def _leave(address: str) -> Response:
     return Response(status=_SEE_OTHER, headers={"Location": address})
 
 
-def _nothing_asked() -> Response:
+def _no_request() -> Response:
     return _problem("No program has asked for anything here.")
 
 

@@ -69,8 +69,8 @@ class Witness(Amazon):
         self.echoes = ""
         self._canaries = canaries
 
-    def give_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> IssuedPair | OAuthRefusal:
-        given = super().give_code_pair(applicant, fault)
+    def issue_code_pair(self, applicant: Applicant, fault: Fault = NO_FAULT) -> IssuedPair | OAuthRefusal:
+        given = super().issue_code_pair(applicant, fault)
         if isinstance(given, IssuedPair):
             self._canaries.learn("device code", given.device_code)
         return given

@@ -29,7 +29,7 @@ def amazon(clock: Clock) -> Amazon:
 
 
 def given(amazon: Amazon, applicant: Applicant = SPEAKER, fault: Fault | None = None) -> IssuedPair:
-    pair = amazon.give_code_pair(applicant, fault or Fault())
+    pair = amazon.issue_code_pair(applicant, fault or Fault())
     assert isinstance(pair, IssuedPair)
     return pair
 
@@ -219,7 +219,7 @@ def test_a_code_of_the_other_dialect_is_not_valid(amazon: Amazon) -> None:
     ],
 )
 def test_a_client_that_asks_wrongly_gets_no_code(amazon: Amazon, applicant: Applicant, error: str) -> None:
-    answer = amazon.give_code_pair(applicant)
+    answer = amazon.issue_code_pair(applicant)
 
     assert isinstance(answer, OAuthRefusal)
     assert answer.error == error
@@ -232,18 +232,18 @@ def test_only_known_clients_get_a_code(clock: Clock, applicant: Applicant, error
     strict = Amazon(Options(client_ids=frozenset({"someone-else"})), clock=clock)
     kind = Amazon(Options(client_ids=frozenset({applicant.client_id})), clock=clock)
 
-    answer = strict.give_code_pair(applicant)
+    answer = strict.issue_code_pair(applicant)
 
     assert isinstance(answer, OAuthRefusal)
     assert answer.error == error
-    assert isinstance(kind.give_code_pair(applicant), IssuedPair)
+    assert isinstance(kind.issue_code_pair(applicant), IssuedPair)
 
 
 def test_only_accepted_scopes_get_a_code(clock: Clock) -> None:
     amazon = Amazon(Options(scopes=frozenset({"listen"})), clock=clock)
 
-    assert isinstance(amazon.give_code_pair(SPEAKER), OAuthRefusal)
-    assert isinstance(amazon.give_code_pair(RFC_SPEAKER), IssuedPair)
+    assert isinstance(amazon.issue_code_pair(SPEAKER), OAuthRefusal)
+    assert isinstance(amazon.issue_code_pair(RFC_SPEAKER), IssuedPair)
 
 
 # Intervals

@@ -439,7 +439,7 @@ def test_a_client_without_a_secret_that_refreshes_with_one_is_the_wrong_kind_of_
 
 def test_a_secret_sent_for_a_speaker_linked_by_code_is_taken_and_reported(amazon: Amazon) -> None:
     applicant = Applicant(dialect=DialectName.LWA, client_id=CLIENT_ID, scopes=("profile",))
-    pair = amazon.give_code_pair(applicant)
+    pair = amazon.issue_code_pair(applicant)
     assert isinstance(pair, IssuedPair)
     amazon.approve(pair.user_code)
     tokens = amazon.poll(DialectName.LWA, pair.device_code, user_code=pair.user_code)

@@ -54,7 +54,7 @@ def given(amazon: Amazon, **about: str) -> IssuedPair:
     applicant = Applicant(
         dialect=DialectName.LWA, client_id=CLIENT_ID, scopes=("alexa:all", "profile"), **settings
     )
-    pair = amazon.give_code_pair(applicant)
+    pair = amazon.issue_code_pair(applicant)
     assert isinstance(pair, IssuedPair)
     return pair
 
