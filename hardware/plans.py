@@ -207,7 +207,12 @@ def parse_device(path: Path) -> Path:
     return path
 
 
-def _parse_pin(given: object) -> Pin:
+def parse_pin(given: object) -> Pin:
+    """Return a pin: a BCM number, or the name of a line.
+
+    Raises:
+        ValueError: if it is neither.
+    """
     is_number = isinstance(given, int) and not isinstance(given, bool) and given in PINS
     if is_number or (isinstance(given, str) and given):
         return given  # type: ignore[return-value] # both were just looked at
@@ -222,9 +227,7 @@ def _kind(kinds: Mapping[str, object]) -> Key:
 
 
 def _pin(role: str, explanation: str, *only: str) -> Key:
-    return Key(
-        role, ValueType.ANY, "", explanation, example=17, only=only, parse=_parse_pin, is_required=True
-    )
+    return Key(role, ValueType.ANY, "", explanation, example=17, only=only, parse=parse_pin, is_required=True)
 
 
 def _whole(name: str, explanation: str, default: int, within: range, *only: str) -> Key:
