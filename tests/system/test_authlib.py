@@ -14,6 +14,7 @@ from device_auth.core.states import Trouble
 from device_auth.service.loop import Loop
 from tests import authlib_server
 from tests.authlib_server import NO_DEVICE_FLOW, NO_REFRESH, SPEAKER
+from tests.waiting import LONG
 from tests.world import SkippingClock, is_over, open_loop
 
 RFC8628_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -55,7 +56,7 @@ class Speaker:
 
     def link(self, *words: str, client_id: str = SPEAKER, scope: str = "offline_access music") -> int:
         given = ("--client-id", client_id, "--scope", scope, "--issuer", self.provider.issuer)
-        return self.run("link", "--timeout", "60", "--dialect", "rfc8628", *given, *words)
+        return self.run("link", "--timeout", f"{LONG}", "--dialect", "rfc8628", *given, *words)
 
     @property
     def stored(self) -> dict[str, str]:
