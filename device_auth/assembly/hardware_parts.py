@@ -23,7 +23,7 @@ from device_auth.prompts.stderr import say
 from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.provider import first_locale
-from device_auth.world.settings import folder_for_lgpio
+from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio
 from hardware.board import BoardPlan, Parts, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
@@ -60,22 +60,13 @@ def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
         ConfigError: if a setting in it cannot be used.
     """
     patterns = hardware.get(PATTERNS, {})
-    with settings_errors():
+    with as_config_error(HARDWARE):
         if not isinstance(patterns, Mapping):
             raise ConfigError(
                 f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
             )
         plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
         return plan, read_patterns(patterns)
-
-
-@contextmanager
-def settings_errors() -> Iterator[None]:
-    """Raise ConfigError in place of an error of the hardware."""
-    try:
-        yield
-    except HardwareError as error:
-        raise ConfigError(f"[hardware] {error}", hint=error.hint) from error
 
 
 def library_folder(plan: BoardPlan) -> AbstractContextManager[None]:

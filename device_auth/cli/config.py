@@ -1,7 +1,6 @@
 """The verb ``config``: write an example settings file, show what holds, find what is wrong."""
 
 import os
-import sys
 import textwrap
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +9,7 @@ from typing import Final
 
 from device_auth.cli.output import print_line
 from device_auth.core.errors import ConfigError
+from device_auth.prompts.stderr import say
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder
 from device_auth.world.places import ROOT, Places, read_places
@@ -129,10 +129,10 @@ def _init(places: Places, *, has_force: bool) -> int:
             explain(f"cannot write {path}", error),
             hint="Check the owner of its folder, or name another with --config.",
         ) from error
-    _tell(f"Wrote {path}.")
-    _tell("Fill in what your speaker needs, then run: device-auth config check")
+    say(f"Wrote {path}.")
+    say("Fill in what your speaker needs, then run: device-auth config check")
     if places.config_file not in {None, path}:
-        _tell(f"But {places.config_file} is read first; name the new one with --config, or change that one.")
+        say(f"But {places.config_file} is read first; name the new one with --config, or change that one.")
     return 0
 
 
@@ -230,13 +230,13 @@ def _check(
         told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
         print_line(json.dumps({"problems": told, "warnings": warnings}))
     for problem in problems:
-        _tell(f"Wrong: {problem}")
-        _tell(problem.hint, indent="       ")
+        say(f"Wrong: {problem}")
+        say(problem.hint, indent="       ")
     for warning in warnings:
-        _tell(f"Note: {warning}")
+        say(f"Note: {warning}")
     if problems:
         return ConfigError.exit_code
-    _tell("The settings are complete.")
+    say("The settings are complete.")
     return 0
 
 
@@ -260,16 +260,3 @@ def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[Con
             read()
         except ConfigError as problem:
             yield problem
-
-
-def _tell(text: str, indent: str = "") -> None:
-    # paths and commands stay whole, to be copied
-    lines = textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent or "  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    sys.stderr.write("\n".join(lines) + "\n")

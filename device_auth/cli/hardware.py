@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from device_auth.assembly.doors import open_doors
-from device_auth.assembly.hardware_parts import library_folder, read_hardware, settings_errors
+from device_auth.assembly.hardware_parts import library_folder, read_hardware
 from device_auth.assembly.service import STOP_FIRST, is_served, refuse_beside_service
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError
@@ -19,6 +19,7 @@ from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import Operator, choose_operator
 from device_auth.tools.self_test import LIMIT, PartsTest, Result, time_for, within
 from device_auth.world.provider import first_locale
+from device_auth.world.settings import HARDWARE, as_config_error
 from device_auth.world.signals import interruptible
 from hardware.board import BoardPlan, board_names, open_parts
 from hardware.errors import HardwareError, PartBusy
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     speaker = open_doors(vars(args))
     plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
     parts = _choose(plan, args.part)
-    with settings_errors(), library_folder(plan):
+    with as_config_error(HARDWARE), library_folder(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=speaker.is_json, is_served=is_served(speaker))
         refuse_beside_service(speaker, "parts")

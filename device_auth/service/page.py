@@ -32,7 +32,7 @@ from device_auth.service.visitors import (
     read_networks,
 )
 from device_auth.world.explain import explain
-from device_auth.world.settings import as_config_error
+from device_auth.world.settings import PAGE, as_config_error
 from hardware.settings import Key, ValueType, read_table
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def read_page_settings(given: object, locale: str = "en-US") -> PageSettings | N
     """
     if given == "off":
         return None
-    with as_config_error():
+    with as_config_error(PAGE):
         return PageSettings(**read_table("page", KEYS, {} if given is None else given), locale=locale)
 
 

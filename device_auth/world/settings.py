@@ -88,14 +88,12 @@ def _read_client_secret(given: str) -> Secret:
 
 _LWA: Final = (DialectName.LWA,)
 _RFC8628: Final = (DialectName.RFC8628,)
-_TEXT: Final = ValueType.TEXT
 
 KEYS: Final = (
     Key(
         "dialect",
-        _TEXT,
-        "NAME",
-        "The provider's dialect: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow).",
+        metavar="NAME",
+        explanation="The provider's dialect: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow).",
         example="lwa",
         default=DialectName.LWA,
         choices=tuple(DialectName),
@@ -103,9 +101,8 @@ KEYS: Final = (
     ),
     Key(
         "client_id",
-        _TEXT,
-        "ID",
-        "The client ID. For Login with Amazon it is in the developer console under Security Profile, Other Devices and"
+        metavar="ID",
+        explanation="The client ID. For Login with Amazon it is in the developer console under Security Profile, Other Devices and"
         " Platforms. The ID at the top of the profile is a different one and does not work, except for the verb"
         " authorize, which needs that of its Web Settings.",
         example="amzn1.application-oa2-client.exampleexampleexampleexample0000",
@@ -113,18 +110,16 @@ KEYS: Final = (
     ),
     Key(
         "product_id",
-        _TEXT,
-        "ID",
-        "The Product ID in the developer console, Alexa Voice Service, Products.",
+        metavar="ID",
+        explanation="The Product ID in the developer console, Alexa Voice Service, Products.",
         example="EXAMPLE_SPEAKER",
         only=_LWA,
         is_own=True,
     ),
     Key(
         "dsn",
-        _TEXT,
-        "TEXT",
-        "This unit's serial number, a different one on each unit. A Raspberry Pi has one of its own, which is"
+        metavar="TEXT",
+        explanation="This unit's serial number, a different one on each unit. A Raspberry Pi has one of its own, which is"
         " taken if none is set.",
         example="EXAMPLE_0001",
         only=_LWA,
@@ -132,71 +127,63 @@ KEYS: Final = (
     ),
     Key(
         "scope",
-        _TEXT,
-        "NAMES",
-        "The scope of the link: names separated by spaces. For rfc8628 the default is to ask for none.",
+        metavar="NAMES",
+        explanation="The scope of the link: names separated by spaces. For rfc8628 the default is to ask for none.",
         example="alexa:all profile:user_id",
         default="alexa:all",
     ),
     Key(
         "locale",
-        _TEXT,
-        "LOCALE",
-        "Language and country of the page where the owner enters the code; of several the first counts.",
+        metavar="LOCALE",
+        explanation="Language and country of the page where the owner enters the code; of several the first counts.",
         example="de-DE",
         default="en-US",
         only=_LWA,
     ),
     Key(
         "base_url",
-        _TEXT,
-        "URL",
-        "The address of Login with Amazon.",
+        metavar="URL",
+        explanation="The address of Login with Amazon.",
         example="http://127.0.0.1:8100/auth/O2/",
         default="https://api.amazon.com/auth/O2/",
         only=_LWA,
     ),
     Key(
         "issuer",
-        _TEXT,
-        "URL",
-        "The provider's issuer address, whose metadata names the endpoints (RFC 8414).",
+        metavar="URL",
+        explanation="The provider's issuer address, whose metadata names the endpoints (RFC 8414).",
         example="https://accounts.example.com",
         only=_RFC8628,
         is_own=True,
     ),
     Key(
         "device_endpoint",
-        _TEXT,
-        "URL",
-        "The device authorization endpoint, if the provider has no metadata; goes with token_endpoint.",
+        metavar="URL",
+        explanation="The device authorization endpoint, if the provider has no metadata; goes with token_endpoint.",
         example="https://accounts.example.com/device",
         only=_RFC8628,
         is_own=True,
     ),
     Key(
         "token_endpoint",
-        _TEXT,
-        "URL",
-        "The token endpoint, if the provider has no metadata; goes with device_endpoint.",
+        metavar="URL",
+        explanation="The token endpoint, if the provider has no metadata; goes with device_endpoint.",
         example="https://accounts.example.com/token",
         only=_RFC8628,
         is_own=True,
     ),
     Key(
         "authorization_endpoint",
-        _TEXT,
-        "URL",
-        "The page where the owner approves in a browser; for the verb authorize alone.",
+        metavar="URL",
+        explanation="The page where the owner approves in a browser; for the verb authorize alone.",
         example="http://127.0.0.1:8100/ap/oa",
         default="https://www.amazon.com/ap/oa",
         only=_LWA,
     ),
     Key(
         "redirect_uri",
-        _TEXT,
-        "URL",
-        "The address that the browser comes back to, for the verb authorize alone. It must stand in the developer"
+        metavar="URL",
+        explanation="The address that the browser comes back to, for the verb authorize alone. It must stand in the developer"
         " console among the Allowed Return URLs of the security profile's Web Settings, letter by letter.",
         example="http://localhost:3000/authresponse",
         default="https://localhost:9745/authresponse",
@@ -204,25 +191,23 @@ KEYS: Final = (
     ),
     Key(
         "ca_file",
-        _TEXT,
-        "FILE",
-        "Certificates to trust instead of the system's, as PEM; the whole path.",
+        metavar="FILE",
+        explanation="Certificates to trust instead of the system's, as PEM; the whole path.",
         example="/etc/device-auth/ca.pem",
     ),
     Key(
         "renewals",
         ValueType.WHOLE,
-        "N",
-        "How many times an expired code is replaced by itself while someone is there.",
+        metavar="N",
+        explanation="How many times an expired code is replaced by itself while someone is there.",
         example=2,
         default=2,
         within=range(101),
     ),
     Key(
         "key_provider",
-        _TEXT,
-        "NAME",
-        "The holder of the key that the stored link is sealed under: systemd-credential, rpi-fw-crypto (in the"
+        metavar="NAME",
+        explanation="The holder of the key that the stored link is sealed under: systemd-credential, rpi-fw-crypto (in the"
         " Raspberry Pi's chip), key-file, or plain for no key. auto takes the first of these that is there.",
         example=AUTO,
         default=AUTO,
@@ -231,18 +216,16 @@ KEYS: Final = (
     ),
     Key(
         "key_file",
-        _TEXT,
-        "FILE",
-        "The file with the key for key-file: 32 random bytes or more, readable by its owner alone; the whole path,"
+        metavar="FILE",
+        explanation="The file with the key for key-file: 32 random bytes or more, readable by its owner alone; the whole path,"
         " best on another medium than the stored link.",
         example="/media/key/device-auth.key",
         has_option=False,
     ),
     Key(
         "client_secret",
-        _TEXT,
-        "TEXT",
-        "The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
+        metavar="TEXT",
+        explanation="The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
         " holds it must be readable by its owner alone.",
         example=_EXAMPLE_SECRET,
         default=None,
@@ -435,16 +418,12 @@ def wrong(key: Key, origin: str, fault: str) -> ConfigError:
 
 
 @contextmanager
-def as_config_error(where: str = "") -> Iterator[None]:
-    """Raise a part's refusal of its table as ConfigError.
-
-    Args:
-        where: stands before the message.
-    """
+def as_config_error(table: str) -> Iterator[None]:
+    """Raise ConfigError in place of a refusal of a table of the settings."""
     try:
         yield
     except HardwareError as error:
-        raise ConfigError(f"{where}{error}", hint=error.hint) from error
+        raise ConfigError(f"[{table}] {error}", hint=error.hint) from error
 
 
 def _given(

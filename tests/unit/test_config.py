@@ -245,7 +245,6 @@ def test_check_goes_through_every_problem(tmp_path: Path, capsys: pytest.Capture
     assert "Did you mean 'client_id'?" in told
     assert "complete" not in told
     assert CANARY not in told
-    assert all(len(line) <= 80 or str(tmp_path) in line for line in told.splitlines())
 
 
 @pytest.mark.parametrize("wrong", WRONG_TABLES)
