@@ -9,18 +9,6 @@ from threading import Condition, Thread, current_thread
 from typing import Protocol
 
 
-class Alarm(Protocol):
-    """A call that is due at one moment; setting it again moves it."""
-
-    def set(self, at: float) -> None:
-        """Ring once, at this moment or as soon after it as possible."""
-        ...
-
-    def cancel(self) -> None:
-        """Do not ring; a call that has begun still finishes."""
-        ...
-
-
 class AlarmClock(Protocol):
     """Gives parts the time, and calls them at a moment."""
 
@@ -28,9 +16,29 @@ class AlarmClock(Protocol):
         """Return the present moment in seconds."""
         ...
 
-    def alarm(self, ring: Callable[[], None]) -> Alarm:
+    def alarm(self, ring: Callable[[], None]) -> "Alarm":
         """Return an alarm that is not yet set; ``ring`` runs on the clock's thread and must not block."""
         ...
+
+    def move(self, alarm: "Alarm", at: float | None) -> None:
+        """Set an alarm, or cancel it (None)."""
+        ...
+
+
+class Alarm:
+    """A call that is due at one moment; setting it again moves it."""
+
+    def __init__(self, clock: AlarmClock, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self.ring = ring
+
+    def set(self, at: float) -> None:
+        """Ring once, at this moment or as soon after it as possible."""
+        self._clock.move(self, at)
+
+    def cancel(self) -> None:
+        """Do not ring; a call that has begun still finishes."""
+        self._clock.move(self, None)
 
 
 class PartsClock:
@@ -38,7 +46,7 @@ class PartsClock:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._due: dict[_PartsAlarm, float] = {}
+        self._due: dict[Alarm, float] = {}
         self._thread: Thread | None = None
         self._is_closed = False
 
@@ -48,7 +56,7 @@ class PartsClock:
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
         """Return an alarm that is not yet set."""
-        return _PartsAlarm(self, ring)
+        return Alarm(self, ring)
 
     def close(self) -> None:
         """Cancel every alarm and wait for the one that is ringing, unless called from within it."""
@@ -60,7 +68,7 @@ class PartsClock:
         if thread is not None and thread is not current_thread():
             thread.join()
 
-    def move(self, alarm: "_PartsAlarm", at: float | None) -> None:
+    def move(self, alarm: Alarm, at: float | None) -> None:
         """Set an alarm, or cancel it (None)."""
         with self._changed:
             self._due.pop(alarm, None)
@@ -76,7 +84,7 @@ class PartsClock:
         while (alarm := self._wait()) is not None:
             alarm.ring()
 
-    def _wait(self) -> "_PartsAlarm | None":
+    def _wait(self) -> Alarm | None:
         with self._changed:
             while not self._is_closed:
                 if not self._due:
@@ -89,15 +97,3 @@ class PartsClock:
                     return alarm
                 self._changed.wait(left)
             return None
-
-
-class _PartsAlarm:
-    def __init__(self, clock: PartsClock, ring: Callable[[], None]) -> None:
-        self._clock = clock
-        self.ring = ring
-
-    def set(self, at: float) -> None:
-        self._clock.move(self, at)
-
-    def cancel(self) -> None:
-        self._clock.move(self, None)

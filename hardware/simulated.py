@@ -7,6 +7,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 from hardware.button import EDGES, GestureDetector
+from hardware.clock import Alarm
 from hardware.led import OUT, Glow, Off, Pattern, glow_at, in_white, is_over
 from hardware.panel import OLED_WIDTH_PIXELS, Layout, Picture, Shown, largest_qr, lay_out
 from hardware.voice import SpeakingTurns, Utterance
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hardware.button import OnFailure, OnGesture
-    from hardware.clock import Alarm, AlarmClock
+    from hardware.clock import AlarmClock
 
 KEY_RELEASE_S: Final = 0.6
 """A key counts as released after so many seconds without a repeat: terminals report no release, and a key that is held
@@ -214,7 +215,7 @@ class SimulatedClock:
     def __init__(self, now: float = 0.0) -> None:
         self._now = now
         self._lock = RLock()
-        self._due: dict[_SimulatedAlarm, float] = {}
+        self._due: dict[Alarm, float] = {}
         self.rung = 0
 
     def now(self) -> float:
@@ -223,7 +224,7 @@ class SimulatedClock:
 
     def alarm(self, ring: Callable[[], None]) -> Alarm:
         """Return an alarm that is not yet set."""
-        return _SimulatedAlarm(self, ring)
+        return Alarm(self, ring)
 
     def close(self) -> None:
         """Cancel every alarm."""
@@ -238,14 +239,14 @@ class SimulatedClock:
             alarm.ring()
         self._now = until
 
-    def move(self, alarm: _SimulatedAlarm, at: float | None) -> None:
+    def move(self, alarm: Alarm, at: float | None) -> None:
         """Set an alarm, or cancel it (None)."""
         with self._lock:
             self._due.pop(alarm, None)
             if at is not None:
                 self._due[alarm] = at
 
-    def _next(self, until: float) -> _SimulatedAlarm | None:
+    def _next(self, until: float) -> Alarm | None:
         with self._lock:
             alarm, at = min(self._due.items(), key=lambda due: due[1], default=(None, until))
             if alarm is None or at > until:
@@ -253,15 +254,3 @@ class SimulatedClock:
             del self._due[alarm]
             self._now = max(self._now, at)
             return alarm
-
-
-class _SimulatedAlarm:
-    def __init__(self, clock: SimulatedClock, ring: Callable[[], None]) -> None:
-        self._clock = clock
-        self.ring = ring
-
-    def set(self, at: float) -> None:
-        self._clock.move(self, at)
-
-    def cancel(self) -> None:
-        self._clock.move(self, None)
