@@ -42,6 +42,13 @@ SIMULATED_CLIENT_ID: Final = "amzn1.application-oa2-client.51" + "0" * 29 + "5"
 """Of the form that Amazon's have."""
 
 
+SIMULATED_HARDWARE: Final = {
+    "board": "simulated",
+    "panel": {"kind": "simulated"},
+    "voice": {"kind": "simulated"},
+}
+
+
 class Doors:
     """Open each part of the world once, when it is first needed.
 
@@ -84,7 +91,8 @@ class Doors:
             ConfigError: one of them cannot be used.
         """
         if self.is_simulated:
-            return read_settings({**self.options, **self._overlay}, None, {})
+            settings = read_settings({**self.options, **self._overlay}, None, {})
+            return settings._replace(hardware=SIMULATED_HARDWARE)
         return read_settings(self.options, self.places.config_file)
 
     def forget_settings(self) -> None:

@@ -1,6 +1,6 @@
-"""The keyboard as a button: keys are heard one by one, unseen, while everything else stays as it is.
+"""The keyboard as a button: keys are read one by one, without echo.
 
-The terminal is given back as it was found on every way out: the end, an error, Ctrl-C, a kill, a stop (Ctrl-Z).
+The terminal is restored on every exit: the end, an error, Ctrl-C, a kill, a stop (Ctrl-Z).
 """
 
 import os
@@ -19,7 +19,7 @@ _SIGNALS: Final = (signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP)
 
 
 def is_in_front(terminal: int) -> bool:
-    """Return whether this is a terminal, and we are what its keyboard is for at this moment."""
+    """Return whether this is a terminal, and its keyboard belongs to this process at this moment."""
     try:
         return os.isatty(terminal) and os.tcgetpgrp(terminal) == os.getpgrp()
     except OSError:
@@ -28,38 +28,40 @@ def is_in_front(terminal: int) -> bool:
 
 @contextmanager
 def keys_of(
-    terminal: int, heard: Callable[[bytes], None], is_ours: Callable[[int], bool] = is_in_front
+    terminal: int, on_keys: Callable[[bytes], None], is_ours: Callable[[int], bool] = is_in_front
 ) -> Iterator[bool]:
-    """Hear every key for as long as the context lasts; yields whether there is anything to hear.
+    """Read every key for as long as the context lasts; yield whether keys can be read.
 
-    There is nothing where the file is no terminal, or belongs to another command at this moment (``command &``).
+    They cannot where the file is not a terminal, or belongs to another command at this moment (``command &``).
 
     Args:
         terminal: the file of standard input.
-        heard: told what was typed, on a thread of its own; must not block.
-        is_ours: says whether the terminal may be touched and read.
+        on_keys: called with the typed bytes on a thread of its own; must not block.
+        is_ours: returns whether the terminal may be read and changed.
     """
     if not is_ours(terminal):
         yield False
         return
-    found = termios.tcgetattr(terminal)
+    original = termios.tcgetattr(terminal)
     ending, end = os.pipe()
-    listener = Thread(target=_listen, args=(terminal, ending, heard, is_ours), name="keyboard", daemon=True)
+    reader = Thread(
+        target=_read_keys, args=(terminal, ending, on_keys, is_ours), name="keyboard", daemon=True
+    )
     try:
-        with _given_back_on_signals(terminal, found, is_ours):
-            _hear_each_key(terminal, found)
-            listener.start()
+        with _restored_on_signals(terminal, original, is_ours):
+            _read_each_key(terminal, original)
+            reader.start()
             yield True
     finally:
-        _set(terminal, found)
+        _set(terminal, original)
         os.close(end)
-        if listener.ident is not None:
-            listener.join()
+        if reader.ident is not None:
+            reader.join()
         os.close(ending)
 
 
-def _listen(
-    terminal: int, ending: int, heard: Callable[[bytes], None], is_ours: Callable[[int], bool]
+def _read_keys(
+    terminal: int, ending: int, on_keys: Callable[[bytes], None], is_ours: Callable[[int], bool]
 ) -> None:
     while True:
         ready, _, _ = select([terminal, ending], [], [])
@@ -72,46 +74,48 @@ def _listen(
             return
         if not typed:
             return
-        heard(typed)
+        on_keys(typed)
 
 
-def _hear_each_key(terminal: int, found: list[Any]) -> None:
+def _read_each_key(terminal: int, original: list[Any]) -> None:
     """Switch off lines and echo; Ctrl-C and Ctrl-Z go on to be signals. Source: termios(3)."""
-    wanted = [*found]
+    wanted = [*original]
     wanted[_LOCAL_FLAGS] &= ~(termios.ICANON | termios.ECHO)
-    wanted[_CONTROL_CHARACTERS] = [*found[_CONTROL_CHARACTERS]]
+    wanted[_CONTROL_CHARACTERS] = [*original[_CONTROL_CHARACTERS]]
     wanted[_CONTROL_CHARACTERS][termios.VMIN] = 1
     wanted[_CONTROL_CHARACTERS][termios.VTIME] = 0
     _set(terminal, wanted)
 
 
 def _set(terminal: int, attributes: list[Any]) -> None:
-    """Set at once: waiting for the output first would wait for ever while it is held (Ctrl-S)."""
+    """Set at once: waiting for the output could last for ever while it is stopped (Ctrl-S)."""
     with suppress(termios.error):  # the terminal may have gone away
         termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
 
 @contextmanager
-def _given_back_on_signals(terminal: int, found: list[Any], is_ours: Callable[[int], bool]) -> Iterator[None]:
-    """Return the terminal back before a signal stops or ends us; once we go on, in the foreground, take it again.
+def _restored_on_signals(
+    terminal: int, original: list[Any], is_ours: Callable[[int], bool]
+) -> Iterator[None]:
+    """Restore the terminal before a signal stops or ends this process; read keys again after it continues.
 
-    A signal that somebody else hears, or that is to be ignored (nohup), is left to them.
+    A signal with another handler, or an ignored one (nohup), is left alone.
     """
     if current_thread() is not main_thread():
         yield
         return
 
-    def give_back(number: int, _frame: FrameType | None) -> None:
-        _set(terminal, found)
+    def restore(number: int, _frame: FrameType | None) -> None:
+        _set(terminal, original)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        signal.signal(number, give_back)  # here again after SIGCONT
+        signal.signal(number, restore)  # reached after SIGCONT
         if is_ours(terminal):
-            _hear_each_key(terminal, found)
+            _read_each_key(terminal, original)
 
     numbers = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
-        signal.signal(number, give_back)
+        signal.signal(number, restore)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""A speaker without a speaker: its light, its voice and its button, drawn on a terminal or told in plain lines.
+"""A simulated speaker: its light, voice and button, drawn on a terminal or written in lines.
 
-The parts are those that ship as simulated ones; here is only what it takes to see, hear and press them.
+The parts are the simulated ones of ``hardware``; this file shows them.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,23 +16,23 @@ from hardware.led import Glow, Off, Pattern, changes_at
 from hardware.simulated import KEY_RELEASE_S, SimulatedButton, SimulatedLight, SimulatedVoice
 from hardware.voice import Utterance, Voice
 
-PACE: Final = 0.05
-"""Seconds a character: a little faster than a voice speaks."""
+SECONDS_A_CHARACTER: Final = 0.05
+"""A little faster than a voice speaks."""
 
-LONGEST_LOOK: Final = Seconds(0.25)
-"""After so long the drawing is looked at again whatever the light does: the voice goes on, a key is let go."""
+LONGEST_FRAME: Final = Seconds(0.25)
+"""The drawing is redrawn at least so often, because the voice continues and a key is released."""
 
-SHORTEST_LOOK: Final = Seconds(0.1)
-"""Ten pictures a second are smooth enough, also over a slow connection."""
+SHORTEST_FRAME: Final = Seconds(0.1)
+"""Ten frames a second are smooth enough, also over a slow connection."""
 
-NOTICE_STAYS: Final = 4.0
-"""Seconds."""
+NOTE_SECONDS: Final = 4.0
+"""How long the meaning of a gesture is shown."""
 
 SPACE: Final = b" "
 
 HINT: Final = "space bar: its button"
 
-NOTICES: Final = {
+MEANINGS: Final = {
     Gesture.TAP: "a tap: the code is told again",
     Gesture.HELD_5S: "let go to unlink",
     Gesture.HELD_10S: "let go to reset",
@@ -41,7 +41,7 @@ NOTICES: Final = {
     Gesture.STUCK: "taken to be stuck",
     Gesture.FREED: "no longer stuck",
 }
-"""What is said of each gesture; complete, which a test enforces."""
+"""The text for each gesture; a test checks that none is missing."""
 
 HELD_FROM: Final = 1.0
 """Seconds from which a press is shown with its length."""
@@ -57,12 +57,12 @@ _UNLIT: Final = 236
 
 
 class ObservedVoice:
-    """A voice that somebody listens to.
+    """A voice with callbacks.
 
     Args:
-        voice: the one that speaks.
-        begin: told all that is about to be said.
-        end: told when it has been said, or broken off.
+        voice: speaks.
+        begin: called with the words before they are spoken.
+        end: called when they have been spoken, or interrupted.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ObservedVoice:
         self._end = end
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        """Say these in place of what is being said; False when stopped, or talked over, before the end."""
+        """Speak these and interrupt the words before; return False if stopped or interrupted."""
         self._begin(utterances)
         is_whole = self._voice.say(utterances)
         if is_whole:
@@ -81,12 +81,12 @@ class ObservedVoice:
         return is_whole
 
     def stop(self) -> None:
-        """Fall silent at once."""
+        """Stop at once."""
         self._voice.stop()
         self._end()
 
     def close(self) -> None:
-        """Fall silent and say nothing ever after."""
+        """Stop for good."""
         self._voice.close()
 
 
@@ -95,18 +95,18 @@ class DrawnSpeaker:
 
     Args:
         clock: the parts' own; the caller closes it.
-        pace: seconds that the voice takes for a character; 0 for no time at all.
+        pace: seconds of the voice for a character; 0 for no time.
     """
 
     rows: Final = 2
 
-    def __init__(self, clock: AlarmClock, *, pace: float = PACE) -> None:
+    def __init__(self, clock: AlarmClock, *, pace: float = SECONDS_A_CHARACTER) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._said = ""
-        self._is_saying = False
-        self._notice = ""
-        self._notice_until = self._pressed_since = self._pressed_until = 0.0
+        self._spoken = ""
+        self._is_speaking = False
+        self._note = ""
+        self._note_until = self._pressed_since = self._pressed_until = 0.0
         self.light = SimulatedLight(clock)
         self.button = SimulatedButton(clock)
         self.voice: Voice = ObservedVoice(
@@ -114,62 +114,62 @@ class DrawnSpeaker:
         )
 
     def strike(self, typed: bytes) -> None:
-        """Take what was typed: the space bar is the button."""
+        """Press the button if the space bar was typed."""
         if SPACE not in typed:
             return
         now = self._clock.now()
         with self._lock:
             if now >= self._pressed_until:
-                self._pressed_since, self._notice = now, ""
+                self._pressed_since, self._note = now, ""
             self._pressed_until = now + KEY_RELEASE_S
         self.button.strike_key()
 
     def explain(self, gesture: Gesture) -> None:
         """Show for a while what a gesture means."""
         with self._lock:
-            self._notice = NOTICES[gesture]
-            self._notice_until = self._clock.now() + NOTICE_STAYS
+            self._note = MEANINGS[gesture]
+            self._note_until = self._clock.now() + NOTE_SECONDS
 
     def lines(self, style: TerminalStyle) -> list[str]:
-        """Draw it as it is now."""
+        """Return the drawing at this moment."""
         now = self._clock.now()
         with self._lock:
-            said, is_saying, sidebar = self._said, self._is_saying, self._of_the_button(now)
+            spoken, is_speaking, note = self._spoken, self._is_speaking, self._button_note(now)
         width = style.columns - 1
         lamp = _draw_lamp(self.light.glow_at(now), style)
         left = width - _LEAST_NAMED - _LAMP_COLUMNS
-        text = _beside_each_other(f" {describe(self.light.shown[-1].pattern)}", sidebar, left)
-        return [f" light {lamp}{text}", f" voice {_quoted(said, is_saying, style, width - _LEAST_NAMED)}"]
+        text = _at_both_ends(f" {describe(self.light.shown[-1].pattern)}", note, left)
+        return [f" light {lamp}{text}", f" voice {_quoted(spoken, is_speaking, style, width - _LEAST_NAMED)}"]
 
     def changes_at(self, now: Monotonic) -> Monotonic:
-        """Return the moment of the next picture."""
-        told = self.light.shown[-1]
-        elapsed_ms = round((self._clock.now() - told.since) * 1000)
-        change_ms = changes_at(told.pattern, elapsed_ms)
-        until = LONGEST_LOOK if change_ms is None else Seconds((change_ms - elapsed_ms) / 1000)
-        return later(now, max(SHORTEST_LOOK, min(until, LONGEST_LOOK)))
+        """Return the moment of the next frame."""
+        shown = self.light.shown[-1]
+        elapsed_ms = round((self._clock.now() - shown.since) * 1000)
+        change_ms = changes_at(shown.pattern, elapsed_ms)
+        until = LONGEST_FRAME if change_ms is None else Seconds((change_ms - elapsed_ms) / 1000)
+        return later(now, max(SHORTEST_FRAME, min(until, LONGEST_FRAME)))
 
-    def _of_the_button(self, now: float) -> str:
+    def _button_note(self, now: float) -> str:
         held = now - self._pressed_since
         if now < self._pressed_until and held >= HELD_FROM:
-            return f"held {held:.0f} s{self._notice and ': '}{self._notice}"
-        return self._notice if self._notice and now < self._notice_until else HINT
+            return f"held {held:.0f} s{self._note and ': '}{self._note}"
+        return self._note if self._note and now < self._note_until else HINT
 
     def _begin(self, _utterances: Sequence[Utterance]) -> None:
         with self._lock:
-            self._said, self._is_saying = "", True
+            self._spoken, self._is_speaking = "", True
 
     def _hear(self, utterance: Utterance) -> None:
         with self._lock:
-            self._said = f"{self._said} {utterance.text}".strip()
+            self._spoken = f"{self._spoken} {utterance.text}".strip()
 
     def _end(self) -> None:
         with self._lock:
-            self._is_saying = False
+            self._is_speaking = False
 
 
-def _beside_each_other(left: str, right: str, width: int) -> str:
-    """Put one text at each end of a line; where there is no room for both, the right one counts."""
+def _at_both_ends(left: str, right: str, width: int) -> str:
+    """Return a line with a text at each end; if the room is too small, the left one is cut."""
     room = max(0, width - len(right) - 1)
     return f"{left[:room]:<{room}} {right}"[:width]
 
@@ -191,11 +191,11 @@ def _nearest_level(channel: float) -> int:
     return min(range(len(_CUBE)), key=lambda level: abs(_CUBE[level] - channel))
 
 
-def _quoted(said: str, is_saying: bool, style: TerminalStyle, width: int) -> str:
-    """Return the end of what has been said so far, as much as there is room for."""
-    if not said:
+def _quoted(spoken: str, is_speaking: bool, style: TerminalStyle, width: int) -> str:
+    """Return the last spoken words, as many as there is room for."""
+    if not spoken:
         return ""
-    text, start, end = style.clean(said), '"', "" if is_saying else '"'
+    text, start, end = style.clean(spoken), '"', "" if is_speaking else '"'
     if columns_of(text) > width - len('""'):
         start, room = "...", max(1, width - len('..."'))
         text = text[-room:]
@@ -205,27 +205,27 @@ def _quoted(said: str, is_saying: bool, style: TerminalStyle, width: int) -> str
 
 
 class PlainLight:
-    """A light that is told in words, each time it changes."""
+    """A light that is written in words each time it changes."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
         self._pattern: Pattern = Off()
 
     def show(self, pattern: Pattern) -> None:
-        """Tell a pattern that is new."""
+        """Write a new pattern."""
         if pattern != self._pattern:
             self._pattern = pattern
-            self._tell(f"light: {describe(pattern)}")
+            self._write(f"light: {describe(pattern)}")
 
     def close(self) -> None:
         """Go dark."""
         self.show(Off())
 
 
-def plain_voice(tell: Callable[[str], None]) -> Voice:
-    """Make a voice whose every speech is told as one line, at once."""
+def plain_voice(write: Callable[[str], None]) -> Voice:
+    """Return a voice whose words are written as one line, at once."""
 
     def begin(utterances: Sequence[Utterance]) -> None:
-        tell(f'voice: "{" ".join(utterance.text for utterance in utterances)}"')
+        write(f'voice: "{" ".join(utterance.text for utterance in utterances)}"')
 
     return ObservedVoice(SimulatedVoice(), begin, lambda: None)

@@ -14,7 +14,6 @@ from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.assembly.local import locked, refresh, usable
-from device_auth.cli.hardware import SIMULATED
 from device_auth.cli.output import print_json, print_line
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
@@ -141,7 +140,7 @@ def compose(
         )
 
     def read_plan() -> BoardPlan:
-        return read_hardware(SIMULATED if speaker.is_simulated else settings.hardware)[0]
+        return read_hardware(settings.hardware)[0]
 
     return in_order(
         [

@@ -4,10 +4,8 @@ import argparse
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
-from typing import Final, NamedTuple
+from typing import Final
 
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.hardware_parts import library_folder, read_hardware
@@ -17,47 +15,22 @@ from device_auth.core.errors import ConfigError
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import Operator, choose_operator
-from device_auth.tools.self_test import LIMIT, PartsTest, Result, time_for, within
+from device_auth.tools.parts_list import PartRow, look_up
+from device_auth.tools.self_test import PartsTest, StepResult
 from device_auth.world.provider import first_locale
-from device_auth.world.settings import HARDWARE, as_config_error
 from device_auth.world.signals import interruptible
-from hardware.board import BoardPlan, board_names, open_parts
+from hardware.board import BoardPlan, board_names
 from hardware.errors import HardwareError, PartBusy
 from hardware.plans import PlannedPart
 
-SIMULATED: Final = {"board": "simulated", "panel": {"kind": "simulated"}, "voice": {"kind": "simulated"}}
-"""The parts of a simulated speaker."""
-
-LIBRARIES: Final = {
-    "rpi-gpio": ("rpi-lgpio", "RPi.GPIO"),
-    "gpiod": ("gpiod",),
-    "spidev": ("spidev",),
-    "ssd1306": ("luma.oled",),
-    "sh1106": ("luma.oled",),
-}
-"""The distribution packages that a back end may use."""
-
 _WIDTHS: Final = (8, 11, 10, 14, 17, 7)
-"""Columns of the table, in the order of ``PartRow``: 77 of the 80 that every terminal has, with two between each."""
+"""Columns of the table, in the order of ``PartRow``: 77 with two between each, for terminals of 80 columns."""
 
 _COLUMNS: Final = 80
 
 
-class PartRow(NamedTuple):
-    """What ``list`` tells of one part; ``state`` is free, busy, missing or off."""
-
-    part: str
-    kind: str
-    back_end: str
-    pins: dict[str, int | str]
-    library: dict[str, str]
-    state: str
-    problem: str = ""
-    hint: str = ""
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own."""
+    """Add the verb's own arguments."""
     parser.add_argument(
         "hardware_action",
         choices=("list", "test"),
@@ -80,16 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the verb; gives the exit code.
+    """Run the verb, and return the exit code.
 
     Raises:
-        ConfigError: the settings are wrong, there is nothing to test, or nobody to ask.
-        Busy: the service has the parts that are to be tested.
+        ConfigError: if the settings are wrong, or there is nothing to test or nobody to ask.
+        Busy: if the service holds the parts to test.
     """
     speaker = open_doors(vars(args))
-    plan, patterns = read_hardware(SIMULATED if speaker.is_simulated else speaker.settings.hardware)
+    plan, patterns = read_hardware(speaker.settings.hardware)
     parts = _choose(plan, args.part)
-    with as_config_error(HARDWARE), library_folder(plan):
+    with library_folder(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=speaker.is_json, is_served=is_served(speaker))
         refuse_beside_service(speaker, "parts")
@@ -99,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
         operator = _choose_operator(parts, is_rig=args.expect)
         wording = wording_for(first_locale(speaker.settings.locale))
         report = _ResultPrinter(is_json=speaker.is_json)
-        with interruptible():  # every part is let go
-            PartsTest(plan, patterns, operator, wording, report.tell, seconds=args.seconds).run(parts)
+        with interruptible():  # the parts are released
+            PartsTest(plan, patterns, operator, wording, report.print, seconds=args.seconds).run(parts)
         return 0 if report.is_ok else HardwareError.exit_code
 
 
@@ -117,7 +90,8 @@ def _choose(plan: BoardPlan, name: str | None) -> tuple[PlannedPart, ...]:
 
 
 def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_served: bool) -> int:
-    rows = [_look_up(plan, part, is_served=is_served) for part in parts]
+    served = PartBusy("the service holds the parts", hint=STOP_FIRST) if is_served else None
+    rows = [look_up(plan, part, served) for part in parts]
     if is_json:
         print_line(json.dumps([row._asdict() for row in rows]))
     elif rows:
@@ -127,44 +101,6 @@ def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_se
     if not plan.parts:
         say(f"device-auth: {_nothing(plan)}\n  {_how_to_choose()}")
     return 0
-
-
-def _look_up(plan: BoardPlan, part: PlannedPart, *, is_served: bool) -> PartRow:
-    found = {name: _version(name) for name in LIBRARIES.get(part.back_end, ())}
-    library = {name: number for name, number in found.items() if number}
-    state, error = _state(plan, part, is_served=is_served)
-    row = PartRow(part.name, part.kind, part.back_end, dict(part.pins), library, state)
-    return row if error is None else row._replace(problem=str(error), hint=error.hint)
-
-
-def _state(plan: BoardPlan, part: PlannedPart, *, is_served: bool) -> tuple[str, HardwareError | None]:
-    """Open a part for a moment, unless the service has it: nothing else tells whether it can be used."""
-    if part.kind == "off":
-        return "off", None
-    if is_served:  # a second light or voice would open beside its own, and leave it dark or silent
-        return "busy", PartBusy("the service holds the parts", hint=STOP_FIRST)
-    time = time_for(part)
-
-    def open_and_close() -> HardwareError | None:
-        opened = open_parts(replace(plan, parts=(part,)), time.clock)
-        opened.close()
-        time.close()
-        return opened.problems[0].error if opened.problems else None
-
-    try:
-        error = within(LIMIT, open_and_close)
-    except PartBusy as hung:
-        error = hung
-    if error is None:
-        return "free", None
-    return "busy" if isinstance(error, PartBusy) else "missing", error
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 def _print_row(row: PartRow) -> None:
@@ -177,7 +113,7 @@ def _print_row(row: PartRow) -> None:
 
 
 def _print_cells(*cells: str) -> None:
-    """Print one row in columns; a text too long for its column goes on below."""
+    """Print one row in columns; a text that is too long for its column continues below."""
     columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
     for line in zip_longest(*columns, fillvalue=""):
         padded = (text.ljust(width) for text, width in zip(line, _WIDTHS, strict=True))
@@ -189,7 +125,7 @@ def _print_cells(*cells: str) -> None:
 
 
 def _choose_operator(parts: Sequence[PlannedPart], *, is_rig: bool) -> Operator | None:
-    """Give whoever looks at the parts: nobody need look at buttons and at simulated parts."""
+    """Return the operator; buttons and simulated parts need none."""
     operator = choose_operator(is_rig=is_rig)
     if operator is None and any(part.sort != "button" and part.back_end != "simulated" for part in parts):
         raise ConfigError(
@@ -200,17 +136,17 @@ def _choose_operator(parts: Sequence[PlannedPart], *, is_rig: bool) -> Operator 
 
 
 class _ResultPrinter:
-    """Prints the results as they come, and keeps in mind whether all were good."""
+    """Prints the results, and records whether all were good."""
 
     def __init__(self, *, is_json: bool) -> None:
         self._is_json = is_json
         self.is_ok = True
 
-    def tell(self, result: Result) -> None:
+    def print(self, result: StepResult) -> None:
         """Print one result."""
         self.is_ok = self.is_ok and result.is_ok
         if self._is_json:
-            print_json({**asdict(result), "ok": result.is_ok})
+            print_json({**result._asdict(), "ok": result.is_ok})
             return
         text = f"{'ok' if result.is_ok else 'WRONG':<5}  {result.part:<7}  {result.step}: {result.expected}"
         if not result.is_ok:

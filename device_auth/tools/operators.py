@@ -1,4 +1,4 @@
-"""Who looks at the parts while they are tested: a person at the terminal, or a rig that writes its answers."""
+"""The operator who looks at the parts during a test: a person at the terminal, or a rig that writes its answers."""
 
 import json
 import sys
@@ -7,35 +7,35 @@ from typing import Final, Protocol, TextIO
 from device_auth.prompts.stderr import say
 
 NOT_AS_EXPECTED: Final = "something else"
-"""What was seen when all that is known is that it was wrong."""
+"""What was seen, where only "no" is known."""
 
 _YES: Final = ("y", "yes", "true", "ok")
 _NO: Final = ("", "n", "no", "false")
 
 
 class NobodyAnswers(Exception):
-    """The answers have ended before the questions."""
+    """The answers ended before the questions."""
 
 
 class Operator(Protocol):
-    """Whoever sees and hears the parts."""
+    """Sees and hears the parts."""
 
     @property
     def is_rig(self) -> bool:
-        """Return whether it answers for simulated parts too, and must be given its time to look before it does."""
+        """Return whether it answers for simulated parts too, and needs the time of each step to look."""
         ...
 
     def look(self, part: str, step: str, expected: str) -> str:
-        """Return what there is to see or hear now: ``expected``, or what it is instead.
+        """Return what there is to see or hear now: ``expected``, or something else.
 
         Raises:
-            NobodyAnswers: nobody is there any more.
+            NobodyAnswers: if the answers have ended.
         """
         ...
 
 
 class PersonAtTerminal:
-    """Is asked yes or no, and takes the time that is needed; what is shown stays until the answer."""
+    """Answers yes or no; each pattern is shown until the answer."""
 
     is_rig: Final = False
 
@@ -62,9 +62,9 @@ class PersonAtTerminal:
 class Rig:
     """Writes one answer a line, in the order of the questions.
 
-    A line is a word or a JSON object. ``yes`` says that all is as expected and ``no`` that it is not; any other text is what
-    was seen, and is right if it is what was expected. An object has ``seen`` (such a text, or true or false) and may
-    have ``part`` and ``step``, which then must be those of the question: so a rig that is out of step is found out.
+    A line is a word or a JSON object. ``yes`` means as expected and ``no`` the opposite; any other text is what was seen,
+    and is right if it is the expected text. An object has ``seen`` (such a text, or true or false) and may have
+    ``part`` and ``step``, which then must be those of the question, to detect a rig that is out of step.
     """
 
     is_rig: Final = True
@@ -79,7 +79,7 @@ class Rig:
 
 
 def read_answer(line: str, part: str, step: str, expected: str) -> str:
-    """Read a rig's answer to one question, as ``Rig`` describes it; total."""
+    """Read a rig's answer to one question; see ``Rig``. Any line gives an answer."""
     seen = line
     if line.startswith("{"):
         try:
@@ -108,7 +108,7 @@ def _seen(text: str) -> str:
 
 
 def choose_operator(*, is_rig: bool) -> Operator | None:
-    """Return the rig behind standard input, or the person at the terminal; None when nobody can be asked."""
+    """Return the rig behind standard input, or the person at the terminal; None without either."""
     if sys.stdin is None:
         return None
     if is_rig:

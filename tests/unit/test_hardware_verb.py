@@ -19,11 +19,10 @@ from device_auth.tools.operators import NOT_AS_EXPECTED, PersonAtTerminal, read_
 from device_auth.tools.self_test import (
     QR_TEXT,
     PartsTest,
-    RealTime,
-    Result,
-    SimulatedTime,
+    StepResult,
     in_words,
 )
+from device_auth.tools.single_part import RealTime, SimulatedTime
 from hardware.board import read_plan
 from hardware.led import ORANGE, Breathe, Off, Solid
 from hardware.plans import PlannedPart
@@ -349,8 +348,8 @@ class Press:
             self._alarm.set(self._left[0][0])
 
 
-def results_of(settings: Settings, **given: Any) -> list[Result]:
-    plan, results = read_plan(settings), list[Result]()
+def results_of(settings: Settings, **given: Any) -> list[StepResult]:
+    plan, results = read_plan(settings), list[StepResult]()
     PartsTest(plan, TABLE, None, read_wording("en"), results.append, **given).run(plan.parts)
     return results
 
@@ -421,7 +420,7 @@ def test_a_light_that_fails_is_shown_no_further_patterns_and_is_let_go() -> None
         def look(self, part: str, step: str, expected: str) -> str:  # noqa: ARG002 - an Operator's signature
             return expected
 
-    plan, results = read_plan({"board": "generic-led", "button": "off"}), list[Result]()
+    plan, results = read_plan({"board": "generic-led", "button": "off"}), list[StepResult]()
     test = PartsTest(
         plan,
         TABLE,

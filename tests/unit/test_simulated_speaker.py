@@ -6,10 +6,10 @@ import pytest
 
 from device_auth.assembly.simulated_speaker import (
     HINT,
-    LONGEST_LOOK,
-    NOTICE_STAYS,
-    NOTICES,
-    SHORTEST_LOOK,
+    LONGEST_FRAME,
+    MEANINGS,
+    NOTE_SECONDS,
+    SHORTEST_FRAME,
     DrawnSpeaker,
     PlainLight,
     colour_number,
@@ -97,10 +97,10 @@ def test_a_glow_becomes_the_nearest_of_the_terminals_colours(glow: Glow, number:
 @pytest.mark.parametrize(
     ("pattern", "wait"),
     [
-        (Off(), LONGEST_LOOK),
-        (Solid(), LONGEST_LOOK),
-        (Breathe(1000, 1000), SHORTEST_LOOK),
-        (Blink(100, 2900), SHORTEST_LOOK),
+        (Off(), LONGEST_FRAME),
+        (Solid(), LONGEST_FRAME),
+        (Breathe(1000, 1000), SHORTEST_FRAME),
+        (Blink(100, 2900), SHORTEST_FRAME),
         (Blink(200, 300), 0.2),
     ],
 )
@@ -170,10 +170,10 @@ def test_a_tap_is_noticed_for_a_while() -> None:
     bench.drawn.strike(b" ")
     bench.clock.pass_time(KEY_RELEASE_S + 0.1)
     noticed = bench.lines()[0]
-    bench.clock.pass_time(NOTICE_STAYS)
+    bench.clock.pass_time(NOTE_SECONDS)
 
     assert bench.told == [Gesture.TAP]
-    assert noticed.endswith(NOTICES[Gesture.TAP])
+    assert noticed.endswith(MEANINGS[Gesture.TAP])
     assert bench.lines()[0].endswith(HINT)
 
 
@@ -187,7 +187,7 @@ def test_a_hold_shows_its_length_and_what_letting_go_would_do() -> None:
 
     assert ends == ["held 4 s", "held 8 s: let go to unlink", "held 12 s: let go to reset"]
     assert bench.told == [Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]
-    assert bench.lines()[0].endswith(NOTICES[Gesture.HOLD_10S])
+    assert bench.lines()[0].endswith(MEANINGS[Gesture.HOLD_10S])
 
 
 def test_a_new_press_forgets_what_the_one_before_meant() -> None:
@@ -209,7 +209,7 @@ def test_any_other_key_is_no_press() -> None:
 
 @pytest.mark.parametrize("gesture", Gesture)
 def test_every_gesture_is_explained(gesture: Gesture) -> None:
-    assert NOTICES[gesture]
+    assert MEANINGS[gesture]
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80])
