@@ -227,13 +227,11 @@ def _kind(kinds: Mapping[str, object]) -> Key:
 
 
 def _pin(role: str, explanation: str, *only: str) -> Key:
-    return Key(role, ValueType.ANY, "", explanation, example=17, only=only, parse=parse_pin, is_required=True)
+    return Key(role, ValueType.ANY, explanation, example=17, only=only, parse=parse_pin, is_required=True)
 
 
 def _whole(name: str, explanation: str, default: int, within: range, *only: str) -> Key:
-    return Key(
-        name, ValueType.WHOLE, "", explanation, example=default, default=default, within=within, only=only
-    )
+    return Key(name, ValueType.WHOLE, explanation, example=default, default=default, within=within, only=only)
 
 
 def _choice(
@@ -241,7 +239,7 @@ def _choice(
 ) -> Key:
     kind = ValueType.TEXT if isinstance(choices[0], str) else ValueType.WHOLE
     return Key(
-        name, kind, "", explanation, default=default, choices=choices, only=only, is_required=default == ""
+        name, kind, explanation, default=default, choices=choices, only=only, is_required=default == ""
     )
 
 

@@ -47,7 +47,6 @@ class Key(NamedTuple):
     """One setting: the only place that knows it.
 
     Attributes:
-        metavar: stands for the value in a line of help.
         explanation: its purpose and where to get it, for a person.
         example: a value to show; refused as a value where ``is_own``.
         default: its value where the table does not have it, already as ``parse`` would return it.
@@ -64,7 +63,6 @@ class Key(NamedTuple):
 
     name: str
     type: ValueType = ValueType.TEXT
-    metavar: str = ""
     explanation: str = ""
     example: Any = ""
     default: Any = ""

@@ -79,7 +79,7 @@ def run(
 
 
 def example_text() -> str:
-    """Return a settings file in which everything is explained and nothing is set."""
+    """Return a settings file that explains every setting and sets none."""
     head = (
         "# Settings of device-auth. Take the # away before a setting to make it count.\n"
         "# A variable of the environment is stronger than this file, an option than both.\n"
@@ -158,7 +158,6 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
             HARDWARE: settings.hardware,
             PAGE: settings.page,
         }
-        # TOML has dates and numbers that JSON lacks
         print_line(json.dumps(_plain(shown)))
         return 0
     for title, path in zip(
@@ -184,7 +183,7 @@ def _value(settings: Settings, key: Key) -> str | int | None:
 
 
 def _print_row(name: str, value: object, origin: str) -> None:
-    """Print name, origin and value in columns; a long value gets lines of its own, so that none is cut."""
+    """Print name, origin and value in columns; a long value has lines of its own."""
     left, text = f"{_seen(name):<15}  {origin:<27}  ", _seen(NOT_SET if value is None else value)
     if len(left) + len(text) <= WIDTH:
         print_line(left + text)
@@ -195,12 +194,12 @@ def _print_row(name: str, value: object, origin: str) -> None:
 
 
 def _seen(value: object) -> str:
-    """Return a value as a terminal can show it."""
+    """Return a value in printable characters."""
     return str(value) if str(value).isprintable() else ascii(str(value))
 
 
 def _plain(value: object) -> object:
-    """Return a value as JSON can hold it."""
+    """Return a value without the dates, NaN and infinities that JSON lacks."""
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -227,7 +227,7 @@ def _parse_colour(text: str) -> Colour:
 
 def _length(name: str, explanation: str, kind: str) -> Key:
     within = range(1, 60_001)
-    return Key(name, ValueType.WHOLE, "", explanation, 500, within=within, only=(kind,), is_required=True)
+    return Key(name, ValueType.WHOLE, explanation, 500, within=within, only=(kind,), is_required=True)
 
 
 PATTERN_KEYS: Final = (

@@ -21,7 +21,7 @@ SERIAL_NUMBER: Final = Path("/sys/firmware/devicetree/base/serial-number")
 """The file with a Raspberry Pi's serial number and a NUL."""
 
 LWA_CLIENT_ID: Final = "amzn1.application-oa2-client."
-"""How LWA's client IDs begin; 32 of 0-9 and a-z follow. Source: AVS Device SDK, ``tools/Install/genConfig.sh``."""
+"""The beginning of LWA's client IDs; 32 of 0-9 and a-z follow. Source: AVS Device SDK, ``tools/Install/genConfig.sh``."""
 
 LWA_SCOPE: Final = "alexa:all"
 """The scope that product ID and DSN belong to. Source: AVS Device SDK, ``CBLAuthDelegateConfiguration.cpp``."""
@@ -34,16 +34,16 @@ LONGEST_TEXT: Final = 384
 
 
 def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Provider:
-    """Read whom to ask for a link, and as whom.
+    """Read the provider and our name there from the settings.
 
     For rfc8628 with an issuer the endpoints are still empty: its metadata names them.
 
     Args:
         settings: every setting.
-        serial_number: the file that is asked where no DSN is set.
+        serial_number: the file with the serial number that is used if no DSN is set.
 
     Raises:
-        ConfigError: something is missing, malformed, or was never filled in; names the setting.
+        ConfigError: if a setting is missing, malformed, or was never filled in; the message names it.
     """
     problems = provider_problems(settings, serial_number)
     if problems:
@@ -70,15 +70,15 @@ def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Pr
 
 
 def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> list[ConfigError]:
-    """Find everything that keeps these settings from naming a provider."""
-    return [*_strange_options(settings), *_missing(settings, serial_number), *_malformed(settings)]
+    """Return every problem that keeps these settings from naming a provider."""
+    return [*_refused_options(settings), *_missing(settings, serial_number), *_malformed(settings)]
 
 
 def warnings_about(settings: Settings) -> list[str]:
-    """Return what is allowed but likely not meant."""
+    """Return a sentence for each setting that is allowed but likely not intended."""
     warnings = [
         f"{key.name} ({settings.origins[key.name]}) is not used: it belongs to the dialect {' or '.join(key.only)}."
-        for key in _strange_keys(settings)
+        for key in _keys_of_other_dialect(settings)
         if not _is_option(settings, key)
     ]
     if settings.dialect is DialectName.LWA:
@@ -87,7 +87,7 @@ def warnings_about(settings: Settings) -> list[str]:
 
 
 def compare_with_link(settings: Settings, link: Link) -> list[str]:
-    """Say, a sentence each, which values someone gave that the stored link does not use: its own hold."""
+    """Return a sentence for each given value that the stored link does not use, because its own counts."""
     kept = {
         "dialect": str(link.dialect),
         "client_id": link.client_id,
@@ -110,17 +110,17 @@ def compare_with_link(settings: Settings, link: Link) -> list[str]:
 
 
 def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
-    """Read the board's own serial number; empty where there is none."""
+    """Read the board's own serial number; empty if there is none."""
     with suppress(OSError, ValueError), path.open("rb") as stream:
         return stream.read(LONGEST_TEXT).decode("ascii").strip("\0 \n")
     return ""
 
 
 def read_ca_file(settings: Settings) -> Path | None:
-    """Return the file of certificates to trust, once it is seen to hold some; None where the system's are meant.
+    """Return the file of certificates to trust, after loading it; None if the system's are to be used.
 
     Raises:
-        ConfigError: it cannot be read, or holds no certificate.
+        ConfigError: if it cannot be read, or holds no certificate.
     """
     if not settings.ca_file:
         return None
@@ -149,20 +149,20 @@ def _lwa_endpoint(settings: Settings, name: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What is wrong, one error each
+# Problems, one error each
 
 
 def _is_option(settings: Settings, key: Key) -> bool:
     return settings.origins[key.name] == f"option {option_of(key)}"
 
 
-def _strange_keys(settings: Settings) -> list[Key]:
+def _keys_of_other_dialect(settings: Settings) -> list[Key]:
     return [key for key in KEYS if not key.belongs_to(settings.dialect) and settings.is_given(key.name)]
 
 
-def _strange_options(settings: Settings) -> Iterator[ConfigError]:
-    """Refuse options of the other dialect: who types one expects it to count."""
-    for key in _strange_keys(settings):
+def _refused_options(settings: Settings) -> Iterator[ConfigError]:
+    """Return an error for each option of the other dialect: a person who types one expects it to count."""
+    for key in _keys_of_other_dialect(settings):
         if _is_option(settings, key):
             yield ConfigError(
                 f"{key.name} (option {option_of(key)}) does not belong to the dialect {settings.dialect}",
@@ -193,7 +193,7 @@ def _dsn_of_the_board(serial_number: Path) -> Iterator[ConfigError]:
     if not found:
         yield _not_set("dsn", ", and this machine has no serial number of its own")
     elif _is_placeholder(KEY_OF["dsn"], found) or _fault_of_id(found):
-        yield _not_set("dsn", ", and this machine's own serial number is no real one")
+        yield _not_set("dsn", ", and this machine's own serial number is not a real one")
 
 
 def _not_set(name: str, more: str = "") -> ConfigError:
@@ -214,7 +214,7 @@ def _malformed(settings: Settings) -> Iterator[ConfigError]:
 
 
 def _is_placeholder(key: Key, value: str) -> bool:
-    """Return whether a value was never filled in: counted up, one character again and again, a text like <ID>."""
+    """Return whether a value was never filled in: 123456, one character repeated, a text like <ID>."""
     own = value.removeprefix(LWA_CLIENT_ID)
     characters = set(own) - set("-_.")
     return (
@@ -227,7 +227,7 @@ def _is_placeholder(key: Key, value: str) -> bool:
 
 
 def _lwa_warnings(settings: Settings) -> Iterator[str]:
-    """Return what Login with Amazon itself will likely refuse; simulators and look-alikes may take it."""
+    """Return a sentence for each value that Login with Amazon will likely refuse; simulators may accept it."""
     if settings.client_id and not re.fullmatch(
         rf"{re.escape(LWA_CLIENT_ID)}[0-9a-z]{{32}}", settings.client_id
     ):
@@ -288,4 +288,4 @@ _FAULTS: Final[Mapping[str, Callable[[str], str]]] = {
     "authorization_endpoint": _fault_of_base,
     "redirect_uri": _fault_of_base,
 }
-"""How the text of each setting is judged."""
+"""The check of each setting's text."""

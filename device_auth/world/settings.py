@@ -92,7 +92,6 @@ _RFC8628: Final = (DialectName.RFC8628,)
 KEYS: Final = (
     Key(
         "dialect",
-        metavar="NAME",
         explanation="The provider's dialect: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow).",
         example="lwa",
         default=DialectName.LWA,
@@ -101,7 +100,6 @@ KEYS: Final = (
     ),
     Key(
         "client_id",
-        metavar="ID",
         explanation="The client ID. For Login with Amazon it is in the developer console under Security Profile, Other Devices and"
         " Platforms. The ID at the top of the profile is a different one and does not work, except for the verb"
         " authorize, which needs that of its Web Settings.",
@@ -110,7 +108,6 @@ KEYS: Final = (
     ),
     Key(
         "product_id",
-        metavar="ID",
         explanation="The Product ID in the developer console, Alexa Voice Service, Products.",
         example="EXAMPLE_SPEAKER",
         only=_LWA,
@@ -118,7 +115,6 @@ KEYS: Final = (
     ),
     Key(
         "dsn",
-        metavar="TEXT",
         explanation="This unit's serial number, a different one on each unit. A Raspberry Pi has one of its own, which is"
         " taken if none is set.",
         example="EXAMPLE_0001",
@@ -127,14 +123,12 @@ KEYS: Final = (
     ),
     Key(
         "scope",
-        metavar="NAMES",
         explanation="The scope of the link: names separated by spaces. For rfc8628 the default is to ask for none.",
         example="alexa:all profile:user_id",
         default="alexa:all",
     ),
     Key(
         "locale",
-        metavar="LOCALE",
         explanation="Language and country of the page where the owner enters the code; of several the first counts.",
         example="de-DE",
         default="en-US",
@@ -142,7 +136,6 @@ KEYS: Final = (
     ),
     Key(
         "base_url",
-        metavar="URL",
         explanation="The address of Login with Amazon.",
         example="http://127.0.0.1:8100/auth/O2/",
         default="https://api.amazon.com/auth/O2/",
@@ -150,7 +143,6 @@ KEYS: Final = (
     ),
     Key(
         "issuer",
-        metavar="URL",
         explanation="The provider's issuer address, whose metadata names the endpoints (RFC 8414).",
         example="https://accounts.example.com",
         only=_RFC8628,
@@ -158,7 +150,6 @@ KEYS: Final = (
     ),
     Key(
         "device_endpoint",
-        metavar="URL",
         explanation="The device authorization endpoint, if the provider has no metadata; goes with token_endpoint.",
         example="https://accounts.example.com/device",
         only=_RFC8628,
@@ -166,7 +157,6 @@ KEYS: Final = (
     ),
     Key(
         "token_endpoint",
-        metavar="URL",
         explanation="The token endpoint, if the provider has no metadata; goes with device_endpoint.",
         example="https://accounts.example.com/token",
         only=_RFC8628,
@@ -174,7 +164,6 @@ KEYS: Final = (
     ),
     Key(
         "authorization_endpoint",
-        metavar="URL",
         explanation="The page where the owner approves in a browser; for the verb authorize alone.",
         example="http://127.0.0.1:8100/ap/oa",
         default="https://www.amazon.com/ap/oa",
@@ -182,7 +171,6 @@ KEYS: Final = (
     ),
     Key(
         "redirect_uri",
-        metavar="URL",
         explanation="The address that the browser comes back to, for the verb authorize alone. It must stand in the developer"
         " console among the Allowed Return URLs of the security profile's Web Settings, letter by letter.",
         example="http://localhost:3000/authresponse",
@@ -191,14 +179,12 @@ KEYS: Final = (
     ),
     Key(
         "ca_file",
-        metavar="FILE",
         explanation="Certificates to trust instead of the system's, as PEM; the whole path.",
         example="/etc/device-auth/ca.pem",
     ),
     Key(
         "renewals",
         ValueType.WHOLE,
-        metavar="N",
         explanation="How many times an expired code is replaced by itself while someone is there.",
         example=2,
         default=2,
@@ -206,7 +192,6 @@ KEYS: Final = (
     ),
     Key(
         "key_provider",
-        metavar="NAME",
         explanation="The holder of the key that the stored link is sealed under: systemd-credential, rpi-fw-crypto (in the"
         " Raspberry Pi's chip), key-file, or plain for no key. auto takes the first of these that is there.",
         example=AUTO,
@@ -216,7 +201,6 @@ KEYS: Final = (
     ),
     Key(
         "key_file",
-        metavar="FILE",
         explanation="The file with the key for key-file: 32 random bytes or more, readable by its owner alone; the whole path,"
         " best on another medium than the stored link.",
         example="/media/key/device-auth.key",
@@ -224,7 +208,6 @@ KEYS: Final = (
     ),
     Key(
         "client_secret",
-        metavar="TEXT",
         explanation="The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
         " holds it must be readable by its owner alone.",
         example=_EXAMPLE_SECRET,
@@ -271,7 +254,7 @@ def add_option(parser: "_ActionsContainer", name: str) -> None:
     key = KEY_OF[name]
     parser.add_argument(
         option_of(key),
-        metavar="FILE" if key.is_secret else None if key.choices else key.metavar,
+        metavar=None if key.choices else option_of(key).rpartition("-")[2].upper(),
         choices=key.choices or None,
         type=int if key.type is ValueType.WHOLE else str,
         default=argparse.SUPPRESS,
