@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -45,8 +44,7 @@ class Caller(NamedTuple):
     gids: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(NamedTuple):
     """Who may do what. Root and the user that the service runs as may do everything.
 
     Attributes:
@@ -57,7 +55,7 @@ class Gate:
 
     readers: int | None
     administrators: int | None
-    own_uid: int = field(default_factory=os.geteuid)
+    own_uid: int = os.geteuid()
 
     def role_of(self, caller: Caller) -> Role:
         """Return what a caller may."""

@@ -7,7 +7,6 @@ everything else becomes ``Unclear``, and the machine asks again later.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
@@ -422,6 +421,8 @@ def unclear(response: WireResponse, what: str) -> Unclear:
 
 def _read_date(text: str) -> float | None:
     """Read an HTTP date; the old forms name no time zone and mean UTC all the same. Source: RFC 9110 §5.6.7."""
+    from email.utils import parsedate_to_datetime
+
     try:
         date = parsedate_to_datetime(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

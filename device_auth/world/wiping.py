@@ -9,12 +9,12 @@ import json
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Link, Secret
+from device_auth.core.values import dataclass
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.explain import store_error
 from device_auth.world.files import Folder, NotAFile, beside_of
