@@ -235,11 +235,11 @@ def _tell(args: argparse.Namespace, speaker: Doors, plan: exports.ExportPlan) ->
             print_line(line)
         say("Nothing was changed.")
         return
-    paths = ", ".join(str(file.seen.path) for file in plan.files)
+    paths = ", ".join(str(file.old.path) for file in plan.files)
     print_line(f"{'copied' if args.copy else 'moved'} to {paths}")
     for file in plan.files:
         if file.backup is not None:
-            say(f"The old {file.seen.path} is kept as {file.backup}")
+            say(f"The old {file.old.path} is kept as {file.backup}")
     say(plan.next_step)
     say(TWO_USERS if args.copy else "To have the link here again, link anew: device-auth link")
 
@@ -252,8 +252,8 @@ def _fields(args: argparse.Namespace, plan: exports.ExportPlan) -> dict[str, obj
         "moved": not (args.dry_run or args.copy),
         "files": [
             {
-                "file": str(file.seen.path),
-                "is_new": file.seen.content is None,
+                "file": str(file.old.path),
+                "is_new": file.old.content is None,
                 "backup": None if file.backup is None else str(file.backup),
                 "changes": [
                     {"place": change.place, "old": change.old, "new": change.new} for change in file.changes
@@ -268,10 +268,8 @@ def _fields(args: argparse.Namespace, plan: exports.ExportPlan) -> dict[str, obj
 
 def _lines(plan: exports.ExportPlan) -> Iterator[str]:
     for file in plan.files:
-        what = (
-            "a new file" if file.seen.content is None else "changes" if file.is_needed else "stays as it is"
-        )
-        yield f"{file.seen.path}: {what}"
+        what = "a new file" if file.old.content is None else "changes" if file.is_needed else "stays as it is"
+        yield f"{file.old.path}: {what}"
         for change in file.changes:
             yield f"  {change.place}: {change.old or 'nothing'} → {change.new or 'nothing'}"
         if file.backup is not None:

@@ -1,8 +1,7 @@
-"""SQLite databases as bytes: changed in memory, so that what is written is known before anything is.
+"""SQLite databases as bytes, changed in memory, so that the new content is known before anything is written.
 
-The only importer of sqlite3. A database that is put in the place of another must have nothing beside it that belongs
-to the old one: SQLite would apply a journal or a write-ahead log it finds there to whatever bears the name. So one
-with unfinished work beside it is refused: its own client finishes that work when it is started and ended.
+The only importer of sqlite3. SQLite would apply a journal or a write-ahead log of the old database to the new one in
+its place. So a database with unfinished work beside it is refused: its client finishes that work at its next start.
 
 Source: SQLite "Database File Format" §1.3 (header) and §3 (rollback journal), "Write-Ahead Logging", "Atomic Commit
 In SQLite" §4 (a journal is hot unless its header is zeroed).
@@ -17,18 +16,18 @@ from device_auth.core.errors import Busy, ConfigError, StoreError
 from device_auth.world.files import Folder
 
 BESIDE: Final = ("-wal", "-shm", "-journal")
-"""The endings of what SQLite keeps beside a database in use."""
+"""The endings of the files that SQLite keeps beside a database in use."""
 
 MAGIC: Final = b"SQLite format 3\0"
 
-LOCK_PATIENCE: Final = 0.2
-"""Seconds to wait for a lock: whoever has it longer is at work."""
+LOCK_TIMEOUT: Final = 0.2
+"""Seconds to wait for a lock; a client that holds it longer is at work."""
 
 _JOURNAL_MODE: Final = slice(18, 20)
-"""Where the header says how writes are journalled."""
+"""The bytes of the header for the journal mode."""
 
 _ROLLBACK: Final = b"\1\1"
-"""The one way that a database in memory knows."""
+"""The only mode of a database in memory."""
 
 STOP_CLIENT: Final = "Stop the client first, then run this again."
 
@@ -36,7 +35,7 @@ END_PROPERLY: Final = "Start the client once and end it properly, then run this 
 
 
 class Column(NamedTuple):
-    """A column of a table as ``PRAGMA table_info`` tells it."""
+    """A column by ``PRAGMA table_info``."""
 
     name: str
     type: str
@@ -48,8 +47,8 @@ class Table(NamedTuple):
     """A table of the client's.
 
     Attributes:
-        create: how it is made.
-        columns: what it must have, no more and no less.
+        create: its SQL statement.
+        columns: exactly those that it must have.
     """
 
     name: str
@@ -64,11 +63,11 @@ class Database:
     """A database in memory, open as a context.
 
     Args:
-        content: all of it; nothing for a new one.
-        path: where it comes from, for messages.
+        content: the whole file; empty for a new one.
+        path: of the file, for messages.
 
     Raises:
-        ConfigError: it is not a database.
+        ConfigError: if it is not a database.
     """
 
     def __init__(self, content: bytes, path: Path) -> None:
@@ -85,7 +84,7 @@ class Database:
         """Open it.
 
         Raises:
-            ConfigError: it is damaged.
+            ConfigError: if it is damaged.
         """
         try:
             if self._content:
@@ -99,14 +98,14 @@ class Database:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
+        """Close it."""
         self._connection.close()
 
     def rows_of(self, table: Table) -> list[Row] | None:
         """Return the rows of a table, or None if there is no such table.
 
         Raises:
-            ConfigError: something else bears this name, or it has other columns.
+            ConfigError: if it does not match the definition.
         """
         found = self._run("SELECT type, name FROM sqlite_master WHERE lower(name) = lower(?)", (table.name,))
         if not found:
@@ -114,26 +113,26 @@ class Database:
         columns = self._run(_COLUMNS, (table.name,))
         if found != [("table", table.name)] or columns != list(table.columns):
             raise ConfigError(
-                f"table {table.name} in {self._path} is not of the form that the client knows",
+                f"table {table.name} in {self._path} does not match the client's definition",
                 hint="Check that this is the client's database. If it is: move it away; the client makes a new one.",
             )
         return self._run(f"SELECT * FROM {table.name}")  # noqa: S608  the name of a table of ours
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
-        """Let a table hold these rows and no others; make it if need be."""
+        """Replace the rows of a table; make the table if it is missing."""
         if self.rows_of(table) is None:
             self._run(table.create)
         marks = ", ".join("?" * len(table.columns))
         self._run(f"DELETE FROM {table.name}")  # noqa: S608  the name of a table of ours
         for row in rows:
-            self._run(f"INSERT INTO {table.name} VALUES ({marks})", row)  # noqa: S608  the same
+            self._run(f"INSERT INTO {table.name} VALUES ({marks})", row)  # noqa: S608  the name of a table of ours
 
     def drop(self, table: Table) -> None:
-        """Remove a table that is there."""
+        """Remove a table."""
         self._run(f"DROP TABLE {table.name}")
 
     def written(self) -> bytes:
-        """Return all of it, as it goes to the disk."""
+        """Return the whole content for the disk."""
         self._check()
         content = self._connection.serialize()
         mode = self._content[_JOURNAL_MODE] or _ROLLBACK
@@ -147,9 +146,9 @@ class Database:
         try:
             return self._connection.execute(statement, values).fetchall()
         except self._error:
-            # From None: an error of a database that is not ours may repeat what is in it.
+            # From None: the error may repeat the content of the database.
             raise ConfigError(
-                f"{self._path} is damaged, or not a database as the client has it",
+                f"{self._path} is damaged, or not the client's database",
                 hint="Move it away; the client makes a new one.",
             ) from None
 
@@ -158,32 +157,32 @@ _COLUMNS: Final = 'SELECT name, type, "notnull", pk FROM pragma_table_info(?)'
 
 
 def check_settled(path: Path) -> None:
-    """See that no unfinished work lies beside a database.
+    """Check that there is no unfinished work beside a database.
 
     Raises:
-        Busy: it does.
-        OSError: it cannot be looked at.
+        Busy: if there is.
+        OSError: if it cannot be read.
     """
     with Folder.open(path.parent) as folder:
         for ending, idle in (("-wal", b""), ("-journal", b"\0")):
             found = folder.read(f"{path.name}{ending}", 1)
             if found is not None and found[0] not in {b"", idle}:
-                raise Busy(f"unfinished work of the client lies in {path}{ending}", hint=END_PROPERLY)
+                raise Busy(f"{path}{ending} holds unfinished work of the client", hint=END_PROPERLY)
 
 
 def check_unlocked(path: Path, content: bytes) -> None:
-    """See that nobody uses a database, and that it is as it was.
+    """Check that no process uses a database, and that its content is unchanged.
 
     Raises:
-        Busy: someone does, or it is not.
-        StoreError: it cannot be told.
+        Busy: if one does, or has changed it.
+        StoreError: if it cannot be locked.
     """
     import sqlite3
 
     connection = None
     try:
         address = f"file:{quote(bytes(path))}?mode=rw"
-        connection = sqlite3.connect(address, uri=True, timeout=LOCK_PATIENCE, isolation_level=None)
+        connection = sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)
         connection.execute("BEGIN EXCLUSIVE")
         found = connection.serialize()
         connection.execute("ROLLBACK")

@@ -1,12 +1,12 @@
-"""Exports: what it takes to hand the link to a client that keeps its own tokens, whatever that client is.
+"""Exports: hand the link to another client, which keeps its own tokens.
 
-A format *plans*: it reads what the client has, and gives for each file the bytes that shall stand there. Nothing is
-written before the whole plan stands, so a dry run is a plan that is not carried out. To *carry out* is one way for
-all: write everything beside, durable; see that nobody has come to use it; rename; sync; read back. Only after that
-may the link be marked here: a crash in between leaves it on both sides, never on neither, and the same command once
-more finds nothing left to write and marks it.
+A format makes a plan: it reads the client's files and returns the new content of each. Nothing is written before the
+plan is complete, so a dry run is a plan that is not carried out. All plans are carried out in one way: write the new
+files beside the old, durable; check that nobody uses the old; rename; sync; read back. Only then may the link be
+marked here: a crash in between leaves it on both sides, never on neither, and a second run finds nothing to write and
+marks it.
 
-What a change shows is masked when it is made: no refresh token is in anything that is printed.
+A change is masked when it is made: nothing that is printed holds a refresh token.
 """
 
 import os
@@ -24,17 +24,17 @@ from device_auth.world.files import Folder, NotAFile
 from device_auth.world.store import FILE_MODE
 
 MASK: Final = "***"
-"""Stands for a refresh token, an old one or a new one."""
+"""Stands for a refresh token, old or new."""
 
 LARGEST_FILE: Final = 16 * 1024 * 1024
-"""Bytes of a client's file; the SDK's databases have some ten thousand."""
+"""Limit in bytes of a client's file; the SDK's databases have some ten thousand."""
 
 PROC: Final = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What the settings say of this speaker; empty where nothing is said."""
+    """The speaker by its settings; empty where one is not set."""
 
     product_id: str
     dsn: str
@@ -43,12 +43,12 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that becomes another; tokens are masked.
+    """One change of a file; tokens are masked.
 
     Attributes:
-        place: which table, row or key of the file.
-        old: what stands there; None for nothing.
-        new: what shall; None for nothing.
+        place: the table, row or key.
+        old: its value, or None.
+        new: its new value, or None.
     """
 
     place: str
@@ -61,12 +61,12 @@ class FoundFile:
     """A file of the client's as it was found.
 
     Attributes:
-        path: the whole path.
+        path: absolute.
         content: None if there is no such file.
-        owner: to give the new file to; None if we may give it to nobody, or need not.
-        backup: the name under which the old content would be kept.
-        folder: which folder it was, by device and number: its path may lead to another one by now.
-        note: what to know of its owner; may be empty.
+        owner: of the new file; None to leave it to this process's user.
+        backup: the name for a copy of the old content.
+        folder: device and inode number of the folder: its path may lead to another one later.
+        note: a warning about its owner; may be empty.
     """
 
     path: Path
@@ -79,39 +79,40 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """One file: what stands there, and what shall.
+    """One file and its new content.
 
     Attributes:
-        content: all that shall stand there.
-        changes: the difference, for people; empty if there is none.
-        is_database: SQLite's, whose own lock shows that it is in use.
+        old: the file as it was found.
+        content: the whole new content.
+        changes: for people; empty if there are none.
+        is_database: it is SQLite's, whose lock shows that it is in use.
     """
 
-    seen: FoundFile
+    old: FoundFile
     content: bytes = field(repr=False)
     changes: tuple[Change, ...]
     is_database: bool = False
 
     @property
     def is_needed(self) -> bool:
-        """Return whether anything has to be written."""
-        return self.content != self.seen.content
+        """Return whether the file must be written."""
+        return self.content != self.old.content
 
     @property
     def backup(self) -> Path | None:
-        """Return where the old content is kept, if there is any that goes."""
-        is_kept = self.is_needed and self.seen.content
-        return self.seen.path.with_name(self.seen.backup) if is_kept else None
+        """Return the path of the copy of the old content, if one is made."""
+        is_kept = self.is_needed and self.old.content
+        return self.old.path.with_name(self.old.backup) if is_kept else None
 
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """All that an export changes.
+    """All changes of an export.
 
     Attributes:
-        files: in the order in which they take their places.
-        warnings: what is allowed but likely not meant, a sentence each.
-        next_step: what to do with the client afterwards.
+        files: in the order of their renames.
+        warnings: of what is allowed but likely a mistake, a sentence each.
+        next_step: for a person, with the client.
     """
 
     files: tuple[Rewrite, ...]
@@ -119,20 +120,20 @@ class ExportPlan:
     next_step: str
 
     def all_warnings(self) -> list[str]:
-        """Return the warnings, and what to know of each file."""
-        return [*self.warnings, *(file.seen.note for file in self.files if file.seen.note)]
+        """Return the warnings, with those about the files."""
+        return [*self.warnings, *(file.old.note for file in self.files if file.old.note)]
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Reading what the client has
+# Reading the client's files
 
 
 def look_at(path: Path) -> FoundFile:
-    """Look at a file that may be written, and see that it may.
+    """Read a file, and check that it may be written.
 
     Raises:
-        ConfigError: it is no plain file, is too large, or there is no folder for it.
-        StoreError: it may not be read, or its owner could not read what we would write.
+        ConfigError: if it is no plain file, is too large, or its folder is missing.
+        StoreError: if it cannot be read, or its owner could not read the new file.
     """
     path = path.absolute()
     try:
@@ -148,14 +149,14 @@ def _look_in(folder: Folder, path: Path) -> FoundFile:
     _check_folder(folder)
     content = _read(folder, path)
     owner, user = folder.owner_of(path.name), os.geteuid()
-    seen = FoundFile(
+    old = FoundFile(
         path, content, owner if user == 0 else None, _free_name(folder, path.name), _identity(folder)
     )
     if user in {0, owner[0]}:
-        return seen
+        return old
     if content is None:
         note = f"{path} will belong to you, but its folder to another user (uid {owner[0]})."
-        return replace(seen, note=note)
+        return replace(old, note=note)
     raise StoreError(
         f"{path} belongs to another user (uid {owner[0]}), who could not read what you write",
         hint="Run this as that user, or as root (sudo).",
@@ -163,11 +164,11 @@ def _look_in(folder: Folder, path: Path) -> FoundFile:
 
 
 def read_config(path: Path) -> bytes:
-    """Read a configuration of the client's, which must be there.
+    """Read a configuration of the client's.
 
     Raises:
-        ConfigError: it is not, or is no plain file, or is too large.
-        StoreError: it may not be read.
+        ConfigError: if it is missing, is no plain file, or is too large.
+        StoreError: if it cannot be read.
     """
     path = path.absolute()
     content = None
@@ -182,14 +183,12 @@ def read_config(path: Path) -> bytes:
 
 
 def check_unused(plan: ExportPlan) -> None:
-    """See that no process has one of the files open that are to be written.
-
-    Processes of other users are seen by root alone.
+    """Check that no process has a file of the plan open; only root sees the processes of other users.
 
     Raises:
-        Busy: one has; says which.
+        Busy: if one has; the text names it.
     """
-    wanted = dict(_identities(file.seen.path for file in plan.files if file.is_needed))
+    wanted = dict(_identities(file.old.path for file in plan.files if file.is_needed))
     if not wanted:
         return
     for process in PROC.glob("[0-9]*"):
@@ -236,7 +235,7 @@ def _free_name(folder: Folder, name: str) -> str:
 
 
 def _identities(paths: Iterable[Path]) -> Iterator[tuple[tuple[int, int], Path]]:
-    """Give device and number of each file, and of those that SQLite keeps beside it."""
+    """Yield device and inode number of each file, and of those that SQLite keeps beside it."""
     for path in paths:
         for name in (path.name, *(f"{path.name}{ending}" for ending in databases.BESIDE)):
             with suppress(OSError):
@@ -260,14 +259,14 @@ def _open_in(process: Path, wanted: dict[tuple[int, int], Path]) -> Path | None:
 
 
 def carry_out(plan: ExportPlan) -> None:
-    """Write all that the plan says; durable and read back on return.
+    """Carry out a plan; on return everything is durable and was read back.
 
     Raises:
-        Busy: the client is at work, or has been since the plan was made; nothing is changed then.
-        StoreError: something cannot be written; each file is then the old one or the new one, whole.
+        Busy: if the client works on a file, or has changed one since; then nothing is changed.
+        StoreError: if a file cannot be written; then each file is the old or the new one, whole.
     """
     with ExitStack() as opened:
-        files = [(_open_folder(opened, file.seen), file) for file in plan.files]
+        files = [(_open_folder(opened, file.old), file) for file in plan.files]
         needed = [(folder, file) for folder, file in files if file.is_needed]
         try:
             for folder, file in needed:
@@ -276,77 +275,77 @@ def carry_out(plan: ExportPlan) -> None:
                 _check_unchanged(folder, file)
         except BaseException:
             for folder, file in needed:
-                _take_back(folder, file)
+                _remove_written(folder, file)
             raise
         for folder, file in needed:
-            _put_in_place(folder, file)
+            _rename(folder, file)
         for folder, file in files:
             _read_back(folder, file)
 
 
-def _open_folder(opened: ExitStack, seen: FoundFile) -> Folder:
-    """Open the folder that was looked at; as root a file is given to its owner, and must not come to lie elsewhere."""
+def _open_folder(opened: ExitStack, old: FoundFile) -> Folder:
+    """Open the folder that was read, and check that it still is that one: root must not give away a file elsewhere."""
     try:
-        folder = opened.enter_context(Folder.open(seen.path.parent))
+        folder = opened.enter_context(Folder.open(old.path.parent))
     except OSError as error:
-        raise store_error(f"cannot write {seen.path}", error) from error
-    if _identity(folder) != seen.folder:
+        raise store_error(f"cannot write {old.path}", error) from error
+    if _identity(folder) != old.folder:
         raise Busy(f"{folder.path} became another folder just now", hint=databases.STOP_CLIENT)
     return folder
 
 
 def _write_beside(folder: Folder, file: Rewrite) -> None:
-    """Write the new content beside, and keep the old under a name of its own."""
-    seen = file.seen
+    """Write the new content beside the file, and a copy of the old."""
+    old = file.old
     try:
-        folder.remove(_beside(seen))  # of one that was killed
-        folder.write_new(_beside(seen), file.content, FILE_MODE, is_durable=True, owner=seen.owner)
-        if seen.content:
-            folder.write_new(seen.backup, seen.content, FILE_MODE, is_durable=True, owner=seen.owner)
+        folder.remove(_beside(old))  # left by a process that was killed
+        folder.write_new(_beside(old), file.content, FILE_MODE, is_durable=True, owner=old.owner)
+        if old.content:
+            folder.write_new(old.backup, old.content, FILE_MODE, is_durable=True, owner=old.owner)
             folder.sync()
     except OSError as error:
-        raise store_error(f"cannot write {seen.path}", error) from error
+        raise store_error(f"cannot write {old.path}", error) from error
 
 
 def _check_unchanged(folder: Folder, file: Rewrite) -> None:
-    seen = file.seen
-    if _look_again(folder, seen) != (seen.content, seen.owner):
-        raise Busy(f"{seen.path} was changed just now", hint=databases.STOP_CLIENT)
-    if file.is_database and seen.content:
-        databases.check_unlocked(seen.path, seen.content)
+    old = file.old
+    if _look_again(folder, old) != (old.content, old.owner):
+        raise Busy(f"{old.path} was changed just now", hint=databases.STOP_CLIENT)
+    if file.is_database and old.content:
+        databases.check_unlocked(old.path, old.content)
 
 
-def _take_back(folder: Folder, file: Rewrite) -> None:
-    """Remove what was written beside; no file has been changed yet."""
-    for name in (_beside(file.seen), file.seen.backup):
+def _remove_written(folder: Folder, file: Rewrite) -> None:
+    """Remove the files that were written beside; no file has been changed yet."""
+    for name in (_beside(file.old), file.old.backup):
         with suppress(OSError):
             folder.remove(name)
 
 
-def _put_in_place(folder: Folder, file: Rewrite) -> None:
+def _rename(folder: Folder, file: Rewrite) -> None:
     try:
-        folder.rename(_beside(file.seen), file.seen.path.name)
+        folder.rename(_beside(file.old), file.old.path.name)
         folder.sync()
     except OSError as error:
-        raise store_error(f"cannot write {file.seen.path}", error) from error
+        raise store_error(f"cannot write {file.old.path}", error) from error
 
 
 def _read_back(folder: Folder, file: Rewrite) -> None:
-    content, _ = _look_again(folder, file.seen)
+    content, _ = _look_again(folder, file.old)
     if content != file.content:
         raise StoreError(
-            f"{file.seen.path} does not read back as it was written",
+            f"{file.old.path} does not read back as it was written",
             hint="See whether the client is running; else the card may be failing: replace it.",
         )
 
 
-def _look_again(folder: Folder, seen: FoundFile) -> tuple[bytes | None, tuple[int, int] | None]:
+def _look_again(folder: Folder, old: FoundFile) -> tuple[bytes | None, tuple[int, int] | None]:
     try:
-        found = _look_in(folder, seen.path)
+        found = _look_in(folder, old.path)
     except OSError as error:
-        raise store_error(f"cannot read {seen.path}", error) from error
+        raise store_error(f"cannot read {old.path}", error) from error
     return found.content, found.owner
 
 
-def _beside(seen: FoundFile) -> str:
-    return f"{seen.path.name}.device-auth-new"
+def _beside(old: FoundFile) -> str:
+    return f"{old.path.name}.device-auth-new"

@@ -1,7 +1,7 @@
-"""The export to Amazon's AVS Device SDK, which keeps its link in SQLite databases that its configuration names.
+"""The export to Amazon's AVS Device SDK, which keeps its link in the SQLite databases of its configuration.
 
 ============ ============================== ==============================================================
-SDK          database                       what it reads there
+SDK          database                       tables that it reads
 ============ ============================== ==============================================================
 1.7 to 1.24  ``cblAuthDelegate``            table ``refreshToken``, one row; it must be there
 1.25         ``lwaAuthorization``           tables ``refreshToken`` and ``userId``: a row in both, or in neither
@@ -10,15 +10,15 @@ SDK          database                       what it reads there
 1.25 and on  ``miscDatabase``               which adapter is active, and whose user it has
 ============ ============================== ==============================================================
 
-So the two tables serve every version: they are what is written unless another layout is asked for.
+So the two tables serve every version: they are written unless another layout is named.
 
-The user ID only has to be the same wherever it stands: nothing asks Amazon about it while there is a refresh token.
-Where the link does not tell whose account it is, the row is there with an empty text. That is what 1.25 itself
-writes where it could not learn the user, and counts as present; 1.26 takes an empty one for none.
+The user ID must only be equal in all places: the SDK does not ask Amazon about it while it has a refresh token. If the
+account of the link is unknown, the row has an empty text. 1.25 itself writes that if it could not learn the user, and
+counts it as present; 1.26 takes it for none.
 
-The active adapter is written, not cleared: with none the SDK refreshes the token, and then gives it to nobody
-(``m_activeAdapter`` is set at start from what is stored there, or by linking), and with another user than the
-adapter's it takes the token for a stranger's and logs out.
+The active adapter is written, not cleared: without one the SDK refreshes the token but passes it to no other part
+(``m_activeAdapter`` is set at start from the stored one, or by linking); with another user than the adapter's it takes
+the token for another user's and logs out.
 
 Source: alexa/avs-device-sdk, ``SQLiteCBLAuthDelegateStorage.cpp`` (1.7 to 1.24), ``SQLiteLWAAuthorizationStorage.cpp``
 and ``LWAAuthorizationAdapter.cpp`` (1.25), ``LWAStorageDataMigration.cpp``, ``LWAAuthorizationStorage.cpp`` and
@@ -46,17 +46,17 @@ MISC: Final = "miscDatabase"
 PATH_KEY: Final = "databaseFilePath"
 
 USUAL_FILES: Final = {CBL: "cblAuthDelegate.db", LWA: "lwaAuthorizationAdapter.db", MISC: "miscDatabase.db"}
-"""What the SDK's installer calls them. Source: ``tools/Install/genConfig.sh``."""
+"""Their names by the SDK's installer. Source: ``tools/Install/genConfig.sh``."""
 
 USUAL_ADDRESS: Final = "https://api.amazon.com/auth/O2/"
-"""Where the SDK asks if its configuration says nothing. Source: ``LWAAuthorizationConfiguration.cpp``."""
+"""The SDK's default. Source: ``LWAAuthorizationConfiguration.cpp``."""
 
 ADAPTER: Final = "lwa-adapter"
 SEAL: Final = "$acsdkEncryption$"
-"""The key that stands in a table whose values are sealed."""
+"""The key that marks a table with sealed values."""
 
 LWA_USER: Final = "amzn1.account."
-"""How the user IDs of LWA's profiles begin; other names of an account are none."""
+"""The start of LWA's user IDs; other names of an account are no user ID."""
 
 
 def _single(name: str) -> Table:
@@ -78,12 +78,12 @@ ACTIVE: Final = _pairs("AuthorizationManager_authorizationState")
 
 
 class SdkLayout(NamedTuple):
-    """What a version of the SDK looks at.
+    """The tables of a version of the SDK.
 
     Attributes:
-        sections: of the configuration, whose databases may hold the link; at least one must be named.
-        has_user: it looks for a user ID beside the token.
-        has_pairs: it is given the new table instead of the two old ones.
+        sections: of the configuration, whose databases may hold the link; one must be there.
+        has_user: there is a user ID beside the token.
+        has_pairs: the new table is written instead of the two old ones.
     """
 
     sections: tuple[str, ...]
@@ -99,20 +99,20 @@ LAYOUTS: Final = {
 }
 
 Wanted = dict[Table, Sequence[Row] | None]
-"""What shall stand in each table; None: no such table."""
+"""The rows of each table; None for no such table."""
 
 
 def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> ExportPlan:
-    """Plan what changes in the SDK's databases.
+    """Plan the changes of the SDK's databases.
 
     Args:
-        link: what is handed over.
-        unit: what the settings say of the speaker.
+        link: that is handed over.
+        unit: the speaker by its settings.
         config_file: the client's ``AlexaClientSDKConfig.json``; read, never written.
         layout: one of ``LAYOUTS``.
 
     Raises:
-        DeviceAuthError: the configuration or a database is not as it should be, or is in use.
+        DeviceAuthError: if the configuration or a database is unusable, or in use.
     """
     config_file = config_file.absolute()
     config = json_files.read_object(exports.read_config(config_file), config_file, may_have_comments=True)
@@ -121,7 +121,7 @@ def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> Expo
     files = tuple(
         _plan_database(path, sections, link, LAYOUTS[layout]) for path, sections in databases.items()
     )
-    warnings = [*_unlike(config, config_file, unit), *_elsewhere(config, config_file, link)]
+    warnings = [*_mismatches(config, config_file, unit), *_other_endpoints(config, config_file, link)]
     return ExportPlan(
         files, tuple(warnings), "Start the client: it goes on with this link, and needs no code."
     )
@@ -132,11 +132,15 @@ def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> Expo
 
 
 def _check_client(config: Mapping[str, object], path: Path, link: Link) -> None:
-    """See that the client is the one that the refresh token belongs to."""
-    given = json_files.text(json_files.section(config, "deviceInfo", path), "clientId", path, "deviceInfo.")
+    """Check that the refresh token belongs to this client.
+
+    Raises:
+        ConfigError: if it does not, or the client is unknown.
+    """
+    given = json_files.text(config, "clientId", path, "deviceInfo")
     wanted = _snippet("deviceInfo", clientId=link.client_id)
     if not given:
-        raise ConfigError(f"{path} does not say deviceInfo.clientId", hint=f"Add to it: {wanted}")
+        raise ConfigError(f"{path} has no deviceInfo.clientId", hint=f"Add to it: {wanted}")
     if given != link.client_id:
         raise ConfigError(
             f"deviceInfo.clientId in {path} is another client ID than the link's: its refresh token would be rejected",
@@ -144,15 +148,14 @@ def _check_client(config: Mapping[str, object], path: Path, link: Link) -> None:
         )
 
 
-def _unlike(config: Mapping[str, object], path: Path, unit: Unit) -> list[str]:
-    """Return what the client calls itself otherwise than the settings do."""
-    told = json_files.section(config, "deviceInfo", path)
+def _mismatches(config: Mapping[str, object], path: Path, unit: Unit) -> list[str]:
+    """Return a warning for each name of the client that is missing or differs from the settings."""
     warnings = []
     for name, value in (("productId", unit.product_id), ("deviceSerialNumber", unit.dsn)):
-        given = json_files.text(told, name, path, "deviceInfo.")
+        given = json_files.text(config, name, path, "deviceInfo")
         if not given:
             example = _snippet("deviceInfo", **{name: value or "…"})
-            warnings.append(f"{path} does not say deviceInfo.{name}, which the client needs. Add: {example}")
+            warnings.append(f"{path} has no deviceInfo.{name}, which the client needs. Add: {example}")
         elif value and given != value:
             warnings.append(
                 f"deviceInfo.{name} in {path} is {given}, but this speaker was linked as {value}."
@@ -160,23 +163,22 @@ def _unlike(config: Mapping[str, object], path: Path, unit: Unit) -> list[str]:
     return warnings
 
 
-def _elsewhere(config: Mapping[str, object], path: Path, link: Link) -> list[str]:
-    """Return where the client would send the refresh token, if that is not where it comes from."""
+def _other_endpoints(config: Mapping[str, object], path: Path, link: Link) -> list[str]:
+    """Return a warning for each endpoint of the client that is not the link's."""
     warnings = []
     for name in (CBL, LWA):
-        asked = json_files.text(json_files.section(config, name, path), "lwaUrl", path, f"{name}.")
-        address = f"{(asked or USUAL_ADDRESS).rstrip('/')}/token"
+        base = json_files.text(config, "lwaUrl", path, name) or USUAL_ADDRESS
+        address = f"{base.rstrip('/')}/token"
         if name in config and address != link.token_endpoint:
             warnings.append(
-                f"The client asks at {address} ({name}), but the link is one of {link.token_endpoint}."
+                f"The client sends its requests to {address} ({name}), but the link belongs to {link.token_endpoint}."
             )
     return warnings
 
 
 def _find_databases(config: Mapping[str, object], path: Path, layout: SdkLayout) -> dict[Path, list[str]]:
-    """Return each database that must change, and what the client uses it for."""
-    looked_for = [(name, _database_of(config, name, path)) for name in (MISC, LWA, CBL)]
-    named = {name: found for name, found in looked_for if found is not None}
+    """Return each database that must change, with its sections of the configuration."""
+    named = {name: found for name in (MISC, LWA, CBL) if (found := _database_of(config, name, path))}
     holders = [name for name in layout.sections if name in named]
     folder = next(iter(named.values()), path).parent
     if not holders:
@@ -193,11 +195,11 @@ def _find_databases(config: Mapping[str, object], path: Path, layout: SdkLayout)
 
 
 def _database_of(config: Mapping[str, object], name: str, path: Path) -> Path | None:
-    given = json_files.text(json_files.section(config, name, path), PATH_KEY, path, f"{name}.")
+    given = json_files.text(config, PATH_KEY, path, name)
     if given and not Path(given).is_absolute():
         raise ConfigError(
-            f"{name}.{PATH_KEY} in {path} is {given}: where that is depends on where the client is started",
-            hint="Write the whole path there, from / on.",
+            f"{name}.{PATH_KEY} in {path} is the relative path {given}, which depends on where the client is started",
+            hint="Write the absolute path there, from / on.",
         )
     return Path(given) if given else None
 
@@ -215,20 +217,20 @@ def _snippet(name: str, **members: str) -> str:
 
 
 def _plan_database(path: Path, sections: list[str], link: Link, layout: SdkLayout) -> Rewrite:
-    seen = exports.look_at(path)
+    old = exports.look_at(path)
     try:
-        check_settled(seen.path)
+        check_settled(old.path)
     except OSError as error:
-        raise store_error(f"cannot read what lies beside {path}", error) from error
+        raise store_error(f"cannot read the files beside {path}", error) from error
     wanted: Wanted = {}
     if MISC in sections:
         wanted[ACTIVE] = [("authAdapterId", ADAPTER), ("userId", _user_of(link))]
-    with Database(seen.content or b"", seen.path) as database:
+    with Database(old.content or b"", old.path) as database:
         if sections != [MISC]:
-            wanted |= _wanted_of_link(database, seen.path, link, layout)
+            wanted |= _wanted_of_link(database, old.path, link, layout)
         changes = [change for table, rows in wanted.items() for change in _change(database, table, rows)]
-        content = database.written() if changes else seen.content or b""
-    return Rewrite(seen, content, tuple(changes), is_database=True)
+        content = database.written() if changes else old.content or b""
+    return Rewrite(old, content, tuple(changes), is_database=True)
 
 
 def _wanted_of_link(database: Database, path: Path, link: Link, layout: SdkLayout) -> Wanted:
@@ -238,7 +240,7 @@ def _wanted_of_link(database: Database, path: Path, link: Link, layout: SdkLayou
     is_sealed = stored is not None and any(row[0] == SEAL for row in stored)
     if layout.has_pairs and is_sealed:
         raise ConfigError(
-            f"the client seals what is in {path}, so nothing can be written there from outside",
+            f"the client seals the values in {path}, so no other program can write them",
             hint="Leave --sdk out: the client takes the link from two other tables, and seals it itself.",
         )
     if layout.has_pairs:
@@ -256,7 +258,7 @@ def _user_of(link: Link) -> str:
 
 
 def _change(database: Database, table: Table, rows: Sequence[Row] | None) -> list[Change]:
-    """Let a table hold these rows, if it does not yet; say what that changes."""
+    """Write the rows of a table unless they are there; return the change."""
     present = database.rows_of(table)
     if rows is None and present is not None:
         database.drop(table)
@@ -268,7 +270,7 @@ def _change(database: Database, table: Table, rows: Sequence[Row] | None) -> lis
 
 
 def _shown(table: Table, rows: Sequence[Row] | None) -> str | None:
-    """Show rows without the tokens in them."""
+    """Return rows for people, with tokens masked."""
     if rows is None:
         return None
     return "; ".join(_shown_row(table, row) for row in rows) or "no row"

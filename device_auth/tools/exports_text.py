@@ -1,12 +1,12 @@
-"""The exports to files that people read too: JSON, the environment, and the settings of Amazon's Java sample.
+"""The exports to text files: JSON, the environment, and the settings of Amazon's Java sample.
 
 ======== =====================================================================================================
 json     all that a client needs to refresh, as an object
-env      the same as lines ``LINK_NAME='value'``, which a POSIX shell and systemd's ``EnvironmentFile=`` read alike
+env      these members as lines ``LINK_NAME='value'``, for a POSIX shell and systemd's ``EnvironmentFile=`` alike
 java     the sample's ``config.json``, where ``companionApp`` holds ``clientId`` and ``refreshToken``
 ======== =====================================================================================================
 
-The names in ``env`` do not begin as this program's own variables do: who has them set can still run it.
+The names in ``env`` do not begin as this program's own variables do, which would change its settings.
 
 Source: systemd.exec(5), ``EnvironmentFile=``; POSIX.1-2017, Shell Command Language §2.2.2; Amazon's AVS sample app,
 ``samples/javaclient/…/config/DeviceConfig.java``.
@@ -26,9 +26,9 @@ TOKEN: Final = "refresh_token"  # noqa: S105  the name of a member
 
 COMPANION: Final = "companionApp"
 LOCALES: Final = ("en-US", "en-GB", "de-DE")
-"""What the sample takes; anything else ends it. Source: ``DeviceConfig.SUPPORTED_LOCALES``."""
+"""Any other locale ends the sample. Source: ``DeviceConfig.SUPPORTED_LOCALES``."""
 
-TOKEN_PATH: Final = "/auth/O2/token"  # noqa: S105  where below ``lwaUrl`` the sample asks
+TOKEN_PATH: Final = "/auth/O2/token"  # noqa: S105  the sample's path below ``lwaUrl``
 
 ANOTHER_NAME: Final = "Name another file, or move that one away."
 
@@ -42,13 +42,13 @@ def write_env(link: Link, unit: Unit) -> bytes:
     """Write the link as variables.
 
     Raises:
-        ConfigError: a value would not be read alike everywhere.
+        ConfigError: if a shell and systemd would read a value differently.
     """
     lines = []
     for name, value in _members(link, unit).items():
         if not value.isprintable() or {"'", "\\"} & set(value):
             raise ConfigError(
-                f"{name} has characters that a shell and systemd would not read alike",
+                f"{name} has characters that a shell and systemd read differently",
                 hint="Use the format json.",
             )
         lines.append(f"{PREFIX}{name.upper()}='{value}'\n")
@@ -59,38 +59,38 @@ def plan_json(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan the file of the format json.
 
     Raises:
-        DeviceAuthError: it cannot be written, or something else stands there.
+        DeviceAuthError: if it cannot be written, or is no earlier export.
     """
-    seen = exports.look_at(path)
-    found = json_files.read_object(seen.content, seen.path) if seen.content else {}
+    old = exports.look_at(path)
+    found = json_files.read_object(old.content, old.path) if old.content else {}
     present = {str(name): str(value) for name, value in found.items()}
-    return _plan_whole(seen, present, _members(link, unit), write_json(link, unit))
+    return _plan_whole(old, present, _members(link, unit), write_json(link, unit))
 
 
 def plan_env(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan the file of the format env.
 
     Raises:
-        DeviceAuthError: it cannot be written, or something else stands there.
+        DeviceAuthError: if it cannot be written, or is no earlier export.
     """
-    seen = exports.look_at(path)
-    lines = (seen.content or b"").decode(errors="replace").splitlines()
+    old = exports.look_at(path)
+    lines = (old.content or b"").decode(errors="replace").splitlines()
     present = {}
     for line in lines:
         name, _, value = line.partition("=")
         present[name.removeprefix(PREFIX).lower() if name.startswith(PREFIX) else line] = value.strip("'")
-    return _plan_whole(seen, present, _members(link, unit), write_env(link, unit))
+    return _plan_whole(old, present, _members(link, unit), write_env(link, unit))
 
 
 def _plan_whole(
-    seen: exports.FoundFile, present: Mapping[str, str], wanted: Mapping[str, str], content: bytes
+    old: exports.FoundFile, present: Mapping[str, str], wanted: Mapping[str, str], content: bytes
 ) -> ExportPlan:
-    """Plan a file that is all ours: one that is there must be of an earlier export."""
+    """Plan a whole file; one that exists must be an earlier export."""
     if present and (TOKEN not in present or not present.keys() <= set(_NAMES)):
-        raise ConfigError(f"{seen.path} is there and is something else", hint=ANOTHER_NAME)
-    changes = [*_differences(present, wanted)] if seen.content != content else []
+        raise ConfigError(f"{old.path} exists and is no earlier export", hint=ANOTHER_NAME)
+    changes = [*_differences(present, wanted)] if old.content != content else []
     return ExportPlan(
-        (Rewrite(seen, content, tuple(changes)),), (), "Start the client with that file: it needs no code."
+        (Rewrite(old, content, tuple(changes)),), (), "Start the client with that file: it needs no code."
     )
 
 
@@ -115,7 +115,7 @@ _NAMES: Final = (
 
 
 def _members(link: Link, unit: Unit) -> dict[str, str]:
-    """Return all that a client needs; what nobody has said is left out."""
+    """Return all that a client needs, as far as it is known."""
     values = (
         link.client_id,
         unit.product_id,
@@ -134,26 +134,26 @@ def _members(link: Link, unit: Unit) -> dict[str, str]:
 
 
 def plan_java_sample(link: Link, unit: Unit, path: Path) -> ExportPlan:
-    """Plan what changes in the Java sample's ``config.json``; all else in it stays.
+    """Plan the changes of the Java sample's ``config.json``; its other keys stay.
 
     Raises:
-        DeviceAuthError: the file is not as it should be, or cannot be written.
+        DeviceAuthError: if the file is unusable, or cannot be written.
     """
-    seen = exports.look_at(path)
-    if seen.content is None:
-        raise ConfigError(f"there is no file {seen.path}", hint="Name the sample's config.json with --to.")
-    config = json_files.read_object(seen.content, seen.path)
-    companion = json_files.section(config, COMPANION, seen.path)
-    filled = dict(_filled(config, unit, seen.path))
+    old = exports.look_at(path)
+    if old.content is None:
+        raise ConfigError(f"there is no file {old.path}", hint="Name the sample's config.json with --to.")
+    config = json_files.read_object(old.content, old.path)
+    companion = json_files.section(config, COMPANION, old.path)
+    filled = dict(_filled(config, unit, old.path))
     inner = {"clientId": link.client_id, "refreshToken": link.refresh_token.reveal()}
-    if not json_files.text(companion, "lwaUrl", seen.path, f"{COMPANION}."):
+    if not json_files.text(config, "lwaUrl", old.path, COMPANION):
         inner["lwaUrl"] = link.token_endpoint.removesuffix(TOKEN_PATH)
     changes = [
-        *(Change(name, _old(config, name), value) for name, value in filled.items()),
+        *(Change(name, _value(config, name), value) for name, value in filled.items()),
         *(
             Change(
                 f"{COMPANION}.{name}",
-                MASK if name == "refreshToken" and companion.get(name) else _old(companion, name),
+                MASK if name == "refreshToken" and companion.get(name) else _value(companion, name),
                 MASK if name == "refreshToken" else value,
             )
             for name, value in inner.items()
@@ -161,37 +161,37 @@ def plan_java_sample(link: Link, unit: Unit, path: Path) -> ExportPlan:
         ),
     ]
     after = {**config, **filled, COMPANION: {**companion, **inner}}
-    content = json_files.write_object(after) if changes else seen.content
-    warnings = [*_unlike(after, unit, seen.path), *_wanting({**companion, **inner}, link, seen.path)]
+    content = json_files.write_object(after) if changes else old.content
+    warnings = [*_mismatches(after, unit, old.path), *_missing_keys({**companion, **inner}, link, old.path)]
     return ExportPlan(
-        (Rewrite(seen, content, tuple(changes)),),
+        (Rewrite(old, content, tuple(changes)),),
         tuple(warnings),
         "Start the sample: it goes on with this link, and needs no companion app.",
     )
 
 
-def _old(members: Mapping[str, object], name: str) -> str | None:
+def _value(members: Mapping[str, object], name: str) -> str | None:
     return None if name not in members else str(members[name])
 
 
 def _filled(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[tuple[str, str]]:
-    """Return the keys that must be set: those that are blank, and the way of linking.
+    """Yield the keys that must be set: those that are blank, and the method of linking.
 
     Raises:
-        ConfigError: the sample needs one that nobody has said.
+        ConfigError: if the value of one is unknown.
     """
     for name, value in (("productId", unit.product_id), ("dsn", unit.dsn), ("locale", unit.locale)):
         if json_files.text(config, name, path).strip():
             continue
         if not value:
-            raise ConfigError(f"{path} does not say {name}", hint=f'Add to it: "{name}": "…"')
+            raise ConfigError(f"{path} has no {name}", hint=f'Add to it: "{name}": "…"')
         yield name, value
     if json_files.text(config, "provisioningMethod", path) != COMPANION:
         yield "provisioningMethod", COMPANION
 
 
-def _unlike(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[str]:
-    """Return what the sample calls itself otherwise than the settings do."""
+def _mismatches(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[str]:
+    """Yield a warning for each key that differs from the settings or that the sample refuses."""
     for name, value in (("productId", unit.product_id), ("dsn", unit.dsn)):
         if value and config[name] != value:
             yield f"{name} in {path} is {config[name]}, but this speaker was linked as {value}."
@@ -199,11 +199,11 @@ def _unlike(config: Mapping[str, object], unit: Unit, path: Path) -> Iterator[st
         yield f"locale in {path} is {config['locale']}; the sample takes {', '.join(LOCALES)} only."
 
 
-def _wanting(companion: Mapping[str, object], link: Link, path: Path) -> Iterator[str]:
-    """Return what the sample needs besides, and where it would send the refresh token if that is elsewhere."""
+def _missing_keys(companion: Mapping[str, object], link: Link, path: Path) -> Iterator[str]:
+    """Yield a warning for each missing key, and for a token endpoint that is not the link's."""
     for name, example in (("localPort", "8443"), ("sslKeyStore", '"/…/jetty.pkcs12"')):
         if not companion.get(name):
-            yield f'{COMPANION} in {path} does not say {name}, which the sample needs. Add: "{name}": {example}'
+            yield f'{COMPANION} in {path} has no {name}, which the sample needs. Add: "{name}": {example}'
     address = f"{companion['lwaUrl']}{TOKEN_PATH}"
     if address != link.token_endpoint:
-        yield f"The client asks at {address}, but the link is one of {link.token_endpoint}."
+        yield f"The client sends its requests to {address}, but the link belongs to {link.token_endpoint}."

@@ -1,4 +1,4 @@
-"""JSON files of other programs: read as a person wrote them, and refused where two readers could differ."""
+"""JSON files of other programs; one that two readers could read differently is refused."""
 
 import json
 from collections.abc import Mapping
@@ -9,52 +9,52 @@ from device_auth.core.errors import ConfigError
 
 
 class _DuplicateKey(ValueError):
-    """A key stands twice in one object: which one counts is left to whoever reads it (RFC 8259 §4)."""
+    """A key stands twice in one object; readers differ in which one counts (RFC 8259 §4)."""
 
 
 def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) -> dict[str, object]:
     """Read a JSON object.
 
     Args:
-        content: all of the file.
-        path: for messages; they never repeat a value.
-        may_have_comments: pass over ``//`` and ``/* */``, as the AVS Device SDK does.
+        content: the whole file.
+        path: for messages, which never repeat a value.
+        may_have_comments: skip ``//`` and ``/* */``, as the AVS Device SDK does.
 
     Raises:
-        ConfigError: it is none, or has a key twice.
+        ConfigError: if it is none, or has a key twice.
     """
-    fault, hint = "", ""
+    problem, hint = "", ""
     try:
         text = content.decode("utf-8-sig")
         found = json.loads(
             _without_comments(text) if may_have_comments else text, object_pairs_hook=_each_once
         )
     except _DuplicateKey as error:
-        fault, hint = f"has the key {str(error)!r} twice", "Remove one of the two."
+        problem, hint = f"has the key {str(error)!r} twice", "Remove one of the two."
     except json.JSONDecodeError as error:
-        fault, hint = f"is not JSON: {error.msg}, line {error.lineno}", "Correct that line."
+        problem, hint = f"is not JSON: {error.msg}, line {error.lineno}", "Correct that line."
     except RecursionError:
-        fault, hint = "is not JSON", "Look for brackets inside one another without end."
+        problem, hint = "is not JSON", "Look for brackets inside one another without end."
     except ValueError:
-        fault, hint = "is not UTF-8", "Save it as UTF-8."
+        problem, hint = "is not UTF-8", "Save it as UTF-8."
     else:
         if isinstance(found, dict):
             return found
-        fault, hint = "is not a JSON object", "Check that it is the right file."
-    # Raised out here: the parser's error carries the whole text, secrets included.
-    raise ConfigError(f"{path} {fault}", hint=hint)
+        problem, hint = "is not a JSON object", "Check that it is the right file."
+    # Raised outside the handlers: the parser's error holds the whole text, secrets included.
+    raise ConfigError(f"{path} {problem}", hint=hint)
 
 
 def write_object(members: Mapping[str, object]) -> bytes:
-    """Write a JSON object for people and programs; its texts as they are, so that YAML reads the same."""
+    """Write a JSON object for people and programs, without escapes, so that it is also YAML."""
     return (json.dumps(members, indent=4, ensure_ascii=False) + "\n").encode()
 
 
 def section(members: Mapping[str, object], name: str, path: Path) -> dict[str, object]:
-    """Return an object within; an empty one if there is none.
+    """Return a member that is an object; an empty one if there is none.
 
     Raises:
-        ConfigError: something else stands there.
+        ConfigError: if it is no object.
     """
     found = members.get(name, {})
     if not isinstance(found, dict):
@@ -63,14 +63,21 @@ def section(members: Mapping[str, object], name: str, path: Path) -> dict[str, o
 
 
 def text(members: Mapping[str, object], name: str, path: Path, within: str = "") -> str:
-    """Return a text; an empty one if there is none.
+    """Return a member that is a text; an empty one if there is none.
+
+    Args:
+        members: of the file.
+        name: of the member.
+        path: of the file, for messages.
+        within: the object in the file that has the member; empty for the file's own.
 
     Raises:
-        ConfigError: something else stands there.
+        ConfigError: if it is no text, or the object is none.
     """
-    found = members.get(name, "")
+    holder = section(members, within, path) if within else members
+    found = holder.get(name, "")
     if not isinstance(found, str):
-        _refuse(f"{within}{name}", "a text", path)
+        _refuse(f"{within}.{name}" if within else name, "a text", path)
     return found
 
 
@@ -87,7 +94,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _without_comments(text: str) -> str:
-    """Put spaces in the place of comments, and keep the lines: messages name them."""
+    """Replace comments by spaces; lines stay, as messages name them."""
     import re
 
     pattern = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)

@@ -111,7 +111,7 @@ def test_a_relative_path_is_where_the_command_was_given(
 
     made = plan_json(LINK, UNIT, Path("link.json"))
 
-    assert made.files[0].seen.path == world.client / "link.json"
+    assert made.files[0].old.path == world.client / "link.json"
 
 
 def open_the_way_to(folder: Path) -> None:

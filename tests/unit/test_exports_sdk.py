@@ -46,7 +46,7 @@ def export(world: ExportWorld, link: Link = LINK, layout: str = "any") -> Export
 
 def seen(made: ExportPlan) -> dict[str, list[tuple[str, str | None, str | None]]]:
     return {
-        file.seen.path.name: [(change.place, change.old, change.new) for change in file.changes]
+        file.old.path.name: [(change.place, change.old, change.new) for change in file.changes]
         for file in made.files
     }
 
@@ -299,9 +299,9 @@ def test_what_differs_from_the_settings_is_told_and_left(world: ExportWorld) -> 
 
     assert made.warnings == (
         f"deviceInfo.productId in {world.config} is bathroom, but this speaker was linked as kitchen.",
-        f"{world.config} does not say deviceInfo.deviceSerialNumber, which the client needs."
+        f"{world.config} has no deviceInfo.deviceSerialNumber, which the client needs."
         ' Add: "deviceInfo": {"deviceSerialNumber": "K-0001"}',
-        "The client asks at https://id.example/auth/O2/token (lwaAuthorization), but the link is one of"
+        "The client sends its requests to https://id.example/auth/O2/token (lwaAuthorization), but the link belongs to"
         " https://api.amazon.com/auth/O2/token.",
     )
 
@@ -366,7 +366,7 @@ def test_a_table_of_another_form_is_never_written(world: ExportWorld, statement:
     make_database(world.lwa, statement)
     before = world.files()
 
-    with pytest.raises(ConfigError, match="not of the form"):
+    with pytest.raises(ConfigError, match="does not match"):
         plan(LINK, UNIT, world.config)
 
     assert world.files() == before
@@ -415,7 +415,7 @@ def test_a_database_with_unfinished_work_beside_it_is_left_to_its_client(
     make_database(world.lwa, "CREATE TABLE alerts (id INT)")
     world.lwa.with_name(world.lwa.name + ending).write_bytes(content)
 
-    with pytest.raises(Busy, match=f"unfinished work of the client lies in .*{ending}"):
+    with pytest.raises(Busy, match=f"{ending} holds unfinished work of the client"):
         plan(LINK, UNIT, world.config)
 
 

@@ -240,7 +240,7 @@ def test_what_the_sample_calls_itself_otherwise_is_told_and_left(sample: Path) -
         f"productId in {sample} is my_device, but this speaker was linked as kitchen.",
         f"dsn in {sample} is 123456, but this speaker was linked as K-0001.",
         f"locale in {sample} is fr-FR; the sample takes en-US, en-GB, de-DE only.",
-        "The client asks at https://id.example/auth/O2/token, but the link is one of"
+        "The client sends its requests to https://id.example/auth/O2/token, but the link belongs to"
         " https://api.amazon.com/auth/O2/token.",
     )
 
@@ -248,7 +248,7 @@ def test_what_the_sample_calls_itself_otherwise_is_told_and_left(sample: Path) -
 def test_what_nobody_has_said_is_asked_for(sample: Path) -> None:
     write_sample(sample, productId=None)
 
-    with pytest.raises(ConfigError, match="does not say productId") as caught:
+    with pytest.raises(ConfigError, match="has no productId") as caught:
         plan_java_sample(LINK, Unit("", "", "en-US"), sample)
 
     assert caught.value.hint == 'Add to it: "productId": "…"'
