@@ -101,5 +101,7 @@ def _library() -> Any:
     try:
         import spidev
     except ImportError as error:
-        raise PartMissing("spidev is not installed", hint="pip install 'device-auth[apa102]'") from error
+        raise PartMissing(
+            "spidev is not installed", hint="Install it: pip install 'device-auth[apa102]'."
+        ) from error
     return spidev

@@ -177,7 +177,7 @@ def read_plan(settings: Settings) -> BoardPlan:
     gpio = wanted["gpio"]
     if "chip" in merged and gpio != plans.GPIOD:
         raise BadSetting(
-            f"chip has no meaning for gpio {gpio!r}", hint=f'Set gpio = "{plans.GPIOD}", or remove chip.'
+            f'chip has no meaning for gpio = "{gpio}"', hint=f'Set gpio = "{plans.GPIOD}", or remove chip.'
         )
     parts = tuple(_plan_parts(wanted, gpio))
     _refuse_conflicts(parts, wanted["buses"])

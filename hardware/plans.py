@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.errors import BadSetting
-from hardware.settings import Key, ValueType, read_table
+from hardware.settings import Key, Settings, ValueType, read_table
 from hardware.voice import QuietHours, parse_quiet_hours
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def parse_pin(given: object) -> Pin:
         return given  # type: ignore[return-value] # both were just looked at
     raise ValueError(
         "must be a pin",
-        f"Use its BCM number, {PINS[0]} to {PINS[-1]}; with gpio = {GPIOD!r} also the name of a line.",
+        f'Use its BCM number, {PINS[0]} to {PINS[-1]}; with gpio = "{GPIOD}" also the name of a line.',
     )
 
 
@@ -353,7 +353,7 @@ VOICE_KEYS: Final = (
 )
 
 
-def read_light(name: str, table: object, gpio: str) -> LightPlan:
+def read_light(name: str, table: Settings, gpio: str) -> LightPlan:
     """Read the table of a light; ``gpio`` is the back end for its pins."""
     found = read_table(name, LIGHT_KEYS, table)
     kind = found["kind"]
@@ -364,22 +364,22 @@ def read_light(name: str, table: object, gpio: str) -> LightPlan:
     return _LIGHTS[kind](name=name, back_end=back_end, pins=pins, **found)
 
 
-def read_button(table: object, gpio: str) -> ButtonPlan:
+def read_button(table: Settings, gpio: str) -> ButtonPlan:
     """Read the table of the button; ``gpio`` is the back end for its pin."""
     found = read_table("button", BUTTON_KEYS, table)
     pins = _take_pins("button", found, gpio)
     return ButtonPlan(name="button", kind="button", back_end=gpio, pins=pins, **found)
 
 
-def read_panel(table: object) -> PanelPlan:
+def read_panel(table: Settings) -> PanelPlan:
     """Read the table of the panel."""
     found = read_table("panel", PANEL_KEYS, table)
     return _PANELS[found["kind"]](name="panel", back_end=found["kind"], **found)
 
 
-def read_voice(table: object) -> VoicePlan:
+def read_voice(table: Settings) -> VoicePlan:
     """Read the table of the voice; one that is off may keep the settings of any kind, so that a word switches it."""
-    if isinstance(table, dict) and table.get("kind") == "off":
+    if table.get("kind") == "off":
         keys = [key._replace(only=(), is_required=False) for key in VOICE_KEYS]
         found = read_table("voice", keys, table)
         found = {name: found[name] for name in ("kind", "volume", "quiet_hours")}
@@ -393,7 +393,7 @@ def _take_pins(name: str, found: dict[str, Any], gpio: str) -> tuple[tuple[str, 
     for role, pin in pins:
         if isinstance(pin, str) and gpio != GPIOD:
             raise BadSetting(
-                f"{name}: {role} ({pin!a}) is the name of a line, which gpio = {gpio!r} does not know",
-                hint=f"Use the BCM number of the pin, {PINS[0]} to {PINS[-1]}, or set gpio = {GPIOD!r}.",
+                f'{name}: {role} ({pin!a}) is the name of a line, which gpio = "{gpio}" does not know',
+                hint=f'Use the BCM number of the pin, {PINS[0]} to {PINS[-1]}, or set gpio = "{GPIOD}".',
             )
     return pins

@@ -102,7 +102,7 @@ class Key(NamedTuple):
             raise ValueError(f"must be {self.requirement}, not {name_type(given)}")
         words = given if isinstance(given, list | tuple) else (given,)
         if any(isinstance(word, str) and "\0" in word for word in words):
-            raise ValueError("must not have a NUL character in it")
+            raise ValueError("must not have a NUL character in it", "Remove the character \\u0000.")
         if (self.choices and given not in self.choices) or (self.within and given not in self.within):
             raise ValueError(f"must be {self.requirement}")
         if given == "" and self.type in {ValueType.TEXT, ValueType.PATH}:

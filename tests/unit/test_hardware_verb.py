@@ -148,7 +148,7 @@ def test_list_says_what_to_install_for_a_part_whose_library_is_missing(machine: 
     with not_installed():
         light, button = machine.listed('[hardware]\nboard = "respeaker-2mic"\n')
 
-    assert (light["state"], light["hint"]) == ("missing", "pip install 'device-auth[apa102]'")
+    assert (light["state"], light["hint"]) == ("missing", "Install it: pip install 'device-auth[apa102]'.")
     assert button["state"] == "missing"
     assert "device-auth[rpi-lgpio]" in button["hint"]
 
