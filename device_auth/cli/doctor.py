@@ -40,11 +40,11 @@ from hardware.board import BoardPlan
 
 SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
 
-REFRESH_PATIENCE: Final = Seconds(14)
+REFRESH_TIMEOUT: Final = Seconds(14)
 """How long a refresh may take; less than the check that waits for it is given."""
 
-DISK_PATIENCE: Final = 3.0
-"""Seconds that the stored link may take to be read before the examination."""
+DISK_TIMEOUT: Final = Seconds(3)
+"""How long the stored link may take to be read before the examination."""
 
 SAID_ONCE: Final = (
     "That was said once, and is believed when it is said twice: ask again with device-auth token. Then link again:"
@@ -179,7 +179,7 @@ def _stored(context: DoctorContext) -> Link | None:
             found.append(context.read_link())
         return ok("It was read.")
 
-    examine([Check("S0", "stored-link", read, limit=DISK_PATIENCE)], context.clock)
+    examine([Check("S0", "stored-link", read, limit=DISK_TIMEOUT)], context.clock)
     return next(iter(found), None)
 
 
@@ -194,7 +194,7 @@ def _refresh(speaker: Doors, context: DoctorContext) -> tuple[float, Trouble, st
     with locked(speaker):
         # A provider may replace the refresh token: what could not be kept is not asked for.
         speaker.store.prove_writable()
-        loop = refresh(speaker, usable(speaker.store.read()), REFRESH_PATIENCE, asks_twice=False)
+        loop = refresh(speaker, usable(speaker.store.read()), REFRESH_TIMEOUT, asks_twice=False)
     keeping, view = loop.keeping, loop.view()
     if keeping is not None and keeping.grant is not None:
         return keeping.grant.expires_in, Trouble.NONE, ""
@@ -205,7 +205,7 @@ def _refresh(speaker: Doors, context: DoctorContext) -> tuple[float, Trouble, st
 
 
 def _refresh_by_service(context: DoctorContext) -> tuple[float, Trouble, str]:
-    with Client(str(context.socket), REFRESH_PATIENCE) as service_client:
+    with Client(str(context.socket), REFRESH_TIMEOUT) as service_client:
         try:
             return service_client.token(LONGEST_LIFE).expires_in, Trouble.NONE, ""
         except ClientError as error:

@@ -32,7 +32,7 @@ TROUBLE_TOLD_FOR: Final = Seconds(600)
 """How long ``denied``, ``expired`` and what was in the way of a request given up are told before they clear by
 themselves; what a person has to mend is told until then."""
 
-PROOF_PATIENCE: Final = Seconds(10)
+PROOF_TIMEOUT: Final = Seconds(10)
 """How long "linked" is held back for a proof that cannot be had for a passing reason."""
 
 SAVE_WAITS: Final = (Seconds(1), Seconds(2), Seconds(4))
@@ -447,7 +447,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             interval = max(event.interval, event.pair.interval)
             return Waiting(request, event.pair, interval, later(now, interval)), ()
         case GrantFound():
-            return Proving(event.request, later(now, PROOF_PATIENCE)), (ForgetPending(), ProveGrant())
+            return Proving(event.request, later(now, PROOF_TIMEOUT)), (ForgetPending(), ProveGrant())
         case GrantSubmitted():
             request = replace(event.request, again=is_linked)
             save = SaveGrant(event.refresh_token, event.flow)
@@ -629,7 +629,7 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
         case Saved() if state.is_cancelled:
             return _rest(state.request, None, now), (UndoSave(), ForgetPending())
         case Saved():
-            return Proving(state.request, later(now, PROOF_PATIENCE)), (ForgetPending(), ProveGrant())
+            return Proving(state.request, later(now, PROOF_TIMEOUT)), (ForgetPending(), ProveGrant())
         case StoreFailed() if state.attempt < len(SAVE_WAITS) and not state.is_cancelled:
             save_at = later(now, SAVE_WAITS[state.attempt])
             return replace(state, save_at=save_at, attempt=state.attempt + 1, trouble=Trouble.STORAGE), ()

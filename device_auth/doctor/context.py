@@ -29,7 +29,7 @@ UNIT: Final = "device-auth.service"
 
 SOCKET: Final = "api.sock"
 
-PATIENCE: Final = Seconds(4)
+PROGRAM_TIMEOUT: Final = Seconds(4)
 """How long another program, or the service, may take to answer."""
 
 MOST_OUTPUT: Final = 256 * 1024
@@ -119,14 +119,14 @@ def run_program(words: Sequence[str]) -> ProgramResult:
         late.append(True)
         _kill_all(process)
 
-    with cancelled_after(PATIENCE, kill), process:
+    with cancelled_after(PROGRAM_TIMEOUT, kill), process:
         assert process.stdout is not None  # noqa: S101  it was asked for
         output = process.stdout.read(MOST_OUTPUT)
         if len(output) == MOST_OUTPUT:
             _kill_all(process)
         exit_code = process.wait()
     if late:
-        raise CannotRun(f"{words[0]}: no answer within {PATIENCE:g} s")
+        raise CannotRun(f"{words[0]}: no answer within {PROGRAM_TIMEOUT:g} s")
     return ProgramResult(exit_code, output.decode("utf-8", "replace"))
 
 
@@ -216,7 +216,7 @@ class DoctorContext:
         if not self.has_socket:
             return ServiceAnswer(is_running=False, status=None, problem="there is no socket")
         try:
-            with Client(str(self.socket), PATIENCE) as client:
+            with Client(str(self.socket), PROGRAM_TIMEOUT) as client:
                 return ServiceAnswer(is_running=True, status=client.status())
         except Refused as error:
             return ServiceAnswer(is_running=True, status=None, problem=str(error))

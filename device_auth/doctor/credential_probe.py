@@ -30,7 +30,7 @@ from device_auth.wire.answers import clean, is_from_another, read_fields
 from device_auth.world.bounded import cancelled_after
 from device_auth.world.settings import Settings
 
-PATIENCE: Final = Seconds(5)
+ANSWER_TIMEOUT: Final = Seconds(5)
 """Longest wait for a whole response."""
 
 MADE_UP: Final = "made-up-by-the-doctor"
@@ -69,13 +69,13 @@ class CredentialProbe:
     Args:
         transport: sends the requests; not shared.
         provider: its endpoints may still have to be found by its issuer's metadata.
-        patience: see ``PATIENCE``.
+        timeout: see ``ANSWER_TIMEOUT``.
     """
 
-    def __init__(self, transport: Transport, provider: Provider, patience: Seconds = PATIENCE) -> None:
+    def __init__(self, transport: Transport, provider: Provider, timeout: Seconds = ANSWER_TIMEOUT) -> None:
         self.provider = provider
         self._transport = transport
-        self._patience = patience
+        self._timeout = timeout
 
     @cached_property
     def poll(self) -> ProbeAnswer:
@@ -131,7 +131,7 @@ class CredentialProbe:
         return odd
 
     def _send(self, request: WireRequest) -> WireResponse | Unreachable:
-        with cancelled_after(self._patience, self._transport.abandon):
+        with cancelled_after(self._timeout, self._transport.abandon):
             return self._transport.send(request)
 
 

@@ -27,6 +27,7 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.wrappers import Response
 
 from device_auth.core.errors import ConfigError
+from device_auth.core.models import Seconds
 from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
 from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
 from device_auth.wire.addresses import is_loopback
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 _BACKLOG: Final = 2_048
 _MANY_FILES: Final = 16_384
-_HANDSHAKE_PATIENCE: Final = 10.0
-_IDLE_PATIENCE: Final = 125.0
+_HANDSHAKE_TIMEOUT: Final = Seconds(10)
+_IDLE_TIMEOUT: Final = Seconds(125)
 """Seconds that a silent connection is kept: longer than two of the longest intervals."""
 
 
@@ -216,7 +217,7 @@ class _Server(socketserver.ThreadingTCPServer):
             if self.stopping.is_set():
                 return
             if isinstance(connection, ssl.SSLSocket):
-                connection.settimeout(_HANDSHAKE_PATIENCE)
+                connection.settimeout(_HANDSHAKE_TIMEOUT)
                 connection.do_handshake()
             self.finish_request(connection, cast("Any", client_address))
         except OSError:
@@ -247,7 +248,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
     """One client's connection: one request after another."""
 
     protocol_version = "HTTP/1.1"
-    timeout = _IDLE_PATIENCE
+    timeout = _IDLE_TIMEOUT
     disable_nagle_algorithm = True
     server: _Server
 

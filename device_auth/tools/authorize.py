@@ -34,7 +34,7 @@ from device_auth.world.settings import environment_for_others
 LOOPBACK: Final = ("127.0.0.1", "::1")
 """A browser takes localhost for either; another program on the other one would catch the redirect."""
 
-PATIENCE: Final = Seconds(5)
+REQUEST_TIMEOUT: Final = Seconds(5)
 """Time for a handshake or a request. A browser sends its request at once."""
 
 ADMISSION: Final = ConnectionLimits(places=16, share=16, waiting=16)
@@ -104,7 +104,7 @@ class RedirectListener:
         state: ours; see ``read_redirect``.
         context: for TLS; None for plain HTTP.
         deliver: called with the one answer, on another thread, once the browser has its page.
-        patience: time that a handshake or a request may take.
+        timeout: time that a handshake or a request may take.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RedirectListener:
         context: ssl.SSLContext | None,
         deliver: Callable[[Redirect | Refusal], None],
         *,
-        patience: Seconds = PATIENCE,
+        timeout: Seconds = REQUEST_TIMEOUT,
     ) -> None:
         self._place = place
         self._state = state
@@ -130,7 +130,7 @@ class RedirectListener:
             answer=self._answer,
             refuse=_refuse,
             admission=ADMISSION,
-            limits=ReadLimits(idle=patience, request=patience, send=patience),
+            limits=ReadLimits(idle=timeout, request=timeout, send=timeout),
         )
 
     def __enter__(self) -> Self:
@@ -153,7 +153,7 @@ class RedirectListener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.close(PATIENCE)
+        self._server.close(REQUEST_TIMEOUT)
         for listening in self._listening:
             listening.close()
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from device_auth.core.errors import Busy, ConfigError, StoreError
+from device_auth.core.models import Seconds
 from device_auth.world.files import Folder
 
 BESIDE: Final = ("-wal", "-shm", "-journal")
@@ -20,8 +21,8 @@ BESIDE: Final = ("-wal", "-shm", "-journal")
 
 MAGIC: Final = b"SQLite format 3\0"
 
-LOCK_TIMEOUT: Final = 0.2
-"""Seconds to wait for a lock; a client that holds it longer is at work."""
+LOCK_TIMEOUT: Final = Seconds(0.2)
+"""How long to wait for a lock; a program that holds it longer is at work."""
 
 _JOURNAL_MODE: Final = slice(18, 20)
 """The bytes of the header for the journal mode."""

@@ -4,7 +4,7 @@ from typing import TypeVar
 import pytest
 
 from device_auth.core.linking import (
-    PROOF_PATIENCE,
+    PROOF_TIMEOUT,
     QUICKEST_APPROVAL,
     TROUBLE_TOLD_FOR,
     Answered,
@@ -191,7 +191,7 @@ def test_a_grant_that_comes_after_its_poll_was_given_up_is_saved_all_the_same() 
 def test_a_saved_grant_is_proved() -> None:
     state, commands = after(Saving(PRESS, TOKEN), (40, Saved()))
 
-    assert state == Proving(PRESS, moment(40 + PROOF_PATIENCE))
+    assert state == Proving(PRESS, moment(40 + PROOF_TIMEOUT))
     assert commands == (ForgetPending(), ProveGrant())
 
 

@@ -53,8 +53,8 @@ class Desk:
         self.place = ListenAddress(free_port(), "/authresponse", is_secure)
         context = server_context(folder, UnixTime(NOW.timestamp())) if is_secure else None
         self.trust = ssl.create_default_context(cafile=folder / CERTIFICATE) if is_secure else None
-        # a patience far beyond the tests': what ends in time was ended by something else
-        self.listener = RedirectListener(self.place, STATE, context, self.came.put, patience=Seconds(300))
+        # a time-out far beyond the tests': what ends in time was ended by something else
+        self.listener = RedirectListener(self.place, STATE, context, self.came.put, timeout=Seconds(300))
 
     def get(self, target: str, method: str = "GET", host: str = "127.0.0.1") -> tuple[int, str]:
         """Ask as a browser does; give the status and the page."""

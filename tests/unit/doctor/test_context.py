@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.core.models import Seconds
 from device_auth.doctor import context as scenes
 from device_auth.doctor.context import MOST_OUTPUT, CannotRun, gid_of, run_program
 from device_auth.doctor.findings import Verdict
@@ -57,7 +58,7 @@ def test_a_program_that_says_too_much_is_cut_off(install: Install) -> None:
 def test_a_program_that_hangs_is_ended_with_all_it_started(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenes, "PATIENCE", 0.05)
+    monkeypatch.setattr(scenes, "PROGRAM_TIMEOUT", Seconds(0.05))
     install("hang", "sleep 600 & echo $!; wait")
 
     with pytest.raises(CannotRun, match="no answer"):
