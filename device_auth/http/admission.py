@@ -62,6 +62,8 @@ class TokenBucket:
 
     def take(self, now: Monotonic) -> bool:
         """Take a token, and return whether there was one."""
+        if not self._every:
+            return True
         if self.due_in(now):
             return False
         self._used_until = later(max(self._used_until, now), self._every)
@@ -155,7 +157,7 @@ class ConnectionLimiter(Generic[P]):
     def leavers(self) -> list[P]:
         """Return idle connections to close because others wait for their places, as RFC 9112 §9.5 allows."""
         waiting, leavers = list(self.waiting), []
-        for place in [active for active in self.active if active.is_idle]:
+        for place in [active for active in self.active if active.is_idle] if waiting else []:
             follower = next((other for other in waiting if self._could_follow(place, other)), None)
             if follower is not None:
                 waiting.remove(follower)

@@ -129,7 +129,7 @@ class HttpServer(Generic[T]):
         """Let a connection become an event stream, and return whether it may."""
         with self._lock:
             may = self._limiter.open_stream(accepted)
-            self._begin()
+            self._begin(self._limiter.seat())
             return may
 
     # -- accepting
@@ -179,17 +179,17 @@ class HttpServer(Generic[T]):
                 accepted.connection.close()
                 return
             status = self._limiter.enter(accepted, self._clock.now())
-            self._begin()
+            seated = self._limiter.seat()
             refused = self._limiter.overflow() if status is None else accepted
             for idle in self._limiter.leavers():
                 idle.cut(socket.SHUT_RD)  # a request that is there already is still answered
+            self._begin(seated)
         if refused is not None:
             error = HttpError(status or HTTPStatus.SERVICE_UNAVAILABLE, "too many connections wait already")
             self._turn_away(refused.connection, error)
 
-    def _begin(self) -> None:
-        """Serve the connections that get a place now."""
-        for accepted in () if self.is_closing else self._limiter.seat():
+    def _begin(self, seated: list[AcceptedConnection[T]]) -> None:
+        for accepted in seated:
             accepted.thread = threading.Thread(
                 target=self._serve, args=(accepted,), name=f"{self._name} connection", daemon=True
             )
@@ -219,7 +219,7 @@ class HttpServer(Generic[T]):
         finally:
             with self._lock:
                 self._limiter.leave(accepted)
-                self._begin()
+                self._begin(self._limiter.seat())  # none waits once it closes
 
     def _exchange(self, accepted: AcceptedConnection[T], http: HttpConnection) -> None:
         stays = True
