@@ -137,7 +137,7 @@ class Api:
     Args:
         feed: what the loop knows.
         actions: what the loop may be asked for.
-        clock: tells both times.
+        clock: for both times.
         listener: a socket that listens already and stays open, or the path of one to make.
         gate: who may do what.
         identify: asks the kernel for the process at the other end; may raise OSError.

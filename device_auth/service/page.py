@@ -17,7 +17,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds
 from device_auth.core.ports import Clock
 from device_auth.http.admission import ConnectionLimits
-from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
+from device_auth.http.connection import NO_HEADERS, HttpError, HttpReply, HttpRequest, ReadLimits
 from device_auth.http.events import follow
 from device_auth.http.listeners import listen
 from device_auth.http.server import AcceptedConnection, HttpServer
@@ -239,8 +239,8 @@ class Page:
 
     Args:
         feed: what the loop knows.
-        actions: told when the owner leaves to approve, and comes back.
-        clock: tells both times.
+        actions: called when the owner leaves to approve, and comes back.
+        clock: for both times.
         settings: where to listen, and the names of the speaker.
         sockets: sockets that listen already; then ``settings.listen`` is not used.
         limits: of each request and reply.
@@ -328,7 +328,7 @@ class Page:
             "Content-Language": language,
             "Vary": "Accept-Language",
         }
-        model = self._renderer.see(self._feed.look())
+        model = self._renderer.model(self._feed.look())
         return self._reply(HTTPStatus.OK, self._renderer.page(model, language), fields)
 
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
@@ -336,13 +336,15 @@ class Page:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE)
         accepted.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
         pieces = self._follow(self._language_of(request))
-        return self._reply(HTTPStatus.OK, fields={"Content-Type": "text/event-stream"}, pieces=pieces)
+        return self._reply(HTTPStatus.OK, fields={"Content-Type": "text/event-stream"})._replace(
+            pieces=pieces
+        )
 
     def _follow(self, language: str) -> Generator[bytes, None, None]:
         yield f"retry: {int(1000 * RECONNECT_AFTER)}\n\n".encode()
         yield from follow(
             self._feed.wait,
-            self._renderer.see,
+            self._renderer.model,
             lambda _, model: self._renderer.event(model, language),
             self._clock,
             every=LOOK_EVERY,
@@ -351,15 +353,10 @@ class Page:
         )
 
     def _reply(
-        self,
-        status: HTTPStatus,
-        body: bytes = b"",
-        fields: Mapping[str, str] = {},
-        *,
-        pieces: Generator[bytes, None, None] | None = None,
+        self, status: HTTPStatus, body: bytes = b"", fields: Mapping[str, str] = NO_HEADERS
     ) -> HttpReply:
         policy = {"Content-Security-Policy": self._renderer.policy}
-        return HttpReply(status, body, {**_HEADERS, **policy, **fields}, pieces=pieces)
+        return HttpReply(status, body, {**_HEADERS, **policy, **fields})
 
     def _language_of(self, request: HttpRequest) -> str:
         return self._renderer.language_for(request.headers.get("accept-language", ""))

@@ -1,7 +1,6 @@
-"""What the speaker's own page shows: news in, HTML out, in the visitor's language.
+"""Renders the speaker's own page: a snapshot in, HTML out, in the visitor's language.
 
-Whatever comes from the provider is text and nothing else: escaped wherever it stands, and no link unless it is
-one that people may be sent to.
+Text of the provider is escaped wherever it stands, and becomes a link only if people may be sent there.
 """
 
 import threading
@@ -29,18 +28,20 @@ from device_auth.service.status_feed import Snapshot
 from device_auth.wire.answers import read_page_uri
 
 UNDO_FOR: Final = Seconds(600)
-"""How long after linking the page tells how to undo it."""
+"""Time after linking in which the page explains how to undo it."""
 
 REFRESH: Final = 10
-"""Seconds after which a browser without script looks again."""
+"""Seconds after which a browser without script reloads the page."""
 
 MOST_ACCOUNT: Final = 100
-"""Characters that are shown of what the account is called."""
+"""Characters of the name of the account that are shown."""
 
 LONG_CODE: Final = 10
 """Characters of a user code; a longer one is set smaller, to fit a phone."""
 
-_WISH: Final = r"\s*(\*|[A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
+_LANGUAGE_RANGE: Final = (
+    r"\s*(\*|[A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
+)
 """A language range and its weight. Source: RFC 4647 §2.1; RFC 9110 §12.4.2."""
 
 _GOOD: Final = "M4 12.5l5.5 5.5L20 7"
@@ -54,17 +55,17 @@ _BUTTON: Final = "M12 3a9 9 0 1 0 .01 0M12 8a4 4 0 1 0 .01 0"
 
 
 def best_language(accepted: str, otherwise: str) -> str:
-    """Choose the language that a visitor likes best among ours.
+    """Return the language that a visitor prefers among ours.
 
     Args:
-        accepted: the field ``Accept-Language``; what is malformed in it is passed over.
-        otherwise: for whoever likes none of ours.
+        accepted: the field ``Accept-Language``; malformed parts are ignored.
+        otherwise: for a visitor who prefers none of ours.
 
     Source: RFC 9110 §12.4.2, §12.5.4; RFC 4647 §3.3.1.
     """
     best, most = otherwise, 0.0
-    for wish in accepted.split(","):
-        found = fullmatch(_WISH, wish)
+    for part in accepted.split(","):
+        found = fullmatch(_LANGUAGE_RANGE, part)
         if found is None:
             continue
         language = otherwise if found[1] == "*" else found[1].lower()
@@ -75,17 +76,17 @@ def best_language(accepted: str, otherwise: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What there is to see
+# The model
 
 
 @dataclass(frozen=True, slots=True)
 class PageModel:
-    """All that the page shows, but for the countdown.
+    """All that the page shows, except the countdown.
 
     Attributes:
-        code_pair: the one to approve, while it can be.
-        account: whose account it is, once linked and where the scope gives one.
-        is_new: it has been linked within the last minutes.
+        code_pair: the one to approve, while it is valid.
+        account: the name of the account, once linked and where the scope gives one.
+        is_new: linked within the last minutes.
     """
 
     state: StateWord
@@ -95,96 +96,96 @@ class PageModel:
     is_new: bool = False
 
 
-def see(news: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
-    """Pick what the page shows out of all that is known."""
-    view, pair = news.view, news.view.code_pair
+def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
+    """Return the part of a snapshot that the page shows."""
+    view, pair = snapshot.view, snapshot.view.code_pair
     is_linked = view.state is StateWord.LINKED
     return PageModel(
         state=view.state,
         trouble=view.trouble,
         code_pair=pair if pair is not None and now < pair.expires_at else None,
         account=view.account[:MOST_ACCOUNT] if is_linked and view.account else None,
-        # either way: a wall clock that was set back meanwhile must not hide it, nor show it for years
-        is_new=is_linked and news.link is not None and abs(wall - news.link.linked_at) < UNDO_FOR,
+        # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
+        is_new=is_linked and snapshot.link is not None and abs(wall - snapshot.link.linked_at) < UNDO_FOR,
     )
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Drawing it
+# HTML
 
 
 class PageRenderer:
-    """Draws the page; keeps one QR code, for a visitor who asks often must not cost much.
+    """Renders the page. The last QR code is kept, so that frequent requests cost little.
 
     Args:
-        clock: tells how long a code has left.
-        locale: whose language to speak with visitors who like none of ours.
+        clock: for the seconds that a code has left.
+        locale: its language is for visitors who prefer none of ours.
     """
 
     def __init__(self, clock: Clock, locale: str) -> None:
         self._clock = clock
         self._language = choose_language(locale).language
         self._lock = threading.Lock()
-        self._drawn = ("", "")
+        self._qr_code = ("", "")
         self.policy = _write_policy()
 
     def language_for(self, accepted: str) -> str:
-        """Choose a visitor's language, see :func:`best_language`."""
+        """Return a visitor's language, see :func:`best_language`."""
         return best_language(accepted, self._language)
 
-    def see(self, news: Snapshot) -> PageModel:
-        """Pick what there is to see now."""
-        return see(news, self._clock.now(), self._clock.wall())
+    def model(self, snapshot: Snapshot) -> PageModel:
+        """Return the model of the page now."""
+        return read_model(snapshot, self._clock.now(), self._clock.wall())
 
-    def page(self, sight: PageModel, language: str) -> bytes:
-        """Draw the whole page."""
+    def page(self, model: PageModel, language: str) -> bytes:
+        """Render the whole page."""
         words = read_words(language).page
-        left = self._left_of(sight)
+        left = self._left_of(model)
         values = {
             "language": language,
             "title": escape(words["title"]),
             "refresh": str(REFRESH),
-            "sight": _name_of(self._main(sight, language)),
+            "sight": _name_of(self._main(model, language)),
             "left": str(left),
-            "main": self._main(sight, language, left),
+            "main": self._main(model, language, left),
             "lost": escape(words["lost"]),
             "style": read_static("page.css"),
             "script": read_static("page.js"),
         }
         return _encode(_fill("page.html", values))
 
-    def event(self, sight: PageModel, language: str) -> bytes:
-        """Draw what stands in ``main`` as an event, after a line with the seconds left.
+    def event(self, model: PageModel, language: str) -> bytes:
+        """Render the content of ``main`` as an event, after a line with the seconds left.
 
-        Its ID is the same as long as nothing but the countdown changes.
+        Its ID stays while only the countdown changes.
         """
-        main = self._main(sight, language)
-        return write_event(f"{self._left_of(sight)}\n{main}", _name_of(main))
+        main = self._main(model, language)
+        return write_event(f"{self._left_of(model)}\n{main}", _name_of(main))
 
-    def _left_of(self, sight: PageModel) -> int:
-        """Tell for how many seconds the code can still be used."""
-        return 0 if sight.code_pair is None else max(0, ceil(sight.code_pair.expires_at - self._clock.now()))
+    def _left_of(self, model: PageModel) -> int:
+        """Return the seconds for which the code is still valid."""
+        return 0 if model.code_pair is None else max(0, ceil(model.code_pair.expires_at - self._clock.now()))
 
-    def _main(self, sight: PageModel, language: str, left: int | None = None) -> str:
+    def _main(self, model: PageModel, language: str, left: int | None = None) -> str:
         wording = read_words(language)
-        if sight.code_pair is None:
-            self._drawn = ("", "")  # a code that is over is not kept
-            drawn = _told(sight, wording)
+        if model.code_pair is None:
+            self._qr_code = ("", "")  # a code that has expired is not kept
+            drawn = _without_code(model, wording)
         else:
-            drawn = self._waiting(sight.code_pair, sight.trouble, wording, left)
-        # it ends a line of an event as well
+            drawn = self._waiting(model.code_pair, model.trouble, wording, left)
+        # a carriage return ends a line of an event as well
         return drawn.replace("\r", " ")
 
     def _waiting(self, pair: CodePair, trouble: Trouble, wording: Wording, left: int | None) -> str:
         link = read_page_uri(pair.prefilled_uri)
         address = read_page_uri(pair.verification_uri)
         words = wording.page
-        said = wording.troubles.get(trouble)
+        phrase = wording.troubles.get(trouble)
         spelled = code_words(wording, pair.user_code)[: len(pair.user_code)]
         values = {
             "lead": escape(words["lead"]),
-            # what to do about it does not go here: there is a code to use
-            "trouble": _paragraph("note", said.sentence) if said else "",
+            # without its next step: there is a code to use
+            "trouble": _paragraph("note", phrase.sentence) if phrase else "",
             "compare": escape(words["compare" if link else "enter"]),
             "size": " long" if len(pair.user_code) > LONG_CODE else "",
             "user_code": escape(pair.user_code),
@@ -210,45 +211,45 @@ class PageRenderer:
 
     def _picture(self, link: str) -> str:
         with self._lock:
-            if self._drawn[0] != link:
+            if self._qr_code[0] != link:
                 try:
-                    self._drawn = (link, svg(read_matrix(link)))
+                    self._qr_code = (link, svg(read_matrix(link)))
                 except DeviceAuthError:
-                    # no library, or too much for any QR code: the link and the address stand beside it
-                    self._drawn = (link, "")
-            return self._drawn[1]
+                    # no library, or too long for any QR code: the link and the address are there too
+                    self._qr_code = (link, "")
+            return self._qr_code[1]
 
 
-def _told(sight: PageModel, wording: Wording) -> str:
-    trouble = wording.troubles.get(sight.trouble)
-    match sight.state:
+def _without_code(model: PageModel, wording: Wording) -> str:
+    trouble = wording.troubles.get(model.trouble)
+    match model.state:
         case StateWord.LINKED:
-            lines = _linked(sight, wording)
+            lines = _linked(model, wording)
         case StateWord.STARTING | StateWord.UNLINKED if trouble is not None:
             lines = [_mark(_BAD, "bad"), _headline(trouble.sentence), _paragraph("told", trouble.next_step)]
         case StateWord.UNLINKED:
             lines = [_mark(_BUTTON), _headline(wording.page["press"])]
         case StateWord.WAITING:
-            # the code has just run out, and the loop has not said yet what is next
+            # the code has just expired, and the loop has not published its next state yet
             lines = [_headline(wording.troubles[Trouble.EXPIRED].sentence)]
         case _:
-            lines = [_mark(_BUSY), _headline(wording.states[sight.state]), *_notes(sight, wording)]
+            lines = [_mark(_BUSY), _headline(wording.states[model.state]), *_notes(model, wording)]
     return "\n".join(lines)
 
 
-def _linked(sight: PageModel, wording: Wording) -> list[str]:
+def _linked(model: PageModel, wording: Wording) -> list[str]:
     words = wording.page
-    said = wording.moments["just-linked"] if sight.is_new else wording.states[sight.state]
-    lines = [_mark(_GOOD), _headline(said)]
-    if sight.account:
-        lines.append(_paragraph("told", words["account"], account=sight.account))
-    if sight.is_new:
+    headline = wording.moments["just-linked"] if model.is_new else wording.states[model.state]
+    lines = [_mark(_GOOD), _headline(headline)]
+    if model.account:
+        lines.append(_paragraph("told", words["account"], account=model.account))
+    if model.is_new:
         lines += [_paragraph("note", words["undo"]), _paragraph("quiet", words["may-close"])]
-    return [*lines, *_notes(sight, wording)]
+    return [*lines, *_notes(model, wording)]
 
 
-def _notes(sight: PageModel, wording: Wording) -> list[str]:
-    trouble = wording.troubles.get(sight.trouble)
+def _notes(model: PageModel, wording: Wording) -> list[str]:
+    trouble = wording.troubles.get(model.trouble)
     return [] if trouble is None else [_paragraph("note", f"{trouble.sentence} {trouble.next_step}")]
 
 
@@ -266,7 +267,7 @@ def _mark(path: str, kind: str = "") -> str:
 
 
 def _breakable(address: str) -> str:
-    """Let a long address go on in the next line behind its slashes."""
+    """Allow line breaks in an address after its slashes."""
     return escape(address).replace("/", "/<wbr>")
 
 
@@ -305,7 +306,7 @@ def _fill(name: str, values: Mapping[str, str]) -> str:
 
 
 def _write_policy() -> str:
-    """Write the content security policy: this page's own style and script, its own events, and nothing else.
+    """Return the content security policy: only this page's own style, script and events.
 
     Source: CSP Level 3 §2.3.1, "hash-source".
     """

@@ -10,7 +10,14 @@ import pytest
 from device_auth.core.models import CodePair, Monotonic, UnixTime, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import LANGUAGES, Wording, read_wording
-from device_auth.service.page_view import MOST_ACCOUNT, UNDO_FOR, PageModel, PageRenderer, best_language, see
+from device_auth.service.page_view import (
+    MOST_ACCOUNT,
+    UNDO_FOR,
+    PageModel,
+    PageRenderer,
+    best_language,
+    read_model,
+)
 from device_auth.service.status_feed import Snapshot
 from tests.links import StillClock, make_link
 from tests.page_bench import ADDRESS, PREFILLED, make_pair
@@ -34,9 +41,9 @@ def pair() -> CodePair:
     return make_pair(StillClock())
 
 
-def shown(painter: PageRenderer, sight: PageModel, language: str = "en") -> str:
+def shown(painter: PageRenderer, model: PageModel, language: str = "en") -> str:
     """Return the text of ``main`` as people see it."""
-    page = painter.page(sight, language).decode()
+    page = painter.page(model, language).decode()
     main = page[page.index("<main") : page.index("</main>")]
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
 
@@ -85,7 +92,7 @@ def test_whoever_likes_none_of_ours_gets_the_speakers_own() -> None:
     assert PageRenderer(StillClock(), "ja-JP").language_for("ja") == "en"
 
 
-# -- what there is to see
+# -- the model
 
 
 def news(view: View, linked_at: float | None = None) -> Snapshot:
@@ -96,37 +103,37 @@ def news(view: View, linked_at: float | None = None) -> Snapshot:
 def test_a_code_is_seen_until_its_end(pair: CodePair) -> None:
     told = news(View(StateWord.WAITING, Trouble.NONE, code_pair=pair))
 
-    assert see(told, NOW, WALL).code_pair is pair
-    assert see(told, Monotonic(pair.expires_at - 0.1), WALL).code_pair is pair
-    assert see(told, pair.expires_at, WALL).code_pair is None
+    assert read_model(told, NOW, WALL).code_pair is pair
+    assert read_model(told, Monotonic(pair.expires_at - 0.1), WALL).code_pair is pair
+    assert read_model(told, pair.expires_at, WALL).code_pair is None
 
 
 @pytest.mark.parametrize(("ago", "is_new"), [(0, True), (UNDO_FOR - 1, True), (UNDO_FOR, False), (-3, True)])
 def test_a_link_is_new_for_ten_minutes(ago: float, is_new: bool) -> None:
     told = news(View(StateWord.LINKED, Trouble.NONE), linked_at=WALL - ago)
 
-    assert see(told, NOW, WALL).is_new is is_new
+    assert read_model(told, NOW, WALL).is_new is is_new
 
 
 @pytest.mark.parametrize("years", [10, -10])
 def test_a_clock_that_jumps_ten_years_does_not_tell_of_undoing_for_ten_years(years: int) -> None:
     told = news(View(StateWord.LINKED, Trouble.NONE), linked_at=WALL + years * 3e7)
 
-    assert not see(told, NOW, WALL).is_new
+    assert not read_model(told, NOW, WALL).is_new
 
 
 @pytest.mark.parametrize("state", sorted(set(StateWord) - {StateWord.LINKED}))
 def test_an_account_is_seen_only_while_linked(state: StateWord) -> None:
-    sight = see(news(View(state, Trouble.NONE, account="anna"), linked_at=WALL), NOW, WALL)
+    model = read_model(news(View(state, Trouble.NONE, account="anna"), linked_at=WALL), NOW, WALL)
 
-    assert sight.account is None
-    assert not sight.is_new
+    assert model.account is None
+    assert not model.is_new
 
 
 def test_an_account_is_cut_where_it_is_too_long() -> None:
-    sight = see(news(View(StateWord.LINKED, Trouble.NONE, account="a" * 10_000)), NOW, WALL)
+    model = read_model(news(View(StateWord.LINKED, Trouble.NONE, account="a" * 10_000)), NOW, WALL)
 
-    assert sight.account == "a" * MOST_ACCOUNT
+    assert model.account == "a" * MOST_ACCOUNT
 
 
 def test_a_sight_prints_no_code(pair: CodePair) -> None:
@@ -207,8 +214,8 @@ def test_a_code_that_has_just_run_out_is_said_to_have(painter: PageRenderer, wor
 
 
 def test_a_new_link_says_whose_and_how_to_undo_it(painter: PageRenderer, wording: Wording) -> None:
-    sight = PageModel(StateWord.LINKED, Trouble.NONE, account="anna@example.com", is_new=True)
-    said = shown(painter, sight, language_of(wording))
+    model = PageModel(StateWord.LINKED, Trouble.NONE, account="anna@example.com", is_new=True)
+    said = shown(painter, model, language_of(wording))
 
     assert wording.moments["just-linked"] in said
     assert "anna@example.com" in said
@@ -231,22 +238,22 @@ def test_a_long_code_is_set_smaller(painter: PageRenderer) -> None:
 
 def test_without_a_prefilled_address_the_owner_is_told_to_enter_the_code(painter: PageRenderer) -> None:
     pair = make_pair(StillClock(), prefilled=None)
-    sight = PageModel(StateWord.WAITING, Trouble.NONE, pair)
+    model = PageModel(StateWord.WAITING, Trouble.NONE, pair)
 
-    assert read_wording("en").page["enter"] in shown(painter, sight)
-    assert f'href="{ADDRESS}"' in painter.page(sight, "en").decode()
+    assert read_wording("en").page["enter"] in shown(painter, model)
+    assert f'href="{ADDRESS}"' in painter.page(model, "en").decode()
 
 
 # -- what the provider says is text
 
 
 def test_an_evil_account_stays_text(painter: PageRenderer) -> None:
-    sight = PageModel(StateWord.LINKED, Trouble.NONE, account=EVIL)
+    model = PageModel(StateWord.LINKED, Trouble.NONE, account=EVIL)
 
-    assert " ".join(EVIL.split()) in shown(painter, sight)
-    assert "<script>alert" not in painter.page(sight, "en").decode()
-    assert b"\r" not in painter.event(sight, "en")
-    assert not re.search(rb"(?m)^(?!data: |id: |$)", painter.event(sight, "en"))
+    assert " ".join(EVIL.split()) in shown(painter, model)
+    assert "<script>alert" not in painter.page(model, "en").decode()
+    assert b"\r" not in painter.event(model, "en")
+    assert not re.search(rb"(?m)^(?!data: |id: |$)", painter.event(model, "en"))
 
 
 def test_an_evil_code_stays_text(painter: PageRenderer) -> None:
@@ -295,21 +302,21 @@ def test_a_link_to_this_machine_may_be_plain(painter: PageRenderer) -> None:
 
 def test_the_countdown_alone_does_not_make_another_event(pair: CodePair) -> None:
     clock = StillClock()
-    painter, sight = PageRenderer(clock, "en-US"), PageModel(StateWord.WAITING, Trouble.NONE, pair)
-    before = painter.event(sight, "en").decode().split("\n")
+    painter, model = PageRenderer(clock, "en-US"), PageModel(StateWord.WAITING, Trouble.NONE, pair)
+    before = painter.event(model, "en").decode().split("\n")
     clock.monotonic += 60
-    after = painter.event(sight, "en").decode().split("\n")
+    after = painter.event(model, "en").decode().split("\n")
 
     assert (before[1], after[1]) == ("data: 581", "data: 521")
     assert before[0] == after[0]
     assert before[2:] == after[2:]
-    assert f'data-sight="{before[0].removeprefix("id: ")}"' in painter.page(sight, "en").decode()
+    assert f'data-sight="{before[0].removeprefix("id: ")}"' in painter.page(model, "en").decode()
 
 
 def test_another_sight_is_another_event(painter: PageRenderer, pair: CodePair) -> None:
     sights = [PageModel(StateWord.UNLINKED, Trouble.NONE), PageModel(StateWord.WAITING, Trouble.NONE, pair)]
 
-    assert len({painter.event(sight, "en").split(b"\n")[0] for sight in sights}) == 2
+    assert len({painter.event(model, "en").split(b"\n")[0] for model in sights}) == 2
 
 
 def test_a_new_code_has_its_own_picture(painter: PageRenderer, pair: CodePair) -> None:
