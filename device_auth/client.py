@@ -1,11 +1,11 @@
-"""For other programs: the access token of this speaker, and what becomes of its link, from the device-auth service.
+"""For other programs: the access token of this speaker and the state of its link, from the device-auth service.
 
     from device_auth.client import Client
 
     token = Client().token()
     headers = {"Authorization": f"Bearer {token.access_token}"}
 
-Needs the standard library only, and imports nothing else of device-auth.
+Imports the standard library only, and nothing else of device-auth.
 """
 
 import http.client
@@ -26,29 +26,29 @@ from typing import Any, Final, Self, TypeVar
 SYSTEM_SOCKET: Final = "/run/device-auth/api.sock"
 
 TIMEOUT: Final = 60.0
-"""Seconds to wait for an answer; the service takes up to 25 s when a token must be refreshed first."""
+"""Seconds to wait for a response; the service takes up to 25 s when a token must be refreshed first."""
 
 SILENCE: Final = 45.0
-"""Seconds without a sign of life until an event stream is taken for dead: three heartbeats."""
+"""Seconds of silence after which an event stream is closed: three heartbeats."""
 
 LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts to connect, at most."""
+"""Most seconds between two attempts to connect."""
 
 RETRY_AFTER: Final = 10.0
-"""Seconds to wait where the service names no time."""
+"""Seconds until the next request where the service names none."""
 
 QUEUE_PAUSE: Final = 0.05
-"""Seconds between two attempts to get into the queue of connections that wait to be accepted."""
+"""Seconds between two attempts to connect while the backlog of the socket is full."""
 
 T = TypeVar("T")
 
 
 class ClientError(Exception):
-    """The service did not do what it was asked for.
+    """The service did not grant a request.
 
     Args:
         message: what happened, and what a person should do.
-        problem: the last part of the problem's ``type``, such as ``not-linked``; empty if no answer came.
+        problem: the last part of the problem's ``type``, such as ``not-linked``; empty without a response.
     """
 
     def __init__(self, message: str, problem: str = "") -> None:
@@ -65,14 +65,14 @@ class Revoked(ClientError):
 
 
 class Refused(ClientError):
-    """This process may not do that, or the service does not understand it."""
+    """This process has no permission, or the service does not understand the request."""
 
 
 class TryLater(ClientError):
-    """Not now.
+    """The service cannot grant the request now.
 
     Args:
-        retry_after: seconds to wait before the next attempt.
+        retry_after: seconds until the next attempt.
     """
 
     def __init__(self, message: str, problem: str = "", retry_after: float = RETRY_AFTER) -> None:
@@ -81,7 +81,7 @@ class TryLater(ClientError):
 
 
 class Unavailable(ClientError):
-    """The service does not run, or does not answer."""
+    """The service does not run, or does not respond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,9 @@ class Token:
     """An access token.
 
     Attributes:
-        access_token: what goes behind ``Bearer``; not shown when printed.
-        expires_at: the end of it, in UTC.
-        expires_in: seconds that were left of it when it was given.
+        access_token: for the header ``Authorization: Bearer``; not shown by ``repr``.
+        expires_at: in UTC.
+        expires_in: seconds that were left when the service sent it.
     """
 
     access_token: str = field(repr=False)
@@ -101,12 +101,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The code that the owner is to enter, while the speaker waits for that.
+    """The code that the owner must enter.
 
     Attributes:
-        verification_uri_complete: the same page with the code filled in, if there is one.
-        expires_in: seconds left when it was told.
-        interval: seconds from one poll to the next, as the provider asks for; 0 from a service that does not tell.
+        verification_uri_complete: the page with the code filled in, if there is one.
+        expires_in: seconds that were left when the service sent it.
+        interval: seconds between two polls, as the provider demands; 0 if the service does not report it.
     """
 
     user_code: str = field(repr=False)
@@ -118,7 +118,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """Where the link went, and when."""
+    """The client that the link was moved to, and when."""
 
     to: str | None
     at: datetime | None
@@ -126,19 +126,19 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What state the speaker is in.
+    """The state of the speaker.
 
     Attributes:
         state: ``starting``, ``unlinked``, ``requesting``, ``waiting``, ``saving``, ``proving`` or ``linked``.
-        trouble: ``none``, or what is in the way, in a word.
-        since: since when both are so.
+        trouble: ``none``, or the trouble in one word.
+        since: when state or trouble last changed.
         hint: what a person should do next; may be empty.
-        expires_at: the end of the code in hand, or else of the access token.
-        account: whose account, where that is known.
+        expires_at: of the code, or else of the access token.
+        account: the name of the account, if known.
         dialect: ``lwa`` or ``rfc8628``; None if there is no link.
         version: of the service.
-        code: while waiting, and for administrators only.
-        handed_over: where the link went, if it is another client's now.
+        code: while waiting, for administrators only.
+        handed_over: if another client has the link now.
     """
 
     state: str
@@ -154,14 +154,14 @@ class Status:
 
 
 class Client:
-    """Speaks with the service; keeps one connection open.
+    """Sends requests to the service over one connection that stays open.
 
-    May be shared by threads, which then wait for one another; threads that are not to wait have a client each.
+    Threads may share a client, and then wait for one another.
 
     Args:
-        path: the socket; where none is given, the system's service is looked for first, then the user's own.
-        timeout: seconds to wait for an answer.
-        pause: waits for so many seconds.
+        path: the socket; without one, the system's service is tried first, then the user's own.
+        timeout: seconds to wait for a response.
+        pause: waits for a number of seconds.
     """
 
     def __init__(
@@ -194,18 +194,18 @@ class Client:
         """Return an access token.
 
         Args:
-            min_lifetime: seconds that must be left of it; it is refreshed first if there is less.
+            min_lifetime: seconds that must be left; with less it is refreshed first.
 
         Raises:
-            ClientError: there is none; the class says why.
+            ClientError: if there is none; its class names the reason.
         """
         return _read(_as_token, self._ask("GET", f"/v1/token?min_lifetime={min_lifetime:d}"))
 
     def rejected(self, token: Token) -> Token:
-        """Say that a token was rejected where it was used, though its time is not over; give another.
+        """Report that a token was rejected before its time, and return another.
 
         Raises:
-            ClientError: there is none; the class says why.
+            ClientError: if there is none; its class names the reason.
         """
         return _read(_as_token, self._ask("POST", "/v1/token/rejected", {"access_token": token.access_token}))
 
@@ -213,18 +213,18 @@ class Client:
         """Return the state of the speaker.
 
         Raises:
-            ClientError: it is not to be had; the class says why.
+            ClientError: if the service does not report it; its class names the reason.
         """
         return _read(_as_status, self._ask("GET", "/v1/status"))
 
     def link(self, *, again: bool = False) -> None:
-        """Begin to link, or tell the code again; what comes of it is an event. For administrators.
+        """Start to link, or show the code again; events report the result. For administrators.
 
         Args:
-            again: although the speaker is linked; that link stays in use until a new one is proved.
+            again: link anew although the speaker is linked; the old link stays in use until the new one is proved.
 
         Raises:
-            ClientError: that was not taken; the class says why.
+            ClientError: if the service refuses; its class names the reason.
         """
         self._ask("POST", "/v1/link", {"again": True} if again else None)
 
@@ -232,7 +232,7 @@ class Client:
         """End linking without a link. For administrators.
 
         Raises:
-            ClientError: that was not taken; the class says why.
+            ClientError: if the service refuses; its class names the reason.
         """
         self._ask("POST", "/v1/link/cancel")
 
@@ -240,15 +240,15 @@ class Client:
         """Forget the account. For administrators.
 
         Raises:
-            ClientError: that was not taken; the class says why.
+            ClientError: if the service refuses; its class names the reason.
         """
         self._ask("POST", "/v1/unlink")
 
     def events(self) -> Generator[Status, None, None]:
-        """Return the present state, and from then on each new one; connects again for ever, with longer and longer pauses.
+        """Yield the present state, then each new one; connect again for ever, after longer and longer pauses.
 
         Raises:
-            Refused: this process may not read events.
+            Refused: if this process may not read events.
         """
         pause, last = 1.0, None
         while True:
@@ -256,7 +256,7 @@ class Client:
                 with closing(self._stream()) as stream:
                     for number, status in enumerate(stream):
                         pause = 1.0
-                        # The first one of a connection may be known already; any other is news, if only told again.
+                        # the first state of a connection may be known already
                         if number > 0 or status != last:
                             yield status
                         last = status
@@ -287,7 +287,7 @@ class Client:
             self._drop()
             if kept is not None and not isinstance(error, TimeoutError):
                 raise _Stale from error
-            raise Unavailable(f"the service does not answer: {error}") from error
+            raise Unavailable(f"the service does not respond: {error}") from error
         return _check(response, answer)
 
     def _drop(self) -> None:
@@ -296,7 +296,7 @@ class Client:
         self._connection = None
 
     def _stream(self) -> Generator[Status, None, None]:
-        """Return the events of one connection, until it ends."""
+        """Yield the events of one connection until it ends."""
         connection = _UnixConnection(self._path, SILENCE)
         try:
             connection.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
@@ -308,13 +308,13 @@ class Client:
                 if name == "data":
                     yield _read(_as_status, _parse(value.encode()))
         except (http.client.HTTPException, OSError) as error:
-            raise Unavailable(f"the events broke off: {error}") from error
+            raise Unavailable(f"the event stream ended: {error}") from error
         finally:
             connection.close()
 
 
 class _Stale(Exception):
-    """A connection that was kept open is of no use any more: the service may close it at any time."""
+    """The service has closed a connection that was kept open, as it may at any time."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -326,7 +326,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._paths = _usual_paths() if path is None else [path]
 
     def connect(self) -> None:
-        failure: OSError = FileNotFoundError("there is no socket of the service")
+        failure: OSError = FileNotFoundError("the service has no socket")
         for path in self._paths:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
@@ -340,21 +340,21 @@ class _UnixConnection(http.client.HTTPConnection):
         raise failure
 
     def _queue(self, path: str) -> None:
-        """Connect; where too many wait to be accepted, which a socket with a time-out does not wait for, try again."""
+        """Connect; try again while the backlog is full, for which a socket with a time-out does not wait."""
         until = time.monotonic() + self.timeout
         while True:
             try:
                 self.sock.connect(path)
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise TimeoutError("too many wait for the service") from None
+                    raise TimeoutError("too many connections wait for the service") from None
                 time.sleep(QUEUE_PAUSE)
             else:
                 return
 
 
 def _usual_paths() -> list[str]:
-    """Return where sockets may be: the system's, then the user's by the XDG Base Directory Specification."""
+    """Return the paths of sockets: the system's, then the user's by the XDG Base Directory Specification."""
     uid = os.geteuid()
     named = os.environ.get("XDG_RUNTIME_DIR", "")  # noqa: TID251 - the settings are of the service, not of its clients
     sessions = [named, f"/run/user/{uid}"]
@@ -363,7 +363,7 @@ def _usual_paths() -> list[str]:
 
 
 def _is_ours_alone(folder: str, uid: int) -> bool:
-    """Return whether it is a session's folder as the specification demands, and not another user's, left by ``su``."""
+    """Return whether a folder is closed to other users, as the specification demands; ``su`` may leave another's."""
     with suppress(OSError, ValueError):
         found = Path(folder).stat()
         return folder.startswith("/") and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0
@@ -371,10 +371,10 @@ def _is_ours_alone(folder: str, uid: int) -> bool:
 
 
 def _check(response: http.client.HTTPResponse, body: bytes) -> object:
-    """Return what was answered.
+    """Return the content of a response.
 
     Raises:
-        ClientError: it is a problem.
+        ClientError: if it is a problem.
     """
     if response.status == http.client.OK:
         return _parse(body)
@@ -384,7 +384,7 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
         fields = json.loads(body)
         problem, message = str(fields["type"]).rpartition(":")[2], str(fields["detail"])
     except (ValueError, KeyError, TypeError):
-        problem, message = "", f"the service answered {response.status}"
+        problem, message = "", f"the service responded with status {response.status}"
     match response.status:
         case http.client.CONFLICT:
             raise SpeakerUnlinked(message, problem)
@@ -403,15 +403,15 @@ def _parse(body: bytes) -> object:
     try:
         return json.loads(body)
     except ValueError:
-        # from None: the parser's error carries the whole text, the token included
-        raise Unavailable("the service answered something else than JSON") from None
+        # from None: the parser's error contains the whole text with the token
+        raise Unavailable("the response of the service is not JSON") from None
 
 
 def _read(form: Callable[[Any], T], fields: object) -> T:
     try:
         return form(fields)
     except (KeyError, TypeError, ValueError):
-        raise Unavailable("the service answered in another form than this client knows") from None
+        raise Unavailable("the response of the service is malformed") from None
 
 
 def _as_token(fields: Any) -> Token:

@@ -11,7 +11,7 @@ from typing import Final
 from device_auth.client import Client
 from device_auth.core.models import Refusal, View
 from device_auth.service.api import Api
-from device_auth.service.callers import Gate
+from device_auth.service.callers import Permissions
 from device_auth.service.daemon import Daemon, DaemonOptions
 from device_auth.service.journal import JournalLog, open_log
 from device_auth.service.loop import Loop
@@ -21,7 +21,7 @@ from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
 from tests.world import World, open_loop
 
-OURS: Final = Gate(os.getgid(), os.getgid())
+OURS: Final = Permissions(os.getgid(), os.getgid(), os.geteuid())
 
 
 @dataclass
@@ -78,7 +78,7 @@ def open_speaker(
             loop._refresh_ended = desk.refresh_ended
             daemon = make_daemon(world, loop, desk, problem)
             path = world.folder / "api.sock"
-            api = Api(desk, daemon, world.clock, listener=path, gate=OURS)
+            api = Api(desk, daemon, world.clock, listener=path, permissions=OURS)
             api.start()
             try:
                 with Client(str(path)) as client:

@@ -17,7 +17,7 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.service.api import ADMISSION, READ_LIMITS, TIMEOUTS, Api, ApiTimeouts
-from device_auth.service.callers import Caller, Gate, read_caller
+from device_auth.service.callers import Caller, Permissions, read_caller
 from device_auth.service.status_feed import StatusFeed
 from tests.links import StillClock, make_link
 from tests.simulated_store import SimulatedTokenFiles
@@ -197,7 +197,9 @@ class SocketWorld:
     limits: ReadLimits = READ_LIMITS
     admission: ConnectionLimits = ADMISSION
     timeouts: ApiTimeouts = TIMEOUTS
-    gate: Gate = field(default_factory=lambda: Gate(READERS, ADMINISTRATORS))
+    permissions: Permissions = field(
+        default_factory=lambda: Permissions(READERS, ADMINISTRATORS, os.geteuid())
+    )
     identify: Callable[[socket.socket], Caller] = identify
     listener: socket.socket | None = None
 
@@ -210,7 +212,7 @@ class SocketWorld:
             self.actions,
             self.clock,
             listener=self.listener or self.path,
-            gate=self.gate,
+            permissions=self.permissions,
             identify=self.identify,
             limits=self.limits,
             admission=self.admission,

@@ -17,7 +17,7 @@ from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
 from device_auth.prompts.fanout import PromptFanout
 from device_auth.service.api import Api
-from device_auth.service.callers import open_gate
+from device_auth.service.callers import read_permissions
 from device_auth.service.daemon import Daemon, DaemonOptions
 from device_auth.service.journal import open_log
 from device_auth.service.page import Page, open_listener, read_page_settings
@@ -173,13 +173,13 @@ def _open_api(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[soc
     """Open the socket: that of the service manager, or else our own; return None without a runtime folder."""
     runtime_dir = doors.places.runtime_dir
     if given:
-        return Api(feed, daemon, doors.clock, listener=given[0], gate=open_gate())
+        return Api(feed, daemon, doors.clock, listener=given[0], permissions=read_permissions())
     if runtime_dir is None:
         log.error("there is no socket: there is no runtime folder")
         return None
     try:
         make_runtime_dir(runtime_dir)
-        return Api(feed, daemon, doors.clock, listener=runtime_dir / SOCKET, gate=open_gate())
+        return Api(feed, daemon, doors.clock, listener=runtime_dir / SOCKET, permissions=read_permissions())
     except StoreError as error:
         log.error("there is no socket: %s", error)
         return None

@@ -25,7 +25,7 @@ from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadL
 from device_auth.http.events import follow, write_event
 from device_auth.http.listeners import UnixListener
 from device_auth.http.server import AcceptedConnection, HttpServer
-from device_auth.service.callers import Caller, Gate, Role, read_caller
+from device_auth.service.callers import Caller, Permissions, Role, read_caller
 from device_auth.service.status_feed import Actions, Snapshot, StatusFeed
 
 log: Final = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Api:
         actions: what the loop may be asked for.
         clock: for both times.
         listener: a socket that listens already and stays open, or the path of one to make.
-        gate: who may do what.
+        permissions: who may do what.
         identify: asks the kernel for the process at the other end; may raise OSError.
         limits: of each request and reply.
         admission: how many connections and event streams at once.
@@ -156,7 +156,7 @@ class Api:
         clock: Clock,
         *,
         listener: socket.socket | Path,
-        gate: Gate,
+        permissions: Permissions,
         identify: Callable[[socket.socket], Caller] = read_caller,
         limits: ReadLimits = READ_LIMITS,
         admission: ConnectionLimits = ADMISSION,
@@ -165,7 +165,7 @@ class Api:
         self._feed = feed
         self._actions = actions
         self._clock = clock
-        self._gate = gate
+        self._permissions = permissions
         self._read_caller = identify
         self._most_streams = admission.streams
         self._timeouts = timeouts
@@ -210,11 +210,11 @@ class Api:
 
     def _identify(self, connection: socket.socket, _address: object) -> Connection:
         caller = self._read_caller(connection)
-        is_privileged = self._gate.role_of(caller) is not Role.UNPRIVILEGED
+        is_privileged = self._permissions.role_of(caller) is not Role.UNPRIVILEGED
         return AcceptedConnection(connection, caller, caller.uid if is_privileged else UNPRIVILEGED)
 
     def _answer(self, accepted: Connection, request: HttpRequest) -> HttpReply:
-        role = self._gate.role_of(accepted.peer)
+        role = self._permissions.role_of(accepted.peer)
         if role is Role.UNPRIVILEGED:
             raise ProblemDetails(
                 "forbidden", "Only root and members of the group device-auth-client may ask."
@@ -351,7 +351,7 @@ class Api:
                 handed_over=hand_over_of(link),
             )
         )
-        if self._gate.role_of(caller) is Role.ADMINISTRATOR:
+        if self._permissions.role_of(caller) is Role.ADMINISTRATOR:
             status |= self._read_code(view)
         return status
 

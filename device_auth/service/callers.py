@@ -1,4 +1,4 @@
-"""Who calls, and what they may: the kernel says who holds the other end of a UNIX socket, and nobody can pretend.
+"""Who connects to the socket, and what they may do. The kernel identifies the process at the other end.
 
 Uid and groups are those of the process at the moment it connected.
 """
@@ -22,15 +22,15 @@ ADMINISTRATORS: Final = "device-auth-admin"
 SO_PEERGROUPS: Final = 59
 """The supplementary groups of the peer; not in Python's ``socket``. Source: Linux, asm-generic/socket.h (4.13)."""
 
-LARGEST_ANSWER: Final = 1024
-"""Bytes that Python asks of getsockopt at most: 256 groups."""
+LARGEST_OPTION: Final = 1024
+"""Bytes that ``getsockopt`` can return in Python: 256 groups."""
 
 _UCRED: Final = struct.Struct("3i")
 _GID_SIZE: Final = 4
 
 
 class Role(IntEnum):
-    """What a caller may; each may also what the ones below it may."""
+    """What a caller may do; each role includes the lower ones."""
 
     UNPRIVILEGED = 0
     READER = 1
@@ -38,42 +38,42 @@ class Role(IntEnum):
 
 
 class Caller(NamedTuple):
-    """Who holds the other end of a connection."""
+    """The process at the other end of a connection."""
 
     uid: int
     gids: frozenset[int]
 
 
-class Gate(NamedTuple):
-    """Who may do what. Root and the user that the service runs as may do everything.
+class Permissions(NamedTuple):
+    """Who may do what. Root and the user of the service may do everything.
 
     Attributes:
-        readers: the group that may read; None if there is no such group.
+        readers: the group that may read; None if it does not exist.
         administrators: the group that may do everything; likewise.
-        own_uid: the user that the service runs as.
+        own_uid: the user of the service.
     """
 
     readers: int | None
     administrators: int | None
-    own_uid: int = os.geteuid()
+    own_uid: int
 
     def role_of(self, caller: Caller) -> Role:
-        """Return what a caller may."""
+        """Return what a caller may do."""
         if caller.uid in {0, self.own_uid} or self.administrators in caller.gids:
             return Role.ADMINISTRATOR
         return Role.READER if self.readers in caller.gids else Role.UNPRIVILEGED
 
 
-def open_gate(readers: str = READERS, administrators: str = ADMINISTRATORS) -> Gate:
-    """Make the gate for the groups of these names; one that does not exist has no members."""
-    return Gate(_gid_of(readers), _gid_of(administrators))
+def read_permissions(readers: str = READERS, administrators: str = ADMINISTRATORS) -> Permissions:
+    """Read the groups of these names; one that does not exist has no members."""
+    return Permissions(_gid_of(readers), _gid_of(administrators), os.geteuid())
 
 
 def read_caller(connection: socket.socket) -> Caller:
-    """Ask the kernel who holds the other end.
+    """Read from the kernel which process is at the other end.
 
     Raises:
-        OSError: it does not say.
+        OSError: if the kernel does not know.
 
     Source: unix(7), SO_PEERCRED, which gives the primary group only.
     """
@@ -82,16 +82,16 @@ def read_caller(connection: socket.socket) -> Caller:
 
 
 def _supplementary_gids(connection: socket.socket) -> tuple[int, ...]:
-    size = LARGEST_ANSWER // 16
-    while size <= LARGEST_ANSWER:
+    size = LARGEST_OPTION // 16
+    while size <= LARGEST_OPTION:
         try:
             packed = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, size)
         except OSError:
-            # ERANGE: there are more. What cannot be read gives no rights.
+            # ERANGE: there are more; groups that cannot be read give no rights
             size *= 4
         else:
             return struct.unpack(f"{len(packed) // _GID_SIZE}I", packed)
-    log.warning("the groups of a caller cannot be read; only its primary group counts")
+    log.warning("cannot read the groups of the connecting process; only its primary group counts")
     return ()
 
 

@@ -21,7 +21,7 @@ from device_auth.client import Client
 from device_auth.core.models import Monotonic, Seconds, Secret, TokenGrant, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service.api import Api
-from device_auth.service.callers import open_gate
+from device_auth.service.callers import read_permissions
 from device_auth.service.status_feed import StatusFeed
 from device_auth.world.clock import BootClock
 from device_auth.world.token_files import FileTokens
@@ -75,7 +75,9 @@ def serve_ours(folder: Path, ready: Connection) -> None:
     desk.publish(TokenGrant(Secret(TOKEN), None, lifetime, Monotonic(clock.now() + lifetime)))
     desk.tell(View(StateWord.LINKED, Trouble.NONE), make_link())
     actions = ScriptedActions(desk, clock)
-    with closing(Api(desk, actions, clock, listener=folder / "api.sock", gate=open_gate())) as api:
+    with closing(
+        Api(desk, actions, clock, listener=folder / "api.sock", permissions=read_permissions())
+    ) as api:
         api.start()
         ready.send(None)
         ready.recv()

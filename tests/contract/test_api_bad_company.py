@@ -23,7 +23,7 @@ from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.http.listeners import UnixListener
 from device_auth.service.api import ADMISSION, Api
-from device_auth.service.callers import Caller, Gate, read_caller
+from device_auth.service.callers import Caller, Permissions, read_caller
 from device_auth.world.clock import BootClock
 from tests.socket_world import READER, STRANGER, SocketWorld, identify
 from tests.values import seconds
@@ -361,7 +361,7 @@ def wait_until_nobody_is_there() -> None:
 
 
 def test_a_uid_that_is_nobody_pretends_in_vain(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", gate=Gate(None, None)) as world:
+    with SocketWorld(tmp_path / "api.sock", permissions=Permissions(None, None, os.geteuid())) as world:
         assert world.ask("/v1/status", caller=READER).status == 403
 
 
@@ -523,7 +523,7 @@ def test_where_no_socket_can_be_is_told(tmp_path: Path, name: str) -> None:
 
 def test_an_api_that_never_started_can_be_closed(world: SocketWorld) -> None:
     path = world.path.with_name("other.sock")
-    other = Api(world.desk, world.actions, world.clock, listener=path, gate=world.gate)
+    other = Api(world.desk, world.actions, world.clock, listener=path, permissions=world.permissions)
 
     other.close()
 

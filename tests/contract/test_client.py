@@ -318,7 +318,7 @@ def test_a_queue_that_is_full_is_waited_for(tmp_path: Path) -> None:
         listener.listen(0)
         first.connect(path)
 
-        with pytest.raises(Unavailable, match="too many wait"):
+        with pytest.raises(Unavailable, match="too many connections wait"):
             Client(path, timeout=0.01).status()
 
         def accept_both() -> None:

@@ -1,5 +1,6 @@
 """Two hundred clients across an expiry: the real socket, the real loop, and one refresh."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import pytest
 
 from device_auth.core.models import Seconds
 from device_auth.service.api import Api
-from device_auth.service.callers import Caller, Gate
+from device_auth.service.callers import Caller, Permissions
 from tests.daemon_in_skipped_time import Household, open_household
 from tests.socket_world import ADMINISTRATORS, READERS, Visitor, identify
 from tests.waiting import LONG
@@ -70,13 +71,13 @@ TRY_AGAIN = 503
 def crowd_before(household: Household, folder: Path) -> Iterator[Crowd]:
     path = folder / "api.sock"
     crowd = Crowd(household, path)
-    gate = Gate(READERS, ADMINISTRATORS)
+    permissions = Permissions(READERS, ADMINISTRATORS, os.geteuid())
     api = Api(
         household.desk,
         crowd,  # type: ignore[arg-type]  # the rest is the daemon's
         household.world.clock,
         listener=path,
-        gate=gate,
+        permissions=permissions,
         identify=identify,
     )
     api.start()

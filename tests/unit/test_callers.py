@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from device_auth.service.callers import Caller, Gate, Role, open_gate, read_caller
+from device_auth.service.callers import Caller, Permissions, Role, read_caller, read_permissions
 
-GATE = Gate(readers=10, administrators=20, own_uid=500)
+PERMISSIONS = Permissions(readers=10, administrators=20, own_uid=500)
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,22 @@ GATE = Gate(readers=10, administrators=20, own_uid=500)
     ],
 )
 def test_groups_decide_what_a_caller_may(uid: int, gids: set[int], role: Role) -> None:
-    assert GATE.role_of(Caller(uid, frozenset(gids))) is role
+    assert PERMISSIONS.role_of(Caller(uid, frozenset(gids))) is role
 
 
 @pytest.mark.parametrize("gids", [{0}, {1000, 10, 20}, set()])
 def test_a_group_that_does_not_exist_has_no_members(gids: set[int]) -> None:
-    gate = Gate(readers=None, administrators=None, own_uid=500)
+    permissions = Permissions(readers=None, administrators=None, own_uid=500)
 
-    assert gate.role_of(Caller(1000, frozenset(gids))) is Role.UNPRIVILEGED
+    assert permissions.role_of(Caller(1000, frozenset(gids))) is Role.UNPRIVILEGED
 
 
-def test_the_gate_is_made_from_the_names_of_groups() -> None:
+def test_permissions_are_read_from_the_names_of_groups() -> None:
     group = grp.getgrgid(os.getgid())
 
-    gate = open_gate(group.gr_name, "no such group")
+    permissions = read_permissions(group.gr_name, "no such group")
 
-    assert gate == Gate(readers=group.gr_gid, administrators=None, own_uid=os.geteuid())
+    assert permissions == Permissions(readers=group.gr_gid, administrators=None, own_uid=os.geteuid())
 
 
 def test_the_kernel_knows_who_we_are() -> None:

@@ -14,7 +14,7 @@ import pytest
 from device_auth.cli.main import main
 from device_auth.prompts.light import TABLE
 from device_auth.prompts.wording import read_wording
-from device_auth.service.callers import Gate
+from device_auth.service.callers import Permissions
 from device_auth.tools.operators import NOT_AS_EXPECTED, PersonAtTerminal, read_answer
 from device_auth.tools.self_test import (
     QR_TEXT,
@@ -98,7 +98,7 @@ def test_without_a_board_list_says_so_and_how_to_choose_one(machine: Machine) ->
 def test_parts_that_the_service_has_are_listed_unopened_and_not_tested(machine: Machine) -> None:
     run = machine.folder / "run"
     run.mkdir()
-    with SocketWorld(run / "api.sock", gate=Gate(os.getgid(), os.getgid())):
+    with SocketWorld(run / "api.sock", permissions=Permissions(os.getgid(), os.getgid(), os.geteuid())):
         listed = machine.listed(LED_BOARD)
         code, out = machine.run("test", "--expect", settings=LED_BOARD)
 
