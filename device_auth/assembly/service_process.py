@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -49,7 +49,7 @@ def run_service(
     """Run the service of a speaker until a signal stops it.
 
     Args:
-        doors: of the doors.
+        doors: of the speaker.
         log_to: standard error.
         log_format: ``json`` or ``text``; None for the journal where standard error leads there, else text.
         presses: lines that press a simulated button.
@@ -59,7 +59,7 @@ def run_service(
         StoreError: if the store cannot be read at all, or another process holds its lock.
     """
     doors.is_service = True
-    settings = doors.settings
+    doors.settings  # noqa: B018  settings that cannot be read end the start, before anything is opened
     notifier = Notifier(ENVIRONMENT)
     with ExitStack() as opened:
         is_verbose = "verbose" in doors.options
@@ -86,49 +86,71 @@ def run_service(
 
         loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
         channels: list[CodeChannel] = []
-        daemon = Daemon(
-            loop=loop,
-            clock=doors.clock,
-            options=options,
-            read_options=lambda: _read_options_anew(doors),
-            refuse_code=lambda: refuse_without_channel(channels),
-            wipe=lambda: _wipe(doors),
-            revoke=lambda link: _revoke(doors, link),
-            report_alive=report_alive,
-        )
-        try:
-            parts = opened.enter_context(
-                open_parts(
-                    settings,
-                    doors.clock,
-                    PartsListener(daemon.on_gesture, daemon.on_part_failure),
-                    simulated_as=SimulatedAs.LINES if doors.is_simulated else None,
-                    presses=presses,
-                )
-            )
-        except ConfigError as error:  # a typo must not stop a linked speaker: it goes on without parts
-            parts = OpenedParts()
-            hint = f"{error.hint} Then restart the service."
-            daemon.on_part_failure("settings", Refusal(Trouble.MISCONFIGURED, "", str(error), hint))
-        channels += parts.code_channels
+        daemon = _make_daemon(doors, loop, options, channels, report_alive)
+        parts = _open_parts(doors, daemon, presses, opened)
         fanout = PromptFanout(parts.prompts, doors.clock)
         opened.callback(fanout.close)
-        given = sockets_given(ENVIRONMENT, os.getpid())
-        api = _open_api(doors, feed, daemon, given.get("api", []))
-        if api is not None:
-            api.start()
-            opened.callback(api.close)
-        page = _open_page(doors, feed, daemon, given.get("page", []))
-        if page is not None:
-            opened.callback(page.close)
-            channels.append(CodeChannel.PAGE)
+        channels += [*parts.code_channels, *_open_listeners(doors, feed, daemon, opened)]
         opened.callback(notifier.stopping)
         opened.enter_context(_signals_handled(daemon, loop))
         daemon.run(notifier.ready, _token_before_restart(doors))
 
 
+def _make_daemon(
+    doors: "Doors",
+    loop: "Loop",
+    options: DaemonOptions,
+    channels: list[CodeChannel],
+    report_alive: Callable[[], None],
+) -> Daemon:
+    return Daemon(
+        loop=loop,
+        clock=doors.clock,
+        options=options,
+        read_options=lambda: _read_options_anew(doors),
+        refuse_code=lambda: refuse_without_channel(channels),
+        wipe=lambda: _wipe(doors),
+        revoke=lambda link: _revoke(doors, link),
+        report_alive=report_alive,
+    )
+
+
+def _open_parts(
+    doors: "Doors", daemon: Daemon, presses: Iterable[str] | None, opened: ExitStack
+) -> OpenedParts:
+    """Open the parts; a wrong setting of theirs must not stop a linked speaker, which goes on without parts."""
+    simulated_as = SimulatedAs.LINES if doors.is_simulated else None
+    listener = PartsListener(daemon.on_gesture, daemon.on_part_failure)
+    parts = open_parts(doors.settings, doors.clock, listener, simulated_as=simulated_as, presses=presses)
+    try:
+        return opened.enter_context(parts)
+    except ConfigError as error:
+        daemon.on_part_failure("parts", _trouble_with_settings(error))
+        return OpenedParts()
+
+
+def _trouble_with_settings(error: ConfigError) -> Refusal:
+    return Refusal(Trouble.MISCONFIGURED, "", str(error), f"{error.hint} Then restart the service.")
+
+
+def _open_listeners(
+    doors: "Doors", feed: StatusFeed, daemon: Daemon, opened: ExitStack
+) -> tuple[CodeChannel, ...]:
+    """Open the socket and the page; return the page as a channel where it is served."""
+    given = sockets_given(ENVIRONMENT, os.getpid())
+    api = _open_api(doors, feed, daemon, given.get("api", []))
+    if api is not None:
+        api.start()
+        opened.callback(api.close)
+    page = _open_page(doors, feed, daemon, given.get("page", []))
+    if page is None:
+        return ()
+    opened.callback(page.close)
+    return (CodeChannel.PAGE,)
+
+
 def _link_of_simulation(doors: "Doors") -> Link | None:
-    """Return the stored link of a simulated doors, whose simulated Amazon must keep its address."""
+    """Return the stored link of a simulated speaker, whose simulated Amazon must keep its address."""
     try:
         return doors.store.read() if doors.is_simulated else None
     except StoreDamaged:
@@ -188,10 +210,13 @@ def _open_api(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[soc
 def _open_page(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[socket.socket]") -> Page | None:
     """Serve the speaker's own page, unless it is switched off; that of a simulated speaker is on loopback only.
 
-    Raises:
-        ConfigError: if the settings of the page cannot be used.
+    A wrong setting of the page must not stop a linked speaker, which goes on without a page.
     """
-    settings = read_page_settings(doors.settings.page, doors.settings.locale)
+    try:
+        settings = read_page_settings(doors.settings.page, doors.settings.locale)
+    except ConfigError as error:
+        daemon.on_part_failure("page", _trouble_with_settings(error))
+        return None
     if settings is None:
         return None
     if doors.is_simulated:

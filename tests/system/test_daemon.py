@@ -328,6 +328,19 @@ def test_a_wrong_setting_of_a_part_is_told_and_the_link_is_kept(household: House
     assert "'height'" in hint
 
 
+def test_a_wrong_setting_of_the_page_is_told_and_the_link_is_kept(household: Household) -> None:
+    with household.living() as living:
+        household.link(living)
+        assert living.end() == 0
+    household.write_settings(page="[page]\nlisten = 8080\n")
+    with household.living() as living:
+        hint = living.wait_until("linked", "misconfigured").hint
+        assert living.client.token().expires_in > 3000
+        assert living.end() == 0
+
+    assert "Then restart the service." in hint
+
+
 def test_a_speaker_that_cannot_tell_a_code_says_so_at_a_press(household: Household) -> None:
     household.write_settings('page = "off"\n', page="", hardware='[hardware]\nboard = "simulated"\n')
     with household.living() as living:
