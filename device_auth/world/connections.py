@@ -1,23 +1,110 @@
-"""Connections that another thread can cancel, in the form that requests' own machinery uses them.
+"""Sessions of requests whose connections another thread can cancel.
 
 A blocked call on a socket ends when the socket is shut down by whichever thread. So every socket is watched from the
-moment it begins to connect: through a proxy's CONNECT, the TLS handshake, the headers and the body. This is the layer
-of urllib3 (1.26 and 2.x) below requests; importing it takes long, so only transport.py does, and late.
+moment it begins to connect: through a proxy's CONNECT, the TLS handshake, the headers and the body. The
+connections are those of urllib3 (1.26 and 2.x) below requests. Importing both takes long, so only transport.py does, and
+late.
 """
 
 import http.client
+import logging
 import socket
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 
+import requests  # noqa: TID251  the transport's library
+from urllib3 import disable_warnings
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, SystemTimeWarning
 
-from device_auth.core.models import Seconds
+from device_auth import __version__
+from device_auth.core.models import Seconds, WireRequest
+from device_auth.wire.addresses import stays_here
 from device_auth.world.dialing import CancelHandle, Dialer
 
 
-def watched_pools(dialer: Dialer, handle: CancelHandle) -> dict[str, type[HTTPConnectionPool]]:
+class CancellableSession(requests.Session):
+    """A session that sends without cookies, ``.netrc`` or redirects, and whose sockets ``handle`` can shut down.
+
+    Args:
+        dialer: makes its connections.
+    """
+
+    def __init__(self, dialer: Dialer) -> None:
+        super().__init__()
+        self.handle = CancelHandle()
+        adapter = _CancellableAdapter(_cancellable_pools(dialer, self.handle))
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # our own results report urllib3's warnings; and it would log parts of an answer that it cannot parse
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+        disable_warnings(SystemTimeWarning)
+
+    def carry(
+        self, request: WireRequest, timeouts: tuple[Seconds, Seconds], ca_file: Path | None
+    ) -> requests.Response:
+        """Send a request and return the head of its response; the body is not read yet.
+
+        Args:
+            request: leaves as it is.
+            timeouts: for a connection, and for silence after that.
+            ca_file: the only authorities to trust, or None.
+        """
+        headers = {
+            "User-Agent": f"device-auth/{__version__}",
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
+        # prepared without the session, which would add cookies and the credentials of .netrc
+        prepared = requests.Request(request.method, request.url, headers=headers, data=request.body).prepare()
+        proxies, authorities = self._environment(request.url, ca_file)
+        return self.send(
+            prepared,
+            stream=True,
+            timeout=timeouts,
+            allow_redirects=False,
+            proxies=proxies,
+            verify=authorities,
+        )
+
+    def route_to(self, url: str, ca_file: Path | None) -> tuple[str, str]:
+        """Return the proxy of requests to an address, empty if there is none, and the trusted authorities."""
+        proxies, authorities = self._environment(url, ca_file)
+        proxy = requests.utils.select_proxy(url, proxies) or ""
+        if proxy and "://" not in proxy:  # requests reads one without a scheme as http too
+            proxy = f"http://{proxy}"
+        return proxy, str(requests.utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities)
+
+    def get_redirect_target(self, _response: requests.Response) -> None:
+        """Return no target: requests would read a redirect's whole body, however long, to learn it."""
+
+    def _environment(self, url: str, ca_file: Path | None) -> tuple[Any, Any]:
+        """Return the proxies and the authorities for an address, by requests' own rules."""
+        settings = self.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
+        return {} if stays_here(url) else settings["proxies"], settings["verify"]
+
+
+class _CancellableAdapter(requests.adapters.HTTPAdapter):
+    def __init__(self, pools: dict[str, type[HTTPConnectionPool]]) -> None:
+        self._pools = pools
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        proxied = super().proxy_manager_for(proxy, **kwargs)
+        # SOCKS connections are of another class: their time-outs must do
+        if not proxy.lower().startswith("socks"):
+            proxied.pool_classes_by_scheme = self._pools
+        return proxied
+
+
+def _cancellable_pools(dialer: Dialer, handle: CancelHandle) -> dict[str, type[HTTPConnectionPool]]:
     """Make urllib3's pools, by scheme, whose connections are made by ``dialer`` and watched by ``handle``."""
 
     class CancellableConnection(HTTPConnection):

@@ -6,26 +6,25 @@ machine, so it is loaded at the first request.
 """
 
 import errno
-import logging
 import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from device_auth import __version__
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
-from device_auth.wire.addresses import may_be_sent_to, stays_here
+from device_auth.wire.addresses import may_be_sent_to
 from device_auth.world.dialing import NO_ROUTE, CallCancelled, CancelHandle, Dialer
 
 if TYPE_CHECKING:
     import ssl
 
-    from requests import Response, Session  # noqa: TID251 - this file speaks HTTP
+    from requests import Response  # noqa: TID251  a type
 
+    from device_auth.world.connections import CancellableSession
 
 CONNECT_TIMEOUT: Final = Seconds(5)
 """Longest wait for a connection to one address, and for each step of its TLS handshake."""
@@ -95,7 +94,7 @@ class HttpTransport:
         self._timeouts = (connect_timeout, read_timeout)
         self._dialer = Dialer()
         self._lock = threading.Lock()
-        self._idle: tuple[CancelHandle, Session] | None = None
+        self._idle: CancellableSession | None = None
         self._in_use: set[CancelHandle] = set()
 
     def send(self, request: WireRequest) -> WireResponse | Unreachable:
@@ -106,11 +105,11 @@ class HttpTransport:
         """
         if not may_be_sent_to(request.url):
             raise ValueError("a request may leave this machine by https only")
-        handle, session = self._take_session()
+        session = self._take_session()
         try:
-            return self._exchange(handle, session, request)
+            return self._exchange(session, request)
         finally:
-            self._release_session(handle, session)
+            self._release_session(session)
 
     def abandon(self) -> None:
         """End a ``send`` under way, from another thread.
@@ -127,37 +126,37 @@ class HttpTransport:
         with self._lock:
             idle, self._idle = self._idle, None
         if idle is not None:
-            idle[1].close()
+            idle.close()
 
-    def _take_session(self) -> tuple[CancelHandle, "Session"]:
+    def _take_session(self) -> "CancellableSession":
+        from device_auth.world.connections import CancellableSession
+
         # removed, not shared: an abandoned send may still be running, and must not disturb the next one
         with self._lock:
             taken, self._idle = self._idle, None
-        handle, session = taken or _open_session(self._dialer)
+        session = taken or CancellableSession(self._dialer)
         with self._lock:
-            self._in_use.add(handle)
-        return handle, session
+            self._in_use.add(session.handle)
+        return session
 
-    def _release_session(self, handle: CancelHandle, session: "Session") -> None:
-        handle.release()
+    def _release_session(self, session: "CancellableSession") -> None:
+        session.handle.release()
         with self._lock:
-            self._in_use.discard(handle)
-            is_kept = not handle.is_cancelled and self._idle is None
+            self._in_use.discard(session.handle)
+            is_kept = not session.handle.is_cancelled and self._idle is None
             if is_kept:
-                self._idle = handle, session
+                self._idle = session
         if not is_kept:
             session.close()
 
-    def _exchange(
-        self, handle: CancelHandle, session: "Session", request: WireRequest
-    ) -> WireResponse | Unreachable:
+    def _exchange(self, session: "CancellableSession", request: WireRequest) -> WireResponse | Unreachable:
         from http.client import HTTPException
 
         from urllib3.exceptions import HTTPError
 
-        sent_at = self._clock.now()
+        sent_at, handle = self._clock.now(), session.handle
         try:
-            with self._open(session, request) as response:
+            with session.carry(request, self._timeouts, self._ca_file) as response:
                 body, is_whole = _read_body(response)
         except (OSError, HTTPException, HTTPError, UnicodeError, CallCancelled) as error:
             return CANCELLED if handle.is_cancelled else _failure(error, self._clock)
@@ -174,26 +173,6 @@ class HttpTransport:
             is_whole=is_whole,
             sent_at=sent_at,
             received_at=self._clock.wall(),
-        )
-
-    def _open(self, session: "Session", request: WireRequest) -> "Response":
-        from requests import Request  # noqa: TID251 - imported late
-
-        headers = {
-            "User-Agent": f"device-auth/{__version__}",
-            "Accept-Encoding": "identity",
-            **request.headers,
-        }
-        # prepared without the session, which would add cookies and the credentials of .netrc
-        prepared = Request(request.method, request.url, headers=headers, data=request.body).prepare()
-        proxies, authorities = _environment(session, request.url, self._ca_file)
-        return session.send(
-            prepared,
-            stream=True,
-            timeout=self._timeouts,
-            allow_redirects=False,
-            proxies=proxies,
-            verify=authorities,
         )
 
 
@@ -216,14 +195,10 @@ def route_to(url: str, ca_file: Path | None = None) -> Route:
         url: of the requests.
         ca_file: as for ``HttpTransport``.
     """
-    from requests import Session, utils  # noqa: TID251 - imported late
+    from device_auth.world.connections import CancellableSession
 
-    with Session() as session:
-        proxies, authorities = _environment(session, url, ca_file)
-    proxy = utils.select_proxy(url, proxies) or ""
-    if proxy and "://" not in proxy:  # requests reads one without a scheme as http too
-        proxy = f"http://{proxy}"
-    return Route(proxy, str(utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities))
+    with CancellableSession(Dialer()) as session:
+        return Route(*session.route_to(url, ca_file))
 
 
 def trusting(authorities: str) -> "ssl.SSLContext":
@@ -241,16 +216,6 @@ def trusting(authorities: str) -> "ssl.SSLContext":
     return context
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Route and trust
-
-
-def _environment(session: "Session", url: str, ca_file: Path | None) -> tuple[Any, Any]:
-    """Return the proxies and the authorities for an address, by requests' own rules."""
-    settings = session.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
-    return {} if stays_here(url) else settings["proxies"], settings["verify"]
-
-
 def _prove_authorities(ca_file: Path) -> None:
     import ssl
 
@@ -261,46 +226,6 @@ def _prove_authorities(ca_file: Path) -> None:
             f"cannot read certificates from the CA file {ca_file}",
             hint="Name a file of certificates in PEM form that this user may read.",
         ) from error
-
-
-def _open_session(dialer: Dialer) -> tuple[CancelHandle, "Session"]:
-    from http.cookiejar import DefaultCookiePolicy
-
-    from requests import Session  # noqa: TID251 - the same
-    from requests.adapters import HTTPAdapter  # noqa: TID251 - the same
-    from urllib3 import disable_warnings
-    from urllib3.exceptions import SystemTimeWarning
-
-    from device_auth.world.connections import watched_pools
-
-    handle = CancelHandle()
-    pools = watched_pools(dialer, handle)
-
-    class WatchedAdapter(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = pools
-
-        def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-            proxied = super().proxy_manager_for(proxy, **kwargs)
-            # SOCKS connections are of another class: their time-outs must do
-            if not proxy.lower().startswith("socks"):
-                proxied.pool_classes_by_scheme = pools
-            return proxied
-
-    class OneAnswer(Session):
-        def get_redirect_target(self, resp: "Response") -> None:  # noqa: ARG002 - as requests calls it
-            # even without following it, requests reads a redirect's whole body, however long, to learn the target
-            return None
-
-    # our own results report its warnings; and it would log parts of an answer that it cannot parse
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-    disable_warnings(SystemTimeWarning)
-    session = OneAnswer()
-    session.mount("https://", WatchedAdapter())
-    session.mount("http://", WatchedAdapter())
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return handle, session
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -339,7 +264,7 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     import ssl
     from http.client import HTTPException
 
-    from requests import exceptions  # noqa: TID251 - the same
+    from requests import exceptions  # noqa: TID251  imported late
     from urllib3.util.ssl_match_hostname import CertificateError
 
     causes = list(_causes(error))

@@ -75,7 +75,7 @@ def test_cookies_are_not_kept(transport: HttpTransport) -> None:
     assert len(server.requests) == 2
     assert not any(b"Cookie" in request for request in server.requests)
     assert transport._idle is not None
-    assert not list(transport._idle[1].cookies)
+    assert not list(transport._idle.cookies)
 
 
 def test_what_netrc_has_for_the_host_is_not_sent(
