@@ -19,7 +19,7 @@ from tests.code_views import photograph
 from tests.command import read_event, read_lines, started, stream_of
 from tests.phone import Phone, needs_a_browser, open_phone
 from tests.qr_decoders import READERS
-from tests.waiting import LONG
+from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def test_the_svg_as_a_browser_draws_it_is_the_prefilled_link(
 ) -> None:
     with started(*words, "--qr-file", str(tmp_path / "code.svg")) as process:
         code = read_event(process, "code")
+        wait_for((tmp_path / "code.svg").exists)
         browser.open((tmp_path / "code.svg").as_uri())
         picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png()))
 
