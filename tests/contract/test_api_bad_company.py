@@ -26,6 +26,7 @@ from device_auth.service.api import ADMISSION, Api
 from device_auth.service.callers import Caller, Permissions, read_caller
 from device_auth.world.clock import BootClock
 from tests.socket_world import READER, STRANGER, SocketWorld, identify
+from tests.threads import no_room_for_threads
 from tests.values import seconds
 from tests.waiting import LONG, wait_for
 
@@ -422,11 +423,8 @@ def test_who_cannot_be_told_is_not_served(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_without_room_for_another_thread_one_connection_is_lost_only(world: SocketWorld) -> None:
-    before = threading.stack_size(2**46)  # more than there are addresses
-    try:
+    with no_room_for_threads():
         lost = read_to_the_end(world.plug_in(READER))
-    finally:
-        threading.stack_size(before)
 
     assert lost == b""
     assert is_served(world, READER)

@@ -17,6 +17,7 @@ from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.service.page import ADMISSION, HEARTBEAT, READ_LIMITS, Page, PageSettings, open_listener
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
+from tests.threads import no_room_for_threads
 from tests.waiting import LONG
 
 JSON = {"Content-Type": "application/json"}
@@ -430,6 +431,14 @@ def test_too_many_visitors_at_once_wait_their_turn(limited: Callable[..., Bench]
 
     assert [bench.ask("GET", "/").status for _ in range(6)] == [200] * 6
     assert bench.clock.now() - before >= 0.15
+
+
+def test_without_room_for_another_thread_one_visitor_is_lost_only(bench: Bench) -> None:
+    with no_room_for_threads(), bench.connect() as connection:
+        lost = read_all(connection)
+
+    assert lost == b""
+    assert PRESS in bench.get()
 
 
 def test_sixty_visitors_who_die_at_once_leave_the_page_whole(
