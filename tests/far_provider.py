@@ -8,6 +8,7 @@ from typing import Final
 
 from device_auth.core.models import DialectName, Monotonic, Provider, Seconds, WireResponse
 from device_auth.core.ports import Clock
+from device_auth.doctor import network
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import Machine
@@ -134,21 +135,24 @@ class FakeMachine:
 
     def __init__(self, folder: Path) -> None:
         self.machine = Machine(folder, lambda: [("lo", "127.0.0.1"), ("eth0", "192.0.2.16")])
-        self.machine.routes.parent.mkdir(parents=True)
-        self.machine.resolv_conf.parent.mkdir(parents=True)
-        self.machine.routes.write_text(ROUTES)
-        self.machine.routes6.write_text(NO_ROUTES6)
-        self.machine.addresses6.write_text(
+        self.interfaces, self.radios = folder / network.INTERFACES, folder / network.RADIOS
+        self.routes, self.routes6 = folder / network.ROUTES, folder / network.ROUTES6
+        self.addresses6, self.resolv_conf = folder / network.ADDRESSES6, folder / network.RESOLV_CONF
+        self.routes.parent.mkdir(parents=True)
+        self.resolv_conf.parent.mkdir(parents=True)
+        self.routes.write_text(ROUTES)
+        self.routes6.write_text(NO_ROUTES6)
+        self.addresses6.write_text(
             f"{'0' * 31}1 01 80 10 80       lo\nfe80{'0' * 27}7 02 40 20 80     eth0\n"
         )
-        self.machine.resolv_conf.write_text("# by the network\nsearch test\nnameserver 192.0.2.53\n")
+        self.resolv_conf.write_text("# by the network\nsearch test\nnameserver 192.0.2.53\n")
         self.interface("lo", kind=772)
         self.interface("eth0")
 
     def interface(
         self, name: str, *, kind: int = 1, flags: int = 0x1003, carrier: str = "1", parts: str = "device"
     ) -> None:
-        folder = self.machine.interfaces / name
+        folder = self.interfaces / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "type").write_text(f"{kind}\n")
         (folder / "flags").write_text(f"{flags:#x}\n")
@@ -157,7 +161,7 @@ class FakeMachine:
             (folder / part).mkdir(exist_ok=True)
 
     def radio(self, *, kind: str = "wlan", soft: int = 0, hard: int = 0) -> None:
-        folder = self.machine.radios / f"rfkill{len(list(self.machine.radios.glob('*')))}"
+        folder = self.radios / f"rfkill{len(list(self.radios.glob('*')))}"
         folder.mkdir(parents=True)
         for name, value in (("type", kind), ("soft", soft), ("hard", hard)):
             (folder / name).write_text(f"{value}\n")

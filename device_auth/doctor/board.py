@@ -30,6 +30,8 @@ SORTS: Final = ("light", "button", "panel", "voice")
 NEW_KERNEL: Final = (6, 6)
 """From this kernel on, the original RPi.GPIO has other numbers for the pins than the kernel."""
 
+READ_AND_WRITE: Final = 0o6
+
 ReadPlan = Callable[[], BoardPlan]
 
 _PINS: Final = Lock()
@@ -204,7 +206,7 @@ def may_use(account: UserAccount, path: Path) -> bool:
         mode >>= 6
     elif status.st_gid in account.gids:
         mode >>= 3
-    return account.uid == 0 or mode & 0o6 == 0o6  # noqa: PLR2004  read and write
+    return account.uid == 0 or mode & READ_AND_WRITE == READ_AND_WRITE
 
 
 def _needs(plan: BoardPlan) -> list[tuple[PlannedPart, Need]]:

@@ -143,6 +143,6 @@ def error_name(heard: ProbeAnswer) -> str:
     if not isinstance(heard, WireResponse) or is_from_another(heard):
         return ""
     fields = read_fields(heard)
-    if fields is None or not 400 <= heard.status < 500:  # noqa: PLR2004  RFC 9110 §15.5
+    if fields is None or heard.status not in range(400, 500):
         return ""
     return clean(fields.get("error"))

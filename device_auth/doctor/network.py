@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -48,10 +49,18 @@ ROUTE_UP: Final = 0x1
 ROUTE_REJECTS: Final = 0x200
 """Flags of a route. Source: Linux ``uapi/linux/route.h``."""
 
+INTERFACES: Final = "sys/class/net"
+RADIOS: Final = "sys/class/rfkill"
+ADDRESSES6: Final = "proc/net/if_inet6"
+ROUTES: Final = "proc/net/route"
+ROUTES6: Final = "proc/net/ipv6_route"
+RESOLV_CONF: Final = "etc/resolv.conf"
+"""Where a machine describes its network, below the root folder."""
+
 
 def ipv4_addresses() -> list[tuple[str, str]]:
     """List the IPv4 addresses of this machine, each with its interface. Source: netdevice(7), ``SIOCGIFCONF``."""
-    size = 40 if struct.calcsize("P") == 8 else 32  # noqa: PLR2004  of struct ifreq on 64 and 32 bits
+    size = struct.calcsize("16sLLHBBB0L")  # of struct ifreq
     room = array.array("B", bytes(size * 128))
     where, _ = room.buffer_info()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -73,35 +82,16 @@ class Machine(NamedTuple):
     root: Path = ROOT
     addresses: Callable[[], Sequence[tuple[str, str]]] = ipv4_addresses
 
-    @property
-    def interfaces(self) -> Path:
-        """Return the folder with a folder for each interface."""
-        return self.root / "sys/class/net"
+    def read(self, name: str) -> str:
+        """Return the text of a file; empty if it cannot be read."""
+        return _read(self.root / name)
 
-    @property
-    def radios(self) -> Path:
-        """Return the folder with a folder for each radio that can be switched off."""
-        return self.root / "sys/class/rfkill"
-
-    @property
-    def addresses6(self) -> Path:
-        """Return the list of IPv6 addresses."""
-        return self.root / "proc/net/if_inet6"
-
-    @property
-    def routes(self) -> Path:
-        """Return the IPv4 routes."""
-        return self.root / "proc/net/route"
-
-    @property
-    def routes6(self) -> Path:
-        """Return the IPv6 routes."""
-        return self.root / "proc/net/ipv6_route"
-
-    @property
-    def resolv_conf(self) -> Path:
-        """Return the resolver's settings."""
-        return self.root / "etc/resolv.conf"
+    def folders(self, name: str) -> list[Path]:
+        """Return the entries of a folder; none if it cannot be read."""
+        try:
+            return sorted((self.root / name).iterdir())
+        except OSError:
+            return []
 
 
 THIS_MACHINE: Final = Machine()
@@ -181,18 +171,11 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _folders(path: Path) -> list[Path]:
-    try:
-        return sorted(path.iterdir())
-    except OSError:
-        return []
-
-
 def _interfaces(machine: Machine) -> list[_Interface]:
     """List the interfaces that may lead out: those with hardware, and those of a default route."""
     found = []
     routed = {name for _, name in _default_routes(machine)}
-    for folder in _folders(machine.interfaces):
+    for folder in machine.folders(INTERFACES):
         if _read(folder / "type") in {"", str(LOOPBACK)}:
             continue
         is_up = bool(int(_read(folder / "flags") or "0", 16) & UP)
@@ -210,11 +193,11 @@ def _interfaces(machine: Machine) -> list[_Interface]:
 
 def _default_routes(machine: Machine) -> Iterator[tuple[str, str]]:
     """Yield family and interface of each default route. Source: proc(5), ``/proc/net/route``; Linux ``net/ipv6/route.c``."""
-    for line in _read(machine.routes).splitlines()[1:]:
+    for line in machine.read(ROUTES).splitlines()[1:]:
         name, destination, _, flags, _, _, _, mask, *_ = line.split()
         if int(destination, 16) == int(mask, 16) == 0 and _is_usable(flags):
             yield "IPv4", name
-    for line in _read(machine.routes6).splitlines():
+    for line in machine.read(ROUTES6).splitlines():
         destination, length, *_, flags, name = line.split()
         if int(destination, 16) == int(length, 16) == 0 and _is_usable(flags) and name != "lo":
             yield "IPv6", name
@@ -227,14 +210,14 @@ def _is_usable(flags: str) -> bool:
 def _all_addresses(machine: Machine) -> Iterator[tuple[str, str]]:
     """Yield interface and address of all that are not loopback's."""
     yield from ((name, text) for name, text in machine.addresses() if not text.startswith("127."))
-    for line in _read(machine.addresses6).splitlines():
+    for line in machine.read(ADDRESSES6).splitlines():
         packed, _, _, _, _, name = line.split()
         if name != "lo":
             yield name, str(ipaddress.IPv6Address(int(packed, 16)))
 
 
 def _radio(machine: Machine) -> Finding:
-    radios = [folder for folder in _folders(machine.radios) if _read(folder / "type") == "wlan"]
+    radios = [folder for folder in machine.folders(RADIOS) if _read(folder / "type") == "wlan"]
     blocked = [folder for folder in radios if "1" in {_read(folder / "soft"), _read(folder / "hard")}]
     if any(each.carries for each in _interfaces(machine)) or len(blocked) < max(len(radios), 1):
         return ok("No radio that is needed is switched off.")
@@ -301,7 +284,7 @@ def _address(machine: Machine) -> Finding:
 
 
 def _carries(machine: Machine, name: str, carrying: set[str]) -> bool:
-    return name in carrying or _read(machine.interfaces / name.partition(":")[0] / "carrier") == "1"
+    return name in carrying or machine.read(f"{INTERFACES}/{name.partition(':')[0]}/carrier") == "1"
 
 
 def _route(machine: Machine) -> Finding:
@@ -320,12 +303,12 @@ def _route(machine: Machine) -> Finding:
 
 
 def _resolver(machine: Machine) -> Finding:
-    lines = [line.split() for line in _read(machine.resolv_conf).splitlines()]
+    lines = [line.split() for line in machine.read(RESOLV_CONF).splitlines()]
     servers = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
     if servers:
         return ok("A DNS server is set.", servers=" ".join(servers))
     return _unreachable(
-        f"No DNS server is set in {machine.resolv_conf}.",
+        f"No DNS server is set in /{RESOLV_CONF}.",
         "Restart the network (sudo systemctl restart NetworkManager), so that DHCP sets it anew, or set one by"
         f" hand (sudo nmtui); {AGAIN}",
     )
@@ -393,7 +376,7 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
     if found.duration > SLOW_STEP:
         return warn(
             f"The name {probe.host} is found only after {found.duration:.0f} s: a DNS server does not answer.",
-            f"Take that server out of the router's settings, or set another ({machine.resolv_conf}); {AGAIN}",
+            f"Take that server out of the router's settings, or set another (/{RESOLV_CONF}); {AGAIN}",
             **facts,
         )
     return ok(f"The name {probe.host} is found.", **facts)
@@ -410,7 +393,7 @@ def _no_name(name: str, number: int | None) -> Finding:
         )
     return _unreachable(
         f"No DNS server answers for {name}.",
-        f"Check that the router is connected to the internet, and the DNS server in /etc/resolv.conf; {AGAIN}",
+        f"Check that the router is connected to the internet, and the DNS server in /{RESOLV_CONF}; {AGAIN}",
         name=name,
         answer="none",
     )
@@ -441,9 +424,10 @@ def _portal_found(**facts: str) -> Finding:
 
 
 def _is_sign_in_page(plain: PlainResponse, host: str) -> bool:
-    if 300 <= plain.status < 400:  # noqa: PLR2004  RFC 9110 §15.4
+    if plain.status in range(300, 400):
         return plain.redirects_to not in {"", host}
-    return plain.status == 511 or (plain.status == 200 and plain.is_html)  # noqa: PLR2004  RFC 6585 §6
+    is_page = plain.status == HTTPStatus.OK and plain.is_html
+    return is_page or plain.status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED
 
 
 def _connection(probe: ProviderProbe) -> Finding:
@@ -582,8 +566,8 @@ def _shown(handshake: HandshakeResult) -> dict[str, str]:
 
 def _day(certificate: object, name: str) -> str:
     # cryptography 42 added a name with the time zone, and deprecated the other
+    moment: datetime
     moment = getattr(certificate, f"{name}_utc", None) or getattr(certificate, name).replace(tzinfo=UTC)
-    assert isinstance(moment, datetime)  # noqa: S101  for the type checker
     return moment.isoformat()
 
 

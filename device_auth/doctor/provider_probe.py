@@ -17,6 +17,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cached_property, partial
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from io import BufferedReader
 from pathlib import Path
@@ -276,7 +277,7 @@ class ProviderProbe:
             cancelled_after(timeout, partial(_shut_down, sock)),
             _request(_Connection(self.host, at.where[1], sock), "GET", self.host) as response,
         ):
-            body = response.read1(BODY_START) if response.status == 200 else b""  # noqa: PLR2004  RFC 9110 §15.3.1
+            body = response.read1(BODY_START) if response.status == HTTPStatus.OK else b""
             is_html = "html" in response.getheader("Content-Type", "") or b"<html" in body.lower()
             return PlainResponse(response.status, _host_of(response.getheader("Location", "")), is_html)
         return None

@@ -254,7 +254,7 @@ class Redaction:
 
 
 def _is_readable(address: IPv4Address | IPv6Address) -> bool:
-    if address.version == 6 and (int(address) >> 24) & 0xFFFF == _EUI64_MARK:  # noqa: PLR2004  the version
+    if isinstance(address, IPv6Address) and (int(address) >> 24) & 0xFFFF == _EUI64_MARK:
         return False
     return any(address in network for network in READABLE)
 

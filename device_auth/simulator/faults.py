@@ -21,7 +21,7 @@ class Endpoint(StrEnum):
     """The endpoints whose responses can be scripted."""
 
     CODE_PAIR = "codepair"
-    TOKEN_POLL = "token-poll"  # noqa: S105  # the name of an endpoint
+    TOKEN_POLL = "token-poll"
     EXCHANGE = "exchange"
     REFRESH = "refresh"
     METADATA = "metadata"

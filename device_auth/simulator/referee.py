@@ -64,15 +64,15 @@ class ComplaintKind(StrEnum):
     AUTHORIZATION_HEADER = "authorization-header"
     NO_ACCEPT_LANGUAGE = "no-accept-language"
     WRONG_METHOD = "wrong-method"
-    SECRET_IN_URL = "secret-in-url"  # noqa: S105  # the name of a complaint
-    OLD_REFRESH_TOKEN = "old-refresh-token"  # noqa: S105  # the name of a complaint
-    REFRESH_TOKEN_ELSEWHERE = "refresh-token-elsewhere"  # noqa: S105  # the name of a complaint
+    SECRET_IN_URL = "secret-in-url"
+    OLD_REFRESH_TOKEN = "old-refresh-token"
+    REFRESH_TOKEN_ELSEWHERE = "refresh-token-elsewhere"
     FOLLOWED_REDIRECT = "followed-redirect"
     NO_STATE = "no-state"
     PLAIN_CHALLENGE = "plain-challenge"
     OTHER_REDIRECT_URI = "other-redirect-uri"
     REPEATED_EXCHANGE = "repeated-exchange"
-    UNEXPECTED_SECRET = "unexpected-secret"  # noqa: S105  # the name of a complaint
+    UNEXPECTED_SECRET = "unexpected-secret"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,16 +117,16 @@ class Database:
                 f"table {table.name} in {self._path} does not match the client's definition",
                 hint="Check that this is the client's database. If it is: move it away; the client makes a new one.",
             )
-        return self._run(f"SELECT * FROM {table.name}")  # noqa: S608  the name of a table of ours
+        return self._run(f"SELECT * FROM {table.name}")
 
     def write(self, table: Table, rows: Sequence[Row]) -> None:
         """Replace the rows of a table; make the table if it is missing."""
         if self.rows_of(table) is None:
             self._run(table.create)
         marks = ", ".join("?" * len(table.columns))
-        self._run(f"DELETE FROM {table.name}")  # noqa: S608  the name of a table of ours
+        self._run(f"DELETE FROM {table.name}")
         for row in rows:
-            self._run(f"INSERT INTO {table.name} VALUES ({marks})", row)  # noqa: S608  the name of a table of ours
+            self._run(f"INSERT INTO {table.name} VALUES ({marks})", row)
 
     def drop(self, table: Table) -> None:
         """Remove a table."""

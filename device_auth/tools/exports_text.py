@@ -22,13 +22,13 @@ from device_auth.tools import exports, json_files
 from device_auth.tools.exports import MASK, Change, ExportPlan, Rewrite, Unit
 
 PREFIX: Final = "LINK_"
-TOKEN: Final = "refresh_token"  # noqa: S105  the name of a member
+TOKEN: Final = "refresh_token"
 
 COMPANION: Final = "companionApp"
 LOCALES: Final = ("en-US", "en-GB", "de-DE")
 """Any other locale ends the sample. Source: ``DeviceConfig.SUPPORTED_LOCALES``."""
 
-TOKEN_PATH: Final = "/auth/O2/token"  # noqa: S105  the sample's path below ``lwaUrl``
+TOKEN_PATH: Final = "/auth/O2/token"
 
 ANOTHER_NAME: Final = "Name another file, or move that one away."
 

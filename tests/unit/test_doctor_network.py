@@ -191,7 +191,7 @@ def test_one_radio_of_two_that_is_on_will_do(here: FakeMachine) -> None:
 
 
 def test_a_machine_without_an_interface_is_found(here: FakeMachine) -> None:
-    shutil.rmtree(here.machine.interfaces / "eth0")
+    shutil.rmtree(here.interfaces / "eth0")
 
     assert "no network interface" in one(local(here.machine), "N2").sentence
 
@@ -222,7 +222,7 @@ def test_a_wifi_that_is_not_joined_is_found(here: FakeMachine) -> None:
 def test_a_bridge_of_containers_is_no_way_out(here: FakeMachine) -> None:
     here.interface("eth0", carrier="0")
     here.interface("docker0", parts="")
-    here.machine.routes.write_text("\n".join(ROUTES.splitlines()[:1]))
+    here.routes.write_text("\n".join(ROUTES.splitlines()[:1]))
 
     one(local(here.machine), "N2")
 
@@ -230,7 +230,7 @@ def test_a_bridge_of_containers_is_no_way_out(here: FakeMachine) -> None:
 def test_a_modem_without_a_device_of_its_own_is_a_way_out(here: FakeMachine) -> None:
     here.interface("eth0", carrier="0")
     here.interface("ppp0", kind=512, parts="")
-    here.machine.routes.write_text(ROUTES.replace("eth0", "ppp0"))
+    here.routes.write_text(ROUTES.replace("eth0", "ppp0"))
 
     assert broken(local(here.without_addresses(("ppp0", "192.0.2.9")))) == []
 
@@ -249,15 +249,15 @@ def test_an_address_that_no_dhcp_gave_is_found(
 
 
 def test_no_address_at_all_is_found(here: FakeMachine) -> None:
-    here.machine.addresses6.write_text("")
+    here.addresses6.write_text("")
 
     assert one(local(here.without_addresses()), "N3").sentence.startswith("This machine has no address:")
 
 
 def test_an_address_of_ipv6_alone_will_do(here: FakeMachine) -> None:
-    here.machine.addresses6.write_text(f"20010db8{'0' * 23}7 02 40 00 80     eth0\n")
-    here.machine.routes.write_text("")
-    here.machine.routes6.write_text(ROUTES6)
+    here.addresses6.write_text(f"20010db8{'0' * 23}7 02 40 00 80     eth0\n")
+    here.routes.write_text("")
+    here.routes6.write_text(ROUTES6)
     found = local(here.without_addresses())
 
     assert broken(found) == []
@@ -274,7 +274,7 @@ def test_an_address_of_ipv6_alone_will_do(here: FakeMachine) -> None:
     ],
 )
 def test_a_missing_route_is_found(here: FakeMachine, routes: str) -> None:
-    here.machine.routes.write_text(routes)
+    here.routes.write_text(routes)
 
     assert "no default route" in one(local(here.machine), "N4").sentence
 
@@ -282,9 +282,9 @@ def test_a_missing_route_is_found(here: FakeMachine, routes: str) -> None:
 @pytest.mark.parametrize("text", ["", "search test\nnameserver\n", None])
 def test_a_missing_dns_server_is_found(here: FakeMachine, text: str | None) -> None:
     if text is None:
-        here.machine.resolv_conf.unlink()
+        here.resolv_conf.unlink()
     else:
-        here.machine.resolv_conf.write_text(text)
+        here.resolv_conf.write_text(text)
 
     one(local(here.machine), "N5")
 
@@ -293,7 +293,7 @@ def test_a_missing_dns_server_is_found(here: FakeMachine, text: str | None) -> N
 def test_what_seems_to_be_missing_is_no_alarm_while_the_provider_is_reached(
     authority: Authority, here: FakeMachine, tmp_path: Path, missing: str
 ) -> None:
-    path: Path = getattr(here.machine, missing)
+    path: Path = getattr(here, missing)
     path.rename(tmp_path / "away")
     with provider(authority) as far:
         found = look(far, here.machine)
@@ -303,7 +303,7 @@ def test_what_seems_to_be_missing_is_no_alarm_while_the_provider_is_reached(
 
 
 def test_what_is_missing_is_found_while_the_provider_is_not_reached(here: FakeMachine) -> None:
-    here.machine.routes.write_text("")
+    here.routes.write_text("")
 
     one(look(FarProvider(), here.machine), "N4")
 
@@ -456,7 +456,7 @@ def test_a_name_with_addresses_of_ipv6_alone_is_found_where_there_is_no_way_by_i
 def test_a_name_with_addresses_of_ipv6_alone_is_no_alarm_where_there_is_a_way(
     authority: Authority, here: FakeMachine, routes6: str
 ) -> None:
-    here.machine.routes6.write_text(routes6)
+    here.routes6.write_text(routes6)
     far = FarProvider(authority.ca_file)
     far.names = [V6]
     with served(far, over_tls(authority.server_context(HOST), answers()), at=(V6, 443)):

@@ -86,7 +86,7 @@ class KeptClock(BootClock):
 def make_machine(folder: Path) -> Path:
     """Make the root folder of a machine that is well: a disk, the runtime folder in memory, a network."""
     root = folder / "machine"
-    FakeMachine(root).machine.addresses6.write_text(IPV6_ADDRESS)
+    FakeMachine(root).addresses6.write_text(IPV6_ADDRESS)
     (root / "proc/self").mkdir()
     (root / "proc/self/mountinfo").write_text(f"{DISKS}\n{MEMORY.format((folder / 'run').resolve())}\n")
     return root
