@@ -114,6 +114,11 @@ def checks(
     def there(look: Callable[[ProviderProbe], Finding]) -> Callable[[], Finding]:
         return lambda: look(probe) if probe else skipped(NO_ADDRESS)
 
+    step = HandshakeStep
+    no_tls = _handshake("A secure connection can be made.", step.PROXY, step.CONNECTION, step.TLS)
+    issuer = _handshake("A trusted authority issued the certificate.", step.AUTHORITIES, step.ISSUER)
+    name = _handshake("The certificate has the provider's name.", step.NAME)
+    date = _handshake("The certificate is valid by the clock of this machine.", step.DATE)
     return [
         Check("N1", "wifi-blocked", on_the_way(_radio)),
         Check("N2", "no-carrier", on_the_way(_carrier), after=("N1",)),
@@ -124,17 +129,17 @@ def checks(
         Check("N7", "no-name", there(lambda probe: _name(probe, machine)), after=("N6",)),
         Check("N8", "captive-portal", there(_portal), after=("N7",)),
         Check("N9", "no-connection", there(_connection), after=("N8",)),
-        Check("N10", "no-tls", there(_behind_tls(_tls)), after=("N9",)),
-        Check("N11", "certificate-issuer", there(_behind_tls(_issuer)), after=("N10",)),
-        Check("N12", "certificate-name", there(_behind_tls(_certificate_name)), after=("N11",)),
-        Check("N13", "certificate-date", there(_behind_tls(_certificate_date)), after=("N12",)),
+        Check("N10", "no-tls", there(no_tls), after=("N9",)),
+        Check("N11", "certificate-issuer", there(issuer), after=("N10",)),
+        Check("N12", "certificate-name", there(name), after=("N11",)),
+        Check("N13", "certificate-date", there(date), after=("N12",)),
         Check("N14", "provider-answer", there(lambda _: _answer(credential_probe)), after=("N13",)),
         Check("N15", "slow", there(_speed), after=("N13",)),
     ]
 
 
 def _unreachable(sentence: str, next_step: str, **facts: str) -> Finding:
-    return fail(sentence, next_step, ProviderUnreachable.exit_code, **facts)
+    return fail(sentence, f"{next_step}; {AGAIN}", ProviderUnreachable.exit_code, **facts)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -222,13 +227,11 @@ def _radio(machine: Machine) -> Finding:
     if any(each.carries for each in _interfaces(machine)) or len(blocked) < max(len(radios), 1):
         return ok("No radio that is needed is switched off.")
     if any(_read(folder / "hard") == "1" for folder in blocked):
-        return _unreachable(
-            "The Wi-Fi radio is switched off by a hardware switch.", f"Turn that switch on; {AGAIN}"
-        )
+        return _unreachable("The Wi-Fi radio is switched off by a hardware switch.", "Turn that switch on")
     return _unreachable(
         "The Wi-Fi radio is switched off.",
         "Set the Wi-Fi country (sudo raspi-config, Localisation Options), which switches it on, or run"
-        f" sudo rfkill unblock wifi; {AGAIN}",
+        " sudo rfkill unblock wifi",
     )
 
 
@@ -241,25 +244,25 @@ def _carrier(machine: Machine) -> Finding:
     if not interfaces:
         return _unreachable(
             "This machine has no network interface.",
-            f"Check that the network adapter is plugged in and its driver loaded (dmesg); {AGAIN}",
+            "Check that the network adapter is plugged in and its driver loaded (dmesg)",
         )
     if not any(each.is_up for each in interfaces):
         first = interfaces[0].name
         return _unreachable(
             f"Every network interface is switched off ({names}).",
-            f"Switch one on: sudo ip link set {first} up, or in the network's settings (sudo nmtui); {AGAIN}",
+            f"Switch one on: sudo ip link set {first} up, or in the network's settings (sudo nmtui)",
             interfaces=names,
         )
     wireless = [each.name for each in interfaces if each.is_wireless]
     if not wireless:
         return _unreachable(
             f"No cable is connected ({names}).",
-            f"Plug the network cable in at both ends, and look whether the lamps at its socket light up; {AGAIN}",
+            "Plug the network cable in at both ends, and look whether the lamps at its socket light up",
             interfaces=names,
         )
     return _unreachable(
         f"No network is joined: neither by Wi-Fi ({' '.join(wireless)}) nor by cable.",
-        f"Check the name and the password of the Wi-Fi (sudo nmtui), and that it reaches to here, or plug in a cable; {AGAIN}",
+        "Check the name and the password of the Wi-Fi (sudo nmtui), and that it reaches to here, or plug in a cable",
         interfaces=names,
     )
 
@@ -278,7 +281,7 @@ def _address(machine: Machine) -> Finding:
         if given_itself
         else "This machine has no address: the network's DHCP does not answer.",
         "Restart the router, and check that its DHCP is on and that the Wi-Fi is not one for guests with"
-        f" approval, or set an address by hand (sudo nmtui); {AGAIN}",
+        " approval, or set an address by hand (sudo nmtui)",
         addresses=" ".join(given_itself),
     )
 
@@ -292,7 +295,7 @@ def _route(machine: Machine) -> Finding:
     if not routes:
         return _unreachable(
             "There is no way out of the local network: no default route.",
-            f"Check that the router is on and is set as gateway (ip route; sudo nmtui); {AGAIN}",
+            "Check that the router is on and is set as gateway (ip route; sudo nmtui)",
         )
     families = sorted({family for family, _ in routes})
     return ok(
@@ -310,7 +313,7 @@ def _resolver(machine: Machine) -> Finding:
     return _unreachable(
         f"No DNS server is set in /{RESOLV_CONF}.",
         "Restart the network (sudo systemctl restart NetworkManager), so that DHCP sets it anew, or set one by"
-        f" hand (sudo nmtui); {AGAIN}",
+        " hand (sudo nmtui)",
     )
 
 
@@ -321,7 +324,7 @@ def _resolver(machine: Machine) -> Finding:
 _PROBLEMS: Final = {
     ProbeProblem.REFUSED: "refuses the connection",
     ProbeProblem.TIMED_OUT: "does not answer",
-    ProbeProblem.NO_WAY: "cannot be reached: there is no route",
+    ProbeProblem.NO_WAY: "cannot be reached",
     ProbeProblem.OTHER: "cannot be connected to",
 }
 
@@ -347,7 +350,7 @@ def _proxy_fails(probe: ProviderProbe, proxy: Proxy, problem: str) -> Finding:
     return _unreachable(
         f"The proxy {proxy.shown} {problem}.",
         "Check the address of the proxy in https_proxy or all_proxy, and that it runs; or exempt the provider:"
-        f" no_proxy={probe.host}; {AGAIN}",
+        f" no_proxy={probe.host}",
         proxy=proxy.shown,
     )
 
@@ -363,14 +366,14 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
     if not probe.is_local and all(_is_nowhere(ip) for ip in ips):
         return _unreachable(
             f"The DNS server blocks {probe.host}: it gives {' '.join(ips)}.",
-            f"Allow {probe.host} in the DNS filter (such as Pi-hole) or the router, or set another DNS server; {AGAIN}",
+            f"Allow {probe.host} in the DNS filter (such as Pi-hole) or the router, or set another DNS server",
             **facts,
         )
     has_only_v6 = all(address.family == socket.AF_INET6 for address in found.addresses)
     if has_only_v6 and not ("IPv6" in dict(_default_routes(machine)) or _is_reached(probe)):
         return _unreachable(
             f"{probe.host} has IPv6 addresses only, and this network has no way out by IPv6.",
-            f"Turn IPv6 on in the router, or ask the network's owner for DNS64; {AGAIN}",
+            "Turn IPv6 on in the router, or ask the network's owner for DNS64",
             **facts,
         )
     if found.duration > SLOW_STEP:
@@ -386,14 +389,14 @@ def _no_name(name: str, number: int | None) -> Finding:
     if number in {socket.EAI_NONAME, socket.EAI_NODATA}:
         return _unreachable(
             f"There is no name {name}: so says the DNS server.",
-            f"Check the address of the provider for typing errors; if it is right, the DNS server holds it back:"
-            f" set another; {AGAIN}",
+            "Check the address of the provider for typing errors; if it is right, the DNS server holds it back:"
+            " set another",
             name=name,
             answer="no such name",
         )
     return _unreachable(
         f"No DNS server answers for {name}.",
-        f"Check that the router is connected to the internet, and the DNS server in /{RESOLV_CONF}; {AGAIN}",
+        f"Check that the router is connected to the internet, and the DNS server in /{RESOLV_CONF}",
         name=name,
         answer="none",
     )
@@ -419,8 +422,8 @@ def _portal(probe: ProviderProbe) -> Finding:
 
 
 def _portal_found(**facts: str) -> Finding:
-    told = TROUBLES[Trouble.CAPTIVE_PORTAL]
-    return _unreachable(told.sentence, f"{told.next_step.rstrip('.')}; {AGAIN}", **facts)
+    portal = TROUBLES[Trouble.CAPTIVE_PORTAL]
+    return _unreachable(portal.sentence, portal.next_step.rstrip("."), **facts)
 
 
 def _is_sign_in_page(plain: PlainResponse, host: str) -> bool:
@@ -439,7 +442,7 @@ def _connection(probe: ProviderProbe) -> Finding:
         return _unreachable(
             f"{probe.host} {_problems(tried)} on port {probe.port}.",
             f"Check that the provider's address is right, that the firewall of the router lets port {probe.port} out,"
-            f" and with a phone in the same network that there is internet at all; {AGAIN}",
+            f" and with a phone in the same network that there is internet at all",
             **facts,
         )
     if tried[0].problem is ProbeProblem.TIMED_OUT:
@@ -465,86 +468,67 @@ def _problems(tried: list[ConnectAttempt]) -> str:
 # TLS and the provider's response
 
 
-def _behind_tls(look: Callable[[ProviderProbe], Finding]) -> Callable[[ProviderProbe], Finding]:
-    """Look if there is TLS and the probe can see it."""
+def _handshake(sentence: str, *steps: HandshakeStep) -> Callable[[ProviderProbe], Finding]:
+    """Return a check that fails if one of these steps failed."""
 
-    def look_if_seen(probe: ProviderProbe) -> Finding:
+    def look(probe: ProviderProbe) -> Finding:
         if not probe.is_secure:
             return ok("The provider is on this machine and uses plain http.")
         if probe.is_hidden:
             return ok("The doctor cannot use this kind of proxy; see N14.")
-        return look(probe)
+        if probe.handshake.failed_step in steps:
+            return _failed_handshake(probe)
+        return ok(sentence, **({"version": probe.handshake.version} if HandshakeStep.TLS in steps else {}))
 
-    return look_if_seen
+    return look
 
 
-def _tls(probe: ProviderProbe) -> Finding:
-    handshake = probe.handshake
+def _failed_handshake(probe: ProviderProbe) -> Finding:
+    handshake, host = probe.handshake, probe.host
     match handshake.failed_step:
+        case HandshakeStep.AUTHORITIES:
+            return fail(
+                "The file of trusted certificates cannot be read.",
+                "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install"
+                f" the authorities: sudo apt install ca-certificates; {AGAIN}",
+                ConfigError.exit_code,
+            )
         case HandshakeStep.PROXY:
-            return _unreachable(
-                f"The proxy does not connect to {probe.host}: {handshake.reason}.",
+            sentence = f"The proxy does not connect to {host}: {handshake.reason}."
+            next_step = (
                 "Check the user and password in https_proxy, and that the proxy lets"
-                f" {probe.host} port {probe.port} through; {AGAIN}",
-                reason=handshake.reason,
+                f" {host} port {probe.port} through"
             )
-        case HandshakeStep.CONNECTION | HandshakeStep.TLS:
-            return _unreachable(
-                f"No secure connection to {probe.host}: {handshake.reason or 'no connection'}.",
-                "Check that nothing in the network opens TLS connections (a filter, a firewall), that the address and"
-                f" the port of the provider are right, and that it speaks TLS 1.2 or newer; {AGAIN}",
-                reason=handshake.reason,
+        case HandshakeStep.ISSUER:
+            sentence = f"The certificate of the server is not trusted: {handshake.reason}."
+            next_step = (
+                "See who issued it: a company, a school or a security program opens the connection on its way;"
+                " exempt the provider's address there, or use another network. If it is a known authority:"
+                " sudo apt install --reinstall ca-certificates"
             )
+        case HandshakeStep.NAME:
+            sentence = f"The certificate is for another name than {host}."
+            next_step = (
+                "Check the address of the provider for typing errors; if it is right, another server answers in its"
+                " place: use another network or DNS server"
+            )
+        case HandshakeStep.DATE if handshake.verify_code == EXPIRED:
+            sentence = "By the clock of this machine a certificate of the server has expired."
+            next_step = (
+                "If the clock is wrong, set it: sudo timedatectl set-ntp true. If it is right, only the provider can"
+                " mend this"
+            )
+        case HandshakeStep.DATE:
+            sentence = "By the clock of this machine a certificate of the server is not valid yet: the clock is slow."
+            next_step = "Set the clock: sudo timedatectl set-ntp true"
         case _:
-            return ok("A secure connection can be made.", version=handshake.version)
-
-
-def _issuer(probe: ProviderProbe) -> Finding:
-    handshake = probe.handshake
-    if handshake.failed_step is HandshakeStep.AUTHORITIES:
-        return fail(
-            "The file of trusted certificates cannot be read.",
-            "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install the"
-            f" authorities: sudo apt install ca-certificates; {AGAIN}",
-            ConfigError.exit_code,
-        )
-    if handshake.failed_step is not HandshakeStep.ISSUER:
-        return ok("A trusted authority issued the certificate.")
-    return _unreachable(
-        f"The certificate of the server is not trusted: {handshake.reason}.",
-        "See who issued it: a company, a school or a security program opens the connection on its way;"
-        " exempt the provider's address there, or use another network. If it is a known authority:"
-        f" sudo apt install --reinstall ca-certificates; {AGAIN}",
-        **_shown(handshake),
-    )
-
-
-def _certificate_name(probe: ProviderProbe) -> Finding:
-    if probe.handshake.failed_step is not HandshakeStep.NAME:
-        return ok("The certificate has the provider's name.")
-    return _unreachable(
-        f"The certificate is for another name than {probe.host}.",
-        "Check the address of the provider for typing errors; if it is right, another server answers in its"
-        f" place: use another network or DNS server; {AGAIN}",
-        **_shown(probe.handshake),
-    )
-
-
-def _certificate_date(probe: ProviderProbe) -> Finding:
-    handshake = probe.handshake
-    if handshake.failed_step is not HandshakeStep.DATE:
-        return ok("The certificate is valid by the clock of this machine.")
-    if handshake.verify_code == EXPIRED:
-        return _unreachable(
-            "By the clock of this machine a certificate of the server has expired.",
-            f"If the clock is wrong, set it: sudo timedatectl set-ntp true. If it is right, only the provider can mend this; {AGAIN}",
-            **_shown(handshake),
-        )
-    return _unreachable(
-        "By the clock of this machine a certificate of the server is not valid yet: the clock is slow.",
-        f"Set the clock: sudo timedatectl set-ntp true; {AGAIN}",
-        **_shown(handshake),
-    )
+            sentence = f"No secure connection to {host}: {handshake.reason or 'no connection'}."
+            next_step = (
+                "Check that nothing in the network opens TLS connections (a filter, a firewall), that the address and"
+                " the port of the provider are right, and that it speaks TLS 1.2 or newer"
+            )
+    facts = {"reason": handshake.reason} if handshake.verify_code is None else _shown(handshake)
+    return _unreachable(sentence, next_step, **facts)
 
 
 def _shown(handshake: HandshakeResult) -> dict[str, str]:
@@ -574,15 +558,16 @@ def _day(certificate: object, name: str) -> str:
 def _answer(credential_probe: CredentialProbe | None) -> Finding:
     if credential_probe is None:
         return skipped("The provider was not asked.")
-    heard = credential_probe.poll
-    name = error_name(heard)
+    answer = credential_probe.poll
+    name = error_name(answer)
     if name:
         return ok("The provider answers, and refuses a code that was never issued.", answer=name)
-    if isinstance(heard, Unreachable):
-        return _unreachable(f"The provider is not reached: {heard.what}.", TROUBLES[heard.trouble].next_step)
-    if isinstance(heard, Refusal):
-        return fail(f"{heard.message}.".capitalize(), heard.hint, ConfigError.exit_code)
-    odd = heard if isinstance(heard, Unclear) else read_odd_answer(heard)
+    if isinstance(answer, Unreachable):
+        next_step = TROUBLES[answer.trouble].next_step
+        return fail(f"The provider is not reached: {answer.what}.", next_step, ProviderUnreachable.exit_code)
+    if isinstance(answer, Refusal):
+        return fail(f"{answer.message}.".capitalize(), answer.hint, ConfigError.exit_code)
+    odd = answer if isinstance(answer, Unclear) else read_odd_answer(answer)
     if odd.trouble is Trouble.CAPTIVE_PORTAL:
         return _portal_found(answer=odd.what)
     return fail(
