@@ -93,7 +93,7 @@ def example_text() -> str:
         "\n# The board of lights and buttons this speaker has: device-auth hardware list.\n"
         "# Every setting above must stay above this line.\n"
         f'[{HARDWARE}]\n# board = "none"\n'
-        "\n# What the light shows in place of the usual, by state, trouble or moment:\n"
+        "\n# Patterns of the light in place of the usual ones, by state, trouble or notice:\n"
         '# "off", or a kind and a colour ("blue", "#0040ff"). Kinds: solid; blink with\n'
         "# on_ms, off_ms and perhaps count and pause_ms; breathe with brighter_ms and\n"
         "# darker_ms. Nothing faster than 2 Hz, and no trouble like another; to see them:\n"
