@@ -12,8 +12,9 @@ from device_auth.doctor import network
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import Machine
-from device_auth.doctor.provider_probe import Address, ProviderProbe, dial
+from device_auth.doctor.provider_probe import ProviderProbe, dial
 from device_auth.world.clock import BootClock
+from device_auth.world.dialing import Address
 from device_auth.world.transport import Route
 from tests.scripted_server import Act, ScriptedServer
 from tests.simulated_transport import SimulatedTransport

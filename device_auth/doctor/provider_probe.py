@@ -30,7 +30,7 @@ from device_auth.core.ports import Clock
 from device_auth.doctor.credential_probe import first_address
 from device_auth.wire.addresses import fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
-from device_auth.world.dialing import NO_ROUTE
+from device_auth.world.dialing import NO_ROUTE, Address
 from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, route_to, trusting
 
 STEP_TIMEOUT: Final = Seconds(4)
@@ -56,22 +56,6 @@ NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 
 WRONG_IP_ADDRESS: Final = 64
 """OpenSSL's code for a certificate of another address. Source: X509_STORE_CTX_get_error(3)."""
-
-
-class Address(NamedTuple):
-    """An address to connect to, as the resolver returns it."""
-
-    family: int
-    where: tuple[Any, ...]
-
-    @property
-    def ip(self) -> str:
-        """Return the IP address alone."""
-        return str(self.where[0])
-
-    def at_port(self, port: int) -> "Address":
-        """Return another port of this machine."""
-        return Address(self.family, (self.where[0], port, *self.where[2:]))
 
 
 Resolve = Callable[[str, int], list[Address]]

@@ -46,6 +46,15 @@ class Address(NamedTuple):
     family: int
     where: Any
 
+    @property
+    def ip(self) -> str:
+        """Return the IP address alone."""
+        return str(self.where[0])
+
+    def at_port(self, port: int) -> "Address":
+        """Return another port of this machine."""
+        return Address(self.family, (self.where[0], port, *self.where[2:]))
+
 
 Resolve = Callable[[str, int, int], list[Address]]
 """Return the addresses of a host and port in one family; raises ``socket.gaierror``, or ``UnicodeError`` for an impossible name."""

@@ -65,14 +65,14 @@ def woken_by_signals(wake: Callable[[], object]) -> Iterator[None]:
 def cancelled_by_signals(
     cancel: Callable[[], object], wake: Callable[[], object]
 ) -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and a polite kill cancel; a second one ends the process at once.
+    """Let Ctrl-C and SIGTERM cancel; a second one ends the process at once.
 
     Args:
         cancel: called by the handler of the first signal.
         wake: as for ``woken_by_signals``.
 
     Yields:
-        What returns whether a signal came.
+        A function that returns whether a signal came.
     """
     is_cancelled = False
 
