@@ -36,7 +36,7 @@ from device_auth.core.speaker import AnswerCounts
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.prompts.stderr import say
 from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
-from device_auth.tools.authorize import RedirectListener, has_display, open_browser, place_of
+from device_auth.tools.authorize import RedirectListener, has_display, open_browser, read_listen_address
 from device_auth.wire.authorization_code import (
     LEAST_RANDOMNESS,
     MOST_REDIRECT,
@@ -159,7 +159,7 @@ class _AuthorizationRun:
             DeviceAuthError: it did not, or brought no code.
         """
         doors, question, amazon = self._doors, self._question, self._amazon
-        place = place_of(question.redirect_uri)
+        place = read_listen_address(question.redirect_uri)
         if place is None:
             raise ConfigError(
                 "redirect_uri does not lead back to this machine, so no browser can be waited for",

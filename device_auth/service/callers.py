@@ -49,7 +49,7 @@ class Permissions(NamedTuple):
 
     Attributes:
         readers: the group that may read; None if it does not exist.
-        administrators: the group that may do everything; likewise.
+        administrators: the group that may do everything; None if it does not exist.
         own_uid: the user of the service.
     """
 

@@ -1,12 +1,12 @@
-"""Where the owner's browser goes, and where it comes back to: a page opened, one redirect caught.
+"""Opens a page in the owner's browser, and receives the one redirect that comes back.
 
-The listener sits on loopback and takes exactly one answer to our own question. Whatever else comes (another page's
-guess, a port scanner, a handshake that never ends) is answered or dropped, and waited past.
+The listener is on loopback and takes exactly one answer to our own request. Other connections (the guess of another
+page, a port scanner, a handshake that never ends) get an error or are closed, and the listener waits on.
 """
 
 import socket
 import ssl
-import subprocess  # noqa: TID251  starts a browser, with nothing of this terminal in its hands
+import subprocess  # noqa: TID251  starts a browser
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ without a request is closed."""
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The way there
+# The browser
 
 
 def has_display(environ: Mapping[str, str]) -> bool:
@@ -52,11 +52,10 @@ def has_display(environ: Mapping[str, str]) -> bool:
 
 
 def open_browser(address: str) -> None:
-    """Open a page in whatever browser there is, and do not wait for it.
+    """Open a page in a browser, and do not wait for it.
 
-    In a process of its own that has neither our output nor the keyboard: browsers write on the one, and those for
-    terminals would take the other. Nor has it a secret of our environment: what a browser is started with goes into
-    each page's process, and into the reports of its crashes.
+    The browser runs in a process of its own without our output, the keyboard and our secrets: browsers write to the
+    terminal, those for terminals read from it, and their environment goes into reports of crashes.
     """
 
     def start() -> None:
@@ -76,19 +75,19 @@ def open_browser(address: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The way back
+# The redirect
 
 
 class ListenAddress(NamedTuple):
-    """Where a redirect is caught."""
+    """The port and path of a redirect URI on this machine."""
 
     port: int
     path: str
     is_secure: bool
 
 
-def place_of(redirect_uri: str) -> ListenAddress | None:
-    """Return the place that a redirect URI leads to; None if it is on no loopback address that can be listened on."""
+def read_listen_address(redirect_uri: str) -> ListenAddress | None:
+    """Read a redirect URI; None if it leads to no loopback address on which we can listen."""
     parts = urlsplit(redirect_uri)
     if parts.hostname not in {"localhost", *LOOPBACK}:
         return None
@@ -100,7 +99,7 @@ class RedirectListener:
     """Waits on loopback for the browser; as a context it listens.
 
     Args:
-        place: where to listen.
+        address: where to listen.
         state: ours; see ``read_redirect``.
         context: for TLS; None for plain HTTP.
         deliver: called with the one answer, on another thread, once the browser has its page.
@@ -109,14 +108,14 @@ class RedirectListener:
 
     def __init__(
         self,
-        place: ListenAddress,
+        address: ListenAddress,
         state: str,
         context: ssl.SSLContext | None,
         deliver: Callable[[Redirect | Refusal], None],
         *,
         timeout: Seconds = REQUEST_TIMEOUT,
     ) -> None:
-        self._place = place
+        self._address = address
         self._state = state
         self._context = context
         self._deliver = deliver
@@ -140,15 +139,15 @@ class RedirectListener:
             ConfigError: if the port is in use, or permission for it is denied.
         """
         try:
-            for address in LOOPBACK:
+            for host in LOOPBACK:
                 try:
-                    self._listening.append(listen(address, self._place.port))
+                    self._listening.append(listen(host, self._address.port))
                 except OSError as error:
                     if error.errno not in {EADDRNOTAVAIL, EAFNOSUPPORT}:
                         raise
         except OSError as error:
             self.__exit__()
-            raise _explain(error, self._place.port) from error
+            raise _explain(error, self._address.port) from error
         self._server.start(self._listening)
         return self
 
@@ -158,16 +157,15 @@ class RedirectListener:
             listening.close()
 
     def _identify(self, connection: socket.socket, _address: object) -> AcceptedConnection[None]:
-        if (
-            self._context is not None
-        ):  # the handshake comes with the first read, on the connection's own thread
+        if self._context is not None:
+            # the handshake comes with the first read, on the connection's own thread
             connection = self._context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
         return AcceptedConnection(connection, None, None, is_idle=True)
 
     def _answer(self, _: AcceptedConnection[None], request: HttpRequest) -> HttpReply:
-        if request.path != self._place.path:
+        if request.path != self._address.path:
             return _page(HTTPStatus.NOT_FOUND, "Nothing is here", "The way back leads elsewhere.")
         if request.method != "GET":
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, "Not understood", "A browser comes back with GET.")
@@ -192,6 +190,8 @@ class RedirectListener:
 def _refuse(error: HttpError) -> HttpReply | None:
     if error.status is HTTPStatus.REQUEST_TIMEOUT:
         return None
+    if error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _page(error.status, "The command made a mistake", "Look at the command to see how it goes on.")
     return _page(HTTPStatus.BAD_REQUEST, "Not understood", "This is no request that can be read.")
 
 
@@ -208,7 +208,7 @@ def _explain(error: OSError, port: int) -> ConfigError:
 
 
 def holder_of(port: int, proc: Path = Path("/proc")) -> str:
-    """Return which process listens on a port, as far as the kernel tells us. Source: proc(5), ``/proc/net/tcp``."""
+    """Return the process that listens on a port, if the kernel shows it. Source: proc(5), ``/proc/net/tcp``."""
     sockets = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):

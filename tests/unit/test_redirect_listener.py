@@ -22,7 +22,7 @@ from device_auth.tools.authorize import (
     has_display,
     holder_of,
     open_browser,
-    place_of,
+    read_listen_address,
 )
 from device_auth.wire.authorization_code import Redirect
 from device_auth.world.certificate import CERTIFICATE, server_context
@@ -254,7 +254,7 @@ def test_a_port_whose_holder_the_kernel_does_not_tell_is_in_use_all_the_same(tmp
     ],
 )
 def test_only_this_machines_own_addresses_can_be_listened_on(uri: str, place: ListenAddress | None) -> None:
-    assert place_of(uri) == place
+    assert read_listen_address(uri) == place
 
 
 @pytest.mark.parametrize(
