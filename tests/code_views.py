@@ -34,9 +34,9 @@ def code_pair(
 
 
 def waiting(
-    pair: CodePair | None = None, trouble: Trouble = Trouble.NONE, *, hint: str = "", telling: int = 0
+    pair: CodePair | None = None, trouble: Trouble = Trouble.NONE, *, hint: str = "", sequence: int = 0
 ) -> View:
-    return View(StateWord.WAITING, trouble, hint=hint, code_pair=pair or code_pair(), telling=telling)
+    return View(StateWord.WAITING, trouble, hint=hint, code_pair=pair or code_pair(), sequence=sequence)
 
 
 class Window:

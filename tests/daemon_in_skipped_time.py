@@ -38,7 +38,7 @@ class Household:
     @property
     def moments(self) -> list[OneTimeNotice]:
         """What was told once, in order."""
-        return [view.moment for view in self.world.told if view.moment is not None]
+        return [view.notice for view in self.world.told if view.notice is not None]
 
     @property
     def last(self) -> View:

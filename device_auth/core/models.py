@@ -362,8 +362,8 @@ class View:
         code_pair: the one to show, while waiting.
         refusal: how the last attempt ended, until it is told no more.
         account: whose account it is, where the scope gives one.
-        telling: goes up each time the same is to be told anew.
-        moment: what is to be told once beside all that.
+        sequence: goes up each time the same state is to be told again.
+        notice: to be told once, beside the state.
     """
 
     state: StateWord
@@ -372,5 +372,5 @@ class View:
     code_pair: CodePair | None = None
     refusal: Refusal | None = None
     account: str | None = None
-    telling: int = 0
-    moment: OneTimeNotice | None = None
+    sequence: int = 0
+    notice: OneTimeNotice | None = None

@@ -365,7 +365,7 @@ class SpeakerState:
         next_number: for the next kept link.
         answers: what came while linking.
         problem: what is wrong with the speaker itself.
-        telling: how many times people are to be told anew.
+        sequence: of the view; goes up each time people are to be told again.
     """
 
     stage: linking.State = linking.Unlinked()
@@ -379,7 +379,7 @@ class SpeakerState:
     next_number: int = 1
     answers: AnswerCounts = AnswerCounts()
     problem: Refusal | None = None
-    telling: int = 0
+    sequence: int = 0
 
 
 Step = tuple[SpeakerState, tuple[Command, ...]]
@@ -445,7 +445,7 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
         case ProblemChanged(problem):
             return replace(state, problem=problem), ()
         case RepeatRequested():
-            return replace(state, telling=state.telling + 1), ()
+            return replace(state, sequence=state.sequence + 1), ()
         case _:
             return _link(state, event, now)
 
@@ -474,7 +474,7 @@ def view_of(state: SpeakerState) -> View:
         code_pair=state.stage.pair if isinstance(state.stage, linking.Waiting) else None,
         refusal=refusal,
         account=None if state.stored is None else state.stored.account,
-        telling=state.telling,
+        sequence=state.sequence,
     )
 
 
@@ -643,7 +643,7 @@ def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> 
         case linking.UndoSave():
             return replace(state, owed=OwedWrite(_former(state))), (LookAtStore(),)
         case linking.TellAgain():
-            return replace(state, telling=state.telling + 1), ()
+            return replace(state, sequence=state.sequence + 1), ()
         case (
             linking.ProveStore()
             | linking.RequestCodePair()
@@ -712,7 +712,7 @@ def _forget(state: SpeakerState) -> Step:
         next_number=state.next_number,
         answers=state.answers,
         problem=state.problem,
-        telling=state.telling,
+        sequence=state.sequence,
     )
     return forgotten, (DropCalls(None),)
 

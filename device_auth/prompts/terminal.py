@@ -188,7 +188,7 @@ class TerminalPrompt:
     def _lasting(
         self, view: "View", before: "View | None", style: TerminalStyle, *, is_resized: bool
     ) -> list[str]:
-        again = before is None or view.telling != before.telling
+        again = before is None or view.sequence != before.sequence
         lines: list[str] = []
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
             lines += style.wrap(_refusal_text(view.refusal, view.hint), sgr=BAD)

@@ -128,14 +128,14 @@ class VoicePrompt:
 
     def _choose(self, before: "View | None", view: "View", now: Monotonic) -> Announcement | None:
         words = self._words_for(before, view)
-        is_asked = before is not None and view.telling != before.telling
+        is_asked = before is not None and view.sequence != before.sequence
         waits = view.state in _PASSING_STATES and view.trouble is Trouble.NONE and not is_asked
         return Announcement(words, later(now, PASSES_WITHIN) if waits else now) if words else None
 
     def _words_for(self, before: "View | None", view: "View") -> "tuple[Utterance, ...]":
-        is_asked = before is not None and view.telling != before.telling
-        if view.moment is not None:
-            return notice_words(self._wording, view.moment)
+        is_asked = before is not None and view.sequence != before.sequence
+        if view.notice is not None:
+            return notice_words(self._wording, view.notice)
         if view.state is StateWord.WAITING and view.code_pair is not None:
             return self._code_words(view.code_pair, view)
         if before is not None and has_just_linked(before, view):
@@ -185,7 +185,7 @@ class VoicePrompt:
 
 def _interrupts(before: "View | None", view: "View") -> bool:
     """Return whether a view interrupts the announcement before it; a trouble does not interrupt a code."""
-    if before is None or view.telling != before.telling:
+    if before is None or view.sequence != before.sequence:
         return True
     if view.state is StateWord.WAITING:
         return view.code_pair != before.code_pair or before.state is not view.state
@@ -194,7 +194,7 @@ def _interrupts(before: "View | None", view: "View") -> bool:
 
 def _shows_presence(before: "View | None", view: "View") -> bool:
     """Return whether only a person can have caused a view: by a press or an approval. A renewal happens by itself."""
-    if before is not None and view.telling != before.telling:
+    if before is not None and view.sequence != before.sequence:
         return True
     is_request = view.state is StateWord.REQUESTING and (
         before is None or before.state not in {StateWord.REQUESTING, StateWord.WAITING}

@@ -416,7 +416,7 @@ class Loop:
         view = self.view()
         if view != self._told or notice is not None:
             self._told = view
-            self._tell(replace(view, moment=notice))
+            self._tell(replace(view, notice=notice))
 
 
 def _name(question: Question) -> str:

@@ -341,7 +341,7 @@ def test_news_of_another_kind_does_not_end_the_wait_for_a_forced_refresh(world: 
     visitor.begin("/v1/token/rejected", "POST", {"access_token": "CANARY-old"})
     world.actions.wait_until_asked(1)
 
-    world.desk.tell(View(StateWord.LINKED, Trouble.NONE, telling=1), make_link())
+    world.desk.tell(View(StateWord.LINKED, Trouble.NONE, sequence=1), make_link())
     world.actions.end_refresh(world.issue("new"))
 
     assert visitor.finish().fields["access_token"] == "CANARY-new"

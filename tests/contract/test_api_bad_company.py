@@ -179,7 +179,7 @@ def test_a_stream_that_is_never_read_is_cut_off(hasty: SocketWorld) -> None:
     state.register(connection, 0)
 
     for number in range(100_000):
-        hasty.desk.tell(View(StateWord.UNLINKED, Trouble.NONE, hint="x" * 4096, telling=number), None)
+        hasty.desk.tell(View(StateWord.UNLINKED, Trouble.NONE, hint="x" * 4096, sequence=number), None)
         if state.poll(1):
             break
 

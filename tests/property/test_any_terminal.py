@@ -29,8 +29,8 @@ pairs = st.builds(
 )
 refusals = st.builds(Refusal, st.sampled_from(Trouble), any_text, any_text, any_text)
 views = st.builds(
-    lambda state, trouble, hint, pair, refusal, account, telling: View(
-        state, trouble, hint, pair if state is StateWord.WAITING else None, refusal, account, telling
+    lambda state, trouble, hint, pair, refusal, account, sequence: View(
+        state, trouble, hint, pair if state is StateWord.WAITING else None, refusal, account, sequence
     ),
     st.sampled_from(StateWord),
     st.sampled_from(Trouble),

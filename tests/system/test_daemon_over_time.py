@@ -69,7 +69,7 @@ def test_a_tap_asks_for_a_code_and_another_tells_it_again(household: Household) 
 
     assert household.live(20).state is StateWord.WAITING
     assert len(household.world.codes) == 1
-    assert household.last.telling == 1
+    assert household.last.sequence == 1
 
 
 def test_without_a_press_no_code_is_asked_for(household: Household) -> None:
@@ -83,7 +83,7 @@ def test_a_tap_on_a_linked_speaker_tells_that_it_is_linked(household: Household)
     household.press(100)
 
     assert household.live(110).state is StateWord.LINKED
-    assert household.last.telling == 1
+    assert household.last.sequence == 1
     assert len(household.world.codes) == 1
 
 

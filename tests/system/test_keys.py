@@ -217,7 +217,7 @@ def test_a_key_that_was_named_and_cannot_be_had_is_told_and_answers_a_press(worl
 
     assert (view.state, view.trouble) == (StateWord.UNLINKED, Trouble.STORAGE)
     assert view.hint == "Restart the speaker."
-    assert view.telling == 1
+    assert view.sequence == 1
     assert world.amazon.pairs() == ()
 
 

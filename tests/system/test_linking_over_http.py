@@ -122,7 +122,7 @@ def test_a_second_press_tells_the_same_code_again(lwa: World) -> None:
         loop.run(lambda: is_over(loop), Monotonic(lwa.clock.moment + 100))
 
     assert len(lwa.codes) == 1
-    assert lwa.told[-1].telling == 1
+    assert lwa.told[-1].sequence == 1
 
 
 def test_a_link_asked_for_again_replaces_the_old_one_only_once_it_is_proved(world: World) -> None:

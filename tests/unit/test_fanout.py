@@ -135,8 +135,8 @@ def test_a_slow_one_misses_what_is_old_and_gets_the_newest(hall: Hall) -> None:
     everyone.tell(REQUESTING)
     assert slow.next() is REQUESTING
 
-    for telling in range(100):
-        everyone.tell(waiting(telling=telling))
+    for sequence in range(100):
+        everyone.tell(waiting(sequence=sequence))
     everyone.tell(LINKED)
     hall.release.set()
 
@@ -152,9 +152,9 @@ def test_the_same_view_is_no_news_until_it_is_to_be_told_anew(hall: Hall) -> Non
     assert prompt.next() == LINKED
 
     everyone.tell(replace(LINKED))
-    everyone.tell(replace(LINKED, telling=1))
+    everyone.tell(replace(LINKED, sequence=1))
 
-    assert prompt.next() == replace(LINKED, telling=1)
+    assert prompt.next() == replace(LINKED, sequence=1)
 
 
 def test_one_that_fails_is_logged_without_the_code_and_goes_on(

@@ -186,7 +186,7 @@ def test_a_tap_brings_a_word_back() -> None:
     trouble = View(StateWord.UNLINKED, Trouble.STORAGE)
     bench.prompt.show(trouble, moment(0))
     bench.prompt.show(trouble, moment(60))
-    bench.prompt.show(replace(trouble, telling=1), moment(70))
+    bench.prompt.show(replace(trouble, sequence=1), moment(70))
 
     assert bench.text == "Cannot save"
 

@@ -294,7 +294,7 @@ def test_the_same_code_is_written_once_and_another_takes_its_place(tmp_path: Pat
     prompt = PicturePrompt(path)
     prompt.show(waiting(), NOW)
     first = path.stat().st_ino
-    prompt.show(waiting(telling=1), NOW)
+    prompt.show(waiting(sequence=1), NOW)
     again = path.stat().st_ino
 
     prompt.show(waiting(code_pair("BBBBBB", prefilled=f"{PREFILLED}BBBBBB")), NOW)

@@ -15,9 +15,9 @@ def test_every_trouble_has_something_to_say() -> None:
     assert set(TROUBLES) == set(Trouble)
 
 
-@pytest.mark.parametrize("telling", [*STATES.values(), *TROUBLES.values()])
-def test_what_is_said_is_one_sentence(telling: Phrase) -> None:
-    assert is_a_sentence(telling.sentence)
+@pytest.mark.parametrize("phrase", [*STATES.values(), *TROUBLES.values()])
+def test_what_is_said_is_one_sentence(phrase: Phrase) -> None:
+    assert is_a_sentence(phrase.sentence)
 
 
 @pytest.mark.parametrize("trouble", [trouble for trouble in Trouble if trouble is not Trouble.NONE])
@@ -30,7 +30,7 @@ def test_no_trouble_needs_no_next_step() -> None:
 
 
 def test_no_two_troubles_sound_alike() -> None:
-    assert len({telling.sentence for telling in TROUBLES.values()}) == len(Trouble)
+    assert len({phrase.sentence for phrase in TROUBLES.values()}) == len(Trouble)
 
 
 @pytest.mark.parametrize("word", [*StateWord, *Trouble])

@@ -123,7 +123,7 @@ def test_linked_is_said_once_and_again_when_asked() -> None:
     window.show(LINKED)
     assert window.text.count("Linked.") == 1
 
-    window.show(replace(LINKED, telling=1))
+    window.show(replace(LINKED, sequence=1))
 
     assert window.text.count("Linked.") == 2
 
@@ -174,7 +174,7 @@ def test_the_same_code_is_drawn_once_and_again_when_asked() -> None:
     window.show(waiting(), 1)
     assert window.text.count(PLAIN_URI) == 1
 
-    window.show(waiting(telling=1), 2)
+    window.show(waiting(sequence=1), 2)
 
     assert window.text.count(PLAIN_URI) == 2
     assert window.text.count("Time left") == 1

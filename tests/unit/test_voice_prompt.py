@@ -81,7 +81,7 @@ def test_a_tap_tells_the_code_again_at_once() -> None:
     bench = Bench()
     bench.show(waiting())
     bench.hear()
-    bench.show(waiting(telling=1), 5)
+    bench.show(waiting(sequence=1), 5)
 
     assert bench.hear() == [WORDING.moments["code-again"], *CODE]
 
@@ -165,7 +165,7 @@ def test_a_speaker_that_starts_linked_is_silent_until_asked() -> None:
     bench.show(STARTING)
     bench.show(LINKED)
     assert bench.hear() == []
-    bench.show(replace(LINKED, telling=1), 10)
+    bench.show(replace(LINKED, sequence=1), 10)
 
     assert bench.hear() == [WORDING.states["linked"]]
 
@@ -184,7 +184,7 @@ def test_a_passing_trouble_of_a_linked_speaker_is_told_only_when_asked(trouble: 
     bench.show(LINKED)
     bench.show(View(StateWord.LINKED, trouble), 1)
     assert bench.hear() == []
-    bench.show(View(StateWord.LINKED, trouble, telling=1), 2)
+    bench.show(View(StateWord.LINKED, trouble, sequence=1), 2)
 
     assert bench.hear() == trouble_words(trouble)
 
@@ -232,7 +232,7 @@ def test_in_the_quiet_hours_a_renewed_code_wakes_nobody_and_a_tap_is_answered() 
     bench.show(REQUESTING, 600)
     bench.show(waiting(code_pair("ZZ")), 601)
     assert bench.hear() == []
-    bench.show(waiting(code_pair("ZZ"), telling=1), 610)
+    bench.show(waiting(code_pair("ZZ"), sequence=1), 610)
 
     assert bench.hear()
 
@@ -370,7 +370,7 @@ def test_a_voice_that_fails_is_reported_once_and_tried_again_at_the_next_view() 
     with pytest.raises(PartMissing):
         bench.show(waiting(), 60)
     assert bench.show(waiting(), 61) is None
-    assert bench.show(waiting(telling=1), 62) == 62 + CODE_EVERY
+    assert bench.show(waiting(sequence=1), 62) == 62 + CODE_EVERY
 
 
 class Deaf(Slow):
