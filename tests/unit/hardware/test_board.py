@@ -330,7 +330,7 @@ def test_a_panel_that_uses_no_pin_of_the_header_is_in_nobodys_way(panel: Setting
         assert read_plan({"light": {**LED, "pin": pin}, "panel": panel}).parts
 
 
-def test_a_light_that_was_told_nothing_is_dark_on_every_kind() -> None:
+def test_a_light_without_a_pattern_is_dark() -> None:
     parts, _ = opened({"board": "simulated"})
 
     assert isinstance(parts.light, SimulatedLight)

@@ -117,7 +117,7 @@ def test_a_chip_that_is_unplugged_is_reported_once(gpiod: Any, button: EdgeButto
     assert "cannot use line GPIO17 of /dev/gpiochip0: No such device" in str(failed[0])
 
 
-def test_a_line_that_somebody_else_has_is_busy(gpiod: Any) -> None:
+def test_a_line_that_another_program_uses_is_busy(gpiod: Any) -> None:
     gpiod.bench.busy.add(27)
     with pytest.raises(PartBusy, match="line 27 of /dev/gpiochip0 is in use") as busy:
         LineOutputs([27], is_active_low=False, chip=CHIP)
@@ -137,7 +137,7 @@ def test_a_chip_or_a_line_that_is_not_there_is_named(line: int | str, chip: str,
     assert hint in missing.value.hint
 
 
-def test_a_chip_that_is_closed_to_this_user_names_the_group(gpiod: Any) -> None:
+def test_a_chip_that_this_user_may_not_open_names_the_group(gpiod: Any) -> None:
     gpiod.bench.is_closed_to_us = True
     with pytest.raises(PartMissing, match="no permission to open") as missing:
         LineOutputs([27], is_active_low=False, chip=CHIP)
@@ -145,7 +145,7 @@ def test_a_chip_that_is_closed_to_this_user_names_the_group(gpiod: Any) -> None:
     assert "group gpio" in missing.value.hint
 
 
-def test_the_old_api_of_bookworm_is_told_from_the_new_one() -> None:
+def test_version_1_of_bookworm_is_refused_with_what_to_install() -> None:
     with importable("gpiod_1"), pytest.raises(PartMissing, match="version 1") as missing:
         LineOutputs([27], is_active_low=False, chip=CHIP)
 

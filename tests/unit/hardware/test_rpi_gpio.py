@@ -94,7 +94,7 @@ def test_a_sample_that_comes_after_the_end_is_not_taken(gpio: Any) -> None:
     assert failed == []
 
 
-def test_a_pin_that_somebody_else_has_is_busy(gpio: Any) -> None:
+def test_a_pin_that_another_program_uses_is_busy(gpio: Any) -> None:
     gpio.bench.busy.add(27)
     with pytest.raises(PartBusy, match="GPIO27 is in use") as busy:
         PinOutputs([27])
@@ -109,7 +109,7 @@ def test_an_output_that_was_taken_from_us_is_reported(gpio: Any) -> None:
         outputs.write([True])
 
 
-def test_a_chip_that_is_closed_to_this_user_names_the_group(gpio: Any) -> None:
+def test_a_chip_that_this_user_may_not_open_names_the_group(gpio: Any) -> None:
     gpio.bench.is_chip_closed = True
     with pytest.raises(PartMissing, match="can not open gpiochip") as missing:
         PinOutputs([27])

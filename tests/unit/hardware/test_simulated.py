@@ -5,7 +5,7 @@ from hardware.led import CYAN, OUT, RED, WHITE, Blink, Glow, Off, Once, Solid
 from hardware.simulated import ShownPattern, SimulatedButton, SimulatedClock, SimulatedLight
 
 
-def test_a_simulated_light_remembers_what_it_was_told_and_when() -> None:
+def test_a_simulated_light_keeps_its_patterns_and_their_moments() -> None:
     clock = SimulatedClock()
     light = SimulatedLight(clock)
     clock.pass_time(2)
