@@ -176,6 +176,7 @@ class Client:
         self._pause = pause
         self._lock = threading.Lock()
         self._connection: _UnixConnection | None = None
+        self._event_socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -186,9 +187,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection and end the stream of events; the next request, or event, opens another."""
         with self._lock:
             self._drop()
+            if self._event_socket is not None:
+                with suppress(OSError):  # the stream has ended by itself
+                    self._event_socket.shutdown(socket.SHUT_RDWR)
 
     def token(self, min_lifetime: int = 60) -> Token:
         """Return an access token.
@@ -300,6 +304,7 @@ class Client:
         connection = _UnixConnection(self._path, SILENCE)
         try:
             connection.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
+            self._event_socket = connection.sock
             response = connection.getresponse()
             if response.status != http.client.OK:
                 _check(response, response.read())

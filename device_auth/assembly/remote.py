@@ -1,7 +1,7 @@
 """The speaker whose link the service holds: each verb by its socket."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,13 +22,14 @@ from device_auth.assembly.speaker import (
     no_fresh_token,
     unexplained,
 )
-from device_auth.client import Client, ClientError, Refused, Revoked, SpeakerUnlinked, TryLater
+from device_auth.client import Client, ClientError, Refused, Revoked, SpeakerUnlinked, TryLater, Unavailable
 from device_auth.core.errors import StoreBusy, StoreError
 from device_auth.core.models import (
     NEVER,
     CodePair,
     DialectName,
     Mark,
+    Monotonic,
     Refusal,
     Seconds,
     Secret,
@@ -38,6 +39,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.public import AccessToken, HandOver, SpeakerStatus
 from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.core.values import replace
 from device_auth.prompts.stderr import say
 from device_auth.world.settings import ENVIRONMENT, given_outside_file
 from device_auth.world.signals import cancelled_by_signals
@@ -51,8 +53,14 @@ if TYPE_CHECKING:
 RESTING: Final = {StateWord.UNLINKED, StateWord.LINKED}
 """The states in which no link is being made."""
 
+EVENTS_WITHIN: Final = Seconds(10)
+"""How long the service may take to send its first event: every event stream may be taken."""
+
 BEGINS_WITHIN: Final = Seconds(2)
 """How long the service may take to begin."""
+
+ENDS_WITHIN: Final = Seconds(2)
+"""How long the service may take to discard a code."""
 
 UNLINKS_WITHIN: Final = Seconds(25)
 """How long the service may take to forget the account: its loop may be waiting for the disk."""
@@ -92,7 +100,7 @@ class RemoteSpeaker:
         Raises:
             StoreError: if the service does not answer.
         """
-        with _answered():
+        with self._client, _answered():
             return _read_status(self._client.status())
 
     def token(self, min_lifetime: int) -> AccessToken:
@@ -102,7 +110,7 @@ class RemoteSpeaker:
             DeviceAuthError: if there is none; the class tells why.
         """
         self._report_unused()
-        with _answered():
+        with self._client, _answered():
             try:
                 token = self._client.token(min_lifetime)
             except Revoked as error:
@@ -124,7 +132,7 @@ class RemoteSpeaker:
         if is_wipe:
             raise StoreBusy("the service holds the link, so not every file can be removed", hint=STOP_FIRST)
         clock = self._doors.clock
-        with _answered():
+        with self._client, _answered():
             before = self._client.status()
             self._client.unlink()
             until = later(clock.now(), UNLINKS_WITHIN)
@@ -147,88 +155,82 @@ class RemoteSpeaker:
         self._report_unused()
         clock = self._doors.clock
         until = NEVER if options.timeout is None else later(clock.now(), options.timeout)
-        inbox: SimpleQueue[View | LinkResult | Exception | _Signal] = SimpleQueue()
+        inbox: SimpleQueue[Status | Exception | _Signal] = SimpleQueue()
 
         def follow() -> None:
             try:
-                inbox.put(self._follow(inbox.put, again=options.again))
+                with closing(self._follower.events()) as events:
+                    for status in events:
+                        inbox.put(status)
+                        if self._has_ended.is_set():
+                            return
             except Exception as error:  # noqa: BLE001  the waiting thread raises it
                 inbox.put(error)
 
         def wake() -> None:
             inbox.put(_Signal.CAME)
 
-        with announcing(self._doors, audience) as tell, cancelled_by_signals(wake, wake) as is_cancelled:
+        with (
+            announcing(self._doors, audience) as tell,
+            cancelled_by_signals(wake, wake) as is_cancelled,
+            self._client,
+            _answered(),
+        ):
             Thread(target=follow, name="events", daemon=True).start()
-            is_answered = False
             try:
-                while True:
-                    item = clock.take(inbox, until)
-                    match item:
-                        case View():
-                            is_answered = is_answered or item.code_pair is not None
-                            tell(item)
-                        case LinkResult():
-                            return item
-                        case Exception():
-                            raise item
-                        case None:
-                            return self._give_up(Ending.TIMED_OUT, is_answered=is_answered)
-                        case _Signal():
-                            if is_cancelled():
-                                return self._give_up(Ending.CANCELLED, is_answered=is_answered)
+                return self._await_end(options, inbox, tell, is_cancelled, until)
             finally:
                 self._has_ended.set()
+                self._follower.close()
 
-    def _give_up(self, ending: Ending, *, is_answered: bool) -> LinkResult:
+    def _await_end(
+        self,
+        options: LinkOptions,
+        inbox: "SimpleQueue[Status | Exception | _Signal]",
+        tell: Callable[[View], None],
+        is_cancelled: Callable[[], bool],
+        until: Monotonic,
+    ) -> LinkResult:
+        clock = self._doors.clock
+        begins_until = later(clock.now(), EVENTS_WITHIN)
+        attempt = _FollowedAttempt(tell, again=options.again)
+        while True:
+            match clock.take(inbox, min(until, begins_until)):
+                case Exception() as error:
+                    raise error
+                case _Signal():
+                    if is_cancelled():
+                        return self._give_up(Ending.CANCELLED, attempt)
+                case None if clock.now() >= until:
+                    return self._give_up(Ending.TIMED_OUT, attempt)
+                case None if attempt.is_before:
+                    raise Unavailable("it sends no events")
+                case None:
+                    result = attempt.judge_late(self._view_of(self._client.status()))
+                    if result is not None:
+                        return result
+                    begins_until = NEVER
+                case status:
+                    is_first = attempt.is_before
+                    result = attempt.judge(self._view_of(status))
+                    if result is not None:
+                        return result
+                    if is_first:
+                        self._client.link(again=options.again)
+                        begins_until = later(clock.now(), BEGINS_WITHIN)
+                    elif attempt.has_begun:
+                        begins_until = NEVER
+
+    def _give_up(self, ending: Ending, attempt: "_FollowedAttempt") -> LinkResult:
         from device_auth.core.speaker import AnswerCounts
 
-        with _answered():
-            self._client.cancel()
-        return LinkResult(ending, heard=AnswerCounts(usable=int(is_answered)))
-
-    def _follow(self, tell: Callable[[View], None], *, again: bool) -> LinkResult:
-        """Tell each view as it comes, until the speaker is linked (again) or linking has ended otherwise."""
-        asked_at = last = None
-        with _answered():
-            for status in self._follower.events():
-                view, stands = self._view_of(status), (status.state, status.since)
-                if view.state is StateWord.LINKED and not again:
-                    if asked_at is None:
-                        return ALREADY_LINKED
-                    tell(view)
-                    return LinkResult(Ending.LINKED)
-                if asked_at is None:
-                    asked_at = stands
-                    self._client.link(again=again)
-                    if not self._has_begun(stands):
-                        view = self._view_of(self._client.status())
-                        tell(view)
-                        return _refused(view)
-                    continue
-                if view.state is StateWord.LINKED and stands != asked_at:
-                    if last is StateWord.REQUESTING and view.refusal is None:
-                        return _refused(view)  # given up before there was a code
-                    tell(view)
-                    return LinkResult(Ending.LINKED) if view.refusal is None else _refused(view)
-                if view.state is StateWord.LINKED:
-                    continue  # of the former link: a token was refreshed meanwhile, or the like
-                last = view.state
-                tell(view)
-                if view.state is StateWord.UNLINKED:
-                    return _refused(view)
-        raise AssertionError("events do not end")
-
-    def _has_begun(self, before: "tuple[str, datetime]") -> bool:
-        """Return whether the service has begun to link: one that cannot reports the state of before, and no event."""
         clock = self._doors.clock
-        give_up_at = later(clock.now(), BEGINS_WITHIN)
-        while clock.now() < give_up_at:
-            status = self._client.status()
-            if (status.state, status.since) != before or status.state not in RESTING:
-                return True
+        self._client.cancel()
+        ends_until = later(clock.now(), ENDS_WITHIN)
+        while (status := self._client.status()).state not in RESTING and clock.now() < ends_until:
             self._pause()
-        return False
+        attempt.tell(self._view_of(status))
+        return LinkResult(ending, heard=AnswerCounts(usable=int(attempt.is_answered)))
 
     def _pause(self) -> None:
         clock = self._doors.clock
@@ -264,8 +266,54 @@ class RemoteSpeaker:
             )
 
 
-def _refused(view: View) -> LinkResult:
-    return LinkResult(Ending.REFUSED, view.refusal or unexplained(view.hint))
+class _FollowedAttempt:
+    """One attempt of the service, as its events show it.
+
+    Args:
+        tell: told each view of the attempt.
+        again: another link is asked for, if there is one.
+    """
+
+    def __init__(self, tell: Callable[[View], None], *, again: bool) -> None:
+        self.tell = tell
+        self._again = again
+        self._last = StateWord.STARTING
+        self.is_before = True
+        self.has_begun = False
+        self.is_answered = False
+
+    def judge(self, view: View) -> LinkResult | None:
+        """Return how the attempt ended, once it has; the first view is the one before it."""
+        last, self._last = self._last, view.state
+        self.has_begun = self.has_begun or view.state not in RESTING
+        if self.is_before:
+            self.is_before = False
+            return ALREADY_LINKED if view.state is StateWord.LINKED and not self._again else None
+        if not self.has_begun:
+            return None  # told again, or a token was refreshed
+        self.is_answered = self.is_answered or view.code_pair is not None
+        if view.state not in RESTING:
+            self.tell(view)
+            return None
+        if view.state is StateWord.UNLINKED or (self._again and view.refusal is not None):
+            return self._refuse(view)
+        if self._again and last is StateWord.REQUESTING:
+            return LinkResult(Ending.REFUSED, unexplained(view.hint))  # given up before there was a code
+        self.tell(view)
+        return LinkResult(Ending.LINKED)
+
+    def judge_late(self, view: View) -> LinkResult | None:
+        """Return how an attempt ended that has not begun in time; one that cannot begin has no event of its own."""
+        self.has_begun = view.state not in RESTING
+        if self.has_begun:
+            return None
+        is_linked = view.state is StateWord.LINKED and not self._again
+        return LinkResult(Ending.LINKED) if is_linked else self._refuse(view)
+
+    def _refuse(self, view: View) -> LinkResult:
+        refused = view if view.refusal is not None else replace(view, refusal=unexplained(view.hint))
+        self.tell(refused)
+        return LinkResult(Ending.REFUSED, refused.refusal)
 
 
 def _mark_of(status: SpeakerStatus) -> tuple[Mark | None, str | None]:
