@@ -9,6 +9,7 @@ from stat import S_ISSOCK
 from typing import Final
 
 from device_auth.core.errors import StoreBusy, StoreError
+from device_auth.world.explain import store_error
 
 log: Final = logging.getLogger(__name__)
 
@@ -82,10 +83,8 @@ class UnixListener:
             beside.rename(self._path)
             return self._path.lstat().st_ino
         except OSError as error:
-            raise StoreError(
-                f"cannot make the socket {self._path}: {error}",
-                hint="Check the owner of its folder, and the length of its path.",
-            ) from error
+            hint = "Check the owner of its folder, and the length of its path."
+            raise store_error(f"cannot make the socket {self._path}", error, hint) from error
 
 
 def _check_place(path: Path) -> None:
@@ -94,7 +93,7 @@ def _check_place(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError(f"cannot look at {path}: {error}", hint="Check the owner of its folder.") from error
+        raise store_error(f"cannot open {path}", error, "Check the owner of its folder.") from error
     if not S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
         raise StoreError(f"{path} is not a socket of ours", hint="Find out whose it is, and remove it.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.core.errors import ConfigError, DeviceAuthError
+from hardware.errors import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,7 +218,7 @@ def _write_beside(path: Path, content: bytes) -> Path:
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"cannot write the QR code to {path}: {error.strerror}",
+        f"cannot write the QR code to {path}: {explain(error)}",
         hint="Choose a folder that exists, that you may write to and that is not full.",
     )
 
