@@ -18,14 +18,12 @@ from typing import Final, NamedTuple
 from device_auth.core.errors import ConfigError
 from device_auth.doctor.context import UNIT, DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
-from hardware.board import BoardPlan, open_parts
+from hardware.board import SORTS, BoardPlan, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 from hardware.plans import ConsolePlan, OledPlan, PlannedPart, SpiLedsPlan
 
 PART: Final = HardwareError.exit_code
-
-SORTS: Final = ("light", "button", "panel", "voice")
 
 NEW_KERNEL: Final = (6, 6)
 """From this kernel on, the original RPi.GPIO has other numbers for the pins than the kernel."""

@@ -11,6 +11,7 @@ from device_auth.doctor import board
 from device_auth.doctor.board import gpio_provider, may_use
 from device_auth.doctor.context import UserAccount
 from device_auth.doctor.findings import Finding, Verdict
+from hardware.board import SORTS
 from tests.patient import Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
 from tests.wrong_hardware import WRONG_TABLES
@@ -237,7 +238,7 @@ def test_no_device_is_needed_by_a_kernel_led(patient: Patient) -> None:
 
 
 def test_every_sort_of_part_has_a_check(patient: Patient) -> None:
-    assert [check.name for check in patient.checks() if check.name in board.SORTS] == list(board.SORTS)
+    assert [check.name for check in patient.checks() if check.name in SORTS] == list(SORTS)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
