@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 PATTERNS: Final = "patterns"
-"""The table in ``[hardware]`` that is ours: what the light shows for each state and trouble."""
+"""The table in ``[hardware]`` with the patterns of the light, one for each state and trouble."""
 
 NEVER_QUIET: Final = QuietHours(0, 0)
 
@@ -54,7 +54,7 @@ HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
 
 
 def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
-    """Check the table ``[hardware]`` of the settings: the parts, and what the light shows.
+    """Read the table ``[hardware]`` of the settings: the parts, and the patterns of the light.
 
     Raises:
         ConfigError: if a setting in it cannot be used.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PartsListener(NamedTuple):
-    """The callbacks of whoever opens the parts. They run on threads of the parts, and must not block.
+    """The callbacks of the parts, which are called on threads of theirs and must not block.
 
     Attributes:
         on_gesture: called with each gesture of the button.

@@ -34,21 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "hardware_action",
         choices=("list", "test"),
-        help="list: every part, what it hangs on and whether it can be used; test: have each part show what it can",
+        help="list: every part, its pins and whether it can be used; test: let each part show every state",
     )
-    parser.add_argument("--part", metavar="NAME", help="this part alone, by a name that list shows")
+    parser.add_argument("--part", metavar="NAME", help="only this part, by its name in the list")
     parser.add_argument(
         "--seconds",
         type=_seconds,
         default=1.0,
         metavar="S",
-        help="test: how long a light shows each state (default: 1); to a person, until the answer",
+        help="test: how long a light shows each state (default: 1); for a person, until the answer",
     )
     parser.add_argument(
         "--expect",
         action="store_true",
         help="test: read the answers from standard input instead of asking a person: one a line, in the order of the"
-        ' questions: yes, no or what was seen, or {"part": "light", "step": "waiting", "seen": "yes"}',
+        ' questions: yes, no or the text that was seen, or {"part": "light", "step": "waiting", "seen": "yes"}',
     )
 
 
@@ -59,19 +59,19 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: if the settings are wrong, or there is nothing to test or nobody to ask.
         Busy: if the service holds the parts to test.
     """
-    speaker = open_doors(vars(args))
-    plan, patterns = read_hardware(speaker.settings.hardware)
+    doors = open_doors(vars(args))
+    plan, patterns = read_hardware(doors.settings.hardware)
     parts = _choose(plan, args.part)
     with library_folder(plan):
         if args.hardware_action == "list":
-            return _list(plan, parts, is_json=speaker.is_json, is_served=is_served(speaker))
-        refuse_beside_service(speaker, "parts")
+            return _list(plan, parts, is_json=doors.is_json, is_served=is_served(doors))
+        refuse_beside_service(doors, "parts")
         parts = tuple(part for part in parts if part.kind != "off")
         if not parts:
             raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
         operator = _choose_operator(parts, is_rig=args.expect)
-        wording = wording_for(first_locale(speaker.settings.locale))
-        report = _ResultPrinter(is_json=speaker.is_json)
+        wording = wording_for(first_locale(doors.settings.locale))
+        report = _ResultPrinter(is_json=doors.is_json)
         with interruptible():  # the parts are released
             PartsTest(plan, patterns, operator, wording, report.print, seconds=args.seconds).run(parts)
         return 0 if report.is_ok else HardwareError.exit_code
@@ -129,7 +129,7 @@ def _choose_operator(parts: Sequence[PlannedPart], *, is_rig: bool) -> Operator 
     operator = choose_operator(is_rig=is_rig)
     if operator is None and any(part.sort != "button" and part.back_end != "simulated" for part in parts):
         raise ConfigError(
-            "nobody can be asked what there is to see: standard input is no terminal",
+            "cannot ask a person: standard input is not a terminal",
             hint="Run it in a terminal, or give the answers on standard input with --expect.",
         )
     return operator
@@ -166,5 +166,5 @@ def _how_to_choose() -> str:
 
 def _seconds(text: str) -> float:
     if not text.isdecimal() or len(text) > 4:  # noqa: PLR2004  hours are enough
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return float(text)

@@ -33,7 +33,7 @@ def say(text: str, indent: str = "") -> None:
 
 
 def say_problem(message: str, hint: str) -> None:
-    """Write what is wrong, and below it what to do."""
+    """Write a problem, and below it the hint."""
     say(f"device-auth: {message}")
     if hint:
         say(hint, indent="  ")

@@ -196,7 +196,7 @@ class Daemon:
                 self._unlink()
             case Gesture.TAP if self._asked is OneTimeNotice.CONFIRM_RESET:
                 self._ask(None)
-                self._reset()
+                self._unlink(is_reset=True)
             case Gesture.TAP:
                 self._link(self._misconfigured() or self._refuse_code())
             case Gesture.HOLD_5S:
@@ -236,32 +236,23 @@ class Daemon:
         """
         wants_code = linking.Unlinked | linking.Linked if again else linking.Unlinked
         if problem is not None and isinstance(self._loop.state, wants_code):
-            log.warning("a press cannot be answered with a code: %s", problem.message)
+            log.warning("cannot answer a press with a code: %s", problem.message)
             self._loop.problem = problem
             self._loop.tell_again()
             return
         self._loop.feed(self._request(again=again))
 
-    def _unlink(self) -> None:
+    def _unlink(self, *, is_reset: bool = False) -> None:
+        """Forget the account; a reset wipes everything but the settings and the unit's identity."""
         try:
             link = self._loop.unlink()
+            if is_reset:
+                self._wipe()
         except StoreError as error:
-            self._tell_storage(error)
+            self._show_storage_problem(error)
             return
         log.info("unlinked: the account is forgotten")
-        self._loop.tell_notice(OneTimeNotice.JUST_UNLINKED)
-        if link is not None:
-            self._revoke(link)
-
-    def _reset(self) -> None:
-        """Wipe everything and start anew; the settings and the unit's identity stay."""
-        try:
-            link = self._loop.unlink()
-            self._wipe()
-        except StoreError as error:
-            self._tell_storage(error)
-            return
-        self._loop.tell_notice(OneTimeNotice.JUST_RESET)
+        self._loop.tell_notice(OneTimeNotice.JUST_RESET if is_reset else OneTimeNotice.JUST_UNLINKED)
         if link is not None:
             self._revoke(link)
 
@@ -271,7 +262,7 @@ class Daemon:
             if options.problem is not None and self._options.problem is None:
                 raise options.problem
         except DeviceAuthError as error:
-            log.error("the settings cannot be used, the old ones stay in force: %s", error)
+            log.error("cannot use the settings, the old ones stay in force: %s", error)
             return
         self._options = options
         log.info("the settings were read anew")
@@ -286,7 +277,7 @@ class Daemon:
         try:
             self._loop.resume(self._request())
         except StoreError as error:
-            self._tell_storage(error)
+            self._show_storage_problem(error)
 
     def _request(self, *, again: bool = False) -> linking.LinkRequested:
         """Return the request of a press."""
@@ -305,7 +296,7 @@ class Daemon:
         log.error("%s", refusal.message)
         self._show_problem()
 
-    def _tell_storage(self, error: StoreError) -> None:
+    def _show_storage_problem(self, error: StoreError) -> None:
         log.error("%s", error)
         self._loop.problem = Refusal(Trouble.STORAGE, "", str(error), error.hint)
 

@@ -85,10 +85,10 @@ def read_answer(line: str, part: str, step: str, expected: str) -> str:
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError):
-            return f"no JSON: {_seen(line)}"
+            return f"not JSON: {_seen(line)}"
         meant = answer.get("part", part), answer.get("step", step)
         if meant != (part, step):
-            return f"an answer to {_seen(str(meant[0]))}, {_seen(str(meant[1]))}"
+            return f"the answer is for {_seen(str(meant[0]))}, {_seen(str(meant[1]))}"
         seen = str(answer.get("seen", "")).strip()
     if seen.casefold() in (*_YES, expected.casefold()):
         return expected

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from device_auth.core.models import Seconds
 from device_auth.world.bounded import bounded
 from hardware.board import BoardPlan, Parts, open_parts
-from hardware.clock import AlarmClock, PartsClock
+from hardware.clock import PartsClock
 from hardware.errors import PartBusy
 from hardware.plans import PlannedPart
 from hardware.simulated import SimulatedClock
@@ -23,23 +23,6 @@ _FRAME: Final = 0.05
 """Seconds of simulated time between two looks at an inbox."""
 
 
-class PartTime(Protocol):
-    """The time of a part."""
-
-    @property
-    def clock(self) -> AlarmClock:
-        """Return the part's clock."""
-        ...
-
-    def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
-        """Return the next item, or None if there is none within ``seconds``."""
-        ...
-
-    def close(self) -> None:
-        """Stop the clock."""
-        ...
-
-
 class RealTime:
     """The time of a real part."""
 
@@ -47,7 +30,7 @@ class RealTime:
         self.clock = PartsClock()
 
     def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
-        """Wait."""
+        """Return the next item, or None if there is none within ``seconds``."""
         try:
             return inbox.get(timeout=seconds)
         except Empty:
@@ -65,7 +48,7 @@ class SimulatedTime:
         self.clock = SimulatedClock()
 
     def wait(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
-        """Let time pass."""
+        """Let time pass until there is an item; return None if there is none within ``seconds``."""
         for _ in range(math.ceil(seconds / _FRAME)):
             if not inbox.empty():
                 break
@@ -75,6 +58,9 @@ class SimulatedTime:
     def close(self) -> None:
         """Stop the clock."""
         self.clock.close()
+
+
+PartTime = RealTime | SimulatedTime
 
 
 def time_for(part: PlannedPart) -> PartTime:

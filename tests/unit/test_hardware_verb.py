@@ -520,9 +520,9 @@ def test_real_time_waits_no_longer_than_asked() -> None:
         ('{"seen": "blue"}', "blue"),
         ("{}", NOT_AS_EXPECTED),
         ('{"part": "light", "step": "on", "seen": "yes"}', "red"),
-        ('{"part": "light", "step": "off", "seen": "yes"}', "an answer to light, off"),
-        ("{broken", "no JSON: {broken"),
-        ("{" * 2000, "no JSON: " + "{" * 2000),
+        ('{"part": "light", "step": "off", "seen": "yes"}', "the answer is for light, off"),
+        ("{broken", "not JSON: {broken"),
+        ("{" * 2000, "not JSON: " + "{" * 2000),
     ],
 )
 def test_a_rigs_line_is_yes_no_or_what_was_seen(line: str, seen: str) -> None:
