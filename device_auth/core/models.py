@@ -148,12 +148,14 @@ class TokenGrant:
         refresh_token: None where a refresh brought no new one: the old one stays.
         expires_in: lifetime of the access token when issued.
         expires_at: the end of it, counted from before the request left.
+        odd_fields: names of the response's fields that were not of the documented form, for the log.
     """
 
     access_token: Secret
     refresh_token: Secret | None
     expires_in: Seconds
     expires_at: Monotonic
+    odd_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -439,6 +439,8 @@ def _log_answer(question: Question, answer: Answer) -> None:
             log.info("%s: a code for %.0f s, polled every %.0f s", asked, answer.expires_in, answer.interval)
         case TokenGrant():
             log.info("%s: an access token for %.0f s", asked, answer.expires_in)
+            if answer.odd_fields:
+                log.warning("%s: taken, though odd: %s", asked, ", ".join(answer.odd_fields))
         case Pending():
             log.info("%s: not approved yet", asked)
         case SlowDown():

@@ -47,9 +47,12 @@ def fault_of_address(text: str, *, is_for_people: bool = False, may_have_query: 
 def is_loopback(host: str) -> bool:
     """Return whether a host name can only mean this machine."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    # ::ffff:127.0.0.1 reaches 127.0.0.1; the library says so from Python 3.13 on only.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def stays_here(url: str) -> bool:

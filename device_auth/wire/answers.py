@@ -5,6 +5,7 @@ everything else becomes ``Unclear``, and the machine asks again later.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from typing import Final
@@ -38,8 +39,16 @@ DEFAULT_INTERVAL: Final = Seconds(5)
 MOST_SECONDS: Final = 10 * 365 * 24 * 3600
 """A lifetime longer than ten years is taken for a mistake."""
 
+ASSUMED_LIFETIME: Final = Seconds(600)
+"""Of an access token whose lifetime cannot be read: short, so that a refresh follows soon."""
+
+_NUMBER: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?")
+
 MOST_USER_CODE: Final = 64
 MOST_DESCRIPTION: Final = 200
+
+_BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Printable, and seen as nothing: Hangul fillers and the empty Braille pattern."""
 
 LONGEST_WORD: Final = 24
 """Longer words of a description are left out: they could be a token or a code that the provider repeats."""
@@ -104,14 +113,17 @@ def read_answer(
     if fields is None or is_from_another(response):
         return read_odd_answer(response)
     error = fields.get("error")
+    make = refusals.get(error.casefold()) if isinstance(error, str) else None
+    if isinstance(error, str) and make is not None and _may_be_understood(response.status, error):
+        return make(error, clean(fields.get("error_description")))
+    # An odd word beside a success must not throw the success away.
+    answer = read_success(response, fields) if _is_success(response) else None
+    if answer is not None:
+        return answer
     if isinstance(error, str) and _may_be_understood(response.status, error):
-        make = refusals.get(error.casefold())
-        if make is not None:
-            return make(error, clean(fields.get("error_description")))
         return unclear(response, "the answer has an error name that is not known")
-    if 200 <= response.status < 300:  # noqa: PLR2004  the class of HTTP statuses that mean success
-        answer = read_success(response, fields)
-        return answer if answer is not None else unclear(response, "the answer lacks what it must hold")
+    if _is_success(response):
+        return unclear(response, "the answer lacks what it must hold")
     return unclear(response, "the answer has no error name")
 
 
@@ -126,7 +138,7 @@ def read_odd_answer(response: WireResponse) -> Unclear:
         return _portal(response, "the network asks for a sign-in")
     if is_from_another(response):
         return _read_redirect(response)
-    if 200 <= response.status < 300 and _is_html(response):  # noqa: PLR2004  RFC 9110 §15.3
+    if _is_success(response) and _is_html(response):
         return _portal(response, "a web page came instead of an answer")
     return unclear(response, "the answer is no JSON object, too long, or broke off")
 
@@ -150,40 +162,40 @@ def retry_after(response: WireResponse) -> Seconds | None:
 
 
 def read_grant(
-    response: WireResponse, fields: Fields, *, refresh_token_wanted: bool, default_lifetime: Seconds | None
+    response: WireResponse, fields: Fields, *, refresh_token_wanted: bool, default_lifetime: Seconds
 ) -> TokenGrant | None:
-    """Read a token answer's fields; None if they are not of the documented form.
+    """Read a token answer's fields; None if there is no access token, or no refresh token where one is wanted.
+
+    Whatever else is odd, the owner has approved and the account holds the grant: it is taken, and what is odd is
+    named in ``odd_fields``.
 
     Args:
         response: the answer; the lifetime counts from before its request left.
         fields: its JSON object.
         refresh_token_wanted: whether an answer without a refresh token is none.
-        default_lifetime: stands in for an absent ``expires_in``; None if it must be there.
+        default_lifetime: stands in for an absent ``expires_in``; one that cannot be read is taken for
+            ``ASSUMED_LIFETIME``, so that a refresh follows soon.
 
     Source: RFC 6749 §5.1.
     """
     access_token = read_token(fields.get("access_token"))
-    given = fields.get("refresh_token")
-    refresh_token = read_token(given)
-    if "expires_in" not in fields and default_lifetime is not None:
-        expires_in: Seconds | None = default_lifetime
-    else:
-        expires_in = read_seconds(fields.get("expires_in"))
-    token_type = fields.get("token_type")
-    if (
-        access_token is None
-        or expires_in is None
-        or not isinstance(token_type, str)
-        or token_type.casefold() != "bearer"
-        or (given is not None and refresh_token is None)
-        or (refresh_token_wanted and refresh_token is None)
-    ):
+    refresh_token = read_token(fields.get("refresh_token"))
+    if access_token is None or (refresh_token_wanted and refresh_token is None):
         return None
+    lifetime = read_seconds(fields.get("expires_in"))
+    expires_in = lifetime or (default_lifetime if "expires_in" not in fields else ASSUMED_LIFETIME)
+    token_type = fields.get("token_type")
+    oddities = {
+        "expires_in": lifetime is None,
+        "token_type": not isinstance(token_type, str) or token_type.casefold() != "bearer",
+        "refresh_token": refresh_token is None and fields.get("refresh_token") not in {None, ""},
+    }
     return TokenGrant(
         access_token=access_token,
         refresh_token=refresh_token,
         expires_in=expires_in,
         expires_at=later(response.sent_at, expires_in),
+        odd_fields=tuple(name for name, is_odd in oddities.items() if is_odd),
     )
 
 
@@ -234,16 +246,18 @@ def read_token(value: object) -> Secret | None:
 
 
 def read_seconds(value: object) -> Seconds | None:
-    """Read a lifetime: a positive whole number of seconds."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SECONDS:
-        return Seconds(value)
+    """Read a lifetime: a positive number of seconds, at most ten years; large providers also send it as a text."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= MOST_SECONDS:
+        return Seconds(int(value))
     return None
 
 
 def read_interval(fields: Fields) -> Seconds | None:
     """Read the interval: 5 s if absent or zero; None if it is no such thing. Source: RFC 8628 §3.2."""
     value = fields.get("interval")
-    if value is None or (value == 0 and not isinstance(value, bool)):
+    if value is None or (value in (0, "0") and not isinstance(value, bool)):
         return DEFAULT_INTERVAL
     return read_seconds(value)
 
@@ -263,7 +277,8 @@ def read_code_pair(
     """
     user_code = read_user_code(fields.get("user_code"))
     device_code = read_token(fields.get("device_code"))
-    uri = read_page_uri(fields.get("verification_uri"))
+    # Google says verification_url, as the drafts before RFC 8628 did.
+    uri = read_page_uri(fields.get("verification_uri", fields.get("verification_url")))
     expires_in = read_seconds(fields.get("expires_in"))
     interval = read_interval(fields)
     if user_code is None or device_code is None or uri is None or expires_in is None or interval is None:
@@ -273,6 +288,10 @@ def read_code_pair(
         prefilled_uri = read_page_uri(fields["verification_uri_complete"])
         if prefilled_uri is None:
             return None
+        if urlsplit(prefilled_uri).hostname != urlsplit(uri).hostname:
+            prefilled_uri = (
+                None  # a code must not take the owner to a page that its own address does not name
+            )
     return CodePair(
         user_code=user_code,
         device_code=device_code,
@@ -285,10 +304,25 @@ def read_code_pair(
 
 
 def read_user_code(value: object) -> str | None:
-    """Read a user code: 1 to 64 printable characters, whatever they are."""
-    if isinstance(value, str) and 0 < len(value) <= MOST_USER_CODE and value.isprintable() and value.strip():
-        return value
-    return None
+    """Read a user code: 1 to 64 characters that can be seen, told apart and typed.
+
+    Refused are controls, blanks that pass for letters, combining marks (one letter can carry many) and a mixture of
+    writing directions (what is read is then not what is there).
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_USER_CODE:
+        return None
+    if not value.isprintable() or not value.strip() or _BLANKS & set(value):
+        return None
+    return value if value.isascii() or _is_of_one_direction(value) else None
+
+
+def _is_of_one_direction(text: str) -> bool:
+    """Return whether a text has no combining marks and is written in one direction. Source: UAX #9, table 4."""
+    import unicodedata
+
+    directions = {unicodedata.bidirectional(mark) for mark in text}
+    is_marked = any(unicodedata.category(mark).startswith("M") for mark in text)
+    return not is_marked and not ("L" in directions and directions & {"R", "AL"})
 
 
 def read_page_uri(value: object) -> str | None:
@@ -344,9 +378,15 @@ def refresh_refusals(response: WireResponse) -> dict[str, Callable[[str, str], A
 
 
 def poll_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answer]]:
-    """Make the answers, by error name, that a poll may bring. Source: RFC 8628 §3.5."""
+    """Make the answers, by error name, that a poll may bring.
+
+    Source: RFC 8628 §3.5; ``authorization_declined``: Microsoft identity platform, "OAuth 2.0 device authorization grant flow".
+    """
     pair_over = refuse(
         Trouble.EXPIRED, "the code ran out or was used already", "Ask for a new code: device-auth link"
+    )
+    declined = refuse(
+        Trouble.DENIED, "the owner declined", "If that was a mistake, ask for a new code: device-auth link"
     )
     return {
         **client_refusals("to give tokens"),
@@ -354,11 +394,8 @@ def poll_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answ
         "slow_down": slow_down(response),
         "expired_token": pair_over,
         "invalid_grant": pair_over,
-        "access_denied": refuse(
-            Trouble.DENIED,
-            "the owner declined",
-            "If that was a mistake, ask for a new code: device-auth link",
-        ),
+        "access_denied": declined,
+        "authorization_declined": declined,
     }
 
 
@@ -401,6 +438,10 @@ def _read_redirect(response: WireResponse) -> Unclear:
     if host and host.casefold() != asked.casefold():
         return _portal(response, "the answer sends to another host")
     return unclear(response, "the answer sends elsewhere")
+
+
+def _is_success(response: WireResponse) -> bool:
+    return 200 <= response.status < 300  # noqa: PLR2004  the class of HTTP statuses that mean success
 
 
 def _is_html(response: WireResponse) -> bool:

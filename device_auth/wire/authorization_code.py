@@ -15,6 +15,7 @@ from device_auth.core.models import Answer, Provider, Refusal, Secret, WireReque
 from device_auth.core.states import Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.wire.answers import (
+    ASSUMED_LIFETIME,
     clean,
     read_answer,
     read_grant,
@@ -287,7 +288,9 @@ def read_exchange_answer(response: WireResponse) -> Answer:
     }
     return read_answer(
         response,
-        lambda answer, fields: read_grant(answer, fields, refresh_token_wanted=True, default_lifetime=None),
+        lambda answer, fields: read_grant(
+            answer, fields, refresh_token_wanted=True, default_lifetime=ASSUMED_LIFETIME
+        ),
         refusals,
     )
 

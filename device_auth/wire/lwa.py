@@ -24,6 +24,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.states import Trouble
 from device_auth.wire.answers import (
+    ASSUMED_LIFETIME,
     client_refusals,
     poll_refusals,
     read_answer,
@@ -85,7 +86,9 @@ def read_poll_answer(response: WireResponse) -> Answer:
     refusals["invalid_code_pair"] = refusals["expired_token"]
     return read_answer(
         response,
-        lambda answer, fields: read_grant(answer, fields, refresh_token_wanted=True, default_lifetime=None),
+        lambda answer, fields: read_grant(
+            answer, fields, refresh_token_wanted=True, default_lifetime=ASSUMED_LIFETIME
+        ),
         refusals,
     )
 
@@ -125,7 +128,9 @@ def read_refresh_answer(response: WireResponse, *, is_proof: bool) -> Answer:
         )
     return read_answer(
         response,
-        lambda answer, fields: read_grant(answer, fields, refresh_token_wanted=False, default_lifetime=None),
+        lambda answer, fields: read_grant(
+            answer, fields, refresh_token_wanted=False, default_lifetime=ASSUMED_LIFETIME
+        ),
         refusals,
     )
 

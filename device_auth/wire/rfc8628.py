@@ -85,6 +85,9 @@ def read_metadata(response: WireResponse, provider: Provider) -> Provider | Refu
     token_endpoint = read_page_uri(fields.get("token_endpoint"))
     if device_endpoint is None or token_endpoint is None:
         return _wrong_issuer("its metadata names no device flow")
+    is_secure = urlsplit(provider.issuer).scheme == "https"
+    if is_secure and not all(place.startswith("https:") for place in (device_endpoint, token_endpoint)):
+        return _wrong_issuer("its metadata, which came by https, names an endpoint of plain http")
     return replace(
         provider,
         device_endpoint=device_endpoint,
@@ -166,6 +169,8 @@ def _read_any_grant(response: WireResponse, fields: Fields) -> TokenGrant | None
 
 def _read_lasting_grant(response: WireResponse, fields: Fields) -> Answer | None:
     grant = _read_any_grant(response, fields)
+    if grant is not None and "refresh_token" in grant.odd_fields:
+        return None
     if grant is not None and grant.refresh_token is None:
         return Refusal(
             Trouble.MISCONFIGURED,

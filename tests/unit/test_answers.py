@@ -19,6 +19,7 @@ from device_auth.core.models import (
 from device_auth.core.states import Trouble
 from device_auth.wire.addresses import is_loopback
 from device_auth.wire.answers import (
+    ASSUMED_LIFETIME,
     Fields,
     clean,
     conceal,
@@ -58,7 +59,7 @@ def read_poll(response: WireResponse) -> Answer:
     """Read an answer as a plain poll's."""
 
     def read_success(answer: WireResponse, fields: Fields) -> TokenGrant | None:
-        return read_grant(answer, fields, refresh_token_wanted=True, default_lifetime=None)
+        return read_grant(answer, fields, refresh_token_wanted=True, default_lifetime=ASSUMED_LIFETIME)
 
     return read_answer(response, read_success, poll_refusals(response))
 
@@ -292,13 +293,43 @@ def test_the_token_type_is_compared_without_case(token_type: str) -> None:
     assert isinstance(read_poll(make_response({**GRANT, "token_type": token_type})), TokenGrant)
 
 
-BAD_LIFETIMES = [0, -1, 3600.0, "3600", None, True, float("nan"), float("inf"), [], 10**12, 315_360_001]
+BAD_LIFETIMES = [
+    0,
+    -1,
+    0.5,
+    "",
+    "0",
+    "-5",
+    "1e3",
+    "0x9",
+    " 60",
+    "9" * 5000,
+    None,
+    True,
+    float("nan"),
+    float("inf"),
+]
+BAD_LIFETIMES += [[], 10**12, 2**31, 315_360_001, "315360001"]
 
 
 @pytest.mark.parametrize("value", BAD_LIFETIMES)
-def test_a_lifetime_is_a_positive_whole_number_of_seconds(value: object) -> None:
+def test_a_lifetime_that_is_none_never_costs_the_owner_his_grant(value: object) -> None:
     assert read_seconds(value) is None
-    assert isinstance(read_poll(make_response({**GRANT, "expires_in": value})), Unclear)
+
+    grant = read_poll(make_response({**GRANT, "expires_in": value}))
+
+    assert isinstance(grant, TokenGrant)
+    assert grant.expires_in == ASSUMED_LIFETIME
+    assert grant.odd_fields == ("expires_in",)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3599, 3599), ("3599", 3599), (3600.0, 3600), ("3600.0", 3600), (1.9, 1), ("07", 7)],
+)
+def test_a_lifetime_may_be_a_text_or_have_a_point(value: object, expected: int) -> None:
+    assert read_seconds(value) == seconds(expected)
+    assert read_interval({"interval": value}) == seconds(expected)
 
 
 @pytest.mark.parametrize("value", ["", 5, None, [], "two\nlines", "naïve", "\ud800", "tab\t", True])
@@ -308,28 +339,56 @@ def test_a_token_is_printable_ascii(field: str, value: object) -> None:
     assert isinstance(read_poll(make_response({**GRANT, field: value})), Unclear)
 
 
-@pytest.mark.parametrize("field", GRANT)
-def test_a_grant_that_lacks_a_part_is_unclear(field: str) -> None:
+@pytest.mark.parametrize("field", ["access_token", "refresh_token"])
+def test_a_grant_that_lacks_a_token_is_unclear(field: str) -> None:
     fields = {name: value for name, value in GRANT.items() if name != field}
 
     assert isinstance(read_poll(make_response(fields)), Unclear)
 
 
 @pytest.mark.parametrize("token_type", ["mac", "", None, 5, ["bearer"]])
-def test_a_token_of_another_type_is_unclear(token_type: object) -> None:
-    assert isinstance(read_poll(make_response({**GRANT, "token_type": token_type})), Unclear)
+def test_a_token_of_another_type_is_a_grant_all_the_same(token_type: object) -> None:
+    grant = read_poll(make_response({**GRANT, "token_type": token_type}))
+
+    assert isinstance(grant, TokenGrant)
+    assert grant.odd_fields == ("token_type",)
 
 
-def test_an_absent_lifetime_may_have_a_default_but_a_wrong_one_has_none() -> None:
-    response = make_response()
+@pytest.mark.parametrize("field", ["expires_in", "token_type"])
+def test_a_grant_may_lack_anything_but_its_tokens(field: str) -> None:
+    grant = read_poll(make_response({name: value for name, value in GRANT.items() if name != field}))
+
+    assert isinstance(grant, TokenGrant)
+    assert grant.odd_fields == (field,)
+
+
+def test_an_odd_error_beside_a_grant_does_not_throw_it_away() -> None:
+    assert isinstance(read_poll(make_response({**GRANT, "error": ""})), TokenGrant)
+    assert isinstance(read_poll(make_response({**GRANT, "error": "none"})), TokenGrant)
+    assert isinstance(read_poll(make_response({**GRANT, "error": "access_denied"})), Refusal)
+
+
+@pytest.mark.parametrize(("value", "odd"), [(None, ()), ("", ()), (5, ("refresh_token",))])
+def test_a_refresh_without_a_new_refresh_token_is_one(value: object, odd: tuple[str, ...]) -> None:
+    grant = read_grant(
+        make_response(),
+        {**GRANT, "refresh_token": value},
+        refresh_token_wanted=False,
+        default_lifetime=ASSUMED_LIFETIME,
+    )
+
+    assert grant is not None
+    assert grant.refresh_token is None
+    assert grant.odd_fields == odd
+
+
+def test_an_absent_lifetime_has_the_default() -> None:
     fields = {name: value for name, value in GRANT.items() if name != "expires_in"}
 
-    def read(fields: Fields) -> TokenGrant | None:
-        return read_grant(response, fields, refresh_token_wanted=False, default_lifetime=seconds(3600))
+    grant = read_grant(make_response(), fields, refresh_token_wanted=False, default_lifetime=seconds(3600))
 
-    assert read(fields) is not None
-    assert read({**fields, "expires_in": "3600"}) is None
-    assert read({**fields, "expires_in": None}) is None
+    assert grant is not None
+    assert grant.expires_in == seconds(3600)
 
 
 # -- code pairs
@@ -343,12 +402,12 @@ def test_a_code_pair_counts_from_before_its_request_left() -> None:
     assert pair.prefilled_uri is None
 
 
-@pytest.mark.parametrize("value", [None, 0, 0.0])
+@pytest.mark.parametrize("value", [None, 0, 0.0, "0"])
 def test_an_absent_interval_is_five_seconds(value: object) -> None:
     assert read_interval({"interval": value}) == seconds(5)
 
 
-@pytest.mark.parametrize("value", [-1, 5.0, "5", False, True, [], 10**12])
+@pytest.mark.parametrize("value", [-1, "five", "", False, True, [], 10**12])
 def test_an_interval_of_another_form_is_unclear(value: object) -> None:
     assert read_interval({"interval": value}) is None
     assert read_pair({**PAIR, "interval": value}) is None
@@ -359,13 +418,18 @@ def test_a_code_pair_that_lacks_a_part_is_unclear(field: str) -> None:
     assert read_pair({name: value for name, value in PAIR.items() if name != field}) is None
 
 
-@pytest.mark.parametrize("code", ["A", "FUP8UN", "WDJB-MJHT", "123 456", "çöde", "x" * 64])
+@pytest.mark.parametrize("code", ["A", "FUP8UN", "WDJB-MJHT", "123 456", "çöde", "אבג 123", "x" * 64])
 def test_a_user_code_may_be_anything_printable(code: str) -> None:
     assert read_user_code(code) == code
 
 
 @pytest.mark.parametrize(
-    "code", ["", " ", "x" * 65, "A\nB", "A\x1b[2J", "A\u202eB", "\ud800", 5, None, ["A"]]
+    "code",
+    [
+        *("", " ", "x" * 65, "A\nB", "A\x1b[2J", "A\u202eB", "\ud800", 5, None, ["A"]),
+        *("\u3164" * 6, "AB\u3164C", "\u115f\u1160", "\u2800", "\uffa0"),
+        *("A" + "\u0301" * 63, "A\u20dd", "אבגABC", "abcعرب"),
+    ],
 )
 def test_a_user_code_holds_nothing_that_could_trick_a_terminal(code: object) -> None:
     assert read_user_code(code) is None
@@ -422,17 +486,42 @@ def test_people_are_sent_nowhere_else(uri: object) -> None:
 
 
 def test_a_complete_uri_is_taken_as_it_is_given() -> None:
-    pair = read_pair({**PAIR, "verification_uri_complete": "https://id.example/device?user_code=A"})
+    pair = read_pair({**PAIR, "verification_uri_complete": "https://amazon.com/device?user_code=A"})
 
     assert pair is not None
-    assert pair.prefilled_uri == "https://id.example/device?user_code=A"
+    assert pair.prefilled_uri == "https://amazon.com/device?user_code=A"
+
+
+@pytest.mark.parametrize("host", ["id.example", "amazon.com.id.example", "eu.amazon.com", "127.0.0.1"])
+def test_a_complete_uri_of_another_host_is_not_used(host: str) -> None:
+    pair = read_pair({**PAIR, "verification_uri_complete": f"https://{host}/device?user_code=A"})
+
+    assert pair is not None
+    assert pair.prefilled_uri is None
+
+
+def test_a_provider_may_say_verification_url() -> None:
+    fields = {name: value for name, value in PAIR.items() if name != "verification_uri"}
+
+    pair = read_pair({**fields, "verification_url": "https://www.google.com/device"})
+
+    assert pair is not None
+    assert pair.verification_uri == "https://www.google.com/device"
+
+
+@pytest.mark.parametrize("name", ["access_denied", "authorization_declined"])
+def test_an_owner_who_declines_is_understood(name: str) -> None:
+    answer = read_poll(make_response({"error": name}, status=400))
+
+    assert isinstance(answer, Refusal)
+    assert answer.trouble is Trouble.DENIED
 
 
 def test_a_complete_uri_that_nobody_should_follow_makes_the_pair_unclear() -> None:
     assert read_pair({**PAIR, "verification_uri_complete": "http://id.example/"}) is None
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_this_machine_is_known(host: str) -> None:
     assert is_loopback(host)
 

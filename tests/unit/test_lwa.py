@@ -184,7 +184,7 @@ def test_a_poll_brings_both_tokens() -> None:
     assert grant.refresh_token == Secret("Atzr|1")
 
 
-@pytest.mark.parametrize("missing", ["refresh_token", "expires_in", "access_token", "token_type"])
+@pytest.mark.parametrize("missing", ["refresh_token", "access_token"])
 def test_a_poll_that_brings_half_a_grant_is_unclear(missing: str) -> None:
     fields = {name: value for name, value in GRANT.items() if name != missing}
 
@@ -200,10 +200,13 @@ def test_a_refresh_may_bring_the_access_token_alone() -> None:
     assert grant.refresh_token is None
 
 
-def test_a_refresh_without_a_lifetime_is_unclear() -> None:
+def test_a_refresh_without_a_lifetime_is_taken_for_a_short_one() -> None:
     fields = {name: value for name, value in GRANT.items() if name != "expires_in"}
 
-    assert isinstance(lwa.read_refresh_answer(make_response(fields), is_proof=False), Unclear)
+    grant = lwa.read_refresh_answer(make_response(fields), is_proof=False)
+
+    assert isinstance(grant, TokenGrant)
+    assert grant.expires_in == seconds(600)
 
 
 def test_a_revoked_link_is_understood() -> None:

@@ -153,7 +153,7 @@ def test_a_grant_that_could_not_be_refreshed_is_final_and_names_the_scope() -> N
     assert "--scope" in answer.hint
 
 
-@pytest.mark.parametrize("fields", [{}, {"access_token": "a"}, {**GRANT, "refresh_token": 5}])
+@pytest.mark.parametrize("fields", [{}, {"refresh_token": "r"}, {**GRANT, "refresh_token": 5}])
 def test_half_a_grant_is_unclear(fields: object) -> None:
     assert isinstance(rfc8628.read_poll_answer(make_response(fields)), Unclear)
 
@@ -224,10 +224,18 @@ def test_a_provider_need_not_have_a_way_to_revoke() -> None:
     "fields",
     [
         {**METADATA, "issuer": "https://evil.example"},
+        {**METADATA, "token_endpoint": "http://127.0.0.1:8/token"},
+        {**METADATA, "device_authorization_endpoint": "http://localhost/device"},
         {**METADATA, "device_authorization_endpoint": None},
         {**METADATA, "token_endpoint": "http://id.example/token"},
     ],
-    ids=["another issuer", "no device flow", "plain http"],
+    ids=[
+        "another issuer",
+        "token endpoint within this machine",
+        "device endpoint within it",
+        "no device flow",
+        "plain http",
+    ],
 )
 def test_metadata_that_cannot_be_used_names_the_issuer_setting(fields: object) -> None:
     found = rfc8628.read_metadata(make_response(fields), BARE)
