@@ -30,9 +30,9 @@ REFUSED: Final = make_response({"error": "invalid_code_pair"}, status=400)
 """What a provider says to a made-up code."""
 
 
-def addresses(*ips: str) -> list[Address]:
+def addresses(port: int, *ips: str) -> list[Address]:
     return [
-        Address(socket.AF_INET6, (ip, 443, 0, 0)) if ":" in ip else Address(socket.AF_INET, (ip, 443))
+        Address(socket.AF_INET6, (ip, port, 0, 0)) if ":" in ip else Address(socket.AF_INET, (ip, port))
         for ip in ips
     ]
 
@@ -68,17 +68,18 @@ class FarProvider:
             resolver_timeout=self.timeout,
         )
 
-    def _resolve(self, _host: str, port: int) -> list[Address]:
+    def _resolve(self, _host: str, port: int, _family: int) -> list[Address]:
         found = self.names() if callable(self.names) else self.names
         if isinstance(found, int):
             raise socket.gaierror(found, "made up")
-        return [address.at_port(port) for address in addresses(*found)]
+        return addresses(port, *found)
 
     def _dial(self, address: Address, within: float) -> socket.socket:
-        at = (address.ip, int(address.where[1]))
+        ip = address.ip
+        at = ip, int(address.where[1])
         self.dialled.append(at)
-        if address.ip in self.problems:
-            raise self.problems[address.ip]
+        if ip in self.problems:
+            raise self.problems[ip]
         if at not in self.ports:
             raise ConnectionRefusedError
         return dial(Address(socket.AF_INET, ("127.0.0.1", self.ports[at])), within)

@@ -78,10 +78,10 @@ def look_at_board(read_plan: ReadPlan) -> Finding:
         plan = read_plan()
     except ConfigError as error:
         return fail(f"The settings of the parts cannot be used: {error}.", error.hint, ConfigError.exit_code)
-    told = [_described(part) for part in plan.parts]
-    if not told:
+    parts = [_described(part) for part in plan.parts]
+    if not parts:
         return ok("No part is set: this speaker has no light and no button.", board=plan.board)
-    return ok(f"The board is {plan.board}: {'; '.join(told)}.", board=plan.board, gpio=plan.gpio)
+    return ok(f"The board is {plan.board}: {'; '.join(parts)}.", board=plan.board, gpio=plan.gpio)
 
 
 def look_at_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:

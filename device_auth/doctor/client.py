@@ -185,9 +185,9 @@ def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
     if credential_probe is None:
         return skipped("The provider was not asked.")
     is_lwa = credential_probe.provider.dialect is DialectName.LWA
-    heard = credential_probe.refresh if is_lwa else credential_probe.poll
-    name = error_name(heard)
-    if not isinstance(heard, WireResponse) or not name:
+    answer = credential_probe.refresh if is_lwa else credential_probe.poll
+    name = error_name(answer)
+    if not isinstance(answer, WireResponse) or not name:
         return skipped("The provider's answer says nothing about the client ID.")
     if name.casefold() in REJECTS_THE_CLIENT:
         key = KEY_OF["client_id"]
@@ -196,10 +196,10 @@ def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
             f"Check it: {ways_of(key)}. {key.explanation}",
             ConfigError.exit_code,
             answer=name,
-            status=str(heard.status),
+            status=str(answer.status),
         )
     return ok(
         "The provider does not reject the client ID; only linking shows whether it is of the right kind.",
         answer=name,
-        status=str(heard.status),
+        status=str(answer.status),
     )

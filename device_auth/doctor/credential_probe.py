@@ -135,14 +135,14 @@ class CredentialProbe:
             return self._transport.send(request)
 
 
-def error_name(heard: ProbeAnswer) -> str:
+def error_name(answer: ProbeAnswer) -> str:
     """Return the error name of a provider's refusal; empty if this is none.
 
     Any name counts: providers do not document their error for a code that was never issued. Source: RFC 6749 §5.2.
     """
-    if not isinstance(heard, WireResponse) or is_from_another(heard):
+    if not isinstance(answer, WireResponse) or is_from_another(answer):
         return ""
-    fields = read_fields(heard)
-    if fields is None or heard.status not in range(400, 500):
+    fields = read_fields(answer)
+    if fields is None or answer.status not in range(400, 500):
         return ""
     return clean(fields.get("error"))

@@ -30,7 +30,7 @@ from device_auth.core.ports import Clock
 from device_auth.doctor.credential_probe import first_address
 from device_auth.wire.addresses import fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
-from device_auth.world.dialing import NO_ROUTE, Address
+from device_auth.world.dialing import NO_ROUTE, Address, Resolve, resolve
 from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, route_to, trusting
 
 STEP_TIMEOUT: Final = Seconds(4)
@@ -41,7 +41,7 @@ RESOLVER_TIMEOUT: Final = Seconds(6)
 """Longest wait for a name: after 5 s the resolver asks the next DNS server. Source: resolv.conf(5), ``timeout``."""
 
 NO_ADDRESS: Final = (
-    "There is no provider to visit: its address or the file of certificates cannot be used (C6, C7)."
+    "There is no provider to connect to: its address or the file of certificates cannot be used (C6, C7)."
 )
 """Why a check was skipped where there is no probe."""
 
@@ -57,9 +57,6 @@ NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 WRONG_IP_ADDRESS: Final = 64
 """OpenSSL's code for a certificate of another address. Source: X509_STORE_CTX_get_error(3)."""
 
-
-Resolve = Callable[[str, int], list[Address]]
-"""Finds the addresses of a name; raises ``socket.gaierror``."""
 
 Dial = Callable[[Address, float], socket.socket]
 """Connects within so many seconds; raises ``OSError``."""
@@ -216,7 +213,7 @@ class ProviderProbe:
         addresses: Sequence[Address] = ()
         number: int | None = socket.EAI_NONAME
         try:
-            addresses = bounded(partial(self._resolve, host, port), self._resolver_timeout)
+            addresses = bounded(partial(self._resolve, host, port, socket.AF_UNSPEC), self._resolver_timeout)
         except TimeoutError:
             number = None
         except socket.gaierror as error:
@@ -259,7 +256,7 @@ class ProviderProbe:
             suppress(OSError, HTTPException, ValueError),
             self._dial(at, timeout) as sock,
             cancelled_after(timeout, partial(_shut_down, sock)),
-            _request(_Connection(self.host, at.where[1], sock), "GET", self.host) as response,
+            _request(_Connection(self.host, 80, sock), "GET", self.host) as response,
         ):
             body = response.read1(BODY_START) if response.status == HTTPStatus.OK else b""
             is_html = "html" in response.getheader("Content-Type", "") or b"<html" in body.lower()
@@ -369,12 +366,6 @@ def make_probe(provider: Provider, ca_file: Path | None, clock: Clock) -> Provid
     if not url or fault_of_address(url):
         return None
     return ProviderProbe(url, route_to(url, ca_file), clock, resolve=resolve, dial=dial)
-
-
-def resolve(host: str, port: int) -> list[Address]:
-    """Find addresses as a transport does."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [Address(family, where) for family, _, _, _, where in found]
 
 
 def dial(address: Address, within: float) -> socket.socket:

@@ -106,12 +106,12 @@ def _about(alike: Sequence[CheckResult], style: TextStyle) -> Iterator[str]:
 
 def _summary(examined: Sequence[CheckResult]) -> str:
     count = {verdict: sum(each.finding.verdict is verdict for each in examined) for verdict in Verdict}
-    told = f"{len(examined)} checks: {count[Verdict.FAIL]} failed, {count[Verdict.WARN]} with a warning, {count[Verdict.SKIPPED]} skipped."
+    text = f"{len(examined)} checks: {count[Verdict.FAIL]} failed, {count[Verdict.WARN]} with a warning, {count[Verdict.SKIPPED]} skipped."
     worst = verdict_of(examined)
     if worst is Verdict.OK:
-        return f"{told} Nothing wrong was found."
+        return f"{text} Nothing wrong was found."
     first = next(each.check for each in examined if each.finding.verdict is worst)
-    return f"{told} Begin with {first.code} {first.name}."
+    return f"{text} Begin with {first.code} {first.name}."
 
 
 def _wrap(text: str, style: TextStyle, first: str, rest: str) -> list[str]:

@@ -27,11 +27,12 @@ from device_auth.core.states import Trouble
 from device_auth.doctor.credential_probe import CredentialProbe, provider_of
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import THIS_MACHINE, Machine, checks, ipv4_addresses
-from device_auth.doctor.provider_probe import make_probe, resolve
+from device_auth.doctor.provider_probe import make_probe
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
+from device_auth.world.dialing import resolve
 from device_auth.world.settings import read_settings
 from device_auth.world.transport import HttpTransport
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
@@ -320,8 +321,9 @@ import json, socket, subprocess, sys, threading
 from pathlib import Path
 from device_auth.core.models import DialectName, Provider, Seconds
 from device_auth.doctor.network import checks
-from device_auth.doctor.provider_probe import ProviderProbe, dial, resolve
+from device_auth.doctor.provider_probe import ProviderProbe, dial
 from device_auth.world.clock import BootClock
+from device_auth.world.dialing import resolve
 from device_auth.world.transport import Route
 from tests.far_provider import broken, examined, credential_probe
 
@@ -403,7 +405,7 @@ def test_a_name_that_does_not_exist_is_found(here: FakeMachine) -> None:
 
 def test_a_name_that_cannot_be_one_is_found(here: FakeMachine) -> None:
     far = FarProvider()
-    far.names = lambda: [address.ip for address in resolve("a" * 70, 443)]
+    far.names = lambda: [address.ip for address in resolve("a" * 70, 443, socket.AF_UNSPEC)]
 
     assert "There is no name" in one(look(far, here.machine), "N7").sentence
 
