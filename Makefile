@@ -9,12 +9,13 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test coverage test-kills test-oldest test-vm check bench clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm check bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
-	@echo "make test         every test that needs no special machine"
+	@echo "make test         unit, property, contract and system tests"
+	@echo "make test-slow    the store killed at every system call, every phrase heard, every bench run once"
 	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
 	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
 	@echo "make check        format, lint, types, import floors"
@@ -43,14 +44,17 @@ demo: $(VENV)/.demo
 
 # What is compiled is kept, whatever the environment says: pytest rewrites each assertion of each file, in each worker.
 # Collecting once beforehand does it for all of them. Workers beyond the cores fill the waits of the others.
-test coverage $(CACHE): export PYTHONPYCACHEPREFIX = $(CURDIR)/$(CACHE)
-test coverage $(CACHE): export PYTHONDONTWRITEBYTECODE =
+test test-slow coverage $(CACHE): export PYTHONPYCACHEPREFIX = $(CURDIR)/$(CACHE)
+test test-slow coverage $(CACHE): export PYTHONDONTWRITEBYTECODE =
 
 $(CACHE): | $(VENV)/.dev
 	@$(BIN)/pytest --collect-only --quiet > $(VENV)/.collected
 
 test: $(VENV)/.dev | $(CACHE)
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal -m 'not slow'
+
+test-slow: $(VENV)/.dev | $(CACHE)
+	$(BIN)/pytest -n 4 --dist worksteal -m slow
 
 # Counting costs as much again as half of the tests themselves, so it has a lane of its own.
 coverage: $(VENV)/.dev | $(CACHE)

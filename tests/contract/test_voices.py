@@ -28,9 +28,9 @@ from hardware.plans import read_voice
 from hardware.simulated import SimulatedVoice
 from hardware.sound import Sound, read_sound
 from hardware.voice import Utterance, Voice
+from tests.waiting import LONG, given_time
 
 HELLO = (Utterance("Hello", "en", 0.0, "hello"), Utterance("again", "en-GB", 0.0, "again"))
-NOTHING_ENDS = 10.0
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 
 PLAYS = 'cat > "$1/played"'
@@ -57,6 +57,10 @@ class Life:
         os.mkfifo(folder / "alive")
         self.pipe = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
 
+    def has_begun(self) -> bool:
+        """Return whether a program that is killed by now had begun."""
+        return bool(select.select([self.pipe], [], [], 0)[0]) and self.begins()
+
     def begins(self) -> bool:
         return self._hear() == b"begun\n"
 
@@ -64,7 +68,7 @@ class Life:
         return self._hear() == b""
 
     def _hear(self) -> bytes | None:
-        return os.read(self.pipe, 100) if select.select([self.pipe], [], [], NOTHING_ENDS)[0] else None
+        return os.read(self.pipe, 100) if select.select([self.pipe], [], [], LONG)[0] else None
 
 
 @dataclass
@@ -88,7 +92,7 @@ class Speaking:
             yield thread
         finally:
             self.voice.close()
-            thread.join(NOTHING_ENDS)
+            thread.join(LONG)
             assert not thread.is_alive()
 
 
@@ -108,7 +112,7 @@ def speaking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Speakin
         simulated = SimulatedVoice(seconds_a_character=1e-9, listen=lambda _: begun.set())
         yield Speaking(
             simulated,
-            lambda: begun.wait(NOTHING_ENDS),
+            lambda: begun.wait(LONG),
             lambda: True,
             lambda: simulated.spoken[-2:] == list(HELLO),
             first=[Utterance("an hour of silence", "en", 3600)],
@@ -133,7 +137,7 @@ def speaking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Speakin
 def test_a_stopped_voice_is_silent_at_once_with_all_its_programs(speaking: Speaking) -> None:
     with speaking.hanging() as thread:
         speaking.voice.stop()
-        thread.join(NOTHING_ENDS)
+        thread.join(LONG)
 
         assert speaking.answers == [False]
         assert speaking.ends()
@@ -151,7 +155,7 @@ def test_a_stopped_voice_can_speak_again(speaking: Speaking) -> None:
 def test_the_newest_speech_silences_the_one_before(speaking: Speaking) -> None:
     with speaking.hanging() as thread:
         assert speaking.voice.say(HELLO)
-        thread.join(NOTHING_ENDS)
+        thread.join(LONG)
         assert speaking.answers == [False]
         assert speaking.ends()
         assert speaking.heard()
@@ -160,7 +164,7 @@ def test_the_newest_speech_silences_the_one_before(speaking: Speaking) -> None:
 def test_a_closed_voice_says_nothing_ever_after(speaking: Speaking) -> None:
     with speaking.hanging() as thread:
         speaking.voice.close()
-        thread.join(NOTHING_ENDS)
+        thread.join(LONG)
 
         assert speaking.voice.say(HELLO) is False
         assert speaking.answers == [False]
@@ -248,7 +252,7 @@ def test_a_command_is_stopped_in_a_pause_too(tmp_path: Path) -> None:
     thread.start()
     first = (tmp_path / "fifo").read_text()
     voice.stop()
-    thread.join(NOTHING_ENDS)
+    thread.join(LONG)
 
     assert first == "one\n"
     assert answers == [False]
@@ -307,12 +311,14 @@ def test_a_synthesiser_that_hangs_is_killed_after_its_time(
     tmp_path: Path, own_espeak: Callable[..., EspeakVoice]
 ) -> None:
     life = Life(tmp_path)
-    voice = own_espeak('exec 3> "$FOLDER/alive"; echo begun >&3; sleep 3600 & wait', timeout=0.3)
 
-    with pytest.raises(PartBusy, match="espeak-ng did not end"):
-        voice.say(HELLO)
+    def hang(seconds: float) -> bool:
+        voice = own_espeak('exec 3> "$FOLDER/alive"; echo begun >&3; sleep 3600 & wait', timeout=seconds)
+        with pytest.raises(PartBusy, match="espeak-ng did not end"):
+            voice.say(HELLO)
+        return life.has_begun()
 
-    assert life.begins()
+    assert given_time(hang, bool, 0.3)
     assert life.ends()
     os.close(life.pipe)
 
@@ -325,7 +331,7 @@ def test_a_voice_stopped_while_it_makes_the_sound_plays_nothing(
     speaking = Speaking(voice, life.begins, life.ends, (tmp_path / "played").exists)
     with speaking.hanging() as thread:
         voice.stop()
-        thread.join(NOTHING_ENDS)
+        thread.join(LONG)
 
     assert speaking.answers == [False]
     assert not speaking.heard()
@@ -335,12 +341,15 @@ def test_a_voice_stopped_while_it_makes_the_sound_plays_nothing(
 
 def test_a_player_that_hangs_is_killed_after_the_length_of_the_sound(tmp_path: Path) -> None:
     life = Life(tmp_path)
-    voice = RecordedVoice(directory=recordings(tmp_path), player=program(tmp_path, HANGS_ONCE), timeout=0.3)
+    sounds, player = recordings(tmp_path), program(tmp_path, HANGS_ONCE)
 
-    with pytest.raises(PartBusy, match="sh did not end within"):
-        voice.say(HELLO)
+    def hang(seconds: float) -> bool:
+        shutil.rmtree(tmp_path / "has-hung", ignore_errors=True)
+        with pytest.raises(PartBusy, match="sh did not end within"):
+            RecordedVoice(directory=sounds, player=player, timeout=seconds).say(HELLO)
+        return life.has_begun()
 
-    assert life.begins()
+    assert given_time(hang, bool, 0.3)
     assert life.ends()
     os.close(life.pipe)
 
@@ -435,6 +444,7 @@ def wording(request: pytest.FixtureRequest) -> Wording:
     return read_wording(request.param)
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_every_phrase_is_heard_and_ends(wording: Wording, tmp_path: Path) -> None:
     voice = EspeakVoice(player=program(tmp_path, PLAYS))
@@ -448,6 +458,7 @@ def test_every_phrase_is_heard_and_ends(wording: Wording, tmp_path: Path) -> Non
         assert 0.5 < sound.seconds < 20
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_a_whole_speech_with_a_code_is_played_from_its_first_to_its_last_sound(
     wording: Wording, tmp_path: Path

@@ -6,6 +6,8 @@ import pytest
 from tests.bench.figures import ROOT, quartiles
 from tests.waiting import LONG
 
+pytestmark = pytest.mark.slow
+
 
 def run_bench(name: str, *words: str) -> str:
     done = subprocess.run(

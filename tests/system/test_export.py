@@ -490,6 +490,7 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_call_leaves_the_link_with_one_side_at_least_and_a_second_try_moves_it(
     memory: Path, crash: Crash
 ) -> None:

@@ -18,7 +18,7 @@ from tests.keys import key_of
 from tests.power_cut import Moment, states_after_power_cut
 from tests.store_driver import DONE, REFUSED, Driver, Outcome, Run, Step, store_under
 
-pytestmark = pytest.mark.strace
+pytestmark = [pytest.mark.strace, pytest.mark.slow]
 
 KILLED = -9
 CALL = re.compile(r"^(?!mmap)(\w+)\(", re.MULTILINE)

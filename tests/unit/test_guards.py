@@ -18,15 +18,15 @@ MAY_REVEAL: Final = {
     "device_auth/doctor/redaction.py",  # masks it wherever it stands
     "device_auth/service/api.py",  # passes on which token was rejected
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
-    "device_auth/tools/exports_text.py",  # the same
-    "device_auth/wire/answers.py",
-    "device_auth/wire/authorization_code.py",
-    "device_auth/wire/lwa.py",
-    "device_auth/wire/rfc8628.py",
-    "device_auth/world/envelope.py",
-    "device_auth/world/pending.py",
-    "device_auth/world/token_files.py",
-    "device_auth/world/wiping.py",
+    "device_auth/tools/exports_text.py",  # writes it in the form that its new owner reads
+    "device_auth/wire/answers.py",  # keeps a message from showing a secret that was sent
+    "device_auth/wire/authorization_code.py",  # sends the code, its verifier and the client secret
+    "device_auth/wire/lwa.py",  # sends the device code, the refresh token and the client secret
+    "device_auth/wire/rfc8628.py",  # sends the device code, the refresh token and the client secret
+    "device_auth/world/envelope.py",  # writes the link
+    "device_auth/world/pending.py",  # writes the code pair in hand
+    "device_auth/world/token_files.py",  # writes the access token
+    "device_auth/world/wiping.py",  # looks for what a wipe has left
 }
 
 EXCUSED_FROM_BANS: Final = {
