@@ -8,14 +8,18 @@ reply take 12 µs of CPU here, 63 with h11 0.16, 32 with http.server; an import 
 import re
 import select
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import closing, suppress
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.ports import Clock
+from device_auth.http.admission import Place
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -25,6 +29,8 @@ _REQUEST_LINE: Final = re.compile(
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
 _LENGTH: Final = re.compile(r"[0-9]{1,9}")
+
+T = TypeVar("T")
 
 
 class ReadLimits(NamedTuple):
@@ -117,11 +123,32 @@ class _PeerClosed(Exception):
     """The client closed its end."""
 
 
-class HttpConnection:
-    """Reads requests from one connection and writes replies to it."""
+class HttpConnection(Place, Generic[T]):
+    """One connection, with a thread of its own while it is served.
 
-    def __init__(self, connection: socket.socket, clock: Clock, limits: ReadLimits) -> None:
-        self._connection = connection
+    Args:
+        connection: just accepted.
+        clock: for deadlines.
+        limits: of each request and reply.
+        peer: what the server knows of the client.
+        owner: whose share it counts to.
+        is_idle: it may be closed for another before its first request begins.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        clock: Clock,
+        limits: ReadLimits,
+        peer: T,
+        owner: Hashable = None,
+        *,
+        is_idle: bool = False,
+    ) -> None:
+        super().__init__(owner, is_idle=is_idle)
+        self.socket = connection
+        self.peer = peer
+        self.thread: Thread | None = None
         self._clock = clock
         self._limits = limits
         self._received = bytearray()
@@ -161,7 +188,7 @@ class HttpConnection:
             if reply.pieces is not None:
                 with closing(reply.pieces) as pieces:
                     for piece in pieces:
-                        if is_gone(self._connection):
+                        if self.is_gone():
                             return
                         self._send(piece)
         finally:
@@ -175,10 +202,33 @@ class HttpConnection:
         """
         until = later(self._clock.now(), self._limits.drain)
         with suppress(OSError, _PeerClosed):
-            self._connection.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(socket.SHUT_WR)
             while True:
                 self._received.clear()
                 self._receive(self._left(until))
+
+    def is_gone(self) -> bool:
+        """Return whether the client has closed its end.
+
+        A UNIX socket reports that unasked (poll(2)). A TCP socket reports only that the client sends no more.
+        """
+        state = select.poll()
+        state.register(self.socket, 0 if self.socket.family is socket.AF_UNIX else select.POLLRDHUP)
+        return bool(state.poll(0))
+
+    def cut(self, how: int = socket.SHUT_RDWR) -> None:
+        """End waiting for the client. Past TLS, which refuses while another thread reads."""
+        with suppress(OSError):  # it may have ended by itself
+            socket.socket.shutdown(self.socket, how)
+
+    def refuse(self, reply: HttpReply | None) -> None:
+        """Write a reply, if any, and close the connection without waiting for a request."""
+        with self.socket, suppress(OSError):
+            self.socket.setblocking(False)
+            if reply is not None:
+                self.socket.send(write_reply(reply, is_last=True))
+            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.recv(self._limits.head)  # unread input would reset the connection
 
     def _read_head(self, until: Monotonic) -> str:
         while True:
@@ -213,7 +263,7 @@ class HttpConnection:
     def _receive(self, within: Seconds) -> None:
         self._limit_time(within)
         try:
-            piece = self._connection.recv(4096)
+            piece = self.socket.recv(4096)
         except ConnectionError:
             raise _PeerClosed from None
         if not piece:
@@ -222,21 +272,11 @@ class HttpConnection:
 
     def _send(self, octets: bytes) -> None:
         self._limit_time(self._limits.send)  # for all octets together
-        self._connection.sendall(octets)
+        self.socket.sendall(octets)
 
     def _limit_time(self, within: Seconds) -> None:
-        if self._connection.gettimeout() != within:  # setting it costs a system call
-            self._connection.settimeout(within)
-
-
-def is_gone(connection: socket.socket) -> bool:
-    """Return whether the client has closed its end.
-
-    A UNIX socket reports that unasked (poll(2)). A TCP socket reports only that the client sends no more.
-    """
-    state = select.poll()
-    state.register(connection, 0 if connection.family is socket.AF_UNIX else select.POLLRDHUP)
-    return bool(state.poll(0))
+        if self.socket.gettimeout() != within:  # setting it costs a system call
+            self.socket.settimeout(within)
 
 
 def write_reply(reply: HttpReply, *, is_last: bool, is_without_body: bool = False) -> bytes:

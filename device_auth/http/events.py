@@ -3,24 +3,13 @@
 Source: WHATWG HTML, "Server-sent events".
 """
 
-from collections.abc import Callable, Generator
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from typing import TypeVar
 
 from device_auth.core.models import Seconds, later
 from device_auth.core.ports import Clock
 
-
-class Numbered(Protocol):
-    """A snapshot; a newer one has a higher number."""
-
-    @property
-    def number(self) -> int:
-        """Return the number."""
-        ...
-
-
-AT_ONCE: Final = Seconds(0)
-S = TypeVar("S", bound=Numbered)
+S = TypeVar("S")
 V = TypeVar("V")
 
 
@@ -32,37 +21,32 @@ def write_event(data: str, event_id: str, name: str = "") -> bytes:
     return "\n".join([*lines, "", ""]).encode(errors="replace")
 
 
-def follow(
-    wait: Callable[[int, Seconds], S],
+def stream(
+    snapshots: Iterable[S],
     read: Callable[[S], V],
     write: Callable[[S, V], bytes],
     clock: Clock,
     *,
-    every: Seconds,
-    silence: Seconds = AT_ONCE,
+    silence: Seconds,
     comment: bytes = b":\n\n",
 ) -> Generator[bytes, None, None]:
-    """Yield an event for each change, for ever.
+    """Yield an event for each change, and ``b""`` for a snapshot after which nothing is due.
 
     Args:
-        wait: returns the newest snapshot once its number is higher than the one given, or after the time given.
-        read: returns what clients see of a snapshot.
-        write: writes the event for a snapshot and what clients see of it.
+        snapshots: the newest one again and again.
+        read: returns the part of a snapshot that clients see.
+        write: writes the event for a snapshot and that part of it.
         clock: for the silence.
-        every: time between two looks at most; a look that finds nothing to send yields ``b""``.
         silence: time without an event or comment after which a comment is due.
         comment: shows that the connection still stands.
     """
-    snapshot = wait(-1, AT_ONCE)
-    seen, sent_at = read(snapshot), clock.now()
-    yield write(snapshot, seen)
-    while True:
-        snapshot = wait(snapshot.number, every)
-        before, seen = seen, read(snapshot)
-        if seen != before:
+    last, sent_at = None, clock.now()
+    for snapshot in snapshots:
+        seen = read(snapshot)
+        if seen != last:
             piece = write(snapshot, seen)
         else:
             piece = comment if clock.now() >= later(sent_at, silence) else b""
         if piece:
-            sent_at = clock.now()
+            last, sent_at = seen, clock.now()
         yield piece

@@ -4,23 +4,15 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
 
 from device_auth.core.models import Seconds, later
 from device_auth.core.ports import Clock
-from device_auth.http.admission import ConnectionLimiter, ConnectionLimits, Place
-from device_auth.http.connection import (
-    HttpConnection,
-    HttpError,
-    HttpReply,
-    HttpRequest,
-    ReadLimits,
-    is_gone,
-    write_reply,
-)
+from device_auth.http.admission import ConnectionLimiter, ConnectionLimits
+from device_auth.http.connection import HttpConnection, HttpError, HttpReply, HttpRequest
 
 log: Final = logging.getLogger(__name__)
 
@@ -32,43 +24,16 @@ AT_ONCE: Final = Seconds(0)
 T = TypeVar("T")
 
 
-class AcceptedConnection(Place, Generic[T]):
-    """One connection.
-
-    Args:
-        connection: the socket.
-        peer: what its server knows of the client.
-        owner: whose share it counts to.
-        is_idle: it may be closed for another before its first request begins.
-    """
-
-    def __init__(self, connection: socket.socket, peer: T, owner: Hashable, *, is_idle: bool = False) -> None:
-        super().__init__(owner, is_idle=is_idle)
-        self.connection = connection
-        self.peer = peer
-        self.thread: threading.Thread | None = None
-
-    def is_gone(self) -> bool:
-        """Return whether the client has closed its end."""
-        return is_gone(self.connection)
-
-    def cut(self, how: int = socket.SHUT_RDWR) -> None:
-        """End waiting for the client. Past TLS, which refuses while another thread reads."""
-        with suppress(OSError):  # it may have ended by itself
-            socket.socket.shutdown(self.connection, how)
-
-
 class HttpServer(Generic[T]):
     """Serves connections until it is closed.
 
     Args:
         name: of its threads.
         clock: for deadlines and rates.
-        identify: takes a connection and the client's address; may raise OSError, or HttpError to refuse.
+        identify: makes the connection of a socket and the client's address; None if it has refused it. May raise OSError.
         answer: answers a request; may raise HttpError.
         refuse: writes the reply to an error; None for no reply.
         admission: how many connections.
-        limits: of each request and reply.
         keep_alive: a connection may have more than one request.
     """
 
@@ -77,11 +42,10 @@ class HttpServer(Generic[T]):
         name: str,
         clock: Clock,
         *,
-        identify: Callable[[socket.socket, Any], AcceptedConnection[T]],
-        answer: Callable[[AcceptedConnection[T], HttpRequest], HttpReply],
+        identify: Callable[[socket.socket, Any], HttpConnection[T] | None],
+        answer: Callable[[HttpConnection[T], HttpRequest], HttpReply],
         refuse: Callable[[HttpError], HttpReply | None],
         admission: ConnectionLimits,
-        limits: ReadLimits,
         keep_alive: bool = False,
     ) -> None:
         self._name = name
@@ -89,9 +53,8 @@ class HttpServer(Generic[T]):
         self._identify = identify
         self._route = answer
         self._refuse = refuse
-        self._limits = limits
         self._keep_alive = keep_alive
-        self._limiter: ConnectionLimiter[AcceptedConnection[T]] = ConnectionLimiter(admission)
+        self._limiter: ConnectionLimiter[HttpConnection[T]] = ConnectionLimiter(admission)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped, self._stop = socket.socketpair()
@@ -112,7 +75,7 @@ class HttpServer(Generic[T]):
         with self._lock:
             self.is_closing = True
             for waiting in self._limiter.waiting:
-                waiting.connection.close()
+                waiting.socket.close()
             self._limiter.waiting.clear()
             active = list(self._limiter.active)
             for each in active:
@@ -125,7 +88,7 @@ class HttpServer(Generic[T]):
             if each.thread is not None:
                 each.thread.join(max(0.0, until - self._clock.now()))
 
-    def open_stream(self, accepted: AcceptedConnection[T]) -> bool:
+    def open_stream(self, accepted: HttpConnection[T]) -> bool:
         """Let a connection become an event stream, and return whether it may."""
         with self._lock:
             may = self._limiter.open_stream(accepted)
@@ -165,18 +128,17 @@ class HttpServer(Generic[T]):
             return
         try:
             accepted = self._identify(connection, address)
-        except HttpError as error:
-            self._turn_away(connection, error)
         except OSError as error:
             log.warning("cannot identify the connecting process: %s", error)
             connection.close()
         else:
-            self._admit(accepted)
+            if accepted is not None:
+                self._admit(accepted)
 
-    def _admit(self, accepted: AcceptedConnection[T]) -> None:
+    def _admit(self, accepted: HttpConnection[T]) -> None:
         with self._lock:
             if self.is_closing:
-                accepted.connection.close()
+                accepted.socket.close()
                 return
             status = self._limiter.enter(accepted, self._clock.now())
             seated = self._limiter.seat()
@@ -186,9 +148,9 @@ class HttpServer(Generic[T]):
             self._begin(seated)
         if refused is not None:
             error = HttpError(status or HTTPStatus.SERVICE_UNAVAILABLE, "too many connections wait already")
-            self._turn_away(refused.connection, error)
+            refused.refuse(self._refuse(error))
 
-    def _begin(self, seated: list[AcceptedConnection[T]]) -> None:
+    def _begin(self, seated: list[HttpConnection[T]]) -> None:
         for accepted in seated:
             accepted.thread = threading.Thread(
                 target=self._serve, args=(accepted,), name=f"{self._name} connection", daemon=True
@@ -197,37 +159,27 @@ class HttpServer(Generic[T]):
                 accepted.thread.start()
             except RuntimeError as error:
                 log.warning("cannot serve a connection: %s", error)
-                accepted.connection.close()
+                accepted.socket.close()
                 self._limiter.leave(accepted)
-
-    def _turn_away(self, connection: socket.socket, error: HttpError) -> None:
-        """Refuse a connection without a thread and without waiting for its request."""
-        reply = self._refuse(error)
-        with connection, suppress(OSError):
-            connection.setblocking(False)
-            if reply is not None:
-                connection.send(write_reply(reply, is_last=True))
-            connection.shutdown(socket.SHUT_WR)
-            connection.recv(self._limits.head)  # unread input would reset the connection
 
     # -- one connection
 
-    def _serve(self, accepted: AcceptedConnection[T]) -> None:
+    def _serve(self, accepted: HttpConnection[T]) -> None:
         try:
-            with accepted.connection, suppress(OSError):  # a client may leave at any time
-                self._exchange(accepted, HttpConnection(accepted.connection, self._clock, self._limits))
+            with accepted.socket, suppress(OSError):  # a client may leave at any time
+                self._exchange(accepted)
         finally:
             with self._lock:
                 self._limiter.leave(accepted)
                 self._begin(self._limiter.seat())  # none waits once it closes
 
-    def _exchange(self, accepted: AcceptedConnection[T], http: HttpConnection) -> None:
+    def _exchange(self, accepted: HttpConnection[T]) -> None:
         stays = True
-        while stays and http.wait():
+        while stays and accepted.wait():
             accepted.is_idle = False
             request: HttpRequest | None = None
             try:
-                request = http.read()
+                request = accepted.read()
             except HttpError as error:
                 reply = self._refuse(error)
             else:
@@ -236,11 +188,11 @@ class HttpServer(Generic[T]):
                 return
             stays = request is not None and request.keeps_open and self._keep_alive and reply.pieces is None
             stays = stays and self._may_stay(accepted)
-            http.write(reply, to=request, is_last=not stays)
+            accepted.write(reply, to=request, is_last=not stays)
         if not stays:
-            http.end()
+            accepted.end()
 
-    def _answer(self, accepted: AcceptedConnection[T], request: HttpRequest) -> HttpReply | None:
+    def _answer(self, accepted: HttpConnection[T], request: HttpRequest) -> HttpReply | None:
         try:
             return self._route(accepted, request)
         except HttpError as error:
@@ -250,6 +202,6 @@ class HttpServer(Generic[T]):
             log.exception("cannot answer a request to %s", request.path)
             return self._refuse(HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says more"))
 
-    def _may_stay(self, accepted: AcceptedConnection[T]) -> bool:
+    def _may_stay(self, accepted: HttpConnection[T]) -> bool:
         with self._lock:
             return self._limiter.may_stay(accepted)

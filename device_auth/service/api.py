@@ -21,10 +21,10 @@ from device_auth.core.ports import Clock
 from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of, status_fields, token_fields
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
-from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
-from device_auth.http.events import follow, write_event
+from device_auth.http.connection import HttpConnection, HttpError, HttpReply, HttpRequest, ReadLimits
+from device_auth.http.events import stream, write_event
 from device_auth.http.listeners import UnixListener
-from device_auth.http.server import AcceptedConnection, HttpServer
+from device_auth.http.server import HttpServer
 from device_auth.service.callers import Caller, Permissions, Role, read_caller
 from device_auth.service.status_feed import Actions, Snapshot, StatusFeed
 
@@ -80,7 +80,7 @@ ADMISSION: Final = ConnectionLimits(
 )
 TIMEOUTS: Final = ApiTimeouts()
 
-Connection = AcceptedConnection[Caller]
+Connection = HttpConnection[Caller]
 
 
 class ProblemDetails(HttpError):
@@ -167,6 +167,7 @@ class Api:
         self._clock = clock
         self._permissions = permissions
         self._read_caller = identify
+        self._limits = limits
         self._most_streams = admission.streams
         self._timeouts = timeouts
         self._lock = threading.Lock()
@@ -183,7 +184,6 @@ class Api:
             answer=self._answer,
             refuse=_refuse,
             admission=admission,
-            limits=limits,
             keep_alive=True,
         )
         self._routes: dict[str, dict[str, _ApiRoute]] = {
@@ -211,7 +211,8 @@ class Api:
     def _identify(self, connection: socket.socket, _address: object) -> Connection:
         caller = self._read_caller(connection)
         is_privileged = self._permissions.role_of(caller) is not Role.UNPRIVILEGED
-        return AcceptedConnection(connection, caller, caller.uid if is_privileged else UNPRIVILEGED)
+        owner = caller.uid if is_privileged else UNPRIVILEGED
+        return HttpConnection(connection, self._clock, self._limits, caller, owner)
 
     def _answer(self, accepted: Connection, request: HttpRequest) -> HttpReply:
         role = self._permissions.role_of(accepted.peer)
@@ -370,14 +371,14 @@ class Api:
         }
 
     def _follow(self, caller: Caller) -> Generator[bytes, None, None]:
-        return follow(
-            self._feed.wait,
+        return stream(
+            self._feed.follow(self._timeouts.heartbeat),
             lambda snapshot: (snapshot.view, snapshot.since, snapshot.grant, snapshot.link),
             lambda snapshot, _: write_event(
                 json.dumps(self._read_status(snapshot, caller)), str(snapshot.number), "status"
             ),
             self._clock,
-            every=self._timeouts.heartbeat,
+            silence=Seconds(0),
         )
 
     def _date(self, moment: Monotonic) -> UnixTime:

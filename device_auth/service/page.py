@@ -17,10 +17,17 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds
 from device_auth.core.ports import Clock
 from device_auth.http.admission import ConnectionLimits
-from device_auth.http.connection import NO_HEADERS, HttpError, HttpReply, HttpRequest, ReadLimits
-from device_auth.http.events import follow
+from device_auth.http.connection import (
+    NO_HEADERS,
+    HttpConnection,
+    HttpError,
+    HttpReply,
+    HttpRequest,
+    ReadLimits,
+)
+from device_auth.http.events import stream
 from device_auth.http.listeners import listen
-from device_auth.http.server import AcceptedConnection, HttpServer
+from device_auth.http.server import HttpServer
 from device_auth.service.status_feed import Actions, StatusFeed
 from device_auth.service.visitors import (
     Address,
@@ -68,7 +75,7 @@ LONGEST_INTERFACE: Final = 15
 
 LARGEST_PORT: Final = 0xFFFF
 
-Visitor = AcceptedConnection[Address]
+Visitor = HttpConnection[Address]
 """A connection, and the address of ours that it came in on."""
 
 _JSON: Final = "application/json"
@@ -265,6 +272,7 @@ class Page:
         self._feed = feed
         self._clock = clock
         self._settings = settings
+        self._limits = limits
         self._listeners = list(sockets)
         self._welcomes = welcomes
         self._actions = {"/left": actions.owner_left, "/back": actions.owner_is_back}
@@ -275,7 +283,6 @@ class Page:
             answer=self._answer,
             refuse=refuse,
             admission=admission,
-            limits=limits,
         )
 
     @property
@@ -307,11 +314,13 @@ class Page:
         for listener in self._listeners:
             listener.close()
 
-    def _identify(self, connection: socket.socket, address: Any) -> Visitor:
-        visitor, own = read_address(address[0]), read_address(connection.getsockname()[0])
-        if not self._welcomes(visitor, own):
-            raise HttpError(HTTPStatus.FORBIDDEN)
-        return AcceptedConnection(connection, own, str(visitor))
+    def _identify(self, connection: socket.socket, peer: Any) -> Visitor | None:
+        address, own = read_address(peer[0]), read_address(connection.getsockname()[0])
+        visitor = HttpConnection(connection, self._clock, self._limits, own, str(address))
+        if self._welcomes(address, own):
+            return visitor
+        visitor.refuse(refuse(HttpError(HTTPStatus.FORBIDDEN)))
+        return None
 
     def _answer(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         names = names_of(socket.gethostname(), self._settings.hosts)
@@ -334,7 +343,7 @@ class Page:
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         if not self._server.open_stream(accepted):
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE)
-        accepted.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
+        accepted.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
         pieces = self._follow(self._language_of(request))
         return self._reply(HTTPStatus.OK, fields={"Content-Type": "text/event-stream"})._replace(
             pieces=pieces
@@ -342,12 +351,11 @@ class Page:
 
     def _follow(self, language: str) -> Generator[bytes, None, None]:
         yield f"retry: {int(1000 * RECONNECT_AFTER)}\n\n".encode()
-        yield from follow(
-            self._feed.wait,
+        yield from stream(
+            self._feed.follow(LOOK_EVERY),
             self._renderer.model,
             lambda _, model: self._renderer.event(model, language),
             self._clock,
-            every=LOOK_EVERY,
             silence=HEARTBEAT,
             comment=b": still here\n\n",
         )

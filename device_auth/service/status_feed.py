@@ -5,6 +5,7 @@ the loop through ``Actions``: nothing here decides anything.
 """
 
 import threading
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View, later
@@ -98,6 +99,13 @@ class StatusFeed:
         with self._changed:
             self._changed.wait_for(lambda: self._news.number > after, within)
             return self._news
+
+    def follow(self, every: Seconds) -> Iterator[Snapshot]:
+        """Yield the newest snapshot, then again after each change and after ``every`` at the latest."""
+        snapshot = self.look()
+        while True:
+            yield snapshot
+            snapshot = self.wait(snapshot.number, every)
 
     def wait_for_token(self, actions: Actions, min_lifetime: Seconds, within: Seconds) -> Snapshot:
         """Wait until there is a token that lives long enough, a refresh has ended, or there is no link.

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal, Seconds
 from device_auth.http.admission import ConnectionLimits
-from device_auth.http.connection import HttpError, HttpReply, HttpRequest, ReadLimits
+from device_auth.http.connection import HttpConnection, HttpError, HttpReply, HttpRequest, ReadLimits
 from device_auth.http.listeners import listen
-from device_auth.http.server import AcceptedConnection, HttpServer
+from device_auth.http.server import HttpServer
 from device_auth.wire.authorization_code import Redirect, UnexpectedRedirect, read_redirect
 from device_auth.world.clock import BootClock
 from device_auth.world.explain import explain
@@ -122,14 +122,15 @@ class RedirectListener:
         self._lock = Lock()
         self._is_answered = False
         self._listening: list[socket.socket] = []
+        self._limits = ReadLimits(idle=timeout, request=timeout, send=timeout)
+        self._clock = BootClock()
         self._server: HttpServer[None] = HttpServer(
             "redirect",
-            BootClock(),
+            self._clock,
             identify=self._identify,
             answer=self._answer,
             refuse=_refuse,
             admission=ADMISSION,
-            limits=ReadLimits(idle=timeout, request=timeout, send=timeout),
         )
 
     def __enter__(self) -> Self:
@@ -156,15 +157,15 @@ class RedirectListener:
         for listening in self._listening:
             listening.close()
 
-    def _identify(self, connection: socket.socket, _address: object) -> AcceptedConnection[None]:
+    def _identify(self, connection: socket.socket, _address: object) -> HttpConnection[None]:
         if self._context is not None:
             # the handshake comes with the first read, on the connection's own thread
             connection = self._context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
-        return AcceptedConnection(connection, None, None, is_idle=True)
+        return HttpConnection(connection, self._clock, self._limits, None, is_idle=True)
 
-    def _answer(self, _: AcceptedConnection[None], request: HttpRequest) -> HttpReply:
+    def _answer(self, _: HttpConnection[None], request: HttpRequest) -> HttpReply:
         if request.path != self._address.path:
             return _page(HTTPStatus.NOT_FOUND, "Nothing is here", "The way back leads elsewhere.")
         if request.method != "GET":

@@ -25,7 +25,7 @@ def read_all(octets: bytes, cuts: list[int]) -> list[HttpRequest | HttpError]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps the pieces apart
     found: list[HttpRequest | HttpError] = []
     with ours, theirs:
-        http = HttpConnection(ours, BootClock(), BOUNDS)
+        http = HttpConnection(ours, BootClock(), BOUNDS, None)
         places = sorted({0, len(octets), *(cut % (len(octets) + 1) for cut in cuts)})
         for start, end in pairwise(places):
             theirs.sendall(octets[start:end])

@@ -93,7 +93,7 @@ def test_a_request_is_over_at_its_bound_although_more_of_it_is_there() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"GET")
-        http = HttpConnection(ours, LeapingClock(), ReadLimits())
+        http = HttpConnection(ours, LeapingClock(), ReadLimits(), None)
         assert http.wait()
         theirs.sendall(b" /")
 
