@@ -9,7 +9,7 @@ which is on the disk and not yet told. The store holds one link; a new one names
 it is proved, so a power cut loses neither.
 """
 
-from typing import assert_never
+from typing import TypeGuard, assert_never
 
 from device_auth.core import linking, refresh
 from device_auth.core.models import (
@@ -494,7 +494,7 @@ def _start(state: SpeakerState, event: Started, now: Monotonic) -> Step:
     """Go on with what a restart cut short: first with a stored grant, then with a code pair."""
     state, link = replace(state, is_service=event.is_service), state.stored
     commands: tuple[Command, ...] = ()
-    if link is not None and _is_in_force(link) and not link.is_proved:
+    if _is_in_force(link) and not link.is_proved:
         if event.is_service:
             commands = (refresh.Withdraw(),)
         request = replace(event.request, again=_is_in_force(link.replaces))
@@ -522,7 +522,7 @@ def _start(state: SpeakerState, event: Started, now: Monotonic) -> Step:
 
 def _take_up(state: SpeakerState, event: Started, now: Monotonic) -> Step:
     """Keep the stored link if there is one in force, and serve the token of before a restart if it still lives."""
-    if state.stored is None or not _is_in_force(state.stored):
+    if not _is_in_force(state.stored):
         return state, (refresh.Withdraw(),)
     state = _begin_to_keep(state, state.stored, now, event.draw, event.token)
     grant = None if state.in_use is None else state.in_use.keeping.grant
@@ -700,9 +700,7 @@ def _settle(state: SpeakerState, link: Link | None, now: Monotonic) -> SpeakerSt
     """Keep the link that is back on the disk, if the restart that cut its successor short had let it go."""
     state = replace(state, stored=link, owed=None)
     is_let_go = state.is_service and state.in_use is None
-    return (
-        _begin_to_keep(state, link, now) if is_let_go and _is_in_force(link) and link is not None else state
-    )
+    return _begin_to_keep(state, link, now) if is_let_go and _is_in_force(link) else state
 
 
 def _forget(state: SpeakerState) -> Step:
@@ -813,9 +811,8 @@ def _give_up(state: SpeakerState, lost: refresh.Keeping, now: Monotonic) -> Step
         return _link(state, linking.LinkLost(lost.refusal), now)
     state = _begin_to_keep(state, former, now)
     if isinstance(state.stage, linking.Linked | linking.Unlinked):
-        trouble = Trouble.NONE if lost.refusal is None else lost.refusal.trouble
         told_until = later(now, linking.TROUBLE_TOLD_FOR)
-        state = replace(state, stage=linking.Linked(trouble, lost.refusal, told_until))
+        state = replace(state, stage=linking.Linked(lost.trouble, lost.refusal, told_until))
     if is_on_disk or stored is None or state.owed is not None:
         return replace(state, owed=OwedWrite(former)), (LookAtStore(),)
     # another new link, on trial, names the one that is lost
@@ -839,7 +836,7 @@ def _kept_links(state: SpeakerState) -> list[KeptLink]:
     return [kept for kept in (state.in_use, state.on_trial) if kept is not None]
 
 
-def _is_in_force(link: Link | None) -> bool:
+def _is_in_force(link: Link | None) -> TypeGuard[Link]:
     return link is not None and link.mark is None
 
 
