@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm check bench clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm mutants check bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow    the store killed at every system call, every phrase heard, every bench run once"
 	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
 	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
+	@echo "make mutants      break each decision of core/speaker.py, and see a test notice (four minutes)"
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
@@ -65,6 +66,9 @@ coverage: $(VENV)/.dev | $(CACHE)
 
 test-kills: $(VENV)/.dev
 	$(BIN)/python -m tests.kills
+
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants
 
 test-vm: | $(BIN)/python
 	tests/vm/run $(BIN)/pip

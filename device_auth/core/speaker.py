@@ -549,9 +549,7 @@ def _hear(state: SpeakerState, event: CallAnswered, now: Monotonic) -> Step:
     question, answer = event.question, event.answer
     is_grant = isinstance(answer, TokenGrant)
     if isinstance(question, RequestRefresh):
-        if isinstance(answer, TokenGrant) and not any(
-            k.number == question.number for k in _kept_links(state)
-        ):
+        if isinstance(answer, TokenGrant) and not _is_kept(state, question.number):
             return _hear_former(state, question.link, answer)
         if event.is_late and not is_grant:
             return state, ()
@@ -821,7 +819,7 @@ def _give_up(state: SpeakerState, lost: refresh.Keeping, now: Monotonic) -> Step
 
 def _note_failed_save(state: SpeakerState, event: LinkNotStored, now: Monotonic) -> Step:
     """Save again in time: by the link's own machine, or, once it is given up, so that its mark is not lost."""
-    if any(kept.number == event.number for kept in _kept_links(state)):
+    if _is_kept(state, event.number):
         return _keep(state, event.number, refresh.SaveFailed(), now)
     if event.link.mark is None:
         return state, ()
@@ -834,6 +832,10 @@ def _note_failed_save(state: SpeakerState, event: LinkNotStored, now: Monotonic)
 
 def _kept_links(state: SpeakerState) -> list[KeptLink]:
     return [kept for kept in (state.in_use, state.on_trial) if kept is not None]
+
+
+def _is_kept(state: SpeakerState, number: int) -> bool:
+    return any(kept.number == number for kept in _kept_links(state))
 
 
 def _is_in_force(link: Link | None) -> TypeGuard[Link]:

@@ -319,7 +319,7 @@ def test_a_verb_is_told_that_there_is_a_link() -> None:
     bench.feed(LinkRead(OLD))
 
     assert bench.feed(Started(PRESS)) == []
-    assert (bench.state.stage, bench.state.telling) == (Linked(), 1)
+    assert (bench.state.stage, bench.state.sequence) == (Linked(), 1)
 
 
 FOUND: Final = PendingPair(PAIR, seconds(10), PROVIDER)
@@ -912,7 +912,7 @@ def test_an_unlink_forgets_all_and_keeps_what_is_not_of_the_link() -> None:
         next_number=numbers,
         answers=AnswerCounts(usable=1),
         problem=MISCONFIGURED,
-        telling=1,
+        sequence=1,
     )
 
 
@@ -1005,14 +1005,14 @@ def test_a_code_is_told_while_it_is_waited_for() -> None:
     view = view_of(bench.state)
 
     assert isinstance(view.code_pair, CodePair)
-    assert (view.account, view.telling) == (None, 0)
+    assert (view.account, view.sequence) == (None, 0)
 
 
 def test_a_press_tells_the_code_once_more() -> None:
     bench = waiting(resumed(None))
     bench.feed(PRESS, 12)
 
-    assert view_of(bench.state).telling == 1
+    assert view_of(bench.state).sequence == 1
     assert isinstance(bench.state.stage, Waiting)
 
 
