@@ -217,7 +217,7 @@ class HttpConnection(Place, Generic[T]):
         return bool(state.poll(0))
 
     def cut(self, how: int = socket.SHUT_RDWR) -> None:
-        """End waiting for the client. Past TLS, which refuses while another thread reads."""
+        """Shut the socket, past TLS, which refuses that while another thread reads."""
         with suppress(OSError):  # it may have ended by itself
             socket.socket.shutdown(self.socket, how)
 

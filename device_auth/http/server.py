@@ -70,7 +70,7 @@ class HttpServer(Generic[T]):
         self._thread.start()
 
     def close(self, within: Seconds = AT_ONCE) -> None:
-        """Accept no more and cut every connection; wait for their threads at most ``within`` altogether."""
+        """Stop accepting and cut every connection; wait for their threads at most ``within`` altogether."""
         until = later(self._clock.now(), within)
         with self._lock:
             self.is_closing = True

@@ -6,7 +6,6 @@ Text of the provider is escaped wherever it stands, and becomes a link only if p
 import threading
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -21,6 +20,7 @@ from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import CodePair, Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
+from device_auth.core.values import dataclass, field
 from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
 from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, code_words, read_wording

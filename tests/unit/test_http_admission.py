@@ -105,3 +105,47 @@ def test_whoever_is_inside_is_not_forgotten() -> None:
         counted.enter(f"fe80::{number:x}", at(0))
 
     assert counted.enter("one more", at(1e6)) is HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def crowd(limiter: ConnectionLimiter[Place], *owners: str) -> list[Place]:
+    """Let one connection of each owner come, in order."""
+    places = [Place(owner) for owner in owners]
+    for place in places:
+        assert limiter.enter(place, at(0)) is None
+        limiter.seat()
+    return places
+
+
+def test_where_too_many_wait_the_newest_of_the_biggest_crowd_is_refused() -> None:
+    limiter: ConnectionLimiter[Place] = ConnectionLimiter(ConnectionLimits(places=1, share=1, waiting=3))
+    _, first, other, second = crowd(limiter, "one", "crowd", "other", "crowd")
+
+    assert limiter.overflow() is None
+    late = crowd(limiter, "other")[0]
+    assert limiter.overflow() is second
+    assert limiter.waiting == [first, other, late]
+
+
+@pytest.mark.parametrize(("comes", "leaves"), [("one", "one"), ("two", "two"), ("three", None)])
+def test_a_connection_that_waits_for_a_share_gets_that_of_its_own_idle_one(
+    comes: str, leaves: str | None
+) -> None:
+    limiter: ConnectionLimiter[Place] = ConnectionLimiter(ConnectionLimits(places=9, share=1, waiting=9))
+    idle = crowd(limiter, "one", "two")
+    assert all(limiter.may_stay(place) for place in idle)
+
+    crowd(limiter, comes)
+
+    assert [place.owner for place in limiter.leavers()] == ([leaves] if leaves else [])
+    assert limiter.leavers() == []
+
+
+def test_an_event_stream_may_leave_its_share_to_other_connections() -> None:
+    limits = ConnectionLimits(places=9, share=1, waiting=9, streams=2, streams_share=2, streams_count=False)
+    limiter: ConnectionLimiter[Place] = ConnectionLimiter(limits)
+    stream, waiting = crowd(limiter, "one", "one")
+
+    assert limiter.open_stream(stream)
+    assert limiter.seat() == [waiting]
+    limiter.leave(stream)
+    assert limiter.seat() == []
