@@ -1,1 +1,1 @@
-"""Finds out what is wrong with a speaker, and says what to do."""
+"""Checks that find out what is wrong with a speaker, and what to do about it."""

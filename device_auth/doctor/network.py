@@ -312,7 +312,7 @@ def _resolver(machine: Machine) -> Finding:
         return ok("A DNS server is set.", servers=" ".join(servers))
     return _unreachable(
         f"No DNS server is set in /{RESOLV_CONF}.",
-        "Restart the network (sudo systemctl restart NetworkManager), so that DHCP sets it anew, or set one by"
+        "Restart the network (sudo systemctl restart NetworkManager), so that DHCP sets it again, or set one by"
         " hand (sudo nmtui)",
     )
 
@@ -388,7 +388,7 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
 def _no_name(name: str, number: int | None) -> Finding:
     if number in {socket.EAI_NONAME, socket.EAI_NODATA}:
         return _unreachable(
-            f"There is no name {name}: so says the DNS server.",
+            f"The DNS server does not know the name {name}.",
             "Check the address of the provider for typing errors; if it is right, the DNS server holds it back:"
             " set another",
             name=name,

@@ -89,7 +89,7 @@ def look_at_memory(context: DoctorContext) -> Finding:
         return skipped("The kernel does not report the kind of this disk.")
     if mount.kind not in IN_MEMORY:
         return warn(
-            f"{path} lies on a disk ({mount.kind}): access tokens wear it out, and outlive a power cut on it.",
+            f"{path} is on a disk ({mount.kind}): access tokens wear it out, and outlive a power cut on it.",
             "Name a folder in memory with --runtime-dir, below /run.",
             kind=mount.kind,
         )
@@ -104,7 +104,7 @@ def look_at_memory(context: DoctorContext) -> Finding:
             kind=mount.kind,
             free_bytes=str(free),
         )
-    return ok(f"{path} lies in memory.", kind=mount.kind)
+    return ok(f"{path} is in memory.", kind=mount.kind)
 
 
 def look_at_files(context: DoctorContext) -> Finding:
@@ -126,7 +126,7 @@ def look_at_files(context: DoctorContext) -> Finding:
             return fail(
                 f"{path / name} is not as the service writes it (mode {mode:04o}, user {status.st_uid}):"
                 " other users may read it, or have made it.",
-                f"Remove it; it is made anew: rm {quoted(path / name)}",
+                f"Remove it; the service writes it again: rm {quoted(path / name)}",
                 RUNTIME,
             )
     return ok("Other users may not read the token files.")

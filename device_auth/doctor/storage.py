@@ -152,29 +152,27 @@ def look_at_disk(context: DoctorContext) -> Finding:
     facts = {"kind": mount.kind, "mounted_at": str(mount.point)}
     move = "Keep the state on the card: name a folder there with --state-dir."
     if mount.kind in IN_MEMORY:
-        return fail(
-            f"{path} lies in memory: the link is gone after the next power cut.", move, STORE, **facts
-        )
+        return fail(f"{path} is in memory: the link is gone after the next power cut.", move, STORE, **facts)
     if mount.kind == "overlay":
         return warn(
-            f"{path} lies on an overlay: if that is in memory, the link is gone after the next power cut.",
+            f"{path} is on an overlay: if that is in memory, the link is gone after the next power cut.",
             "If the overlay of raspi-config is on, switch it off, or keep the state on a partition of its own.",
             **facts,
         )
     if mount.kind in WITHOUT_MODES:
         return fail(
-            f"{path} lies on {mount.kind}, which cannot keep files from being read by others.",
+            f"{path} is on {mount.kind}, which cannot keep files from being read by others.",
             move,
             STORE,
             **facts,
         )
     if mount.kind in OVER_THE_NETWORK:
         return warn(
-            f"{path} lies on another machine ({mount.kind}): without the network there is no link.",
+            f"{path} is on another machine ({mount.kind}): without the network there is no link.",
             move,
             **facts,
         )
-    return ok(f"{path} lies on {mount.kind}, which keeps it.", **facts)
+    return ok(f"{path} is on {mount.kind}, which keeps it.", **facts)
 
 
 def look_at_space(context: DoctorContext) -> Finding:
@@ -288,7 +286,7 @@ def look_at_generations(context: DoctorContext) -> Finding:
 
 
 def mount_of(context: DoctorContext, path: Path) -> Mount | None:
-    """Find the file system that a path lies on. Source: proc(5), ``/proc/self/mountinfo``."""
+    """Find the file system of a path. Source: proc(5), ``/proc/self/mountinfo``."""
     wanted, best = path.resolve(), None
     for line in context.read("proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")

@@ -1,1 +1,1 @@
-"""What a maker at a desk works with: the authorization-code flow, and the way to other clients."""
+"""The exports to other clients, the authorization-code flow, and the self-test of the parts."""

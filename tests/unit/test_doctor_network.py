@@ -386,7 +386,7 @@ def test_on_a_real_kernel_the_network_is_found_broken_step_by_step(tmp_path: Pat
         "This machine has no address",
         "There is no way out of the local network: no default route.",
         "No DNS server answers for amazon.test.",
-        "There is no name amazon.test: so says the DNS server.",
+        "The DNS server does not know the name amazon.test.",
     ]
 
 
@@ -399,7 +399,7 @@ def test_a_name_that_does_not_exist_is_found(here: FakeMachine) -> None:
     far.names = socket.EAI_NONAME
     finding = one(look(far, here.machine), "N7")
 
-    assert "There is no name amazon.test" in finding.sentence
+    assert "does not know the name amazon.test" in finding.sentence
     assert finding.exit_code == 69
 
 
@@ -407,7 +407,7 @@ def test_a_name_that_cannot_be_one_is_found(here: FakeMachine) -> None:
     far = FarProvider()
     far.names = lambda: [address.ip for address in resolve("a" * 70, 443, socket.AF_UNSPEC)]
 
-    assert "There is no name" in one(look(far, here.machine), "N7").sentence
+    assert "does not know the name" in one(look(far, here.machine), "N7").sentence
 
 
 def test_a_dns_server_that_says_it_cannot_is_found(here: FakeMachine) -> None:
