@@ -13,6 +13,7 @@ from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
+from device_auth.prompts.view_changes import is_asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,7 +189,7 @@ class TerminalPrompt:
     def _lasting(
         self, view: "View", before: "View | None", style: TerminalStyle, *, is_resized: bool
     ) -> list[str]:
-        again = before is None or view.sequence != before.sequence
+        again = before is None or is_asked_for(before, view)
         lines: list[str] = []
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
             lines += style.wrap(_refusal_text(view.refusal, view.hint), sgr=BAD)

@@ -21,3 +21,8 @@ def has_just_linked(before: "View | None", view: "View") -> bool:
     """Return whether a new link was made between two views; a cancelled attempt at another link makes none."""
     is_new = before is not None and before.state in _APPROVED
     return is_new and view.state is StateWord.LINKED and view.refusal is None
+
+
+def is_asked_for(before: "View | None", view: "View") -> bool:
+    """Return whether a person asked to be told a view again."""
+    return before is not None and view.sequence != before.sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass, replace
-from device_auth.prompts.view_changes import has_just_linked
+from device_auth.prompts.view_changes import has_just_linked, is_asked_for
 from device_auth.prompts.wording import notice_words, state_words, trouble_words, waiting_words
 from hardware.errors import HardwareError, PartBusy
 
@@ -128,19 +128,18 @@ class VoicePrompt:
 
     def _choose(self, before: "View | None", view: "View", now: Monotonic) -> Announcement | None:
         words = self._words_for(before, view)
-        is_asked = before is not None and view.sequence != before.sequence
-        waits = view.state in _PASSING_STATES and view.trouble is Trouble.NONE and not is_asked
+        is_passing = view.state in _PASSING_STATES and view.trouble is Trouble.NONE
+        waits = is_passing and not is_asked_for(before, view)
         return Announcement(words, later(now, PASSES_WITHIN) if waits else now) if words else None
 
     def _words_for(self, before: "View | None", view: "View") -> "tuple[Utterance, ...]":
-        is_asked = before is not None and view.sequence != before.sequence
         if view.notice is not None:
             return notice_words(self._wording, view.notice)
         if view.state is StateWord.WAITING and view.code_pair is not None:
             return self._code_words(view.code_pair, view)
         if before is not None and has_just_linked(before, view):
             return (*notice_words(self._wording, "just-linked"), *self._trouble_words(view))
-        if is_asked or _is_announced_unasked(before, view):
+        if is_asked_for(before, view) or _is_announced_unasked(before, view):
             return self._trouble_words(view) or state_words(self._wording, view.state)
         return ()
 
@@ -185,7 +184,7 @@ class VoicePrompt:
 
 def _interrupts(before: "View | None", view: "View") -> bool:
     """Return whether a view interrupts the announcement before it; a trouble does not interrupt a code."""
-    if before is None or view.sequence != before.sequence:
+    if before is None or is_asked_for(before, view):
         return True
     if view.state is StateWord.WAITING:
         return view.code_pair != before.code_pair or before.state is not view.state
@@ -194,7 +193,7 @@ def _interrupts(before: "View | None", view: "View") -> bool:
 
 def _shows_presence(before: "View | None", view: "View") -> bool:
     """Return whether only a person can have caused a view: by a press or an approval. A renewal happens by itself."""
-    if before is not None and view.sequence != before.sequence:
+    if is_asked_for(before, view):
         return True
     is_request = view.state is StateWord.REQUESTING and (
         before is None or before.state not in {StateWord.REQUESTING, StateWord.WAITING}
