@@ -44,7 +44,7 @@ class ProgramVoice(ABC):
         self._program: subprocess.Popen[bytes] | None = None
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        """Say these in place of any others; return False if stopped or replaced before the end.
+        """Speak these in place of any others; return False if stopped or replaced before the end.
 
         Raises:
             PartMissing: if a program, a voice or a recording is missing.
@@ -68,7 +68,7 @@ class ProgramVoice(ABC):
 
     @abstractmethod
     def _speak(self, turn: int, utterances: Sequence[Utterance]) -> bool:
-        """Say these while the turn lasts; return whether it lasted to the end."""
+        """Speak these while the turn lasts; return whether it lasted to the end."""
 
     def _run(
         self,

@@ -59,7 +59,7 @@ class KernelLed:
         self.show(Off())
 
     def show(self, pattern: Pattern) -> None:
-        """Give a pattern to the kernel; if it is playing already, it goes on undisturbed."""
+        """Write a pattern for the kernel; if it is playing already, it goes on undisturbed."""
         with self._lock:
             if pattern == self._pattern and not self._is_over():
                 return

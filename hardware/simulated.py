@@ -188,7 +188,7 @@ class SimulatedVoice:
         self.spoken: list[Utterance] = []
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        """Say these in place of any others; return False if stopped or replaced before the end."""
+        """Speak these in place of any others; return False if stopped or replaced before the end."""
         turn = self._turns.begin()
         for utterance in utterances:
             if not self._turns.lasts(turn):

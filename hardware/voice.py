@@ -24,10 +24,10 @@ class Utterance:
 
 
 class Voice(Protocol):
-    """Says utterances. ``say`` blocks until the last sound, so it needs a thread of its own."""
+    """Speaks utterances. ``say`` blocks until the last sound, so it needs a thread of its own."""
 
     def say(self, utterances: Sequence[Utterance]) -> bool:
-        """Say these in place of any others; return False if stopped or replaced before the end."""
+        """Speak these in place of any others; return False if stopped or replaced before the end."""
         ...
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class NoVoice:
     """The voice of a speaker that is switched to silent."""
 
     def say(self, utterances: Sequence[Utterance]) -> bool:  # noqa: ARG002 - a Voice's signature
-        """Say nothing, and return False."""
+        """Speak nothing, and return False."""
         return False
 
     def stop(self) -> None:

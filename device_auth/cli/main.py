@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line in two lines, and not every option there is."""
+    """Reports a wrong command line in two lines, without every option."""
 
     def parse_known_args(  # type: ignore[override]  # the base has overloads for other namespaces
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

@@ -400,7 +400,7 @@ def step(state: State, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: State) -> Monotonic:
-    """Say when the machine wants to hear ``TimePassed``, if nothing else happens before."""
+    """Return when the machine needs ``TimePassed``, if nothing else happens before."""
     match state:
         case Unlinked() | Linked():
             return state.clears_at

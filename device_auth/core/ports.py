@@ -86,7 +86,7 @@ class PendingStore(Protocol):
         ...
 
     def read(self) -> PendingPair | None:
-        """Give it back, or None if there is none, or any part does not fit this boot."""
+        """Return it, or None if there is none, or any part does not fit this boot."""
         ...
 
     def forget(self) -> None:

@@ -189,7 +189,7 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: Keeping) -> Monotonic:
-    """Say when the machine wants to hear ``MomentCame``, if nothing else happens before."""
+    """Return when the machine needs ``MomentCame``, if nothing else happens before."""
     ends = NEVER if state.grant is None else state.grant.expires_at
     return min(NEVER if state.ask_at is None else state.ask_at, ends, state.save_at)
 

@@ -131,7 +131,7 @@ class StatusFeed:
             self._put(Snapshot(news.number + 1, view, since, news.grant, link, news.refreshes))
 
     def refresh_ended(self) -> None:
-        """Say that a refresh has come to an end, well or not."""
+        """Record that a refresh has ended, successful or not."""
         with self._changed:
             news = self._news
             self._put(

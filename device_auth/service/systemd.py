@@ -29,11 +29,11 @@ class Notifier:
         self._told = ""
 
     def ready(self) -> None:
-        """Say that everything is up."""
+        """Report that the service is ready."""
         self._tell("READY=1")
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
+        """Report that the service is stopping."""
         self._tell("STOPPING=1")
 
     def alive(self) -> None:

@@ -456,7 +456,7 @@ def _portal(response: WireResponse, what: str) -> Unclear:
 
 
 def unclear(response: WireResponse, what: str) -> Unclear:
-    """Say that an answer is not understood, and how long to wait if it told so."""
+    """Return that an answer is not understood, and how long to wait if it names a time."""
     return Unclear(Trouble.PROVIDER_UNAVAILABLE, f"{what} (status {response.status})", retry_after(response))
 
 

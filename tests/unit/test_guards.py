@@ -143,3 +143,14 @@ def test_no_class_name_holds_a_word_that_says_nothing() -> None:
     words = {name: set(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*", name)) for name, _ in class_names()}
 
     assert {name for name, found in words.items() if found & BANNED_WORDS} == set()
+
+
+def test_no_docstring_begins_with_give_or_say() -> None:
+    documented = [
+        (module, ast.get_docstring(node) or "")
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+
+    assert [each for each in documented if re.match(r"(Give|Say)s?\b", each[1])] == []
