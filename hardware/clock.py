@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class AlarmClock(Protocol):
-    """Tells parts the time, and calls them at a moment."""
+    """Provides parts with the time, and calls them at a moment."""
 
     def now(self) -> float:
         """Return the present moment in seconds."""

@@ -88,24 +88,17 @@ def warnings_about(settings: Settings) -> list[str]:
 
 def compare_with_link(settings: Settings, link: Link) -> list[str]:
     """Return a sentence for each given value that the stored link does not use, because its own counts."""
-    kept = {
-        "dialect": str(link.dialect),
-        "client_id": link.client_id,
-        "scope": link.scope,
-        "base_url": link.token_endpoint,
-        "token_endpoint": link.token_endpoint,
-    }
-    given = {
-        "dialect": str(settings.dialect),
-        "client_id": settings.client_id,
-        "scope": settings.scope,
-        "base_url": _lwa_endpoint(settings, "token"),
-        "token_endpoint": settings.token_endpoint,
-    }
+    compared = (
+        ("dialect", settings.dialect, link.dialect),
+        ("client_id", settings.client_id, link.client_id),
+        ("scope", settings.scope, link.scope),
+        ("base_url", _lwa_endpoint(settings, "token"), link.token_endpoint),
+        ("token_endpoint", settings.token_endpoint, link.token_endpoint),
+    )
     return [
-        f"{name} ({settings.origins[name]}) is not used: the stored link keeps {kept[name] or 'none'}."
-        for name in kept
-        if settings.is_given(name) and given[name] != kept[name] and KEY_OF[name].belongs_to(settings.dialect)
+        f"{name} ({settings.origins[name]}) is not used: the stored link keeps {kept or 'none'}."
+        for name, given, kept in compared
+        if settings.is_given(name) and given != kept and KEY_OF[name].belongs_to(settings.dialect)
     ]
 
 
