@@ -293,7 +293,7 @@ class Daemon:
 
     def _set_failed(self, part: str, refusal: Refusal) -> None:
         self._failed_parts[part] = refusal
-        log.error("%s", refusal.message)
+        log.error("%s. %s", refusal.message, refusal.hint)
         self._show_problem()
 
     def _show_storage_problem(self, error: StoreError) -> None:
