@@ -14,6 +14,7 @@ from typing import Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
 from device_auth.core.errors import DeviceAuthError
+from device_auth.prompts.stderr import USUAL_COLUMNS, null_stream, say_problem
 from device_auth.world.settings import add_provider_options
 
 VERBS: Final = {
@@ -84,8 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for word in (sys.argv[1:] if argv is None else argv)
     ]
     if sys.stderr is None:
-        from device_auth.prompts.stderr import null_stream
-
         sys.stderr = null_stream()
     args = read_arguments(words)
     verb = _import_verb(args.verb)
@@ -111,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in two lines, without every option."""
 
+    _width: int | None = USUAL_COLUMNS
+
     def parse_known_args(  # type: ignore[override]  # the base has overloads for other namespaces
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
@@ -119,6 +120,15 @@ class Parser(argparse.ArgumentParser):
         if left:
             self.error(f"not understood: {' '.join(_shown(word.partition('=')[0]) for word in left)}")
         return found, left
+
+    def format_help(self) -> str:
+        """Return the help text, as wide as the terminal."""
+        self._width = None
+        return super().format_help()
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """Return a formatter: argparse makes one for each option, and loads shutil for the terminal's width."""
+        return argparse.RawDescriptionHelpFormatter(self.prog, width=self._width)
 
     def error(self, message: str) -> NoReturn:
         """Return what is wrong, what may have been meant, and where every option is named; then exit."""
@@ -150,7 +160,6 @@ def _shown(word: str, quotes: str = "") -> str:
 
 
 def _say(text: str, hint: str) -> None:
-    from device_auth.prompts.stderr import say_problem
 
     say_problem(text, hint)
 
@@ -171,7 +180,6 @@ def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
         prog="device-auth",
         description="Link a screenless speaker to its owner's account, and keep it linked.",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"device-auth {__version__}")
@@ -183,7 +191,6 @@ def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         if name in loaded:

@@ -6,7 +6,6 @@ browser which remembers the exception warns once.
 Source: RFC 5280 §4.2.1, the extensions of a server's certificate.
 """
 
-import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +17,8 @@ from device_auth.world.explain import store_error
 from device_auth.world.files import Folder
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography.x509 import Certificate
 
 CERTIFICATE: Final = "authorize.pem"
@@ -33,7 +34,7 @@ _MADE_ANEW_BEFORE: Final = 30 * _DAY
 _ADDRESSES: Final = ("127.0.0.1", "::1")
 
 
-def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
+def server_context(directory: Path, wall: UnixTime) -> "ssl.SSLContext":
     """Return a TLS context for a server, with the kept certificate or a new one.
 
     Args:
@@ -63,8 +64,10 @@ def server_context(directory: Path, wall: UnixTime) -> ssl.SSLContext:
     return context
 
 
-def _read(directory: Path, content: bytes, now: datetime) -> ssl.SSLContext | None:
+def _read(directory: Path, content: bytes, now: datetime) -> "ssl.SSLContext | None":
     """Load a certificate; None if it is damaged, not valid yet, or about to expire."""
+    import ssl
+
     from cryptography import x509
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

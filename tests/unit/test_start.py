@@ -1,0 +1,172 @@
+"""What a start loads: each module costs every start, and a slow speaker starts often."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from device_auth.client import Client, ClientError
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running, serve
+from tests.command import ROOT, Command, bare_environment
+from tests.waiting import LONG, wait_for
+
+NETWORK: Final = {"requests", "http.client", "ssl"}
+
+HEAVY: Final = {
+    *("inspect", "dataclasses", "typing_extensions", "asyncio", "multiprocessing", "ctypes", "difflib"),
+    *("requests", "urllib3", "cryptography", "qrcode", "flask", "sqlalchemy"),
+    *(
+        "http.client",
+        "http.server",
+        "email",
+        "ssl",
+        "tomllib",
+        "subprocess",
+        "tempfile",
+        "shutil",
+        "sqlite3",
+    ),
+}
+"""Modules that cost more than a few of ours together, ours to load only where they are needed."""
+
+STARTED: Final = """
+import json, sys
+from pathlib import Path
+
+def note():
+    Path({notes!r}).write_text(json.dumps(sorted(sys.modules)))
+
+class NoteBefore:
+    def find_spec(self, name, path, target=None):
+        if name in {network!r} and name not in noted:
+            noted.update({network!r})
+            note()
+
+import atexit
+noted = set()
+if {before_network}:
+    sys.meta_path.insert(0, NoteBefore())
+else:
+    atexit.register(note)
+from device_auth.cli.main import main
+sys.exit(main())
+"""
+"""Runs the command, and notes which modules are loaded at its end, or when it turns to the network."""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+        yield running
+
+
+@pytest.fixture
+def command(tmp_path: Path, running: Running) -> Command:
+    return Command(tmp_path, running)
+
+
+def start(command: Command, *words: str, before_network: bool = False) -> "subprocess.Popen[str]":
+    code = STARTED.format(notes=str(command.folder / "notes"), before_network=before_network, network=NETWORK)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words, *command.places],
+        cwd=ROOT,
+        env=bare_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def loaded(command: Command, *words: str, before_network: bool = False) -> set[str]:
+    with start(command, *words, before_network=before_network) as process:
+        process.communicate(timeout=LONG)
+    assert process.returncode == 0
+    return noted(command)
+
+
+def noted(command: Command) -> set[str]:
+    return set(json.loads((command.folder / "notes").read_text()))
+
+
+LOOKS_FOR_KEYS: Final = {"shutil"}
+"""Finds the tool that asks the board for its key."""
+
+FOR_EVERYONE: Final = {"hardware.errors", "hardware.settings", "hardware.button"}
+
+AT_REST: Final = {"assembly", "cli", "core", "hardware", "prompts", "world"}
+
+
+def heavy(modules: set[str]) -> set[str]:
+    return modules & HEAVY
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.startswith(("device_auth.", "hardware"))}
+
+
+def rooms(modules: set[str]) -> set[str]:
+    """Return the folders that modules are from; of the hardware, words and settings are for everyone."""
+    assert {name for name in modules if name.startswith("hardware.")} <= FOR_EVERYONE
+    return {name.split(".")[1] if name.startswith("device_auth.") else "hardware" for name in ours(modules)}
+
+
+def is_up(command: Command) -> bool:
+    with Client(str(command.folder / "run" / "api.sock")) as client:
+        try:
+            return client.status().state != "starting"
+        except ClientError:
+            return False
+
+
+def test_a_status_reads_the_disk_and_loads_nothing_else(command: Command) -> None:
+    modules = loaded(command, "status")
+
+    assert heavy(modules) == set()
+    assert rooms(modules) == AT_REST
+    assert not ours(modules) & {
+        "device_auth.client",
+        "device_auth.assembly.parts",
+        "device_auth.prompts.fanout",
+    }
+
+
+def test_a_token_that_is_kept_is_printed_without_what_refreshes_one(command: Command) -> None:
+    loaded(command, "link", *command.provider)
+
+    modules = loaded(command, "token")
+
+    assert heavy(modules) == set()
+    assert rooms(modules) == AT_REST
+
+
+def test_a_link_loads_no_network_before_its_first_request_and_no_part_without_a_board(
+    command: Command,
+) -> None:
+    modules = loaded(command, "link", *command.provider, before_network=True)
+
+    assert heavy(modules) == LOOKS_FOR_KEYS
+    assert rooms(modules) == AT_REST | {"service", "wire"}
+    assert {name for name in ours(modules) if name.startswith("device_auth.service.")} == {
+        "device_auth.service.calls",
+        "device_auth.service.loop",
+        "device_auth.service.provider_client",
+    }
+
+
+def test_a_service_at_rest_loads_no_network_and_no_part_without_a_board(command: Command) -> None:
+    with start(command, "run", *command.provider) as process:
+        wait_for(lambda: is_up(command) or process.poll() is not None)
+        process.terminate()
+        assert process.wait(LONG) == 0
+
+    modules = noted(command)
+    assert heavy(modules) == LOOKS_FOR_KEYS
+    assert rooms(modules) == AT_REST | {"http", "service", "wire"}
