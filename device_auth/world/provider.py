@@ -81,6 +81,10 @@ def warnings_about(settings: Settings) -> list[str]:
         for key in _keys_of_other_dialect(settings)
         if not _is_option(settings, key)
     ]
+    warnings += [
+        f"{name} (environment) is not used: a container platform makes such a variable for each of its services."
+        for name in settings.platform_variables
+    ]
     if settings.dialect is DialectName.LWA:
         warnings += _lwa_warnings(settings)
     return warnings
@@ -100,6 +104,11 @@ def compare_with_link(settings: Settings, link: Link) -> list[str]:
         for name, given, kept in compared
         if settings.is_given(name) and given != kept and KEY_OF[name].belongs_to(settings.dialect)
     ]
+
+
+COUNTED: Final = "01234567890"
+FEWEST_COUNTED: Final = 4
+"""Digits in a row that are taken for a placeholder, from 0 or 1 on."""
 
 
 def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
@@ -207,12 +216,13 @@ def _malformed(settings: Settings) -> Iterator[ConfigError]:
 
 
 def _is_placeholder(key: Key, value: str) -> bool:
-    """Return whether a value was never filled in: 123456, one character repeated, a text like <ID>."""
+    """Return whether a value was never filled in: 1234, 012345, one character repeated, a text like <ID>."""
     own = value.removeprefix(LWA_CLIENT_ID)
     characters = set(own) - set("-_.")
     return (
         value == key.example
-        or own in {"123456", "1234567", "12345678", "123456789", "1234567890", "0"}
+        or own == "0"
+        or (len(own) >= FEWEST_COUNTED and COUNTED.startswith((own, f"0{own}")))
         or (len(own) > 1 and len(characters) <= 1)
         or own.startswith(("<", "${"))
         or own.lower().startswith(("insert", "your_", "your-"))

@@ -64,6 +64,12 @@ DEEPEST: Final = 8
 LARGEST_NUMBER: Final = 2**63 - 1
 """Source: TOML 1.0, "Integer": whole numbers of 64 bits."""
 
+PLATFORM_VARIABLE: Final = re.compile(
+    PREFIX + r"(NAME|SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|ENV_\w+)"
+)
+"""What a container platform puts into the environment of its containers for a service named device-auth. Source: Kubernetes,
+"Accessing the Service: Environment Variables"; Docker, "Legacy container links"."""
+
 LONGEST_NAME: Final = 60
 """Characters of an unknown name that a message repeats."""
 
@@ -289,6 +295,7 @@ class Settings(NamedTuple):
         origins: for each key ``default``, ``credential NAME``, ``file PATH``, ``environment NAME`` or
             ``option --name``.
         config_file: the file that was read, or None.
+        platform_variables: names in the environment that look like ours and are a container platform's.
     """
 
     dialect: DialectName
@@ -312,6 +319,7 @@ class Settings(NamedTuple):
     page: object
     origins: Mapping[str, str]
     config_file: Path | None
+    platform_variables: tuple[str, ...] = ()
 
     def is_given(self, name: str) -> bool:
         """Return whether someone gave this value."""
@@ -379,7 +387,8 @@ def gather_settings(
     hardware = file.table.get(HARDWARE)
     values[HARDWARE] = hardware if isinstance(hardware, dict) else {}
     values[PAGE] = file.table.get(PAGE)
-    return Settings(**values, origins=origins, config_file=config_file), problems
+    foreign = tuple(filter(PLATFORM_VARIABLE.fullmatch, environ))
+    return Settings(**values, origins=origins, config_file=config_file, platform_variables=foreign), problems
 
 
 def given_outside_file(
@@ -474,7 +483,7 @@ def _unknown_names(file: _File, environ: Mapping[str, str]) -> Iterator[ConfigEr
         if name not in names:
             yield _unknown(name, file.place_of(name), nearest(name, names))
     for name in environ:
-        if name.startswith(PREFIX) and name not in variables:
+        if name.startswith(PREFIX) and name not in variables and not PLATFORM_VARIABLE.fullmatch(name):
             yield _unknown(name, "the environment", nearest(name.upper(), variables))
 
 

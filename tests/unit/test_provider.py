@@ -160,6 +160,9 @@ def test_a_board_without_a_real_serial_number_does_not_stand_in(tmp_path: Path, 
     [
         "123456",
         "1234567890",
+        "012345",
+        "1234",
+        "0123456789",
         "0",
         "000000",
         "0000-0000",
@@ -332,6 +335,12 @@ def test_a_variable_of_the_other_dialect_is_passed_over_with_a_warning() -> None
 def test_nothing_is_to_be_warned_of_in_ordinary_settings() -> None:
     assert warnings_about(lwa()) == []
     assert warnings_about(rfc8628(client_id="any form will do")) == []
+
+
+def test_a_variable_of_a_container_platform_is_a_warning() -> None:
+    chosen = read_settings(LWA, None, {"DEVICE_AUTH_PORT": "tcp://192.0.2.1:80"})
+
+    assert [warning.split()[0] for warning in warnings_about(chosen)] == ["DEVICE_AUTH_PORT"]
 
 
 def test_what_login_with_amazon_will_likely_refuse_is_a_warning() -> None:

@@ -88,7 +88,14 @@ def test_an_option_beats_the_environment_the_environment_the_file_the_file_the_d
 
 
 def test_every_key_is_a_field_of_the_settings() -> None:
-    assert Settings._fields == (*(key.name for key in KEYS), "hardware", "page", "origins", "config_file")
+    assert Settings._fields == (
+        *(key.name for key in KEYS),
+        "hardware",
+        "page",
+        "origins",
+        "config_file",
+        "platform_variables",
+    )
 
 
 def test_every_key_can_be_set_in_the_file_to_its_example(tmp_path: Path) -> None:
@@ -204,6 +211,31 @@ def test_an_unknown_variable_of_ours_names_the_nearest_known_one() -> None:
 
     assert str(problem) == "unknown setting 'DEVICE_AUTH_CLIENTID' in the environment"
     assert problem.hint == "Did you mean 'DEVICE_AUTH_CLIENT_ID'?"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PORT",
+        "PORT_80_TCP",
+        "PORT_80_TCP_ADDR",
+        "PORT_53_UDP_PROTO",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "NAME",
+        "ENV_PATH",
+    ],
+)
+def test_what_a_container_platform_puts_beside_ours_stops_nothing(name: str) -> None:
+    read = read_environment(**{f"DEVICE_AUTH_{name}": "tcp://192.0.2.1:80"})
+
+    assert read.platform_variables == (f"DEVICE_AUTH_{name}",)
+
+
+@pytest.mark.parametrize("name", ["PORTS", "SERVICE", "PORT_80", "NAMES"])
+def test_what_only_resembles_it_is_refused(name: str) -> None:
+    assert str(refused({}, environ={f"DEVICE_AUTH_{name}": "1"})).startswith("unknown setting")
 
 
 def test_other_variables_and_the_one_that_names_the_file_are_left_alone() -> None:
