@@ -547,7 +547,7 @@ def test_a_doctor_tells_nothing_of_the_link_and_nothing_of_the_unit(linked: Desk
     bench.canaries.learn("DSN", "CanaryDSN-0001")
     provider = [word for word in linked.provider if word not in {"--dsn", "K-0001"}]
     words = ["doctor", "-v", "--online", "--report", str(report), *provider, "--config", str(settings)]
-    assert bench.run(*words).exit_code in {0, 1}
+    assert bench.run(*words).exit_code in {0, 1, 74}  # 74: this folder may lie in memory
 
     assert report.stat().st_mode & 0o777 == 0o600
     assert "<dsn-1>" in report.read_text()

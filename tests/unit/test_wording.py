@@ -103,11 +103,13 @@ def test_every_language_says_everything(wording: Wording) -> None:
     "table",
     ["states", "moments", "troubles", "short", "page", "words", "digits", "symbols", "spelling"],
 )
-def test_one_removed_phrase_or_spelling_word_is_found_missing(wording: Wording, table: str) -> None:
-    for name in getattr(wording, table):
-        left: Any = {key: value for key, value in getattr(wording, table).items() if key != name}
+def test_removed_phrases_and_spelling_words_are_found_missing(wording: Wording, table: str) -> None:
+    first, *others = getattr(wording, table)
+    left: Any = {key: value for key, value in getattr(wording, table).items() if key != first}
 
-        assert gaps(replace(wording, **{table: left})) == {f"{table}.{name}"}
+    assert gaps(replace(wording, **{table: left})) == {f"{table}.{first}"}
+    left.clear()
+    assert gaps(replace(wording, **{table: left})) == {f"{table}.{name}" for name in (first, *others)}
 
 
 def test_a_phrase_of_the_page_has_the_places_that_are_filled_in(wording: Wording) -> None:
@@ -151,6 +153,7 @@ def test_all_characters_of_a_code_are_told_apart_in_both_ways(wording: Wording) 
     assert len({utterance.text.casefold() for utterance in spelled}) == len(ALPHABET)
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_all_characters_of_a_code_sound_different_from_each_other(wording: Wording) -> None:
     names = [utterance.text for utterance in code_words(wording, ALPHABET)[: len(ALPHABET)]]

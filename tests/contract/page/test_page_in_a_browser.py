@@ -12,7 +12,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from device_auth.core.states import StateWord, Trouble
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
-from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH, open_browser
+from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH, console_of, open_browser
 from tests.qr_decoders import READERS, Reader
 from tests.waiting import LONG
 
@@ -60,8 +60,7 @@ class Phone:
         assert self.driver.execute_script(measured) == [WIDTH, HEIGHT]
         assert self.driver.execute_script(CONTRAST) >= 4.5
         assert self.driver.execute_script(SMALL_TARGETS) == []
-        log = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no type for it
-        assert log == []
+        assert console_of(self.driver) == []
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def phone(driver: webdriver.Chrome, bench: Bench, scheme: str, tmp_path: Path) -
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     yield Phone(driver, bench, tmp_path)
     driver.get("about:blank")
-    driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no type for it
+    console_of(driver)
 
 
 in_light_and_dark = pytest.mark.parametrize("scheme", ["light", "dark"])
