@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -48,7 +49,9 @@ class Phone:
         return self.driver.find_element(By.TAG_NAME, "main").text
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        WebDriverWait(self.driver, LONG).until(lambda _: is_so())
+        # without script the page reloads itself, at times between a search for an element and a look at it
+        reloaded = [StaleElementReferenceException]
+        WebDriverWait(self.driver, LONG, ignored_exceptions=reloaded).until(lambda _: is_so())
 
     def see(self, said: str, name: str) -> None:
         """Wait until the page says this; see that all of it fits and can be read, and keep a picture."""
