@@ -12,9 +12,9 @@ from device_auth.doctor import network
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import Machine
-from device_auth.doctor.provider_probe import ProviderProbe, dial
+from device_auth.doctor.provider_probe import ProviderProbe
 from device_auth.world.clock import BootClock
-from device_auth.world.dialing import Address
+from device_auth.world.dialing import Address, Resolve, dial_first
 from device_auth.world.transport import Route
 from tests.scripted_server import Act, ScriptedServer
 from tests.simulated_transport import SimulatedTransport
@@ -53,6 +53,8 @@ class FarProvider:
         self.problems: dict[str, OSError] = {}
         self.dialled: list[tuple[str, int]] = []
         self.timeout = Seconds(30)
+        self.resolver_timeout = Seconds(30)
+        self.resolve: Resolve = self._resolve
         self.url = URL
         self._route = Route(proxy, str(ca_file))
         self._clock = clock or BootClock()
@@ -62,27 +64,27 @@ class FarProvider:
             self.url,
             self._route,
             self._clock,
-            resolve=self._resolve,
+            resolve=self.resolve,
             dial=self._dial,
             timeout=self.timeout,
-            resolver_timeout=self.timeout,
+            resolver_timeout=self.resolver_timeout,
         )
 
-    def _resolve(self, _host: str, port: int, _family: int) -> list[Address]:
+    def _resolve(self, _host: str, port: int, family: int) -> list[Address]:
         found = self.names() if callable(self.names) else self.names
         if isinstance(found, int):
             raise socket.gaierror(found, "made up")
-        return addresses(port, *found)
+        return [address for address in addresses(port, *found) if address.family == family]
 
-    def _dial(self, address: Address, within: float) -> socket.socket:
-        ip = address.ip
-        at = ip, int(address.where[1])
-        self.dialled.append(at)
-        if ip in self.problems:
-            raise self.problems[ip]
-        if at not in self.ports:
-            raise ConnectionRefusedError
-        return dial(Address(socket.AF_INET, ("127.0.0.1", self.ports[at])), within)
+    def _dial(self, wanted: Sequence[Address], within: Seconds) -> socket.socket:
+        problem: OSError = ConnectionRefusedError()
+        for address in wanted:
+            at = address.ip, int(address.where[1])
+            self.dialled.append(at)
+            problem = self.problems.get(address.ip, problem)
+            if address.ip not in self.problems and at in self.ports:
+                return dial_first([Address(socket.AF_INET, ("127.0.0.1", self.ports[at]))], within)
+        raise problem
 
 
 class ScriptedClock(BootClock):

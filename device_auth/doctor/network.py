@@ -22,6 +22,7 @@ from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
 from device_auth.doctor.provider_probe import (
     NO_ADDRESS,
+    NO_SUCH_NAME,
     ConnectAttempt,
     HandshakeResult,
     HandshakeStep,
@@ -48,6 +49,8 @@ LOOPBACK: Final = 772
 ROUTE_UP: Final = 0x1
 ROUTE_REJECTS: Final = 0x200
 """Flags of a route. Source: Linux ``uapi/linux/route.h``."""
+
+FAMILY_NAMES: Final = {int(socket.AF_INET6): "IPv6", int(socket.AF_INET): "IPv4"}
 
 INTERFACES: Final = "sys/class/net"
 RADIOS: Final = "sys/class/rfkill"
@@ -151,13 +154,9 @@ def _unless_reached(probe: ProviderProbe | None, look: Callable[[], Finding]) ->
     if probe and probe.is_local:
         return ok("The provider is on this machine.")
     found = look()
-    if found.verdict is not Verdict.OK and probe and _is_reached(probe):
+    if found.verdict is not Verdict.OK and probe and probe.is_reached:
         return ok(f"The provider is reached, though it looks otherwise: {found.sentence}")
     return found
-
-
-def _is_reached(probe: ProviderProbe) -> bool:
-    return any(each.problem is None for each in probe.attempts)
 
 
 class _Interface(NamedTuple):
@@ -341,7 +340,7 @@ def _proxy(probe: ProviderProbe) -> Finding:
         return ok("No proxy is set for the provider.")
     if not probe.lookup.addresses:
         return _proxy_fails(probe, probe.proxy, "cannot be found: its name does not resolve")
-    if not _is_reached(probe):
+    if not probe.is_reached:
         return _proxy_fails(probe, probe.proxy, _problems(probe.attempts))
     return ok("Requests go through a proxy of the environment.", proxy=probe.proxy.shown)
 
@@ -370,10 +369,17 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
             **facts,
         )
     has_only_v6 = all(address.family == socket.AF_INET6 for address in found.addresses)
-    if has_only_v6 and not ("IPv6" in dict(_default_routes(machine)) or _is_reached(probe)):
+    if has_only_v6 and not ("IPv6" in dict(_default_routes(machine)) or probe.is_reached):
         return _unreachable(
             f"{probe.host} has IPv6 addresses only, and this network has no way out by IPv6.",
             "Turn IPv6 on in the router, or ask the network's owner for DNS64",
+            **facts,
+        )
+    if found.silent:
+        families = " and ".join(sorted(FAMILY_NAMES[family] for family in found.silent))
+        return warn(
+            f"The DNS server does not answer for the {families} addresses of {probe.host}; the others are used.",
+            f"Restart the router, or set another DNS server (/{RESOLV_CONF}); {AGAIN}",
             **facts,
         )
     if found.duration > SLOW_STEP:
@@ -386,7 +392,7 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
 
 
 def _no_name(name: str, number: int | None) -> Finding:
-    if number in {socket.EAI_NONAME, socket.EAI_NODATA}:
+    if number in NO_SUCH_NAME:
         return _unreachable(
             f"The DNS server does not know the name {name}.",
             "Check the address of the provider for typing errors; if it is right, the DNS server holds it back:"
@@ -437,25 +443,52 @@ def _connection(probe: ProviderProbe) -> Finding:
     if probe.proxy:
         return ok("The proxy connects to the provider.")
     tried = probe.attempts
-    facts = {f"by_{_family(each)}": each.problem or "works" for each in tried}
-    if not _is_reached(probe):
+    # One that refuses, or to which there is no route, is left for the next at once.
+    dead = [each for each in tried if each.problem is ProbeProblem.TIMED_OUT]
+    facts = {f"by_{_family(each)}": each.problem or "works" for each in sorted(tried, key=_works)}
+    if dead:
+        facts["dead"] = " ".join(each.address.ip for each in dead)
+    if not probe.is_reached:
         return _unreachable(
             f"{probe.host} {_problems(tried)} on port {probe.port}.",
             f"Check that the provider's address is right, that the firewall of the router lets port {probe.port} out,"
             f" and with a phone in the same network that there is internet at all",
             **facts,
         )
-    if tried[0].problem is ProbeProblem.TIMED_OUT:
-        return warn(
-            f"{probe.host} does not answer by {_family(tried[0])}, so that each connection is slow.",
-            f"Repair {_family(tried[0])} in the router or turn it off; {AGAIN}",
-            **facts,
-        )
-    return ok(f"{probe.host} takes connections on port {probe.port}.", **facts)
+    if not dead:
+        return ok(f"{probe.host} takes connections on port {probe.port}.", **facts)
+    return warn(
+        f"{probe.host} takes connections on port {probe.port}, but not at each of its addresses:"
+        f" {_listed([each.address.ip for each in dead])} {'does' if len(dead) == 1 else 'do'} not answer."
+        " A new connection may take a moment longer.",
+        f"{_cure(tried, dead)}; {AGAIN}",
+        **facts,
+    )
+
+
+MOST_LISTED: Final = 4
+"""Addresses that a sentence names; the facts have all."""
+
+
+def _works(attempt: ConnectAttempt) -> bool:
+    return attempt.problem is None
+
+
+def _listed(ips: Sequence[str]) -> str:
+    more = len(ips) - MOST_LISTED
+    return ", ".join(ips[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _cure(tried: list[ConnectAttempt], dead: list[ConnectAttempt]) -> str:
+    working = {_family(each) for each in tried if each.problem is None}
+    broken = sorted({_family(each) for each in dead} - working)
+    if broken:
+        return f"Repair {' and '.join(broken)} in the router or turn it off"
+    return "The speaker takes the other addresses, and the provider has to mend these; if it lasts, restart the router"
 
 
 def _family(attempt: ConnectAttempt) -> str:
-    return "IPv6" if attempt.address.family == socket.AF_INET6 else "IPv4"
+    return FAMILY_NAMES[attempt.address.family]
 
 
 def _problems(tried: list[ConnectAttempt]) -> str:

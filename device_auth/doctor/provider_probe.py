@@ -25,12 +25,12 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from device_auth import __version__
-from device_auth.core.models import Provider, Seconds, UnixTime
+from device_auth.core.models import Monotonic, Provider, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.credential_probe import first_address
 from device_auth.wire.addresses import fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
-from device_auth.world.dialing import NO_ROUTE, Address, Resolve, resolve
+from device_auth.world.dialing import FAMILIES, NO_ROUTE, Address, Resolve, dial_first, resolve
 from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, route_to, trusting
 
 STEP_TIMEOUT: Final = Seconds(4)
@@ -45,6 +45,12 @@ NO_ADDRESS: Final = (
 )
 """Why a check was skipped where there is no probe."""
 
+NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY})
+"""The resolver's reasons by which a name has no address, at least in this family."""
+
+MOST_ADDRESSES: Final = 16
+"""Addresses of a name that are tried one by one."""
+
 LONGEST_HEAD: Final = 16 * 1024
 """Bytes of a response before its body."""
 
@@ -58,22 +64,32 @@ WRONG_IP_ADDRESS: Final = 64
 """OpenSSL's code for a certificate of another address. Source: X509_STORE_CTX_get_error(3)."""
 
 
-Dial = Callable[[Address, float], socket.socket]
-"""Connects within so many seconds; raises ``OSError``."""
+Dial = Callable[[Sequence[Address], Seconds], socket.socket]
+"""Connects to the first of the addresses that answers, within so many seconds each; raises ``OSError``."""
 
 
 class Lookup(NamedTuple):
-    """The result of a name lookup.
+    """The result of a name lookup, each family by itself, as the transport asks.
 
     Attributes:
-        addresses: in the order to try them.
+        addresses: IPv6 first.
         error_number: the resolver's reason if there are none (``EAI_*``), or None if it did not answer in time.
-        duration: how long it took.
+        duration: until the first family with an address was known, or else the last answer came.
+        silent: the families for which no answer came in time.
     """
 
     addresses: Sequence[Address]
     error_number: int | None
     duration: Seconds
+    silent: Sequence[int] = ()
+
+
+class _FamilyAnswer(NamedTuple):
+    """The resolver's answer for one family, and when it had come; see ``Lookup``."""
+
+    addresses: Sequence[Address]
+    error_number: int | None
+    ended: Monotonic
 
 
 class ProbeProblem(StrEnum):
@@ -208,50 +224,53 @@ class ProviderProbe:
     @cached_property
     def lookup(self) -> Lookup:
         """Look up the name of the next machine: the proxy's, if there is one."""
-        host, port = self.proxy[1:3] if self.proxy else (self.host, self.port)
         started = self._clock.now()
-        addresses: Sequence[Address] = ()
-        number: int | None = socket.EAI_NONAME
-        try:
-            addresses = bounded(partial(self._resolve, host, port, socket.AF_UNSPEC), self._resolver_timeout)
-        except TimeoutError:
-            number = None
-        except socket.gaierror as error:
-            number = error.errno
-        except UnicodeError:  # the rules of names allow no such name
-            pass
-        return Lookup(addresses, number, Seconds(self._clock.now() - started))
+        with ThreadPoolExecutor(max_workers=len(FAMILIES)) as pool:
+            answers = list(pool.map(self._look_up, FAMILIES))
+        ended = [answer.ended for answer in answers if answer.addresses]
+        numbers = [answer.error_number for answer in answers]
+        # A family without an address is no failure; one that could not be looked up says more.
+        telling = [number for number in numbers if number not in NO_SUCH_NAME]
+        return Lookup(
+            [address for answer in answers for address in answer.addresses],
+            (telling or numbers)[0],
+            Seconds(min(ended, default=max(answer.ended for answer in answers)) - started),
+            [family for family, number in zip(FAMILIES, numbers, strict=True) if number is None],
+        )
 
     @cached_property
     def attempts(self) -> list[ConnectAttempt]:
-        """Connect to the first address of each family, all at once; in the resolver's order."""
-        firsts: dict[int, Address] = {}
-        for address in self.lookup.addresses:
-            firsts.setdefault(address.family, address)
-        with ThreadPoolExecutor(max_workers=max(len(firsts), 1)) as pool:
-            return list(pool.map(self._try, firsts.values()))
+        """Connect to every address by itself, all at once: so each is known, and none is waited for after another."""
+        addresses = self.lookup.addresses[:MOST_ADDRESSES]
+        with ThreadPoolExecutor(max_workers=max(len(addresses), 1)) as pool:
+            return list(pool.map(self._try, addresses))
+
+    @property
+    def is_reached(self) -> bool:
+        """Return whether a transport finds an address that takes connections."""
+        return any(attempt.problem is None for attempt in self.attempts)
 
     @cached_property
     def handshake(self) -> HandshakeResult:
         """Connect and shake hands as a transport would; look closer at a certificate that is not trusted."""
         if self.is_hidden:
             return HandshakeResult(HandshakeStep.PROXY, "the doctor can use HTTP proxies only")
-        reached = [attempt.address for attempt in self.attempts if attempt.problem is None]
-        if not reached:
+        if not self.is_reached:
             return HandshakeResult(HandshakeStep.CONNECTION)
         if not self.is_secure:
-            return self._shake_hands(reached[0], None)
+            return self._shake_hands(None)
         try:
             context = trusting(self._authorities)
         except OSError as error:
             return HandshakeResult(HandshakeStep.AUTHORITIES, str(error))
-        found = self._shake_hands(reached[0], context)
-        return found if found.verify_code is None else self._look_closer(reached[0], context, found)
+        found = self._shake_hands(context)
+        return found if found.verify_code is None else self._look_closer(context, found)
 
     @cached_property
     def plain_response(self) -> PlainResponse | None:
         """Request the host's first page by plain http; None if no HTTP server answers. Needs an address."""
-        at, timeout = self.lookup.addresses[0].at_port(80), Seconds(self._timeout / 2)
+        timeout = Seconds(self._timeout / 2)
+        at = [address.at_port(80) for address in self.lookup.addresses]
         with (
             suppress(OSError, HTTPException, ValueError),
             self._dial(at, timeout) as sock,
@@ -263,9 +282,23 @@ class ProviderProbe:
             return PlainResponse(response.status, _host_of(response.getheader("Location", "")), is_html)
         return None
 
+    def _look_up(self, family: int) -> _FamilyAnswer:
+        host, port = self.proxy[1:3] if self.proxy else (self.host, self.port)
+        addresses: Sequence[Address] = ()
+        number: int | None = socket.EAI_NONAME
+        try:
+            addresses = bounded(partial(self._resolve, host, port, family), self._resolver_timeout)
+        except TimeoutError:
+            number = None
+        except socket.gaierror as error:
+            number = error.errno
+        except UnicodeError:  # the rules of names allow no such name
+            pass
+        return _FamilyAnswer(addresses, number, self._clock.now())
+
     def _try(self, address: Address) -> ConnectAttempt:
         try:
-            self._dial(address, self._timeout).close()
+            self._dial([address], self._timeout).close()
         except TimeoutError:
             return ConnectAttempt(address, ProbeProblem.TIMED_OUT)
         except ConnectionRefusedError:
@@ -276,17 +309,15 @@ class ProviderProbe:
             )
         return ConnectAttempt(address, None)
 
-    def _look_closer(
-        self, address: Address, context: ssl.SSLContext, found: HandshakeResult
-    ) -> HandshakeResult:
+    def _look_closer(self, context: ssl.SSLContext, found: HandshakeResult) -> HandshakeResult:
         """Find out what was not trusted. A date counts only if nothing but the certificate's own dates was wrong."""
         if found.failed_step is HandshakeStep.DATE:
             context.verify_flags |= NO_CHECK_TIME
-            closer = self._shake_hands(address, context)
+            closer = self._shake_hands(context)
         else:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-            closer = self._shake_hands(address, context)._replace(date=None)
+            closer = self._shake_hands(context)._replace(date=None)
         return found._replace(
             version=closer.version,
             certificate=closer.certificate,
@@ -294,11 +325,11 @@ class ProviderProbe:
             received_at=closer.received_at,
         )
 
-    def _shake_hands(self, address: Address, context: ssl.SSLContext | None) -> HandshakeResult:
-        """Connect, shake hands (without a context there is no TLS), and request the first page."""
+    def _shake_hands(self, context: ssl.SSLContext | None) -> HandshakeResult:
+        """Connect as a transport does, shake hands (without a context there is no TLS), and request the first page."""
         started = self._clock.now()
         try:
-            sock = self._dial(address, self._timeout)
+            sock = self._dial(self.lookup.addresses, self._timeout)
         except OSError as error:
             return HandshakeResult(HandshakeStep.CONNECTION, _reason(error))
         with closing(sock), closing(_Connection(self.host, self.port, sock)) as connection:
@@ -365,19 +396,7 @@ def make_probe(provider: Provider, ca_file: Path | None, clock: Clock) -> Provid
     url = first_address(provider)
     if not url or fault_of_address(url):
         return None
-    return ProviderProbe(url, route_to(url, ca_file), clock, resolve=resolve, dial=dial)
-
-
-def dial(address: Address, within: float) -> socket.socket:
-    """Connect; the limit also holds for each wait for bytes after that."""
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(within)
-        sock.connect(address.where)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return ProviderProbe(url, route_to(url, ca_file), clock, resolve=resolve, dial=dial_first)
 
 
 # ---------------------------------------------------------------------------------------------------------

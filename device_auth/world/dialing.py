@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
@@ -156,6 +156,23 @@ class Dialer:
         sock.settimeout(timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
+
+
+def dial_first(addresses: Sequence[Address], timeout: Seconds) -> socket.socket:
+    """Connect to the first of known addresses that answers; see ``Dialer.dial``.
+
+    Raises:
+        OSError: if none was reached.
+    """
+
+    def known(_host: str, _port: int, family: int) -> list[Address]:
+        return [address for address in addresses if address.family == family]
+
+    handle = CancelHandle()
+    try:
+        return Dialer(known).dial("", 0, timeout, handle)
+    finally:
+        handle.release()
 
 
 class _Lookups:

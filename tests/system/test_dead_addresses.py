@@ -1,4 +1,4 @@
-"""A name with eight dead addresses and a good one, in a network of its own: every packet to the dead ones is swallowed."""
+"""A name with dead addresses and a good one, in a network of its own: every packet to the dead ones is swallowed."""
 
 import json
 import shutil
@@ -19,22 +19,34 @@ ip link set lo up
 ip link add eth8 type veth peer name eth9
 ip link set eth9 up
 ip link set eth8 up
-ip address add 192.0.2.1/24 dev eth8
-ip address add 2001:db8::1/64 dev eth8 nodad
+ip address add 10.8.8.1/24 dev eth8
+ip address add fd00:8::1/64 dev eth8 nodad
 for number in 2 3 4 5; do
-    ip neighbour add 192.0.2.$number lladdr 02:00:00:00:00:01 dev eth8 nud permanent
-    ip neighbour add 2001:db8::$number lladdr 02:00:00:00:00:01 dev eth8 nud permanent
+    ip neighbour add 10.8.8.$number lladdr 02:00:00:00:00:01 dev eth8 nud permanent
+    ip neighbour add fd00:8::$number lladdr 02:00:00:00:00:01 dev eth8 nud permanent
 done
 """
 """Neighbours that nobody is: without the entries the kernel would find out, and say so after three seconds."""
 
-HOSTS = "\n".join(
-    [
-        *(f"2001:db8::{number} localhost" for number in range(2, 6)),
-        *(f"192.0.2.{number} localhost" for number in range(2, 6)),
-        "127.0.0.1 localhost",
-    ]
-)
+DEAD = [
+    *(f"fd00:8::{number}" for number in range(2, 6)),
+    *(f"10.8.8.{number}" for number in range(2, 6)),
+]
+
+NO_ROUTE_BY_IPV6 = "ip -6 address flush dev eth8; "
+NO_ROUTE_BY_IPV4 = "ip -4 address flush dev eth8; "
+NO_IPV6 = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1; "
+
+NETWORKS = {
+    "8 dead of 9": ("", [*DEAD, "127.0.0.1"]),
+    "8 dead of 9, the good one by IPv6": ("", [*DEAD, "::1"]),
+    "IPv4 only": (NO_IPV6, ["127.0.0.1"]),
+    "IPv4 only, the name has both": (NO_IPV6, ["fd00:8::2", "127.0.0.1"]),
+    "IPv6 only": (NO_ROUTE_BY_IPV4, ["::1"]),
+    "no route by IPv6": (NO_ROUTE_BY_IPV6, ["fd00:9::2", "127.0.0.1"]),
+    "no route by IPv4": (NO_ROUTE_BY_IPV4, ["10.9.9.2", "::1"]),
+}
+"""What is done to the network, and the addresses of the provider's name; the last answers."""
 
 LINK = """
 import subprocess, sys
@@ -42,11 +54,16 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
-hosts, *words = sys.argv[1:]
+hosts, host, *words = sys.argv[1:]
+doctor = words[:words.index("--timeout")]
 subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
-with serve(Amazon(Options(approve_after=0, interval=1), clock=BootClock().now)) as running:
-    base_url = running.base_url.replace("127.0.0.1", "localhost")
-    sys.exit(subprocess.run([sys.executable, "-m", "device_auth", "link", "--base-url", base_url, *words]).returncode)
+
+with serve(Amazon(Options(approve_after=0, interval=1), clock=BootClock().now), host=host) as running:
+    base_url = running.base_url.replace("127.0.0.1", "localhost").replace("[::1]", "localhost")
+    start = [sys.executable, "-m", "device_auth"]
+    linked = subprocess.run([*start, "link", "--base-url", base_url, *words]).returncode
+    subprocess.run([*start, "doctor", "--base-url", base_url, *doctor])
+    sys.exit(linked)
 """
 
 
@@ -59,15 +76,28 @@ def has_namespaces() -> bool:
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="a network of its own is not allowed here")
-def test_a_speaker_is_linked_by_the_one_address_that_answers(tmp_path: Path) -> None:
-    (tmp_path / "hosts").write_text(HOSTS)
+@pytest.mark.parametrize(("made", "ips"), NETWORKS.values(), ids=NETWORKS)
+def test_a_speaker_is_linked_by_the_one_address_that_answers_and_the_doctor_names_the_dead(
+    tmp_path: Path, made: str, ips: list[str]
+) -> None:
+    (tmp_path / "hosts").write_text("".join(f"{ip} localhost\n" for ip in ips))
     words = ["--json", "--client-id", CLIENT_ID, "--product-id", "kitchen", "--dsn", "K-0001"]
     places = ["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run")]
 
     ended = subprocess.run(
         [
-            *(*NAMESPACE, "sh", "-c", MAKE_NETWORK + 'exec "$@"', "sh"),
-            *(sys.executable, "-c", LINK, str(tmp_path / "hosts"), *words, *places, "--timeout", "60"),
+            *(*NAMESPACE, "sh", "-c", MAKE_NETWORK + made + 'exec "$@"', "sh"),
+            *(
+                sys.executable,
+                "-c",
+                LINK,
+                str(tmp_path / "hosts"),
+                ips[-1],
+                *words,
+                *places,
+                "--timeout",
+                "60",
+            ),
         ],
         cwd=ROOT,
         env=bare_environment(),
@@ -77,4 +107,10 @@ def test_a_speaker_is_linked_by_the_one_address_that_answers(tmp_path: Path) -> 
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert [json.loads(line)["event"] for line in ended.stdout.splitlines()] == ["code", "linked"]
+    *events, examined = (json.loads(line) for line in ended.stdout.splitlines())
+    assert [event["event"] for event in events] == ["code", "linked"]
+    network = {each["code"]: each for each in examined["findings"] if each["code"].startswith("N")}
+    is_dead = set(DEAD) <= set(ips)
+    assert network["N9"]["verdict"] == ("warn" if is_dead else "ok"), network["N9"]
+    assert set(network["N9"].get("facts", {}).get("dead", "").split()) == (set(DEAD) if is_dead else set())
+    assert {code for code, each in network.items() if each["verdict"] != "ok"} <= {"N9"}

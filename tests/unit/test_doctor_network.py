@@ -32,7 +32,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
-from device_auth.world.dialing import resolve
+from device_auth.world.dialing import Address, resolve
 from device_auth.world.settings import read_settings
 from device_auth.world.transport import HttpTransport
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
@@ -47,6 +47,7 @@ from tests.far_provider import (
     FakeMachine,
     FarProvider,
     ScriptedClock,
+    addresses,
     broken,
     credential_probe,
     examined,
@@ -321,14 +322,14 @@ import json, socket, subprocess, sys, threading
 from pathlib import Path
 from device_auth.core.models import DialectName, Provider, Seconds
 from device_auth.doctor.network import checks
-from device_auth.doctor.provider_probe import ProviderProbe, dial
+from device_auth.doctor.provider_probe import ProviderProbe
 from device_auth.world.clock import BootClock
-from device_auth.world.dialing import resolve
+from device_auth.world.dialing import dial_first, resolve
 from device_auth.world.transport import Route
 from tests.far_provider import broken, examined, credential_probe
 
 def tell(timeout=0.05):
-    probe = ProviderProbe("https://amazon.test/", Route("", ""), BootClock(), resolve=resolve, dial=dial,
+    probe = ProviderProbe("https://amazon.test/", Route("", ""), BootClock(), resolve=resolve, dial=dial_first,
                   timeout=Seconds(timeout), resolver_timeout=Seconds(timeout))
     found = examined(checks(probe, credential_probe()))
     codes = broken(found)
@@ -420,7 +421,7 @@ def test_a_dns_server_that_says_it_cannot_is_found(here: FakeMachine) -> None:
 def test_a_resolver_that_hangs_is_not_waited_for(here: FakeMachine) -> None:
     released, far = threading.Event(), FarProvider()
     far.names = lambda: [V4] if released.wait(LONG) else []
-    far.timeout = Seconds(0.05)
+    far.resolver_timeout = Seconds(0.05)
     found = look(far, here.machine)
     released.set()
 
@@ -428,7 +429,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(here: FakeMachine) -> None:
 
 
 def test_a_dns_server_that_answers_late_is_told(authority: Authority, here: FakeMachine) -> None:
-    far = FarProvider(authority.ca_file, clock=ScriptedClock(0, 2.5, 3, 3, 3, 3, 3))
+    far = FarProvider(authority.ca_file, clock=ScriptedClock(0, 2.5, 2.5, 3, 3, 3, 3, 3))
     with served(far, over_tls(authority.server_context(HOST), answers())):
         found = look(far, here.machine)
 
@@ -483,7 +484,7 @@ def test_a_port_that_does_not_answer_is_found(here: FakeMachine) -> None:
         finding = one(look(far, here.machine), "N9")
 
     assert "does not answer" in finding.sentence
-    assert facts(finding) == {"by_IPv4": "timed-out"}
+    assert facts(finding) == {"by_IPv4": "timed-out", "dead": V4}
 
 
 @pytest.mark.parametrize(
@@ -501,14 +502,66 @@ def test_an_address_that_cannot_be_got_to_is_found(
     assert facts(finding) == {"by_IPv4": problem}
 
 
-def test_one_family_that_works_is_told_from_one_that_is_slow(authority: Authority, here: FakeMachine) -> None:
+def test_dead_addresses_before_a_good_one_are_a_warning_that_names_them(
+    authority: Authority, here: FakeMachine
+) -> None:
     with provider(authority) as far:
-        far.names = [V6, V4, "192.0.2.2"]
-        far.problems[V6] = TimeoutError()
+        far.names = [V6, "2001:db8::2", V4, "192.0.2.2"]
+        far.problems |= {V6: TimeoutError(), "2001:db8::2": TimeoutError()}
         finding = one(look(far, here.machine), "N9", Verdict.WARN)
 
-    assert "IPv6" in finding.sentence
-    assert facts(finding) == {"by_IPv6": "timed-out", "by_IPv4": "works"}
+    assert f"{V6}, 2001:db8::2 do not answer" in finding.sentence
+    assert finding.next_step.startswith("Repair IPv6 in the router or turn it off;")
+    assert facts(finding) == {
+        "by_IPv6": "timed-out",
+        "by_IPv4": "works",
+        "dead": f"{V6} 2001:db8::2",
+    }
+
+
+def test_a_dead_address_of_a_family_that_works_is_for_the_provider_to_mend(
+    authority: Authority, here: FakeMachine
+) -> None:
+    far = FarProvider(authority.ca_file)
+    dead = [f"192.0.2.{number}" for number in range(2, 8)]
+    far.names, far.problems = [*dead, V4], {ip: TimeoutError() for ip in dead}
+    with served(far, over_tls(authority.server_context(HOST), answers())):
+        finding = one(look(far, here.machine), "N9", Verdict.WARN)
+
+    assert "192.0.2.2, 192.0.2.3, 192.0.2.4, 192.0.2.5 and 2 more do not answer" in finding.sentence
+    assert "the provider has to mend these" in finding.next_step
+
+
+def test_the_doctor_connects_to_the_address_that_answers_though_it_is_the_last(
+    authority: Authority, here: FakeMachine
+) -> None:
+    far = FarProvider(authority.ca_file)
+    far.names = ["192.0.2.7", V4]
+    with served(far, over_tls(authority.server_context(HOST), answers())):
+        found = look(far, here.machine)
+
+    assert broken(found) == []
+
+
+def test_a_dns_server_that_drops_the_question_for_ipv6_is_a_warning(
+    authority: Authority, here: FakeMachine
+) -> None:
+    over = threading.Event()
+
+    def resolve_v4(_host: str, port: int, family: int) -> list[Address]:
+        if family == socket.AF_INET6:
+            over.wait(LONG)
+            return []
+        return addresses(port, V4)
+
+    far = FarProvider(authority.ca_file)
+    far.resolver_timeout = Seconds(0.2)
+    far.resolve = resolve_v4
+    with served(far, over_tls(authority.server_context(HOST), answers())):
+        finding = one(look(far, here.machine), "N7", Verdict.WARN)
+    over.set()
+
+    assert "does not answer for the IPv6 addresses" in finding.sentence
 
 
 @pytest.mark.parametrize("other", [V6, "::"])
@@ -830,7 +883,7 @@ def test_a_provider_that_may_not_be_asked_is_not(authority: Authority, here: Fak
 
 def test_a_slow_line_is_told(authority: Authority, here: FakeMachine) -> None:
     # found at once, connected after three seconds, and then again at once
-    far = FarProvider(authority.ca_file, clock=ScriptedClock(0, 0, 0, 3, 3, 3, 3))
+    far = FarProvider(authority.ca_file, clock=ScriptedClock(0, 0, 0, 0, 3, 3, 3, 3))
     with served(far, over_tls(authority.server_context(HOST), answers())):
         finding = one(look(far, here.machine), "N15", Verdict.WARN)
 
