@@ -39,7 +39,7 @@ SIMULATED_INTERVAL: Final = 2
 """Seconds between polls of the simulated Amazon: a demonstration need not take half a minute."""
 
 SIMULATED_CLIENT_ID: Final = "amzn1.application-oa2-client.51" + "0" * 29 + "5"
-"""Of the form that Amazon's have."""
+"""It has the form of Amazon's own client IDs."""
 
 
 SIMULATED_HARDWARE: Final = {
@@ -50,7 +50,7 @@ SIMULATED_HARDWARE: Final = {
 
 
 class Doors:
-    """Open each part of the world once, when it is first needed.
+    """Opens each part of the world once, when it is first needed.
 
     Args:
         options: the command line by name.
@@ -61,11 +61,11 @@ class Doors:
         self.options = options
         self.places = places
         self.clock = BootClock()
-        # A verb may not be given every key that there is; the service is.
+        # The service may use every key there is; a verb perhaps not.
         self.is_service = False
-        # Root may see to the link of the service's user, where a verb has need of it.
+        # Root may read and write the link of the service's user, for the verbs that need to.
         self.for_owner = False
-        # What a simulation sets in place of any settings.
+        # The settings that a simulation sets.
         self._overlay: dict[str, object] = {}
 
     @property
@@ -75,7 +75,7 @@ class Doors:
 
     @property
     def is_json(self) -> bool:
-        """Return whether a program reads along."""
+        """Return whether a program reads stdout."""
         return "json" in self.options
 
     @property
@@ -85,10 +85,10 @@ class Doors:
 
     @cached_property
     def settings(self) -> Settings:
-        """Read the settings; a simulation needs none and reads none but the command line's.
+        """Return the settings; a simulation reads the command line's only.
 
         Raises:
-            ConfigError: one of them cannot be used.
+            ConfigError: if one of them cannot be used.
         """
         if self.is_simulated:
             settings = read_settings({**self.options, **self._overlay}, None, {})
@@ -96,7 +96,7 @@ class Doors:
         return read_settings(self.options, self.places.config_file)
 
     def forget_settings(self) -> None:
-        """Have the settings read anew when they are next asked for, and what hangs on them."""
+        """Drop the settings and the keys, so that they are read anew when they are next needed."""
         self.__dict__.pop("settings", None)
         self.__dict__.pop("keys", None)
 
@@ -104,22 +104,22 @@ class Doors:
         """Read the settings anew; ones that cannot be used leave the old ones in force.
 
         Raises:
-            ConfigError: as ``settings``.
+            ConfigError: if a setting cannot be used.
         """
         former, former_keys = self.settings, self.keys
         self.forget_settings()
         try:
-            self.settings  # noqa: B018  reading them is all that is wanted
+            self.settings  # noqa: B018  to read them
         except ConfigError:
             self.__dict__.update(settings=former, keys=former_keys)
             raise
 
     @cached_property
     def keys(self) -> "Keys":
-        """Return the keys that a link may be sealed under; each is looked for when it is asked for.
+        """Return the keys that a link may be sealed under; each is looked for when it is first used.
 
         Raises:
-            ConfigError: as ``settings``.
+            ConfigError: if a setting cannot be used.
         """
         from device_auth.world.keys import ONLY_PLAIN, find_keys
 
@@ -127,7 +127,7 @@ class Doors:
 
     @cached_property
     def store(self) -> FileStore:
-        """Return the stored link's place."""
+        """Return the store of the link."""
         return FileStore(
             self.places.state_dir,
             keys=lambda: self.keys,
@@ -137,31 +137,31 @@ class Doors:
 
     @cached_property
     def pending(self) -> FilePending:
-        """Return the place of the code pair in hand."""
+        """Return the store of the code pair in hand."""
         return FilePending(self.places.runtime_dir, self.clock)
 
     @cached_property
     def tokens(self) -> FileTokens:
-        """Return the place of access tokens."""
+        """Return the files of the access token."""
         return FileTokens(self.places.runtime_dir, self.clock)
 
     @property
     def amazon_memory(self) -> Path:
-        """Return the file in which a simulated Amazon remembers what it gave."""
+        """Return the file in which a simulated Amazon keeps its grants."""
         return self.places.state_dir / "amazon.json"
 
     def open_provider_client(self) -> "ProviderClient":
-        """Speak with the provider that the settings name.
+        """Return a client of the provider that the settings name.
 
         Raises:
-            ConfigError: they name none.
+            ConfigError: if they name none.
         """
         from device_auth.world.provider import read_provider
 
         return self._provider_client(read_provider(self.settings))
 
     def open_refreshing(self) -> "ProviderClient":
-        """Speak for a stored link: its envelope names the provider."""
+        """Return a client for a stored link, whose envelope names the provider."""
         return self._provider_client(None)
 
     def open_loop(
@@ -171,15 +171,15 @@ class Doors:
         tokens: "TokenFiles | None" = None,
         refresh_ended: "Callable[[], None]" = lambda: None,
     ) -> "Loop":
-        """Run the machines on this speaker.
+        """Return a loop that runs the machines on this speaker.
 
         Args:
             provider_client: speaks with the provider.
             tell: shows a view to people; must not block.
             tokens: where access tokens go; if None, into files.
-            refresh_ended: hears that a refresh has come to an end.
+            refresh_ended: called when a refresh has ended, with a token or without.
         """
-        from random import random  # noqa: TID251  chance enters here, and goes in as draws
+        from random import random  # noqa: TID251  the core takes chance as draws
 
         from device_auth.service.loop import Loop
 
@@ -196,7 +196,7 @@ class Doors:
         )
 
     def differences_from(self, link: Link) -> list[str]:
-        """Return which given settings the stored link does not use."""
+        """Return a sentence for each given setting that the stored link does not use."""
         from device_auth.world.provider import compare_with_link
 
         return [] if self.is_simulated else compare_with_link(self.settings, link)
@@ -216,11 +216,11 @@ class Doors:
         """Run a simulated Amazon in this process, if this is a simulation; else there is none.
 
         Args:
-            link: the stored one: its Amazon must be found where it was.
+            link: the stored one, whose Amazon must listen at its old port.
 
         Raises:
-            ConfigError: the extra package is missing.
-            ProviderUnreachable: its place is taken.
+            ConfigError: if the extra package is missing.
+            ProviderUnreachable: if its port is taken.
         """
         if not self.is_simulated:
             yield None
@@ -258,7 +258,7 @@ def open_doors(options: Mapping[str, object]) -> Doors:
 
 
 def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
-    """Return which extra to install for what could not be imported."""
+    """Return the error that names the extra to install for a failed import."""
     return ConfigError(
         f"this needs the package {error.name}, which is not installed",
         hint=f"Install it: pip install 'device-auth[{extra}]'",

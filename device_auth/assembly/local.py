@@ -453,7 +453,7 @@ def _result_of(loop: "Loop", former: Link | None, *, is_in_time: bool) -> LinkRe
         return LinkResult(Ending.REFUSED, refusal)
     if _is_new_link(loop, former):
         return LinkResult(Ending.LINKED)
-    return LinkResult(Ending.CANCELLED if is_in_time else Ending.TIMED_OUT, heard=loop.answer_counts)
+    return LinkResult(Ending.CANCELLED if is_in_time else Ending.TIMED_OUT, answer_counts=loop.answer_counts)
 
 
 @contextmanager

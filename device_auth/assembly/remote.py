@@ -230,7 +230,7 @@ class RemoteSpeaker:
         while (status := self._client.status()).state not in RESTING and clock.now() < ends_until:
             self._pause()
         attempt.tell(self._view_of(status))
-        return LinkResult(ending, heard=AnswerCounts(usable=int(attempt.is_answered)))
+        return LinkResult(ending, answer_counts=AnswerCounts(usable=int(attempt.is_answered)))
 
     def _pause(self) -> None:
         clock = self._doors.clock

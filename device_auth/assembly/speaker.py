@@ -82,12 +82,12 @@ class LinkResult(NamedTuple):
 
     Attributes:
         refusal: of one that was refused.
-        heard: what kinds of answer came, of one that took too long.
+        answer_counts: the kinds of answer that came, of one that took too long.
     """
 
     ending: Ending
     refusal: Refusal | None = None
-    heard: "AnswerCounts | None" = None
+    answer_counts: "AnswerCounts | None" = None
 
 
 ALREADY_LINKED: Final = LinkResult(Ending.ALREADY_LINKED)

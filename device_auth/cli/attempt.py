@@ -67,9 +67,9 @@ class Attempt(NamedTuple):
             self.refuse(REASONS[refusal.trouble], refusal.hint)
         return error_of(refusal)
 
-    def timed_out(self, heard: "AnswerCounts | None") -> DeviceAuthError:
+    def timed_out(self, counts: "AnswerCounts | None") -> DeviceAuthError:
         """Report to a program that time is up, and return the error that names what was in the way."""
-        error = _time_out(heard, self.command)
+        error = _time_out(counts, self.command)
         self.refuse("timed-out", error.hint)
         return error
 
@@ -107,7 +107,7 @@ class Attempt(NamedTuple):
             case Ending.CANCELLED:
                 raise self.interrupted()
             case Ending.TIMED_OUT:
-                raise self.timed_out(result.heard)
+                raise self.timed_out(result.answer_counts)
             case Ending.REFUSED:
                 error = self.refused(result.refusal or unexplained())
                 if is_told:
@@ -143,11 +143,11 @@ def seconds(text: str) -> Seconds:
     return Seconds(length)
 
 
-def _time_out(heard: "AnswerCounts | None", command: str) -> DeviceAuthError:
-    if heard is None or heard.usable:
+def _time_out(counts: "AnswerCounts | None", command: str) -> DeviceAuthError:
+    if counts is None or counts.usable:
         return CodePairExpired("nobody approved within the time asked for", hint=f"Try again: {command}")
-    last = f": {heard.problem}" if heard.problem else ""
-    if heard.unclear:
+    last = f": {counts.problem}" if counts.problem else ""
+    if counts.unclear:
         return ProviderUnclear(
             f"only answers came that could not be understood{last}", hint=CHECK_THE_NETWORK
         )

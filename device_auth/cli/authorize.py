@@ -68,7 +68,7 @@ NO_SPREAD: Final = 0.5
 
 
 class Question(NamedTuple):
-    """What the owner is asked, and what shows that an answer is one to it.
+    """The question to the owner, and the values that an answer must fit.
 
     Attributes:
         address: of the page.
@@ -82,7 +82,7 @@ class Question(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own."""
+    """Add the verb's own arguments."""
     parser.add_argument("--again", action="store_true", help="link anew although there is a link")
     parser.add_argument(
         "--paste",
@@ -134,7 +134,7 @@ def _authorize(attempt: Attempt) -> int:
 
 
 class _AuthorizationRun:
-    """From the question to the grant.
+    """Asks the owner, and exchanges the answer for a grant.
 
     Args:
         attempt: the command's.
@@ -156,13 +156,13 @@ class _AuthorizationRun:
         """Send the owner to the page, and wait until the browser comes back.
 
         Raises:
-            DeviceAuthError: it did not, or brought no code.
+            DeviceAuthError: if it did not, or brought no code.
         """
         doors, question, amazon = self._doors, self._question, self._amazon
         place = read_listen_address(question.redirect_uri)
         if place is None:
             raise ConfigError(
-                "redirect_uri does not lead back to this machine, so no browser can be waited for",
+                "redirect_uri does not lead back to this machine, so the browser cannot come back to this command",
                 hint="Use --paste, or set redirect_uri (--redirect-uri) to an address on localhost.",
             )
         context = None
@@ -185,15 +185,15 @@ class _AuthorizationRun:
         return self._judge(answer)
 
     def paste(self) -> Redirect:
-        """Send the owner to the page, and read what the browser ended on; again if it was a slip.
+        """Send the owner to the page, and read the address that the browser ended on; again after a slip.
 
         Raises:
-            DeviceAuthError: nothing came, or nothing that can be used.
+            DeviceAuthError: if nothing came, or nothing that can be used.
         """
         self._tell_address("Open this page in a browser, wherever that is, and approve:")
         self._say(
             f"It ends on an address that begins with {self._question.redirect_uri} and that perhaps cannot be opened:"
-            " that is as it should be. Copy that address, and paste it here."
+            " nothing is wrong then. Copy that address, and paste it here."
         )
         self._draw_code()
         with self._simulated_owner(self._say_what_to_paste):
@@ -210,7 +210,7 @@ class _AuthorizationRun:
                     )
                 say(f"{answer.why} Try again.")
         if isinstance(answer, Redirect) and not answer.is_checked:
-            self._say("Only the code was given, so nobody knows whether it answers this very question.")
+            self._say("Only the code was given, so this command cannot check that it answers this request.")
         return self._judge(answer)
 
     def _judge(self, answer: Redirect | Refusal | None) -> Redirect:
@@ -236,12 +236,12 @@ class _AuthorizationRun:
     # -- the exchange
 
     def exchange(self, redirect: Redirect) -> Secret:
-        """Exchange the code for a grant, however often it takes; give its refresh token.
+        """Exchange the code for a grant, trying again until time is up, and return its refresh token.
 
         Raises:
-            DeviceAuthError: the provider refused, or did not answer in time.
+            DeviceAuthError: if the provider refused, or did not answer in time.
         """
-        question, clock, heard = self._question, self._doors.clock, AnswerCounts()
+        question, clock, counts = self._question, self._doors.clock, AnswerCounts()
         inbox: SimpleQueue[CallEnded[None] | CallBroke] = SimpleQueue()
         calls: Calls[None] = Calls(inbox.put, self._provider_client.abandon, clock.now)
         attempt = 0
@@ -254,25 +254,25 @@ class _AuthorizationRun:
                     ),
                 )
             )
-            answer = self._hear(inbox, calls)
+            answer = self._await_answer(inbox, calls)
             match answer:
                 case TokenGrant(refresh_token=Secret() as refresh_token):
                     return refresh_token
                 case Refusal():
                     raise self._attempt.refused(answer)
                 case Unclear():
-                    heard = AnswerCounts(unclear=heard.unclear + 1, problem=answer.what)
+                    counts = AnswerCounts(unclear=counts.unclear + 1, problem=answer.what)
                 case Unreachable():
-                    heard = AnswerCounts(unclear=heard.unclear, problem=answer.what)
+                    counts = AnswerCounts(unclear=counts.unclear, problem=answer.what)
                 case _:
                     raise AssertionError(answer)
             attempt += 1
             self._tell_trouble(answer)
             wait = request_wait(attempt, NO_SPREAD, answer)
             clock.take(SimpleQueue(), min(self._until, later(clock.now(), wait)))
-        raise self._attempt.timed_out(heard)
+        raise self._attempt.timed_out(counts)
 
-    def _hear(self, inbox: "SimpleQueue[CallEnded[None] | CallBroke]", calls: Calls[None]) -> Answer:
+    def _await_answer(self, inbox: "SimpleQueue[CallEnded[None] | CallBroke]", calls: Calls[None]) -> Answer:
         """Wait for the answer, at most as long as any request is; a late one counts if it holds the grant."""
         while True:
             ended = self._doors.clock.take(inbox, min(self._until, calls.until))
@@ -290,7 +290,7 @@ class _AuthorizationRun:
     # -- telling
 
     def _say(self, text: str) -> None:
-        """Tell a person who may be reading."""
+        """Write a sentence if people read stderr."""
         if self._attempt.is_read:
             say(text)
 
@@ -315,23 +315,23 @@ class _AuthorizationRun:
             )
 
     def _tell_trouble(self, answer: Unclear | Unreachable) -> None:
-        telling = TROUBLES[answer.trouble]
-        self._say(f"{telling.sentence} {telling.next_step}")
+        phrase = TROUBLES[answer.trouble]
+        self._say(f"{phrase.sentence} {phrase.next_step}")
         if self._attempt.lines is not None:
-            self._attempt.lines.tell(View(StateWord.WAITING, answer.trouble, telling.next_step))
+            self._attempt.lines.tell(View(StateWord.WAITING, answer.trouble, phrase.next_step))
 
     def _draw_code(self) -> None:
-        """Draw the QR code of the page where somebody sees it and it fits; the address makes a large one."""
+        """Draw the QR code of the page, if people read stderr on a terminal that it fits on."""
         if self._args.no_qr or not self._attempt.is_read:
             return
         from device_auth.prompts.terminal import style_of
         from device_auth.prompts.terminal_layout import draw_code
 
-        paper = style_of(sys.stderr, colour=not self._doors.is_colourless)
-        if paper is None:
+        style = style_of(sys.stderr, colour=not self._doors.is_colourless)
+        if style is None:
             return
-        drawn, wide, why_not = draw_code(self._question.address, paper, level="L")
-        if drawn and (wide > paper.columns or len(drawn) >= paper.rows):
+        drawn, wide, why_not = draw_code(self._question.address, style, level="L")
+        if drawn and (wide > style.columns or len(drawn) >= style.rows):
             why_not = f"The QR code is left out: it needs {wide} columns and {len(drawn) + 1} rows."
         for line in [why_not] if why_not else drawn:
             print(line, file=sys.stderr)  # noqa: T201  people read stderr
@@ -340,10 +340,10 @@ class _AuthorizationRun:
 
     @contextmanager
     def _simulated_owner(self, come_back: "Callable[[str], None]") -> Iterator[None]:
-        """Have the owner of a simulation approve by himself after a while, if he does that.
+        """Let the owner of a simulation approve after a while, where the simulation says so.
 
         Args:
-            come_back: given the address that his browser would end on.
+            come_back: called with the address that the owner's browser would end on.
         """
         amazon = self._amazon
         if amazon is None or amazon.options.approve_after is None:
@@ -366,7 +366,7 @@ class _AuthorizationRun:
             owner.join()
 
     def _come_back(self, address: str) -> None:
-        """Come back as a browser would whose owner has gone on past the warning."""
+        """Request the address, as a browser does whose owner has gone on past the warning."""
         from device_auth.world.transport import HttpTransport
 
         certificate = self._doors.places.state_dir / CERTIFICATE

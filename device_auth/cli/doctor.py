@@ -1,4 +1,4 @@
-"""``device-auth doctor``: find out what is wrong, say what to do; looks at everything and changes nothing."""
+"""``device-auth doctor``: find out what is wrong and what to do; it reads everything and changes nothing."""
 
 import argparse
 import logging
@@ -56,7 +56,7 @@ LONGEST_LIFE: Final = 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own."""
+    """Add the verb's own arguments."""
     parser.add_argument(
         "--online",
         action="store_true",
@@ -71,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out the verb; gives the exit code.
+    """Examine the speaker, and return the exit code.
 
     Raises:
-        StoreError: the report cannot be written.
+        StoreError: if the report cannot be written.
     """
     return examine_speaker(open_doors(vars(args)), is_online=args.online, report=args.report)
 
@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
 def examine_speaker(
     speaker: Doors, *, is_online: bool = False, report: Path | None = None, root: Path = ROOT
 ) -> int:
-    """Examine a speaker and tell what was found; gives the exit code.
+    """Examine a speaker, print the findings, and return the exit code.
 
     Raises:
-        StoreError: the report cannot be written.
+        StoreError: if the report cannot be written.
     """
     speaker.for_owner = True
     file = None if report is None else ReportFile(report)
@@ -126,7 +126,7 @@ def compose(
     *,
     is_online: bool,
 ) -> list[Check]:
-    """Put together every check, in the order in which they are shown."""
+    """Return every check, in the order in which they are shown."""
     probe = credential_probe = None
     # What is wrong with the file of certificates is told by itself: without it nobody could be trusted.
     with suppress(ConfigError):
@@ -157,7 +157,7 @@ def compose(
 
 
 def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:
-    """Read the settings as far as they can be read, and say what is wrong with the rest."""
+    """Return the settings as far as they can be read, and the problems of the rest."""
     if speaker.is_simulated:
         return speaker.settings, []
     try:
@@ -168,7 +168,7 @@ def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:
 
 
 def _stored(context: DoctorContext) -> Link | None:
-    """Return the stored link, if it can be read: the checks of the store say why it cannot.
+    """Return the stored link, if it can be read: the checks of the store report why it cannot.
 
     Reading is done like a check, as a disk may hang.
     """
@@ -216,7 +216,7 @@ def _refresh_by_service(context: DoctorContext) -> tuple[float, Trouble, str]:
 
 
 def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
-    """Find out which speaker is meant: where none is named, that of the system's service, if there is one."""
+    """Return the context of the named speaker, or else that of the system's service, if there is one."""
     places, named = speaker.places, {"simulate", "state_dir", "runtime_dir"} & speaker.options.keys()
     system = read_places({}, {}, euid=0, root=root)
     is_system = not named and (
@@ -231,7 +231,7 @@ def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
 
 
 def _text_style(speaker: Doors) -> TextStyle:
-    """Find out what the output can show."""
+    """Return the style that the output can show."""
     is_terminal = sys.stdout.isatty()
     return TextStyle(
         columns=_columns(sys.stdout) if is_terminal else USUAL_COLUMNS,
@@ -250,7 +250,7 @@ def _columns(stream: TextIO) -> int:
 
 
 def _progress() -> Progress:
-    """Return what is waited for, where a person looks on; it leaves no trace."""
+    """Return what shows the running checks on a terminal; its line is wiped at the end."""
     if not sys.stderr.isatty():
         return lambda _done, _of, _under_way: None
 
@@ -265,7 +265,7 @@ def _progress() -> Progress:
 
 @contextmanager
 def _redacted_log(redaction: Redaction, *, is_verbose: bool) -> Iterator[None]:
-    """Redact what is logged meanwhile; keep it back unless it was asked for, as the findings say the same."""
+    """Redact the log meanwhile, and drop it without ``--verbose``: the findings report it all."""
 
     def redact(record: logging.LogRecord) -> bool:
         record.msg, record.args, record.exc_info = redaction.text(record.getMessage()), (), None

@@ -1,4 +1,4 @@
-"""``device-auth export``: hand the link to a client that keeps its own tokens, and be done with it here.
+"""``device-auth export``: hand the link to a client that keeps its own tokens.
 
 A refresh token that two programs use misbehaves: either may be given a new one, and the other's ends. So the link is
 moved, unless a copy is asked for. It is marked here only once the client's files are written, durable and read back.
@@ -45,7 +45,7 @@ PLANNERS: Final[dict[str, Planner]] = {
     "json": exports_text.plan_json,
 }
 WRITERS: Final[dict[str, Writer]] = {"env": exports_text.write_env, "json": exports_text.write_json}
-"""The formats that are a text of their own, not a part of a client's files."""
+"""The formats that are a text by themselves, and no part of a client's files."""
 
 SENDS_MORE: Final = "The client must be given the client secret as well, which is not exported."
 
@@ -55,7 +55,7 @@ WITH_ITS_KEY: Final = (
 
 TWO_USERS: Final = (
     "The link is here as well. Two programs that use one refresh token get in each other's way: "
-    "to move it, run the same without --copy (with --to FILE)."
+    "to move it, run this command without --copy (with --to FILE)."
 )
 
 
@@ -66,7 +66,7 @@ class WrongUse(DeviceAuthError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own."""
+    """Add the verb's own arguments."""
     listed = "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items())
     parser.add_argument("format", metavar="FORMAT", choices=tuple(FORMATS), help=listed)
     parser.add_argument(
@@ -138,10 +138,10 @@ def _locked(speaker: Doors) -> Iterator[None]:
 
 
 def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
-    """Return the link if it can be another client's.
+    """Return the link if another client can use it.
 
     Raises:
-        DeviceAuthError: there is none, or why it cannot.
+        DeviceAuthError: if there is none, or it cannot be used there.
     """
     try:
         link = usable(speaker.store.read())
@@ -175,7 +175,7 @@ def _needs_secret(speaker: Doors, link: Link) -> bool:
 
 
 def _unit(speaker: Doors, link: Link) -> exports.Unit:
-    """Return what the settings say of the speaker; only LWA has such things."""
+    """Return product ID, DSN and locale of the settings, which only LWA has."""
     settings = speaker.settings
     if link.dialect is not DialectName.LWA:
         return exports.Unit("", "", "")
@@ -194,7 +194,7 @@ def _make_plan(args: argparse.Namespace, speaker: Doors, link: Link) -> exports.
 
 
 def _print(args: argparse.Namespace, speaker: Doors, link: Link) -> int:
-    """Print the link itself: that is what was asked for."""
+    """Print the link itself."""
     print_line(WRITERS[args.format](link, _unit(speaker, link)).decode().rstrip("\n"))
     if _needs_secret(speaker, link):
         say(f"device-auth: {SENDS_MORE}")
@@ -206,7 +206,7 @@ def _let_go(args: argparse.Namespace, speaker: Doors, link: Link) -> None:
     """Mark the link as the other client's; its refresh token is not kept.
 
     Raises:
-        StoreError: it cannot be marked, so both have it.
+        StoreError: if it cannot be marked, so that both have it.
     """
     path = os.fsencode(Path(args.to).absolute()).decode(errors="replace")
     speaker.tokens.withdraw()

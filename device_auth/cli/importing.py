@@ -55,7 +55,7 @@ def _import(attempt: Attempt) -> int:
 
 
 def _read_refresh_token() -> Secret:
-    """Read it; it is never an argument, for those can be seen by every process."""
+    """Read the token from standard input: every process can see the arguments."""
     text = (
         ask_hidden("Paste the refresh token (it is not shown): ") if is_typed() else read_line(LONGEST_TOKEN)
     )
@@ -69,7 +69,7 @@ def _read_refresh_token() -> Secret:
 
 
 def _find_endpoints(provider_client: "ProviderClient") -> None:
-    """See that the token endpoint is known: where there is an issuer, its metadata names it."""
+    """Read the issuer's metadata where the settings do not name the token endpoint."""
     if provider_client.provider.token_endpoint:
         return
     with suppress(TimeoutError):

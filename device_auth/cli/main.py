@@ -1,4 +1,4 @@
-"""The command ``device-auth``: finds the verb, runs it, and turns what went wrong into words and an exit code.
+"""The command ``device-auth``: finds the verb, runs it, and turns an error into a message and an exit code.
 
 Only the verb that is named is imported: each start counts on a slow machine.
 """
@@ -64,7 +64,7 @@ class Verb(Protocol):
         ...
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it; give the exit code, or raise ``DeviceAuthError``."""
+        """Run the verb, and return the exit code or raise ``DeviceAuthError``."""
         ...
 
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments; those of the process if None.
 
     Returns:
-        The exit code, see ``EXIT_CODES``.
+        The exit code, one of ``EXIT_CODES``.
     """
     # Collecting finds nothing while modules load, and nothing of use at the end of a process.
     gc.disable()
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verb.run(args)
     except DeviceAuthError as error:
-        _say(str(error), error.hint)
+        say_problem(str(error), error.hint)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # the base has overloads for other namespaces
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Read; what is not understood is an error of the verb it was given to."""
+        """Read the arguments; one that is not understood is an error of the verb it was given to."""
         found, left = super().parse_known_args(args, namespace)
         if left:
             self.error(f"not understood: {' '.join(_shown(word.partition('=')[0]) for word in left)}")
@@ -131,12 +131,12 @@ class Parser(argparse.ArgumentParser):
         return argparse.RawDescriptionHelpFormatter(self.prog, width=self._width)
 
     def error(self, message: str) -> NoReturn:
-        """Return what is wrong, what may have been meant, and where every option is named; then exit."""
+        """Report what is wrong, the word that may have been meant, and how to list every option; then exit."""
         import re
 
         message = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: _shown(found[0][1:-1], found[0][0]), message)
-        hidden = "What could be a secret is not repeated here. " if HIDDEN in message else ""
-        _say(message, f"{hidden}{self._meant(message)}All that can be given: {self.prog} --help")
+        hidden = "A word that could be a secret is not repeated here. " if HIDDEN in message else ""
+        say_problem(message, f"{hidden}{self._meant(message)}To list every option: {self.prog} --help")
         sys.exit(USAGE)
 
     def _meant(self, message: str) -> str:
@@ -153,19 +153,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def _shown(word: str, quotes: str = "") -> str:
-    """Return a word of the command line as it may be repeated: what could be a token or a secret is not."""
+    """Return a word of the command line, or a mark in its place where it could be a token or a secret."""
     import re
 
     return quotes + (word if re.fullmatch(r"[a-z0-9._/-]{0,24}", word) else HIDDEN) + quotes
 
 
-def _say(text: str, hint: str) -> None:
-
-    say_problem(text, hint)
-
-
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
-    """Read the command line; what was not given is not in the result."""
+    """Read the command line; the result has no entry for an option that was not given."""
     parser = make_parser([name for name in VERBS if name in words])
     return parser.parse_args(words)
 
@@ -200,7 +195,7 @@ def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every verb accepts, before the verb and after it.
+    """Add the options that every verb accepts, before the verb and after it.
 
     The defaults are suppressed, or a value given before the verb would be lost behind it.
     """
@@ -220,11 +215,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         help="use a simulated Amazon whose owner approves after 5 s; --simulate=manual: approve on its page",
     )
     group.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print what a program may read"
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print machine-readable JSON"
     )
-    group.add_argument(
-        "-v", "--verbose", action="count", default=argparse.SUPPRESS, help="log to stderr what happens"
-    )
+    group.add_argument("-v", "--verbose", action="count", default=argparse.SUPPRESS, help="log to stderr")
     add_provider_options(parser.add_argument_group("provider"))
 
 
@@ -233,7 +226,7 @@ def _import_verb(name: str) -> Verb:
 
 
 def _log_to_stderr(*, is_verbose: bool) -> None:
-    """Let people read the log: all of it if they ask for it, else what the verb itself does not tell them."""
+    """Log to stderr: everything with ``--verbose``, else warnings that the verb itself does not report."""
     import logging
 
     if is_verbose:
@@ -245,13 +238,13 @@ def _log_to_stderr(*, is_verbose: bool) -> None:
 
 
 def say_bug_of_thread(bug: threading.ExceptHookArgs) -> None:
-    """Return where a bug struck in a thread, likewise without the error's own text."""
+    """Report where a bug struck in a thread."""
     if bug.exc_value is not None:
         _say_bug(bug.exc_value)
 
 
 def _say_bug(error: BaseException) -> None:
-    """Return where a bug struck, without the error's own text: it might hold a secret."""
+    """Report where a bug struck, without the error's own text: it might hold a secret."""
     import traceback
 
     print(f"device-auth: a bug in this program: {type(error).__name__}", file=sys.stderr)  # noqa: T201  people

@@ -1,12 +1,10 @@
-"""What the verbs print for programs: JSON objects, times in RFC 3339."""
+"""The output of the verbs: lines of data and JSON objects, with times in RFC 3339."""
 
 import json
 import sys
 from collections.abc import Callable, Mapping
 
-from device_auth.core.errors import (
-    StoreError,
-)
+from device_auth.core.errors import StoreError
 from device_auth.core.models import CodePair, Monotonic, UnixTime, View
 from device_auth.core.public import rfc3339
 from device_auth.core.states import StateWord, Trouble
@@ -21,11 +19,11 @@ REASONS = {
     Trouble.REVOKED: "denied",
     Trouble.MISCONFIGURED: "misconfigured",
 }
-"""What ``refused`` events call each end."""
+"""The ``reason`` of a ``refused`` event, for each trouble that ends an attempt."""
 
 
 def print_json(fields: Mapping[str, object]) -> None:
-    """Print one JSON object as a line of its own, at once; see ``print_line``."""
+    """Print one JSON object as a line of its own, as ``print_line`` does."""
     print_line(json.dumps(fields))
 
 
@@ -33,8 +31,8 @@ def print_line(text: str) -> None:
     """Print one line of data, at once.
 
     Raises:
-        BrokenPipeError: the reader went away.
-        StoreError: it cannot be written, as on a full disk.
+        BrokenPipeError: if the reader went away.
+        StoreError: if the line cannot be written, as on a full disk.
     """
     try:
         print(text, flush=True)  # noqa: T201  stdout is data
@@ -52,8 +50,8 @@ class JsonLines:
     """Prints one JSON object a line for each thing that happens while linking.
 
     Args:
-        wall: tells the date.
-        now: tells the moment, for what is left of a code.
+        wall: reads the wall clock.
+        now: reads the clock of deadlines, for the rest of a code's life.
     """
 
     def __init__(self, wall: Callable[[], UnixTime], now: Callable[[], Monotonic]) -> None:
@@ -64,7 +62,7 @@ class JsonLines:
         self._state = StateWord.UNLINKED
 
     def tell(self, view: View) -> None:
-        """Print what is new in this view: a code, a trouble or its end."""
+        """Print the news of this view: a code, a trouble or its end."""
         self._state = view.state
         if view.code_pair is not None and view.code_pair != self._pair:
             self._pair = view.code_pair

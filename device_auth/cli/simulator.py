@@ -14,7 +14,7 @@ DEFAULT_PORT = 8100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is the verb's own."""
+    """Add the verb's own arguments."""
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default 127.0.0.1)")
     parser.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help=f"0 for one that is free (default {DEFAULT_PORT})"
@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse figures that make no sense.
+    """Refuse figures out of their range.
 
     Raises:
-        ConfigError: naming the option.
+        ConfigError: if an option is out of range; the message names it.
     """
     for name in ("interval", "code_lifetime", "token_lifetime"):
         if getattr(args, name) < 1:

@@ -569,10 +569,10 @@ def test_a_wrong_command_line_exits_with_2_and_two_lines(
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
-        ("lnk", "Did you mean link? All that can be given: device-auth --help"),
-        ("link --bas-url x", "Did you mean --base-url? All that can be given: device-auth link --help"),
-        ("link --timeout soon", "All that can be given: device-auth link --help"),
-        ("status qqq", "All that can be given: device-auth status --help"),
+        ("lnk", "Did you mean link? To list every option: device-auth --help"),
+        ("link --bas-url x", "Did you mean --base-url? To list every option: device-auth link --help"),
+        ("link --timeout soon", "To list every option: device-auth link --help"),
+        ("status qqq", "To list every option: device-auth status --help"),
     ],
 )
 def test_a_slip_of_the_keyboard_is_told_what_was_meant(
