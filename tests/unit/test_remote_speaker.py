@@ -1,8 +1,9 @@
-"""``link`` while the service runs: what it asks of it, when it ends, and with what."""
+"""The verbs while the service runs: what they ask of it, when they end, and with which error."""
 
 import argparse
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,28 @@ from device_auth.assembly.speaker import LinkOptions
 from device_auth.cli.attempt import Attempt
 from device_auth.cli.main import main
 from device_auth.cli.output import JsonLines
-from device_auth.client import Client, Code, Status
-from device_auth.core.errors import ClientRejected, CodePairExpired, LinkingDenied
+from device_auth.client import (
+    Client,
+    ClientError,
+    Code,
+    HandedOver,
+    Refused,
+    Revoked,
+    SpeakerUnlinked,
+    Status,
+    Token,
+    TryLater,
+    Unavailable,
+)
+from device_auth.core.errors import (
+    ClientRejected,
+    CodePairExpired,
+    DeviceAuthError,
+    LinkingDenied,
+    NotLinked,
+    RefreshRejected,
+    StoreError,
+)
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
 from tests.links import make_link
@@ -27,9 +48,10 @@ CODE = Code("AAYJHL", "https://amazon.com/us/code", None, 600)
 class ScriptedClient(Client):
     """Tells these states, one after another; notes what it was asked."""
 
-    def __init__(self, *told: Status) -> None:
+    def __init__(self, *told: Status, refusal: ClientError | None = None) -> None:
         super().__init__("/nowhere")
         self.told = told
+        self.refusal = refusal
         self.asked: list[str] = []
 
     def events(self) -> Generator[Status, None, None]:
@@ -40,6 +62,14 @@ class ScriptedClient(Client):
         stood = self.told[0]
         return next((told for told in self.told if told.since != stood.since), stood)
 
+    def token(self, min_lifetime: int = 60) -> Token:
+        if self.refusal is None:
+            return Token(f"a token for {min_lifetime} s", datetime(2027, 1, 15, 9, tzinfo=UTC), 3600)
+        raise self.refusal
+
+    def unlink(self) -> None:
+        self.asked.append("unlink")
+
     def link(self, *, again: bool = False) -> None:
         self.asked.append("again" if again else "link")
 
@@ -49,11 +79,19 @@ def status(state: str, second: int = 0, trouble: str = "none", code: Code | None
     return Status(state, trouble, since, "do this", None, None, "lwa", "1", code)
 
 
+def doors_of(folder: Path) -> Doors:
+    return Doors({"json": True}, Places(folder, folder, None, folder / "new"))
+
+
+def speaker_of(client: Client, folder: Path) -> RemoteSpeaker:
+    return RemoteSpeaker(doors_of(folder), folder, lambda _path, **_: client)
+
+
 def follow(client: Client, folder: Path, *, again: bool) -> int:
-    doors = Doors({"json": True}, Places(folder, folder, None, folder / "new"))
+    doors = doors_of(folder)
     lines = JsonLines(doors.clock.wall, doors.clock.now)
     attempt = Attempt(argparse.Namespace(), doors, lines, "device-auth link")
-    speaker = RemoteSpeaker(doors, folder, lambda _path, **_: client)
+    speaker = speaker_of(client, folder)
     options = LinkOptions(again, None, is_someone_there=False)
     return attempt.end(speaker.link(options, attempt.audience))
 
@@ -138,6 +176,61 @@ def test_a_service_that_does_not_begin_is_asked_why(
 
     assert client.asked == ["link"]
     assert events_of(capsys) == ["refused"]
+
+
+def test_a_link_that_the_service_cannot_save_ends_with_the_stores_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = ScriptedClient(
+        status("unlinked"), status("waiting", 2, code=CODE), status("unlinked", 9, trouble="storage")
+    )
+
+    with pytest.raises(StoreError):
+        follow(client, tmp_path, again=False)
+    assert events_of(capsys) == ["code", "trouble"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state", "error"),
+    [
+        (Revoked("it was"), status("unlinked"), RefreshRejected),
+        (SpeakerUnlinked("it is"), status("unlinked"), ClientRejected),
+        (SpeakerUnlinked("it is"), replace(status("unlinked"), dialect=None), NotLinked),
+        (
+            SpeakerUnlinked("it is"),
+            replace(status("unlinked"), handed_over=HandedOver("env", None)),
+            NotLinked,
+        ),
+        (TryLater("not now"), status("linked", trouble="no-network"), NotLinked),
+        (Refused("not you"), status("linked"), StoreError),
+        (Unavailable("gone"), status("linked"), StoreError),
+    ],
+)
+def test_a_token_that_is_not_given_is_the_error_that_the_disk_would_give(
+    tmp_path: Path, refusal: ClientError, state: Status, error: type[DeviceAuthError]
+) -> None:
+    speaker = speaker_of(ScriptedClient(state, refusal=refusal), tmp_path)
+
+    with pytest.raises(error):
+        speaker.token(60)
+
+
+def test_an_unlink_that_the_service_cannot_store_is_an_error(tmp_path: Path) -> None:
+    speaker = speaker_of(ScriptedClient(status("linked", trouble="storage")), tmp_path)
+
+    with pytest.raises(StoreError):
+        speaker.unlink(is_wipe=False)
+
+
+@pytest.mark.parametrize(("dialect", "is_revoked"), [("lwa", False), ("rfc8628", None), (None, False)])
+def test_an_unlink_knows_whether_the_provider_is_told_later(
+    tmp_path: Path, dialect: str | None, is_revoked: bool | None
+) -> None:
+    client = ScriptedClient(replace(status("unlinked"), dialect=dialect))
+
+    result = speaker_of(client, tmp_path).unlink(is_wipe=False)
+
+    assert (client.asked, result.dialect, result.is_revoked) == (["unlink"], dialect, is_revoked)
 
 
 @pytest.mark.parametrize("verb", ["status", "token", "link", "unlink"])
