@@ -156,7 +156,7 @@ class Server(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
 
 
 class CodeEndpoint(DeviceAuthorizationEndpoint):  # type: ignore[misc]  # Authlib has no types
-    """Gives code pairs."""
+    """Issues code pairs."""
 
     @property
     def EXPIRES_IN(self) -> int:  # noqa: N802  Authlib's name

@@ -80,7 +80,7 @@ def started(*words: str, terminal: int | None = None) -> Iterator["subprocess.Po
 
 
 def bare_environment() -> dict[str, str]:
-    """Give this process's environment without settings of ours."""
+    """Return this process's environment without settings of ours."""
     return {
         name: value
         for name, value in os.environ.items()

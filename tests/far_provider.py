@@ -38,7 +38,7 @@ def addresses(port: int, *ips: str) -> list[Address]:
 
 
 class FarProvider:
-    """Says which loopback port stands for which address; what is not there refuses.
+    """Maps addresses to loopback ports; what is not there refuses.
 
     Attributes:
         names: what the resolver gives, or the number of its complaint; a function is called.

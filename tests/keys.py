@@ -28,7 +28,7 @@ def keys_of(*providers: KeyProvider) -> Keys:
 
 
 def key_of(content: bytes) -> str:
-    """Say under whose key an envelope is."""
+    """Return the key that an envelope is sealed under."""
     return str(json.loads(content)["key_provider"])
 
 

@@ -58,14 +58,14 @@ class Peer:
         self.close()
 
     def hang(self) -> None:
-        """Say that the place is reached, and nothing more until the client goes away."""
+        """Report that the place is reached, and send nothing until the client goes away."""
         self.server.reached.set()
         while self.sock.recv(65536):
             pass
         self.server.left.set()
 
     def drip(self, octet: bytes = b"x") -> None:
-        """Say that the place is reached, and go on with an octet now and then until the client goes away."""
+        """Report that the place is reached, and send an octet now and then until the client goes away."""
         self.server.reached.set()
         with suppress(OSError):
             while not self.server.stopped.wait(0.02):

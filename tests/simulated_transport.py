@@ -14,7 +14,7 @@ Scripted = WireResponse | Unreachable | Literal["silence"]
 
 
 class SimulatedTransport:
-    """Gives the scripted answers in turn; when they run out, nothing answers.
+    """Returns the scripted answers in turn; when they run out, nothing answers.
 
     Attributes:
         sent: every request, in order.

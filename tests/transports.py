@@ -84,5 +84,5 @@ def deaf_server() -> Iterator[ScriptedServer]:
 
 
 def tunnel(act: Act) -> Act:
-    """Say yes to CONNECT and be the server beyond."""
+    """Accept CONNECT and be the server beyond."""
     return in_turn(Peer.read_request, lambda peer: peer.write(b"HTTP/1.1 200 Connected\r\n\r\n"), act)

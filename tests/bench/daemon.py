@@ -70,7 +70,7 @@ class Bare(BaseHTTPRequestHandler):
         return "unix"
 
     def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+        """Answer nothing."""
 
 
 class BareServer(HTTPServer):

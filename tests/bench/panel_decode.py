@@ -109,7 +109,7 @@ def panel_frame(text: str, level: int = ERROR_CORRECT_L) -> Image.Image:
 
 
 def links(seed: int = 7) -> Iterator[str]:
-    """Give links as a provider builds them, each with another user code."""
+    """Return links as a provider builds them, each with another user code."""
     chance = Random(seed)  # noqa: S311 - pictures that are the same in every run, no secret
     for _ in range(PICTURES):
         yield "https://amazon.com/us/code?cbl-code=" + "".join(chance.choices(ALPHABET, k=6))

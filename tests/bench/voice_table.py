@@ -21,7 +21,7 @@ from hardware.voice import Utterance
 
 
 def speeches(wording: Wording) -> Iterator[tuple[str, Sequence[Utterance]]]:
-    """Give everything that the speaker says, by name."""
+    """Return everything that the speaker says, by name."""
     for state in wording.states:
         yield f"state {state}", state_words(wording, state)
     for moment in wording.moments:

@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def keys_in(folder: Path) -> set[str]:
-    """Say under whose keys the generations of the link are; some may be on their way while a daemon writes."""
+    """Return the keys of the generations of the link; some may be on their way while a daemon writes."""
     found = set()
     for path in folder.iterdir():
         with suppress(FileNotFoundError, ValueError):

@@ -138,7 +138,7 @@ def test_what_another_thread_puts_ends_the_wait() -> None:
 
 
 class RecordingInbox(SimpleQueue[str]):
-    """Gives nothing, and writes down how long it was asked to wait; the clock has moved on each time."""
+    """Returns nothing, and writes down how long it was asked to wait; the clock has moved on each time."""
 
     def __init__(self, clock: "SteppedClock") -> None:
         self.waits: list[float] = []

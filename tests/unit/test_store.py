@@ -512,7 +512,7 @@ def under(folder: Path, *providers: KeyProvider, is_of_service: bool = False) ->
 
 
 def keys_in(folder: Path) -> dict[str, str]:
-    """Say under whose key each file is."""
+    """Return the key of each file."""
     return {path.name: key_of(path.read_bytes()) for path in folder.iterdir()}
 
 

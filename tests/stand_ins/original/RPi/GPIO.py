@@ -15,7 +15,7 @@ def setwarnings(value: bool) -> None:
 
 
 def getmode() -> None:
-    """Say that no mode is set."""
+    """Return no mode: none is set."""
 
 
 def setmode(mode: int) -> None:
