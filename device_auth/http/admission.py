@@ -107,7 +107,7 @@ class ConnectionLimiter(Generic[P]):
         self.waiting: list[P] = []
         self.active: dict[P, None] = {}
         self.rate = TokenBucket(limits.burst, limits.every)
-        self._shares: Counter[Hashable] = Counter()
+        self._shares: dict[Hashable, int] = {}
         self._buckets: dict[Hashable, TokenBucket] = {}
 
     def enter(self, new: P, now: Monotonic) -> HTTPStatus | None:
@@ -130,7 +130,7 @@ class ConnectionLimiter(Generic[P]):
             if self._has_share(place.owner):
                 self.waiting.remove(place)
                 self.active[place] = None
-                self._shares[place.owner] += 1
+                self._shares[place.owner] = self._shares.get(place.owner, 0) + 1
                 seated.append(place)
         return seated
 
@@ -186,7 +186,7 @@ class ConnectionLimiter(Generic[P]):
         return len(self.active) < self._limits.places
 
     def _has_share(self, owner: Hashable) -> bool:
-        return self._shares[owner] < self._limits.share
+        return self._shares.get(owner, 0) < self._limits.share
 
     def _free_share(self, place: P) -> None:
         self._shares[place.owner] -= 1
