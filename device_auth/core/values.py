@@ -47,17 +47,20 @@ def _dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Callable[[type[
             "__fields_not_shown__": {name for name, it in fields.items() if not it.repr},
         }
         # made anew, as the standard library does it: slots cannot be added to a class that is there
-        return type(described)(described.__name__, described.__bases__, members)
+        made = type(described)(described.__name__, described.__bases__, members)
+        made.__setters__ = tuple(getattr(made, name).__set__ for name in names)
+        return made
 
     return make
 
 
-def _replace(value: T, **changes: object) -> T:
-    return type(value)(**{**_fields_of(value), **changes})
+def _replace(value: Any, **changes: object) -> Any:
+    values = [changes.pop(name) if name in changes else getattr(value, name) for name in value.__match_args__]
+    return type(value)(*values, **changes)  # a change that is left over is of no field
 
 
-def _fields_of(value: Any) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__match_args__}
+def _values_of(value: Any) -> list[object]:
+    return [getattr(value, name) for name in value.__match_args__]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -65,13 +68,21 @@ def _fields_of(value: Any) -> dict[str, object]:
 
 
 def _init(self: Any, /, *values: object, **named: object) -> None:
-    names = self.__match_args__
+    setters = self.__setters__
+    if named or len(values) != len(setters):
+        values = _arrange(self, values, named)
+    for set_field, value in zip(setters, values, strict=True):
+        set_field(self, value)
+
+
+def _arrange(made: Any, values: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:
+    """Return a value for each field, in order."""
+    names = made.__match_args__
     first = dict(zip(names, values, strict=False))
-    filled = {**self.__field_defaults__, **first, **named}
+    filled = {**made.__field_defaults__, **first, **named}
     if len(values) > len(names) or filled.keys() != set(names) or first.keys() & named.keys():
-        raise TypeError(f"{type(self).__name__} is made of: {', '.join(names)}")
-    for name in names:
-        object.__setattr__(self, name, filled[name])
+        raise TypeError(f"{type(made).__name__} is made of: {', '.join(names)}")
+    return tuple(filled[name] for name in names)
 
 
 def _refuse(self: object, name: str, _value: object = None) -> NoReturn:
@@ -80,8 +91,8 @@ def _refuse(self: object, name: str, _value: object = None) -> NoReturn:
 
 def _repr(self: Any) -> str:
     shown = (
-        f"{name}={value!r}"
-        for name, value in _fields_of(self).items()
+        f"{name}={getattr(self, name)!r}"
+        for name in self.__match_args__
         if name not in self.__fields_not_shown__
     )
     return f"{type(self).__qualname__}({', '.join(shown)})"
@@ -90,15 +101,15 @@ def _repr(self: Any) -> str:
 def _eq(self: object, other: object) -> Any:
     if type(other) is not type(self):
         return NotImplemented
-    return tuple(_fields_of(self).values()) == tuple(_fields_of(other).values())
+    return _values_of(self) == _values_of(other)
 
 
 def _hash(self: object) -> int:
-    return hash(tuple(_fields_of(self).values()))
+    return hash(tuple(_values_of(self)))
 
 
 def _reduce(self: object) -> tuple[type, tuple[object, ...]]:
-    return type(self), tuple(_fields_of(self).values())
+    return type(self), tuple(_values_of(self))
 
 
 class _MadeWhenAsked:
