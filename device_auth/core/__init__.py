@@ -1,1 +1,1 @@
-"""What linking is: values in, values out. Nothing here knows a clock, a socket, a file or a thread."""
+"""Linking and refreshing: values in, values out. Nothing here knows a clock, a socket, a file or a thread."""

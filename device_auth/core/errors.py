@@ -1,4 +1,4 @@
-"""What can go wrong, by what a person can do about it.
+"""The errors, by what a person can do about each.
 
 Each error carries the exit code of its kind (sysexits(3) where one fits) and a hint: the message says
 what happened to what, the hint says what to do next.
@@ -97,8 +97,8 @@ class StoreBusy(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """What is stored does not verify, and nothing stands in for it: the account must be linked again."""
+    """The stored link does not verify, and there is no other generation: the account must be linked again."""
 
 
 class KeyLost(StoreDamaged):
-    """What is stored is whole, but the key that it is sealed under is gone: the account must be linked again."""
+    """The stored link is whole, but the key that it is sealed under is gone: the account must be linked again."""

@@ -1,7 +1,7 @@
-"""The machine that links a speaker: where linking stands, what happened and when, give what comes next.
+"""The machine that links a speaker: from where linking stands, what happened and when, to what comes next.
 
-Start reading at ``step``. A state holds only its own data; an event is what the world tells; a command is
-what the world shall do. Command line, daemon and rig run this same machine. Nobody is told "linked" before
+Start reading at ``step``. A state holds only its own data; an event says what happened; a command says what the
+world is to do. Command line, daemon and rig run this same machine. Nobody is told "linked" before
 the disk knows, and only an answer that is understood and final ends a code pair.
 """
 
@@ -252,7 +252,7 @@ class UndoSave:
 
 @dataclass(frozen=True, slots=True)
 class TellAgain:
-    """Return what is told now once more."""
+    """Tell people once more."""
 
 
 Command = (
@@ -280,7 +280,7 @@ class Unlinked:
 
     Attributes:
         trouble: why the last attempt ended, until ``clears_at``.
-        refusal: the same in words.
+        refusal: why, in words.
     """
 
     trouble: Trouble = Trouble.NONE
@@ -400,7 +400,7 @@ def step(state: State, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: State) -> Monotonic:
-    """Return when the machine needs ``TimePassed``, if nothing else happens before."""
+    """Return when the machine wants to hear ``TimePassed``, if nothing else happens before."""
     match state:
         case Unlinked() | Linked():
             return state.clears_at
@@ -515,7 +515,7 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
 
 
 def _give_up(state: Requesting, now: Monotonic) -> State:
-    """Tell for a while what was in the way; nobody looks any more whether it still is."""
+    """Tell for a while why no code came; nobody checks any more whether that has passed."""
     clears_at = NEVER if state.trouble is Trouble.NONE else later(now, TROUBLE_TOLD_FOR)
     return replace(_rest(state.request, None, now), trouble=state.trouble, clears_at=clears_at)
 

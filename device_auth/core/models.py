@@ -79,7 +79,7 @@ class Flow(StrEnum):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What goes over the wire
+# Requests and responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +116,16 @@ class WireResponse:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What providers answer, understood
+# Answers, understood
 
 
 @dataclass(frozen=True, slots=True)
 class CodePair:
-    """What the provider issues to link one speaker: the user code a person enters, the device code we poll with.
+    """Issued to link one speaker: the user code a person enters, the device code we poll with.
 
     Attributes:
         verification_uri: where the user enters the code.
-        prefilled_uri: the same with the code filled in, if the provider has such a thing.
+        prefilled_uri: the page with the code filled in, if the provider has one.
         expires_in: lifetime when issued.
         expires_at: the end of it, counted from before the request left.
         interval: least wait between polls.
@@ -278,7 +278,7 @@ MARKS: Final[dict[Mark, Trouble]] = {
     Mark.MISCONFIGURED: Trouble.MISCONFIGURED,
     Mark.HANDED_OVER: Trouble.NONE,
 }
-"""What to tell of a link that bears a mark."""
+"""The trouble of a link with each mark."""
 
 
 @dataclass(frozen=True, slots=True)

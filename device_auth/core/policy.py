@@ -1,4 +1,4 @@
-"""What to do about each kind of answer at each phase: one table, complete, and the waits it speaks of.
+"""The reaction to each kind of answer in each phase: one complete table, and its waits.
 
 The table is ``REACTIONS``; the manual shows it (docs/policy.md) and a test holds the two together. The
 principle: only an answer that is understood *and* final ends anything; everything else is waited out.
@@ -40,7 +40,7 @@ class AnswerKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """What was asked for."""
+    """The request that was answered."""
 
     REQUESTING = "requesting a pair"
     POLLING = "polling"
@@ -49,7 +49,7 @@ class Phase(StrEnum):
 
 
 class Reaction(StrEnum):
-    """What the machines do."""
+    """A machine's reaction."""
 
     SHOW_CODE = "show the code"
     SAVE = "save, then prove"
@@ -94,7 +94,7 @@ REQUEST_WAITS: Final = (0, 1, 2, 4, 10, 30, 60)
 """Waits in seconds before asking for a pair again; the last repeats. Source: AVS Device SDK's retry table."""
 
 REFRESH_WAITS: Final = (0, 1, 2, 4, 10, 30, 60, 120, 300)
-"""The same before refreshing again: for a link that lasts years, patience grows further."""
+"""Waits in seconds before refreshing again: for a link that lasts years, patience grows further."""
 
 MOST_REFRESH_WAIT: Final = Seconds(300)
 

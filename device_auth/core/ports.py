@@ -1,4 +1,4 @@
-"""The doors: what the loop needs of the world, said as Protocols so that a simulated world fits as well."""
+"""The doors: Protocols for all that the loop needs of the world, real or simulated."""
 
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
@@ -31,7 +31,7 @@ class Transport(Protocol):
 
 
 class Clock(Protocol):
-    """Tells both times."""
+    """Returns both times."""
 
     def now(self) -> Monotonic:
         """Return the moment for deadlines: counts suspend, ignores steps of the wall clock."""
@@ -43,7 +43,7 @@ class Clock(Protocol):
 
 
 class WaitingClock(Clock, Protocol):
-    """Tells both times, and waits."""
+    """Returns both times, and waits."""
 
     def take(self, inbox: SimpleQueue[T], until: Monotonic) -> T | None:
         """Wait for the next item of the inbox, or until that moment: then None."""
@@ -58,7 +58,7 @@ class GrantStore(Protocol):
         ...
 
     def prove_writable(self) -> None:
-        """Show that a link could be saved now, before anyone is shown a code."""
+        """Prove that a link could be saved now, before anyone is shown a code."""
         ...
 
     def save(self, link: Link) -> None:
@@ -86,7 +86,7 @@ class PendingStore(Protocol):
         ...
 
     def read(self) -> PendingPair | None:
-        """Return it, or None if there is none, or any part does not fit this boot."""
+        """Return it, or None if there is none or any part of it does not fit this boot."""
         ...
 
     def forget(self) -> None:
@@ -115,7 +115,7 @@ class Prompt(Protocol):
         ...
 
     def show(self, view: View, now: Monotonic) -> Monotonic | None:
-        """Show what is to be told now; give the moment it should be shown again (a countdown), or None."""
+        """Show a view; return when to show it again (a countdown), or None."""
         ...
 
     def close(self) -> None:

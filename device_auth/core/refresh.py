@@ -70,7 +70,7 @@ class LinkSaved:
 
 @dataclass(frozen=True, slots=True)
 class SaveFailed:
-    """It is not."""
+    """The link, as the last refresh left it, is not known to be on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Keeping:
         is_told: people count on this link although no refresh has proved it yet.
         save_at: when to store the link again after the disk failed; never if it is stored.
         trouble: what is in the way.
-        refusal: how it ended, if it did, or what the provider rejects.
+        refusal: how it ended, if it did, or why the provider rejects it.
     """
 
     link: Link
@@ -189,7 +189,7 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: Keeping) -> Monotonic:
-    """Return when the machine needs ``MomentCame``, if nothing else happens before."""
+    """Return when the machine wants to hear ``MomentCame``, if nothing else happens before."""
     ends = NEVER if state.grant is None else state.grant.expires_at
     return min(NEVER if state.ask_at is None else state.ask_at, ends, state.save_at)
 

@@ -51,7 +51,7 @@ class RequestRefresh:
 
 
 Question = linking.RequestCodePair | linking.PollToken | RequestRefresh
-"""What the provider is asked."""
+"""A request to the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ class EraseFailed:
 
 @dataclass(frozen=True, slots=True)
 class ProblemChanged:
-    """What is wrong with the speaker itself has changed; None: nothing is."""
+    """The problem of the speaker itself has changed; None: there is none."""
 
     problem: Refusal | None
 
@@ -364,7 +364,7 @@ class SpeakerState:
         is_unlinking: the store may be erased, or not.
         next_number: for the next kept link.
         answers: what came while linking.
-        problem: what is wrong with the speaker itself.
+        problem: of the speaker itself, told where nothing else is.
         sequence: of the view; goes up each time people are to be told again.
     """
 
@@ -627,7 +627,7 @@ def _link(state: SpeakerState, event: linking.Event, now: Monotonic) -> Step:
 def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> Step:
     match command:
         case linking.DropCall():
-            # the link in use is refreshed all the same
+            # a cancel does not concern the link in use
             return state, (DropCalls(None if state.in_use is None else state.in_use.number),)
         case linking.SaveGrant(refresh_token, flow):
             return _store_grant(state, refresh_token, flow)
@@ -655,7 +655,7 @@ def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> 
 
 
 def _store_grant(state: SpeakerState, refresh_token: Secret, flow: Flow) -> Step:
-    """Store a new grant. What is owed to the disk is settled by it, or by its undoing."""
+    """Store a new grant. It, or its undoing, settles what the disk is owed."""
     former = state.stored if state.in_use is None else state.in_use.keeping.link
     former = former if _is_in_force(former) else None
     command = StoreGrant(refresh_token, flow, former)

@@ -1,6 +1,6 @@
-"""The words: what state the speaker is in, what troubles it, and what to say about either.
+"""The words for a speaker's state and trouble, and the sentences for each.
 
-Two words describe the speaker at any moment, the same in status, JSON, light and voice.
+Two words describe the speaker at any moment; status, JSON, light and voice use them all.
 """
 
 from enum import StrEnum
@@ -20,7 +20,7 @@ class StateWord(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What is in the way, in one word."""
+    """The trouble of the speaker, in one word."""
 
     NONE = "none"
     NO_NETWORK = "no-network"
@@ -36,7 +36,7 @@ class Trouble(StrEnum):
 
 
 class OneTimeNotice(StrEnum):
-    """What is told once, beside state and trouble: the answer to a press that changes neither, or a question."""
+    """Told once, beside state and trouble: the answer to a press that changes neither, or a question."""
 
     CONFIRM_UNLINK = "confirm-unlink"
     CONFIRM_RESET = "confirm-reset"
@@ -48,7 +48,7 @@ class OneTimeNotice(StrEnum):
 
 
 class Phrase(NamedTuple):
-    """What to say about a state or a trouble: one sentence, and the next step (empty if there is none)."""
+    """The words for a state or a trouble: one sentence, and the next step (empty if there is none)."""
 
     sentence: str
     next_step: str = ""
@@ -68,7 +68,7 @@ STATES: Final[dict[StateWord, Phrase]] = {
     StateWord.PROVING: Phrase("The link is saved and being tried out.", "Wait a moment."),
     StateWord.LINKED: Phrase("The speaker is linked to an account."),
 }
-"""What to say of each state; complete, which a test enforces."""
+"""A phrase for each state; complete, which a test enforces."""
 
 TROUBLES: Final[dict[Trouble, Phrase]] = {
     Trouble.NONE: Phrase("All is well."),
@@ -99,4 +99,4 @@ TROUBLES: Final[dict[Trouble, Phrase]] = {
     ),
     Trouble.HARDWARE: Phrase("A part of the speaker does not work.", "Run: device-auth hardware test"),
 }
-"""What to say of each trouble; complete, which a test enforces."""
+"""A phrase for each trouble; complete, which a test enforces."""

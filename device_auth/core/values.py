@@ -1,7 +1,7 @@
 """Frozen, slotted dataclasses, made in a twentieth of the time.
 
 A speaker makes the classes of its values anew at each start. The standard library writes six functions for each of
-them as text and compiles it, and loads ``inspect`` to do so; here all classes share the same six functions.
+them as text and compiles it, and loads ``inspect`` to do so; here all classes share six functions.
 
 To a type checker these *are* the standard library's. Of it there is what is used: ``frozen=True, slots=True``,
 ``eq=False``, defaults that do not change, ``field(default=…, repr=False)``, ``replace``. The standard library's own
@@ -64,7 +64,7 @@ def _values_of(value: Any) -> list[object]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What every value has
+# The functions of every value
 
 
 def _init(self: Any, /, *values: object, **named: object) -> None:
@@ -113,7 +113,7 @@ def _reduce(self: object) -> tuple[type, tuple[object, ...]]:
 
 
 class _MadeWhenAsked:
-    """What the standard library's tools look for in a dataclass."""
+    """The member by which the standard library's tools know a dataclass."""
 
     def __get__(self, _value: object, kind: Any) -> Mapping[str, Any]:
         import dataclasses

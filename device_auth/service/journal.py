@@ -1,8 +1,8 @@
-"""The log of the service: one line an event, to the journal with its fields, or to stderr.
+"""The service's log: one line for each event, to the journal with its fields, or to stderr.
 
-A line that is repeated is written once a minute, with a count of what was left out: nobody fills a card by asking
-again and again. What libraries say stays out, and of a bug only its kind and its place are told, for either might
-hold parts of an answer.
+A repeated line is written once a minute with a count of the ones left out, so that repeated requests cannot fill
+the card. Log lines of libraries stay out, and of a bug only its type and place are logged: either might hold parts
+of a response.
 
 Source: systemd.exec(5) on $JOURNAL_STREAM; sd-daemon(3); systemd.journal-fields(7); systemd's "Native Journal
 Protocol".
@@ -32,30 +32,30 @@ OURS: Final = ("device_auth", "hardware")
 """The packages whose lines are written."""
 
 REPEATED_AFTER: Final = Seconds(60)
-"""A repeated line is written once in so long."""
+"""How often a repeated line is written."""
 
 MOST_REMEMBERED: Final = 256
-"""So many different lines are looked at for repetition; beyond that the oldest is forgotten."""
+"""How many different lines are checked for repetition; beyond that the oldest is forgotten."""
 
 MOST_TEXT: Final = 8192
 """Characters of a message; a datagram to the journal must fit its buffer."""
 
 EARLIEST: Final = 0.0
 LATEST: Final = 253402300799.0
-"""The years that RFC 3339 is written for here: 1970 to 9999, whatever the wall clock says."""
+"""Times are written as RFC 3339 between 1970 and 9999; a wall clock outside is clamped."""
 
 PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""Levels, and what syslog(3) calls them; all below is 7, debug."""
+"""Levels and their syslog(3) priorities; lower levels are 7, debug."""
 
 
 class LogLine(NamedTuple):
-    """What is written of one event.
+    """One line of the log, with its fields.
 
     Attributes:
         priority: as syslog(3) counts.
         message: one line; of a bug, more.
-        state: in which state the speaker was, if that was told already.
-        trouble: likewise.
+        state: of the speaker, empty until it is known.
+        trouble: of the speaker, empty until it is known.
         file: where in the program it was written.
     """
 
@@ -74,7 +74,7 @@ Write = Callable[[LogLine], None]
 
 
 class _Repeated:
-    """One line that may come again: when it was written, and how often it was left out since."""
+    """A line that may be repeated: when it was written, and how often it was left out since."""
 
     def __init__(self, line: LogLine, at: Monotonic) -> None:
         self.line = line
@@ -86,8 +86,8 @@ class JournalLog(logging.Handler):
     """Writes what is logged, with the state the speaker is in.
 
     Args:
-        write: puts down a line.
-        clock: tells both times.
+        write: writes a line.
+        clock: returns both times.
     """
 
     def __init__(self, write: Write, clock: Clock) -> None:
@@ -98,7 +98,7 @@ class JournalLog(logging.Handler):
         self._seen: dict[str, _Repeated] = {}
 
     def tell(self, view: View) -> None:
-        """Log the state and the trouble if either is another than before."""
+        """Log the state and the trouble if either has changed."""
         told = (view.state.value, view.trouble.value)
         if told == self._told:
             return
@@ -109,7 +109,7 @@ class JournalLog(logging.Handler):
             log.warning("%s, %s: %s", view.state, view.trouble, TROUBLES[view.trouble].sentence)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, unless it is another's, or was written a short while ago."""
+        """Write a record, unless it is of a library, or was written less than a minute ago."""
         if record.name.partition(".")[0] not in OURS:
             return
         now = self._clock.now()
@@ -120,12 +120,12 @@ class JournalLog(logging.Handler):
             repeated.left_out += 1
             return
         while len(self._seen) >= MOST_REMEMBERED:
-            self._tell_left_out(self._seen.pop(next(iter(self._seen))))
+            self._write_left_out(self._seen.pop(next(iter(self._seen))))
         self._seen[line.message] = _Repeated(line, now)
         self._write(line)
 
     def close(self) -> None:
-        """Return what was left out and not told yet."""
+        """Write how many repeated lines were left out, and end."""
         self.acquire()
         try:
             self._forget(lambda _repeated: True)
@@ -137,9 +137,9 @@ class JournalLog(logging.Handler):
         for message, repeated in list(self._seen.items()):
             if is_over(repeated):
                 del self._seen[message]
-                self._tell_left_out(repeated)
+                self._write_left_out(repeated)
 
-    def _tell_left_out(self, repeated: _Repeated) -> None:
+    def _write_left_out(self, repeated: _Repeated) -> None:
         if repeated.left_out:
             message = f"{repeated.line.message} ({repeated.left_out} more within a minute)"
             self._write(repeated.line._replace(message=message, at=self._clock.wall()))
@@ -169,14 +169,14 @@ def open_log(
     is_verbose: bool = False,
     journal: Path = JOURNAL,
 ) -> Iterator[JournalLog]:
-    """Log from here on to the journal if stderr leads there, else to stderr; in the end as it was before.
+    """Log to the journal if stderr leads there, else to stderr; restore the former handlers at the end.
 
     Args:
         environ: the environment this program was started with.
-        clock: tells both times.
+        clock: returns both times.
         stderr: where lines go that do not go to the journal.
         form: ``json`` or ``text`` on stderr, even where there is a journal.
-        is_verbose: also what only helps to find a bug.
+        is_verbose: log debug lines as well.
         journal: where the journal's socket is.
     """
     opened = JournalLog(_choose(environ, stderr, form, journal), clock)
@@ -225,7 +225,7 @@ def _answers(journal: Path) -> bool:
 
 
 def _send(journal: Path, line: LogLine, *, otherwise: Write) -> None:
-    """Send a line with its fields; without waiting, for a journal that is stuck must not hold the service up."""
+    """Send a line with its fields, without waiting: a stuck journal must not block the service."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
@@ -271,14 +271,14 @@ def _as_json(line: LogLine) -> str:
 
 
 def _put(stream: TextIO, text: str) -> None:
-    # A log that cannot be written must not end what it tells of.
+    # a log that cannot be written must not end the service
     with suppress(OSError, ValueError):
         stream.write(f"{text}\n")
         stream.flush()
 
 
 def _text_of(record: logging.LogRecord) -> str:
-    """Return the message in a line; and of a bug its kind and its place, but not its text: it might hold a secret."""
+    """Return the message in a line; of a bug its type and place, but not its text, which might hold a secret."""
     text = " ".join(record.getMessage().split())
     if record.exc_info is None or record.exc_info[1] is None:
         return text

@@ -55,7 +55,7 @@ class Loop:
         store: keeps the link; its lock is held.
         pending: keeps the code pair in hand over a restart.
         tokens: hands the access token to programs.
-        clock: tells time and waits.
+        clock: returns both times and waits.
         tell: shows a view to people; must not block.
         chance: returns draws in [0, 1).
         new_link_id: names a new link.
@@ -200,12 +200,12 @@ class Loop:
             self._provider_client, self._next_provider_client = self._next_provider_client, None
 
     def tell_notice(self, notice: OneTimeNotice) -> None:
-        """Tell something once."""
+        """Tell a notice once."""
         self._step(speaker.RepeatRequested())
         self._tell_view(notice)
 
     def tell_again(self) -> None:
-        """Tell once more what is told now."""
+        """Tell the present view once more."""
         self.feed(speaker.RepeatRequested())
 
     # -- what is known

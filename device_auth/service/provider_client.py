@@ -1,4 +1,4 @@
-"""What is said to the provider and what is understood of it: here the wire meets the transport.
+"""The client of the provider: sends what the wire writes, and reads the responses with it.
 
 Every method blocks until there is an answer and is meant for a worker thread; none raises for anything the
 provider or the network does.
@@ -27,11 +27,11 @@ from device_auth.wire.answers import conceal
 
 
 class Dialect(Protocol):
-    """One way of speaking the device flow; the modules ``wire.lwa`` and ``wire.rfc8628`` are two."""
+    """One dialect of the device flow; the modules ``wire.lwa`` and ``wire.rfc8628`` are two."""
 
     @property
     def RULES(self) -> PollRules:  # noqa: N802  a module's constant
-        """How it wants to be polled."""
+        """Return how to poll."""
         ...
 
     def write_code_pair_request(self, provider: Provider) -> WireRequest:
@@ -68,13 +68,13 @@ def dialect_of(name: DialectName) -> Dialect:
 
 
 class ProviderClient:
-    """Speaks with one provider, and for links with the provider of their own envelope.
+    """Sends requests to one provider, and for a stored link to the provider in its envelope.
 
     Args:
         transport: carries the requests.
-        provider: whom to ask for a code pair; None where only stored links are spoken for.
+        provider: issues code pairs; None where only stored links are refreshed.
         client_secret: sent in the authorization-code flow only.
-        secret_of: the client ID that the secret belongs to; empty where nobody said.
+        secret_of: the client ID that the secret belongs to; empty if unknown.
     """
 
     def __init__(
@@ -91,26 +91,26 @@ class ProviderClient:
 
     @property
     def provider(self) -> Provider:
-        """Return whom to ask for a code pair, with its endpoints once a code pair has been asked for."""
+        """Return the provider, with its endpoints once a code pair has been requested."""
         assert self._provider is not None, "a code pair is asked for only where a provider was given"  # noqa: S101  our own bug
         return self._provider
 
     @property
     def has_provider(self) -> bool:
-        """Return whether a code pair can be asked for."""
+        """Return whether a code pair can be requested."""
         return self._provider is not None
 
     @property
     def rules(self) -> PollRules:
-        """Return how the provider wants to be polled."""
+        """Return how to poll the provider."""
         return dialect_of(self.provider.dialect).RULES
 
     def go_on_with(self, provider: Provider) -> None:
-        """Speak with this provider from now on: the one that issued the code pair in hand, endpoints and all."""
+        """Use this provider from now on, endpoints included: it issued the code pair in hand."""
         self._provider = provider
 
     def discover(self) -> Answer | None:
-        """See that the endpoints are known: where only an issuer is, ask for its metadata; give what was in the way."""
+        """Read the issuer's metadata if the endpoints are not known; return the problem, or None."""
         provider = self.provider
         if provider.device_endpoint:
             return None
@@ -129,7 +129,7 @@ class ProviderClient:
         return problem
 
     def request_code_pair(self) -> Answer:
-        """Ask for a code pair; where only an issuer is known, for its metadata first."""
+        """Request a code pair; where only an issuer is known, its metadata first."""
         problem = self.discover()
         if problem is not None:
             return problem
@@ -138,7 +138,7 @@ class ProviderClient:
         return response if isinstance(response, Unreachable) else dialect.read_code_pair_answer(response)
 
     def poll(self, pair: CodePair) -> Answer:
-        """Ask whether the owner has approved."""
+        """Poll once."""
         dialect = dialect_of(self.provider.dialect)
         response = self._transport.send(dialect.write_poll(self.provider, pair))
         if isinstance(response, Unreachable):
@@ -146,7 +146,7 @@ class ProviderClient:
         return conceal(dialect.read_poll_answer(response), pair.device_code)
 
     def exchange(self, code: Secret, redirect_uri: str, verifier: Secret | None) -> Answer:
-        """Ask for a grant for an authorization code, with the client's secret where it has one."""
+        """Exchange an authorization code for a grant, with the client secret if there is one."""
         request = authorization_code.write_exchange(
             self.provider,
             code,
@@ -161,7 +161,7 @@ class ProviderClient:
         return conceal(answer, code, verifier, self._client_secret)
 
     def refresh(self, link: Link) -> Answer:
-        """Ask for a new access token."""
+        """Request a new access token."""
         dialect = dialect_of(link.dialect)
         client_secret = self._secret_for(link)
         response = self._transport.send(dialect.write_refresh(link, client_secret))
@@ -174,7 +174,7 @@ class ProviderClient:
         return conceal(answer, link.refresh_token, client_secret)
 
     def revoke(self, link: Link) -> bool:
-        """Tell the provider to forget a link, where it has a way to be told; say whether it took it.
+        """Revoke a link where the provider has a revocation endpoint; return whether it accepted.
 
         Source: RFC 7009 §2.2.
         """
@@ -184,10 +184,10 @@ class ProviderClient:
         return isinstance(response, WireResponse) and response.status == 200  # noqa: PLR2004  HTTP OK
 
     def abandon(self) -> None:
-        """From another thread: end what is under way."""
+        """End the request under way; called from another thread."""
         self._transport.abandon()
 
     def _secret_for(self, link: Link) -> Secret | None:
-        """Return the client secret if the link's client is the one that it belongs to, and has one in its flow."""
+        """Return the client secret if it belongs to the link's client, and the link's flow has one."""
         is_its_own = self._secret_of in {"", link.client_id}
         return self._client_secret if link.flow is Flow.AUTHORIZATION_CODE and is_its_own else None

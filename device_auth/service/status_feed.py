@@ -1,7 +1,7 @@
 """The status feed: the newest snapshot of what the loop knows, for the socket, the page and the token files.
 
-The loop's thread writes; any number of other threads read, or wait for news. What they want done they ask of
-the loop through ``Actions``: nothing here decides anything.
+The loop's thread writes; any number of other threads read the newest snapshot or wait for the next one. They call
+the loop through ``Actions``. Nothing here decides anything.
 """
 
 import threading
@@ -14,17 +14,17 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass
 
 CLOCK_WAS_SET: Final = Seconds(2)
-"""A wall clock that has come to differ by more was set, or has crept so far."""
+"""A wall clock whose difference to the other clock changes by more was set, or has drifted so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What can be told at one moment.
+    """All that is known at one moment.
 
     Attributes:
-        number: goes up with each piece of news.
-        view: what people are told.
-        since: since when state and trouble are what they are; wall clock.
+        number: goes up with each snapshot.
+        view: shown to people.
+        since: when state or trouble last changed; wall clock.
         grant: the access token in hand, or None.
         link: the stored link, or None.
         refreshes: how many refreshes have ended, well or not.
@@ -39,7 +39,7 @@ class Snapshot:
 
 
 class Actions(Protocol):
-    """What other threads may ask of the loop. None of these blocks or answers: the answer is news."""
+    """Calls of other threads to the loop. None of them blocks or returns a result: the result is a later snapshot."""
 
     def want_token(self, min_lifetime: Seconds) -> None:
         """Refresh, unless the token in hand lives at least so long or a refresh is out or waited for."""
@@ -50,15 +50,15 @@ class Actions(Protocol):
         ...
 
     def link(self, *, again: bool = False) -> None:
-        """Begin to link, or tell the code again; someone is there.
+        """Begin to link, or tell the code again.
 
         Args:
-            again: although there is a link, which stays in use until a new one is proved.
+            again: link anew; the present link stays in use until the new one is proved.
         """
         ...
 
     def cancel(self) -> None:
-        """End linking without a link."""
+        """Cancel linking."""
         ...
 
     def unlink(self) -> None:
@@ -66,20 +66,20 @@ class Actions(Protocol):
         ...
 
     def owner_left(self) -> None:
-        """The owner has left the page by its link, to approve."""
+        """Report that the owner left the page by its link, to approve."""
         ...
 
     def owner_is_back(self) -> None:
-        """The page is seen again: perhaps the owner has approved."""
+        """Report that the page is visible again: perhaps the owner has approved."""
         ...
 
 
 class StatusFeed:
-    """Holds the newest news. Lays out tokens like a token file does, and writes those files as well.
+    """Holds the newest snapshot. Publishes the access token in it and as token files.
 
     Args:
-        clock: tells both times.
-        files: the token files beside.
+        clock: returns both times.
+        files: the token files.
     """
 
     def __init__(self, clock: Clock, files: TokenFiles) -> None:
@@ -87,18 +87,18 @@ class StatusFeed:
         self._files = files
         self._offset = self._read_offset()
         self._changed = threading.Condition()
-        self._news = Snapshot(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
+        self._newest = Snapshot(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
 
     def look(self) -> Snapshot:
-        """Return the newest news."""
+        """Return the newest snapshot."""
         with self._changed:
-            return self._news
+            return self._newest
 
     def wait(self, after: int, within: Seconds) -> Snapshot:
-        """Wait for news with a higher number; give the newest there is when it comes, or when time is up."""
+        """Wait for a snapshot with a higher number; return the newest one, also when time is up."""
         with self._changed:
-            self._changed.wait_for(lambda: self._news.number > after, within)
-            return self._news
+            self._changed.wait_for(lambda: self._newest.number > after, within)
+            return self._newest
 
     def follow(self, every: Seconds) -> Iterator[Snapshot]:
         """Yield the newest snapshot, then again after each change and after ``every`` at the latest."""
@@ -113,7 +113,7 @@ class StatusFeed:
         Any number of threads that wait share one refresh.
 
         Returns:
-            The news; whoever asked looks whether its token lasts.
+            The newest snapshot; its token may be too short, or None.
         """
         first = self.look()
         if not self._lasts(first, min_lifetime) and first.link is not None and first.link.mark is None:
@@ -123,34 +123,41 @@ class StatusFeed:
         return self.look()
 
     def tell(self, view: View, link: Link | None) -> None:
-        """Lay out a new view."""
+        """Publish a new view."""
         with self._changed:
-            news = self._news
-            is_same = (view.state, view.trouble) == (news.view.state, news.view.trouble)
-            since = news.since if is_same else self._clock.wall()
-            self._put(Snapshot(news.number + 1, view, since, news.grant, link, news.refreshes))
+            snapshot = self._newest
+            is_same = (view.state, view.trouble) == (snapshot.view.state, snapshot.view.trouble)
+            since = snapshot.since if is_same else self._clock.wall()
+            self._put(Snapshot(snapshot.number + 1, view, since, snapshot.grant, link, snapshot.refreshes))
 
     def refresh_ended(self) -> None:
-        """Record that a refresh has ended, successful or not."""
+        """Report that a refresh has ended, well or not."""
         with self._changed:
-            news = self._news
+            snapshot = self._newest
             self._put(
-                Snapshot(news.number + 1, news.view, news.since, news.grant, news.link, news.refreshes + 1)
+                Snapshot(
+                    snapshot.number + 1,
+                    snapshot.view,
+                    snapshot.since,
+                    snapshot.grant,
+                    snapshot.link,
+                    snapshot.refreshes + 1,
+                )
             )
 
     def publish(self, grant: TokenGrant) -> None:
-        """Lay out a new access token, in memory and as files."""
+        """Publish a new access token, in memory and as files."""
         self._offset = self._read_offset()
         self._files.publish(grant)
-        self._lay_out(grant)
+        self._put_grant(grant)
 
     def withdraw(self) -> None:
-        """Take the access token away, from memory and as files."""
+        """Withdraw the access token, from memory and as files."""
         self._files.withdraw()
-        self._lay_out(None)
+        self._put_grant(None)
 
     def mind_the_clock(self) -> None:
-        """Write the token files anew if the wall clock was set since: they name the token's end as a time of day.
+        """Rewrite the token files if the wall clock was set since: they name the token's end as a time of day.
 
         A board without a battery starts years in the past, and is linked before it has heard what time it is.
         """
@@ -162,19 +169,30 @@ class StatusFeed:
     def _read_offset(self) -> float:
         return self._clock.wall() - self._clock.now()
 
-    def _lay_out(self, grant: TokenGrant | None) -> None:
+    def _put_grant(self, grant: TokenGrant | None) -> None:
         with self._changed:
-            news = self._news
-            self._put(Snapshot(news.number + 1, news.view, news.since, grant, news.link, news.refreshes))
+            snapshot = self._newest
+            self._put(
+                Snapshot(
+                    snapshot.number + 1,
+                    snapshot.view,
+                    snapshot.since,
+                    grant,
+                    snapshot.link,
+                    snapshot.refreshes,
+                )
+            )
 
-    def _put(self, news: Snapshot) -> None:
-        self._news = news
+    def _put(self, snapshot: Snapshot) -> None:
+        self._newest = snapshot
         self._changed.notify_all()
 
-    def _lasts(self, news: Snapshot, min_lifetime: Seconds) -> bool:
-        return news.grant is not None and news.grant.expires_at >= later(self._clock.now(), min_lifetime)
+    def _lasts(self, snapshot: Snapshot, min_lifetime: Seconds) -> bool:
+        return snapshot.grant is not None and snapshot.grant.expires_at >= later(
+            self._clock.now(), min_lifetime
+        )
 
     def _is_settled(self, first: Snapshot, min_lifetime: Seconds) -> bool:
-        news = self._news
-        is_given_up = news.link is None or news.link.mark is not None
-        return self._lasts(news, min_lifetime) or news.refreshes > first.refreshes or is_given_up
+        snapshot = self._newest
+        is_given_up = snapshot.link is None or snapshot.link.mark is not None
+        return self._lasts(snapshot, min_lifetime) or snapshot.refreshes > first.refreshes or is_given_up

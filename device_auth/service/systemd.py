@@ -1,4 +1,4 @@
-"""What a service says to systemd, and what it is given: readiness, status, watchdog, sockets. No package needed.
+"""Talk to systemd: readiness, status, watchdog, passed sockets. No package needed.
 
 Source: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 """
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Final
 
 FIRST_SOCKET: Final = 3
-"""The number of the first descriptor that is handed over. Source: sd_listen_fds(3)."""
+"""The number of the first passed descriptor. Source: sd_listen_fds(3)."""
 
 MOST_STATUS: Final = 200
 
 
 class Notifier:
-    """Tells the service manager how it goes; says nothing where there is none, and never fails.
+    """Notifies the service manager; does nothing where there is none, and never fails.
 
     Args:
         environ: the environment this program was started with.
@@ -26,28 +26,28 @@ class Notifier:
         address = environ.get("NOTIFY_SOCKET", "")
         # "@" stands for the NUL of the abstract name space
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._told = ""
+        self._sent = ""
 
     def ready(self) -> None:
-        """Report that the service is ready."""
-        self._tell("READY=1")
+        """Report that the service is up."""
+        self._send("READY=1")
 
     def stopping(self) -> None:
         """Report that the service is stopping."""
-        self._tell("STOPPING=1")
+        self._send("STOPPING=1")
 
     def alive(self) -> None:
-        """Show the watchdog that the loop lives."""
-        self._tell("WATCHDOG=1")
+        """Report to the watchdog that the loop runs."""
+        self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Tell the state in a line, if it is another one than before."""
+        """Report the state in a line, if it has changed."""
         line = " ".join(text.split())[:MOST_STATUS]
-        if line != self._told:
-            self._told = line
-            self._tell(f"STATUS={line}")
+        if line != self._sent:
+            self._sent = line
+            self._send(f"STATUS={line}")
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -56,11 +56,11 @@ class Notifier:
 
 
 def sockets_given(environ: Mapping[str, str], pid: int) -> dict[str, list[socket.socket]]:
-    """Take the sockets that the service manager listens on for us, by name.
+    """Return the sockets that the service manager passed to this process, by name.
 
     Args:
-        environ: the environment; variables meant for another process are left alone.
-        pid: who we are.
+        environ: the environment; variables meant for another process are ignored.
+        pid: of this process.
 
     Returns:
         Listening sockets by the name of their unit's ``FileDescriptorName=``, in their order.

@@ -1,1 +1,1 @@
-"""What providers say, both ways: requests as values, and answers read from any bytes at all."""
+"""The providers' protocols: requests as values, and answers read from any bytes at all."""

@@ -31,7 +31,7 @@ from device_auth.core.values import replace
 from device_auth.wire.addresses import fault_of_address
 
 MOST_RETRY_AFTER: Final = Seconds(3600)
-"""A provider that asks for more is asked again after an hour all the same."""
+"""A longer wait than an hour is not obeyed."""
 
 DEFAULT_INTERVAL: Final = Seconds(5)
 """Wait between polls where the answer names none. Source: RFC 8628 §3.2."""
@@ -105,7 +105,7 @@ def read_answer(
             (given the name as it came and the description).
 
     Returns:
-        What ``read_success`` or ``refusals`` gives, else ``Unclear``.
+        The result of ``read_success`` or ``refusals``, else ``Unclear``.
 
     Source: RFC 6749 §5.1, §5.2; RFC 8628 §3.5.
     """
@@ -456,12 +456,12 @@ def _portal(response: WireResponse, what: str) -> Unclear:
 
 
 def unclear(response: WireResponse, what: str) -> Unclear:
-    """Return that an answer is not understood, and how long to wait if it names a time."""
+    """Return an answer that is not understood, with the wait that it asks for."""
     return Unclear(Trouble.PROVIDER_UNAVAILABLE, f"{what} (status {response.status})", retry_after(response))
 
 
 def _read_date(text: str) -> float | None:
-    """Read an HTTP date; the old forms name no time zone and mean UTC all the same. Source: RFC 9110 §5.6.7."""
+    """Read an HTTP date; the old forms name no time zone and mean UTC. Source: RFC 9110 §5.6.7."""
     from email.utils import parsedate_to_datetime
 
     try:

@@ -53,7 +53,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class UnexpectedRedirect:
-    """What came is no answer to our question: it is told, and the right one waited for.
+    """A redirect that does not answer our request: it is reported, and the right one awaited.
 
     Attributes:
         why: for a person; no part of what came.
@@ -63,14 +63,14 @@ class UnexpectedRedirect:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What nobody can guess
+# Unguessable values
 
 
 def make_state(randomness: bytes) -> str:
     """Make what the browser shall bring along unchanged, which shows that it answers our question.
 
     Args:
-        randomness: as for a verifier, and not the same.
+        randomness: at least 32 unguessable bytes, not those of the verifier.
 
     Source: RFC 6749 §10.12.
     """
@@ -270,7 +270,7 @@ def write_exchange(
 def read_exchange_answer(response: WireResponse) -> Answer:
     """Read the answer to the exchange; total, see ``read_answer``. A grant must bring a refresh token.
 
-    What LWA answers to a wrong secret is not documented; every name that RFC 6749 has for it is understood.
+    LWA's answer to a wrong secret is not documented; every name that RFC 6749 has for it is understood.
 
     Source: RFC 6749 §5.1, §5.2.
     """
