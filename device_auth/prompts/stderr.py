@@ -27,7 +27,8 @@ def say(text: str, indent: str = "") -> None:
     else:
         text = indent + text
     try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201  people read stderr
+        sys.stderr.write(f"{text}\n")  # in one piece: several threads write
+        sys.stderr.flush()
     except OSError:
         sys.stderr = null_stream()  # or the interpreter would fail once more when it flushes at exit
 
