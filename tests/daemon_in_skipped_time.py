@@ -28,7 +28,7 @@ class Household:
 
     world: World
     loop: Loop
-    desk: StatusFeed
+    feed: StatusFeed
     daemon: Daemon
     new_options: list[DaemonOptions | ConfigError]
     refusals: list[Refusal] = field(default_factory=list)
@@ -97,21 +97,21 @@ def open_household(
                 return found
 
     def tell(view: View) -> None:
-        desk.tell(view, loop.stored_link)
+        feed.tell(view, loop.stored_link)
         world.tell(view)
 
     with FileStore(world.folder / "state", keys=keys, is_of_service=True) as store:
-        desk = StatusFeed(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
+        feed = StatusFeed(world.clock, FileTokens(world.folder / "run", world.clock, keep_bare=True))
         loop = Loop(
             provider_client=options.provider_client,
             store=store,
             pending=FilePending(world.folder / "run", world.clock),
-            tokens=desk,
+            tokens=feed,
             clock=world.clock,
             tell=tell,
             chance=lambda: 0.5,
             new_link_id=lambda: uuid4().hex,
-            refresh_ended=desk.refresh_ended,
+            refresh_ended=feed.refresh_ended,
         )
         refusals: list[Refusal] = []
         revoked: list[Link] = []
@@ -128,7 +128,7 @@ def open_household(
             report_alive=lambda: lived_at.append(world.passed),
         )
         world.clock.is_asking = lambda: loop.is_request_out
-        yield Household(world, loop, desk, daemon, new_options, refusals, revoked, lived_at)
+        yield Household(world, loop, feed, daemon, new_options, refusals, revoked, lived_at)
         transport.abandon()
 
 

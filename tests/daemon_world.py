@@ -31,7 +31,7 @@ class Speaker:
     world: World
     daemon: Daemon
     loop: Loop
-    desk: StatusFeed
+    feed: StatusFeed
     client: Client
     written: StringIO
 
@@ -43,7 +43,7 @@ class Speaker:
     @property
     def token(self) -> str | None:
         """The access token in memory."""
-        grant = self.desk.look().grant
+        grant = self.feed.look().grant
         return None if grant is None else grant.access_token.reveal()
 
     def run(self, *, until: float) -> None:
@@ -65,30 +65,30 @@ def open_speaker(
         problem: why it cannot tell a code, if so.
     """
     folder = world.folder / "run" if run_dir is None else run_dir
-    desk = StatusFeed(world.clock, FileTokens(folder, world.clock, keep_bare=True))
+    feed = StatusFeed(world.clock, FileTokens(folder, world.clock, keep_bare=True))
     written = StringIO()
     with open_log({}, world.clock, stderr=written, form=form, is_verbose=True) as log:
 
         def tell(view: View) -> None:
-            _tell(world, log, desk, view, loop)
+            _tell(world, log, feed, view, loop)
 
         with open_loop(
-            world.folder, world.clock, world.provider, tell, ca_file=world.running.ca_file, tokens=desk
+            world.folder, world.clock, world.provider, tell, ca_file=world.running.ca_file, tokens=feed
         ) as loop:
-            loop._refresh_ended = desk.refresh_ended
-            daemon = make_daemon(world, loop, desk, problem)
+            loop._refresh_ended = feed.refresh_ended
+            daemon = make_daemon(world, loop, feed, problem)
             path = world.folder / "api.sock"
-            api = Api(desk, daemon, world.clock, listener=path, permissions=OURS)
+            api = Api(feed, daemon, world.clock, listener=path, permissions=OURS)
             api.start()
             try:
                 with Client(str(path)) as client:
-                    yield Speaker(world, daemon, loop, desk, client, written)
+                    yield Speaker(world, daemon, loop, feed, client, written)
             finally:
                 api.close()
-                desk.refresh_ended()  # wakes who waits for news
+                feed.refresh_ended()  # wakes who waits for news
 
 
-def make_daemon(world: World, loop: Loop, desk: StatusFeed, problem: Refusal | None) -> Daemon:
+def make_daemon(world: World, loop: Loop, feed: StatusFeed, problem: Refusal | None) -> Daemon:
     """Make a daemon that begins to run when told to."""
     options = DaemonOptions(ProviderClient(HttpTransport(world.clock), world.provider), None, 2)
     return Daemon(
@@ -99,11 +99,11 @@ def make_daemon(world: World, loop: Loop, desk: StatusFeed, problem: Refusal | N
         refuse_code=lambda: problem,
         wipe=lambda: None,
         revoke=lambda _link: None,
-        report_alive=desk.mind_the_clock,
+        report_alive=feed.mind_the_clock,
     )
 
 
-def _tell(world: World, log: JournalLog, desk: StatusFeed, view: View, loop: Loop) -> None:
+def _tell(world: World, log: JournalLog, feed: StatusFeed, view: View, loop: Loop) -> None:
     log.tell(view)
-    desk.tell(view, loop.stored_link)
+    feed.tell(view, loop.stored_link)
     world.tell(view)

@@ -1,4 +1,4 @@
-"""The speaker's page on a bench: a desk to lay news on, actions that are noted, a clock that can be set on."""
+"""The speaker's page on a bench: a feed to publish snapshots on, actions that are noted, a clock that can be set on."""
 
 import http.client
 import socket
@@ -120,9 +120,9 @@ class Bench:
     ) -> None:
         self.clock = Clock()
         self.actions = NotedActions()
-        self.desk = StatusFeed(self.clock, NoFiles())
+        self.feed = StatusFeed(self.clock, NoFiles())
         self.page = Page(
-            self.desk,
+            self.feed,
             self.actions,
             self.clock,
             settings=settings or PageSettings(listen=("127.0.0.1:0",)),
@@ -158,7 +158,7 @@ class Bench:
         account: str | None = None,
         link: Link | None = None,
     ) -> None:
-        self.desk.tell(View(state, trouble, code_pair=pair, account=account), link)
+        self.feed.tell(View(state, trouble, code_pair=pair, account=account), link)
 
     def wait_for_approval(self) -> CodePair:
         pair = make_pair(self.clock)
@@ -170,7 +170,7 @@ class Bench:
         self.show(StateWord.LINKED, link=link, account=account)
 
     def news(self) -> Snapshot:
-        return self.desk.look()
+        return self.feed.look()
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=LONG)

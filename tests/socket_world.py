@@ -1,4 +1,4 @@
-"""A real desk and a real socket, with a scripted loop behind and callers of any uid before."""
+"""A real status feed and a real socket, with a scripted loop behind and callers of any uid before."""
 
 import http.client
 import itertools
@@ -126,22 +126,22 @@ class ScriptedActions:
         refresh: what a refresh comes to; none ends by itself if None.
     """
 
-    def __init__(self, desk: StatusFeed, clock: Clock) -> None:
+    def __init__(self, feed: StatusFeed, clock: Clock) -> None:
         self.asked: list[str] = []
         self.refreshes = 0
         self.refresh: Callable[[], None] | None = None
-        self._desk = desk
+        self._feed = feed
         self._clock = clock
         self._is_out = False
         self._heard = threading.Condition()
 
     def want_token(self, min_lifetime: Seconds) -> None:
-        grant = self._desk.look().grant
+        grant = self._feed.look().grant
         lasts = grant is not None and grant.expires_at >= later(self._clock.now(), min_lifetime)
         self._begin("want_token", is_needed=not lasts)
 
     def reject_token(self, access_token: str) -> None:
-        grant = self._desk.look().grant
+        grant = self._feed.look().grant
         is_current = grant is not None and grant.access_token.reveal() == access_token
         self._begin("reject_token", is_needed=is_current)
 
@@ -170,8 +170,8 @@ class ScriptedActions:
         with self._heard:
             self._is_out = False
         if grant is not None:
-            self._desk.publish(grant)
-        self._desk.refresh_ended()
+            self._feed.publish(grant)
+        self._feed.refresh_ended()
 
     def _begin(self, name: str, *, is_needed: bool) -> None:
         with self._heard:
@@ -204,11 +204,11 @@ class SocketWorld:
     listener: socket.socket | None = None
 
     def __enter__(self) -> "SocketWorld":
-        self.desk = StatusFeed(self.clock, SimulatedTokenFiles())
-        self.actions = ScriptedActions(self.desk, self.clock)
+        self.feed = StatusFeed(self.clock, SimulatedTokenFiles())
+        self.actions = ScriptedActions(self.feed, self.clock)
         self.visitors: list[Visitor | Events | socket.socket] = []
         self.api = Api(
-            self.desk,
+            self.feed,
             self.actions,
             self.clock,
             listener=self.listener or self.path,
@@ -223,7 +223,7 @@ class SocketWorld:
 
     def __exit__(self, *_error: object) -> None:
         self.api.close()
-        self.desk.refresh_ended()  # wakes who waits for news
+        self.feed.refresh_ended()  # wakes who waits for news
         for visitor in self.visitors:
             visitor.close()
         for thread in threading.enumerate():
@@ -266,9 +266,9 @@ class SocketWorld:
 
     def is_linked(self, grant: TokenGrant | None = None, link: Link | None = None) -> None:
         """Let the speaker be linked."""
-        self.desk.tell(View(StateWord.LINKED, Trouble.NONE), link or make_link())
+        self.feed.tell(View(StateWord.LINKED, Trouble.NONE), link or make_link())
         if grant is not None:
-            self.desk.publish(grant)
+            self.feed.publish(grant)
 
     def issue(self, token: str = "access", *, age: float = 0, lifetime: float = 3600) -> TokenGrant:
         """Make a grant that is so old."""

@@ -70,13 +70,13 @@ def serve_bare(folder: Path, ready: Connection) -> None:
 
 def serve_ours(folder: Path, ready: Connection) -> None:
     clock = BootClock()
-    desk = StatusFeed(clock, FileTokens(folder, clock, keep_bare=True))
+    feed = StatusFeed(clock, FileTokens(folder, clock, keep_bare=True))
     lifetime = Seconds(3600)
-    desk.publish(TokenGrant(Secret(TOKEN), None, lifetime, Monotonic(clock.now() + lifetime)))
-    desk.tell(View(StateWord.LINKED, Trouble.NONE), make_link())
-    actions = ScriptedActions(desk, clock)
+    feed.publish(TokenGrant(Secret(TOKEN), None, lifetime, Monotonic(clock.now() + lifetime)))
+    feed.tell(View(StateWord.LINKED, Trouble.NONE), make_link())
+    actions = ScriptedActions(feed, clock)
     with closing(
-        Api(desk, actions, clock, listener=folder / "api.sock", permissions=read_permissions())
+        Api(feed, actions, clock, listener=folder / "api.sock", permissions=read_permissions())
     ) as api:
         api.start()
         ready.send(None)

@@ -1,4 +1,4 @@
-"""What the socket answers, asked over a real one, with a real desk behind."""
+"""What the socket answers, asked over a real one, with a real feed behind."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ def problem(answer: Answered) -> tuple[int, str]:
 
 
 def test_status_tells_state_trouble_and_what_next(world: SocketWorld) -> None:
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.DENIED, hint="Press the button."), None)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.DENIED, hint="Press the button."), None)
 
     assert world.ask("/v1/status", caller=READER).fields == {
         "state": "unlinked",
@@ -59,14 +59,14 @@ def test_status_tells_when_the_token_in_hand_ends(world: SocketWorld) -> None:
 
 
 def test_status_tells_whose_account_it_is(world: SocketWorld) -> None:
-    world.desk.tell(View(StateWord.LINKED, Trouble.NONE, account="Anna"), make_link())
+    world.feed.tell(View(StateWord.LINKED, Trouble.NONE, account="Anna"), make_link())
 
     assert world.ask("/v1/status").fields["account"] == "Anna"
 
 
 def test_status_tells_that_the_link_was_handed_over(world: SocketWorld) -> None:
     link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
 
     assert world.ask("/v1/status").fields["handed_over"] == {
         "to": "json, /etc/client.json",
@@ -76,7 +76,7 @@ def test_status_tells_that_the_link_was_handed_over(world: SocketWorld) -> None:
 
 def test_who_asks_for_a_token_hears_whom_the_link_was_handed_to(world: SocketWorld) -> None:
     link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
 
     answer = world.ask("/v1/token")
 
@@ -86,7 +86,7 @@ def test_who_asks_for_a_token_hears_whom_the_link_was_handed_to(world: SocketWor
 
 def test_only_administrators_see_the_code(world: SocketWorld) -> None:
     pair = make_pair(sent_at=world.clock.now(), expires_in=600)
-    world.desk.tell(View(StateWord.WAITING, Trouble.NONE, code_pair=pair), None)
+    world.feed.tell(View(StateWord.WAITING, Trouble.NONE, code_pair=pair), None)
     world.clock.monotonic += 100.5
 
     seen = world.ask("/v1/status", caller=ADMINISTRATOR).fields
@@ -171,7 +171,7 @@ def test_a_token_that_has_ended_is_not_given_however_young(world: SocketWorld) -
 
 def test_where_a_refresh_brings_nothing_the_caller_is_told_when_to_ask_again(world: SocketWorld) -> None:
     world.is_linked(world.issue("old", age=3590))
-    world.desk.tell(View(StateWord.LINKED, Trouble.NO_NETWORK), make_link())
+    world.feed.tell(View(StateWord.LINKED, Trouble.NO_NETWORK), make_link())
     world.actions.refresh = world.actions.end_refresh
 
     answer = world.ask("/v1/token")
@@ -195,7 +195,7 @@ def test_a_refresh_that_does_not_end_is_not_waited_for_forever(tmp_path: Path) -
 
 
 def test_an_unlinked_speaker_has_no_token(world: SocketWorld) -> None:
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
 
     answer = world.ask("/v1/token")
 
@@ -212,7 +212,7 @@ def test_an_unlinked_speaker_has_no_token(world: SocketWorld) -> None:
     ],
 )
 def test_a_marked_link_has_no_token(world: SocketWorld, mark: Mark, expected: tuple[int, str]) -> None:
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), replace(make_link(), mark=mark))
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), replace(make_link(), mark=mark))
 
     assert problem(world.ask("/v1/token")) == expected
     assert world.actions.asked == []
@@ -221,7 +221,7 @@ def test_a_marked_link_has_no_token(world: SocketWorld, mark: Mark, expected: tu
 def test_a_link_that_is_revoked_while_its_refresh_is_waited_for_says_so(world: SocketWorld) -> None:
     world.is_linked()
     revoked = replace(make_link(), mark=Mark.REVOKED)
-    world.actions.refresh = lambda: world.desk.tell(View(StateWord.UNLINKED, Trouble.REVOKED), revoked)
+    world.actions.refresh = lambda: world.feed.tell(View(StateWord.UNLINKED, Trouble.REVOKED), revoked)
 
     assert problem(world.ask("/v1/token")) == (410, "revoked")
 
@@ -341,7 +341,7 @@ def test_news_of_another_kind_does_not_end_the_wait_for_a_forced_refresh(world: 
     visitor.begin("/v1/token/rejected", "POST", {"access_token": "CANARY-old"})
     world.actions.wait_until_asked(1)
 
-    world.desk.tell(View(StateWord.LINKED, Trouble.NONE, sequence=1), make_link())
+    world.feed.tell(View(StateWord.LINKED, Trouble.NONE, sequence=1), make_link())
     world.actions.end_refresh(world.issue("new"))
 
     assert visitor.finish().fields["access_token"] == "CANARY-new"
@@ -351,8 +351,8 @@ def test_a_link_that_turns_out_revoked_by_a_rejected_token_says_so(world: Socket
     world.is_linked(world.issue("old", age=600))
 
     def refuse() -> None:
-        world.desk.tell(View(StateWord.UNLINKED, Trouble.REVOKED), replace(make_link(), mark=Mark.REVOKED))
-        world.desk.withdraw()
+        world.feed.tell(View(StateWord.UNLINKED, Trouble.REVOKED), replace(make_link(), mark=Mark.REVOKED))
+        world.feed.withdraw()
 
     world.actions.refresh = refuse
 
@@ -470,7 +470,7 @@ def test_events_tell_each_change(world: SocketWorld) -> None:
     world.is_linked()
     assert events.next_status()["state"] == "linked"
 
-    world.desk.publish(world.issue())
+    world.feed.publish(world.issue())
     assert events.next_status()["expires_at"] is not None
 
 
@@ -478,7 +478,7 @@ def test_what_changes_nothing_to_be_told_is_a_heartbeat(world: SocketWorld) -> N
     events = world.follow(READER)
     events.next_block()
 
-    world.desk.refresh_ended()
+    world.feed.refresh_ended()
 
     assert events.next_block() == {"": ""}
 
@@ -493,7 +493,7 @@ def test_silence_is_filled_with_heartbeats(tmp_path: Path) -> None:
 
 def test_only_administrators_are_told_the_code(world: SocketWorld) -> None:
     pair = make_pair(sent_at=world.clock.now())
-    world.desk.tell(View(StateWord.WAITING, Trouble.NONE, code_pair=pair), None)
+    world.feed.tell(View(StateWord.WAITING, Trouble.NONE, code_pair=pair), None)
 
     assert world.follow(ADMINISTRATOR).next_status()["code"]["user_code"] == pair.user_code
     assert "code" not in world.follow(READER).next_status()

@@ -179,7 +179,7 @@ def test_a_stream_that_is_never_read_is_cut_off(hasty: SocketWorld) -> None:
     state.register(connection, 0)
 
     for number in range(100_000):
-        hasty.desk.tell(View(StateWord.UNLINKED, Trouble.NONE, hint="x" * 4096, sequence=number), None)
+        hasty.feed.tell(View(StateWord.UNLINKED, Trouble.NONE, hint="x" * 4096, sequence=number), None)
         if state.poll(1):
             break
 
@@ -521,7 +521,7 @@ def test_where_no_socket_can_be_is_told(tmp_path: Path, name: str) -> None:
 
 def test_an_api_that_never_started_can_be_closed(world: SocketWorld) -> None:
     path = world.path.with_name("other.sock")
-    other = Api(world.desk, world.actions, world.clock, listener=path, permissions=world.permissions)
+    other = Api(world.feed, world.actions, world.clock, listener=path, permissions=world.permissions)
 
     other.close()
 

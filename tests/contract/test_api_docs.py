@@ -72,8 +72,8 @@ def test_the_example_of_the_status_prints_it(world: SocketWorld) -> None:
 @needs_curl
 def test_the_example_of_the_token_prints_it_or_fails(world: SocketWorld) -> None:
     done = run(world, "token")
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
-    world.desk.withdraw()
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
+    world.feed.withdraw()
     failed = run(world, "token")
 
     assert (done.returncode, json.loads(done.stdout)["access_token"]) == (0, "CANARY-one")
@@ -95,7 +95,7 @@ def test_the_example_of_linking_begins_to_link(world: SocketWorld) -> None:
 def test_the_example_of_the_events_prints_the_present_state(world: SocketWorld) -> None:
     script = SCRIPTS["events"].replace("/run/device-auth/api.sock", str(world.path))
 
-    line = read_until(script, "data:", world.desk.refresh_ended)
+    line = read_until(script, "data:", world.feed.refresh_ended)
 
     assert json.loads(line.removeprefix("data:"))["state"] == "linked"
 

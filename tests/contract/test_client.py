@@ -135,7 +135,7 @@ def test_a_rejected_token_is_replaced(world: SocketWorld, client: Client) -> Non
 
 def test_status_is_typed(world: SocketWorld, client: Client) -> None:
     pair = make_pair(sent_at=world.clock.now())
-    world.desk.tell(View(StateWord.WAITING, Trouble.NO_NETWORK, hint="Wait.", code_pair=pair), None)
+    world.feed.tell(View(StateWord.WAITING, Trouble.NO_NETWORK, hint="Wait.", code_pair=pair), None)
 
     status = client.status()
 
@@ -155,7 +155,7 @@ def test_status_is_typed(world: SocketWorld, client: Client) -> None:
 
 def test_status_tells_of_a_link_that_was_handed_over(world: SocketWorld, client: Client) -> None:
     link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
 
     at = datetime(2027, 1, 15, 8, tzinfo=UTC)
     assert client.status().handed_over == HandedOver("json, /etc/client.json", at)
@@ -165,7 +165,7 @@ def test_status_of_an_earlier_service_says_less_of_a_link_that_was_handed_over(
     world: SocketWorld, client: Client
 ) -> None:
     link = replace(make_link(), mark=Mark.HANDED_OVER)
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), link)
 
     assert client.status().handed_over == HandedOver(None, None)
 
@@ -228,7 +228,7 @@ def test_more_clients_than_places_are_all_served(tmp_path: Path) -> None:
 
 
 def test_an_unlinked_speaker_raises_not_linked(world: SocketWorld, client: Client) -> None:
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), None)
 
     with pytest.raises(SpeakerUnlinked, match="device-auth link") as caught:
         client.token()
@@ -237,7 +237,7 @@ def test_an_unlinked_speaker_raises_not_linked(world: SocketWorld, client: Clien
 
 
 def test_a_revoked_link_raises_revoked(world: SocketWorld, client: Client) -> None:
-    world.desk.tell(View(StateWord.UNLINKED, Trouble.REVOKED), replace(make_link(), mark=Mark.REVOKED))
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.REVOKED), replace(make_link(), mark=Mark.REVOKED))
 
     with pytest.raises(Revoked):
         client.token()
@@ -428,7 +428,7 @@ def test_a_stream_that_is_left_ends_its_connection(world: SocketWorld, client: C
     for _ in range(20):
         with closing(client.events()) as events:
             assert next(events).state == "starting"
-        world.desk.refresh_ended()
+        world.feed.refresh_ended()
 
 
 # -- where it looks

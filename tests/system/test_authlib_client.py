@@ -20,7 +20,7 @@ from tests.page_elements import Elements
 from tests.waiting import LONG
 from tests.world import CLIENT_ID
 
-SECRET: Final = "the secret of the desk"
+SECRET: Final = "the secret of the maker"
 SECRET_CLIENT: Final = CLIENT_ID[:-1] + "0"
 RETURN_URL: Final = "https://localhost:9745/authresponse"
 SCOPE_DATA: Final = json.dumps(
@@ -45,7 +45,7 @@ def _plain_http_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")
 
 
-class Desk:
+class Maker:
     """A maker with a browser and Authlib."""
 
     def __init__(self, addresses: dict[str, str], client: OAuth2Session) -> None:
@@ -97,7 +97,7 @@ WAYS: Final = {
 }
 
 
-def new_desk(addresses: dict[str, str], client_id: str, secret: str | None, way: str) -> Desk:
+def new_maker(addresses: dict[str, str], client_id: str, secret: str | None, way: str) -> Maker:
     requests.post(f"{addresses['control']}referee/reset", timeout=LONG)
     client = OAuth2Session(
         client_id,
@@ -107,27 +107,27 @@ def new_desk(addresses: dict[str, str], client_id: str, secret: str | None, way:
         redirect_uri=RETURN_URL,
         code_challenge_method="S256",
     )
-    return Desk(addresses, client)
+    return Maker(addresses, client)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_authlib_is_given_tokens_and_refreshes_them(addresses: dict[str, str], way: str) -> None:
-    desk = new_desk(addresses, *WAYS[way])
+    maker = new_maker(addresses, *WAYS[way])
 
-    tokens = desk.exchange(desk.allow())
-    refreshed = desk.refresh()
+    tokens = maker.exchange(maker.allow())
+    refreshed = maker.refresh()
 
     assert str(tokens["access_token"]).startswith("Sim|A|")
     assert tokens["token_type"] == "bearer"
     assert refreshed["access_token"] != tokens["access_token"]
     assert refreshed["refresh_token"] == tokens["refresh_token"]
     # it names a character set, where RFC 6749 appendix B has none; and sends state and scope along
-    assert desk.complaints() <= {"wrong-content-type", "extra-parameter"}
+    assert maker.complaints() <= {"wrong-content-type", "extra-parameter"}
 
 
 def test_authlib_is_refused_what_is_not_its_own(addresses: dict[str, str]) -> None:
-    desk = new_desk(addresses, *WAYS["PKCE alone"])
-    address = desk.allow()
+    maker = new_maker(addresses, *WAYS["PKCE alone"])
+    address = maker.allow()
 
     for more, error in (
         ({"code_verifier": generate_token(48)}, "invalid_grant"),
@@ -135,12 +135,12 @@ def test_authlib_is_refused_what_is_not_its_own(addresses: dict[str, str]) -> No
         ({"client_secret": SECRET}, "unauthorized_client"),
     ):
         with pytest.raises(OAuthError) as caught:
-            desk.exchange(address, **more)
+            maker.exchange(address, **more)
         assert caught.value.error == error
-    desk.exchange(address)
+    maker.exchange(address)
     with pytest.raises(OAuthError) as caught:
-        desk.exchange(address)
+        maker.exchange(address)
     assert caught.value.error == "invalid_grant"
     with pytest.raises(OAuthError) as caught:
-        desk.refresh()
+        maker.refresh()
     assert caught.value.error == "invalid_grant"

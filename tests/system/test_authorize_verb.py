@@ -43,7 +43,7 @@ SECRET: Final = "CANARY-secret"
 FRESH: Final = ("--min-lifetime", "100000")
 """What makes ``token`` refresh, since no token lives so long."""
 
-Browse = Callable[["Desk", str], None]
+Browse = Callable[["Maker", str], None]
 
 
 class Told(io.StringIO):
@@ -67,8 +67,8 @@ class Told(io.StringIO):
 
 
 @dataclass
-class Desk:
-    """A maker's desk: the command, a browser, and what both have said."""
+class Maker:
+    """A maker: the command, a browser, and what both have said."""
 
     command: Command
     monkeypatch: pytest.MonkeyPatch
@@ -149,11 +149,11 @@ def asked_by(address: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(address).query))
 
 
-def approve(desk: Desk, address: str) -> None:
-    desk.get(desk.amazon.approve_authorization(asked_by(address)))
+def approve(maker: Maker, address: str) -> None:
+    maker.get(maker.amazon.approve_authorization(asked_by(address)))
 
 
-def interrupt(_desk: Desk, _address: str) -> None:
+def interrupt(_desk: Maker, _address: str) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -172,18 +172,18 @@ def running() -> Iterator[Running]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    desk = Desk(Command(tmp_path, running), monkeypatch)
-    yield desk
-    for stream in desk.opened:
+def maker(tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
+    maker = Maker(Command(tmp_path, running), monkeypatch)
+    yield maker
+    for stream in maker.opened:
         stream.close()
 
 
 @pytest.fixture
-def desk_with_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def maker_with_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
     options = Options(client_secrets={CLIENT_ID: SECRET})
     with serve(Amazon(options, clock=time.monotonic)) as running:
-        yield Desk(Command(tmp_path, running), monkeypatch)
+        yield Maker(Command(tmp_path, running), monkeypatch)
 
 
 @pytest.fixture
@@ -197,198 +197,198 @@ def secret_file(tmp_path: Path) -> Path:
 # -- from the address to the link
 
 
-def test_a_browser_that_comes_back_links_the_speaker(desk: Desk) -> None:
-    assert desk.authorize(browse=approve) == 0
+def test_a_browser_that_comes_back_links_the_speaker(maker: Maker) -> None:
+    assert maker.authorize(browse=approve) == 0
 
-    assert desk.told == ["authorize", "linked"]
-    assert desk.events[0]["state"] == "waiting"
-    assert [page.status_code for page in desk.pages] == [200]
-    assert (desk.stored()["flow"], desk.stored()["is_proved"]) == (Flow.AUTHORIZATION_CODE, True)
-    assert desk.amazon.referee.complaints() == ()
+    assert maker.told == ["authorize", "linked"]
+    assert maker.events[0]["state"] == "waiting"
+    assert [page.status_code for page in maker.pages] == [200]
+    assert (maker.stored()["flow"], maker.stored()["is_proved"]) == (Flow.AUTHORIZATION_CODE, True)
+    assert maker.amazon.referee.complaints() == ()
 
 
 def test_a_client_without_a_secret_is_known_by_its_verifier_and_refreshes_without_one(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.authorize(browse=approve)
+    maker.authorize(browse=approve)
 
-    assert "code_challenge" in asked_by(str(desk.events[0]["authorization_uri"]))
-    assert desk.command.run("token", *FRESH) == 0
+    assert "code_challenge" in asked_by(str(maker.events[0]["authorization_uri"]))
+    assert maker.command.run("token", *FRESH) == 0
     assert capsys.readouterr().out.startswith("Sim|A|")
-    assert desk.amazon.referee.complaints() == ()
+    assert maker.amazon.referee.complaints() == ()
 
 
 def test_a_client_with_a_secret_sends_it_at_the_exchange_and_at_each_refresh(
-    desk_with_secret: Desk, secret_file: Path, capsys: pytest.CaptureFixture[str]
+    maker_with_secret: Maker, secret_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk = desk_with_secret
-    assert desk.authorize("--client-secret-file", str(secret_file), browse=approve) == 0
+    maker = maker_with_secret
+    assert maker.authorize("--client-secret-file", str(secret_file), browse=approve) == 0
 
-    assert "code_challenge" not in asked_by(str(desk.events[0]["authorization_uri"]))
+    assert "code_challenge" not in asked_by(str(maker.events[0]["authorization_uri"]))
     assert "Each refresh needs the client secret too." in capsys.readouterr().err
-    assert desk.command.run("token", *FRESH, "--client-secret-file", str(secret_file)) == 0
-    assert desk.amazon.referee.complaints() == ()
+    assert maker.command.run("token", *FRESH, "--client-secret-file", str(secret_file)) == 0
+    assert maker.amazon.referee.complaints() == ()
 
 
 def test_a_refresh_without_the_secret_that_is_needed_names_the_setting(
-    desk_with_secret: Desk, secret_file: Path, capsys: pytest.CaptureFixture[str]
+    maker_with_secret: Maker, secret_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk_with_secret.authorize("--client-secret-file", str(secret_file), browse=approve)
+    maker_with_secret.authorize("--client-secret-file", str(secret_file), browse=approve)
 
-    assert desk_with_secret.command.run("token", *FRESH) == 78
+    assert maker_with_secret.command.run("token", *FRESH) == 78
     assert "client_secret" in capsys.readouterr().err
 
 
 def test_people_are_told_the_address_the_warning_to_come_and_the_end(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.command.run("authorize", "--timeout", "0.01", *desk.words)
+    maker.command.run("authorize", "--timeout", "0.01", *maker.words)
 
     told = capsys.readouterr()
     assert told.out == ""
-    assert f"\n{desk.command.running.authorization_url}?client_id=" in told.err
-    assert f"It comes back to {desk.redirect_uri}, and the browser will warn" in told.err
+    assert f"\n{maker.command.running.authorization_url}?client_id=" in told.err
+    assert f"It comes back to {maker.redirect_uri}, and the browser will warn" in told.err
     assert "no certificate to trust" in told.err
 
 
 def test_over_ssh_people_are_told_how_the_browser_finds_back(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    maker: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
-    port = urlsplit(desk.redirect_uri).port
+    port = urlsplit(maker.redirect_uri).port
 
-    desk.command.run("authorize", "--timeout", "0.01", *desk.words)
+    maker.command.run("authorize", "--timeout", "0.01", *maker.words)
 
     told = capsys.readouterr().err
     assert f"ssh -L {port}:localhost:{port} " in told
     assert "--paste" in told
 
 
-def test_the_certificate_stays_for_the_next_time_and_goes_with_a_wipe(desk: Desk) -> None:
-    certificate = desk.command.folder / "state" / CERTIFICATE
-    desk.authorize("--timeout", "0.01")
+def test_the_certificate_stays_for_the_next_time_and_goes_with_a_wipe(maker: Maker) -> None:
+    certificate = maker.command.folder / "state" / CERTIFICATE
+    maker.authorize("--timeout", "0.01")
     first = certificate.read_bytes()
-    desk.authorize("--timeout", "0.01")
+    maker.authorize("--timeout", "0.01")
 
     assert certificate.read_bytes() == first
-    assert desk.command.run("unlink") == 0
+    assert maker.command.run("unlink") == 0
     assert certificate.exists()
-    assert desk.command.run("unlink", "--wipe") == 0
+    assert maker.command.run("unlink", "--wipe") == 0
     assert not certificate.exists()
 
 
-def test_a_redirect_in_the_clear_is_caught_on_loopback(desk: Desk) -> None:
-    desk.redirect_uri = desk.redirect_uri.replace("https", "http")
+def test_a_redirect_in_the_clear_is_caught_on_loopback(maker: Maker) -> None:
+    maker.redirect_uri = maker.redirect_uri.replace("https", "http")
 
-    assert desk.authorize(browse=approve) == 0
-    assert not (desk.command.folder / "state" / CERTIFICATE).exists()
+    assert maker.authorize(browse=approve) == 0
+    assert not (maker.command.folder / "state" / CERTIFICATE).exists()
 
 
 def test_a_link_is_left_alone_unless_another_is_asked_for(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.authorize(browse=approve)
-    former = desk.stored()["link_id"]
+    maker.authorize(browse=approve)
+    former = maker.stored()["link_id"]
     capsys.readouterr()
 
-    assert desk.command.run("authorize", *desk.words) == 0
+    assert maker.command.run("authorize", *maker.words) == 0
     assert capsys.readouterr().err.endswith("run: device-auth authorize --again\n")
-    assert desk.authorize("--again", browse=approve) == 0
-    assert desk.stored()["link_id"] != former
+    assert maker.authorize("--again", browse=approve) == 0
+    assert maker.stored()["link_id"] != former
 
 
 # -- what is not the answer
 
 
-def test_another_pages_guess_does_not_end_the_flow(desk: Desk) -> None:
-    def browse(desk: Desk, address: str) -> None:
+def test_another_pages_guess_does_not_end_the_flow(maker: Maker) -> None:
+    def browse(maker: Maker, address: str) -> None:
         for query in ("code=guessed&state=guessed", "code=guessed", "error=access_denied&state=guessed"):
-            assert desk.get(f"{desk.redirect_uri}?{query}") == 400
-        assert desk.get(f"{desk.redirect_uri}/elsewhere") == 404
-        approve(desk, address)
+            assert maker.get(f"{maker.redirect_uri}?{query}") == 400
+        assert maker.get(f"{maker.redirect_uri}/elsewhere") == 404
+        approve(maker, address)
 
-    assert desk.authorize(browse=browse) == 0
-    assert desk.told == ["authorize", "linked"]
+    assert maker.authorize(browse=browse) == 0
+    assert maker.told == ["authorize", "linked"]
 
 
-def test_the_owner_who_declines_ends_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    def decline(desk: Desk, address: str) -> None:
-        desk.get(desk.amazon.decline_authorization(asked_by(address)))
+def test_the_owner_who_declines_ends_it(maker: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    def decline(maker: Maker, address: str) -> None:
+        maker.get(maker.amazon.decline_authorization(asked_by(address)))
 
-    assert desk.authorize(browse=decline) == 77
-    assert desk.told == ["authorize", "refused"]
-    assert desk.events[-1]["reason"] == "denied"
+    assert maker.authorize(browse=decline) == 77
+    assert maker.told == ["authorize", "refused"]
+    assert maker.events[-1]["reason"] == "denied"
     assert "the owner declined" in capsys.readouterr().err
-    assert "The owner declined" in desk.pages[-1].text
+    assert "The owner declined" in maker.pages[-1].text
 
 
-def test_a_scope_that_is_refused_names_the_setting(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    assert desk.authorize("--scope", "alexa:all unheard:of", browse=approve) == 78
-    assert desk.events[-1]["reason"] == "misconfigured"
+def test_a_scope_that_is_refused_names_the_setting(maker: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    assert maker.authorize("--scope", "alexa:all unheard:of", browse=approve) == 78
+    assert maker.events[-1]["reason"] == "misconfigured"
     assert "scope" in capsys.readouterr().err
 
 
-def test_it_gives_up_in_time(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    assert desk.authorize("--timeout", "0.01") == 75
-    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "timed-out")
+def test_it_gives_up_in_time(maker: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    assert maker.authorize("--timeout", "0.01") == 75
+    assert (maker.told, maker.events[-1]["reason"]) == (["authorize", "refused"], "timed-out")
     assert "Allowed Return URLs" in capsys.readouterr().err
 
 
 # -- before the owner is sent anywhere
 
 
-def refused_at_once(desk: Desk, *words: str) -> int:
-    exit_code = desk.authorize(*words)
-    assert "authorize" not in desk.told
+def refused_at_once(maker: Maker, *words: str) -> int:
+    exit_code = maker.authorize(*words)
+    assert "authorize" not in maker.told
     return exit_code
 
 
 def test_a_port_in_use_is_told_before_the_owner_is_sent_anywhere(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", urlsplit(desk.redirect_uri).port or 0)):
-        assert refused_at_once(desk) == 78
+    with socket.create_server(("127.0.0.1", urlsplit(maker.redirect_uri).port or 0)):
+        assert refused_at_once(maker) == 78
 
     told = capsys.readouterr().err
     assert f"in use by process {os.getpid()} (" in told
     assert "--redirect-uri" in told
-    assert desk.events[-1]["reason"] == "misconfigured"
+    assert maker.events[-1]["reason"] == "misconfigured"
 
 
 def test_a_redirect_to_another_machine_can_only_be_pasted(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.redirect_uri = "https://speaker.example.org/back"
+    maker.redirect_uri = "https://speaker.example.org/back"
 
-    assert refused_at_once(desk) == 78
+    assert refused_at_once(maker) == 78
     assert "--paste" in capsys.readouterr().err
 
 
-def test_a_store_that_cannot_be_written_is_told_before_the_owner_is_sent_anywhere(desk: Desk) -> None:
-    (desk.command.folder / "state").write_text("no folder")
+def test_a_store_that_cannot_be_written_is_told_before_the_owner_is_sent_anywhere(maker: Maker) -> None:
+    (maker.command.folder / "state").write_text("no folder")
 
-    assert refused_at_once(desk) == 74
-
-
-def test_a_key_that_cannot_be_had_is_told_before_the_owner_is_sent_anywhere(desk: Desk) -> None:
-    desk.monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", "/nowhere/key")
-
-    assert refused_at_once(desk) == 78
+    assert refused_at_once(maker) == 74
 
 
-def test_the_other_dialect_has_no_such_flow_here(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_cannot_be_had_is_told_before_the_owner_is_sent_anywhere(maker: Maker) -> None:
+    maker.monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", "/nowhere/key")
+
+    assert refused_at_once(maker) == 78
+
+
+def test_the_other_dialect_has_no_such_flow_here(maker: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--dialect", "rfc8628", "--client-id", "c", "--issuer", "https://id.example")
 
-    assert desk.command.run("authorize", *words) == 78
+    assert maker.command.run("authorize", *words) == 78
     assert "Login with Amazon only" in capsys.readouterr().err
 
 
 def test_while_the_service_holds_the_link_it_must_be_stopped_first(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (desk.command.folder / "run").mkdir()
-    with SocketWorld(desk.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
-        assert refused_at_once(desk) == 75
+    (maker.command.folder / "run").mkdir()
+    with SocketWorld(maker.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
+        assert refused_at_once(maker) == 75
 
     assert "systemctl stop device-auth.service device-auth.socket" in capsys.readouterr().err
 
@@ -396,28 +396,28 @@ def test_while_the_service_holds_the_link_it_must_be_stopped_first(
 # -- interrupted
 
 
-def hang(desk: Desk, endpoint: Endpoint) -> Browse:
+def hang(maker: Maker, endpoint: Endpoint) -> Browse:
     """Approve; and once the request that never ends has come, interrupt."""
-    desk.amazon.script(endpoint, [Fault(hang=True)])
+    maker.amazon.script(endpoint, [Fault(hang=True)])
 
-    def browse(desk: Desk, address: str) -> None:
-        approve(desk, address)
-        wait_for(lambda: not desk.amazon.faults_waiting().get(endpoint))
-        interrupt(desk, address)
+    def browse(maker: Maker, address: str) -> None:
+        approve(maker, address)
+        wait_for(lambda: not maker.amazon.faults_waiting().get(endpoint))
+        interrupt(maker, address)
 
     return browse
 
 
-def test_an_interrupt_while_the_browser_is_awaited_ends_it(desk: Desk) -> None:
-    assert desk.authorize(browse=interrupt) == 130
-    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
+def test_an_interrupt_while_the_browser_is_awaited_ends_it(maker: Maker) -> None:
+    assert maker.authorize(browse=interrupt) == 130
+    assert (maker.told, maker.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
 
 
 @pytest.mark.parametrize("endpoint", [Endpoint.EXCHANGE, Endpoint.REFRESH])
-def test_an_interrupt_ends_it_whatever_the_provider_does(desk: Desk, endpoint: Endpoint) -> None:
-    assert desk.authorize(browse=hang(desk, endpoint)) == 130
-    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
-    assert FileStore(desk.command.folder / "state").read() is None
+def test_an_interrupt_ends_it_whatever_the_provider_does(maker: Maker, endpoint: Endpoint) -> None:
+    assert maker.authorize(browse=hang(maker, endpoint)) == 130
+    assert (maker.told, maker.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
+    assert FileStore(maker.command.folder / "state").read() is None
 
 
 # -- the exchange
@@ -433,74 +433,74 @@ REFUSED = {
 
 @pytest.mark.parametrize("error", REFUSED)
 def test_a_refused_exchange_says_why_and_what_to_look_at(
-    desk: Desk, error: str, capsys: pytest.CaptureFixture[str]
+    maker: Maker, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exit_code, reason, word = REFUSED[error]
-    desk.amazon.script(Endpoint.EXCHANGE, [Fault(status=400, json=json.dumps({"error": error}))])
+    maker.amazon.script(Endpoint.EXCHANGE, [Fault(status=400, json=json.dumps({"error": error}))])
 
-    assert desk.authorize(browse=approve) == exit_code
-    assert desk.events[-1]["reason"] == reason
+    assert maker.authorize(browse=approve) == exit_code
+    assert maker.events[-1]["reason"] == reason
     assert word in capsys.readouterr().err
 
 
-def test_an_exchange_that_fails_in_passing_is_tried_again(desk: Desk) -> None:
-    desk.amazon.script(Endpoint.EXCHANGE, [Fault(status=503)])
+def test_an_exchange_that_fails_in_passing_is_tried_again(maker: Maker) -> None:
+    maker.amazon.script(Endpoint.EXCHANGE, [Fault(status=503)])
 
-    assert desk.authorize(browse=approve) == 0
-    assert desk.told == ["authorize", "trouble", "trouble", "linked"]
-    assert [event.get("trouble") for event in desk.events[1:3]] == ["provider-unavailable", "none"]
+    assert maker.authorize(browse=approve) == 0
+    assert maker.told == ["authorize", "trouble", "trouble", "linked"]
+    assert [event.get("trouble") for event in maker.events[1:3]] == ["provider-unavailable", "none"]
 
 
 @pytest.mark.parametrize(
     ("fault", "exit_code"), [(Fault(status=503, times=None), 76), (Fault(reset=True, times=None), 69)]
 )
-def test_an_exchange_that_never_succeeds_ends_in_time(desk: Desk, fault: Fault, exit_code: int) -> None:
-    desk.amazon.script(Endpoint.EXCHANGE, [fault])
+def test_an_exchange_that_never_succeeds_ends_in_time(maker: Maker, fault: Fault, exit_code: int) -> None:
+    maker.amazon.script(Endpoint.EXCHANGE, [fault])
 
     assert exit_code == given_time(
-        lambda seconds: desk.authorize("--timeout", f"{seconds}", browse=approve),
-        lambda _: "trouble" in desk.told,
+        lambda seconds: maker.authorize("--timeout", f"{seconds}", browse=approve),
+        lambda _: "trouble" in maker.told,
     )
-    assert desk.events[-1]["reason"] == "timed-out"
+    assert maker.events[-1]["reason"] == "timed-out"
 
 
-def test_a_proof_that_is_refused_keeps_the_grant_marked_as_after_a_code(desk: Desk) -> None:
-    desk.amazon.script(Endpoint.REFRESH, [Fault(status=400, json=json.dumps({"error": "invalid_client"}))])
+def test_a_proof_that_is_refused_keeps_the_grant_marked_as_after_a_code(maker: Maker) -> None:
+    maker.amazon.script(Endpoint.REFRESH, [Fault(status=400, json=json.dumps({"error": "invalid_client"}))])
 
-    assert desk.authorize(browse=approve) == 78
-    assert desk.events[-1]["reason"] == "misconfigured"
-    assert desk.stored()["mark"] == "misconfigured"
+    assert maker.authorize(browse=approve) == 78
+    assert maker.events[-1]["reason"] == "misconfigured"
+    assert maker.stored()["mark"] == "misconfigured"
 
 
 # -- pasted
 
 
-def paste(desk: Desk, what: Callable[[str], str]) -> Browse:
+def paste(maker: Maker, what: Callable[[str], str]) -> Browse:
     """Have the browser's part played by a person who copies the address that it ended on."""
-    keyboard = desk.keyboard()
+    keyboard = maker.keyboard()
 
-    def browse(desk: Desk, address: str) -> None:
+    def browse(maker: Maker, address: str) -> None:
         with keyboard as hand:
-            hand.write(what(desk.amazon.approve_authorization(asked_by(address))))
+            hand.write(what(maker.amazon.approve_authorization(asked_by(address))))
 
     return browse
 
 
-def test_the_whole_address_may_be_pasted(desk: Desk) -> None:
-    desk.redirect_uri = "https://speaker.example.org/back"
+def test_the_whole_address_may_be_pasted(maker: Maker) -> None:
+    maker.redirect_uri = "https://speaker.example.org/back"
 
-    assert desk.authorize("--paste", browse=paste(desk, lambda address: f"{address}\n")) == 0
-    assert desk.told == ["authorize", "linked"]
+    assert maker.authorize("--paste", browse=paste(maker, lambda address: f"{address}\n")) == 0
+    assert maker.told == ["authorize", "linked"]
 
 
 def test_the_code_alone_may_be_pasted_and_it_is_said_that_nothing_was_checked(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def code_of(address: str) -> str:
         return parse_qs(urlsplit(address).query)["code"][0]
 
-    keyboard = desk.keyboard()
-    authorization_url = desk.command.running.authorization_url
+    keyboard = maker.keyboard()
+    authorization_url = maker.command.running.authorization_url
 
     def browse() -> None:
         said: list[str] = []
@@ -512,11 +512,11 @@ def test_the_code_alone_may_be_pasted_and_it_is_said_that_nothing_was_checked(
         wait_for(lambda: "paste it here" in said_so_far())
         asked = next(line for line in "".join(said).splitlines() if line.startswith(authorization_url))
         with keyboard as hand:
-            hand.write(f"{code_of(desk.amazon.approve_authorization(asked_by(asked)))}\n")
+            hand.write(f"{code_of(maker.amazon.approve_authorization(asked_by(asked)))}\n")
 
     browser = Thread(target=browse, daemon=True)
     browser.start()
-    assert desk.command.run("authorize", "--paste", *desk.words) == 0
+    assert maker.command.run("authorize", "--paste", *maker.words) == 0
     browser.join(LONG)
     told = capsys.readouterr()
     assert told.out == "linked\n"
@@ -529,44 +529,44 @@ def test_the_code_alone_may_be_pasted_and_it_is_said_that_nothing_was_checked(
     ids=["nothing", "an empty line", "no query", "another attempt", "words"],
 )
 def test_a_slip_that_nobody_can_mend_ends_it(
-    desk: Desk, slip: str, capsys: pytest.CaptureFixture[str]
+    maker: Maker, slip: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.type(slip)
+    maker.type(slip)
 
-    assert desk.authorize("--paste") == 75
-    assert (desk.told, desk.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
+    assert maker.authorize("--paste") == 75
+    assert (maker.told, maker.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
     assert "device-auth authorize --paste" in capsys.readouterr().err
 
 
-def test_nothing_pasted_in_time_ends_it(desk: Desk) -> None:
-    desk.keyboard()
+def test_nothing_pasted_in_time_ends_it(maker: Maker) -> None:
+    maker.keyboard()
 
-    assert desk.authorize("--paste", "--timeout", "0.05") == 75
-    assert desk.events[-1]["reason"] == "timed-out"
+    assert maker.authorize("--paste", "--timeout", "0.05") == 75
+    assert maker.events[-1]["reason"] == "timed-out"
 
 
 # -- what must not be seen
 
 
 def test_neither_code_nor_verifier_nor_secret_nor_token_is_seen_anywhere(
-    desk_with_secret: Desk,
+    maker_with_secret: Maker,
     secret_file: Path,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    desk, seen = desk_with_secret, []
+    maker, seen = maker_with_secret, []
 
-    def browse(desk: Desk, address: str) -> None:
-        back = desk.amazon.approve_authorization(asked_by(address))
+    def browse(maker: Maker, address: str) -> None:
+        back = maker.amazon.approve_authorization(asked_by(address))
         seen.append(parse_qs(urlsplit(back).query)["code"][0])
-        desk.get(back)
+        maker.get(back)
 
     with caplog.at_level(logging.DEBUG):
-        desk.authorize("-v", "--client-secret-file", str(secret_file), browse=browse)
+        maker.authorize("-v", "--client-secret-file", str(secret_file), browse=browse)
 
     told = capsys.readouterr()
-    said = desk.out + told.out + told.err + caplog.text + "".join(page.text for page in desk.pages)
-    secrets = [SECRET, *seen, str(desk.stored()["refresh_token"])]
+    said = maker.out + told.out + told.err + caplog.text + "".join(page.text for page in maker.pages)
+    secrets = [SECRET, *seen, str(maker.stored()["refresh_token"])]
     ours = [record for record in caplog.records if record.name.startswith("device_auth")]
     assert ours
     assert len(secrets) == 3
@@ -577,7 +577,7 @@ def test_neither_code_nor_verifier_nor_secret_nor_token_is_seen_anywhere(
 
 
 @pytest.fixture
-def screen(desk: Desk) -> Iterator[Callable[[int, int], tuple[int, pyte.Screen]]]:
+def screen(maker: Maker) -> Iterator[Callable[[int, int], tuple[int, pyte.Screen]]]:
     """Return what makes standard input and standard error one terminal: our end of it, and what is seen."""
     with ExitStack() as opened:
 
@@ -585,9 +585,9 @@ def screen(desk: Desk) -> Iterator[Callable[[int, int], tuple[int, pyte.Screen]]
             ours, theirs = os.openpty()
             opened.callback(os.close, ours)
             fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            desk.monkeypatch.setattr(sys, "stdin", opened.enter_context(os.fdopen(theirs, "r")))
+            maker.monkeypatch.setattr(sys, "stdin", opened.enter_context(os.fdopen(theirs, "r")))
             stderr = opened.enter_context(os.fdopen(os.dup(theirs), "w", encoding="utf-8"))
-            desk.monkeypatch.setattr(sys, "stderr", stderr)
+            maker.monkeypatch.setattr(sys, "stderr", stderr)
             return ours, pyte.Screen(columns, rows)
 
         yield open_screen
@@ -607,55 +607,55 @@ def look(ours: int, screen: pyte.Screen, until: str) -> str:
     return seen.decode()
 
 
-def test_a_slip_on_a_terminal_may_be_mended(desk: Desk, screen: Screens) -> None:
+def test_a_slip_on_a_terminal_may_be_mended(maker: Maker, screen: Screens) -> None:
     ours, seen = screen(100, 30)
 
-    def browse(desk: Desk, address: str) -> None:
+    def browse(maker: Maker, address: str) -> None:
         look(ours, seen, "paste it here.")
         os.write(ours, b"https://localhost/authresponse\n")
         look(ours, seen, "Try again.")
-        os.write(ours, f"{desk.amazon.approve_authorization(asked_by(address))}\n".encode())
+        os.write(ours, f"{maker.amazon.approve_authorization(asked_by(address))}\n".encode())
         look(ours, seen, "Linked.")
 
-    assert desk.authorize("--paste", browse=browse) == 0
-    assert desk.told == ["authorize", "linked"]
+    assert maker.authorize("--paste", browse=browse) == 0
+    assert maker.told == ["authorize", "linked"]
 
 
 def test_the_qr_code_of_the_page_is_left_out_with_a_word_where_it_does_not_fit(
-    desk: Desk, screen: Screens
+    maker: Maker, screen: Screens
 ) -> None:
     ours, seen = screen(80, 24)
 
-    def browse(desk: Desk, address: str) -> None:
+    def browse(maker: Maker, address: str) -> None:
         look(ours, seen, "The QR code is left out: it needs")
-        interrupt(desk, address)
+        interrupt(maker, address)
 
-    assert desk.authorize("--paste", browse=browse) == 130
+    assert maker.authorize("--paste", browse=browse) == 130
 
 
-def test_the_qr_code_of_the_page_is_drawn_where_it_fits(desk: Desk, screen: Screens) -> None:
+def test_the_qr_code_of_the_page_is_drawn_where_it_fits(maker: Maker, screen: Screens) -> None:
     ours, seen = screen(160, 70)
 
-    def browse(desk: Desk, address: str) -> None:
+    def browse(maker: Maker, address: str) -> None:
         stream = pyte.ByteStream(seen)
         while read_with_zxing(photograph(seen)) != [address]:
             stream.feed(os.read(ours, 65536))
-        interrupt(desk, address)
+        interrupt(maker, address)
 
-    assert desk.authorize("--paste", browse=browse) == 130
+    assert maker.authorize("--paste", browse=browse) == 130
 
 
-def test_no_qr_code_is_drawn_where_none_is_wanted(desk: Desk, screen: Screens) -> None:
+def test_no_qr_code_is_drawn_where_none_is_wanted(maker: Maker, screen: Screens) -> None:
     ours, seen = screen(160, 70)
 
-    def browse(desk: Desk, address: str) -> None:
+    def browse(maker: Maker, address: str) -> None:
         written = look(ours, seen, "paste it here.")
-        os.write(ours, f"{desk.amazon.approve_authorization(asked_by(address))}\n".encode())
+        os.write(ours, f"{maker.amazon.approve_authorization(asked_by(address))}\n".encode())
         written += look(ours, seen, "Linked.")
         drawn.append(BLOCKS[0] in written)
 
     drawn: list[bool] = []
-    assert desk.authorize("--paste", "--no-qr", browse=browse) == 0
+    assert maker.authorize("--paste", "--no-qr", browse=browse) == 0
     assert drawn == [False]
 
 
@@ -663,14 +663,14 @@ def test_no_qr_code_is_drawn_where_none_is_wanted(desk: Desk, screen: Screens) -
 
 
 def test_a_simulated_owner_comes_back_by_himself_and_what_came_of_it_can_be_imported(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert desk.command.run("authorize", "--simulate", "--redirect-uri", desk.redirect_uri) == 0
-    link = FileStore(desk.command.folder / "state" / "simulated").read()
+    assert maker.command.run("authorize", "--simulate", "--redirect-uri", maker.redirect_uri) == 0
+    link = FileStore(maker.command.folder / "state" / "simulated").read()
     assert link is not None
-    desk.type(link.refresh_token.reveal())
+    maker.type(link.refresh_token.reveal())
 
-    assert desk.command.run("link", "--import", "--simulate", "--again", "--json") == 0
+    assert maker.command.run("link", "--import", "--simulate", "--again", "--json") == 0
 
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "linked"

@@ -124,7 +124,7 @@ class Witness(Amazon):
         return OAuthRefusal(self.echoes, f"Bad: {repeated}.")
 
 
-class Desk:
+class AmazonBench:
     """A bench, and the simulated Amazon that its processes speak with."""
 
     def __init__(self, bench: Bench, running: Running, amazon: Witness) -> None:
@@ -245,28 +245,28 @@ def bench(tmp_path: Path, canaries: Canaries) -> Bench:
     return Bench(tmp_path, canaries)
 
 
-def open_desk(bench: Bench, **options: object) -> Iterator[Desk]:
+def open_desk(bench: Bench, **options: object) -> Iterator[AmazonBench]:
     usual = replace(Options(interval=1, approve_after=0), **options)  # type: ignore[arg-type]  # checked by the class
     amazon = Witness(usual, bench.canaries)
     with serve(amazon) as running:
-        yield Desk(bench, running, amazon)
+        yield AmazonBench(bench, running, amazon)
 
 
 @pytest.fixture
-def desk(bench: Bench) -> Iterator[Desk]:
+def amazon_bench(bench: Bench) -> Iterator[AmazonBench]:
     yield from open_desk(bench)
 
 
 @pytest.fixture
-def desk_with_secret(bench: Bench) -> Iterator[Desk]:
+def desk_with_secret(bench: Bench) -> Iterator[AmazonBench]:
     yield from open_desk(bench, client_secrets={CLIENT_ID: SECRET})
 
 
 # -- authorize
 
 
-def test_a_browser_learns_the_state_and_nothing_more(desk_with_secret: Desk) -> None:
-    desk, bench = desk_with_secret, desk_with_secret.bench
+def test_a_browser_learns_the_state_and_nothing_more(desk_with_secret: AmazonBench) -> None:
+    amazon_bench, bench = desk_with_secret, desk_with_secret.bench
     browser = bench.stand_in("browser", more="")
     display = {"DISPLAY": ":99", "BROWSER": f"{browser} %s"}
     ways: tuple[tuple[list[str], dict[str, str], set[str]], ...] = (
@@ -276,14 +276,14 @@ def test_a_browser_learns_the_state_and_nothing_more(desk_with_secret: Desk) -> 
     for words, environment, holds in ways:
         with bench.started(
             "authorize",
-            *desk.by_browser,
+            *amazon_bench.by_browser,
             *words,
             environment={**display, **environment},
             holds=holds,
             tells=MINE,
         ) as started:
             wait_for(lambda: list(bench.records.glob("*.environment")), "the browser is not opened")
-            desk.browse(started, desk.amazon.approve_authorization)
+            amazon_bench.browse(started, amazon_bench.amazon.approve_authorization)
         assert started.ran.exit_code == 0, started.ran.err
 
     opened = [sight for sight in bench.sights if sight.where == "arguments of a program that was started"]
@@ -292,28 +292,30 @@ def test_a_browser_learns_the_state_and_nothing_more(desk_with_secret: Desk) -> 
     assert bench.leaks() == []
 
 
-def test_a_pasted_code_and_its_verifier_are_told_to_the_provider_alone(desk: Desk, here: Here) -> None:
-    bench = desk.bench
-    with bench.started("authorize", *desk.by_browser, "--paste", "-v", tells=MINE) as started:
-        started.type(f"{desk.amazon.approve_authorization(desk.asked_by(started))}\n")
+def test_a_pasted_code_and_its_verifier_are_told_to_the_provider_alone(
+    amazon_bench: AmazonBench, here: Here
+) -> None:
+    bench = amazon_bench.bench
+    with bench.started("authorize", *amazon_bench.by_browser, "--paste", "-v", tells=MINE) as started:
+        started.type(f"{amazon_bench.amazon.approve_authorization(amazon_bench.asked_by(started))}\n")
     assert started.ran.exit_code == 0, started.ran.err
 
-    desk.amazon.echoes = "invalid_grant"
+    amazon_bench.amazon.echoes = "invalid_grant"
     bench.canaries.learn("authorization code", PASTED)
-    with bench.started("authorize", *desk.by_browser, "--paste", "--again", tells=MINE) as started:
-        desk.asked_by(started)
+    with bench.started("authorize", *amazon_bench.by_browser, "--paste", "--again", tells=MINE) as started:
+        amazon_bench.asked_by(started)
         started.type(f"{PASTED}\n")
     assert started.ran.exit_code == 75, started.ran.err
 
     stray = f"https://localhost/authresponse?code={PASTED}&state=another"
-    words = ["authorize", *desk.by_browser, "--paste", "--again"]
+    words = ["authorize", *amazon_bench.by_browser, "--paste", "--again"]
     assert here.run(*words, stdin=f"{stray}\n", tells=MINE).exit_code == 75
     assert bench.canaries.names >= {"authorization code", "verifier", "refresh token"}
     assert bench.leaks() == []
 
 
-def test_a_provider_that_repeats_everything_is_not_quoted(desk_with_secret: Desk) -> None:
-    desk, bench = desk_with_secret, desk_with_secret.bench
+def test_a_provider_that_repeats_everything_is_not_quoted(desk_with_secret: AmazonBench) -> None:
+    amazon_bench, bench = desk_with_secret, desk_with_secret.bench
     credentials = bench.give("credentials/device-auth.client-secret", SECRET).parent
     settings = bench.give("config.toml", f'client_secret = "{SECRET}"\n')
     ways: tuple[tuple[list[str], dict[str, str], str], ...] = (
@@ -322,35 +324,35 @@ def test_a_provider_that_repeats_everything_is_not_quoted(desk_with_secret: Desk
     )
 
     def approve_and_break(asked: dict[str, str]) -> str:
-        back = desk.amazon.approve_authorization(asked)
+        back = amazon_bench.amazon.approve_authorization(asked)
         page = f"<html><body>{back} client_secret={SECRET}&amp;{quote(SECRET)}</body></html>"
-        desk.amazon.script(Endpoint.EXCHANGE, [Fault(status=400, body=page)])
+        amazon_bench.amazon.script(Endpoint.EXCHANGE, [Fault(status=400, body=page)])
         return back
 
-    for words, environment, desk.amazon.echoes in ways:
+    for words, environment, amazon_bench.amazon.echoes in ways:
         with bench.started(
-            "authorize", *desk.by_browser, *words, environment=environment, tells=MINE
+            "authorize", *amazon_bench.by_browser, *words, environment=environment, tells=MINE
         ) as started:
-            desk.browse(started, approve_and_break)
+            amazon_bench.browse(started, approve_and_break)
         assert started.ran.exit_code in {75, 78}, started.ran.err
         assert "(it says: " not in started.ran.err
     assert bench.leaks() == []
 
 
 def test_an_owner_who_declines_and_a_secret_that_lies_open_tell_nothing(
-    desk_with_secret: Desk, here: Here
+    desk_with_secret: AmazonBench, here: Here
 ) -> None:
-    desk, bench = desk_with_secret, desk_with_secret.bench
+    amazon_bench, bench = desk_with_secret, desk_with_secret.bench
     secret_file = bench.give("secret", f"{SECRET}\n")
     with bench.started(
-        "authorize", *desk.by_browser, "-v", "--client-secret-file", str(secret_file), tells=MINE
+        "authorize", *amazon_bench.by_browser, "-v", "--client-secret-file", str(secret_file), tells=MINE
     ) as started:
-        desk.browse(started, desk.amazon.decline_authorization)
+        amazon_bench.browse(started, amazon_bench.amazon.decline_authorization)
     assert started.ran.exit_code == 77, started.ran.err
 
     secret_file.chmod(0o644)
     words = ["-v", "--client-secret-file", str(secret_file)]
-    assert here.run("authorize", *desk.by_browser, *words).exit_code == 78
+    assert here.run("authorize", *amazon_bench.by_browser, *words).exit_code == 78
     open_settings = bench.give("config.toml", f'client_secret = "{SECRET}"\n', mode=0o640)
     assert here.run("config", "check", "--config", str(open_settings)).exit_code == 78
     broken = bench.give("broken.toml", f"client_secret = {SECRET}\n")
@@ -361,18 +363,20 @@ def test_an_owner_who_declines_and_a_secret_that_lies_open_tell_nothing(
 # -- bad ends
 
 
-def test_a_kill_in_the_middle_of_an_exchange_tells_nothing(desk_with_secret: Desk) -> None:
-    desk, bench = desk_with_secret, desk_with_secret.bench
+def test_a_kill_in_the_middle_of_an_exchange_tells_nothing(desk_with_secret: AmazonBench) -> None:
+    amazon_bench, bench = desk_with_secret, desk_with_secret.bench
     settings = bench.give("config.toml", f'client_secret = "{SECRET}"\n')
-    desk.amazon.script(Endpoint.EXCHANGE, [Fault(hang=True)])
-    with bench.started("authorize", *desk.by_browser, "-v", "--config", str(settings), tells=MINE) as started:
-        desk.browse(started, desk.amazon.approve_authorization)
-        wait_for(lambda: not desk.amazon.faults_waiting().get(Endpoint.EXCHANGE))
+    amazon_bench.amazon.script(Endpoint.EXCHANGE, [Fault(hang=True)])
+    with bench.started(
+        "authorize", *amazon_bench.by_browser, "-v", "--config", str(settings), tells=MINE
+    ) as started:
+        amazon_bench.browse(started, amazon_bench.amazon.approve_authorization)
+        wait_for(lambda: not amazon_bench.amazon.faults_waiting().get(Endpoint.EXCHANGE))
         started.process.send_signal(signal.SIGTERM)
     assert started.ran.exit_code == 130, started.ran.err
 
     bench.canaries.learn("imported token", IMPORTED)
-    with bench.started("link", "--import", "-v", *desk.provider) as started:
+    with bench.started("link", "--import", "-v", *amazon_bench.provider) as started:
         started.type(IMPORTED)
         locks = f":{(bench.speaker / 'state').stat().st_ino} "
         wait_for(lambda: locks in Path("/proc/locks").read_text(), "it does not take the lock")
@@ -381,8 +385,8 @@ def test_a_kill_in_the_middle_of_an_exchange_tells_nothing(desk_with_secret: Des
     assert bench.leaks() == []
 
 
-def test_a_full_disk_behind_the_output_tells_nothing(desk_with_secret: Desk) -> None:
-    desk, bench = desk_with_secret, desk_with_secret.bench
+def test_a_full_disk_behind_the_output_tells_nothing(desk_with_secret: AmazonBench) -> None:
+    amazon_bench, bench = desk_with_secret, desk_with_secret.bench
     secret = {"DEVICE_AUTH_CLIENT_SECRET": SECRET}
     full = Path("/dev/full")
 
@@ -390,8 +394,8 @@ def test_a_full_disk_behind_the_output_tells_nothing(desk_with_secret: Desk) -> 
         return bench.run(*words, environment=secret, out=full, holds={"client secret"}, stdin=f"{IMPORTED}\n")
 
     bench.canaries.learn("imported token", IMPORTED)
-    assert run("authorize", *desk.by_browser, "--json", "-v").exit_code == 74
-    assert run("link", "--import", "--json", "-v", *desk.provider).exit_code == 74
+    assert run("authorize", *amazon_bench.by_browser, "--json", "-v").exit_code == 74
+    assert run("link", "--import", "--json", "-v", *amazon_bench.provider).exit_code == 74
     assert bench.leaks() == []
 
 
@@ -427,22 +431,22 @@ def test_a_bug_is_told_by_its_kind_and_its_place_alone(tmp_path: Path, canaries:
 # -- a token that came by hand
 
 
-def test_an_imported_token_goes_into_the_store_alone(desk: Desk, here: Here) -> None:
-    bench = desk.bench
-    assert here.run("link", "--json", *desk.provider).exit_code == 0
-    (token,) = desk.stored_tokens()
+def test_an_imported_token_goes_into_the_store_alone(amazon_bench: AmazonBench, here: Here) -> None:
+    bench = amazon_bench.bench
+    assert here.run("link", "--json", *amazon_bench.provider).exit_code == 0
+    (token,) = amazon_bench.stored_tokens()
     assert here.run("unlink", *bench.places).exit_code == 0
 
     sealed = {"DEVICE_AUTH_KEY_FILE": str(bench.give("key", MATERIAL))}
     for name, material in derived_keys().items():
         bench.canaries.learn(name, material)
-    ran = bench.run("link", "--import", "-v", *desk.provider, stdin=f"{token}\n", environment=sealed)
+    ran = bench.run("link", "--import", "-v", *amazon_bench.provider, stdin=f"{token}\n", environment=sealed)
     assert ran.exit_code == 0, ran.err
     assert not bench.canaries.found_in((bench.speaker / "state" / "link.json").read_bytes())
 
     bench.canaries.learn("imported token", IMPORTED)
-    desk.amazon.echoes = "invalid_client"
-    again = ["link", "--import", "--again", "-v", *desk.provider]
+    amazon_bench.amazon.echoes = "invalid_client"
+    again = ["link", "--import", "--again", "-v", *amazon_bench.provider]
     assert bench.run(*again, stdin=f"{IMPORTED}\n", environment=sealed).exit_code == 78
     here.set(**sealed)
     assert here.run(*again, stdin=f"{IMPORTED} {IMPORTED}\n").exit_code == 78
@@ -497,12 +501,12 @@ def test_a_proxy_is_not_quoted_and_its_password_not_told(bench: Bench, here: Her
 
 
 @pytest.fixture
-def linked(desk: Desk, here: Here) -> Desk:
-    assert here.run("link", "--json", *desk.provider).exit_code == 0
-    return desk
+def linked(amazon_bench: AmazonBench, here: Here) -> AmazonBench:
+    assert here.run("link", "--json", *amazon_bench.provider).exit_code == 0
+    return amazon_bench
 
 
-def test_an_export_shows_no_token_but_where_it_was_asked_to(linked: Desk, here: Here) -> None:
+def test_an_export_shows_no_token_but_where_it_was_asked_to(linked: AmazonBench, here: Here) -> None:
     bench, client = linked.bench, linked.bench.speaker / "client"
     client.mkdir(mode=0o755)
     config, old = client / "config.json", "Atzr|CanaryOldOne"
@@ -540,7 +544,7 @@ def test_an_export_shows_no_token_but_where_it_was_asked_to(linked: Desk, here: 
     assert bench.leaks() == []
 
 
-def test_a_doctor_tells_nothing_of_the_link_and_nothing_of_the_unit(linked: Desk) -> None:
+def test_a_doctor_tells_nothing_of_the_link_and_nothing_of_the_unit(linked: AmazonBench) -> None:
     bench = linked.bench
     report = bench.speaker / "report"
     settings = bench.give("config.toml", f'client_secret = "{SECRET}"\ndsn = "CanaryDSN-0001"\n')
@@ -616,8 +620,10 @@ def test_a_doctor_of_a_whole_system_masks_what_its_log_and_its_files_say(bench: 
 # -- the service
 
 
-def test_a_service_tells_nothing_from_its_first_code_to_its_wipe(desk: Desk, here: Here) -> None:
-    bench, canaries = desk.bench, desk.bench.canaries
+def test_a_service_tells_nothing_from_its_first_code_to_its_wipe(
+    amazon_bench: AmazonBench, here: Here
+) -> None:
+    bench, canaries = amazon_bench.bench, amazon_bench.bench.canaries
     for name, material in derived_keys().items():
         canaries.learn(name, material)
     voice = bench.stand_in("voice")
@@ -627,17 +633,17 @@ def test_a_service_tells_nothing_from_its_first_code_to_its_wipe(desk: Desk, her
     config = bench.give("config.toml", f"{key}{page}[hardware]\n{parts}")
     secret = {"DEVICE_AUTH_CLIENT_SECRET": SECRET}
 
-    words = [*desk.provider, "--config", str(config)]
+    words = [*amazon_bench.provider, "--config", str(config)]
     run = bench.speaker / "run"
 
-    desk.amazon.echoes = "invalid_client"
+    amazon_bench.amazon.echoes = "invalid_client"
     with bench.started(
         *("run", *words, "-v", "--log-format", "json"), environment=secret, holds={"client secret"}
     ) as service:
         wait_for((run / "api.sock").exists)
         service.type("tap\n")
         service.wait_until_told("poll: refused, invalid_client")
-        desk.amazon.echoes = ""
+        amazon_bench.amazon.echoes = ""
         service.type("tap\n")
         wait_for((run / "token.json").exists, "no token is served")
         token = bench.run("token", *words, "-v", prints={"access token"})

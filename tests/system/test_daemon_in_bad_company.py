@@ -131,7 +131,7 @@ def test_the_token_file_names_its_end_by_the_clock_as_it_is_now(
 
     speaker.run(until=600)
 
-    grant = speaker.desk.look().grant
+    grant = speaker.feed.look().grant
     assert grant is not None
     assert end_in_file(speaker) == pytest.approx(
         world.clock.wall() + grant.expires_at - world.clock.now(), abs=2

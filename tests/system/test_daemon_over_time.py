@@ -267,7 +267,7 @@ def test_a_token_of_a_speaker_without_a_link_is_taken_away(household: Household)
     household.live(10, kept)
 
     assert files(household.world) == set()
-    assert household.desk.look().grant is None
+    assert household.feed.look().grant is None
 
 
 def test_the_first_refresh_after_a_start_is_put_off_by_chance(world: World) -> None:
@@ -305,7 +305,7 @@ def test_a_link_in_use_is_kept_while_a_code_for_another_is_told_again(world: Wor
         begun = world.passed
 
         assert household.live(begun + 30).state is StateWord.WAITING
-        assert household.desk.look().grant is not None
+        assert household.feed.look().grant is not None
 
 
 def test_a_link_that_was_handed_over_is_told_and_a_press_links_anew(world: World) -> None:
@@ -314,7 +314,7 @@ def test_a_link_that_was_handed_over_is_told_and_a_press_links_anew(world: World
         store.save(hand_over(link, "json, /etc/client.json", UnixTime(1.9e9)))
     with open_household(world) as household:
         seen = []
-        household.at(world.passed + 10, lambda: seen.append(household.desk.look()))
+        household.at(world.passed + 10, lambda: seen.append(household.feed.look()))
         household.at(world.passed + 20, lambda: household.daemon.on_gesture(Gesture.TAP))
         household.approve(world.passed + 30)
 
@@ -347,7 +347,7 @@ def test_a_revoked_link_is_told_kept_and_not_used(world: World) -> None:
     world.amazon.revoke(EVERY_CODE)
     with open_household(world) as household:
         told = household.live(world.passed + 100)
-        news = household.desk.look()
+        news = household.feed.look()
 
     assert (told.state, told.trouble) == (StateWord.UNLINKED, Trouble.REVOKED)
     assert news.grant is None
@@ -372,7 +372,7 @@ def test_a_wish_for_a_longer_token_and_a_rejected_one_each_cause_a_refresh(house
     household.at(100, lambda: household.daemon.want_token(Seconds(3590)))
 
     def reject() -> None:
-        grant = household.desk.look().grant
+        grant = household.feed.look().grant
         assert grant is not None
         household.daemon.reject_token("another")
         household.daemon.reject_token(grant.access_token.reveal())

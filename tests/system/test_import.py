@@ -33,7 +33,7 @@ SECRET = "CANARY-secret"
 
 
 @dataclass
-class Desk:
+class TokenHolder:
     """The command, and a refresh token that another program was given."""
 
     command: Command
@@ -82,14 +82,14 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def desk(
+def holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Desk]:
+) -> Iterator[TokenHolder]:
     with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
-        desk = Desk(Command(tmp_path, running), monkeypatch)
-        desk.take_token()
+        holder = TokenHolder(Command(tmp_path, running), monkeypatch)
+        holder.take_token()
         capsys.readouterr()
-        yield desk
+        yield holder
 
 
 def told_by(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
@@ -98,23 +98,23 @@ def told_by(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("end", ["\n", "", "\r\n", "\nand more\n"])
 def test_a_token_on_standard_input_links_the_speaker(
-    desk: Desk, end: str, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = len(desk.amazon.pairs())
+    asked = len(holder.amazon.pairs())
 
-    assert desk.bring(f"{desk.token}{end}") == 0
+    assert holder.bring(f"{holder.token}{end}") == 0
 
     told = capsys.readouterr()
     assert told.out == "linked\n"
-    assert desk.token not in told.err
-    assert len(desk.amazon.pairs()) == asked
-    assert (desk.stored()["flow"], desk.stored()["is_proved"]) == (Flow.DEVICE_CODE, True)
-    assert desk.command.run("token") == 0
-    assert desk.amazon.referee.complaints() == ()
+    assert holder.token not in told.err
+    assert len(holder.amazon.pairs()) == asked
+    assert (holder.stored()["flow"], holder.stored()["is_proved"]) == (Flow.DEVICE_CODE, True)
+    assert holder.command.run("token") == 0
+    assert holder.amazon.referee.complaints() == ()
 
 
-def test_a_program_is_told_in_one_line(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    assert desk.bring(desk.token, "--json") == 0
+def test_a_program_is_told_in_one_line(holder: TokenHolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert holder.bring(holder.token, "--json") == 0
     assert [event["event"] for event in told_by(capsys)] == ["linked"]
 
 
@@ -124,66 +124,66 @@ def test_a_program_is_told_in_one_line(desk: Desk, capsys: pytest.CaptureFixture
     ids=["nothing", "an empty line", "words", "outside ASCII", "a control", "too long"],
 )
 def test_what_is_no_token_is_refused_without_showing_it(
-    desk: Desk, text: str, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert desk.bring(text, "--json") == 78
+    assert holder.bring(text, "--json") == 78
 
     told = capsys.readouterr()
     assert [event["event"] for event in read_lines(told.out.splitlines())] == ["refused"]
     assert "is no refresh token" in told.err
     assert "device-auth link --import < FILE" in told.err
     assert not text.strip() or text.strip() not in told.err
-    assert desk.files() == {}
+    assert holder.files() == {}
 
 
 def test_a_link_is_left_alone_unless_another_is_asked_for(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.bring(desk.token)
-    before = desk.files()
+    holder.bring(holder.token)
+    before = holder.files()
     capsys.readouterr()
 
-    assert desk.bring(desk.token) == 0
+    assert holder.bring(holder.token) == 0
     assert capsys.readouterr().err.endswith("run: device-auth link --import --again\n")
-    assert desk.files() == before
-    assert desk.bring(desk.token, "--again") == 0
-    assert desk.files()["link.json"] != before["link.json"]
+    assert holder.files() == before
+    assert holder.bring(holder.token, "--again") == 0
+    assert holder.files()["link.json"] != before["link.json"]
 
 
 def test_a_key_that_cannot_be_had_is_told_before_anything_is_saved(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    holder: TokenHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", "/nowhere/key")
 
-    assert desk.bring(desk.token) == 78
-    assert desk.files() == {}
+    assert holder.bring(holder.token) == 78
+    assert holder.files() == {}
 
 
 @pytest.mark.parametrize("is_linked", [True, False])
 def test_a_token_whose_client_is_refused_leaves_everything_as_it_was(
-    desk: Desk, is_linked: bool, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, is_linked: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if is_linked:
-        desk.bring(desk.token)
-    former = desk.stored() if is_linked else None
+        holder.bring(holder.token)
+    former = holder.stored() if is_linked else None
     fault = Fault(status=400, json=json.dumps({"error": "invalid_client"}))
-    desk.amazon.script(Endpoint.REFRESH, [fault])
+    holder.amazon.script(Endpoint.REFRESH, [fault])
     capsys.readouterr()
 
-    assert desk.bring(desk.token, "--again", "--json") == 78
+    assert holder.bring(holder.token, "--again", "--json") == 78
 
     assert [event["event"] for event in told_by(capsys)] == ["refused"]
-    assert (desk.stored() if is_linked else desk.files() or None) == former
+    assert (holder.stored() if is_linked else holder.files() or None) == former
 
 
 def test_a_refusal_is_told_once_and_not_contradicted_by_the_link_that_stays(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.bring(desk.token)
-    desk.amazon.script(Endpoint.REFRESH, [Fault(status=400, json=json.dumps({"error": "invalid_client"}))])
+    holder.bring(holder.token)
+    holder.amazon.script(Endpoint.REFRESH, [Fault(status=400, json=json.dumps({"error": "invalid_client"}))])
     capsys.readouterr()
 
-    assert desk.bring(desk.token, "--again") == 78
+    assert holder.bring(holder.token, "--again") == 78
 
     told = capsys.readouterr().err
     assert "Linked." not in told
@@ -191,19 +191,19 @@ def test_a_refusal_is_told_once_and_not_contradicted_by_the_link_that_stays(
 
 
 def test_an_interrupt_of_the_proof_is_not_contradicted_by_the_link_that_stays(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.bring(desk.token)
-    desk.amazon.script(Endpoint.REFRESH, [Fault(hang=True)])
+    holder.bring(holder.token)
+    holder.amazon.script(Endpoint.REFRESH, [Fault(hang=True)])
     capsys.readouterr()
 
     def interrupt() -> None:
-        wait_for(lambda: not desk.amazon.faults_waiting().get(Endpoint.REFRESH))
+        wait_for(lambda: not holder.amazon.faults_waiting().get(Endpoint.REFRESH))
         os.kill(os.getpid(), signal.SIGINT)
 
     hand = Thread(target=interrupt, daemon=True)
     hand.start()
-    assert desk.bring(desk.token, "--again") == 130
+    assert holder.bring(holder.token, "--again") == 130
     hand.join()
 
     told = capsys.readouterr().err
@@ -212,10 +212,10 @@ def test_an_interrupt_of_the_proof_is_not_contradicted_by_the_link_that_stays(
 
 
 def test_while_the_service_holds_the_link_it_must_be_stopped_first(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with SocketWorld(desk.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
-        assert desk.bring(desk.token) == 75
+    with SocketWorld(holder.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
+        assert holder.bring(holder.token) == 75
 
     assert "systemctl stop device-auth.service device-auth.socket" in capsys.readouterr().err
 
@@ -226,19 +226,19 @@ def test_a_token_of_a_client_with_a_secret_is_refreshed_with_it(
     monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
     options = Options(client_secrets={CLIENT_ID: SECRET})
     with serve(Amazon(options, clock=time.monotonic)) as running:
-        desk = Desk(Command(tmp_path, running), monkeypatch)
+        holder = TokenHolder(Command(tmp_path, running), monkeypatch)
         words = ("--paste", "--authorization-endpoint", running.authorization_url)
-        _authorize(desk, *words, capsys=capsys)
-        token = desk.stored()["refresh_token"]
-        assert desk.command.run("unlink") == 0
+        _authorize(holder, *words, capsys=capsys)
+        token = holder.stored()["refresh_token"]
+        assert holder.command.run("unlink") == 0
 
-        assert desk.bring(token) == 0
+        assert holder.bring(token) == 0
 
-        assert desk.stored()["flow"] == Flow.AUTHORIZATION_CODE
+        assert holder.stored()["flow"] == Flow.AUTHORIZATION_CODE
         assert running.amazon.referee.complaints() == ()
 
 
-def _authorize(desk: Desk, *words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def _authorize(holder: TokenHolder, *words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Link by ``authorize --paste``, as a person does who reads and copies."""
     ours, theirs = os.pipe()
 
@@ -252,25 +252,25 @@ def _authorize(desk: Desk, *words: str, capsys: pytest.CaptureFixture[str]) -> N
         wait_for(lambda: "Copy that address" in said_so_far())
         address = next(line for line in "".join(said).splitlines() if line.startswith("http"))
         asked = dict(parse_qsl(urlsplit(address).query))
-        _write(theirs, f"{desk.amazon.approve_authorization(asked)}\n".encode())
+        _write(theirs, f"{holder.amazon.approve_authorization(asked)}\n".encode())
 
     person = Thread(target=copy, daemon=True)
     person.start()
-    with os.fdopen(ours) as stdin, desk.monkeypatch.context() as patched:
+    with os.fdopen(ours) as stdin, holder.monkeypatch.context() as patched:
         patched.setattr(sys, "stdin", stdin)
-        assert desk.command.run("authorize", *desk.command.provider, *words) == 0
+        assert holder.command.run("authorize", *holder.command.provider, *words) == 0
     person.join(LONG)
 
 
 def test_an_interrupt_while_the_token_is_awaited_ends_it(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = os.pipe()
-    impatient = Thread(target=_interrupt_once_locked, daemon=True, args=(desk.command.folder / "state",))
-    with os.fdopen(ours) as stdin, os.fdopen(theirs, "w"), desk.monkeypatch.context() as patched:
+    impatient = Thread(target=_interrupt_once_locked, daemon=True, args=(holder.command.folder / "state",))
+    with os.fdopen(ours) as stdin, os.fdopen(theirs, "w"), holder.monkeypatch.context() as patched:
         patched.setattr(sys, "stdin", stdin)
         impatient.start()
-        assert desk.command.link("--import", "--json") == 130
+        assert holder.command.link("--import", "--json") == 130
     impatient.join(LONG)
 
     assert [event["reason"] for event in told_by(capsys)] == ["cancelled"]
@@ -281,36 +281,36 @@ def _interrupt_once_locked(folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_an_issuer_is_asked_for_its_endpoints_first(desk: Desk, tmp_path: Path) -> None:
-    words = ["--dialect", "rfc8628", "--client-id", "a-speaker", "--issuer", desk.command.running.issuer]
-    desk.monkeypatch.setattr(Command, "provider", words)
-    desk.command = replace(desk.command, folder=tmp_path / "other")
-    assert desk.command.link() == 0
-    token = desk.stored()["refresh_token"]
-    desk.command = replace(desk.command, folder=tmp_path / "third")
+def test_an_issuer_is_asked_for_its_endpoints_first(holder: TokenHolder, tmp_path: Path) -> None:
+    words = ["--dialect", "rfc8628", "--client-id", "a-speaker", "--issuer", holder.command.running.issuer]
+    holder.monkeypatch.setattr(Command, "provider", words)
+    holder.command = replace(holder.command, folder=tmp_path / "other")
+    assert holder.command.link() == 0
+    token = holder.stored()["refresh_token"]
+    holder.command = replace(holder.command, folder=tmp_path / "third")
 
-    assert desk.bring(token) == 0
-    assert desk.stored()["token_endpoint"] == f"{desk.command.running.issuer}/token"
+    assert holder.bring(token) == 0
+    assert holder.stored()["token_endpoint"] == f"{holder.command.running.issuer}/token"
 
 
-def test_an_issuer_that_names_no_endpoints_is_no_way(desk: Desk) -> None:
+def test_an_issuer_that_names_no_endpoints_is_no_way(holder: TokenHolder) -> None:
     words = ["--dialect", "rfc8628", "--client-id", "a-speaker", "--issuer", "http://127.0.0.1:9/"]
-    desk.monkeypatch.setattr(Command, "provider", words)
+    holder.monkeypatch.setattr(Command, "provider", words)
 
-    assert desk.bring(desk.token) == 69
-    assert desk.files() == {}
+    assert holder.bring(holder.token) == 69
+    assert holder.files() == {}
 
 
-def test_a_token_that_is_typed_is_not_shown(desk: Desk, tmp_path: Path) -> None:
+def test_a_token_that_is_typed_is_not_shown(holder: TokenHolder, tmp_path: Path) -> None:
     with session(tmp_path, columns=200) as shell:
-        shell.run("link --import", *desk.command.places, *desk.command.provider)
+        shell.run("link --import", *holder.command.places, *holder.command.provider)
         shell.wait_for("Paste the refresh token")
-        shell.type(f"{desk.token}\n")
+        shell.type(f"{holder.token}\n")
         shell.wait_for("left with 0")
 
-        assert desk.token[:20] not in shell.text
+        assert holder.token[:20] not in shell.text
         assert shell.is_as_a_shell_wants_it
-    assert desk.stored()["refresh_token"] == desk.token
+    assert holder.stored()["refresh_token"] == holder.token
 
 
 # -- in skipped time
@@ -352,15 +352,17 @@ def test_a_token_that_was_revoked_leaves_the_former_link_as_it_was(world: World,
     assert world.stored() == former
 
 
-def test_a_damaged_link_is_told_once_and_linked_anew(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    desk.take_token()
-    (desk.command.folder / "state" / "link.json").write_text("damaged")
+def test_a_damaged_link_is_told_once_and_linked_anew(
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder.take_token()
+    (holder.command.folder / "state" / "link.json").write_text("damaged")
     capsys.readouterr()
 
-    assert desk.bring(desk.token) == 0
+    assert holder.bring(holder.token) == 0
 
     assert capsys.readouterr().err.count("does not verify: ") == 1
-    assert desk.stored()["refresh_token"] == desk.token
+    assert holder.stored()["refresh_token"] == holder.token
 
 
 def test_a_token_that_cannot_be_proved_in_passing_is_told_after_ten_seconds(world: World) -> None:

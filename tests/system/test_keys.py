@@ -19,7 +19,7 @@ from device_auth.simulator.server import Running, serve
 from tests.command import Command
 from tests.daemon_in_skipped_time import open_household
 from tests.daemon_process import Household
-from tests.key_desk import SEALING, Desk
+from tests.key_sources import SEALING, KeySources
 from tests.keys import key_of
 from tests.waiting import wait_for
 from tests.world import World, open_world
@@ -50,14 +50,16 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def sources(tmp_path: Path) -> KeySources:
+    return KeySources(tmp_path)
 
 
-def live(world: World, desk: Desk, seconds: float = 1, *, links: bool = False) -> tuple[StateWord, Trouble]:
+def live(
+    world: World, sources: KeySources, seconds: float = 1, *, links: bool = False
+) -> tuple[StateWord, Trouble]:
     """Start the daemon with the keys that are there, let it live, and give what it tells at the end."""
     began = world.passed
-    keys = desk.keys
+    keys = sources.keys
     with open_household(world, keys=lambda: keys) as household:
         if links:
             household.press(began + 1)
@@ -69,23 +71,23 @@ def live(world: World, desk: Desk, seconds: float = 1, *, links: bool = False) -
 @pytest.mark.parametrize("name", SEALING)
 @pytest.mark.parametrize("is_exchanged", [False, True], ids=["gone", "replaced by another"])
 def test_a_daemon_whose_key_is_gone_says_so_keeps_all_and_links_again(
-    world: World, desk: Desk, name: str, caplog: pytest.LogCaptureFixture, *, is_exchanged: bool
+    world: World, sources: KeySources, name: str, caplog: pytest.LogCaptureFixture, *, is_exchanged: bool
 ) -> None:
     state = world.folder / "state"
-    desk.give(name)
-    assert live(world, desk, 100, links=True) == (StateWord.LINKED, Trouble.NONE)
+    sources.give(name)
+    assert live(world, sources, 100, links=True) == (StateWord.LINKED, Trouble.NONE)
     assert keys_in(state) == {name}
     assert not any(b"Sim|" in content for content in contents(state).values())
     sealed = contents(state)
 
     if is_exchanged:
-        desk.exchange(name)
+        sources.exchange(name)
     else:
-        desk.take(name)
+        sources.take(name)
     asked = len(world.amazon.pairs())
     with caplog.at_level(logging.ERROR):
-        assert live(world, desk) == LOST
-    assert live(world, desk) == LOST
+        assert live(world, sources) == LOST
+    assert live(world, sources) == LOST
     assert contents(state) == sealed
     assert len(world.amazon.pairs()) == asked
     told = world.told[-1]
@@ -95,66 +97,68 @@ def test_a_daemon_whose_key_is_gone_says_so_keeps_all_and_links_again(
     assert told.refusal.message in caplog.text
     assert "canary" not in caplog.text
 
-    assert live(world, desk, 100, links=True) == (StateWord.LINKED, Trouble.NONE)
+    assert live(world, sources, 100, links=True) == (StateWord.LINKED, Trouble.NONE)
     kept = contents(state)
     assert set(sealed.values()) <= {kept[found] for found in kept if found.startswith("link.json.sealed-")}
-    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+    assert live(world, sources) == (StateWord.LINKED, Trouble.NONE)
 
 
 @pytest.mark.parametrize("name", SEALING)
 def test_a_key_that_is_brought_back_opens_the_link_at_the_next_start(
-    world: World, desk: Desk, name: str
+    world: World, sources: KeySources, name: str
 ) -> None:
-    desk.give(name)
-    live(world, desk, 100, links=True)
-    desk.take(name)
-    assert live(world, desk) == LOST
+    sources.give(name)
+    live(world, sources, 100, links=True)
+    sources.take(name)
+    assert live(world, sources) == LOST
 
-    desk.give(name)
+    sources.give(name)
 
-    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+    assert live(world, sources) == (StateWord.LINKED, Trouble.NONE)
     assert keys_in(world.folder / "state") == {name}
 
 
 def test_a_board_that_does_not_answer_at_this_start_costs_nothing_at_the_next(
-    world: World, desk: Desk
+    world: World, sources: KeySources
 ) -> None:
-    desk.give_board()
-    live(world, desk, 100, links=True)
+    sources.give_board()
+    live(world, sources, 100, links=True)
     sealed = contents(world.folder / "state")
-    desk.give_tool("exec sleep 600")
-    desk.timeout = Seconds(0.2)
+    sources.give_tool("exec sleep 600")
+    sources.timeout = Seconds(0.2)
 
-    assert live(world, desk) == LOST
+    assert live(world, sources) == LOST
     assert "did not answer" in world.told[-1].refusal.message  # type: ignore[union-attr]  # told above
     assert contents(world.folder / "state") == sealed
-    desk.give_board()
-    desk.timeout = Seconds(20)
-    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+    sources.give_board()
+    sources.timeout = Seconds(20)
+    assert live(world, sources) == (StateWord.LINKED, Trouble.NONE)
 
 
-def test_a_new_link_that_is_given_up_leaves_the_sealed_one_to_its_key(world: World, desk: Desk) -> None:
-    desk.give_file()
-    live(world, desk, 100, links=True)
+def test_a_new_link_that_is_given_up_leaves_the_sealed_one_to_its_key(
+    world: World, sources: KeySources
+) -> None:
+    sources.give_file()
+    live(world, sources, 100, links=True)
     sealed = contents(world.folder / "state")
-    desk.take("key-file")
+    sources.take("key-file")
     began = world.passed
-    with open_household(world, keys=lambda: desk.keys) as household:
+    with open_household(world, keys=lambda: sources.keys) as household:
         household.press(began + 1)
         household.at(began + 30, household.daemon.cancel)
         assert household.live(began + 60).state is StateWord.UNLINKED
 
     assert contents(world.folder / "state") == sealed
-    desk.give_file()
-    assert live(world, desk) == (StateWord.LINKED, Trouble.NONE)
+    sources.give_file()
+    assert live(world, sources) == (StateWord.LINKED, Trouble.NONE)
 
 
-def test_an_owner_forgets_a_link_whose_key_is_gone(world: World, desk: Desk) -> None:
-    desk.give_file()
-    live(world, desk, 100, links=True)
-    desk.take("key-file")
+def test_an_owner_forgets_a_link_whose_key_is_gone(world: World, sources: KeySources) -> None:
+    sources.give_file()
+    live(world, sources, 100, links=True)
+    sources.take("key-file")
     began = world.passed
-    with open_household(world, keys=lambda: desk.keys) as household:
+    with open_household(world, keys=lambda: sources.keys) as household:
         household.at(began + 1, household.daemon.unlink)
         view = household.live(began + 5)
 
@@ -162,13 +166,13 @@ def test_an_owner_forgets_a_link_whose_key_is_gone(world: World, desk: Desk) -> 
     assert contents(world.folder / "state") == {}
 
 
-def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(world: World, desk: Desk) -> None:
-    desk.give_file()
-    live(world, desk, 100, links=True)
+def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(world: World, sources: KeySources) -> None:
+    sources.give_file()
+    live(world, sources, 100, links=True)
     sealed = contents(world.folder / "state")
-    desk.take("key-file")
+    sources.take("key-file")
     began = world.passed
-    with open_household(world, keys=lambda: desk.keys) as household:
+    with open_household(world, keys=lambda: sources.keys) as household:
         household.press(began + 1)
         household.approve(began + 20)
         world.when[StateWord.PROVING] = household.daemon.cancel
@@ -178,19 +182,19 @@ def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(world: World, 
     assert sorted(contents(world.folder / "state").values()) == sorted(sealed.values())
 
 
-def test_a_reload_takes_up_a_link_whose_key_was_brought_back(world: World, desk: Desk) -> None:
-    desk.give_file()
-    live(world, desk, 100, links=True)
-    desk.take("key-file")
+def test_a_reload_takes_up_a_link_whose_key_was_brought_back(world: World, sources: KeySources) -> None:
+    sources.give_file()
+    live(world, sources, 100, links=True)
+    sources.take("key-file")
     began = world.passed
-    with open_household(world, keys=lambda: desk.keys) as household:
+    with open_household(world, keys=lambda: sources.keys) as household:
         for second in (2, 5):
             household.new_options.append(household.daemon._options)
             household.at(began + second, household.daemon.reload)
         told: list[tuple[StateWord, Trouble]] = []
         for second in (1, 3, 6):
             household.at(began + second, lambda: told.append((household.last.state, household.last.trouble)))
-        household.at(began + 4, desk.give_file)
+        household.at(began + 4, sources.give_file)
         household.live(began + 10)
 
     assert told == [LOST, LOST, (StateWord.LINKED, Trouble.NONE)]
@@ -237,12 +241,12 @@ def provider_in(household: Household) -> object:
 def test_a_link_moves_to_a_key_that_appears_and_waits_for_one_that_was_spoilt(
     tmp_path: Path, running: Running
 ) -> None:
-    household, desk = Household(tmp_path, running), Desk(tmp_path)
+    household, sources = Household(tmp_path, running), KeySources(tmp_path)
     with household.living() as living:
         household.link(living)
         assert provider_in(household) == "plain"
 
-        path = desk.give_file()
+        path = sources.give_file()
         household.write_settings(f"key_file = {json.dumps(str(path))}\n")
         living.send(signal.SIGHUP)
         wait_for(lambda: provider_in(household) == "key-file", "it is not moved")
@@ -275,29 +279,29 @@ def test_a_link_moves_to_a_key_that_appears_and_waits_for_one_that_was_spoilt(
 
 @pytest.fixture
 def sealed(
-    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tmp_path: Path, sources: KeySources, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Command]:
     """Link the speaker under a key; the provider is the test's parameter."""
     with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
         command = Command(tmp_path, running)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        desk.give(getattr(request, "param", "key-file"))
-        set_environment(monkeypatch, desk)
+        sources.give(getattr(request, "param", "key-file"))
+        set_environment(monkeypatch, sources)
         assert command.link() == 0
         yield command
 
 
-def set_environment(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+def set_environment(monkeypatch: pytest.MonkeyPatch, sources: KeySources) -> None:
     for name in ("CREDENTIALS_DIRECTORY", "DEVICE_AUTH_KEY_FILE", "DEVICE_AUTH_KEY_PROVIDER"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in desk.environment.items():
+    for name, value in sources.environment.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize("sealed", SEALING, indirect=True)
 def test_verbs_with_the_key_do_as_ever_and_without_it_tell_and_may_only_forget(
     sealed: Command,
-    desk: Desk,
+    sources: KeySources,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -310,8 +314,8 @@ def test_verbs_with_the_key_do_as_ever_and_without_it_tell_and_may_only_forget(
     assert sealed.link("--again") == 0
     assert keys_in(state) == {name}
 
-    desk.take(name)
-    set_environment(monkeypatch, desk)
+    sources.take(name)
+    set_environment(monkeypatch, sources)
     before = contents(state)
     asked = len(sealed.running.amazon.pairs())
     for words in (["status"], ["token"], ["link", *sealed.provider], ["link", "--again", *sealed.provider]):
@@ -331,9 +335,9 @@ def test_verbs_with_the_key_do_as_ever_and_without_it_tell_and_may_only_forget(
 
 
 def test_verbs_that_find_another_key_tell_so(
-    sealed: Command, desk: Desk, capsys: pytest.CaptureFixture[str]
+    sealed: Command, sources: KeySources, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    desk.exchange("key-file")
+    sources.exchange("key-file")
 
     assert sealed.run("status") == 74
     assert "sealed under another key than key-file has now" in capsys.readouterr().err
@@ -342,15 +346,15 @@ def test_verbs_that_find_another_key_tell_so(
 @pytest.mark.parametrize("has_key", [True, False], ids=["with the key", "without the key"])
 def test_a_wipe_proves_that_nothing_is_left_with_or_without_the_key(
     sealed: Command,
-    desk: Desk,
+    sources: KeySources,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     *,
     has_key: bool,
 ) -> None:
     if not has_key:
-        desk.take("key-file")
-        set_environment(monkeypatch, desk)
+        sources.take("key-file")
+        set_environment(monkeypatch, sources)
     copy = sealed.folder / "run" / "copy"
     copy.write_bytes(json.loads((sealed.folder / "state" / "link.json").read_bytes())["sealed"].encode())
 
@@ -373,15 +377,15 @@ def test_a_wipe_proves_that_nothing_is_left_with_or_without_the_key(
 def test_a_key_that_cannot_be_had_is_told_before_a_code_is_asked_for(
     tmp_path: Path,
     running: Running,
-    desk: Desk,
+    sources: KeySources,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     provider: str,
     exit_code: int,
     message: str,
 ) -> None:
-    desk.settings["key_provider"] = provider
-    set_environment(monkeypatch, desk)
+    sources.settings["key_provider"] = provider
+    set_environment(monkeypatch, sources)
 
     assert Command(tmp_path, running).link() == exit_code
     assert message in capsys.readouterr().err
@@ -390,17 +394,17 @@ def test_a_key_that_cannot_be_had_is_told_before_a_code_is_asked_for(
 
 def test_a_token_is_not_refreshed_under_a_key_file_that_is_open_to_others(
     sealed: Command,
-    desk: Desk,
+    sources: KeySources,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    desk.settings["key_provider"] = "plain"
-    set_environment(monkeypatch, desk)
+    sources.settings["key_provider"] = "plain"
+    set_environment(monkeypatch, sources)
     assert sealed.link("--again") == 0
     assert "now kept under plain" in caplog.text
-    del desk.settings["key_provider"]
-    set_environment(monkeypatch, desk)
+    del sources.settings["key_provider"]
+    set_environment(monkeypatch, sources)
     (sealed.folder / "a key").chmod(0o644)
 
     assert sealed.run("token") == 0

@@ -73,7 +73,7 @@ def crowd_before(household: Household, folder: Path) -> Iterator[Crowd]:
     crowd = Crowd(household, path)
     permissions = Permissions(READERS, ADMINISTRATORS, os.geteuid())
     api = Api(
-        household.desk,
+        household.feed,
         crowd,  # type: ignore[arg-type]  # the rest is the daemon's
         household.world.clock,
         listener=path,

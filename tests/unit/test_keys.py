@@ -14,13 +14,13 @@ from device_auth.world.keys import KEY_FILE, RPI_FW_CRYPTO, SYSTEMD_CREDENTIAL
 from device_auth.world.sealing import SealingKey
 from device_auth.world.settings import KEY_PROVIDERS
 from tests.command import ROOT
-from tests.key_desk import MATERIAL, SEALING, Desk, names
+from tests.key_sources import MATERIAL, SEALING, KeySources, names
 from tests.waiting import given_time, wait_for
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def sources(tmp_path: Path) -> KeySources:
+    return KeySources(tmp_path)
 
 
 def is_running(pid: str) -> bool:
@@ -30,10 +30,10 @@ def is_running(pid: str) -> bool:
         return False
 
 
-def fault_at(desk: Desk) -> DeviceAuthError:
+def fault_at(sources: KeySources) -> DeviceAuthError:
     """Return why nothing can be sealed."""
     with pytest.raises(DeviceAuthError) as caught:
-        desk.keys.sealing()
+        sources.keys.sealing()
     assert "canary" not in f"{caught.value!r}{caught.value.hint}"
     return caught.value
 
@@ -43,56 +43,58 @@ def fault_at(desk: Desk) -> DeviceAuthError:
 
 @pytest.mark.parametrize("name", SEALING)
 def test_without_the_library_nothing_is_sealed_and_nothing_left_open(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
+    sources: KeySources, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    desk.give(name)
+    sources.give(name)
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.kdf.hkdf", None)
 
-    assert isinstance(fault_at(desk), ConfigError)
+    assert isinstance(fault_at(sources), ConfigError)
     with pytest.raises(KeyMissing, match="cryptography cannot be loaded"):
-        desk.keys.named(name)
+        sources.keys.named(name)
 
 
-def test_with_nothing_set_up_the_link_is_plain(desk: Desk) -> None:
-    assert desk.keys.sealing().name == "plain"
-    assert names(desk.keys) == ["plain"]
-    assert desk.keys.problems == ()
+def test_with_nothing_set_up_the_link_is_plain(sources: KeySources) -> None:
+    assert sources.keys.sealing().name == "plain"
+    assert names(sources.keys) == ["plain"]
+    assert sources.keys.problems == ()
 
 
 @pytest.mark.parametrize("name", SEALING)
-def test_each_provider_alone_seals_and_says_what_it_protects_against(desk: Desk, name: str) -> None:
-    desk.give(name)
+def test_each_provider_alone_seals_and_says_what_it_protects_against(sources: KeySources, name: str) -> None:
+    sources.give(name)
 
-    key = desk.keys.sealing()
+    key = sources.keys.sealing()
     assert isinstance(key, SealingKey)
     assert key.name == name
-    assert names(desk.keys) == [name, "plain"]
+    assert names(sources.keys) == [name, "plain"]
     assert key.protects.startswith("Protects the link from")
     assert "Not from root" in key.protects
-    assert desk.keys.named(name).fingerprint == key.fingerprint
-    assert desk.keys.problems == ()
+    assert sources.keys.named(name).fingerprint == key.fingerprint
+    assert sources.keys.problems == ()
 
 
 @pytest.mark.parametrize(
     ("better", "worse"), [(one, two) for n, one in enumerate(SEALING) for two in SEALING[n + 1 :]]
 )
-def test_of_two_providers_the_better_seals_and_both_open(desk: Desk, better: str, worse: str) -> None:
-    desk.give(better)
-    desk.give(worse)
+def test_of_two_providers_the_better_seals_and_both_open(
+    sources: KeySources, better: str, worse: str
+) -> None:
+    sources.give(better)
+    sources.give(worse)
 
-    assert names(desk.keys) == [better, worse, "plain"]
-    assert desk.keys.sealing().name == better
-    assert desk.keys.named(worse).name == worse
+    assert names(sources.keys) == [better, worse, "plain"]
+    assert sources.keys.sealing().name == better
+    assert sources.keys.named(worse).name == worse
 
 
 @pytest.mark.parametrize("name", KEY_PROVIDERS)
-def test_the_provider_that_is_named_seals_and_the_others_open(desk: Desk, name: str) -> None:
+def test_the_provider_that_is_named_seals_and_the_others_open(sources: KeySources, name: str) -> None:
     for each in SEALING:
-        desk.give(each)
-    desk.settings["key_provider"] = name
+        sources.give(each)
+    sources.settings["key_provider"] = name
 
-    assert names(desk.keys) == [name, *(other for other in KEY_PROVIDERS if other != name)]
-    assert desk.keys.sealing().name == name
+    assert names(sources.keys) == [name, *(other for other in KEY_PROVIDERS if other != name)]
+    assert sources.keys.sealing().name == name
 
 
 @pytest.mark.parametrize(
@@ -104,43 +106,43 @@ def test_the_provider_that_is_named_seals_and_the_others_open(desk: Desk, name: 
     ],
 )
 def test_a_provider_that_is_named_and_not_there_is_not_passed_over(
-    desk: Desk, name: str, kind: type[DeviceAuthError], message: str
+    sources: KeySources, name: str, kind: type[DeviceAuthError], message: str
 ) -> None:
-    desk.settings["key_provider"] = name
+    sources.settings["key_provider"] = name
 
-    fault = fault_at(desk)
+    fault = fault_at(sources)
     assert type(fault) is kind
     assert message in str(fault)
-    assert [(problem.name, problem.message) for problem in desk.keys.problems] == [(name, message)]
-    assert desk.keys.problems[0].hint
-    assert names(desk.keys) == ["plain"]
+    assert [(problem.name, problem.message) for problem in sources.keys.problems] == [(name, message)]
+    assert sources.keys.problems[0].hint
+    assert names(sources.keys) == ["plain"]
 
 
 @pytest.mark.parametrize("name", SEALING)
-def test_two_keys_of_one_provider_are_told_apart(desk: Desk, name: str) -> None:
-    desk.give(name)
-    first = desk.keys.named(name)
-    desk.give_board("b")
-    desk.give_file(MATERIAL + b"!")
-    desk.give_credential(MATERIAL + b"?")
+def test_two_keys_of_one_provider_are_told_apart(sources: KeySources, name: str) -> None:
+    sources.give(name)
+    first = sources.keys.named(name)
+    sources.give_board("b")
+    sources.give_file(MATERIAL + b"!")
+    sources.give_credential(MATERIAL + b"?")
 
-    second = desk.keys.named(name)
+    second = sources.keys.named(name)
     assert second.fingerprint != first.fingerprint
     assert len(first.fingerprint) == 16
 
 
-def test_each_provider_is_looked_for_once(desk: Desk) -> None:
-    path = desk.give_credential()
-    keys = desk.keys
+def test_each_provider_is_looked_for_once(sources: KeySources) -> None:
+    path = sources.give_credential()
+    keys = sources.keys
     first = keys.sealing()
     path.unlink()
 
     assert keys.sealing() is first
 
 
-def test_a_provider_of_a_later_program_is_missing(desk: Desk) -> None:
+def test_a_provider_of_a_later_program_is_missing(sources: KeySources) -> None:
     with pytest.raises(KeyMissing, match="this program does not know this provider"):
-        desk.keys.named("tpm2")
+        sources.keys.named("tpm2")
 
 
 # -- the credential
@@ -156,30 +158,30 @@ def test_a_provider_of_a_later_program_is_missing(desk: Desk) -> None:
     ],
     ids=["empty", "short", "large", "zeros"],
 )
-def test_what_is_no_key_is_not_passed_over(desk: Desk, content: bytes, message: str) -> None:
-    desk.give_file()
-    desk.give_credential(content)
+def test_what_is_no_key_is_not_passed_over(sources: KeySources, content: bytes, message: str) -> None:
+    sources.give_file()
+    sources.give_credential(content)
 
-    assert type(fault_at(desk)) is StoreError
-    assert message in str(fault_at(desk))
-    assert [problem.name for problem in desk.keys.problems] == [SYSTEMD_CREDENTIAL]
-    assert names(desk.keys) == [KEY_FILE, "plain"]
+    assert type(fault_at(sources)) is StoreError
+    assert message in str(fault_at(sources))
+    assert [problem.name for problem in sources.keys.problems] == [SYSTEMD_CREDENTIAL]
+    assert names(sources.keys) == [KEY_FILE, "plain"]
 
 
-def test_a_credential_that_cannot_be_read_is_not_passed_over(desk: Desk) -> None:
-    path = desk.give_credential()
+def test_a_credential_that_cannot_be_read_is_not_passed_over(sources: KeySources) -> None:
+    path = sources.give_credential()
     path.unlink()
     path.mkdir()
 
-    assert f"cannot read {path}" in str(fault_at(desk))
+    assert f"cannot read {path}" in str(fault_at(sources))
 
 
-def test_a_service_without_the_credential_has_none(desk: Desk) -> None:
-    desk.give_credential().unlink()
+def test_a_service_without_the_credential_has_none(sources: KeySources) -> None:
+    sources.give_credential().unlink()
 
-    assert desk.keys.sealing().name == "plain"
+    assert sources.keys.sealing().name == "plain"
     with pytest.raises(KeyMissing) as caught:
-        desk.keys.named(SYSTEMD_CREDENTIAL)
+        sources.keys.named(SYSTEMD_CREDENTIAL)
     assert "the service manager gave no credential device-auth.key" in str(caught.value)
 
 
@@ -188,11 +190,11 @@ def test_a_service_without_the_credential_has_none(desk: Desk) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
 def test_a_key_file_that_others_may_open_is_refused_with_the_command_that_helps(
-    desk: Desk, mode: int
+    sources: KeySources, mode: int
 ) -> None:
-    path = desk.give_file(mode=mode)
+    path = sources.give_file(mode=mode)
 
-    fault = fault_at(desk)
+    fault = fault_at(sources)
     assert (type(fault), fault.exit_code) == (ConfigError, 78)
     assert f"is open to others (mode {mode:04o})" in str(fault)
     assert fault.hint == f"Run: chmod 600 '{path}'"
@@ -201,79 +203,79 @@ def test_a_key_file_that_others_may_open_is_refused_with_the_command_that_helps(
 
 @pytest.mark.parametrize(("content", "message"), [(b"canary", "too short"), (bytes(64), "one byte repeated")])
 def test_a_key_file_that_holds_no_key_is_refused_with_the_command_that_makes_one(
-    desk: Desk, content: bytes, message: str
+    sources: KeySources, content: bytes, message: str
 ) -> None:
-    path = desk.give_file(content)
+    path = sources.give_file(content)
 
-    fault = fault_at(desk)
+    fault = fault_at(sources)
     assert message in str(fault)
     assert fault.hint == f"Make one: head -c 32 /dev/urandom > '{path}'"
 
 
-def test_a_key_file_that_is_not_there_is_refused(desk: Desk) -> None:
-    path = desk.give_file()
+def test_a_key_file_that_is_not_there_is_refused(sources: KeySources) -> None:
+    path = sources.give_file()
     path.unlink()
 
-    assert str(fault_at(desk)).endswith(f"there is no key_file {path}")
+    assert str(fault_at(sources)).endswith(f"there is no key_file {path}")
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
 def test_a_key_file_that_is_no_file_is_neither_waited_for_nor_used(
-    desk: Desk, make: Callable[[Path], None]
+    sources: KeySources, make: Callable[[Path], None]
 ) -> None:
-    path = desk.give_file()
+    path = sources.give_file()
     path.unlink()
     make(path)
 
-    assert f"cannot read key_file {path}" in str(fault_at(desk))
+    assert f"cannot read key_file {path}" in str(fault_at(sources))
 
 
-def test_a_key_file_of_no_possible_name_is_refused(desk: Desk) -> None:
-    desk.settings["key_file"] = "/a\0b"
+def test_a_key_file_of_no_possible_name_is_refused(sources: KeySources) -> None:
+    sources.settings["key_file"] = "/a\0b"
 
-    assert "must not have a NUL character" in str(fault_at(desk))
-
-
-def test_a_key_file_must_be_named_by_its_whole_path(desk: Desk) -> None:
-    desk.settings["key_file"] = "device-auth.key"
-
-    assert "must be a whole path" in str(fault_at(desk))
+    assert "must not have a NUL character" in str(fault_at(sources))
 
 
-def test_another_users_key_file_is_refused_by_all_but_root(desk: Desk) -> None:
-    path = desk.give_file()
+def test_a_key_file_must_be_named_by_its_whole_path(sources: KeySources) -> None:
+    sources.settings["key_file"] = "device-auth.key"
+
+    assert "must be a whole path" in str(fault_at(sources))
+
+
+def test_another_users_key_file_is_refused_by_all_but_root(sources: KeySources) -> None:
+    path = sources.give_file()
     mine = path.stat().st_uid
 
     for euid in (mine, 0):
-        desk.euid = euid
-        assert desk.keys.sealing().name == KEY_FILE
+        sources.euid = euid
+        assert sources.keys.sealing().name == KEY_FILE
     if mine != 0:
-        desk.euid = mine + 1
-        assert "belongs to another user" in str(fault_at(desk))
+        sources.euid = mine + 1
+        assert "belongs to another user" in str(fault_at(sources))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
-def test_a_key_file_of_another_user_is_refused_with_the_command_that_helps(desk: Desk) -> None:
-    path = desk.give_file()
+def test_a_key_file_of_another_user_is_refused_with_the_command_that_helps(sources: KeySources) -> None:
+    path = sources.give_file()
     os.chown(path, 65534, -1)
-    desk.euid = 1000
+    sources.euid = 1000
 
-    assert "belongs to another user (uid 65534)" in str(fault_at(desk))
-    assert fault_at(desk).hint == f"Run: sudo chown 1000 '{path}'"
-
-
-def test_a_key_file_that_was_set_up_and_fails_is_not_passed_over_for_none(desk: Desk) -> None:
-    desk.give_file(mode=0o644)
-
-    assert "there is no key to seal the link under (key-file)" in str(fault_at(desk))
+    assert "belongs to another user (uid 65534)" in str(fault_at(sources))
+    assert fault_at(sources).hint == f"Run: sudo chown 1000 '{path}'"
 
 
-def test_a_key_file_that_fails_does_no_harm_beside_a_better_key(desk: Desk) -> None:
-    desk.give_file(mode=0o644)
-    desk.give_credential()
+def test_a_key_file_that_was_set_up_and_fails_is_not_passed_over_for_none(sources: KeySources) -> None:
+    sources.give_file(mode=0o644)
 
-    assert desk.keys.sealing().name == SYSTEMD_CREDENTIAL
-    assert [problem.name for problem in desk.keys.problems] == [KEY_FILE]
+    assert "there is no key to seal the link under (key-file)" in str(fault_at(sources))
+
+
+def test_a_key_file_that_fails_does_no_harm_beside_a_better_key(sources: KeySources) -> None:
+    sources.give_file(mode=0o644)
+    sources.give_credential()
+
+    assert sources.keys.sealing().name == SYSTEMD_CREDENTIAL
+    assert [problem.name for problem in sources.keys.problems] == [KEY_FILE]
 
 
 # -- the board
@@ -293,15 +295,15 @@ ODD = {
 
 @pytest.mark.parametrize("case", ODD.values(), ids=ODD)
 def test_a_board_that_gives_no_key_leaves_the_link_plain_unless_it_is_named(
-    desk: Desk, case: tuple[str, str]
+    sources: KeySources, case: tuple[str, str]
 ) -> None:
     script, message = case
-    desk.give_tool(script)
+    sources.give_tool(script)
 
-    assert desk.keys.sealing().name == "plain"
-    assert desk.keys.problems == ()
-    desk.settings["key_provider"] = RPI_FW_CRYPTO
-    assert message in str(fault_at(desk))
+    assert sources.keys.sealing().name == "plain"
+    assert sources.keys.problems == ()
+    sources.settings["key_provider"] = RPI_FW_CRYPTO
+    assert message in str(fault_at(sources))
 
 
 @pytest.mark.parametrize(
@@ -309,14 +311,14 @@ def test_a_board_that_gives_no_key_leaves_the_link_plain_unless_it_is_named(
     ["sleep 600", "sleep 600 & echo $! >> PIDS; wait", "exec cat /dev/zero"],
     ids=["hangs", "hangs with a child", "never ends its answer"],
 )
-def test_a_tool_that_does_not_end_is_ended_with_all_it_began(desk: Desk, script: str) -> None:
-    pids = desk.folder / "pids"
-    desk.give_tool(f"echo $$ > {pids}\n{script}".replace("PIDS", str(pids)))
-    desk.settings["key_provider"] = RPI_FW_CRYPTO
+def test_a_tool_that_does_not_end_is_ended_with_all_it_began(sources: KeySources, script: str) -> None:
+    pids = sources.folder / "pids"
+    sources.give_tool(f"echo $$ > {pids}\n{script}".replace("PIDS", str(pids)))
+    sources.settings["key_provider"] = RPI_FW_CRYPTO
 
     def ask(seconds: float) -> str:
-        desk.timeout = Seconds(seconds)
-        return str(fault_at(desk))
+        sources.timeout = Seconds(seconds)
+        return str(fault_at(sources))
 
     said = given_time(ask, lambda _: pids.exists() and pids.read_text().count("\n") > script.count("PIDS"))
     assert "rpi-fw-crypto did not answer within" in said
@@ -324,29 +326,29 @@ def test_a_tool_that_does_not_end_is_ended_with_all_it_began(desk: Desk, script:
         wait_for(lambda pid=pid: not is_running(pid), f"{pid} goes on")  # type: ignore[misc]  # a default binds it now
 
 
-def test_a_tool_that_cannot_be_run_gives_no_key(desk: Desk) -> None:
-    desk.give_tool("")
-    (desk.folder / "bin" / "rpi-fw-crypto").write_text("#!/no/such/shell\n")
-    desk.settings["key_provider"] = RPI_FW_CRYPTO
+def test_a_tool_that_cannot_be_run_gives_no_key(sources: KeySources) -> None:
+    sources.give_tool("")
+    (sources.folder / "bin" / "rpi-fw-crypto").write_text("#!/no/such/shell\n")
+    sources.settings["key_provider"] = RPI_FW_CRYPTO
 
-    assert "cannot run" in str(fault_at(desk))
-
-
-def test_a_memory_that_was_never_written_is_no_key(desk: Desk) -> None:
-    desk.give_board("")
-    desk.settings["key_provider"] = RPI_FW_CRYPTO
-
-    assert "this board's one-time memory holds no key" in str(fault_at(desk))
+    assert "cannot run" in str(fault_at(sources))
 
 
-def test_the_tool_is_given_no_secret_of_ours(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_that_was_never_written_is_no_key(sources: KeySources) -> None:
+    sources.give_board("")
+    sources.settings["key_provider"] = RPI_FW_CRYPTO
+
+    assert "this board's one-time memory holds no key" in str(fault_at(sources))
+
+
+def test_the_tool_is_given_no_secret_of_ours(sources: KeySources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", "canary")
-    desk.environ |= os.environ | {"PATH": desk.environ["PATH"]}
-    desk.give_tool(f'env > {desk.folder}/seen; echo "$*" >> {desk.folder}/seen')
+    sources.environ |= os.environ | {"PATH": sources.environ["PATH"]}
+    sources.give_tool(f'env > {sources.folder}/seen; echo "$*" >> {sources.folder}/seen')
 
-    desk.keys.sealing()
+    sources.keys.sealing()
 
-    seen = (desk.folder / "seen").read_text()
+    seen = (sources.folder / "seen").read_text()
     assert "canary" not in seen
     assert seen.endswith("hmac --in /dev/stdin --key-id 1\n")
 
@@ -354,15 +356,15 @@ def test_the_tool_is_given_no_secret_of_ours(desk: Desk, monkeypatch: pytest.Mon
 # -- what it costs
 
 
-def test_the_tool_is_not_run_to_read_what_is_plain_or_sealed_by_another(desk: Desk) -> None:
-    desk.give_tool(f"touch {desk.folder}/was-run")
-    desk.give_credential()
-    keys = desk.keys
+def test_the_tool_is_not_run_to_read_what_is_plain_or_sealed_by_another(sources: KeySources) -> None:
+    sources.give_tool(f"touch {sources.folder}/was-run")
+    sources.give_credential()
+    keys = sources.keys
 
     keys.named(SYSTEMD_CREDENTIAL)
     keys.sealing()
 
-    assert not (desk.folder / "was-run").exists()
+    assert not (sources.folder / "was-run").exists()
 
 
 def test_who_has_no_key_never_loads_what_seals(tmp_path: Path) -> None:

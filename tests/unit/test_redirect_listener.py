@@ -45,7 +45,7 @@ def has_ipv6() -> bool:
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 here")
 
 
-class Desk:
+class ListenerBench:
     """A listener, and browsers that come to it."""
 
     def __init__(self, folder: Path, *, is_secure: bool) -> None:
@@ -84,45 +84,45 @@ class Desk:
 
 
 @pytest.fixture(params=["https", "http"])
-def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path, is_secure=request.param == "https")
-    with desk.listener:
-        yield desk
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ListenerBench]:
+    bench = ListenerBench(tmp_path, is_secure=request.param == "https")
+    with bench.listener:
+        yield bench
 
 
 @pytest.fixture
-def secure_desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path, is_secure=True)
-    with desk.listener:
-        yield desk
+def secure_bench(tmp_path: Path) -> Iterator[ListenerBench]:
+    bench = ListenerBench(tmp_path, is_secure=True)
+    with bench.listener:
+        yield bench
 
 
-def test_a_browser_brings_the_code_and_is_told_that_it_may_go(desk: Desk) -> None:
-    status, page = desk.get(GOOD)
+def test_a_browser_brings_the_code_and_is_told_that_it_may_go(bench: ListenerBench) -> None:
+    status, page = bench.get(GOOD)
 
-    assert desk.answer() == Redirect(Secret("CANARY-code"))
+    assert bench.answer() == Redirect(Secret("CANARY-code"))
     assert status == 200
     assert "You may close this page." in page
     assert "CANARY" not in page
 
 
 @needs_ipv6
-def test_the_browser_is_met_on_either_loopback_address(secure_desk: Desk) -> None:
-    status, _ = secure_desk.get(GOOD, host="::1")
+def test_the_browser_is_met_on_either_loopback_address(secure_bench: ListenerBench) -> None:
+    status, _ = secure_bench.get(GOOD, host="::1")
 
     assert status == 200
-    assert isinstance(secure_desk.answer(), Redirect)
+    assert isinstance(secure_bench.answer(), Redirect)
 
 
-def test_the_page_loads_nothing_runs_nothing_and_is_kept_nowhere(secure_desk: Desk) -> None:
-    _, page = secure_desk.get(GOOD)
+def test_the_page_loads_nothing_runs_nothing_and_is_kept_nowhere(secure_bench: ListenerBench) -> None:
+    _, page = secure_bench.get(GOOD)
 
-    policy = secure_desk.headers["Content-Security-Policy"]
+    policy = secure_bench.headers["Content-Security-Policy"]
     assert policy.startswith(
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
     )
-    assert secure_desk.headers["Cache-Control"] == "no-store"
-    assert secure_desk.headers["Referrer-Policy"] == "no-referrer"
+    assert secure_bench.headers["Cache-Control"] == "no-store"
+    assert secure_bench.headers["Referrer-Policy"] == "no-referrer"
     assert not re.search(r"src=|href=|<script|url\(", page)
 
 
@@ -140,31 +140,31 @@ STRANGERS = {
 
 @pytest.mark.parametrize(("target", "method", "expected"), STRANGERS.values(), ids=STRANGERS)
 def test_whatever_is_not_the_answer_is_told_so_and_waited_past(
-    desk: Desk, target: str, method: str, expected: int
+    bench: ListenerBench, target: str, method: str, expected: int
 ) -> None:
-    status, page = desk.get(target, method)
+    status, page = bench.get(target, method)
 
     assert status == expected
     assert "abc" not in page
-    assert desk.is_waiting()
-    assert desk.get(GOOD)[0] == 200
-    assert isinstance(desk.answer(), Redirect)
+    assert bench.is_waiting()
+    assert bench.get(GOOD)[0] == 200
+    assert isinstance(bench.answer(), Redirect)
 
 
-def test_exactly_one_redirect_is_taken(desk: Desk) -> None:
-    first, _ = desk.get(GOOD)
-    second, page = desk.get(GOOD.replace("CANARY", "another"))
+def test_exactly_one_redirect_is_taken(bench: ListenerBench) -> None:
+    first, _ = bench.get(GOOD)
+    second, page = bench.get(GOOD.replace("CANARY", "another"))
 
     assert (first, second) == (200, 409)
     assert "already" in page
-    assert desk.answer() == Redirect(Secret("CANARY-code"))
-    assert desk.is_waiting()
+    assert bench.answer() == Redirect(Secret("CANARY-code"))
+    assert bench.is_waiting()
 
 
-def test_an_error_redirect_is_put_into_words_on_the_page_too(desk: Desk) -> None:
-    status, page = desk.get(f"/authresponse?error=access_denied&error_description=%3Cb%3E&state={STATE}")
+def test_an_error_redirect_is_put_into_words_on_the_page_too(bench: ListenerBench) -> None:
+    status, page = bench.get(f"/authresponse?error=access_denied&error_description=%3Cb%3E&state={STATE}")
 
-    answer = desk.answer()
+    answer = bench.answer()
     assert isinstance(answer, Refusal)
     assert answer.trouble is Trouble.DENIED
     assert status == 200
@@ -182,40 +182,40 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("octets", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_and_silence_do_not_keep_the_browser_out(desk: Desk, octets: bytes) -> None:
-    with desk.plug_in() as silent, desk.plug_in() as broken:
+def test_garbage_and_silence_do_not_keep_the_browser_out(bench: ListenerBench, octets: bytes) -> None:
+    with bench.plug_in() as silent, bench.plug_in() as broken:
         silent.sendall(octets[:1])
         broken.sendall(octets)
 
-        assert desk.get(GOOD)[0] == 200
+        assert bench.get(GOOD)[0] == 200
 
-    assert isinstance(desk.answer(), Redirect)
+    assert isinstance(bench.answer(), Redirect)
 
 
-def test_the_oldest_of_too_many_silent_connections_makes_room(desk: Desk) -> None:
+def test_the_oldest_of_too_many_silent_connections_makes_room(bench: ListenerBench) -> None:
     with ExitStack() as plugged:
-        silent = [plugged.enter_context(desk.plug_in()) for _ in range(ADMISSION.places)]
+        silent = [plugged.enter_context(bench.plug_in()) for _ in range(ADMISSION.places)]
 
-        assert desk.get(GOOD)[0] == 200
+        assert bench.get(GOOD)[0] == 200
 
         while silent[0].recv(64):  # TLS may give its reason first
             pass
-    assert isinstance(desk.answer(), Redirect)
+    assert isinstance(bench.answer(), Redirect)
 
 
 def test_a_head_that_is_too_long_is_answered(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, is_secure=False)
-    with desk.listener, desk.plug_in() as browser:
+    bench = ListenerBench(tmp_path, is_secure=False)
+    with bench.listener, bench.plug_in() as browser:
         browser.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * (ReadLimits().head - 18))
 
         assert browser.recv(12) == b"HTTP/1.1 400"
 
 
-def test_nothing_listens_any_more_once_it_is_over(desk: Desk) -> None:
-    desk.listener.__exit__()
+def test_nothing_listens_any_more_once_it_is_over(bench: ListenerBench) -> None:
+    bench.listener.__exit__()
 
     with pytest.raises(ConnectionError):
-        desk.plug_in()
+        bench.plug_in()
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_nothing_listens_any_more_once_it_is_over(desk: Desk) -> None:
 def test_a_port_in_use_on_either_address_is_told_with_who_uses_it(
     tmp_path: Path, host: str, family: socket.AddressFamily
 ) -> None:
-    desk = Desk(tmp_path, is_secure=False)
-    with socket.create_server((host, desk.place.port), family=family):
+    bench = ListenerBench(tmp_path, is_secure=False)
+    with socket.create_server((host, bench.place.port), family=family):
         with pytest.raises(ConfigError) as caught:
-            desk.listener.__enter__()
+            bench.listener.__enter__()
 
-        assert f"port {desk.place.port}, where the browser comes back to, is in use by process" in str(
+        assert f"port {bench.place.port}, where the browser comes back to, is in use by process" in str(
             caught.value
         )
         assert f"process {os.getpid()} (" in str(caught.value)

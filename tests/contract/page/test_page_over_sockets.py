@@ -137,7 +137,7 @@ def test_news_that_changes_nothing_on_the_page_is_not_told(bench: Bench) -> None
     with bench.events() as stream:
         stream.next()
         stream.next()
-        bench.desk.refresh_ended()
+        bench.feed.refresh_ended()
         bench.show(StateWord.UNLINKED)
         bench.show(StateWord.REQUESTING)
 
@@ -243,7 +243,7 @@ def test_whoever_is_no_neighbour_gets_a_refusal_without_content() -> None:
 
 def test_by_itself_the_page_answers_loopback_on_loopback() -> None:
     bench = Bench()
-    page = Page(bench.desk, bench.actions, bench.clock, settings=PageSettings(("127.0.0.1:0",)))
+    page = Page(bench.feed, bench.actions, bench.clock, settings=PageSettings(("127.0.0.1:0",)))
     page.start()
     try:
         with socket.create_connection(page.addresses[0], LONG) as connection:
@@ -290,7 +290,7 @@ def test_a_listening_socket_that_is_there_already_is_used() -> None:
     bench = Bench()
     with open_listener("127.0.0.1:0") as ready:
         page = Page(
-            bench.desk, bench.actions, bench.clock, settings=PageSettings(("192.0.2.77:1",)), sockets=[ready]
+            bench.feed, bench.actions, bench.clock, settings=PageSettings(("192.0.2.77:1",)), sockets=[ready]
         )
         page.start()
         assert page.addresses == [ready.getsockname()]

@@ -536,7 +536,7 @@ def test_without_a_service_nobody_needs_its_groups(patient: Patient) -> None:
 
 
 def tell(served: SocketWorld, state: StateWord, trouble: Trouble, hint: str = "") -> None:
-    served.desk.tell(View(state, trouble, hint), make_link())
+    served.feed.tell(View(state, trouble, hint), make_link())
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def test_a_damaged_store_tells_nothing_of_the_link(patient: Patient) -> None:
 
 
 def test_a_service_without_a_token_is_told(patient: Patient, served: SocketWorld) -> None:
-    served.desk.withdraw()
+    served.feed.withdraw()
     found = patient.examine()
 
     assert troubles(found) == {"L2": FAIL}

@@ -236,7 +236,7 @@ def test_a_service_that_cannot_refresh_says_why(linked: Command, trouble: Troubl
     with SocketWorld(linked.folder / "run/api.sock", clock=BootClock()) as served:
 
         def end_in_trouble() -> None:
-            served.desk.tell(View(StateWord.LINKED, trouble), make_link())
+            served.feed.tell(View(StateWord.LINKED, trouble), make_link())
             served.actions.end_refresh()
 
         served.actions.refresh = end_in_trouble

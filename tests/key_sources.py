@@ -36,7 +36,7 @@ MATERIAL = b"canary: thirty-two bytes or more of it"
 SEALING = KEY_PROVIDERS[:-1]
 
 
-class Desk:
+class KeySources:
     """A place where keys lie, or do not."""
 
     def __init__(self, folder: Path) -> None:
