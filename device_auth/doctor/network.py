@@ -85,9 +85,12 @@ class Machine(NamedTuple):
     root: Path = ROOT
     addresses: Callable[[], Sequence[tuple[str, str]]] = ipv4_addresses
 
-    def read(self, name: str) -> str:
+    def read(self, name: str | Path) -> str:
         """Return the text of a file; empty if it cannot be read."""
-        return _read(self.root / name)
+        try:
+            return (self.root / name).read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return ""
 
     def folders(self, name: str) -> list[Path]:
         """Return the entries of a folder; none if it cannot be read."""
@@ -167,27 +170,19 @@ class _Interface(NamedTuple):
     is_real: bool
 
 
-def _read(path: Path) -> str:
-    """Return the text of a file of the kernel; empty if it cannot be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
-
-
 def _interfaces(machine: Machine) -> list[_Interface]:
     """List the interfaces that may lead out: those with hardware, and those of a default route."""
     found = []
     routed = {name for _, name in _default_routes(machine)}
     for folder in machine.folders(INTERFACES):
-        if _read(folder / "type") in {"", str(LOOPBACK)}:
+        if machine.read(folder / "type") in {"", str(LOOPBACK)}:
             continue
-        is_up = bool(int(_read(folder / "flags") or "0", 16) & UP)
+        is_up = bool(int(machine.read(folder / "flags") or "0", 16) & UP)
         found.append(
             _Interface(
                 folder.name,
                 is_up,
-                carries=_read(folder / "carrier") == "1",
+                carries=machine.read(folder / "carrier") == "1",
                 is_wireless=(folder / "wireless").exists() or (folder / "phy80211").exists(),
                 is_real=(folder / "device").exists() or folder.name in routed,
             )
@@ -221,11 +216,13 @@ def _all_addresses(machine: Machine) -> Iterator[tuple[str, str]]:
 
 
 def _radio(machine: Machine) -> Finding:
-    radios = [folder for folder in machine.folders(RADIOS) if _read(folder / "type") == "wlan"]
-    blocked = [folder for folder in radios if "1" in {_read(folder / "soft"), _read(folder / "hard")}]
+    radios = [folder for folder in machine.folders(RADIOS) if machine.read(folder / "type") == "wlan"]
+    blocked = [
+        folder for folder in radios if "1" in {machine.read(folder / "soft"), machine.read(folder / "hard")}
+    ]
     if any(each.carries for each in _interfaces(machine)) or len(blocked) < max(len(radios), 1):
         return ok("No radio that is needed is switched off.")
-    if any(_read(folder / "hard") == "1" for folder in blocked):
+    if any(machine.read(folder / "hard") == "1" for folder in blocked):
         return _unreachable("The Wi-Fi radio is switched off by a hardware switch.", "Turn that switch on")
     return _unreachable(
         "The Wi-Fi radio is switched off.",
