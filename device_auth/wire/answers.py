@@ -188,7 +188,7 @@ def read_grant(
     oddities = {
         "expires_in": lifetime is None,
         "token_type": not isinstance(token_type, str) or token_type.casefold() != "bearer",
-        "refresh_token": refresh_token is None and fields.get("refresh_token") not in {None, ""},
+        "refresh_token": refresh_token is None and fields.get("refresh_token") not in (None, ""),
     }
     return TokenGrant(
         access_token=access_token,

@@ -368,7 +368,9 @@ def test_an_odd_error_beside_a_grant_does_not_throw_it_away() -> None:
     assert isinstance(read_poll(make_response({**GRANT, "error": "access_denied"})), Refusal)
 
 
-@pytest.mark.parametrize(("value", "odd"), [(None, ()), ("", ()), (5, ("refresh_token",))])
+@pytest.mark.parametrize(
+    ("value", "odd"), [(None, ()), ("", ()), (5, ("refresh_token",)), ([], ("refresh_token",))]
+)
 def test_a_refresh_without_a_new_refresh_token_is_one(value: object, odd: tuple[str, ...]) -> None:
     grant = read_grant(
         make_response(),
