@@ -291,11 +291,6 @@ MUTANTS: Final = (
         "is_refreshing = keeping.ask_at is None",
     ),
     M(
-        "what is owed to the disk is looked at once a time",
-        "state = replace(state, owed=replace(state.owed, look_at=NEVER))",
-        "pass",
-    ),
-    M(
         "what is owed to the disk is looked at when due",
         "commands = (*commands, LookAtStore())",
         "pass",
@@ -374,11 +369,6 @@ MUTANTS: Final = (
         "the token of a proved link is served",
         "return state, (refresh.Withdraw() if keeping.grant is None else refresh.Serve(keeping.grant),)",
         "return state, (refresh.Withdraw(),)",
-    ),
-    M(
-        "the link in use is what an undoing leaves",
-        "if state.in_use is not None:\n        return state.in_use.keeping.link",
-        "if False:\n        return state.stored",
     ),
     M(
         "a save that failed leaves what was stored",
@@ -468,11 +458,6 @@ MUTANTS: Final = (
     M(
         "a link in use is stored in the one on trial",
         "if stored is not None and not _is_same(stored, link):",
-        "if False:",
-    ),
-    M(
-        "a lost link is not marked in one that goes",
-        "if link.mark is not None and state.owed is not None:",
         "if False:",
     ),
     M(

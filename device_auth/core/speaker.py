@@ -602,7 +602,6 @@ def _pass_time(state: SpeakerState, now: Monotonic) -> Step:
         state, more = _keep(state, kept.number, refresh.MomentCame(), now)
         commands += more
     if state.owed is not None and now >= state.owed.look_at:
-        state = replace(state, owed=replace(state.owed, look_at=NEVER))
         commands = (*commands, LookAtStore())
     return state, commands
 
@@ -675,9 +674,7 @@ def _put_to_use(state: SpeakerState, now: Monotonic) -> Step:
 
 
 def _former(state: SpeakerState) -> Link | None:
-    """Return the link that stays if the new one does not: the one in use, else what was there before the save."""
-    if state.in_use is not None:
-        return state.in_use.keeping.link
+    """Return the link that was there before the save."""
     if state.stored is None or _is_same(state.stored, state.overwritten):
         return state.stored
     return state.stored.replaces or state.overwritten
@@ -764,8 +761,6 @@ def _store_link(state: SpeakerState, kept: KeptLink, link: Link) -> tuple[Comman
         return ()  # undone at once: a kill must not find the former link marked over
     stored = state.stored
     if stored is not None and not _is_same(stored, link):
-        if link.mark is not None and state.owed is not None:
-            return ()  # the successor that lies there is nobody's, and goes
         link = replace(stored, replaces=None if link.mark is not None else link)
     is_final = stored is not None and stored.replaces is not None and link.replaces is None
     # a kill after the save must not leave a former owner's token to be found

@@ -314,6 +314,13 @@ def test_a_verb_requests_a_code_where_nothing_goes_on() -> None:
     assert bench.feed(Started(PRESS)) == [ProveStore(), RequestCodePair()]
 
 
+def test_a_verb_requests_a_code_where_the_link_is_marked() -> None:
+    bench = Bench()
+    bench.feed(LinkRead(replace(OLD, mark=Mark.REVOKED)))
+
+    assert bench.feed(Started(PRESS)) == [ProveStore(), RequestCodePair()]
+
+
 def test_a_verb_is_told_that_there_is_a_link() -> None:
     bench = Bench()
     bench.feed(LinkRead(OLD))
@@ -555,6 +562,18 @@ def test_a_save_that_failed_writes_nothing_more() -> None:
     assert bench.state.owed is None
 
 
+def test_a_save_that_failed_leaves_an_unproved_link_with_its_own_former() -> None:
+    unproved = replace(NEW, replaces=OLD)
+    bench = Bench(disk=unproved)
+    bench.feed(LinkRead(unproved))
+    bench.fails = {StoreGrant}
+    bench.feed(GrantSubmitted(PRESS, Secret("brought"), Flow.DEVICE_CODE))
+    bench.feed(Cancelled())
+
+    assert bench.done == [LookAtStore(), ForgetPending()]
+    assert bench.disk == bench.state.stored == unproved
+
+
 def test_a_first_save_that_failed_leaves_nothing_behind() -> None:
     bench = waiting(resumed(None))
     bench.fails = {StoreGrant}
@@ -664,6 +683,19 @@ def test_a_refresh_token_that_rotates_while_its_successor_is_told_is_not_lost() 
     assert in_use(bench).replaces == bench.disk.replaces
     assert not any(isinstance(it, Serve | Withdraw) for it in bench.done)
     assert bench.feed(CallAnswered(asked, make_grant(refresh_token=None), 0.5), 133) == []
+    stranger = RequestRefresh(77, replace(OLD, link_id="link-0"))
+    assert bench.feed(CallAnswered(stranger, make_grant(refresh_token="other"), 0.5), 134) == []
+
+
+def test_a_refusal_of_a_link_that_is_replaced_is_not_taken_for_its_successors() -> None:
+    bench = kept()
+    bench.feed(TokenWanted(seconds(4000)), 100)
+    asked = bench.question
+    told(bench, 131)
+    before = bench.state
+
+    assert bench.feed(CallAnswered(asked, REVOKED, 0.5), 132) == []
+    assert bench.state == before
 
 
 # -- the link in use, beside one on trial
@@ -950,6 +982,17 @@ def test_while_nobody_knows_whether_it_was_erased_no_token_is_served() -> None:
     assert Serve(grant) not in unsure
     assert settled == [LookAtStore(), Serve(grant)]
     assert bench.state.owed is None
+
+
+def test_a_marked_link_that_could_not_be_erased_is_not_erased_later() -> None:
+    bench = resumed(marked := replace(OLD, mark=Mark.REVOKED))
+    bench.feed(UnlinkRequested(), 21)
+    bench.fails = {LookAtStore}
+    bench.feed(EraseFailed(), 21)
+    bench.fails = set()
+
+    assert bench.feed(TimePassed(), 81) == [LookAtStore()]
+    assert bench.disk == bench.state.stored == marked
 
 
 def test_a_new_link_ends_the_doubt_whether_the_former_was_erased() -> None:
