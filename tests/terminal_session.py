@@ -60,7 +60,7 @@ class Session:
 
     def run(self, *words: str) -> None:
         """Have the shell run device-auth."""
-        self.type(f"clear; {sys.executable} -m device_auth {' '.join(words)}; echo left with $?\n")
+        self.type(f"clear; {sys.executable} -m device_auth {' '.join(words)}; echo 'left' with $?\n")
 
     @property
     def is_as_a_shell_wants_it(self) -> bool:

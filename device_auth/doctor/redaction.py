@@ -97,6 +97,11 @@ _MAC_IN_A_NAME: Final = re.compile(rf"(?<=\b(?:en|ib|sl|wl|ww)x)[0-9a-f]{{12}}{_
 _IPV6: Final = re.compile(
     rf"(?<!:)(?:{_BEGINS}|(?=:))(?=[0-9A-Fa-f]*:[0-9A-Fa-f.]*:)[0-9A-Fa-f:][0-9A-Fa-f:.]*[0-9A-Fa-f:]"
 )
+_SEPARATOR: Final = re.compile(r"([:.])")
+
+MOST_PIECES: Final = 21
+"""Of an IPv6 address at its separators, those included: six groups, ``::`` and an IPv4 address."""
+
 _IPV4: Final = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
 _HYPHENED: Final = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3,}(?!\d)")
 """An IPv4 address in the host names that providers give to customers."""
@@ -228,17 +233,21 @@ class Redaction:
         return re.compile(before + re.escape(value) + after)
 
     def _mask_address(self, found: re.Match[str]) -> str:
-        """Mask the longest IPv6 address in these letters, colons and digits."""
-        groups = found[0].split(":")
-        for length in range(len(groups), 2, -1):
-            for start in range(len(groups) - length + 1):
-                written = ":".join(groups[start : start + length])
+        """Mask each IPv6 address in these letters, colons, dots and digits, the longest from the left on."""
+        pieces, shown, start = _SEPARATOR.split(found[0]), [], 0
+        while start < len(pieces):
+            for end in range(min(len(pieces), start + MOST_PIECES), start, -1):
+                written = "".join(pieces[start:end])
                 try:
-                    masked = self._mask_ip(ip_address(written), written)
+                    shown.append(self._mask_ip(IPv6Address(written), written))
                 except ValueError:
                     continue
-                return ":".join([*groups[:start], masked, *groups[start + length :]])
-        return found[0]
+                start = end
+                break
+            else:
+                shown.append(pieces[start])
+                start += 1
+        return "".join(shown)
 
     def _mask_four(self, written: str, address: str) -> str:
         try:

@@ -121,7 +121,7 @@ def test_a_signal_that_nobody_else_hears_gives_the_terminal_back_too(
         "    print('hears', flush=True)\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
     )
-    terminal.type(f"clear; PYTHONPATH=. {sys.executable} {script}; echo left with $?\n")
+    terminal.type(f"clear; PYTHONPATH=. {sys.executable} {script}; echo 'left' with $?\n")
     terminal.wait_for(f"left with {128 + number}")
 
     assert "hears" in terminal.text
