@@ -7,6 +7,7 @@ abandoned; its late answer is an event as well.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Final, assert_never
 
@@ -38,6 +39,12 @@ from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
 from device_auth.service.provider_client import ProviderClient
 
 log: Final = logging.getLogger(__name__)
+
+_NAMES: Final = {
+    linking.RequestCodePair: "request for a code",
+    linking.PollToken: "poll",
+    RequestRefresh: "refresh",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +281,11 @@ class Loop:
         return min(self._calls.until, speaker.next_moment(self.speaker))
 
     def _pass_time(self) -> None:
-        if self._clock.now() >= self._calls.until:
-            call = self._calls.abandon()
-            if call is not None:
-                log.warning("%s: no usable answer, no answer within %.0f s", _name(call.question), CALL_BOUND)
-                self.feed(speaker.CallTimedOut(call.question, self._chance()))
+        if self._clock.now() >= self._calls.until and (call := self._calls.abandon()) is not None:
+            log.warning(
+                "%s: no usable answer, no answer within %.0f s", _NAMES[type(call.question)], CALL_BOUND
+            )
+            self.feed(speaker.CallTimedOut(call.question, self._chance()))
         self.feed(linking.TimePassed())
 
     def _step(self, event: speaker.Event) -> None:
@@ -314,14 +321,13 @@ class Loop:
         return None
 
     def _sender(self, question: Question) -> Callable[[], Answer]:
-        client = self._provider_client
         match question:
             case linking.RequestCodePair():
-                return client.request_code_pair
+                return self._provider_client.request_code_pair
             case linking.PollToken(pair):
-                return lambda: client.poll(pair)
+                return partial(self._provider_client.poll, pair)
             case RequestRefresh(_, link):
-                return lambda: client.refresh(link)
+                return partial(self._provider_client.refresh, link)
             case _:
                 assert_never(question)
 
@@ -419,21 +425,9 @@ class Loop:
             self._tell(replace(view, notice=notice))
 
 
-def _name(question: Question) -> str:
-    match question:
-        case linking.RequestCodePair():
-            return "request for a code"
-        case linking.PollToken():
-            return "poll"
-        case RequestRefresh():
-            return "refresh"
-        case _:
-            assert_never(question)
-
-
 def _log_answer(question: Question, answer: Answer) -> None:
     """Log the outcome of a request in a line: no code, no token, and nothing in the provider's own words."""
-    asked = _name(question)
+    asked = _NAMES[type(question)]
     match answer:
         case CodePair():
             log.info("%s: a code for %.0f s, polled every %.0f s", asked, answer.expires_in, answer.interval)
