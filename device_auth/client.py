@@ -287,6 +287,9 @@ class Client:
             self._connection.request(method, target, body, headers)
             response = self._connection.getresponse()
             answer = response.read()
+        except PermissionError as error:
+            self._drop()
+            raise _forbidden(error) from error
         except (http.client.HTTPException, OSError) as error:
             self._drop()
             if kept is not None and not isinstance(error, TimeoutError):
@@ -312,6 +315,8 @@ class Client:
                 name, _, value = line.decode().partition(":")
                 if name == "data":
                     yield _read(_as_status, _parse(value.encode()))
+        except PermissionError as error:
+            raise _forbidden(error) from error
         except (http.client.HTTPException, OSError) as error:
             raise Unavailable(f"the event stream ended: {error}") from error
         finally:
@@ -338,7 +343,11 @@ class _UnixConnection(http.client.HTTPConnection):
             try:
                 self._queue(path)
             except OSError as error:
-                failure = error
+                # a service that refuses this user runs, though none of the other paths has one
+                if not isinstance(failure, PermissionError):
+                    failure = error
+                if isinstance(error, PermissionError):
+                    error.filename = error.filename or path
                 self.sock.close()
             else:
                 return
@@ -373,6 +382,12 @@ def _is_ours_alone(folder: str, uid: int) -> bool:
         found = Path(folder).stat()
         return folder.startswith("/") and found.st_uid == uid and stat.S_IMODE(found.st_mode) & 0o077 == 0
     return False
+
+
+def _forbidden(error: PermissionError) -> Refused:
+    return Refused(
+        f"only root and members of the group device-auth-client may connect to {error.filename}", "forbidden"
+    )
 
 
 def _check(response: http.client.HTTPResponse, body: bytes) -> object:

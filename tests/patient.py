@@ -20,12 +20,13 @@ from device_auth.doctor import board, link, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, examine
 from device_auth.doctor.context import CannotRun, DoctorContext, ProgramResult, Run
 from device_auth.doctor.findings import Check, Verdict
+from device_auth.service.callers import Permissions
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from tests.links import make_grant, make_link
-from tests.socket_world import SocketWorld
+from tests.socket_world import ADMINISTRATORS, SocketWorld
 from tests.world import SkippingClock
 
 ME: Final = pwd.getpwuid(os.geteuid()).pw_name
@@ -59,8 +60,9 @@ class Patient:
         default_factory=lambda: {"ss": ProgramResult(0, ""), "journalctl": ProgramResult(0, "")}
     )
     groups: dict[str, int] = field(
-        default_factory=lambda: {"device-auth-client": 801, "device-auth-admin": 802, "gpio": 803}
+        default_factory=lambda: {"device-auth-client": os.getegid(), "device-auth-admin": 802, "gpio": 803}
     )
+    members: dict[str, frozenset[str]] = field(default_factory=dict)
     hardware: Mapping[str, object] = field(default_factory=dict)
     is_system: bool = True
     keys: Keys = ONLY_PLAIN
@@ -111,6 +113,7 @@ class Patient:
             root=self.root,
             run=self.run or self._run,
             gid_of=self.groups.get,
+            members_of=lambda name: self.members.get(name, frozenset()),
         )
 
     def checks(self) -> list[Check]:
@@ -133,7 +136,9 @@ class Patient:
     @contextmanager
     def served(self) -> Iterator[SocketWorld]:
         """Have a service answer on the socket: linked, with a token."""
-        with SocketWorld(self.run_dir / "api.sock", clock=self.clock) as served:
+        permissions = Permissions(os.getegid(), ADMINISTRATORS, os.geteuid())
+        path = self.run_dir / "api.sock"
+        with SocketWorld(path, clock=self.clock, permissions=permissions) as served:
             served.is_linked(served.issue())
             self.publish()
             yield served
@@ -178,7 +183,7 @@ def answering(patient: Patient, http: int = 200, **changes: object) -> Iterator[
 
     path = patient.run_dir / "api.sock"
     with ThreadingUnixStreamServer(str(path), Answer) as server:
-        path.chmod(0o666)
+        path.chmod(0o660)
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

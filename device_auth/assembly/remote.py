@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from device_auth.assembly.announcing import announcing
-from device_auth.assembly.service import STOP_FIRST
+from device_auth.assembly.service import ASK_AS_MEMBER, STOP_FIRST
 from device_auth.assembly.speaker import (
     ALREADY_LINKED,
     ERRORS,
@@ -23,7 +23,7 @@ from device_auth.assembly.speaker import (
     unexplained,
 )
 from device_auth.client import Client, ClientError, Refused, Revoked, SpeakerUnlinked, TryLater, Unavailable
-from device_auth.core.errors import StoreBusy, StoreError
+from device_auth.core.errors import Busy, StoreBusy, StoreError
 from device_auth.core.models import (
     NEVER,
     CodePair,
@@ -347,15 +347,18 @@ def _answered() -> Iterator[None]:
     """Turn an error of the client into one of the command.
 
     Raises:
-        StoreError: if the service refuses, or does not answer.
+        Busy: if the service denies permission.
+        StoreError: if the service does not understand the request, or does not answer.
     """
     try:
         yield
     except Refused as error:
-        raise StoreError(
-            f"permission denied by the service: {error}",
-            hint="Use sudo, or join the group: sudo adduser $USER device-auth-admin",
-        ) from error
+        if error.problem != "forbidden":
+            raise StoreError(
+                f"the service does not take this request: {error}",
+                hint="Restart the service, which may be of another version: sudo systemctl restart device-auth",
+            ) from error
+        raise Busy(f"permission denied by the service: {error}", hint=ASK_AS_MEMBER) from error
     except ClientError as error:
         raise StoreError(
             f"the service does not answer: {error}", hint="Look at: systemctl status device-auth"

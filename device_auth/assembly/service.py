@@ -16,7 +16,7 @@ SYSTEM_SOCKET: Final = Path("/run/device-auth/api.sock")
 """Where the system's service listens."""
 
 ASK_AS_MEMBER: Final = (
-    "Ask as root (sudo), or join the group device-auth-client (for link and unlink: device-auth-admin):"
+    "Use sudo, or join the group device-auth-client (for link and unlink: device-auth-admin as well):"
     " sudo usermod -aG device-auth-client USER, and log in anew."
 )
 
@@ -42,22 +42,22 @@ def find_service(doors: "Doors") -> Path | None:
     return socket
 
 
-def refuse_beside_service(doors: "Doors", what: str = "link") -> None:
-    """Refuse to do beside a service what cannot be done through it.
+def refuse_beside_service(doors: "Doors") -> None:
+    """Refuse to do with the link, beside a service, what cannot be done through it.
 
     Raises:
-        Busy: if a service holds the link of this speaker, or another thing of it.
+        Busy: if a service holds the link of this speaker, or does not answer this user.
     """
-    if is_served(doors):
-        raise Busy(f"the service holds the {what}", hint=STOP_FIRST)
+    if find_service(doors) is not None:
+        raise Busy("the service holds the link", hint=STOP_FIRST)
 
 
 def is_served(doors: "Doors") -> bool:
-    """Return whether a service holds the link of this speaker, and with it the parts."""
+    """Return whether a service runs on this speaker, and holds its parts; one that refuses this user does so too."""
     socket, refusal = _look_for_service(doors)
     if refusal:
         say(f"device-auth: {refusal}")
-    return socket is not None
+    return socket is not None or bool(refusal)
 
 
 def _look_for_service(doors: "Doors") -> tuple[Path | None, str]:
@@ -102,5 +102,7 @@ def _socket_of(doors: "Doors") -> Path | None:
 def _is_socket(path: Path) -> bool:
     try:
         return stat.S_ISSOCK(path.stat().st_mode)
+    except PermissionError:
+        return path == SYSTEM_SOCKET  # in a closed folder: a service may run there
     except OSError:
         return False

@@ -9,9 +9,9 @@ from typing import Final
 
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.hardware_parts import library_folder, read_hardware
-from device_auth.assembly.service import STOP_FIRST, is_served, refuse_beside_service
+from device_auth.assembly.service import STOP_FIRST, is_served
 from device_auth.cli.output import print_json, print_line
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import Busy, ConfigError
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import Operator, choose_operator
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     with library_folder(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=doors.is_json, is_served=is_served(doors))
-        refuse_beside_service(doors, "parts")
+        if is_served(doors):
+            raise Busy("the service holds the parts", hint=STOP_FIRST)
         parts = tuple(part for part in parts if part.kind != "off")
         if not parts:
             raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())

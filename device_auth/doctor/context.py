@@ -144,6 +144,14 @@ def gid_of(name: str) -> int | None:
         return None
 
 
+def members_of(name: str) -> frozenset[str]:
+    """Return the users who have been added to a group."""
+    try:
+        return frozenset(grp.getgrnam(name).gr_mem)
+    except KeyError:
+        return frozenset()
+
+
 class DoctorContext:
     """The speaker that is examined, and the machine that it is on.
 
@@ -155,6 +163,7 @@ class DoctorContext:
         root: the root folder.
         run: runs a program.
         gid_of: returns the number of a group.
+        members_of: returns the users who have been added to a group.
     """
 
     def __init__(
@@ -167,6 +176,7 @@ class DoctorContext:
         root: Path = ROOT,
         run: Run = run_program,
         gid_of: Callable[[str], int | None] = gid_of,
+        members_of: Callable[[str], frozenset[str]] = members_of,
     ) -> None:
         self.places = places
         self.clock = clock
@@ -175,6 +185,7 @@ class DoctorContext:
         self.root = root
         self.run = run
         self.gid_of = gid_of
+        self.members_of = members_of
         # Several checks ask at once; each question is asked once.
         self._unit_lock, self._daemon_lock = Lock(), Lock()
 

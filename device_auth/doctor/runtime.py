@@ -20,8 +20,8 @@ RUNTIME: Final = 74
 LEAST_SPACE: Final = 16 * 1024
 """Bytes: two token files, each twice while it is replaced, in blocks of 4 KiB."""
 
-OPEN_TO_ALL: Final = 0o666
-"""The mode of the socket: the service itself refuses those who may not."""
+OPEN_TO_GROUP: Final = 0o660
+"""The mode of the socket."""
 
 
 def checks(context: DoctorContext) -> list[Check]:
@@ -133,7 +133,7 @@ def look_at_files(context: DoctorContext) -> Finding:
 
 
 def look_at_socket(context: DoctorContext) -> Finding:
-    """Check whether programs can reach the socket."""
+    """Check whether the right programs can reach the socket, and no others."""
     path = _folder(context) / SOCKET
     try:
         status = path.stat()
@@ -146,17 +146,27 @@ def look_at_socket(context: DoctorContext) -> Finding:
             f"Remove it: rm {quoted(path)}",
             RUNTIME,
         )
-    if mode & OPEN_TO_ALL != OPEN_TO_ALL:
+    restart = (
+        "sudo systemctl restart device-auth.socket" if context.unit else "Start it again: device-auth run"
+    )
+    facts = {"mode": f"{mode:04o}", "group": str(status.st_gid)}
+    if mode & stat.S_IRWXO:
         return warn(
-            f"Not every program can reach {path}: it has mode {mode:04o}; the service itself checks its callers.",
-            "Restart its socket: sudo systemctl restart device-auth.socket",
-            mode=f"{mode:04o}",
+            f"Any program can connect to {path} (mode {mode:04o}) and keep others waiting.", restart, **facts
         )
-    return ok("Every program can reach the socket; the service checks its callers.")
+    is_of_group = mode & OPEN_TO_GROUP == OPEN_TO_GROUP and status.st_gid == context.gid_of(READERS)
+    if context.is_system and context.gid_of(READERS) is not None and not is_of_group:
+        return warn(
+            f"The group {READERS} cannot reach {path}: it has mode {mode:04o} and group {status.st_gid}.",
+            restart,
+            **facts,
+        )
+    who = f"members of the group {READERS}" if is_of_group else "its own user"
+    return ok(f"Only root and {who} can connect to the socket.", **facts)
 
 
 def look_at_groups(context: DoctorContext) -> Finding:
-    """Check whether the groups of the service's users exist."""
+    """Check whether the groups of the service's users exist, and administrators can reach the socket."""
     if not context.unit or context.unit.get("LoadState") == "not-found":
         return skipped("The system's service is not installed, so its groups are not needed.")
     missing = [name for name in (READERS, ADMINISTRATORS) if context.gid_of(name) is None]
@@ -165,6 +175,12 @@ def look_at_groups(context: DoctorContext) -> Finding:
             f"There is no group {' and no group '.join(missing)}: only root may use the service.",
             f"sudo groupadd --system {missing[0]}",
             RUNTIME,
+        )
+    outside = sorted(context.members_of(ADMINISTRATORS) - context.members_of(READERS))
+    if outside:
+        return warn(
+            f"{', '.join(outside)} may link and unlink, but cannot reach the socket: not in the group {READERS}.",
+            f"sudo usermod -aG {READERS} {outside[0]}",
         )
     return ok(f"The groups {READERS} and {ADMINISTRATORS} exist.")
 

@@ -15,8 +15,9 @@ log: Final = logging.getLogger(__name__)
 
 BACKLOG: Final = 64
 UNIX_BACKLOG: Final = 256
-SOCKET_MODE: Final = 0o666
-"""Any process may connect; its user and groups decide what it may do."""
+OWN_MODE: Final = 0o600
+GROUP_MODE: Final = 0o660
+"""Other users cannot even wait in the backlog."""
 
 
 def listen(host: str, port: int, *, interface: str = "") -> socket.socket:
@@ -51,13 +52,16 @@ class UnixListener:
 
     Args:
         path: in a folder where no other user can create files.
+        group: its members may connect too; None for the own user only, as where this process cannot give the
+            socket to the group.
 
     Raises:
         StoreError: if the socket cannot be made, or the file there is not ours to remove.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, group: int | None = None) -> None:
         self._path = path
+        self._group = group
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _check_place(path)
@@ -78,13 +82,26 @@ class UnixListener:
         try:
             beside.unlink(missing_ok=True)
             self.listener.bind(str(beside))
-            self.listener.listen(UNIX_BACKLOG)
-            beside.chmod(SOCKET_MODE)
+            self._admit_group(beside)
+            self.listener.listen(UNIX_BACKLOG)  # not before: until now every connection is refused
             beside.rename(self._path)
             return self._path.lstat().st_ino
         except OSError as error:
             hint = "Check the owner of its folder, and the length of its path."
             raise store_error(f"cannot make the socket {self._path}", error, hint) from error
+
+    def _admit_group(self, beside: Path) -> None:
+        beside.chmod(OWN_MODE)
+        if self._group is None:
+            return
+        try:
+            os.chown(beside, -1, self._group)
+        except OSError as error:  # a user who is no member of the group, or a container without it
+            log.info(
+                "only this user may connect to %s: group %d: %s", self._path, self._group, error.strerror
+            )
+        else:
+            beside.chmod(GROUP_MODE)
 
 
 def _check_place(path: Path) -> None:

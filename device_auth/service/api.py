@@ -174,7 +174,7 @@ class Api:
         self._forced: _ForcedRefresh | None = None
         self._own = None
         if isinstance(listener, Path):
-            self._own = UnixListener(listener)
+            self._own = UnixListener(listener, permissions.readers)
             listener = self._own.listener
         self._listener = listener
         self.server = HttpServer(

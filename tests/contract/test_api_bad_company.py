@@ -25,7 +25,7 @@ from device_auth.http.listeners import UnixListener
 from device_auth.service.api import ADMISSION, Api
 from device_auth.service.callers import Caller, Permissions, read_caller
 from device_auth.world.clock import BootClock
-from tests.socket_world import READER, STRANGER, SocketWorld, identify
+from tests.socket_world import READER, READERS, STRANGER, SocketWorld, identify
 from tests.threads import no_room_for_threads
 from tests.values import seconds
 from tests.waiting import LONG, wait_for
@@ -369,13 +369,15 @@ def test_a_uid_that_is_nobody_pretends_in_vain(tmp_path: Path) -> None:
 @needs_root
 @pytest.mark.parametrize(
     ("groups", "status"),
-    [([], 403), ([7001], 200), (list(range(7001, 7257)), 200), (list(range(7001, 7258)), 403)],
+    [([], 0), ([7001], 200), (list(range(7001, 7257)), 200), (list(range(7001, 7258)), 403)],
 )
 def test_the_kernel_says_who_another_process_is(groups: list[int], status: int) -> None:
     act = (
         "import os, socket, sys\n"
         "os.setgroups([int(gid) for gid in sys.argv[2:]]); os.setgid(65534); os.setuid(65534)\n"
-        "connection = socket.socket(socket.AF_UNIX); connection.connect(sys.argv[1])\n"
+        "connection = socket.socket(socket.AF_UNIX)\n"
+        "try: connection.connect(sys.argv[1])\n"
+        "except PermissionError: sys.exit(print(0))\n"
         f"connection.sendall({STATUS!r}); print(connection.recv(100).split()[1].decode())\n"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -433,9 +435,39 @@ def test_without_room_for_another_thread_one_connection_is_lost_only(world: Sock
 # -- where it listens
 
 
-def test_anyone_may_connect(world: SocketWorld) -> None:
-    assert world.path.stat().st_mode & 0o777 == 0o666
+@needs_root
+def test_only_the_group_may_connect(world: SocketWorld) -> None:
+    found = world.path.stat()
+
+    assert (found.st_mode & 0o777, found.st_gid) == (0o660, READERS)
     assert [path.name for path in world.path.parent.iterdir()] == ["api.sock"]
+
+
+def test_without_a_group_only_its_own_user_may_connect(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+
+    listener = UnixListener(path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    listener.close()
+
+
+@needs_root
+def test_a_group_that_the_socket_cannot_be_given_to_may_not_connect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = Path("api.sock")
+    monkeypatch.chdir(tmp_path)  # the folders above are closed to others
+    tmp_path.chmod(0o777)
+    os.seteuid(65534)
+    try:
+        listener = UnixListener(path, READERS)
+        mode = path.stat().st_mode & 0o777
+        listener.close()
+    finally:
+        os.seteuid(0)
+
+    assert mode == 0o600
 
 
 def test_the_socket_goes_with_the_service(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def test_the_socket_is_where_programs_look_for_it() -> None:
     socket = (UNITS / "device-auth.socket").read_text()
 
     assert "ListenStream=/run/device-auth/api.sock" in socket
-    assert "SocketMode=0666" in socket
+    assert "SocketUser=root\nSocketGroup=device-auth-client\nSocketMode=0660\n" in socket
+    assert "DirectoryMode=0755" in socket
     assert "FileDescriptorName=api" in socket
 
 

@@ -29,6 +29,7 @@ from device_auth.client import (
     Unavailable,
 )
 from device_auth.core.errors import (
+    Busy,
     ClientRejected,
     CodePairExpired,
     DeviceAuthError,
@@ -202,7 +203,8 @@ def test_a_link_that_the_service_cannot_save_ends_with_the_stores_error(
             NotLinked,
         ),
         (TryLater("not now"), status("linked", trouble="no-network"), NotLinked),
-        (Refused("not you"), status("linked"), StoreError),
+        (Refused("not you", "forbidden"), status("linked"), Busy),
+        (Refused("not so", "bad-request"), status("linked"), StoreError),
         (Unavailable("gone"), status("linked"), StoreError),
     ],
 )

@@ -1,0 +1,141 @@
+"""The verbs of an ordinary user beside a service that does not answer this user: none acts as if no service ran."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.command import ROOT, bare_environment
+from tests.socket_world import READERS, SocketWorld
+from tests.waiting import LONG
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+NOBODY: Final = 65534
+
+AS_ANOTHER: Final = (
+    # everything is imported first: an ordinary user cannot read an interpreter in root's home
+    "import importlib, os, pkgutil, sys, device_auth, hardware\n"
+    "import encodings.idna, encodings.utf_8_sig, unicodedata, urllib.request\n"
+    "for package in (device_auth, hardware):\n"
+    "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+    "        if 'simulator' not in found.name and '__main__' not in found.name:\n"
+    "            try: importlib.import_module(found.name)\n"
+    "            except ImportError: pass  # a part's library is missing\n"
+    "groups = [int(gid) for gid in sys.argv.pop(1).split(',') if gid]\n"
+    f"os.setgroups(groups); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+)
+
+CLIENT: Final = (
+    "--client-id=amzn1.application-oa2-client.0123456789abcdef0123456789abcdef",
+    "--product-id=kitchen",
+    "--dsn=K-0001",
+)
+
+VERBS: Final = (
+    "status",
+    "status --json",
+    "token",
+    "token --json",
+    "link",
+    "link --json",
+    "link --again",
+    "link --import",
+    "unlink",
+    "unlink --wipe",
+    "authorize --paste",
+    "export json --to moved.json",
+    "hardware test",
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "run").mkdir(mode=0o755)
+        (folder / "state").mkdir()
+        os.chown(folder / "state", NOBODY, NOBODY)
+        (folder / "config.toml").write_text('[hardware]\nboard = "simulated"\n')
+        yield folder
+
+
+@pytest.fixture
+def served(folder: Path) -> Iterator[SocketWorld]:
+    with SocketWorld(folder / "run" / "api.sock") as served:
+        served.is_linked(served.issue())
+        yield served
+
+
+def run(folder: Path, words: str, *groups: int) -> "subprocess.CompletedProcess[str]":
+    """Run the command as a user of these groups."""
+    act = AS_ANOTHER + "from device_auth.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
+    places = ("--state-dir", str(folder / "state"), "--runtime-dir", str(folder / "run"))
+    config = ("--config", str(folder / "config.toml"))
+    command = [sys.executable, "-c", act, ",".join(map(str, groups)), *words.split(), *places, *config]
+    if words.startswith("link"):
+        command += CLIENT
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env={**bare_environment(), "HOME": str(folder)},
+        input="Atzr|pasted\n",
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+    )
+
+
+@pytest.mark.parametrize("words", VERBS)
+def test_a_user_outside_the_group_is_told_which_to_join(
+    folder: Path, served: SocketWorld, words: str
+) -> None:
+    done = run(folder, words)
+
+    assert done.returncode == 75, done.stderr
+    assert "device-auth-client" in done.stderr or "the service holds the parts" in done.stderr
+    assert list((folder / "state").iterdir()) == []
+    assert served.actions.asked == []
+
+
+@pytest.mark.parametrize(("words", "code"), [("status", 0), ("token", 0), ("link", 0), ("unlink", 75)])
+def test_a_member_may_read_and_is_told_which_group_may_act(
+    folder: Path, served: SocketWorld, words: str, code: int
+) -> None:
+    done = run(folder, words, READERS)
+
+    assert done.returncode == code, done.stderr
+    assert (code == 0) is ("device-auth-admin" not in done.stderr)
+    assert served.actions.asked == []
+
+
+@pytest.mark.usefixtures("served")
+def test_a_user_outside_the_group_reads_of_the_doctor_why(folder: Path) -> None:
+    done = run(folder, "doctor")
+
+    assert "refuses to answer this user" in done.stdout
+    assert "device-auth-client" in done.stdout
+
+
+def test_a_program_outside_the_group_is_refused_and_the_service_never_called_missing(
+    served: SocketWorld,
+) -> None:
+    act = AS_ANOTHER + (
+        "from device_auth.client import Client, Refused\n"
+        "for ask in (Client(sys.argv[1]).status, lambda: next(Client(sys.argv[1]).events())):\n"
+        "    try: ask()\n"
+        "    except Refused as error: print(error.problem, error)\n"
+    )
+    command = [sys.executable, "-c", act, "", str(served.path)]
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=LONG)
+
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("forbidden ") and "device-auth-client" in line for line in lines)
