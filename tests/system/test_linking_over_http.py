@@ -162,6 +162,25 @@ def test_a_link_asked_for_again_whose_proof_is_refused_leaves_the_old_one_in_for
     assert lwa.stored() == former
 
 
+def test_a_new_link_cancelled_while_it_is_proved_leaves_the_old_one_in_use(world: World) -> None:
+    approve_soon(world)
+    world.link()
+    former = world.stored()
+    with world.loop() as loop:
+        loop.resume(world.request(loop))
+        loop.run(lambda: loop.keeping is not None and loop.keeping.grant is not None)
+        world.script("refresh", {"status": 503})
+        approve_soon(world)
+        loop.feed(world.request(loop, again=True))
+        loop.run(lambda: isinstance(loop.state, linking.Proving))
+        loop.feed(linking.Cancelled())
+
+    assert former is not None
+    assert loop.keeping is not None
+    assert loop.keeping.link.link_id == former.link_id
+    assert world.stored() == loop.keeping.link
+
+
 def test_a_proof_that_cannot_be_had_for_now_does_not_hold_the_good_news_back(world: World) -> None:
     approve_soon(world)
     world.script("refresh", {"status": 503, "times": None})
