@@ -134,11 +134,12 @@ class Status:
         since: when state or trouble last changed.
         hint: what a person should do next; may be empty.
         expires_at: of the code, or else of the access token.
-        account: the name of the account, if known.
+        account: the name of the account, else its user ID; None if unknown.
         dialect: ``lwa`` or ``rfc8628``; None if there is no link.
         version: of the service.
         code: while waiting, for administrators only.
         handed_over: if another client has the link now.
+        account_id: the user ID of the account; None if unknown.
     """
 
     state: str
@@ -151,6 +152,7 @@ class Status:
     version: str
     code: Code | None = None
     handed_over: HandedOver | None = None
+    account_id: str | None = None
 
 
 class Client:
@@ -457,6 +459,7 @@ def _as_status(fields: Any) -> Status:
         handed_over=None
         if handed_over is None
         else HandedOver(handed_over["to"], _as_time(handed_over["at"])),
+        account_id=fields.get("account_id"),
     )
 
 

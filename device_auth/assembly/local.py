@@ -96,6 +96,7 @@ class LocalSpeaker:
             hint=STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step,
             expires_at=self._expires_at(word, pending),
             account=None if link is None else link.account,
+            account_id=None if link is None else link.account_id,
             dialect=None if link is None else link.dialect,
             version=__version__,
             handed_over=hand_over_of(link),

@@ -256,7 +256,15 @@ class RemoteSpeaker:
                 expires_at=later(self._doors.clock.now(), expires_in),
                 interval=Seconds(status.code.interval),
             )
-        return View(StateWord(status.state), trouble, status.hint, pair, refusal, status.account)
+        return View(
+            StateWord(status.state),
+            trouble,
+            status.hint,
+            pair,
+            refusal,
+            status.account,
+            account_id=status.account_id,
+        )
 
     def _report_unused(self) -> None:
         """Report which given settings are not used: the service has its own."""
@@ -332,6 +340,7 @@ def _read_status(status: "Status") -> SpeakerStatus:
         hint=status.hint,
         expires_at=_read_time(status.expires_at),
         account=status.account,
+        account_id=status.account_id,
         dialect=status.dialect,
         version=status.version,
         handed_over=None if handed_over is None else HandOver(handed_over.to, _read_time(handed_over.at)),

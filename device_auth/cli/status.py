@@ -36,6 +36,7 @@ def _lines(fields: dict[str, object]) -> list[str]:
         "handed over": _handed_over(fields.get("handed_over")),
         "next": fields["hint"],
         "account": fields["account"],
+        "user ID": fields["account_id"] if fields["account_id"] != fields["account"] else None,
         "code until" if word is StateWord.WAITING else "token until": fields["expires_at"],
         "dialect": fields["dialect"],
     }

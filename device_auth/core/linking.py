@@ -24,7 +24,7 @@ from device_auth.core.models import (
     Unreachable,
     later,
 )
-from device_auth.core.policy import Phase, Reaction, poll_wait, react, request_wait, slower
+from device_auth.core.policy import PROFILE_BOUND, Phase, Reaction, poll_wait, react, request_wait, slower
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass, replace
 
@@ -156,11 +156,21 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class ProofHeard:
-    """The first refresh of a saved grant stands so."""
+    """The first refresh of a saved grant stands so.
+
+    Attributes:
+        may_ask_account: its scope lets us ask whose account it is.
+    """
 
     standing: ProofStanding
     trouble: Trouble
     refusal: Refusal | None = None
+    may_ask_account: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAnswered:
+    """Whose account it is is known now, or stays unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,7 @@ Event = (
     | StoreFailed
     | Answered
     | ProofHeard
+    | AccountAnswered
     | LinkLost
 )
 
@@ -241,6 +252,11 @@ class ProveGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAccount:
+    """Ask whose account the proved grant belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
 class UseLink:
     """Refresh and serve the new link from now on: people are told of it."""
 
@@ -264,6 +280,7 @@ Command = (
     | ForgetPending
     | SaveGrant
     | ProveGrant
+    | AskAccount
     | UseLink
     | UndoSave
     | TellAgain
@@ -351,7 +368,8 @@ class Proving:
     """The grant is on the disk, and is refreshed once before anyone is told.
 
     Attributes:
-        tell_at: when "linked" is told even without a proof; never while the proof is in doubt.
+        tell_at: when "linked" is told even without a proof, or once proved without the name of the account; never
+            while the proof is in doubt.
     """
 
     request: LinkRequested
@@ -466,6 +484,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             | StoreFailed()
             | Answered()
             | ProofHeard()
+            | AccountAnswered()
         ):
             return state, ()
         case _:
@@ -508,6 +527,7 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             | StoreFailed()
             | Saved()
             | ProofHeard()
+            | AccountAnswered()
         ):
             return state, ()
         case _:
@@ -570,6 +590,7 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             | Saved()
             | StoreFailed()
             | ProofHeard()
+            | AccountAnswered()
         ):
             return state, ()
         case _:
@@ -654,6 +675,7 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
             | StoreProved()
             | Answered()
             | ProofHeard()
+            | AccountAnswered()
         ):
             return state, ()
         case _:
@@ -665,6 +687,8 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
         case ProofHeard():
             return _hear_proof(state, event, now)
         case TimePassed() if now >= state.tell_at:
+            return Linked(), (UseLink(),)
+        case AccountAnswered():
             return Linked(), (UseLink(),)
         case Cancelled():
             return _rest(state.request, None, now), (DropCall(), UndoSave())
@@ -690,6 +714,8 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
 
 def _hear_proof(state: Proving, event: ProofHeard, now: Monotonic) -> Step:
     match event.standing:
+        case ProofStanding.HOLDS if event.may_ask_account:
+            return replace(state, tell_at=later(now, PROFILE_BOUND), trouble=Trouble.NONE), (AskAccount(),)
         case ProofStanding.HOLDS:
             return Linked(), (UseLink(),)
         case ProofStanding.OPEN:

@@ -84,11 +84,11 @@ class Flow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """One request, ready to send; its body may hold secrets and is not shown."""
+    """One request, ready to send; headers and body may hold secrets and are not shown."""
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
 
 
@@ -219,7 +219,20 @@ class Unreachable:
     timed_out: bool = False
 
 
-Answer = CodePair | TokenGrant | Pending | SlowDown | Refusal | Unclear | Unreachable
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The account that a grant belongs to.
+
+    Attributes:
+        user_id: the provider's name for it; the same for good.
+        name: the owner's name for it; None if the scope gives none.
+    """
+
+    user_id: str = field(repr=False)
+    name: str | None = field(default=None, repr=False)
+
+
+Answer = CodePair | TokenGrant | Profile | Pending | SlowDown | Refusal | Unclear | Unreachable
 """All that a request can come to."""
 
 
@@ -248,6 +261,7 @@ class Provider:
     Attributes:
         device_endpoint: where code pairs come from; empty until discovered from ``issuer``.
         token_endpoint: where tokens come from; likewise.
+        userinfo_endpoint: tells whose account it is; RFC 8628 only; empty if there is none.
         product_id: LWA only.
         dsn: this unit's serial number; LWA only.
         locale: LWA only: the language, and with it the country, of the verification page.
@@ -259,6 +273,7 @@ class Provider:
     device_endpoint: str = ""
     token_endpoint: str = ""
     revocation_endpoint: str = ""
+    userinfo_endpoint: str = ""
     issuer: str = ""
     product_id: str = ""
     dsn: str = ""
@@ -292,6 +307,8 @@ class Link:
         mark: why it is kept but not used, or None.
         marked_at: since when.
         replaces: the link that was in force before, kept until this one is proved.
+        account: its name, else its user ID; None if unknown.
+        account_id: its user ID; None if unknown.
         handed_over_to: whose it is now; such a link has no refresh token: that is what makes it a move.
     """
 
@@ -310,6 +327,7 @@ class Link:
     marked_at: UnixTime | None = None
     replaces: "Link | None" = None
     handed_over_to: str | None = None
+    account_id: str | None = None
 
 
 def hand_over(link: Link, to: str, at: UnixTime) -> Link:
@@ -363,7 +381,8 @@ class View:
         hint: what the person should do next; may be empty.
         code_pair: the one to show, while waiting.
         refusal: how the last attempt ended, until it is told no more.
-        account: whose account it is, where the scope gives one.
+        account: the name of the account, else its user ID, where the scope gives one.
+        account_id: its user ID, likewise.
         sequence: goes up each time the same state is to be told again.
         notice: to be told once, beside the state.
     """
@@ -376,3 +395,9 @@ class View:
     account: str | None = None
     sequence: int = 0
     notice: OneTimeNotice | None = None
+    account_id: str | None = None
+
+    @property
+    def account_name(self) -> str | None:
+        """Return the name of the account; None if only its user ID is known, which tells a person nothing."""
+        return None if self.account == self.account_id else self.account

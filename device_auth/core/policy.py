@@ -12,6 +12,7 @@ from device_auth.core.models import (
     CodePair,
     Pending,
     PollRules,
+    Profile,
     Refusal,
     Seconds,
     SlowDown,
@@ -90,6 +91,9 @@ _COLUMNS: Final = {phase: column for column, phase in enumerate(Phase)}
 CALL_BOUND: Final = Seconds(20)
 """No request is waited for longer; requests' own time-outs do not bound a server that drips."""
 
+PROFILE_BOUND: Final = Seconds(2)
+"""How long "linked" is held back for the name of the account."""
+
 REQUEST_WAITS: Final = (0, 1, 2, 4, 10, 30, 60)
 """Waits in seconds before asking for a pair again; the last repeats. Source: AVS Device SDK's retry table."""
 
@@ -138,7 +142,7 @@ _TROUBLES: Final = {
 def kind_of(answer: Answer) -> AnswerKind:
     """Return which row of the table an answer belongs to."""
     match answer:
-        case CodePair() | TokenGrant():
+        case CodePair() | TokenGrant() | Profile():
             return AnswerKind.SUCCESS
         case Pending():
             return AnswerKind.PENDING
@@ -204,7 +208,7 @@ def asked_wait(answer: Answer) -> Seconds:
             return max(SLOW_DOWN_STEP, answer.retry_after or Seconds(0))
         case Pending() | Unclear():
             return answer.retry_after or Seconds(0)
-        case CodePair() | TokenGrant() | Refusal() | Unreachable():
+        case CodePair() | TokenGrant() | Profile() | Refusal() | Unreachable():
             return Seconds(0)
         case _:
             assert_never(answer)

@@ -23,8 +23,10 @@ class SpeakerStatus(NamedTuple):
         state: a ``StateWord``; a service of another version may know more of them, and of troubles.
         since: since when state and trouble are so, as far as that is known.
         expires_at: the end of the code in hand, or else of the access token.
+        account: the name of the account, else its user ID; None if unknown.
         dialect: of the stored link; None if there is none.
         version: of the program that holds the link.
+        account_id: the user ID of the account; None if unknown.
     """
 
     state: str
@@ -36,6 +38,7 @@ class SpeakerStatus(NamedTuple):
     dialect: str | None
     version: str
     handed_over: HandOver | None = None
+    account_id: str | None = None
 
 
 class AccessToken(NamedTuple):
@@ -71,6 +74,7 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
         "hint": status.hint,
         "expires_at": _date(status.expires_at),
         "account": status.account,
+        "account_id": status.account_id,
         "dialect": status.dialect,
         "version": status.version,
     }

@@ -9,7 +9,7 @@ which is on the disk and not yet told. The store holds one link; a new one names
 it is proved, so a power cut loses neither.
 """
 
-from typing import TypeGuard, assert_never
+from typing import Final, TypeGuard, assert_never
 
 from device_auth.core import linking, refresh
 from device_auth.core.models import (
@@ -20,6 +20,7 @@ from device_auth.core.models import (
     Link,
     Monotonic,
     PendingPair,
+    Profile,
     ProofStanding,
     Provider,
     Refusal,
@@ -30,9 +31,12 @@ from device_auth.core.models import (
     View,
     later,
 )
-from device_auth.core.policy import CALL_BOUND, MOST_POLL_WAIT
+from device_auth.core.policy import CALL_BOUND, MOST_POLL_WAIT, PROFILE_BOUND
 from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.core.values import dataclass, replace
+
+ACCOUNT_SCOPES: Final = frozenset({"profile", "profile:user_id", "openid"})
+"""With one of these the provider tells whose account it is. Source: LWA "Customer Profile"; OpenID Connect Core §5.4."""
 
 # ---------------------------------------------------------------------------------------------------------
 # Commands: what to do. Those of ``linking`` and ``refresh`` that need nothing added are passed on as they are.
@@ -50,7 +54,21 @@ class RequestRefresh:
     link: Link
 
 
-Question = linking.RequestCodePair | linking.PollToken | RequestRefresh
+@dataclass(frozen=True, slots=True)
+class RequestProfile:
+    """Ask the provider whose account a link belongs to.
+
+    Attributes:
+        number: of the kept link.
+        access_token: of its last refresh.
+    """
+
+    number: int
+    link: Link
+    access_token: Secret
+
+
+Question = linking.RequestCodePair | linking.PollToken | RequestRefresh | RequestProfile
 """A request to the provider."""
 
 
@@ -330,10 +348,12 @@ class KeptLink:
 
     Attributes:
         number: unlike that of every other; answers to its refreshes bear it.
+        has_asked_account: whether it was asked whose account it is; that is done once.
     """
 
     number: int
     keeping: refresh.Keeping
+    has_asked_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +434,8 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
             return _hear(state, event, now)
         case CallTimedOut():
             # RFC 8628 §3.5 wants longer waits between polls after a time-out
-            what = f"no answer within {CALL_BOUND:.0f} s"
+            bound = PROFILE_BOUND if isinstance(event.question, RequestProfile) else CALL_BOUND
+            what = f"no answer within {bound:.0f} s"
             answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True)
             return _hear(state, CallAnswered(event.question, answer, event.draw), now)
         case GrantStored(link):
@@ -474,6 +495,7 @@ def view_of(state: SpeakerState) -> View:
         code_pair=state.stage.pair if isinstance(state.stage, linking.Waiting) else None,
         refusal=refusal,
         account=None if state.stored is None else state.stored.account,
+        account_id=None if state.stored is None else state.stored.account_id,
         sequence=state.sequence,
     )
 
@@ -536,6 +558,7 @@ def _is_issued_by(wanted: Provider, issuer: Provider) -> bool:
         device_endpoint=wanted.device_endpoint or issuer.device_endpoint,
         token_endpoint=wanted.token_endpoint or issuer.token_endpoint,
         revocation_endpoint=wanted.revocation_endpoint or issuer.revocation_endpoint,
+        userinfo_endpoint=wanted.userinfo_endpoint or issuer.userinfo_endpoint,
     )
     return filled == issuer
 
@@ -554,6 +577,8 @@ def _hear(state: SpeakerState, event: CallAnswered, now: Monotonic) -> Step:
         if event.is_late and not is_grant:
             return state, ()
         return _keep(state, question.number, refresh.RefreshAnswered(answer, event.draw), now)
+    if isinstance(question, RequestProfile):
+        return (state, ()) if event.is_late else _hear_profile(state, question.number, answer, now)
     is_for_this_pair = (
         isinstance(question, linking.PollToken)
         and isinstance(state.stage, linking.Waiting)
@@ -563,6 +588,24 @@ def _hear(state: SpeakerState, event: CallAnswered, now: Monotonic) -> Step:
         return state, ()
     counted = replace(state, answers=_count(state.answers, answer))
     return _link(counted, linking.Answered(answer, event.draw), now)
+
+
+def _hear_profile(state: SpeakerState, number: int, answer: Answer, now: Monotonic) -> Step:
+    """Keep whose account it is, if that is known now; "linked" waits for it no longer."""
+    kept = next((kept for kept in _kept_links(state) if kept.number == number), None)
+    if kept is None:
+        return state, ()
+    is_on_trial = kept is state.on_trial
+    commands: tuple[Command, ...] = ()
+    if isinstance(answer, Profile):
+        link = replace(kept.keeping.link, account=answer.name or answer.user_id, account_id=answer.user_id)
+        kept = replace(kept, keeping=replace(kept.keeping, link=link))
+        state = replace(state, on_trial=kept) if is_on_trial else replace(state, in_use=kept)
+        commands = _store_link(state, kept, link)
+    if is_on_trial:
+        state, more = _link(state, linking.AccountAnswered(), now)
+        commands += more
+    return state, commands
 
 
 def _hear_former(state: SpeakerState, link: Link, grant: TokenGrant) -> Step:
@@ -635,6 +678,10 @@ def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> 
             number, keeping = state.next_number, refresh.begin(state.stored, now)
             state = replace(state, on_trial=KeptLink(number, keeping), next_number=number + 1)
             return _keep(state, number, refresh.MomentCame(), now)
+        case linking.AskAccount():
+            assert state.on_trial is not None, "an account is asked for after its proof"  # noqa: S101  our own bug
+            asking, question = _ask_account(state.on_trial)
+            return replace(state, on_trial=asking), question
         case linking.UseLink():
             return _put_to_use(state, now)
         case linking.UndoSave():
@@ -733,6 +780,7 @@ def _keep(state: SpeakerState, number: int, event: refresh.Event, now: Monotonic
     kept = next((kept for kept in _kept_links(state) if kept.number == number), None)
     if kept is None:
         return state, ()
+    was_proved = kept.keeping.link.is_proved
     keeping, said = refresh.step(kept.keeping, event, now)
     kept, is_on_trial = replace(kept, keeping=keeping), kept is state.on_trial
     state = replace(state, on_trial=kept) if is_on_trial else replace(state, in_use=kept)
@@ -750,7 +798,8 @@ def _keep(state: SpeakerState, number: int, event: refresh.Event, now: Monotonic
             case _:
                 assert_never(command)
     if isinstance(event, refresh.RefreshAnswered):
-        state, more = _judge(state, kept, now)
+        is_first = not was_proved and keeping.link.is_proved
+        state, more = _judge(state, kept, now, is_first=is_first)
         commands += more
     return state, commands
 
@@ -774,15 +823,41 @@ def _gives_way(state: SpeakerState, kept: KeptLink) -> bool:
     return kept.keeping.link.replaces is not None
 
 
-def _judge(state: SpeakerState, kept: KeptLink, now: Monotonic) -> Step:
-    """Hear how the proof stands, or that the link in use is lost."""
+def _may_ask_account(kept: KeptLink) -> bool:
+    """Return whether to ask whose account it is: once, after a refresh, where the scope gives an answer."""
+    link, grant = kept.keeping.link, kept.keeping.grant
+    is_given = not ACCOUNT_SCOPES.isdisjoint(link.scope.split())
+    return is_given and grant is not None and link.account_id is None and not kept.has_asked_account
+
+
+def _ask_account(kept: KeptLink) -> tuple[KeptLink, tuple[Command, ...]]:
+    grant = kept.keeping.grant
+    assert grant is not None, "an account is asked for with an access token"  # noqa: S101  our own bug
+    question = RequestProfile(kept.number, kept.keeping.link, grant.access_token)
+    return replace(kept, has_asked_account=True), (question,)
+
+
+def _judge(state: SpeakerState, kept: KeptLink, now: Monotonic, *, is_first: bool) -> Step:
+    """Hear how the proof stands, or that the link in use is lost.
+
+    Args:
+        state: where the speaker stands.
+        kept: the link.
+        now: when.
+        is_first: whether this refresh was the first to succeed.
+    """
     keeping = kept.keeping
     standing = refresh.proof_of(keeping)
+    may_ask = (state.is_service or is_first) and _may_ask_account(kept)
+    commands: tuple[Command, ...] = ()
     if kept is state.on_trial:
-        state, commands = _link(state, linking.ProofHeard(standing, keeping.trouble, keeping.refusal), now)
+        heard = linking.ProofHeard(standing, keeping.trouble, keeping.refusal, may_ask)
+        state, commands = _link(state, heard, now)
         is_in_use = state.in_use is not None and state.in_use.number == kept.number
         return state, (*commands, ReportRefreshEnded()) if is_in_use else commands
-    commands = ()
+    if may_ask:
+        asking, commands = _ask_account(kept)
+        state = replace(state, in_use=asking)
     if standing is ProofStanding.REFUSED:
         state, commands = _give_up(replace(state, in_use=None), keeping, now)
     return state, (*commands, ReportRefreshEnded())

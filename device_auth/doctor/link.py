@@ -116,6 +116,7 @@ def _facts(context: DoctorContext, link: Link) -> dict[str, str]:
         "is_proved": "yes" if link.is_proved else "not yet",
         "mark": link.mark or "none",
         "account": link.account or "",
+        "account_id": link.account_id or "",
     }
 
 

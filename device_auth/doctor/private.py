@@ -57,6 +57,7 @@ def learn_from_speaker(redaction: Redaction, context: DoctorContext) -> Finding:
         redaction.learn_secret(link.refresh_token)
         redaction.learn(CLIENT_ID, link.client_id)
         redaction.learn("account", link.account or "")
+        redaction.learn("account", link.account_id or "")
         link = link.replaces
     token = FileTokens(context.places.runtime_dir, context.clock).read()
     redaction.learn_secret(None if token is None else token.access_token)
@@ -67,5 +68,6 @@ def learn_from_speaker(redaction: Redaction, context: DoctorContext) -> Finding:
     status = context.daemon.status
     if status is not None:
         redaction.learn("account", status.account or "")
+        redaction.learn("account", status.account_id or "")
         redaction.learn("user_code", "" if status.code is None else status.code.user_code)
     return ok("What is private is known.")

@@ -92,11 +92,17 @@ class PanelPrompt:
             self._panel.clear()
             return None
         word = self._wording.short[view.state if view.trouble is Trouble.NONE else view.trouble]
-        shown = self._panel.show(Picture(word, is_prose=True))
-        if not shown.text:
-            shown = self._panel.show(Picture(without_accents(word), is_prose=True))
-        self._log_reason(shown)
+        if view.state is StateWord.LINKED and view.trouble is Trouble.NONE and view.account_name:
+            named = self._show_text(f"{word}: {view.account_name}")
+            if named.text:
+                return self._dark_at
+        self._log_reason(self._show_text(word))
         return self._dark_at
+
+    def _show_text(self, text: str) -> Shown:
+        """Show a text, without its accents if the panel has no such letters."""
+        shown = self._panel.show(Picture(text, is_prose=True))
+        return shown if shown.text else self._panel.show(Picture(without_accents(text), is_prose=True))
 
     def _matrix_of(self, pair: "CodePair") -> "Matrix | None":
         """Return the QR code of a pair, drawn once: at level M, which is read best when blurred, or else at L."""

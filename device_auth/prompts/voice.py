@@ -12,7 +12,7 @@ from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.prompts.view_changes import has_just_linked, is_asked_for
-from device_auth.prompts.wording import notice_words, state_words, trouble_words, waiting_words
+from device_auth.prompts.wording import linked_words, notice_words, state_words, trouble_words, waiting_words
 from hardware.errors import HardwareError, PartBusy
 
 if TYPE_CHECKING:
@@ -138,9 +138,15 @@ class VoicePrompt:
         if view.state is StateWord.WAITING and view.code_pair is not None:
             return self._code_words(view.code_pair, view)
         if before is not None and has_just_linked(before, view):
-            return (*notice_words(self._wording, "just-linked"), *self._trouble_words(view))
+            linked = linked_words(self._wording, view.account_name, is_new=True)
+            return (*linked, *self._trouble_words(view))
         if is_asked_for(before, view) or _is_announced_unasked(before, view):
-            return self._trouble_words(view) or state_words(self._wording, view.state)
+            is_linked = view.state is StateWord.LINKED
+            return self._trouble_words(view) or (
+                linked_words(self._wording, view.account_name, is_new=False)
+                if is_linked
+                else state_words(self._wording, view.state)
+            )
         return ()
 
     def _code_words(self, pair: "CodePair", view: "View") -> "tuple[Utterance, ...]":

@@ -347,6 +347,7 @@ class Api:
                 hint=view.hint,
                 expires_at=None if timed is None else self._date(timed.expires_at),
                 account=view.account,
+                account_id=view.account_id,
                 dialect=None if link is None else link.dialect,
                 version=__version__,
                 handed_over=hand_over_of(link),

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from device_auth.core.models import NEVER, Answer, Monotonic, later
+from device_auth.core.models import NEVER, Answer, Monotonic, Seconds, later
 from device_auth.core.policy import CALL_BOUND
 from device_auth.core.values import dataclass
 
@@ -23,10 +23,12 @@ class Call(Generic[Q]):
     Attributes:
         question: what is asked.
         send: makes the request and waits for its answer.
+        bound: how long it is waited for.
     """
 
     question: Q
     send: Callable[[], Answer]
+    bound: Seconds = CALL_BOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Calls(Generic[Q]):
         if self._under_way is not None or not self._waiting:
             return
         call = self._under_way = self._waiting.popleft()
-        self.until = later(self._now(), CALL_BOUND)
+        self.until = later(self._now(), call.bound)
         threading.Thread(target=self._work, args=(call,), name="request", daemon=True).start()
 
     def _work(self, call: Call[Q]) -> None:

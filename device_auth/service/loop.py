@@ -21,6 +21,7 @@ from device_auth.core.models import (
     Monotonic,
     Pending,
     PendingPair,
+    Profile,
     Provider,
     Refusal,
     Seconds,
@@ -30,9 +31,9 @@ from device_auth.core.models import (
     Unreachable,
     View,
 )
-from device_auth.core.policy import CALL_BOUND
+from device_auth.core.policy import PROFILE_BOUND
 from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
-from device_auth.core.speaker import Question, RequestRefresh, SpeakerState
+from device_auth.core.speaker import Question, RequestProfile, RequestRefresh, SpeakerState
 from device_auth.core.states import OneTimeNotice, Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
@@ -44,6 +45,7 @@ _NAMES: Final = {
     linking.RequestCodePair: "request for a code",
     linking.PollToken: "poll",
     RequestRefresh: "refresh",
+    RequestProfile: "request for the account",
 }
 
 
@@ -283,7 +285,7 @@ class Loop:
     def _pass_time(self) -> None:
         if self._clock.now() >= self._calls.until and (call := self._calls.abandon()) is not None:
             log.warning(
-                "%s: no usable answer, no answer within %.0f s", _NAMES[type(call.question)], CALL_BOUND
+                "%s: no usable answer, no answer within %.0f s", _NAMES[type(call.question)], call.bound
             )
             self.feed(speaker.CallTimedOut(call.question, self._chance()))
         self.feed(linking.TimePassed())
@@ -302,6 +304,8 @@ class Loop:
         match command:
             case linking.RequestCodePair() | linking.PollToken() | RequestRefresh():
                 self._calls.start(Call(command, self._sender(command)))
+            case RequestProfile():
+                self._calls.start(Call(command, self._sender(command), PROFILE_BOUND))
             case speaker.DropCalls(kept):
                 self._calls.drop(lambda it: not isinstance(it, RequestRefresh) or it.number != kept)
             case speaker.UseProvider(provider):
@@ -328,6 +332,8 @@ class Loop:
                 return partial(self._provider_client.poll, pair)
             case RequestRefresh(_, link):
                 return partial(self._provider_client.refresh, link)
+            case RequestProfile(_, link, access_token):
+                return partial(self._provider_client.request_profile, link, access_token)
             case _:
                 assert_never(question)
 
@@ -435,6 +441,8 @@ def _log_answer(question: Question, answer: Answer) -> None:
             log.info("%s: an access token for %.0f s", asked, answer.expires_in)
             if answer.odd_fields:
                 log.warning("%s: taken, though odd: %s", asked, ", ".join(answer.odd_fields))
+        case Profile():
+            log.info("%s: known", asked)
         case Pending():
             log.info("%s: not approved yet", asked)
         case SlowDown():

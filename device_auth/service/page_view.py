@@ -104,7 +104,7 @@ def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
         state=view.state,
         trouble=view.trouble,
         code_pair=pair if pair is not None and now < pair.expires_at else None,
-        account=view.account[:MOST_ACCOUNT] if is_linked and view.account else None,
+        account=view.account_name[:MOST_ACCOUNT] if is_linked and view.account_name else None,
         # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
         is_new=is_linked and snapshot.link is not None and abs(wall - snapshot.link.linked_at) < UNDO_FOR,
     )

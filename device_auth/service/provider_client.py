@@ -22,6 +22,7 @@ from device_auth.core.models import (
     WireResponse,
 )
 from device_auth.core.ports import Transport
+from device_auth.core.states import Trouble
 from device_auth.wire import authorization_code, lwa, rfc8628
 from device_auth.wire.answers import conceal
 
@@ -172,6 +173,23 @@ class ProviderClient:
         else:
             answer = dialect.read_refresh_answer(response, is_proof=not link.is_proved)
         return conceal(answer, link.refresh_token, client_secret)
+
+    def request_profile(self, link: Link, access_token: Secret) -> Answer:
+        """Ask whose account a link belongs to: its own provider, or the issuer of the settings if that is it."""
+        if link.dialect is DialectName.LWA:
+            response = self._transport.send(lwa.write_profile_request(link, access_token))
+            return response if isinstance(response, Unreachable) else lwa.read_profile_answer(response)
+        if self._provider is not None and self._provider.issuer:
+            self.discover()
+        provider = self._provider
+        if (
+            provider is None
+            or not provider.userinfo_endpoint
+            or provider.token_endpoint != link.token_endpoint
+        ):
+            return Unclear(Trouble.PROVIDER_UNAVAILABLE, "no address is known to ask at")
+        response = self._transport.send(rfc8628.write_userinfo_request(provider, access_token))
+        return response if isinstance(response, Unreachable) else rfc8628.read_userinfo(response)
 
     def revoke(self, link: Link) -> bool:
         """Revoke a link where the provider has a revocation endpoint; return whether it accepted.

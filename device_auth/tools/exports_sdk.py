@@ -254,7 +254,9 @@ def _wanted_of_link(database: Database, path: Path, link: Link, layout: SdkLayou
 
 
 def _user_of(link: Link) -> str:
-    return link.account if link.account is not None and link.account.startswith(LWA_USER) else ""
+    # a link of an earlier version has no account_id
+    user = link.account_id or link.account or ""
+    return user if user.startswith(LWA_USER) else ""
 
 
 def _change(database: Database, table: Table, rows: Sequence[Row] | None) -> list[Change]:

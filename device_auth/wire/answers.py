@@ -15,6 +15,7 @@ from device_auth.core.models import (
     Answer,
     CodePair,
     Pending,
+    Profile,
     Provider,
     Refusal,
     Seconds,
@@ -46,6 +47,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?")
 
 MOST_USER_CODE: Final = 64
 MOST_DESCRIPTION: Final = 200
+MOST_ACCOUNT: Final = 64
 
 _BLANKS: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Printable, and seen as nothing: Hangul fillers and the empty Braille pattern."""
@@ -197,6 +199,36 @@ def read_grant(
         expires_at=later(response.sent_at, expires_in),
         odd_fields=tuple(name for name, is_odd in oddities.items() if is_odd),
     )
+
+
+def write_bearer_request(url: str, access_token: Secret) -> WireRequest:
+    """Write a request with the access token in a header, never in the address. Source: RFC 6750 §2.1."""
+    headers = {"Accept": "application/json", "Authorization": f"Bearer {access_token.reveal()}"}
+    return WireRequest("GET", url, headers)
+
+
+def read_profile(response: WireResponse, member: str) -> Profile | Unclear:
+    """Read whose account it is; total. The e-mail address is never read.
+
+    Args:
+        response: any status and body.
+        member: the field of the user ID.
+    """
+    fields = read_fields(response)
+    if fields is None or is_from_another(response):
+        return read_odd_answer(response)
+    user_id = read_account(fields.get(member))
+    if not _is_success(response) or user_id is None:
+        return unclear(response, "the response names no account")
+    return Profile(user_id, read_account(fields.get("name")))
+
+
+def read_account(value: object) -> str | None:
+    """Read a name or a user ID for people: at most 64 printable characters; None if nothing can be seen of it."""
+    if not isinstance(value, str):
+        return None
+    marks = "".join(mark if mark.isprintable() and mark not in _BLANKS else " " for mark in value)
+    return " ".join(marks.split())[:MOST_ACCOUNT].rstrip() or None
 
 
 def pending(response: WireResponse) -> Callable[[str, str], Answer]:

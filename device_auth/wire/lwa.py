@@ -17,8 +17,10 @@ from device_auth.core.models import (
     CodePair,
     Link,
     PollRules,
+    Profile,
     Provider,
     Secret,
+    Unclear,
     WireRequest,
     WireResponse,
 )
@@ -30,9 +32,11 @@ from device_auth.wire.answers import (
     read_answer,
     read_code_pair,
     read_grant,
+    read_profile,
     refresh_refusals,
     refuse,
     slow_down,
+    write_bearer_request,
     write_form,
     write_scope_data,
 )
@@ -133,6 +137,21 @@ def read_refresh_answer(response: WireResponse, *, is_proof: bool) -> Answer:
         ),
         refusals,
     )
+
+
+def write_profile_request(link: Link, access_token: Secret) -> WireRequest:
+    """Write the question whose account it is, to the origin of the link's token endpoint.
+
+    Source: LWA "Obtain Customer Profile Information".
+    """
+    parts = urlsplit(link.token_endpoint)
+    place = urlunsplit((parts.scheme, parts.netloc, "/user/profile", "", ""))
+    return write_bearer_request(place, access_token)
+
+
+def read_profile_answer(response: WireResponse) -> Profile | Unclear:
+    """Read its answer; total."""
+    return read_profile(response, "user_id")
 
 
 def _prefill(uri: str, user_code: str) -> str:

@@ -11,6 +11,7 @@ from device_auth.core.models import (
     CodePair,
     Link,
     PollRules,
+    Profile,
     Provider,
     Refusal,
     Seconds,
@@ -33,9 +34,11 @@ from device_auth.wire.answers import (
     read_grant,
     read_odd_answer,
     read_page_uri,
+    read_profile,
     refresh_refusals,
     slow_down,
     unclear,
+    write_bearer_request,
     write_form,
 )
 
@@ -88,8 +91,12 @@ def read_metadata(response: WireResponse, provider: Provider) -> Provider | Refu
     is_secure = urlsplit(provider.issuer).scheme == "https"
     if is_secure and not all(place.startswith("https:") for place in (device_endpoint, token_endpoint)):
         return _wrong_issuer("its metadata, which came by https, names an endpoint of plain http")
+    userinfo_endpoint = read_page_uri(fields.get("userinfo_endpoint")) or ""
     return replace(
         provider,
+        userinfo_endpoint=""
+        if is_secure and not userinfo_endpoint.startswith("https:")
+        else userinfo_endpoint,
         device_endpoint=device_endpoint,
         token_endpoint=token_endpoint,
         revocation_endpoint=read_page_uri(fields.get("revocation_endpoint")) or "",
@@ -149,6 +156,16 @@ def read_refresh_answer(response: WireResponse, *, is_proof: bool) -> Answer:
     """Read the answer to a refresh; total, see ``read_answer``. A proof is read like any other here."""
     del is_proof
     return read_answer(response, _read_any_grant, refresh_refusals(response))
+
+
+def write_userinfo_request(provider: Provider, access_token: Secret) -> WireRequest:
+    """Write the question whose account it is. Source: OpenID Connect Core 1.0 §5.3.1."""
+    return write_bearer_request(provider.userinfo_endpoint, access_token)
+
+
+def read_userinfo(response: WireResponse) -> Profile | Unclear:
+    """Read its answer; total. Source: OpenID Connect Core 1.0 §5.3.2."""
+    return read_profile(response, "sub")
 
 
 def write_revocation(link: Link) -> WireRequest:

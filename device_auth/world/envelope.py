@@ -208,6 +208,7 @@ def _link_to_json(link: Link) -> dict[str, object]:
         "marked_at": link.marked_at,
         "replaces": None if link.replaces is None else _link_to_json(link.replaces),
         "handed_over_to": link.handed_over_to,
+        "account_id": link.account_id,
     }
 
 
@@ -232,4 +233,5 @@ def _link_from_json(fields: Fields) -> Link:
         marked_at=None if marked_at is None else UnixTime(marked_at),
         replaces=None if replaces is None else _link_from_json(replaces),
         handed_over_to=fields.optional_text("handed_over_to") if fields.has("handed_over_to") else None,
+        account_id=fields.optional_text("account_id") if fields.has("account_id") else None,
     )

@@ -44,6 +44,7 @@ def test_status_tells_state_trouble_and_what_next(world: SocketWorld) -> None:
         "hint": "Press the button.",
         "expires_at": None,
         "account": None,
+        "account_id": None,
         "dialect": None,
         "version": __version__,
     }
@@ -59,9 +60,11 @@ def test_status_tells_when_the_token_in_hand_ends(world: SocketWorld) -> None:
 
 
 def test_status_tells_whose_account_it_is(world: SocketWorld) -> None:
-    world.feed.tell(View(StateWord.LINKED, Trouble.NONE, account="Anna"), make_link())
+    told = View(StateWord.LINKED, Trouble.NONE, account="Anna", account_id="amzn1.account.ANNA")
+    world.feed.tell(told, make_link())
 
-    assert world.ask("/v1/status").fields["account"] == "Anna"
+    status = world.ask("/v1/status").fields
+    assert (status["account"], status["account_id"]) == ("Anna", "amzn1.account.ANNA")
 
 
 def test_status_tells_that_the_link_was_handed_over(world: SocketWorld) -> None:

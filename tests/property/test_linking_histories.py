@@ -509,7 +509,7 @@ class World:
                 self.is_saved = self.is_half_saved = False
             case KeepPending(_pair, interval):
                 assert interval >= self.interval - SLACK
-            case ForgetPending() | TellAgain():
+            case ForgetPending() | TellAgain() | linking.AskAccount():
                 pass
 
     def check_step(

@@ -5,7 +5,7 @@ event. What is insisted on is known from outside: from the disk, from the tokens
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hypothesis import given, settings
@@ -23,6 +23,7 @@ from device_auth.core.models import (
     Pending,
     PendingPair,
     PollRules,
+    Profile,
     Secret,
     TokenGrant,
     UnixTime,
@@ -41,7 +42,7 @@ from tests.values import (
     seconds,
 )
 
-PROVIDER: Final = make_provider()
+PROVIDER: Final = replace(make_provider(), scope="alexa:all profile")
 RULES: Final = PollRules(first_at_once=True, slow_down_doubles=True)
 FAILS_BEFORE, FAILS_AFTER = "fails before", "fails after"
 """A write that is reported to have failed: before it changed the disk, or only at its read-back."""
@@ -354,6 +355,8 @@ class World:
                 if pair not in self.approved:
                     return Pending()
                 return self.grant(len(self.accounts), self.open_account())
+            case speaker.RequestProfile(number):
+                return Profile(f"user {number}") if number % 2 else NO_ANSWER
             case RequestRefresh(_, link):
                 number, generation = token_of(link.refresh_token)
                 account = self.accounts[number]
@@ -424,7 +427,9 @@ class World:
 
     def carry_out(self, command: speaker.Command) -> speaker.Event | None:
         match command:
-            case linking.RequestCodePair() | linking.PollToken() | RequestRefresh():
+            case (
+                linking.RequestCodePair() | linking.PollToken() | RequestRefresh() | speaker.RequestProfile()
+            ):
                 self.lines.append(command)
             case speaker.DropCalls(number):
                 is_wanted = [isinstance(it, RequestRefresh) and it.number == number for it in self.lines]

@@ -61,6 +61,29 @@ def test_a_link_is_stored_proved_and_its_token_served(world: World) -> None:
     assert world.complaints() == []
 
 
+@pytest.mark.parametrize("name", ["Sim Ulated", None])
+def test_the_account_is_named_with_the_link_where_the_scope_gives_it(world: World, name: str | None) -> None:
+    is_lwa = world.provider.dialect is DialectName.LWA
+    scope = (
+        ("profile" if is_lwa else "openid profile") if name else ("profile:user_id" if is_lwa else "openid")
+    )
+    world.provider = replace(world.provider, scope=scope)
+    if not is_lwa:
+        world.provider = replace(
+            world.provider, issuer=world.running.origin, device_endpoint="", token_endpoint=""
+        )
+    approve_soon(world)
+
+    world.link()
+
+    link, view = world.stored(), world.told[-1]
+    assert link is not None
+    assert link.account_id is not None
+    assert link.account == (name or link.account_id)
+    assert (view.state, view.account_name) == (StateWord.LINKED, name)
+    assert world.complaints() == []
+
+
 def test_a_code_that_runs_out_is_renewed_as_often_as_asked_for(world: World) -> None:
     end = world.link(renewals=2)
 

@@ -78,6 +78,12 @@ def test_a_version_that_seals_its_storage_goes_on_with_the_link(world: ExportWor
     assert start_1_26(world.lwa, world.misc, is_sealing=True) == Sdk(TOKEN, USER)
 
 
+def test_the_user_id_of_the_account_is_exported_and_not_its_name(world: ExportWorld) -> None:
+    export(world, replace(LINK, account="Anna", account_id=USER))
+
+    assert start_1_25(world.lwa, world.misc) == Sdk(TOKEN, USER)
+
+
 def test_an_account_that_is_no_user_of_lwa_is_not_told_as_one(world: ExportWorld) -> None:
     export(world, replace(LINK, account="Anna"))
 

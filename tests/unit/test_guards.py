@@ -19,7 +19,7 @@ MAY_REVEAL: Final = {
     "device_auth/service/api.py",  # passes on which token was rejected
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
     "device_auth/tools/exports_text.py",  # writes it in the form that its new owner reads
-    "device_auth/wire/answers.py",  # keeps a message from showing a secret that was sent
+    "device_auth/wire/answers.py",  # sends the access token; keeps a message from showing a secret that was sent
     "device_auth/wire/authorization_code.py",  # sends the code, its verifier and the client secret
     "device_auth/wire/lwa.py",  # sends the device code, the refresh token and the client secret
     "device_auth/wire/rfc8628.py",  # sends the device code, the refresh token and the client secret

@@ -169,6 +169,17 @@ def test_a_new_link_is_told_briefly_and_then_the_panel_is_dark() -> None:
     assert bench.panel.layout is None
 
 
+def test_the_account_is_named_beside_the_word_where_both_fit() -> None:
+    bench = Bench()
+    bench.prompt.show(replace(LINKED, account="Zoë", account_id="amzn1.account.Z"), moment(0))
+    named = bench.text
+    small = Bench(height=32)
+    small.prompt.show(replace(LINKED, account="W" * 64, account_id="amzn1.account.Z"), moment(1))
+
+    assert named in {"Linked: Zoë", "Linked: Zoe"}
+    assert small.text == "Linked"
+
+
 def test_an_expired_code_is_gone_at_once_and_its_word_after_a_minute() -> None:
     bench = Bench()
     expired = View(StateWord.UNLINKED, Trouble.EXPIRED, refusal=EXPIRED)

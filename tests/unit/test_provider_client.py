@@ -3,10 +3,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from device_auth.core.models import DialectName, Flow, Link, Secret, WireRequest
+from device_auth.core.models import DialectName, Flow, Link, Profile, Provider, Secret, Unclear, WireRequest
 from device_auth.service.provider_client import ProviderClient
 from tests.simulated_transport import SimulatedTransport
-from tests.values import CANARY, make_held_link, make_response
+from tests.values import CANARY, NO_ANSWER, make_held_link, make_provider, make_response
 
 BY_CODE_PAIR = make_held_link(is_proved=True)
 BY_AUTHORIZATION_CODE = replace(BY_CODE_PAIR, flow=Flow.AUTHORIZATION_CODE)
@@ -46,3 +46,84 @@ def test_the_secret_of_another_client_is_not_sent() -> None:
 
 def test_a_client_without_a_secret_refreshes_without_one() -> None:
     assert "client_secret" not in refreshed(BY_AUTHORIZATION_CODE, secret=None)
+
+
+# -- whose account it is
+
+
+TOKEN = Secret(f"{CANARY}-access")
+BY_RFC = replace(BY_CODE_PAIR, dialect=DialectName.RFC8628, token_endpoint="https://id.example/token")
+ISSUER = replace(make_provider(DialectName.RFC8628), userinfo_endpoint="https://info.example/me")
+
+
+def test_amazon_is_asked_at_the_origin_of_the_links_token_endpoint() -> None:
+    transport = SimulatedTransport(
+        [make_response({"user_id": "amzn1.account.A", "name": " An\u202ena ", "email": "x@y.z"})]
+    )
+
+    profile = ProviderClient(transport).request_profile(BY_CODE_PAIR, TOKEN)
+
+    assert profile == Profile("amzn1.account.A", "An na")
+    assert transport.sent[0].method == "GET"
+    assert transport.sent[0].url == "https://api.amazon.com/user/profile"
+    assert transport.sent[0].headers["Authorization"] == f"Bearer {CANARY}-access"
+    assert CANARY not in repr(transport.sent[0])
+
+
+def test_the_issuer_of_the_settings_is_asked_at_its_own_address() -> None:
+    transport = SimulatedTransport([make_response({"sub": "7", "name": "a" * 100, "email": "x@y.z"})])
+
+    profile = ProviderClient(transport, ISSUER).request_profile(BY_RFC, TOKEN)
+
+    assert profile == Profile("7", "a" * 64)
+    assert transport.sent[0].url == "https://info.example/me"
+
+
+@pytest.mark.parametrize(
+    ("provider", "link"),
+    [
+        (None, BY_RFC),
+        (replace(ISSUER, userinfo_endpoint=""), BY_RFC),
+        (ISSUER, replace(BY_RFC, token_endpoint="https://other.example/token")),
+    ],
+)
+def test_an_access_token_goes_to_no_provider_but_its_own(provider: Provider | None, link: Link) -> None:
+    transport = SimulatedTransport([])
+
+    assert isinstance(ProviderClient(transport, provider).request_profile(link, TOKEN), Unclear)
+    assert transport.sent == []
+
+
+def test_metadata_are_read_for_the_address_that_tells_the_account() -> None:
+    metadata = {
+        "issuer": ISSUER.issuer,
+        "device_authorization_endpoint": "https://id.example/device",
+        "token_endpoint": "https://id.example/token",
+        "userinfo_endpoint": "https://info.example/me",
+    }
+    transport = SimulatedTransport([make_response(metadata), NO_ANSWER])
+    unread = replace(ISSUER, device_endpoint="", token_endpoint="", userinfo_endpoint="")
+
+    assert ProviderClient(transport, unread).request_profile(BY_RFC, TOKEN) == NO_ANSWER
+    assert transport.sent[1].url == "https://info.example/me"
+
+
+@pytest.mark.parametrize("dialect", DialectName)
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [(401, {"user_id": "7", "sub": "7"}), (200, {}), (200, {"user_id": " \u3164", "sub": 7}), (200, [])],
+)
+def test_a_response_that_names_no_account_is_unclear(
+    dialect: DialectName, status: int, fields: object
+) -> None:
+    transport = SimulatedTransport([make_response(fields, status=status)])
+    link = BY_CODE_PAIR if dialect is DialectName.LWA else BY_RFC
+
+    assert isinstance(ProviderClient(transport, ISSUER).request_profile(link, TOKEN), Unclear)
+
+
+@pytest.mark.parametrize("dialect", DialectName)
+def test_no_answer_about_the_account_is_none(dialect: DialectName) -> None:
+    link = BY_CODE_PAIR if dialect is DialectName.LWA else BY_RFC
+
+    assert ProviderClient(SimulatedTransport([NO_ANSWER]), ISSUER).request_profile(link, TOKEN) == NO_ANSWER

@@ -21,7 +21,7 @@ UNLINKED = SpeakerStatus(
 )
 
 
-def test_a_status_is_eight_fields() -> None:
+def test_a_status_is_nine_fields() -> None:
     assert status_fields(UNLINKED) == {
         "state": "unlinked",
         "trouble": "none",
@@ -29,6 +29,7 @@ def test_a_status_is_eight_fields() -> None:
         "hint": "press",
         "expires_at": "2027-01-15T08:00:00Z",
         "account": "Anna",
+        "account_id": None,
         "dialect": "lwa",
         "version": "1.0",
     }

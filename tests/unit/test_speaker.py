@@ -31,6 +31,7 @@ from device_auth.core.models import (
     Pending,
     PendingPair,
     PollRules,
+    Profile,
     Provider,
     Secret,
     TokenGrant,
@@ -55,6 +56,7 @@ from device_auth.core.speaker import (
     PutBackFailed,
     RepeatRequested,
     ReportRefreshEnded,
+    RequestProfile,
     RequestRefresh,
     SpeakerState,
     Started,
@@ -132,7 +134,7 @@ class Bench:
         self.state, commands = speaker.step(self.state, event, moment(at))
         for command in commands:
             self.done.append(command)
-            if isinstance(command, RequestCodePair | PollToken | RequestRefresh):
+            if isinstance(command, RequestCodePair | PollToken | RequestRefresh | RequestProfile):
                 self.asked.append(command)
             result = self._use_disk(command)
             if result is not None:
@@ -1072,3 +1074,120 @@ def test_a_save_that_is_slow_is_told_as_saving() -> None:
 
     assert isinstance(state.stage, Saving)
     assert isinstance(commands[-1], StoreGrant)
+
+
+# -- whose account it is
+
+
+WITH_PROFILE: Final = replace(NEW, scope="alexa:all profile")
+ANNA: Final = Profile("amzn1.account.ANNA", "Anna")
+
+
+def stage_of(bench: Bench) -> type:
+    return type(bench.state.stage)
+
+
+def proved(link: Link = WITH_PROFILE, *, is_service: bool = False) -> Bench:
+    """Have a stored grant of before a restart proved, at 1 s."""
+    bench = Bench(disk=link)
+    bench.feed(LinkRead(link))
+    bench.feed(Started(PRESS, PROVIDER, is_service=is_service))
+    bench.answer(make_grant(access_token="proof", refresh_token=None, issued_at=1), 1)
+    return bench
+
+
+@pytest.mark.parametrize("scope", ["profile", "alexa:all profile:user_id", "openid offline_access"])
+def test_the_account_is_asked_for_after_the_proof_and_told_with_the_link(scope: str) -> None:
+    bench = proved(replace(WITH_PROFILE, scope=scope))
+    question = bench.question
+
+    assert isinstance(question, RequestProfile)
+    assert question.access_token == make_grant(access_token="proof").access_token
+    assert stage_of(bench) is Proving
+    bench.answer(ANNA, 2)
+
+    assert stage_of(bench) is Linked
+    assert bench.disk is not None
+    assert (bench.disk.account, bench.disk.account_id) == ("Anna", "amzn1.account.ANNA")
+    view = view_of(bench.state)
+    assert (view.account, view.account_name, view.account_id) == ("Anna", "Anna", "amzn1.account.ANNA")
+
+
+def test_an_account_without_a_name_is_its_user_id_which_no_prompt_tells() -> None:
+    bench = proved()
+    bench.answer(Profile("amzn1.account.ANNA"), 2)
+
+    view = view_of(bench.state)
+    assert (view.account, view.account_name) == ("amzn1.account.ANNA", None)
+
+
+def test_no_account_is_asked_for_where_the_scope_gives_none() -> None:
+    bench = proved(NEW)
+
+    assert isinstance(bench.question, RequestRefresh)
+    assert stage_of(bench) is Linked
+
+
+@pytest.mark.parametrize("answer", [NO_ANSWER, make_unclear()])
+def test_an_account_that_stays_unknown_is_never_fatal(answer: Answer) -> None:
+    bench = proved()
+    bench.answer(answer, 2)
+
+    assert stage_of(bench) is Linked
+    assert view_of(bench.state).trouble is Trouble.NONE
+    assert in_use(bench).account is None
+
+
+def test_linked_waits_two_seconds_for_the_account() -> None:
+    bench = proved()
+    assert next_moment(bench.state) == moment(3)
+
+    bench.feed(TimePassed(), 3)
+
+    assert stage_of(bench) is Linked
+
+
+def test_a_request_for_the_account_that_times_out_is_over() -> None:
+    bench = proved()
+    bench.feed(CallTimedOut(bench.question, 0.5), 3)
+
+    assert stage_of(bench) is Linked
+
+
+def test_an_account_that_comes_too_late_is_not_kept() -> None:
+    bench = proved()
+    bench.feed(TimePassed(), 3)
+    bench.answer(ANNA, 4, is_late=True)
+
+    assert in_use(bench).account is None
+
+
+def test_an_account_of_a_link_told_before_its_proof_is_kept() -> None:
+    bench = Bench(disk=WITH_PROFILE)
+    bench.feed(LinkRead(WITH_PROFILE))
+    bench.feed(Started(PRESS, PROVIDER))
+    bench.answer(NO_ANSWER, 1)
+    bench.feed(TimePassed(), 11)
+    bench.answer(make_grant(refresh_token=None, issued_at=12), 12)
+    bench.answer(ANNA, 13)
+
+    assert in_use(bench).account == "Anna"
+
+
+def test_a_service_asks_once_for_the_account_of_a_link_of_an_earlier_version() -> None:
+    bench = kept(replace(WITH_PROFILE, is_proved=True))
+    asked = bench.question
+    bench.answer(NO_ANSWER, 2)
+    bench.feed(TimePassed(), 3600)
+    bench.answer(make_grant(refresh_token=None, issued_at=3600), 3600)
+
+    assert isinstance(asked, RequestProfile)
+    assert isinstance(bench.question, RequestRefresh)
+
+
+def test_the_account_of_a_link_that_is_kept_no_more_is_not_stored() -> None:
+    bench = kept(replace(WITH_PROFILE, is_proved=True))
+    bench.feed(UnlinkRequested(), 2)
+    bench.feed(StoreErased(), 2)
+
+    assert bench.answer(ANNA, 3) == []

@@ -391,3 +391,23 @@ def test_a_voice_that_does_not_stop_is_not_waited_for() -> None:
     assert not deaf.end.is_set()
     deaf.end.set()
     settle(prompt)
+
+
+def test_the_name_of_the_account_is_told_with_the_link_and_at_a_press() -> None:
+    bench = Bench()
+    named = replace(LINKED, account="Anna", account_id="amzn1.account.A")
+    bench.show(PROVING)
+    bench.hear()
+    bench.show(named)
+    bench.show(replace(named, sequence=named.sequence + 1))
+
+    assert bench.hear() == ["This speaker is linked to the account of Anna."] * 2
+
+
+def test_a_user_id_is_not_spoken() -> None:
+    bench = Bench()
+    bench.show(PROVING)
+    bench.hear()
+    bench.show(replace(LINKED, account="amzn1.account.A", account_id="amzn1.account.A"))
+
+    assert bench.hear() == [WORDING.moments["just-linked"]]

@@ -35,6 +35,7 @@ MOMENTS = {
     "code-again",
     "new-code",
     "just-linked",
+    "linked-to",
     "just-unlinked",
     "confirm-unlink",
     "confirm-reset",
