@@ -36,7 +36,13 @@ from device_auth.core.speaker import AnswerCounts
 from device_auth.core.states import TROUBLES, StateWord, Trouble
 from device_auth.prompts.stderr import say
 from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
-from device_auth.tools.authorize import RedirectListener, has_display, open_browser, read_listen_address
+from device_auth.tools.authorize import (
+    RedirectListener,
+    has_display,
+    open_browser,
+    read_listen_address,
+    redirect_page,
+)
 from device_auth.wire.authorization_code import (
     LEAST_RANDOMNESS,
     MOST_REDIRECT,
@@ -169,17 +175,21 @@ class _AuthorizationRun:
         if place.is_secure:
             context = server_context(doors.places.state_dir, doors.clock.wall())
         came: SimpleQueue[Redirect | Refusal] = SimpleQueue()
-        with RedirectListener(place, question.state, context, came.put):
-            is_opened = amazon is None or amazon.options.approve_after is None
-            is_opened = is_opened and not self._args.no_browser and has_display(ENVIRONMENT)
+        may_open = amazon is None or amazon.options.approve_after is None
+        may_open = may_open and not self._args.no_browser and has_display(ENVIRONMENT)
+        folder = doors.places.runtime_dir if may_open else None
+        with (
+            RedirectListener(place, question.state, context, came.put),
+            redirect_page(folder, question.address) as page,
+        ):
             self._tell_address(
                 "A browser opens this page; approve there:"
-                if is_opened
+                if page
                 else "Open this page in a browser on this machine, and approve:"
             )
             self._tell_way_back(is_secure=place.is_secure, port=place.port)
-            if is_opened:
-                open_browser(question.address)
+            if page:
+                open_browser(page)
             with self._simulated_owner(self._come_back):
                 answer = doors.clock.take(came, self._until)
         return self._judge(answer)

@@ -9,8 +9,8 @@ import ssl
 import subprocess  # noqa: TID251  starts a browser
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT
 from hashlib import sha256
 from html import escape
@@ -20,7 +20,7 @@ from threading import Lock, Thread
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Refusal, Seconds
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import HttpConnection, HttpError, HttpReply, HttpRequest, ReadLimits
@@ -29,7 +29,10 @@ from device_auth.http.server import HttpServer
 from device_auth.wire.authorization_code import Redirect, UnexpectedRedirect, read_redirect
 from device_auth.world.clock import BootClock
 from device_auth.world.explain import explain
+from device_auth.world.files import Folder
+from device_auth.world.places import REDIRECT_PAGE, make_runtime_dir
 from device_auth.world.settings import environment_for_others
+from device_auth.world.store import FILE_MODE
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 """A browser takes localhost for either; another program on the other one would catch the redirect."""
@@ -51,8 +54,41 @@ def has_display(environ: Mapping[str, str]) -> bool:
     return sys.platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
-def open_browser(address: str) -> None:
-    """Open a page in a browser, and do not wait for it.
+@contextmanager
+def redirect_page(folder: Path | None, address: str) -> Iterator[Path | None]:
+    """Write a page that leads to the address, for this user's eyes alone; it is removed at the end.
+
+    Every local user can read the argument list of a process (proc(5)). With the address in it, which holds ``state``
+    and the PKCE challenge, another user could link the speaker to an account of his own.
+
+    Args:
+        folder: the runtime folder; None if there is none.
+        address: of the page.
+
+    Yields:
+        The file; None if it cannot be written.
+    """
+    if folder is None:
+        yield None
+        return
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+        f'<meta http-equiv="refresh" content="0;url={escape(address)}"><title>device-auth</title></head>\n'
+        f'<body><p><a href="{escape(address)}">On to the page where you approve</a></p></body></html>\n'
+    )
+    with ExitStack() as opened:
+        page = None
+        with suppress(OSError, StoreError):
+            make_runtime_dir(folder)
+            held = opened.enter_context(Folder.open(folder))
+            held.replace(REDIRECT_PAGE, text.encode(), FILE_MODE)
+            opened.callback(held.remove, REDIRECT_PAGE)
+            page = folder.absolute() / REDIRECT_PAGE
+        yield page
+
+
+def open_browser(page: Path) -> None:
+    """Open a file in a browser, and do not wait for it.
 
     The browser runs in a process of its own without our output, the keyboard and our secrets: browsers write to the
     terminal, those for terminals read from it, and their environment goes into reports of crashes.
@@ -61,8 +97,8 @@ def open_browser(address: str) -> None:
     def start() -> None:
         nothing = subprocess.DEVNULL
         with suppress(OSError):
-            subprocess.run(  # noqa: S603  our own interpreter and an address that we wrote
-                [sys.executable, "-m", "webbrowser", address],
+            subprocess.run(  # noqa: S603  our own interpreter and a file that we wrote
+                [sys.executable, "-m", "webbrowser", page.as_uri()],
                 stdin=nothing,
                 stdout=nothing,
                 stderr=nothing,

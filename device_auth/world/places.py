@@ -23,6 +23,9 @@ SIMULATED: Final = "simulated"
 RUNTIME_MODE: Final = 0o755
 """Everyone may reach the socket, which checks its callers; each file has a mode of its own."""
 
+REDIRECT_PAGE: Final = "authorize.html"
+"""The file in the runtime folder that leads the browser of ``authorize`` on."""
+
 ROOT: Final = Path("/")
 
 

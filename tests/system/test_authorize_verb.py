@@ -1,6 +1,7 @@
 """``authorize`` against the simulated Amazon, a browser's part played by a thread, over real TLS on loopback."""
 
 import fcntl
+import html
 import io
 import json
 import logging
@@ -406,6 +407,35 @@ def hang(maker: Maker, endpoint: Endpoint) -> Browse:
         interrupt(maker, address)
 
     return browse
+
+
+def test_no_other_user_can_read_the_question_from_the_list_of_processes(
+    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, seen, page = (tmp_path / name for name in ("browser", "seen", "page"))
+    browser.write_text(
+        f"#!/bin/sh\ncat /proc/[0-9]*/cmdline > {seen} 2> /dev/null\n"
+        f'file=${{1#file://}}\n(stat -c %a "$file"; cat "$file") > {page}.new; mv {page}.new {page}\n'
+    )
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    monkeypatch.setenv("DISPLAY", ":0")
+
+    def browse(maker: Maker, address: str) -> None:
+        wait_for(page.exists)
+        approve(maker, address)
+
+    assert maker.authorize(browse=browse) == 0
+
+    address = str(maker.events[0]["authorization_uri"])
+    asked = asked_by(address)
+    arguments = seen.read_text(errors="replace")
+    assert str(browser) in arguments
+    assert [secret for secret in ("state", "code_challenge") if asked[secret] in arguments] == []
+    mode, leading = page.read_text().split("\n", 1)
+    assert mode == "600"
+    assert address in html.unescape(leading)
+    assert not list((tmp_path / "run").glob("*.html"))
 
 
 def test_an_interrupt_while_the_browser_is_awaited_ends_it(maker: Maker) -> None:

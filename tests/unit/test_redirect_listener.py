@@ -3,6 +3,7 @@ import os
 import re
 import socket
 import ssl
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -23,6 +24,7 @@ from device_auth.tools.authorize import (
     holder_of,
     open_browser,
     read_listen_address,
+    redirect_page,
 )
 from device_auth.wire.authorization_code import Redirect
 from device_auth.world.certificate import CERTIFICATE, server_context
@@ -270,7 +272,7 @@ def test_a_window_needs_a_display(environ: dict[str, str], expected: bool) -> No
     assert has_display(environ) == (expected or sys.platform == "darwin")
 
 
-def test_the_browser_is_given_the_address_and_neither_our_output_nor_our_keyboard(
+def test_the_browser_is_given_the_page_and_neither_our_output_nor_our_keyboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser, seen = tmp_path / "browser", tmp_path / "seen"
@@ -280,7 +282,29 @@ def test_the_browser_is_given_the_address_and_neither_our_output_nor_our_keyboar
     browser.chmod(0o700)
     monkeypatch.setenv("BROWSER", f"{browser} %s")
 
-    open_browser("https://www.amazon.com/ap/oa?a=1&b=2")
+    page = tmp_path / "a page.html"
+    open_browser(page)
 
     wait_for(seen.exists)
-    assert seen.read_text() == "https://www.amazon.com/ap/oa?a=1&b=2\n/dev/null\n"
+    assert seen.read_text() == f"{page.as_uri()}\n/dev/null\n"
+
+
+def test_the_page_that_leads_on_is_for_its_user_alone_and_is_gone_at_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    with redirect_page(folder, 'https://www.amazon.com/ap/oa?a=1&b="<script>') as page:
+        assert page is not None
+        assert stat.S_IMODE(page.stat().st_mode) == 0o600
+        assert (
+            'content="0;url=https://www.amazon.com/ap/oa?a=1&amp;b=&quot;&lt;script&gt;"' in page.read_text()
+        )
+
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_a_place_for_the_page_no_browser_is_opened(tmp_path: Path, *, is_there: bool) -> None:
+    (tmp_path / "file").touch()
+
+    with redirect_page(tmp_path / "file" if is_there else None, "https://www.amazon.com/ap/oa") as page:
+        assert page is None
