@@ -143,7 +143,7 @@ def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iter
             drawn.explain(gesture)
             listener.on_gesture(gesture)
 
-        watch_button(drawn.button, light, clock, listener._replace(on_gesture=on_gesture))
+        watch_button(drawn.button, light, clock, PartsListener(on_gesture, listener.on_failure))
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
             opened.enter_context(keys_of(sys.stdin.fileno(), drawn.strike))

@@ -32,6 +32,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.values import replace
 from device_auth.prompts.stderr import say, say_problem
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class LocalSpeaker:
             if audience.follow is not None:
                 audience.follow(view)
 
-        with announcing(self._doors, audience._replace(has_qr=False, follow=None)) as announce:
+        with announcing(self._doors, replace(audience, has_qr=False, follow=None)) as announce:
             loop = self._doors.open_loop(opening.provider_client, tell)
             with _cancelled_by_signals(loop):
                 loop.link_with_grant(grant, stored)

@@ -1,7 +1,9 @@
 """The parts in use, as one record; importing it imports nothing of the hardware."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from device_auth.core.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     from hardware.button import Gesture
 
 
-class PartsListener(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PartsListener:
     """The callbacks of the parts, which are called on threads of theirs and must not block.
 
     Attributes:
@@ -34,7 +37,8 @@ class SimulatedAs(StrEnum):
     NOTHING = "nothing"
 
 
-class OpenedParts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class OpenedParts:
     """The parts in use.
 
     Attributes:

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from device_auth.core.errors import (
     ClientRejected,
@@ -19,6 +19,7 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import Mark, Refusal, Seconds, View
 from device_auth.core.states import Trouble
+from device_auth.core.values import dataclass
 
 if TYPE_CHECKING:
     from device_auth.core.public import AccessToken, SpeakerStatus
@@ -35,7 +36,8 @@ ERRORS: Final[Mapping[Trouble, type[DeviceAuthError]]] = {
 """The error of each trouble that ends an attempt at a link; without a trouble, nobody approved."""
 
 
-class Audience(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Audience:
     """The people and programs that follow an attempt at a link.
 
     Attributes:
@@ -53,7 +55,8 @@ class Audience(NamedTuple):
     follow: Callable[[View], None] | None = None
 
 
-class LinkOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
     """The wishes for an attempt at a link.
 
     Attributes:
@@ -77,7 +80,8 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
-class LinkResult(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LinkResult:
     """How an attempt at a link ended, and why.
 
     Attributes:
@@ -93,7 +97,8 @@ class LinkResult(NamedTuple):
 ALREADY_LINKED: Final = LinkResult(Ending.ALREADY_LINKED)
 
 
-class UnlinkResult(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class UnlinkResult:
     """What an unlink has come to.
 
     Attributes:

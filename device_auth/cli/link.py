@@ -8,6 +8,7 @@ from typing import Final
 from device_auth.assembly.opening import open_speaker
 from device_auth.assembly.speaker import LinkOptions
 from device_auth.cli.attempt import Attempt, run_attempt, seconds
+from device_auth.core.values import replace
 from device_auth.world.settings import add_option, add_secret_option
 
 COMMAND: Final = "device-auth link"
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _link(attempt: Attempt) -> int:
     args = attempt.args
     is_someone_there = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    audience = attempt.audience._replace(has_qr=not args.no_qr, qr_file=args.qr_file)
+    audience = replace(attempt.audience, has_qr=not args.no_qr, qr_file=args.qr_file)
     options = LinkOptions(args.again, args.timeout, is_someone_there)
     result = open_speaker(attempt.doors).link(options, audience)
     return attempt.end(result, is_told=audience.is_read)

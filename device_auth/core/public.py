@@ -1,22 +1,25 @@
 """The status and the access token as other programs read them: one JSON form for command line, socket and events."""
 
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from device_auth.core.models import Link, Mark, Secret, UnixTime
+from device_auth.core.values import dataclass
 
 LATEST: Final = UnixTime(253402300799.0)
 """The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
 
 
-class HandOver(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HandOver:
     """The client that the link was moved to, and when."""
 
     to: str | None
     at: UnixTime | None
 
 
-class SpeakerStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SpeakerStatus:
     """The state of the speaker.
 
     Attributes:
@@ -41,7 +44,8 @@ class SpeakerStatus(NamedTuple):
     account_id: str | None = None
 
 
-class AccessToken(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AccessToken:
     """An access token as it is handed out.
 
     Attributes:

@@ -36,7 +36,7 @@ def test_a_status_is_nine_fields() -> None:
 
 
 def test_a_status_after_an_export_names_the_other_client() -> None:
-    status = UNLINKED._replace(handed_over=HandOver("env, /x", UnixTime(1.8e9)))
+    status = replace(UNLINKED, handed_over=HandOver("env, /x", UnixTime(1.8e9)))
 
     assert status_fields(status)["handed_over"] == {"to": "env, /x", "at": "2027-01-15T08:00:00Z"}
 
