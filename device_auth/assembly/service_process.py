@@ -12,7 +12,7 @@ from device_auth.assembly.opened_parts import OpenedParts, PartsListener, Simula
 from device_auth.assembly.parts import open_parts
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
-from device_auth.core.policy import FRESH_FOR
+from device_auth.core.policy import REFRESH_DISTANCE
 from device_auth.core.states import STATES, TROUBLES, Trouble
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
 from device_auth.prompts.fanout import PromptFanout
@@ -171,7 +171,9 @@ def _token_before_restart(doors: "Doors") -> TokenGrant | None:
     if kept is None:
         return None
     left = Seconds(kept.expires_at - doors.clock.wall())
-    return TokenGrant(kept.access_token, None, Seconds(left + FRESH_FOR), later(doors.clock.now(), left))
+    return TokenGrant(
+        kept.access_token, None, Seconds(left + REFRESH_DISTANCE), later(doors.clock.now(), left)
+    )
 
 
 def _read_options(doors: "Doors") -> DaemonOptions:

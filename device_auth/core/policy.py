@@ -124,7 +124,10 @@ MOST_ASKED_WAIT: Final = Seconds(3600)
 """Spreading makes no wait longer than this."""
 
 FRESH_FOR: Final = Seconds(30)
-"""An access token younger than this is the freshest there is: no wish for a longer one makes us refresh."""
+"""An access token younger than this is not refreshed even if it was rejected."""
+
+REFRESH_DISTANCE: Final = Seconds(60)
+"""No two refreshes are closer, whatever lifetime is wished for, unless the token between them was rejected."""
 
 _REFUSALS: Final = {
     Trouble.EXPIRED: AnswerKind.PAIR_OVER,
@@ -229,6 +232,17 @@ def refresh_moment(lifetime: Seconds, draw: float) -> Seconds:
     """
     head_start = min(600.0, lifetime / 2)
     return Seconds(min(lifetime - head_start, 0.8 * lifetime) - 0.1 * lifetime * draw)
+
+
+def refresh_distance(short_lived: int) -> Seconds:
+    """Return how long after the issue of an access token the next refresh is due at the earliest.
+
+    Args:
+        short_lived: how many tokens in a row, the last among them, ended within ``REFRESH_DISTANCE``. Each doubles the
+            distance, up to that of failed refreshes: each refresh may write to the card.
+    """
+    longer = REFRESH_DISTANCE * 2 ** min(max(short_lived - 1, 0), 16)
+    return Seconds(min(longer, MOST_REFRESH_WAIT))
 
 
 def _spread(

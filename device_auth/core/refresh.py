@@ -15,6 +15,7 @@ from device_auth.core.models import (
     ProofStanding,
     Refusal,
     Seconds,
+    Secret,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -23,11 +24,14 @@ from device_auth.core.models import (
 from device_auth.core.policy import (
     ALARM_WAIT,
     ASK_AGAIN_AFTER,
+    CALL_BOUND,
     FRESH_FOR,
     MOST_POLL_WAIT,
+    REFRESH_DISTANCE,
     Phase,
     Reaction,
     react,
+    refresh_distance,
     refresh_moment,
     refresh_wait,
     start_wait,
@@ -58,9 +62,15 @@ class MomentCame:
 
 @dataclass(frozen=True, slots=True)
 class TokenWanted:
-    """Someone wants an access token that lives at least so long."""
+    """Someone wants an access token.
+
+    Attributes:
+        min_lifetime: that lives at least so long.
+        rejected: and that is not this one, which was rejected before its time.
+    """
 
     min_lifetime: Seconds
+    rejected: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,7 @@ class Keeping:
         grant: the access token in hand.
         ask_at: when to refresh; None while a refresh is out; never once the link is given up.
         attempt: how many refreshes in a row brought nothing.
+        short_lived: how many tokens in a row ended too soon (``refresh_distance``).
         is_doubted: ``invalid_grant`` came, and no success since.
         is_told: people count on this link although no refresh has proved it yet.
         save_at: when to store the link again after the disk failed; never if it is stored.
@@ -138,6 +149,7 @@ class Keeping:
     grant: TokenGrant | None = None
     ask_at: Monotonic | None = None
     attempt: int = 0
+    short_lived: int = 0
     is_doubted: bool = False
     is_told: bool = False
     save_at: Monotonic = NEVER
@@ -221,7 +233,8 @@ def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
     """
     if (
         state.grant is None
-        or _lasts(state.grant, event.min_lifetime, now)
+        or _is_enough(state.grant, event, now)
+        or now < _soonest(state.grant, state.short_lived, event)
         or state.attempt > 0
         or state.ask_at is None
         or state.link.mark is not None
@@ -230,12 +243,35 @@ def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
     return replace(state, ask_at=None), (AskRefresh(state.link),)
 
 
-def _lasts(grant: TokenGrant, min_lifetime: Seconds, now: Monotonic) -> bool:
-    """Return whether a token is long enough, or so young that another would be no longer."""
-    if now >= grant.expires_at:
-        return False
-    age = grant.expires_in - (grant.expires_at - now)
-    return age < FRESH_FOR or grant.expires_at - now >= min_lifetime
+def _is_enough(grant: TokenGrant, event: TokenWanted, now: Monotonic) -> bool:
+    return event.rejected != grant.access_token and lasts(grant, event.min_lifetime, now)
+
+
+def _soonest(grant: TokenGrant, short_lived: int, event: TokenWanted) -> Monotonic:
+    wait = FRESH_FOR if event.rejected == grant.access_token else refresh_distance(short_lived)
+    return later(_issue_of(grant), wait)
+
+
+def age_of(grant: TokenGrant, now: Monotonic) -> Seconds:
+    """Return the age of an access token."""
+    return Seconds(grant.expires_in - (grant.expires_at - now))
+
+
+def lasts(grant: TokenGrant, min_lifetime: Seconds, now: Monotonic) -> bool:
+    """Return whether an access token lives long enough for someone.
+
+    No more is granted than it had at its birth, less a minute: a longer wish would refresh again and again.
+    """
+    left = grant.expires_at - now
+    return left > 0 and left >= min(min_lifetime, grant.expires_in - REFRESH_DISTANCE)
+
+
+def is_refresh_near(state: Keeping, now: Monotonic) -> bool:
+    """Return whether a refresh is out, or so near that those who want a token may wait for it."""
+    if state.ask_at is None:
+        return True
+    is_starting = state.grant is None and state.attempt == 0
+    return is_starting and state.ask_at <= later(now, CALL_BOUND)
 
 
 def _is_awaited(state: Keeping, answer: Answer) -> bool:
@@ -277,10 +313,13 @@ def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
     is_changed = is_rotated or not link.is_proved or link.replaces is not None
     if is_changed:
         link = replace(link, refresh_token=refresh_token, is_proved=True, replaces=None)
+    short_lived = state.short_lived + 1 if grant.expires_in < REFRESH_DISTANCE else 0
+    soonest = later(_issue_of(grant), refresh_distance(short_lived))
     keeping = Keeping(
         link,
         grant,
-        ask_at=_refresh_at(grant, draw),
+        ask_at=max(soonest, _refresh_at(grant, draw)),
+        short_lived=short_lived,
         is_told=state.is_told,
         save_at=state.save_at,
         trouble=Trouble.STORAGE if state.trouble is Trouble.STORAGE else Trouble.NONE,
@@ -289,8 +328,11 @@ def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
 
 
 def _refresh_at(grant: TokenGrant, draw: float) -> Monotonic:
-    issued_at = Monotonic(grant.expires_at - grant.expires_in)
-    return later(issued_at, refresh_moment(grant.expires_in, draw))
+    return later(_issue_of(grant), refresh_moment(grant.expires_in, draw))
+
+
+def _issue_of(grant: TokenGrant) -> Monotonic:
+    return Monotonic(grant.expires_at - grant.expires_in)
 
 
 def _give_up(state: Keeping, refusal: Refusal, mark: Mark) -> Step:

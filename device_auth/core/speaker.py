@@ -633,10 +633,8 @@ def _want_token(state: SpeakerState, event: refresh.TokenWanted, now: Monotonic)
         return state, (ReportRefreshEnded(),)
     state, commands = _keep(state, state.in_use.number, event, now)
     assert state.in_use is not None, "a wish ends no link"  # noqa: S101  our own bug
-    keeping = state.in_use.keeping
-    is_starting = keeping.grant is None and keeping.attempt == 0
-    is_refreshing = keeping.ask_at is None or is_starting
-    return state, commands if is_refreshing else (*commands, ReportRefreshEnded())
+    is_coming = refresh.is_refresh_near(state.in_use.keeping, now)
+    return state, commands if is_coming else (*commands, ReportRefreshEnded())
 
 
 def _pass_time(state: SpeakerState, now: Monotonic) -> Step:

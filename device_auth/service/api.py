@@ -11,12 +11,15 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
+from math import ceil
 from pathlib import Path
 from typing import Final, NamedTuple, assert_never
 from urllib.parse import parse_qsl
 
 from device_auth import __version__
+from device_auth.core import refresh
 from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant, UnixTime, View, later
+from device_auth.core.policy import FRESH_FOR
 from device_auth.core.ports import Clock
 from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of, status_fields, token_fields
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
@@ -32,9 +35,6 @@ log: Final = logging.getLogger(__name__)
 
 MIN_LIFETIME: Final = Seconds(60)
 """Least time left of a token, unless the request asks for another."""
-
-FRESH: Final = Seconds(30)
-"""A younger token is as good as another refresh would bring; no refresh is forced more often."""
 
 UNPRIVILEGED: Final = "unprivileged"
 """All unprivileged callers have one share of the places together."""
@@ -250,11 +250,16 @@ class Api:
         snapshot = self._feed.look()
         if not _has(snapshot, rejected):
             return self._find_token(MIN_LIFETIME)
-        if snapshot.grant is None or not self._is_fresh(snapshot.grant):
-            snapshot = self._wait_for_another(rejected, self._force(rejected, snapshot))
-            _check_link(snapshot)
-            if snapshot.grant is None or _has(snapshot, rejected):
-                raise self._no_token(snapshot)
+        wait = FRESH_FOR - (
+            0 if snapshot.grant is None else refresh.age_of(snapshot.grant, self._clock.now())
+        )
+        if wait <= 0:
+            forced = self._force(rejected, snapshot)
+            snapshot = self._wait_for_another(rejected, forced)
+            wait = later(forced.at, FRESH_FOR) - self._clock.now()
+        _check_link(snapshot)
+        if snapshot.grant is None or _has(snapshot, rejected):
+            raise self._no_token(snapshot, max(self._timeouts.retry_after, Seconds(wait)))
         return self._reply_token(snapshot.grant)
 
     def _events(self, accepted: Connection, request: HttpRequest) -> HttpReply:
@@ -295,7 +300,7 @@ class Api:
         """Force a refresh, unless one was forced a short while ago; return the last one."""
         with self._lock:
             now = self._clock.now()
-            if self._forced is None or now >= later(self._forced.at, FRESH):
+            if self._forced is None or now >= later(self._forced.at, FRESH_FOR):
                 self._forced = _ForcedRefresh(now, snapshot.refreshes)
                 self._actions.reject_token(rejected.reveal())
             return self._forced
@@ -314,25 +319,19 @@ class Api:
     def _left(self, grant: TokenGrant) -> Seconds:
         return Seconds(grant.expires_at - self._clock.now())
 
-    def _is_fresh(self, grant: TokenGrant) -> bool:
-        return grant.expires_in - self._left(grant) < FRESH
-
     def _is_good(self, grant: TokenGrant | None, min_lifetime: Seconds) -> bool:
-        """Return whether a token lives long enough, or as long as one just refreshed can."""
-        if grant is None or self._left(grant) <= 0:
-            return False
-        return self._left(grant) >= min_lifetime or self._is_fresh(grant)
+        return grant is not None and refresh.lasts(grant, min_lifetime, self._clock.now())
 
     def _reply_token(self, grant: TokenGrant) -> HttpReply:
         left = max(0, int(self._left(grant)))
         token = AccessToken(grant.access_token, self._date(grant.expires_at), left)
         return _reply(HTTPStatus.OK, token_fields(token))
 
-    def _no_token(self, snapshot: Snapshot) -> ProblemDetails:
+    def _no_token(self, snapshot: Snapshot, wait: Seconds | None = None) -> ProblemDetails:
         phrase = TROUBLES[snapshot.view.trouble]
         is_well = snapshot.view.trouble is Trouble.NONE
         why = "No refresh has brought one in time." if is_well else f"{phrase.sentence} {phrase.next_step}"
-        return ProblemDetails("no-fresh-token", why, _retry_after(self._timeouts.retry_after))
+        return ProblemDetails("no-fresh-token", why, _retry_after(wait or self._timeouts.retry_after))
 
     # -- status and events
 
@@ -478,7 +477,7 @@ def _busy(detail: str) -> ProblemDetails:
 
 
 def _retry_after(wait: Seconds) -> dict[str, str]:
-    return {"Retry-After": str(int(wait))}
+    return {"Retry-After": str(ceil(wait))}
 
 
 def _refuse(error: HttpError) -> HttpReply:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, assert_never
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.core.models import (
-    FOREVER,
     NEVER,
     DialectName,
     Link,
@@ -127,14 +126,8 @@ class Daemon:
 
     def reject_token(self, access_token: str) -> None:
         """Refresh because this token was rejected, unless another one is current or it is as fresh as possible."""
-
-        def refresh() -> None:
-            keeping = self._loop.keeping
-            grant = None if keeping is None else keeping.grant
-            is_current = grant is not None and grant.access_token == Secret(access_token)
-            self._loop.want_token(FOREVER if is_current else Seconds(0))
-
-        self._loop.call_soon(refresh)
+        rejected = Secret(access_token)
+        self._loop.call_soon(lambda: self._loop.want_token(Seconds(0), rejected))
 
     def link(self, *, again: bool = False) -> None:
         """Start to link, or tell the code again, for a program that reads the code from the socket.

@@ -25,6 +25,7 @@ from device_auth.core.models import (
     Provider,
     Refusal,
     Seconds,
+    Secret,
     SlowDown,
     TokenGrant,
     Unclear,
@@ -168,12 +169,12 @@ class Loop:
             self._take_turn(until)
         return True
 
-    def want_token(self, min_lifetime: Seconds) -> None:
-        """Refresh early if the token in hand is too short, unless it is as fresh as can be or waits are on.
+    def want_token(self, min_lifetime: Seconds, rejected: Secret | None = None) -> None:
+        """Refresh early if the token in hand is too short or was rejected, unless it is as fresh as can be or waits are on.
 
         Where no refresh comes of it, ``refresh_ended`` is called at once.
         """
-        self.feed(refresh.TokenWanted(min_lifetime))
+        self.feed(refresh.TokenWanted(min_lifetime, rejected))
 
     def unlink(self) -> Link | None:
         """Forget the account: no token is handed out any more, and no generation of the link is left.

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View, later
+from device_auth.core import refresh
+from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View
 from device_auth.core.ports import Clock, TokenFiles
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass
@@ -188,9 +189,7 @@ class StatusFeed:
         self._changed.notify_all()
 
     def _lasts(self, snapshot: Snapshot, min_lifetime: Seconds) -> bool:
-        return snapshot.grant is not None and snapshot.grant.expires_at >= later(
-            self._clock.now(), min_lifetime
-        )
+        return snapshot.grant is not None and refresh.lasts(snapshot.grant, min_lifetime, self._clock.now())
 
     def _is_settled(self, first: Snapshot, min_lifetime: Seconds) -> bool:
         snapshot = self._newest

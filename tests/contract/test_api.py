@@ -156,7 +156,7 @@ def test_a_token_that_ends_too_soon_is_refreshed_first(world: SocketWorld, targe
 
 
 def test_more_lifetime_than_tokens_have_causes_one_refresh(world: SocketWorld) -> None:
-    world.is_linked(world.issue("old", age=31))
+    world.is_linked(world.issue("old", age=61))
     world.actions.refresh = lambda: world.actions.end_refresh(world.issue("new"))
 
     answers = [world.ask("/v1/token?min_lifetime=999999999") for _ in range(3)]
@@ -299,10 +299,16 @@ def test_rejecting_a_token_while_there_is_none_waits_for_one(world: SocketWorld)
     assert reject(world).fields["access_token"] == "CANARY-new"
 
 
-def test_a_token_fresh_from_a_refresh_is_not_refreshed_for_being_rejected(world: SocketWorld) -> None:
-    world.is_linked(world.issue("old", age=29))
+@pytest.mark.parametrize(("age", "after"), [(2, 28), (29, 10)])
+def test_a_token_fresh_from_a_refresh_is_neither_refreshed_nor_given_again(
+    world: SocketWorld, age: float, after: int
+) -> None:
+    world.is_linked(world.issue("old", age=age))
 
-    assert reject(world).fields["access_token"] == "CANARY-old"
+    answer = reject(world)
+
+    assert problem(answer) == (503, "no-fresh-token")
+    assert answer.headers["Retry-After"] == str(after)
     assert world.actions.asked == []
 
 
@@ -323,11 +329,14 @@ def test_a_refresh_is_forced_at_most_every_30_seconds(world: SocketWorld) -> Non
     world.is_linked(world.issue("old", age=600))
     world.actions.refresh = world.actions.end_refresh
 
-    first, second = problem(reject(world)), problem(reject(world))
-    world.clock.monotonic += 30
-    third = problem(reject(world))
+    first = reject(world)
+    world.clock.monotonic += 5
+    second = reject(world)
+    world.clock.monotonic += 25
+    third = reject(world)
 
-    assert first == second == third == (503, "no-fresh-token")
+    assert {problem(answer) for answer in (first, second, third)} == {(503, "no-fresh-token")}
+    assert [answer.headers["Retry-After"] for answer in (first, second)] == ["30", "25"]
     assert world.actions.asked == ["reject_token", "reject_token"]
 
 

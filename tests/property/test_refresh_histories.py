@@ -1,6 +1,7 @@
 """Whatever happens and whenever: the refreshing machine for a link that shall last for years."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 from hypothesis import given, settings
@@ -75,9 +76,10 @@ class Late:
 
 @dataclass(frozen=True)
 class Wish:
-    """A program wants a token."""
+    """A program wants a token, perhaps because the one in hand was rejected."""
 
     min_lifetime: float
+    is_rejection: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def goes_on() -> st.SearchStrategy[Happening]:
 HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     *[goes_on() for _ in range(6)],
     st.builds(Late, ANSWERS),
-    st.builds(Wish, st.sampled_from([0.0, 60.0, 3000.0, 1e6])),
+    st.builds(Wish, st.sampled_from([0.0, 60.0, 3000.0, 1e6, 999_999_999.0]), st.booleans()),
     st.builds(Wait, LENGTHS),
     st.builds(Break, st.booleans()),
     st.builds(Tell),
@@ -180,8 +182,9 @@ class World:
                 self.go_on(happening)
             case Late(answer):
                 self.hear_late(answer)
-            case Wish(min_lifetime):
-                self.feed(TokenWanted(seconds(min_lifetime)))
+            case Wish(min_lifetime, is_rejection):
+                rejected = self.served.access_token if is_rejection and self.served else None
+                self.feed(TokenWanted(seconds(min_lifetime), rejected))
             case Wait(length):
                 self.now += length
                 self.come()
@@ -256,7 +259,8 @@ class World:
         self.rests, self.latest = self.now + (told or 0), self.now + max(300, min(1.1 * (told or 0), 3600))
         if isinstance(answer, TokenGrant):
             issued_at = answer.expires_at - answer.expires_in
-            self.rests, self.latest = issued_at + 0.3 * answer.expires_in, issued_at + 0.8 * answer.expires_in
+            self.rests = issued_at + max(60, 0.3 * answer.expires_in)
+            self.latest = issued_at + max(0.8 * answer.expires_in, 60 if answer.expires_in >= 60 else 300)
             self.doubted_at = None
         elif answer == REVOKED:
             self.rests = self.now + 10
@@ -311,7 +315,9 @@ class World:
             return True
         age = self.now - (self.served.expires_at - self.served.expires_in)
         assert isinstance(event, TokenWanted)
-        return age >= 30 and self.served.expires_at - self.now < event.min_lifetime
+        if event.rejected is not None:
+            return age >= 30
+        return age >= 60 and self.served.expires_at - self.now < event.min_lifetime
 
     def check_link(self, before: refresh.Keeping, event: refresh.Event) -> None:
         if self.state.link.mark is not None and before.link.mark is None:
@@ -338,6 +344,32 @@ def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list
 
     for happening in history:
         world.play(happening)
+
+
+@settings(max_examples=50)
+@given(
+    st.sampled_from([1.0, 20.0, 59.0, 60.0, 90.0, 3600.0]),
+    st.sampled_from([0.5, 5.0, 61.0]),
+    st.sampled_from([60.0, 3000.0, 999_999_999.0]),
+    DRAWS,
+)
+def test_no_wish_and_no_lifetime_brings_two_refreshes_within_a_minute(
+    expires_in: float, every: float, min_lifetime: float, draw: float
+) -> None:
+    state = refresh.begin(make_held_link(is_proved=True), moment(0))
+    asked: list[float] = []
+    now = 0.0
+    while now < 3600:
+        for event in (MomentCame(), TokenWanted(seconds(min_lifetime))):
+            state, commands = refresh.step(state, event, moment(now))
+            if any(isinstance(command, AskRefresh) for command in commands):
+                asked.append(now)
+                grant = make_grant(refresh_token=str(now), issued_at=now, expires_in=expires_in)
+                state, _ = refresh.step(state, RefreshAnswered(grant, draw), moment(now))
+        now += every
+
+    assert all(later - earlier >= 60 - SLACK for earlier, later in pairwise(asked))
+    assert expires_in >= 60 or len(asked) <= 16, "tokens that end at once wear the card out"
 
 
 @given(st.floats(1, 1e9), st.floats(0, 1, exclude_max=True))

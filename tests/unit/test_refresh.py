@@ -2,7 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from device_auth.core.models import NEVER, Answer, Link, Mark, ProofStanding, Refusal, SlowDown, TokenGrant
+from device_auth.core.models import (
+    NEVER,
+    Answer,
+    Link,
+    Mark,
+    ProofStanding,
+    Refusal,
+    Secret,
+    SlowDown,
+    TokenGrant,
+)
 from device_auth.core.policy import START_SPREAD, AnswerKind
 from device_auth.core.refresh import (
     AskRefresh,
@@ -19,6 +29,7 @@ from device_auth.core.refresh import (
     TokenWanted,
     Withdraw,
     begin,
+    is_refresh_near,
     next_moment,
     proof_of,
     step,
@@ -317,8 +328,8 @@ def test_how_the_proof_stands(state: Keeping, standing: ProofStanding) -> None:
         (100, 60, False),
         (100, 3500, False),
         (100, 3501, True),
-        (29, 99_999, False),
-        (30, 99_999, True),
+        (60, 99_999, False),
+        (61, 99_999, True),
         (3600, 0, True),
     ],
     ids=["long enough", "just", "too short", "as fresh as can be", "a fresher one to be had", "ended"],
@@ -332,12 +343,42 @@ def test_a_token_too_short_for_someone_is_refreshed_early(
     assert (state.ask_at is None) == refreshes
 
 
-def test_a_token_of_a_few_seconds_is_refreshed_once_it_has_ended() -> None:
+@pytest.mark.parametrize(
+    ("at", "short_lived", "refreshes"), [(11, 1, False), (60, 1, True), (60, 2, False), (120, 2, True)]
+)
+def test_a_token_of_a_few_seconds_is_refreshed_after_longer_and_longer_waits(
+    at: float, short_lived: int, refreshes: bool
+) -> None:
     short: TokenGrant = make_grant(expires_in=10)
+    state = Keeping(LINK, short, ask_at=moment(999), short_lived=short_lived)
 
-    commands = after(Keeping(LINK, short, ask_at=moment(99)), (11, TokenWanted(seconds(5))))[1]
+    assert after(state, (at, TokenWanted(seconds(5))))[1] == ((AskRefresh(LINK),) if refreshes else ())
 
-    assert commands == (AskRefresh(LINK),)
+
+def test_tokens_that_end_at_once_are_refreshed_ever_more_rarely() -> None:
+    state, moments = IN_HAND, []
+    for at in (0, 60, 180, 420, 720):
+        state, _ = after(replace(state, ask_at=None), (at, heard(make_grant(issued_at=at, expires_in=1))))
+        moments.append(state.ask_at)
+
+    assert moments == [moment(at) for at in (60, 180, 420, 720, 1020)]
+    assert after(replace(state, ask_at=None), (1020, heard(make_grant(issued_at=1020))))[0].short_lived == 0
+
+
+@pytest.mark.parametrize(("at", "refreshes"), [(29, False), (30, True)])
+def test_a_rejected_token_is_refreshed_early_though_it_would_last(at: float, refreshes: bool) -> None:
+    wish = TokenWanted(seconds(0), GRANT.access_token)
+
+    assert after(IN_HAND, (at, wish))[1] == ((AskRefresh(LINK),) if refreshes else ())
+
+
+def test_a_rejected_token_that_is_not_in_hand_any_more_is_no_reason_to_refresh() -> None:
+    assert after(IN_HAND, (100, TokenWanted(seconds(0), Secret("another"))))[1] == ()
+
+
+@pytest.mark.parametrize(("at", "is_near"), [(0, False), (280, True)])
+def test_those_who_want_a_token_wait_only_for_a_refresh_that_is_near(at: float, is_near: bool) -> None:
+    assert is_refresh_near(Keeping(LINK, ask_at=moment(300)), moment(at)) == is_near
 
 
 def test_a_wish_does_not_bring_the_first_refresh_forward() -> None:

@@ -666,8 +666,8 @@ def test_a_proved_link_that_could_not_be_saved_does_not_give_way_to_the_former()
     bench = proving(kept())
     bench.fails = {StoreLink}
     bench.answer(make_grant(refresh_token=None, issued_at=21), 21)
-    bench.feed(TokenWanted(seconds(4000)), 70)
-    refused_twice(bench, 71)
+    bench.feed(TokenWanted(seconds(4000)), 82)
+    refused_twice(bench, 83)
 
     assert isinstance(bench.state.stage, Unlinked)
     assert bench.state.in_use is None
