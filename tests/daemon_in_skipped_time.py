@@ -14,6 +14,7 @@ from device_auth.service.provider_client import ProviderClient
 from device_auth.service.status_feed import StatusFeed
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.pending import FilePending
+from device_auth.world.route import Authorities
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
@@ -85,7 +86,7 @@ def open_household(
         keys: whose keys can be had.
         problem: why its settings cannot be used.
     """
-    transport = HttpTransport(world.clock, ca_file=world.running.ca_file)
+    transport = HttpTransport(world.clock, authorities=Authorities(world.running.ca_file))
     options = DaemonOptions(ProviderClient(transport, world.provider), problem, renewals)
     new_options: list[DaemonOptions | ConfigError] = []
 

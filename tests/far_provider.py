@@ -13,9 +13,10 @@ from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import Machine
 from device_auth.doctor.provider_probe import ProviderProbe
+from device_auth.wire.addresses import read_proxy
 from device_auth.world.clock import BootClock
 from device_auth.world.dialing import Address, Resolve, dial_first
-from device_auth.world.transport import Route
+from device_auth.world.route import Authorities, Route
 from tests.scripted_server import Act, ScriptedServer
 from tests.simulated_transport import SimulatedTransport
 from tests.values import make_response
@@ -56,13 +57,15 @@ class FarProvider:
         self.resolver_timeout = Seconds(30)
         self.resolve: Resolve = self._resolve
         self.url = URL
-        self._route = Route(proxy, str(ca_file))
+        given = read_proxy(proxy) if proxy else None
+        origin = "https_proxy" if proxy else ""
+        self.route = Route(given, origin, Authorities(Path(ca_file) if ca_file else None))
         self._clock = clock or BootClock()
 
     def probe(self) -> ProviderProbe:
         return ProviderProbe(
             self.url,
-            self._route,
+            self.route,
             self._clock,
             resolve=self.resolve,
             dial=self._dial,

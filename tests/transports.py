@@ -9,6 +9,7 @@ from typing import Any
 
 from device_auth.core.models import Monotonic, Seconds, UnixTime, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Transport
+from device_auth.world.route import Authorities
 from device_auth.world.transport import HttpTransport
 from tests.scripted_server import Act, Peer, ScriptedServer, in_turn
 from tests.waiting import LONG
@@ -63,6 +64,8 @@ class Sending:
 @contextmanager
 def open_transport(clock: SimulatedClock | None = None, **options: Any) -> Iterator[HttpTransport]:
     # Time-outs far beyond every test's patience: what ends in time was ended by something else.
+    if "ca_file" in options:
+        options["authorities"] = Authorities(options.pop("ca_file"))
     patient = {"connect_timeout": Seconds(300), "read_timeout": Seconds(300)}
     opened = HttpTransport(clock or SimulatedClock(), **{**patient, **options})
     yield opened

@@ -115,6 +115,7 @@ def make_unclear(
 
 
 NO_ANSWER: Final = Unreachable(Trouble.NO_NETWORK, "refused")
+CANNOT_BE_SENT: Final = Unreachable(Trouble.MISCONFIGURED, "the proxy is none", hint="Correct it.")
 TIMED_OUT: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "timed out", timed_out=True)
 DENIED: Final = make_refusal(Trouble.DENIED, "access_denied")
 PAIR_OVER: Final = make_refusal(Trouble.EXPIRED, "invalid_code_pair")
@@ -133,6 +134,7 @@ EXAMPLES: Final[dict[AnswerKind, Answer]] = {
     AnswerKind.UNREACHABLE: NO_ANSWER,
     AnswerKind.CLOCK_NOT_SET: Unreachable(Trouble.CLOCK_NOT_SET, "certificate not yet valid"),
     AnswerKind.CAPTIVE_PORTAL: make_unclear(trouble=Trouble.CAPTIVE_PORTAL),
+    AnswerKind.CANNOT_BE_SENT: CANNOT_BE_SENT,
 }
 """One answer of each kind but success, which differs with the question."""
 

@@ -33,6 +33,7 @@ from device_auth.simulator.authority import Validity
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.pending import FilePending
+from device_auth.world.route import Authorities
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
@@ -212,7 +213,7 @@ def open_loop(
     make_store: Callable[[Path], FileStore] = FileStore,
 ) -> Iterator[Loop]:
     """Make a loop that holds the lock of the store below a folder, and speaks real HTTP."""
-    transport = HttpTransport(clock, ca_file=ca_file)
+    transport = HttpTransport(clock, authorities=Authorities(ca_file))
     with make_store(folder / "state") as store:
         loop = Loop(
             provider_client=ProviderClient(transport, provider),

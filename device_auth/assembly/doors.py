@@ -160,6 +160,17 @@ class Doors:
 
         return self._provider_client(read_provider(self.settings))
 
+    def prove_route(self, url: str) -> None:
+        """See that a request could leave for an address, without sending any.
+
+        Raises:
+            ConfigError: the proxy or the authorities cannot be used.
+        """
+        from device_auth.world.provider import read_authorities
+        from device_auth.world.transport import route_to
+
+        route_to(url, read_authorities(self.settings), self.settings.proxy).prove(url)
+
     def open_refreshing(self) -> "ProviderClient":
         """Return a client for a stored link, whose envelope names the provider."""
         return self._provider_client(None)
@@ -203,10 +214,12 @@ class Doors:
 
     def _provider_client(self, provider: "Provider | None") -> "ProviderClient":
         from device_auth.service.provider_client import ProviderClient
-        from device_auth.world.provider import read_ca_file
+        from device_auth.world.provider import read_authorities
         from device_auth.world.transport import HttpTransport
 
-        transport = HttpTransport(self.clock, ca_file=read_ca_file(self.settings))
+        # To the service a CA file that cannot be read is an answer to each request: it may be there for the next one.
+        authorities = read_authorities(self.settings, is_proved=not self.is_service)
+        transport = HttpTransport(self.clock, authorities=authorities, proxy=self.settings.proxy)
         return ProviderClient(
             transport, provider, self.settings.client_secret, secret_of=self.settings.client_id
         )

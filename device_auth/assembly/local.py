@@ -250,6 +250,8 @@ class LocalSpeaker:
             return
         with doors.simulated_amazon(stored) as amazon:
             provider_client = doors.open_provider_client()
+            provider = provider_client.provider
+            doors.prove_route(provider.token_endpoint or provider.issuer)
             doors.keys.sealing()
             with doors.store:
                 doors.store.prove_writable()

@@ -270,6 +270,8 @@ class _AuthorizationRun:
                     return refresh_token
                 case Refusal():
                     raise self._attempt.refused(answer)
+                case Unreachable(refusal=Refusal() as refusal):
+                    raise self._attempt.refused(refusal)
                 case Unclear():
                     counts = AnswerCounts(unclear=counts.unclear + 1, problem=answer.what)
                 case Unreachable():
@@ -377,11 +379,14 @@ class _AuthorizationRun:
 
     def _come_back(self, address: str) -> None:
         """Request the address, as a browser does whose owner has gone on past the warning."""
+        from device_auth.world.route import Authorities
         from device_auth.world.transport import HttpTransport
 
         certificate = self._doors.places.state_dir / CERTIFICATE
         ca_file = certificate if address.startswith("https:") else None
-        HttpTransport(self._doors.clock, ca_file=ca_file).send(WireRequest("GET", address, {}))
+        HttpTransport(self._doors.clock, authorities=Authorities(ca_file)).send(
+            WireRequest("GET", address, {})
+        )
 
     def _say_what_to_paste(self, address: str) -> None:
         self._say("The simulated owner has approved, and the browser has ended on:")

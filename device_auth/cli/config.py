@@ -9,11 +9,13 @@ from typing import Final
 
 from device_auth.cli.output import print_line
 from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder
 from device_auth.world.places import ROOT, Places, read_places
-from device_auth.world.provider import provider_problems, read_ca_file, warnings_about
+from device_auth.world.provider import provider_problems, read_authorities, warnings_about
+from device_auth.world.route import Trust, find_trust
 from device_auth.world.settings import (
     DEFAULT,
     ENVIRONMENT,
@@ -69,7 +71,9 @@ def run(
         case "init":
             return _init(places, has_force=bool(options.get("force")))
         case "show":
-            return _show(read_settings(options, places.config_file, environ), places, as_json=as_json)
+            settings = read_settings(options, places.config_file, environ)
+            trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
+            return _show(settings, places, trust, as_json=as_json)
         case _:
             return _check(options, places, environ, as_json=as_json)
 
@@ -140,7 +144,7 @@ def _init(places: Places, *, has_force: bool) -> int:
 # show
 
 
-def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
+def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) -> int:
     folders = {
         "config_file": places.config_file,
         "state_dir": places.state_dir,
@@ -151,6 +155,7 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
 
         shown = {
             **{name: path and str(path) for name, path in folders.items()},
+            "authorities": trust._asdict(),
             "settings": {
                 key.name: {"value": _value(settings, key), "origin": settings.origins[key.name]}
                 for key in KEYS
@@ -164,6 +169,7 @@ def _show(settings: Settings, places: Places, *, as_json: bool) -> int:
         ("settings file", "state folder", "runtime folder"), folders.values(), strict=True
     ):
         print_line(f"{title:<14}  {_seen(path or 'none')}")
+    print_line(f"{'authorities':<14}  {_seen(f'{trust.origin}: {trust.place}')}")
     print_line("")
     for key in KEYS:
         kind, _, origin = settings.origins[key.name].partition(" ")
@@ -179,7 +185,7 @@ def _value(settings: Settings, key: Key) -> str | int | None:
     value = getattr(settings, key.name)
     if key.is_secret:
         return HIDDEN if value else None
-    return value if isinstance(value, int) else str(value) or None
+    return value if isinstance(value, int | None) else str(value) or None
 
 
 def _print_row(name: str, value: object, origin: str) -> None:
@@ -250,7 +256,7 @@ def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[Con
         if found.is_setting:
             yield ConfigError(found.message, hint=found.hint)
     readers: tuple[Callable[[], object], ...] = (
-        lambda: read_ca_file(settings),
+        lambda: _prove_route(settings),
         lambda: read_hardware(settings.hardware),
         lambda: read_page_settings(settings.page),
     )
@@ -259,3 +265,19 @@ def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[Con
             read()
         except ConfigError as problem:
             yield problem
+
+
+def _prove_route(settings: Settings) -> None:
+    """Raise ConfigError if no request could leave for the provider: the CA file, the proxy, the environment's of both."""
+    from device_auth.wire.addresses import fault_of_address
+    from device_auth.world.transport import route_to
+
+    authorities = read_authorities(settings)
+    named = (
+        (settings.base_url,)
+        if settings.dialect is DialectName.LWA
+        else (settings.issuer, settings.token_endpoint)
+    )
+    for url in named:
+        if url and not fault_of_address(url):
+            route_to(url, authorities, settings.proxy).prove(url)

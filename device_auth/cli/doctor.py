@@ -33,7 +33,7 @@ from device_auth.doctor.report import ReportFile, write_report
 from device_auth.prompts.stderr import USUAL_COLUMNS, say
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
-from device_auth.world.provider import read_ca_file
+from device_auth.world.provider import read_authorities
 from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
 from device_auth.world.transport import HttpTransport
 from hardware.board import BoardPlan
@@ -130,13 +130,15 @@ def compose(
     probe = credential_probe = None
     # What is wrong with the file of certificates is told by itself: without it nobody could be trusted.
     with suppress(ConfigError):
-        ca_file = read_ca_file(settings)
+        authorities = read_authorities(settings)
         provider = provider_of(settings, stored)
-        probe = make_probe(provider, ca_file, speaker.clock)
+        probe = make_probe(provider, authorities, settings.proxy, speaker.clock)
         credential_probe = (
             None
             if probe is None
-            else CredentialProbe(HttpTransport(speaker.clock, ca_file=ca_file), provider)
+            else CredentialProbe(
+                HttpTransport(speaker.clock, authorities=authorities, proxy=settings.proxy), provider
+            )
         )
 
     def read_plan() -> BoardPlan:

@@ -547,6 +547,8 @@ def _hear_request(state: Requesting, event: Answered, now: Monotonic) -> Step:
             return _show(state.request, answer, now)
         case Refusal() if react(answer, Phase.REQUESTING) is Reaction.END:
             return _rest(state.request, answer, now), ()
+        case Unreachable(refusal=Refusal() as refusal):
+            return _rest(state.request, refusal, now), ()
         case _:
             attempt = state.attempt + 1
             wait = request_wait(attempt, event.draw, answer)

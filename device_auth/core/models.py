@@ -209,14 +209,23 @@ class Unreachable:
     """No answer came: wait and ask again.
 
     Attributes:
-        trouble: ``no-network``, ``provider-unavailable`` or ``clock-not-set``.
-        what: what went wrong, for the log.
+        trouble: ``no-network``, ``provider-unavailable``, ``clock-not-set``; ``misconfigured`` where a person has to mend
+            this machine before any request can leave it.
+        what: what went wrong, for the log; for a person too where it is ``misconfigured``.
         timed_out: the request was out for its whole time; RFC 8628 §3.5 wants longer waits after that.
+        hint: what a person should do; empty if it passes by itself.
     """
 
     trouble: Trouble
     what: str
     timed_out: bool = False
+    hint: str = ""
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Return what a person has to mend, as what ends an attempt; None if it passes by itself."""
+        is_local = self.trouble is Trouble.MISCONFIGURED
+        return Refusal(self.trouble, "", self.what, self.hint) if is_local else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class AnswerKind(StrEnum):
     UNREACHABLE = "no answer"
     CLOCK_NOT_SET = "a certificate not valid at this date"
     CAPTIVE_PORTAL = "a sign-in page"
+    CANNOT_BE_SENT = "no request can be sent as this machine is set up"
 
 
 class Phase(StrEnum):
@@ -83,6 +84,7 @@ REACTIONS: Final[dict[AnswerKind, tuple[Reaction, Reaction, Reaction, Reaction]]
     AnswerKind.UNREACHABLE: _WAITED_OUT,
     AnswerKind.CLOCK_NOT_SET: _WAITED_OUT,
     AnswerKind.CAPTIVE_PORTAL: _WAITED_OUT,
+    AnswerKind.CANNOT_BE_SENT: (_R.END, _R.WAIT, _R.BACK_OFF, _R.BACK_OFF),
 }
 """The policy. Cells that the wire never makes (a refusal where it has no meaning) are waited out."""
 
@@ -158,6 +160,8 @@ def kind_of(answer: Answer) -> AnswerKind:
                 return _TROUBLES[answer.trouble]
             return AnswerKind.UNCLEAR if answer.retry_after is None else AnswerKind.TOLD_TO_WAIT
         case Unreachable():
+            if answer.trouble is Trouble.MISCONFIGURED:
+                return AnswerKind.CANNOT_BE_SENT
             return _TROUBLES.get(answer.trouble, AnswerKind.UNREACHABLE)
         case _:
             assert_never(answer)

@@ -302,7 +302,9 @@ def _hear(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
         case _:
             attempt = state.attempt + 1
             ask_at = later(now, refresh_wait(attempt, event.draw, answer))
-            return replace(state, ask_at=ask_at, attempt=attempt, trouble=_trouble(answer), refusal=None), ()
+            refusal = answer.refusal if isinstance(answer, Unreachable) else None
+            waiting = replace(state, ask_at=ask_at, attempt=attempt, trouble=_trouble(answer))
+            return replace(waiting, refusal=refusal), ()
 
 
 def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:

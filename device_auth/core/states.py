@@ -84,7 +84,8 @@ TROUBLES: Final[dict[Trouble, Phrase]] = {
         "Wait until the time is set from the network, or set it: timedatectl set-ntp true",
     ),
     Trouble.PROVIDER_UNAVAILABLE: Phrase(
-        "The account service does not answer as it should.", "Nothing to do: it is tried again by itself."
+        "The account service does not answer as it should.",
+        "It is tried again by itself; if that lasts, run: device-auth doctor",
     ),
     Trouble.DENIED: Phrase("The request was declined.", "Press the button to get a new code."),
     Trouble.EXPIRED: Phrase("The code ran out before it was used.", "Press the button to get a new code."),

@@ -16,7 +16,7 @@ from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipp
 from device_auth.world.provider import (
     SERIAL_NUMBER,
     provider_problems,
-    read_ca_file,
+    read_authorities,
     read_serial_number,
     warnings_about,
 )
@@ -148,12 +148,21 @@ def _addresses(settings: Settings) -> Finding:
 
 def _ca_file(settings: Settings) -> Finding:
     try:
-        path = read_ca_file(settings)
+        authorities = read_authorities(settings)
+        authorities.context()
     except ConfigError as error:
         return _wrong([error])
-    if path is None:
-        return ok("No CA file is set: the usual authorities are trusted.")
-    return ok("The CA file can be read; only its authorities are trusted.", ca_file=str(path))
+    trust = authorities.trust
+    facts = {"origin": trust.origin, "authorities": trust.place}
+    match trust.origin:
+        case "ca_file":
+            return ok("The CA file can be read; only its authorities are trusted.", **facts)
+        case "system":
+            return ok("The system's authorities are trusted.", **facts)
+        case "certifi":
+            return ok("The system has no authorities: those of the package certifi are trusted.", **facts)
+        case variable:
+            return ok(f"Only the authorities that {variable} names are trusted.", **facts)
 
 
 def _client_secret(settings: Settings) -> Finding:

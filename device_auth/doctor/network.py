@@ -29,10 +29,11 @@ from device_auth.doctor.provider_probe import (
     PlainResponse,
     ProbeProblem,
     ProviderProbe,
-    Proxy,
 )
+from device_auth.wire.addresses import Proxy
 from device_auth.wire.answers import read_odd_answer
 from device_auth.world.places import ROOT
+from device_auth.world.route import REINSTALL, Trust
 from device_auth.world.transport import EXPIRED
 
 AGAIN: Final = "then run device-auth doctor again."
@@ -326,29 +327,31 @@ _PROBLEMS: Final = {
 
 
 def _proxy(probe: ProviderProbe) -> Finding:
-    if probe.is_proxy_malformed:
-        return fail(
-            "The proxy of the environment (https_proxy or all_proxy) has a malformed address.",
-            "Correct the variable, such as http://proxy.example:3128, or take it away; in the service's unit it"
-            f" stands in a line Environment=; {AGAIN}",
-            ConfigError.exit_code,
-        )
+    problem = probe.route.problem
+    if problem is not None:
+        return fail(f"{_capital(problem)}.", problem.hint, ConfigError.exit_code)
     if probe.proxy is None:
         return ok("No proxy is set for the provider.")
     if not probe.lookup.addresses:
         return _proxy_fails(probe, probe.proxy, "cannot be found: its name does not resolve")
     if not probe.is_reached:
         return _proxy_fails(probe, probe.proxy, _problems(probe.attempts))
-    return ok("Requests go through a proxy of the environment.", proxy=probe.proxy.shown)
+    return ok("Requests go through a proxy.", proxy=str(probe.proxy), origin=probe.route.origin)
 
 
 def _proxy_fails(probe: ProviderProbe, proxy: Proxy, problem: str) -> Finding:
     return _unreachable(
-        f"The proxy {proxy.shown} {problem}.",
-        "Check the address of the proxy in https_proxy or all_proxy, and that it runs; or exempt the provider:"
-        f" no_proxy={probe.host}",
-        proxy=proxy.shown,
+        f"The proxy {proxy} {problem}.",
+        f"Check its address ({probe.route.origin}), and that it runs",
+        proxy=str(proxy),
+        origin=probe.route.origin,
     )
+
+
+def _capital(problem: object) -> str:
+    text = str(problem)
+    # not the name of a setting
+    return f"The {text[4:]}" if text.startswith("the ") else text
 
 
 def _name(probe: ProviderProbe, machine: Machine) -> Finding:
@@ -517,24 +520,19 @@ def _failed_handshake(probe: ProviderProbe) -> Finding:
     handshake, host = probe.handshake, probe.host
     match handshake.failed_step:
         case HandshakeStep.AUTHORITIES:
-            return fail(
-                "The file of trusted certificates cannot be read.",
-                "Correct ca_file, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; where none is set, install"
-                f" the authorities: sudo apt install ca-certificates; {AGAIN}",
-                ConfigError.exit_code,
-            )
+            return fail(f"{_capital(handshake.reason)}.", handshake.hint, ConfigError.exit_code)
         case HandshakeStep.PROXY:
             sentence = f"The proxy does not connect to {host}: {handshake.reason}."
             next_step = (
-                "Check the user and password in https_proxy, and that the proxy lets"
+                f"Check its user and password ({probe.route.origin}), and that the proxy lets"
                 f" {host} port {probe.port} through"
             )
         case HandshakeStep.ISSUER:
             sentence = f"The certificate of the server is not trusted: {handshake.reason}."
             next_step = (
                 "See who issued it: a company, a school or a security program opens the connection on its way;"
-                " exempt the provider's address there, or use another network. If it is a known authority:"
-                " sudo apt install --reinstall ca-certificates"
+                " exempt the provider's address there, use another network, or trust its authority: put it into the"
+                f" system's store, or name it with ca_file. {_cure_of_trust(probe.route.authorities.trust)}"
             )
         case HandshakeStep.NAME:
             sentence = f"The certificate is for another name than {host}."
@@ -559,6 +557,17 @@ def _failed_handshake(probe: ProviderProbe) -> Finding:
             )
     facts = {"reason": handshake.reason} if handshake.verify_code is None else _shown(handshake)
     return _unreachable(sentence, next_step, **facts)
+
+
+def _cure_of_trust(trust: Trust) -> str:
+    """Return what to do where the authority is one that everybody knows."""
+    match trust.origin:
+        case "system":
+            return f"If it is a known authority: {REINSTALL}"
+        case "certifi":
+            return "If it is a known authority: install the system's store: sudo apt install ca-certificates"
+        case origin:
+            return f"If it is a known authority: {origin} does not name it ({trust.place})"
 
 
 def _shown(handshake: HandshakeResult) -> dict[str, str]:

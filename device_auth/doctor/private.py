@@ -31,6 +31,9 @@ def learn_from_settings(redaction: Redaction, settings: Settings) -> None:
     redaction.learn("dsn", settings.dsn)
     redaction.learn(CLIENT_ID, settings.client_id)
     redaction.learn_secret(settings.client_secret)
+    if settings.proxy is not None:
+        redaction.learn_secret(settings.proxy.user)
+        redaction.learn_secret(settings.proxy.address)
 
 
 def learn_from_machine(redaction: Redaction, context: DoctorContext) -> None:

@@ -20,18 +20,19 @@ from functools import cached_property, partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from io import BufferedReader
-from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from device_auth import __version__
+from device_auth.core.errors import ConfigError
 from device_auth.core.models import Monotonic, Provider, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.doctor.credential_probe import first_address
-from device_auth.wire.addresses import fault_of_address, is_loopback
+from device_auth.wire.addresses import Proxy, fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
 from device_auth.world.dialing import FAMILIES, NO_ROUTE, Address, Resolve, dial_first, resolve
-from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, Route, route_to, trusting
+from device_auth.world.route import Authorities, Route
+from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, route_to
 
 STEP_TIMEOUT: Final = Seconds(4)
 """Longest that a connection, a handshake or a response takes; lost packets may be sent again. A sign-in page of the
@@ -148,6 +149,7 @@ class HandshakeResult(NamedTuple):
         first_byte_time: from there until the head of the response; None without one.
         date: by the server's clock; None if it sent none, or did not prove its identity.
         received_at: by this machine's clock, when that came.
+        hint: what to do where the authorities cannot be read.
     """
 
     failed_step: HandshakeStep | None = None
@@ -160,21 +162,7 @@ class HandshakeResult(NamedTuple):
     first_byte_time: Seconds | None = None
     date: UnixTime | None = None
     received_at: UnixTime = UnixTime(0)
-
-
-class Proxy(NamedTuple):
-    """A proxy of the environment.
-
-    Attributes:
-        user: name and password, if the address has them.
-        shown: the address without them.
-    """
-
-    scheme: str
-    host: str
-    port: int
-    user: str
-    shown: str
+    hint: str = ""
 
 
 class ProviderProbe:
@@ -206,9 +194,8 @@ class ProviderProbe:
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.is_secure else 80)
         self.is_local = is_loopback(self.host)
-        self.proxy = _read_proxy(route.proxy) if route.proxy else None
-        self.is_proxy_malformed = bool(route.proxy) and self.proxy is None
-        self._authorities = route.authorities
+        self.route = route
+        self.proxy = route.proxy
         self._netloc = parts.netloc
         self._clock = clock
         self._resolve = resolve
@@ -260,9 +247,10 @@ class ProviderProbe:
         if not self.is_secure:
             return self._shake_hands(None)
         try:
-            context = trusting(self._authorities)
-        except OSError as error:
-            return HandshakeResult(HandshakeStep.AUTHORITIES, str(error))
+            # one of its own: a closer look changes it
+            context = self.route.authorities.make_context()
+        except ConfigError as error:
+            return HandshakeResult(HandshakeStep.AUTHORITIES, str(error), hint=error.hint)
         found = self._shake_hands(context)
         return found if found.verify_code is None else self._look_closer(context, found)
 
@@ -283,7 +271,7 @@ class ProviderProbe:
         return None
 
     def _look_up(self, family: int) -> _FamilyAnswer:
-        host, port = self.proxy[1:3] if self.proxy else (self.host, self.port)
+        host, port = (self.proxy.host, self.proxy.port) if self.proxy else (self.host, self.port)
         addresses: Sequence[Address] = ()
         number: int | None = socket.EAI_NONAME
         try:
@@ -361,9 +349,9 @@ class ProviderProbe:
         """Return what CONNECT asks of the proxy. Source: RFC 9110 §9.3.6."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         headers = {"Host": f"{host}:{self.port}"}
-        if proxy.user:
+        if user := proxy.user.reveal():
             # in the encoding that requests uses
-            credentials = b64encode(proxy.user.encode("latin-1")).decode()
+            credentials = b64encode(user.encode("latin-1", "replace")).decode()
             headers["Proxy-Authorization"] = f"Basic {credentials}"
         return host, self.port, headers
 
@@ -385,18 +373,21 @@ class ProviderProbe:
         )
 
 
-def make_probe(provider: Provider, ca_file: Path | None, clock: Clock) -> ProviderProbe | None:
+def make_probe(
+    provider: Provider, authorities: Authorities, proxy: Proxy | None, clock: Clock
+) -> ProviderProbe | None:
     """Return a probe of a provider over the network of this machine; None if its address is malformed.
 
     Args:
         provider: from ``credential_probe.provider_of``.
-        ca_file: the only authorities to trust, or None.
+        authorities: to trust.
+        proxy: of the settings, or None.
         clock: measures.
     """
     url = first_address(provider)
     if not url or fault_of_address(url):
         return None
-    return ProviderProbe(url, route_to(url, ca_file), clock, resolve=resolve, dial=dial_first)
+    return ProviderProbe(url, route_to(url, authorities, proxy), clock, resolve=resolve, dial=dial_first)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -483,18 +474,3 @@ def _proxy_reason(error: Exception) -> str:
     """Return why the proxy does not connect; http.client has the status in its text alone."""
     refused = re.match(r"Tunnel connection failed: (\d+)", str(error))
     return f"it answers {refused[1]}" if refused else "no answer from it"
-
-
-def _read_proxy(text: str) -> Proxy | None:
-    """Read the address of a proxy; None if it is malformed."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return None
-    if not parts.hostname:
-        return None
-    user = ":".join(unquote(each) for each in (parts.username, parts.password) if each is not None)
-    hidden = "***@" if "@" in parts.netloc else ""
-    shown = f"{parts.scheme}://{hidden}{parts.netloc.rpartition('@')[2]}"
-    return Proxy(parts.scheme, parts.hostname, port, user, shown)

@@ -142,7 +142,7 @@ def _settings(settings: Settings) -> Iterator[str]:
     yield f"settings file: {settings.config_file or 'none'}"
     for key in KEYS:
         value = getattr(settings, key.name)
-        shown = (HIDDEN if value else "") if key.is_secret else value
+        shown = (HIDDEN if value else "") if key.is_secret or value is None else value
         yield f"{key.name:<15}  {shown if shown != '' else 'not set'}  ({settings.origins[key.name]})"
     tables: Mapping[str, object] = {HARDWARE: dict(settings.hardware), PAGE: settings.page}
     for name, table in tables.items():

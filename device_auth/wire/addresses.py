@@ -1,13 +1,25 @@
-"""Addresses: the form of one that a request or a person may be sent to."""
+"""Addresses: the form of one that a request or a person may be sent to, and of a proxy's."""
 
 import ipaddress
 import re
 from contextlib import suppress
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from device_auth.core.models import Secret
 
 LONGEST_ADDRESS: Final = 512
 """Characters."""
+
+PROXY_PORTS: Final = {
+    "http": 80,
+    "https": 443,
+    "socks4": 1080,
+    "socks4a": 1080,
+    "socks5": 1080,
+    "socks5h": 1080,
+}
+"""The schemes of proxies, each with its usual port."""
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
@@ -75,3 +87,53 @@ def _is_host(host: str) -> bool:
             return "%" not in host
         return False
     return re.fullmatch(rf"{_LABEL}(\.{_LABEL})*\.?", host) is not None
+
+
+class Proxy(NamedTuple):
+    """A proxy; as a text, its address with user and password masked.
+
+    Attributes:
+        scheme: one of ``PROXY_PORTS``.
+        address: as it was given, with user and password.
+        user: name and password, with a colon between; empty if the address has none.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    address: Secret
+    user: Secret
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{'***@' if self.user.reveal() else ''}{host}:{self.port}"
+
+    @property
+    def is_socks(self) -> bool:
+        """Return whether it speaks SOCKS, not HTTP."""
+        return self.scheme.startswith("socks")
+
+
+def read_proxy(text: str) -> Proxy:
+    """Read the address of a proxy.
+
+    Raises:
+        ValueError: if it is none; the words complete "NAME ..." and do not show it.
+    """
+    if not text.isprintable() or " " in text:
+        raise ValueError("has characters that do not belong in an address")
+    scheme, separator, _ = text.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme not in PROXY_PORTS:
+        raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in PROXY_PORTS)}")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        # the rules of names, as the resolver applies them
+        is_name = bool(host.encode("idna"))
+    except ValueError:  # a UnicodeError is one
+        raise ValueError("is not a well-formed address") from None
+    if not is_name or port == 0:
+        raise ValueError("names no host that could be reached")
+    user = ":".join(unquote(each) for each in (parts.username, parts.password) if each is not None)
+    return Proxy(scheme, host, port or PROXY_PORTS[scheme], Secret(text), Secret(user))

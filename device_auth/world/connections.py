@@ -10,8 +10,7 @@ import http.client
 import logging
 import socket
 from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests  # noqa: TID251  the transport's library
 from urllib3 import disable_warnings
@@ -21,8 +20,16 @@ from urllib3.exceptions import NewConnectionError, SystemTimeWarning
 
 from device_auth import __version__
 from device_auth.core.models import Seconds, WireRequest
-from device_auth.wire.addresses import stays_here
+from device_auth.wire.addresses import Proxy
 from device_auth.world.dialing import CancelHandle, Dialer
+
+if TYPE_CHECKING:
+    import ssl
+
+
+def proxy_of_environment(url: str) -> str:
+    """Return the proxy that the environment names for an address, by requests' own rules; empty if none."""
+    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
 
 
 class CancellableSession(requests.Session):
@@ -30,12 +37,14 @@ class CancellableSession(requests.Session):
 
     Args:
         dialer: makes its connections.
+        context: of TLS; None where all requests stay on this machine and use plain http.
     """
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, context: "ssl.SSLContext | None") -> None:
         super().__init__()
         self.handle = CancelHandle()
-        adapter = _CancellableAdapter(_cancellable_pools(dialer, self.handle))
+        self.context = context
+        adapter = _CancellableAdapter(_cancellable_pools(dialer, self.handle), context)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -44,14 +53,14 @@ class CancellableSession(requests.Session):
         disable_warnings(SystemTimeWarning)
 
     def carry(
-        self, request: WireRequest, timeouts: tuple[Seconds, Seconds], ca_file: Path | None
+        self, request: WireRequest, timeouts: tuple[Seconds, Seconds], proxy: Proxy | None
     ) -> requests.Response:
         """Send a request and return the head of its response; the body is not read yet.
 
         Args:
             request: leaves as it is.
             timeouts: for a connection, and for silence after that.
-            ca_file: the only authorities to trust, or None.
+            proxy: passes it on; None: it goes to the server itself.
         """
         headers = {
             "User-Agent": f"device-auth/{__version__}",
@@ -60,36 +69,24 @@ class CancellableSession(requests.Session):
         }
         # prepared without the session, which would add cookies and the credentials of .netrc
         prepared = requests.Request(request.method, request.url, headers=headers, data=request.body).prepare()
-        proxies, authorities = self._environment(request.url, ca_file)
+        proxies = {} if proxy is None else {"all": proxy.address.reveal()}
         return self.send(
             prepared,
             stream=True,
             timeout=timeouts,
             allow_redirects=False,
             proxies=proxies,
-            verify=authorities,
+            verify=True,
         )
-
-    def route_to(self, url: str, ca_file: Path | None) -> tuple[str, str]:
-        """Return the proxy of requests to an address, empty if there is none, and the trusted authorities."""
-        proxies, authorities = self._environment(url, ca_file)
-        proxy = requests.utils.select_proxy(url, proxies) or ""
-        if proxy and "://" not in proxy:  # requests reads one without a scheme as http too
-            proxy = f"http://{proxy}"
-        return proxy, str(requests.utils.DEFAULT_CA_BUNDLE_PATH if authorities is True else authorities)
 
     def get_redirect_target(self, _response: requests.Response) -> None:
         """Return no target: requests would read a redirect's whole body, however long, to learn it."""
 
-    def _environment(self, url: str, ca_file: Path | None) -> tuple[Any, Any]:
-        """Return the proxies and the authorities for an address, by requests' own rules."""
-        settings = self.merge_environment_settings(url, {}, True, str(ca_file) if ca_file else None, None)
-        return {} if stays_here(url) else settings["proxies"], settings["verify"]
-
 
 class _CancellableAdapter(requests.adapters.HTTPAdapter):
-    def __init__(self, pools: dict[str, type[HTTPConnectionPool]]) -> None:
-        self._pools = pools
+    def __init__(self, pools: dict[str, type[HTTPConnectionPool]], context: "ssl.SSLContext | None") -> None:
+        self._pools = {"http": pools["http"], "https": _with_context(pools["https"], context)}
+        self._context = context
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -97,11 +94,35 @@ class _CancellableAdapter(requests.adapters.HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        proxied = super().proxy_manager_for(proxy, **kwargs)
-        # SOCKS connections are of another class: their time-outs must do
-        if not proxy.lower().startswith("socks"):
-            proxied.pool_classes_by_scheme = self._pools
+        is_new = proxy not in self.proxy_manager
+        if proxy.lower().startswith("socks"):
+            # SOCKS connections are of another class: their time-outs must do
+            proxied = super().proxy_manager_for(proxy, **kwargs)
+            pools = proxied.pool_classes_by_scheme
+            if is_new:
+                secure = _with_context(pools["https"], self._context)
+                proxied.pool_classes_by_scheme = {**pools, "https": secure}
+            return proxied
+        proxied = super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **kwargs)
+        proxied.pool_classes_by_scheme = self._pools
         return proxied
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002  requests' signature
+        """Demand a trusted certificate; the authorities are in the context, and would be read again for each pool."""
+        if url.lower().startswith("https"):
+            conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _with_context(pools: Any, context: "ssl.SSLContext | None") -> Any:
+    """Make a class of pools whose connections all have one TLS context, whatever the library would make for them."""
+
+    class PoolWithContext(pools):  # type: ignore[misc]  # urllib3's, or that for SOCKS
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.conn_kw["ssl_context"] = context
+            self.ca_certs = self.ca_cert_dir = None
+
+    return PoolWithContext
 
 
 def _cancellable_pools(dialer: Dialer, handle: CancelHandle) -> dict[str, type[HTTPConnectionPool]]:

@@ -13,7 +13,7 @@ from typing import Final
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Link, Provider
 from device_auth.wire.addresses import fault_of_address
-from device_auth.world.explain import explain
+from device_auth.world.route import Authorities
 from device_auth.world.settings import KEY_OF, KEYS, Settings, option_of, variable_of, ways_of, wrong
 from hardware.settings import Key
 
@@ -118,27 +118,26 @@ def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
     return ""
 
 
-def read_ca_file(settings: Settings) -> Path | None:
-    """Return the file of certificates to trust, after loading it; None if the system's are to be used.
+def read_authorities(settings: Settings, *, is_proved: bool = True) -> Authorities:
+    """Return the trusted authorities.
+
+    Args:
+        settings: every setting.
+        is_proved: load the CA file at once, if one is set; else its problems appear when it is first needed.
 
     Raises:
-        ConfigError: if it cannot be read, or holds no certificate.
+        ConfigError: if the CA file is no whole path; if ``is_proved``, also if it cannot be read or holds no certificate.
     """
     if not settings.ca_file:
-        return None
-    import ssl
-
+        return Authorities()
     key, origin, path = KEY_OF["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
     if not path.is_absolute() and not _is_option(settings, key):
         # a service has another working folder than the person who wrote this
         raise wrong(key, origin, "must be the whole path, from / on")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
-    except ssl.SSLError as error:
-        raise wrong(key, origin, f"holds no certificates in PEM: {path}") from error
-    except (OSError, ValueError) as error:
-        raise wrong(key, origin, explain(f"cannot be read: {path}", error)) from error
-    return path
+    authorities = Authorities(path, named=f"ca_file ({origin})", hint=wrong(key, origin, "").hint)
+    if is_proved:
+        authorities.context()
+    return authorities
 
 
 def first_locale(locale: str) -> str:

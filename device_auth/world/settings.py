@@ -24,6 +24,8 @@ from hardware.settings import Key, ValueType, name_type, nearest
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
 
+    from device_auth.wire.addresses import Proxy
+
 _OWN_ENVIRONMENT: Final = os.environ  # noqa: TID251  the only reader; others get it as a default
 
 ENVIRONMENT: Final[Mapping[str, str]] = _OWN_ENVIRONMENT
@@ -82,6 +84,12 @@ KEY_PROVIDERS: Final = ("systemd-credential", "rpi-fw-crypto", "key-file", "plai
 
 # ---------------------------------------------------------------------------------------------------------
 # The schema
+
+
+def _read_proxy(given: str) -> "Proxy":
+    from device_auth.wire.addresses import read_proxy
+
+    return read_proxy(given)
 
 
 def _read_client_secret(given: str) -> Secret:
@@ -188,6 +196,15 @@ KEYS: Final = (
         "ca_file",
         explanation="Certificates to trust instead of the system's, as PEM; the whole path.",
         example="/etc/device-auth/ca.pem",
+    ),
+    Key(
+        "proxy",
+        explanation="The proxy that requests to the provider go through, in place of the environment's; never used for this"
+        " machine itself. It may hold a name and a password; then the file must be readable by its owner alone.",
+        example="http://proxy.example:3128",
+        default=None,
+        parse=_read_proxy,
+        has_option=False,
     ),
     Key(
         "renewals",
@@ -311,6 +328,7 @@ class Settings(NamedTuple):
     authorization_endpoint: str
     redirect_uri: str
     ca_file: str
+    proxy: "Proxy | None"
     renewals: int
     key_provider: str
     key_file: str
@@ -469,7 +487,8 @@ def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False)
 def _refuse_open(key: Key, path: Path, mode: int) -> None:
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         raise ConfigError(
-            f"{path} holds {key.name} and can be read by others", hint=f"Run: chmod 600 {quoted(path)}"
+            f"{path} holds {'' if key.is_secret else 'the password of '}{key.name} and can be read by others",
+            hint=f"Run: chmod 600 {quoted(path)}",
         )
 
 
@@ -548,9 +567,15 @@ def _read_file(path: Path) -> _File:
     if long:
         raise _not_ours(path, f"has more than {LONGEST_LINE} characters in line {long}")
     file = _File(path, text, _parse(path, text))
-    if "client_secret" in file.table:
-        _refuse_open(KEY_OF["client_secret"], path, status.st_mode)
+    for key in filter(None, map(KEY_OF.get, file.table)):
+        if _holds_secret(key.name, file.table[key.name]):
+            _refuse_open(key, path, status.st_mode)
     return file
+
+
+def _holds_secret(name: str, value: object) -> bool:
+    """Return whether a setting is a secret, or a proxy's address with a password in it."""
+    return name == "client_secret" or (name == "proxy" and "@" in str(value))
 
 
 def _not_ours(path: Path, fault: str) -> ConfigError:
@@ -587,9 +612,12 @@ def _fault_of_table(table: Mapping[str, object]) -> str:
     for _ in range(DEEPEST):
         if any(isinstance(value, int) and abs(value) > LARGEST_NUMBER for value in level):
             return "has a number beyond 64 bits"
-        if any(isinstance(value, dict) and "client_secret" in value for value in level):
-            # a table is shown to people
-            return "has client_secret inside a table"
+        # a table is shown to people
+        for name, held in (
+            (name, value[name]) for value in level if isinstance(value, dict) for name in value
+        ):
+            if _holds_secret(name, held):
+                return f"has {name} inside a table"
         inner = (
             value.values() if isinstance(value, dict) else value
             for value in level
@@ -605,7 +633,7 @@ def _fault_of_table(table: Mapping[str, object]) -> str:
 
 def environment_for_others(environ: Mapping[str, str] = ENVIRONMENT) -> dict[str, str]:
     """Return the environment for a program that we start: ours, without the secrets in it."""
-    secrets = {variable_of(key) for key in KEYS if key.is_secret}
+    secrets = {variable_of(KEY_OF[name]) for name in ("client_secret", "proxy")}
     return {name: value for name, value in environ.items() if name not in secrets}
 
 

@@ -9,15 +9,15 @@ import errno
 import threading
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
-from device_auth.wire.addresses import may_be_sent_to
+from device_auth.wire.addresses import Proxy, may_be_sent_to
 from device_auth.world.dialing import NO_ROUTE, CallCancelled, CancelHandle, Dialer
+from device_auth.world.route import Authorities, Route, find_proxy
 
 if TYPE_CHECKING:
     import ssl
@@ -64,33 +64,30 @@ class DatedClock(Clock, Protocol):
 class HttpTransport:
     """Carries requests over one kept-open session.
 
-    Proxies are taken from the environment (``https_proxy``, ``no_proxy``), never for loopback. Redirects are not
+    Without a proxy of the settings that of the environment is taken (``https_proxy``, ``no_proxy``); never for loopback. Redirects are not
     followed, cookies not kept, ``.netrc`` not read. TLS is always verified, and at least 1.2 by Python's default. Nothing is
     sent twice: only the caller knows whether repeating a failed request is safe.
 
     Args:
         clock: stamps the answers, and tells whether its own date may be the reason for an expired certificate.
-        ca_file: the only authorities to trust; without it requests' own rule applies (``REQUESTS_CA_BUNDLE``,
-            ``CURL_CA_BUNDLE``, else those that came with it).
+        authorities: to trust; the default is ``Authorities()``.
+        proxy: stronger than the environment's.
         connect_timeout: see ``CONNECT_TIMEOUT``.
         read_timeout: see ``READ_TIMEOUT``.
-
-    Raises:
-        ConfigError: if ``ca_file`` is not a file of certificates.
     """
 
     def __init__(
         self,
         clock: DatedClock,
         *,
-        ca_file: Path | None = None,
+        authorities: Authorities | None = None,
+        proxy: Proxy | None = None,
         connect_timeout: Seconds = CONNECT_TIMEOUT,
         read_timeout: Seconds = READ_TIMEOUT,
     ) -> None:
-        if ca_file is not None:
-            _prove_authorities(ca_file)
         self._clock = clock
-        self._ca_file = ca_file
+        self._authorities = authorities or Authorities()
+        self._proxy = proxy
         self._timeouts = (connect_timeout, read_timeout)
         self._dialer = Dialer()
         self._lock = threading.Lock()
@@ -105,9 +102,14 @@ class HttpTransport:
         """
         if not may_be_sent_to(request.url):
             raise ValueError("a request may leave this machine by https only")
-        session = self._take_session()
+        route = route_to(request.url, self._authorities, self._proxy)
         try:
-            return self._exchange(session, request)
+            proxy, context = route.prove(request.url)
+        except ConfigError as error:
+            return Unreachable(Trouble.MISCONFIGURED, str(error), hint=error.hint)
+        session = self._take_session(context)
+        try:
+            return self._exchange(session, request, proxy)
         finally:
             self._release_session(session)
 
@@ -128,13 +130,16 @@ class HttpTransport:
         if idle is not None:
             idle.close()
 
-    def _take_session(self) -> "CancellableSession":
+    def _take_session(self, context: "ssl.SSLContext | None") -> "CancellableSession":
         from device_auth.world.connections import CancellableSession
 
         # removed, not shared: an abandoned send may still be running, and must not disturb the next one
         with self._lock:
             taken, self._idle = self._idle, None
-        session = taken or CancellableSession(self._dialer)
+        if taken is not None and taken.context is not context:  # other authorities are trusted now
+            taken.close()
+            taken = None
+        session = taken or CancellableSession(self._dialer, context)
         with self._lock:
             self._in_use.add(session.handle)
         return session
@@ -149,14 +154,16 @@ class HttpTransport:
         if not is_kept:
             session.close()
 
-    def _exchange(self, session: "CancellableSession", request: WireRequest) -> WireResponse | Unreachable:
+    def _exchange(
+        self, session: "CancellableSession", request: WireRequest, proxy: Proxy | None
+    ) -> WireResponse | Unreachable:
         from http.client import HTTPException
 
         from urllib3.exceptions import HTTPError
 
         sent_at, handle = self._clock.now(), session.handle
         try:
-            with session.carry(request, self._timeouts, self._ca_file) as response:
+            with session.carry(request, self._timeouts, proxy) as response:
                 body, is_whole = _read_body(response)
         except (OSError, HTTPException, HTTPError, UnicodeError, CallCancelled) as error:
             return CANCELLED if handle.is_cancelled else _failure(error, self._clock)
@@ -176,56 +183,20 @@ class HttpTransport:
         )
 
 
-class Route(NamedTuple):
-    """The way of requests to an address.
-
-    Attributes:
-        proxy: the address of the proxy, with user and password if it needs them; empty if there is none.
-        authorities: the file or folder of the trusted certificates.
-    """
-
-    proxy: str
-    authorities: str
-
-
-def route_to(url: str, ca_file: Path | None = None) -> Route:
+def route_to(url: str, authorities: Authorities, proxy: Proxy | None = None) -> Route:
     """Return the route of a transport's requests, without sending any.
 
     Args:
         url: of the requests.
-        ca_file: as for ``HttpTransport``.
+        authorities: as for ``HttpTransport``.
+        proxy: as for ``HttpTransport``.
     """
-    from device_auth.world.connections import CancellableSession
-
-    with CancellableSession(Dialer()) as session:
-        return Route(*session.route_to(url, ca_file))
-
-
-def trusting(authorities: str) -> "ssl.SSLContext":
-    """Make a TLS context with a transport's trusted authorities.
-
-    Raises:
-        OSError: if the authorities cannot be read, or are none.
-    """
-    from urllib3.util.ssl_ import create_urllib3_context
-
-    is_folder = Path(authorities).is_dir()
-    context = create_urllib3_context()
-    context.load_verify_locations(**{"capath" if is_folder else "cafile": authorities})
-    context.check_hostname = True
-    return context
-
-
-def _prove_authorities(ca_file: Path) -> None:
-    import ssl
+    from device_auth.world.connections import proxy_of_environment
 
     try:
-        ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read certificates from the CA file {ca_file}",
-            hint="Name a file of certificates in PEM form that this user may read.",
-        ) from error
+        return Route(*find_proxy(url, proxy, proxy_of_environment), authorities)
+    except ConfigError as error:
+        return Route(None, "", authorities, error)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -265,6 +236,7 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     from http.client import HTTPException
 
     from requests import exceptions  # noqa: TID251  imported late
+    from urllib3.exceptions import LocationValueError
     from urllib3.util.ssl_match_hostname import CertificateError
 
     causes = list(_causes(error))
@@ -278,6 +250,9 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
             return _distrust(cause.verify_code, clock)
         if isinstance(cause, CertificateError):
             return _distrust(WRONG_NAME, clock)
+    if is_among(UnicodeError, exceptions.InvalidURL, exceptions.InvalidSchema, LocationValueError):
+        hint = "Correct the provider's address: device-auth config show"
+        return Unreachable(Trouble.MISCONFIGURED, "the address of the server cannot be one", hint=hint)
     if is_among(socket.gaierror):
         return Unreachable(Trouble.NO_NETWORK, "the name of the server or proxy could not be resolved")
     if numbers & NO_ROUTE:
@@ -288,6 +263,9 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
         return Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the answer did not come in time", timed_out=True)
     if is_among(exceptions.ProxyError):
         what = "the proxy does not pass the request on"
+        if any("failed: 407" in str(cause) for cause in causes):
+            hint = "Set them in the setting proxy: http://NAME:PASSWORD@HOST:PORT"
+            return Unreachable(Trouble.MISCONFIGURED, "the proxy wants a name and a password", hint=hint)
     elif is_among(ssl.SSLError, exceptions.SSLError):
         what = "no secure connection could be made"
     elif is_among(ConnectionRefusedError):
@@ -297,7 +275,7 @@ def _failure(error: BaseException, clock: DatedClock) -> Unreachable:
     elif is_among(HTTPException, exceptions.InvalidHeader):
         what = "the answer is not HTTP"
     else:
-        what = "the request could not be sent; its address, the proxy's or the CA file may be wrong"
+        what = "the request could not be sent"
     return Unreachable(Trouble.PROVIDER_UNAVAILABLE, what)
 
 

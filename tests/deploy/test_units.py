@@ -8,10 +8,13 @@ from typing import Final
 
 import pytest
 
+from device_auth.wire.addresses import read_proxy
 from device_auth.world.keys import CREDENTIAL
+from device_auth.world.route import Authorities
 from device_auth.world.settings import CREDENTIAL as CLIENT_SECRET
 from device_auth.world.settings import KEY_PROVIDERS
 from device_auth.world.store import SEALED
+from device_auth.world.transport import route_to
 from hardware.board import board_names
 from tests.command import ROOT
 
@@ -144,3 +147,13 @@ def test_the_page_about_keys_names_every_provider_and_what_is_to_be_typed() -> N
     for text in (f"--name={CREDENTIAL}", f"/etc/credstore.encrypted/{CREDENTIAL}", "key_file =", SEALED):
         assert text in page
     assert {path.stem for path in KEYS} <= set(re.findall(r"KEY=([a-z-]+)", page))
+
+
+def test_the_drop_in_for_a_proxy_is_one_that_requests_take_and_holds_no_password() -> None:
+    lines = (UNITS / "proxy.conf").read_text().splitlines()
+    given = dict(line.removeprefix("Environment=").split("=", 1) for line in lines if line.startswith("Env"))
+    route = route_to("https://api.amazon.com/", Authorities(), read_proxy(given["HTTPS_PROXY"]))
+
+    assert str(route.proxy) == given["HTTPS_PROXY"]
+    assert set(given) == {"HTTPS_PROXY", "NO_PROXY"}
+    assert "systemd/proxy.conf" in (ROOT / "deploy" / "README.md").read_text()

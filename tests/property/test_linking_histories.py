@@ -184,6 +184,7 @@ ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
         TIMED_OUT,
         TIMED_OUT,
         Unreachable(Trouble.CLOCK_NOT_SET, "certificate"),
+        Unreachable(Trouble.MISCONFIGURED, "the proxy is none", hint="Correct it."),
         PAIR_OVER,
         DENIED,
         MISCONFIGURED,

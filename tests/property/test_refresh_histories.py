@@ -120,6 +120,7 @@ ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
         make_unclear(3600),
         make_unclear(trouble=Trouble.CAPTIVE_PORTAL),
         Unreachable(Trouble.CLOCK_NOT_SET, "certificate"),
+        Unreachable(Trouble.MISCONFIGURED, "the proxy is none", hint="Correct it."),
     ]
 )
 DRAWS = st.sampled_from([0.0, 0.5, 0.999])

@@ -14,7 +14,7 @@ from device_auth.cli import config
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Provider
 from device_auth.world.places import read_places
-from device_auth.world.provider import provider_problems, read_ca_file, read_provider, warnings_about
+from device_auth.world.provider import provider_problems, read_authorities, read_provider, warnings_about
 from device_auth.world.settings import KEYS, gather_settings, read_settings, variable_of
 
 CANARY = "canary2f7c1d"
@@ -97,7 +97,7 @@ def test_any_file_environment_and_options_give_settings_or_say_what_is_wrong(
     assert all(problem.hint for problem in problems)
     assert isinstance(warnings_about(settings), list)
     with suppress(ConfigError):
-        read_ca_file(settings)
+        read_authorities(settings)
         assert isinstance(read_provider(settings, NO_SERIAL), Provider)
 
 

@@ -182,6 +182,51 @@ def test_show_keeps_the_secret_to_itself(tmp_path: Path, capsys: pytest.CaptureF
     assert CANARY not in told.out + told.err
 
 
+def test_show_masks_the_user_and_the_password_of_a_proxy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings_file(tmp_path, f'proxy = "http://{CANARY}:{CANARY}@proxy.test:3128"\n')
+
+    run_config(tmp_path, "show", "--config", str(path))
+    run_config(tmp_path, "show", "--config", str(path), "--json")
+
+    told = capsys.readouterr()
+    assert told.out.count("http://***@proxy.test:3128") == 2
+    assert CANARY not in told.out + told.err
+
+
+def test_show_tells_whose_authorities_are_trusted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_config(tmp_path, "show", "--json", SSL_CERT_FILE="/company.pem")
+    run_config(tmp_path, "show", "--json", "--ca-file", "/ours.pem", SSL_CERT_FILE="/company.pem")
+    run_config(tmp_path, "show", SSL_CERT_FILE="/company.pem")
+
+    variable, option, *lines = capsys.readouterr().out.splitlines()
+    assert json.loads(variable)["authorities"] == {
+        "origin": "SSL_CERT_FILE",
+        "file": "/company.pem",
+        "folder": "",
+    }
+    assert json.loads(option)["authorities"]["origin"] == "ca_file"
+    assert ["authorities", "SSL_CERT_FILE:", "/company.pem"] in [line.split() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HTTPS_PROXY", "gopher://proxy.test"), ("CURL_CA_BUNDLE", "/nowhere/ca.pem")]
+)
+def test_check_finds_what_keeps_every_request_from_leaving(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    path = settings_file(tmp_path, COMPLETE)
+
+    assert run_config(tmp_path, "check", "--config", str(path)) == 78
+    assert name in capsys.readouterr().err
+
+
 def test_show_for_programs_is_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = settings_file(
         tmp_path, COMPLETE + "[hardware]\na = inf\nb = 1979-05-27\nc = [nan, 1.5, true, { d = 'x' }]\n"

@@ -145,7 +145,36 @@ def test_a_ca_file_that_can_be_read_is_named(tmp_path: Path) -> None:
     found = look(read_settings({**LWA, "ca_file": str(ca_file)}, None, {}))
 
     assert broken(found) == []
-    assert found["C7"].facts == (("ca_file", str(ca_file)),)
+    assert found["C7"].facts == (("origin", "ca_file"), ("authorities", str(ca_file)))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("SSL_CERT_FILE", "Only the authorities that SSL_CERT_FILE names are trusted."),
+        ("REQUESTS_CA_BUNDLE", "Only the authorities that REQUESTS_CA_BUNDLE names are trusted."),
+    ],
+)
+def test_the_variable_whose_authorities_are_trusted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv(name, str(Authority(tmp_path).ca_file))
+
+    assert look()["C7"].sentence == said
+
+
+def test_a_variable_whose_authorities_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
+    found = look()
+
+    assert broken(found) == ["C7"]
+    assert "CURL_CA_BUNDLE" in found["C7"].next_step
+
+
+def test_without_a_ca_file_the_finding_says_whose_authorities_are_trusted() -> None:
+    found = look()["C7"]
+
+    assert found.sentence == "The system's authorities are trusted." or "certifi" in found.sentence
 
 
 def settings_with_secret(tmp_path: Path, mode: int) -> Settings:

@@ -33,8 +33,9 @@ from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
 from device_auth.world.dialing import Address, resolve
+from device_auth.world.route import Authorities
 from device_auth.world.settings import read_settings
-from device_auth.world.transport import HttpTransport
+from device_auth.world.transport import HttpTransport, route_to
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
 from tests.far_provider import (
     HOST,
@@ -136,8 +137,8 @@ def test_the_simulated_amazon_on_a_machine_without_network_raises_no_alarm(
         rfc8628 = {"dialect": "rfc8628", "issuer": running.issuer, "client_id": "speaker"}
         settings = read_settings(lwa if dialect is DialectName.LWA else rfc8628, None, {})
         asked = provider_of(settings, None)
-        transport = HttpTransport(clock, ca_file=running.ca_file)
-        probe = make_probe(asked, running.ca_file, clock)
+        transport = HttpTransport(clock, authorities=Authorities(running.ca_file))
+        probe = make_probe(asked, Authorities(running.ca_file), None, clock)
         found = examined(checks(probe, CredentialProbe(transport, asked), nothing))
         transport.close()
 
@@ -148,7 +149,7 @@ def test_the_simulated_amazon_on_a_machine_without_network_raises_no_alarm(
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://api.amazon.com/", "https://["])
 def test_without_a_usable_address_the_network_alone_is_looked_at(here: FakeMachine, url: str) -> None:
-    probe = make_probe(Provider(DialectName.RFC8628, "", "", issuer=url), None, BootClock())
+    probe = make_probe(Provider(DialectName.RFC8628, "", "", issuer=url), Authorities(), None, BootClock())
     found = examined(checks(probe, credential_probe(), here.machine))
 
     assert probe is None
@@ -325,11 +326,11 @@ from device_auth.doctor.network import checks
 from device_auth.doctor.provider_probe import ProviderProbe
 from device_auth.world.clock import BootClock
 from device_auth.world.dialing import dial_first, resolve
-from device_auth.world.transport import Route
+from device_auth.world.route import Authorities, Route
 from tests.far_provider import broken, examined, credential_probe
 
 def tell(timeout=0.05):
-    probe = ProviderProbe("https://amazon.test/", Route("", ""), BootClock(), resolve=resolve, dial=dial_first,
+    probe = ProviderProbe("https://amazon.test/", Route(None, "", Authorities()), BootClock(), resolve=resolve, dial=dial_first,
                   timeout=Seconds(timeout), resolver_timeout=Seconds(timeout))
     found = examined(checks(probe, credential_probe()))
     codes = broken(found)
@@ -643,7 +644,7 @@ def test_a_proxy_is_gone_through_and_does_not_show_its_password(
         found = look(far, here.machine)
 
     assert broken(found) == []
-    assert facts(found["N6"]) == {"proxy": "http://***@proxy.test:3128"}
+    assert facts(found["N6"]) == {"proxy": "http://***@proxy.test:3128", "origin": "https_proxy"}
     line, *headers = proxy.requests[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
     assert line.startswith(b"CONNECT amazon.test:443 HTTP/1.")
     assert headers == [b"Host: amazon.test:443", b"Proxy-Authorization: Basic dXNlcjp3IHJk"]
@@ -653,9 +654,9 @@ def test_a_proxy_that_is_not_there_is_found(here: FakeMachine) -> None:
     far = FarProvider(proxy="http://user:word@proxy.test")
     finding = one(look(far, here.machine), "N6")
 
-    assert finding.sentence == "The proxy http://***@proxy.test refuses the connection."
+    assert finding.sentence == "The proxy http://***@proxy.test:80 refuses the connection."
     assert far.dialled == [(V4, 80)]
-    assert "no_proxy=amazon.test" in finding.next_step
+    assert "https_proxy" in finding.next_step
 
 
 def test_a_proxy_without_an_address_is_found(here: FakeMachine) -> None:
@@ -666,10 +667,17 @@ def test_a_proxy_without_an_address_is_found(here: FakeMachine) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["http://", "http://[::1", "http://proxy.test:port"])
-def test_a_proxy_setting_that_is_no_address_is_found(here: FakeMachine, proxy: str) -> None:
-    finding = one(look(FarProvider(proxy=proxy), here.machine), "N6")
+def test_a_proxy_that_is_none_is_found(
+    here: FakeMachine, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    far = FarProvider()
+    far.route = route_to(URL, Authorities())
+    finding = one(look(far, here.machine), "N6")
 
     assert finding.exit_code == 78
+    assert "HTTPS_PROXY" in finding.sentence
+    assert "HTTPS_PROXY" in finding.next_step
 
 
 @pytest.mark.parametrize(
@@ -779,7 +787,8 @@ def test_an_authority_that_nobody_knows_is_found(
 
     assert facts(finding)["issuer"] == "CN=Acme Inspection"
     assert facts(finding)["subject"] == f"CN={HOST}"
-    assert "ca-certificates" in finding.next_step
+    assert "ca_file does not name it" in finding.next_step
+    assert "ca-certificates" not in finding.next_step
 
 
 def test_authorities_that_cannot_be_read_are_found(authority: Authority, here: FakeMachine) -> None:
@@ -788,7 +797,7 @@ def test_authorities_that_cannot_be_read_are_found(authority: Authority, here: F
         finding = one(look(far, here.machine), "N11")
 
     assert finding.exit_code == 78
-    assert "REQUESTS_CA_BUNDLE" in finding.next_step
+    assert "/nowhere/ca.pem" in finding.sentence
 
 
 def test_a_certificate_for_another_name_is_found(authority: Authority, here: FakeMachine) -> None:

@@ -15,14 +15,17 @@ MAY_REVEAL: Final = {
     "device_auth/assembly/doors.py",  # tells a simulated Amazon the secret that its client has
     "device_auth/cli/token.py",  # prints the access token: that is what it is for
     "device_auth/core/public.py",  # hands the access token to programs
+    "device_auth/doctor/provider_probe.py",  # shows the proxy its name and password
     "device_auth/doctor/redaction.py",  # masks it wherever it stands
     "device_auth/service/api.py",  # passes on which token was rejected
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
     "device_auth/tools/exports_text.py",  # writes it in the form that its new owner reads
+    "device_auth/wire/addresses.py",  # masks a proxy's name and password
     "device_auth/wire/answers.py",  # sends the access token; keeps a message from showing a secret that was sent
     "device_auth/wire/authorization_code.py",  # sends the code, its verifier and the client secret
     "device_auth/wire/lwa.py",  # sends the device code, the refresh token and the client secret
     "device_auth/wire/rfc8628.py",  # sends the device code, the refresh token and the client secret
+    "device_auth/world/connections.py",  # gives requests the proxy's address
     "device_auth/world/envelope.py",  # writes the link
     "device_auth/world/pending.py",  # writes the code pair in hand
     "device_auth/world/token_files.py",  # writes the access token

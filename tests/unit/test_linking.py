@@ -60,6 +60,7 @@ from device_auth.core.policy import AnswerKind
 from device_auth.core.states import StateWord, Trouble
 from tests.values import (
     CANARY,
+    CANNOT_BE_SENT,
     DENIED,
     EXAMPLES,
     MISCONFIGURED,
@@ -203,7 +204,7 @@ def test_a_proved_link_is_told() -> None:
 
 # -- the policy, asking for a pair
 
-WAITED_OUT_WHEN_ASKING = set(EXAMPLES) - {AnswerKind.MISCONFIGURED}
+WAITED_OUT_WHEN_ASKING = set(EXAMPLES) - {AnswerKind.MISCONFIGURED, AnswerKind.CANNOT_BE_SENT}
 
 
 @pytest.mark.parametrize("kind", sorted(WAITED_OUT_WHEN_ASKING))
@@ -216,6 +217,13 @@ def test_a_request_that_brings_nothing_final_is_repeated(kind: AnswerKind) -> No
     assert state.ask_at == pytest.approx(100 + wait)
     assert state.attempt == 4
     assert after(state, (101 + wait, TimePassed()))[1] == (RequestCodePair(),)
+
+
+def test_a_request_that_cannot_leave_this_machine_ends_with_what_to_mend() -> None:
+    state, commands = after(ASKED, (5, heard(CANNOT_BE_SENT)))
+
+    assert state == Unlinked(Trouble.MISCONFIGURED, CANNOT_BE_SENT.refusal)
+    assert commands == ()
 
 
 def test_a_client_that_is_not_accepted_ends_a_request() -> None:

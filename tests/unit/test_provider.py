@@ -12,7 +12,7 @@ from device_auth.world.provider import (
     LWA_CLIENT_ID,
     compare_with_link,
     provider_problems,
-    read_ca_file,
+    read_authorities,
     read_provider,
     read_serial_number,
     warnings_about,
@@ -404,14 +404,14 @@ def test_a_scope_that_the_link_does_not_have_is_told() -> None:
 
 
 def test_without_a_ca_file_the_certificates_of_the_system_count() -> None:
-    assert read_ca_file(settings()) is None
+    assert read_authorities(settings()).ca_file is None
 
 
 def test_a_ca_file_with_certificates_is_given(tmp_path: Path, certificate: bytes) -> None:
     path = tmp_path / "ca.pem"
     path.write_bytes(certificate)
 
-    assert read_ca_file(settings(ca_file=str(path))) == path
+    assert read_authorities(settings(ca_file=str(path))).ca_file == path
 
 
 @pytest.mark.parametrize("content", ["", "no certificate", CERTIFICATE])
@@ -420,17 +420,17 @@ def test_a_ca_file_without_certificates_is_refused(tmp_path: Path, content: str)
     path.write_text(content)
 
     with pytest.raises(ConfigError, match=r"ca_file .* holds no certificates in PEM"):
-        read_ca_file(settings(ca_file=str(path)))
+        read_authorities(settings(ca_file=str(path)))
 
 
 @pytest.mark.parametrize("name", ["none.pem", ".", "a\0b", "\udc80", "x" * 5000])
 def test_a_ca_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="ca_file"):
-        read_ca_file(settings(ca_file=f"{tmp_path}/{name}"))
+        read_authorities(settings(ca_file=f"{tmp_path}/{name}"))
 
 
 def test_a_ca_file_must_be_a_whole_path_unless_it_is_typed() -> None:
     with pytest.raises(ConfigError, match="whole path"):
-        read_ca_file(read_settings({}, None, {"DEVICE_AUTH_CA_FILE": "ca.pem"}))
+        read_authorities(read_settings({}, None, {"DEVICE_AUTH_CA_FILE": "ca.pem"}))
     with pytest.raises(ConfigError, match="no such file"):
-        read_ca_file(settings(ca_file="none.pem"))
+        read_authorities(settings(ca_file="none.pem"))

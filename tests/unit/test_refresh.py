@@ -36,6 +36,7 @@ from device_auth.core.refresh import (
 )
 from device_auth.core.states import Trouble
 from tests.values import (
+    CANNOT_BE_SENT,
     DENIED,
     EXAMPLES,
     MISCONFIGURED,
@@ -214,6 +215,24 @@ def test_what_is_in_the_way_is_told_until_a_refresh_brings_a_token(answer: Answe
 
     assert state.trouble is trouble
     assert after(replace(state, ask_at=None), (99, heard(GRANT)))[0].trouble is Trouble.NONE
+
+
+def test_a_refresh_that_cannot_leave_this_machine_keeps_the_link_and_says_what_to_mend() -> None:
+    state, commands = after(replace(OUT, grant=GRANT), (100, heard(CANNOT_BE_SENT, draw=0.5)))
+
+    assert (state.link, state.grant, state.link.mark) == (LINK, GRANT, None)
+    assert (state.trouble, state.refusal) == (Trouble.MISCONFIGURED, CANNOT_BE_SENT.refusal)
+    assert state.ask_at == moment(100)
+    assert commands == ()
+
+    mended, _ = after(replace(state, ask_at=None), (101, heard(GRANT)))
+    assert (mended.trouble, mended.refusal) == (Trouble.NONE, None)
+
+
+def test_a_proof_that_cannot_leave_this_machine_is_open() -> None:
+    state, _ = after(Keeping(NEW_LINK), (1, heard(CANNOT_BE_SENT)))
+
+    assert proof_of(state) is ProofStanding.OPEN
 
 
 def test_slow_down_is_not_answered_by_asking_at_once() -> None:

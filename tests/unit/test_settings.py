@@ -105,7 +105,8 @@ def test_every_key_can_be_set_in_the_file_to_its_example(tmp_path: Path) -> None
 
         settings = read_file(tmp_path, f"{key.name} = {as_toml(key.example)}\n")
 
-        assert getattr(settings, key.name) == key.example
+        given = getattr(settings, key.name)
+        assert (str(given) if key.name == "proxy" else given) == key.example
 
 
 def test_every_key_can_be_set_in_the_environment() -> None:
@@ -387,6 +388,48 @@ def test_a_file_with_the_client_secret_that_others_can_read_is_refused_with_the_
 
 def test_a_file_without_a_secret_may_be_read_by_all(tmp_path: Path) -> None:
     assert read_file(tmp_path, 'dsn = "X1"\n', mode=0o644).dsn == "X1"
+
+
+PROXY = f"http://me:{CANARY}@proxy.test:3128"
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o644])
+def test_a_file_with_a_proxys_password_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "a b").mkdir()
+    problem = refused_file(tmp_path / "a b", f'proxy = "{PROXY}"\n', mode)
+
+    assert str(problem) == f"{tmp_path}/a b/config.toml holds the password of proxy and can be read by others"
+    assert problem.hint.startswith("Run: chmod 600 ")
+
+
+def test_a_proxy_without_a_password_may_be_read_by_others(tmp_path: Path) -> None:
+    path = settings_file(tmp_path, 'proxy = "http://proxy.test:3128"\n')
+    path.chmod(0o644)
+
+    assert str(read_settings({}, path, {}).proxy) == "http://proxy.test:3128"
+
+
+def test_a_proxys_password_inside_a_table_is_refused_before_anyone_can_see_it(tmp_path: Path) -> None:
+    problem = refused_file(tmp_path, f'[hardware]\nproxy = "{PROXY}"\n')
+
+    assert str(problem) == f"{tmp_path}/config.toml has proxy inside a table"
+
+
+def test_a_proxys_password_is_kept_out_of_sight(tmp_path: Path) -> None:
+    settings = read_file(tmp_path, f'proxy = "{PROXY}"\n')
+
+    assert str(settings.proxy) == "http://***@proxy.test:3128"
+    assert CANARY not in repr(settings)
+    assert environment_for_others({"DEVICE_AUTH_PROXY": PROXY, "LANG": "C"}) == {"LANG": "C"}
+
+
+def test_a_proxy_that_is_none_is_refused_without_showing_it() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^proxy \(environment DEVICE_AUTH_PROXY\) is not a well-formed"
+    ) as caught:
+        read_environment(DEVICE_AUTH_PROXY=f"{PROXY}x")
+
+    assert CANARY not in f"{caught.value} {caught.value.hint}"
 
 
 def test_the_client_secret_is_kept_out_of_sight(tmp_path: Path) -> None:

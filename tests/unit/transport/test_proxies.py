@@ -1,11 +1,13 @@
 """Proxies of the environment."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from device_auth.core.models import Unreachable, WireResponse
 from device_auth.core.states import Trouble
+from device_auth.wire.addresses import read_proxy
 from device_auth.world.transport import HttpTransport
 from tests.certificates import Authority
 from tests.scripted_server import ScriptedServer, answers, raw
@@ -65,10 +67,43 @@ def test_loopback_never_goes_through_a_proxy(
     assert proxy.connections == 0
 
 
-def test_a_proxy_that_says_no_is_told_as_such(
+def test_a_proxy_that_wants_a_password_is_for_a_person_to_mend(
     transport: HttpTransport, through: Callable[[ScriptedServer], None]
 ) -> None:
     with ScriptedServer(raw(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        through(proxy)
+        answer = transport.send(post())
+
+    assert isinstance(answer, Unreachable)
+    assert answer.trouble is Trouble.MISCONFIGURED
+    assert "setting proxy" in answer.hint
+
+
+def test_a_proxy_of_the_settings_is_used(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    act = tunnel(over_tls(authority.server_context("amazon.test"), answers()))
+    with ScriptedServer(act) as proxy:
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+        ours = read_proxy(f"http://user:word@127.0.0.1:{proxy.port}")
+        with open_transport(ca_file=authority.ca_file, proxy=ours) as transport:
+            assert isinstance(transport.send(post()), WireResponse)
+
+    assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in proxy.requests[0]
+
+
+def test_a_proxy_that_speaks_tls_is_trusted_by_the_same_authorities(authority: Authority) -> None:
+    act = over_tls(authority.server_context("127.0.0.1"), answers())
+    with ScriptedServer(act) as proxy:
+        ours = read_proxy(f"https://127.0.0.1:{proxy.port}")
+        with open_transport(ca_file=authority.ca_file, proxy=ours) as transport:
+            transport.send(post())
+
+    assert proxy.requests[0].startswith(b"CONNECT amazon.test:443")
+
+
+def test_a_proxy_that_says_no_is_told_as_such(
+    transport: HttpTransport, through: Callable[[ScriptedServer], None]
+) -> None:
+    with ScriptedServer(raw(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")) as proxy:
         through(proxy)
         answer = transport.send(post())
 
@@ -88,11 +123,23 @@ def test_a_proxy_that_is_not_there_is_told_as_such(
 
 
 @pytest.mark.parametrize(
-    "proxy", ["http://", "socks5h://127.0.0.1:1", "http://[::1", "nonsense://127.0.0.1:1"]
+    "proxy",
+    [
+        "http://",
+        "socks5h://127.0.0.1:1",
+        "http://[::1",
+        "nonsense://127.0.0.1:1",
+        f"http://{'a' * 70}:1",
+        "http://a..b",
+    ],
 )
-def test_a_proxy_setting_that_cannot_be_used_is_unreachable(
+def test_a_proxy_that_cannot_be_used_is_for_a_person_to_mend(
     transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
+    monkeypatch.setitem(sys.modules, "socks", None)  # as where PySocks is not installed
     monkeypatch.setenv("https_proxy", proxy)
+    answer = transport.send(post())
 
-    assert isinstance(transport.send(post()), Unreachable)
+    assert isinstance(answer, Unreachable)
+    assert answer.trouble is Trouble.MISCONFIGURED
+    assert answer.hint

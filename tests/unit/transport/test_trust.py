@@ -8,9 +8,9 @@ import pytest
 import requests_mock
 import urllib3
 
-from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds, Unreachable, WireResponse
 from device_auth.core.states import Trouble
+from device_auth.world.route import BUNDLES, CERT_FILE, CERT_FOLDERS, Authorities
 from device_auth.world.transport import HttpTransport
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
 from tests.scripted_server import Peer, ScriptedServer, answers
@@ -119,7 +119,7 @@ def test_a_handshake_that_hangs_is_a_time_out() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("name", [*BUNDLES, CERT_FILE])
 def test_without_a_ca_file_the_environment_names_the_authorities(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, name: str, transport: HttpTransport
 ) -> None:
@@ -155,18 +155,66 @@ def test_a_ca_file_without_certificates_is_named(tmp_path: Path, content: str | 
     if content:
         ca_file.write_text(content)
 
-    with pytest.raises(ConfigError, match=str(ca_file)):
-        HttpTransport(SimulatedClock(), ca_file=ca_file)
+    with open_transport(ca_file=ca_file) as transport:
+        answer = transport.send(post("https://127.0.0.1:1/"))
+
+    assert isinstance(answer, Unreachable)
+    assert answer.trouble is Trouble.MISCONFIGURED
+    assert str(ca_file) in answer.what
+    assert answer.refusal is not None
 
 
-def test_a_ca_file_of_the_environment_that_is_not_there_is_unreachable(
-    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", [*BUNDLES, CERT_FILE, CERT_FOLDERS])
+@pytest.mark.parametrize("content", [None, ""])
+def test_authorities_of_a_variable_that_cannot_be_read_are_for_a_person_to_mend(
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: str | None
 ) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    place = tmp_path / "ours.pem"
+    if content is not None and name == CERT_FOLDERS:
+        place.mkdir()
+    elif content is not None:
+        place.write_text(content)
+    monkeypatch.setenv(name, str(place))
     answer = transport.send(post("https://127.0.0.1:1/"))
 
     assert isinstance(answer, Unreachable)
-    assert "CA file" in answer.what
+    assert answer.trouble is Trouble.MISCONFIGURED
+    assert f"the variable {name}" in answer.what
+    assert name in answer.hint
+
+
+def test_a_variable_that_was_mended_is_taken_at_the_next_request(
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authority: Authority
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    monkeypatch.setenv(CERT_FILE, str(bundle))
+    with secure_server(authority.server_context("127.0.0.1"), answers()) as server:
+        before = transport.send(post(server.url))
+        bundle.write_bytes(authority.ca_file.read_bytes())
+
+        assert isinstance(before, Unreachable)
+        assert isinstance(transport.send(post(server.url)), WireResponse)
+
+
+def test_a_file_that_holds_other_authorities_now_is_read_again(tmp_path: Path, authority: Authority) -> None:
+    stranger, bundle = Authority(tmp_path, "A stranger"), tmp_path / "bundle.pem"
+    bundle.write_bytes(stranger.ca_file.read_bytes())
+    context = authority.server_context("127.0.0.1")
+    with (
+        secure_server(stranger.server_context("127.0.0.1"), answers()) as theirs,
+        secure_server(context, answers()) as ours,
+        open_transport(ca_file=bundle) as transport,
+    ):
+        assert isinstance(transport.send(post(theirs.url)), WireResponse)
+        bundle.write_bytes(authority.ca_file.read_bytes())
+
+        assert isinstance(transport.send(post(ours.url)), WireResponse)
+
+
+def test_a_file_is_read_once_for_all_requests(authority: Authority) -> None:
+    authorities = Authorities(authority.ca_file)
+
+    assert authorities.context() is authorities.context()
 
 
 def test_urllib3_does_not_warn_of_a_clock_that_is_not_set(
