@@ -223,16 +223,18 @@ class Client:
         """
         return _read(_as_status, self._ask("GET", "/v1/status"))
 
-    def link(self, *, again: bool = False) -> None:
+    def link(self, *, again: bool = False, adopt: bool = False) -> None:
         """Start to link, or show the code again; events report the result. For administrators.
 
         Args:
             again: link anew although the speaker is linked; the old link stays in use until the new one is proved.
+            adopt: show no code; use the stored link of another unit as this speaker's own.
 
         Raises:
             ClientError: if the service refuses; its class names the reason.
         """
-        self._ask("POST", "/v1/link", {"again": True} if again else None)
+        wishes = {name: True for name, is_wanted in (("again", again), ("adopt", adopt)) if is_wanted}
+        self._ask("POST", "/v1/link", wishes or None)
 
     def cancel(self) -> None:
         """End linking without a link. For administrators.

@@ -75,6 +75,9 @@ class NotedActions:
     def link(self, *, again: bool = False) -> None:
         self.asked.put("link again" if again else "link")
 
+    def adopt(self) -> None:
+        self.asked.put("adopt")
+
     def cancel(self) -> None:
         self.asked.put("cancel")
 

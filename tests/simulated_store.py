@@ -3,7 +3,8 @@
 from typing import Self
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Link, PendingPair, TokenGrant
+from device_auth.core.models import Link, Mark, PendingPair, TokenGrant
+from device_auth.core.values import replace
 
 
 class SimulatedStore:
@@ -44,6 +45,13 @@ class SimulatedStore:
     def replace(self, link: Link) -> None:
         self._check()
         self._write(link)
+
+    def adopt(self) -> bool:
+        self._check()
+        if self.link is None or self.link.mark is not Mark.COPIED:
+            return False
+        self._write(replace(self.link, mark=None))
+        return True
 
     def take_back(self) -> None:
         self.erase()

@@ -148,6 +148,9 @@ class ScriptedActions:
     def link(self, *, again: bool = False) -> None:
         self._hear("link again" if again else "link")
 
+    def adopt(self) -> None:
+        self._hear("adopt")
+
     def cancel(self) -> None:
         self._hear("cancel")
 

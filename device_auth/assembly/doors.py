@@ -15,18 +15,21 @@ from urllib.parse import urlsplit
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
 from device_auth.core.models import DialectName, Link, Seconds
+from device_auth.core.unit import claim_new
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
 from device_auth.world.settings import ENVIRONMENT, Settings, read_settings
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
+from device_auth.world.unit import ROOT, ThisUnit, UnknownUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from device_auth.core.models import Provider, View
     from device_auth.core.ports import TokenFiles
+    from device_auth.core.unit import UnitMarks
     from device_auth.service.loop import Loop
     from device_auth.service.provider_client import ProviderClient
     from device_auth.simulator.amazon import Amazon
@@ -65,6 +68,8 @@ class Doors:
         self.is_service = False
         # Root may read and write the link of the service's user, for the verbs that need to.
         self.for_owner = False
+        # The file system of the machine whose board is looked at.
+        self.machine = ROOT
         # The settings that a simulation sets.
         self._overlay: dict[str, object] = {}
 
@@ -133,7 +138,15 @@ class Doors:
             keys=lambda: self.keys,
             is_of_service=self.is_service,
             for_owner=self.for_owner,
+            unit=self.unit,
         )
+
+    @property
+    def unit(self) -> "UnitMarks":
+        """Return this unit; a simulated speaker is not told from others. Its settings are read when they are compared."""
+        if self.is_simulated:
+            return UnknownUnit()
+        return ThisUnit(self.places.config_file, self.places.state_dir, self.machine)
 
     @cached_property
     def pending(self) -> FilePending:
@@ -204,6 +217,7 @@ class Doors:
             chance=random,
             new_link_id=lambda: urandom(16).hex(),
             refresh_ended=refresh_ended,
+            claim=lambda link: claim_new(link, self.unit),
         )
 
     def differences_from(self, link: Link) -> list[str]:

@@ -17,6 +17,7 @@ from device_auth.assembly.speaker import (
     error_of,
     error_of_mark,
     no_fresh_token,
+    nothing_to_adopt,
 )
 from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import (
@@ -138,6 +139,8 @@ class LocalSpeaker:
     def _refresh(self) -> AccessToken:
         doors = self._doors
         doors.keys.sealing()  # a refresh may bring a new refresh token, which must be stored
+        with suppress(StoreError):  # a full disk keeps no token back
+            doors.store.fill_in_marks()
         loop = refresh(doors, usable(doors.store.read()))
         keeping = loop.keeping
         if keeping is None or keeping.grant is None:
@@ -296,6 +299,19 @@ class LocalSpeaker:
                 loop.link_with_grant(grant, stored)
                 _run_to_the_end(loop, NEVER)
         return _result_of(loop, stored, is_in_time=True)
+
+    def adopt(self) -> LinkResult:
+        """Use the link of another unit as this speaker's own.
+
+        Raises:
+            DeviceAuthError: if there is none, or it cannot be stored.
+        """
+        with locked(self._doors):
+            if self._doors.store.adopt():
+                return LinkResult(Ending.LINKED)
+            if in_force(self._doors.store.read()) is None:
+                raise nothing_to_adopt()
+            return ALREADY_LINKED
 
     # -- no link any more
 

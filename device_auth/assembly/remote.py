@@ -20,6 +20,7 @@ from device_auth.assembly.speaker import (
     UnlinkResult,
     error_of_mark,
     no_fresh_token,
+    nothing_to_adopt,
     unexplained,
 )
 from device_auth.client import Client, ClientError, Refused, Revoked, SpeakerUnlinked, TryLater, Unavailable
@@ -143,6 +144,27 @@ class RemoteSpeaker:
         # The service asks the provider to revoke after it has answered, and LWA cannot be asked.
         is_revoked = None if before.dialect == DialectName.RFC8628 else False
         return UnlinkResult(before.dialect, is_revoked, {})
+
+    def adopt(self) -> LinkResult:
+        """Have the service use the link of another unit as this speaker's own, and wait until it does.
+
+        Raises:
+            DeviceAuthError: if there is none, or it could not be stored.
+        """
+        clock = self._doors.clock
+        with self._client, _answered():
+            before = self._client.status()
+            if before.state == StateWord.LINKED:
+                return ALREADY_LINKED
+            if before.trouble != Trouble.COPIED:
+                raise nothing_to_adopt()
+            self._client.link(adopt=True)
+            until = later(clock.now(), UNLINKS_WITHIN)
+            while (status := self._client.status()).trouble == Trouble.COPIED and clock.now() < until:
+                self._pause()
+        if status.trouble in {Trouble.COPIED, Trouble.STORAGE}:
+            raise StoreError(TROUBLES[Trouble.STORAGE].sentence, hint=status.hint)
+        return LinkResult(Ending.LINKED)
 
     # -- a new link
 
@@ -328,6 +350,8 @@ def _mark_of(status: SpeakerStatus) -> tuple[Mark | None, str | None]:
     """Return why the service has no token to give; a link that is stored and not in use bears a mark."""
     if status.handed_over is not None:
         return Mark.HANDED_OVER, status.handed_over.to
+    if status.trouble == Trouble.COPIED:
+        return Mark.COPIED, None
     return (None if status.dialect is None else Mark.MISCONFIGURED), None
 
 

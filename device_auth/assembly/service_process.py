@@ -69,6 +69,7 @@ def run_service(
         opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
         opened.enter_context(doors.store)
         _move_to_best_key(doors)
+        _fill_in_marks(doors)
         tokens = FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True)
         feed = StatusFeed(doors.clock, tokens)
         opened.callback(feed.withdraw)
@@ -163,6 +164,14 @@ def _move_to_best_key(doors: "Doors") -> None:
         doors.store.move_to_best_key()
     except StoreError as error:
         log.warning("the link stays under the key it has: %s", error)
+
+
+def _fill_in_marks(doors: "Doors") -> None:
+    """Mark the stored link as this unit's, if it bears no mark yet."""
+    try:
+        doors.store.fill_in_marks()
+    except StoreError as error:
+        log.warning("the link keeps the marks that it has: %s", error)
 
 
 def _token_before_restart(doors: "Doors") -> TokenGrant | None:

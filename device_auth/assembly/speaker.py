@@ -18,7 +18,7 @@ from device_auth.core.errors import (
     StoreError,
 )
 from device_auth.core.models import Mark, Refusal, Seconds, View
-from device_auth.core.states import Trouble
+from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import dataclass
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ ERRORS: Final[Mapping[Trouble, type[DeviceAuthError]]] = {
     Trouble.EXPIRED: CodePairExpired,
     Trouble.DENIED: LinkingDenied,
     Trouble.REVOKED: RefreshRejected,
+    Trouble.COPIED: NotLinked,
     Trouble.MISCONFIGURED: ClientRejected,
     Trouble.STORAGE: StoreError,
 }
@@ -130,6 +131,10 @@ class Speaker(Protocol):
         """Ask for a code, tell it, and wait for the end of the attempt."""
         ...
 
+    def adopt(self) -> LinkResult:
+        """Use the link of another unit as this speaker's own."""
+        ...
+
     def unlink(self, *, is_wipe: bool) -> UnlinkResult:
         """Forget the account; for a wipe also remove every file of ours, with proof."""
         ...
@@ -159,11 +164,21 @@ def error_of_mark(mark: Mark | None, handed_over_to: str | None) -> DeviceAuthEr
                 "the provider does not accept the client of this link",
                 hint="Check the setting client_id, then link again: device-auth link",
             )
+        case Mark.COPIED:
+            return NotLinked(
+                "the link in this speaker was copied from another speaker, so it is not used",
+                hint=TROUBLES[Trouble.COPIED].next_step,
+            )
         case Mark.HANDED_OVER:
             whom = f" ({handed_over_to})" if handed_over_to else ""
             return NotLinked(
                 f"the link was handed over to another client{whom}", hint="Link it again: device-auth link"
             )
+
+
+def nothing_to_adopt() -> DeviceAuthError:
+    """Return the error of an adoption where no copied link is stored."""
+    return NotLinked("no link of another speaker is stored here", hint="Link the speaker: device-auth link")
 
 
 def unexplained(hint: str = "") -> Refusal:

@@ -17,12 +17,13 @@ from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.local import usable
 from device_auth.assembly.service import refuse_beside_service
 from device_auth.cli.output import print_json, print_line
-from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, NotLinked, StoreBusy, StoreError
+from device_auth.core.errors import Busy, ConfigError, NotLinked, StoreBusy, StoreError, WrongUse
 from device_auth.core.models import DialectName, Flow, Link, hand_over
 from device_auth.prompts.stderr import say
 from device_auth.tools import exports, exports_sdk, exports_text
 from device_auth.world.envelope import KeyMissing
-from device_auth.world.provider import first_locale, read_serial_number
+from device_auth.world.provider import first_locale
+from device_auth.world.unit import read_serial_number
 
 SDK: Final = exports_sdk.FORMAT
 JAVA: Final = "avs-java-sample"
@@ -57,12 +58,6 @@ TWO_USERS: Final = (
     "The link is here as well. Two programs that use one refresh token get in each other's way: "
     "to move it, run this command without --copy (with --to FILE)."
 )
-
-
-class WrongUse(DeviceAuthError):
-    """The options do not go together."""
-
-    exit_code = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from device_auth.assembly.opening import open_speaker
 from device_auth.assembly.speaker import LinkOptions
 from device_auth.cli.attempt import Attempt, run_attempt, seconds
+from device_auth.core.errors import WrongUse
 from device_auth.core.values import replace
 from device_auth.world.settings import add_option, add_secret_option
 
@@ -17,6 +18,11 @@ COMMAND: Final = "device-auth link"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     parser.add_argument("--again", action="store_true", help="ask for a new code although there is a link")
+    parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="ask for no code: use the link of another speaker, whose card this was, as this one's own",
+    )
     parser.add_argument(
         "--import",
         dest="is_import",
@@ -42,11 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Link the speaker."""
+    if args.adopt and (args.again or args.is_import):
+        raise WrongUse("--adopt goes with neither --again nor --import", hint="Give one of them.")
+    if args.adopt:
+        return run_attempt(args, f"{COMMAND} --adopt", _adopt)
     if args.is_import:
         from device_auth.cli.importing import import_link
 
         return import_link(args)
     return run_attempt(args, COMMAND, _link)
+
+
+def _adopt(attempt: Attempt) -> int:
+    return attempt.end(open_speaker(attempt.doors).adopt())
 
 
 def _link(attempt: Attempt) -> int:

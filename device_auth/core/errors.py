@@ -22,6 +22,12 @@ class DeviceAuthError(Exception):
         self.hint = hint
 
 
+class WrongUse(DeviceAuthError):
+    """The options do not go together."""
+
+    exit_code = 2
+
+
 class ConfigError(DeviceAuthError):
     """A setting is missing or malformed; the message names it."""
 

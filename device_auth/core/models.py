@@ -295,12 +295,15 @@ class Mark(StrEnum):
     REVOKED = "revoked"
     MISCONFIGURED = "misconfigured"
     HANDED_OVER = "handed-over"
+    COPIED = "copied"
+    """Of another unit; found at each reading of the store, and never written to it."""
 
 
 MARKS: Final[dict[Mark, Trouble]] = {
     Mark.REVOKED: Trouble.REVOKED,
     Mark.MISCONFIGURED: Trouble.MISCONFIGURED,
     Mark.HANDED_OVER: Trouble.NONE,
+    Mark.COPIED: Trouble.COPIED,
 }
 """The trouble of a link with each mark."""
 
@@ -319,6 +322,9 @@ class Link:
         account: its name, else its user ID; None if unknown.
         account_id: its user ID; None if unknown.
         handed_over_to: whose it is now; such a link has no refresh token: that is what makes it a move.
+        dsn: of the unit that the link belongs to; empty if not known.
+        board: mark of that unit's board; empty if not known.
+        takes_secret: its client authenticates with a secret.
     """
 
     link_id: str
@@ -336,6 +342,9 @@ class Link:
     marked_at: UnixTime | None = None
     replaces: "Link | None" = None
     handed_over_to: str | None = None
+    dsn: str = ""
+    board: str = ""
+    takes_secret: bool = False
     account_id: str | None = None
 
 

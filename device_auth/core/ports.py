@@ -69,6 +69,10 @@ class GrantStore(Protocol):
         """Store a link over every generation of another, or over nothing; durable on return."""
         ...
 
+    def adopt(self) -> bool:
+        """Make another unit's link this unit's own; return whether there was such a link."""
+        ...
+
     def take_back(self) -> None:
         """Remove every generation, as if there had never been a link; durable on return."""
         ...

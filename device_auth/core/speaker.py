@@ -484,6 +484,9 @@ def view_of(state: SpeakerState) -> View:
     trouble, refusal = state.stage.trouble, getattr(state.stage, "refusal", None)
     if trouble is Trouble.NONE and state.in_use is not None:
         trouble, refusal = state.in_use.keeping.trouble, state.in_use.keeping.refusal
+    if trouble is Trouble.NONE and isinstance(state.stage, linking.Unlinked) and state.stored is not None:
+        # the end of an attempt is told for a while; the link that is kept and not used, for as long as it is
+        trouble = Trouble.NONE if state.stored.mark is None else MARKS[state.stored.mark]
     if trouble is Trouble.NONE and state.problem is not None:
         trouble, refusal = state.problem.trouble, state.problem
     word = linking.word_of(state.stage)

@@ -30,6 +30,7 @@ class Trouble(StrEnum):
     DENIED = "denied"
     EXPIRED = "expired"
     REVOKED = "revoked"
+    COPIED = "copied"
     MISCONFIGURED = "misconfigured"
     STORAGE = "storage"
     HARDWARE = "hardware"
@@ -92,6 +93,11 @@ TROUBLES: Final[dict[Trouble, Phrase]] = {
     Trouble.REVOKED: Phrase(
         "The account no longer allows this speaker.",
         "Link it again: press the button, or run: device-auth link",
+    ),
+    Trouble.COPIED: Phrase(
+        "The link in this speaker was copied from another speaker, so it is not used.",
+        "Link this speaker: press its button, or run: device-auth link. If it is the same speaker with another board,"
+        " run: device-auth link --adopt",
     ),
     Trouble.MISCONFIGURED: Phrase("A setting of this speaker is wrong.", "Run: device-auth config check"),
     Trouble.STORAGE: Phrase(

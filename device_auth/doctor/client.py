@@ -14,13 +14,12 @@ from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
 from device_auth.world.provider import (
-    SERIAL_NUMBER,
     provider_problems,
     read_authorities,
-    read_serial_number,
     warnings_about,
 )
 from device_auth.world.settings import KEY_OF, Settings, quoted, ways_of
+from device_auth.world.unit import SERIAL_NUMBER, read_serial_number
 
 REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalidvalue"})
 """Error names that can only mean the client ID. Source: RFC 6749 §5.2; LWA sends ``InvalidValue``."""

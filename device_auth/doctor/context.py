@@ -24,6 +24,7 @@ from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import ROOT, Places
 from device_auth.world.settings import environment_for_others
 from device_auth.world.store import FileStore
+from device_auth.world.unit import ThisUnit
 
 UNIT: Final = "device-auth.service"
 
@@ -240,7 +241,12 @@ class DoctorContext:
         Raises:
             StoreError: if it cannot be read.
         """
-        return FileStore(self.places.state_dir, keys=lambda: self.keys).read()
+        return FileStore(self.places.state_dir, keys=lambda: self.keys, unit=self.this_unit).read()
+
+    @property
+    def this_unit(self) -> ThisUnit:
+        """Return the unit that is examined."""
+        return ThisUnit(self.places.config_file, self.places.state_dir, self.root)
 
     @property
     def has_socket(self) -> bool:

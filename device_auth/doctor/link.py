@@ -21,6 +21,7 @@ EXIT_CODES: Final[dict[Trouble, int]] = {
     Trouble.DENIED: 77,
     Trouble.EXPIRED: 75,
     Trouble.REVOKED: 77,
+    Trouble.COPIED: 75,
     Trouble.MISCONFIGURED: 78,
     Trouble.STORAGE: 74,
     Trouble.HARDWARE: 72,
@@ -28,7 +29,7 @@ EXIT_CODES: Final[dict[Trouble, int]] = {
 """Of a check that fails with a trouble; the kinds are those of ``core.errors``."""
 
 OF_THE_LINK: Final = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}
-"""The troubles of the link itself."""
+"""The troubles of the link itself that L1 reports; that it was copied, L4 does."""
 
 OVER: Final = {Trouble.DENIED, Trouble.EXPIRED}
 """Ends of an attempt to link: worth a warning, but nothing is broken."""
@@ -60,6 +61,7 @@ def checks(context: DoctorContext, refresh: Refresh | None) -> list[Check]:
         Check("L1", "linked", partial(look_at_link, context)),
         Check("L2", "access-token", partial(look_at_token, context), after=("L1",)),
         Check("L3", "refresh", partial(look_at_refresh, refresh), ("L1", ON_THE_WAY), ONLINE_LIMIT),
+        Check("L4", "copied", partial(look_at_unit, context)),
     ]
 
 
@@ -161,6 +163,29 @@ def _living(context: DoctorContext, expires_at: UnixTime) -> Finding:
             refreshed_at = (runtime_dir / TOKEN).stat().st_mtime
             facts["seconds_since_refresh"] = str(int(context.clock.wall() - refreshed_at))
     return ok(f"The access token is good for another {left // 60} minutes.", **facts)
+
+
+def look_at_unit(context: DoctorContext) -> Finding:
+    """Check whether the link was made on this unit: one that was copied is another speaker's."""
+    copied = fail(
+        TROUBLES[Trouble.COPIED].sentence, TROUBLES[Trouble.COPIED].next_step, EXIT_CODES[Trouble.COPIED]
+    )
+    status = context.daemon.status
+    if status is not None:
+        return copied if status.trouble == Trouble.COPIED else ok("The service uses no other speaker's link.")
+    if not context.is_ours:
+        return skipped(context.refusal())
+    try:
+        link = context.read_link()
+    except StoreError as error:
+        return skipped(f"The stored link cannot be read: {error}.")
+    if link is None:
+        return skipped("The speaker is not linked.")
+    if link.mark is Mark.COPIED:
+        return copied
+    if not link.board and not link.dsn:
+        return ok("The link bears no mark of a unit yet; the service marks it at its next start.")
+    return ok("The link was made on this speaker.")
 
 
 def look_at_refresh(refresh: Refresh | None) -> Finding:

@@ -152,7 +152,7 @@ def look_at_trouble(context: DoctorContext) -> Finding:
     if status is None or status.trouble not in words:
         return skipped("The service reports a trouble that this command does not know.")
     trouble = Trouble(status.trouble)
-    if trouble is Trouble.NONE or trouble in OF_THE_LINK:
+    if trouble is Trouble.NONE or trouble in OF_THE_LINK | {Trouble.COPIED}:
         return ok("The service reports no trouble but the link's, if any (L1).", trouble=trouble)
     return fail(
         f"The service reports trouble. {TROUBLES[trouble].sentence}",

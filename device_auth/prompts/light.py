@@ -84,6 +84,7 @@ TABLE: Final[Table] = {
     Trouble.DENIED: _ENDED,
     Trouble.EXPIRED: _ENDED,
     Trouble.REVOKED: short_blinks(4, 3000, YELLOW),
+    Trouble.COPIED: short_blinks(4, 3000, YELLOW),
     Trouble.MISCONFIGURED: _BROKEN,
     Trouble.STORAGE: _BROKEN,
     Trouble.HARDWARE: _BROKEN,

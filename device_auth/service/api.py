@@ -281,9 +281,13 @@ class Api:
         return answer
 
     def _link(self, accepted: Connection, request: HttpRequest) -> HttpReply:
-        again = _read_again(request)
-        name = "another link" if again else "link"
-        return self._acting(name, lambda: self._actions.link(again=again))(accepted, request)
+        wish = _read_wish(request)
+        name, act = {
+            "": ("link", self._actions.link),
+            "again": ("another link", lambda: self._actions.link(again=True)),
+            "adopt": ("adoption of the link", self._actions.adopt),
+        }[wish]
+        return self._acting(name, act)(accepted, request)
 
     # -- tokens
 
@@ -410,16 +414,17 @@ def _read_query(request: HttpRequest, names: set[str]) -> dict[str, str]:
     return found
 
 
-def _read_again(request: HttpRequest) -> bool:
-    """Return whether a new link is requested although there is one; without a body it is not."""
+def _read_wish(request: HttpRequest) -> str:
+    """Return ``again`` for a new link although there is one, ``adopt`` for another unit's, or nothing."""
     if not request.body:
         _read_query(request, set())
-        return False
+        return ""
     fields = _read_fields(request)
-    again = fields.get("again", False)
-    if not fields.keys() <= {"again"} or not isinstance(again, bool):
-        raise ProblemDetails("bad-request", 'The body is not of the form {"again": true}.')
-    return again
+    wishes = [name for name, is_wanted in fields.items() if is_wanted is True]
+    is_known = fields.keys() <= {"again", "adopt"} and all(isinstance(it, bool) for it in fields.values())
+    if not is_known or len(wishes) > 1:
+        raise ProblemDetails("bad-request", 'The body is not of the form {"again": true} or {"adopt": true}.')
+    return wishes[0] if wishes else ""
 
 
 def _read_rejected(request: HttpRequest) -> Secret:
@@ -457,6 +462,9 @@ def _check_link(snapshot: Snapshot) -> None:
         case Mark.REVOKED:
             phrase = TROUBLES[Trouble.REVOKED]
             raise ProblemDetails("revoked", f"{phrase.sentence} {phrase.next_step}")
+        case Mark.COPIED:
+            phrase = TROUBLES[Trouble.COPIED]
+            raise ProblemDetails("not-linked", f"{phrase.sentence} {phrase.next_step}")
         case Mark.MISCONFIGURED:
             raise ProblemDetails(
                 "not-linked",

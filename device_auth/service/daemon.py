@@ -137,6 +137,10 @@ class Daemon:
         """
         self._loop.call_soon(lambda: self._link(self._misconfigured(), again=again))
 
+    def adopt(self) -> None:
+        """Use the link of another unit, for an administrator who knows that it is this speaker's own."""
+        self._loop.call_soon(self._adopt)
+
     def cancel(self) -> None:
         """Cancel linking."""
         self._loop.post(linking.Cancelled())
@@ -234,6 +238,13 @@ class Daemon:
             self._loop.tell_again()
             return
         self._loop.feed(self._request(again=again))
+
+    def _adopt(self) -> None:
+        try:
+            if not self._loop.adopt(self._request()):
+                self._loop.tell_again()
+        except StoreError as error:
+            self._show_storage_problem(error)
 
     def _unlink(self, *, is_reset: bool = False) -> None:
         """Forget the account; a reset wipes everything but the settings and the unit's identity."""

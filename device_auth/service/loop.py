@@ -70,6 +70,7 @@ class Loop:
         chance: returns draws in [0, 1).
         new_link_id: names a new link.
         refresh_ended: hears that a refresh of the link in use has ended, well or not.
+        claim: marks a new link as this unit's.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Loop:
         chance: Callable[[], float],
         new_link_id: Callable[[], str],
         refresh_ended: Callable[[], None] = lambda: None,
+        claim: Callable[[Link], Link] = lambda link: link,
     ) -> None:
         self._provider_client = provider_client
         self._next_provider_client: ProviderClient | None = None
@@ -95,6 +97,7 @@ class Loop:
         self._chance = chance
         self._new_link_id = new_link_id
         self._refresh_ended = refresh_ended
+        self._claim = claim
         self._inbox: SimpleQueue[speaker.Event | CallEnded[Question] | CallBroke | _Callback] = SimpleQueue()
         self._calls: Calls[Question] = Calls(self._inbox.put, self._close, clock.now)
         self._told: View | None = None
@@ -194,6 +197,18 @@ class Loop:
             raise
         self.feed(speaker.StoreErased())
         return link
+
+    def adopt(self, request: linking.LinkRequested) -> bool:
+        """Begin to keep another unit's link as this unit's own; return whether there was such a link.
+
+        Raises:
+            StoreError: if it cannot be stored.
+        """
+        if not self._store.adopt():
+            return False
+        self._step(linking.Cancelled())
+        self.resume(request)
+        return True
 
     def use_provider_client(self, provider_client: ProviderClient) -> None:
         """Speak through another client from now on, for settings that were read anew.
@@ -381,7 +396,7 @@ class Loop:
 
     def _make_link(self, grant: speaker.StoreGrant) -> Link:
         provider = self._provider_client.provider
-        return Link(
+        link = Link(
             link_id=self._new_link_id(),
             dialect=provider.dialect,
             flow=grant.flow,
@@ -392,7 +407,10 @@ class Loop:
             refresh_token=grant.refresh_token,
             linked_at=self._clock.wall(),
             replaces=grant.former,
+            dsn=provider.dsn,
+            takes_secret=self._provider_client.takes_secret(grant.flow),
         )
+        return self._claim(link)
 
     def _date(self, link: Link) -> Link:
         """Return a marked link with the date of its mark."""

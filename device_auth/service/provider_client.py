@@ -12,6 +12,7 @@ from device_auth.core.models import (
     DialectName,
     Flow,
     Link,
+    Mark,
     PollRules,
     Provider,
     Refusal,
@@ -196,7 +197,8 @@ class ProviderClient:
 
         Source: RFC 7009 §2.2.
         """
-        if not link.revocation_endpoint:
+        # a copied link is another speaker's, which goes on with it
+        if not link.revocation_endpoint or link.mark is Mark.COPIED:
             return False
         response = self._transport.send(rfc8628.write_revocation(link))
         return isinstance(response, WireResponse) and response.status == 200  # noqa: PLR2004  HTTP OK
@@ -204,6 +206,10 @@ class ProviderClient:
     def abandon(self) -> None:
         """End the request under way; called from another thread."""
         self._transport.abandon()
+
+    def takes_secret(self, flow: Flow) -> bool:
+        """Return whether a link that is made now by this flow needs the client's secret at each refresh."""
+        return flow is Flow.AUTHORIZATION_CODE and self._client_secret is not None
 
     def _secret_for(self, link: Link) -> Secret | None:
         """Return the client secret if it belongs to the link's client, and the link's flow has one."""

@@ -50,6 +50,10 @@ class Actions(Protocol):
         """Refresh, because this token was rejected; nothing happens if it is not the current one, or too often."""
         ...
 
+    def adopt(self) -> None:
+        """Use the link of another unit as this speaker's own."""
+        ...
+
     def link(self, *, again: bool = False) -> None:
         """Begin to link, or tell the code again.
 

@@ -19,7 +19,8 @@ it, as canonical text. ``link_id`` is readable without the key: the store never 
 without any key.
 
 An unknown member is ignored if the version is known. Only a link that was handed over has an empty
-``refresh_token``; An earlier program wrote no ``handed_over_to``.
+``refresh_token``. Earlier programs wrote no ``handed_over_to``, and later none of ``dsn``, ``board``, ``takes_secret``
+and ``account_id``; such a program reads a link with them, and drops them when it next writes it.
 """
 
 import binascii
@@ -208,6 +209,9 @@ def _link_to_json(link: Link) -> dict[str, object]:
         "marked_at": link.marked_at,
         "replaces": None if link.replaces is None else _link_to_json(link.replaces),
         "handed_over_to": link.handed_over_to,
+        "dsn": link.dsn,
+        "board": link.board,
+        "takes_secret": link.takes_secret,
         "account_id": link.account_id,
     }
 
@@ -233,5 +237,8 @@ def _link_from_json(fields: Fields) -> Link:
         marked_at=None if marked_at is None else UnixTime(marked_at),
         replaces=None if replaces is None else _link_from_json(replaces),
         handed_over_to=fields.optional_text("handed_over_to") if fields.has("handed_over_to") else None,
+        dsn=fields.text("dsn") if fields.has("dsn") else "",
+        board=fields.text("board") if fields.has("board") else "",
+        takes_secret=fields.has("takes_secret") and fields.truth("takes_secret"),
         account_id=fields.optional_text("account_id") if fields.has("account_id") else None,
     )

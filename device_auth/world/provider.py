@@ -5,7 +5,6 @@ Nothing is asked of the network here; only the form is judged.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,10 +14,8 @@ from device_auth.core.models import DialectName, Link, Provider
 from device_auth.wire.addresses import fault_of_address
 from device_auth.world.route import Authorities
 from device_auth.world.settings import KEY_OF, KEYS, Settings, option_of, variable_of, ways_of, wrong
+from device_auth.world.unit import SERIAL_NUMBER, read_serial_number
 from hardware.settings import Key
-
-SERIAL_NUMBER: Final = Path("/sys/firmware/devicetree/base/serial-number")
-"""The file with a Raspberry Pi's serial number and a NUL."""
 
 LWA_CLIENT_ID: Final = "amzn1.application-oa2-client."
 """The beginning of LWA's client IDs; 32 of 0-9 and a-z follow. Source: AVS Device SDK, ``tools/Install/genConfig.sh``."""
@@ -98,6 +95,7 @@ def compare_with_link(settings: Settings, link: Link) -> list[str]:
         ("scope", settings.scope, link.scope),
         ("base_url", _lwa_endpoint(settings, "token"), link.token_endpoint),
         ("token_endpoint", settings.token_endpoint, link.token_endpoint),
+        *((("dsn", settings.dsn, link.dsn),) if link.dsn else ()),
     )
     return [
         f"{name} ({settings.origins[name]}) is not used: the stored link keeps {kept or 'none'}."
@@ -109,13 +107,6 @@ def compare_with_link(settings: Settings, link: Link) -> list[str]:
 COUNTED: Final = "01234567890"
 FEWEST_COUNTED: Final = 4
 """Digits in a row that are taken for a placeholder, from 0 or 1 on."""
-
-
-def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
-    """Read the board's own serial number; empty if there is none."""
-    with suppress(OSError, ValueError), path.open("rb") as stream:
-        return stream.read(LONGEST_TEXT).decode("ascii").strip("\0 \n")
-    return ""
 
 
 def read_authorities(settings: Settings, *, is_proved: bool = True) -> Authorities:

@@ -31,6 +31,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from device_auth.core import unit as unit_rules
 from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link, Mark
 from device_auth.core.values import dataclass
@@ -49,6 +50,7 @@ from device_auth.world.files import Folder, NotAFile, beside_of, make_folder
 from device_auth.world.places import SIMULATED
 
 if TYPE_CHECKING:
+    from device_auth.core.unit import UnitMarks
     from device_auth.world.keys import Keys
     from device_auth.world.sealing import SealingKey
 
@@ -62,8 +64,11 @@ DAMAGED: Final = "link.json.damaged-"
 SEALED: Final = "link.json.sealed-"
 """The name's beginning of a kept link whose key was lost."""
 
+COPIED: Final = "link.json.copied-"
+"""The name's beginning of another unit's link that a new link set aside."""
+
 MOST_KEPT: Final = 5
-"""Files of either kind that are kept; a further one replaces the last."""
+"""Files of each kind that are kept; a further one replaces the last."""
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
@@ -99,6 +104,7 @@ class FileStore:
         keys: returns the keys; called only to write, or to open a sealed link.
         is_of_service: whether a key that is not available is lost.
         for_owner: whether root may write for the user who owns the folder; then that user owns the files too.
+        unit: this unit, which each link is compared with; None where units are not told apart.
     """
 
     def __init__(
@@ -108,13 +114,15 @@ class FileStore:
         keys: "Callable[[], Keys]" = _no_keys,
         is_of_service: bool = False,
         for_owner: bool = False,
+        unit: "UnitMarks | None" = None,
     ) -> None:
         self.directory = directory
+        self._unit = unit
         self._keys = keys
         self._is_of_service = is_of_service
         self._for_owner = for_owner
         self._owner: tuple[int, int] | None = None
-        self._kept_sealed: str | None = None
+        self._kept_aside: str | None = None
         self._folder: Folder | None = None
         self._is_settled = False
 
@@ -153,7 +161,7 @@ class FileStore:
 
         If the newest generation does not verify, the previous one is returned, provided that it is of the same link.
         With the lock held, the damaged file is set aside and the previous generation takes its place; else no file is
-        changed.
+        changed. A link that belongs to another unit bears the mark ``COPIED``.
 
         Raises:
             StoreError: if the file is damaged, of a newer version, or cannot be read.
@@ -162,9 +170,9 @@ class FileStore:
         """
         try:
             if self._folder is not None:
-                return self._read_held(self._folder).link
+                return self._judge(self._read_held(self._folder).link)
             with Folder.open(self.directory) as folder:
-                return self._find(folder, may_repair=False).link
+                return self._judge(self._find(folder, may_repair=False).link)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -212,6 +220,34 @@ class FileStore:
                 _log_change(seen.key, key)
                 _remove_previous(folder)
 
+    def fill_in_marks(self) -> None:
+        """Write the marks of this unit into the stored link that has none yet; durable on return.
+
+        A link that belongs to another unit stays as it is.
+
+        Raises:
+            StoreError: if it cannot be read or written.
+        """
+        link = self.read()
+        if link is not None and link.mark is not Mark.COPIED and self._unit is not None:
+            self.save(unit_rules.fill_in(link, self._unit))
+
+    def adopt(self) -> bool:
+        """Make another unit's link this unit's own; durable on return.
+
+        Returns:
+            Whether there was such a link.
+
+        Raises:
+            StoreError: if it cannot be read or written.
+        """
+        link = self.read()
+        if link is None or link.mark is not Mark.COPIED or self._unit is None:
+            return False
+        self.save(unit_rules.adopt(link, self._unit))
+        logger.warning("the link of another unit was adopted")
+        return True
+
     def move_to_best_key(self) -> None:
         """Move the stored link under the key that seals now, and remove generations under another; durable on return.
 
@@ -236,11 +272,18 @@ class FileStore:
     def replace(self, link: Link) -> None:
         """Store a link in place of any other; durable on return.
 
+        Another unit's link, and one whose key is lost, are kept under another name. If that link itself is stored
+        again, it is as it was.
+
         Raises:
             StoreError: if it cannot be written; the former link or the new one is then whole. Or if the stored link
                 is of a newer version.
         """
-        self._kept_sealed = None
+        if link.mark is Mark.COPIED:
+            if self._kept_aside is not None:
+                self.take_back()
+            return
+        self._kept_aside = None
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
             key = self._sealing_key()
             former = _StoredRecord()
@@ -251,6 +294,9 @@ class FileStore:
                 logger.warning("the new link is kept under %s", key.name)
             except EnvelopeDamaged:
                 pass
+            if self._is_copied(former.link):
+                self._keep(folder, NEWEST, COPIED)
+                logger.warning("the link of another unit is kept as %s", self._kept_aside)
             _remove_previous(folder)
             self._write(folder, link, key, keeps_present=False)
             if former.link is not None and former.key != _name_of(key):
@@ -259,19 +305,19 @@ class FileStore:
     def take_back(self) -> None:
         """Remove every generation, but no file that was set aside; durable on return.
 
-        If the link replaced one whose key is lost, that one takes its place again: its key may come back.
+        If the link replaced one whose key is lost, or another unit's, that one takes its place again.
 
         Raises:
             StoreError: if one cannot be removed; the newest generation is removed last.
         """
         with self._writing(f"cannot remove {self.directory / NEWEST}") as folder:
             _remove_previous(folder)
-            if self._kept_sealed is not None:
-                folder.rename(self._kept_sealed, NEWEST)
+            if self._kept_aside is not None:
+                folder.rename(self._kept_aside, NEWEST)
                 folder.sync()
             elif folder.remove(NEWEST):
                 folder.sync()
-            self._kept_sealed = None
+            self._kept_aside = None
 
     def erase(self) -> None:
         """Remove every generation, damaged and sealed ones too, which needs no key; durable on return.
@@ -427,12 +473,26 @@ class FileStore:
                 if self._look(folder, name).damage is not None:
                     _set_aside(folder, name)
             except KeyLost:
-                kept = _free_name(folder, SEALED)
-                folder.remove(kept)
-                folder.link(name, kept)
-                folder.sync()
-                self._kept_sealed = kept
-                logger.warning("%s cannot be opened and is kept as %s", folder.path / name, kept)
+                self._keep(folder, name, SEALED)
+                logger.warning("%s cannot be opened and is kept as %s", folder.path / name, self._kept_aside)
+
+    def _keep(self, folder: Folder, name: str, beginning: str) -> None:
+        """Make a second name for a generation; an undoing brings it back."""
+        kept = _free_name(folder, beginning)
+        folder.remove(kept)
+        folder.link(name, kept)
+        folder.sync()
+        self._kept_aside = kept
+
+    def _judge(self, link: Link | None) -> Link | None:
+        """Return the link, marked if it belongs to another unit."""
+        if link is None or self._unit is None or not (link.board or link.dsn):
+            return link
+        return unit_rules.judge(link, self._unit)
+
+    def _is_copied(self, link: Link | None) -> bool:
+        judged = self._judge(link)
+        return judged is not None and judged.mark is Mark.COPIED
 
     def _write(self, folder: Folder, link: Link, key: KeyProvider, *, keeps_present: bool) -> None:
         content = write_envelope(link, key)
@@ -459,7 +519,7 @@ class FileStore:
 
 def is_of_the_store(name: str) -> bool:
     """Return whether the store writes files of this name in the state folder."""
-    return name in {NEWEST, PREVIOUS, _BESIDE, _BESIDE_PREVIOUS} or name.startswith((DAMAGED, SEALED))
+    return name in {NEWEST, PREVIOUS, _BESIDE, _BESIDE_PREVIOUS} or name.startswith((DAMAGED, SEALED, COPIED))
 
 
 def _lock(folder: Folder) -> None:

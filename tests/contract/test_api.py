@@ -212,6 +212,7 @@ def test_an_unlinked_speaker_has_no_token(world: SocketWorld) -> None:
         (Mark.REVOKED, (410, "revoked")),
         (Mark.MISCONFIGURED, (409, "not-linked")),
         (Mark.HANDED_OVER, (409, "not-linked")),
+        (Mark.COPIED, (409, "not-linked")),
     ],
 )
 def test_a_marked_link_has_no_token(world: SocketWorld, mark: Mark, expected: tuple[int, str]) -> None:
@@ -621,6 +622,9 @@ def test_a_moment_on_the_clock_is_told_in_utc(world: SocketWorld) -> None:
         ({}, "link"),
         ({"again": False}, "link"),
         ({"again": True}, "link again"),
+        ({"adopt": True}, "adopt"),
+        ({"adopt": False}, "link"),
+        ({"again": True, "adopt": False}, "link again"),
     ],
 )
 def test_a_link_is_asked_for_again_only_where_the_body_says_so(
@@ -631,7 +635,10 @@ def test_a_link_is_asked_for_again_only_where_the_body_says_so(
     assert (answer.status, world.actions.asked) == (202, [asked])
 
 
-@pytest.mark.parametrize("body", [b"{", [], {"again": 1}, {"again": "yes"}, {"agian": True}])
+@pytest.mark.parametrize(
+    "body",
+    [b"{", [], {"again": 1}, {"again": "yes"}, {"agian": True}, {"adopt": 1}, {"again": True, "adopt": True}],
+)
 def test_a_body_that_is_not_understood_links_nothing(world: SocketWorld, body: object) -> None:
     answer = world.ask("/v1/link", "POST", body, caller=ADMINISTRATOR)
 

@@ -179,8 +179,9 @@ def test_an_administrator_may_act(world: SocketWorld, client: Client, name: str)
 
 def test_an_administrator_may_ask_for_another_link(world: SocketWorld, client: Client) -> None:
     client.link(again=True)
+    client.link(adopt=True)
 
-    assert world.actions.asked == ["link again"]
+    assert world.actions.asked == ["link again", "adopt"]
 
 
 def test_a_connection_is_kept_open(tmp_path: Path) -> None:

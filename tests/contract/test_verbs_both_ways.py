@@ -64,6 +64,9 @@ CASES: Final = (
     Case("unlink --json", "unlinked"),
     Case("unlink --wipe", "unlinked", known=differs(ONE_HOLDER, "code", "stdout", "stderr")),
     Case("link --import", "unlinked", known=differs(ONE_HOLDER, "code", "stderr")),
+    Case("link --adopt", "unlinked"),
+    Case("link --adopt --json", "unlinked"),
+    Case("link --adopt --again", "unlinked"),
     Case("link --json", "unlinked", "denies", differs(NO_SENTENCE, "stderr")),
     Case("link", "unlinked", "denies"),
     Case("link", "unlinked", "interrupts"),
@@ -88,6 +91,8 @@ CASES: Final = (
     Case("link", "linked"),
     Case("link --json", "linked"),
     Case("link --json --timeout 4", "linked"),
+    Case("link --adopt", "linked"),
+    Case("link --adopt --json", "linked"),
     *(
         Case(f"link {option} {value}", "linked", known=UNUSED)
         for option, value in {

@@ -33,6 +33,7 @@ ALIKE: list[set[Meaning]] = [
     {StateWord.REQUESTING, StateWord.SAVING, StateWord.PROVING, LightCue.HELD_10S},
     {Trouble.NO_NETWORK, Trouble.CAPTIVE_PORTAL, Trouble.CLOCK_NOT_SET, Trouble.PROVIDER_UNAVAILABLE},
     {Trouble.DENIED, Trouble.EXPIRED},
+    {Trouble.REVOKED, Trouble.COPIED},
     {Trouble.MISCONFIGURED, Trouble.STORAGE, Trouble.HARDWARE},
     {LightCue.JUST_LINKED, LightCue.HELD_5S},
 ]

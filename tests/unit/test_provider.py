@@ -14,10 +14,10 @@ from device_auth.world.provider import (
     provider_problems,
     read_authorities,
     read_provider,
-    read_serial_number,
     warnings_about,
 )
 from device_auth.world.settings import KEYS, Settings, option_of, read_settings
+from device_auth.world.unit import read_serial_number
 
 NO_SERIAL = Path("/nowhere/serial-number")
 LWA = {

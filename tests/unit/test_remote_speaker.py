@@ -71,8 +71,8 @@ class ScriptedClient(Client):
     def unlink(self) -> None:
         self.asked.append("unlink")
 
-    def link(self, *, again: bool = False) -> None:
-        self.asked.append("again" if again else "link")
+    def link(self, *, again: bool = False, adopt: bool = False) -> None:
+        self.asked.append("adopt" if adopt else "again" if again else "link")
 
 
 def status(state: str, second: int = 0, trouble: str = "none", code: Code | None = None) -> Status:

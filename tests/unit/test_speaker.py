@@ -268,6 +268,7 @@ def test_a_token_is_no_longer_laid_out_where_there_is_no_link() -> None:
         (Mark.REVOKED, Trouble.REVOKED),
         (Mark.MISCONFIGURED, Trouble.MISCONFIGURED),
         (Mark.HANDED_OVER, Trouble.NONE),
+        (Mark.COPIED, Trouble.COPIED),
     ],
 )
 def test_a_marked_link_is_not_kept_and_its_trouble_is_told(mark: Mark, trouble: Trouble) -> None:
@@ -278,6 +279,27 @@ def test_a_marked_link_is_not_kept_and_its_trouble_is_told(mark: Mark, trouble: 
     assert isinstance(bench.state.stage, Unlinked)
     assert bench.state.stage.trouble is trouble
     assert (bench.state.stage.refusal is None) == (trouble is Trouble.NONE)
+
+
+@pytest.mark.parametrize(
+    ("mark", "trouble"),
+    [
+        (Mark.REVOKED, Trouble.REVOKED),
+        (Mark.COPIED, Trouble.COPIED),
+        (Mark.HANDED_OVER, Trouble.NONE),
+        (None, Trouble.NONE),
+    ],
+)
+def test_a_link_that_is_not_used_is_told_again_when_the_end_of_an_attempt_is_told_no_more(
+    mark: Mark | None, trouble: Trouble
+) -> None:
+    state = SpeakerState(stage=Unlinked(), stored=replace(OLD, mark=mark))
+
+    assert view_of(state).trouble is trouble
+    assert (
+        view_of(replace(state, stage=Unlinked(Trouble.DENIED, make_refusal(Trouble.DENIED)))).trouble
+        is Trouble.DENIED
+    )
 
 
 def test_a_link_whose_key_is_lost_is_told_as_revoked() -> None:

@@ -829,3 +829,97 @@ def test_a_simulations_place_leaves_the_real_one_closed(tmp_path: Path) -> None:
         store.replace(make_link())
 
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Another unit's link
+
+
+class OtherUnit:
+    board = "two"
+    dsn = ""
+
+
+COPIED_LINK = replace(ANNA_2, board="one")
+
+
+@pytest.fixture
+def copy(folder: Path) -> Iterator[FileStore]:
+    """Hold a link that was made on another board."""
+    with FileStore(folder) as store:
+        store.replace(ANNA_1)
+        store.save(COPIED_LINK)
+    with FileStore(folder, unit=OtherUnit()) as store:
+        yield store
+
+
+def test_another_units_link_is_read_with_its_mark_and_not_written_with_it(
+    copy: FileStore, folder: Path
+) -> None:
+    before = contents(folder)
+
+    assert copy.read() == replace(COPIED_LINK, mark=Mark.COPIED)
+
+    copy.fill_in_marks()
+    copy.move_to_best_key()
+    assert contents(folder) == before
+
+
+def test_a_new_link_keeps_another_units_under_another_name(copy: FileStore, folder: Path) -> None:
+    kept = contents(folder)[NEWEST]
+
+    copy.replace(replace(BERTA, board="two"))
+
+    assert names(folder) == {NEWEST, "link.json.copied-1"}
+    assert contents(folder)["link.json.copied-1"] == kept
+    assert copy.read() == replace(BERTA, board="two")
+
+
+@pytest.mark.parametrize("undo", ["take back", "store again"])
+def test_a_new_link_that_is_undone_leaves_another_units_in_its_place(
+    copy: FileStore, folder: Path, undo: str
+) -> None:
+    kept, former = contents(folder)[NEWEST], copy.read()
+    assert former is not None
+    copy.replace(replace(BERTA, board="two"))
+
+    if undo == "take back":
+        copy.take_back()
+    else:
+        copy.replace(former)
+
+    assert contents(folder) == {NEWEST: kept}
+
+
+def test_another_units_link_that_is_stored_again_where_it_lies_stays_as_it_is(
+    copy: FileStore, folder: Path
+) -> None:
+    before, former = contents(folder), copy.read()
+    assert former is not None
+
+    copy.replace(former)
+
+    assert contents(folder) == before
+
+
+def test_an_adopted_link_is_this_units_and_there_is_no_other(copy: FileStore) -> None:
+    assert copy.adopt()
+
+    assert copy.read() == replace(ANNA_2, board="two")
+    assert not copy.adopt()
+
+
+def test_where_units_are_not_told_apart_no_link_is_another_units(store: FileStore) -> None:
+    store.replace(COPIED_LINK)
+    store.fill_in_marks()
+
+    assert store.read() == COPIED_LINK
+    assert not store.adopt()
+
+
+def test_an_erasure_takes_what_was_set_aside_as_another_units(copy: FileStore, folder: Path) -> None:
+    copy.replace(replace(BERTA, board="two"))
+
+    copy.erase()
+
+    assert names(folder) == set()

@@ -456,7 +456,7 @@ def test_what_another_user_may_not_see_is_left_to_those_who_may(open_patient: Pa
         os.seteuid(0)
 
     refused = {code for code, each in found.items() if "sudo device-auth doctor" in each.sentence}
-    assert refused == {"S2", "S5", "S6", "S7", "L1"}
+    assert refused == {"S2", "S5", "S6", "S7", "L1", "L4"}
     assert {found[code].verdict for code in ("S1", "S3", "S4", "R1", "R3")} == {Verdict.OK}
 
 
@@ -563,6 +563,29 @@ def test_what_the_service_tells_of_the_link_is_told(
 
     assert troubles(found) == {"L1": verdict}
     assert (found["L1"].finding.exit_code, found["L1"].finding.next_step) == (exit_code, "do this")
+
+
+def test_a_copied_link_that_the_service_tells_of_is_told(patient: Patient, served: SocketWorld) -> None:
+    tell(served, StateWord.UNLINKED, Trouble.COPIED, "do this")
+    found = patient.examine()
+
+    assert troubles(found) == {"L1": WARN, "L4": FAIL}
+    assert found["L4"].finding.exit_code == 75
+
+
+def test_a_copied_link_is_found_without_a_service(patient: Patient) -> None:
+    assert finding(patient, "L4").sentence.startswith("The link bears no mark of a unit yet")
+
+    patient.put("sys/firmware/devicetree/base/serial-number", "10000000abcdef01\0")
+    with FileStore(patient.state, unit=patient.context().this_unit) as store:
+        store.fill_in_marks()
+    assert finding(patient, "L4").sentence == "The link was made on this speaker."
+
+    patient.put("sys/firmware/devicetree/base/serial-number", "10000000abcdef02\0")
+    found = finding(patient, "L4")
+    assert (found.verdict, found.exit_code) == (FAIL, 75)
+    assert "device-auth link --adopt" in found.next_step
+    assert finding(patient, "L1").verdict is WARN
 
 
 def test_a_speaker_without_a_link_is_a_warning(patient: Patient, served: SocketWorld) -> None:
