@@ -28,11 +28,16 @@ from werkzeug.serving import make_server
 SPEAKER: Final = "a-speaker"
 NO_REFRESH: Final = "a-client-without-refresh"
 NO_DEVICE_FLOW: Final = "a-client-without-device-flow"
+CONFIDENTIAL: Final = "a-client-with-a-secret"
+SECRET: Final = "canary-secret-of-a-client"
 SCOPES: Final = ["music", "offline_access"]
 OWNER: Final = "the owner"
 
+METHODS: Final = ["none", "client_secret_post", "client_secret_basic"]
+
 GRANT_TYPES: Final = {
     SPEAKER: {DEVICE_CODE_GRANT_TYPE, "refresh_token"},
+    CONFIDENTIAL: {DEVICE_CODE_GRANT_TYPE, "refresh_token"},
     NO_REFRESH: {DEVICE_CODE_GRANT_TYPE},
     NO_DEVICE_FLOW: {"refresh_token"},
 }
@@ -52,9 +57,13 @@ class Exchange:
 
 @dataclass
 class Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
-    """A public client: it has no secret, and says its name in the body."""
+    """A public client has no secret and says its name in the body; a confidential one sends its secret in one way."""
 
     client_id: str
+    method: str
+
+    def check_client_secret(self, secret: str) -> bool:
+        return secret == SECRET
 
     def get_client_id(self) -> str:
         return self.client_id
@@ -63,7 +72,7 @@ class Client(ClientMixin):  # type: ignore[misc]  # Authlib has no types
         return " ".join(name for name in (scope or "").split() if name in SCOPES)
 
     def check_endpoint_auth_method(self, method: str, _endpoint: str) -> bool:
-        return method == "none"
+        return method == (self.method if self.client_id == CONFIDENTIAL else "none")
 
     def check_grant_type(self, grant_type: str) -> bool:
         return grant_type in GRANT_TYPES[self.client_id]
@@ -98,6 +107,7 @@ class Provider:
         code_lifetime: seconds that clients are told a code lives.
         true_lifetime: seconds of real time that it lives indeed.
         rotates: whether each refresh brings a new refresh token and ends the old one.
+        method: how a confidential client authenticates, and what the metadata say.
         is_openid: whether its metadata stand where OpenID Connect has them, not where RFC 8414 does.
     """
 
@@ -109,6 +119,7 @@ class Provider:
     true_lifetime: float = 600
     rotates: bool = False
     is_openid: bool = False
+    method: str = "none"
     origin: str = ""
     codes: dict[str, DeviceCredentialDict] = field(default_factory=dict)
     tokens: list[Token] = field(default_factory=list)
@@ -143,7 +154,7 @@ class Server(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
         self.provider = provider
 
     def query_client(self, client_id: str) -> Client | None:
-        return Client(client_id) if client_id in GRANT_TYPES else None
+        return Client(client_id, self.provider.method) if client_id in GRANT_TYPES else None
 
     def save_token(self, token: dict[str, Any], request: Any) -> None:
         former = getattr(request, "refresh_token", None)
@@ -157,6 +168,8 @@ class Server(AuthorizationServer):  # type: ignore[misc]  # Authlib has no types
 
 class CodeEndpoint(DeviceAuthorizationEndpoint):  # type: ignore[misc]  # Authlib has no types
     """Issues code pairs."""
+
+    CLIENT_AUTH_METHODS: Final = METHODS
 
     @property
     def EXPIRES_IN(self) -> int:  # noqa: N802  Authlib's name
@@ -183,6 +196,8 @@ class CodeEndpoint(DeviceAuthorizationEndpoint):  # type: ignore[misc]  # Authli
 class CodeGrant(DeviceCodeGrant):  # type: ignore[misc]  # Authlib has no types
     """Answers polls."""
 
+    TOKEN_ENDPOINT_AUTH_METHODS: Final = METHODS
+
     def query_device_credential(self, device_code: str) -> DeviceCredentialDict | None:
         return _provider_of(self).codes.get(device_code)
 
@@ -199,7 +214,7 @@ class CodeGrant(DeviceCodeGrant):  # type: ignore[misc]  # Authlib has no types
 class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # Authlib has no types
     """Answers refreshes."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS: Final = ["none"]
+    TOKEN_ENDPOINT_AUTH_METHODS: Final = METHODS
 
     @property
     def INCLUDE_NEW_REFRESH_TOKEN(self) -> bool:  # noqa: N802  Authlib's name
@@ -219,7 +234,7 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # Authlib has no t
 class Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib has no types
     """Ends tokens."""
 
-    CLIENT_AUTH_METHODS: Final = ["none"]
+    CLIENT_AUTH_METHODS: Final = METHODS
 
     def query_token(self, token_string: str, _hint: str | None) -> Token | None:
         return _provider_of(self).find(token_string)
@@ -253,7 +268,7 @@ def make_app(provider: Provider) -> Flask:
             issuer=provider.issuer,
             device_authorization_endpoint=f"{provider.origin}/device",
             token_endpoint=f"{provider.origin}/token",
-            token_endpoint_auth_methods_supported=["none"],
+            token_endpoint_auth_methods_supported=[provider.method],
             revocation_endpoint=f"{provider.origin}/revoke",
             revocation_endpoint_auth_methods_supported=["none"],
             grant_types_supported=[DEVICE_CODE_GRANT_TYPE, "refresh_token"],

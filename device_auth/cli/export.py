@@ -163,10 +163,11 @@ def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
 
 
 def _needs_secret(speaker: Doors, link: Link) -> bool:
-    """Return whether the provider takes the client's secret for a refresh, as far as the settings tell."""
+    """Return whether a refresh takes the client's secret, as the link says, or for an old one the settings."""
     settings = speaker.settings
     is_its_own = settings.client_id in {"", link.client_id}
-    return link.flow is Flow.AUTHORIZATION_CODE and settings.client_secret is not None and is_its_own
+    is_given = settings.client_secret is not None and is_its_own
+    return link.takes_secret or (link.flow is Flow.AUTHORIZATION_CODE and is_given)
 
 
 def _unit(speaker: Doors, link: Link) -> exports.Unit:

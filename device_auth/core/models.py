@@ -271,6 +271,7 @@ class Provider:
         device_endpoint: where code pairs come from; empty until discovered from ``issuer``.
         token_endpoint: where tokens come from; likewise.
         userinfo_endpoint: tells whose account it is; RFC 8628 only; empty if there is none.
+        secret_by_basic: a client secret goes in the header (``client_secret_basic``), not in the form.
         product_id: LWA only.
         dsn: this unit's serial number; LWA only.
         locale: LWA only: the language, and with it the country, of the verification page.
@@ -283,6 +284,7 @@ class Provider:
     token_endpoint: str = ""
     revocation_endpoint: str = ""
     userinfo_endpoint: str = ""
+    secret_by_basic: bool = False
     issuer: str = ""
     product_id: str = ""
     dsn: str = ""
@@ -321,6 +323,7 @@ class Link:
         replaces: the link that was in force before, kept until this one is proved.
         account: its name, else its user ID; None if unknown.
         account_id: its user ID; None if unknown.
+        secret_by_basic: the secret goes in the header, not in the form.
         handed_over_to: whose it is now; such a link has no refresh token: that is what makes it a move.
         dsn: of the unit that the link belongs to; empty if not known.
         board: mark of that unit's board; empty if not known.
@@ -346,6 +349,7 @@ class Link:
     board: str = ""
     takes_secret: bool = False
     account_id: str | None = None
+    secret_by_basic: bool = False
 
 
 def hand_over(link: Link, to: str, at: UnixTime) -> Link:

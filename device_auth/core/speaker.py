@@ -562,6 +562,7 @@ def _is_issued_by(wanted: Provider, issuer: Provider) -> bool:
         token_endpoint=wanted.token_endpoint or issuer.token_endpoint,
         revocation_endpoint=wanted.revocation_endpoint or issuer.revocation_endpoint,
         userinfo_endpoint=wanted.userinfo_endpoint or issuer.userinfo_endpoint,
+        secret_by_basic=wanted.secret_by_basic or issuer.secret_by_basic,
     )
     return filled == issuer
 

@@ -409,6 +409,7 @@ class Loop:
             replaces=grant.former,
             dsn=provider.dsn,
             takes_secret=self._provider_client.takes_secret(grant.flow),
+            secret_by_basic=provider.secret_by_basic,
         )
         return self._claim(link)
 

@@ -75,7 +75,8 @@ class ProviderClient:
     Args:
         transport: carries the requests.
         provider: issues code pairs; None where only stored links are refreshed.
-        client_secret: sent in the authorization-code flow only.
+        client_secret: sent in the authorization-code flow, and by confidential clients of RFC 8628; by LWA's code-based
+            linking never.
         secret_of: the client ID that the secret belongs to; empty if unknown.
     """
 
@@ -136,16 +137,20 @@ class ProviderClient:
         if problem is not None:
             return problem
         dialect = dialect_of(self.provider.dialect)
-        response = self._transport.send(dialect.write_code_pair_request(self.provider))
-        return response if isinstance(response, Unreachable) else dialect.read_code_pair_answer(response)
+        secret = self._secret_for_provider()
+        response = self._send_as_client(dialect.write_code_pair_request(self.provider), secret)
+        if isinstance(response, Unreachable):
+            return response
+        return conceal(self._explain(dialect.read_code_pair_answer(response), secret), secret)
 
     def poll(self, pair: CodePair) -> Answer:
         """Poll once."""
         dialect = dialect_of(self.provider.dialect)
-        response = self._transport.send(dialect.write_poll(self.provider, pair))
+        secret = self._secret_for_provider()
+        response = self._send_as_client(dialect.write_poll(self.provider, pair), secret)
         if isinstance(response, Unreachable):
             return response
-        return conceal(dialect.read_poll_answer(response), pair.device_code)
+        return conceal(self._explain(dialect.read_poll_answer(response), secret), pair.device_code, secret)
 
     def exchange(self, code: Secret, redirect_uri: str, verifier: Secret | None) -> Answer:
         """Exchange an authorization code for a grant, with the client secret if there is one."""
@@ -166,13 +171,21 @@ class ProviderClient:
         """Request a new access token."""
         dialect = dialect_of(link.dialect)
         client_secret = self._secret_for(link)
-        response = self._transport.send(dialect.write_refresh(link, client_secret))
+        if link.secret_by_basic and client_secret is not None:
+            request = dialect.write_refresh(link)
+            request = rfc8628.add_secret(request, link.client_id, client_secret, by_basic=True)
+        else:
+            request = dialect.write_refresh(link, client_secret)
+        response = self._transport.send(request)
         if isinstance(response, Unreachable):
             return response
         if link.flow is Flow.AUTHORIZATION_CODE:
             answer = authorization_code.explain_refresh(dialect.read_refresh_answer(response, is_proof=False))
         else:
             answer = dialect.read_refresh_answer(response, is_proof=not link.is_proved)
+            if link.dialect is DialectName.RFC8628:
+                has_secret = client_secret is not None
+                answer = rfc8628.explain_client(answer, has_secret=has_secret, is_needed=link.takes_secret)
         return conceal(answer, link.refresh_token, client_secret)
 
     def request_profile(self, link: Link, access_token: Secret) -> Answer:
@@ -200,7 +213,10 @@ class ProviderClient:
         # a copied link is another speaker's, which goes on with it
         if not link.revocation_endpoint or link.mark is Mark.COPIED:
             return False
-        response = self._transport.send(rfc8628.write_revocation(link))
+        request, secret = rfc8628.write_revocation(link), self._secret_for(link)
+        if secret is not None:
+            request = rfc8628.add_secret(request, link.client_id, secret, by_basic=link.secret_by_basic)
+        response = self._transport.send(request)
         return isinstance(response, WireResponse) and response.status == 200  # noqa: PLR2004  HTTP OK
 
     def abandon(self) -> None:
@@ -208,10 +224,30 @@ class ProviderClient:
         self._transport.abandon()
 
     def takes_secret(self, flow: Flow) -> bool:
-        """Return whether a link that is made now by this flow needs the client's secret at each refresh."""
-        return flow is Flow.AUTHORIZATION_CODE and self._client_secret is not None
+        """Return whether a link is made with the client secret; LWA's code-based linking takes none."""
+        provider = self.provider
+        is_its_own = self._secret_of in {"", provider.client_id}
+        takes_one = flow is Flow.AUTHORIZATION_CODE or provider.dialect is DialectName.RFC8628
+        return self._client_secret is not None and is_its_own and takes_one
 
     def _secret_for(self, link: Link) -> Secret | None:
-        """Return the client secret if it belongs to the link's client, and the link's flow has one."""
+        """Return the client secret if it belongs to the link's client, and the link was made with one."""
         is_its_own = self._secret_of in {"", link.client_id}
-        return self._client_secret if link.flow is Flow.AUTHORIZATION_CODE and is_its_own else None
+        takes_secret = link.flow is Flow.AUTHORIZATION_CODE or link.takes_secret
+        return self._client_secret if takes_secret and is_its_own else None
+
+    def _secret_for_provider(self) -> Secret | None:
+        """Return the client secret that code pairs are requested and polled for with."""
+        return self._client_secret if self.takes_secret(Flow.DEVICE_CODE) else None
+
+    def _send_as_client(self, request: WireRequest, secret: Secret | None) -> WireResponse | Unreachable:
+        if secret is not None:
+            provider = self.provider
+            by_basic = provider.secret_by_basic
+            request = rfc8628.add_secret(request, provider.client_id, secret, by_basic=by_basic)
+        return self._transport.send(request)
+
+    def _explain(self, answer: Answer, secret: Secret | None) -> Answer:
+        if self.provider.dialect is not DialectName.RFC8628:
+            return answer
+        return rfc8628.explain_client(answer, has_secret=secret is not None)

@@ -63,12 +63,17 @@ _LWA_REFRESH: Final = Rule(
     optional=frozenset({"client_secret"}),
     takes_basic=True,
 )
-_RFC_PAIR: Final = Rule(required=frozenset({"client_id"}), optional=frozenset({"scope"}))
-_RFC_POLL: Final = Rule(required=frozenset({"grant_type", "device_code", "client_id"}))
-_RFC_REFRESH: Final = Rule(
-    required=frozenset({"grant_type", "refresh_token", "client_id"}), optional=frozenset({"scope"})
+_RFC_PAIR: Final = Rule(required=frozenset({"client_id"}), optional=frozenset({"scope", "client_secret"}))
+_RFC_POLL: Final = Rule(
+    required=frozenset({"grant_type", "device_code", "client_id"}), optional=frozenset({"client_secret"})
 )
-_RFC_REVOKE: Final = Rule(required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint"}))
+_RFC_REFRESH: Final = Rule(
+    required=frozenset({"grant_type", "refresh_token", "client_id"}),
+    optional=frozenset({"scope", "client_secret"}),
+)
+_RFC_REVOKE: Final = Rule(
+    required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint", "client_secret"})
+)
 _METADATA: Final = Rule(method="GET")
 
 OWNER_NAME: Final = "Sim Ulated"

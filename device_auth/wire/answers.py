@@ -58,7 +58,7 @@ LONGEST_WORD: Final = 24
 TELLING_PIECE: Final = 8
 """Characters of a secret that tell too much of it."""
 
-_SAYS: Final = " (it says: "
+SAYS: Final = " (it says: "
 
 _ASKS_TO_WAIT: Final = frozenset({"authorization_pending", "slow_down"})
 
@@ -245,7 +245,7 @@ def refuse(trouble: Trouble, message: str, hint: str) -> Callable[[str, str], An
     """Make a refusal of whatever error name and description come."""
 
     def make(error: str, description: str) -> Refusal:
-        said = f"{_SAYS}{description})" if description else ""
+        said = f"{SAYS}{description})" if description else ""
         return Refusal(trouble=trouble, error=error, message=message + said, hint=hint)
 
     return make
@@ -258,7 +258,7 @@ def conceal(answer: Answer, *secrets: Secret | None) -> Answer:
     """
     if not isinstance(answer, Refusal):
         return answer
-    message, _, said = answer.message.partition(_SAYS)
+    message, _, said = answer.message.partition(SAYS)
     is_told = any(piece in said for secret in secrets if secret for piece in _pieces(secret.reveal()))
     return replace(answer, message=message) if is_told else answer
 

@@ -3,8 +3,9 @@
 Source: RFC 8628; RFC 6749 §5, §6; RFC 8414 and OpenID Connect Discovery 1.0 for metadata; RFC 7009.
 """
 
+from binascii import b2a_base64
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 
 from device_auth.core.models import (
     Answer,
@@ -24,6 +25,7 @@ from device_auth.core.models import (
 from device_auth.core.states import Trouble
 from device_auth.core.values import replace
 from device_auth.wire.answers import (
+    SAYS,
     Fields,
     client_refusals,
     is_from_another,
@@ -46,6 +48,10 @@ RULES: Final = PollRules(first_at_once=False, slow_down_doubles=False)
 """The first poll waits one interval; ``slow_down`` adds 5 s. Source: RFC 8628 §3.3, §3.5."""
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+
+_REASON: Final = ": "
+
+_WHERE_IT_IS: Final = "the setting client_secret (DEVICE_AUTH_CLIENT_SECRET, or --client-secret-file): the provider expects the client's secret"
 
 DEFAULT_LIFETIME: Final = Seconds(3600)
 """Stands in for an absent ``expires_in``, which RFC 6749 §5.1 only recommends."""
@@ -97,6 +103,7 @@ def read_metadata(response: WireResponse, provider: Provider) -> Provider | Refu
         userinfo_endpoint=""
         if is_secure and not userinfo_endpoint.startswith("https:")
         else userinfo_endpoint,
+        secret_by_basic=_takes_basic_alone(fields.get("token_endpoint_auth_methods_supported")),
         device_endpoint=device_endpoint,
         token_endpoint=token_endpoint,
         revocation_endpoint=read_page_uri(fields.get("revocation_endpoint")) or "",
@@ -168,6 +175,41 @@ def read_userinfo(response: WireResponse) -> Profile | Unclear:
     return read_profile(response, "sub")
 
 
+def add_secret(request: WireRequest, client_id: str, secret: Secret, *, by_basic: bool) -> WireRequest:
+    """Return a request of a confidential client, with its secret in the form or in the header.
+
+    Source: RFC 6749 §2.3.1; RFC 8628 §3.1, §3.4.
+    """
+    if not by_basic:
+        form = urlencode({"client_secret": secret.reveal()})
+        return replace(request, body=request.body + f"&{form}".encode("ascii"))
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}"
+    header = f"Basic {b2a_base64(pair.encode('ascii'), newline=False).decode('ascii')}"
+    return replace(request, headers={**request.headers, "Authorization": header})
+
+
+def explain_client(answer: Answer, *, has_secret: bool, is_needed: bool = False) -> Answer:
+    """Name the client secret where that is what a provider does not accept, or misses.
+
+    Google answers a device request without it ``invalid_request``, Microsoft ``invalid_client``; both name it.
+    """
+    if not isinstance(answer, Refusal) or answer.error.casefold() not in {
+        "invalid_client",
+        "invalid_request",
+    }:
+        return answer
+    what, _, said = answer.message.partition(_REASON)
+    is_invalid = answer.error.casefold() == "invalid_client"
+    is_missed = "client_secret" in said or "client secret" in said
+    if not is_missed and not (is_invalid and (has_secret or is_needed)):
+        return answer
+    why = "it does not accept the client secret" if has_secret else "it wants a client secret"
+    said = said.partition(SAYS)[2]
+    return replace(
+        answer, message=f"{what}{_REASON}{why}{SAYS if said else ''}{said}", hint=f"Check {_WHERE_IT_IS}."
+    )
+
+
 def write_revocation(link: Link) -> WireRequest:
     """Write the request that tells the provider to forget a link. Source: RFC 7009 §2.1."""
     return write_form(
@@ -196,6 +238,12 @@ def _read_lasting_grant(response: WireResponse, fields: Fields) -> Answer | None
             "Ask for one by the setting scope (--scope), often: offline_access",
         )
     return grant
+
+
+def _takes_basic_alone(methods: object) -> bool:
+    """Return whether a token endpoint takes a client secret in the header, and not in the form. Source: RFC 8414 §2."""
+    named = methods if isinstance(methods, list) else []
+    return "client_secret_basic" in named and "client_secret_post" not in named
 
 
 def _wrong_issuer(why: str) -> Refusal:

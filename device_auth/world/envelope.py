@@ -213,6 +213,7 @@ def _link_to_json(link: Link) -> dict[str, object]:
         "board": link.board,
         "takes_secret": link.takes_secret,
         "account_id": link.account_id,
+        "secret_by_basic": link.secret_by_basic,
     }
 
 
@@ -241,4 +242,5 @@ def _link_from_json(fields: Fields) -> Link:
         board=fields.text("board") if fields.has("board") else "",
         takes_secret=fields.has("takes_secret") and fields.truth("takes_secret"),
         account_id=fields.optional_text("account_id") if fields.has("account_id") else None,
+        secret_by_basic=fields.has("secret_by_basic") and fields.truth("secret_by_basic"),
     )

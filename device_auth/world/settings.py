@@ -232,8 +232,8 @@ KEYS: Final = (
     ),
     Key(
         "client_secret",
-        explanation="The client's secret, for the verb authorize and the links it makes; code-based linking needs none. A file that"
-        " holds it must be readable by its owner alone.",
+        explanation="The client's secret, for the verb authorize and the links it makes, and for rfc8628 where the provider gave the client"
+        " one; Login with Amazon's code-based linking needs none. A file that holds it must be readable by its owner alone.",
         example="EXAMPLE_SECRET",
         default=None,
         parse=_read_client_secret,

@@ -13,7 +13,7 @@ from device_auth.core.models import DialectName, Mark, Provider
 from device_auth.core.states import Trouble
 from device_auth.service.loop import Loop
 from tests import authlib_server
-from tests.authlib_server import NO_DEVICE_FLOW, NO_REFRESH, SPEAKER
+from tests.authlib_server import CONFIDENTIAL, NO_DEVICE_FLOW, NO_REFRESH, SECRET, SPEAKER
 from tests.waiting import LONG
 from tests.world import SkippingClock, is_over, open_loop
 
@@ -122,6 +122,43 @@ def test_a_code_that_the_server_calls_expired_ends_it_with_75(speaker: Speaker) 
 
     assert json.loads(speaker.out.splitlines()[-1])["reason"] == "expired"
     assert speaker.provider.errors == ["expired_token"]
+
+
+# -- a client with a secret
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [{"approved": True, "method": method} for method in ("client_secret_post", "client_secret_basic")],
+    indirect=True,
+)
+def test_a_confidential_client_is_linked_refreshed_and_revoked_with_its_secret(
+    speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
+
+    assert speaker.link(client_id=CONFIDENTIAL) == 0
+    assert speaker.run("token", "--client-id", CONFIDENTIAL, "--min-lifetime", "3600") == 0
+    assert speaker.run("unlink", "--client-id", CONFIDENTIAL) == 0
+
+    sent = speaker.provider.seen[1:]
+    is_basic = speaker.provider.method == "client_secret_basic"
+    assert [one.path for one in sent] == ["/device", "/token", "/token", "/token", "/revoke"]
+    assert {one.status for one in sent} == {200}
+    assert {(one.has_credentials, "client_secret" in one.form) for one in sent} == {(is_basic, not is_basic)}
+
+
+@pytest.mark.parametrize("provider", [{"approved": True, "method": "client_secret_post"}], indirect=True)
+def test_a_wrong_secret_is_named_and_the_client_id_is_not(
+    speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", "another-secret")
+
+    assert speaker.link("--json", client_id=CONFIDENTIAL) == 78
+
+    hint = json.loads(speaker.out.splitlines()[-1])["hint"]
+    assert "client_secret" in hint
+    assert "client_id" not in hint
 
 
 # -- refresh, rotation, revocation

@@ -1,12 +1,23 @@
+from base64 import b64decode
 from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
 
-from device_auth.core.models import DialectName, Flow, Link, Profile, Provider, Secret, Unclear, WireRequest
+from device_auth.core.models import (
+    DialectName,
+    Flow,
+    Link,
+    Profile,
+    Provider,
+    Refusal,
+    Secret,
+    Unclear,
+    WireRequest,
+)
 from device_auth.service.provider_client import ProviderClient
 from tests.simulated_transport import SimulatedTransport
-from tests.values import CANARY, NO_ANSWER, make_held_link, make_provider, make_response
+from tests.values import CANARY, NO_ANSWER, make_held_link, make_pair, make_provider, make_response
 
 BY_CODE_PAIR = make_held_link(is_proved=True)
 BY_AUTHORIZATION_CODE = replace(BY_CODE_PAIR, flow=Flow.AUTHORIZATION_CODE)
@@ -127,3 +138,53 @@ def test_no_answer_about_the_account_is_none(dialect: DialectName) -> None:
     link = BY_CODE_PAIR if dialect is DialectName.LWA else BY_RFC
 
     assert ProviderClient(SimulatedTransport([NO_ANSWER]), ISSUER).request_profile(link, TOKEN) == NO_ANSWER
+
+
+# -- a confidential client of RFC 8628
+
+
+def test_the_secret_of_a_link_made_with_one_goes_where_its_provider_takes_it() -> None:
+    form = refreshed(replace(BY_RFC, takes_secret=True))
+    transport = SimulatedTransport([REFRESHED])
+    link = replace(BY_RFC, takes_secret=True, secret_by_basic=True, client_id="a:b")
+    ProviderClient(transport, None, Secret("s+1/2")).refresh(link)
+
+    assert form["client_secret"] == [f"{CANARY}-secret"]
+    assert b64decode(transport.sent[0].headers["Authorization"].removeprefix("Basic ")) == b"a%3Ab:s%2B1%2F2"
+    assert "client_secret" not in form_of(transport.sent[0])
+
+
+def test_a_link_that_needs_a_secret_which_is_not_set_names_it() -> None:
+    response = make_response({"error": "invalid_client"}, status=401)
+    answer = ProviderClient(SimulatedTransport([response])).refresh(replace(BY_RFC, takes_secret=True))
+
+    assert isinstance(answer, Refusal)
+    assert answer.message == "the provider refuses to refresh the link: it wants a client secret"
+    assert "client_secret" in answer.hint
+    assert "client_id" not in answer.hint
+
+
+def test_a_public_client_that_is_not_accepted_is_told_to_check_its_id() -> None:
+    response = make_response({"error": "invalid_client"}, status=401)
+    answer = ProviderClient(SimulatedTransport([response]), ISSUER).request_code_pair()
+
+    assert isinstance(answer, Refusal)
+    assert "client_id" in answer.hint
+
+
+def test_amazons_code_based_linking_sends_no_secret() -> None:
+    transport = SimulatedTransport([NO_ANSWER, NO_ANSWER])
+    client = ProviderClient(transport, make_provider(), SECRET)
+    client.request_code_pair()
+    client.poll(make_pair())
+
+    assert not any("client_secret" in form_of(request) for request in transport.sent)
+    assert not client.takes_secret(Flow.DEVICE_CODE)
+    assert client.takes_secret(Flow.AUTHORIZATION_CODE)
+
+
+def test_no_secret_of_another_client_is_sent_for_a_code() -> None:
+    transport = SimulatedTransport([NO_ANSWER])
+    ProviderClient(transport, ISSUER, SECRET, secret_of="another").request_code_pair()
+
+    assert "client_secret" not in form_of(transport.sent[0])
