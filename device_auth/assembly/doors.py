@@ -66,7 +66,7 @@ class Doors:
         self.clock = BootClock()
         # The service may use every key there is; a verb perhaps not.
         self.is_service = False
-        # Root may read and write the link of the service's user, for the verbs that need to.
+        # Root may read and try the folder of the service's user, for the doctor.
         self.for_owner = False
         # The file system of the machine whose board is looked at.
         self.machine = ROOT

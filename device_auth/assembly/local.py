@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import (
     MARKS,
     NEVER,
+    DialectName,
     Link,
     Monotonic,
     PendingPair,
@@ -35,6 +37,7 @@ from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say, say_problem
+from device_auth.world.envelope import Plain, read_envelope, write_envelope
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from device_auth.service.loop import Loop
     from device_auth.service.provider_client import ProviderClient
     from device_auth.simulator.amazon import Amazon
+    from device_auth.world.owners import Question
     from hardware.button import Gesture
 
 REFRESH_TIME: Final = Seconds(45)
@@ -321,12 +325,33 @@ class LocalSpeaker:
         Raises:
             StoreError: if a file cannot be removed.
         """
-        doors = self._doors
-        with doors.store:
+        from device_auth.world.owners import as_owner, belongs_to_another
+
+        state = self._doors.places.state_dir
+        if belongs_to_another(state):
+            self._doors.keys.load()  # and the settings, which only root may be able to read
+            import_module("device_auth.world.wiping")  # so may our own folder
+        dialect, is_revoked, proof = as_owner(
+            state, lambda ask: self._unlink(ask, is_wipe=is_wipe), self._revoke_envelope
+        )
+        return UnlinkResult(None if dialect is None else DialectName(dialect), is_revoked, proof)
+
+    def _unlink(
+        self, ask: "Question", *, is_wipe: bool
+    ) -> tuple[DialectName | None, bool, dict[str, object]]:
+        """Forget the account as the user whose link it is; ``ask`` has the provider revoke the link."""
+        with self._doors.store:
             link = self._read_if_readable()
             proof = self._wipe() if is_wipe else self._forget()
-        is_revoked = link is not None and self._revoke(link)
-        return UnlinkResult(None if link is None else link.dialect, is_revoked, proof)
+        if link is None:
+            return None, False, proof
+        is_revoked = bool(link.revocation_endpoint) and ask(write_envelope(link, Plain()).decode())
+        return link.dialect, is_revoked, proof
+
+    def _revoke_envelope(self, envelope: str) -> bool:
+        from device_auth.world.keys import ONLY_PLAIN
+
+        return self._revoke(read_envelope(envelope.encode(), ONLY_PLAIN.named)[0])
 
     def _read_if_readable(self) -> Link | None:
         """Return the link if it can be read: one that cannot is forgotten all the same."""
@@ -359,8 +384,6 @@ class LocalSpeaker:
 
     def _revoke(self, link: Link) -> bool:
         """Ask the provider to revoke, where it can (RFC 7009); return whether it did in time."""
-        if not link.revocation_endpoint:
-            return False
         from device_auth.world.bounded import bounded
 
         provider_client = self._doors.open_refreshing()

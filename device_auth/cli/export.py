@@ -21,7 +21,9 @@ from device_auth.core.errors import Busy, ConfigError, NotLinked, StoreBusy, Sto
 from device_auth.core.models import DialectName, Flow, Link, hand_over
 from device_auth.prompts.stderr import say
 from device_auth.tools import exports, exports_sdk, exports_text
-from device_auth.world.envelope import KeyMissing
+from device_auth.world.envelope import KeyMissing, Plain, read_envelope, write_envelope
+from device_auth.world.keys import ONLY_PLAIN
+from device_auth.world.owners import Json, Question, as_owner, belongs_to_another
 from device_auth.world.provider import first_locale
 from device_auth.world.unit import read_serial_number
 
@@ -78,26 +80,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export the link."""
+    """Export the link.
+
+    Where root runs it, each user's files are touched by a child that has become that user: the service's by one, and
+    the client's by another. Both are joined by this process, which reads only the settings and the key.
+    """
     speaker = open_doors(vars(args))
-    speaker.for_owner = True  # it is root who may write the files of another user's client
     _check_use(args, speaker)
     refuse_beside_service(speaker)
+    state = speaker.places.state_dir
+    exports.load_libraries()
+    if belongs_to_another(state):
+        speaker.keys.load()
+    exit_code: int = as_owner(
+        state, lambda ask: _export(args, speaker, ask), lambda request: _serve_client(args, request)
+    )
+    return exit_code
+
+
+def _export(args: argparse.Namespace, speaker: Doors, ask: Question) -> int:
+    """Export the link, as the user whose link it is; ``ask`` reaches the client's files."""
     with nullcontext() if args.dry_run else _locked(speaker):
         link = _exportable(args, speaker)
         if args.to == STDOUT:
             return _print(args, speaker, link)
-        plan = _make_plan(args, speaker, link)
-        exports.check_unused(plan)
+        unit = _unit(speaker, link)
+        request = {
+            "link": write_envelope(link, Plain()).decode(),
+            "unit": [unit.product_id, unit.dsn, unit.locale],
+            "needs_secret": _needs_secret(speaker, link),
+        }
+        told = ask({**request, "is_final": False})
         is_move = not (args.dry_run or args.copy)
         if is_move:
             speaker.store.prove_writable()  # what could not be marked here is not given away
         if not args.dry_run:
-            exports.carry_out(plan)
+            told = ask({**request, "is_final": True})
         if is_move:
             _let_go(args, speaker, link)
-    _tell(args, speaker, plan)
+    _tell(args, speaker, told)
     return 0
+
+
+def _serve_client(args: argparse.Namespace, request: Json) -> Json:
+    """Plan the changes of the client's files as their user, or carry them out; return what is told of them."""
+
+    def serve(_: Question) -> Json:
+        plan = _make_plan(args, request)
+        fields = _fields(args, plan)
+        if request["is_final"]:
+            exports.carry_out(plan)
+            return fields, []
+        return fields, list(exports.identities(plan))
+
+    fields, identities = as_owner(_client_path(args), serve)
+    exports.check_unused(identities)  # here, as only root sees the processes of every user
+    return fields
+
+
+def _client_path(args: argparse.Namespace) -> Path:
+    """Return the path that decides as whom the client's files are touched."""
+    path = Path(args.to)
+    if args.format != SDK or os.geteuid() != 0 or belongs_to_another(path):
+        return path
+    databases = exports_sdk.database_paths(path, args.sdk)
+    return next((database for database in databases if belongs_to_another(database)), path)
 
 
 def _check_use(args: argparse.Namespace, speaker: Doors) -> None:
@@ -179,12 +226,13 @@ def _unit(speaker: Doors, link: Link) -> exports.Unit:
     return exports.Unit(settings.product_id, dsn, first_locale(settings.locale))
 
 
-def _make_plan(args: argparse.Namespace, speaker: Doors, link: Link) -> exports.ExportPlan:
-    unit, path = _unit(speaker, link), Path(args.to)
+def _make_plan(args: argparse.Namespace, request: Json) -> exports.ExportPlan:
+    link, _ = read_envelope(request["link"].encode(), ONLY_PLAIN.named)
+    unit, path = exports.Unit(*request["unit"]), Path(args.to)
     if args.format == SDK:
         return exports_sdk.plan(link, unit, path, args.sdk)
     plan = PLANNERS[args.format](link, unit, path)
-    if _needs_secret(speaker, link):
+    if request["needs_secret"]:
         return replace(plan, warnings=(*plan.warnings, SENDS_MORE))
     return plan
 
@@ -220,23 +268,23 @@ def _let_go(args: argparse.Namespace, speaker: Doors, link: Link) -> None:
 # Telling what was done
 
 
-def _tell(args: argparse.Namespace, speaker: Doors, plan: exports.ExportPlan) -> None:
+def _tell(args: argparse.Namespace, speaker: Doors, told: Json) -> None:
     if speaker.is_json:
-        print_json(_fields(args, plan))
+        print_json(told)
         return
-    for warning in plan.all_warnings():
+    for warning in told["warnings"]:
         say(f"device-auth: {warning}")
     if args.dry_run:
-        for line in _lines(plan):
+        for line in _lines(told["files"]):
             print_line(line)
         say("Nothing was changed.")
         return
-    paths = ", ".join(str(file.old.path) for file in plan.files)
+    paths = ", ".join(file["file"] for file in told["files"])
     print_line(f"{'copied' if args.copy else 'moved'} to {paths}")
-    for file in plan.files:
-        if file.backup is not None:
-            say(f"The old {file.old.path} is kept as {file.backup}")
-    say(plan.next_step)
+    for file in told["files"]:
+        if file["backup"] is not None:
+            say(f"The old {file['file']} is kept as {file['backup']}")
+    say(told["next"])
     say(TWO_USERS if args.copy else "To have the link here again, link anew: device-auth link")
 
 
@@ -262,11 +310,11 @@ def _fields(args: argparse.Namespace, plan: exports.ExportPlan) -> dict[str, obj
     }
 
 
-def _lines(plan: exports.ExportPlan) -> Iterator[str]:
-    for file in plan.files:
-        what = "a new file" if file.old.content is None else "changes" if file.is_needed else "stays as it is"
-        yield f"{file.old.path}: {what}"
-        for change in file.changes:
-            yield f"  {change.place}: {change.old or 'nothing'} → {change.new or 'nothing'}"
-        if file.backup is not None:
-            yield f"  the old one is kept as {file.backup}"
+def _lines(files: Json) -> Iterator[str]:
+    for file in files:
+        what = "a new file" if file["is_new"] else "changes" if file["changes"] else "stays as it is"
+        yield f"{file['file']}: {what}"
+        for change in file["changes"]:
+            yield f"  {change['place']}: {change['old'] or 'nothing'} → {change['new'] or 'nothing'}"
+        if file["backup"] is not None:
+            yield f"  the old one is kept as {file['backup']}"

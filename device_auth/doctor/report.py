@@ -20,6 +20,7 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
 from device_auth.doctor.storage import mount_of
 from device_auth.world.explain import reason_of
+from device_auth.world.owners import ROOT, Owner, open_as_owner, owner_of
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
 
 FILE_MODE: Final = 0o600
@@ -52,14 +53,15 @@ class ReportFile:
         # O_NONBLOCK: opening a pipe must not wait.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self._fd = os.open(path, flags, FILE_MODE)
+            owner = owner_of(path.parent) if os.geteuid() == ROOT else Owner(os.geteuid(), os.getegid())
+            self._fd = open_as_owner(path, flags, FILE_MODE)
         except OSError as error:
             raise _refused(path, reason_of(error)) from error
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(self._fd)
             raise _refused(path, "it is not a plain file")
-        if status.st_uid != os.geteuid():
+        if status.st_uid not in {os.geteuid(), owner.uid}:
             # Its owner may hold it open and read the report.
             os.close(self._fd)
             raise _refused(path, f"it belongs to another user (uid {status.st_uid})")

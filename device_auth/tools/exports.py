@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -124,6 +125,15 @@ class ExportPlan:
         return [*self.warnings, *(file.old.note for file in self.files if file.old.note)]
 
 
+def load_libraries() -> None:
+    """Load what is otherwise loaded when it is first needed: a child may not be able to read our interpreter."""
+    import codecs
+
+    import_module("re")
+    import_module("sqlite3")
+    codecs.lookup("utf-8-sig")
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Reading the client's files
 
@@ -182,13 +192,22 @@ def read_config(path: Path) -> bytes:
     return content
 
 
-def check_unused(plan: ExportPlan) -> None:
-    """Check that no process has a file of the plan open; only root sees the processes of other users.
+def identities(plan: ExportPlan) -> Iterator[tuple[int, int, str]]:
+    """Yield device and inode number of each file of a plan, and of those that SQLite keeps beside it, with its path."""
+    for path in (file.old.path for file in plan.files if file.is_needed):
+        for name in (path.name, *(f"{path.name}{ending}" for ending in databases.BESIDE)):
+            with suppress(OSError):
+                status = path.with_name(name).stat()
+                yield status.st_dev, status.st_ino, str(path)
+
+
+def check_unused(identities: Iterable[tuple[int, int, str]]) -> None:
+    """Check that no process has one of these files open; only root sees the processes of other users.
 
     Raises:
         Busy: if one has; the text names it.
     """
-    wanted = dict(_identities(file.old.path for file in plan.files if file.is_needed))
+    wanted = {(device, inode): path for device, inode, path in identities}
     if not wanted:
         return
     for process in PROC.glob("[0-9]*"):
@@ -234,16 +253,7 @@ def _free_name(folder: Folder, name: str) -> str:
     return f"{name}.device-auth-backup-{number}"
 
 
-def _identities(paths: Iterable[Path]) -> Iterator[tuple[tuple[int, int], Path]]:
-    """Yield device and inode number of each file, and of those that SQLite keeps beside it."""
-    for path in paths:
-        for name in (path.name, *(f"{path.name}{ending}" for ending in databases.BESIDE)):
-            with suppress(OSError):
-                status = path.with_name(name).stat()
-                yield (status.st_dev, status.st_ino), path
-
-
-def _open_in(process: Path, wanted: dict[tuple[int, int], Path]) -> Path | None:
+def _open_in(process: Path, wanted: dict[tuple[int, int], str]) -> str | None:
     with suppress(OSError):
         for opened in (process / "fd").iterdir():
             with suppress(OSError):

@@ -127,6 +127,18 @@ def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> Expo
     )
 
 
+def database_paths(config_file: Path, layout: str) -> list[Path]:
+    """Return the databases that a configuration names for a layout.
+
+    Raises:
+        ConfigError: if it cannot be used.
+        StoreError: if it cannot be read.
+    """
+    config_file = config_file.absolute()
+    config = json_files.read_object(exports.read_config(config_file), config_file, may_have_comments=True)
+    return list(_find_databases(config, config_file, LAYOUTS[layout]))
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The configuration
 

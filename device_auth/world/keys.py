@@ -155,6 +155,12 @@ class Keys:
             )
         return found
 
+    def load(self) -> None:
+        """Look for every key now: a child that has become another user could not."""
+        for name in KEY_PROVIDERS:
+            if name != Plain.name:
+                self._find(name)
+
     @property
     def providers(self) -> tuple[KeyProvider, ...]:
         """Return the available ones: the one that seals, then the others, the best first; ``Plain`` among them."""

@@ -66,20 +66,6 @@ def is_the_clients(world: ExportWorld) -> bool:
 # -- a move
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_root_moves_the_link_of_the_service_and_leaves_the_rest_to_the_services_user(
-    world: ExportWorld,
-) -> None:
-    for path in (world.state, *world.state.iterdir()):
-        os.chown(path, 65534, 65534)
-
-    assert world.export_sdk() == 0
-
-    assert not is_ours(world)
-    assert is_the_clients(world)
-    assert {path.stat().st_uid for path in world.state.iterdir()} == {65534}
-
-
 def test_a_move_leaves_the_link_with_the_client_alone(
     world: ExportWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:

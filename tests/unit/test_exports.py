@@ -13,7 +13,15 @@ import pytest
 
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, StoreError
 from device_auth.tools.databases import check_unlocked
-from device_auth.tools.exports import LARGEST_FILE, ExportPlan, Unit, carry_out, check_unused, look_at
+from device_auth.tools.exports import (
+    LARGEST_FILE,
+    ExportPlan,
+    Unit,
+    carry_out,
+    check_unused,
+    identities,
+    look_at,
+)
 from device_auth.tools.exports_sdk import plan as plan_sdk
 from device_auth.tools.exports_text import plan_json
 from tests.export_world import TOKEN, ExportWorld, make_database
@@ -244,8 +252,8 @@ def test_a_file_that_another_process_has_open_is_left_alone(world: ExportWorld) 
     made = plan_json(LINK, UNIT, path)
 
     with held_open(path) as pid, pytest.raises(Busy, match=rf"{path} is open in process {pid} \(python"):
-        check_unused(made)
-    check_unused(made)
+        check_unused(identities(made))
+    check_unused(identities(made))
 
 
 def test_a_database_that_another_process_has_open_is_left_alone(world: ExportWorld) -> None:
@@ -253,7 +261,7 @@ def test_a_database_that_another_process_has_open_is_left_alone(world: ExportWor
     made = plan(world)
 
     with held_open(world.lwa, "SELECT 1") as pid, pytest.raises(Busy, match=f"open in process {pid}"):
-        check_unused(made)
+        check_unused(identities(made))
 
 
 def test_what_sqlite_keeps_beside_counts_as_the_database(world: ExportWorld) -> None:
@@ -263,7 +271,7 @@ def test_what_sqlite_keeps_beside_counts_as_the_database(world: ExportWorld) -> 
     beside.touch()
 
     with held_open(beside), pytest.raises(Busy, match=str(world.lwa)):
-        check_unused(made)
+        check_unused(identities(made))
 
 
 def test_a_client_that_comes_to_use_its_database_meanwhile_is_left_alone(world: ExportWorld) -> None:

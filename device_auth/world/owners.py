@@ -1,0 +1,265 @@
+"""Files of another user, touched with that user's rights only: root does nobody's errand.
+
+A user leads a root that opens his path to any file: by a symbolic link, by the journal that SQLite finds beside a
+database, by a path in a configuration. So the work is done in a child of this process, which has become that user for
+good before its first look. Parent and child exchange JSON alone: the child reads that user's files, and the parent
+believes nothing that could run.
+
+Source: fork(2), setresuid(2), credentials(7); ptrace(2) and prctl(2), ``PR_SET_DUMPABLE``: a process that has changed
+its user cannot be traced by that user.
+"""
+
+import json
+import logging
+import os
+import socket
+import stat
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from device_auth.core import errors
+from device_auth.core.errors import DeviceAuthError, StoreError
+
+log = logging.getLogger(__name__)
+
+ROOT: Final = 0
+
+MOST_LINKS: Final = 40
+"""As many symbolic links as the kernel follows on one way. Source: path_resolution(7)."""
+
+Json = Any
+"""What passes between the two processes."""
+
+Question = Callable[[Json], Json]
+"""Puts a question to the process that started this one, and returns the answer."""
+
+
+class Owner(NamedTuple):
+    """A user and a group by their numbers."""
+
+    uid: int
+    gid: int
+
+
+class ChildBroke(RuntimeError):
+    """The child ended without an answer: a bug, which it has logged."""
+
+
+def owner_of(path: Path) -> Owner:
+    """Return the user who may lead this path elsewhere: the first on the way who is not root; else root.
+
+    Raises:
+        StoreError: if everybody may.
+    """
+    left, here, links = _parts(path.absolute()), Path("/"), 0
+    while left:
+        name = left.pop()
+        here = here.parent if name == ".." else here / name
+        try:
+            found = here.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            break
+        except OSError as error:
+            raise StoreError(f"cannot follow {path}: {error.strerror}", hint="Check the path.") from error
+        if found.st_uid != ROOT:
+            return Owner(found.st_uid, found.st_gid)
+        if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise StoreError(
+                f"anyone may put files into {here}", hint=f"Use another folder, or run: chmod o-w {here}"
+            )
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > MOST_LINKS:
+                raise StoreError(f"{path} leads through too many symbolic links", hint="Check the path.")
+            target = here.readlink()
+            here = Path("/") if target.is_absolute() else here.parent
+            left += _parts(target)
+    return Owner(ROOT, ROOT)
+
+
+def belongs_to_another(path: Path) -> bool:
+    """Return whether this process is root, and another user may lead this path elsewhere."""
+    return os.geteuid() == ROOT and owner_of(path).uid != ROOT
+
+
+def as_owner(
+    path: Path, job: Callable[[Question], Json], answer: Question = lambda question: question
+) -> Json:
+    """Do a job on a path as the user whom it belongs to: where this process is root, in a child; else in this process.
+
+    Args:
+        path: decides whose rights the job has.
+        job: is given a function that puts questions to this process; returns JSON.
+        answer: answers the questions.
+
+    Returns:
+        What the job returned.
+
+    Raises:
+        DeviceAuthError: if the job raised one, or the answer to one of its questions.
+        ChildBroke: if it had a bug.
+    """
+    if os.geteuid() != ROOT:
+        return job(answer)
+    owner = owner_of(path)
+    return job(answer) if owner.uid == ROOT else _in_a_child(owner, job, answer)
+
+
+def open_as_owner(path: Path, flags: int, mode: int) -> int:
+    """Open a file as the user whom the path to its folder belongs to; see ``as_owner``. No link may be followed.
+
+    Raises:
+        OSError: if that user may not.
+    """
+    opened: list[int] = []
+
+    def open_it(_: Question) -> Json:
+        try:
+            opened.append(os.open(path, flags, mode))
+        except OSError as error:
+            return error.errno
+        return 0
+
+    owner = owner_of(path.parent) if os.geteuid() == ROOT else None
+    if owner is None or owner.uid == ROOT:
+        return os.open(path, flags, mode)
+    received: list[int] = []
+    failed = _in_a_child(owner, open_it, lambda question: question, give=opened, take=received)
+    if not received:
+        number = failed if isinstance(failed, int) else 0
+        raise OSError(number, os.strerror(number), str(path))
+    return received[0]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The two processes
+
+
+def _in_a_child(
+    owner: Owner,
+    job: Callable[[Question], Json],
+    answer: Question,
+    *,
+    give: list[int] | None = None,
+    take: list[int] | None = None,
+) -> Json:
+    ours, theirs = socket.socketpair()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _be(owner, theirs, job, [] if give is None else give)
+    theirs.close()
+    try:
+        with ours:
+            return _serve(ours, answer, [] if take is None else take)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.kill(child, 15)
+        raise
+    finally:
+        os.waitpid(child, 0)
+
+
+def _serve(ours: socket.socket, answer: Question, take: list[int]) -> Json:
+    """Answer the child's questions until it has a result."""
+    unread = b""
+    while True:
+        while b"\n" not in unread:
+            piece, descriptors, *_ = socket.recv_fds(ours, 65536, 1)
+            take += descriptors
+            if not piece:
+                raise ChildBroke("the child ended without an answer")
+            unread += piece
+        line, _, unread = unread.partition(b"\n")
+        message = json.loads(line)
+        if "question" not in message:
+            return _result_of(message)
+        try:
+            reply = {"result": answer(message["question"])}
+        except DeviceAuthError as error:
+            reply = {"error": _fields_of(error)}
+        ours.sendall(_line(reply))
+
+
+def _be(owner: Owner, theirs: socket.socket, job: Callable[[Question], Json], give: list[int]) -> NoReturn:
+    """Become the user, do the job, send its result and end."""
+    exit_code = 1
+    try:
+        replies = theirs.makefile("rb")
+
+        def ask(question: object) -> Json:
+            theirs.sendall(_line({"question": question}))
+            return _result_of(json.loads(replies.readline()))
+
+        try:
+            _become(owner)
+            message: dict[str, Json] = {"result": job(ask)}
+        except DeviceAuthError as error:
+            message = {"error": _fields_of(error)}
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        socket.send_fds(theirs, [_line(message)], give)
+        exit_code = 0
+    except BaseException as error:  # noqa: BLE001  the parent's work must not go on in the child
+        # Without the error's own text: it might hold a secret.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        if not isinstance(error, KeyboardInterrupt):
+            log.error(
+                "a bug in this program: %s in %s:%s", type(error).__name__, frame.filename, frame.lineno
+            )
+    finally:
+        os._exit(exit_code)
+
+
+def _become(owner: Owner) -> None:
+    """Take a user's identity with the groups that it has, for good."""
+    import pwd
+
+    gid, groups = owner.gid, [owner.gid]
+    with suppress(KeyError):
+        user = pwd.getpwuid(owner.uid)
+        gid, groups = user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
+    try:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(owner.uid, owner.uid, owner.uid)
+    except OSError as error:
+        raise StoreError(
+            f"cannot become the user whom the files belong to (uid {owner.uid}): {error.strerror}",
+            hint=f"Run this as that user: sudo -u '#{owner.uid}' device-auth …",
+        ) from error
+
+
+def _line(message: dict[str, Json]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _result_of(message: Json) -> Json:
+    if "error" in message:
+        raise _error_of(message["error"])
+    return message["result"]
+
+
+def _fields_of(error: DeviceAuthError) -> dict[str, str]:
+    known = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    return {"kind": known.__name__, "message": str(error), "hint": error.hint}
+
+
+def _error_of(fields: dict[str, str]) -> DeviceAuthError:
+    kind = getattr(errors, fields["kind"], DeviceAuthError)
+    if not (isinstance(kind, type) and issubclass(kind, DeviceAuthError)):
+        kind = DeviceAuthError
+    return kind(fields["message"], hint=fields["hint"])
+
+
+def _parts(path: Path) -> list[str]:
+    """Return the names of a path, the first one last."""
+    return [part for part in reversed(path.parts) if part != "/"]
