@@ -249,6 +249,7 @@ class ProviderProbe:
         try:
             # one of its own: a closer look changes it
             context = self.route.authorities.make_context()
+            context.check_hostname = True
         except ConfigError as error:
             return HandshakeResult(HandshakeStep.AUTHORITIES, str(error), hint=error.hint)
         found = self._shake_hands(context)

@@ -57,8 +57,26 @@ class Trust(NamedTuple):
         return ", ".join(part for part in (self.file, self.folder) if part)
 
 
-def find_trust(ca_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT) -> Trust:
-    """Find out which authorities are trusted, without reading them."""
+def openssl_paths() -> tuple[str, str]:
+    """Return the file and the folder of authorities that OpenSSL was built with."""
+    import ssl
+
+    built = ssl.get_default_verify_paths()
+    return built.openssl_cafile, built.openssl_capath
+
+
+def find_trust(
+    ca_file: Path | None,
+    environ: Mapping[str, str] = ENVIRONMENT,
+    usual: Callable[[], tuple[str, str]] = openssl_paths,
+) -> Trust:
+    """Find out which authorities are trusted, without reading them.
+
+    Args:
+        ca_file: the only ones, or None.
+        environ: the environment.
+        usual: returns the system's file and folder.
+    """
     if ca_file is not None:
         return Trust(CA_FILE, file=str(ca_file))
     for name in BUNDLES:
@@ -67,11 +85,9 @@ def find_trust(ca_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT) -
     file, folder = environ.get(CERT_FILE, ""), environ.get(CERT_FOLDERS, "")
     if file or folder:
         return Trust(CERT_FILE if file else CERT_FOLDERS, file, folder)
-    import ssl
-
-    usual = ssl.get_default_verify_paths()
-    file = usual.openssl_cafile if _holds_anything(usual.openssl_cafile) else ""
-    folder = usual.openssl_capath if _is_folder_of_certificates(usual.openssl_capath) else ""
+    file, folder = usual()
+    file = file if _holds_anything(file) else ""
+    folder = folder if _is_folder_of_certificates(folder) else ""
     if file or folder:
         return Trust(SYSTEM, file, folder)
     from certifi import where
@@ -122,7 +138,10 @@ class Authorities:
         return made[2]
 
     def make_context(self) -> "ssl.SSLContext":
-        """Make a context that nobody else has; raises as ``context``."""
+        """Make a context that nobody else has; raises as ``context``.
+
+        ``check_hostname`` stays as urllib3 wants it: 1.26 compares the name itself, as it cannot have OpenSSL do it for an IP address.
+        """
         import ssl
 
         from urllib3.util.ssl_ import create_urllib3_context
@@ -139,7 +158,6 @@ class Authorities:
         except (OSError, ValueError) as error:
             path = getattr(error, "filename", None) or trust.file
             raise self._unusable(trust, explain(f"cannot be read: {path}", error)) from error
-        context.check_hostname = True
         return context
 
     def _unusable(self, trust: Trust, fault: str) -> ConfigError:

@@ -33,7 +33,7 @@ from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
 from device_auth.world.dialing import Address, resolve
-from device_auth.world.route import Authorities
+from device_auth.world.route import CERTIFI, SYSTEM, Authorities, Route, Trust
 from device_auth.world.settings import read_settings
 from device_auth.world.transport import HttpTransport, route_to
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
@@ -789,6 +789,25 @@ def test_an_authority_that_nobody_knows_is_found(
     assert facts(finding)["subject"] == f"CN={HOST}"
     assert "ca_file does not name it" in finding.next_step
     assert "ca-certificates" not in finding.next_step
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"), [(SYSTEM, "--reinstall ca-certificates"), (CERTIFI, "apt install ca-certificates")]
+)
+def test_the_systems_store_is_to_be_mended_only_where_it_would_be_trusted(
+    authority: Authority, here: FakeMachine, tmp_path: Path, origin: str, words: str
+) -> None:
+    class Usual(Authorities):
+        @property
+        def trust(self) -> Trust:
+            return Trust(origin, file=str(authority.ca_file))
+
+    with provider(authority, Authority(tmp_path, "Acme Inspection").server_context(HOST)) as far:
+        far.route = Route(None, "", Usual())
+        finding = one(look(far, here.machine), "N11")
+
+    assert words in finding.next_step
+    assert "name it with ca_file" in finding.next_step
 
 
 def test_authorities_that_cannot_be_read_are_found(authority: Authority, here: FakeMachine) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from device_auth.core.states import Trouble
 from device_auth.wire.addresses import read_proxy
 from device_auth.world.transport import HttpTransport
 from tests.certificates import Authority
-from tests.scripted_server import ScriptedServer, answers, raw
+from tests.scripted_server import Act, ScriptedServer, answers, in_turn, raw
 from tests.transports import open_transport, over_tls, post, secure_server, tunnel
 
 
@@ -98,6 +99,36 @@ def test_a_proxy_that_speaks_tls_is_trusted_by_the_same_authorities(authority: A
             transport.send(post())
 
     assert proxy.requests[0].startswith(b"CONNECT amazon.test:443")
+
+
+def socks(act: Act) -> Act:
+    """Be a SOCKS proxy and the server beyond. Source: RFC 1928."""
+    return in_turn(
+        lambda peer: peer.sock.recv(3),
+        lambda peer: peer.write(b"\x05\x00"),
+        lambda peer: peer.sock.recv(262),
+        lambda peer: peer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"),
+        act,
+    )
+
+
+def test_a_proxy_that_speaks_socks_is_gone_through_with_the_same_authorities(
+    authority: Authority, tmp_path: Path
+) -> None:
+    pytest.importorskip("socks")
+    stranger = Authority(tmp_path, "A stranger")
+    known, unknown = (
+        socks(over_tls(issuer.server_context("amazon.test"), answers())) for issuer in (authority, stranger)
+    )
+    with ScriptedServer(known, unknown) as proxy:
+        ours = read_proxy(f"socks5h://127.0.0.1:{proxy.port}")
+        with open_transport(ca_file=authority.ca_file, proxy=ours) as transport:
+            assert isinstance(transport.send(post()), WireResponse)
+            transport.close()
+            answer = transport.send(post())
+
+    assert isinstance(answer, Unreachable)
+    assert answer.what.startswith("the certificate cannot be trusted")
 
 
 def test_a_proxy_that_says_no_is_told_as_such(

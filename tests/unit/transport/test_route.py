@@ -108,6 +108,31 @@ def test_the_systems_authorities_are_trusted_or_where_it_has_none_those_of_certi
     assert find_trust(None, {}).origin == (SYSTEM if has_store else CERTIFI)
 
 
+@pytest.mark.parametrize("content", [None, ""])
+def test_certifis_authorities_count_where_the_system_has_none(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "cert.pem"
+    if content is not None:
+        file.write_text(content)
+    (tmp_path / "certs").mkdir()
+    without = find_trust(None, {}, lambda: (str(file), str(tmp_path / "certs")))
+    nowhere = find_trust(None, {}, lambda: (str(file), str(tmp_path / "nowhere")))
+
+    assert without == nowhere
+    assert without.origin == CERTIFI
+    assert Path(without.file).stat().st_size > 0
+
+
+def test_the_systems_file_and_folder_are_trusted_where_they_hold_any(
+    tmp_path: Path, authority: Authority
+) -> None:
+    (tmp_path / "0123abcd.0").touch()
+    file, folder = str(authority.ca_file), str(tmp_path)
+
+    assert find_trust(None, {}, lambda: (file, "")) == Trust(SYSTEM, file, "")
+    assert find_trust(None, {}, lambda: ("", folder)) == Trust(SYSTEM, "", folder)
+    assert find_trust(None, {}, lambda: (file, folder)).place == f"{file}, {folder}"
+
+
 def test_a_company_in_the_systems_store_is_trusted(authority: Authority, tmp_path: Path) -> None:
     """SSL_CERT_DIR is how OpenSSL is given another store of the same form as the system's."""
     (tmp_path / f"{_hash_of(authority.ca_file)}.0").symlink_to(authority.ca_file)
@@ -147,10 +172,9 @@ def test_the_environment_names_the_authorities_unless_a_file_is_given(
     assert find_trust(Path("/ours.pem"), environ) == Trust("ca_file", file="/ours.pem")
 
 
-def test_trust_is_in_names_too(authority: Authority) -> None:
+def test_a_certificate_must_be_of_the_authority_that_is_named(authority: Authority) -> None:
     context = Authorities(authority.ca_file).make_context()
 
-    assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.cert_store_stats()["x509_ca"] == 1
 
