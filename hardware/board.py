@@ -95,7 +95,7 @@ def board_names() -> tuple[str, ...]:
 
 def _known_board(name: str) -> str:
     if name not in board_names():
-        raise ValueError("is no known board", nearest(name, board_names()))
+        raise ValueError("is not a known board", nearest(name, board_names()))
     return name
 
 

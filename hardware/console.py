@@ -171,7 +171,7 @@ class ConsolePanel:
             with _line_errors():
                 if not select([], [self._terminal], [], self._timeout)[1]:
                     raise PartBusy(
-                        "the console takes no text",
+                        "cannot write to the console: it did not accept the text in time",
                         hint="Check the cable, the baud rate and the flow control.",
                     )
                 left = left[os.write(self._terminal, left) :]

@@ -257,7 +257,7 @@ def _absent(program: str) -> PartMissing:
 def _tag(language: str) -> str:
     """Return a language tag, checked, for it becomes an argument and the name of a folder. Source: RFC 5646 §2.1."""
     if not fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", language):
-        raise HardwareError(f"{language!r} is no language tag", hint="Use a tag such as en or pt-BR.")
+        raise HardwareError(f"{language!r} is not a language tag", hint="Use a tag such as en or pt-BR.")
     return language
 
 

@@ -90,7 +90,7 @@ class KernelLed:
             try:
                 self._play(Off())
             except HardwareError as error:
-                _log.warning("the light does not go out: %s", error)
+                _log.warning("cannot switch the light off: %s", error)
 
     def _play(self, rhythm: Rhythm) -> None:
         with device_errors(f"kernel LED {self._name!r}", _HINTS):

@@ -365,7 +365,7 @@ class PlayedLight:
             try:
                 self._draw()
             except HardwareError as error:
-                _log.warning("the light does not work any more: %s", error)
+                _log.warning("the light failed: %s", error)
 
     def _draw(self) -> None:
         elapsed_ms = self._elapsed_ms()
@@ -415,7 +415,7 @@ def _check_times(*numbers: object) -> None:
     for number in numbers:
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise BadSetting(
-                f"{number!r} is neither a length nor a count",
+                f"{number!r} is neither a time nor a count",
                 hint="Use whole numbers above 0; times in ms.",
             )
 
@@ -423,6 +423,6 @@ def _check_times(*numbers: object) -> None:
 def _check_cycle(cycle_ms: int) -> None:
     if cycle_ms < LEAST_CYCLE_MS:
         raise BadSetting(
-            f"it would flash every {cycle_ms} ms",
+            f"the pattern would flash every {cycle_ms} ms",
             hint=f"Leave {LEAST_CYCLE_MS} ms or more from one flash to the next: faster flashing can harm people.",
         )

@@ -156,7 +156,7 @@ def _bus_errors() -> Iterator[None]:
         hint = "Add the user to the group i2c: usermod -aG i2c NAME."
         raise PartMissing(f"no permission to open the panel: {explain(denied)}", hint=hint) from denied
     except error.DeviceNotFoundError as absent:
-        raise PartMissing(f"there is no panel: {explain(absent)}", hint=_NOT_THERE) from absent
+        raise PartMissing(f"cannot find the panel: {explain(absent)}", hint=_NOT_THERE) from absent
     except error.Error as refused:
         raise HardwareError(
             f"the library refused the panel: {explain(refused)}", hint="Check kind and height."

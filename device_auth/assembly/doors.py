@@ -260,7 +260,7 @@ class Doors:
             running = serve(amazon, port=port)
         except ConfigError as error:
             raise ProviderUnreachable(
-                f"the simulated Amazon cannot be started again: {error}",
+                f"cannot start the simulated Amazon again: {error}",
                 hint="End the other command with --simulate if there is one; else start afresh: device-auth unlink --simulate",
             ) from error
         with running:

@@ -131,7 +131,7 @@ class RemoteSpeaker:
             StoreError: if it could not.
         """
         if is_wipe:
-            raise StoreBusy("the service holds the link, so not every file can be removed", hint=STOP_FIRST)
+            raise StoreBusy("cannot remove every file: the service is using the link", hint=STOP_FIRST)
         clock = self._doors.clock
         with self._client, _answered():
             before = self._client.status()
@@ -226,7 +226,7 @@ class RemoteSpeaker:
                 case None if clock.now() >= until:
                     return self._give_up(Ending.TIMED_OUT, attempt)
                 case None if attempt.is_before:
-                    raise Unavailable("it sends no events")
+                    raise Unavailable("the service sends no events")
                 case None:
                     result = attempt.judge_late(self._view_of(self._client.status()))
                     if result is not None:

@@ -49,7 +49,7 @@ def refuse_beside_service(doors: "Doors") -> None:
         Busy: if a service holds the link of this speaker, or does not answer this user.
     """
     if find_service(doors) is not None:
-        raise Busy("the service holds the link", hint=STOP_FIRST)
+        raise Busy("the service is using the link", hint=STOP_FIRST)
 
 
 def is_served(doors: "Doors") -> bool:

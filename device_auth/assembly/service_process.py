@@ -163,7 +163,7 @@ def _move_to_best_key(doors: "Doors") -> None:
     try:
         doors.store.move_to_best_key()
     except StoreError as error:
-        log.warning("the link stays under the key it has: %s", error)
+        log.warning("cannot seal the link under the best key, so the present key is kept: %s", error)
 
 
 def _fill_in_marks(doors: "Doors") -> None:
@@ -208,13 +208,13 @@ def _open_api(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[soc
     if given:
         return Api(feed, daemon, doors.clock, listener=given[0], permissions=read_permissions())
     if runtime_dir is None:
-        log.error("there is no socket: there is no runtime folder")
+        log.error("cannot open the socket: there is no runtime folder")
         return None
     try:
         make_runtime_dir(runtime_dir)
         return Api(feed, daemon, doors.clock, listener=runtime_dir / SOCKET, permissions=read_permissions())
     except StoreError as error:
-        log.error("there is no socket: %s", error)
+        log.error("cannot open the socket: %s", error)
         return None
 
 
@@ -236,7 +236,7 @@ def _open_page(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[so
     try:
         page.start()
     except ConfigError as error:
-        log.error("there is no page: %s", error)
+        log.error("cannot serve the page: %s", error)
         return None
     return page
 

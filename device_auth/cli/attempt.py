@@ -139,13 +139,13 @@ def seconds(text: str) -> Seconds:
     except ValueError:
         length = 0.0
     if not 0 < length < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return Seconds(length)
 
 
 def _time_out(counts: "AnswerCounts | None", command: str) -> DeviceAuthError:
     if counts is None or counts.usable:
-        return CodePairExpired("nobody approved within the time asked for", hint=f"Try again: {command}")
+        return CodePairExpired("nobody approved within the time limit", hint=f"Try again: {command}")
     last = f": {counts.problem}" if counts.problem else ""
     if counts.unclear:
         return ProviderUnclear(

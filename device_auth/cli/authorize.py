@@ -118,7 +118,7 @@ def _authorize(attempt: Attempt) -> int:
     args, settings = attempt.args, attempt.doors.settings
     if settings.dialect is not DialectName.LWA:
         raise ConfigError(
-            "authorize speaks with Login with Amazon only",
+            "authorize works with Login with Amazon only",
             hint="Link by a code instead (device-auth link), or set dialect to lwa (--dialect lwa).",
         )
     speaker = LocalSpeaker(attempt.doors)
@@ -168,7 +168,7 @@ class _AuthorizationRun:
         place = read_listen_address(question.redirect_uri)
         if place is None:
             raise ConfigError(
-                "redirect_uri does not lead back to this machine, so the browser cannot come back to this command",
+                "redirect_uri is not an address of this machine, so this command cannot receive the redirect",
                 hint="Use --paste, or set redirect_uri (--redirect-uri) to an address on localhost.",
             )
         context = None
@@ -216,7 +216,7 @@ class _AuthorizationRun:
                     self._attempt.refuse("cancelled", START_OVER)
                     why = answer.why if text else "Nothing was pasted."
                     raise CodePairExpired(
-                        f"no answer can be read from what was pasted. {why}", hint=START_OVER
+                        f"cannot read an answer from the pasted text. {why}", hint=START_OVER
                     )
                 say(f"{answer.why} Try again.")
         if isinstance(answer, Redirect) and not answer.is_checked:
@@ -232,7 +232,7 @@ class _AuthorizationRun:
                 f" ({self._question.redirect_uri}) stands among the security profile's Allowed Return URLs."
             )
             self._attempt.refuse("timed-out", hint)
-            raise CodePairExpired("nobody approved within the time asked for", hint=hint)
+            raise CodePairExpired("nobody approved within the time limit", hint=hint)
         return answer
 
     def _take_line(self) -> str:

@@ -150,7 +150,7 @@ def _client_path(args: argparse.Namespace) -> Path:
 def _check_use(args: argparse.Namespace, speaker: Doors) -> None:
     """Raise ``WrongUse`` for options that do not go together."""
     if args.sdk != ANY and args.format != SDK:
-        raise WrongUse(f"--sdk goes with the format {SDK} only")
+        raise WrongUse(f"--sdk works with the format {SDK} only")
     if not args.to:
         raise WrongUse("--to is empty", hint="Name the client's file.")
     if args.to != STDOUT:
@@ -159,7 +159,7 @@ def _check_use(args: argparse.Namespace, speaker: Doors) -> None:
         raise WrongUse(f"the format {args.format} needs a file", hint="Name the client's file with --to.")
     if not args.copy or args.dry_run or speaker.is_json:
         raise WrongUse(
-            "--to - goes with --copy alone: nothing shows that what is printed has been kept",
+            "--to - needs --copy without --dry-run and --json: a move needs a file that can be read back",
             hint="To move the link, name a file with --to.",
         )
     if sys.stdout.isatty():
@@ -198,7 +198,7 @@ def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
         return link
     if link.dialect is not DialectName.LWA:
         raise ConfigError(
-            f"the link is one of the dialect {link.dialect}, and that client speaks with Login with Amazon only",
+            f"the link uses the dialect {link.dialect}, and that client works with Login with Amazon only",
             hint="Use the format json or env.",
         )
     if _needs_secret(speaker, link):
@@ -259,7 +259,7 @@ def _let_go(args: argparse.Namespace, speaker: Doors, link: Link) -> None:
         speaker.store.save(hand_over(link, f"{args.format}, {path}", speaker.clock.wall()))
     except StoreError as error:
         raise StoreError(
-            f"the client has the link, but this speaker could not let go of it: {error}",
+            f"the client has the link, but it could not be removed from this speaker: {error}",
             hint=f"{error.hint} Then run the same command again, before the client is started.",
         ) from error
 

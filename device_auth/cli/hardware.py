@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=doors.is_json, is_served=is_served(doors))
         if is_served(doors):
-            raise Busy("the service holds the parts", hint=STOP_FIRST)
+            raise Busy("the service is using the parts", hint=STOP_FIRST)
         parts = tuple(part for part in parts if part.kind != "off")
         if not parts:
             raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
@@ -91,7 +91,7 @@ def _choose(plan: BoardPlan, name: str | None) -> tuple[PlannedPart, ...]:
 
 
 def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_served: bool) -> int:
-    served = PartBusy("the service holds the parts", hint=STOP_FIRST) if is_served else None
+    served = PartBusy("the service is using the parts", hint=STOP_FIRST) if is_served else None
     rows = [look_up(plan, part, served) for part in parts]
     if is_json:
         print_line(json.dumps([row._asdict() for row in rows]))

@@ -62,7 +62,7 @@ def _read_refresh_token() -> Secret:
     token = read_token(text.strip())
     if token is None or len(text) >= LONGEST_TOKEN or " " in text.strip():
         raise ConfigError(
-            "what came on standard input is no refresh token",
+            "the text on standard input is not a refresh token",
             hint=f"Give the token alone, on one line: {COMMAND} < FILE",
         )
     return token

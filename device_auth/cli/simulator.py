@@ -94,10 +94,10 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("interval", "code_lifetime", "token_lifetime"):
         if getattr(args, name) < 1:
             raise ConfigError(
-                f"--{name.replace('_', '-')} is no positive number of seconds", hint="Give 1 or more."
+                f"--{name.replace('_', '-')} is not a positive number of seconds", hint="Give 1 or more."
             )
     if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
-        raise ConfigError("--approve-after is no number of seconds", hint="Give 0 or more.")
+        raise ConfigError("--approve-after is not a number of seconds", hint="Give 0 or more.")
     from device_auth.simulator.authorization import is_redirect_uri
 
     if not all(is_redirect_uri(each, None) for each in args.redirect_uri or ()):

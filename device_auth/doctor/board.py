@@ -157,7 +157,7 @@ def look_at_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Find
     if not wanted:
         return skipped(f"This speaker has no {sort}.")
     if context.daemon.is_running:
-        return skipped(f"Not touched: the service holds the {sort}, and reports if it fails (D7).")
+        return skipped(f"Not touched: the service is using the {sort}, and reports if it fails (D7).")
     if not context.is_ours:
         return skipped(context.refusal())
     error = _try_out(plan, wanted)

@@ -404,7 +404,7 @@ class _HeadReader(BufferedReader):
         line = super().readline(self._left)
         self._left -= len(line)
         if not line.endswith(b"\n"):
-            raise HTTPException("the head breaks off or is too long")
+            raise HTTPException("the response head is incomplete or too long")
         return line
 
 

@@ -98,7 +98,10 @@ class UnixListener:
             os.chown(beside, -1, self._group)
         except OSError as error:  # a user who is no member of the group, or a container without it
             log.info(
-                "only this user may connect to %s: group %d: %s", self._path, self._group, error.strerror
+                "cannot give %s to group %d, so only this user may connect: %s",
+                self._path,
+                self._group,
+                error.strerror,
             )
         else:
             beside.chmod(GROUP_MODE)
@@ -112,7 +115,7 @@ def _check_place(path: Path) -> None:
     except OSError as error:
         raise store_error(f"cannot open {path}", error, "Check the owner of its folder.") from error
     if not S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-        raise StoreError(f"{path} is not a socket of ours", hint="Find out whose it is, and remove it.")
+        raise StoreError(f"{path} is not a socket of device-auth", hint="Find its owner, and remove it.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a full backlog is an answer too
         try:

@@ -220,7 +220,7 @@ def _parse_colour(text: str) -> Colour:
     found = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
     colour = Colour(*(int(part, 16) for part in found.groups())) if found else COLOURS.get(text)
     if colour is None:
-        raise ValueError("is no known colour", nearest(text, COLOURS))
+        raise ValueError("is not a known colour", nearest(text, COLOURS))
     if colour == BLACK:
         raise ValueError("is black, which nobody can see", 'Use another colour, or write "off".')
     return colour

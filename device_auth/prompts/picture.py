@@ -193,7 +193,8 @@ def _drawing_for(path: Path) -> "Callable[[Matrix], bytes]":
     drawing = DRAWINGS.get(path.suffix.lower())
     if drawing is None:
         raise ConfigError(
-            f"the QR code cannot be written as {path.name}", hint="Name a file that ends in .svg or .png."
+            f"cannot write the QR code to {path}: unknown file type",
+            hint="Name a file that ends in .svg or .png.",
         )
     return drawing
 

@@ -268,7 +268,7 @@ class Api:
         if request.method == "HEAD":
             return HttpReply(HTTPStatus.OK, headers=headers)
         if not self.server.open_stream(accepted):
-            raise _busy(f"There are {self._most_streams} event streams already.")
+            raise _busy(f"The limit of {self._most_streams} event streams is reached.")
         return HttpReply(HTTPStatus.OK, headers=headers, pieces=self._follow(accepted.peer))
 
     def _acting(self, name: str, act: Callable[[], None]) -> Callable[[Connection, HttpRequest], HttpReply]:

@@ -233,7 +233,7 @@ class Daemon:
         """
         wants_code = linking.Unlinked | linking.Linked if again else linking.Unlinked
         if problem is not None and isinstance(self._loop.state, wants_code):
-            log.warning("cannot answer a press with a code: %s", problem.message)
+            log.warning("cannot show a code after a press: %s", problem.message)
             self._loop.problem = problem
             self._loop.tell_again()
             return
@@ -266,10 +266,10 @@ class Daemon:
             if options.problem is not None and self._options.problem is None:
                 raise options.problem
         except DeviceAuthError as error:
-            log.error("cannot use the settings, the old ones stay in force: %s", error)
+            log.error("cannot use the new settings, so the old ones are kept: %s", error)
             return
         self._options = options
-        log.info("the settings were read anew")
+        log.info("the settings were reloaded")
         self._loop.use_provider_client(options.provider_client)
         self._show_problem()
         self._resume_with_key()

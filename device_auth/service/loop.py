@@ -460,13 +460,13 @@ def _log_answer(question: Question, answer: Answer) -> None:
         case TokenGrant():
             log.info("%s: an access token for %.0f s", asked, answer.expires_in)
             if answer.odd_fields:
-                log.warning("%s: taken, though odd: %s", asked, ", ".join(answer.odd_fields))
+                log.warning("%s: accepted, with unexpected fields: %s", asked, ", ".join(answer.odd_fields))
         case Profile():
             log.info("%s: known", asked)
         case Pending():
             log.info("%s: not approved yet", asked)
         case SlowDown():
-            log.info("%s: slower polls are asked for", asked)
+            log.info("%s: the provider requests slower polls", asked)
         case Refusal():
             log.warning("%s: refused, %s", asked, answer.error or answer.trouble)
         case Unclear() | Unreachable():

@@ -303,7 +303,7 @@ class Page:
                 log.warning("%s", explain(f"cannot serve the page at {text}", error))
         if not self._listeners:
             raise ConfigError(
-                "the page cannot be served anywhere",
+                "cannot serve the page at any address in listen",
                 hint='Look at listen in [page] of the settings file, or switch it off: page = "off"',
             )
         self._server.start(self._listeners)

@@ -49,5 +49,5 @@ def _read_private(path: Path) -> str:
             f"{path} is too large for a file of client secrets", hint="Name a file of at most 64 KiB."
         )
     if status.st_mode & _OPEN_TO_OTHERS:
-        raise ConfigError(f"{path} is open to others", hint=f"Run: chmod 600 {quoted(path)}")
+        raise ConfigError(f"other users can read {path}", hint=f"Run: chmod 600 {quoted(path)}")
     return raw.decode("utf-8", "replace")

@@ -168,7 +168,7 @@ def _look_in(folder: Folder, path: Path) -> FoundFile:
         note = f"{path} will belong to you, but its folder to another user (uid {owner[0]})."
         return replace(old, note=note)
     raise StoreError(
-        f"{path} belongs to another user (uid {owner[0]}), who could not read what you write",
+        f"{path} belongs to another user (uid {owner[0]}), who could not read the new file",
         hint="Run this as that user, or as root (sudo).",
     )
 

@@ -59,7 +59,7 @@ def plan_json(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan the file of the format json.
 
     Raises:
-        DeviceAuthError: if it cannot be written, or is no earlier export.
+        DeviceAuthError: if it cannot be written, or is not an earlier export.
     """
     old = exports.look_at(path)
     found = json_files.read_object(old.content, old.path) if old.content else {}
@@ -71,7 +71,7 @@ def plan_env(link: Link, unit: Unit, path: Path) -> ExportPlan:
     """Plan the file of the format env.
 
     Raises:
-        DeviceAuthError: if it cannot be written, or is no earlier export.
+        DeviceAuthError: if it cannot be written, or is not an earlier export.
     """
     old = exports.look_at(path)
     lines = (old.content or b"").decode(errors="replace").splitlines()
@@ -87,7 +87,7 @@ def _plan_whole(
 ) -> ExportPlan:
     """Plan a whole file; one that exists must be an earlier export."""
     if present and (TOKEN not in present or not present.keys() <= set(_NAMES)):
-        raise ConfigError(f"{old.path} exists and is no earlier export", hint=ANOTHER_NAME)
+        raise ConfigError(f"{old.path} exists and is not an earlier export", hint=ANOTHER_NAME)
     changes = [*_differences(present, wanted)] if old.content != content else []
     return ExportPlan(
         (Rewrite(old, content, tuple(changes)),), (), "Start the client with that file: it needs no code."

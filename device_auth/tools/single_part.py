@@ -108,6 +108,6 @@ def within(seconds: float, action: Callable[[], T]) -> T:
         return bounded(action, Seconds(seconds), name="part")
     except TimeoutError:
         raise PartBusy(
-            f"it hangs: it did not finish within {seconds:g} s",
+            f"the part hangs: no result within {seconds:g} s",
             hint="Check its wires, and which other program uses it.",
         ) from None

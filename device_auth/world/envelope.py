@@ -134,7 +134,7 @@ def _open(envelope: Fields, named: Callable[[str], SealingKey]) -> Link:
     version = envelope.number("version")
     if version > NEWEST_VERSION:
         raise StoreError(
-            f"it is of version {version:.0f}, and this program knows version {NEWEST_VERSION}",
+            f"the file has version {version:.0f}; this program reads versions up to {NEWEST_VERSION}",
             hint="Install the newer device-auth again, or start anew: device-auth unlink --wipe",
         )
     if version == PLAIN_VERSION:
@@ -160,15 +160,15 @@ def _unseal(envelope: Fields, named: Callable[[str], SealingKey]) -> Fields:
     key = named(name)
     if envelope.text("key_fingerprint") != key.fingerprint:
         raise KeyMissing(
-            f"it is sealed under another key than {name} has now",
-            hint="Put the former key back. If it is gone for good: device-auth unlink, then device-auth link",
+            f"the link is sealed under another key than the present one of {name}",
+            hint="Restore the former key. If it is gone for good: device-auth unlink, then device-auth link",
         )
     try:
         nonce = bytes.fromhex(envelope.text("nonce"))
         sealed = binascii.a2b_base64(envelope.text("sealed"), strict_mode=True)
         return read_fields(key.open(sealed, nonce, _canonical(envelope.but("sealed", "sha256"))))
     except (SealNotOpened, ValueError) as error:
-        raise Malformed("its key does not decrypt it") from error
+        raise Malformed("the key does not decrypt the link") from error
 
 
 def _key_of(envelope: Fields) -> KeyName:

@@ -97,7 +97,7 @@ class Fields:
         try:
             return words(self.text(name))
         except ValueError:
-            raise Malformed(f"{name} is none of the known words") from None
+            raise Malformed(f"{name} has an unknown value") from None
 
     def optional_word(self, name: str, words: type[_Word]) -> _Word | None:
         """Return a member that is one of a closed set of words, or null."""

@@ -60,7 +60,7 @@ class FilePending:
         except FileNotFoundError:
             return None
         except (Malformed, NotAFile) as error:
-            logger.info("the kept code pair cannot be used: %s", error)
+            logger.info("cannot use the saved code pair: %s", error)
             self.forget()
             return None
         except OSError as error:
@@ -85,13 +85,13 @@ class FilePending:
 
     def _read_pending(self, fields: Fields) -> PendingPair:
         if fields.filled_text("boot_id") != self._read_boot_id():
-            raise Malformed("it is of another boot")
+            raise Malformed("the pair is from another boot")
         pending = _pending_from_json(fields)
         left = pending.pair.expires_at - self._clock.now()
         if left <= 0:
             raise Malformed("it has expired")
         if left > pending.pair.expires_in or pending.interval <= 0 or pending.pair.interval <= 0:
-            raise Malformed("its times are impossible")
+            raise Malformed("the times of the pair are impossible")
         return pending
 
 

@@ -165,14 +165,14 @@ KEYS: Final = (
     ),
     Key(
         "device_endpoint",
-        explanation="The device authorization endpoint, if the provider has no metadata; goes with token_endpoint.",
+        explanation="The device authorization endpoint, if the provider has no metadata; needs token_endpoint too.",
         example="https://accounts.example.com/device",
         only=_RFC8628,
         is_own=True,
     ),
     Key(
         "token_endpoint",
-        explanation="The token endpoint, if the provider has no metadata; goes with device_endpoint.",
+        explanation="The token endpoint, if the provider has no metadata; needs device_endpoint too.",
         example="https://accounts.example.com/token",
         only=_RFC8628,
         is_own=True,
@@ -550,7 +550,7 @@ def _read_file(path: Path) -> _File:
         raise ConfigError(explain(f"cannot read {path}", error), hint=hint) from error
     if status.st_mode & stat.S_IWOTH:
         # a person who may write it decides whom the speaker speaks with
-        raise ConfigError(f"{path} can be changed by anyone", hint=f"Run: chmod o-w {quoted(path)}")
+        raise ConfigError(f"any user can change {path}", hint=f"Run: chmod o-w {quoted(path)}")
     # some editors begin a file with a byte order mark; a strict decoder's error would carry the whole file, secrets and all
     text = raw.decode("utf-8-sig", "surrogateescape")
     lines = text.split("\n")
@@ -562,7 +562,7 @@ def _read_file(path: Path) -> _File:
         raise _not_ours(path, f"is too large for a settings file (over {LARGEST_FILE // 1024} KiB)")
     if odd:
         raise ConfigError(
-            f"{path} is not UTF-8 (line {odd})", hint="Save it as UTF-8, or remove the odd characters."
+            f"{path} is not UTF-8 (line {odd})", hint="Save it as UTF-8, or remove the other characters."
         )
     if long:
         raise _not_ours(path, f"has more than {LONGEST_LINE} characters in line {long}")
@@ -594,14 +594,12 @@ def _parse(path: Path, text: str) -> dict[str, object]:
         ) from error
     except (ValueError, RecursionError) as error:
         # a number of thousands of digits, or brackets in brackets without end
-        raise ConfigError(
-            f"{path} cannot be read as TOML", hint="Look for a value without an end."
-        ) from error
+        raise ConfigError(f"cannot read {path} as TOML", hint="Look for a value without an end.") from error
     fault = _fault_of_table(table)
     if fault:
         raise ConfigError(
             f"{path} {fault}",
-            hint="Look for a digit too many, a misplaced bracket or dot, or a setting below a line like [x]: settings come first.",
+            hint="Look for an extra digit, a misplaced bracket or dot, or a setting below a line like [x]: settings come first.",
         )
     return table
 

@@ -291,7 +291,10 @@ class FileStore:
                 former = self._find(folder, may_repair=True)
             except KeyLost:
                 self._keep_sealed(folder)
-                logger.warning("the new link is kept under %s", key.name)
+                logger.warning(
+                    "cannot open the former link, whose key is lost; the new link is stored under %s",
+                    key.name,
+                )
             except EnvelopeDamaged:
                 pass
             if self._is_copied(former.link):
@@ -407,7 +410,7 @@ class FileStore:
             if newest.damage is not None:
                 _set_aside(folder, NEWEST)
         if previous.link is not None and not is_former:
-            logger.warning("the previous generation of %s is used", self.directory / NEWEST)
+            logger.warning("cannot use %s; using the previous generation", self.directory / NEWEST)
             if may_repair:
                 folder.rename(PREVIOUS, NEWEST)
                 folder.sync()

@@ -526,7 +526,7 @@ def test_a_socket_on_which_another_service_answers_is_left_alone(tmp_path: Path,
 def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "api.sock").write_text("mine")
 
-    with pytest.raises(StoreError, match="not a socket of ours"):
+    with pytest.raises(StoreError, match="not a socket of device-auth"):
         UnixListener(tmp_path / "api.sock")
 
     assert (tmp_path / "api.sock").read_text() == "mine"
@@ -539,7 +539,7 @@ def test_a_socket_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         other.bind(str(path))
     os.chown(path, 65534, 65534)
 
-    with pytest.raises(StoreError, match="not a socket of ours"):
+    with pytest.raises(StoreError, match="not a socket of device-auth"):
         UnixListener(path)
 
     assert path.exists()

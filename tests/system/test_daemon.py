@@ -278,9 +278,9 @@ def test_settings_read_anew_take_effect_and_bad_ones_do_not(household: Household
 
         for bad in ("client_id = [", good.replace("kitchen", ""), "colour = 3\n"):
             household.write_settings(bad)
-            before = living.told.count("the old ones stay in force")
+            before = living.told.count("so the old ones are kept")
             living.send(signal.SIGHUP)
-            wait_for(lambda so_far=before: living.told.count("the old ones stay in force") > so_far)  # type: ignore[misc]  # a default binds it now
+            wait_for(lambda so_far=before: living.told.count("so the old ones are kept") > so_far)  # type: ignore[misc]  # a default binds it now
             assert living.wait_until("unlinked").trouble == "none"
         household.link(living)
         assert living.end() == 0

@@ -212,7 +212,7 @@ def test_settings_that_name_no_provider_leave_the_old_ones_in_force(
     household.press(3)
 
     assert household.live(10).state is StateWord.WAITING
-    assert caplog.text.count("the old ones stay in force") == 2
+    assert caplog.text.count("so the old ones are kept") == 2
 
 
 def test_new_settings_wait_for_the_code_in_hand(tmp_path: Path) -> None:

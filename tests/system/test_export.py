@@ -294,11 +294,11 @@ def test_no_token_is_shown_on_a_terminal(world: ExportWorld, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("json", "--to", "-"), "goes with --copy alone"),
-        (("json", "--to", "-", "--copy", "--json"), "goes with --copy alone"),
-        (("json", "--to", "-", "--copy", "--dry-run"), "goes with --copy alone"),
+        (("json", "--to", "-"), "--to - needs --copy"),
+        (("json", "--to", "-", "--copy", "--json"), "--to - needs --copy"),
+        (("json", "--to", "-", "--copy", "--dry-run"), "--to - needs --copy"),
         (("avs-device-sdk", "--to", "-", "--copy"), "needs a file"),
-        (("json", "--to", "x", "--sdk", "1.25"), "--sdk goes with"),
+        (("json", "--to", "x", "--sdk", "1.25"), "--sdk works with"),
         (("json", "--to", ""), "--to is empty"),
     ],
 )
@@ -570,7 +570,7 @@ def test_a_link_that_cannot_be_let_go_is_told_and_the_second_try_moves_it(
         patched.setattr(os, "rename", refuse)
         assert world.export_sdk() == 74
 
-    assert "could not let go of it" in capsys.readouterr().err
+    assert "could not be removed from this speaker" in capsys.readouterr().err
     assert (is_ours(world), is_the_clients(world)) == (True, True)
     assert world.export_sdk() == 0
     assert not is_ours(world)

@@ -130,7 +130,7 @@ def test_what_is_no_token_is_refused_without_showing_it(
 
     told = capsys.readouterr()
     assert [event["event"] for event in read_lines(told.out.splitlines())] == ["refused"]
-    assert "is no refresh token" in told.err
+    assert "is not a refresh token" in told.err
     assert "device-auth link --import < FILE" in told.err
     assert not text.strip() or text.strip() not in told.err
     assert holder.files() == {}

@@ -340,7 +340,7 @@ def test_verbs_that_find_another_key_tell_so(
     sources.exchange("key-file")
 
     assert sealed.run("status") == 74
-    assert "sealed under another key than key-file has now" in capsys.readouterr().err
+    assert "sealed under another key than the present one of key-file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("has_key", [True, False], ids=["with the key", "without the key"])

@@ -100,7 +100,7 @@ def test_a_user_outside_the_group_is_told_which_to_join(
     done = run(folder, words)
 
     assert done.returncode == 75, done.stderr
-    assert "device-auth-client" in done.stderr or "the service holds the parts" in done.stderr
+    assert "device-auth-client" in done.stderr or "the service is using the parts" in done.stderr
     assert list((folder / "state").iterdir()) == []
     assert served.actions.asked == []
 

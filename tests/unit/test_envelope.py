@@ -66,14 +66,14 @@ def test_members_that_are_not_known_are_passed_over() -> None:
         ("link_id", 7, "link_id is not a text"),
         ("refresh_token", "", "refresh_token is empty"),
         ("refresh_token", "\ud800", "refresh_token is not a text"),
-        ("dialect", "klingon", "dialect is none of the known words"),
+        ("dialect", "klingon", "dialect has an unknown value"),
         ("flow", None, "flow is not a text"),
         ("linked_at", True, "linked_at is not a number"),
         ("linked_at", "today", "linked_at is not a number"),
         ("linked_at", 10**400, "linked_at is too large"),
         ("is_proved", 1, "is_proved is neither true nor false"),
         ("account", 1, "account is not a text"),
-        ("mark", "lost", "mark is none of the known words"),
+        ("mark", "lost", "mark has an unknown value"),
         ("marked_at", [], "marked_at is not a number"),
         ("replaces", "berta", "replaces is not an object"),
         ("handed_over_to", 7, "handed_over_to is not a text"),
@@ -220,7 +220,7 @@ def test_what_is_sealed_comes_back_under_its_own_key_alone(name: str) -> None:
     for others in (keys_of(Plain()), keys_of(make_key("other"))):
         with pytest.raises(KeyMissing, match=rf"the key is held by the service \({name}: "):
             read_envelope(content, others.named)
-    with pytest.raises(KeyMissing, match=f"sealed under another key than {name} has now"):
+    with pytest.raises(KeyMissing, match=f"sealed under another key than the present one of {name}"):
         read_envelope(content, keys_of(make_key(name, "b")).named)
 
 
@@ -287,7 +287,7 @@ def test_a_change_with_a_checksum_that_fits_is_found_out_by_the_seal(
     name, make = change
     envelope[name] = make(envelope.get(name, ""))
 
-    with pytest.raises(EnvelopeDamaged, match="its key does not decrypt it"):
+    with pytest.raises(EnvelopeDamaged, match="the key does not decrypt the link"):
         read_envelope(sealed_anew(envelope), NAMED)
 
 
@@ -295,7 +295,7 @@ def test_the_provider_cannot_be_exchanged_for_another_with_the_same_key() -> Non
     envelope = {**written(make_link(), KEY), "key_provider": "rpi-fw-crypto"}
     same = SealingKey("rpi-fw-crypto", b"canary key of key-file, of kind a", "")
 
-    with pytest.raises(EnvelopeDamaged, match="its key does not decrypt it"):
+    with pytest.raises(EnvelopeDamaged, match="the key does not decrypt the link"):
         read_envelope(sealed_anew(envelope), keys_of(same).named)
 
 

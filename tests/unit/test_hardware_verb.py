@@ -102,9 +102,11 @@ def test_parts_that_the_service_has_are_listed_unopened_and_not_tested(machine: 
         listed = machine.listed(LED_BOARD)
         code, out = machine.run("test", "--expect", settings=LED_BOARD)
 
-    assert [(row["state"], row["problem"]) for row in listed] == [("busy", "the service holds the parts")] * 2
+    assert [(row["state"], row["problem"]) for row in listed] == [
+        ("busy", "the service is using the parts")
+    ] * 2
     assert (code, out) == (75, "")
-    assert "the service holds the parts" in machine.err
+    assert "the service is using the parts" in machine.err
     assert "sudo systemctl stop device-auth.service" in machine.err
     assert "RPi.GPIO" not in sys.modules
 
@@ -456,7 +458,7 @@ def test_a_part_that_hangs_when_it_is_opened_fails_in_time(stuck_led: Settings) 
         ("light", "open", False),
         ("voice", "sentence", True),
     ]
-    assert "it hangs" in results[0].seen
+    assert "the part hangs" in results[0].seen
 
 
 def test_a_voice_that_hangs_fails_in_time_and_its_program_ends(tmp_path: Path) -> None:

@@ -285,14 +285,14 @@ def test_the_prompt_shows_the_table_it_is_given() -> None:
         ),
         (
             {"linked": {"kind": "solid", "colour": "cian"}},
-            "colour ('cian') is no known colour",
+            "colour ('cian') is not a known colour",
             "Did you mean 'cyan'?",
         ),
         ({"linked": {"kind": "solid", "colour": "#000000"}}, "is black", "Use another colour"),
         ({"linked": {"kind": "blink", "on_ms": 500}}, "off_ms is missing", "off_ms = 500"),
         (
             {"linked": {"kind": "blink", "on_ms": 200, "off_ms": 200}},
-            "of linked: it would flash every 400 ms",
+            "of linked: the pattern would flash every 400 ms",
             "Leave 500 ms",
         ),
         ({"denied": "off"}, "denied would have the same rhythm as unlinked", "another colour alone"),

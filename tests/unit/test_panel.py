@@ -187,7 +187,7 @@ def test_a_panel_is_opened_by_its_kind() -> None:
 
 
 def test_real_panels_are_opened_by_their_kind_and_say_what_is_missing() -> None:
-    with pytest.raises(PartMissing, match="there is no panel") as missing:
+    with pytest.raises(PartMissing, match="cannot find the panel") as missing:
         open_panel(read_panel({"kind": "sh1106", "bus": 63}))
     with pytest.raises(PartMissing, match="there is no /dev/no-such-console"):
         open_panel(read_panel({"kind": "console", "device": "/dev/no-such-console"}))

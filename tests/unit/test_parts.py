@@ -250,7 +250,7 @@ def test_lines_press_a_simulated_button_and_any_other_is_logged(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"board": "simulatd"}, "board ('simulatd') is no known board"),
+        ({"board": "simulatd"}, "board ('simulatd') is not a known board"),
         ({"patterns": 5}, "patterns cannot be 5"),
         ({"patterns": {"denid": "off"}}, "patterns has no setting 'denid'"),
         ({"voice": {"kind": "off", "quiet_hours": "late"}}, "quiet_hours ('late') must be"),

@@ -371,7 +371,7 @@ def test_a_client_secret_inside_a_table_is_refused_before_anyone_can_see_it(
 def test_a_file_that_anyone_may_change_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
     problem = refused_file(tmp_path, "", mode=0o646)
 
-    assert "changed by anyone" in str(problem)
+    assert str(problem).startswith("any user can change ")
     assert problem.hint == f"Run: chmod o-w {tmp_path}/config.toml"
 
 
@@ -540,7 +540,9 @@ def test_a_client_secret_that_cannot_be_read_is_told_with_its_path(tmp_path: Pat
 
 
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
-    assert "cannot be read as TOML" in str(refused_file(tmp_path, "a = " + "[\n" * (LARGEST_FILE // 2 - 10)))
+    text = "a = " + "[\n" * (LARGEST_FILE // 2 - 10)
+
+    assert "as TOML" in str(refused_file(tmp_path, text))
 
 
 def test_a_number_beyond_64_bits_is_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_each_line_is_a_client_and_its_secret(tmp_path: Path) -> None:
 def test_a_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path, f"{CLIENT_ID} CANARY".encode(), mode)
 
-    with pytest.raises(ConfigError, match="is open to others") as caught:
+    with pytest.raises(ConfigError, match="other users can read") as caught:
         read_client_secrets(path)
 
     assert caught.value.hint == f"Run: chmod 600 {path}"

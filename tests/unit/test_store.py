@@ -313,7 +313,7 @@ def sealed_elsewhere() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (newer(), "of version 3, and this program knows version 2", "newer device-auth"),
+        (newer(), "has version 3; this program reads versions up to 2", "newer device-auth"),
         (sealed_elsewhere(), "the key is held by the service", "Start the service"),
     ],
     ids=["newer", "sealed elsewhere"],

@@ -309,7 +309,7 @@ def test_a_place_that_is_not_there_is_left_out_and_told(caplog: pytest.LogCaptur
 
 def test_a_page_that_can_be_served_nowhere_says_so() -> None:
     bench = Bench(settings=PageSettings(("192.0.2.77:0",)))
-    with pytest.raises(ConfigError, match="cannot be served anywhere"):
+    with pytest.raises(ConfigError, match="cannot serve the page at any address"):
         bench.page.start()
     bench.page.close()
 

@@ -226,7 +226,7 @@ def test_parts_that_the_service_holds_are_not_touched(patient: Patient) -> None:
         found = patient.examine()
 
     assert {found[code].finding.verdict for code in ("H6", "H7", "H8", "H9")} == {Verdict.SKIPPED}
-    assert "the service holds the light" in found["H6"].finding.sentence
+    assert "the service is using the light" in found["H6"].finding.sentence
 
 
 def test_no_device_is_needed_by_a_kernel_led(patient: Patient) -> None:

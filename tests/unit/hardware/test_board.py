@@ -248,7 +248,7 @@ def test_a_panel_that_its_library_refuses_is_a_problem_and_the_rest_go_on(
 @pytest.mark.parametrize(
     ("settings", "message", "hint"),
     [
-        ({"board": "respeaker-2mics"}, "board ('respeaker-2mics') is no known board", "'respeaker-2mic'"),
+        ({"board": "respeaker-2mics"}, "board ('respeaker-2mics') is not a known board", "'respeaker-2mic'"),
         ({"gpio": "rpigpio"}, "gpio ('rpigpio') must be", "'rpi-gpio'"),
         ({"chip": "/dev/gpiochip0"}, "chip has no meaning", "gpiod"),
         ({"gpio": "gpiod", "chip": "gpiochip0"}, "chip ('gpiochip0') must be", "/dev/"),

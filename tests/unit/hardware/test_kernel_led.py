@@ -121,7 +121,7 @@ def test_a_light_that_cannot_be_put_out_is_logged(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         clock.pass_time(2)
 
-    assert "the light does not go out" in caplog.text
+    assert "cannot switch the light off" in caplog.text
 
 
 def test_an_end_that_comes_too_late_changes_nothing(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_blink_above_2_hz_is_refused(on_ms: int, off_ms: int, count: int, paus
 
 @pytest.mark.parametrize("time", [0, -1, 0.5, True, "1000"])
 def test_a_time_that_is_no_whole_number_above_0_is_refused(time: object) -> None:
-    with pytest.raises(BadSetting, match="neither a length nor a count"):
+    with pytest.raises(BadSetting, match="neither a time nor a count"):
         Once(Solid(), time)  # type: ignore[arg-type] # settings may hold anything
 
 
@@ -252,7 +252,7 @@ def test_a_lamp_that_fails_while_it_blinks_is_logged_and_left_alone(caplog: pyte
         clock.pass_time(60)
 
     assert clock.rung == 1
-    assert "the light does not work any more: the lamp fell off" in caplog.text
+    assert "the light failed: the lamp fell off" in caplog.text
 
 
 def test_a_lamp_that_fails_when_closed_is_let_go_all_the_same() -> None:
