@@ -187,6 +187,10 @@ def _token_before_restart(doors: "Doors") -> TokenGrant | None:
 
 def _read_options(doors: "Doors") -> DaemonOptions:
     """Read the settings; a missing provider or key becomes the problem of the options."""
+    ca_file = doors.settings.ca_file
+    if ca_file and not os.access(ca_file, os.R_OK):
+        # No problem of the options: it may be there for the next request.
+        log.error("no request can be sent: cannot read the CA file %s", ca_file)
     try:
         doors.keys.sealing()
         return DaemonOptions(doors.open_provider_client(), None, doors.settings.renewals)

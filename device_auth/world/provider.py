@@ -117,12 +117,12 @@ def read_authorities(settings: Settings, *, is_proved: bool = True) -> Authoriti
         is_proved: load the CA file at once, if one is set; else its problems appear when it is first needed.
 
     Raises:
-        ConfigError: if the CA file is no whole path; if ``is_proved``, also if it cannot be read or holds no certificate.
+        ConfigError: if ``is_proved`` and the CA file is no whole path, cannot be read or holds no certificate.
     """
     if not settings.ca_file:
         return Authorities()
     key, origin, path = KEY_OF["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
-    if not path.is_absolute() and not _is_option(settings, key):
+    if is_proved and not path.is_absolute() and not _is_option(settings, key):
         # a service has another working folder than the person who wrote this
         raise wrong(key, origin, "must be the whole path, from / on")
     authorities = Authorities(path, named=f"ca_file ({origin})", hint=wrong(key, origin, "").hint)

@@ -102,5 +102,19 @@ def test_the_service_goes_on_without_its_ca_file_and_takes_it_when_it_is_there(
         living.wait_until("linked")
         assert living.end() == 0
 
-    assert str(amazon.ca_file) in living.told.replace("\n", " ")
+    assert f"no request can be sent: cannot read the CA file {amazon.ca_file}" in living.told
     assert "--ca-file" in told.hint
+
+
+@pytest.mark.parametrize("ca_file", ["ca.pem", "/nowhere/ca.pem"])
+def test_the_service_does_not_end_for_a_ca_file_that_cannot_be_read(
+    amazon: Running, tmp_path: Path, ca_file: str
+) -> None:
+    household = Household(tmp_path, amazon)
+    household.write_settings(f'ca_file = "{ca_file}"\n')
+
+    with household.living(provider=[*SPEAKER, "--base-url", amazon.base_url]) as living:
+        living.wait_until("unlinked")
+        living.press("tap")
+        assert "ca_file" in living.wait_until("unlinked", "misconfigured").hint
+        assert living.end() == 0
