@@ -227,7 +227,7 @@ class Client:
         """Start to link, or show the code again; events report the result. For administrators.
 
         Args:
-            again: link anew although the speaker is linked; the old link stays in use until the new one is proved.
+            again: link even if the speaker is linked; the old link stays in use until the new one is proved.
             adopt: show no code; use the stored link of another unit as this speaker's own.
 
         Raises:

@@ -17,7 +17,7 @@ SPEED_HZ: Final = 1_000_000
 """Slow for the LEDs, fast enough for us: a frame of 3 LEDs takes 0.2 ms."""
 
 _FULL: Final = 0b111_11111
-"""Three ones begin the data of a LED; the five bits of its own brightness stay full, because it dims with a flicker."""
+"""Three ones begin the data of an LED; the five bits of its own brightness stay full, because it dims with a flicker."""
 
 
 _HINTS: Final = Hints(

@@ -135,7 +135,7 @@ class ConsolePanel:
 
     @property
     def largest_qr(self) -> int:
-        """Return the most modules a side of a QR code that fits here; 0 for none."""
+        """Return the size of the largest QR code that fits, in modules a side; 0 if none fits."""
         rows = self._screen.rows * (2 if self._screen.is_utf8 else 1)
         columns = self._screen.columns // (1 if self._screen.is_utf8 else 2)
         return max(0, min(rows, columns) - 2 * QUIET_MODULES)

@@ -1,4 +1,4 @@
-"""A LED of the kernel's LED class: the kernel plays the pattern, and nothing of ours runs while it blinks.
+"""An LED of the kernel's LED class: the kernel plays the pattern, and nothing of ours runs while it blinks.
 
 A rhythm that blinks or fades is one write to the ``pattern`` trigger, which plays it from its start. The ``timer`` trigger
 is not used: its two times are two files, and a write to either restarts it, so that blinking would begin lit or dark
@@ -38,7 +38,7 @@ class KernelLed:
         name: the LED's name below ``root``.
         clock: calls back at the end of a pattern that is shown once.
         root: the directory of the LED class.
-        brightness: the limit, above 0 and up to 1; a LED that is only on or off has none.
+        brightness: the limit, above 0 and up to 1; an LED that is only on or off has none.
 
     Raises:
         PartMissing: if there is no such LED, the trigger is not loaded, or permission is denied.
@@ -112,7 +112,7 @@ class KernelLed:
             known = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
             raise PartMissing(
                 f"there is no kernel LED {self._name!r} in {root}",
-                hint=f"Known: {', '.join(known) or 'none'}. dtoverlay=gpio-led makes one of a LED on a pin.",
+                hint=f"Known: {', '.join(known) or 'none'}. dtoverlay=gpio-led makes one of an LED on a pin.",
             )
         with device_errors(f"kernel LED {self._name!r}", _HINTS):
             triggers = (self._files / "trigger").read_text().replace("[", "").replace("]", "").split()

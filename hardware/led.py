@@ -292,7 +292,7 @@ class Outputs(Protocol):
 
 
 class DigitalLamp:
-    """A LED on one digital pin, or a RGB LED on three (red, green, blue): on or off, never in between."""
+    """An LED on one digital pin, or an RGB LED on three (red, green, blue): on or off, never in between."""
 
     fades: Final = False
 

@@ -61,7 +61,7 @@ class OledPanel:
 
     @property
     def largest_qr(self) -> int:
-        """Return the most modules a side of a QR code that fits here; 0 for none."""
+        """Return the size of the largest QR code that fits, in modules a side; 0 if none fits."""
         return largest_qr(self._canvas.height)
 
     def show(self, picture: Picture) -> Shown:

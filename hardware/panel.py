@@ -63,7 +63,7 @@ class Panel(Protocol):
 
     @property
     def largest_qr(self) -> int:
-        """Return the most modules a side of a QR code that fits here; 0 for none."""
+        """Return the size of the largest QR code that fits, in modules a side; 0 if none fits."""
         ...
 
     def show(self, picture: Picture) -> Shown:
@@ -144,7 +144,7 @@ def lay_out(picture: Picture, width: int, height: int) -> Layout:
 
 
 def largest_qr(height: int) -> int:
-    """Return the most modules a side that ``height`` pixels can hold; 0 if the smallest QR code does not fit."""
+    """Return the size of the largest QR code that fits in ``height`` pixels, in modules a side; 0 if none fits."""
     modules = (height - 2 * LEAST_QUIET_PIXELS) // MODULE_PIXELS
     return modules if modules >= SMALLEST_QR_MODULES else 0
 

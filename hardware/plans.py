@@ -61,14 +61,14 @@ class PlannedPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedPlan(PlannedPart):
-    """A LED on one pin; ``active`` is the level that lights it."""
+    """An LED on one pin; ``active`` is the level that lights it."""
 
     active: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RgbPlan(PlannedPart):
-    """A RGB LED on three pins; ``common`` is the leg that its three LEDs share."""
+    """An RGB LED on three pins; ``common`` is the leg that its three LEDs share."""
 
     common: str
 
@@ -91,7 +91,7 @@ class PinLedsPlan(PlannedPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelLedPlan(PlannedPart):
-    """A LED that the kernel drives: the folder ``led`` in ``directory``."""
+    """An LED that the kernel drives: the folder ``led`` in ``directory``."""
 
     led: str
     directory: Path

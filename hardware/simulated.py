@@ -106,7 +106,7 @@ class SimulatedButton:
         """Press now and release after so many seconds; 0.2 is a tap."""
         self.play([(0, True), (seconds, False)])
 
-    def strike_key(self) -> None:
+    def press_by_key(self) -> None:
         """Press until the key that stands for the button has not repeated for ``KEY_RELEASE_S``."""
         with self._lock:
             self.press()
@@ -145,7 +145,7 @@ class SimulatedPanel:
 
     @property
     def largest_qr(self) -> int:
-        """Return the most modules a side of a QR code that fits here; 0 for none."""
+        """Return the size of the largest QR code that fits, in modules a side; 0 if none fits."""
         return largest_qr(self._height)
 
     def show(self, picture: Picture) -> Shown:

@@ -101,12 +101,12 @@ class Doors:
         return read_settings(self.options, self.places.config_file)
 
     def forget_settings(self) -> None:
-        """Drop the settings and the keys, so that they are read anew when they are next needed."""
+        """Drop the settings and the keys, so that they are read again when they are next needed."""
         self.__dict__.pop("settings", None)
         self.__dict__.pop("keys", None)
 
     def read_settings_anew(self) -> None:
-        """Read the settings anew; ones that cannot be used leave the old ones in force.
+        """Reload the settings; if the new ones cannot be used, the old ones are kept.
 
         Raises:
             ConfigError: if a setting cannot be used.
@@ -150,7 +150,7 @@ class Doors:
 
     @cached_property
     def pending(self) -> FilePending:
-        """Return the store of the code pair in hand."""
+        """Return the store of the current code pair."""
         return FilePending(self.places.runtime_dir, self.clock)
 
     @cached_property

@@ -146,7 +146,7 @@ def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iter
         watch_button(drawn.button, light, clock, PartsListener(on_gesture, listener.on_failure))
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
-            opened.enter_context(keys_of(sys.stdin.fileno(), drawn.strike))
+            opened.enter_context(keys_of(sys.stdin.fileno(), drawn.press_on_space))
         yield OpenedParts((light, voice), (CodeChannel.VOICE,), sidebar=drawn, is_momentary=True)
 
 

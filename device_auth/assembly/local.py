@@ -109,7 +109,7 @@ class LocalSpeaker:
         )
 
     def _expires_at(self, word: StateWord, pending: PendingPair | None) -> UnixTime | None:
-        """Return the end of the code in hand, or else of the access token."""
+        """Return the end of the current code, or else of the access token."""
         clock = self._doors.clock
         if pending is not None:
             return UnixTime(clock.wall() + pending.pair.expires_at - clock.now())
@@ -225,7 +225,7 @@ class LocalSpeaker:
         return settings.renewals if is_someone_there or settings.is_given("renewals") else 0
 
     def _read_stored(self) -> Link | None:
-        """Return the stored link; one that is damaged is reported, and linked anew."""
+        """Return the stored link; a damaged link is reported, and the speaker is linked again."""
         try:
             return self._doors.store.read()
         except StoreDamaged as damage:
@@ -354,7 +354,7 @@ class LocalSpeaker:
         return self._revoke(read_envelope(envelope.encode(), ONLY_PLAIN.named)[0])
 
     def _read_if_readable(self) -> Link | None:
-        """Return the link if it can be read: one that cannot is forgotten all the same."""
+        """Return the link if it can be read: an unreadable link is forgotten too."""
         try:
             return self._doors.store.read()
         except StoreError as error:
@@ -368,7 +368,7 @@ class LocalSpeaker:
         return {}
 
     def _wipe(self) -> dict[str, object]:
-        """Remove every file of ours; return the proof: had a token been found, it would be an error."""
+        """Remove every file of ours, and return the proof; raise an error if a token is still found."""
         from device_auth.world.wiping import wipe
 
         if self._doors.is_simulated:

@@ -29,7 +29,7 @@ class PartsListener:
 
 
 class SimulatedAs(StrEnum):
-    """How the parts of a simulated speaker are shown."""
+    """The way in which the parts of a simulated speaker are shown."""
 
     DRAWING = "drawing"
     """On a terminal; the space bar is the button."""

@@ -1,4 +1,4 @@
-"""Whether a service holds the link of this speaker: while one runs, it alone does."""
+"""Find the service of this speaker: while it runs, only the service uses the link and the parts."""
 
 import stat
 from contextlib import suppress
@@ -17,7 +17,7 @@ SYSTEM_SOCKET: Final = Path("/run/device-auth/api.sock")
 
 ASK_AS_MEMBER: Final = (
     "Use sudo, or join the group device-auth-client (for link and unlink: device-auth-admin as well):"
-    " sudo usermod -aG device-auth-client USER, and log in anew."
+    " sudo usermod -aG device-auth-client USER, and log in again."
 )
 
 STOP_FIRST: Final = (

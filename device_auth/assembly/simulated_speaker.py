@@ -113,7 +113,7 @@ class DrawnSpeaker:
             SimulatedVoice(seconds_a_character=pace, listen=self._hear), self._begin, self._end
         )
 
-    def strike(self, typed: bytes) -> None:
+    def press_on_space(self, typed: bytes) -> None:
         """Press the button if the space bar was typed."""
         if SPACE not in typed:
             return
@@ -122,7 +122,7 @@ class DrawnSpeaker:
             if now >= self._pressed_until:
                 self._pressed_since, self._note = now, ""
             self._pressed_until = now + KEY_RELEASE_S
-        self.button.strike_key()
+        self.button.press_by_key()
 
     def explain(self, gesture: Gesture) -> None:
         """Show for a while what a gesture means."""

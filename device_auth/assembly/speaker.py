@@ -72,7 +72,7 @@ class LinkOptions:
 
 
 class Ending(StrEnum):
-    """How an attempt at a link ended."""
+    """The end of an attempt at a link."""
 
     LINKED = "linked"
     ALREADY_LINKED = "already linked"
@@ -83,7 +83,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinkResult:
-    """How an attempt at a link ended, and why.
+    """The result of an attempt at a link, and its reason.
 
     Attributes:
         refusal: of one that was refused.
@@ -100,7 +100,7 @@ ALREADY_LINKED: Final = LinkResult(Ending.ALREADY_LINKED)
 
 @dataclass(frozen=True, slots=True)
 class UnlinkResult:
-    """What an unlink has come to.
+    """The result of an unlink.
 
     Attributes:
         dialect: of the link that is gone; None if there was none.

@@ -101,7 +101,7 @@ class Attempt(NamedTuple):
         match result.ending:
             case Ending.ALREADY_LINKED:
                 if self.lines is None:
-                    say(f"The speaker is linked already. To link it anew, run: {self.command} --again")
+                    say(f"The speaker is linked already. To link it again, run: {self.command} --again")
             case Ending.LINKED:
                 pass
             case Ending.CANCELLED:

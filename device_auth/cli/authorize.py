@@ -89,7 +89,7 @@ class Question(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
-    parser.add_argument("--again", action="store_true", help="link anew although there is a link")
+    parser.add_argument("--again", action="store_true", help="link again although there is a link")
     parser.add_argument(
         "--paste",
         action="store_true",

@@ -1,7 +1,8 @@
 """``device-auth export``: hand the link to a client that keeps its own tokens.
 
-A refresh token that two programs use misbehaves: either may be given a new one, and the other's ends. So the link is
-moved, unless a copy is asked for. It is marked here only once the client's files are written, durable and read back.
+Two programs must not use one refresh token: a refresh by one may replace it, and the other's then ends. So the link
+is moved, unless a copy is requested. Only after the client's files are written, durable and read back is the link
+marked here as moved.
 """
 
 import argparse
@@ -285,7 +286,7 @@ def _tell(args: argparse.Namespace, speaker: Doors, told: Json) -> None:
         if file["backup"] is not None:
             say(f"The old {file['file']} is kept as {file['backup']}")
     say(told["next"])
-    say(TWO_USERS if args.copy else "To have the link here again, link anew: device-auth link")
+    say(TWO_USERS if args.copy else "To have the link here again, link again: device-auth link")
 
 
 def _fields(args: argparse.Namespace, plan: exports.ExportPlan) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""The errors, by what a person can do about each.
+"""The errors, each with the next step of a person.
 
-Each error carries the exit code of its kind (sysexits(3) where one fits) and a hint: the message says
-what happened to what, the hint says what to do next.
+Each error carries the exit code of its kind (sysexits(3) where one fits) and a hint: the message names
+the subject and the cause, the hint names the next step.
 """
 
 from typing import ClassVar
@@ -81,7 +81,7 @@ class NotLinked(DeviceAuthError):
 
 
 class Busy(DeviceAuthError):
-    """Someone else has it in hand now: try again when they are done."""
+    """Another process or person is using it now: try again later."""
 
     exit_code = 75
 

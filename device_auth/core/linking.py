@@ -36,7 +36,7 @@ PROOF_TIMEOUT: Final = Seconds(10)
 """How long "linked" is held back for a proof that cannot be had for a passing reason."""
 
 SAVE_WAITS: Final = (Seconds(1), Seconds(2), Seconds(4))
-"""Waits before saving again: a grant in hand is worth more than one try."""
+"""Waits before saving again: a grant that is not on the disk yet is worth more than one try."""
 
 QUICKEST_APPROVAL: Final = Seconds(8)
 """Hardly an owner approves sooner than this after leaving the speaker's page; measured in docs/fleet.md."""
@@ -106,17 +106,17 @@ class GrantSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Someone wants no link after all."""
+    """A person or a program cancelled linking."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerLeft:
-    """The owner left the speaker's page by its link, to approve; anyone on the network may say so."""
+    """The owner left the speaker's page by its link, to approve; any device on the network can report so."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerBack:
-    """The speaker's page is visible again; likewise."""
+    """The speaker's page is visible again; any device on the network can report so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed:
-    """The disk did not do as it was told."""
+    """The store could not be written."""
 
     message: str
     hint: str
@@ -144,7 +144,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request for a pair, or a poll, came to an answer.
+    """A request for a code pair, or a poll, was answered.
 
     Attributes:
         draw: chance in [0, 1), for the wait that may follow.
@@ -156,7 +156,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class ProofHeard:
-    """The first refresh of a saved grant stands so.
+    """The proof, which is the first refresh of a saved grant, has made progress.
 
     Attributes:
         may_ask_account: its scope lets us ask whose account it is.
@@ -170,7 +170,7 @@ class ProofHeard:
 
 @dataclass(frozen=True, slots=True)
 class AccountAnswered:
-    """Whose account it is is known now, or stays unknown."""
+    """The request for the account's name has ended, with a name or without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +418,7 @@ def step(state: State, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: State) -> Monotonic:
-    """Return when the machine wants to hear ``TimePassed``, if nothing else happens before."""
+    """Return the moment at which the machine needs ``TimePassed``, if no other event comes before."""
     match state:
         case Unlinked() | Linked():
             return state.clears_at

@@ -65,14 +65,14 @@ class Secret:
 
 
 class DialectName(StrEnum):
-    """Which way of speaking the device flow."""
+    """The name of a dialect of the device flow."""
 
     LWA = "lwa"
     RFC8628 = "rfc8628"
 
 
 class Flow(StrEnum):
-    """How a grant was obtained."""
+    """The flow by which a grant was obtained."""
 
     DEVICE_CODE = "device_code"
     AUTHORIZATION_CODE = "authorization_code"
@@ -94,7 +94,7 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class WireResponse:
-    """One answer as it came.
+    """One HTTP response as it arrived.
 
     Attributes:
         url: what was asked.
@@ -251,7 +251,7 @@ Answer = CodePair | TokenGrant | Profile | Pending | SlowDown | Refusal | Unclea
 
 @dataclass(frozen=True, slots=True)
 class PollRules:
-    """How a dialect wants to be polled.
+    """The rules for polls in a dialect.
 
     Attributes:
         first_at_once: the first poll goes out at once, not after one interval.
@@ -265,7 +265,7 @@ class PollRules:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Whom to ask, and as whom.
+    """The provider, and the client that requests to it name.
 
     Attributes:
         device_endpoint: where code pairs come from; empty until discovered from ``issuer``.
@@ -292,7 +292,7 @@ class Provider:
 
 
 class Mark(StrEnum):
-    """Why a stored link is kept but not used."""
+    """The reason why a stored link is kept but not used."""
 
     REVOKED = "revoked"
     MISCONFIGURED = "misconfigured"
@@ -372,7 +372,7 @@ def hand_over(link: Link, to: str, at: UnixTime) -> Link:
 
 
 class ProofStanding(StrEnum):
-    """How the first refresh of a saved grant stands."""
+    """The progress of the first refresh of a saved grant."""
 
     OPEN = "open"
     """No answer yet, or one that passes: it is asked again."""
@@ -384,7 +384,7 @@ class ProofStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PendingPair:
-    """A code pair in hand, with all that is needed to go on with it after a restart.
+    """A current code pair, with all that is needed to go on with it after a restart.
 
     Attributes:
         interval: the present one, after every ``slow_down``.

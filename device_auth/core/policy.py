@@ -222,7 +222,7 @@ def asked_wait(answer: Answer) -> Seconds:
 
 
 def start_wait(draw: float) -> Seconds:
-    """Return how long to wait before the first refresh after a start without a token in hand."""
+    """Return how long to wait before the first refresh after a start without a current token."""
     return Seconds(START_SPREAD * draw)
 
 

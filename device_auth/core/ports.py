@@ -26,7 +26,7 @@ class Transport(Protocol):
         ...
 
     def abandon(self) -> None:
-        """From another thread: close what is open, so that a ``send`` under way ends soon or is never heard of."""
+        """From another thread: close what is open, so that a ``send`` under way ends soon, or its result is dropped."""
         ...
 
 
@@ -83,18 +83,18 @@ class GrantStore(Protocol):
 
 
 class PendingStore(Protocol):
-    """Keeps the code pair in hand over a restart, within one boot. Never raises: losing it costs a code only."""
+    """Keeps the current code pair over a restart, within one boot. Never raises: losing it costs a code only."""
 
     def keep(self, pending: PendingPair) -> None:
-        """Keep it, in place of what was there."""
+        """Keep a code pair in place of any other."""
         ...
 
     def read(self) -> PendingPair | None:
-        """Return it, or None if there is none or any part of it does not fit this boot."""
+        """Return the code pair, or None if there is none or any part of it does not fit this boot."""
         ...
 
     def forget(self) -> None:
-        """Remove it."""
+        """Remove the code pair."""
         ...
 
 

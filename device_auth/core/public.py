@@ -25,7 +25,7 @@ class SpeakerStatus:
     Attributes:
         state: a ``StateWord``; a service of another version may know more of them, and of troubles.
         since: since when state and trouble are so, as far as that is known.
-        expires_at: the end of the code in hand, or else of the access token.
+        expires_at: the end of the current code, or else of the access token.
         account: the name of the account, else its user ID; None if unknown.
         dialect: of the stored link; None if there is none.
         version: of the program that holds the link.

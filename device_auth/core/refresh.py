@@ -1,7 +1,7 @@
 """The machine that keeps a link alive: when to refresh, and what on each answer.
 
 It runs beside the linking machine, one for each link in use. A link that was told is never given up for
-anything but ``invalid_grant``, twice; the access token in hand is served until it ends, whatever happens.
+anything but ``invalid_grant``, twice; the current access token is served until it ends, whatever happens.
 """
 
 from typing import assert_never
@@ -45,7 +45,7 @@ from device_auth.core.values import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class RefreshAnswered:
-    """A refresh came to an answer.
+    """A refresh was answered.
 
     Attributes:
         draw: chance in [0, 1), for the moment of the next one.
@@ -75,12 +75,12 @@ class TokenWanted:
 
 @dataclass(frozen=True, slots=True)
 class LinkSaved:
-    """The link, as the last refresh left it, is on the disk."""
+    """The link with the result of the last refresh is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class SaveFailed:
-    """The link, as the last refresh left it, is not known to be on the disk."""
+    """The link with the result of the last refresh could not be stored; it may be on the disk or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +130,11 @@ Command = AskRefresh | SaveLink | Serve | Withdraw
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How the keeping of one link stands.
+    """The state of the machine that keeps one link.
 
     Attributes:
         link: as it is, or shall be, on the disk.
-        grant: the access token in hand.
+        grant: the current access token.
         ask_at: when to refresh; None while a refresh is out; never once the link is given up.
         attempt: how many refreshes in a row brought nothing.
         short_lived: how many tokens in a row ended too soon (``refresh_distance``).
@@ -168,7 +168,7 @@ def begin(link: Link, now: Monotonic, draw: float = 0.0, grant: TokenGrant | Non
         now: when.
         draw: chance in [0, 1): how long the first refresh is put off, so that a fleet that starts together spreads
             out; 0: not at all, for a person or a proof that waits for it.
-        grant: the access token still in hand after a restart; it is served already. Its ``expires_in`` may be what
+        grant: the access token that is still valid after a restart; it is served already. Its ``expires_in`` may be what
             is left of its life, if no more is known.
     """
     if link.mark is not None:
@@ -201,7 +201,7 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: Keeping) -> Monotonic:
-    """Return when the machine wants to hear ``MomentCame``, if nothing else happens before."""
+    """Return the moment at which the machine needs ``MomentCame``, if no other event comes before."""
     ends = NEVER if state.grant is None else state.grant.expires_at
     return min(NEVER if state.ask_at is None else state.ask_at, ends, state.save_at)
 
@@ -227,9 +227,9 @@ def _pass_time(state: Keeping, now: Monotonic) -> Step:
 
 
 def _want(state: Keeping, event: TokenWanted, now: Monotonic) -> Step:
-    """Refresh early if the token in hand is too short for someone, unless waits are on after a failure.
+    """Refresh early if the current token is too short for someone, unless waits are on after a failure.
 
-    Without one in hand a refresh is out, or about to be: wishes do not bring a fleet's first refreshes together.
+    Without a current token a refresh is out, or about to be: wishes do not bring a fleet's first refreshes together.
     """
     if (
         state.grant is None

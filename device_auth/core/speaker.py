@@ -193,7 +193,7 @@ class KeepLinked:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswered:
-    """A request came to an answer.
+    """A request was answered.
 
     Attributes:
         is_late: nobody waited for it any more.
@@ -231,7 +231,7 @@ class LinkStored:
 
 @dataclass(frozen=True, slots=True)
 class LinkNotStored:
-    """It is not, as far as is known."""
+    """A changed link could not be stored; it may be on the disk or not."""
 
     number: int
     link: Link
@@ -273,7 +273,7 @@ class StoreErased:
 
 @dataclass(frozen=True, slots=True)
 class EraseFailed:
-    """The store could not be erased, as far as is known."""
+    """The store could not be erased; it may be empty or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +329,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """How many answers of each kind came while linking, to name the cause of a time-out.
+    """The number of answers of each kind while linking, to name the cause of a time-out.
 
     Attributes:
         usable: answers in a documented form.
@@ -371,7 +371,7 @@ class OwedWrite:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerState:
-    """Where a speaker stands.
+    """The state of the machine of one speaker.
 
     Attributes:
         stage: where linking stands.
@@ -472,7 +472,7 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: SpeakerState) -> Monotonic:
-    """Return when the machine wants to hear ``TimePassed``, if nothing else happens before."""
+    """Return the moment at which the machine needs ``TimePassed``, if no other event comes before."""
     moments = [refresh.next_moment(kept.keeping) for kept in _kept_links(state)]
     return min(
         linking.next_moment(state.stage), NEVER if state.owed is None else state.owed.look_at, *moments
@@ -730,7 +730,7 @@ def _former(state: SpeakerState) -> Link | None:
 
 
 def _see_store(state: SpeakerState, found: Link | None, now: Monotonic) -> Step:
-    """Compare what the store holds with what it should: where a save failed, it may have come about all the same."""
+    """Compare what the store holds with what it should: after a failed save, either link may be on the disk."""
     if state.owed is None:
         return state, ()
     # of the link in use, the refresh token may have rotated where it could not be saved
@@ -748,7 +748,7 @@ def _settle(state: SpeakerState, link: Link | None, now: Monotonic) -> SpeakerSt
 
 
 def _forget(state: SpeakerState) -> Step:
-    """Begin anew, without a link: whatever answer comes is to a question of before."""
+    """Start again without a link; every answer to an earlier request is ignored."""
     forgotten = SpeakerState(
         is_service=state.is_service,
         next_number=state.next_number,

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 
 class StateWord(StrEnum):
-    """Where linking stands, in one word."""
+    """The state of linking, in one word."""
 
     STARTING = "starting"
     UNLINKED = "unlinked"

@@ -1,6 +1,6 @@
 """Frozen, slotted dataclasses, made in a twentieth of the time.
 
-A speaker makes the classes of its values anew at each start. The standard library writes six functions for each of
+A speaker makes the classes of its values again at each start. The standard library writes six functions for each of
 them as text and compiles it, and loads ``inspect`` to do so; here all classes share six functions.
 
 To a type checker these *are* the standard library's. Of it there is what is used: ``frozen=True, slots=True``,
@@ -46,7 +46,7 @@ def _dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Callable[[type[
             },
             "__fields_not_shown__": {name for name, it in fields.items() if not it.repr},
         }
-        # made anew, as the standard library does it: slots cannot be added to a class that is there
+        # made again, as the standard library does it: slots cannot be added to a class that is there
         made = type(described)(described.__name__, described.__bases__, members)
         made.__setters__ = tuple(getattr(made, name).__set__ for name in names)
         return made

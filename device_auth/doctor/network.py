@@ -154,7 +154,7 @@ def _unreachable(sentence: str, next_step: str, **facts: str) -> Finding:
 
 
 def _unless_reached(probe: ProviderProbe | None, look: Callable[[], Finding]) -> Finding:
-    """Look; but a fault is none if the provider is reached: there are networks of kinds unknown to this check."""
+    """Run a check; its failure does not count if the provider is reached: not every kind of network is known here."""
     if probe and probe.is_local:
         return ok("The provider is on this machine.")
     found = look()

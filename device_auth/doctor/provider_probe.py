@@ -94,7 +94,7 @@ class _FamilyAnswer(NamedTuple):
 
 
 class ProbeProblem(StrEnum):
-    """Why there is no connection to an address."""
+    """The reason why there is no connection to an address."""
 
     REFUSED = "refused"
     TIMED_OUT = "timed-out"
@@ -136,7 +136,7 @@ class PlainResponse(NamedTuple):
 
 
 class HandshakeResult(NamedTuple):
-    """How a connection to the provider itself went, through the proxy if there is one.
+    """The result of a connection to the provider itself, through the proxy if there is one.
 
     Attributes:
         failed_step: or None.
@@ -443,7 +443,7 @@ def _shut_down(sock: socket.socket) -> None:
 
 
 def _date(headers: Message) -> UnixTime | None:
-    """Read when a response left, counting its time in a cache. Source: RFC 9110 §6.6.1, RFC 9111 §5.1."""
+    """Return the time at which the server sent a response: its Date plus its Age in caches. Source: RFC 9110 §6.6.1, RFC 9111 §5.1."""
     with suppress(ValueError, TypeError, IndexError, OverflowError):
         age = headers.get("Age", "0")
         sent = parsedate_to_datetime(headers.get("Date", "")).timestamp()

@@ -22,7 +22,7 @@ _COLOURS: Final = {Verdict.OK: "32", Verdict.WARN: "33", Verdict.FAIL: "31;1", V
 
 
 class TextStyle(NamedTuple):
-    """How text is written.
+    """The style of text.
 
     Attributes:
         columns: the width.

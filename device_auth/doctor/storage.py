@@ -330,12 +330,12 @@ def _in_a_word(found: Link | StoreError | None) -> str:
 
 
 def _if_allowed(context: DoctorContext, look: Look) -> Finding:
-    """Look, if this process may; else return who may."""
+    """Run a check if this process has permission; else return a finding that names the users who have it."""
     return _explained(context, look) if context.is_ours else skipped(context.refusal())
 
 
 def _explained(context: DoctorContext, look: Look) -> Finding:
-    """Look; an error of the system becomes a finding."""
+    """Run a check; an error of the system becomes a finding."""
     try:
         return look(context)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Who may take a place: so many connections at once for all and for each owner, and so many in a while.
+"""Limits on connections: how many at once and how many in a time, for all owners and for each.
 
-Where connections may wait for a place, none is refused for a crowd of another owner: the newest of the owner with most
-of them is. This module only counts: its caller holds a lock, and closes what must go.
+A connection takes a place. Where connections may wait for one and too many wait, the newest connection of the owner
+with the most waiting ones is refused, so that no owner crowds out another. This module only counts: its caller holds a
+lock, and closes the connections.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ MOST_OWNERS: Final = 256
 
 
 class ConnectionLimits(NamedTuple):
-    """How many connections at once, and how often.
+    """The limits on connections: how many at once, and how often.
 
     Attributes:
         places: connections served at once, event streams among them.
@@ -96,10 +97,10 @@ P = TypeVar("P", bound=Place)
 
 
 class ConnectionLimiter(Generic[P]):
-    """Counts connections.
+    """Counts connections, and decides which of them may take a place.
 
     Args:
-        limits: how many.
+        limits: the limits that it enforces.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:

@@ -1,4 +1,4 @@
-"""By which channels a person can learn a code; a speaker without one must not ask for a code."""
+"""The channels by which a person can learn a code; a speaker without one must not request a code."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING

@@ -34,7 +34,7 @@ BOLD: Final = "1"
 
 @dataclass(frozen=True, slots=True)
 class TerminalStyle:
-    """What a terminal can show.
+    """The abilities of a terminal: size, colours and characters.
 
     Attributes:
         encoding: characters that it lacks are escaped, or drawn in ASCII.

@@ -118,7 +118,7 @@ class ProblemDetails(HttpError):
 
 
 class _ApiRoute(NamedTuple):
-    """Who may ask, and the function that answers."""
+    """The least role that a request needs, and the function that answers it."""
 
     role: Role
     answer: Callable[[Connection, HttpRequest], HttpReply]

@@ -1,4 +1,4 @@
-"""Who connects to the socket, and what they may do. The kernel identifies the process at the other end.
+"""The processes that connect to the socket, and their permissions. The kernel identifies the process at the other end.
 
 Uid and groups are those of the process at the moment it connected.
 """
@@ -30,7 +30,7 @@ _GID_SIZE: Final = 4
 
 
 class Role(IntEnum):
-    """What a caller may do; each role includes the lower ones."""
+    """The permissions of a caller; each role includes the lower ones."""
 
     UNPRIVILEGED = 0
     READER = 1
@@ -45,7 +45,7 @@ class Caller(NamedTuple):
 
 
 class Permissions(NamedTuple):
-    """Who may do what. Root and the user of the service may do everything.
+    """The role of each user. Root and the user of the service may do everything.
 
     Attributes:
         readers: the group that may read; None if it does not exist.

@@ -33,7 +33,7 @@ class Call(Generic[Q]):
 
 @dataclass(frozen=True, slots=True)
 class CallEnded(Generic[Q]):
-    """A request came to an answer, perhaps after it was abandoned."""
+    """A request was answered, perhaps after it was abandoned."""
 
     call: Call[Q]
     answer: Answer

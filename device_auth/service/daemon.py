@@ -66,7 +66,7 @@ class Daemon:
         loop: the loop.
         clock: the loop's clock.
         options: the settings.
-        read_options: reads the settings anew.
+        read_options: reloads the settings.
         refuse_code: returns why this speaker cannot show a code, or None.
         wipe: removes every file of ours and checks it, after the link is forgotten.
         revoke: revokes a link at the provider, without blocking.
@@ -109,7 +109,7 @@ class Daemon:
         self._loop.call_soon(stop)
 
     def reload(self) -> None:
-        """Read the settings anew; if they cannot be used, the old ones stay in force."""
+        """Reload the settings; if the new ones cannot be used, the old ones are kept."""
         self._loop.call_soon(self._reload)
 
     def on_gesture(self, gesture: "Gesture") -> None:

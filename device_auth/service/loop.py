@@ -63,7 +63,7 @@ class Loop:
     Args:
         provider_client: speaks with the provider.
         store: keeps the link; its lock is held.
-        pending: keeps the code pair in hand over a restart.
+        pending: keeps the current code pair over a restart.
         tokens: hands the access token to programs.
         clock: returns both times and waits.
         tell: shows a view to people; must not block.
@@ -119,7 +119,7 @@ class Loop:
         """Begin to link: with the pair or the grant of before a restart if there is one, else with a new pair.
 
         Raises:
-            StoreError: if the store cannot be read. One that is damaged is linked anew: the damage is set aside.
+            StoreError: if the store cannot be read. A damaged link is set aside, and the speaker is linked again.
         """
         self._step(self._read_store())
         self.feed(speaker.Started(request, *self._find_pair()))
@@ -173,7 +173,7 @@ class Loop:
         return True
 
     def want_token(self, min_lifetime: Seconds, rejected: Secret | None = None) -> None:
-        """Refresh early if the token in hand is too short or was rejected, unless it is as fresh as can be or waits are on.
+        """Refresh early if the current token is too short or was rejected, unless it is as fresh as can be or waits are on.
 
         Where no refresh comes of it, ``refresh_ended`` is called at once.
         """
@@ -211,7 +211,7 @@ class Loop:
         return True
 
     def use_provider_client(self, provider_client: ProviderClient) -> None:
-        """Speak through another client from now on, for settings that were read anew.
+        """Use another client from now on, because the settings were reloaded.
 
         While a link is being made it goes on with the provider that it began with: a code pair is of no other's.
         """

@@ -109,7 +109,7 @@ class ProviderClient:
         return dialect_of(self.provider.dialect).RULES
 
     def go_on_with(self, provider: Provider) -> None:
-        """Use this provider from now on, endpoints included: it issued the code pair in hand."""
+        """Use this provider from now on, endpoints included: it issued the current code pair."""
         self._provider = provider
 
     def discover(self) -> Answer | None:

@@ -26,7 +26,7 @@ class Snapshot:
         number: goes up with each snapshot.
         view: shown to people.
         since: when state or trouble last changed; wall clock.
-        grant: the access token in hand, or None.
+        grant: the current access token, or None.
         link: the stored link, or None.
         refreshes: how many refreshes have ended, well or not.
     """
@@ -43,7 +43,7 @@ class Actions(Protocol):
     """Calls of other threads to the loop. None of them blocks or returns a result: the result is a later snapshot."""
 
     def want_token(self, min_lifetime: Seconds) -> None:
-        """Refresh, unless the token in hand lives at least so long or a refresh is out or waited for."""
+        """Refresh, unless the current token lives at least so long or a refresh is out or waited for."""
         ...
 
     def reject_token(self, access_token: str) -> None:
@@ -58,7 +58,7 @@ class Actions(Protocol):
         """Begin to link, or tell the code again.
 
         Args:
-            again: link anew; the present link stays in use until the new one is proved.
+            again: make another link; the present link stays in use until the new one is proved.
         """
         ...
 

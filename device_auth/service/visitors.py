@@ -1,4 +1,4 @@
-"""Who may see the speaker's own page: its neighbours.
+"""The visitors who may see the speaker's own page: its neighbours.
 
 A neighbour has a private address on the link that the connection came in on. The names in a request are checked as
 well, because a neighbour's browser runs pages of other sites.

@@ -89,7 +89,7 @@ _TOKEN_PATHS: Final = frozenset({"/auth/o2/token", "/token", "/revoke"})
 
 @dataclass(slots=True)
 class Delivery:
-    """How the server sends a response: with this fault, calling these functions with the time when it ends."""
+    """The way in which the server sends a response: with this fault, calling these functions with the time when it ends."""
 
     fault: Fault = NO_FAULT
     on_end: list[Callable[[float], None]] = field(default_factory=list)

@@ -22,7 +22,7 @@ from device_auth.world.files import Folder
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """When a certificate is valid."""
+    """The time in which a certificate is valid."""
 
     since: datetime
     until: datetime

@@ -26,7 +26,7 @@ _LONGEST_CLIENT_ID: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ClientRefusal:
-    """Why a request is refused, and the referee's remark on it, if any."""
+    """The reason why a request is refused, and the referee's remark on it, if any."""
 
     answer: OAuthRefusal
     remark: Remark | None = None

@@ -1,7 +1,7 @@
 """The authorization-code flow of Login with Amazon: the address that the owner is sent to, what comes back, the exchange.
 
-The owner's browser brings the code, so it passes through hands that are not ours: ``state`` shows that it answers
-*our* question, and the client secret, or PKCE where the client has none, that nobody else can use it.
+The owner's browser carries the code, so other programs can see it: ``state`` shows that the redirect answers our
+request, and the client secret, or PKCE where the client has none, ensures that only this client can use the code.
 
 Source: RFC 6749 §4.1; RFC 7636; LWA "Authorization Code Grant"; AVS "Authorize an AVS Device Through a Web Service".
 """
@@ -132,7 +132,7 @@ def write_address(
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The way back
+# The redirect
 
 
 def read_redirect(query: str, state: str) -> Redirect | Refusal | UnexpectedRedirect:

@@ -96,7 +96,7 @@ class _CancellableAdapter(requests.adapters.HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         is_new = proxy not in self.proxy_manager
         if proxy.lower().startswith("socks"):
-            # SOCKS connections are of another class: their time-outs must do
+            # PySocks makes SOCKS connections, which cannot be cancelled: they end by their time-outs
             proxied = super().proxy_manager_for(proxy, **kwargs)
             pools = proxied.pool_classes_by_scheme
             if is_new:

@@ -135,7 +135,7 @@ def _open(envelope: Fields, named: Callable[[str], SealingKey]) -> Link:
     if version > NEWEST_VERSION:
         raise StoreError(
             f"the file has version {version:.0f}; this program reads versions up to {NEWEST_VERSION}",
-            hint="Install the newer device-auth again, or start anew: device-auth unlink --wipe",
+            hint="Install the newer device-auth again, or start over: device-auth unlink --wipe",
         )
     if version == PLAIN_VERSION:
         return _link_from_json(_read_plain(envelope))

@@ -1,4 +1,4 @@
-"""The code pair in hand: kept over a restart of the service, within one boot and its lifetime.
+"""The current code pair, kept over a restart of the service, within one boot and its lifetime.
 
 Deadlines count from the start of the machine, so they mean nothing after another start: the boot ID shows which. Source: proc(5), ``/proc/sys/kernel/random/boot_id``; clock_gettime(2), ``CLOCK_BOOTTIME``.
 """
@@ -37,7 +37,7 @@ class FilePending:
         self._boot_id = boot_id
 
     def keep(self, pending: PendingPair) -> None:
-        """Keep a pair in place of any other."""
+        """Keep a code pair in place of any other."""
         if self._directory is None:
             return
         try:
@@ -48,7 +48,7 @@ class FilePending:
             logger.warning("cannot keep the code pair over a restart: %s", error)
 
     def read(self) -> PendingPair | None:
-        """Return the pair, or None. A file that is malformed, of another boot, or expired is removed."""
+        """Return the code pair, or None. A file that is malformed, of another boot, or expired is removed."""
         if self._directory is None:
             return None
         try:
@@ -68,7 +68,7 @@ class FilePending:
             return None
 
     def forget(self) -> None:
-        """Remove the pair."""
+        """Remove the code pair."""
         if self._directory is None:
             return
         try:

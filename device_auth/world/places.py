@@ -34,7 +34,7 @@ class Places(NamedTuple):
 
     Attributes:
         state_dir: of the stored link.
-        runtime_dir: of the token files, the code pair in hand and the socket; None if there is none.
+        runtime_dir: of the token files, the current code pair and the socket; None if there is none.
         config_file: the settings file to read; None if there is none.
         new_config_file: the settings file to write.
     """

@@ -34,7 +34,7 @@ CERTIFI: Final = "certifi"
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")
 """The name of a certificate in a folder. Source: OpenSSL's openssl-rehash(1)."""
 
-REINSTALL: Final = "Install the authorities anew: sudo apt install --reinstall ca-certificates"
+REINSTALL: Final = "Reinstall the authorities: sudo apt install --reinstall ca-certificates"
 """Helps only where the system's authorities are those that are trusted."""
 
 

@@ -23,7 +23,7 @@ class KernelLedFiles:
     Args:
         root: the LED class directory to make it in.
         now: tells the time in seconds.
-        most: ``max_brightness``; 1 for a LED on a GPIO.
+        most: ``max_brightness``; 1 for an LED on a GPIO.
         triggers: those the kernel has loaded.
     """
 

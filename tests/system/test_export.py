@@ -75,7 +75,7 @@ def test_a_move_leaves_the_link_with_the_client_alone(
     assert told.out == f"moved to {world.misc}, {world.lwa}, {world.cbl}\n"
     assert told.err.splitlines() == [
         "Start the client: it goes on with this link, and needs no code.",
-        "To have the link here again, link anew: device-auth link",
+        "To have the link here again, link again: device-auth link",
     ]
     assert not is_ours(world)
     assert start_1_25(world.lwa, world.misc) == Sdk(TOKEN)

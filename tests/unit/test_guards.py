@@ -27,7 +27,7 @@ MAY_REVEAL: Final = {
     "device_auth/wire/rfc8628.py",  # sends the device code, the refresh token and the client secret
     "device_auth/world/connections.py",  # gives requests the proxy's address
     "device_auth/world/envelope.py",  # writes the link
-    "device_auth/world/pending.py",  # writes the code pair in hand
+    "device_auth/world/pending.py",  # writes the current code pair
     "device_auth/world/token_files.py",  # writes the access token
     "device_auth/world/wiping.py",  # looks for what a wipe has left
 }

@@ -43,7 +43,7 @@ class Bench:
     def hold_key(self, seconds: float) -> None:
         """Keep the space bar down: a terminal repeats it."""
         for _ in range(round(seconds * 10)):
-            self.drawn.strike(b" ")
+            self.drawn.press_on_space(b" ")
             self.clock.pass_time(0.1)
 
     def lines(self, style: TerminalStyle = PLAIN) -> list[str]:
@@ -167,7 +167,7 @@ def test_the_space_bar_is_said_to_be_the_button() -> None:
 
 def test_a_tap_is_noticed_for_a_while() -> None:
     bench = Bench()
-    bench.drawn.strike(b" ")
+    bench.drawn.press_on_space(b" ")
     bench.clock.pass_time(KEY_RELEASE_S + 0.1)
     noticed = bench.lines()[0]
     bench.clock.pass_time(NOTE_SECONDS)
@@ -192,7 +192,7 @@ def test_a_hold_shows_its_length_and_what_letting_go_would_do() -> None:
 
 def test_a_new_press_forgets_what_the_one_before_meant() -> None:
     bench = Bench()
-    bench.drawn.strike(b" ")
+    bench.drawn.press_on_space(b" ")
     bench.clock.pass_time(1)
     bench.hold_key(2)
 
@@ -201,7 +201,7 @@ def test_a_new_press_forgets_what_the_one_before_meant() -> None:
 
 def test_any_other_key_is_no_press() -> None:
     bench = Bench()
-    bench.drawn.strike(b"q\n")
+    bench.drawn.press_on_space(b"q\n")
     bench.clock.pass_time(5)
 
     assert bench.told == []

@@ -33,7 +33,7 @@ CHIP = "/dev/gpiochip0"
 CLOCK = PartsClock()
 LINES = Path("/sys/devices/platform/gpio-sim.0/gpiochip0")
 _SEEN = 0.2
-"""The share of its brightness from which a LED is taken to be lit: while it fades it is all but dark for a moment only."""
+"""The share of its brightness from which an LED is taken to be lit: while it fades it is all but dark for a moment only."""
 
 _numbers = count()
 
@@ -49,7 +49,7 @@ def pull(line: int, *, up: bool) -> None:
 
 
 class MadeLed:
-    """A LED of the kernel's LED class; what the kernel sends to it comes here.
+    """An LED of the kernel's LED class; what the kernel sends to it comes here.
 
     Args:
         most: ``max_brightness``.

@@ -39,7 +39,7 @@ board = "generic-led"
 gpio = "gpiod"
 voice = {{kind = "simulated"}}
 """
-"""A speaker with a LED and a button on lines, that asks a simulated Amazon."""
+"""A speaker with an LED and a button on lines, that asks a simulated Amazon."""
 
 PARTS = """
 import json, sys

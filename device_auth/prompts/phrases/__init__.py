@@ -1,1 +1,1 @@
-"""What the speaker says, a file for each language; read by :mod:`device_auth.prompts.wording`."""
+"""The phrases of the speaker, a file for each language; read by :mod:`device_auth.prompts.wording`."""

@@ -68,7 +68,7 @@ def test_a_key_that_is_struck_once_is_a_tap() -> None:
     clock, told = SimulatedClock(), list[Gesture]()
     button = SimulatedButton(clock)
     button.listen(told.append, lambda _: None)
-    button.strike_key()
+    button.press_by_key()
     clock.pass_time(2)
 
     assert told == [Gesture.TAP]
@@ -78,10 +78,10 @@ def test_a_key_that_repeats_for_six_seconds_is_a_hold() -> None:
     clock, told = SimulatedClock(), list[Gesture]()
     button = SimulatedButton(clock)
     button.listen(told.append, lambda _: None)
-    button.strike_key()
+    button.press_by_key()
     clock.pass_time(0.5)
     for _ in range(180):
-        button.strike_key()
+        button.press_by_key()
         clock.pass_time(0.03)
     clock.pass_time(2)
 
