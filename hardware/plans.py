@@ -146,6 +146,11 @@ class VoicePlan(PlannedPart):
     volume: int
     quiet_hours: QuietHours
 
+    @property
+    def names_program(self) -> bool:
+        """Return whether the settings name a program to run, other than the usual one."""
+        return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EspeakPlan(VoicePlan):
@@ -154,12 +159,22 @@ class EspeakPlan(VoicePlan):
     player: tuple[str, ...]
     speed: int
 
+    @property
+    def names_program(self) -> bool:
+        """Return whether the player is another than the usual one."""
+        return self.player != APLAY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandPlan(VoicePlan):
     """A program that speaks the text on its standard input."""
 
     command: tuple[str, ...]
+
+    @property
+    def names_program(self) -> bool:
+        """Return True: there is no usual one."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +183,11 @@ class RecordedPlan(VoicePlan):
 
     player: tuple[str, ...]
     directory: Path
+
+    @property
+    def names_program(self) -> bool:
+        """Return whether the player is another than the usual one."""
+        return self.player != APLAY
 
 
 LampPlan = LedPlan | RgbPlan | SpiLedsPlan | PinLedsPlan

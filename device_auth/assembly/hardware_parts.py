@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -22,8 +23,9 @@ from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.stderr import say
 from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import choose_language, wording_for
+from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
-from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio
+from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio, quoted
 from hardware.board import BoardPlan, Parts, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
@@ -53,11 +55,15 @@ TAP_TIME: Final = 0.3
 HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
 
 
-def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
+def read_hardware(hardware: HardwareSettings, file: Path | None = None) -> tuple[BoardPlan, Table]:
     """Read the table ``[hardware]`` of the settings: the parts, and the patterns of the light.
 
+    Args:
+        hardware: the table.
+        file: that it was read from; None if it was read from none.
+
     Raises:
-        ConfigError: if a setting in it cannot be used.
+        ConfigError: if a setting in it cannot be used, or names a program that another user would have root run.
     """
     patterns = hardware.get(PATTERNS, {})
     with as_config_error(HARDWARE):
@@ -66,7 +72,20 @@ def read_hardware(hardware: HardwareSettings) -> tuple[BoardPlan, Table]:
                 f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
             )
         plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
+        if file is not None:
+            _refuse_programs_of_another(plan, file)
         return plan, read_patterns(patterns)
+
+
+def _refuse_programs_of_another(plan: BoardPlan, file: Path) -> None:
+    if plan.voice is None or not plan.voice.names_program or not belongs_to_another(file):
+        return
+    raise ConfigError(
+        f"[hardware.voice] names a program, which would run as root, and {file} belongs to another user"
+        f" (uid {owner_of(file).uid})",
+        hint=f"Read that file. If it is right, run: chown root: {quoted(file)} (and the folders to it, if they are not"
+        " root's). Or run this as that user.",
+    )
 
 
 def library_folder(plan: BoardPlan) -> AbstractContextManager[None]:
@@ -85,7 +104,7 @@ def open_hardware(
     Raises:
         ConfigError: if a setting cannot be used.
     """
-    plan, table = read_hardware(settings.hardware)
+    plan, table = read_hardware(settings.hardware, settings.config_file)
     with ExitStack() as opened:
         opened.enter_context(library_folder(plan))
         parts_clock = opened.enter_context(_clock_of_parts())

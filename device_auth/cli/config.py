@@ -257,7 +257,7 @@ def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[Con
             yield ConfigError(found.message, hint=found.hint)
     readers: tuple[Callable[[], object], ...] = (
         lambda: _prove_route(settings),
-        lambda: read_hardware(settings.hardware),
+        lambda: read_hardware(settings.hardware, settings.config_file),
         lambda: read_page_settings(settings.page),
     )
     for read in readers:

@@ -142,7 +142,7 @@ def compose(
         )
 
     def read_plan() -> BoardPlan:
-        return read_hardware(settings.hardware)[0]
+        return read_hardware(settings.hardware, settings.config_file)[0]
 
     return in_order(
         [
@@ -150,7 +150,7 @@ def compose(
             *runtime.checks(context),
             *clock.checks(probe, speaker.clock, uptime=context.root / "proc/uptime"),
             *network.checks(probe, credential_probe, network.Machine(context.root)),
-            *client.checks(settings, problems, credential_probe),
+            *client.checks(settings, problems, credential_probe, stored),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
             *board.checks(context, read_plan),
             *service.checks(context),

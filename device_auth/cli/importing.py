@@ -9,7 +9,7 @@ from device_auth.assembly.speaker import ALREADY_LINKED, error_of
 from device_auth.cli.attempt import CHECK_THE_NETWORK, Attempt, run_attempt
 from device_auth.cli.pasting import ask_hidden, is_typed, read_line
 from device_auth.core import linking
-from device_auth.core.errors import ConfigError, ProviderUnreachable, RefreshRejected
+from device_auth.core.errors import ClientRejected, ConfigError, ProviderUnreachable, RefreshRejected
 from device_auth.core.models import Flow, Refusal, Seconds, Secret
 from device_auth.wire.answers import read_token
 from device_auth.world.bounded import bounded
@@ -27,6 +27,11 @@ METADATA_TIME: Final = Seconds(20)
 
 PERHAPS_ANOTHERS: Final = (
     "The token may have been revoked, or given to another client: check the setting client_id (--client-id)."
+)
+
+PERHAPS_CONFIDENTIAL: Final = (
+    "If the token was given to a client with a secret (by authorize, for example), each refresh needs that secret: set"
+    " client_secret (--client-secret-file FILE). Else check the setting client_id (--client-id)."
 )
 
 
@@ -49,6 +54,10 @@ def _import(attempt: Attempt) -> int:
         grant = linking.GrantSubmitted(request, refresh_token, flow)
         try:
             return attempt.end(speaker.submit(opening, grant, attempt.audience))
+        except ClientRejected as error:
+            raise ClientRejected(
+                str(error), hint=PERHAPS_CONFIDENTIAL if is_public else error.hint
+            ) from error
         except RefreshRejected as error:
             stays = "" if opening.former is None else " The former link stays in use."
             raise RefreshRejected(str(error), hint=PERHAPS_ANOTHERS + stays) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import DialectName, WireResponse
+from device_auth.core.models import DialectName, Link, WireResponse
 from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
 from device_auth.world.provider import (
@@ -31,6 +31,7 @@ def checks(
     settings: Settings,
     problems: Sequence[ConfigError],
     credential_probe: CredentialProbe | None,
+    stored: Link | None = None,
     *,
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
@@ -40,6 +41,7 @@ def checks(
         settings: those that could be read.
         problems: of the others, from ``settings.gather_settings``.
         credential_probe: asks the provider (after N14), or None.
+        stored: the link, if it can be read.
         serial_number: the file with the board's serial number, used where no DSN is set.
     """
 
@@ -66,7 +68,7 @@ def checks(
         Check("C5", "scope", about(["scope", "locale"], lambda: _scope(settings))),
         Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
         Check("C7", "ca-file", lambda: _ca_file(settings)),
-        Check("C8", "client-secret", lambda: _client_secret(settings)),
+        Check("C8", "client-secret", lambda: _client_secret(settings, stored)),
         Check("C9", "client-rejected", lambda: _acceptance(credential_probe), after=("C2", "N14")),
     ]
 
@@ -164,9 +166,16 @@ def _ca_file(settings: Settings) -> Finding:
             return ok(f"Only the authorities that {variable} names are trusted.", **facts)
 
 
-def _client_secret(settings: Settings) -> Finding:
+def _client_secret(settings: Settings, stored: Link | None) -> Finding:
     """Check the place of the secret; a file that others can read was refused when the settings were read."""
     origin, path = settings.origins["client_secret"], settings.config_file
+    if settings.client_secret is None and stored is not None and stored.takes_secret:
+        return warn(
+            "Each refresh of the link takes the client secret, and none is set here; the service may have it as a"
+            " credential.",
+            "If no token comes, put client_secret into the settings file, or give it to the service as a credential"
+            " (docs/authorize.md).",
+        )
     if settings.client_secret is None:
         return ok("No client secret is set; code-based linking needs none.")
     if origin.startswith(("credential ", "option ")):

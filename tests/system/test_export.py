@@ -359,11 +359,17 @@ def test_a_speaker_without_a_link_has_nothing_to_export(
     assert "not linked" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("takes_secret", [True, False])
 def test_a_client_that_sends_no_secret_gets_no_link_that_needs_one(
-    world: ExportWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: ExportWorld,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    takes_secret: bool,
 ) -> None:
-    world.link(flow=Flow.AUTHORIZATION_CODE)
-    monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", "canary-secret")
+    world.link(flow=Flow.AUTHORIZATION_CODE, takes_secret=takes_secret)
+    if not takes_secret:  # an older link does not say so: the secret of the settings does
+        monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", "canary-secret")
 
     assert world.export_sdk() == 78
     assert "takes a client secret" in capsys.readouterr().err

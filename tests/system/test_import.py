@@ -231,11 +231,19 @@ def test_a_token_of_a_client_with_a_secret_is_refreshed_with_it(
         _authorize(holder, *words, capsys=capsys)
         token = holder.stored()["refresh_token"]
         assert holder.command.run("unlink") == 0
+        monkeypatch.delenv("DEVICE_AUTH_CLIENT_SECRET")
+        capsys.readouterr()
 
+        assert holder.bring(token) == 78
+        assert "each refresh needs that secret: set client_secret" in capsys.readouterr().err
+
+        monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
         assert holder.bring(token) == 0
 
         assert holder.stored()["flow"] == Flow.AUTHORIZATION_CODE
-        assert running.amazon.referee.complaints() == ()
+        assert [complaint.sentence for complaint in running.amazon.referee.complaints()] == [
+            "The parameter client_secret is missing."
+        ]
 
 
 def _authorize(holder: TokenHolder, *words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,18 @@
 """What the doctor finds in the settings that say who the speaker is; each test breaks one thing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import DialectName, WireResponse
+from device_auth.core.models import DialectName, Link, WireResponse
 from device_auth.doctor.client import ADDRESSES, checks
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.world.settings import PROVIDER_OPTIONS, Settings, gather_settings, read_settings
 from tests.certificates import Authority
+from tests.links import make_link
 from tests.simulated_transport import SimulatedTransport
 from tests.values import NO_ANSWER, make_provider, make_response
 from tests.world import CLIENT_ID
@@ -34,12 +36,13 @@ def look(
     problems: list[ConfigError] | None = None,
     asked: CredentialProbe | None = None,
     serial_number: Path = NO_SERIAL,
+    stored: Link | None = None,
 ) -> dict[str, Finding]:
     given = given or read_settings(LWA, None, {})
     asked = asked or credential_probe(refusal("invalid_grant"))
     return {
         check.code: check.look()
-        for check in checks(given, problems or [], asked, serial_number=serial_number)
+        for check in checks(given, problems or [], asked, stored, serial_number=serial_number)
     }
 
 
@@ -186,6 +189,15 @@ def settings_with_secret(tmp_path: Path, mode: int) -> Settings:
 
 def test_a_secret_that_only_its_owner_can_read_is_well_kept(tmp_path: Path) -> None:
     assert broken(look(settings_with_secret(tmp_path, 0o600))) == []
+
+
+def test_a_link_that_takes_a_secret_misses_it_where_none_is_set(tmp_path: Path) -> None:
+    link = replace(make_link(), takes_secret=True)
+
+    found = look(stored=link)["C8"]
+
+    assert (found.verdict, "client secret" in found.sentence) == (Verdict.WARN, True)
+    assert look(settings_with_secret(tmp_path, 0o600), stored=link)["C8"].verdict is Verdict.OK
 
 
 def test_a_secret_in_a_file_that_is_open_to_its_group_is_found(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -264,6 +264,30 @@ def test_a_bad_setting_is_an_error_of_the_settings(settings: dict[str, object], 
 
     assert message in str(refused.value)
     assert refused.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs for another user")
+@pytest.mark.parametrize(
+    ("voice", "is_refused"),
+    [
+        ({"kind": "command", "command": ["/home/anna/say"]}, True),
+        ({"kind": "espeak", "player": ["/home/anna/play"]}, True),
+        ({"kind": "recorded", "directory": "/home/anna", "player": ["/home/anna/play"]}, True),
+        ({"kind": "espeak"}, False),
+        ({"kind": "off"}, False),
+    ],
+)
+def test_root_runs_no_program_that_another_users_file_names(
+    tmp_path: Path, voice: dict[str, object], *, is_refused: bool
+) -> None:
+    file = tmp_path / "config.toml"
+    file.touch()
+    read_hardware({"voice": voice}, file)
+
+    os.chown(file, 12345, 12345)
+
+    with pytest.raises(ConfigError, match="belongs to another user") if is_refused else nullcontext():
+        read_hardware({"voice": voice}, file)
 
 
 def test_a_panel_setting_that_only_the_panel_knows_is_one_too(tmp_path: Path, heard: Heard) -> None:
