@@ -235,7 +235,11 @@ class Doors:
         authorities = read_authorities(self.settings, is_proved=not self.is_service)
         transport = HttpTransport(self.clock, authorities=authorities, proxy=self.settings.proxy)
         return ProviderClient(
-            transport, provider, self.settings.client_secret, secret_of=self.settings.client_id
+            transport,
+            provider,
+            self.settings.client_secret,
+            secret_of=self.settings.client_id,
+            poll_every=self.settings.poll_every,
         )
 
     @contextmanager

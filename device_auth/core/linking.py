@@ -38,7 +38,7 @@ PROOF_TIMEOUT: Final = Seconds(10)
 SAVE_WAITS: Final = (Seconds(1), Seconds(2), Seconds(4))
 """Waits before saving again: a grant that is not on the disk yet is worth more than one try."""
 
-QUICKEST_APPROVAL: Final = Seconds(8)
+QUICKEST_APPROVAL: Final = Seconds(15)
 """Hardly an owner approves sooner than this after leaving the speaker's page; measured in docs/fleet.md."""
 
 
@@ -56,7 +56,8 @@ class LinkRequested:
         present_until: until when someone is plainly there; after it no code is renewed.
         give_up_after: how long a code is asked for if none can be had, and again for each renewal.
         again: ask for a new pair although there is a link.
-        postpones_within: how soon after the owner left a poll must be due to be postponed; 0: none is.
+        postpones_within: how soon after the owner left a poll must be due to be postponed; 0: none is. Where ``rules``
+            let a poll hurry, none is either.
         leaves_no_trace: a grant that is refused leaves the store as it was, even where there was no link.
     """
 
@@ -327,11 +328,12 @@ class Waiting:
     """A code pair is told, and the owner awaited.
 
     Attributes:
-        interval: the present one; never shorter than the pair's own.
+        interval: the one in use.
         poll_at: when to poll; None while a poll is out: then there is no next one.
         timeouts: how many polls in a row have timed out.
         postponed_from: when the next poll would have been due had it not been postponed; never if it is not.
         may_postpone: no poll of this pair has been postponed yet, and one may be.
+        hurries_from: from when on an owner who is back is polled for.
     """
 
     request: LinkRequested
@@ -342,6 +344,7 @@ class Waiting:
     trouble: Trouble = Trouble.NONE
     postponed_from: Monotonic = NEVER
     may_postpone: bool = False
+    hurries_from: Monotonic = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,7 +465,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             return _request(replace(event, again=is_linked), now), (ProveStore(),)
         case PairFound():
             request = replace(event.request, again=is_linked)
-            interval = max(event.interval, event.pair.interval)
+            interval = max(event.interval, request.rules.interval(event.pair.interval))
             return Waiting(request, event.pair, interval, later(now, interval)), ()
         case GrantFound():
             return Proving(event.request, later(now, PROOF_TIMEOUT)), (ForgetPending(), ProveGrant())
@@ -556,10 +559,12 @@ def _hear_request(state: Requesting, event: Answered, now: Monotonic) -> Step:
 
 
 def _show(request: LinkRequested, pair: CodePair, now: Monotonic) -> Step:
-    first = now if request.rules.first_at_once else later(now, pair.interval)
-    may_postpone = request.postpones_within > 0
-    waiting = Waiting(request, pair, pair.interval, first, may_postpone=may_postpone)
-    return waiting, (KeepPending(pair, pair.interval),)
+    rules = request.rules
+    interval = rules.interval(pair.interval)
+    first = now if rules.first_at_once else later(now, interval)
+    may_postpone = request.postpones_within > 0 and rules.hurries_after is None
+    waiting = Waiting(request, pair, interval, first, may_postpone=may_postpone)
+    return waiting, (KeepPending(pair, interval),)
 
 
 def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
@@ -572,10 +577,11 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             return _hear_poll(state, event.answer, now)
         case OwnerLeft() if state.poll_at is not None and state.may_postpone:
             return _postpone(state, state.poll_at, now), ()
-        case OwnerBack() if state.poll_at is not None:
-            return replace(state, poll_at=min(state.poll_at, max(now, state.postponed_from))), ()
+        case OwnerBack():
+            return _hurry(state, now), ()
         case LinkRequested():
-            return replace(state, request=_still_wanted(state.request, event)), (TellAgain(),)
+            hurried = _hurry(state, now)
+            return replace(hurried, request=_still_wanted(state.request, event)), (TellAgain(),)
         case Cancelled():
             return _rest(state.request, None, now), (DropCall(), ForgetPending())
         case LinkLost():
@@ -583,7 +589,6 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
         case (
             TimePassed()
             | OwnerLeft()
-            | OwnerBack()
             | Answered()
             | PairFound()
             | GrantFound()
@@ -597,6 +602,14 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             return state, ()
         case _:
             assert_never(event)
+
+
+def _hurry(state: Waiting, now: Monotonic) -> Waiting:
+    """Poll soon for an owner who is back, or taps."""
+    if state.poll_at is None:
+        return state
+    soonest = min(state.postponed_from, state.hurries_from)
+    return replace(state, poll_at=min(state.poll_at, max(now, soonest)))
 
 
 def _postpone(state: Waiting, poll_at: Monotonic, now: Monotonic) -> State:
@@ -626,12 +639,17 @@ def _hear_poll(state: Waiting, answer: Answer, now: Monotonic) -> Step:
 
 def _poll_later(state: Waiting, answer: Answer, now: Monotonic) -> Step:
     is_slower = react(answer, Phase.POLLING) is Reaction.SLOW_DOWN
-    interval = slower(state.request.rules, state.interval) if is_slower else state.interval
+    rules, told = state.request.rules, state.pair.interval
+    interval = slower(rules, state.interval, told) if is_slower else state.interval
     timeouts = state.timeouts + 1 if isinstance(answer, Unreachable) and answer.timed_out else 0
+    wait, hurries_after = poll_wait(interval, timeouts, answer), rules.hurries_after
+    # after slow_down the interval stands, and so does a wait that was asked for
+    is_held_back = interval > rules.interval(told) or wait > interval
     waiting = replace(
         state,
         interval=interval,
-        poll_at=later(now, poll_wait(interval, timeouts, answer)),
+        poll_at=later(now, wait),
+        hurries_from=NEVER if hurries_after is None or is_held_back else later(now, hurries_after),
         timeouts=timeouts,
         trouble=_trouble(answer),
     )

@@ -256,11 +256,22 @@ class PollRules:
     Attributes:
         first_at_once: the first poll goes out at once, not after one interval.
         slow_down_doubles: ``slow_down`` doubles the interval (at least 5 s more, at most 60 s unless the
-            provider's own interval is longer); else it adds 5 s.
+            provider's own interval is longer) and from then on it is never less than told; else it adds 5 s.
+        at_least: polls until ``slow_down`` come no closer than this, whatever is told.
+        at_most: nor further apart than this.
+        hurries_after: for an owner who is back, a poll goes out so long after the last one, unless ``slow_down`` came;
+            None: at its interval.
     """
 
     first_at_once: bool
     slow_down_doubles: bool
+    at_least: Seconds = Seconds(0)
+    at_most: Seconds = FOREVER
+    hurries_after: Seconds | None = None
+
+    def interval(self, told: Seconds) -> Seconds:
+        """Return the interval until ``slow_down``, where the provider tells this one."""
+        return max(self.at_least, min(told, self.at_most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +398,7 @@ class PendingPair:
     """A current code pair, with all that is needed to go on with it after a restart.
 
     Attributes:
-        interval: the present one, after every ``slow_down``.
+        interval: the one in use, after every ``slow_down``.
     """
 
     pair: CodePair

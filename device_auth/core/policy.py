@@ -200,12 +200,12 @@ def poll_wait(interval: Seconds, timeouts: int, answer: Answer) -> Seconds:
     return Seconds(max(interval, doubled, asked_wait(answer)))
 
 
-def slower(rules: PollRules, interval: Seconds) -> Seconds:
-    """Lengthen the interval after ``slow_down``; it is never lowered."""
+def slower(rules: PollRules, interval: Seconds, told: Seconds) -> Seconds:
+    """Lengthen the interval after ``slow_down``; it is never lowered, and never less than told from then on."""
     if not rules.slow_down_doubles:
         return Seconds(interval + SLOW_DOWN_STEP)
     longer = max(interval * 2, interval + SLOW_DOWN_STEP)
-    return Seconds(max(interval, min(longer, MOST_POLL_WAIT)))
+    return Seconds(max(interval, told, min(longer, MOST_POLL_WAIT)))
 
 
 def asked_wait(answer: Answer) -> Seconds:

@@ -7,6 +7,7 @@ provider or the network does.
 from typing import Final, Protocol
 
 from device_auth.core.models import (
+    FOREVER,
     Answer,
     CodePair,
     DialectName,
@@ -16,6 +17,7 @@ from device_auth.core.models import (
     PollRules,
     Provider,
     Refusal,
+    Seconds,
     Secret,
     Unclear,
     Unreachable,
@@ -24,6 +26,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.ports import Transport
 from device_auth.core.states import Trouble
+from device_auth.core.values import replace
 from device_auth.wire import authorization_code, lwa, rfc8628
 from device_auth.wire.answers import conceal
 
@@ -78,6 +81,8 @@ class ProviderClient:
         client_secret: sent in the authorization-code flow, and by confidential clients of RFC 8628; by LWA's code-based
             linking never.
         secret_of: the client ID that the secret belongs to; empty if unknown.
+        poll_every: the interval of LWA's polls, ``told`` for the one it tells; empty for that of Amazon's own
+            clients.
     """
 
     def __init__(
@@ -86,7 +91,9 @@ class ProviderClient:
         provider: Provider | None = None,
         client_secret: Secret | None = None,
         secret_of: str = "",
+        poll_every: int | str = "",
     ) -> None:
+        self._poll_every = poll_every
         self._transport = transport
         self._provider = provider
         self._client_secret = client_secret
@@ -106,7 +113,13 @@ class ProviderClient:
     @property
     def rules(self) -> PollRules:
         """Return how to poll the provider."""
-        return dialect_of(self.provider.dialect).RULES
+        rules = dialect_of(self.provider.dialect).RULES
+        if self.provider.dialect is not DialectName.LWA or not self._poll_every:
+            return rules
+        if isinstance(self._poll_every, str):
+            return replace(rules, at_most=FOREVER)
+        least = most = Seconds(self._poll_every)
+        return replace(rules, at_least=least, at_most=most)
 
     def go_on_with(self, provider: Provider) -> None:
         """Use this provider from now on, endpoints included: it issued the current code pair."""

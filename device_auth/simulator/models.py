@@ -71,7 +71,13 @@ class Applicant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedPair:
-    """A code pair at the server; ``heard_at`` is the time of the last poll, or of the end of its response."""
+    """A code pair at the server.
+
+    Attributes:
+        interval: the one that the client was told, in seconds.
+        slowed_to: the least interval since ``slow_down``; 0 before it.
+        heard_at: the time of the last poll, or of the end of its response.
+    """
 
     applicant: Applicant
     user_code: str = field(repr=False)
@@ -79,6 +85,7 @@ class IssuedPair:
     issued_at: float
     expires_in: int
     interval: int
+    slowed_to: int = 0
     state: PairState = PairState.WAITING
     polls: int = 0
     heard_at: float | None = None

@@ -19,6 +19,7 @@ from device_auth.core.models import (
     PollRules,
     Profile,
     Provider,
+    Seconds,
     Secret,
     Unclear,
     WireRequest,
@@ -41,7 +42,12 @@ from device_auth.wire.answers import (
     write_scope_data,
 )
 
-RULES: Final = PollRules(first_at_once=True, slow_down_doubles=True)
+POLL_EVERY: Final = Seconds(5)
+"""Between polls, though 30 s are told: so do all of Amazon's own clients (AVS Device SDK, Java sample), and LWA answers."""
+
+RULES: Final = PollRules(
+    first_at_once=True, slow_down_doubles=True, at_most=POLL_EVERY, hurries_after=POLL_EVERY
+)
 """Polling starts at once (LWA's page says so); ``slow_down`` doubles the interval (AVS Device SDK)."""
 
 

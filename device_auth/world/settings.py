@@ -75,6 +75,12 @@ PLATFORM_VARIABLE: Final = re.compile(
 LONGEST_NAME: Final = 60
 """Characters of an unknown name that a message repeats."""
 
+TOLD: Final = "told"
+"""Of ``poll_every``: the interval that the provider tells."""
+
+POLL_RANGE: Final = range(5, 61)
+"""Seconds that ``poll_every`` may have."""
+
 AUTO: Final = "auto"
 """Of ``key_provider``: the best one that is there."""
 
@@ -99,6 +105,13 @@ def _read_client_secret(given: str) -> Secret:
     ):
         raise ValueError("is a placeholder, or has spaces around it or characters that no client secret has")
     return Secret(given)
+
+
+def _read_poll_every(given: object) -> str | int:
+    value = int(given) if isinstance(given, str) and given.isascii() and given.isdigit() else given
+    if value == TOLD or (type(value) is int and value in POLL_RANGE):
+        return value
+    raise ValueError(f"must be {TOLD} or a whole number from {POLL_RANGE[0]} to {POLL_RANGE[-1]}")
 
 
 _LWA: Final = (DialectName.LWA,)
@@ -213,6 +226,17 @@ KEYS: Final = (
         example=2,
         default=2,
         within=range(101),
+    ),
+    Key(
+        "poll_every",
+        ValueType.ANY,
+        explanation="Seconds between polls, 5 to 60, or told for the interval that the provider tells (Login with Amazon tells 30"
+        " and answers polls every 5, as its own clients send them). After slow_down never less than told.",
+        example=5,
+        default="",
+        parse=_read_poll_every,
+        only=_LWA,
+        has_option=False,
     ),
     Key(
         "key_provider",
@@ -330,6 +354,7 @@ class Settings(NamedTuple):
     ca_file: str
     proxy: "Proxy | None"
     renewals: int
+    poll_every: str | int
     key_provider: str
     key_file: str
     client_secret: Secret | None

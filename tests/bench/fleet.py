@@ -54,7 +54,11 @@ COMPARED: Final = 20_000
 SLACK: Final = 1e-6
 """Moments are sums of floats."""
 
-LWA: Final = PollRules(first_at_once=True, slow_down_doubles=True)
+LWA: Final = PollRules(
+    first_at_once=True, slow_down_doubles=True, at_most=Seconds(5), hurries_after=Seconds(5)
+)
+TOLD: Final = PollRules(first_at_once=True, slow_down_doubles=True)
+"""LWA's rules if the told interval were kept, as this program did before."""
 SECRET: Final = Secret("x")
 UNPROVED: Final = Link(
     link_id="link",
@@ -98,6 +102,7 @@ class Plan:
     Attributes:
         kept: speakers that are linked from the start.
         presses: speakers that are linked some time before ``presses_until``.
+        rules: how speakers poll.
         capacity: requests that the provider answers in a second, as a multiple of what the fleet needs on average.
         outage: from when until when the provider answers 503 to everything.
         says_when: those 503 say when it ends.
@@ -113,6 +118,7 @@ class Plan:
     presses_until: float = 23 * HOUR
     owners: Owners = Owners()
     postpones_within: Seconds = linking.QUICKEST_APPROVAL
+    rules: PollRules = LWA
     capacity: float = 4
     outage: tuple[float, float] = (6 * HOUR, 7 * HOUR)
     says_when: bool = False
@@ -141,6 +147,7 @@ class Figures:
         without: speakers that have still none at the end; above they count as if they had it then.
         approvals: seconds from approval to linked.
         lost: links that are not in use any more.
+        polls: all of them.
         early: polls before the interval was over.
         unlinked: speakers whose owner approved in vain, or not at all.
         steps: taken by the core.
@@ -156,6 +163,7 @@ class Figures:
     without: int = 0
     lost: int = 0
     early: int = 0
+    polls: int = 0
     unlinked: int = 0
     steps: int = 0
     took: float = 0.0
@@ -171,6 +179,7 @@ class Figures:
         self.without += other.without
         self.lost += other.lost
         self.early += other.early
+        self.polls += other.polls
         self.unlinked += other.unlinked
         self.steps += other.steps
         self.took = max(self.took, other.took)
@@ -198,6 +207,7 @@ class Provider:
         self.capacity = plan.capacity * plan.mean / PARTS
         self.out_from, self.out_until = plan.outage
         self.says_when = plan.says_when
+        self.rules = plan.rules
         self.second = 0
         self.answered = 0
 
@@ -228,7 +238,8 @@ class Provider:
     def poll(self, handed: Handed, now: float, answered_at: float) -> Answer:
         if now < handed.rests_until - SLACK:
             self.figures.early += 1
-        handed.rests_until = answered_at + INTERVAL
+        handed.rests_until = answered_at + self.rules.interval(INTERVAL)
+        self.figures.polls += 1
         refusal = self.refuse(now)
         if refusal is not None:
             return refusal
@@ -269,7 +280,9 @@ class Linker:
         """Let happen what is due; give the moment of what is next."""
         if not self.is_pressed:
             self.is_pressed = True
-            request = linking.LinkRequested(LWA, renewals=2, postpones_within=self.part.plan.postpones_within)
+            request = linking.LinkRequested(
+                self.part.plan.rules, renewals=2, postpones_within=self.part.plan.postpones_within
+            )
             self.feed(request, now)
         while self.answers and self.answers[0][0] <= now:
             self.answers.pop(0)[1](now)
@@ -654,26 +667,38 @@ def tell_spread(speakers: int, seed: int, jobs: int) -> None:
 
 
 def tell_owners(links: int, seed: int, jobs: int) -> None:
-    """Print how long owners wait after approving, by how many return and what is postponed."""
-    print(f"## From approval to linked, in seconds: {links:,} links each, interval 30 s\n")
+    """Print how long owners wait after approving, by how many return, how often is polled and what is postponed."""
+    print(f"## From approval to linked, in seconds: {links:,} links each, interval 30 s told\n")
     owners = {"signed in, 15 s": (15.0,), "signs in first, 60 s": (60.0,), "half and half": (15.0, 60.0)}
-    wishes = {"none": 0.0, "due within 8 s": 8.0, "any": math.inf}
+    ways = {
+        "every 5 s": (LWA, 0.0),
+        "as told": (TOLD, 0.0),
+        "as told, one due within 8 s postponed": (TOLD, 8.0),
+        "as told, one due within 15 s postponed": (TOLD, 15.0),
+        "as told, any one postponed": (TOLD, math.inf),
+    }
 
     def rows() -> Iterator[Sequence[object]]:
         for name, medians in owners.items():
-            for wish, within in wishes.items():
-                row: list[object] = [name, wish]
+            for way, (rules, within) in ways.items():
+                row: list[object] = [name, way]
+                polls = links_made = 0
                 for returning in (0.0, 0.5, 1.0):
                     plan = Plan(
                         0, links, hours=3, seed=seed, presses_until=2 * HOUR, outage=(0, 0), capacity=1000
                     )
-                    plan = replace(plan, owners=Owners(medians, returning), postpones_within=Seconds(within))
-                    values = simulate(plan, jobs).approvals
+                    plan = replace(
+                        plan, owners=Owners(medians, returning), postpones_within=Seconds(within), rules=rules
+                    )
+                    figures = simulate(plan, jobs)
+                    values = figures.approvals
+                    polls, links_made = polls + figures.polls, links_made + len(values)
                     row += [sum(values) / len(values), at_share(values, 0.5), at_share(values, 0.95)]
+                row.append(polls / links_made)
                 yield row
 
     table(
-        "the owner|polls postponed|0 % return: mean|median|p95|50 %: mean|median|p95|100 %: mean|median|p95",
+        "the owner|polls|0 % return: mean|median|p95|50 %: mean|median|p95|100 %: mean|median|p95|polls a link",
         rows(),
     )
 

@@ -221,7 +221,17 @@ def goes_on() -> st.SearchStrategy[Happening]:
 
 PRESSES = st.builds(
     Press,
-    rules=st.builds(PollRules, first_at_once=st.booleans(), slow_down_doubles=st.booleans()),
+    rules=st.one_of(
+        st.builds(PollRules, first_at_once=st.booleans(), slow_down_doubles=st.booleans()),
+        st.builds(
+            PollRules,
+            st.just(True),
+            st.just(True),
+            st.sampled_from([seconds(0), seconds(10)]),
+            st.just(10.0),
+            st.just(5.0),
+        ),
+    ),
     again=st.booleans(),
     renewals=st.integers(0, 3),
     present_for=st.sampled_from([0.0, 10.0, 200.0, NEVER]),
@@ -292,6 +302,7 @@ class World:
     """No poll of the pair in hand before."""
     interval: float = 0.0
     timeouts: int = 0
+    is_slowed: bool = False
     ended: set[CodePair] = field(default_factory=set)
     postponed: set[CodePair] = field(default_factory=set)
     timed_out: CodePair | None = None
@@ -380,9 +391,11 @@ class World:
             expires_in=happening.expires_in,
             interval=happening.interval,
         )
-        self.interval, self.timeouts = pair.interval, 0
         assert isinstance(self.state, Requesting)
-        self.rests = self.now if self.state.request.rules.first_at_once else self.now + pair.interval
+        rules = self.state.request.rules
+        self.interval, self.timeouts = max(rules.at_least, min(pair.interval, rules.at_most)), 0
+        self.rests = self.now if rules.first_at_once else self.now + self.interval
+        self.is_slowed = False
         return pair
 
     def new_grant(self) -> TokenGrant:
@@ -396,11 +409,17 @@ class World:
         if isinstance(answer, SlowDown):
             rules = self.state.request.rules
             doubled = min(max(2 * self.interval, self.interval + 5), 60)
+            doubled = max(doubled, pair.interval)
             self.interval = max(self.interval, doubled if rules.slow_down_doubles else self.interval + 5)
+            self.is_slowed = True
         is_timed_out = isinstance(answer, Unreachable) and answer.timed_out
         self.timeouts = self.timeouts + 1 if is_timed_out else 0
         told = answer.retry_after if isinstance(answer, Pending | SlowDown | Unclear) else None
-        self.rests = self.now + max(self.interval, min(60, self.interval * 2**self.timeouts), told or 0)
+        wait = max(self.interval, min(60, self.interval * 2**self.timeouts), told or 0)
+        after = self.state.request.rules.hurries_after
+        if after is not None and wait == self.interval and not self.is_slowed:
+            wait = min(wait, after)
+        self.rests = self.now + wait
         if is_timed_out:
             self.timed_out = pair
         if isinstance(answer, Refusal | TokenGrant):

@@ -7,7 +7,19 @@ from typing import Final
 import pytest
 
 from device_auth.core.models import NEVER, Seconds, TokenGrant
-from tests.bench.fleet import HOUR, PARTS, Figures, Handed, Owners, Part, Plan, Provider, peaks, simulate
+from tests.bench.fleet import (
+    HOUR,
+    PARTS,
+    TOLD,
+    Figures,
+    Handed,
+    Owners,
+    Part,
+    Plan,
+    Provider,
+    peaks,
+    simulate,
+)
 
 BAD_DAY: Final = Plan(
     kept=180, presses=20, hours=6, presses_until=4 * HOUR, outage=(1.5 * HOUR, 2.5 * HOUR), cut_at=4 * HOUR
@@ -65,7 +77,7 @@ def test_the_provider_notices_what_it_shall_notice() -> None:
     provider = Provider(replace(BAD_DAY, capacity=2.0, outage=(100, 200)), figures)
     handed = Handed(approved_at=40.0)
 
-    answers = [provider.poll(handed, now, now + 1) for now in (0.0, 31.0, 61.0)]
+    answers = [provider.poll(handed, now, now + 1) for now in (0.0, 5.5, 41.0)]
 
     assert [isinstance(answer, TokenGrant) for answer in answers] == [False, False, True]
     assert figures.early == 1
@@ -78,7 +90,14 @@ def test_owners_who_return_do_not_wait_longer() -> None:
     means = []
     for returning in (0.0, 1.0):
         plan = Plan(
-            0, 200, hours=2, presses_until=HOUR, outage=(0, 0), capacity=1000, owners=Owners((15,), returning)
+            0,
+            200,
+            hours=2,
+            presses_until=HOUR,
+            outage=(0, 0),
+            capacity=1000,
+            owners=Owners((15,), returning),
+            rules=TOLD,
         )
         values = simulate(plan).approvals
         means.append(sum(values) / len(values))

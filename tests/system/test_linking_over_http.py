@@ -30,12 +30,13 @@ def approve_soon(world: World) -> None:
     world.clock.plan(world.passed + 1, lambda: world.amazon.approve("all"))
 
 
-def test_an_owner_who_takes_95_seconds_is_linked_at_the_fifth_poll(lwa: World) -> None:
-    lwa.clock.plan(95, lambda: lwa.amazon.approve("all"))
+def test_an_owner_who_takes_93_seconds_is_linked_within_five_though_thirty_are_told(lwa: World) -> None:
+    lwa.clock.plan(93, lambda: lwa.amazon.approve("all"))
 
     assert lwa.link() == linking.Linked()
-    assert lwa.polls() == 5
-    assert lwa.passed == 120
+    assert lwa.polls() == 20
+    assert lwa.passed == 95
+    assert {pair.interval for pair in lwa.amazon.pairs()} == {30}
     assert lwa.states == [
         StateWord.REQUESTING,
         StateWord.WAITING,

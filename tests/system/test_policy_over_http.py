@@ -19,7 +19,7 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.authority import EXPIRED, FOR_YEARS, NOT_YET_VALID, Validity
 from tests.world import World, open_world
 
-INTERVAL: Final = 30
+INTERVAL: Final = 5
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ ROWS: Final = [
         "slow_down",
         {"slow_down": True},
         GoesOn(after=5),
-        GoesOn(after=35),
+        GoesOn(after=10),
         GoesOn(UNAVAILABLE, after=5),
         GoesOn(UNAVAILABLE, after=5),
     ),

@@ -46,6 +46,7 @@ from device_auth.core.linking import (
     word_of,
 )
 from device_auth.core.models import (
+    FOREVER,
     NEVER,
     Answer,
     Flow,
@@ -630,6 +631,79 @@ def test_nothing_is_postponed_after_a_restart_for_it_may_have_been_before() -> N
     state, _ = after(Unlinked(), (30, PairFound(PRESS, PAIR, seconds(30))))
 
     assert after(state, (59, OwnerLeft())) == (state, ())
+
+
+# -- how often Amazon is asked
+
+
+QUICK = PollRules(first_at_once=True, slow_down_doubles=True, at_most=seconds(5), hurries_after=seconds(5))
+
+
+def polled(rules: PollRules = QUICK, *, answer: Answer | None = None, at: float = 10) -> Waiting:
+    """Return a state in which a poll for a pair with an interval of 30 s has just been answered."""
+    state = replace(ASKED, request=LinkRequested(rules))
+    return state_after(
+        Waiting, state, (at - 1, heard(PAIR)), (at - 1, TimePassed()), (at, heard(answer or Pending()))
+    )
+
+
+def test_amazon_is_polled_every_five_seconds_from_the_first_poll_on_though_thirty_are_told() -> None:
+    state = replace(ASKED, request=LinkRequested(QUICK))
+    told, commands = after(state, (1, heard(PAIR)))
+
+    assert commands == (KeepPending(PAIR, seconds(5)),)
+    assert next_moment(told) == moment(1)
+    assert next_moment(polled(at=10)) == moment(15)
+
+
+def test_after_slow_down_amazon_is_never_polled_sooner_than_told() -> None:
+    slowed = polled(answer=SlowDown(), at=10)
+    asked = state_after(Waiting, slowed, (40, TimePassed()), (41, heard(SlowDown())))
+
+    assert (slowed.interval, next_moment(slowed)) == (seconds(30), moment(40))
+    assert (asked.interval, next_moment(asked)) == (seconds(60), moment(101))
+
+
+@pytest.mark.parametrize(("at", "due"), [(12, 15), (17, 17)])
+@pytest.mark.parametrize("event", [OwnerBack(), PRESS], ids=["back", "tap"])
+def test_an_owner_who_is_back_or_taps_is_polled_for_five_seconds_after_the_last_poll(
+    event: Event, at: float, due: float
+) -> None:
+    state, _ = after(polled(replace(QUICK, at_most=FOREVER), at=10), (at, event))
+
+    assert next_moment(state) == moment(due)
+
+
+@pytest.mark.parametrize("answer", [SlowDown(), Pending(seconds(50)), TIMED_OUT])
+@pytest.mark.parametrize("event", [OwnerBack(), PRESS], ids=["back", "tap"])
+def test_nobody_shortens_a_wait_that_was_asked_for(event: Event, answer: Answer) -> None:
+    state = polled(replace(QUICK, at_most=FOREVER), answer=answer)
+
+    assert next_moment(after(state, (11, event))[0]) == next_moment(state)
+
+
+def test_a_tap_polls_for_no_owner_where_the_told_interval_is_strict() -> None:
+    state = polled(RFC8628)
+
+    assert next_moment(after(state, (11, PRESS))[0]) == next_moment(state)
+
+
+def test_no_poll_of_amazon_is_postponed() -> None:
+    state = polled()
+
+    assert after(state, (11, OwnerLeft())) == (state, ())
+
+
+def test_after_a_restart_the_interval_in_use_is_waited_for() -> None:
+    state = state_after(Waiting, Unlinked(), (30, PairFound(LinkRequested(QUICK), PAIR, seconds(5))))
+
+    assert next_moment(state) == moment(35)
+
+
+def test_a_set_interval_is_kept_even_if_a_shorter_one_is_told() -> None:
+    state = replace(ASKED, request=LinkRequested(replace(QUICK, at_least=seconds(60), at_most=seconds(60))))
+
+    assert state_after(Waiting, state, (1, heard(PAIR))).interval == seconds(60)
 
 
 # -- saving

@@ -169,7 +169,7 @@ def test_a_poll_waits_as_long_as_told_and_never_less_than_the_interval(answer: A
 def test_slow_down_lengthens_the_interval_as_the_dialect_has_it(
     rules: PollRules, interval: float, slowed: float
 ) -> None:
-    assert slower(rules, seconds(interval)) == slowed
+    assert slower(rules, seconds(interval), seconds(interval)) == slowed
 
 
 @pytest.mark.parametrize(

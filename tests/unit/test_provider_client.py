@@ -11,6 +11,7 @@ from device_auth.core.models import (
     Profile,
     Provider,
     Refusal,
+    Seconds,
     Secret,
     Unclear,
     WireRequest,
@@ -188,3 +189,17 @@ def test_no_secret_of_another_client_is_sent_for_a_code() -> None:
     ProviderClient(transport, ISSUER, SECRET, secret_of="another").request_code_pair()
 
     assert "client_secret" not in form_of(transport.sent[0])
+
+
+@pytest.mark.parametrize(("poll_every", "interval"), [("", 5), ("told", 30), (20, 20), (60, 60)])
+def test_amazon_is_polled_as_the_settings_have_it(poll_every: int | str, interval: float) -> None:
+    rules = ProviderClient(SimulatedTransport(), make_provider(), poll_every=poll_every).rules
+
+    assert rules.interval(Seconds(30)) == Seconds(interval)
+
+
+def test_other_providers_are_polled_as_they_tell() -> None:
+    rules = ProviderClient(SimulatedTransport(), ISSUER, poll_every=60).rules
+
+    assert rules.interval(Seconds(7)) == Seconds(7)
+    assert rules.hurries_after is None

@@ -143,6 +143,19 @@ def test_renewals_may_be_a_number_in_the_file_and_digits_in_the_environment(
     assert read_settings({"renewals": int(text)}, None, {}).renewals == int(text)
 
 
+@pytest.mark.parametrize(("text", "value"), [("5", 5), ("60", 60), ('"told"', "told"), ('"30"', 30)])
+def test_the_polls_of_amazon_are_told_or_so_many_seconds_apart(
+    tmp_path: Path, text: str, value: str | int
+) -> None:
+    assert read_file(tmp_path, f"poll_every = {text}\n").poll_every == value
+    assert read_environment(DEVICE_AUTH_POLL_EVERY=text.strip('"')).poll_every == value
+
+
+@pytest.mark.parametrize("text", ["4", "61", "true", "5.5", '"soon"', "[5]", '"-5"'])
+def test_polls_of_amazon_come_neither_too_fast_nor_too_seldom(tmp_path: Path, text: str) -> None:
+    assert "poll_every" in str(refused_file(tmp_path, f"poll_every = {text}\n"))
+
+
 @pytest.mark.parametrize("text", ["-1", "101", "true", "1.5", "[2]", "1979-05-27", "0xffff"])
 def test_renewals_must_be_a_whole_number_in_range(tmp_path: Path, text: str) -> None:
     assert "renewals" in str(refused_file(tmp_path, f"renewals = {text}\n"))

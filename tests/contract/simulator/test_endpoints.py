@@ -110,13 +110,13 @@ def test_polling_a_finished_code_again_is_reported(amazon: Amazon, clock: Clock,
 def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
     pair = speaker.pair()
     speaker.poll(pair)
-    clock.let_pass(29)
+    clock.let_pass(4)
 
     answer = speaker.poll(pair)
 
     assert answer.json()["error"] == "slow_down"
     assert kinds(amazon) == [ComplaintKind.POLLED_TOO_EARLY]
-    assert amazon.pairs()[0].interval == (60 if speaker.is_lwa else 35)
+    assert amazon.pairs()[0].slowed_to == (10 if speaker.is_lwa else 35)
 
 
 @pytest.mark.parametrize(
