@@ -23,7 +23,7 @@ from device_auth.core.ports import Clock as AnyClock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
-from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings
+from device_auth.service.page import ADMISSION, HEARTBEAT, READ_LIMITS, Page, PageSettings
 from device_auth.service.status_feed import Snapshot, StatusFeed
 from device_auth.world.clock import BootClock
 from tests.links import make_link
@@ -120,6 +120,7 @@ class Bench:
         limits: ReadLimits = READ_LIMITS,
         settings: PageSettings | None = None,
         is_welcome: bool = True,
+        heartbeat: Seconds = HEARTBEAT,
     ) -> None:
         self.clock = Clock()
         self.actions = NotedActions()
@@ -131,6 +132,7 @@ class Bench:
             settings=settings or PageSettings(listen=("127.0.0.1:0",)),
             admission=admission,
             limits=limits,
+            heartbeat=heartbeat,
             welcomes=lambda _visitor, own: is_welcome and own.is_loopback,
         )
 
@@ -175,8 +177,8 @@ class Bench:
     def news(self) -> Snapshot:
         return self.feed.look()
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=LONG)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), LONG, (source, 0))
 
     def ask(
         self, method: str, path: str, fields: Mapping[str, str] | None = None, body: str | None = None
@@ -233,6 +235,9 @@ class Stream:
         return self
 
     def __exit__(self, *_args: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
         self._connection.close()
 

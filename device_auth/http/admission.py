@@ -1,8 +1,8 @@
 """Limits on connections: how many at once and how many in a time, for all owners and for each.
 
-A connection takes a place. Where connections may wait for one and too many wait, the newest connection of the owner
-with the most waiting ones is refused, so that no owner crowds out another. This module only counts: its caller holds a
-lock, and closes the connections.
+A connection takes a place. No owner crowds out another: where connections may wait for a place and too many wait, the
+newest connection of the owner with the most waiting ones is refused; where they may not wait, the owner with the most
+places loses the oldest one. This module only counts: its caller holds a lock, and closes the connections.
 """
 
 from collections import Counter
@@ -11,6 +11,9 @@ from http import HTTPStatus
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from device_auth.core.models import Monotonic, Seconds, later
+
+REFUSALS_FOR_ONE: Final = 8
+"""Refusals cost so much less than what they refuse: those of one owner do not use up the rate of all."""
 
 MOST_OWNERS: Final = 256
 """Owners whose rate is remembered."""
@@ -22,6 +25,7 @@ class ConnectionLimits(NamedTuple):
     Attributes:
         places: connections served at once, event streams among them.
         share: of those, for one owner.
+        spare: of those, kept for owners who have none.
         waiting: connections that wait for a place; if 0, a connection that finds none is refused.
         streams: event streams at once.
         streams_share: of those, for one owner.
@@ -34,6 +38,7 @@ class ConnectionLimits(NamedTuple):
 
     places: int
     share: int
+    spare: int = 0
     waiting: int = 0
     streams: int = 0
     streams_share: int = 0
@@ -107,7 +112,9 @@ class ConnectionLimiter(Generic[P]):
         self._limits = limits
         self.waiting: list[P] = []
         self.active: dict[P, None] = {}
+        self.evicted: list[P] = []
         self.rate = TokenBucket(limits.burst, limits.every)
+        self.refusals = TokenBucket(limits.burst, Seconds(limits.every / REFUSALS_FOR_ONE))
         self._shares: dict[Hashable, int] = {}
         self._buckets: dict[Hashable, TokenBucket] = {}
 
@@ -115,10 +122,13 @@ class ConnectionLimiter(Generic[P]):
         """Let a connection wait for a place, or return the status with which it is refused."""
         bucket = self._bucket_of(new.owner, now)
         can_wait = self._limits.waiting > 0
-        if bucket is None or not (can_wait or self._is_free()):
+        if bucket is None:
             return HTTPStatus.SERVICE_UNAVAILABLE
         if not ((can_wait or self._has_share(new.owner)) and bucket.take(now)):
             return HTTPStatus.TOO_MANY_REQUESTS
+        while not (can_wait or self._has_room(new.owner)):
+            if not self._evict_for(new.owner, list(self.active)):
+                return HTTPStatus.SERVICE_UNAVAILABLE
         self.waiting.append(new)
         return None
 
@@ -126,9 +136,7 @@ class ConnectionLimiter(Generic[P]):
         """Return the connections that get a place now, those that waited longest first."""
         seated = []
         for place in tuple(self.waiting):
-            if not self._is_free():
-                break
-            if self._has_share(place.owner):
+            if self._has_room(place.owner) and self._has_share(place.owner):
                 self.waiting.remove(place)
                 self.active[place] = None
                 self._shares[place.owner] = self._shares.get(place.owner, 0) + 1
@@ -145,7 +153,9 @@ class ConnectionLimiter(Generic[P]):
         return newest
 
     def leave(self, place: P) -> None:
-        """Free a place."""
+        """Free a place; that of an evicted connection is free already."""
+        if place not in self.active:
+            return
         del self.active[place]
         if not place.is_streaming or self._limits.streams_count:
             self._free_share(place)
@@ -171,12 +181,13 @@ class ConnectionLimiter(Generic[P]):
 
         A stream whose client has left ends soon, and takes no other client's place until then.
         """
-        streams = [other for other in self.active if other.is_streaming]
-        if (
-            len(streams) >= 2 * self._limits.streams
-            or sum(not other.is_gone() for other in streams) >= self._limits.streams
-            or sum(other.owner == place.owner for other in streams) >= self._limits.streams_share
-        ):
+        all_streams = [other for other in self.active if other.is_streaming]
+        streams = [other for other in all_streams if not other.is_gone()]
+        if place not in self.active or len(all_streams) >= 2 * self._limits.streams:
+            return False
+        if sum(other.owner == place.owner for other in streams) >= (self._limits.streams_share):
+            return False
+        if len(streams) >= self._limits.streams and not self._evict_for(place.owner, streams):
             return False
         place.is_streaming = True
         if not self._limits.streams_count:
@@ -185,6 +196,25 @@ class ConnectionLimiter(Generic[P]):
 
     def _is_free(self) -> bool:
         return len(self.active) < self._limits.places
+
+    def _has_room(self, owner: Hashable) -> bool:
+        spare = self._limits.spare if owner in self._shares else 0
+        return len(self.active) + spare < self._limits.places
+
+    def _evict_for(self, owner: Hashable, places: list[P]) -> bool:
+        """Take the oldest place, a stream if there is one, from the owner with most; return whether there is a greedier one.
+
+        None is taken from an owner who would then have fewer.
+        """
+        counts = Counter(place.owner for place in places)
+        most, count = counts.most_common(1)[0]
+        if count < counts[owner] + 2:
+            return False
+        theirs = [place for place in places if place.owner == most]
+        oldest = next((place for place in theirs if place.is_streaming), theirs[0])
+        self.leave(oldest)
+        self.evicted.append(oldest)
+        return True
 
     def _has_share(self, owner: Hashable) -> bool:
         return self._shares.get(owner, 0) < self._limits.share

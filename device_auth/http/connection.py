@@ -213,7 +213,10 @@ class HttpConnection(Place, Generic[T]):
         A UNIX socket reports that unasked (poll(2)). A TCP socket reports only that the client sends no more.
         """
         state = select.poll()
-        state.register(self.socket, 0 if self.socket.family is socket.AF_UNIX else select.POLLRDHUP)
+        try:
+            state.register(self.socket, 0 if self.socket.family is socket.AF_UNIX else select.POLLRDHUP)
+        except ValueError:
+            return True  # its own thread has closed it meanwhile
         return bool(state.poll(0))
 
     def cut(self, how: int = socket.SHUT_RDWR) -> None:

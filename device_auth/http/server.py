@@ -92,6 +92,7 @@ class HttpServer(Generic[T]):
         """Let a connection become an event stream, and return whether it may."""
         with self._lock:
             may = self._limiter.open_stream(accepted)
+            self._cut_evicted()
             self._begin(self._limiter.seat())
             return may
 
@@ -111,9 +112,9 @@ class HttpServer(Generic[T]):
 
     def _wait_for_rate(self, stopped: select.poll) -> bool:
         """Leave the next connection in the kernel's queue until there may be one more; return whether there may."""
-        rate = self._limiter.rate
-        while not rate.take(self._clock.now()):
-            if stopped.poll(1000 * rate.due_in(self._clock.now())):
+        rates = (self._limiter.rate, self._limiter.refusals)
+        while wait := max(rate.due_in(self._clock.now()) for rate in rates):
+            if stopped.poll(1000 * wait):
                 return False
         return True
 
@@ -134,6 +135,8 @@ class HttpServer(Generic[T]):
         else:
             if accepted is not None:
                 self._admit(accepted)
+            else:
+                self._limiter.refusals.take(self._clock.now())
 
     def _admit(self, accepted: HttpConnection[T]) -> None:
         with self._lock:
@@ -141,14 +144,22 @@ class HttpServer(Generic[T]):
                 accepted.socket.close()
                 return
             status = self._limiter.enter(accepted, self._clock.now())
+            self._cut_evicted()
             seated = self._limiter.seat()
             refused = self._limiter.overflow() if status is None else accepted
+            rate = self._limiter.rate if status is None else self._limiter.refusals
+            rate.take(self._clock.now())
             for idle in self._limiter.leavers():
                 idle.cut(socket.SHUT_RD)  # a request that is there already is still answered
             self._begin(seated)
         if refused is not None:
             error = HttpError(status or HTTPStatus.SERVICE_UNAVAILABLE, "too many connections wait already")
             refused.refuse(self._refuse(error))
+
+    def _cut_evicted(self) -> None:
+        for evicted in self._limiter.evicted:
+            evicted.cut()
+        self._limiter.evicted.clear()
 
     def _begin(self, seated: list[HttpConnection[T]]) -> None:
         for accepted in seated:

@@ -269,7 +269,7 @@ class Api:
             return HttpReply(HTTPStatus.OK, headers=headers)
         if not self.server.open_stream(accepted):
             raise _busy(f"The limit of {self._most_streams} event streams is reached.")
-        return HttpReply(HTTPStatus.OK, headers=headers, pieces=self._follow(accepted.peer))
+        return HttpReply(HTTPStatus.OK, headers=headers, pieces=self._follow(accepted))
 
     def _acting(self, name: str, act: Callable[[], None]) -> Callable[[Connection, HttpRequest], HttpReply]:
         def answer(accepted: Connection, request: HttpRequest) -> HttpReply:
@@ -374,12 +374,12 @@ class Api:
             }
         }
 
-    def _follow(self, caller: Caller) -> Generator[bytes, None, None]:
+    def _follow(self, accepted: Connection) -> Generator[bytes, None, None]:
         return stream(
-            self._feed.follow(self._timeouts.heartbeat),
+            self._feed.follow(self._timeouts.heartbeat, accepted.socket),
             lambda snapshot: (snapshot.view, snapshot.since, snapshot.grant, snapshot.link),
             lambda snapshot, _: write_event(
-                json.dumps(self._read_status(snapshot, caller)), str(snapshot.number), "status"
+                json.dumps(self._read_status(snapshot, accepted.peer)), str(snapshot.number), "status"
             ),
             self._clock,
             silence=Seconds(0),

@@ -35,6 +35,7 @@ from device_auth.service.visitors import (
     is_our_host,
     is_own_request,
     names_of,
+    owner_of,
     read_address,
     read_networks,
 )
@@ -51,6 +52,7 @@ READ_LIMITS: Final = ReadLimits(body=256, request=Seconds(5))
 ADMISSION: Final = ConnectionLimits(
     places=32,
     share=8,
+    spare=2,
     streams=16,
     streams_share=4,
     burst_share=40,
@@ -58,9 +60,6 @@ ADMISSION: Final = ConnectionLimits(
     burst=80,
     every=Seconds(0.04),
 )
-
-LOOK_EVERY: Final = Seconds(1)
-"""How often a stream looks whether its visitor, or the page, has gone; only while someone watches."""
 
 HEARTBEAT: Final = Seconds(15)
 """The longest silence of an event stream."""
@@ -252,6 +251,7 @@ class Page:
         sockets: sockets that listen already; then ``settings.listen`` is not used.
         limits: of each request and reply.
         admission: how many visitors at once, and how often.
+        heartbeat: the longest silence of an event stream.
         welcomes: returns whether a visitor (first) may be answered at an address of ours (second).
     """
 
@@ -265,6 +265,7 @@ class Page:
         sockets: Sequence[socket.socket] = (),
         limits: ReadLimits = READ_LIMITS,
         admission: ConnectionLimits = ADMISSION,
+        heartbeat: Seconds = HEARTBEAT,
         welcomes: Callable[[Address, Address], bool] = lambda visitor, own: is_neighbour(
             visitor, own, read_networks()
         ),
@@ -273,6 +274,7 @@ class Page:
         self._clock = clock
         self._settings = settings
         self._limits = limits
+        self._heartbeat = heartbeat
         self._listeners = list(sockets)
         self._welcomes = welcomes
         self._actions = {"/left": actions.owner_left, "/back": actions.owner_is_back}
@@ -316,7 +318,7 @@ class Page:
 
     def _identify(self, connection: socket.socket, peer: Any) -> Visitor | None:
         address, own = read_address(peer[0]), read_address(connection.getsockname()[0])
-        visitor = HttpConnection(connection, self._clock, self._limits, own, str(address))
+        visitor = HttpConnection(connection, self._clock, self._limits, own, owner_of(address))
         if self._welcomes(address, own):
             return visitor
         visitor.refuse(refuse(HttpError(HTTPStatus.FORBIDDEN)))
@@ -344,19 +346,19 @@ class Page:
         if not self._server.open_stream(accepted):
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE)
         accepted.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
-        pieces = self._follow(self._language_of(request))
+        pieces = self._follow(accepted.socket, self._language_of(request))
         return self._reply(HTTPStatus.OK, fields={"Content-Type": "text/event-stream"})._replace(
             pieces=pieces
         )
 
-    def _follow(self, language: str) -> Generator[bytes, None, None]:
+    def _follow(self, client: socket.socket, language: str) -> Generator[bytes, None, None]:
         yield f"retry: {int(1000 * RECONNECT_AFTER)}\n\n".encode()
         yield from stream(
-            self._feed.follow(LOOK_EVERY),
+            self._feed.follow(self._heartbeat, client),
             self._renderer.model,
             lambda _, model: self._renderer.event(model, language),
             self._clock,
-            silence=HEARTBEAT,
+            silence=Seconds(0),
             comment=b": still here\n\n",
         )
 

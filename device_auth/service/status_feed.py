@@ -4,8 +4,12 @@ The loop's thread writes; any number of other threads read the newest snapshot o
 the loop through ``Actions``. Nothing here decides anything.
 """
 
+import os
+import select
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Protocol
 
 from device_auth.core import refresh
@@ -92,6 +96,7 @@ class StatusFeed:
         self._files = files
         self._offset = self._read_offset()
         self._changed = threading.Condition()
+        self._followers: set[int] = set()
         self._newest = Snapshot(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
 
     def look(self) -> Snapshot:
@@ -105,12 +110,28 @@ class StatusFeed:
             self._changed.wait_for(lambda: self._newest.number > after, within)
             return self._newest
 
-    def follow(self, every: Seconds) -> Iterator[Snapshot]:
-        """Yield the newest snapshot, then again after each change and after ``every`` at the latest."""
-        snapshot = self.look()
-        while True:
-            yield snapshot
-            snapshot = self.wait(snapshot.number, every)
+    def follow(self, every: Seconds, client: socket.socket) -> Iterator[Snapshot]:
+        """Yield the newest snapshot, then again after each change and after ``every`` at the latest.
+
+        Between them nothing runs. It ends as soon as the client has closed its end, or its connection is cut.
+        """
+        changed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        ready = select.poll()
+        ready.register(changed, select.POLLIN)
+        ready.register(client, select.POLLRDHUP)
+        with self._changed:
+            self._followers.add(changed)
+        try:
+            while True:
+                yield self.look()
+                if {number for number, _ in ready.poll(1000 * every)} - {changed}:
+                    return
+                with suppress(BlockingIOError):  # time was up
+                    os.eventfd_read(changed)
+        finally:
+            with self._changed:
+                self._followers.remove(changed)
+            os.close(changed)
 
     def wait_for_token(self, actions: Actions, min_lifetime: Seconds, within: Seconds) -> Snapshot:
         """Wait until there is a token that lives long enough, a refresh has ended, or there is no link.
@@ -191,6 +212,8 @@ class StatusFeed:
     def _put(self, snapshot: Snapshot) -> None:
         self._newest = snapshot
         self._changed.notify_all()
+        for follower in self._followers:
+            os.eventfd_write(follower, 1)
 
     def _lasts(self, snapshot: Snapshot, min_lifetime: Seconds) -> bool:
         return snapshot.grant is not None and refresh.lasts(snapshot.grant, min_lifetime, self._clock.now())

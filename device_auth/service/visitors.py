@@ -5,19 +5,26 @@ well, because a neighbour's browser runs pages of other sites.
 """
 
 import ipaddress
-from collections.abc import Collection, Iterator, Mapping
+import socket
+import struct
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-PROC_NET: Final = Path("/proc/net")
-"""Lists routes and addresses. Source: proc_pid_net(5), if_inet6 and route."""
+MOST_OF_KERNEL: Final = 64 * 1024
+"""Bytes of one answer of the kernel; it sends at most 32 KiB at once."""
 
-_ROUTE_IS_UP: Final = 0x1
-_ROUTE_HAS_GATEWAY_OR_REJECTS: Final = 0x202
+_KERNEL_WITHIN: Final = 1.0
+_HEAD: Final = struct.Struct("=IHHII")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_ERROR, _END, _NEW_ADDRESS, _GET_ADDRESSES, _NEW_NEIGHBOUR, _GET_NEIGHBOURS = 2, 3, 20, 22, 28, 30
+_REQUEST_ALL: Final = 0x301
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_NDA_DST, _NDA_CARD = 1, 2
+"""Source: Linux, ``netlink.h``, ``rtnetlink.h``, ``if_addr.h``, ``neighbour.h``."""
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -48,29 +55,68 @@ def is_neighbour(visitor: Address, own: Address, networks: Collection[Network]) 
     return bool(ours) and visitor in max(ours, key=lambda network: network.prefixlen)
 
 
-def read_networks(proc_net: Path = PROC_NET) -> list[Network]:
-    """Read the networks on this machine's links; a line that cannot be read is none."""
+def read_networks(ask: Callable[[int], bytes] | None = None) -> list[Network]:
+    """Read the networks of this machine's own addresses; routes through them, as a tunnel adds, make no neighbours.
+
+    Args:
+        ask: returns the kernel's messages of one kind.
+    """
     networks: list[Network] = []
-    for name, read in (("route", _read_route), ("if_inet6", _read_own_address)):
-        with suppress(OSError):
-            for line in (proc_net / name).read_text(encoding="ascii").splitlines():
-                # the heading, for one
-                with suppress(ValueError, IndexError):
-                    networks += read(line.split())
+    for head, attributes in _read_messages((ask or _ask_kernel)(_GET_ADDRESSES), _NEW_ADDRESS, 8):
+        # behind a point-to-point link IFA_ADDRESS is the other end, and nobody else is there
+        own = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
+        if own and own == attributes.get(_IFA_ADDRESS):
+            networks.append(ipaddress.ip_network((own, head[1]), strict=False))
     return networks
 
 
-def _read_route(fields: list[str]) -> Iterator[Network]:
-    destination, gateway, flags, mask = (int(fields[place], 16) for place in (1, 2, 3, 7))
-    is_on_link = flags & _ROUTE_IS_UP and not flags & _ROUTE_HAS_GATEWAY_OR_REJECTS and not gateway
-    if is_on_link and mask:
-        # the kernel prints them in the byte order of the machine, which is little-endian wherever this runs
-        texts = [ipaddress.IPv4Address(number.to_bytes(4, "little")) for number in (destination, mask)]
-        yield ipaddress.IPv4Network((str(texts[0]), str(texts[1])))
+def owner_of(visitor: Address, ask: Callable[[int], bytes] | None = None) -> str:
+    """Return to whose share a visitor counts: the network card, else the address, of IPv6 its /64.
+
+    A neighbour may have any number of addresses; the kernel knows the card of each that it has sent something to.
+    """
+    for head, attributes in _read_messages((ask or _ask_kernel)(_GET_NEIGHBOURS), _NEW_NEIGHBOUR, 12):
+        if attributes.get(_NDA_DST) == visitor.packed and (card := attributes.get(_NDA_CARD)):
+            return f"card {card.hex(':')} {head[4:8].hex()}"
+    return str(visitor) if visitor.version == 4 else str(ipaddress.ip_network((visitor, 64), strict=False))  # noqa: PLR2004  IPv4
 
 
-def _read_own_address(fields: list[str]) -> Iterator[Network]:
-    yield ipaddress.IPv6Network((bytes.fromhex(fields[0]), int(fields[2], 16)), strict=False)
+def _ask_kernel(kind: int) -> bytes:
+    """Return the kernel's messages of one kind; none if it does not answer. Source: netlink(7), rtnetlink(7)."""
+    answer = b""
+    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as kernel:
+        kernel.settimeout(_KERNEL_WITHIN)
+        kernel.send(_HEAD.pack(_HEAD.size + 12, kind, _REQUEST_ALL, 0, 0) + bytes(12))
+        kinds: set[int] = set()
+        while not kinds & {_END, _ERROR}:
+            some = kernel.recv(MOST_OF_KERNEL)
+            kinds |= {kind for _, kind, _ in _split(some)}
+            answer += some
+    return answer
+
+
+def _split(messages: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield length, kind and content of each message."""
+    while len(messages) >= _HEAD.size:
+        length, kind, *_ = _HEAD.unpack_from(messages)
+        if length < _HEAD.size:
+            return
+        yield length, kind, messages[_HEAD.size : length]
+        messages = messages[(length + 3) & ~3 :]
+
+
+def _read_messages(messages: bytes, kind: int, size: int) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+    """Yield the fixed part, of so many bytes, and the attributes of each message of a kind."""
+    for _, found, content in _split(messages):
+        if found == kind:
+            attributes, rest = {}, content[size:]
+            while len(rest) >= _ATTRIBUTE.size:
+                length, number = _ATTRIBUTE.unpack_from(rest)
+                if length < _ATTRIBUTE.size:
+                    break
+                attributes[number] = rest[_ATTRIBUTE.size : length]
+                rest = rest[(length + 3) & ~3 :]
+            yield content[:size], attributes
 
 
 # ---------------------------------------------------------------------------------------------------------

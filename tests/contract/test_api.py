@@ -1,5 +1,6 @@
 """What the socket answers, asked over a real one, with a real feed behind."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from device_auth.service.api import ApiTimeouts
 from tests.links import make_link
 from tests.socket_world import ADMINISTRATOR, READER, STRANGER, Answered, SocketWorld
 from tests.values import make_pair, seconds
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -535,7 +537,16 @@ def test_streams_that_are_left_again_and_again_do_not_pile_up(world: SocketWorld
         events.next_block()
         events.close()
 
-    assert problem(world.ask("/v1/events")) == (503, "busy")
+    wait_for(lambda: "api connection" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_a_user_with_many_streams_loses_the_oldest_to_another_user(world: SocketWorld) -> None:
+    greedy = [world.follow(READER) for _ in range(8)]
+    for events in greedy:
+        events.next_block()
+
+    assert world.follow(ADMINISTRATOR).next_status()["state"] == "starting"
+    assert greedy[0].is_over()
 
 
 def test_streams_do_not_count_to_the_share_of_their_user(world: SocketWorld) -> None:

@@ -68,14 +68,40 @@ def test_one_visitor_has_so_many_connections_at_a_time() -> None:
     assert counted.enter("one", at(0)) is None
 
 
-def test_all_visitors_together_have_so_many_connections_at_a_time() -> None:
-    counted = Counted(MANY._replace(places=2))
+def test_where_all_places_are_taken_the_greediest_loses_the_oldest() -> None:
+    counted = Counted(MANY._replace(places=4, streams=1, streams_share=1))
+    for owner in ("two", "one", "one", "one"):
+        counted.enter(owner, at(0))
+    assert counted.open_stream("one")
 
-    assert counted.enter("one", at(0)) is None
-    assert counted.enter("two", at(0)) is None
-    assert counted.enter("three", at(0)) is HTTPStatus.SERVICE_UNAVAILABLE
-    counted.leave("one")
     assert counted.enter("three", at(0)) is None
+    assert counted.enter("two", at(0)) is HTTPStatus.SERVICE_UNAVAILABLE
+    assert counted.limiter.evicted == [counted.places["one"][0]]
+    counted.leave("one")
+    assert len(counted.limiter.active) == 4
+
+
+def test_places_are_kept_for_owners_who_have_none() -> None:
+    counted = Counted(MANY._replace(places=4, spare=2))
+
+    assert [counted.enter("one", at(0)) for _ in range(3)] == [None, None, HTTPStatus.SERVICE_UNAVAILABLE]
+    assert counted.enter("two", at(0)) is None
+    assert counted.enter("three", at(0)) is None
+    assert counted.enter("four", at(0)) is None
+    assert counted.limiter.evicted == [counted.places["one"][0]]
+
+
+def test_an_owner_without_a_stream_gets_that_of_the_greediest() -> None:
+    counted = Counted(MANY._replace(streams=3, streams_share=3))
+    for owner in ("one", "one", "one", "two", "two"):
+        counted.enter(owner, at(0))
+    for _ in range(3):
+        counted.open_stream("one")
+
+    assert counted.open_stream("two")
+    assert counted.limiter.evicted == [counted.places["one"][0]]
+    assert not counted.open_stream("two")
+    assert not counted.limiter.open_stream(counted.places["one"][0])
 
 
 def test_streams_are_few_for_one_and_for_all() -> None:

@@ -101,3 +101,12 @@ def test_a_request_is_over_at_its_bound_although_more_of_it_is_there() -> None:
             http.read()
 
     assert caught.value.status is HTTPStatus.REQUEST_TIMEOUT
+
+
+def test_a_connection_that_its_own_thread_has_closed_is_gone() -> None:
+    near, far = socket.socketpair()
+    with far:
+        connection = HttpConnection(near, StillClock(), ReadLimits(), None, "owner")
+        near.close()
+
+        assert connection.is_gone()

@@ -1,7 +1,7 @@
 """Who is answered, by address and by name."""
 
+import struct
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +10,7 @@ from device_auth.service.visitors import (
     is_our_host,
     is_own_request,
     names_of,
+    owner_of,
     read_address,
     read_networks,
 )
@@ -66,44 +67,71 @@ def test_a_tunnel_to_half_the_world_makes_no_neighbours_of_it() -> None:
     assert is_neighbour(read_address("192.168.1.20"), read_address("192.168.1.5"), networks)
 
 
-ROUTES = """\
-Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0
-wlan0\t0001A8C0\t00000000\t0001\t0\t0\t600\t00FFFFFF\t0\t0\t0
-wlan0\t0002A8C0\t0101A8C0\t0003\t0\t0\t600\t00FFFFFF\t0\t0\t0
-ppp0\t00000000\t00000000\t0001\t0\t0\t600\t00000000\t0\t0\t0
-*\t0000000A\t00000000\t0201\t0\t0\t600\t000000FF\t0\t0\t0
-eth0\t0000FEA9\t00000000\t0000\t0\t0\t600\t0000FFFF\t0\t0\t0
-odd\tline
-"""
-"""A network of its own; behind a router, everything, refused, and down: none of these is on the link."""
-
-ADDRESSES = """\
-00000000000000000000000000000001 01 80 10 80       lo
-fd000001000000000000000000000005 03 40 00 00    wlan0
-fe800000000000000000000000000005 03 40 20 80    wlan0
-zz
-"""
+def message(kind: int, head: bytes, **attributes: bytes) -> bytes:
+    """Write a message of the kernel; attributes by number."""
+    content = head
+    for name, value in attributes.items():
+        content += struct.pack("=HH", 4 + len(value), int(name[1:])) + value + bytes(-len(value) % 4)
+    return struct.pack("=IHHII", 16 + len(content), kind, 2, 0, 0) + content
 
 
-def test_the_kernel_tells_which_networks_lie_on_the_links(tmp_path: Path) -> None:
-    (tmp_path / "route").write_text(ROUTES)
-    (tmp_path / "if_inet6").write_text(ADDRESSES)
+def address(text: str, prefix: int, peer: str = "") -> bytes:
+    own, other = ip_address(text).packed, ip_address(peer or text).packed
+    head = bytes([2 if len(own) == 4 else 10, prefix, 0, 0, 2, 0, 0, 0])
+    return message(20, head, n1=other, n2=own) if len(own) == 4 else message(20, head, n1=own)
 
-    assert {str(network) for network in read_networks(tmp_path)} == {
+
+def neighbour(text: str, card: str, interface: int = 2) -> bytes:
+    head = struct.pack("=BBHiHBB", 2, 0, 0, interface, 2, 0, 1)
+    return message(28, head, n1=ip_address(text).packed, n2=bytes.fromhex(card))
+
+
+END = message(3, bytes(4))
+
+
+def test_the_networks_are_those_of_our_own_addresses_and_not_what_a_tunnel_routes() -> None:
+    told = address("192.168.1.5", 24) + address("fd00:1::5", 64) + address("10.8.0.2", 32, "10.8.0.1")
+    told += address("10.9.0.2", 32)
+
+    assert {str(network) for network in read_networks(lambda _: told + END)} == {
         "192.168.1.0/24",
-        "::1/128",
         "fd00:1::/64",
-        "fe80::/64",
+        "10.9.0.2/32",
     }
 
 
-def test_a_kernel_that_tells_nothing_leaves_no_neighbours(tmp_path: Path) -> None:
-    assert read_networks(tmp_path) == []
+def test_a_point_to_point_tunnel_to_half_the_world_makes_no_neighbours() -> None:
+    networks = read_networks(lambda _: address("10.8.0.2", 32, "10.8.0.1"))
+
+    assert not is_neighbour(ip_address("10.0.0.7"), ip_address("10.8.0.2"), networks)
+    assert not is_neighbour(ip_address("10.8.0.1"), ip_address("10.8.0.2"), networks)
+
+
+@pytest.mark.parametrize("told", [b"", END, b"\0" * 99, message(20, bytes(8)), b"\x10"])
+def test_a_kernel_that_tells_nothing_leaves_no_neighbours(told: bytes) -> None:
+    assert read_networks(lambda _: told) == []
+
+
+def test_all_addresses_of_one_card_have_one_share() -> None:
+    told = neighbour("192.168.1.7", "02fc00000005") + neighbour("192.168.1.8", "02fc00000005")
+    told += neighbour("192.168.1.9", "02fc00000006") + END
+
+    owners = [owner_of(ip_address(f"192.168.1.{host}"), lambda _: told) for host in (7, 8, 9, 10)]
+
+    assert owners[0] == owners[1]
+    assert len(set(owners)) == 3
+    assert owners[3] == "192.168.1.10"
+
+
+def test_without_a_card_a_visitor_by_ipv6_counts_by_the_64() -> None:
+    owners = {owner_of(ip_address(text), lambda _: b"") for text in ("fd00:1::7", "fd00:1::8", "fd00:2::7")}
+
+    assert owners == {"fd00:1::/64", "fd00:2::/64"}
 
 
 def test_this_machine_can_be_read() -> None:
-    assert all(network.prefixlen > 0 for network in read_networks())
+    assert ip_network("127.0.0.0/8") in read_networks()
+    assert owner_of(ip_address("127.0.0.1")) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
