@@ -37,6 +37,9 @@ LONGEST_PAUSE: Final = 30.0
 RETRY_AFTER: Final = 10.0
 """Seconds until the next request where the service names none."""
 
+LONGEST_RETRY_AFTER: Final = 3600.0
+"""Most seconds until the next request that a service may name."""
+
 QUEUE_PAUSE: Final = 0.05
 """Seconds between two attempts to connect while the backlog of the socket is full."""
 
@@ -316,7 +319,7 @@ class Client:
             if response.status != http.client.OK:
                 _check(response, response.read())
             while line := response.readline():
-                name, _, value = line.decode().partition(":")
+                name, _, value = line.decode(errors="replace").partition(":")
                 if name == "data":
                     yield _read(_as_status, _parse(value.encode()))
         except PermissionError as error:
@@ -406,8 +409,8 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
         return None
     try:
         fields = json.loads(body)
-        problem, message = str(fields["type"]).rpartition(":")[2], str(fields["detail"])
-    except (ValueError, KeyError, TypeError):
+        problem, message = _text(fields["type"]).rpartition(":")[2], _text(fields["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         problem, message = "", f"the service responded with status {response.status}"
     match response.status:
         case http.client.CONFLICT:
@@ -416,7 +419,8 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
             raise Revoked(message, problem)
         case http.client.SERVICE_UNAVAILABLE:
             after = response.headers.get("Retry-After", "")
-            raise TryLater(message, problem, float(after) if after.isdecimal() else RETRY_AFTER)
+            wait = min(float(after), LONGEST_RETRY_AFTER) if after.isdecimal() else RETRY_AFTER
+            raise TryLater(message, problem, wait)
         case status if http.client.BAD_REQUEST <= status < http.client.INTERNAL_SERVER_ERROR:
             raise Refused(message, problem)
         case _:
@@ -426,7 +430,7 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
 def _parse(body: bytes) -> object:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         # from None: the parser's error contains the whole text with the token
         raise Unavailable("the response of the service is not JSON") from None
 
@@ -434,13 +438,35 @@ def _parse(body: bytes) -> object:
 def _read(form: Callable[[Any], T], fields: object) -> T:
     try:
         return form(fields)
-    except (KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         raise Unavailable("the response of the service is malformed") from None
+
+
+def _text(value: Any) -> str:
+    """Return a text without control characters: programs show it to people, perhaps on root's terminal.
+
+    Raises:
+        TypeError: if it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError
+    return "".join(character if character.isprintable() else " " for character in value)
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _token(value: Any) -> str:
+    """Return a token, which must be fit for a header."""
+    if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+        raise TypeError
+    return value
 
 
 def _as_token(fields: Any) -> Token:
     return Token(
-        access_token=str(fields["access_token"]),
+        access_token=_token(fields["access_token"]),
         expires_at=datetime.fromisoformat(fields["expires_at"]),
         expires_in=int(fields["expires_in"]),
     )
@@ -449,19 +475,19 @@ def _as_token(fields: Any) -> Token:
 def _as_status(fields: Any) -> Status:
     code, handed_over = fields.get("code"), fields.get("handed_over")
     return Status(
-        state=fields["state"],
-        trouble=fields["trouble"],
+        state=_text(fields["state"]),
+        trouble=_text(fields["trouble"]),
         since=datetime.fromisoformat(fields["since"]),
-        hint=fields["hint"],
+        hint=_text(fields["hint"]),
         expires_at=_as_time(fields["expires_at"]),
-        account=fields["account"],
-        dialect=fields["dialect"],
-        version=fields["version"],
+        account=_optional_text(fields["account"]),
+        dialect=_optional_text(fields["dialect"]),
+        version=_text(fields["version"]),
         code=None if code is None else _as_code(code),
         handed_over=None
         if handed_over is None
-        else HandedOver(handed_over["to"], _as_time(handed_over["at"])),
-        account_id=fields.get("account_id"),
+        else HandedOver(_optional_text(handed_over["to"]), _as_time(handed_over["at"])),
+        account_id=_optional_text(fields.get("account_id")),
     )
 
 
@@ -471,9 +497,9 @@ def _as_time(text: str | None) -> datetime | None:
 
 def _as_code(fields: Any) -> Code:
     return Code(
-        user_code=fields["user_code"],
-        verification_uri=fields["verification_uri"],
-        verification_uri_complete=fields["verification_uri_complete"],
+        user_code=_text(fields["user_code"]),
+        verification_uri=_text(fields["verification_uri"]),
+        verification_uri_complete=_optional_text(fields["verification_uri_complete"]),
         expires_in=int(fields["expires_in"]),
         interval=int(fields.get("interval", 0)),
     )

@@ -1,5 +1,6 @@
 """The typed client, against the real socket and against services that break off or talk nonsense."""
 
+import json
 import os
 import socket
 import subprocess
@@ -296,6 +297,16 @@ def test_an_answer_that_does_not_come_is_not_waited_for_forever(tmp_path: Path) 
         (http(b"[]", "503 Oops", "Retry-After: soon"), TryLater),
         (http(b"", "302 Found"), Unavailable),
         (http(b"", "418 I am a teapot"), Refused),
+        (http(b"[" * 100_000), Unavailable),
+        (http(b"[" * 100_000, "409 Conflict"), SpeakerUnlinked),
+        (http(TOKEN.replace(b"3600", b"Infinity")), Unavailable),
+        (
+            http(
+                b'{"access_token": "CANARY\\r\\nX: y", "expires_at": "2027-01-01T00:00:00Z", "expires_in": 1}'
+            ),
+            Unavailable,
+        ),
+        (http(b'{"type": 7, "detail": []}', "503 Oops"), TryLater),
         (b"nonsense\r\n\r\n", Unavailable),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", Unavailable),
         (b"", Unavailable),
@@ -483,3 +494,54 @@ def test_it_brings_nothing_else_of_ours_along() -> None:
     act = "sorted(name for name in __import__('sys').modules if name.startswith('device_auth'))"
 
     assert run_client(act) == str(["device_auth", "device_auth.client"])
+
+
+LINKED: Final = {
+    "state": "linked",
+    "trouble": "none",
+    "since": "2027-01-01T00:00:00Z",
+    "hint": "Wait.\x1b]0;owned\x07\x9b31m\u202e\ud800",
+    "expires_at": None,
+    "account": "Ann\x1b[2J",
+    "dialect": "lwa",
+    "version": "1",
+}
+
+
+def test_what_a_service_says_moves_no_cursor(tmp_path: Path) -> None:
+    answer = http(json.dumps(LINKED).encode())
+    with Script(tmp_path / "api.sock", [answer]) as script, Client(str(script.path)) as client:
+        status = client.status()
+
+    assert (status.hint, status.account) == ("Wait. ]0;owned  31m  ", "Ann [2J")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [],
+        "linked",
+        7,
+        None,
+        *(
+            {**LINKED, name: value}
+            for name, value in (
+                ("hint", []),
+                ("since", 7),
+                ("code", 7),
+                ("code", {}),
+                ("handed_over", 7),
+                ("state", None),
+                ("expires_at", {}),
+            )
+        ),
+    ],
+)
+def test_an_odd_status_is_an_error_of_the_client(tmp_path: Path, odd: object) -> None:
+    answer = http(json.dumps(odd).encode())
+    with (
+        Script(tmp_path / "api.sock", [answer]) as script,
+        Client(str(script.path)) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.status()
