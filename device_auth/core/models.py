@@ -416,6 +416,7 @@ class View:
         refusal: how the last attempt ended, until it is told no more.
         account: the name of the account, else its user ID, where the scope gives one.
         account_id: its user ID, likewise.
+        is_checking: ``invalid_grant`` came once, and is asked about again; told in place of the trouble's sentence.
         sequence: goes up each time the same state is to be told again.
         notice: to be told once, beside the state.
     """
@@ -429,6 +430,7 @@ class View:
     sequence: int = 0
     notice: OneTimeNotice | None = None
     account_id: str | None = None
+    is_checking: bool = False
 
     @property
     def account_name(self) -> str | None:

@@ -32,7 +32,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.policy import CALL_BOUND, MOST_POLL_WAIT, PROFILE_BOUND
-from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.core.states import CHECKING, STATES, TROUBLES, Trouble
 from device_auth.core.values import dataclass, replace
 
 ACCOUNT_SCOPES: Final = frozenset({"profile", "profile:user_id", "openid"})
@@ -490,7 +490,11 @@ def view_of(state: SpeakerState) -> View:
     if trouble is Trouble.NONE and state.problem is not None:
         trouble, refusal = state.problem.trouble, state.problem
     word = linking.word_of(state.stage)
-    hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
+    is_checking = trouble is Trouble.PROVIDER_UNAVAILABLE and any(
+        kept.keeping.is_doubted for kept in _kept_links(state)
+    )
+    phrase = CHECKING if is_checking else STATES[word] if trouble is Trouble.NONE else TROUBLES[trouble]
+    hint = phrase.next_step
     return View(
         state=word,
         trouble=trouble,
@@ -500,6 +504,7 @@ def view_of(state: SpeakerState) -> View:
         account=None if state.stored is None else state.stored.account,
         account_id=None if state.stored is None else state.stored.account_id,
         sequence=state.sequence,
+        is_checking=is_checking,
     )
 
 

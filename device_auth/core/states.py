@@ -107,3 +107,8 @@ TROUBLES: Final[dict[Trouble, Phrase]] = {
     Trouble.HARDWARE: Phrase("A part of the speaker does not work.", "Run: device-auth hardware test"),
 }
 """A phrase for each trouble; complete, which a test enforces."""
+
+CHECKING: Final = Phrase(
+    "The account service has refused the link once and is being asked again.", "Wait a moment."
+)
+"""The phrase of ``provider-unavailable`` while a single ``invalid_grant`` is asked about again."""

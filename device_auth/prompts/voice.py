@@ -159,6 +159,8 @@ class VoicePrompt:
         )
 
     def _trouble_words(self, view: "View") -> "tuple[Utterance, ...]":
+        if view.is_checking:
+            return notice_words(self._wording, "checking-again")
         return () if view.trouble is Trouble.NONE else trouble_words(self._wording, view.trouble)
 
     def _announce(self, due: Announcement, view: "View", now: Monotonic) -> Announcement | None:

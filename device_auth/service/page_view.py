@@ -87,6 +87,7 @@ class PageModel:
         code_pair: the one to approve, while it is valid.
         account: the name of the account, once linked and where the scope gives one.
         is_new: linked within the last minutes.
+        is_checking: a refusal is asked about again.
     """
 
     state: StateWord
@@ -94,6 +95,7 @@ class PageModel:
     code_pair: CodePair | None = field(default=None, repr=False)
     account: str | None = None
     is_new: bool = False
+    is_checking: bool = False
 
 
 def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
@@ -105,6 +107,7 @@ def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
         trouble=view.trouble,
         code_pair=pair if pair is not None and now < pair.expires_at else None,
         account=view.account_name[:MOST_ACCOUNT] if is_linked and view.account_name else None,
+        is_checking=view.is_checking,
         # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
         is_new=is_linked and snapshot.link is not None and abs(wall - snapshot.link.linked_at) < UNDO_FOR,
     )
@@ -249,6 +252,8 @@ def _linked(model: PageModel, wording: Wording) -> list[str]:
 
 
 def _notes(model: PageModel, wording: Wording) -> list[str]:
+    if model.is_checking:
+        return [_paragraph("note", wording.moments["checking-again"])]
     trouble = wording.troubles.get(model.trouble)
     return [] if trouble is None else [_paragraph("note", f"{trouble.sentence} {trouble.next_step}")]
 

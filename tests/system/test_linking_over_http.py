@@ -293,7 +293,8 @@ def test_a_revoked_link_is_given_up_after_the_second_refusal_and_kept_marked(wor
     assert marked.mark is Mark.REVOKED
     assert marked.refresh_token == link.refresh_token
     assert marked.marked_at is not None
-    assert world.told[-1].trouble is Trouble.REVOKED
+    told = [(view.trouble, view.is_checking) for view in world.told if view.trouble is not Trouble.NONE]
+    assert told == [(Trouble.PROVIDER_UNAVAILABLE, True), (Trouble.REVOKED, False)]
 
 
 def test_a_link_told_before_its_proof_gives_way_to_the_former_one_if_the_proof_is_refused(

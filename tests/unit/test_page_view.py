@@ -376,3 +376,11 @@ def test_nothing_on_the_page_comes_from_elsewhere(painter: PageRenderer, pair: C
         ("light dark", ""),
         ("width=device-width, initial-scale=1", ""),
     }
+
+
+def test_a_refusal_that_is_checked_is_told_in_every_language(painter: PageRenderer, wording: Wording) -> None:
+    view = View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE, is_checking=True)
+    text = shown(painter, read_model(news(view), NOW, WALL), language_of(wording))
+
+    assert wording.moments["checking-again"] in text
+    assert wording.troubles[Trouble.PROVIDER_UNAVAILABLE].sentence not in text

@@ -1213,3 +1213,19 @@ def test_the_account_of_a_link_that_is_kept_no_more_is_not_stored() -> None:
     bench.feed(StoreErased(), 2)
 
     assert bench.answer(ANNA, 3) == []
+
+
+# -- a single refusal
+
+
+def test_a_single_refusal_of_a_refresh_is_told_as_being_checked() -> None:
+    bench = kept()
+    bench.feed(TimePassed(), 3000)
+    bench.answer(REVOKED, 3001)
+    view = view_of(bench.state)
+
+    assert (view.trouble, view.is_checking) == (Trouble.PROVIDER_UNAVAILABLE, True)
+    assert view.hint == "Wait a moment."
+    bench.feed(TimePassed(), 3020)
+    bench.answer(REVOKED, 3021)
+    assert (view_of(bench.state).trouble, view_of(bench.state).is_checking) == (Trouble.REVOKED, False)

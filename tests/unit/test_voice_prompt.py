@@ -411,3 +411,10 @@ def test_a_user_id_is_not_spoken() -> None:
     bench.show(replace(LINKED, account="amzn1.account.A", account_id="amzn1.account.A"))
 
     assert bench.hear() == [WORDING.moments["just-linked"]]
+
+
+def test_a_refusal_that_is_checked_is_told_as_that() -> None:
+    bench = Bench()
+    bench.show(replace(PROVING, trouble=Trouble.PROVIDER_UNAVAILABLE, is_checking=True))
+
+    assert bench.hear() == ["The account service has refused the link once. I am checking again."]

@@ -36,6 +36,7 @@ MOMENTS = {
     "new-code",
     "just-linked",
     "linked-to",
+    "checking-again",
     "just-unlinked",
     "confirm-unlink",
     "confirm-reset",
