@@ -5,14 +5,22 @@ well, because a neighbour's browser runs pages of other sites.
 """
 
 import ipaddress
+import re
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+RESOLVER: Final = Path("/etc/resolv.conf")
+"""Names the domains of the network. Source: resolv.conf(5)."""
+
+_LOCAL: Final = re.compile(r"([a-z0-9_-]+\.)+local")
+"""No site can have such a name: it is looked up on the link only (RFC 6762 §3). Avahi adds -2 where one is taken."""
 
 MOST_OF_KERNEL: Final = 64 * 1024
 """Bytes of one answer of the kernel; it sends at most 32 KiB at once."""
@@ -136,7 +144,8 @@ def is_our_host(host: str, own: Address, names: Collection[str]) -> bool:
         name, port = host, ""
     if port and not (port.isascii() and port.isdigit()):
         return False
-    if name.removesuffix(".").lower() in names:
+    plain = name.removesuffix(".").lower()
+    if plain in names or _LOCAL.fullmatch(plain):
         return True
     is_literal = name.startswith("[") and name.endswith("]") if own.version == 6 else True  # noqa: PLR2004  IPv6
     with suppress(ValueError):
@@ -144,10 +153,17 @@ def is_our_host(host: str, own: Address, names: Collection[str]) -> bool:
     return False
 
 
-def names_of(hostname: str, more: Collection[str]) -> set[str]:
-    """Return every name of the speaker in lower case: host name, name in mDNS, and those of the settings."""
+def names_of(hostname: str, more: Collection[str], resolver: Path = RESOLVER) -> set[str]:
+    """Return every name of the speaker in lower case: host name, also in each domain of the network, and the settings'."""
     hostname = hostname.lower()
-    return {hostname, f"{hostname.partition('.')[0]}.local", *(name.lower() for name in more)} - {""}
+    plain = hostname.partition(".")[0]
+    domains: list[str] = []
+    with suppress(OSError, ValueError):
+        for line in resolver.read_text(encoding="ascii").splitlines():
+            word, *rest = line.lower().split() or [""]
+            domains += rest if word in {"search", "domain"} else []
+    in_domains = {f"{plain}.{domain.strip('.')}" for domain in domains if domain.strip(".") and plain}
+    return ({hostname, plain, *in_domains, *(name.lower() for name in more)}) - {""}
 
 
 def is_own_request(fields: Mapping[str, str]) -> bool:

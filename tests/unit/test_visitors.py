@@ -2,6 +2,7 @@
 
 import struct
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +141,8 @@ def test_this_machine_can_be_read() -> None:
         "speaker",
         "SPEAKER.local:8080",
         "speaker.local.",
+        "speaker-2.local",
+        "SPEAKER-3.local:8080",
         "music.home:8080",
         "192.168.1.5",
         "192.168.1.5:8080",
@@ -179,8 +182,10 @@ def test_an_address_of_ipv6_without_brackets_is_not() -> None:
     assert not is_our_host("fd00:1::5", ip_address("fd00:1::5"), NAMES)
 
 
-def test_a_speaker_is_called_by_its_host_name_its_name_in_mdns_and_those_of_the_settings() -> None:
-    assert names_of("Speaker.lan", ["Music.Home"]) == {"speaker.lan", "speaker.local", "music.home"}
+def test_a_speaker_is_called_by_its_host_name_and_those_of_the_settings(tmp_path: Path) -> None:
+    names = names_of("Speaker.lan", ["Music.Home"], tmp_path / "none")
+
+    assert names == {"speaker.lan", "speaker", "music.home"}
 
 
 def fields(**given: str) -> dict[str, str]:
@@ -212,3 +217,12 @@ def test_the_page_itself_may_ask(given: dict[str, str]) -> None:
 )
 def test_a_page_of_another_site_may_not(given: dict[str, str]) -> None:
     assert not is_own_request(fields(**given))
+
+
+def test_the_host_has_a_name_in_each_domain_of_the_network(tmp_path: Path) -> None:
+    resolver = tmp_path / "resolv.conf"
+    resolver.write_text("# made by hand\nsearch lan Fritz.Box.\ndomain home\nnameserver 192.168.1.1\n\n")
+
+    names = names_of("Speaker.example", (), resolver)
+
+    assert names == {"speaker", "speaker.example", "speaker.lan", "speaker.fritz.box", "speaker.home"}
