@@ -40,6 +40,8 @@ log: Final = logging.getLogger(__name__)
 
 SOCKET: Final = "api.sock"
 
+PR_SET_DUMPABLE: Final = 4
+
 SIMULATED_PAGE: Final = "127.0.0.1:8080"
 
 
@@ -58,6 +60,7 @@ def run_service(
         ConfigError: if the settings cannot be read.
         StoreError: if the store cannot be read at all, or another process holds its lock.
     """
+    _keep_memory_private()
     doors.is_service = True
     doors.settings  # noqa: B018  settings that cannot be read end the start, before anything is opened
     notifier = Notifier(ENVIRONMENT)
@@ -95,6 +98,22 @@ def run_service(
         opened.callback(notifier.stopping)
         opened.enter_context(_signals_handled(daemon, loop))
         daemon.run(notifier.ready, _token_before_restart(doors))
+
+
+def _keep_memory_private() -> None:
+    """Let no other process of this user read our memory, and no crash write it to the disk: it holds the refresh token.
+
+    Source: prctl(2), ``PR_SET_DUMPABLE``. Of ctypes only the part in C is loaded, as the rest costs each start.
+    """
+    try:
+        from _ctypes import call_cdeclfunction, dlopen, dlsym
+
+        program = dlopen(None, 0)  # type: ignore[arg-type]  # None stands for this program itself
+        failed = call_cdeclfunction(dlsym(program, "prctl"), (PR_SET_DUMPABLE, 0, 0, 0, 0))
+    except (ImportError, OSError) as error:
+        failed = error
+    if failed:
+        log.warning("other processes of this user can read the memory of the service: %s", failed)
 
 
 def _make_daemon(

@@ -1,6 +1,7 @@
 """The daemon as a process: pressed, asked, revoked, stopped, killed, misled; the simulated Amazon on real sockets."""
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -159,6 +160,29 @@ def test_a_link_that_the_owner_declines_ends_with_77(household: Household, livin
         assert read_event(process, "refused")["reason"] == "denied"
         assert process.wait(LONG) == 77
     living.wait_until("unlinked", "denied")
+
+
+def test_no_other_process_of_the_user_may_read_the_memory(tmp_path: Path) -> None:
+    # Root may read every process: so both are started without the right to.
+    without_right = ["setpriv", "--bounding-set=-sys_ptrace"] if os.geteuid() == 0 else []
+
+    def may_read(process: "subprocess.Popen[bytes]") -> bool:
+        words = [*without_right, "sh", "-c", f": < /proc/{process.pid}/mem"]
+        return subprocess.run(words, capture_output=True, check=False, timeout=LONG).returncode == 0
+
+    places = ["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run")]
+    run = [*without_right, sys.executable, "-m", "device_auth", "run", *places]
+    with (
+        subprocess.Popen([*without_right, "cat"], stdin=subprocess.PIPE) as other,
+        subprocess.Popen(run, cwd=ROOT, env=bare_environment(), stderr=subprocess.DEVNULL) as service,
+    ):
+        try:
+            wait_for((tmp_path / "run" / "api.sock").exists)
+
+            assert (may_read(service), may_read(other)) == (False, True)
+        finally:
+            service.terminate()
+            other.terminate()
 
 
 def test_a_second_writer_is_kept_out(household: Household, living: Living) -> None:
