@@ -380,6 +380,7 @@ class LocalSpeaker:
             "bytes_searched": wiped.scanned,
             "secrets_found": 0,
             "files_not_read": len(wiped.unread),
+            "media": {"erased": False, "held_plain_token": wiped.was_plain},
         }
 
     def _revoke(self, link: Link) -> bool:

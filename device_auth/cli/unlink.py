@@ -1,6 +1,7 @@
 """``device-auth unlink``: forget the account; with ``--wipe``, everything, with proof."""
 
 import argparse
+from typing import Final
 
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.opening import open_speaker
@@ -9,6 +10,8 @@ from device_auth.cli.output import print_json, print_line
 from device_auth.core.models import DialectName
 from device_auth.core.states import StateWord
 from device_auth.prompts.stderr import say
+
+MEDIA: Final = "media"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +30,27 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print_line(StateWord.UNLINKED)
     for name, value in result.proof.items():
-        say(f"{name.replace('_', ' ')}: {value}")
+        if name != MEDIA:
+            say(f"{name.replace('_', ' ')}: {value}")
+    if MEDIA in result.proof:
+        say(_what_the_disk_keeps(result.proof[MEDIA]))
     if result.dialect is not None and not result.is_revoked and not doors.is_simulated:
         say(_where_it_is_listed(result))
     return 0
+
+
+def _what_the_disk_keeps(media: object) -> str:
+    """Return what is left in blocks that no file has any more, and how to erase them."""
+    if isinstance(media, dict) and media["held_plain_token"]:
+        return (
+            "The files are gone, but a card keeps old blocks until it needs them, and the refresh token stood there in"
+            " plain text. To have them erased: sudo fstrim --all (where the card can), and remove the speaker from"
+            " the account."
+        )
+    return (
+        "No removed file held a refresh token in plain text. The old blocks of the card were not erased; what was sealed"
+        " there is gone for good once its key is destroyed."
+    )
 
 
 def _where_it_is_listed(result: UnlinkResult) -> str:

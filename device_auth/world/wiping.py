@@ -9,6 +9,7 @@ import json
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,8 @@ _SECRET: Final = re.compile(
 """A secret in JSON, even if the file around it is damaged or cut short. A sealed link counts as one: no copy may be left
 for a person who finds its key."""
 
+_PLAIN: Final = re.compile(rb'"refresh_token"\s*:\s*"[^"]')
+
 _LEAST_FRAGMENT: Final = 8
 """Bytes: a shorter piece of a token occurs by chance."""
 
@@ -55,12 +58,14 @@ class Wiped:
         secrets: the number of tokens and codes that were searched for.
         scanned: the number of bytes that were searched in the remaining files.
         unread: removed files in which no secret could be read first, so none of theirs was searched for.
+        was_plain: whether a removed file held a refresh token in plain text, which the blocks of the disk keep.
     """
 
     removed: tuple[Path, ...]
     secrets: int
     scanned: int
     unread: tuple[Path, ...]
+    was_plain: bool = False
 
 
 def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ()) -> Wiped:
@@ -81,6 +86,7 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
     try:
         secrets |= {token for link in store.links() for token in _tokens_of(link)}
         unread = _learn_secrets(folders, secrets)
+        was_plain = _holds_plain_token(store.directory)
         removed = [store.directory / name for name in store.erase_everything()]
         removed += _remove_files(store.directory, _STATE_FILES)
         for folder in folders[1:]:
@@ -93,7 +99,7 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
             f"old tokens are left in {', '.join(str(path) for path in holding)}",
             hint="Find out which program made these files, remove them, and wipe again.",
         )
-    return Wiped(tuple(removed), len(secrets), scanned, tuple(unread))
+    return Wiped(tuple(removed), len(secrets), scanned, tuple(unread), was_plain)
 
 
 def _tokens_of(link: Link | None) -> set[bytes]:
@@ -111,6 +117,16 @@ def _learn_secrets(folders: list[Path], secrets: set[bytes]) -> list[Path]:
                     secrets |= found
                     unread += [] if found else [path / name]
     return unread
+
+
+def _holds_plain_token(path: Path) -> bool:
+    with Folder.open(path) as folder:
+        for name in filter(is_of_the_store, folder.names()):
+            with suppress(NotAFile):
+                found = folder.read(name, _CHUNK)
+                if found is not None and _PLAIN.search(found[0]):
+                    return True
+    return False
 
 
 def _secrets_of(folder: Folder, name: str) -> set[bytes]:

@@ -364,6 +364,7 @@ def test_a_wipe_proves_that_nothing_is_left_with_or_without_the_key(
     assert sealed.run("unlink", "--wipe", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["secrets_found"], told["files_not_read"]) == (0, 0)
+    assert told["media"] == {"erased": False, "held_plain_token": False}
 
 
 @pytest.mark.parametrize(

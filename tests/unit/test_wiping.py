@@ -168,6 +168,15 @@ def test_a_secret_with_a_broken_escape_is_looked_for_as_it_stands(state: Path) -
         wipe_now(state, None)
 
 
+def test_a_wipe_knows_whether_the_disk_held_a_token_in_plain_text(state: Path, runtime: Path) -> None:
+    seal(state, runtime)
+    assert not wipe_now(state, runtime).was_plain
+
+    with FileStore(state) as store:
+        store.replace(make_link())
+    assert wipe_now(state, runtime).was_plain
+
+
 def test_a_link_of_a_newer_version_or_another_key_is_wiped_all_the_same(state: Path) -> None:
     state.mkdir(mode=0o700)
     (state / NEWEST).write_bytes(b'{"version": 2}')
