@@ -232,7 +232,7 @@ def test_new_settings_wait_for_the_code_in_hand(tmp_path: Path) -> None:
         household.press(101)
         household.press(110)
 
-        assert household.live(120).state is StateWord.WAITING
+        assert household.live(113).state is StateWord.WAITING
         assert len(old.amazon.grants()) == 1
         assert [pair.polls for pair in new.amazon.pairs()] == [1]
         assert old.complaints() == new.complaints() == []
