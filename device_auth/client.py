@@ -247,6 +247,14 @@ class Client:
         """
         self._ask("POST", "/v1/link/cancel")
 
+    def seal(self) -> None:
+        """Seal a plain link under the key that is set up for the service. For administrators.
+
+        Raises:
+            ClientError: if it is not sealed; its class and ``problem`` name the reason.
+        """
+        self._ask("POST", "/v1/seal")
+
     def unlink(self) -> None:
         """Forget the account. For administrators.
 
@@ -413,7 +421,7 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
     except (ValueError, KeyError, TypeError, RecursionError):
         problem, message = "", f"the service responded with status {response.status}"
     match response.status:
-        case http.client.CONFLICT:
+        case http.client.CONFLICT if problem != "no-key":
             raise SpeakerUnlinked(message, problem)
         case http.client.GONE:
             raise Revoked(message, problem)

@@ -127,6 +127,7 @@ def open_household(
             wipe=lambda: wiped.append(wipe(store, world.folder / "run")),
             revoke=revoked.append,
             report_alive=lambda: lived_at.append(world.passed),
+            seal=store.seal,
         )
         world.clock.is_asking = lambda: loop.is_request_out
         yield Household(world, loop, feed, daemon, new_options, refusals, revoked, lived_at)

@@ -98,6 +98,7 @@ def make_daemon(world: World, loop: Loop, feed: StatusFeed, problem: Refusal | N
         read_options=lambda: options,
         refuse_code=lambda: problem,
         wipe=lambda: None,
+        seal=lambda: "",
         revoke=lambda _link: None,
         report_alive=feed.mind_the_clock,
     )

@@ -78,6 +78,10 @@ class NotedActions:
     def adopt(self) -> None:
         self.asked.put("adopt")
 
+    def seal(self) -> str:
+        self.asked.put("seal")
+        return ""
+
     def cancel(self) -> None:
         self.asked.put("cancel")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import Link, Seconds, TokenGrant, View, later
 from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
@@ -123,12 +124,14 @@ class ScriptedActions:
     Attributes:
         asked: every call, in order.
         refreshes: how many refreshes were begun.
+        sealed_under: what sealing comes to.
         refresh: what a refresh comes to; none ends by itself if None.
     """
 
     def __init__(self, feed: StatusFeed, clock: Clock) -> None:
         self.asked: list[str] = []
         self.refreshes = 0
+        self.sealed_under: str | DeviceAuthError = "key-file"
         self.refresh: Callable[[], None] | None = None
         self._feed = feed
         self._clock = clock
@@ -150,6 +153,12 @@ class ScriptedActions:
 
     def adopt(self) -> None:
         self._hear("adopt")
+
+    def seal(self) -> str:
+        self._hear("seal")
+        if isinstance(self.sealed_under, DeviceAuthError):
+            raise self.sealed_under
+        return self.sealed_under
 
     def cancel(self) -> None:
         self._hear("cancel")

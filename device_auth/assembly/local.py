@@ -19,8 +19,9 @@ from device_auth.assembly.speaker import (
     error_of_mark,
     no_fresh_token,
     nothing_to_adopt,
+    nothing_to_seal,
 )
-from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
+from device_auth.core.errors import NotSealed, StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import (
     MARKS,
     NEVER,
@@ -93,13 +94,17 @@ class LocalSpeaker:
         try:
             link = doors.store.read()
             word, trouble = _words(link, pending)
+            hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
+        except NotSealed as plain:
+            link, word, trouble, hint = None, StateWord.UNLINKED, Trouble.MISCONFIGURED, plain.hint
         except StoreDamaged:
             link, word, trouble = None, StateWord.UNLINKED, Trouble.STORAGE
+            hint = TROUBLES[trouble].next_step
         return SpeakerStatus(
             state=word,
             trouble=trouble,
             since=None if link is None else link.linked_at if link.marked_at is None else link.marked_at,
-            hint=STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step,
+            hint=hint,
             expires_at=self._expires_at(word, pending),
             account=None if link is None else link.account,
             account_id=None if link is None else link.account_id,
@@ -316,6 +321,16 @@ class LocalSpeaker:
             if in_force(self._doors.store.read()) is None:
                 raise nothing_to_adopt()
             return ALREADY_LINKED
+
+    def seal(self) -> None:
+        """Seal a plain link under the key that is set up, be it set aside or not.
+
+        Raises:
+            DeviceAuthError: if there is no link or no key, or the link cannot be stored.
+        """
+        with locked(self._doors):
+            if not self._doors.store.seal():
+                raise nothing_to_seal()
 
     # -- no link any more
 

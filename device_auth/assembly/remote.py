@@ -21,10 +21,11 @@ from device_auth.assembly.speaker import (
     error_of_mark,
     no_fresh_token,
     nothing_to_adopt,
+    nothing_to_seal,
     unexplained,
 )
 from device_auth.client import Client, ClientError, Refused, Revoked, SpeakerUnlinked, TryLater, Unavailable
-from device_auth.core.errors import Busy, StoreBusy, StoreError
+from device_auth.core.errors import Busy, ConfigError, NotLinked, StoreBusy, StoreError
 from device_auth.core.models import (
     NEVER,
     CodePair,
@@ -118,6 +119,8 @@ class RemoteSpeaker:
                 raise error_of_mark(Mark.REVOKED, None) from error
             except SpeakerUnlinked as error:
                 status = _read_status(self._client.status())
+                if status.dialect is None and status.trouble != Trouble.NONE:
+                    raise NotLinked("the speaker is not linked", hint=status.hint) from error
                 raise error_of_mark(*_mark_of(status)) from error
             except TryLater as error:
                 raise no_fresh_token(self._client.status().trouble) from error
@@ -165,6 +168,24 @@ class RemoteSpeaker:
         if status.trouble in {Trouble.COPIED, Trouble.STORAGE}:
             raise StoreError(TROUBLES[Trouble.STORAGE].sentence, hint=status.hint)
         return LinkResult(Ending.LINKED)
+
+    def seal(self) -> None:
+        """Have the service seal a plain link under the key that is set up for it.
+
+        Raises:
+            DeviceAuthError: if there is no link or no key, or the link could not be stored.
+        """
+        with self._client, _answered():
+            try:
+                self._client.seal()
+            except SpeakerUnlinked as error:
+                raise nothing_to_seal() from error
+            except ClientError as error:
+                if error.problem == "no-key":
+                    raise ConfigError(str(error)) from error
+                if error.problem == "storage":
+                    raise StoreError(str(error)) from error
+                raise
 
     # -- a new link
 

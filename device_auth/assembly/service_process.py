@@ -132,6 +132,7 @@ def _make_daemon(
         wipe=lambda: _wipe(doors),
         revoke=lambda link: _revoke(doors, link),
         report_alive=report_alive,
+        seal=lambda: doors.store.seal(),  # noqa: PLW0108  of the settings that are in force then
     )
 
 

@@ -135,6 +135,10 @@ class Speaker(Protocol):
         """Use the link of another unit as this speaker's own."""
         ...
 
+    def seal(self) -> None:
+        """Seal a plain link under the key that is set up, be it set aside or not."""
+        ...
+
     def unlink(self, *, is_wipe: bool) -> UnlinkResult:
         """Forget the account; for a wipe also remove every file of ours, with proof."""
         ...
@@ -179,6 +183,11 @@ def error_of_mark(mark: Mark | None, handed_over_to: str | None) -> DeviceAuthEr
 def nothing_to_adopt() -> DeviceAuthError:
     """Return the error of an adoption where no copied link is stored."""
     return NotLinked("no link of another speaker is stored here", hint="Link the speaker: device-auth link")
+
+
+def nothing_to_seal() -> DeviceAuthError:
+    """Return the error of a sealing where no link is stored."""
+    return NotLinked("no link is stored that could be sealed", hint="Link the speaker: device-auth link")
 
 
 def unexplained(hint: str = "") -> Refusal:

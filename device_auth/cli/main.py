@@ -26,6 +26,7 @@ VERBS: Final = {
     "authorize": "link by the authorization-code flow, with a browser",
     "export": "hand the link to another AVS client (move it, not copy it)",
     "doctor": "find out what is wrong, say what to do",
+    "seal": "seal a plain link under the key that is set up",
     "config": "init | show | check: the settings",
     "hardware": "list | test: the parts of the speaker",
     "simulator": "a simulated Amazon on loopback",

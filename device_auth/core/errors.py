@@ -106,5 +106,11 @@ class StoreDamaged(StoreError):
     """The stored link does not verify, and there is no other generation: the account must be linked again."""
 
 
+class NotSealed(StoreDamaged):
+    """What is stored is plain, although a key is set up: anyone who can write there may have made it."""
+
+    exit_code = 75
+
+
 class KeyLost(StoreDamaged):
     """The stored link is whole, but the key that it is sealed under is gone: the account must be linked again."""

@@ -156,7 +156,7 @@ class LinkRead:
 
     Attributes:
         link: the stored link, or None.
-        lost: why a stored link cannot be opened, if its key is lost.
+        lost: why a stored link cannot be used, if its key is lost, or if it is plain beside a key.
     """
 
     link: Link | None
@@ -514,7 +514,7 @@ def view_of(state: SpeakerState) -> View:
 
 def _read(state: SpeakerState, event: LinkRead) -> SpeakerState:
     if event.lost is not None:
-        unlinked = linking.Unlinked(Trouble.REVOKED, event.lost)
+        unlinked = linking.Unlinked(event.lost.trouble, event.lost)
         return replace(state, stored=None, overwritten=None, stage=unlinked)
     state = replace(state, stored=event.link, overwritten=None)
     return replace(state, stage=linking.Linked()) if _is_in_force(event.link) else state

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from device_auth.core.errors import StoreBusy, StoreDamaged, StoreError
+from device_auth.core.errors import NotSealed, StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link
 from device_auth.core.states import StateWord
 from device_auth.doctor.context import DoctorContext
@@ -18,7 +18,7 @@ from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
 from device_auth.world.files import Folder
 from device_auth.world.keys import SYSTEMD_CREDENTIAL, Keys
 from device_auth.world.settings import KEY_PROVIDERS, quoted
-from device_auth.world.store import DAMAGED, NEWEST, PREVIOUS, FileStore, is_of_the_store
+from device_auth.world.store import DAMAGED, NEWEST, PLAIN, PREVIOUS, SEAL_IT, FileStore, is_of_the_store
 
 STORE: Final = 74
 
@@ -220,12 +220,19 @@ def look_at_key(context: DoctorContext) -> Finding:
         return fail(f"The key of {problem.name} is not available: {problem.message}.", problem.hint, STORE)
     with Folder.open(context.places.state_dir) as folder:
         found = folder.read(NEWEST, MAX_BYTES + 1)
+        is_aside = any(name.startswith(PLAIN) for name in folder.names())
+    if found is None and is_aside:
+        return fail("A plain link was set aside, because a key is set up.", SEAL_IT, NotSealed.exit_code)
     if found is None:
         return ok("No link is stored, so there is nothing to protect.", key_provider="none")
     try:
         name = read_fields(found[0]).text("key_provider")
     except Malformed:
         return ok("The stored link does not name its key.", key_provider="unknown")
+    if name == Plain.name and context.keys.is_one_set_up:
+        return fail(
+            "The link is plain although a key is set up: it is not used.", SEAL_IT, NotSealed.exit_code
+        )
     if name == Plain.name:
         why = {f"without_{lacking}": message for lacking, message in context.keys.reasons.items()}
         return ok(

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 from device_auth import __version__
 from device_auth.core import refresh
+from device_auth.core.errors import ConfigError, DeviceAuthError
 from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant, UnixTime, View, later
 from device_auth.core.policy import FRESH_FOR
 from device_auth.core.ports import Clock
@@ -49,10 +50,12 @@ PROBLEMS: Final = {
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "The service made a mistake"),
     "length-required": (HTTPStatus.LENGTH_REQUIRED, "The length of the body is missing"),
     "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "This cannot be done here"),
+    "no-key": (HTTPStatus.CONFLICT, "No key is set up, or it is not available"),
     "no-fresh-token": (HTTPStatus.SERVICE_UNAVAILABLE, "No fresh access token is to be had now"),
     "not-found": (HTTPStatus.NOT_FOUND, "There is nothing here"),
     "not-linked": (HTTPStatus.CONFLICT, "The speaker is not linked to an account"),
     "revoked": (HTTPStatus.GONE, "The account no longer allows this speaker"),
+    "storage": (HTTPStatus.INSUFFICIENT_STORAGE, "The link cannot be stored"),
     "too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large"),
     "too-slow": (HTTPStatus.REQUEST_TIMEOUT, "The request is too slow"),
     "unsupported-media-type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is of another type"),
@@ -195,6 +198,7 @@ class Api:
             "/v1/link/cancel": {
                 "POST": _ApiRoute(Role.ADMINISTRATOR, self._acting("cancel", actions.cancel))
             },
+            "/v1/seal": {"POST": _ApiRoute(Role.ADMINISTRATOR, self._seal)},
             "/v1/unlink": {"POST": _ApiRoute(Role.ADMINISTRATOR, self._acting("unlink", actions.unlink))},
         }
 
@@ -288,6 +292,23 @@ class Api:
             "adopt": ("adoption of the link", self._actions.adopt),
         }[wish]
         return self._acting(name, act)(accepted, request)
+
+    def _seal(self, accepted: Connection, request: HttpRequest) -> HttpReply:
+        name = ""
+
+        def seal() -> None:
+            nonlocal name
+            try:
+                name = self._actions.seal()
+            except ConfigError as error:
+                raise ProblemDetails("no-key", f"{error}. {error.hint}") from error
+            except DeviceAuthError as error:
+                raise ProblemDetails("storage", f"{error}. {error.hint}") from error
+
+        reply = self._acting("sealing", seal)(accepted, request)
+        if not name:
+            raise ProblemDetails("not-linked", "No link is stored that could be sealed.")
+        return reply
 
     # -- tokens
 
@@ -455,7 +476,7 @@ def _check_link(snapshot: Snapshot) -> None:
         raise _busy("The service is starting.")
     if link is None:
         phrase = STATES[StateWord.UNLINKED]
-        raise ProblemDetails("not-linked", f"{phrase.sentence} {phrase.next_step}")
+        raise ProblemDetails("not-linked", f"{phrase.sentence} {snapshot.view.hint or phrase.next_step}")
     match link.mark:
         case None:
             return

@@ -5,6 +5,7 @@ It runs the loop and decides nothing about linking or refreshing. It survives wr
 
 import logging
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, assert_never
 
 from device_auth.core import linking
@@ -44,6 +45,10 @@ WATCHED_EVERY: Final = Seconds(60)
 """The longest wait: the watchdog is told at least so often that the loop runs, and a suspend is noticed."""
 
 
+SEALED_WITHIN: Final = Seconds(20)
+"""How long a caller waits until the link is sealed: the loop may be waiting for the disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """The settings of the daemon.
@@ -71,6 +76,7 @@ class Daemon:
         wipe: removes every file of ours and checks it, after the link is forgotten.
         revoke: revokes a link at the provider, without blocking.
         report_alive: called at least once a minute while the loop runs.
+        seal: seals the stored link; returns the name of its key, or nothing if there is no link.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class Daemon:
         wipe: Callable[[], None],
         revoke: Callable[[Link], None],
         report_alive: Callable[[], None],
+        seal: Callable[[], str],
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -93,6 +100,7 @@ class Daemon:
         self._wipe = wipe
         self._revoke = revoke
         self._report_alive = report_alive
+        self._seal = seal
         self._is_stopping = False
         self._asked: OneTimeNotice | None = None
         self._asked_until = NEVER
@@ -140,6 +148,34 @@ class Daemon:
     def adopt(self) -> None:
         """Use the link of another unit, for an administrator who knows that it is this speaker's own."""
         self._loop.call_soon(self._adopt)
+
+    def seal(self) -> str:
+        """Seal a plain link under the key that is set up, and use it; wait until that is done, from another thread.
+
+        Returns:
+            The name of the key; empty if there is no link.
+
+        Raises:
+            DeviceAuthError: if no key is set up, or the link cannot be stored.
+        """
+        done: SimpleQueue[str | DeviceAuthError] = SimpleQueue()
+
+        def seal() -> None:
+            try:
+                done.put(self._seal())
+            except DeviceAuthError as error:
+                done.put(error)
+            else:
+                self._resume_with_key()
+
+        self._loop.call_soon(seal)
+        try:
+            result = done.get(timeout=SEALED_WITHIN)
+        except Empty:
+            raise StoreError("the link is not sealed yet", hint="See the service's log.") from None
+        if isinstance(result, DeviceAuthError):
+            raise result
+        return result
 
     def cancel(self) -> None:
         """Cancel linking."""

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Final, assert_never
 
 from device_auth.core import linking, refresh, speaker
-from device_auth.core.errors import KeyLost, StoreDamaged, StoreError
+from device_auth.core.errors import KeyLost, NotSealed, StoreDamaged, StoreError
 from device_auth.core.models import (
     NEVER,
     Answer,
@@ -433,6 +433,9 @@ class Loop:
         except KeyLost as loss:
             log.error("%s", loss)
             return speaker.LinkRead(None, Refusal(Trouble.REVOKED, "", str(loss), loss.hint))
+        except NotSealed as plain:
+            log.error("%s", plain)
+            return speaker.LinkRead(None, Refusal(Trouble.MISCONFIGURED, "", str(plain), plain.hint))
         except StoreDamaged as damage:
             log.warning("%s", damage)
             return speaker.LinkRead(None)

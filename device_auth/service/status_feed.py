@@ -58,6 +58,10 @@ class Actions(Protocol):
         """Use the link of another unit as this speaker's own."""
         ...
 
+    def seal(self) -> str:
+        """Seal the stored link and wait for it; return the name of its key, or nothing if there is no link."""
+        ...
+
     def link(self, *, again: bool = False) -> None:
         """Begin to link, or tell the code again.
 

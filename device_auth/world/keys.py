@@ -139,6 +139,14 @@ class Keys:
                 raise found.error(name)
         return Plain()
 
+    @property
+    def is_one_set_up(self) -> bool:
+        """Return whether someone set a key up, as far as is known without asking the board: that starts a program."""
+        if self._choice == AUTO:
+            cheap = (name for name in self._sources if name != RPI_FW_CRYPTO)
+            return any(_is_set_up(self._find(name)) for name in cheap)
+        return self._choice != Plain.name
+
     def named(self, name: str) -> SealingKey:
         """Return the key of a provider, to open a link.
 
@@ -196,6 +204,10 @@ class Keys:
             found = self._sources[name]() if name in self._sources else unknown
             self._found[name] = found if isinstance(found, KeyTrouble) or can_seal() else _WITHOUT_LIBRARY
         return self._found[name]
+
+
+def _is_set_up(found: SealingKey | KeyTrouble) -> bool:
+    return isinstance(found, SealingKey) or found.is_set_up
 
 
 ONLY_PLAIN: Final = Keys(Plain.name, {})

@@ -16,6 +16,9 @@ is the old link; then, by one rename, the newest alone is the new link. Of an un
 Of a save: the newest is old or new; the previous one is the old or the one before it, all of the same link.
 Of a change of keys: the newest is under the old key or the new one; the previous one is under the old one, or gone.
 
+Where a key is set up, a plain link is not this speaker's: whoever can write to the folder may have made it, and it names the
+endpoint that a client's secret would go to. It is set aside, and ``seal`` takes it back.
+
 A process without the link's key does not touch it. The service receives every key, and so may call one lost: then
 another link may be stored, and the sealed one is kept under another name.
 
@@ -32,7 +35,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from device_auth.core import unit as unit_rules
-from device_auth.core.errors import ConfigError, KeyLost, StoreBusy, StoreDamaged, StoreError
+from device_auth.core.errors import (
+    ConfigError,
+    DeviceAuthError,
+    KeyLost,
+    NotSealed,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+)
 from device_auth.core.models import Link, Mark
 from device_auth.core.values import dataclass
 from device_auth.world.envelope import (
@@ -64,8 +75,16 @@ DAMAGED: Final = "link.json.damaged-"
 SEALED: Final = "link.json.sealed-"
 """The name's beginning of a kept link whose key was lost."""
 
+PLAIN: Final = "link.json.plain-"
+"""The name's beginning of a plain link that lay beside a key and was set aside; sealing takes it back."""
+
 COPIED: Final = "link.json.copied-"
 """The name's beginning of another unit's link that a new link set aside."""
+
+SEAL_IT: Final = (
+    "If it is this speaker's own, which a key was set up for only now, seal it: device-auth seal. If not, link the speaker"
+    " again: press the button, or run: device-auth link"
+)
 
 MOST_KEPT: Final = 5
 """Files of each kind that are kept; a further one replaces the last."""
@@ -167,12 +186,15 @@ class FileStore:
             StoreError: if the file is damaged, of a newer version, or cannot be read.
             KeyMissing: if the link is sealed under a key that is not available.
             KeyLost: if that key is known to be nowhere else; another link may be stored.
+            NotSealed: if it is plain and a key is set up; with the lock held it is set aside.
         """
         try:
             if self._folder is not None:
-                return self._judge(self._read_held(self._folder).link)
-            with Folder.open(self.directory) as folder:
-                return self._judge(self._find(folder, may_repair=False).link)
+                record = self._take_only_sealed(self._folder, self._read_held(self._folder))
+            else:
+                with Folder.open(self.directory) as folder:
+                    record = self._take_only_sealed(folder, self._find(folder, may_repair=False))
+            return self._judge(record.link)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -248,10 +270,44 @@ class FileStore:
         logger.warning("the link of another unit was adopted")
         return True
 
+    def seal(self) -> str:
+        """Seal a plain link under the key that is set up, be it set aside or not; durable on return.
+
+        Returns:
+            The name of the key that the link is sealed under; empty if there is no link.
+
+        Raises:
+            ConfigError: if no key is set up.
+            StoreError: if it cannot be read or written; the link is then whole, plain or sealed.
+        """
+        with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
+            key = self._keys().sealing()
+            if isinstance(key, Plain):
+                raise ConfigError(
+                    "no key is set up that this command can reach",
+                    hint="See docs/encryption.md. A key that systemd hands to the service is the service's alone: start"
+                    " it (systemctl start device-auth), and try again.",
+                )
+            found = self._find(folder, may_repair=True)
+            aside = [] if found.link is not None else _names_of(folder, PLAIN)
+            if aside:
+                found = self._look(folder, aside[-1])
+            if found.link is None:
+                return ""
+            if found.key[0] == Plain.name:
+                self._write(folder, found.link, key, keeps_present=not aside)
+                _log_change(found.key, key)
+            _remove_previous(folder)
+            for name in aside[-1:]:
+                folder.remove(name)
+            folder.sync()
+            return key.name if found.key[0] == Plain.name else found.key[0]
+
     def move_to_best_key(self) -> None:
         """Move the stored link under the key that seals now, and remove generations under another; durable on return.
 
-        Nothing is written if that is done already, or if the newest generation is damaged: ``read`` repairs it first.
+        Nothing is written if that is done already, if the newest generation is damaged (``read`` repairs it first), or if it
+        is plain: ``seal`` does that.
 
         Raises:
             StoreError: if it cannot be written; the link is then whole under the former key or the new one.
@@ -261,6 +317,8 @@ class FileStore:
             return
         key = self._sealing_key()
         is_behind = newest.key != _name_of(key)
+        if is_behind and newest.key[0] == Plain.name:
+            return
         if not is_behind and previous.key in {newest.key, _StoredRecord().key}:
             return
         with self._writing(f"cannot write {self.directory / NEWEST}") as folder:
@@ -371,6 +429,50 @@ class FileStore:
                 _clear(folder)
             raise store_error(what, error) from error
         self._is_settled = True
+
+    def _take_only_sealed(self, folder: Folder, record: _StoredRecord) -> _StoredRecord:
+        """Return the record if it may be used: where a key is set up, a plain one is set aside.
+
+        If the generation before it is sealed, that one is used.
+
+        Raises:
+            NotSealed: if there is none but a plain one.
+        """
+        is_plain = record.link is not None and record.key[0] == Plain.name
+        aside = [] if record.link is not None else _names_of(folder, PLAIN)
+        if not is_plain and not aside:
+            return record
+        problem = self._problem_of_plain()
+        if problem is None:
+            return record
+        if is_plain and folder is self._folder and not problem.hint:
+            if self._look(folder, PREVIOUS).key[0] == Plain.name:
+                _remove_previous(folder)
+            aside = [_keep_as(folder, NEWEST, PLAIN)]
+            logger.warning("%s is plain although a key is set up: it was set aside as %s", NEWEST, aside[-1])
+            sealed = self._read_held(folder)
+            if sealed.link is not None:
+                return sealed
+        where = folder.path / (aside[-1] if aside else NEWEST)
+        raise NotSealed(
+            f"the link in {where} is plain although a key is set up, so it is not used",
+            hint=problem.hint or SEAL_IT,
+        )
+
+    def _problem_of_plain(self) -> DeviceAuthError | None:
+        """Return the problem with a plain link, with a hint if its key is not available; None if no key is set up.
+
+        Without the lock the board is not asked: that starts a program, and the holder of the lock has asked it.
+        """
+        try:
+            keys = self._keys()
+        except ConfigError:
+            return None  # settings that cannot be read are reported where they are needed
+        try:
+            is_set_up = keys.is_one_set_up if self._folder is None else not isinstance(keys.sealing(), Plain)
+            return StoreError("a key is set up") if is_set_up else None
+        except (ConfigError, StoreError) as problem:
+            return problem
 
     def _read_held(self, folder: Folder) -> _StoredRecord:
         try:
@@ -522,7 +624,9 @@ class FileStore:
 
 def is_of_the_store(name: str) -> bool:
     """Return whether the store writes files of this name in the state folder."""
-    return name in {NEWEST, PREVIOUS, _BESIDE, _BESIDE_PREVIOUS} or name.startswith((DAMAGED, SEALED, COPIED))
+    return name in {NEWEST, PREVIOUS, _BESIDE, _BESIDE_PREVIOUS} or name.startswith(
+        (DAMAGED, SEALED, PLAIN, COPIED)
+    )
 
 
 def _lock(folder: Folder) -> None:
@@ -586,10 +690,21 @@ def _read_twice(folder: Folder, name: str) -> tuple[bytes, float] | None:
 
 
 def _set_aside(folder: Folder, name: str) -> None:
-    aside = _free_name(folder, DAMAGED)
-    folder.rename(name, aside)
-    folder.sync()
+    aside = _keep_as(folder, name, DAMAGED)
     logger.warning("%s does not verify and was set aside as %s", folder.path / name, aside)
+
+
+def _keep_as(folder: Folder, name: str, beginning: str) -> str:
+    """Rename a file to a free name with this beginning; return that name."""
+    kept = _free_name(folder, beginning)
+    folder.rename(name, kept)
+    folder.sync()
+    return kept
+
+
+def _names_of(folder: Folder, beginning: str) -> list[str]:
+    """Return the files that were set aside under names with this beginning, the last one last."""
+    return sorted(name for name in folder.names() if name.startswith(beginning))
 
 
 def _free_name(folder: Folder, beginning: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from device_auth import __version__
+from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.core.models import Mark, Monotonic, UnixTime, View, hand_over
 from device_auth.core.states import STATES, StateWord, Trouble
 from device_auth.service.api import ApiTimeouts
@@ -620,6 +621,33 @@ def test_a_moment_on_the_clock_is_told_in_utc(world: SocketWorld) -> None:
     told = world.ask("/v1/status").fields["expires_at"]
 
     assert datetime.fromisoformat(told).timestamp() == 1.8e9
+
+
+# -- sealing
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        ("", (409, "not-linked")),
+        (ConfigError("no key is set up", hint="Set one up."), (409, "no-key")),
+        (StoreError("the disk is full", hint="Free some space."), (507, "storage")),
+    ],
+)
+def test_a_sealing_that_fails_says_why(
+    world: SocketWorld, outcome: str | DeviceAuthError, expected: tuple[int, str]
+) -> None:
+    world.actions.sealed_under = outcome
+    answer = world.ask("/v1/seal", "POST", caller=ADMINISTRATOR)
+
+    assert problem(answer) == expected
+    assert str(outcome) in answer.fields["detail"]
+
+
+def test_an_administrator_may_have_the_link_sealed_and_a_reader_may_not(world: SocketWorld) -> None:
+    assert world.ask("/v1/seal", "POST", caller=ADMINISTRATOR).status == 202
+    assert problem(world.ask("/v1/seal", "POST", caller=READER)) == (403, "forbidden")
+    assert world.actions.asked == ["seal"]
 
 
 # -- another link

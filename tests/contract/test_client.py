@@ -181,8 +181,9 @@ def test_an_administrator_may_act(world: SocketWorld, client: Client, name: str)
 def test_an_administrator_may_ask_for_another_link(world: SocketWorld, client: Client) -> None:
     client.link(again=True)
     client.link(adopt=True)
+    client.seal()
 
-    assert world.actions.asked == ["link again", "adopt"]
+    assert world.actions.asked == ["link again", "adopt", "seal"]
 
 
 def test_a_connection_is_kept_open(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ OTHER: Final = "amzn1.application-oa2-client." + "0123456789abcdef" * 2
 OWN_SETTINGS: Final = "the service has its own settings, and cannot be asked for them"
 ONE_HOLDER: Final = "the service holds the files and the lock"
 NO_SENTENCE: Final = "the socket names the trouble, and not the provider's words"
+NO_KEY: Final = "the socket gives message and hint as one sentence"
 
 
 class Case(NamedTuple):
@@ -64,6 +65,8 @@ CASES: Final = (
     Case("unlink --json", "unlinked"),
     Case("unlink --wipe", "unlinked", known=differs(ONE_HOLDER, "code", "stdout", "stderr")),
     Case("link --import", "unlinked", known=differs(ONE_HOLDER, "code", "stderr")),
+    Case("seal", "unlinked", known=differs(NO_KEY, "stderr")),
+    Case("seal --json", "linked", known=differs(NO_KEY, "stderr")),
     Case("link --adopt", "unlinked"),
     Case("link --adopt --json", "unlinked"),
     Case("link --adopt --again", "unlinked"),

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
+from device_auth.world.envelope import Plain, write_envelope
 from tests.command import Command
 from tests.daemon_in_skipped_time import open_household
 from tests.daemon_process import Household
 from tests.key_sources import SEALING, KeySources
 from tests.keys import key_of
+from tests.links import make_link
 from tests.waiting import wait_for
 from tests.world import World, open_world
 
@@ -249,7 +252,11 @@ def test_a_link_moves_to_a_key_that_appears_and_waits_for_one_that_was_spoilt(
         path = sources.give_file()
         household.write_settings(f"key_file = {json.dumps(str(path))}\n")
         living.send(signal.SIGHUP)
-        wait_for(lambda: provider_in(household) == "key-file", "it is not moved")
+        living.wait_until_told("the settings were read anew")
+        assert provider_in(household) == "plain"
+        sealing = household.ask("seal")
+        assert (sealing.returncode, sealing.stdout) == (0, "sealed\n")
+        assert provider_in(household) == "key-file"
         living.wait_until("linked")
         wait_for(lambda: keys_in(household.state) == {"key-file"}, "something lies open")
         assert household.secrets() == {"token.json", "access-token"}
@@ -406,11 +413,68 @@ def test_a_token_is_not_refreshed_under_a_key_file_that_is_open_to_others(
     assert "now kept under plain" in caplog.text
     del sources.settings["key_provider"]
     set_environment(monkeypatch, sources)
+    assert sealed.run("token") == 75
+    assert "device-auth seal" in capsys.readouterr().err
     (sealed.folder / "a key").chmod(0o644)
 
-    assert sealed.run("token") == 0
-    assert sealed.run("token", "--min-lifetime", "3600") == 78
+    assert sealed.run("token") == 75
+    assert sealed.run("seal") == 78
     assert "chmod 600" in capsys.readouterr().err
+
+
+def test_a_planted_plain_link_is_never_used_and_a_plain_one_of_ours_is_sealed(
+    sealed: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = sealed.folder / "state"
+    for path in state.iterdir():
+        path.unlink()
+    (sealed.folder / "run" / "token.json").unlink()
+    planted = replace(make_link(), token_endpoint="http://127.0.0.1:9/stolen", is_proved=True)
+    (state / "link.json").write_bytes(write_envelope(planted, Plain()))
+    capsys.readouterr()
+
+    assert sealed.run("status", "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["trouble"]) == ("unlinked", "misconfigured")
+    assert "device-auth seal" in status["hint"]
+    assert sealed.run("token") == 75
+    assert sealed.run("export", "json", "--to", "-", "--copy") == 75
+    told = capsys.readouterr()
+    assert "although a key is set up" in told.err
+    assert "canary" not in told.out
+    assert [path.name for path in state.iterdir()] == ["link.json.plain-1"]
+
+    assert sealed.run("seal", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"sealed": True}
+    assert keys_in(state) == {"key-file"}
+    assert sealed.run("unlink") == 0
+    assert sealed.run("seal") == 75
+
+
+def test_a_service_sets_a_plain_link_beside_a_key_aside_tells_so_and_seals_it(
+    tmp_path: Path, running: Running
+) -> None:
+    household, sources = Household(tmp_path, running), KeySources(tmp_path)
+    with household.living() as living:
+        household.link(living)
+        assert household.ask("seal").returncode == 78
+        living.end()
+    path = sources.give_file()
+    household.write_settings(f"key_file = {json.dumps(str(path))}\n")
+
+    with household.living() as living:
+        assert "device-auth seal" in living.wait_until("unlinked", "misconfigured").hint
+        asked = household.ask("token")
+        assert asked.returncode == 75
+        assert "device-auth seal" in asked.stderr
+        assert not (household.state / "link.json").exists()
+
+        assert household.ask("seal").stdout == "sealed\n"
+        living.wait_until("linked")
+        assert household.ask("token").returncode == 0
+        assert keys_in(household.state) == {"key-file"}
+        assert household.ask("unlink").returncode == 0
+        assert household.ask("seal").returncode == 75
 
 
 def test_no_key_is_seen_in_what_the_verbs_say(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.core.errors import ConfigError, KeyLost, StoreError
+from device_auth.core.errors import ConfigError, KeyLost, NotSealed, StoreError
 from device_auth.core.models import Link, Mark, Secret, UnixTime, hand_over
 from device_auth.world.envelope import EnvelopeDamaged, KeyMissing, KeyProvider, Plain, write_envelope
 from device_auth.world.keys import Keys, KeyTrouble
@@ -539,6 +539,8 @@ def test_what_is_written_is_under_the_first_key_and_nothing_stays_under_the_form
         match act:
             case "save":
                 store.save(make_link(generation=3))
+            case "move" if before.name == "plain":
+                assert store.seal() == after.name
             case "move":
                 store.move_to_best_key()
             case _:
@@ -548,13 +550,13 @@ def test_what_is_written_is_under_the_first_key_and_nothing_stays_under_the_form
     assert under(folder, after).read() == (make_link(generation=3) if act == "save" else ANNA_2)
 
 
-def test_a_link_without_a_key_is_moved_and_that_is_said_quietly(
+def test_a_link_without_a_key_is_sealed_and_that_is_said_quietly(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(folder, Plain())
 
     with caplog.at_level(logging.INFO), under(folder, BEST, Plain()) as store:
-        store.move_to_best_key()
+        store.seal()
 
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", "the link was kept under plain, and is now kept under systemd-credential")
@@ -622,13 +624,25 @@ class BadKey(SealingKey):
 def test_the_former_generation_stays_until_the_new_one_has_been_opened(
     folder: Path, act: Callable[[FileStore], object]
 ) -> None:
-    fill(folder, Plain())
+    fill(folder, BEST)
     bad = BadKey("key-file", b"canary" * 9, "")
 
-    with under(folder, bad, Plain()) as store, pytest.raises(StoreError, match="does not read back"):
+    with under(folder, bad, BEST) as store, pytest.raises(StoreError, match="does not read back"):
         act(store)
 
-    assert under(folder, bad, Plain()).read() == ANNA_2
+    assert under(folder, bad, BEST).read() == ANNA_2
+
+
+def test_a_sealing_that_fails_leaves_the_plain_link_to_the_next_one(folder: Path) -> None:
+    fill(folder, Plain())
+    bad, good = (kind("key-file", b"canary" * 9, "") for kind in (BadKey, SealingKey))
+
+    with under(folder, bad) as store, pytest.raises(StoreError, match="does not read back"):
+        store.seal()
+
+    with under(folder, good) as store:
+        assert store.seal() == "key-file"
+        assert store.read() == ANNA_2
 
 
 def no_key() -> Keys:
@@ -829,6 +843,106 @@ def test_a_simulations_place_leaves_the_real_one_closed(tmp_path: Path) -> None:
         store.replace(make_link())
 
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+# ---------------------------------------------------------------------------------------------------------
+# A plain link beside a key
+
+
+def test_a_plain_link_beside_a_key_is_never_used_and_not_sealed_by_itself(folder: Path) -> None:
+    before = fill(folder, Plain())
+
+    with pytest.raises(NotSealed, match=r"link\.json is plain although a key is set up") as refused:
+        under(folder, BEST).read()
+    assert "device-auth seal" in refused.value.hint
+    assert refused.value.exit_code == 75
+    assert contents(folder) == before
+
+    with under(folder, BEST) as store:
+        store.move_to_best_key()
+        assert contents(folder) == before
+        for _ in range(2):
+            with pytest.raises(NotSealed, match=r"link\.json\.plain-1 is plain although a key is set up"):
+                store.read()
+    assert contents(folder) == {"link.json.plain-1": before[NEWEST]}
+    with pytest.raises(NotSealed, match=r"link.json.plain-1"):
+        under(folder, BEST).read()
+
+
+def test_sealing_takes_back_the_plain_link_that_was_set_aside_last(folder: Path) -> None:
+    fill(folder, Plain())
+    with under(folder, BEST) as store, pytest.raises(NotSealed):
+        store.read()
+    (folder / NEWEST).write_bytes(envelope(BERTA))
+    with under(folder, BEST) as store:
+        with pytest.raises(NotSealed, match="plain-2"):
+            store.read()
+
+        assert store.seal() == BEST.name
+
+        assert store.read() == BERTA
+        assert store.seal() == BEST.name
+    assert names(folder) == {NEWEST, "link.json.plain-1"}
+    assert under(folder, BEST).read() == BERTA
+
+
+def test_a_plain_link_that_took_the_place_of_a_sealed_one_leaves_it_in_use(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(folder, BEST)
+    sealed = contents(folder)
+    (folder / NEWEST).write_bytes(envelope(BERTA))
+
+    with under(folder, BEST) as store:
+        assert store.read() == ANNA_1
+
+    assert contents(folder) == {NEWEST: sealed[PREVIOUS], "link.json.plain-1": envelope(BERTA)}
+    assert "is plain although a key is set up" in caplog.text
+
+
+def test_a_plain_link_beside_a_key_that_cannot_be_had_stays_in_its_place_and_the_key_comes_first(
+    folder: Path,
+) -> None:
+    before = fill(folder, Plain())
+
+    with FileStore(folder, keys=no_key) as store, pytest.raises(NotSealed) as refused:
+        store.read()
+
+    assert refused.value.hint == "Run: chmod 600 key"
+    assert contents(folder) == before
+
+
+def test_where_no_key_is_set_up_nothing_is_sealed_and_a_plain_link_is_used(folder: Path) -> None:
+    fill(folder, Plain())
+
+    with under(folder, Plain()) as store:
+        with pytest.raises(ConfigError, match="no key is set up"):
+            store.seal()
+        assert store.read() == ANNA_2
+
+
+def test_settings_that_cannot_be_read_do_not_keep_a_plain_link_from_being_read(folder: Path) -> None:
+    fill(folder, Plain())
+
+    with FileStore(folder, keys=broken_settings) as store:
+        assert store.read() == ANNA_2
+
+
+def test_there_is_nothing_to_seal_where_nothing_is(folder: Path) -> None:
+    with under(folder, BEST) as store:
+        assert store.seal() == ""
+
+
+def test_a_new_link_and_an_erasure_end_what_is_told_of_a_plain_one(folder: Path) -> None:
+    fill(folder, Plain())
+    with under(folder, BEST) as store:
+        with pytest.raises(NotSealed):
+            store.read()
+        store.replace(BERTA)
+        assert store.read() == BERTA
+        store.erase()
+        assert store.read() is None
+    assert names(folder) == set()
 
 
 # ---------------------------------------------------------------------------------------------------------
