@@ -185,8 +185,16 @@ class Doors:
         route_to(url, read_authorities(self.settings), self.settings.proxy).prove(url)
 
     def open_refreshing(self) -> "ProviderClient":
-        """Return a client for a stored link, whose envelope names the provider."""
-        return self._provider_client(None)
+        """Return a client for a stored link, whose envelope names the provider.
+
+        An issuer's metadata tells whether a client secret may go there.
+        """
+        from device_auth.world.provider import provider_problems, read_provider
+
+        settings = self.settings
+        wants_issuer = bool(settings.issuer) and settings.client_secret is not None and not self.is_service
+        is_known = wants_issuer and not provider_problems(settings)
+        return self._provider_client(read_provider(settings) if is_known else None)
 
     def open_loop(
         self,
@@ -240,6 +248,14 @@ class Doors:
             self.settings.client_secret,
             secret_of=self.settings.client_id,
             poll_every=self.settings.poll_every,
+            is_trusted=self._is_trusted,
+        )
+
+    def _is_trusted(self, link: Link) -> bool:
+        from device_auth.world.provider import token_endpoints
+
+        return (
+            self.is_simulated or self.store.is_sealed or link.token_endpoint in token_endpoints(self.settings)
         )
 
     @contextmanager

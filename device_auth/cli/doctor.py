@@ -17,7 +17,7 @@ from device_auth.assembly.local import locked, refresh, usable
 from device_auth.cli.output import print_json, print_line
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.core.models import Link, Seconds
+from device_auth.core.models import Flow, Link, Seconds
 from device_auth.core.public import rfc3339
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
@@ -33,7 +33,7 @@ from device_auth.doctor.report import ReportFile, write_report
 from device_auth.prompts.stderr import USUAL_COLUMNS, say
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
-from device_auth.world.provider import read_authorities
+from device_auth.world.provider import read_authorities, token_endpoints
 from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
 from device_auth.world.transport import HttpTransport
 from hardware.board import BoardPlan
@@ -150,12 +150,32 @@ def compose(
             *runtime.checks(context),
             *clock.checks(probe, speaker.clock, uptime=context.root / "proc/uptime"),
             *network.checks(probe, credential_probe, network.Machine(context.root)),
-            *client.checks(settings, problems, credential_probe, stored),
+            *client.checks(
+                settings,
+                problems,
+                credential_probe,
+                stored,
+                secret_goes_to=_secret_goes_to(context, settings, stored),
+            ),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
             *board.checks(context, read_plan),
             *service.checks(context),
         ]
     )
+
+
+def _secret_goes_to(
+    context: DoctorContext, settings: Settings, stored: Link | None
+) -> tuple[str, bool] | None:
+    """Return the endpoint of a link that needs the client secret, and whether the secret may go there.
+
+    An issuer's metadata is not asked for here: a refresh does that.
+    """
+    if stored is None or not (stored.takes_secret or stored.flow is Flow.AUTHORIZATION_CODE):
+        return None
+    endpoint = stored.token_endpoint
+    is_named = bool(settings.issuer) or endpoint in token_endpoints(settings)
+    return endpoint, context.is_link_sealed or is_named
 
 
 def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:

@@ -13,6 +13,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Link, WireResponse
 from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
+from device_auth.service.provider_client import NAME_THE_ENDPOINT
 from device_auth.world.provider import (
     provider_problems,
     read_authorities,
@@ -34,6 +35,7 @@ def checks(
     stored: Link | None = None,
     *,
     serial_number: Path = SERIAL_NUMBER,
+    secret_goes_to: tuple[str, bool] | None = None,
 ) -> list[Check]:
     """Return the checks of the client's settings.
 
@@ -43,6 +45,7 @@ def checks(
         credential_probe: asks the provider (after N14), or None.
         stored: the link, if it can be read.
         serial_number: the file with the board's serial number, used where no DSN is set.
+        secret_goes_to: the token endpoint of a stored link that needs the secret, and whether it may be sent there.
     """
 
     def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
@@ -68,7 +71,7 @@ def checks(
         Check("C5", "scope", about(["scope", "locale"], lambda: _scope(settings))),
         Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
         Check("C7", "ca-file", lambda: _ca_file(settings)),
-        Check("C8", "client-secret", lambda: _client_secret(settings, stored)),
+        Check("C8", "client-secret", lambda: _client_secret(settings, stored, secret_goes_to)),
         Check("C9", "client-rejected", lambda: _acceptance(credential_probe), after=("C2", "N14")),
     ]
 
@@ -166,8 +169,11 @@ def _ca_file(settings: Settings) -> Finding:
             return ok(f"Only the authorities that {variable} names are trusted.", **facts)
 
 
-def _client_secret(settings: Settings, stored: Link | None) -> Finding:
-    """Check the place of the secret; a file that others can read was refused when the settings were read."""
+def _client_secret(settings: Settings, stored: Link | None, goes_to: tuple[str, bool] | None) -> Finding:
+    """Check the place of the secret, and where it goes.
+
+    A file that others can read was refused when the settings were read.
+    """
     origin, path = settings.origins["client_secret"], settings.config_file
     if settings.client_secret is None and stored is not None and stored.takes_secret:
         return warn(
@@ -178,6 +184,12 @@ def _client_secret(settings: Settings, stored: Link | None) -> Finding:
         )
     if settings.client_secret is None:
         return ok("No client secret is set; code-based linking needs none.")
+    if goes_to is not None and not goes_to[1]:
+        return fail(
+            f"The client secret is not sent to {goes_to[0]}: no setting names that endpoint, and the link is not sealed.",
+            NAME_THE_ENDPOINT,
+            ConfigError.exit_code,
+        )
     if origin.startswith(("credential ", "option ")):
         return ok(f"The client secret comes from a file of its own ({origin}).")
     if path is None or not origin.startswith("file "):

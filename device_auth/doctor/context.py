@@ -184,6 +184,7 @@ class DoctorContext:
         self.is_system = is_system
         self.keys = keys
         self.root = root
+        self.is_link_sealed = False
         self.run = run
         self.gid_of = gid_of
         self.members_of = members_of
@@ -241,7 +242,10 @@ class DoctorContext:
         Raises:
             StoreError: if it cannot be read.
         """
-        return FileStore(self.places.state_dir, keys=lambda: self.keys, unit=self.this_unit).read()
+        store = FileStore(self.places.state_dir, keys=lambda: self.keys, unit=self.this_unit)
+        link = store.read()
+        self.is_link_sealed = store.is_sealed
+        return link
 
     @property
     def this_unit(self) -> ThisUnit:

@@ -4,6 +4,7 @@ Every method blocks until there is an answer and is meant for a worker thread; n
 provider or the network does.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from device_auth.core.models import (
@@ -72,6 +73,12 @@ def dialect_of(name: DialectName) -> Dialect:
     return _DIALECTS[name]
 
 
+NAME_THE_ENDPOINT: Final = (
+    "If that endpoint is right, name it in the settings (base_url, issuer or token_endpoint), or seal the link: see"
+    " docs/encryption.md. If not, link the speaker again: device-auth link"
+)
+
+
 class ProviderClient:
     """Sends requests to one provider, and for a stored link to the provider in its envelope.
 
@@ -83,6 +90,7 @@ class ProviderClient:
         secret_of: the client ID that the secret belongs to; empty if unknown.
         poll_every: the interval of LWA's polls, ``told`` for the one it tells; empty for that of Amazon's own
             clients.
+        is_trusted: returns whether a stored link may name the endpoint that the secret is sent to.
     """
 
     def __init__(
@@ -92,12 +100,14 @@ class ProviderClient:
         client_secret: Secret | None = None,
         secret_of: str = "",
         poll_every: int | str = "",
+        is_trusted: Callable[[Link], bool] = lambda _: True,
     ) -> None:
         self._poll_every = poll_every
         self._transport = transport
         self._provider = provider
         self._client_secret = client_secret
         self._secret_of = secret_of
+        self._is_trusted = is_trusted
 
     @property
     def provider(self) -> Provider:
@@ -184,6 +194,13 @@ class ProviderClient:
         """Request a new access token."""
         dialect = dialect_of(link.dialect)
         client_secret = self._secret_for(link)
+        if client_secret is not None and not self._may_have_secret(link):
+            return Unreachable(
+                Trouble.MISCONFIGURED,
+                f"the client secret is not sent to {link.token_endpoint}: no setting names that endpoint, and the link is"
+                " not sealed",
+                hint=NAME_THE_ENDPOINT,
+            )
         if link.secret_by_basic and client_secret is not None:
             request = dialect.write_refresh(link)
             request = rfc8628.add_secret(request, link.client_id, client_secret, by_basic=True)
@@ -227,6 +244,8 @@ class ProviderClient:
         if not link.revocation_endpoint or link.mark is Mark.COPIED:
             return False
         request, secret = rfc8628.write_revocation(link), self._secret_for(link)
+        if secret is not None and not self._may_have_secret(link):
+            return False
         if secret is not None:
             request = rfc8628.add_secret(request, link.client_id, secret, by_basic=link.secret_by_basic)
         response = self._transport.send(request)
@@ -248,6 +267,15 @@ class ProviderClient:
         is_its_own = self._secret_of in {"", link.client_id}
         takes_secret = link.flow is Flow.AUTHORIZATION_CODE or link.takes_secret
         return self._client_secret if takes_secret and is_its_own else None
+
+    def _may_have_secret(self, link: Link) -> bool:
+        """Return whether the client secret may go to the link's endpoint: named by the settings, or in a sealed link."""
+        if self._is_trusted(link):
+            return True
+        if self._provider is None:
+            return False
+        self.discover()
+        return self._provider.token_endpoint == link.token_endpoint
 
     def _secret_for_provider(self) -> Secret | None:
         """Return the client secret that code pairs are requested and polled for with."""

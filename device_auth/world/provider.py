@@ -87,6 +87,12 @@ def warnings_about(settings: Settings) -> list[str]:
     return warnings
 
 
+def token_endpoints(settings: Settings) -> set[str]:
+    """Return the token endpoints that the settings name; that of an issuer stands in its metadata."""
+    named = settings.token_endpoint
+    return {_lwa_endpoint(settings, "token")} | ({named} if named else set())
+
+
 def compare_with_link(settings: Settings, link: Link) -> list[str]:
     """Return a sentence for each given value that the stored link does not use, because its own counts."""
     compared = (

@@ -124,6 +124,9 @@ class FileStore:
         is_of_service: whether a key that is not available is lost.
         for_owner: whether root may write for the user who owns the folder; then that user owns the files too.
         unit: this unit, which each link is compared with; None where units are not told apart.
+
+    Attributes:
+        is_sealed: whether the link that was last read or written is sealed.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class FileStore:
         self._for_owner = for_owner
         self._owner: tuple[int, int] | None = None
         self._kept_aside: str | None = None
+        self.is_sealed = False
         self._folder: Folder | None = None
         self._is_settled = False
 
@@ -194,6 +198,7 @@ class FileStore:
             else:
                 with Folder.open(self.directory) as folder:
                     record = self._take_only_sealed(folder, self._find(folder, may_repair=False))
+            self.is_sealed = record.link is not None and record.key[0] != Plain.name
             return self._judge(record.link)
         except FileNotFoundError:
             return None
@@ -611,6 +616,7 @@ class FileStore:
             folder.remove(_BESIDE_PREVIOUS)
         folder.rename(_BESIDE, NEWEST)
         folder.sync()
+        self.is_sealed = not isinstance(key, Plain)
         found = folder.read(NEWEST, MAX_BYTES + 1)
         is_as_written = found is not None and found[0] == content
         if is_as_written and not isinstance(key, Plain):

@@ -138,10 +138,14 @@ def test_a_confidential_client_is_linked_refreshed_and_revoked_with_its_secret(
     monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
 
     assert speaker.link(client_id=CONFIDENTIAL) == 0
-    assert speaker.run("token", "--client-id", CONFIDENTIAL, "--min-lifetime", "3600") == 0
-    assert speaker.run("unlink", "--client-id", CONFIDENTIAL) == 0
+    client = ("--client-id", CONFIDENTIAL)
+    assert speaker.run("token", *client, "--min-lifetime", "3600") == 78
+    assert f"the client secret is not sent to {speaker.stored['token_endpoint']}" in speaker.said
+    named = (*client, "--dialect", "rfc8628", "--issuer", speaker.provider.issuer)
+    assert speaker.run("token", *named, "--min-lifetime", "3600") == 0
+    assert speaker.run("unlink", *named) == 0
 
-    sent = speaker.provider.seen[1:]
+    sent = [one for one in speaker.provider.seen if not one.path.startswith("/.well-known/")]
     is_basic = speaker.provider.method == "client_secret_basic"
     assert [one.path for one in sent] == ["/device", "/token", "/token", "/token", "/revoke"]
     assert {one.status for one in sent} == {200}

@@ -227,7 +227,12 @@ def test_a_client_with_a_secret_sends_it_at_the_exchange_and_at_each_refresh(
 
     assert "code_challenge" not in asked_by(str(maker.events[0]["authorization_uri"]))
     assert "Each refresh needs the client secret too." in capsys.readouterr().err
-    assert maker.command.run("token", *FRESH, "--client-secret-file", str(secret_file)) == 0
+    given = (*FRESH, "--client-secret-file", str(secret_file))
+    assert maker.command.run("token", *given) == 78
+    assert (
+        f"the client secret is not sent to {maker.command.running.base_url}token" in capsys.readouterr().err
+    )
+    assert maker.command.run("token", *given, "--base-url", maker.command.running.base_url) == 0
     assert maker.amazon.referee.complaints() == ()
 
 

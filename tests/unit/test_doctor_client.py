@@ -273,3 +273,17 @@ def test_a_provider_that_may_not_be_asked_is_not() -> None:
 
     assert last.look().verdict is Verdict.SKIPPED
     assert last.after == ("C2", "N14")
+
+
+@pytest.mark.parametrize(("may_go", "verdict"), [(True, Verdict.OK), (False, Verdict.FAIL)])
+def test_where_the_secret_goes_is_told(tmp_path: Path, verdict: Verdict, *, may_go: bool) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('client_secret = "a-secret"\n')
+    config.chmod(0o600)
+    settings = read_settings(LWA, config, {})
+    endpoint = "https://elsewhere.example/token"
+
+    found = {it.code: it.look() for it in checks(settings, [], None, secret_goes_to=(endpoint, may_go))}["C8"]
+
+    assert found.verdict is verdict
+    assert (endpoint in found.sentence) is not may_go

@@ -13,9 +13,12 @@ from device_auth.core.models import (
     Refusal,
     Seconds,
     Secret,
+    TokenGrant,
     Unclear,
+    Unreachable,
     WireRequest,
 )
+from device_auth.core.states import Trouble
 from device_auth.service.provider_client import ProviderClient
 from tests.simulated_transport import SimulatedTransport
 from tests.values import CANARY, NO_ANSWER, make_held_link, make_pair, make_provider, make_response
@@ -203,3 +206,41 @@ def test_other_providers_are_polled_as_they_tell() -> None:
 
     assert rules.interval(Seconds(7)) == Seconds(7)
     assert rules.hurries_after is None
+
+
+# -- where a client secret may go
+
+
+def asked_for(link: Link, provider: Provider | None, *, is_trusted: bool, responses: list[object]) -> object:
+    transport = SimulatedTransport(responses)  # type: ignore[arg-type]  # answers of this test
+    client = ProviderClient(transport, provider, SECRET, is_trusted=lambda _: is_trusted)
+    answer = client.refresh(link)
+    assert all(SECRET.reveal() not in request.body.decode() for request in transport.sent[:-1])
+    return answer
+
+
+def test_a_secret_is_not_sent_to_an_endpoint_that_only_a_plain_link_names() -> None:
+    answer = asked_for(BY_AUTHORIZATION_CODE, None, is_trusted=False, responses=[])
+
+    assert isinstance(answer, Unreachable)
+    assert answer.trouble is Trouble.MISCONFIGURED
+    assert "https://api.amazon.com/auth/O2/token" in answer.what
+    assert "base_url, issuer or token_endpoint" in answer.hint
+    assert not ProviderClient(SimulatedTransport([]), None, SECRET, is_trusted=lambda _: False).revoke(
+        replace(BY_AUTHORIZATION_CODE, revocation_endpoint="https://api.amazon.com/revoke")
+    )
+
+
+def test_a_secret_goes_to_the_endpoint_of_the_provider_in_the_settings() -> None:
+    provider = make_provider()
+
+    answer = asked_for(BY_AUTHORIZATION_CODE, provider, is_trusted=False, responses=[REFRESHED])
+    assert isinstance(answer, TokenGrant)
+
+    elsewhere = replace(BY_AUTHORIZATION_CODE, token_endpoint="https://elsewhere.example/token")
+    answer = asked_for(elsewhere, provider, is_trusted=False, responses=[])
+    assert isinstance(answer, Unreachable)
+
+
+def test_a_link_that_needs_no_secret_is_refreshed_wherever_it_is_from() -> None:
+    assert isinstance(asked_for(BY_CODE_PAIR, None, is_trusted=False, responses=[REFRESHED]), TokenGrant)
