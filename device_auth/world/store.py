@@ -459,8 +459,9 @@ class FileStore:
             if sealed.link is not None:
                 return sealed
         where = folder.path / (aside[-1] if aside else NEWEST)
+        why = f"; {problem}" if problem.hint else ""
         raise NotSealed(
-            f"the link in {where} is plain although a key is set up, so it is not used",
+            f"the link in {where} is plain although a key is set up, so it is not used{why}",
             hint=problem.hint or SEAL_IT,
         )
 

@@ -555,7 +555,7 @@ def test_a_link_that_could_not_be_let_go_is_not_given_away(
 ) -> None:
     monkeypatch.setenv("DEVICE_AUTH_KEY_FILE", str(world.folder / "missing"))
 
-    assert world.export_sdk() == 74
+    assert world.export_sdk() == 75
 
     assert "there is no key to seal the link under" in capsys.readouterr().err
     assert set(world.files()) == {world.config.name}

@@ -252,7 +252,7 @@ def test_a_link_moves_to_a_key_that_appears_and_waits_for_one_that_was_spoilt(
         path = sources.give_file()
         household.write_settings(f"key_file = {json.dumps(str(path))}\n")
         living.send(signal.SIGHUP)
-        living.wait_until_told("the settings were read anew")
+        living.wait_until_told("the settings were reloaded")
         assert provider_in(household) == "plain"
         sealing = household.ask("seal")
         assert (sealing.returncode, sealing.stdout) == (0, "sealed\n")
