@@ -33,7 +33,7 @@ def frame(glow: Glow, leds: int) -> bytes:
     blue, green, red = (
         round(glow.brightness * channel) for channel in (colour.blue, colour.green, colour.red)
     )
-    clocks_to_the_last = bytes(-(-leds // 16))  # half a bit for every LED
+    clocks_to_the_last = bytes(-(-leds // 16))  # each LED delays the clock by half a bit
     return bytes(4) + bytes([_FULL, blue, green, red]) * leds + bytes(4) + clocks_to_the_last
 
 

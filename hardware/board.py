@@ -258,7 +258,7 @@ def _refuse_conflicts(parts: Sequence[PlannedPart], buses: Sequence[str]) -> Non
             shown = f"GPIO{pin}" if isinstance(pin, int) else pin
             raise BadSetting(
                 f"both {users[pin]} and {user} use {shown}",
-                hint="Give one of them another pin (BCM numbers).",
+                hint="Set another pin for one of them (BCM numbers).",
             )
         users[pin] = user
 

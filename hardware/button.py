@@ -100,7 +100,7 @@ def update(state: Press, level: bool, at: float, timing: Timing = EDGES) -> tupl
 
 
 def next_update_at(state: Press, timing: Timing = EDGES) -> float | None:
-    """Return when to update with an unchanged level if none comes before; None for never."""
+    """Return the moment of the next update if the level does not change; None if there is none."""
     if timing.is_sampled:
         return None
     if state.left_at is not None:

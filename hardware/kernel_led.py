@@ -59,7 +59,7 @@ class KernelLed:
         self.show(Off())
 
     def show(self, pattern: Pattern) -> None:
-        """Write a pattern for the kernel; if it is playing already, it goes on undisturbed."""
+        """Write a pattern for the kernel; a pattern that is already playing continues."""
         with self._lock:
             if pattern == self._pattern and not self._is_over():
                 return

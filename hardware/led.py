@@ -242,7 +242,7 @@ class Light(Protocol):
     """A light that plays patterns by itself."""
 
     def show(self, pattern: Pattern) -> None:
-        """Play a pattern from its start; if it is playing already, it goes on undisturbed.
+        """Play a pattern from its start; a pattern that is already playing continues.
 
         Raises:
             HardwareError: if the light does not answer. A later call may succeed.
@@ -335,7 +335,7 @@ class PlayedLight:
         self.show(Off())
 
     def show(self, pattern: Pattern) -> None:
-        """Play a pattern from its start; if it is playing already, it goes on undisturbed."""
+        """Play a pattern from its start; a pattern that is already playing continues."""
         with self._lock:
             if pattern == self._pattern and not is_over(pattern, self._elapsed_ms()):
                 return

@@ -41,7 +41,7 @@ class SimulatedLight:
         self.shown: list[ShownPattern] = [ShownPattern(Off(), clock.now())]
 
     def show(self, pattern: Pattern) -> None:
-        """Play a pattern from now; if it is playing already, it goes on undisturbed."""
+        """Play a pattern from now; a pattern that is already playing continues."""
         now = self._clock.now()
         last = self.shown[-1]
         if pattern != last.pattern or is_over(pattern, round((now - last.since) * 1000)):

@@ -105,7 +105,7 @@ class Doors:
         self.__dict__.pop("settings", None)
         self.__dict__.pop("keys", None)
 
-    def read_settings_anew(self) -> None:
+    def reload_settings(self) -> None:
         """Reload the settings; if the new ones cannot be used, the old ones are kept.
 
         Raises:

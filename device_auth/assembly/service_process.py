@@ -86,7 +86,7 @@ def run_service(
 
         def report_alive() -> None:
             notifier.alive()
-            feed.mind_the_clock()
+            feed.rewrite_after_clock_step()
 
         loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
         channels: list[CodeChannel] = []
@@ -127,7 +127,7 @@ def _make_daemon(
         loop=loop,
         clock=doors.clock,
         options=options,
-        read_options=lambda: _read_options_anew(doors),
+        read_options=lambda: _reload_options(doors),
         refuse_code=lambda: refuse_without_channel(channels),
         wipe=lambda: _wipe(doors),
         revoke=lambda link: _revoke(doors, link),
@@ -219,8 +219,8 @@ def _read_options(doors: "Doors") -> DaemonOptions:
         return DaemonOptions(doors.open_refreshing(), problem, doors.settings.renewals)
 
 
-def _read_options_anew(doors: "Doors") -> DaemonOptions:
-    doors.read_settings_anew()
+def _reload_options(doors: "Doors") -> DaemonOptions:
+    doors.reload_settings()
     options = _read_options(doors)
     _move_to_best_key(doors)
     return options

@@ -128,7 +128,7 @@ def compose(
 ) -> list[Check]:
     """Return every check, in the order in which they are shown."""
     probe = credential_probe = None
-    # What is wrong with the file of certificates is told by itself: without it nobody could be trusted.
+    # A problem with the certificate file has its own finding: without the file no server is trusted.
     with suppress(ConfigError):
         authorities = read_authorities(settings)
         provider = provider_of(settings, stored)
@@ -214,7 +214,7 @@ def _refresh(speaker: Doors, context: DoctorContext) -> tuple[float, Trouble, st
     if context.daemon.is_running:
         return _refresh_by_service(context)
     with locked(speaker):
-        # A provider may replace the refresh token: what could not be kept is not asked for.
+        # A provider may replace the refresh token: no refresh if the new one could not be stored.
         speaker.store.prove_writable()
         loop = refresh(speaker, usable(speaker.store.read()), REFRESH_TIMEOUT, asks_twice=False)
     keeping, view = loop.keeping, loop.view()

@@ -114,7 +114,7 @@ def _export(args: argparse.Namespace, speaker: Doors, ask: Question) -> int:
         told = ask({**request, "is_final": False})
         is_move = not (args.dry_run or args.copy)
         if is_move:
-            speaker.store.prove_writable()  # what could not be marked here is not given away
+            speaker.store.prove_writable()  # a link that cannot be marked here is not exported
         if not args.dry_run:
             told = ask({**request, "is_final": True})
         if is_move:
@@ -188,7 +188,7 @@ def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
     """
     try:
         link = usable(speaker.store.read())
-    except KeyMissing as error:  # its own hint is to start the service, which must stand still here
+    except KeyMissing as error:  # its hint is to start the service, but an export needs a stopped service
         raise StoreError(str(error), hint=WITH_ITS_KEY) from error
     if not link.is_proved:
         raise NotLinked(

@@ -72,7 +72,7 @@ def _read_refresh_token() -> Secret:
     if token is None or len(text) >= LONGEST_TOKEN or " " in text.strip():
         raise ConfigError(
             "the text on standard input is not a refresh token",
-            hint=f"Give the token alone, on one line: {COMMAND} < FILE",
+            hint=f"Enter only the token, on one line: {COMMAND} < FILE",
         )
     return token
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Link the speaker."""
     if args.adopt and (args.again or args.is_import):
-        raise WrongUse("--adopt goes with neither --again nor --import", hint="Give one of them.")
+        raise WrongUse("--adopt cannot be combined with --again or --import", hint="Use one of the three.")
     if args.adopt:
         return run_attempt(args, f"{COMMAND} --adopt", _adopt)
     if args.is_import:

@@ -119,7 +119,7 @@ class Parser(argparse.ArgumentParser):
         """Read the arguments; one that is not understood is an error of the verb it was given to."""
         found, left = super().parse_known_args(args, namespace)
         if left:
-            self.error(f"not understood: {' '.join(_shown(word.partition('=')[0]) for word in left)}")
+            self.error(f"unknown arguments: {' '.join(_shown(word.partition('=')[0]) for word in left)}")
         return found, left
 
     def format_help(self) -> str:
@@ -144,7 +144,7 @@ class Parser(argparse.ArgumentParser):
         import difflib
         import re
 
-        given = re.search(r"'([^']+)'|(--[\w-]+)|not understood: (\S+)", message)
+        given = re.search(r"'([^']+)'|(--[\w-]+)|unknown arguments: (\S+)", message)
         if given is None:
             return ""
         word = given[1] or given[2] or given[3]

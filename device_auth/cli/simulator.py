@@ -94,16 +94,16 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("interval", "code_lifetime", "token_lifetime"):
         if getattr(args, name) < 1:
             raise ConfigError(
-                f"--{name.replace('_', '-')} is not a positive number of seconds", hint="Give 1 or more."
+                f"--{name.replace('_', '-')} is not a positive number of seconds", hint="Use 1 or more."
             )
     if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
-        raise ConfigError("--approve-after is not a number of seconds", hint="Give 0 or more.")
+        raise ConfigError("--approve-after is not a number of seconds", hint="Use 0 or more.")
     from device_auth.simulator.authorization import is_redirect_uri
 
     if not all(is_redirect_uri(each, None) for each in args.redirect_uri or ()):
         raise ConfigError(
-            "--redirect-uri is not an address that a browser may be sent back to",
-            hint="Give https, or http on localhost, without user and fragment.",
+            "--redirect-uri is not an allowed redirect address",
+            hint="Use https, or http on localhost, without user and fragment.",
         )
 
 

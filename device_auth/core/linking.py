@@ -156,7 +156,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class ProofHeard:
+class ProofChanged:
     """The proof, which is the first refresh of a saved grant, has made progress.
 
     Attributes:
@@ -194,7 +194,7 @@ Event = (
     | Saved
     | StoreFailed
     | Answered
-    | ProofHeard
+    | ProofChanged
     | AccountAnswered
     | LinkLost
 )
@@ -486,7 +486,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
             | Saved()
             | StoreFailed()
             | Answered()
-            | ProofHeard()
+            | ProofChanged()
             | AccountAnswered()
         ):
             return state, ()
@@ -509,7 +509,7 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
         case TimePassed() if state.ask_at is not None and now >= state.ask_at:
             return replace(state, ask_at=None), (RequestCodePair(),)
         case Answered() if state.ask_at is None:
-            return _hear_request(state, event, now)
+            return _take_request_answer(state, event, now)
         case LinkRequested():
             give_up_at = max(state.give_up_at, later(now, event.give_up_after))
             request = _still_wanted(state.request, event)
@@ -529,7 +529,7 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             | StoreProved()
             | StoreFailed()
             | Saved()
-            | ProofHeard()
+            | ProofChanged()
             | AccountAnswered()
         ):
             return state, ()
@@ -543,7 +543,7 @@ def _give_up(state: Requesting, now: Monotonic) -> State:
     return replace(_rest(state.request, None, now), trouble=state.trouble, clears_at=clears_at)
 
 
-def _hear_request(state: Requesting, event: Answered, now: Monotonic) -> Step:
+def _take_request_answer(state: Requesting, event: Answered, now: Monotonic) -> Step:
     answer = event.answer
     match answer:
         case CodePair():
@@ -574,7 +574,7 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
         case TimePassed() if state.poll_at is not None and now >= state.poll_at:
             return replace(state, poll_at=None, postponed_from=NEVER), (PollToken(state.pair),)
         case Answered() if state.poll_at is None or isinstance(event.answer, TokenGrant):
-            return _hear_poll(state, event.answer, now)
+            return _take_poll_answer(state, event.answer, now)
         case OwnerLeft() if state.poll_at is not None and state.may_postpone:
             return _postpone(state, state.poll_at, now), ()
         case OwnerBack():
@@ -596,7 +596,7 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
             | StoreProved()
             | Saved()
             | StoreFailed()
-            | ProofHeard()
+            | ProofChanged()
             | AccountAnswered()
         ):
             return state, ()
@@ -625,7 +625,7 @@ def _postpone(state: Waiting, poll_at: Monotonic, now: Monotonic) -> State:
     return replace(state, poll_at=postponed, postponed_from=poll_at, may_postpone=False)
 
 
-def _hear_poll(state: Waiting, answer: Answer, now: Monotonic) -> Step:
+def _take_poll_answer(state: Waiting, answer: Answer, now: Monotonic) -> Step:
     match answer:
         case TokenGrant(refresh_token=Secret() as refresh_token):
             return Saving(state.request, refresh_token), (SaveGrant(refresh_token),)
@@ -694,7 +694,7 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
             | GrantSubmitted()
             | StoreProved()
             | Answered()
-            | ProofHeard()
+            | ProofChanged()
             | AccountAnswered()
         ):
             return state, ()
@@ -704,8 +704,8 @@ def _saving(state: Saving, event: Event, now: Monotonic) -> Step:
 
 def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
     match event:
-        case ProofHeard():
-            return _hear_proof(state, event, now)
+        case ProofChanged():
+            return _take_proof(state, event, now)
         case TimePassed() if now >= state.tell_at:
             return Linked(), (UseLink(),)
         case AccountAnswered():
@@ -732,7 +732,7 @@ def _proving(state: Proving, event: Event, now: Monotonic) -> Step:
             assert_never(event)
 
 
-def _hear_proof(state: Proving, event: ProofHeard, now: Monotonic) -> Step:
+def _take_proof(state: Proving, event: ProofChanged, now: Monotonic) -> Step:
     match event.standing:
         case ProofStanding.HOLDS if event.may_ask_account:
             return replace(state, tell_at=later(now, PROFILE_BOUND), trouble=Trouble.NONE), (AskAccount(),)

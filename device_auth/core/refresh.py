@@ -183,7 +183,7 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
     """Take one step; see ``linking.step``."""
     match event:
         case RefreshAnswered() if _is_awaited(state, event.answer):
-            return _hear(state, event, now)
+            return _take_answer(state, event, now)
         case RefreshAnswered():
             return state, ()
         case MomentCame():
@@ -279,7 +279,7 @@ def _is_awaited(state: Keeping, answer: Answer) -> bool:
     return state.ask_at is None or (isinstance(answer, TokenGrant) and state.link.mark is None)
 
 
-def _hear(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
+def _take_answer(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
     answer = event.answer
     phase = Phase.REFRESHING if state.link.is_proved or state.is_told else Phase.PROVING
     reaction = react(answer, phase)

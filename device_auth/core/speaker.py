@@ -431,13 +431,13 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
                 replace(_read(state, LinkRead(link)), stage=linking.Linked()), link, now
             ), ()
         case CallAnswered():
-            return _hear(state, event, now)
+            return _take_answer(state, event, now)
         case CallTimedOut():
             # RFC 8628 §3.5 wants longer waits between polls after a time-out
             bound = PROFILE_BOUND if isinstance(event.question, RequestProfile) else CALL_BOUND
             what = f"no answer within {bound:.0f} s"
             answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True)
-            return _hear(state, CallAnswered(event.question, answer, event.draw), now)
+            return _take_answer(state, CallAnswered(event.question, answer, event.draw), now)
         case GrantStored(link):
             return _link(replace(state, stored=link), linking.Saved(), now)
         case LinkStored(number, link):
@@ -451,7 +451,7 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
         case PutBackDone(link):
             return _settle(state, link, now), ()
         case StoreNotSeen() | PutBackFailed():
-            # what the disk holds is nobody's: it is put right as soon as the disk allows
+            # the disk holds a link that is not in use: it is corrected as soon as the disk can be written
             look_at = later(now, MOST_POLL_WAIT)
             owed = OwedWrite(state.stored) if state.owed is None else state.owed
             return replace(state, owed=replace(owed, look_at=look_at)), ()
@@ -576,18 +576,18 @@ def _is_issued_by(wanted: Provider, issuer: Provider) -> bool:
 # Answers
 
 
-def _hear(state: SpeakerState, event: CallAnswered, now: Monotonic) -> Step:
-    """Hear an answer. One that comes late counts only if it holds a grant that is still wanted."""
+def _take_answer(state: SpeakerState, event: CallAnswered, now: Monotonic) -> Step:
+    """Take an answer. A late answer counts only if it holds a grant that is still wanted."""
     question, answer = event.question, event.answer
     is_grant = isinstance(answer, TokenGrant)
     if isinstance(question, RequestRefresh):
         if isinstance(answer, TokenGrant) and not _is_kept(state, question.number):
-            return _hear_former(state, question.link, answer)
+            return _take_former(state, question.link, answer)
         if event.is_late and not is_grant:
             return state, ()
         return _keep(state, question.number, refresh.RefreshAnswered(answer, event.draw), now)
     if isinstance(question, RequestProfile):
-        return (state, ()) if event.is_late else _hear_profile(state, question.number, answer, now)
+        return (state, ()) if event.is_late else _take_profile(state, question.number, answer, now)
     is_for_this_pair = (
         isinstance(question, linking.PollToken)
         and isinstance(state.stage, linking.Waiting)
@@ -599,7 +599,7 @@ def _hear(state: SpeakerState, event: CallAnswered, now: Monotonic) -> Step:
     return _link(counted, linking.Answered(answer, event.draw), now)
 
 
-def _hear_profile(state: SpeakerState, number: int, answer: Answer, now: Monotonic) -> Step:
+def _take_profile(state: SpeakerState, number: int, answer: Answer, now: Monotonic) -> Step:
     """Keep whose account it is, if that is known now; "linked" waits for it no longer."""
     kept = next((kept for kept in _kept_links(state) if kept.number == number), None)
     if kept is None:
@@ -617,7 +617,7 @@ def _hear_profile(state: SpeakerState, number: int, answer: Answer, now: Monoton
     return state, commands
 
 
-def _hear_former(state: SpeakerState, link: Link, grant: TokenGrant) -> Step:
+def _take_former(state: SpeakerState, link: Link, grant: TokenGrant) -> Step:
     """Store the refresh token of a replaced link that rotated while its successor was told: it may come back."""
     in_use = state.in_use
     former = None if in_use is None else in_use.keeping.link.replaces
@@ -712,7 +712,7 @@ def _store_grant(state: SpeakerState, refresh_token: Secret, flow: Flow) -> Step
     former = state.stored if state.in_use is None else state.in_use.keeping.link
     former = former if _is_in_force(former) else None
     command = StoreGrant(refresh_token, flow, former)
-    # where no link is in force, a token that lies about is of a former owner
+    # without a link in use, a published token belongs to a former owner
     withdraw = () if former is not None else (refresh.Withdraw(),)
     return replace(state, overwritten=state.stored, owed=None, is_unlinking=False), (*withdraw, command)
 
@@ -723,7 +723,7 @@ def _put_to_use(state: SpeakerState, now: Monotonic) -> Step:
     assert kept is not None, "a link is put to use after its trial"  # noqa: S101  our own bug
     keeping, _ = refresh.step(kept.keeping, refresh.LinkTold(), now)
     state = replace(state, in_use=replace(kept, keeping=keeping), on_trial=None)
-    # without a token of its own, what is laid out is of the former link
+    # without a token of its own, the published token belongs to the former link
     return state, (refresh.Withdraw() if keeping.grant is None else refresh.Serve(keeping.grant),)
 
 
@@ -799,7 +799,7 @@ def _keep(state: SpeakerState, number: int, event: refresh.Event, now: Monotonic
             case refresh.SaveLink(link):
                 commands += _store_link(state, kept, link)
             case refresh.Serve() | refresh.Withdraw():
-                # nothing is handed out of a link that has not been told, or may be erased
+                # no token is served for a link that people were not told of, or that may be erased
                 is_held_back = is_on_trial or state.is_unlinking
                 commands = commands if is_held_back else (*commands, command)
             case _:
@@ -845,7 +845,7 @@ def _ask_account(kept: KeptLink) -> tuple[KeptLink, tuple[Command, ...]]:
 
 
 def _judge(state: SpeakerState, kept: KeptLink, now: Monotonic, *, is_first: bool) -> Step:
-    """Hear how the proof stands, or that the link in use is lost.
+    """Take the progress of the proof, or the loss of the link in use.
 
     Args:
         state: where the speaker stands.
@@ -858,8 +858,8 @@ def _judge(state: SpeakerState, kept: KeptLink, now: Monotonic, *, is_first: boo
     may_ask = (state.is_service or is_first) and _may_ask_account(kept)
     commands: tuple[Command, ...] = ()
     if kept is state.on_trial:
-        heard = linking.ProofHeard(standing, keeping.trouble, keeping.refusal, may_ask)
-        state, commands = _link(state, heard, now)
+        changed = linking.ProofChanged(standing, keeping.trouble, keeping.refusal, may_ask)
+        state, commands = _link(state, changed, now)
         is_in_use = state.in_use is not None and state.in_use.number == kept.number
         return state, (*commands, ReportRefreshEnded()) if is_in_use else commands
     if may_ask:

@@ -56,7 +56,9 @@ def _dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Callable[[type[
 
 def _replace(value: Any, **changes: object) -> Any:
     values = [changes.pop(name) if name in changes else getattr(value, name) for name in value.__match_args__]
-    return type(value)(*values, **changes)  # a change that is left over is of no field
+    return type(value)(
+        *values, **changes
+    )  # an unknown field name is still in changes: the class raises TypeError
 
 
 def _values_of(value: Any) -> list[object]:

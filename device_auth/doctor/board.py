@@ -60,19 +60,19 @@ def checks(context: DoctorContext, read_plan: ReadPlan) -> list[Check]:
     after = ("H1",)
     before_parts = ("H1", "H2", "H3", "H4", "H5")
     return [
-        Check("H1", "board", partial(look_at_board, read_plan)),
-        Check("H2", "gpio-library", partial(look_at_library, context, read_plan), after),
-        Check("H3", "devices", partial(look_at_devices, context, read_plan), after),
-        Check("H4", "device-rights", partial(look_at_rights, context, read_plan), ("H1", "H3")),
-        Check("H5", "unit-devices", partial(look_at_unit, context, read_plan), after),
+        Check("H1", "board", partial(check_board, read_plan)),
+        Check("H2", "gpio-library", partial(check_library, context, read_plan), after),
+        Check("H3", "devices", partial(check_devices, context, read_plan), after),
+        Check("H4", "device-rights", partial(check_rights, context, read_plan), ("H1", "H3")),
+        Check("H5", "unit-devices", partial(check_unit, context, read_plan), after),
         *(
-            Check(f"H{number}", sort, partial(look_at_part, context, read_plan, sort), before_parts)
+            Check(f"H{number}", sort, partial(check_part, context, read_plan, sort), before_parts)
             for number, sort in enumerate(SORTS, start=6)
         ),
     ]
 
 
-def look_at_board(read_plan: ReadPlan) -> Finding:
+def check_board(read_plan: ReadPlan) -> Finding:
     """Check whether the settings of the parts can be used, and list them."""
     try:
         plan = read_plan()
@@ -84,7 +84,7 @@ def look_at_board(read_plan: ReadPlan) -> Finding:
     return ok(f"The board is {plan.board}: {'; '.join(parts)}.", board=plan.board, gpio=plan.gpio)
 
 
-def look_at_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
+def check_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check which package provides RPi.GPIO, and whether it works on this machine."""
     if not any(part.back_end == "rpi-gpio" for part in read_plan().parts):
         return ok("No part needs RPi.GPIO.")
@@ -102,7 +102,7 @@ def look_at_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok(f"{provider} provides RPi.GPIO.", **facts)
 
 
-def look_at_devices(context: DoctorContext, read_plan: ReadPlan) -> Finding:
+def check_devices(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check whether the devices that the parts need exist."""
     plan = read_plan()
     missing = [(part, need) for part, need in _needs(plan) if not _found(context, need)]
@@ -114,7 +114,7 @@ def look_at_devices(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok("Every device that a part needs exists.", devices=_list(context, plan))
 
 
-def look_at_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
+def check_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check whether the user of this speaker may use those devices."""
     account, plan = context.account, read_plan()
     facts = {
@@ -135,7 +135,7 @@ def look_at_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok(f"{account.name} may use every device that a part needs.", **facts)
 
 
-def look_at_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
+def check_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check whether systemd lets the service see those devices."""
     plan, unit = read_plan(), context.unit
     if not _needs(plan) or unit.get("LoadState") != "loaded":
@@ -150,7 +150,7 @@ def look_at_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     return ok("systemd lets the service see devices.", allowed=unit.get("DeviceAllow", ""))
 
 
-def look_at_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
+def check_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
     """Open the parts of a sort for a moment: nothing else shows whether they can be used."""
     plan = read_plan()
     wanted = tuple(part for part in plan.parts if part.sort == sort and part.kind != "off")

@@ -129,7 +129,7 @@ class _CheckRun:
         return [CheckResult(check, self._found[code]) for code, check in self._checks.items()]
 
     def _start_ready(self, ends_at: Monotonic) -> None:
-        """Start every check whose predecessors have ended; one that is skipped ends at once and frees others."""
+        """Start every check whose predecessors have ended; a skipped check ends at once, and the checks that depend on it follow."""
         while ready := self._order.get_ready():
             for code in ready:
                 self._start(self._checks[code], ends_at)

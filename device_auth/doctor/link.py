@@ -58,14 +58,14 @@ def checks(context: DoctorContext, refresh: Refresh | None) -> list[Check]:
         refresh: refreshes the access token once, over the network; None without ``--online``.
     """
     return [
-        Check("L1", "linked", partial(look_at_link, context)),
-        Check("L2", "access-token", partial(look_at_token, context), after=("L1",)),
-        Check("L3", "refresh", partial(look_at_refresh, refresh), ("L1", ON_THE_WAY), ONLINE_LIMIT),
-        Check("L4", "copied", partial(look_at_unit, context)),
+        Check("L1", "linked", partial(check_link, context)),
+        Check("L2", "access-token", partial(check_token, context), after=("L1",)),
+        Check("L3", "refresh", partial(check_refresh, refresh), ("L1", ON_THE_WAY), ONLINE_LIMIT),
+        Check("L4", "copied", partial(check_unit, context)),
     ]
 
 
-def look_at_link(context: DoctorContext) -> Finding:
+def check_link(context: DoctorContext) -> Finding:
     """Check whether the speaker is linked, by the service, or else by the stored link."""
     status = context.daemon.status
     if status is not None:
@@ -126,7 +126,7 @@ def _handed_over(status: Status) -> str:
     return "" if status.handed_over is None else status.handed_over.to or OTHER
 
 
-def look_at_token(context: DoctorContext) -> Finding:
+def check_token(context: DoctorContext) -> Finding:
     """Check whether there is an access token that programs can use now."""
     status = context.daemon.status
     if status is None:
@@ -165,7 +165,7 @@ def _living(context: DoctorContext, expires_at: UnixTime) -> Finding:
     return ok(f"The access token is good for another {left // 60} minutes.", **facts)
 
 
-def look_at_unit(context: DoctorContext) -> Finding:
+def check_unit(context: DoctorContext) -> Finding:
     """Check whether the link was made on this unit: one that was copied is another speaker's."""
     copied = fail(
         TROUBLES[Trouble.COPIED].sentence, TROUBLES[Trouble.COPIED].next_step, EXIT_CODES[Trouble.COPIED]
@@ -188,7 +188,7 @@ def look_at_unit(context: DoctorContext) -> Finding:
     return ok("The link was made on this speaker.")
 
 
-def look_at_refresh(refresh: Refresh | None) -> Finding:
+def check_refresh(refresh: Refresh | None) -> Finding:
     """Check whether the provider still honours the link, by one real refresh."""
     if refresh is None:
         return skipped(

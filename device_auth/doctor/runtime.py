@@ -28,15 +28,15 @@ def checks(context: DoctorContext) -> list[Check]:
     """Return the checks of the runtime folder."""
     after = ("R1",)
     return [
-        Check("R1", "runtime-folder", partial(look_at_folder, context)),
-        Check("R2", "runtime-memory", partial(look_at_memory, context), after),
-        Check("R3", "token-files", partial(look_at_files, context), after),
-        Check("R4", "socket-mode", partial(look_at_socket, context), after),
-        Check("R5", "groups", partial(look_at_groups, context)),
+        Check("R1", "runtime-folder", partial(check_folder, context)),
+        Check("R2", "runtime-memory", partial(check_memory, context), after),
+        Check("R3", "token-files", partial(check_files, context), after),
+        Check("R4", "socket-mode", partial(check_socket, context), after),
+        Check("R5", "groups", partial(check_groups, context)),
     ]
 
 
-def look_at_folder(context: DoctorContext) -> Finding:
+def check_folder(context: DoctorContext) -> Finding:
     """Check whether the runtime folder belongs to its user, and programs can reach it."""
     path, account = context.places.runtime_dir, context.account
     if path is None:
@@ -81,7 +81,7 @@ def look_at_folder(context: DoctorContext) -> Finding:
     return ok(f"{path} belongs to {account.name}, and nobody else can put files there.", **facts)
 
 
-def look_at_memory(context: DoctorContext) -> Finding:
+def check_memory(context: DoctorContext) -> Finding:
     """Check whether the runtime folder is in memory, not on the card."""
     path = _folder(context)
     mount = mount_of(context, path)
@@ -107,7 +107,7 @@ def look_at_memory(context: DoctorContext) -> Finding:
     return ok(f"{path} is in memory.", kind=mount.kind)
 
 
-def look_at_files(context: DoctorContext) -> Finding:
+def check_files(context: DoctorContext) -> Finding:
     """Check whether only the right users may read the tokens and the pending code."""
     path = _folder(context)
     for name, forbidden in (
@@ -132,7 +132,7 @@ def look_at_files(context: DoctorContext) -> Finding:
     return ok("Other users may not read the token files.")
 
 
-def look_at_socket(context: DoctorContext) -> Finding:
+def check_socket(context: DoctorContext) -> Finding:
     """Check whether the right programs can reach the socket, and no others."""
     path = _folder(context) / SOCKET
     try:
@@ -165,7 +165,7 @@ def look_at_socket(context: DoctorContext) -> Finding:
     return ok(f"Only root and {who} can connect to the socket.", **facts)
 
 
-def look_at_groups(context: DoctorContext) -> Finding:
+def check_groups(context: DoctorContext) -> Finding:
     """Check whether the groups of the service's users exist, and administrators can reach the socket."""
     if not context.unit or context.unit.get("LoadState") == "not-found":
         return skipped("The system's service is not installed, so its groups are not needed.")
@@ -186,5 +186,5 @@ def look_at_groups(context: DoctorContext) -> Finding:
 
 
 def _folder(context: DoctorContext) -> Path:
-    assert context.places.runtime_dir is not None  # noqa: S101  look_at_folder came before
+    assert context.places.runtime_dir is not None  # noqa: S101  check_folder came before
     return context.places.runtime_dir

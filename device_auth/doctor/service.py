@@ -33,18 +33,18 @@ _PEER: Final = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
 def checks(context: DoctorContext) -> list[Check]:
     """Return the checks of the service."""
     return [
-        Check("D1", "unit", partial(look_at_unit, context)),
-        Check("D2", "service-running", partial(look_whether_running, context), after=("D1",)),
-        Check("D3", "restarts", partial(look_at_restarts, context), after=("D2",)),
-        Check("D4", "watchdog", partial(look_at_watchdog, context), after=("D1",)),
-        Check("D5", "service-answers", partial(look_whether_it_answers, context)),
-        Check("D6", "version", partial(look_at_version, context), after=("D5",)),
-        Check("D7", "trouble", partial(look_at_trouble, context), after=("D5",)),
-        Check("D8", "readers", partial(look_at_readers, context), after=("D5",)),
+        Check("D1", "unit", partial(check_unit, context)),
+        Check("D2", "service-running", partial(check_running, context), after=("D1",)),
+        Check("D3", "restarts", partial(check_restarts, context), after=("D2",)),
+        Check("D4", "watchdog", partial(check_watchdog, context), after=("D1",)),
+        Check("D5", "service-answers", partial(check_response, context)),
+        Check("D6", "version", partial(check_version, context), after=("D5",)),
+        Check("D7", "trouble", partial(check_trouble, context), after=("D5",)),
+        Check("D8", "readers", partial(check_readers, context), after=("D5",)),
     ]
 
 
-def look_at_unit(context: DoctorContext) -> Finding:
+def check_unit(context: DoctorContext) -> Finding:
     """Check whether systemd knows the service, and starts it with the machine."""
     if not context.is_system:
         return skipped("The system's service does not keep this speaker.")
@@ -71,7 +71,7 @@ def look_at_unit(context: DoctorContext) -> Finding:
     return ok("The service is installed, and starts with the speaker.", **facts)
 
 
-def look_whether_running(context: DoctorContext) -> Finding:
+def check_running(context: DoctorContext) -> Finding:
     """Check whether the service runs."""
     unit = context.unit
     active, sub = unit.get("ActiveState", ""), unit.get("SubState", "")
@@ -92,7 +92,7 @@ def look_whether_running(context: DoctorContext) -> Finding:
     return fail("The service does not run.", f"sudo systemctl start {UNIT}", DOWN, **facts)
 
 
-def look_at_restarts(context: DoctorContext) -> Finding:
+def check_restarts(context: DoctorContext) -> Finding:
     """Check whether the service had to be started again since it was started."""
     restarts = context.unit.get("NRestarts", "0")
     if restarts not in {"0", ""}:
@@ -100,7 +100,7 @@ def look_at_restarts(context: DoctorContext) -> Finding:
     return ok("The service has not failed since it was started.")
 
 
-def look_at_watchdog(context: DoctorContext) -> Finding:
+def check_watchdog(context: DoctorContext) -> Finding:
     """Check whether systemd would notice if the service hung."""
     watchdog = context.unit.get("WatchdogUSec", "")
     if watchdog in WATCHDOG_OFF:
@@ -111,7 +111,7 @@ def look_at_watchdog(context: DoctorContext) -> Finding:
     return ok(f"The watchdog restarts a service that hangs for {watchdog}.", watchdog=watchdog)
 
 
-def look_whether_it_answers(context: DoctorContext) -> Finding:
+def check_response(context: DoctorContext) -> Finding:
     """Check whether the service answers on its socket."""
     daemon = context.daemon
     if daemon.status is not None:
@@ -133,7 +133,7 @@ def look_whether_it_answers(context: DoctorContext) -> Finding:
     )
 
 
-def look_at_version(context: DoctorContext) -> Finding:
+def check_version(context: DoctorContext) -> Finding:
     """Check whether the service is of the same version as this command."""
     status = context.daemon.status
     version = "" if status is None else status.version
@@ -145,7 +145,7 @@ def look_at_version(context: DoctorContext) -> Finding:
     return ok(f"The service and this command are of version {__version__}.")
 
 
-def look_at_trouble(context: DoctorContext) -> Finding:
+def check_trouble(context: DoctorContext) -> Finding:
     """Check whether the service reports a trouble; those of the link are L1's."""
     status = context.daemon.status
     words = {word.value for word in Trouble}
@@ -162,7 +162,7 @@ def look_at_trouble(context: DoctorContext) -> Finding:
     )
 
 
-def look_at_readers(context: DoctorContext) -> Finding:
+def check_readers(context: DoctorContext) -> Finding:
     """Find the programs with a connection to the service. Source: ss(8), which shows others' processes to root alone."""
     try:
         lines = context.run(["ss", "--unix", "--processes", "--no-header"]).output.splitlines()

@@ -57,22 +57,22 @@ def checks(context: DoctorContext) -> list[Check]:
     """Return the checks of the state folder."""
     after = ("S1",)
     return [
-        Check("S1", "state-folder", partial(_explained, context, look_at_folder)),
-        Check("S2", "state-files", partial(_if_allowed, context, look_at_files), after),
-        Check("S3", "state-disk", partial(look_at_disk, context), after),
-        Check("S4", "state-space", partial(_explained, context, look_at_space), after),
-        Check("S5", "state-writable", partial(_if_allowed, context, look_whether_writable), ("S1", "S4")),
-        Check("S6", "link-key", partial(_if_allowed, context, look_at_key), after),
+        Check("S1", "state-folder", partial(_explained, context, check_folder)),
+        Check("S2", "state-files", partial(_if_allowed, context, check_files), after),
+        Check("S3", "state-disk", partial(check_disk, context), after),
+        Check("S4", "state-space", partial(_explained, context, check_space), after),
+        Check("S5", "state-writable", partial(_if_allowed, context, check_writable), ("S1", "S4")),
+        Check("S6", "link-key", partial(_if_allowed, context, check_key), after),
         Check(
             "S7",
             "link-file",
-            partial(_if_allowed, context, look_at_generations),
+            partial(_if_allowed, context, check_generations),
             ("S1", "S6"),
         ),
     ]
 
 
-def look_at_folder(context: DoctorContext) -> Finding:
+def check_folder(context: DoctorContext) -> Finding:
     """Check whether the state folder belongs to its user alone."""
     path, account = context.places.state_dir, context.account
     try:
@@ -116,7 +116,7 @@ def _without_folder(path: Path) -> Finding:
     )
 
 
-def look_at_files(context: DoctorContext) -> Finding:
+def check_files(context: DoctorContext) -> Finding:
     """Check whether only their owner may read the link's files."""
     with Folder.open(context.places.state_dir) as folder:
         names = [name for name in folder.names() if is_of_the_store(name)]
@@ -143,7 +143,7 @@ def look_at_files(context: DoctorContext) -> Finding:
     return ok(f"Only {context.account.name} may read the link's files ({len(names)}).")
 
 
-def look_at_disk(context: DoctorContext) -> Finding:
+def check_disk(context: DoctorContext) -> Finding:
     """Check whether the disk survives a power cut, and knows modes."""
     path = context.places.state_dir
     mount = mount_of(context, path)
@@ -175,7 +175,7 @@ def look_at_disk(context: DoctorContext) -> Finding:
     return ok(f"{path} is on {mount.kind}, which keeps it.", **facts)
 
 
-def look_at_space(context: DoctorContext) -> Finding:
+def check_space(context: DoctorContext) -> Finding:
     """Check whether there is room for another generation."""
     path = context.places.state_dir
     found = os.statvfs(path)
@@ -200,7 +200,7 @@ def look_at_space(context: DoctorContext) -> Finding:
     return ok(f"There is room: {free // 1024 // 1024} MiB are free.", **facts)
 
 
-def look_whether_writable(context: DoctorContext) -> Finding:
+def check_writable(context: DoctorContext) -> Finding:
     """Check whether a link could be saved now, by all the steps of a save in another file."""
     try:
         with FileStore(context.places.state_dir, for_owner=True) as store:
@@ -212,7 +212,7 @@ def look_whether_writable(context: DoctorContext) -> Finding:
     return ok("A link can be saved.")
 
 
-def look_at_key(context: DoctorContext) -> Finding:
+def check_key(context: DoctorContext) -> Finding:
     """Check the key that seals the link, and describe its protection."""
     for problem in context.keys.problems:
         if problem.name == SYSTEMD_CREDENTIAL and context.unit.get("LoadState") == "loaded":
@@ -261,7 +261,7 @@ def _without_key(context: DoctorContext, name: str, missing: KeyMissing) -> Find
     )
 
 
-def look_at_generations(context: DoctorContext) -> Finding:
+def check_generations(context: DoctorContext) -> Finding:
     """Check whether the stored link is whole, and the one before it."""
     with Folder.open(context.places.state_dir) as folder:
         newest, previous = (_read(folder, name, context.keys) for name in (NEWEST, PREVIOUS))
@@ -348,7 +348,7 @@ def _explained(context: DoctorContext, look: Look) -> Finding:
     except OSError as error:
         if isinstance(error, PermissionError) and not context.is_ours:
             return skipped(context.refusal())
-        return _failed(store_error(f"{context.places.state_dir} cannot be looked at", error))
+        return _failed(store_error(f"{context.places.state_dir} cannot be examined", error))
 
 
 def _failed(error: StoreError) -> Finding:

@@ -132,16 +132,16 @@ class ConnectionLimiter(Generic[P]):
         self.waiting.append(new)
         return None
 
-    def seat(self) -> list[P]:
+    def admit(self) -> list[P]:
         """Return the connections that get a place now, those that waited longest first."""
-        seated = []
+        admitted = []
         for place in tuple(self.waiting):
             if self._has_room(place.owner) and self._has_share(place.owner):
                 self.waiting.remove(place)
                 self.active[place] = None
                 self._shares[place.owner] = self._shares.get(place.owner, 0) + 1
-                seated.append(place)
-        return seated
+                admitted.append(place)
+        return admitted
 
     def overflow(self) -> P | None:
         """Return a connection that must be refused because too many wait: the newest of the owner with most of them."""
@@ -165,16 +165,16 @@ class ConnectionLimiter(Generic[P]):
         place.is_idle = not any(self._could_follow(place, other) for other in self.waiting)
         return place.is_idle
 
-    def leavers(self) -> list[P]:
+    def take_idle(self) -> list[P]:
         """Return idle connections to close because others wait for their places, as RFC 9112 §9.5 allows."""
-        waiting, leavers = list(self.waiting), []
+        waiting, idle = list(self.waiting), []
         for place in [active for active in self.active if active.is_idle] if waiting else []:
             follower = next((other for other in waiting if self._could_follow(place, other)), None)
             if follower is not None:
                 waiting.remove(follower)
                 place.is_idle = False
-                leavers.append(place)
-        return leavers
+                idle.append(place)
+        return idle
 
     def open_stream(self, place: P) -> bool:
         """Let a connection become an event stream, and return whether it may.

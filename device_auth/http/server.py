@@ -93,7 +93,7 @@ class HttpServer(Generic[T]):
         with self._lock:
             may = self._limiter.open_stream(accepted)
             self._cut_evicted()
-            self._begin(self._limiter.seat())
+            self._begin(self._limiter.admit())
             return may
 
     # -- accepting
@@ -145,13 +145,13 @@ class HttpServer(Generic[T]):
                 return
             status = self._limiter.enter(accepted, self._clock.now())
             self._cut_evicted()
-            seated = self._limiter.seat()
+            admitted = self._limiter.admit()
             refused = self._limiter.overflow() if status is None else accepted
             rate = self._limiter.rate if status is None else self._limiter.refusals
             rate.take(self._clock.now())
-            for idle in self._limiter.leavers():
+            for idle in self._limiter.take_idle():
                 idle.cut(socket.SHUT_RD)  # a request that is there already is still answered
-            self._begin(seated)
+            self._begin(admitted)
         if refused is not None:
             error = HttpError(status or HTTPStatus.SERVICE_UNAVAILABLE, "too many connections wait already")
             refused.refuse(self._refuse(error))
@@ -161,8 +161,8 @@ class HttpServer(Generic[T]):
             evicted.cut()
         self._limiter.evicted.clear()
 
-    def _begin(self, seated: list[HttpConnection[T]]) -> None:
-        for accepted in seated:
+    def _begin(self, admitted: list[HttpConnection[T]]) -> None:
+        for accepted in admitted:
             accepted.thread = threading.Thread(
                 target=self._serve, args=(accepted,), name=f"{self._name} connection", daemon=True
             )
@@ -182,7 +182,7 @@ class HttpServer(Generic[T]):
         finally:
             with self._lock:
                 self._limiter.leave(accepted)
-                self._begin(self._limiter.seat())  # none waits once it closes
+                self._begin(self._limiter.admit())  # none waits once it closes
 
     def _exchange(self, accepted: HttpConnection[T]) -> None:
         stays = True

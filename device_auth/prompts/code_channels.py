@@ -26,5 +26,5 @@ def refuse_without_channel(channels: "Collection[CodeChannel]") -> Refusal | Non
         Trouble.MISCONFIGURED,
         "",
         "this speaker has no way to tell a code: a light alone cannot",
-        "Give it a voice or a panel under [hardware], or link it from its command line: device-auth link",
+        "Configure a voice or a panel under [hardware], or link it from its command line: device-auth link",
     )

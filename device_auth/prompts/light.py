@@ -313,7 +313,7 @@ def _refuse_mistakable(meaning: Meaning, table: Table) -> None:
         if is_hidden and _look_alike(meaning, other, table) and not _look_alike(meaning, other, TABLE):
             raise BadSetting(
                 f"{meaning} would have the same rhythm as {other}",
-                hint="Give it another rhythm; another colour alone does not tell them apart for everyone.",
+                hint="Choose another rhythm; another colour alone does not tell them apart for everyone.",
             )
 
 

@@ -99,5 +99,5 @@ def _gid_of(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        log.info("there is no group %s", name)
+        log.info("group %s does not exist, so nobody has its permissions", name)
         return None

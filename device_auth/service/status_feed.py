@@ -186,7 +186,7 @@ class StatusFeed:
         self._files.withdraw()
         self._put_grant(None)
 
-    def mind_the_clock(self) -> None:
+    def rewrite_after_clock_step(self) -> None:
         """Rewrite the token files if the wall clock was set since: they name the token's end as a time of day.
 
         A board without a battery starts years in the past, and is linked before it has heard what time it is.

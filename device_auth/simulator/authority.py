@@ -63,7 +63,7 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(chain)
     except (OSError, ValueError, TypeError) as error:
-        hint = "Give a folder of your own that holds nothing else, or delete ca.pem and ca-key.pem in it."
+        hint = "Name a folder of your own that holds nothing else, or delete ca.pem and ca-key.pem in it."
         raise ConfigError(f"cannot make certificates in {folder}", hint=hint) from error
     return context, folder / "ca.pem"
 

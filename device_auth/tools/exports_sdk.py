@@ -210,8 +210,8 @@ def _database_of(config: Mapping[str, object], name: str, path: Path) -> Path | 
     given = json_files.text(config, PATH_KEY, path, name)
     if given and not Path(given).is_absolute():
         raise ConfigError(
-            f"{name}.{PATH_KEY} in {path} is the relative path {given}, which depends on where the client is started",
-            hint="Write the absolute path there, from / on.",
+            f"{name}.{PATH_KEY} in {path} is the relative path {given}, which depends on the folder in which the client is started",
+            hint="Write the absolute path there: it begins with /.",
         )
     return Path(given) if given else None
 

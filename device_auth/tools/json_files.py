@@ -34,7 +34,7 @@ def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) 
     except json.JSONDecodeError as error:
         problem, hint = f"is not JSON: {error.msg}, line {error.lineno}", "Correct that line."
     except RecursionError:
-        problem, hint = "is not JSON", "Look for brackets inside one another without end."
+        problem, hint = "is not JSON", "Look for brackets that are nested too deeply."
     except ValueError:
         problem, hint = "is not UTF-8", "Save it as UTF-8."
     else:

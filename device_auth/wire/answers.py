@@ -118,14 +118,14 @@ def read_answer(
     make = refusals.get(error.casefold()) if isinstance(error, str) else None
     if isinstance(error, str) and make is not None and _may_be_understood(response.status, error):
         return make(error, clean(fields.get("error_description")))
-    # An odd word beside a success must not throw the success away.
+    # An unknown error name beside a success must not discard the grant.
     answer = read_success(response, fields) if _is_success(response) else None
     if answer is not None:
         return answer
     if isinstance(error, str) and _may_be_understood(response.status, error):
         return unclear(response, "the answer has an error name that is not known")
     if _is_success(response):
-        return unclear(response, "the answer lacks what it must hold")
+        return unclear(response, "a required field is missing from the answer")
     return unclear(response, "the answer has no error name")
 
 
@@ -321,9 +321,7 @@ def read_code_pair(
         if prefilled_uri is None:
             return None
         if urlsplit(prefilled_uri).hostname != urlsplit(uri).hostname:
-            prefilled_uri = (
-                None  # a code must not take the owner to a page that its own address does not name
-            )
+            prefilled_uri = None  # the complete URI must have the host of the verification URI
     return CodePair(
         user_code=user_code,
         device_code=device_code,
@@ -364,7 +362,7 @@ def read_page_uri(value: object) -> str | None:
 
 
 def client_refusals(what: str) -> dict[str, Callable[[str, str], Answer]]:
-    """Make the refusals, by error name, that mean: the client or what it asked for is not accepted.
+    """Return the refusal for each error name that rejects the client or its request.
 
     Args:
         what: what was asked for, for the message.
@@ -396,7 +394,7 @@ def client_refusals(what: str) -> dict[str, Callable[[str, str], Answer]]:
 
 
 def refresh_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answer]]:
-    """Make the answers, by error name, that a refresh may bring. Source: RFC 6749 §5.2."""
+    """Return the answer for each error name of a refused refresh. Source: RFC 6749 §5.2."""
     return {
         **client_refusals("to refresh the link"),
         "authorization_pending": pending(response),
@@ -410,7 +408,7 @@ def refresh_refusals(response: WireResponse) -> dict[str, Callable[[str, str], A
 
 
 def poll_refusals(response: WireResponse) -> dict[str, Callable[[str, str], Answer]]:
-    """Make the answers, by error name, that a poll may bring.
+    """Return the answer for each error name of a refused poll.
 
     Source: RFC 8628 §3.5; ``authorization_declined``: Microsoft identity platform, "OAuth 2.0 device authorization grant flow".
     """

@@ -270,7 +270,7 @@ def _find_key_file(named: str, mine: int) -> SealingKey | KeyTrouble:
     if not named:
         return KeyTrouble("key_file is not set", "Set key_file to its path.", is_setting=True)
     if not path.is_absolute():
-        return _wrong("key_file must be a whole path", "Write it from / on.")
+        return _wrong("key_file must be an absolute path", "Begin it with /.")
     try:
         material, status = read_plain(path, LONGEST + 1)
     except FileNotFoundError:

@@ -175,7 +175,7 @@ def _serve(ours: socket.socket, answer: Question, take: list[int]) -> Json:
             piece, descriptors, *_ = socket.recv_fds(ours, 65536, 1)
             take += descriptors
             if not piece:
-                raise ChildBroke("the child ended without an answer")
+                raise ChildBroke("the child process ended without a result")
             unread += piece
         line, _, unread = unread.partition(b"\n")
         message = json.loads(line)

@@ -130,7 +130,7 @@ def read_authorities(settings: Settings, *, is_proved: bool = True) -> Authoriti
     key, origin, path = KEY_OF["ca_file"], settings.origins["ca_file"], Path(settings.ca_file)
     if is_proved and not path.is_absolute() and not _is_option(settings, key):
         # a service has another working folder than the person who wrote this
-        raise wrong(key, origin, "must be the whole path, from / on")
+        raise wrong(key, origin, "must be an absolute path")
     authorities = Authorities(path, named=f"ca_file ({origin})", hint=wrong(key, origin, "").hint)
     if is_proved:
         authorities.context()

@@ -224,7 +224,7 @@ def find_proxy(
         return None, ""
     origin = _variable_of(text, urlsplit(url).scheme, environ)
     try:
-        # requests reads one without a scheme as http too
+        # requests also reads a proxy address without a scheme as http
         return _usable(read_proxy(text if "://" in text else f"http://{text}"), origin), origin
     except ValueError as fault:
         raise ConfigError(f"the proxy of the variable {origin} {fault}", hint=_correct(origin)) from None

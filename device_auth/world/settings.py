@@ -618,7 +618,7 @@ def _parse(path: Path, text: str) -> dict[str, object]:
             hint='Correct that line. Text stands in quotation marks: client_id = "..."',
         ) from error
     except (ValueError, RecursionError) as error:
-        # a number of thousands of digits, or brackets in brackets without end
+        # a number of thousands of digits, or brackets nested too deeply
         raise ConfigError(f"cannot read {path} as TOML", hint="Look for a value without an end.") from error
     fault = _fault_of_table(table)
     if fault:

@@ -670,7 +670,7 @@ def _name_of(key: KeyProvider) -> KeyName:
 
 
 def _log_change(former: KeyName, key: KeyProvider) -> None:
-    """Log the change of keys; as a warning if the link is plain now."""
+    """Log a change of the key of the link: a warning if the link is no longer sealed."""
     level = logging.WARNING if isinstance(key, Plain) else logging.INFO
     logger.log(level, "the link was kept under %s, and is now kept under %s", former[0], key.name)
 

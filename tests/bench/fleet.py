@@ -358,7 +358,7 @@ class Linker:
                     pass
         if isinstance(event, refresh.RefreshAnswered):
             standing = refresh.proof_of(self.keeping)
-            self.feed(linking.ProofHeard(standing, self.keeping.trouble, self.keeping.refusal), now)
+            self.feed(linking.ProofChanged(standing, self.keeping.trouble, self.keeping.refusal), now)
 
     def hear_refresh(self, answer: Answer, now: float) -> None:
         self.keep(refresh.RefreshAnswered(answer, self.part.draw()), now)

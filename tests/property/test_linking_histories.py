@@ -22,7 +22,7 @@ from device_auth.core.linking import (
     OwnerLeft,
     PairFound,
     PollToken,
-    ProofHeard,
+    ProofChanged,
     ProveGrant,
     ProveStore,
     Proving,
@@ -328,7 +328,7 @@ class World:
             case Proof(standing):
                 if isinstance(self.state, Proving):
                     refusal = REVOKED if standing is ProofStanding.REFUSED else None
-                    self.feed(ProofHeard(standing, Trouble.NONE, refusal))
+                    self.feed(ProofChanged(standing, Trouble.NONE, refusal))
             case Press():
                 self.press(happening)
             case Bring(flow, leaves_no_trace):
@@ -710,9 +710,9 @@ STRAYS: st.SearchStrategy[linking.Event] = st.sampled_from(
         Answered(PAIR_OVER, 0.1),
         Answered(REVOKED, 0.1),
         Answered(MISCONFIGURED, 0.1),
-        ProofHeard(ProofStanding.HOLDS, Trouble.NONE),
-        ProofHeard(ProofStanding.DOUBTED, Trouble.NONE),
-        ProofHeard(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED),
+        ProofChanged(ProofStanding.HOLDS, Trouble.NONE),
+        ProofChanged(ProofStanding.DOUBTED, Trouble.NONE),
+        ProofChanged(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED),
         LinkLost(),
     ]
 )

@@ -588,11 +588,11 @@ def test_a_slip_of_the_keyboard_is_told_what_was_meant(
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("link --import Atzr|CANARY", "not understood: …"),
+        ("link --import Atzr|CANARY", "unknown arguments: …"),
         ("link --import=Atzr|CANARY", "argument --import: ignored explicit argument '…'"),
-        ("token --client-secret=CANARY", "not understood: --client-secret"),
-        ("token 0123456789abcdef0123456789abcdef", "not understood: …"),
-        ("status qqq", "not understood: qqq"),
+        ("token --client-secret=CANARY", "unknown arguments: --client-secret"),
+        ("token 0123456789abcdef0123456789abcdef", "unknown arguments: …"),
+        ("status qqq", "unknown arguments: qqq"),
     ],
 )
 def test_a_word_that_could_be_a_secret_is_not_repeated(

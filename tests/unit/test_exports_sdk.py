@@ -349,7 +349,7 @@ def test_an_address_is_not_taken_for_a_comment(world: ExportWorld) -> None:
 def test_a_path_that_depends_on_where_the_client_starts_is_refused(world: ExportWorld) -> None:
     world.configure(lwaAuthorization={"databaseFilePath": "lwa.db"})
 
-    with pytest.raises(ConfigError, match="depends on where the client is started"):
+    with pytest.raises(ConfigError, match="depends on the folder in which the client is started"):
         plan(LINK, UNIT, world.config)
 
 

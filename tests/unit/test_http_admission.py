@@ -20,7 +20,7 @@ class Counted:
     def enter(self, owner: str, now: Monotonic) -> HTTPStatus | None:
         place = Place(owner)
         status = self.limiter.enter(place, now)
-        assert self.limiter.seat() == ([] if status else [place])
+        assert self.limiter.admit() == ([] if status else [place])
         if status is None:
             self.places.setdefault(owner, []).append(place)
         return status
@@ -138,7 +138,7 @@ def crowd(limiter: ConnectionLimiter[Place], *owners: str) -> list[Place]:
     places = [Place(owner) for owner in owners]
     for place in places:
         assert limiter.enter(place, at(0)) is None
-        limiter.seat()
+        limiter.admit()
     return places
 
 
@@ -162,8 +162,8 @@ def test_a_connection_that_waits_for_a_share_gets_that_of_its_own_idle_one(
 
     crowd(limiter, comes)
 
-    assert [place.owner for place in limiter.leavers()] == ([leaves] if leaves else [])
-    assert limiter.leavers() == []
+    assert [place.owner for place in limiter.take_idle()] == ([leaves] if leaves else [])
+    assert limiter.take_idle() == []
 
 
 def test_an_event_stream_may_leave_its_share_to_other_connections() -> None:
@@ -172,6 +172,6 @@ def test_an_event_stream_may_leave_its_share_to_other_connections() -> None:
     stream, waiting = crowd(limiter, "one", "one")
 
     assert limiter.open_stream(stream)
-    assert limiter.seat() == [waiting]
+    assert limiter.admit() == [waiting]
     limiter.leave(stream)
-    assert limiter.seat() == []
+    assert limiter.admit() == []

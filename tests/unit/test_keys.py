@@ -239,7 +239,7 @@ def test_a_key_file_of_no_possible_name_is_refused(sources: KeySources) -> None:
 def test_a_key_file_must_be_named_by_its_whole_path(sources: KeySources) -> None:
     sources.settings["key_file"] = "device-auth.key"
 
-    assert "must be a whole path" in str(fault_at(sources))
+    assert "must be an absolute path" in str(fault_at(sources))
 
 
 def test_another_users_key_file_is_refused_by_all_but_root(sources: KeySources) -> None:

@@ -23,7 +23,7 @@ from device_auth.core.linking import (
     OwnerLeft,
     PairFound,
     PollToken,
-    ProofHeard,
+    ProofChanged,
     ProveGrant,
     ProveStore,
     Proving,
@@ -200,7 +200,7 @@ def test_a_saved_grant_is_proved() -> None:
 def test_a_proved_link_is_told() -> None:
     proving = Proving(PRESS, moment(50))
 
-    assert after(proving, (41, ProofHeard(ProofStanding.HOLDS, Trouble.NONE))) == (Linked(), (UseLink(),))
+    assert after(proving, (41, ProofChanged(ProofStanding.HOLDS, Trouble.NONE))) == (Linked(), (UseLink(),))
 
 
 # -- the policy, asking for a pair
@@ -734,7 +734,7 @@ def test_a_failed_save_is_repeated_three_times() -> None:
 def test_a_proof_that_cannot_be_had_for_now_does_not_hold_linked_back(trouble: Trouble) -> None:
     proving = Proving(PRESS, moment(50))
 
-    state = state_after(Proving, proving, (42, ProofHeard(ProofStanding.OPEN, trouble)))
+    state = state_after(Proving, proving, (42, ProofChanged(ProofStanding.OPEN, trouble)))
 
     assert state.trouble is trouble
     assert next_moment(state) == moment(50)
@@ -743,17 +743,17 @@ def test_a_proof_that_cannot_be_had_for_now_does_not_hold_linked_back(trouble: T
 
 
 def test_a_doubted_proof_holds_linked_back_until_it_is_settled() -> None:
-    doubted = ProofHeard(ProofStanding.DOUBTED, Trouble.PROVIDER_UNAVAILABLE)
+    doubted = ProofChanged(ProofStanding.DOUBTED, Trouble.PROVIDER_UNAVAILABLE)
     state = state_after(Proving, Proving(PRESS, moment(50)), (42, doubted))
 
     assert next_moment(state) == NEVER
     assert after(state, (9999, TimePassed())) == (state, ())
-    assert after(state, (9999, ProofHeard(ProofStanding.HOLDS, Trouble.NONE)))[0] == Linked()
+    assert after(state, (9999, ProofChanged(ProofStanding.HOLDS, Trouble.NONE)))[0] == Linked()
 
 
 @pytest.mark.parametrize("refusal", [REVOKED, MISCONFIGURED], ids=["revoked", "misconfigured"])
 def test_a_refused_proof_means_no_link(refusal: Refusal) -> None:
-    refused = ProofHeard(ProofStanding.REFUSED, refusal.trouble, refusal)
+    refused = ProofChanged(ProofStanding.REFUSED, refusal.trouble, refusal)
 
     state, commands = after(Proving(PRESS, moment(50)), (42, refused))
 
@@ -764,7 +764,7 @@ def test_a_refused_proof_means_no_link(refusal: Refusal) -> None:
 def test_a_refused_proof_of_another_link_brings_the_former_one_back() -> None:
     proving = Proving(LinkRequested(LWA, again=True), moment(50))
 
-    state, commands = after(proving, (42, ProofHeard(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)))
+    state, commands = after(proving, (42, ProofChanged(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)))
 
     assert isinstance(state, Linked)
     assert state.trouble is Trouble.REVOKED
@@ -805,7 +805,7 @@ def test_a_grant_of_before_a_restart_is_proved() -> None:
 
 def test_a_grant_that_is_brought_is_saved_proved_and_told_as_after_a_poll() -> None:
     save = SaveGrant(TOKEN, Flow.AUTHORIZATION_CODE)
-    holds = ProofHeard(ProofStanding.HOLDS, Trouble.NONE)
+    holds = ProofChanged(ProofStanding.HOLDS, Trouble.NONE)
 
     saving, saved = after(Unlinked(), (0, BROUGHT))
     proving, proved = after(saving, (1, Saved()))
@@ -824,7 +824,7 @@ def test_a_grant_that_is_brought_is_saved_again_as_what_it_is_while_the_disk_is_
 
 
 def test_a_grant_brought_beside_a_link_leaves_that_in_force_until_it_is_proved() -> None:
-    refused = ProofHeard(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)
+    refused = ProofChanged(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)
 
     state, commands = after(Linked(), (0, BROUGHT), (1, Saved()), (2, refused))
 
@@ -837,7 +837,7 @@ def test_a_grant_that_is_refused_without_a_link_is_undone_only_if_it_is_to_leave
     leaves_no_trace: bool,
 ) -> None:
     request = replace(PRESS, leaves_no_trace=leaves_no_trace)
-    refused = ProofHeard(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)
+    refused = ProofChanged(ProofStanding.REFUSED, Trouble.REVOKED, REVOKED)
 
     state, commands = after(Unlinked(), (0, replace(BROUGHT, request=request)), (1, Saved()), (2, refused))
 
@@ -865,7 +865,7 @@ HEARD_IN: dict[type[Event], set[type[State]]] = {
     StoreProved: {Requesting},
     Saved: {Saving},
     StoreFailed: {Requesting, Saving},
-    ProofHeard: {Proving},
+    ProofChanged: {Proving},
     PairFound: {Unlinked, Linked},
     GrantFound: {Unlinked, Linked},
     GrantSubmitted: {Unlinked, Linked},
@@ -875,7 +875,7 @@ EVENTS: list[Event] = [
     StoreProved(),
     Saved(),
     DISK_FULL,
-    ProofHeard(ProofStanding.HOLDS, Trouble.NONE),
+    ProofChanged(ProofStanding.HOLDS, Trouble.NONE),
     PairFound(PRESS, PAIR, seconds(30)),
     GrantFound(PRESS),
     BROUGHT,

@@ -215,7 +215,7 @@ def test_a_part_that_cannot_be_opened_is_told_with_its_own_words(
 
 @pytest.mark.parametrize("wrong", WRONG_TABLES)
 def test_every_wrong_setting_of_a_part_is_told_as_a_setting(wrong: str) -> None:
-    found = board.look_at_board(lambda: read_hardware(WRONG_TABLES[wrong])[0])
+    found = board.check_board(lambda: read_hardware(WRONG_TABLES[wrong])[0])
 
     assert (found.verdict, found.exit_code) == (FAIL, 78)
     assert wrong in found.sentence + found.next_step

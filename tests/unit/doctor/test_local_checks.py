@@ -17,8 +17,8 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.context import ProgramResult, run_program
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.doctor.runtime import look_at_files, look_at_folder
-from device_auth.doctor.service import look_at_readers
+from device_auth.doctor.runtime import check_files, check_folder
+from device_auth.doctor.service import check_readers
 from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, KeyTrouble
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import FileStore
@@ -500,7 +500,7 @@ def test_without_a_place_for_a_runtime_folder_there_are_no_token_files(patient: 
     context = patient.context()
     context.places = context.places._replace(runtime_dir=None)
 
-    assert look_at_folder(context).verdict is WARN
+    assert check_folder(context).verdict is WARN
 
 
 @as_root
@@ -509,7 +509,7 @@ def test_token_files_that_may_not_be_looked_at_are_no_trouble(open_patient: Pati
     open_patient.run_dir.chmod(0o700)
     os.seteuid(4711)
     try:
-        assert look_at_files(open_patient.context()).verdict is Verdict.SKIPPED
+        assert check_files(open_patient.context()).verdict is Verdict.SKIPPED
     finally:
         os.seteuid(0)
 
@@ -754,7 +754,7 @@ def test_a_program_that_is_really_connected_is_found_by_its_number(patient: Pati
     ) as client:
         assert client.stdout is not None
         client.stdout.readline()
-        found = look_at_readers(patient.context())
+        found = check_readers(patient.context())
         client.kill()
 
     assert f"({client.pid})" in dict(found.facts)["readers"]

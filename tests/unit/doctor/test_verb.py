@@ -24,7 +24,7 @@ from device_auth.core.models import Mark, Monotonic, Seconds, Secret, UnixTime, 
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.findings import Verdict
-from device_auth.doctor.link import look_at_refresh
+from device_auth.doctor.link import check_refresh
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.report import ReportFile, write_report
 from device_auth.simulator.amazon import Amazon
@@ -203,7 +203,7 @@ def test_nothing_is_refreshed_that_could_not_be_kept(
 def test_what_came_of_a_refresh_gives_the_exit_code(
     outcome: tuple[float, Trouble, str], exit_code: int
 ) -> None:
-    found = look_at_refresh(lambda: outcome)
+    found = check_refresh(lambda: outcome)
 
     assert found.exit_code == exit_code
     assert (found.verdict is Verdict.OK) == (exit_code == 0)
@@ -214,7 +214,7 @@ def test_why_nothing_can_be_refreshed_is_told() -> None:
     def refuse() -> tuple[float, Trouble, str]:
         raise ClientRejected("the client is not accepted", hint="Check it.")
 
-    found = look_at_refresh(refuse)
+    found = check_refresh(refuse)
 
     assert (found.exit_code, found.next_step) == (78, "Check it.")
 
@@ -243,13 +243,13 @@ def test_a_service_that_cannot_refresh_says_why(linked: Command, trouble: Troubl
         served.actions.refresh = end_in_trouble
         served.is_linked()
 
-        assert look_at_refresh(lambda: doctor._refresh_by_service(context)).exit_code == exit_code
+        assert check_refresh(lambda: doctor._refresh_by_service(context)).exit_code == exit_code
 
 
 def test_a_service_that_goes_away_meanwhile_is_no_bug(linked: Command) -> None:
     context = open_context(speaker_of(linked))
 
-    assert look_at_refresh(lambda: doctor._refresh_by_service(context)).exit_code == 69
+    assert check_refresh(lambda: doctor._refresh_by_service(context)).exit_code == 69
 
 
 def test_a_store_that_cannot_be_read_does_not_keep_the_rest_from_being_told(
