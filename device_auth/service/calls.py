@@ -4,14 +4,31 @@ The worker is a daemon thread that nothing ever joins: a thread stuck in a name 
 only left behind.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar, assert_never
 
-from device_auth.core.models import NEVER, Answer, Monotonic, Seconds, later
+from device_auth.core.models import (
+    NEVER,
+    Answer,
+    CodePair,
+    Monotonic,
+    Pending,
+    Profile,
+    Refusal,
+    Seconds,
+    SlowDown,
+    TokenGrant,
+    Unclear,
+    Unreachable,
+    later,
+)
 from device_auth.core.policy import CALL_BOUND
 from device_auth.core.values import dataclass
+
+log: Final = logging.getLogger(__name__)
 
 Q = TypeVar("Q")
 
@@ -107,3 +124,26 @@ class Calls(Generic[Q]):
             self._report(CallEnded(call, call.send()))
         except BaseException as error:  # noqa: BLE001  a bug on the worker must end the loop, not hang it
             self._report(CallBroke(error))
+
+
+def log_answer(asked: str, answer: Answer) -> None:
+    """Log the outcome of a request in a line: no code, no token, and nothing in the provider's own words."""
+    match answer:
+        case CodePair():
+            log.info("%s: a code for %.0f s, polled every %.0f s", asked, answer.expires_in, answer.interval)
+        case TokenGrant():
+            log.info("%s: an access token for %.0f s", asked, answer.expires_in)
+            if answer.odd_fields:
+                log.warning("%s: accepted, with unexpected fields: %s", asked, ", ".join(answer.odd_fields))
+        case Profile():
+            log.info("%s: known", asked)
+        case Pending():
+            log.info("%s: not approved yet", asked)
+        case SlowDown():
+            log.info("%s: the provider requests slower polls", asked)
+        case Refusal():
+            log.warning("%s: refused, %s", asked, answer.error or answer.trouble)
+        case Unclear() | Unreachable():
+            log.warning("%s: no usable answer, %s", asked, answer.what)
+        case _:
+            assert_never(answer)

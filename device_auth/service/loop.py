@@ -16,20 +16,14 @@ from device_auth.core.errors import KeyLost, NotSealed, StoreDamaged, StoreError
 from device_auth.core.models import (
     NEVER,
     Answer,
-    CodePair,
     Link,
     Monotonic,
-    Pending,
     PendingPair,
-    Profile,
     Provider,
     Refusal,
     Seconds,
     Secret,
-    SlowDown,
     TokenGrant,
-    Unclear,
-    Unreachable,
     View,
 )
 from device_auth.core.policy import PROFILE_BOUND
@@ -37,7 +31,7 @@ from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, Waiting
 from device_auth.core.speaker import Question, RequestProfile, RequestRefresh, SpeakerState
 from device_auth.core.states import OneTimeNotice, Trouble
 from device_auth.core.values import dataclass, replace
-from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
+from device_auth.service.calls import Call, CallBroke, CallEnded, Calls, log_answer
 from device_auth.service.provider_client import ProviderClient
 
 log: Final = logging.getLogger(__name__)
@@ -284,7 +278,7 @@ class Loop:
             case CallEnded(call, answer):
                 is_late = not self._calls.end(call)
                 if not is_late or isinstance(answer, TokenGrant):
-                    _log_answer(call.question, answer)
+                    log_answer(_NAMES[type(call.question)], answer)
                 self.feed(speaker.CallAnswered(call.question, answer, self._chance(), is_late))
             case CallBroke():
                 raise item.error
@@ -452,27 +446,3 @@ class Loop:
         if view != self._told or notice is not None:
             self._told = view
             self._tell(replace(view, notice=notice))
-
-
-def _log_answer(question: Question, answer: Answer) -> None:
-    """Log the outcome of a request in a line: no code, no token, and nothing in the provider's own words."""
-    asked = _NAMES[type(question)]
-    match answer:
-        case CodePair():
-            log.info("%s: a code for %.0f s, polled every %.0f s", asked, answer.expires_in, answer.interval)
-        case TokenGrant():
-            log.info("%s: an access token for %.0f s", asked, answer.expires_in)
-            if answer.odd_fields:
-                log.warning("%s: accepted, with unexpected fields: %s", asked, ", ".join(answer.odd_fields))
-        case Profile():
-            log.info("%s: known", asked)
-        case Pending():
-            log.info("%s: not approved yet", asked)
-        case SlowDown():
-            log.info("%s: the provider requests slower polls", asked)
-        case Refusal():
-            log.warning("%s: refused, %s", asked, answer.error or answer.trouble)
-        case Unclear() | Unreachable():
-            log.warning("%s: no usable answer, %s", asked, answer.what)
-        case _:
-            assert_never(answer)
