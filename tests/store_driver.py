@@ -39,7 +39,7 @@ DONE, REFUSED, BROKEN, CRASHED = 0, 3, 4, 5
 class Step:
     """One thing to ask of a store.
 
-    ``save``, ``replace``, ``erase``, ``read``, ``hand over``, ``move`` it to the best key, or ``prove`` that it is
+    ``save``, ``replace``, ``erase``, ``read``, ``hand over``, ``move`` it to the best key, ``seal`` it, or ``prove`` that it is
     writable.
     """
 
@@ -176,6 +176,8 @@ def take(step: Step, store: FileStore) -> None:
             store.read()
         case "move":
             store.move_to_best_key()
+        case "seal":
+            store.seal()
         case "prove":
             store.prove_writable()
         case _:

@@ -52,6 +52,9 @@ class Scene:
 
 
 KEYED = ("key-file", "plain")
+KEYED_ON_THE_BOARD = ("rpi-fw-crypto", "plain")
+ANY_KEY = ("plain", "key-file", "rpi-fw-crypto")
+"""Opens what was ever sealed; plain is chosen, so a plain link is ours."""
 
 ANNA_TWICE = (Step("replace"), Step("save", generation=2))
 BERTA_UNPROVED = (
@@ -70,7 +73,10 @@ SCENES = {
     "hand over": Scene(ANNA_TWICE, Step("hand over", generation=2)),
     "unlink": Scene(ANNA_TWICE, Step("erase")),
     "prove writable": Scene(ANNA_TWICE, Step("prove")),
-    "move to a key": Scene(ANNA_TWICE, Step("move"), keys=KEYED),
+    "seal": Scene(ANNA_TWICE, Step("seal"), keys=KEYED),
+    "move to a better key": Scene(
+        ANNA_TWICE, Step("move"), former_keys=KEYED, keys=(*KEYED_ON_THE_BOARD, *KEYED)
+    ),
     "link again without the former key": Scene(ANNA_TWICE, Step("replace", "berta"), former_keys=KEYED),
 }
 
@@ -119,12 +125,12 @@ class Bench:
             (self.folder / NEWEST).write_bytes(b"\0" * 100)
         self.before = {path.name: path.read_bytes() for path in self.folder.iterdir()}
         self.old = self.store().read()
-        same = {"erase": None, "prove": self.old, "move": self.old}
+        same = {"erase": None, "prove": self.old, "move": self.old, "seal": self.old}
         self.new = same.get(self.scene.step.verb, self.scene.step.link())
 
     def store(self) -> FileStore:
         """Return a store that opens whatever was ever sealed."""
-        return store_under(self.folder, KEYED)
+        return store_under(self.folder, ANY_KEY)
 
     def lay_out(self, disk: dict[str, bytes]) -> None:
         for path in self.folder.iterdir():
