@@ -1,6 +1,7 @@
 """The verbs of an ordinary user beside a service that does not answer this user: none acts as if no service ran."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,11 +55,23 @@ VERBS: Final = (
 )
 
 
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    """Return a copy of the program that every user can read: the checkout may lie below a folder closed to others."""
+    with tempfile.TemporaryDirectory() as made:
+        for package in ("device_auth", "hardware"):
+            shutil.copytree(ROOT / package, Path(made, package), ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (Path(made), *Path(made).rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        yield Path(made)
+
+
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def folder(program: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)
+        (folder / "program").symlink_to(program)
         (folder / "run").mkdir(mode=0o755)
         (folder / "state").mkdir()
         os.chown(folder / "state", NOBODY, NOBODY)
@@ -84,7 +97,7 @@ def run(folder: Path, words: str, *groups: int) -> "subprocess.CompletedProcess[
     return subprocess.run(
         command,
         check=False,
-        cwd=ROOT,
+        cwd=folder / "program",
         env={**bare_environment(), "HOME": str(folder)},
         input="Atzr|pasted\n",
         capture_output=True,
