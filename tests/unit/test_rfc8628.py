@@ -1,3 +1,4 @@
+from base64 import b64decode
 from dataclasses import replace
 from urllib.parse import parse_qs
 
@@ -264,3 +265,18 @@ def test_a_sign_in_page_in_place_of_metadata_is_told(
 
     assert isinstance(found, Unclear)
     assert found.trouble is Trouble.CAPTIVE_PORTAL
+
+
+def test_a_secret_goes_into_the_form_or_into_the_header_as_the_provider_wants_it() -> None:
+    request = rfc8628.write_code_pair_request(PROVIDER)
+    secret = Secret("s3cr:t+/")
+
+    in_form = rfc8628.add_secret(request, "the speaker", secret, by_basic=False)
+    in_header = rfc8628.add_secret(request, "the speaker", secret, by_basic=True)
+
+    assert in_form.body.endswith(b"&client_secret=s3cr%3At%2B%2F")
+    assert "Authorization" not in in_form.headers
+    assert in_header.body == request.body
+    assert (
+        b64decode(in_header.headers["Authorization"].removeprefix("Basic ")) == b"the+speaker:s3cr%3At%2B%2F"
+    )

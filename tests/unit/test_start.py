@@ -1,6 +1,7 @@
 """What a start loads: each module costs every start, and a slow speaker starts often."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -124,6 +125,13 @@ def is_up(command: Command) -> bool:
             return client.status().state != "starting"
         except ClientError:
             return False
+
+
+@pytest.fixture(autouse=True)
+def _without_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what counts coverage in children out of them: it loads modules of its own."""
+    for name in [name for name in os.environ if name.startswith("COV")]:
+        monkeypatch.delenv(name)
 
 
 def test_a_status_reads_the_disk_and_loads_nothing_else(command: Command) -> None:
