@@ -234,41 +234,65 @@ class _Race:
         self._turn = deque(FAMILIES)
         self._running: dict[int, tuple[Address, socket.socket, socket.socket]] = {}
         self._poll = select.poll()
+        self._is_due = True
+        self._silence = 0.0
+        self._waits_for_ipv6 = True
         self._failure: OSError | UnicodeError | None = None
         self._lookup_failure: OSError | UnicodeError | None = None
 
     def run(self, timeout: Seconds | None) -> tuple[Address, socket.socket]:
         """Wait for the first connection; see ``Dialer.dial``."""
         self._poll.register(self._lookups.bell, select.POLLIN)
-        waits_for_ipv6, is_due, silence = True, True, 0.0
-        while True:
+        connected = None
+        while connected is None:
             self._collect()
-            waits_for_ipv6 = (
-                waits_for_ipv6 and not self._first and socket.AF_INET6 in self._lookups.outstanding
-            )
-            is_waiting = bool(self._first) or any(self._waiting.values())
-            if is_waiting and is_due and not waits_for_ipv6:
-                is_due, silence = not self._start(self._next()), 0.0
-                continue
-            if not (is_waiting or self._running or self._lookups.outstanding):
+            if self._is_due and self._has_addresses and not self._is_held_back:
+                self._is_due, self._silence = not self._start(self._next()), 0.0
+            elif self._has_addresses or self._running or self._lookups.outstanding:
+                connected = self._wait()
+                self._refuse_silence(timeout)
+            else:
                 raise self._failure or self._lookup_failure or OSError("the name has no address")
-            delay = RESOLUTION_DELAY if is_waiting and waits_for_ipv6 else ATTEMPT_DELAY
-            ready = self._poll.poll(delay * 1000)
-            if self._handle.is_cancelled:
-                raise CallCancelled
-            if not ready:
-                silence += delay
-                is_due = True
-                waits_for_ipv6 = waits_for_ipv6 and not is_waiting
-            if timeout is not None and silence >= timeout and self._running and not is_waiting:
-                self._note(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
-                raise self._failure or AssertionError
-            for descriptor, _ in ready:
-                if descriptor in self._running:
-                    connected = self._end(descriptor)
-                    if connected is not None:
-                        return connected
-                    is_due = True
+        return connected
+
+    def _wait(self) -> tuple[Address, socket.socket] | None:
+        """Wait until an attempt ends, a look-up is answered, or the next attempt is due; return a connection.
+
+        Raises:
+            CallCancelled: if the request was cancelled.
+        """
+        delay = RESOLUTION_DELAY if self._has_addresses and self._is_held_back else ATTEMPT_DELAY
+        ready = self._poll.poll(delay * 1000)
+        if self._handle.is_cancelled:
+            raise CallCancelled
+        if not ready:
+            self._silence += delay
+            self._is_due = True
+            self._waits_for_ipv6 = self._waits_for_ipv6 and not self._has_addresses
+        for descriptor, _ in ready:
+            if descriptor in self._running:
+                connected = self._end(descriptor)
+                if connected is not None:
+                    return connected
+                self._is_due = True
+        return None
+
+    def _refuse_silence(self, timeout: Seconds | None) -> None:
+        """Raise the reason if the last address has been silent for too long."""
+        is_last = bool(self._running) and not self._has_addresses
+        if timeout is not None and is_last and self._silence >= timeout:
+            self._note(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+            raise self._failure or AssertionError
+
+    @property
+    def _has_addresses(self) -> bool:
+        return bool(self._first) or any(self._waiting.values())
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Return whether IPv4 addresses wait for IPv6 ones; an address that worked before waits for nothing."""
+        is_asked = socket.AF_INET6 in self._lookups.outstanding
+        return self._waits_for_ipv6 and is_asked and not self._first
 
     def close_the_rest(self) -> None:
         """Close every attempt that has not connected."""
