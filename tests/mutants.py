@@ -282,13 +282,13 @@ MUTANTS: Final = (
     ),
     M(
         "a wish is answered at once where no refresh comes of it",
-        "return state, commands if is_refreshing else (*commands, ReportRefreshEnded())",
+        "return state, commands if is_coming else (*commands, ReportRefreshEnded())",
         "return state, commands",
     ),
     M(
-        "a first refresh about to come is waited for",
-        "is_refreshing = keeping.ask_at is None or is_starting",
-        "is_refreshing = keeping.ask_at is None",
+        "a refresh about to come is waited for",
+        "return state, commands if is_coming else (*commands, ReportRefreshEnded())",
+        "return state, (*commands, ReportRefreshEnded())",
     ),
     M(
         "what is owed to the disk is looked at when due",
@@ -437,8 +437,33 @@ MUTANTS: Final = (
     ),
     M(
         "an answer to a link that is gone is not used",
-        "if kept is None:\n        return state, ()\n    keeping, said",
-        "if kept is None:\n        kept = state.in_use or state.on_trial\n    if kept is None:\n        return state, ()\n    keeping, said",
+        "if kept is None:\n        return state, ()\n    was_proved",
+        "if kept is None:\n        kept = state.in_use or state.on_trial\n    if kept is None:\n        return state, ()\n    was_proved",
+    ),
+    M(
+        "an account is asked for once",
+        "and link.account_id is None and not kept.has_asked_account",
+        "and link.account_id is None",
+    ),
+    M(
+        "an account is asked for only where the scope gives it",
+        "return is_given and grant is not None and",
+        "return grant is not None and",
+    ),
+    M(
+        "an account that is known is not asked for",
+        "grant is not None and link.account_id is None and",
+        "grant is not None and",
+    ),
+    M(
+        "an answer about the account that comes late is not used",
+        "return (state, ()) if event.is_late else _take_profile(state, question.number, answer, now)",
+        "return _take_profile(state, question.number, answer, now)",
+    ),
+    M(
+        "an answer about the account of a link that is gone is not used",
+        "if kept is None:\n        return state, ()\n    is_on_trial",
+        "if kept is None:\n        kept = state.in_use or state.on_trial\n    if kept is None:\n        return state, ()\n    is_on_trial",
     ),
     M(
         "an unproved link is not served",
