@@ -1207,12 +1207,29 @@ def test_a_service_asks_once_for_the_account_of_a_link_of_an_earlier_version() -
     assert isinstance(bench.question, RequestRefresh)
 
 
+def test_an_account_that_is_known_is_not_asked_for() -> None:
+    bench = kept(replace(WITH_PROFILE, is_proved=True, account="Anna", account_id="amzn1.account.ANNA"))
+
+    assert isinstance(bench.question, RequestRefresh)
+
+
 def test_the_account_of_a_link_that_is_kept_no_more_is_not_stored() -> None:
     bench = kept(replace(WITH_PROFILE, is_proved=True))
     bench.feed(UnlinkRequested(), 2)
     bench.feed(StoreErased(), 2)
 
     assert bench.answer(ANNA, 3) == []
+
+
+def test_the_account_of_a_link_that_is_replaced_is_not_taken_for_its_successors() -> None:
+    bench = kept(replace(WITH_PROFILE, is_proved=True))
+    asked = bench.question
+    told(bench, 131)
+    before = bench.state
+
+    assert isinstance(asked, RequestProfile)
+    assert bench.feed(CallAnswered(asked, ANNA, 0.5), 132) == []
+    assert bench.state == before
 
 
 # -- a single refusal
