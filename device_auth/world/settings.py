@@ -66,11 +66,10 @@ DEEPEST: Final = 8
 LARGEST_NUMBER: Final = 2**63 - 1
 """Source: TOML 1.0, "Integer": whole numbers of 64 bits."""
 
-PLATFORM_VARIABLE: Final = re.compile(
-    PREFIX + r"(NAME|SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|ENV_\w+)"
+PLATFORM_VARIABLE: Final = (
+    r"(NAME|SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|ENV_\w+)"
 )
-"""What a container platform puts into the environment of its containers for a service named device-auth. Source: Kubernetes,
-"Accessing the Service: Environment Variables"; Docker, "Legacy container links"."""
+"""How a variable continues that a container platform makes for a service named device-auth. Source: Kubernetes, "Accessing the Service: Environment Variables"; Docker, "Legacy container links"."""
 
 LONGEST_NAME: Final = 60
 """Characters of an unknown name that a message repeats."""
@@ -430,7 +429,7 @@ def gather_settings(
     hardware = file.table.get(HARDWARE)
     values[HARDWARE] = hardware if isinstance(hardware, dict) else {}
     values[PAGE] = file.table.get(PAGE)
-    foreign = tuple(filter(PLATFORM_VARIABLE.fullmatch, environ))
+    foreign = tuple(filter(_is_of_a_platform, environ))
     return Settings(**values, origins=origins, config_file=config_file, platform_variables=foreign), problems
 
 
@@ -527,8 +526,13 @@ def _unknown_names(file: _File, environ: Mapping[str, str]) -> Iterator[ConfigEr
         if name not in names:
             yield _unknown(name, file.place_of(name), nearest(name, names))
     for name in environ:
-        if name.startswith(PREFIX) and name not in variables and not PLATFORM_VARIABLE.fullmatch(name):
+        if name.startswith(PREFIX) and name not in variables and not _is_of_a_platform(name):
             yield _unknown(name, "the environment", nearest(name.upper(), variables))
+
+
+def _is_of_a_platform(name: str) -> bool:
+    # compiled only where there is a variable to look at
+    return name.startswith(PREFIX) and re.fullmatch(PREFIX + PLATFORM_VARIABLE, name) is not None
 
 
 def _unknown(name: str, place: str, hint: str) -> ConfigError:
