@@ -203,9 +203,12 @@ def _looking_up(resolve: Resolve, host: str, port: int) -> Iterator[_Lookups]:
         for family in FAMILIES:
             # The thread may outlive the race; so it rings by a descriptor of its own.
             own_bell = os.dup(bell)
-            threading.Thread(
-                target=_look_up, args=(lookups, own_bell, resolve, host, port, family), daemon=True
-            ).start()
+            arguments = (lookups, own_bell, resolve, host, port, family)
+            try:
+                threading.Thread(target=_look_up, args=arguments, daemon=True).start()
+            except RuntimeError as error:  # no memory for a thread: this passes, as a busy resolver does
+                os.close(own_bell)
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
         yield lookups
     finally:
         os.close(bell)

@@ -5,11 +5,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from device_auth.core.models import Seconds
 from device_auth.world.dialing import Address, CallCancelled, CancelHandle, Dialer
+from tests.threads import no_room_for_threads
 from tests.waiting import LONG
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -290,6 +292,15 @@ def test_a_resolver_that_fails_is_told_before_a_name_that_is_none(
 def test_a_name_without_addresses_is_an_error(dialer: Dialer, handle: Handle) -> None:
     with pytest.raises(OSError, match="no address"):
         reached(dialer, handle)
+
+
+def test_without_room_for_a_thread_it_is_an_error_that_passes(dialer: Dialer, handle: Handle) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+
+    with no_room_for_threads(), pytest.raises(BlockingIOError):
+        reached(dialer, handle)
+
+    assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_an_impossible_name_is_an_error() -> None:
