@@ -9,6 +9,7 @@ import base64
 import hashlib
 import secrets
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -97,12 +98,15 @@ class Amazon:
         self._codes: dict[str, AuthorizationCode] = {}
         self._grants: dict[int, Grant] = {}
         self._refresh_tokens: dict[str, KeptToken] = {}
+        self._replaced: deque[str] = deque()
         self._access_tokens: dict[str, tuple[int, float]] = {}
+        self._forgotten: Counter[str] = Counter()
         if memory is not None and memory.exists():
             remembered = recall(memory)
             self._drawn = remembered.drawn
             self._grants = remembered.grants
             self._refresh_tokens = remembered.refresh_tokens
+            self._replaced.extend(mark for mark, kept in self._refresh_tokens.items() if kept.is_replaced)
 
     # Requesting a code pair
 
@@ -128,6 +132,7 @@ class Amazon:
             if len(self._pairs) > self.options.most_remembered:
                 oldest = self._pairs.pop(next(iter(self._pairs)))
                 del self._device_codes[plain_code(oldest.user_code)]
+                self._forgotten["pairs"] += 1
             return pair
 
     # Polling
@@ -267,7 +272,14 @@ class Amazon:
         Until then the old one works: LWA does not document replacement, and a lost response is no fault of the client.
         """
         with self._lock:
-            self._refresh_tokens[replaced] = replace(self._refresh_tokens[replaced], is_replaced=True)
+            kept = self._refresh_tokens.get(replaced)
+            if kept is None or kept.is_replaced:
+                return
+            self._refresh_tokens[replaced] = replace(kept, is_replaced=True)
+            self._replaced.append(replaced)
+            if len(self._replaced) > self.options.most_remembered:
+                self._refresh_tokens.pop(self._replaced.popleft(), None)
+                self._forgotten["refresh_tokens"] += 1
             self._remember()
 
     def revoke_token(self, token: str, client_id: str) -> None:
@@ -315,6 +327,7 @@ class Amazon:
             )
             if len(self._codes) > self.options.most_remembered:
                 del self._codes[next(iter(self._codes))]
+                self._forgotten["authorizations"] += 1
         scope = " ".join(request.applicant.scopes)  # clients ignore unknown parameters, RFC 6749 §4.1.2
         return send_back(request.redirect_uri, request.state, code=code, scope=scope)
 
@@ -385,7 +398,7 @@ class Amazon:
                 refusal = ClientRefusal(OAuthRefusal("invalid_grant", sentence), remark)
                 return self._refuse(refusal, Endpoint.EXCHANGE, name)
             if code.grant_id is not None:
-                self._revoke([self._grants[code.grant_id]])
+                self._revoke([grant for grant in self._grants.values() if grant.grant_id == code.grant_id])
                 return OAuthRefusal("invalid_grant", "The authorization code was used before.")
             refusal = refuse_exchange(code, sent, self.clock())
             if refusal is not None:
@@ -471,6 +484,11 @@ class Amazon:
         with self._lock:
             return tuple(self._grants.values())
 
+    def forgotten(self) -> dict[str, int]:
+        """Return the number of code pairs, grants and tokens that are no longer known, for there were too many."""
+        with self._lock:
+            return dict(self._forgotten)
+
     def is_device_code(self, text: str) -> bool:
         """Return whether a text is a device code that was issued."""
         with self._lock:
@@ -526,17 +544,33 @@ class Amazon:
         return pair.state
 
     def _new_grant(self, applicant: Applicant, user_code: str, flow: Flow) -> Grant:
-        grant = Grant(grant_id=len(self._grants) + 1, applicant=applicant, user_code=user_code, flow=flow)
-        self._grants[grant.grant_id] = grant
-        return grant
+        if len(self._grants) >= self.options.most_remembered:
+            self._forget_grant()
+        grant_id = next(reversed(self._grants), 0) + 1
+        self._grants[grant_id] = Grant(grant_id=grant_id, applicant=applicant, user_code=user_code, flow=flow)
+        return self._grants[grant_id]
+
+    def _forget_grant(self) -> None:
+        """Forget the oldest revoked grant with its refresh tokens; if none is revoked, the oldest."""
+        revoked = (grant.grant_id for grant in self._grants.values() if grant.is_revoked)
+        gone = next(revoked, None) or next(iter(self._grants))
+        del self._grants[gone]
+        for mark in [mark for mark, kept in self._refresh_tokens.items() if kept.grant_id == gone]:
+            del self._refresh_tokens[mark]
+        self._forgotten["grants"] += 1
 
     def _issue_tokens(self, grant: Grant, fault: Fault, *, kept_token: str | None) -> Tokens:
         lifetime = self.options.token_lifetime if fault.lifetime is None else fault.lifetime
         access_token = ACCESS_PREFIX + self._new_token("access token")
         refresh_token = kept_token or REFRESH_PREFIX + self._new_token("refresh token")
-        self._access_tokens[fingerprint(access_token)] = (grant.grant_id, self.clock() + lifetime)
-        if len(self._access_tokens) > self.options.most_remembered:
-            del self._access_tokens[next(iter(self._access_tokens))]
+        now = self.clock()
+        self._access_tokens[fingerprint(access_token)] = (grant.grant_id, now + lifetime)
+        oldest, (_, expires_at) = next(iter(self._access_tokens.items()))
+        if expires_at <= now:  # an expired one is answered like one that was never given
+            del self._access_tokens[oldest]
+        elif len(self._access_tokens) > self.options.most_remembered:
+            del self._access_tokens[oldest]
+            self._forgotten["access_tokens"] += 1
         self._refresh_tokens[fingerprint(refresh_token)] = KeptToken(grant.grant_id)
         self._remember()
         return Tokens(

@@ -78,12 +78,13 @@ def control_pages(amazon: Amazon) -> Blueprint:
 
     @pages.get("/referee")
     def referee() -> Reply:
-        return jsonify(complaints=[asdict(complaint) for complaint in amazon.referee.complaints()])
+        complaints = [asdict(complaint) for complaint in amazon.referee.complaints()]
+        return jsonify(complaints=complaints, counts=amazon.referee.counts())
 
     @pages.post("/referee/reset")
     def reset() -> Reply:
         amazon.referee.reset()
-        return jsonify(complaints=[])
+        return jsonify(complaints=[], counts={})
 
     return pages
 
@@ -131,6 +132,7 @@ def _state(amazon: Amazon) -> dict[str, object]:
             for grant in amazon.grants()
         ],
         "faults": amazon.faults_waiting(),
+        "forgotten": amazon.forgotten(),
     }
 
 

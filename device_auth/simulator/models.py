@@ -35,7 +35,8 @@ class Options:
             one, and http on loopback.
         authorization_code_lifetime: seconds that an authorization code lives; LWA names none, RFC 6749 §4.1.2
             recommends ten minutes at the most.
-        most_remembered: limit of code pairs, and of access tokens; the oldest are dropped.
+        most_remembered: limit of code pairs, of authorization codes, of grants, of access tokens and of replaced
+            refresh tokens, each; the oldest are forgotten, of grants first those that were revoked.
         seed: makes codes and tokens repeatable.
     """
 

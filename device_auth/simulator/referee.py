@@ -5,6 +5,7 @@ parameter names.
 """
 
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +21,8 @@ CODE_PREFIX: Final = "Sim|C|"
 SECRET_PREFIXES: Final = (ACCESS_PREFIX, REFRESH_PREFIX, CODE_PREFIX)
 
 MOST_COMPLAINTS: Final = 10_000
+"""Complaints that are kept; older ones are only counted."""
+
 _KNOWN_NAMES: Final = frozenset(
     {
         "client_id",
@@ -200,21 +203,28 @@ class Referee:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._complaints: list[Complaint] = []
+        self._complaints: deque[Complaint] = deque(maxlen=MOST_COMPLAINTS)
+        self._counts: Counter[ComplaintKind] = Counter()
 
     def complain(self, kind: ComplaintKind, sentence: str, *, endpoint: str, client: str = "") -> None:
-        """Add a complaint, up to a limit."""
+        """Count a complaint and keep it, in place of the oldest if there are too many."""
         complaint = Complaint(kind, sentence, endpoint, client, self._clock())
         with self._lock:
-            if len(self._complaints) < MOST_COMPLAINTS:
-                self._complaints.append(complaint)
+            self._counts[kind] += 1
+            self._complaints.append(complaint)
 
     def complaints(self) -> tuple[Complaint, ...]:
-        """Return every complaint since the last reset, oldest first."""
+        """Return the last complaints since the reset, oldest first; ``counts`` knows of more."""
         with self._lock:
             return tuple(self._complaints)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of all complaints since the reset, by kind."""
+        with self._lock:
+            return {kind.value: count for kind, count in self._counts.items()}
 
     def reset(self) -> None:
         """Forget every complaint."""
         with self._lock:
             self._complaints.clear()
+            self._counts.clear()

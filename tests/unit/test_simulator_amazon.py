@@ -46,6 +46,10 @@ def polled(amazon: Amazon, pair: IssuedPair, fault: Fault | None = None) -> Toke
 
 def linked(amazon: Amazon, applicant: Applicant = SPEAKER) -> Tokens:
     pair = given(amazon, applicant)
+    return tokens_of(amazon, pair)
+
+
+def tokens_of(amazon: Amazon, pair: IssuedPair) -> Tokens:
     amazon.approve(pair.user_code)
     tokens = polled(amazon, pair)
     assert isinstance(tokens, Tokens)
@@ -601,6 +605,67 @@ def test_the_oldest_codes_and_tokens_make_room_for_new_ones(clock: Clock) -> Non
     assert amazon.find(first.user_code) is None
     assert not amazon.is_device_code(first.device_code)
     assert amazon.grant_of(tokens.access_token) is None
+
+
+def size_of(amazon: Amazon) -> int:
+    return len(amazon._refresh_tokens) + len(amazon._access_tokens) + len(amazon._grants)
+
+
+@pytest.mark.parametrize("rotates", [False, True])
+@pytest.mark.parametrize("step", [0, 60])
+def test_any_number_of_refreshes_needs_no_more_room_than_a_few(
+    clock: Clock, step: float, *, rotates: bool
+) -> None:
+    amazon = Amazon(Options(most_remembered=10, token_lifetime=300, rotates=rotates), clock=clock)
+    token, sizes = linked(amazon).refresh_token, []
+    for _ in range(100):
+        clock.let_pass(step)
+        tokens = amazon.refresh(LWA, token, CLIENT_ID)
+        assert isinstance(tokens, Tokens)
+        if tokens.replaces is not None:
+            amazon.refresh_answered(tokens.replaces)
+        token = tokens.refresh_token
+        sizes.append(size_of(amazon))
+
+    assert sizes[-1] == max(sizes) == sizes[20]
+    assert isinstance(amazon.refresh(LWA, token, CLIENT_ID), Tokens)
+    assert kinds(amazon) == []
+
+
+def test_a_replaced_refresh_token_is_known_as_such_for_a_while(clock: Clock, tmp_path: Path) -> None:
+    options, memory = Options(most_remembered=2, rotates=True), tmp_path / "amazon.json"
+    amazon = Amazon(options, clock=clock, memory=memory)
+    used = [linked(amazon).refresh_token]
+    for _ in range(3):
+        tokens = amazon.refresh(LWA, used[-1], CLIENT_ID)
+        assert isinstance(tokens, Tokens)
+        amazon.refresh_answered(tokens.replaces or "")
+        amazon.refresh_answered(tokens.replaces or "")
+        used.append(tokens.refresh_token)
+    later = Amazon(options, clock=clock, memory=memory)
+
+    answers = [later.refresh(LWA, token, CLIENT_ID) for token in used]
+
+    unknown = OAuthRefusal("invalid_grant", "The refresh token is not known.")
+    replaced = OAuthRefusal("invalid_grant", "The refresh token has been replaced.")
+    assert answers[:-1] == [unknown, replaced, replaced]
+    assert isinstance(answers[-1], Tokens)
+    assert amazon.forgotten()["refresh_tokens"] == 1
+
+
+def test_of_too_many_links_the_oldest_ended_one_is_forgotten_first(clock: Clock) -> None:
+    amazon = Amazon(Options(most_remembered=3), clock=clock)
+    links = [given(amazon) for _ in range(3)]
+    first, second, third = (tokens_of(amazon, pair) for pair in links)
+    amazon.revoke(links[1].user_code)
+
+    newer = [linked(amazon) for _ in range(2)]
+
+    held = [amazon.refresh(LWA, each.refresh_token, CLIENT_ID) for each in (first, second, third, *newer)]
+    assert [isinstance(each, Tokens) for each in held] == [False, False, True, True, True]
+    assert amazon.grant_of(first.access_token) is None
+    assert [grant.grant_id for grant in amazon.grants()] == [3, 4, 5]
+    assert amazon.forgotten() == {"pairs": 2, "grants": 2, "access_tokens": 5}
 
 
 def test_faults_take_their_turn_and_can_be_forgotten(amazon: Amazon) -> None:

@@ -141,10 +141,14 @@ def test_the_referee_remembers_until_reset() -> None:
     assert judging.complaints() == ()
 
 
-def test_the_referee_keeps_ten_thousand_complaints_at_most() -> None:
+def test_the_referee_counts_all_complaints_and_keeps_the_last_ten_thousand() -> None:
     judging = Referee(Clock())
 
-    for _ in range(referee.MOST_COMPLAINTS + 1):
-        judging.complain(ComplaintKind.WRONG_METHOD, "So.", endpoint="refresh")
+    for number in range(referee.MOST_COMPLAINTS + 1):
+        judging.complain(ComplaintKind.WRONG_METHOD, f"Number {number}.", endpoint="refresh")
 
+    assert judging.counts() == {"wrong-method": 10_001}
     assert len(judging.complaints()) == 10_000
+    assert judging.complaints()[-1].sentence == "Number 10000."
+    judging.reset()
+    assert judging.counts() == {}

@@ -40,6 +40,7 @@ def test_the_state_shows_pairs_grants_and_faults(amazon: Amazon, lwa: Speaker) -
     }
     assert told["grants"][0]["dsn"] == "K-0001"
     assert told["faults"]["refresh"] == 1
+    assert told["forgotten"] == {}
     assert pair["device_code"] not in str(told)
     assert amazon.referee.complaints() == ()
 
@@ -174,8 +175,10 @@ def test_faults_are_scripted_and_forgotten(lwa: Speaker) -> None:
 def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
     lwa.send(lwa.pair_url, lwa.pair_form())
 
-    (complaint,) = lwa.session.get(lwa.control_url + "referee", timeout=LONG).json()["complaints"]
+    told = lwa.session.get(lwa.control_url + "referee", timeout=LONG).json()
 
+    assert told["counts"] == {"no-accept-language": 1}
+    (complaint,) = told["complaints"]
     assert complaint == {
         "kind": "no-accept-language",
         "sentence": "The request for a code pair needs Accept-Language.",
@@ -183,8 +186,11 @@ def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
         "client": CLIENT_ID,
         "at": 1000.0,
     }
-    assert lwa.control("referee/reset").json() == {"complaints": []}
-    assert lwa.session.get(lwa.control_url + "referee", timeout=LONG).json() == {"complaints": []}
+    assert lwa.control("referee/reset").json() == {"complaints": [], "counts": {}}
+    assert lwa.session.get(lwa.control_url + "referee", timeout=LONG).json() == {
+        "complaints": [],
+        "counts": {},
+    }
 
 
 @pytest.mark.parametrize(
