@@ -106,7 +106,7 @@ class Household:
     def write_settings(self, more: str = "", *, page: str | None = None, hardware: str | None = None) -> None:
         """Write the settings file; the voice speaks into a file."""
         voice = json.dumps(["sh", "-c", f"cat >> {self.spoken}"])
-        listen = f'[page]\nlisten = ["127.0.0.1:{self.page_port}"]\n'
+        listen = f'[page]\nlisten = ["127.0.0.1:{self.page_port}"]\nhosts = ["localhost"]\n'
         parts = HARDWARE.format(voice=voice) if hardware is None else hardware
         self.config.write_text(more + (listen if page is None else page) + parts)
 

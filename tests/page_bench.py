@@ -25,6 +25,7 @@ from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.service.page import ADMISSION, HEARTBEAT, READ_LIMITS, Page, PageSettings
 from device_auth.service.status_feed import Snapshot, StatusFeed
+from device_auth.service.visitors import Nearness, find_nearness
 from device_auth.world.clock import BootClock
 from tests.links import make_link
 from tests.waiting import LONG
@@ -115,7 +116,11 @@ def make_pair(
 
 
 class Bench:
-    """A page that serves on loopback while the bench is open."""
+    """A page that serves on loopback while the bench is open.
+
+    Args:
+        nearness: where every visitor is taken to be; None to leave that to the page.
+    """
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class Bench:
         admission: ConnectionLimits = ADMISSION,
         limits: ReadLimits = READ_LIMITS,
         settings: PageSettings | None = None,
-        is_welcome: bool = True,
+        nearness: Nearness | None = Nearness.NEIGHBOUR,
         heartbeat: Seconds = HEARTBEAT,
     ) -> None:
         self.clock = Clock()
@@ -137,7 +142,7 @@ class Bench:
             admission=admission,
             limits=limits,
             heartbeat=heartbeat,
-            welcomes=lambda _visitor, own: is_welcome and own.is_loopback,
+            nearness=find_nearness if nearness is None else lambda _visitor, _own: nearness,
         )
 
     def __enter__(self) -> Self:
@@ -212,8 +217,8 @@ class Bench:
                 return False
         return True
 
-    def events(self) -> "Stream":
-        return Stream(self.connect())
+    def events(self, address: str = "127.0.0.1") -> "Stream":
+        return Stream(socket.create_connection((address, self.port), LONG))
 
 
 class Heard:
@@ -230,7 +235,8 @@ class Stream:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        host = f"127.0.0.1:{connection.getpeername()[1]}"
+        address, port = connection.getpeername()[:2]
+        host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         connection.sendall(f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         self._file = connection.makefile("rb")
         self.head = self._block()

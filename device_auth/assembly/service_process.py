@@ -157,7 +157,7 @@ def _trouble_with_settings(error: ConfigError) -> Refusal:
 def _open_listeners(
     doors: "Doors", feed: StatusFeed, daemon: Daemon, opened: ExitStack
 ) -> tuple[CodeChannel, ...]:
-    """Open the socket and the page; return the page as a channel where it is served."""
+    """Open the socket and the page; return the page as a channel where a phone can see it."""
     given = sockets_given(ENVIRONMENT, os.getpid())
     api = _open_api(doors, feed, daemon, given.get("api", []))
     if api is not None:
@@ -167,7 +167,7 @@ def _open_listeners(
     if page is None:
         return ()
     opened.callback(page.close)
-    return (CodeChannel.PAGE,)
+    return (CodeChannel.PAGE,) if page.shows_codes else ()
 
 
 def _link_of_simulation(doors: "Doors") -> Link | None:
@@ -256,6 +256,7 @@ def _open_page(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[so
         return None
     if doors.is_simulated:
         given = given or [listen_for_simulated_page()]
+        settings = settings._replace(hosts=(*settings.hosts, "localhost"))  # its code is worth nothing
     page = Page(feed, daemon, doors.clock, settings=settings, sockets=given)
     try:
         page.start()

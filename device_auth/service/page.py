@@ -31,13 +31,14 @@ from device_auth.http.server import HttpServer
 from device_auth.service.status_feed import Actions, StatusFeed
 from device_auth.service.visitors import (
     Address,
-    is_neighbour,
+    Nearness,
+    find_nearness,
     is_our_host,
     is_own_request,
+    names_loopback,
     names_of,
     owner_of,
     read_address,
-    read_networks,
 )
 from device_auth.world.explain import explain
 from device_auth.world.settings import PAGE, as_config_error
@@ -74,8 +75,19 @@ LONGEST_INTERFACE: Final = 15
 
 LARGEST_PORT: Final = 0xFFFF
 
-Visitor = HttpConnection[Address]
-"""A connection, and the address of ours that it came in on."""
+
+class VisitorOrigin(NamedTuple):
+    """Where a visitor comes from.
+
+    Attributes:
+        own: the address of ours that the connection came in on.
+    """
+
+    own: Address
+    nearness: Nearness
+
+
+Visitor = HttpConnection[VisitorOrigin]
 
 _JSON: Final = "application/json"
 _ACTION_METHODS: Final = ("POST",)
@@ -129,7 +141,7 @@ KEYS: Final = (
     Key(
         "hosts",
         ValueType.WORDS,
-        explanation="Names of the speaker beside its host name.",
+        explanation="Names of the speaker beside its host name; localhost: programs on it may read the code.",
         example=["speaker.example"],
         default=(),
         parse=_read_hosts,
@@ -252,7 +264,7 @@ class Page:
         limits: of each request and reply.
         admission: how many visitors at once, and how often.
         heartbeat: the longest silence of an event stream.
-        welcomes: returns whether a visitor (first) may be answered at an address of ours (second).
+        nearness: returns where a visitor (first) is who came in on an address of ours (second).
     """
 
     def __init__(
@@ -266,9 +278,7 @@ class Page:
         limits: ReadLimits = READ_LIMITS,
         admission: ConnectionLimits = ADMISSION,
         heartbeat: Seconds = HEARTBEAT,
-        welcomes: Callable[[Address, Address], bool] = lambda visitor, own: is_neighbour(
-            visitor, own, read_networks()
-        ),
+        nearness: Callable[[Address, Address], Nearness] = find_nearness,
     ) -> None:
         self._feed = feed
         self._clock = clock
@@ -276,7 +286,8 @@ class Page:
         self._limits = limits
         self._heartbeat = heartbeat
         self._listeners = list(sockets)
-        self._welcomes = welcomes
+        self._nearness_of = nearness
+        self._shows_code_here = names_loopback(settings.hosts)
         self._actions = {"/left": actions.owner_left, "/back": actions.owner_is_back}
         self._server = HttpServer(
             "page",
@@ -291,6 +302,12 @@ class Page:
     def addresses(self) -> list[tuple[str, int]]:
         """Return where it listens."""
         return [listener.getsockname()[:2] for listener in self._listeners]
+
+    @property
+    def shows_codes(self) -> bool:
+        """Return whether a visitor can see a code at one of these addresses."""
+        hosts = (read_address(host) for host, _ in self.addresses)
+        return self._shows_code_here or not all(host.is_loopback for host in hosts)
 
     def start(self) -> None:
         """Start to serve; an address where it cannot listen is left out and logged.
@@ -318,15 +335,16 @@ class Page:
 
     def _identify(self, connection: socket.socket, peer: Any) -> Visitor | None:
         address, own = read_address(peer[0]), read_address(connection.getsockname()[0])
-        visitor = HttpConnection(connection, self._clock, self._limits, own, owner_of(address))
-        if self._welcomes(address, own):
+        origin = VisitorOrigin(own, self._nearness_of(address, own))
+        visitor = HttpConnection(connection, self._clock, self._limits, origin, owner_of(address))
+        if origin.nearness is not Nearness.STRANGER:
             return visitor
         visitor.refuse(refuse(HttpError(HTTPStatus.FORBIDDEN)))
         return None
 
     def _answer(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         names = names_of(socket.gethostname(), self._settings.hosts)
-        check_request(request, accepted.peer, names)
+        check_request(request, accepted.peer.own, names)
         if request.path == "/events":
             return self._open_events(accepted, request)
         act = self._actions.get(request.path)
@@ -339,23 +357,24 @@ class Page:
             "Content-Language": language,
             "Vary": "Accept-Language",
         }
-        model = self._renderer.model(self._feed.look())
+        model = self._renderer.model(self._feed.look(), sees_code=self._sees_code(accepted))
         return self._reply(HTTPStatus.OK, self._renderer.page(model, language), fields)
 
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         if not self._server.open_stream(accepted):
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE)
         accepted.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
-        pieces = self._follow(accepted.socket, self._language_of(request))
+        pieces = self._follow(accepted, self._language_of(request))
         return self._reply(HTTPStatus.OK, fields={"Content-Type": "text/event-stream"})._replace(
             pieces=pieces
         )
 
-    def _follow(self, client: socket.socket, language: str) -> Generator[bytes, None, None]:
+    def _follow(self, accepted: Visitor, language: str) -> Generator[bytes, None, None]:
+        sees_code = self._sees_code(accepted)
         yield f"retry: {int(1000 * RECONNECT_AFTER)}\n\n".encode()
         yield from stream(
-            self._feed.follow(self._heartbeat, client),
-            self._renderer.model,
+            self._feed.follow(self._heartbeat, accepted.socket),
+            lambda snapshot: self._renderer.model(snapshot, sees_code=sees_code),
             lambda _, model: self._renderer.event(model, language),
             self._clock,
             silence=Seconds(0),
@@ -367,6 +386,10 @@ class Page:
     ) -> HttpReply:
         policy = {"Content-Security-Policy": self._renderer.policy}
         return HttpReply(status, body, {**_HEADERS, **policy, **fields})
+
+    def _sees_code(self, accepted: Visitor) -> bool:
+        """Return whether a visitor may read the code; a program on this machine may be that of another user."""
+        return accepted.peer.nearness is Nearness.NEIGHBOUR or self._shows_code_here
 
     def _language_of(self, request: HttpRequest) -> str:
         return self._renderer.language_for(request.headers.get("accept-language", ""))

@@ -85,6 +85,7 @@ class PageModel:
 
     Attributes:
         code_pair: the one to approve, while it is valid.
+        is_withheld: there is such a code, and this visitor may not read it.
         account: the name of the account, once linked and where the scope gives one.
         is_new: linked within the last minutes.
         is_checking: a refusal is asked about again.
@@ -93,19 +94,22 @@ class PageModel:
     state: StateWord
     trouble: Trouble
     code_pair: CodePair | None = field(default=None, repr=False)
+    is_withheld: bool = False
     account: str | None = None
     is_new: bool = False
     is_checking: bool = False
 
 
-def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime) -> PageModel:
-    """Return the part of a snapshot that the page shows."""
+def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime, *, sees_code: bool = True) -> PageModel:
+    """Return the part of a snapshot that the page shows to a visitor, who may read the code or not."""
     view, pair = snapshot.view, snapshot.view.code_pair
+    is_valid = pair is not None and now < pair.expires_at
     is_linked = view.state is StateWord.LINKED
     return PageModel(
         state=view.state,
         trouble=view.trouble,
-        code_pair=pair if pair is not None and now < pair.expires_at else None,
+        code_pair=pair if is_valid and sees_code else None,
+        is_withheld=is_valid and not sees_code,
         account=view.account_name[:MOST_ACCOUNT] if is_linked and view.account_name else None,
         is_checking=view.is_checking,
         # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
@@ -136,9 +140,9 @@ class PageRenderer:
         """Return a visitor's language, see :func:`best_language`."""
         return best_language(accepted, self._language)
 
-    def model(self, snapshot: Snapshot) -> PageModel:
+    def model(self, snapshot: Snapshot, *, sees_code: bool) -> PageModel:
         """Return the model of the page now."""
-        return read_model(snapshot, self._clock.now(), self._clock.wall())
+        return read_model(snapshot, self._clock.now(), self._clock.wall(), sees_code=sees_code)
 
     def page(self, model: PageModel, language: str) -> bytes:
         """Render the whole page."""
@@ -232,6 +236,9 @@ def _without_code(model: PageModel, wording: Wording) -> str:
             lines = [_mark(_BAD, "bad"), _headline(trouble.sentence), _paragraph("told", trouble.next_step)]
         case StateWord.UNLINKED:
             lines = [_mark(_BUTTON), _headline(wording.page["press"])]
+        case StateWord.WAITING if model.is_withheld:
+            note = _paragraph("note", wording.page["withheld"])
+            lines = [_mark(_BUSY), _headline(wording.states[model.state]), note, *_notes(model, wording)]
         case StateWord.WAITING:
             # the code has just expired, and the loop has not published its next state yet
             lines = [_headline(wording.troubles[Trouble.EXPIRED].sentence)]

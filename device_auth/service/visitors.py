@@ -1,7 +1,8 @@
 """The visitors who may see the speaker's own page: its neighbours.
 
 A neighbour has a private address on the link that the connection came in on. The names in a request are checked as
-well, because a neighbour's browser runs pages of other sites.
+well, because a neighbour's browser runs pages of other sites. A visitor on this machine may be a program of another
+user, who must not read the code.
 """
 
 import ipaddress
@@ -10,8 +11,9 @@ import socket
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from enum import Enum, auto
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -46,36 +48,62 @@ def read_address(text: str) -> Address:
     return mapped or address
 
 
-def is_neighbour(visitor: Address, own: Address, networks: Collection[Network]) -> bool:
-    """Return whether a visitor is on the link that the connection came in on, with an address of no wider reach.
+class Nearness(Enum):
+    """Where a visitor is, as the two ends of the connection tell."""
+
+    STRANGER = auto()
+    NEIGHBOUR = auto()
+    THIS_MACHINE = auto()
+
+
+class OwnAddress(NamedTuple):
+    """An address of this machine, and the network it lies in; None behind a point-to-point link."""
+
+    address: Address
+    network: Network | None
+
+
+def nearness_of(visitor: Address, own: Address, ours: Collection[OwnAddress]) -> Nearness:
+    """Return where a visitor is: on this machine, or with a private address on the link that it came in on.
 
     Args:
         visitor: the other end of the connection.
         own: this end of it; loopback is answered on loopback only.
-        networks: on this machine's links, see :func:`read_networks`.
+        ours: this machine's addresses, see :func:`read_own_addresses`.
     """
     if own.is_loopback or visitor.is_loopback:
-        return own.is_loopback and visitor.is_loopback
+        return Nearness.THIS_MACHINE if own.is_loopback and visitor.is_loopback else Nearness.STRANGER
     if not (visitor.is_private or visitor.is_link_local):
-        return False
-    ours = [network for network in networks if own in network]
+        return Nearness.STRANGER
+    networks = [network for _, network in ours if network is not None and own in network]
     # the narrowest is the link's own: a tunnel may add a route to half the addresses there are
-    return bool(ours) and visitor in max(ours, key=lambda network: network.prefixlen)
+    if not networks or visitor not in max(networks, key=lambda network: network.prefixlen):
+        return Nearness.STRANGER
+    # a program here may dial from any address of this machine, of another interface too
+    is_ours = any(visitor == address for address, _ in ours)
+    return Nearness.THIS_MACHINE if is_ours else Nearness.NEIGHBOUR
 
 
-def read_networks(ask: Callable[[int], bytes] | None = None) -> list[Network]:
-    """Read the networks of this machine's own addresses; routes through them, as a tunnel adds, make no neighbours.
+def find_nearness(visitor: Address, own: Address) -> Nearness:
+    """Return where a visitor is, by this machine's addresses of the moment."""
+    return nearness_of(visitor, own, read_own_addresses())
+
+
+def read_own_addresses(ask: Callable[[int], bytes] | None = None) -> list[OwnAddress]:
+    """Read this machine's addresses; routes through them, as a tunnel adds, make no neighbours.
 
     Args:
         ask: returns the kernel's messages of one kind.
     """
-    networks: list[Network] = []
+    ours: list[OwnAddress] = []
     for head, attributes in _read_messages((ask or _ask_kernel)(_GET_ADDRESSES), _NEW_ADDRESS, 8):
         # behind a point-to-point link IFA_ADDRESS is the other end, and nobody else is there
         own = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
-        if own and own == attributes.get(_IFA_ADDRESS):
-            networks.append(ipaddress.ip_network((own, head[1]), strict=False))
-    return networks
+        if own:
+            is_shared = own == attributes.get(_IFA_ADDRESS)
+            network = ipaddress.ip_network((own, head[1]), strict=False) if is_shared else None
+            ours.append(OwnAddress(ipaddress.ip_address(own), network))
+    return ours
 
 
 def owner_of(visitor: Address, ask: Callable[[int], bytes] | None = None) -> str:
@@ -164,6 +192,17 @@ def names_of(hostname: str, more: Collection[str], resolver: Path = RESOLVER) ->
             domains += rest if word in {"search", "domain"} else []
     in_domains = {f"{plain}.{domain.strip('.')}" for domain in domains if domain.strip(".") and plain}
     return ({hostname, plain, *in_domains, *(name.lower() for name in more)}) - {""}
+
+
+def names_loopback(names: Collection[str]) -> bool:
+    """Return whether one of these names is that of this machine for its own programs."""
+    for name in names:
+        if name.removesuffix(".").lower() == "localhost":
+            return True
+        with suppress(ValueError):
+            if read_address(name).is_loopback:
+                return True
+    return False
 
 
 def is_own_request(fields: Mapping[str, str]) -> bool:

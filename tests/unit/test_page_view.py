@@ -108,6 +108,16 @@ def test_a_code_is_seen_until_its_end(pair: CodePair) -> None:
     assert read_model(told, pair.expires_at, WALL).code_pair is None
 
 
+def test_a_code_is_withheld_from_a_visitor_who_may_not_read_it(pair: CodePair) -> None:
+    told = news(View(StateWord.WAITING, Trouble.NONE, code_pair=pair))
+
+    model = read_model(told, NOW, WALL, sees_code=False)
+
+    assert (model.code_pair, model.is_withheld) == (None, True)
+    assert not read_model(told, pair.expires_at, WALL, sees_code=False).is_withheld
+    assert not read_model(news(View(StateWord.LINKED, Trouble.NONE)), NOW, WALL, sees_code=False).is_withheld
+
+
 @pytest.mark.parametrize(("ago", "is_new"), [(0, True), (UNDO_FOR - 1, True), (UNDO_FOR, False), (-3, True)])
 def test_a_link_is_new_for_ten_minutes(ago: float, is_new: bool) -> None:
     told = news(View(StateWord.LINKED, Trouble.NONE), linked_at=WALL - ago)
@@ -168,6 +178,17 @@ def test_while_waiting_there_is_all_that_an_owner_needs(
     assert wording.page["enter"] not in said
     assert "amazon.com/ us/ code" in said
     assert 'viewBox="0 0 37 37"' in page
+
+
+def test_where_a_code_is_withheld_the_page_says_why(painter: PageRenderer, wording: Wording) -> None:
+    model = PageModel(StateWord.WAITING, Trouble.NO_NETWORK, is_withheld=True)
+
+    said = shown(painter, model, language_of(wording))
+
+    assert wording.states["waiting"] in said
+    assert wording.page["withheld"] in said
+    assert wording.troubles["no-network"].sentence in said
+    assert wording.troubles["expired"].sentence not in said
 
 
 def test_a_screen_reader_says_a_code_letter_by_letter(painter: PageRenderer, pair: CodePair) -> None:

@@ -7,16 +7,25 @@ from pathlib import Path
 import pytest
 
 from device_auth.service.visitors import (
-    is_neighbour,
+    Nearness,
+    OwnAddress,
     is_our_host,
     is_own_request,
+    names_loopback,
     names_of,
+    nearness_of,
     owner_of,
     read_address,
-    read_networks,
+    read_own_addresses,
 )
 
-HOME = [ip_network("192.168.1.0/24"), ip_network("fd00:1::/64"), ip_network("fe80::/64")]
+
+def own_address(text: str) -> OwnAddress:
+    """Read ``ADDRESS/PREFIX``."""
+    return OwnAddress(ip_address(text.partition("/")[0]), ip_network(text, strict=False))
+
+
+HOME = [own_address(text) for text in ("192.168.1.5/24", "192.168.1.6/24", "fd00:1::5/64", "fe80::5/64")]
 NAMES = {"speaker", "speaker.local", "music.home"}
 
 
@@ -25,16 +34,43 @@ NAMES = {"speaker", "speaker.local", "music.home"}
     [
         ("192.168.1.20", "192.168.1.5"),
         ("::ffff:192.168.1.20", "::ffff:192.168.1.5"),
-        ("192.168.1.5", "192.168.1.5"),
         ("fd00:1::20", "fd00:1::5"),
         ("fe80::20%wlan0", "fe80::5%wlan0"),
-        ("127.0.0.1", "127.0.0.1"),
-        ("127.0.0.2", "127.0.0.1"),
-        ("::1", "::1"),
     ],
 )
 def test_a_private_address_on_the_same_link_is_a_neighbour(visitor: str, own: str) -> None:
-    assert is_neighbour(read_address(visitor), read_address(own), HOME)
+    assert nearness_of(read_address(visitor), read_address(own), HOME) is Nearness.NEIGHBOUR
+
+
+@pytest.mark.parametrize(
+    ("visitor", "own"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.1"),
+        ("::1", "::1"),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+        ("192.168.1.5", "192.168.1.5"),
+        ("192.168.1.6", "192.168.1.5"),  # of another interface
+        ("::ffff:192.168.1.5", "::ffff:192.168.1.5"),
+        ("fd00:1::5", "fd00:1::5"),
+        ("fe80::5%wlan0", "fe80::5%wlan0"),
+        ("192.168.1.9", "192.168.1.5"),  # of a tunnel
+    ],
+)
+def test_an_address_of_this_machine_is_no_neighbour_but_itself(visitor: str, own: str) -> None:
+    ours = [*HOME, OwnAddress(ip_address("192.168.1.9"), None)]
+
+    assert nearness_of(read_address(visitor), read_address(own), ours) is Nearness.THIS_MACHINE
+
+
+@pytest.mark.parametrize("names", [["localhost"], ["Localhost."], ["music.home", "127.0.0.1"], ["127.1.2.3"]])
+def test_the_settings_may_name_this_machine(names: list[str]) -> None:
+    assert names_loopback(names)
+
+
+@pytest.mark.parametrize("names", [[], ["music.home"], ["192.168.1.5"], ["localhost.evil.example"]])
+def test_other_names_are_those_of_the_network(names: list[str]) -> None:
+    assert not names_loopback(names)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +89,21 @@ def test_a_private_address_on_the_same_link_is_a_neighbour(visitor: str, own: st
     ],
 )
 def test_whoever_is_not_on_the_link_is_no_neighbour(visitor: str, own: str) -> None:
-    assert not is_neighbour(read_address(visitor), read_address(own), HOME)
+    assert nearness_of(read_address(visitor), read_address(own), HOME) is Nearness.STRANGER
 
 
-@pytest.mark.parametrize(("network", "visitor", "own"), [("8.8.8.0/24", "8.8.8.8", "8.8.8.5")])
-def test_a_public_address_is_no_neighbour_even_on_the_link(network: str, visitor: str, own: str) -> None:
-    assert not is_neighbour(read_address(visitor), read_address(own), [ip_network(network)])
+def test_a_public_address_is_no_neighbour_even_on_the_link() -> None:
+    ours = [own_address("8.8.8.5/24")]
+
+    assert nearness_of(ip_address("8.8.8.8"), ip_address("8.8.8.5"), ours) is Nearness.STRANGER
 
 
 def test_a_tunnel_to_half_the_world_makes_no_neighbours_of_it() -> None:
-    networks = [ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"), *HOME]
+    ours = [own_address("0.0.0.1/1"), own_address("128.0.0.1/1"), *HOME]
+    own = ip_address("192.168.1.5")
 
-    assert not is_neighbour(read_address("192.168.2.20"), read_address("192.168.1.5"), networks)
-    assert is_neighbour(read_address("192.168.1.20"), read_address("192.168.1.5"), networks)
+    assert nearness_of(ip_address("192.168.2.20"), own, ours) is Nearness.STRANGER
+    assert nearness_of(ip_address("192.168.1.20"), own, ours) is Nearness.NEIGHBOUR
 
 
 def message(kind: int, head: bytes, **attributes: bytes) -> bytes:
@@ -94,23 +132,28 @@ def test_the_networks_are_those_of_our_own_addresses_and_not_what_a_tunnel_route
     told = address("192.168.1.5", 24) + address("fd00:1::5", 64) + address("10.8.0.2", 32, "10.8.0.1")
     told += address("10.9.0.2", 32)
 
-    assert {str(network) for network in read_networks(lambda _: told + END)} == {
-        "192.168.1.0/24",
-        "fd00:1::/64",
-        "10.9.0.2/32",
+    assert {
+        str(address): network and str(network)
+        for address, network in read_own_addresses(lambda _: told + END)
+    } == {
+        "192.168.1.5": "192.168.1.0/24",
+        "fd00:1::5": "fd00:1::/64",
+        "10.8.0.2": None,
+        "10.9.0.2": "10.9.0.2/32",
     }
 
 
 def test_a_point_to_point_tunnel_to_half_the_world_makes_no_neighbours() -> None:
-    networks = read_networks(lambda _: address("10.8.0.2", 32, "10.8.0.1"))
+    ours = read_own_addresses(lambda _: address("10.8.0.2", 32, "10.8.0.1"))
+    own = ip_address("10.8.0.2")
 
-    assert not is_neighbour(ip_address("10.0.0.7"), ip_address("10.8.0.2"), networks)
-    assert not is_neighbour(ip_address("10.8.0.1"), ip_address("10.8.0.2"), networks)
+    assert nearness_of(ip_address("10.0.0.7"), own, ours) is Nearness.STRANGER
+    assert nearness_of(ip_address("10.8.0.1"), own, ours) is Nearness.STRANGER
 
 
 @pytest.mark.parametrize("told", [b"", END, b"\0" * 99, message(20, bytes(8)), b"\x10"])
 def test_a_kernel_that_tells_nothing_leaves_no_neighbours(told: bytes) -> None:
-    assert read_networks(lambda _: told) == []
+    assert read_own_addresses(lambda _: told) == []
 
 
 def test_all_addresses_of_one_card_have_one_share() -> None:
@@ -131,7 +174,7 @@ def test_without_a_card_a_visitor_by_ipv6_counts_by_the_64() -> None:
 
 
 def test_this_machine_can_be_read() -> None:
-    assert ip_network("127.0.0.0/8") in read_networks()
+    assert own_address("127.0.0.1/8") in read_own_addresses()
     assert owner_of(ip_address("127.0.0.1")) == "127.0.0.1"
 
 

@@ -54,6 +54,7 @@ PAGE = {
     "enter": set[str](),
     "valid": {"time"},
     "approve": {"host"},
+    "withheld": set[str](),
     "come-back": set[str](),
     "second-phone": set[str](),
     "qr": set[str](),

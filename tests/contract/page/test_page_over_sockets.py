@@ -16,6 +16,7 @@ from device_auth.core.states import StateWord
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings, open_listener
+from device_auth.service.visitors import Nearness
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
 from tests.threads import no_room_for_threads
 from tests.waiting import LONG
@@ -259,7 +260,7 @@ def test_nothing_on_the_page_links_or_unlinks(bench: Bench, method: str, path: s
 
 
 def test_whoever_is_no_neighbour_gets_a_refusal_without_content() -> None:
-    with Bench(is_welcome=False) as bench:
+    with Bench(nearness=Nearness.STRANGER) as bench:
         bench.wait_for_approval()
         answer = bench.ask("GET", "/")
 
@@ -268,17 +269,46 @@ def test_whoever_is_no_neighbour_gets_a_refusal_without_content() -> None:
         assert bench.actions.asked.empty()
 
 
-def test_by_itself_the_page_answers_loopback_on_loopback() -> None:
-    bench = Bench()
-    page = Page(bench.feed, bench.actions, bench.clock, settings=PageSettings(("127.0.0.1:0",)))
-    page.start()
-    try:
-        with socket.create_connection(page.addresses[0], LONG) as connection:
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert read_all(connection).startswith(b"HTTP/1.1 200 OK\r\n")
-    finally:
-        page.close()
-        bench.page.close()
+@pytest.mark.parametrize(
+    ("listen", "address"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("lo:0", "127.0.0.1")]
+)
+def test_a_program_on_this_machine_reads_no_code(listen: str, address: str) -> None:
+    """Any user of this machine could read it, and approve it with an account of his own."""
+    with Bench(nearness=None, settings=PageSettings((listen,))) as bench:
+        bench.wait_for_approval()
+        with bench.events(address) as stream:
+            stream.next()
+            told = stream.next()
+        page = bench.get() if address == "127.0.0.1" else told
+
+        for said in (told, page):
+            assert "every program there could read it" in said
+            assert "FUP8UN" not in said
+            assert "amazon.com" not in said
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST.", "127.0.0.1"])
+def test_a_program_on_this_machine_reads_the_code_where_the_settings_name_it(name: str) -> None:
+    with Bench(nearness=None, settings=PageSettings(("127.0.0.1:0",), hosts=(name,))) as bench:
+        bench.wait_for_approval()
+
+        assert "FUP8UN" in bench.get()
+
+
+@pytest.mark.parametrize(
+    ("listen", "hosts", "shows"),
+    [
+        ("127.0.0.1:0", (), False),
+        ("127.0.0.1:0", ("music.home",), False),
+        ("127.0.0.1:0", ("localhost",), True),
+        ("0.0.0.0:0", (), True),
+    ],
+)
+def test_a_page_that_no_phone_can_reach_shows_no_code(
+    listen: str, hosts: tuple[str, ...], *, shows: bool
+) -> None:
+    with Bench(settings=PageSettings((listen,), hosts)) as bench:
+        assert bench.page.shows_codes is shows
 
 
 def test_over_ipv6_the_address_is_the_literal_in_brackets() -> None:
