@@ -103,6 +103,8 @@ class Key(NamedTuple):
         words = given if isinstance(given, list | tuple) else (given,)
         if any(isinstance(word, str) and "\0" in word for word in words):
             raise ValueError("must not have a NUL character in it", "Remove the character \\u0000.")
+        if any(isinstance(word, str) and not _is_utf8(word) for word in words):
+            raise ValueError("has bytes that are not UTF-8", "Write it in UTF-8.")
         if (self.choices and given not in self.choices) or (self.within and given not in self.within):
             raise ValueError(f"must be {self.requirement}")
         if given == "" and self.type in {ValueType.TEXT, ValueType.PATH}:
@@ -170,6 +172,15 @@ def read_key(part: str, key: Key, table: Settings) -> Any:
         fault, hint = (*error.args, "")[:2]
         shown = "" if key.is_secret else f" ({given!a})"
         raise BadSetting(f"{part}: {key.name}{shown} {fault}", hint=hint or key.hint_for(given)) from error
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether a text can be written: bytes of the command line or the environment may be none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nearest(name: str, known: Collection[str]) -> str:

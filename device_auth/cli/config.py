@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from device_auth.cli.output import print_line
+from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
@@ -151,8 +151,6 @@ def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) ->
         "runtime_dir": places.runtime_dir,
     }
     if as_json:
-        import json
-
         shown = {
             **{name: path and str(path) for name, path in folders.items()},
             "authorities": trust._asdict(),
@@ -163,7 +161,7 @@ def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) ->
             HARDWARE: settings.hardware,
             PAGE: settings.page,
         }
-        print_line(json.dumps(_plain(shown)))
+        print_json(_plain(shown))
         return 0
     for title, path in zip(
         ("settings file", "state folder", "runtime folder"), folders.values(), strict=True
@@ -230,10 +228,8 @@ def _check(
         problems += _problems_of(settings, environ)
         warnings = warnings_about(settings)
     if as_json:
-        import json
-
         told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
-        print_line(json.dumps({"problems": told, "warnings": warnings}))
+        print_json({"problems": told, "warnings": warnings})
     for problem in problems:
         say(f"Wrong: {problem}")
         say(problem.hint, indent="       ")

@@ -17,7 +17,7 @@ from typing import Final
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.local import usable
 from device_auth.assembly.service import refuse_beside_service
-from device_auth.cli.output import print_json, print_line
+from device_auth.cli.output import print_bytes, print_json, print_line
 from device_auth.core.errors import Busy, ConfigError, NotLinked, StoreBusy, StoreError, WrongUse
 from device_auth.core.models import DialectName, Flow, Link, hand_over
 from device_auth.prompts.stderr import say
@@ -240,7 +240,7 @@ def _make_plan(args: argparse.Namespace, request: Json) -> exports.ExportPlan:
 
 def _print(args: argparse.Namespace, speaker: Doors, link: Link) -> int:
     """Print the link itself."""
-    print_line(WRITERS[args.format](link, _unit(speaker, link)).decode().rstrip("\n"))
+    print_bytes(WRITERS[args.format](link, _unit(speaker, link)))
     if _needs_secret(speaker, link):
         say(f"device-auth: {SENDS_MORE}")
     say(TWO_USERS)

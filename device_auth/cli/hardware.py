@@ -1,7 +1,6 @@
 """``device-auth hardware``: list the parts of the speaker, or test them one after another."""
 
 import argparse
-import json
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -94,7 +93,7 @@ def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_se
     served = PartBusy("the service is using the parts", hint=STOP_FIRST) if is_served else None
     rows = [look_up(plan, part, served) for part in parts]
     if is_json:
-        print_line(json.dumps([row._asdict() for row in rows]))
+        print_json([row._asdict() for row in rows])
     elif rows:
         _print_cells("part", "kind", "back end", "pins", "library", "state")
         for row in rows:

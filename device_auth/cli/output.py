@@ -1,12 +1,12 @@
 """The output of the verbs: lines of data and JSON objects, with times in RFC 3339."""
 
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import CodePair, Monotonic, UnixTime, View
-from device_auth.core.public import rfc3339
+from device_auth.core.public import rfc3339, write_json
 from device_auth.core.states import StateWord, Trouble
 from device_auth.world.explain import explain
 
@@ -22,20 +22,34 @@ REASONS = {
 """The ``reason`` of a ``refused`` event, for each trouble that ends an attempt."""
 
 
-def print_json(fields: Mapping[str, object]) -> None:
-    """Print one JSON object as a line of its own, as ``print_line`` does."""
-    print_line(json.dumps(fields))
+def print_json(value: object) -> None:
+    """Print JSON as a line of its own, as ``print_line`` does."""
+    print_line(write_json(value))
 
 
 def print_line(text: str) -> None:
-    """Print one line of data, at once.
+    """Print one line of data, at once; a character that the output cannot carry becomes an escape.
 
     Raises:
         BrokenPipeError: if the reader went away.
         StoreError: if the line cannot be written, as on a full disk.
     """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    with _writing():
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201  stdout is data
+
+
+def print_bytes(content: bytes) -> None:
+    """Print data whose encoding is its own, at once; raises as ``print_line``."""
+    with _writing():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
     try:
-        print(text, flush=True)  # noqa: T201  stdout is data
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,5 +1,6 @@
 """The status and the access token as other programs read them: one JSON form for command line, socket and events."""
 
+import json
 from datetime import UTC, datetime
 from typing import Final
 
@@ -55,6 +56,17 @@ class AccessToken:
     access_token: Secret
     expires_at: UnixTime
     expires_in: int
+
+
+def write_json(value: object) -> str:
+    """Return JSON in ASCII, with a question mark for each half of a surrogate pair: strict readers refuse those.
+
+    A path whose bytes are not UTF-8 has them, and so may any JSON that was read.
+    """
+    text = json.dumps(value)
+    if "\\ud" not in text:
+        return text
+    return json.dumps(json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace")))
 
 
 def rfc3339(moment: UnixTime) -> str:

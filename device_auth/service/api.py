@@ -22,7 +22,14 @@ from device_auth.core.errors import ConfigError, DeviceAuthError
 from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant, UnixTime, View, later
 from device_auth.core.policy import FRESH_FOR
 from device_auth.core.ports import Clock
-from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of, status_fields, token_fields
+from device_auth.core.public import (
+    AccessToken,
+    SpeakerStatus,
+    hand_over_of,
+    status_fields,
+    token_fields,
+    write_json,
+)
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import HttpConnection, HttpError, HttpReply, HttpRequest, ReadLimits
@@ -400,7 +407,7 @@ class Api:
             self._feed.follow(self._timeouts.heartbeat, accepted.socket),
             lambda snapshot: (snapshot.view, snapshot.since, snapshot.grant, snapshot.link),
             lambda snapshot, _: write_event(
-                json.dumps(self._read_status(snapshot, accepted.peer)), str(snapshot.number), "status"
+                write_json(self._read_status(snapshot, accepted.peer)), str(snapshot.number), "status"
             ),
             self._clock,
             silence=Seconds(0),
@@ -413,7 +420,7 @@ class Api:
 def _reply(
     status: HTTPStatus, fields: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> HttpReply:
-    body = (json.dumps(fields) + "\n").encode()
+    body = (write_json(fields) + "\n").encode()
     return HttpReply(status, body, headers or {"Content-Type": "application/json"})
 
 

@@ -8,7 +8,6 @@ Source: systemd.exec(5) on $JOURNAL_STREAM; sd-daemon(3); systemd.journal-fields
 Protocol".
 """
 
-import json
 import logging
 import os
 import socket
@@ -21,6 +20,7 @@ from typing import Final, NamedTuple, TextIO
 
 from device_auth.core.models import Monotonic, Seconds, UnixTime, View, later
 from device_auth.core.ports import Clock
+from device_auth.core.public import write_json
 from device_auth.core.states import STATES, TROUBLES, Trouble
 
 log: Final = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ def _as_json(line: LogLine) -> str:
         "trouble": line.trouble or None,
         "code": f"{line.file}:{line.number}",
     }
-    return json.dumps(fields)
+    return write_json(fields)
 
 
 def _put(stream: TextIO, text: str) -> None:

@@ -52,7 +52,7 @@ class Notifier:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.setblocking(False)
-            manager.sendto(line.encode(), self._address)
+            manager.sendto(line.encode(errors="replace"), self._address)
 
 
 def sockets_given(environ: Mapping[str, str], pid: int) -> dict[str, list[socket.socket]]:

@@ -28,7 +28,7 @@ from device_auth.http.listeners import listen
 from device_auth.http.server import HttpServer
 from device_auth.wire.authorization_code import Redirect, UnexpectedRedirect, read_redirect
 from device_auth.world.clock import BootClock
-from device_auth.world.explain import explain
+from device_auth.world.explain import describe_process, explain
 from device_auth.world.files import Folder
 from device_auth.world.places import REDIRECT_PAGE, make_runtime_dir
 from device_auth.world.settings import environment_for_others
@@ -256,7 +256,7 @@ def holder_of(port: int, proc: Path = Path("/proc")) -> str:
     for process in proc.glob("[0-9]*"):
         with suppress(OSError):  # another user's, or gone meanwhile
             if any(_read_link(file) in sockets for file in (process / "fd").iterdir()):
-                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+                return describe_process(process)
     return "another process"
 
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from device_auth.core.errors import Busy, ConfigError, StoreError
 from device_auth.tools import databases
-from device_auth.world.explain import store_error
+from device_auth.world.explain import describe_process, store_error
 from device_auth.world.files import Folder, NotAFile
 from device_auth.world.store import FILE_MODE
 
@@ -213,10 +213,7 @@ def check_unused(identities: Iterable[tuple[int, int, str]]) -> None:
     for process in PROC.glob("[0-9]*"):
         path = _open_in(process, wanted)
         if path is not None:
-            name = "gone by now"
-            with suppress(OSError):
-                name = (process / "comm").read_text().strip()
-            raise Busy(f"{path} is open in process {process.name} ({name})", hint=databases.STOP_CLIENT)
+            raise Busy(f"{path} is open in {describe_process(process)}", hint=databases.STOP_CLIENT)
 
 
 def _read(folder: Folder, path: Path) -> bytes | None:

@@ -208,6 +208,8 @@ def _find_databases(config: Mapping[str, object], path: Path, layout: SdkLayout)
 
 def _database_of(config: Mapping[str, object], name: str, path: Path) -> Path | None:
     given = json_files.text(config, PATH_KEY, path, name)
+    if "\0" in given:
+        raise ConfigError(f"{name}.{PATH_KEY} in {path} is no path", hint="Remove the character \\u0000.")
     if given and not Path(given).is_absolute():
         raise ConfigError(
             f"{name}.{PATH_KEY} in {path} is the relative path {given}, which depends on the folder in which the client is started",

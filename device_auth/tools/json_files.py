@@ -21,7 +21,7 @@ def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) 
         may_have_comments: skip ``//`` and ``/* */``, as the AVS Device SDK does.
 
     Raises:
-        ConfigError: if it is none, or has a key twice.
+        ConfigError: if it is none, has a key twice, or half a surrogate pair.
     """
     problem, hint = "", ""
     try:
@@ -33,14 +33,14 @@ def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) 
         problem, hint = f"has the key {str(error)!r} twice", "Remove one of the two."
     except json.JSONDecodeError as error:
         problem, hint = f"is not JSON: {error.msg}, line {error.lineno}", "Correct that line."
-    except RecursionError:
-        problem, hint = "is not JSON", "Look for brackets that are nested too deeply."
-    except ValueError:
+    except UnicodeDecodeError:
         problem, hint = "is not UTF-8", "Save it as UTF-8."
+    except (ValueError, RecursionError):
+        problem, hint = "is not JSON", "Look for brackets that are nested too deeply, or a number too long."
     else:
-        if isinstance(found, dict):
+        problem, hint = _fault_of(found)
+        if not problem and isinstance(found, dict):
             return found
-        problem, hint = "is not a JSON object", "Check that it is the right file."
     # Raised outside the handlers: the parser's error holds the whole text, secrets included.
     raise ConfigError(f"{path} {problem}", hint=hint)
 
@@ -79,6 +79,18 @@ def text(members: Mapping[str, object], name: str, path: Path, within: str = "")
     if not isinstance(found, str):
         _refuse(f"{within}.{name}" if within else name, "a text", path)
     return found
+
+
+def _fault_of(found: object) -> tuple[str, str]:
+    """Return why a value of the parser cannot be used, and what to do; empty texts if it can."""
+    if not isinstance(found, dict):
+        return "is not a JSON object", "Check that it is the right file."
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # RFC 8259 §8.2: readers differ in what they make of it
+        return "has half a surrogate pair in a text", "Look for \\ud8 to \\udf and correct that text."
+    return "", ""
 
 
 def _refuse(name: str, kind: str, path: Path) -> NoReturn:

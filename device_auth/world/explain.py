@@ -1,6 +1,8 @@
-"""The system's errors in words: from an error number to "cannot open X: permission denied", and what to do about it."""
+"""The system in words: from an error number to "cannot open X: permission denied" and what to do about it; processes."""
 
 import errno
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import StoreError
@@ -36,6 +38,19 @@ def reason_of(error: Exception) -> str:
         return "not a valid path"
     known = _REASONS.get(error.errno or 0)
     return known or (error.strerror or "unknown error").lower()
+
+
+def describe_process(process: Path) -> str:
+    """Return number and name of a process; its user chose the name, so that comes without controls.
+
+    Args:
+        process: its folder in ``/proc``.
+    """
+    name = "gone by now"
+    with suppress(OSError):
+        text = (process / "comm").read_text("utf-8", "replace").rstrip("\n")
+        name = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return f"process {process.name} ({name})"
 
 
 def explain(action: str, error: Exception) -> str:

@@ -421,7 +421,7 @@ def gather_settings(
                     origins[key.name] = origin
                 except ValueError as fault:
                     place = f"file {file.place_of(key.name)}" if origin.startswith("file ") else origin
-                    problems.append(wrong(key, place, str(fault)))
+                    problems.append(wrong(key, place, str(fault.args[0])))
         except ConfigError as unreadable:
             problems.append(unreadable)
     if values["dialect"] is not DialectName.LWA and origins["scope"] == DEFAULT:

@@ -55,7 +55,7 @@ from device_auth.world.envelope import (
     read_envelope,
     write_envelope,
 )
-from device_auth.world.explain import store_error
+from device_auth.world.explain import describe_process, store_error
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.files import Folder, NotAFile, beside_of, make_folder
 from device_auth.world.places import SIMULATED
@@ -654,8 +654,7 @@ def _name_holder(folder: Folder) -> str:
         for line in Path("/proc/locks").read_text().splitlines():
             match line.split():
                 case [_, "FLOCK", _, _, pid, held, *_] if held == place:
-                    name = Path("/proc", pid, "comm").read_text().strip()
-                    return f" by process {pid} ({name})"
+                    return f" by {describe_process(Path('/proc', pid))}"
     return " by another process"
 
 

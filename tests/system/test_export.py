@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from device_auth.world.pending import FilePending
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
 from device_auth.world.token_files import FileTokens
 from tests.client_readers import Sdk, start_1_25, start_1_26
-from tests.command import Command
+from tests.command import ROOT, Command, bare_environment
 from tests.export_world import CLIENT_ID, TOKEN, ExportWorld, make_database
 from tests.keys import keys_of, make_key
 from tests.links import StillClock, make_grant, make_link, make_pending
@@ -317,6 +318,65 @@ def test_options_that_do_not_go_together_are_refused(
 def test_a_command_line_that_makes_no_sense_is_refused(world: ExportWorld, words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit, match="2"):
         world.run(*words)
+
+
+def run_installed(world: ExportWorld, *words: str | bytes, **variables: str) -> tuple[int, bytes, bytes]:
+    """Run ``device-auth export`` in a process of its own, whose output takes UTF-8 and nothing else."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "device_auth", "export", *words, *places(world)],
+        cwd=ROOT,
+        env={**bare_environment(), "PYTHONIOENCODING": "utf-8:strict", **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--dry-run",)])
+def test_a_file_whose_name_is_no_text_is_written_and_told(world: ExportWorld, words: tuple[str, ...]) -> None:
+    to = bytes(world.client) + b"/link-\xff.json"
+
+    exit_code, out, err = run_installed(world, "json", "--to", to, *words)
+
+    assert (exit_code, b"bug" in err) == (0, False)
+    assert os.path.exists(to) is ("--dry-run" not in words)  # noqa: PTH110  a path of bytes
+    if "--json" in words:
+        assert json.loads(out)["files"][0]["file"] == f"{world.client}/link-?.json"
+    else:
+        assert b"link-\\udcff.json" in out
+
+
+@pytest.mark.parametrize("export_format", ["json", "env"])
+@pytest.mark.parametrize("option", ["--product-id", "--dsn"])
+def test_a_name_that_is_no_text_is_refused_and_nothing_is_written(
+    world: ExportWorld, export_format: str, option: str
+) -> None:
+    to = world.client / "link"
+
+    exit_code, out, err = run_installed(world, export_format, "--to", str(to), option, b"kitchen-\xff")
+
+    assert (exit_code, out) == (78, b"")
+    assert f"({'option ' + option}) has bytes that are not UTF-8".encode() in err
+    assert not to.exists()
+    assert is_ours(world)
+
+
+def test_an_output_that_takes_ascii_alone_is_told_all_the_same(world: ExportWorld) -> None:
+    exit_code, out, _ = run_installed(
+        world, "avs-device-sdk", "--to", str(world.config), "--dry-run", PYTHONIOENCODING="ascii"
+    )
+
+    assert exit_code == 0
+    assert rb"table refreshToken: nothing \u2192 ***" in out
+
+
+def test_what_another_program_reads_is_utf8_whatever_the_output_is(world: ExportWorld) -> None:
+    _, out, _ = run_installed(
+        world, "json", "--to", "-", "--copy", "--product-id", "Küche", PYTHONIOENCODING="ascii"
+    )
+
+    assert json.loads(out)["product_id"] == "Küche"
 
 
 # -- what is not exported

@@ -256,9 +256,9 @@ def test_show_without_a_file_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_show_does_not_let_a_value_play_with_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_config(tmp_path, "show", DEVICE_AUTH_DSN="\x1b[31m\udc80")
+    run_config(tmp_path, "show", DEVICE_AUTH_DSN="\x1b[31m")
 
-    assert r"'\x1b[31m\udc80'" in capsys.readouterr().out
+    assert r"'\x1b[31m'" in capsys.readouterr().out
 
 
 def test_show_refuses_settings_that_cannot_be_read(tmp_path: Path) -> None:

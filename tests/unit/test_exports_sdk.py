@@ -327,6 +327,9 @@ def test_settings_that_say_nothing_are_not_compared(world: ExportWorld) -> None:
         ('{"deviceInfo": {"clientId": 1}}', r"deviceInfo\.clientId in .* is not a text"),
         ("[" * 100_000, "is not JSON"),
         ("\ud800", "is not UTF-8"),
+        ("9" * 5000, "is not JSON"),
+        ('{"deviceInfo": {"productId": "\\ud800"}}', "half a surrogate pair"),
+        ('{"\\udcff": 1}', "half a surrogate pair"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_refused(world: ExportWorld, text: str, message: str) -> None:
@@ -350,6 +353,13 @@ def test_a_path_that_depends_on_where_the_client_starts_is_refused(world: Export
     world.configure(lwaAuthorization={"databaseFilePath": "lwa.db"})
 
     with pytest.raises(ConfigError, match="depends on the folder in which the client is started"):
+        plan(LINK, UNIT, world.config)
+
+
+def test_a_path_that_is_none_is_refused(world: ExportWorld) -> None:
+    world.configure(lwaAuthorization={"databaseFilePath": "/lwa\0.db"})
+
+    with pytest.raises(ConfigError, match=r"lwaAuthorization\.databaseFilePath in .* is no path"):
         plan(LINK, UNIT, world.config)
 
 

@@ -261,6 +261,7 @@ def test_what_nobody_has_said_is_asked_for(sample: Path) -> None:
         ('{"dsn": "a", "dsn": "b"}', "'dsn' twice"),
         ('{"companionApp": []}', "companionApp in .* is not an object"),
         ('{"productId": 7}', "productId in .* is not a text"),
+        ('{"productId": "\\udcff"}', "half a surrogate pair"),
     ],
 )
 def test_settings_that_the_sample_could_not_read_are_refused(

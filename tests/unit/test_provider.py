@@ -199,7 +199,7 @@ def test_other_ids_are_left_to_the_provider(value: str) -> None:
     assert read_provider(lwa(product_id=value)).product_id == value
 
 
-@pytest.mark.parametrize("value", ["a b", "a\tb", "a\x1b", "a\udc80", "a\u2003b", "é" * 385])
+@pytest.mark.parametrize("value", ["a b", "a\tb", "a\x1b", "a\u2003b", "é" * 385])
 @pytest.mark.parametrize("name", ["client_id", "product_id", "dsn"])
 def test_an_id_is_printable_without_spaces_and_not_too_long(name: str, value: str) -> None:
     assert refusal_of(lwa(**{name: value})).startswith(f"{name} (option ")
@@ -423,7 +423,7 @@ def test_a_ca_file_without_certificates_is_refused(tmp_path: Path, content: str)
         read_authorities(settings(ca_file=str(path)))
 
 
-@pytest.mark.parametrize("name", ["none.pem", ".", "a\0b", "\udc80", "x" * 5000])
+@pytest.mark.parametrize("name", ["none.pem", ".", "a\0b", "x" * 5000])
 def test_a_ca_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="ca_file"):
         read_authorities(settings(ca_file=f"{tmp_path}/{name}"))

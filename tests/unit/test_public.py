@@ -1,5 +1,7 @@
 """The JSON that other programs read: one form everywhere."""
 
+import json
+
 import pytest
 
 from device_auth.core.models import Mark, Secret, UnixTime
@@ -11,6 +13,7 @@ from device_auth.core.public import (
     rfc3339,
     status_fields,
     token_fields,
+    write_json,
 )
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
@@ -19,6 +22,23 @@ from tests.links import make_link
 UNLINKED = SpeakerStatus(
     StateWord.UNLINKED, Trouble.NONE, None, "press", UnixTime(1.8e9), "Anna", "lwa", "1.0"
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Küche", "Küche"),
+        ("\U0001f50a", "\U0001f50a"),
+        ("/run/\udcff", "/run/?"),
+        ("\ud83d", "?"),
+        (r"\ud83d", r"\ud83d"),
+    ],
+)
+def test_json_has_no_half_of_a_surrogate_pair(text: str, shown: str) -> None:
+    written = write_json({"hint": [text]})
+
+    assert written.isascii()
+    assert json.loads(written) == {"hint": [shown]}
 
 
 def test_a_status_is_nine_fields() -> None:

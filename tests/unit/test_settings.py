@@ -182,6 +182,20 @@ def test_a_text_of_another_kind_is_refused_by_name(tmp_path: Path, value: str, k
     )
 
 
+def test_bytes_that_are_no_text_are_refused_wherever_they_come_from() -> None:
+    problem = "has bytes that are not UTF-8"
+
+    assert str(refused({"dsn": "K\udcff"})) == f"dsn (option --dsn) {problem}"
+    with pytest.raises(ConfigError, match=problem):
+        read_environment(DEVICE_AUTH_PRODUCT_ID="K\udcff")
+
+
+def test_a_nul_is_refused_in_words(tmp_path: Path) -> None:
+    problem = refused_file(tmp_path, r'dsn = "K\u0000"')
+
+    assert str(problem).endswith(", line 1) must not have a NUL character in it")
+
+
 def test_an_unknown_dialect_is_refused_with_those_there_are() -> None:
     problem = refused({"dialect": "oauth"})
 

@@ -59,6 +59,15 @@ def test_an_abstract_address_is_understood() -> None:
         assert manager.recv(100) == b"READY=1"
 
 
+def test_a_status_that_names_a_path_of_odd_bytes_is_sent(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+
+        Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).status("cannot write /run/\udcff")
+
+        assert manager.recv(4096) == b"STATUS=cannot write /run/?"
+
+
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
 def test_without_a_manager_nothing_is_said_and_nothing_fails(environ: dict[str, str]) -> None:
     notifier = Notifier(environ)

@@ -94,6 +94,7 @@ def test_values_come_as_the_program_uses_them() -> None:
         ({"kind": "loud", "player": []}, "must be a program and its arguments", 'player = ["aplay", "-q"]'),
         ({"kind": "loud", "hosts": [""]}, "hosts (['']) must be a list of texts", ""),
         ({"kind": "loud", "folder": ""}, "folder ('') is empty", ""),
+        ({"kind": "loud", "hosts": ["k\udcff"]}, "has bytes that are not UTF-8", "Write it in UTF-8."),
         ({"kind": "loud", "secret": "hush"}, "secret must be x", ""),
         ("off", "siren must be a table, not text", "below a line [siren]"),
     ],
