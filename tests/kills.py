@@ -18,16 +18,16 @@ from threading import Event, Thread
 
 from device_auth.client import ClientError, Revoked
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
-from device_auth.simulator.models import Options
-from device_auth.simulator.referee import ComplaintKind
+from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import serve
 from tests.daemon_process import Household, Living
+from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
 
 LINK_LIVES = 1.0
 """Seconds of a day for which a link is used before it is unlinked: a refresh or two."""
 
-LOST_ON_ARRIVAL = {ComplaintKind.OLD_REFRESH_TOKEN, ComplaintKind.REPEATED_FINAL_CODE}
+LOST_ON_ARRIVAL = {RuleName.OLD_REFRESH_TOKEN, RuleName.REPEATED_FINAL_CODE}
 """What the referee sees when a kill falls between the arrival of an answer and its save, some milliseconds of a day."""
 
 LONGEST_LIFE = 3.0
@@ -86,7 +86,7 @@ class Day:
         status = living.status()
         if status is None or self.owner is None:
             return status is not None
-        if status.trouble == "revoked" and ComplaintKind.OLD_REFRESH_TOKEN in self.complaints():
+        if status.trouble == "revoked" and RuleName.OLD_REFRESH_TOKEN in self.complaints():
             self.household.running.amazon.referee.reset()
             self.owner, self.rotated_away = None, self.rotated_away + 1
             return True
@@ -98,7 +98,7 @@ class Day:
         self.look_at(token.access_token)
         return True
 
-    def complaints(self) -> set[ComplaintKind]:
+    def complaints(self) -> set[RuleName]:
         """Name what the referee has seen."""
         return {complaint.kind for complaint in self.household.running.amazon.referee.complaints()}
 
@@ -141,7 +141,7 @@ def page_answers(port: int) -> bool:
 def run(folder: Path, kills: int, seed: int) -> Day:
     """Live through as many kills; AssertionError where something is lost."""
     chance = random.Random(seed)  # noqa: S311  the moments of the kills
-    options = Options(interval=1, approve_after=0, token_lifetime=3, rotates=True)
+    options = strict(interval=1, approve_after=0, token_lifetime=3, rotates=True)
     with serve(Amazon(options, clock=time.monotonic)) as running:
         day = Day(Household(folder, running))
         for _ in range(kills):

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import requests
 
 from device_auth.core.models import DialectName
+from device_auth.simulator.models import Options
+from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running
 from tests.waiting import LONG
 
@@ -16,6 +18,11 @@ SCOPE_DATA: Final = json.dumps(
 )
 FORM: Final = "application/x-www-form-urlencoded"
 URN: Final = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+def strict(**options: Any) -> Options:
+    """Return options of a simulated Amazon that holds our own speaker to the house rules; it polls every 5 s."""
+    return Options(is_strict=True, allowed=frozenset({RuleName.POLL_BELOW_TOLD}), **options)
 
 
 class Clock:

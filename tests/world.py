@@ -30,7 +30,6 @@ from device_auth.service.loop import Loop
 from device_auth.service.provider_client import ProviderClient
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.authority import Validity
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.pending import FilePending
 from device_auth.world.route import Authorities
@@ -38,6 +37,7 @@ from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.transport import HttpTransport
 from tests.ports import free_port
+from tests.simulated_speaker import strict
 from tests.waiting import LONG
 
 T = TypeVar("T")
@@ -241,7 +241,7 @@ def open_world(
 ) -> Iterator[World]:
     """Open a world; the simulated Amazon's options may be given."""
     clock = SkippingClock()
-    amazon = Amazon(Options(**options), clock=lambda: clock.moment)  # type: ignore[arg-type]  # checked by the class
+    amazon = Amazon(strict(**options), clock=lambda: clock.moment)
     world = World(
         folder,
         clock,

@@ -3,12 +3,16 @@
 import argparse
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_auth.assembly.doors import missing_extra
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError
 from device_auth.world.clock import BootClock
 from device_auth.world.signals import ENDINGS, handled
+
+if TYPE_CHECKING:
+    from device_auth.simulator.referee import RuleName
 
 DEFAULT_PORT = 8100
 
@@ -44,6 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an Allowed Return URL, may be given more than once (default: any https, and http on loopback)",
     )
     parser.add_argument(
+        "--denial",
+        choices=("access_denied", "invalid_code_pair", "silent"),
+        default="access_denied",
+        help="the answer of LWA's dialect after the owner has declined (default access_denied);"
+        " silent: authorization_pending until the code expires",
+    )
+    parser.add_argument("--strict", action="store_true", help="make the referee's notes complaints")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        metavar="NOTE",
+        help="with --strict, leave this one a note, for instance poll-below-told; may be given more than once",
+    )
+    parser.add_argument(
         "--rotate",
         action="store_true",
         help="give a new refresh token with each refresh, and void the old one",
@@ -54,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the simulated Amazon."""
     try:
         from device_auth.simulator.amazon import Amazon
-        from device_auth.simulator.models import Options
+        from device_auth.simulator.models import Denial, Options
         from device_auth.simulator.secret_file import read_client_secrets
         from device_auth.simulator.server import run_simulator
     except ImportError as error:
@@ -68,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
         approve_after=args.approve_after,
         client_secrets=read_client_secrets(args.secrets_file) if args.secrets_file else {},
         redirect_uris=frozenset(args.redirect_uri) if args.redirect_uri else None,
+        denial=Denial(args.denial),
+        is_strict=args.strict,
+        allowed=_read_allowed(args.allow or [], is_strict=args.strict),
         seed=args.seed,
     )
     stop = threading.Event()
@@ -105,6 +126,25 @@ def _check(args: argparse.Namespace) -> None:
             "--redirect-uri is not an allowed redirect address",
             hint="Use https, or http on localhost, without user and fragment.",
         )
+
+
+def _read_allowed(names: list[str], *, is_strict: bool) -> "frozenset[RuleName]":
+    """Return the rules that stay notes.
+
+    Raises:
+        ConfigError: if one is unknown or no note, or if no note becomes a complaint anyway.
+    """
+    from device_auth.simulator.referee import RULES
+
+    notes = {name.value: name for name, rule in RULES.items() if rule.is_note}
+    for name in names:
+        if name not in notes:
+            raise ConfigError(
+                f"--allow {name} is not a note of the referee", hint=f"Use one of {', '.join(notes)}."
+            )
+    if names and not is_strict:
+        raise ConfigError("--allow is given without --strict", hint="Without it, all notes stay notes.")
+    return frozenset(notes[name] for name in names)
 
 
 def _instructions(addresses: dict[str, str | None]) -> list[str]:

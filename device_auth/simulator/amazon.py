@@ -27,11 +27,13 @@ from device_auth.simulator.clients import (
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault, Script
 from device_auth.simulator.memory import Remembered, fingerprint, recall, remember
 from device_auth.simulator.models import (
+    SLOW_DOWN,
     Applicant,
     AuthorizationCode,
     AuthorizationRequest,
     CodeExchange,
     Credentials,
+    Denial,
     Grant,
     IssuedPair,
     KeptToken,
@@ -46,8 +48,8 @@ from device_auth.simulator.referee import (
     CODE_PREFIX,
     REFRESH_PREFIX,
     SECRET_PREFIXES,
-    ComplaintKind,
     Referee,
+    RuleName,
     judge_authorization,
 )
 
@@ -60,6 +62,9 @@ AUTHORIZATION_PAGE: Final = "ap/oa"
 DEFAULT_INTERVAL: Final = 5
 """Seconds between polls if the response names none. Source: RFC 8628 §3.2."""
 
+LWA_LEAST_INTERVAL: Final = 5
+"""Seconds; polls of LWA's dialect that come closer are too early, whatever longer interval is told."""
+
 LONGEST_RETRY_AFTER: Final = 3_600
 """Longest ``Retry-After``, in seconds, that the referee enforces."""
 
@@ -68,6 +73,8 @@ _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 
 _SLOW_DOWN_STEP: Final = 5
 _SLOW_DOWN_CEILING: Final = 60
+_PENDING: Final = OAuthRefusal("authorization_pending", "The owner has not answered yet.")
+
 _TOLERANCE: Final = 0.001
 """Seconds forgiven: the server notes the end of a response before it sends the last byte."""
 
@@ -88,7 +95,7 @@ class Amazon:
     def __init__(self, options: Options, *, clock: Callable[[], float], memory: Path | None = None) -> None:
         self.options = options
         self.clock = clock
-        self.referee = Referee(clock)
+        self.referee = Referee(clock, is_strict=options.is_strict, allowed=options.allowed)
         self._memory = memory
         self._lock = threading.RLock()
         self._script = Script()
@@ -138,27 +145,36 @@ class Amazon:
     # Polling
 
     def poll_arrived(self, device_code: str) -> bool:
-        """Note a poll; return whether it kept the interval. If not, complain to the referee."""
+        """Note a poll and have the referee judge its pace; return whether it may be answered truly.
+
+        The pace is judged from the last response, whatever it was. But the truth is due once the interval has passed
+        since the last true response: so a client that never waits long enough is linked in the end.
+        """
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is None:
                 return True
             now = self.clock()
-            due = pair.not_before
-            if pair.heard_at is not None:
-                due = max(due, pair.heard_at + _least_interval(pair))
+            due = max(pair.not_before, pair.heard_at + _least_interval(pair))
             is_early = now < due - _TOLERANCE
+            is_below_told = now < pair.heard_at + pair.interval - _TOLERANCE
             if pair.was_told_final:
                 sentence = "A code pair was polled again after its final answer."
-                self._complain(
-                    ComplaintKind.REPEATED_FINAL_CODE, sentence, Endpoint.TOKEN_POLL, pair.applicant
-                )
+                self._report(RuleName.REPEATED_FINAL_CODE, sentence, Endpoint.TOKEN_POLL, pair.applicant)
             elif is_early:
                 sentence = f"Polled {due - now:.3f} s too early; the interval is {_least_interval(pair)} s."
-                self._complain(ComplaintKind.POLLED_TOO_EARLY, sentence, Endpoint.TOKEN_POLL, pair.applicant)
-                pair = _slowed(pair)
-            self._pairs[device_code] = replace(pair, polls=pair.polls + 1, heard_at=now)
-            return not is_early
+                self._report(RuleName.POLLED_TOO_EARLY, sentence, Endpoint.TOKEN_POLL, pair.applicant)
+            elif is_below_told and not pair.was_noted:
+                sentence = (
+                    f"Polled after {now - pair.heard_at:.3f} s; the told interval is {pair.interval} s."
+                )
+                self._report(RuleName.POLL_BELOW_TOLD, sentence, Endpoint.TOKEN_POLL, pair.applicant)
+                pair = replace(pair, was_noted=True)
+            is_due = now >= pair.answered_at + _longest_wait(pair) - _TOLERANCE
+            self._pairs[device_code] = replace(
+                pair, polls=pair.polls + 1, heard_at=now, answered_at=now if is_due else pair.answered_at
+            )
+            return is_due
 
     def poll(
         self,
@@ -167,27 +183,42 @@ class Amazon:
         *,
         user_code: str = "",
         client_id: str = "",
+        is_due: bool = True,
         fault: Fault = NO_FAULT,
     ) -> Tokens | OAuthRefusal:
-        """Answer a poll: with tokens once the owner has approved, else with a refusal."""
+        """Answer a poll: with tokens once the owner has approved, else with a refusal.
+
+        Args:
+            dialect: of the endpoint.
+            device_code: of the poll.
+            user_code: of an LWA poll.
+            client_id: of an RFC 8628 poll.
+            is_due: whether the truth is due. If not, the answer is ``slow_down``; but an ended code is told at once,
+                and so is an approved one of LWA.
+            fault: sets the lifetime of the access token.
+        """
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is None or pair.applicant.dialect is not dialect:
                 return _not_known(dialect)
-            matches = (
-                user_code == pair.user_code
-                if dialect is DialectName.LWA
-                else client_id == pair.applicant.client_id
-            )
+            is_lwa = dialect is DialectName.LWA
+            matches = user_code == pair.user_code if is_lwa else client_id == pair.applicant.client_id
             if not matches:
                 sentence = "The other half of a poll does not belong to its device code."
-                self._complain(ComplaintKind.WRONG_PARAMETER, sentence, Endpoint.TOKEN_POLL, pair.applicant)
+                self._report(RuleName.WRONG_PARAMETER, sentence, Endpoint.TOKEN_POLL, pair.applicant)
                 return _not_known(dialect)
-            match self._state_now(pair):
+            state = self._state_now(pair)
+            if not is_due and (state is PairState.WAITING or (state is PairState.APPROVED and not is_lwa)):
+                self._pairs[device_code] = _slowed(pair)
+                return SLOW_DOWN
+            match state:
                 case PairState.WAITING:
-                    return OAuthRefusal("authorization_pending", "The owner has not answered yet.")
+                    return _PENDING
+                case PairState.DENIED if is_lwa and self.options.denial is Denial.SILENT:
+                    return _PENDING
+                case PairState.DENIED if is_lwa and self.options.denial is Denial.INVALID_CODE_PAIR:
+                    return _not_known(dialect)
                 case PairState.DENIED:
-                    # LWA does not document its error for this; RFC 8628 §3.5 has this name.
                     return OAuthRefusal("access_denied", "The owner has declined.")
                 case PairState.EXPIRED if dialect is DialectName.RFC8628:
                     return OAuthRefusal("expired_token", "The device code has expired.")
@@ -198,14 +229,25 @@ class Amazon:
                     grant = self._new_grant(pair.applicant, pair.user_code, Flow.DEVICE_CODE)
                     return self._issue_tokens(grant, fault, kept_token=None)
 
-    def poll_answered(self, device_code: str, at: float, *, is_final: bool, retry_after: float = 0) -> None:
-        """Note the end of the response to a poll, from which the interval counts. Source: RFC 8628 §3.5."""
+    def poll_answered(
+        self, device_code: str, at: float, *, is_final: bool, is_due: bool = True, retry_after: float = 0
+    ) -> None:
+        """Note the end of the response to a poll, from which the interval counts. Source: RFC 8628 §3.5.
+
+        Args:
+            device_code: of the poll.
+            at: the time.
+            is_final: whether the client must not poll again.
+            is_due: of ``poll_arrived``.
+            retry_after: seconds of the response's Retry-After.
+        """
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is not None:
                 self._pairs[device_code] = replace(
                     pair,
-                    heard_at=at if pair.heard_at is None else max(at, pair.heard_at),
+                    heard_at=max(at, pair.heard_at),
+                    answered_at=max(at, pair.answered_at) if is_due else pair.answered_at,
                     not_before=max(pair.not_before, at + min(retry_after, LONGEST_RETRY_AFTER)),
                     was_told_final=pair.was_told_final or is_final,
                 )
@@ -238,11 +280,11 @@ class Amazon:
             applicant = grant.applicant
             if applicant.dialect is not dialect:
                 sentence = "A refresh token was sent to an endpoint of the other dialect."
-                self._complain(ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, Endpoint.REFRESH, applicant)
+                self._report(RuleName.REFRESH_TOKEN_ELSEWHERE, sentence, Endpoint.REFRESH, applicant)
                 return OAuthRefusal("invalid_grant", "The refresh token was not given here.")
             if kept.is_replaced:
                 sentence = "A refresh token was used after it had been replaced."
-                self._complain(ComplaintKind.OLD_REFRESH_TOKEN, sentence, Endpoint.REFRESH, applicant)
+                self._report(RuleName.OLD_REFRESH_TOKEN, sentence, Endpoint.REFRESH, applicant)
                 return OAuthRefusal("invalid_grant", "The refresh token has been replaced.")
             if grant.is_revoked or applicant.client_id != client_id:
                 return OAuthRefusal("invalid_grant", "The grant was revoked, or is another client's.")
@@ -255,7 +297,7 @@ class Amazon:
             return replace(tokens, replaces=mark) if rotates else tokens
 
     def _refuse_secret(self, grant: Grant, client_secret: str | None) -> OAuthRefusal | None:
-        """Return why a refresh is refused for its secret; None if it is not. An unneeded secret is a complaint."""
+        """Return why a refresh is refused for its secret; None if it is not. An unneeded secret is reported."""
         applicant = grant.applicant
         if grant.flow is Flow.AUTHORIZATION_CODE:
             refusal = authenticate(Credentials(applicant.client_id, client_secret), self.options)
@@ -263,7 +305,7 @@ class Amazon:
         if client_secret is not None:
             # LWA's reaction is unknown: Amazon's device client sends none, others of its tools do.
             sentence = "A client secret was sent with the refresh token of a speaker linked by code."
-            self._complain(ComplaintKind.UNEXPECTED_SECRET, sentence, Endpoint.REFRESH, applicant)
+            self._report(RuleName.UNEXPECTED_SECRET, sentence, Endpoint.REFRESH, applicant)
         return None
 
     def refresh_answered(self, replaced: str) -> None:
@@ -296,9 +338,7 @@ class Amazon:
                 return
             if grant.applicant.dialect is DialectName.LWA:
                 sentence = "A token was sent to an endpoint of the other dialect."
-                self._complain(
-                    ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, Endpoint.REVOKE, grant.applicant
-                )
+                self._report(RuleName.REFRESH_TOKEN_ELSEWHERE, sentence, Endpoint.REVOKE, grant.applicant)
             elif grant.applicant.client_id == client_id:
                 self._revoke([grant])
 
@@ -314,7 +354,7 @@ class Amazon:
         """Have the referee judge an authorization request."""
         client = self.name_of(dict(parameters))
         for kind, sentence in judge_authorization([(name, value) for name, value in parameters if value]):
-            self.referee.complain(kind, sentence, endpoint=AUTHORIZATION_PAGE, client=client)
+            self.referee.report(kind, sentence, endpoint=AUTHORIZATION_PAGE, client=client)
 
     def allow(self, request: AuthorizationRequest) -> str:
         """Return the address that carries a new authorization code back to the client."""
@@ -372,14 +412,12 @@ class Amazon:
                 return answer(request)
 
     def exchange_arrived(self, code: str) -> None:
-        """Note an exchange; complain to the referee if its code had its final response before."""
+        """Note an exchange; report it to the referee if its code had its final response before."""
         with self._lock:
             known = self._codes.get(fingerprint(code))
             if known is not None and known.was_told_final:
                 sentence = "An authorization code was exchanged again after its final answer."
-                self._complain(
-                    ComplaintKind.REPEATED_EXCHANGE, sentence, Endpoint.EXCHANGE, known.request.applicant
-                )
+                self._report(RuleName.REPEATED_EXCHANGE, sentence, Endpoint.EXCHANGE, known.request.applicant)
 
     def exchange(self, sent: CodeExchange, fault: Fault = NO_FAULT) -> Tokens | OAuthRefusal:
         """Return tokens for an authorization code, once. Source: RFC 6749 §4.1.2, §4.1.3."""
@@ -394,8 +432,8 @@ class Amazon:
                 return OAuthRefusal("invalid_grant", "The authorization code is not known.")
             if code.request.applicant.client_id != client_id:
                 sentence = "The authorization code is another client's."
-                remark = ComplaintKind.WRONG_PARAMETER, sentence
-                refusal = ClientRefusal(OAuthRefusal("invalid_grant", sentence), remark)
+                breach = RuleName.WRONG_PARAMETER, sentence
+                refusal = ClientRefusal(OAuthRefusal("invalid_grant", sentence), breach)
                 return self._refuse(refusal, Endpoint.EXCHANGE, name)
             if code.grant_id is not None:
                 self._revoke([grant for grant in self._grants.values() if grant.grant_id == code.grant_id])
@@ -427,6 +465,12 @@ class Amazon:
             if grant is None or grant.is_revoked or self.clock() >= expires_at:
                 return None
             return grant
+
+    def lifetime_left(self, access_token: str) -> int:
+        """Return the whole seconds that an access token is valid; 0 if it is not."""
+        with self._lock:
+            _, expires_at = self._access_tokens.get(fingerprint(access_token), (0, 0))
+            return max(0, round(expires_at - self.clock()))
 
     # The owner, or the control API in place of the owner
 
@@ -495,7 +539,7 @@ class Amazon:
             return text in self._pairs
 
     def name_of(self, form: Mapping[str, str]) -> str:
-        """Return the client's name for complaints about its form; never a word that could be a secret."""
+        """Return the client's name for remarks about its form; never a word that could be a secret."""
         with self._lock:
             pair = self._pairs.get(form.get("device_code", ""))
             if pair is not None:
@@ -533,15 +577,16 @@ class Amazon:
     # Called with the lock held
 
     def _state_now(self, pair: IssuedPair) -> PairState:
-        if pair.state not in {PairState.WAITING, PairState.APPROVED}:
-            return pair.state
         now = self.clock()
-        if now >= pair.expires_at:
+        is_silent = pair.applicant.dialect is DialectName.LWA and self.options.denial is Denial.SILENT
+        is_over = pair.state in {PairState.USED, PairState.EXPIRED} or (
+            pair.state is PairState.DENIED and not is_silent
+        )
+        if not is_over and now >= pair.expires_at:
             return PairState.EXPIRED
         approve_after = self.options.approve_after
-        if approve_after is not None and now >= pair.issued_at + approve_after:
-            return PairState.APPROVED
-        return pair.state
+        is_approved = approve_after is not None and now >= pair.issued_at + approve_after
+        return PairState.APPROVED if pair.state is PairState.WAITING and is_approved else pair.state
 
     def _new_grant(self, applicant: Applicant, user_code: str, flow: Flow) -> Grant:
         if len(self._grants) >= self.options.most_remembered:
@@ -602,22 +647,18 @@ class Amazon:
         self._drawn += 1
         return hashlib.shake_256(f"{self.options.seed}/{label}/{self._drawn}".encode()).digest(length)
 
-    def _complain(self, kind: ComplaintKind, sentence: str, endpoint: Endpoint, applicant: Applicant) -> None:
-        self.referee.complain(kind, sentence, endpoint=endpoint, client=applicant.name)
+    def _report(self, kind: RuleName, sentence: str, endpoint: Endpoint, applicant: Applicant) -> None:
+        self.referee.report(kind, sentence, endpoint=endpoint, client=applicant.name)
 
     def _refuse(self, refusal: ClientRefusal, endpoint: Endpoint, client: str) -> OAuthRefusal:
-        if refusal.remark is not None:
-            kind, sentence = refusal.remark
-            self.referee.complain(kind, sentence, endpoint=endpoint, client=client)
+        if refusal.breach is not None:
+            kind, sentence = refusal.breach
+            self.referee.report(kind, sentence, endpoint=endpoint, client=client)
         return refusal.answer
 
     def _remember(self) -> None:
         if self._memory is not None:
             remember(self._memory, Remembered(self._drawn, self._grants, self._refresh_tokens))
-
-
-LWA_LEAST_INTERVAL: Final = 5
-"""Seconds; polls of LWA's dialect that come closer are too early, whatever longer interval is told."""
 
 
 def plain_code(user_code: str) -> str:
@@ -638,20 +679,25 @@ def _least_interval(pair: IssuedPair) -> int:
 
     LWA tells 30 s and answers its own clients truly, which poll every 5 s. Source: AVS Device SDK, public logs of it.
     """
+    usual = pair.interval
     if pair.applicant.dialect is DialectName.LWA:
-        return pair.slowed_to or min(pair.interval, LWA_LEAST_INTERVAL)
-    return pair.slowed_to or pair.interval
+        usual = min(usual, LWA_LEAST_INTERVAL)
+    return pair.slowed_to or usual
+
+
+def _longest_wait(pair: IssuedPair) -> int:
+    """Return the interval after which the truth is due, although ``slow_down`` may ask for a longer one."""
+    return min(_least_interval(pair), max(pair.interval, _SLOW_DOWN_CEILING))
 
 
 def _slowed(pair: IssuedPair) -> IssuedPair:
-    """Lengthen the least interval of a code pair.
+    """Lengthen the least interval of a code pair by five seconds; in LWA, up to a minute.
 
-    Source: RFC 8628 §3.5: five seconds more. LWA gives no figure; Amazon's SDK doubles up to a minute.
+    Source: RFC 8628 §3.5. LWA gives no figure; Amazon's SDK doubles up to a minute, which is never less than this.
     """
-    least = _least_interval(pair)
-    longer = least + _SLOW_DOWN_STEP
+    longer = _least_interval(pair) + _SLOW_DOWN_STEP
     if pair.applicant.dialect is DialectName.LWA:
-        longer = max(least, min(max(longer, least * 2), _SLOW_DOWN_CEILING))
+        longer = min(longer, _SLOW_DOWN_CEILING)
     return replace(pair, slowed_to=longer)
 
 

@@ -8,7 +8,7 @@ from flask import Response
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.faults import OVERSIZE, Endpoint, Fault
-from device_auth.simulator.models import IssuedPair, OAuthRefusal, Tokens
+from device_auth.simulator.models import SLOW_DOWN, IssuedPair, OAuthRefusal, Tokens
 
 OK: Final = 200
 
@@ -48,9 +48,9 @@ _SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
     Endpoint.CODE_PAIR: {
         "user_code": "NEVERS",
         "device_code": "never-given-out",
+        "interval": 30,
         "verification_uri": "https://example.com/us/code",
         "expires_in": 600,
-        "interval": 30,
     },
     Endpoint.TOKEN_POLL: _TOKENS_SAMPLE,
     Endpoint.EXCHANGE: _TOKENS_SAMPLE,
@@ -62,13 +62,16 @@ _SAMPLES: Final[Mapping[Endpoint, dict[str, object]]] = {
 
 
 def pair_answer(pair: IssuedPair, verification_uri: str) -> dict[str, object]:
-    """Return the members of a code pair. Source: LWA "Retrieve a User Code and Verification URL"; RFC 8628 §3.2."""
+    """Return the members of a code pair, in the order of captured responses of LWA.
+
+    Source: LWA "Retrieve a User Code and Verification URL"; RFC 8628 §3.2.
+    """
     return {
         "user_code": pair.user_code,
         "device_code": pair.device_code,
+        "interval": pair.interval,
         "verification_uri": verification_uri,
         "expires_in": pair.expires_in,
-        "interval": pair.interval,
     }
 
 
@@ -106,8 +109,8 @@ def is_final(response: Response, *, is_scripted: bool) -> bool:
 
 
 def error_answer(refused: OAuthRefusal, *, status: int = 400) -> Response:
-    """Return an error by its name; LWA and RFC 6749 §5.2 both use status 400."""
-    return json_answer(status, {"error": refused.error, "error_description": refused.description})
+    """Return an error by its name; LWA and RFC 6749 §5.2 both use status 400. Its name comes last in LWA's."""
+    return json_answer(status, {"error_description": refused.description, "error": refused.error})
 
 
 def json_answer(
@@ -115,7 +118,9 @@ def json_answer(
 ) -> Response:
     """Make a JSON response that is not cached; a scripted null leaves a member out. Source: RFC 6749 §5.1."""
     members = {name: each for name, each in {**value, **change}.items() if each is not None}
-    response = Response(json.dumps(members), status, content_type="application/json;charset=UTF-8")
+    response = Response(
+        json.dumps(members, separators=(",", ":")), status, content_type="application/json;charset=UTF-8"
+    )
     response.headers["Cache-Control"] = "no-store"
     response.headers["Pragma"] = "no-cache"
     return response
@@ -128,7 +133,7 @@ def scripted(endpoint: Endpoint, fault: Fault, *, trap: str) -> Response:
         kind = "application/json" if fault.json is not None or fault.body is None else "text/plain"
         return Response(content, fault.status or OK, content_type=kind)
     if fault.slow_down:
-        return error_answer(OAuthRefusal("slow_down", "Poll less often."), status=fault.status or 400)
+        return error_answer(SLOW_DOWN, status=fault.status or 400)
     if fault.redirect:
         target = fault.redirect if isinstance(fault.redirect, str) else trap
         return Response(b"", fault.status or 302, headers={"Location": target})

@@ -30,9 +30,9 @@ from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
 from device_auth.simulator.models import Applicant, CodeExchange, Credentials, Grant, OAuthRefusal, Tokens
 from device_auth.simulator.page import phone_pages
 from device_auth.simulator.referee import (
-    ComplaintKind,
     ObservedRequest,
-    Rule,
+    RequestForm,
+    RuleName,
     carries_refresh_token,
     judge,
     leaks,
@@ -47,42 +47,71 @@ URN_DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 LARGEST_REQUEST: Final = 65_536
 
-_LWA_PAIR: Final = Rule(
+_LWA_PAIR: Final = RequestForm(
     required=frozenset({"response_type", "client_id", "scope"}),
     optional=frozenset({"scope_data"}),
     needs_language=True,
+    takes_json=True,
 )
-_LWA_POLL: Final = Rule(required=frozenset({"grant_type", "device_code", "user_code"}))
-_LWA_EXCHANGE: Final = Rule(
+_LWA_POLL: Final = RequestForm(
+    required=frozenset({"grant_type", "device_code", "user_code"}), takes_json=True
+)
+_LWA_EXCHANGE: Final = RequestForm(
     required=frozenset({"grant_type", "code", "client_id", "redirect_uri"}),
     optional=frozenset({"client_secret", "code_verifier"}),
     takes_basic=True,
+    takes_json=True,
 )
-_LWA_REFRESH: Final = Rule(
+_LWA_REFRESH: Final = RequestForm(
     required=frozenset({"grant_type", "refresh_token", "client_id"}),
     optional=frozenset({"client_secret"}),
     takes_basic=True,
+    takes_json=True,
 )
-_RFC_PAIR: Final = Rule(required=frozenset({"client_id"}), optional=frozenset({"scope", "client_secret"}))
-_RFC_POLL: Final = Rule(
+_RFC_PAIR: Final = RequestForm(
+    required=frozenset({"client_id"}), optional=frozenset({"scope", "client_secret"})
+)
+_RFC_POLL: Final = RequestForm(
     required=frozenset({"grant_type", "device_code", "client_id"}), optional=frozenset({"client_secret"})
 )
-_RFC_REFRESH: Final = Rule(
+_RFC_REFRESH: Final = RequestForm(
     required=frozenset({"grant_type", "refresh_token", "client_id"}),
     optional=frozenset({"scope", "client_secret"}),
 )
-_RFC_REVOKE: Final = Rule(
+_RFC_REVOKE: Final = RequestForm(
     required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint", "client_secret"})
 )
-_METADATA: Final = Rule(method="GET")
+_METADATA: Final = RequestForm(method="GET")
 
 OWNER_NAME: Final = "Sim Ulated"
+
+_ACCOUNT_SCOPES: Final = frozenset({"profile", "profile:user_id"})
+_UNKNOWN_TOKEN: Final = OAuthRefusal("invalid_token", "The access token is not valid.")
+
+_UNUSABLE: Final = frozenset(
+    {RuleName.WRONG_CONTENT_TYPE, RuleName.MISSING_PARAMETER, RuleName.DUPLICATE_PARAMETER}
+)
+"""Breaches after which a request is refused as malformed."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CLIENT_VIEWS: Final = frozenset(
-    {"lwa_pair", "lwa_token", "rfc_pair", "rfc_token", "revoke", "metadata", "profile", "userinfo"}
+    {
+        "lwa_pair",
+        "lwa_token",
+        "rfc_pair",
+        "rfc_token",
+        "revoke",
+        "metadata",
+        "profile",
+        "tokeninfo",
+        "userinfo",
+    }
 )
+_PROFILE: Final = "/user/profile"
+_TOKEN_QUERIES: Final = frozenset({_PROFILE, "/auth/o2/tokeninfo"})
+"""The paths, in lower case, that take an access token in their query. Source: LWA "Obtain Customer Profile"; Amazon Pay "Obtain profile information"."""
+
 _TOKEN_PATHS: Final = frozenset({"/auth/o2/token", "/token", "/revoke"})
 """The paths that may receive a refresh token, in lower case."""
 
@@ -131,14 +160,17 @@ def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
         return error_answer(OAuthRefusal("invalid_request", "This host is not served here."), status=421)
     is_endpoint = request.url_rule is not None and request.url_rule.endpoint in _CLIENT_VIEWS
     endpoint = request.path if is_endpoint else ""
-    # LWA documents /user/profile?access_token=, and Amazon's SDK sends that
-    is_profile = request.path == "/user/profile" and set(request.args) == {"access_token"}
-    judged = replace(seen, query="") if is_profile else seen
+    judged = seen
+    if endpoint.lower() in _TOKEN_QUERIES and set(request.args) == {"access_token"}:
+        judged = replace(seen, query="")
+        if endpoint == _PROFILE:
+            sentence = "The access token stood in the address; a header keeps it out of logs."
+            amazon.referee.report(RuleName.TOKEN_BY_QUERY, sentence, endpoint=endpoint)
     for kind, sentence in leaks(judged, amazon.is_device_code, is_page=not is_endpoint):
-        amazon.referee.complain(kind, sentence, endpoint=endpoint)
+        amazon.referee.report(kind, sentence, endpoint=endpoint)
     if endpoint.lower() not in _TOKEN_PATHS and carries_refresh_token(seen):
         sentence = "A refresh token was sent to an address that is not its token endpoint."
-        amazon.referee.complain(ComplaintKind.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=endpoint)
+        amazon.referee.report(RuleName.REFRESH_TOKEN_ELSEWHERE, sentence, endpoint=endpoint)
     return None
 
 
@@ -162,7 +194,9 @@ class _Endpoints:
             ("/revoke", "revoke", self.revoke),
             ("/.well-known/oauth-authorization-server", "metadata", self.metadata),
             ("/.well-known/openid-configuration", "metadata", self.metadata),
-            ("/user/profile", "profile", self.profile),
+            (_PROFILE, "profile", self.profile),
+            ("/auth/O2/tokeninfo", "tokeninfo", self.tokeninfo),
+            ("/auth/o2/tokeninfo", "tokeninfo", self.tokeninfo),
             ("/userinfo", "userinfo", self.userinfo),
             ("/followed-redirect", "followed", self.followed),
         ]
@@ -201,7 +235,7 @@ class _Endpoints:
         return json_answer(OK, pair_answer(issued, uri) | complete, fault.change)
 
     def _refuse_parameter(self, sentence: str) -> Response:
-        self._complain(ComplaintKind.WRONG_PARAMETER, sentence, Endpoint.CODE_PAIR)
+        self._report(RuleName.WRONG_PARAMETER, sentence, Endpoint.CODE_PAIR)
         return error_answer(OAuthRefusal("invalid_request", sentence))
 
     # Tokens
@@ -211,7 +245,7 @@ class _Endpoints:
 
         Source: LWA "Retrieve an Access Token and Refresh Token"; "Authorization Code Grant".
         """
-        if dict(_seen().form()).get("grant_type") == "authorization_code":
+        if dict(_parameters()).get("grant_type") == "authorization_code":
             return self._exchange()
         return self._token(DialectName.LWA, "device_code", _LWA_POLL, _LWA_REFRESH)
 
@@ -219,14 +253,16 @@ class _Endpoints:
         """Answer a poll or a refresh. Source: RFC 8628 §3.4, §3.5; RFC 6749 §6."""
         return self._token(DialectName.RFC8628, URN_DEVICE_CODE, _RFC_POLL, _RFC_REFRESH)
 
-    def _token(self, dialect: DialectName, poll_grant: str, poll_rule: Rule, refresh_rule: Rule) -> Response:
-        grant_type = dict(_seen().form()).get("grant_type", "")
+    def _token(
+        self, dialect: DialectName, poll_grant: str, poll_form: RequestForm, refresh_form: RequestForm
+    ) -> Response:
+        grant_type = dict(_parameters()).get("grant_type", "")
         if grant_type == "refresh_token":
-            return self._respond(Endpoint.REFRESH, refresh_rule, partial(self._refresh, dialect))
-        form, refusal = self._read(poll_rule, Endpoint.TOKEN_POLL)
+            return self._respond(Endpoint.REFRESH, refresh_form, partial(self._refresh, dialect))
+        form, refusal = self._read(poll_form, Endpoint.TOKEN_POLL)
         if grant_type and grant_type != poll_grant:
             sentence = "The grant_type is not one of this endpoint."
-            self._complain(ComplaintKind.WRONG_PARAMETER, sentence, Endpoint.TOKEN_POLL)
+            self._report(RuleName.WRONG_PARAMETER, sentence, Endpoint.TOKEN_POLL)
             refusal = refusal or error_answer(
                 OAuthRefusal("unsupported_grant_type", "This grant type is not known here.")
             )
@@ -234,16 +270,18 @@ class _Endpoints:
 
     def _poll(self, dialect: DialectName, form: Mapping[str, str], refusal: Response | None) -> Response:
         device_code = form.get("device_code", "")
-        is_in_time = self._amazon.poll_arrived(device_code)
+        is_due = self._amazon.poll_arrived(device_code)
 
         def true_response(fault: Fault) -> Response:
             if refusal is not None:
                 return refusal
-            if not is_in_time:
-                return error_answer(OAuthRefusal("slow_down", "Poll less often."))
-            user_code, client_id = form.get("user_code", ""), form.get("client_id", "")
             result = self._amazon.poll(
-                dialect, device_code, user_code=user_code, client_id=client_id, fault=fault
+                dialect,
+                device_code,
+                user_code=form.get("user_code", ""),
+                client_id=form.get("client_id", ""),
+                is_due=is_due,
+                fault=fault,
             )
             return tokens_answer(dialect, result, fault)
 
@@ -253,7 +291,11 @@ class _Endpoints:
         retry_after = response.headers.get("Retry-After", "")
         wait = float(retry_after) if retry_after.isdecimal() else 0
         answered = partial(
-            self._amazon.poll_answered, device_code, is_final=_ends_code(response), retry_after=wait
+            self._amazon.poll_answered,
+            device_code,
+            is_final=_ends_code(response),
+            is_due=is_due,
+            retry_after=wait,
         )
         _delivery().on_end.append(answered)
         return response
@@ -335,7 +377,7 @@ class _Endpoints:
         # Names and statuses of RFC 6750 §3.1: LWA's table of profile errors could not be obtained.
         if grant is None:
             return _unknown_token()
-        profile = {"user_id": f"amzn1.account.SIMULATED{grant.grant_id:08d}"}
+        profile = {"user_id": _user_id(grant)}
         if "profile" in grant.applicant.scopes:
             profile |= {"name": OWNER_NAME, "email": "owner@example.com"}
         elif "profile:user_id" not in grant.applicant.scopes:
@@ -343,6 +385,17 @@ class _Endpoints:
                 OAuthRefusal("insufficient_scope", "The grant has no profile scope."), status=403
             )
         return json_answer(OK, profile)
+
+    def tokeninfo(self) -> Response:
+        """Return the client of an access token. Source: Amazon Pay "Obtain profile information"; captured responses."""
+        token = request.args.get("access_token", "")
+        grant = self._amazon.grant_of(token)
+        if grant is None:
+            return error_answer(_UNKNOWN_TOKEN)
+        members: dict[str, object] = {"aud": grant.applicant.client_id}
+        if _ACCOUNT_SCOPES.intersection(grant.applicant.scopes):
+            members |= {"user_id": _user_id(grant)}
+        return json_answer(OK, members | {"iss": self._origin, "exp": self._amazon.lifetime_left(token)})
 
     def userinfo(self) -> Response:
         """Return the linked account of the RFC 8628 side. Source: OpenID Connect Core 1.0 §5.3, §5.4."""
@@ -365,7 +418,7 @@ class _Endpoints:
 
     def followed(self) -> Response:
         """Complain about a client that follows a scripted redirect."""
-        self._complain(ComplaintKind.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
+        self._report(RuleName.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
         return error_answer(OAuthRefusal("invalid_request", "Nothing is here."), status=404)
 
     # Inside
@@ -373,28 +426,27 @@ class _Endpoints:
     def _respond(
         self,
         endpoint: Endpoint,
-        rule: Rule,
+        wanted: RequestForm,
         true_response: Callable[[Mapping[str, str], Fault], Response],
     ) -> Response:
-        """Return the scripted response, a refusal if the request breaks the rule, or the true response."""
-        form, refusal = self._read(rule, endpoint)
+        """Return the scripted response, a refusal if the request is unusable, or the true response."""
+        form, refusal = self._read(wanted, endpoint)
         return self._answer(endpoint, lambda fault: refusal or true_response(form, fault))
 
-    def _read(self, rule: Rule, endpoint: Endpoint) -> tuple[dict[str, str], Response | None]:
-        """Have the referee judge the request; return its form, and a refusal if it is unusable."""
-        seen = _seen()
-        remarks = list(judge(seen, rule))
-        form = dict(reversed(seen.form())) if rule.method == "POST" else {}
+    def _read(self, wanted: RequestForm, endpoint: Endpoint) -> tuple[dict[str, str], Response | None]:
+        """Have the referee judge the request; return its parameters, and a refusal if it is unusable."""
+        parameters = _parameters() if wanted.method == "POST" else []
+        breaches = list(judge(_seen(), parameters, wanted))
+        form = dict(reversed(parameters))
         client = self._amazon.name_of(form)
-        for kind, sentence in remarks:
-            self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
-        kinds = {kind for kind, _ in remarks}
-        if ComplaintKind.WRONG_METHOD in kinds:
-            response = error_answer(OAuthRefusal("invalid_request", f"Use {rule.method}."), status=405)
-            response.headers["Allow"] = rule.method
+        for kind, sentence in breaches:
+            self._amazon.referee.report(kind, sentence, endpoint=endpoint, client=client)
+        kinds = {kind for kind, _ in breaches}
+        if RuleName.WRONG_METHOD in kinds:
+            response = error_answer(OAuthRefusal("invalid_request", f"Use {wanted.method}."), status=405)
+            response.headers["Allow"] = wanted.method
             return {}, response
-        is_form = rule.method == "GET" or request.mimetype == "application/x-www-form-urlencoded"
-        if not is_form or kinds & {ComplaintKind.MISSING_PARAMETER, ComplaintKind.DUPLICATE_PARAMETER}:
+        if not kinds.isdisjoint(_UNUSABLE):
             return form, error_answer(OAuthRefusal("invalid_request", "The request is malformed."))
         return form, None
 
@@ -408,13 +460,20 @@ class _Endpoints:
             response.headers[name] = value
         return response
 
-    def _complain(self, kind: ComplaintKind, sentence: str, endpoint: str) -> None:
-        client = self._amazon.name_of(dict(_seen().form()))
-        self._amazon.referee.complain(kind, sentence, endpoint=endpoint, client=client)
+    def _report(self, kind: RuleName, sentence: str, endpoint: str) -> None:
+        client = self._amazon.name_of(dict(_parameters()))
+        self._amazon.referee.report(kind, sentence, endpoint=endpoint, client=client)
 
 
 def _seen() -> ObservedRequest:
     return cast("ObservedRequest", g.seen)
+
+
+def _parameters() -> list[tuple[str, str]]:
+    """Return the parameters of the request's body, which is read once."""
+    if "parameters" not in g:
+        g.parameters = _seen().form()
+    return cast("list[tuple[str, str]]", g.parameters)
 
 
 def _delivery() -> Delivery:
@@ -442,8 +501,11 @@ def _refuse_client(refused: OAuthRefusal) -> Response:
 
 
 def _unknown_token() -> Response:
-    refusal = OAuthRefusal("invalid_token", "The access token is not valid.")
-    return _unauthorized(refusal, 'Bearer error="invalid_token"')
+    return _unauthorized(_UNKNOWN_TOKEN, 'Bearer error="invalid_token"')
+
+
+def _user_id(grant: Grant) -> str:
+    return f"amzn1.account.SIMULATED{grant.grant_id:08d}"
 
 
 def _unauthorized(refusal: OAuthRefusal, challenge: str) -> Response:

@@ -29,7 +29,7 @@ from device_auth.simulator.models import (
     Options,
     SentBack,
 )
-from device_auth.simulator.referee import ComplaintKind
+from device_auth.simulator.referee import RuleName
 from device_auth.wire.addresses import is_loopback
 
 _LONGEST_ADDRESS: Final = 512
@@ -170,13 +170,13 @@ def refuse_exchange(code: AuthorizationCode, exchange: CodeExchange, now: float)
     if now >= code.expires_at:
         return ClientRefusal(OAuthRefusal("invalid_grant", "The authorization code has expired."))
     if exchange.redirect_uri != request.redirect_uri:
-        remark = (
-            ComplaintKind.OTHER_REDIRECT_URI,
+        breach = (
+            RuleName.OTHER_REDIRECT_URI,
             "The redirect_uri of the exchange is not identical to that of the authorization request.",
         )
         return ClientRefusal(
             OAuthRefusal("invalid_grant", "The redirect_uri is not that of the authorization request."),
-            remark,
+            breach,
         )
     return _refuse_verifier(request.challenge, exchange.verifier)
 
@@ -186,17 +186,17 @@ def _refuse_verifier(challenge: str | None, verifier: str | None) -> ClientRefus
         if verifier is None:
             return None
         # Otherwise a code without a challenge could be used as one with. Source: RFC 9700 §4.8.2
-        remark = ComplaintKind.EXTRA_PARAMETER, "The parameter code_verifier does not belong here."
+        breach = RuleName.EXTRA_PARAMETER, "The parameter code_verifier does not belong here."
         return ClientRefusal(
-            OAuthRefusal("invalid_grant", "The authorization request had no code_challenge."), remark
+            OAuthRefusal("invalid_grant", "The authorization request had no code_challenge."), breach
         )
     if verifier is None:
-        remark = ComplaintKind.MISSING_PARAMETER, "The parameter code_verifier is missing."
-        return ClientRefusal(OAuthRefusal("invalid_request", "The code_verifier is missing."), remark)
+        breach = RuleName.MISSING_PARAMETER, "The parameter code_verifier is missing."
+        return ClientRefusal(OAuthRefusal("invalid_request", "The code_verifier is missing."), breach)
     is_its_own = hmac.compare_digest(challenge_of(verifier), challenge)
     if not (is_its_own and _VERIFIER.fullmatch(verifier)):
-        remark = ComplaintKind.WRONG_PARAMETER, "The code_verifier is wrong."
+        breach = RuleName.WRONG_PARAMETER, "The code_verifier is wrong."
         return ClientRefusal(
-            OAuthRefusal("invalid_grant", "The code_verifier does not belong to the code_challenge."), remark
+            OAuthRefusal("invalid_grant", "The code_verifier does not belong to the code_challenge."), breach
         )
     return None

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.models import Applicant, Credentials, OAuthRefusal, Options
-from device_auth.simulator.referee import ComplaintKind, Remark
+from device_auth.simulator.referee import Breach, RuleName
 
 LWA_SCOPES: Final = frozenset({"alexa:all", "profile", "profile:user_id", "postal_code"})
 """The scopes a client may ask for. Source: LWA "Customer Profile"; "Retrieve a User Code"."""
@@ -26,10 +26,10 @@ _LONGEST_CLIENT_ID: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ClientRefusal:
-    """The reason why a request is refused, and the referee's remark on it, if any."""
+    """The reason why a request is refused, and the referee's rule that it breaks, if any."""
 
     answer: OAuthRefusal
-    remark: Remark | None = None
+    breach: Breach | None = None
 
 
 def is_client_id(text: str, dialect: DialectName) -> bool:
@@ -132,12 +132,12 @@ def authenticate(credentials: Credentials, options: Options) -> ClientRefusal | 
     if known is None:
         if sent is None:
             return None
-        remark = ComplaintKind.UNEXPECTED_SECRET, "A client without a secret sent one."
-        return ClientRefusal(OAuthRefusal("unauthorized_client", "The client has no secret."), remark)
+        breach = RuleName.UNEXPECTED_SECRET, "A client without a secret sent one."
+        return ClientRefusal(OAuthRefusal("unauthorized_client", "The client has no secret."), breach)
     if sent is None:
-        remark = ComplaintKind.MISSING_PARAMETER, "The parameter client_secret is missing."
-        return ClientRefusal(OAuthRefusal("invalid_client", "The client must send its secret."), remark)
+        breach = RuleName.MISSING_PARAMETER, "The parameter client_secret is missing."
+        return ClientRefusal(OAuthRefusal("invalid_client", "The client must send its secret."), breach)
     if not hmac.compare_digest(known.encode(), sent.encode()):
-        remark = ComplaintKind.WRONG_PARAMETER, "The client secret is wrong."
-        return ClientRefusal(OAuthRefusal("invalid_client", "The secret of the client is not valid."), remark)
+        breach = RuleName.WRONG_PARAMETER, "The client secret is wrong."
+        return ClientRefusal(OAuthRefusal("invalid_client", "The secret of the client is not valid."), breach)
     return None

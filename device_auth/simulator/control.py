@@ -13,6 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.faults import Endpoint, FaultError, read_fault
 from device_auth.simulator.models import AuthorizationCode, PairState
+from device_auth.simulator.referee import RULES
 from device_auth.wire.addresses import is_loopback
 
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
@@ -78,13 +79,16 @@ def control_pages(amazon: Amazon) -> Blueprint:
 
     @pages.get("/referee")
     def referee() -> Reply:
-        complaints = [asdict(complaint) for complaint in amazon.referee.complaints()]
-        return jsonify(complaints=complaints, counts=amazon.referee.counts())
+        complaints, notes = (
+            [asdict(remark) | {"source": RULES[remark.kind].source} for remark in remarks]
+            for remarks in (amazon.referee.complaints(), amazon.referee.notes())
+        )
+        return jsonify(complaints=complaints, notes=notes, counts=amazon.referee.counts())
 
     @pages.post("/referee/reset")
     def reset() -> Reply:
         amazon.referee.reset()
-        return jsonify(complaints=[], counts={})
+        return jsonify(complaints=[], notes=[], counts={})
 
     return pages
 

@@ -3,8 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
+from typing import Final
 
 from device_auth.core.models import DialectName, Flow
+from device_auth.simulator.referee import RuleName
+
+
+class Denial(StrEnum):
+    """The answers of LWA's dialect to a poll after the owner has declined; no source says which is LWA's.
+
+    ``SILENT`` is ``authorization_pending`` until the code expires.
+    """
+
+    ACCESS_DENIED = "access_denied"
+    INVALID_CODE_PAIR = "invalid_code_pair"
+    SILENT = "silent"
 
 
 class PairState(StrEnum):
@@ -37,6 +51,9 @@ class Options:
             recommends ten minutes at the most.
         most_remembered: limit of code pairs, of authorization codes, of grants, of access tokens and of replaced
             refresh tokens, each; the oldest are forgotten, of grants first those that were revoked.
+        denial: of LWA's dialect; RFC 8628 has ``access_denied``.
+        is_strict: whether the referee's notes become complaints.
+        allowed: the rules whose breaches stay notes all the same.
         seed: makes codes and tokens repeatable.
     """
 
@@ -51,6 +68,9 @@ class Options:
     redirect_uris: frozenset[str] | None = None
     authorization_code_lifetime: int = 300
     most_remembered: int = 20_000
+    denial: Denial = Denial.ACCESS_DENIED
+    is_strict: bool = False
+    allowed: frozenset[RuleName] = frozenset()
     seed: str | None = None
 
 
@@ -66,7 +86,7 @@ class Applicant:
 
     @property
     def name(self) -> str:
-        """Return the name for complaints: the serial number, else the client ID."""
+        """Return the name for remarks: the serial number, else the client ID."""
         return self.dsn or self.client_id
 
 
@@ -78,6 +98,8 @@ class IssuedPair:
         interval: the one that the client was told, in seconds.
         slowed_to: the least interval since ``slow_down``; 0 before it.
         heard_at: the time of the last poll, or of the end of its response.
+        answered_at: like ``heard_at``, but of the last poll that was not answered with ``slow_down``.
+        was_noted: whether the referee has noted a poll below the told interval.
     """
 
     applicant: Applicant
@@ -89,7 +111,9 @@ class IssuedPair:
     slowed_to: int = 0
     state: PairState = PairState.WAITING
     polls: int = 0
-    heard_at: float | None = None
+    heard_at: float = -inf
+    answered_at: float = -inf
+    was_noted: bool = False
     not_before: float = 0
     was_told_final: bool = False
 
@@ -179,6 +203,9 @@ class OAuthRefusal:
 
     error: str
     description: str
+
+
+SLOW_DOWN: Final = OAuthRefusal("slow_down", "Poll less often.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,9 @@ def tell_runs(runs: Mapping[str, Sequence[Run]]) -> None:
 
 @contextmanager
 def simulated_amazon(*options: str) -> Iterator["Amazon"]:
-    """Run a simulated Amazon in a process of its own."""
-    command = [sys.executable, *PROGRAM, "simulator", "--json", "--port", "0", *options]
+    """Run a simulated Amazon in a process of its own, which holds our speakers to the house rules."""
+    strictly = ["--strict", "--allow", "poll-below-told"]
+    command = [sys.executable, *PROGRAM, "simulator", "--json", "--port", "0", *strictly, *options]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

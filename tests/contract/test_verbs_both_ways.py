@@ -17,10 +17,10 @@ import pytest
 
 from device_auth.core.states import STATES, StateWord
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from tests.command import Command
 from tests.daemon_process import Household
+from tests.simulated_speaker import strict
 
 LOCAL: Final = "in this process"
 REMOTE: Final = "through the service"
@@ -167,7 +167,7 @@ class Outcome(NamedTuple):
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
     """Two speakers of one Amazon; a service holds the link of the second."""
-    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1), clock=time.monotonic)) as running:
         folder = tmp_path_factory.mktemp("remote")
         household = Household(folder, running)
         local = Command(tmp_path_factory.mktemp("local"), running)

@@ -28,7 +28,6 @@ from device_auth.core.models import Flow
 from device_auth.prompts.picture import BLOCKS
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
@@ -36,6 +35,7 @@ from tests.code_views import photograph
 from tests.command import Command, read_lines
 from tests.ports import free_port
 from tests.qr_decoders import read_with_zxing
+from tests.simulated_speaker import strict
 from tests.socket_world import ADMINISTRATOR, SocketWorld
 from tests.waiting import LONG, given_time, wait_for
 from tests.world import CLIENT_ID
@@ -168,7 +168,7 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(), clock=time.monotonic)) as running:
         yield running
 
 
@@ -182,7 +182,7 @@ def maker(tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def maker_with_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
-    options = Options(client_secrets={CLIENT_ID: SECRET})
+    options = strict(client_secrets={CLIENT_ID: SECRET})
     with serve(Amazon(options, clock=time.monotonic)) as running:
         yield Maker(Command(tmp_path, running), monkeypatch)
 

@@ -40,6 +40,7 @@ from device_auth.world.store import FileStore
 from tests.canaries import Bench, Canaries, Ran, Sight, Started
 from tests.ports import free_port
 from tests.scripted_server import ScriptedServer, answers
+from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID
 
@@ -82,9 +83,12 @@ class Witness(Amazon):
         *,
         user_code: str = "",
         client_id: str = "",
+        is_due: bool = True,
         fault: Fault = NO_FAULT,
     ) -> Tokens | OAuthRefusal:
-        given = super().poll(dialect, device_code, user_code=user_code, client_id=client_id, fault=fault)
+        given = super().poll(
+            dialect, device_code, user_code=user_code, client_id=client_id, is_due=is_due, fault=fault
+        )
         return self._answer(given, device_code)
 
     def allow(self, request: AuthorizationRequest) -> str:
@@ -246,7 +250,7 @@ def bench(tmp_path: Path, canaries: Canaries) -> Bench:
 
 
 def open_desk(bench: Bench, **options: object) -> Iterator[AmazonBench]:
-    usual = replace(Options(interval=1, approve_after=0), **options)  # type: ignore[arg-type]  # checked by the class
+    usual = replace(strict(interval=1, approve_after=0), **options)  # type: ignore[arg-type]  # checked by the class
     amazon = Witness(usual, bench.canaries)
     with serve(amazon) as running:
         yield AmazonBench(bench, running, amazon)

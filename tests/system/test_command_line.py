@@ -21,7 +21,6 @@ from device_auth.assembly.local import LOCK_TIME
 from device_auth.cli.main import main, make_parser
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.transport import READ_TIMEOUT
 from tests.command import (
@@ -35,6 +34,7 @@ from tests.command import (
     stream_of,
 )
 from tests.ports import free_port
+from tests.simulated_speaker import strict
 from tests.waiting import LONG, given_time, is_once_within, wait_for
 
 
@@ -47,14 +47,14 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
+    with serve(Amazon(strict(interval=1), clock=time.monotonic), port=free_port()) as running:
         yield running
 
 
 @pytest.fixture
 def quick() -> Iterator[Running]:
     with serve(
-        Amazon(Options(interval=1, approve_after=0), clock=time.monotonic), port=free_port()
+        Amazon(strict(interval=1, approve_after=0), clock=time.monotonic), port=free_port()
     ) as running:
         yield running
 
@@ -165,7 +165,7 @@ def test_a_refused_code_exits_with_77(command: Command, capsys: pytest.CaptureFi
 def test_a_code_that_nobody_uses_exits_with_75(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serve(Amazon(Options(interval=1, code_lifetime=1), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, code_lifetime=1), clock=time.monotonic)) as running:
         assert Command(tmp_path, running).link(*words) == 75
 
     if words:
@@ -173,7 +173,7 @@ def test_a_code_that_nobody_uses_exits_with_75(
 
 
 def test_renewals_are_new_code_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve(Amazon(Options(interval=1, code_lifetime=1), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, code_lifetime=1), clock=time.monotonic)) as running:
         assert Command(tmp_path, running).link("--json", "--renewals", "1") == 75
 
     events = [fields["event"] for fields in read_lines(capsys.readouterr().out.splitlines())]
@@ -181,7 +181,7 @@ def test_renewals_are_new_code_events(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_no_provider_in_time_exits_with_69(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serve(Amazon(Options(), clock=time.monotonic), port=free_port()) as running:
+    with serve(Amazon(strict(), clock=time.monotonic), port=free_port()) as running:
         command = Command(tmp_path, running)
         provider = command.provider
 
@@ -748,6 +748,9 @@ def test_a_wipe_of_a_simulated_speaker_leaves_nothing_of_its_amazon_either(comma
         ["--port", "70000"],
         ["--redirect-uri", "http://desk.example/"],
         ["--secrets-file", "/no/such/file"],
+        ["--strict", "--allow", "poll-below"],
+        ["--strict", "--allow", "wrong-method"],
+        ["--allow", "poll-below-told"],
     ],
 )
 def test_a_simulator_that_cannot_be_started_as_asked_says_why(

@@ -18,25 +18,25 @@ from device_auth.core.errors import NotLinked
 from device_auth.core.models import Link
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
 from device_auth.world.unit import SERIAL_NUMBER
 from tests.command import Command
 from tests.daemon_process import Household
+from tests.simulated_speaker import strict
 
 OTHER: Final = "0" * 32
 
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1, approve_after=0, rotates=True), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0, rotates=True), clock=time.monotonic)) as running:
         yield running
 
 
 @pytest.fixture
 def household(tmp_path: Path) -> Iterator[Household]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1), clock=time.monotonic)) as running:
         household = Household(tmp_path, running)
         household.write_settings('dsn = "K-0001"\n')
         yield household

@@ -17,19 +17,19 @@ from device_auth.client import Revoked, SpeakerUnlinked
 from device_auth.core.models import Mark
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
 from device_auth.world.transport import READ_TIMEOUT
 from tests.command import ROOT, bare_environment, read_event
 from tests.daemon_process import Household, Living
 from tests.ports import free_port
+from tests.simulated_speaker import strict
 from tests.waiting import LONG, is_once_within, wait_for
 
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
+    with serve(Amazon(strict(interval=1), clock=time.monotonic), port=free_port()) as running:
         yield running
 
 

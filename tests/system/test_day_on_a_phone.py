@@ -9,10 +9,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from tests.daemon_process import Household
 from tests.phone import Phone, needs_a_browser, open_phone
+from tests.simulated_speaker import strict
 from tests.waiting import LONG
 
 pytestmark = needs_a_browser
@@ -32,7 +32,7 @@ def see(phone: Phone, said: str, name: str) -> None:
 
 
 def test_an_owner_links_the_speaker_with_a_press_and_a_phone(tmp_path: Path, phone: Phone) -> None:
-    amazon = Amazon(Options(interval=1), clock=time.monotonic)
+    amazon = Amazon(strict(interval=1), clock=time.monotonic)
     with serve(amazon) as running:
         household = Household(tmp_path, running)
         with household.living() as living:

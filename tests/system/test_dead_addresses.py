@@ -51,14 +51,13 @@ NETWORKS = {
 LINK = """
 import subprocess, sys
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
 hosts, host, *words = sys.argv[1:]
 doctor = words[:words.index("--timeout")]
 subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
 
-with serve(Amazon(Options(approve_after=0, interval=1), clock=BootClock().now), host=host) as running:
+with serve(Amazon(strict(approve_after=0, interval=1), clock=BootClock().now), host=host) as running:
     base_url = running.base_url.replace("127.0.0.1", "localhost").replace("[::1]", "localhost")
     start = [sys.executable, "-m", "device_auth"]
     linked = subprocess.run([*start, "link", "--base-url", base_url, *words]).returncode

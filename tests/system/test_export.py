@@ -18,7 +18,6 @@ import pytest
 from device_auth.cli.main import main
 from device_auth.core.models import DialectName, Flow, Mark, Secret
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.keys import SYSTEMD_CREDENTIAL
 from device_auth.world.pending import FilePending
@@ -29,6 +28,7 @@ from tests.command import ROOT, Command, bare_environment
 from tests.export_world import CLIENT_ID, TOKEN, ExportWorld, make_database
 from tests.keys import keys_of, make_key
 from tests.links import StillClock, make_grant, make_link, make_pending
+from tests.simulated_speaker import strict
 from tests.socket_world import SocketWorld
 
 
@@ -658,7 +658,7 @@ def test_no_token_is_in_anything_that_is_told(world: ExportWorld, capsys: pytest
 def test_after_a_move_the_speaker_is_linked_anew_without_more_ado(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
         command = Command(tmp_path, running)
         assert command.link() == 0
         assert command.run("export", "json", "--to", str(tmp_path / "link.json")) == 0

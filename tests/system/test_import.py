@@ -20,10 +20,10 @@ from device_auth.core.models import Flow, Mark, Secret
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from tests.command import Command, read_lines
 from tests.links import make_link
+from tests.simulated_speaker import strict
 from tests.socket_world import ADMINISTRATOR, SocketWorld
 from tests.terminal_session import session
 from tests.waiting import LONG, wait_for
@@ -85,7 +85,7 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[TokenHolder]:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
         holder = TokenHolder(Command(tmp_path, running), monkeypatch)
         holder.take_token()
         capsys.readouterr()
@@ -224,7 +224,7 @@ def test_a_token_of_a_client_with_a_secret_is_refreshed_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
-    options = Options(client_secrets={CLIENT_ID: SECRET})
+    options = strict(client_secrets={CLIENT_ID: SECRET})
     with serve(Amazon(options, clock=time.monotonic)) as running:
         holder = TokenHolder(Command(tmp_path, running), monkeypatch)
         words = ("--paste", "--authorization-endpoint", running.authorization_url)

@@ -15,7 +15,6 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.envelope import Plain, write_envelope
 from tests.command import Command
@@ -24,6 +23,7 @@ from tests.daemon_process import Household
 from tests.key_sources import SEALING, KeySources
 from tests.keys import key_of
 from tests.links import make_link
+from tests.simulated_speaker import strict
 from tests.waiting import wait_for
 from tests.world import World, open_world
 
@@ -233,7 +233,7 @@ def test_a_key_that_was_named_and_cannot_be_had_is_told_and_answers_a_press(worl
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1), clock=time.monotonic)) as running:
         yield running
 
 
@@ -289,7 +289,7 @@ def sealed(
     tmp_path: Path, sources: KeySources, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Command]:
     """Link the speaker under a key; the provider is the test's parameter."""
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
         command = Command(tmp_path, running)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         sources.give(getattr(request, "param", "key-file"))

@@ -11,9 +11,9 @@ import pytest
 
 from device_auth.prompts.view_changes import JUST_LINKED_FOR
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from tests.command import Command, read_lines
+from tests.simulated_speaker import strict
 from tests.stand_ins.kernel_leds import KernelLedFiles
 
 
@@ -25,7 +25,7 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
         yield running
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from tests.command import ROOT, bare_environment
 from tests.daemon_process import Household
+from tests.simulated_speaker import strict
 from tests.waiting import LONG
 from tests.world import CLIENT_ID
 
@@ -69,7 +69,7 @@ def test_a_link_ends_at_once_with_what_to_mend(
 
 @pytest.fixture
 def amazon(tmp_path: Path) -> Iterator[Running]:
-    options = Options(interval=1, approve_after=0)
+    options = strict(interval=1, approve_after=0)
     with serve(Amazon(options, clock=time.monotonic), tls=tmp_path / "tls") as running:
         yield running
 

@@ -20,11 +20,11 @@ from device_auth.doctor.credential_probe import (
     provider_of,
 )
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.settings import Settings, read_settings
 from device_auth.world.transport import HttpTransport
 from tests.scripted_server import Peer, ScriptedServer
+from tests.simulated_speaker import strict
 from tests.simulated_transport import SimulatedTransport
 from tests.transports import SimulatedClock, open_transport
 from tests.values import NO_ANSWER, make_held_link, make_provider, make_response, make_unclear
@@ -131,7 +131,7 @@ def test_an_answer_that_drips_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("dialect", DialectName)
 def test_the_simulated_amazon_refuses_and_has_nothing_to_complain_of(dialect: DialectName) -> None:
-    amazon = Amazon(Options(), clock=lambda: 0)
+    amazon = Amazon(strict(), clock=lambda: 0)
     with serve(amazon) as running:
         endpoint = running.base_url + "token" if dialect is DialectName.LWA else ""
         provider = Provider(dialect, CLIENT_ID, "", token_endpoint=endpoint, issuer=running.issuer)

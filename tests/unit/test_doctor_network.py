@@ -29,7 +29,6 @@ from device_auth.doctor.findings import Check, Finding, Verdict
 from device_auth.doctor.network import THIS_MACHINE, Machine, checks, ipv4_addresses
 from device_auth.doctor.provider_probe import make_probe
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
 from device_auth.world.dialing import Address, resolve
@@ -55,6 +54,7 @@ from tests.far_provider import (
     served,
 )
 from tests.scripted_server import Act, Peer, ScriptedServer, answers, raw
+from tests.simulated_speaker import strict
 from tests.simulated_transport import SimulatedTransport
 from tests.transports import deaf_server, over_tls, tunnel
 from tests.values import make_response
@@ -129,7 +129,7 @@ def test_plain_http_is_not_tried_while_tls_works(authority: Authority, here: Fak
 def test_the_simulated_amazon_on_a_machine_without_network_raises_no_alarm(
     tmp_path: Path, is_secure: bool, dialect: DialectName
 ) -> None:
-    amazon, clock = Amazon(Options(), clock=lambda: 0), BootClock()
+    amazon, clock = Amazon(strict(), clock=lambda: 0), BootClock()
     away = tmp_path / "away"
     nothing = Machine(away, list)
     with serve(amazon, tls=tmp_path if is_secure else None) as running:

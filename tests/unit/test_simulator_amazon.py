@@ -7,9 +7,17 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon, plain_code
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Applicant, IssuedPair, OAuthRefusal, Options, PairState, Tokens
-from device_auth.simulator.referee import ComplaintKind
-from tests.simulated_speaker import CLIENT_ID, Clock
+from device_auth.simulator.models import (
+    Applicant,
+    Denial,
+    IssuedPair,
+    OAuthRefusal,
+    Options,
+    PairState,
+    Tokens,
+)
+from device_auth.simulator.referee import RuleName
+from tests.simulated_speaker import CLIENT_ID, Clock, strict
 
 LWA, RFC = DialectName.LWA, DialectName.RFC8628
 SPEAKER = Applicant(
@@ -25,7 +33,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def amazon(clock: Clock) -> Amazon:
-    return Amazon(Options(), clock=clock)
+    return Amazon(strict(), clock=clock)
 
 
 def given(amazon: Amazon, applicant: Applicant = SPEAKER, fault: Fault | None = None) -> IssuedPair:
@@ -56,7 +64,7 @@ def tokens_of(amazon: Amazon, pair: IssuedPair) -> Tokens:
     return tokens
 
 
-def kinds(amazon: Amazon) -> list[ComplaintKind]:
+def kinds(amazon: Amazon) -> list[RuleName]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -129,6 +137,28 @@ def test_a_declined_code_pair_is_told_so(amazon: Amazon) -> None:
     assert polled(amazon, pair) == OAuthRefusal("access_denied", "The owner has declined.")
 
 
+@pytest.mark.parametrize(
+    ("denial", "at_once", "at_the_end"),
+    [
+        (Denial.ACCESS_DENIED, "access_denied", "access_denied"),
+        (Denial.INVALID_CODE_PAIR, "invalid_code_pair", "invalid_code_pair"),
+        (Denial.SILENT, "authorization_pending", "invalid_code_pair"),
+    ],
+)
+def test_lwas_answer_to_a_declined_code_can_be_chosen(
+    clock: Clock, denial: Denial, at_once: str, at_the_end: str
+) -> None:
+    amazon = Amazon(strict(denial=denial), clock=clock)
+    pair, other = given(amazon), given(amazon, RFC_SPEAKER)
+    amazon.deny("all")
+
+    errors = [sent(amazon, pair), sent(amazon, other)]
+    clock.let_pass(600)
+    errors += [sent(amazon, pair), sent(amazon, other)]
+
+    assert errors == [at_once, "access_denied", at_the_end, "access_denied"]
+
+
 def test_an_answered_code_pair_is_not_answered_again(amazon: Amazon) -> None:
     pair = given(amazon)
     amazon.deny(pair.user_code)
@@ -177,7 +207,7 @@ def test_the_halves_of_a_code_pair_belong_together(amazon: Amazon) -> None:
     answer = amazon.poll(LWA, pair.device_code, user_code=other.user_code)
 
     assert answer == OAuthRefusal("invalid_code_pair", "The code pair is not valid.")
-    assert kinds(amazon) == [ComplaintKind.WRONG_PARAMETER]
+    assert kinds(amazon) == [RuleName.WRONG_PARAMETER]
 
 
 def test_an_rfc_8628_code_belongs_to_its_client(amazon: Amazon) -> None:
@@ -275,7 +305,7 @@ def test_a_poll_before_the_interval_has_passed_is_reported(amazon: Amazon, clock
 
     assert not amazon.poll_arrived(pair.device_code)
     (complaint,) = amazon.referee.complaints()
-    assert complaint.kind is ComplaintKind.POLLED_TOO_EARLY
+    assert complaint.kind is RuleName.POLLED_TOO_EARLY
     assert complaint.sentence == "Polled 0.100 s too early; the interval is 5 s."
     assert complaint.client == "K-0001"
     assert complaint.at == clock.now
@@ -331,22 +361,127 @@ def test_slow_down_lengthens_the_interval(
     assert amazon.pairs()[0].slowed_to == longer
 
 
-def test_polling_too_early_lengthens_the_interval(amazon: Amazon) -> None:
+def sent(amazon: Amazon, pair: IssuedPair) -> str:
+    """Poll as a client does whose response arrives at once; return the error, or nothing with tokens."""
+    is_due = amazon.poll_arrived(pair.device_code)
+    answer = amazon.poll(
+        pair.applicant.dialect,
+        pair.device_code,
+        user_code=pair.user_code,
+        client_id=pair.applicant.client_id,
+        is_due=is_due,
+    )
+    amazon.poll_answered(pair.device_code, amazon.clock(), is_final=False, is_due=is_due)
+    return answer.error if isinstance(answer, OAuthRefusal) else ""
+
+
+def seconds_to_link(amazon: Amazon, clock: Clock, pair: IssuedPair, every: float) -> float:
+    """Poll at an even pace until there are tokens."""
+    began_at = clock.now
+    while sent(amazon, pair):
+        clock.let_pass(every)
+    return clock.now - began_at
+
+
+@pytest.mark.parametrize(("applicant", "longer"), [(SPEAKER, 10), (RFC_SPEAKER, 35)])
+def test_only_a_poll_that_is_told_slow_down_lengthens_the_interval(
+    amazon: Amazon, clock: Clock, applicant: Applicant, longer: int
+) -> None:
+    pair = given(amazon, applicant)
+    sent(amazon, pair)
+    clock.let_pass(1)
+
+    assert sent(amazon, pair) == "slow_down"
+    assert amazon.pairs()[0].slowed_to == longer
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
+
+
+@pytest.mark.parametrize("told", [1, 5, 30])
+def test_amazons_own_client_is_linked_at_its_first_poll_after_the_approval(clock: Clock, told: int) -> None:
+    amazon = Amazon(Options(interval=told, approve_after=17), clock=clock)
     pair = given(amazon)
-    amazon.poll_arrived(pair.device_code)
-    amazon.poll_arrived(pair.device_code)
 
-    assert amazon.pairs()[0].slowed_to == 10
+    assert seconds_to_link(amazon, clock, pair, every=5) == 20
+    assert kinds(amazon) == []
+    assert [note.kind for note in amazon.referee.notes()] == [RuleName.POLL_BELOW_TOLD] * (told > 5)
 
 
-def test_retry_after_holds_a_poll_back_beyond_the_interval(amazon: Amazon, clock: Clock) -> None:
+def test_a_poll_below_the_told_interval_is_noted_once_a_code_pair(amazon: Amazon, clock: Clock) -> None:
+    pair, other = given(amazon), given(amazon)
+    for _ in range(3):
+        sent(amazon, pair)
+        sent(amazon, other)
+        clock.let_pass(5)
+
+    first, _ = amazon.referee.notes()
+    assert first.sentence == "Polled after 5.000 s; the told interval is 30 s."
+    assert first.client == "K-0001"
+    assert kinds(amazon) == []
+
+
+def test_an_approved_code_of_lwa_is_never_told_slow_down(amazon: Amazon, clock: Clock) -> None:
+    pair = given(amazon)
+    amazon.slow_down(pair.device_code)
+    sent(amazon, pair)
+    amazon.approve(pair.user_code)
+    clock.let_pass(1)
+
+    assert sent(amazon, pair) == ""
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
+
+
+@pytest.mark.parametrize("applicant", [SPEAKER, RFC_SPEAKER])
+@pytest.mark.parametrize("every", [0.5, 1, 3])
+def test_an_impatient_client_is_linked_in_the_end(clock: Clock, applicant: Applicant, every: float) -> None:
+    amazon = Amazon(Options(interval=5, approve_after=90), clock=clock)
+    pair = given(amazon, applicant)
+
+    took = seconds_to_link(amazon, clock, pair, every)
+
+    assert 90 <= took <= 90 + 60
+    assert set(kinds(amazon)) == {RuleName.POLLED_TOO_EARLY}
+
+
+def test_an_approved_code_of_rfc_8628_is_told_slow_down_when_polled_too_early(
+    amazon: Amazon, clock: Clock
+) -> None:
+    pair = given(amazon, RFC_SPEAKER)
+    sent(amazon, pair)
+    amazon.approve(pair.user_code)
+    clock.let_pass(1)
+
+    assert sent(amazon, pair) == "slow_down"
+    clock.let_pass(35)
+    assert sent(amazon, pair) == ""
+
+
+@pytest.mark.parametrize("applicant", [SPEAKER, RFC_SPEAKER])
+def test_an_ended_code_is_told_so_however_early_it_is_polled(amazon: Amazon, applicant: Applicant) -> None:
+    pair = given(amazon, applicant)
+    sent(amazon, pair)
+    amazon.deny(pair.user_code)
+
+    assert sent(amazon, pair) == "access_denied"
+
+
+def test_slow_down_asks_lwas_clients_for_a_minute_at_the_most(amazon: Amazon) -> None:
+    pair, other = given(amazon), given(amazon, RFC_SPEAKER)
+    for _ in range(20):
+        amazon.slow_down(pair.device_code)
+        amazon.slow_down(other.device_code)
+
+    assert [each.slowed_to for each in amazon.pairs()] == [60, 130]
+
+
+def test_a_poll_before_retry_after_is_reported_and_answered(amazon: Amazon, clock: Clock) -> None:
     pair = given(amazon)
     amazon.poll_arrived(pair.device_code)
     amazon.poll_answered(pair.device_code, clock.now, is_final=False, retry_after=100)
 
     clock.let_pass(99)
 
-    assert not amazon.poll_arrived(pair.device_code)
+    assert amazon.poll_arrived(pair.device_code)
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
 
 
 def test_a_client_is_held_to_an_hour_of_retry_after(amazon: Amazon, clock: Clock) -> None:
@@ -357,6 +492,7 @@ def test_a_client_is_held_to_an_hour_of_retry_after(amazon: Amazon, clock: Clock
     clock.let_pass(3_600)
 
     assert amazon.poll_arrived(pair.device_code)
+    assert kinds(amazon) == []
 
 
 def test_a_client_is_named_by_nothing_secret(amazon: Amazon) -> None:
@@ -376,7 +512,7 @@ def test_a_code_that_was_answered_for_good_must_not_be_polled_again(amazon: Amaz
 
     amazon.poll_arrived(pair.device_code)
 
-    assert kinds(amazon) == [ComplaintKind.REPEATED_FINAL_CODE]
+    assert kinds(amazon) == [RuleName.REPEATED_FINAL_CODE]
 
 
 @pytest.mark.parametrize(
@@ -435,7 +571,7 @@ def test_a_replaced_refresh_token_works_until_its_successor_has_arrived(clock: C
 
     refused = amazon.refresh(LWA, tokens.refresh_token, CLIENT_ID)
     assert refused == OAuthRefusal("invalid_grant", "The refresh token has been replaced.")
-    assert kinds(amazon) == [ComplaintKind.OLD_REFRESH_TOKEN]
+    assert kinds(amazon) == [RuleName.OLD_REFRESH_TOKEN]
     assert isinstance(amazon.refresh(LWA, arrived.refresh_token, CLIENT_ID), Tokens)
 
 
@@ -467,7 +603,7 @@ def test_a_refresh_token_belongs_to_its_client_and_dialect(amazon: Amazon) -> No
     assert isinstance(amazon.refresh(LWA, tokens.refresh_token, "another"), OAuthRefusal)
     assert isinstance(amazon.refresh(RFC, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
     assert isinstance(amazon.refresh(LWA, "Sim|R|unknown", CLIENT_ID), OAuthRefusal)
-    assert kinds(amazon) == [ComplaintKind.REFRESH_TOKEN_ELSEWHERE]
+    assert kinds(amazon) == [RuleName.REFRESH_TOKEN_ELSEWHERE]
 
 
 def test_either_token_revokes_the_grant_of_its_own_client(amazon: Amazon) -> None:

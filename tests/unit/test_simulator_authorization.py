@@ -20,8 +20,8 @@ from device_auth.simulator.models import (
     SentBack,
     Tokens,
 )
-from device_auth.simulator.referee import ComplaintKind
-from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock
+from device_auth.simulator.referee import RuleName
+from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, strict
 
 OTHER_CLIENT: Final = CLIENT_ID[:-1] + "0"
 SECRET: Final = "the-secret-of-the-desk"
@@ -53,7 +53,7 @@ def has_secret(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def options(*, has_secret: bool) -> Options:
-    return Options(client_secrets={CLIENT_ID: SECRET} if has_secret else {})
+    return strict(client_secrets={CLIENT_ID: SECRET} if has_secret else {})
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def allowed(amazon: Amazon, query: dict[str, str]) -> CodeExchange:
     )
 
 
-def kinds(amazon: Amazon) -> list[ComplaintKind]:
+def kinds(amazon: Amazon) -> list[RuleName]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -157,7 +157,7 @@ def test_a_request_that_is_not_good_is_sent_back_with_its_error_and_its_state(
 
 
 def test_a_client_without_a_secret_must_use_pkce(clock: Clock) -> None:
-    amazon = Amazon(Options(client_secrets={OTHER_CLIENT: SECRET}), clock=clock)
+    amazon = Amazon(strict(client_secrets={OTHER_CLIENT: SECRET}), clock=clock)
 
     assert told(amazon.approve_authorization(PLAIN))["error"] == "invalid_request"
     assert "code" in told(amazon.approve_authorization(PKCE))
@@ -180,7 +180,7 @@ def test_a_stranger_is_told_on_the_page_and_never_sent_anywhere(
     clock: Clock, query: dict[str, str], change: dict[str, str]
 ) -> None:
     amazon = Amazon(
-        Options(client_ids=frozenset({CLIENT_ID}), redirect_uris=frozenset({RETURN_URL})), clock=clock
+        strict(client_ids=frozenset({CLIENT_ID}), redirect_uris=frozenset({RETURN_URL})), clock=clock
     )
 
     assert isinstance(amazon.read_authorization(list((query | change).items())), OAuthRefusal)
@@ -262,28 +262,28 @@ def test_the_challenge_of_a_verifier_is_that_of_the_rfc() -> None:
 
 
 def test_a_client_with_a_secret_may_use_pkce_beside_it(clock: Clock) -> None:
-    amazon = Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    amazon = Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
     asked = allowed(amazon, PKCE)
 
     assert error(amazon.exchange(replace(asked, verifier=None))) == "invalid_request"
     assert isinstance(amazon.exchange(asked), Tokens)
-    assert kinds(amazon) == [ComplaintKind.MISSING_PARAMETER]
+    assert kinds(amazon) == [RuleName.MISSING_PARAMETER]
 
 
 @pytest.mark.parametrize(
     ("change", "name", "kind"),
     [
         ({"code": "Sim|C|never"}, "invalid_grant", None),
-        ({"redirect_uri": f"{RETURN_URL}/"}, "invalid_grant", ComplaintKind.OTHER_REDIRECT_URI),
-        ({"verifier": VERIFIER[:-1] + "A"}, "invalid_grant", ComplaintKind.WRONG_PARAMETER),
-        ({"verifier": CHALLENGE}, "invalid_grant", ComplaintKind.WRONG_PARAMETER),
-        ({"verifier": None}, "invalid_request", ComplaintKind.MISSING_PARAMETER),
+        ({"redirect_uri": f"{RETURN_URL}/"}, "invalid_grant", RuleName.OTHER_REDIRECT_URI),
+        ({"verifier": VERIFIER[:-1] + "A"}, "invalid_grant", RuleName.WRONG_PARAMETER),
+        ({"verifier": CHALLENGE}, "invalid_grant", RuleName.WRONG_PARAMETER),
+        ({"verifier": None}, "invalid_request", RuleName.MISSING_PARAMETER),
     ],
 )
 def test_an_exchange_with_one_thing_wrong_gives_nothing_and_the_right_one_after_it_does(
-    clock: Clock, change: dict[str, str], name: str, kind: ComplaintKind | None
+    clock: Clock, change: dict[str, str], name: str, kind: RuleName | None
 ) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
     asked = allowed(amazon, PKCE)
 
     assert error(amazon.exchange(replace(asked, **change))) == name  # type: ignore[arg-type]  # texts or None
@@ -292,28 +292,28 @@ def test_an_exchange_with_one_thing_wrong_gives_nothing_and_the_right_one_after_
 
 
 def test_a_verifier_that_is_too_short_is_not_taken_even_with_its_own_challenge(clock: Clock) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
     asked = allowed(amazon, PKCE | {"code_challenge": challenge_of("short")})
 
     assert error(amazon.exchange(replace(asked, verifier="short"))) == "invalid_grant"
 
 
 def test_a_verifier_without_a_challenge_is_refused(clock: Clock) -> None:
-    amazon = Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    amazon = Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
     asked = allowed(amazon, PLAIN)
 
     assert error(amazon.exchange(replace(asked, verifier=VERIFIER))) == "invalid_grant"
-    assert kinds(amazon) == [ComplaintKind.EXTRA_PARAMETER]
+    assert kinds(amazon) == [RuleName.EXTRA_PARAMETER]
 
 
 @pytest.mark.parametrize(
     ("secrets", "credentials", "name", "kind"),
     [
-        ({CLIENT_ID: SECRET}, (CLIENT_ID, None), "invalid_client", ComplaintKind.MISSING_PARAMETER),
-        ({CLIENT_ID: SECRET}, (CLIENT_ID, "wrong"), "invalid_client", ComplaintKind.WRONG_PARAMETER),
-        ({CLIENT_ID: SECRET}, (CLIENT_ID, f"{SECRET}é"), "invalid_client", ComplaintKind.WRONG_PARAMETER),
-        ({}, (CLIENT_ID, SECRET), "unauthorized_client", ComplaintKind.UNEXPECTED_SECRET),
-        ({}, (OTHER_CLIENT, None), "invalid_grant", ComplaintKind.WRONG_PARAMETER),
+        ({CLIENT_ID: SECRET}, (CLIENT_ID, None), "invalid_client", RuleName.MISSING_PARAMETER),
+        ({CLIENT_ID: SECRET}, (CLIENT_ID, "wrong"), "invalid_client", RuleName.WRONG_PARAMETER),
+        ({CLIENT_ID: SECRET}, (CLIENT_ID, f"{SECRET}é"), "invalid_client", RuleName.WRONG_PARAMETER),
+        ({}, (CLIENT_ID, SECRET), "unauthorized_client", RuleName.UNEXPECTED_SECRET),
+        ({}, (OTHER_CLIENT, None), "invalid_grant", RuleName.WRONG_PARAMETER),
         ({}, ("short", None), "InvalidValue", None),
         ({}, (CLIENT_ID[:-1] + "x", None), "unauthorized_client", None),
     ],
@@ -323,9 +323,9 @@ def test_a_client_that_is_not_who_it_says_gets_no_tokens(
     secrets: dict[str, str],
     credentials: tuple[str, str | None],
     name: str,
-    kind: ComplaintKind | None,
+    kind: RuleName | None,
 ) -> None:
-    options = Options(client_secrets=secrets, client_ids=frozenset({CLIENT_ID, OTHER_CLIENT}))
+    options = strict(client_secrets=secrets, client_ids=frozenset({CLIENT_ID, OTHER_CLIENT}))
     amazon = Amazon(options, clock=clock)
     asked = allowed(amazon, PKCE)
 
@@ -346,7 +346,7 @@ def test_a_code_lives_for_five_minutes(amazon: Amazon, clock: Clock, query: dict
 
 
 def test_how_long_a_code_lives_can_be_chosen(clock: Clock) -> None:
-    amazon = Amazon(Options(authorization_code_lifetime=30), clock=clock)
+    amazon = Amazon(strict(authorization_code_lifetime=30), clock=clock)
     asked = allowed(amazon, PKCE)
     clock.let_pass(30)
 
@@ -366,7 +366,7 @@ def test_a_code_that_is_used_twice_gives_nothing_and_takes_back_what_it_gave(
 
 
 def test_another_client_cannot_take_back_what_a_code_gave(clock: Clock) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
     asked = allowed(amazon, PKCE)
     tokens = amazon.exchange(asked)
     assert isinstance(tokens, Tokens)
@@ -376,7 +376,7 @@ def test_another_client_cannot_take_back_what_a_code_gave(clock: Clock) -> None:
 
 
 def test_exchanging_again_is_reported_once_the_final_answer_is_out(clock: Clock) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
     asked = allowed(amazon, PKCE)
     amazon.exchange_arrived(asked.code)
     amazon.exchange_arrived(asked.code)
@@ -387,7 +387,7 @@ def test_exchanging_again_is_reported_once_the_final_answer_is_out(clock: Clock)
 
     (complaint,) = amazon.referee.complaints()
     assert (complaint.kind, complaint.endpoint, complaint.client) == (
-        ComplaintKind.REPEATED_EXCHANGE,
+        RuleName.REPEATED_EXCHANGE,
         "exchange",
         "K-0001",
     )
@@ -397,7 +397,7 @@ def test_exchanging_again_is_reported_once_the_final_answer_is_out(clock: Clock)
 
 
 def test_only_so_many_codes_are_remembered(clock: Clock) -> None:
-    amazon = Amazon(Options(most_remembered=1), clock=clock)
+    amazon = Amazon(strict(most_remembered=1), clock=clock)
     first, second = allowed(amazon, PKCE), allowed(amazon, PKCE)
 
     assert error(amazon.exchange(first)) == "invalid_grant"
@@ -417,12 +417,12 @@ def test_a_refresh_needs_what_the_exchange_needed(
 
 
 @pytest.mark.parametrize(
-    ("secret", "kind"), [(None, ComplaintKind.MISSING_PARAMETER), ("wrong", ComplaintKind.WRONG_PARAMETER)]
+    ("secret", "kind"), [(None, RuleName.MISSING_PARAMETER), ("wrong", RuleName.WRONG_PARAMETER)]
 )
 def test_a_refresh_without_the_secret_of_its_client_is_refused(
-    clock: Clock, secret: str | None, kind: ComplaintKind
+    clock: Clock, secret: str | None, kind: RuleName
 ) -> None:
-    amazon = Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    amazon = Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
     tokens = linked(amazon, PLAIN)
 
     assert error(refreshed(amazon, tokens, secret)) == "invalid_client"
@@ -431,10 +431,10 @@ def test_a_refresh_without_the_secret_of_its_client_is_refused(
 
 
 def test_a_client_without_a_secret_that_refreshes_with_one_is_the_wrong_kind_of_client(clock: Clock) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
 
     assert error(refreshed(amazon, linked(amazon, PKCE), SECRET)) == "unauthorized_client"
-    assert kinds(amazon) == [ComplaintKind.UNEXPECTED_SECRET]
+    assert kinds(amazon) == [RuleName.UNEXPECTED_SECRET]
 
 
 def test_a_secret_sent_for_a_speaker_linked_by_code_is_taken_and_reported(amazon: Amazon) -> None:
@@ -448,13 +448,13 @@ def test_a_secret_sent_for_a_speaker_linked_by_code_is_taken_and_reported(amazon
     assert isinstance(refreshed(amazon, tokens, None), Tokens)
     assert kinds(amazon) == []
     assert isinstance(refreshed(amazon, tokens, SECRET), Tokens)
-    assert kinds(amazon) == [ComplaintKind.UNEXPECTED_SECRET]
+    assert kinds(amazon) == [RuleName.UNEXPECTED_SECRET]
     assert amazon.grants()[0].flow is Flow.DEVICE_CODE
 
 
 def test_a_later_process_asks_for_the_secret_again(clock: Clock, tmp_path: Path) -> None:
     memory = tmp_path / "amazon.json"
-    options = Options(client_secrets={CLIENT_ID: SECRET})
+    options = strict(client_secrets={CLIENT_ID: SECRET})
     tokens = linked(Amazon(options, clock=clock, memory=memory), PLAIN)
     later = Amazon(options, clock=clock, memory=memory)
 
@@ -465,11 +465,11 @@ def test_a_later_process_asks_for_the_secret_again(clock: Clock, tmp_path: Path)
 
 def test_what_an_earlier_version_remembered_came_of_the_device_flow(clock: Clock, tmp_path: Path) -> None:
     memory = tmp_path / "amazon.json"
-    tokens = linked(Amazon(Options(), clock=clock, memory=memory), PKCE)
+    tokens = linked(Amazon(strict(), clock=clock, memory=memory), PKCE)
     content = json.loads(memory.read_text())
     del content["grants"][0]["flow"]
     memory.write_text(json.dumps(content))
-    later = Amazon(Options(), clock=clock, memory=memory)
+    later = Amazon(strict(), clock=clock, memory=memory)
 
     assert isinstance(refreshed(later, tokens, None), Tokens)
     assert later.grants()[0].flow is Flow.DEVICE_CODE
@@ -481,17 +481,17 @@ def test_what_an_earlier_version_remembered_came_of_the_device_flow(clock: Clock
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"state": ""}, [ComplaintKind.NO_STATE]),
-        ({"code_challenge_method": "plain"}, [ComplaintKind.PLAIN_CHALLENGE]),
-        ({"code_challenge_method": ""}, [ComplaintKind.PLAIN_CHALLENGE]),
-        ({"scope": ""}, [ComplaintKind.MISSING_PARAMETER]),
-        ({"client_secret": SECRET}, [ComplaintKind.EXTRA_PARAMETER]),
+        ({"state": ""}, [RuleName.NO_STATE]),
+        ({"code_challenge_method": "plain"}, [RuleName.PLAIN_CHALLENGE]),
+        ({"code_challenge_method": ""}, [RuleName.PLAIN_CHALLENGE]),
+        ({"scope": ""}, [RuleName.MISSING_PARAMETER]),
+        ({"client_secret": SECRET}, [RuleName.EXTRA_PARAMETER]),
     ],
 )
 def test_the_referee_hears_what_is_wrong_with_an_authorization_request(
-    clock: Clock, change: dict[str, str], expected: list[ComplaintKind]
+    clock: Clock, change: dict[str, str], expected: list[RuleName]
 ) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
 
     amazon.approve_authorization(PKCE | change)
 
@@ -501,7 +501,7 @@ def test_the_referee_hears_what_is_wrong_with_an_authorization_request(
 
 
 def test_a_secret_in_the_place_of_the_client_id_is_not_repeated(clock: Clock) -> None:
-    amazon = Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    amazon = Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
 
     assert amazon.name_of({"client_id": SECRET}) == ""
     assert amazon.name_of({"client_id": "Sim|C|abc"}) == ""
@@ -509,7 +509,7 @@ def test_a_secret_in_the_place_of_the_client_id_is_not_repeated(clock: Clock) ->
 
 
 def test_nothing_secret_is_shown_when_printed(clock: Clock) -> None:
-    amazon = Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    amazon = Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
     asked = allowed(amazon, PKCE)
     request = amazon.read_authorization(list(PKCE.items()))
     assert isinstance(request, AuthorizationRequest)

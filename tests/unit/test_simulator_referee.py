@@ -4,18 +4,21 @@ import pytest
 
 from device_auth.simulator import referee
 from device_auth.simulator.referee import (
-    Complaint,
-    ComplaintKind,
+    AUTHORIZATION,
+    RULES,
     ObservedRequest,
     Referee,
-    Rule,
+    Remark,
+    RequestForm,
+    RuleName,
     carries_refresh_token,
     judge,
+    judge_authorization,
     leaks,
 )
 from tests.simulated_speaker import FORM, Clock
 
-RULE = Rule(required=frozenset({"a", "b"}), optional=frozenset({"c"}), needs_language=True)
+FORM_WANTED = RequestForm(required=frozenset({"a", "b"}), optional=frozenset({"c"}), needs_language=True)
 GOOD = ObservedRequest(
     method="POST",
     path="/token",
@@ -25,8 +28,8 @@ GOOD = ObservedRequest(
 )
 
 
-def kinds(seen: ObservedRequest, rule: Rule = RULE) -> list[ComplaintKind]:
-    return [kind for kind, _ in judge(seen, rule)]
+def kinds(seen: ObservedRequest, wanted: RequestForm = FORM_WANTED) -> list[RuleName]:
+    return [kind for kind, _ in judge(seen, seen.form(), wanted)]
 
 
 def with_header(name: str, value: str | None) -> ObservedRequest:
@@ -44,44 +47,45 @@ def test_a_good_request_is_not_complained_about() -> None:
 @pytest.mark.parametrize(
     ("seen", "kind"),
     [
-        (replace(GOOD, method="PUT"), ComplaintKind.WRONG_METHOD),
-        (replace(GOOD, method="GET"), ComplaintKind.WRONG_METHOD),
-        (with_header("accept", None), ComplaintKind.WRONG_ACCEPT),
-        (with_header("accept", "*/*"), ComplaintKind.WRONG_ACCEPT),
-        (with_header("authorization", "Basic eDp5"), ComplaintKind.AUTHORIZATION_HEADER),
-        (with_header("accept-language", None), ComplaintKind.NO_ACCEPT_LANGUAGE),
-        (with_header("content-type", f"{FORM}; charset=utf-8"), ComplaintKind.WRONG_CONTENT_TYPE),
-        (with_header("content-type", "application/json"), ComplaintKind.WRONG_CONTENT_TYPE),
-        (replace(GOOD, body=b"a=1"), ComplaintKind.MISSING_PARAMETER),
-        (replace(GOOD, body=b"a=1&b="), ComplaintKind.MISSING_PARAMETER),
-        (replace(GOOD, body=b"a=1&b=2&d=3"), ComplaintKind.EXTRA_PARAMETER),
-        (replace(GOOD, body=b"a=1&b=2&a=1"), ComplaintKind.DUPLICATE_PARAMETER),
+        (replace(GOOD, method="PUT"), RuleName.WRONG_METHOD),
+        (replace(GOOD, method="GET"), RuleName.WRONG_METHOD),
+        (with_header("accept", None), RuleName.OTHER_ACCEPT),
+        (with_header("accept", "*/*"), RuleName.OTHER_ACCEPT),
+        (with_header("authorization", "Basic eDp5"), RuleName.AUTHORIZATION_HEADER),
+        (with_header("accept-language", None), RuleName.NO_ACCEPT_LANGUAGE),
+        (with_header("content-type", f"{FORM}; charset=utf-8"), RuleName.CONTENT_TYPE_PARAMETER),
+        (with_header("content-type", "application/json"), RuleName.WRONG_CONTENT_TYPE),
+        (with_header("content-type", None), RuleName.WRONG_CONTENT_TYPE),
+        (replace(GOOD, body=b"a=1"), RuleName.MISSING_PARAMETER),
+        (replace(GOOD, body=b"a=1&b="), RuleName.MISSING_PARAMETER),
+        (replace(GOOD, body=b"a=1&b=2&d=3"), RuleName.EXTRA_PARAMETER),
+        (replace(GOOD, body=b"a=1&b=2&a=1"), RuleName.DUPLICATE_PARAMETER),
     ],
 )
-def test_what_breaks_the_rule_is_told_once(seen: ObservedRequest, kind: ComplaintKind) -> None:
+def test_what_breaks_the_rule_is_told_once(seen: ObservedRequest, kind: RuleName) -> None:
     assert kinds(seen) == [kind]
 
 
 def test_basic_authentication_may_stand_for_the_client_id_where_it_is_known() -> None:
-    rule = Rule(required=frozenset({"a", "client_id"}), takes_basic=True)
+    wanted = RequestForm(required=frozenset({"a", "client_id"}), takes_basic=True)
     seen = replace(GOOD, body=b"a=1")
 
-    assert kinds(seen, rule) == [ComplaintKind.MISSING_PARAMETER]
+    assert kinds(seen, wanted) == [RuleName.MISSING_PARAMETER]
     seen = replace(seen, headers={**seen.headers, "authorization": "Basic eDp5"})
-    assert kinds(seen, rule) == []
-    assert kinds(replace(seen, body=b"a=1&client_id=x"), rule) == []
+    assert kinds(seen, wanted) == []
+    assert kinds(replace(seen, body=b"a=1&client_id=x"), wanted) == []
 
 
 def test_a_get_is_not_asked_for_a_form() -> None:
     seen = ObservedRequest(method="GET", path="/", query="", headers={"accept": "application/json"}, body=b"")
 
-    assert kinds(seen, Rule(method="GET")) == []
+    assert kinds(seen, RequestForm(method="GET")) == []
 
 
 def test_a_complaint_repeats_only_well_known_names() -> None:
     seen = replace(GOOD, body=b"a=1&b=2&client_id=3&abc123=4")
 
-    sentences = [sentence for _, sentence in judge(seen, RULE)]
+    sentences = [sentence for _, sentence in judge(seen, seen.form(), FORM_WANTED)]
 
     assert sentences == [
         "A parameter of an unknown name does not belong here.",
@@ -110,7 +114,7 @@ def test_a_secret_in_an_address_is_told(path: str, query: str, *, is_page: bool)
 
     found = list(leaks(seen, lambda text: text == "the-device-code", is_page=is_page))
 
-    assert [kind for kind, _ in found] == [ComplaintKind.SECRET_IN_URL]
+    assert [kind for kind, _ in found] == [RuleName.SECRET_IN_URL]
 
 
 @pytest.mark.parametrize(
@@ -128,15 +132,75 @@ def test_a_refresh_token_is_seen_in_body_and_headers() -> None:
     assert not carries_refresh_token(replace(GOOD, body=b"x=Sim%7CA%7Cabc"))
 
 
+@pytest.mark.parametrize(
+    ("body", "parameters"),
+    [
+        (b'{"a": "1", "b": {"c": [2]}, "n": 3, "no": null}', [("a", "1"), ("b", '{"c": [2]}'), ("n", "3")]),
+        (b'{"a": ""}', []),
+        (b"[1]", []),
+        (b"{", []),
+        (b"[" * 20_000, []),
+        (b"a=1", []),
+    ],
+)
+def test_the_members_of_a_json_body_are_read_like_a_form(body: bytes, parameters: list[object]) -> None:
+    seen = replace(with_header("content-type", "application/json; charset=utf-8"), body=body)
+
+    assert seen.form() == parameters
+
+
+def test_json_is_noted_where_it_is_taken() -> None:
+    wanted = replace(FORM_WANTED, takes_json=True)
+    seen = replace(with_header("content-type", "application/json"), body=b'{"a": "1", "b": "2"}')
+
+    assert kinds(seen, wanted) == [RuleName.JSON_BODY]
+    assert kinds(replace(seen, body=b"{}"), wanted).count(RuleName.MISSING_PARAMETER) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"state": "s", "code_challenge": "c", "code_challenge_method": "S256"}, []),
+        ({"code_challenge": "c", "code_challenge_method": "S256"}, [RuleName.NO_STATE]),
+        ({"state": "s"}, []),
+        ({}, [RuleName.OPEN_TO_FORGERY]),
+    ],
+)
+def test_only_an_authorization_request_without_any_protection_is_open_to_forgery(
+    more: dict[str, str], found: list[RuleName]
+) -> None:
+    needed = dict.fromkeys(AUTHORIZATION.required, "x")
+
+    assert [kind for kind, _ in judge_authorization(list((needed | more).items()))] == found
+
+
+def test_every_rule_has_a_meaning_and_a_source() -> None:
+    assert set(RULES) == set(RuleName)
+    assert all(rule.meaning.endswith((".", ").")) and rule.source for rule in RULES.values())
+
+
+def test_a_note_is_no_complaint_unless_the_referee_is_strict() -> None:
+    mild = Referee(Clock())
+    hard = Referee(Clock(), is_strict=True, allowed={RuleName.POLL_BELOW_TOLD})
+    for judging in (mild, hard):
+        for kind in (RuleName.OTHER_ACCEPT, RuleName.POLL_BELOW_TOLD, RuleName.WRONG_METHOD):
+            judging.report(kind, "So.", endpoint="refresh")
+
+    assert [remark.kind for remark in mild.complaints()] == [RuleName.WRONG_METHOD]
+    assert [remark.kind for remark in mild.notes()] == [RuleName.OTHER_ACCEPT, RuleName.POLL_BELOW_TOLD]
+    assert [remark.kind for remark in hard.complaints()] == [RuleName.OTHER_ACCEPT, RuleName.WRONG_METHOD]
+    assert [remark.kind for remark in hard.notes()] == [RuleName.POLL_BELOW_TOLD]
+    mild.reset()
+    assert mild.notes() == ()
+
+
 def test_the_referee_remembers_until_reset() -> None:
     clock = Clock()
     judging = Referee(clock)
 
-    judging.complain(ComplaintKind.WRONG_METHOD, "So.", endpoint="refresh", client="K-0001")
+    judging.report(RuleName.WRONG_METHOD, "So.", endpoint="refresh", client="K-0001")
 
-    assert judging.complaints() == (
-        Complaint(ComplaintKind.WRONG_METHOD, "So.", "refresh", "K-0001", clock.now),
-    )
+    assert judging.complaints() == (Remark(RuleName.WRONG_METHOD, "So.", "refresh", "K-0001", clock.now),)
     judging.reset()
     assert judging.complaints() == ()
 
@@ -144,8 +208,8 @@ def test_the_referee_remembers_until_reset() -> None:
 def test_the_referee_counts_all_complaints_and_keeps_the_last_ten_thousand() -> None:
     judging = Referee(Clock())
 
-    for number in range(referee.MOST_COMPLAINTS + 1):
-        judging.complain(ComplaintKind.WRONG_METHOD, f"Number {number}.", endpoint="refresh")
+    for number in range(referee.MOST_REMARKS + 1):
+        judging.report(RuleName.WRONG_METHOD, f"Number {number}.", endpoint="refresh")
 
     assert judging.counts() == {"wrong-method": 10_001}
     assert len(judging.complaints()) == 10_000

@@ -13,9 +13,9 @@ import pytest
 
 from device_auth.client import Client, ClientError
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from tests.command import ROOT, Command, bare_environment
+from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
 
 NETWORK: Final = {"requests", "http.client", "ssl"}
@@ -64,7 +64,7 @@ sys.exit(main())
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
         yield running
 
 

@@ -4,9 +4,8 @@ import pytest
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
-from tests.simulated_speaker import Clock, Speaker
+from tests.simulated_speaker import Clock, Speaker, strict
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def amazon(clock: Clock) -> Amazon:
-    return Amazon(Options(), clock=clock)
+    return Amazon(strict(), clock=clock)
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from werkzeug.test import TestResponse
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
-from device_auth.simulator.referee import ComplaintKind
-from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, Clock, Speaker
+from device_auth.simulator.referee import RuleName
+from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, Clock, Speaker, strict
 
 SECRET: Final = "a+secret: 100% of the desk's"
 RETURN_URL: Final = "https://localhost:9745/authresponse"
@@ -32,7 +31,7 @@ TOKEN: Final = "/auth/o2/token"  # an address
 
 @pytest.fixture
 def amazon(clock: Clock) -> Amazon:
-    return Amazon(Options(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    return Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def refresh_form(client: FlaskClient, amazon: Amazon) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
 
 
-def kinds(amazon: Amazon) -> list[ComplaintKind]:
+def kinds(amazon: Amazon) -> list[RuleName]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -130,17 +129,17 @@ def test_a_header_that_is_no_basic_authentication_is_refused(
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ({"redirect_uri": ""}, ComplaintKind.MISSING_PARAMETER),
-        ({"code": ""}, ComplaintKind.MISSING_PARAMETER),
-        ({"state": "a-state"}, ComplaintKind.EXTRA_PARAMETER),
+        ({"redirect_uri": ""}, RuleName.MISSING_PARAMETER),
+        ({"code": ""}, RuleName.MISSING_PARAMETER),
+        ({"state": "a-state"}, RuleName.EXTRA_PARAMETER),
     ],
 )
 def test_the_referee_reads_the_exchange(
-    client: FlaskClient, amazon: Amazon, change: dict[str, str], kind: ComplaintKind
+    client: FlaskClient, amazon: Amazon, change: dict[str, str], kind: RuleName
 ) -> None:
     answer = send(client, exchange_form(amazon) | BY_FORM | change)
 
-    assert answer.status_code == (400 if kind is ComplaintKind.MISSING_PARAMETER else 200)
+    assert answer.status_code == (400 if kind is RuleName.MISSING_PARAMETER else 200)
     assert kinds(amazon) == [kind]
 
 
@@ -150,7 +149,7 @@ def test_a_secret_in_the_address_of_the_exchange_is_reported(
 ) -> None:
     send(client, exchange_form(amazon) | BY_FORM, path=f"{TOKEN}?{name}=x")
 
-    assert kinds(amazon) == [ComplaintKind.SECRET_IN_URL]
+    assert kinds(amazon) == [RuleName.SECRET_IN_URL]
 
 
 def test_only_lwa_exchanges_codes_here(client: FlaskClient, amazon: Amazon) -> None:
@@ -182,4 +181,4 @@ def test_an_exchange_that_is_repeated_is_reported_unless_its_answer_was_lost(
     assert lwa.send(lwa.token_url, lost).status_code == 400
     assert kinds(amazon) == []
     assert [lwa.send(lwa.token_url, told).status_code for _ in range(2)] == [200, 400]
-    assert kinds(amazon) == [ComplaintKind.REPEATED_EXCHANGE]
+    assert kinds(amazon) == [RuleName.REPEATED_EXCHANGE]

@@ -8,6 +8,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.authorization import challenge_of
 from device_auth.simulator.control import host_name
 from device_auth.simulator.models import Applicant, AuthorizationRequest, CodeExchange, Credentials
+from device_auth.simulator.referee import RULES, RuleName
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, Speaker
 from tests.waiting import LONG
 
@@ -181,14 +182,17 @@ def test_the_referee_is_read_and_reset(lwa: Speaker) -> None:
     (complaint,) = told["complaints"]
     assert complaint == {
         "kind": "no-accept-language",
-        "sentence": "The request for a code pair needs Accept-Language.",
+        "sentence": "The request for a code pair has no Accept-Language.",
         "endpoint": "codepair",
         "client": CLIENT_ID,
         "at": 1000.0,
+        "source": RULES[RuleName.NO_ACCEPT_LANGUAGE].source,
     }
-    assert lwa.control("referee/reset").json() == {"complaints": [], "counts": {}}
+    assert told["notes"] == []
+    assert lwa.control("referee/reset").json() == {"complaints": [], "notes": [], "counts": {}}
     assert lwa.session.get(lwa.control_url + "referee", timeout=LONG).json() == {
         "complaints": [],
+        "notes": [],
         "counts": {},
     }
 

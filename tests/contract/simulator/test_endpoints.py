@@ -3,7 +3,9 @@ import json
 import pytest
 
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.referee import ComplaintKind
+from device_auth.simulator.models import Options
+from device_auth.simulator.referee import RULES, RuleName
+from device_auth.simulator.server import serve
 from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, URN, Clock, Speaker
 from tests.waiting import LONG
 
@@ -104,7 +106,7 @@ def test_polling_a_finished_code_again_is_reported(amazon: Amazon, clock: Clock,
 
     speaker.poll(pair)
 
-    assert kinds(amazon) == [ComplaintKind.REPEATED_FINAL_CODE]
+    assert kinds(amazon) == [RuleName.REPEATED_FINAL_CODE]
 
 
 def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
@@ -115,36 +117,36 @@ def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clo
     answer = speaker.poll(pair)
 
     assert answer.json()["error"] == "slow_down"
-    assert kinds(amazon) == [ComplaintKind.POLLED_TOO_EARLY]
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
     assert amazon.pairs()[0].slowed_to == (10 if speaker.is_lwa else 35)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "complaint"),
     [
-        ({"client_id": ""}, "invalid_request", ComplaintKind.MISSING_PARAMETER),
+        ({"client_id": ""}, "invalid_request", RuleName.MISSING_PARAMETER),
         ({"client_id": "amzn1.application-oa2-client.x"}, "InvalidValue", None),
-        ({"response_type": "code"}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
+        ({"response_type": "code"}, "invalid_request", RuleName.WRONG_PARAMETER),
         ({"scope": "alexa:none"}, "invalid_scope", None),
-        ({"scope_data": ""}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
-        ({"scope_data": "{"}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
-        ({"scope_data": "[" * 20_000}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
-        ({"scope_data": SCOPE_DATA.replace("kitchen", "")}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
+        ({"scope_data": ""}, "invalid_request", RuleName.WRONG_PARAMETER),
+        ({"scope_data": "{"}, "invalid_request", RuleName.WRONG_PARAMETER),
+        ({"scope_data": "[" * 20_000}, "invalid_request", RuleName.WRONG_PARAMETER),
+        ({"scope_data": SCOPE_DATA.replace("kitchen", "")}, "invalid_request", RuleName.WRONG_PARAMETER),
         (
             {"scope_data": SCOPE_DATA.replace("productID", "productId")},
             "invalid_request",
-            ComplaintKind.WRONG_PARAMETER,
+            RuleName.WRONG_PARAMETER,
         ),
         (
             {"scope_data": SCOPE_DATA.replace('"productID"', '"more": 1, "productID"')},
             "invalid_request",
-            ComplaintKind.WRONG_PARAMETER,
+            RuleName.WRONG_PARAMETER,
         ),
-        ({"scope": "profile", "scope_data": "7"}, "invalid_request", ComplaintKind.WRONG_PARAMETER),
+        ({"scope": "profile", "scope_data": "7"}, "invalid_request", RuleName.WRONG_PARAMETER),
     ],
 )
 def test_a_wrong_request_for_a_code_pair_is_refused(
-    amazon: Amazon, lwa: Speaker, change: dict[str, str], error: str, complaint: ComplaintKind | None
+    amazon: Amazon, lwa: Speaker, change: dict[str, str], error: str, complaint: RuleName | None
 ) -> None:
     answer = lwa.send(lwa.pair_url, lwa.pair_form() | change, headers={"Accept-Language": "en-US"})
 
@@ -170,13 +172,13 @@ def test_an_unknown_rfc_8628_client_is_refused(rfc: Speaker) -> None:
 @pytest.mark.parametrize(
     ("grant_type", "error", "complaint"),
     [
-        ("", "invalid_request", ComplaintKind.MISSING_PARAMETER),
-        ("password", "unsupported_grant_type", ComplaintKind.WRONG_PARAMETER),
-        (URN, "unsupported_grant_type", ComplaintKind.WRONG_PARAMETER),
+        ("", "invalid_request", RuleName.MISSING_PARAMETER),
+        ("password", "unsupported_grant_type", RuleName.WRONG_PARAMETER),
+        (URN, "unsupported_grant_type", RuleName.WRONG_PARAMETER),
     ],
 )
 def test_an_unknown_grant_type_is_refused(
-    amazon: Amazon, lwa: Speaker, grant_type: str, error: str, complaint: ComplaintKind
+    amazon: Amazon, lwa: Speaker, grant_type: str, error: str, complaint: RuleName
 ) -> None:
     answer = lwa.send(lwa.token_url, lwa.poll_form(lwa.pair()) | {"grant_type": grant_type})
 
@@ -187,27 +189,27 @@ def test_an_unknown_grant_type_is_refused(
 def test_lwa_polls_name_no_client(amazon: Amazon, lwa: Speaker) -> None:
     lwa.send(lwa.token_url, lwa.poll_form(lwa.pair()) | {"client_id": CLIENT_ID})
 
-    assert kinds(amazon) == [ComplaintKind.EXTRA_PARAMETER]
+    assert kinds(amazon) == [RuleName.EXTRA_PARAMETER]
 
 
 def test_a_parameter_sent_twice_is_refused(amazon: Amazon, lwa: Speaker) -> None:
     answer = lwa.send(lwa.token_url, "grant_type=device_code&device_code=a&device_code=a&user_code=b")
 
     assert answer.json()["error"] == "invalid_request"
-    assert kinds(amazon) == [ComplaintKind.DUPLICATE_PARAMETER]
+    assert kinds(amazon) == [RuleName.DUPLICATE_PARAMETER]
 
 
 @pytest.mark.parametrize(
     ("headers", "complaint"),
     [
-        ({"Content-Type": f"{FORM};charset=UTF-8"}, ComplaintKind.WRONG_CONTENT_TYPE),
-        ({"Accept": "*/*"}, ComplaintKind.WRONG_ACCEPT),
-        ({"Authorization": "Basic eDp5"}, ComplaintKind.AUTHORIZATION_HEADER),
-        ({"Accept-Language": None}, ComplaintKind.NO_ACCEPT_LANGUAGE),
+        ({"Content-Type": f"{FORM};charset=UTF-8"}, RuleName.CONTENT_TYPE_PARAMETER),
+        ({"Accept": "*/*"}, RuleName.OTHER_ACCEPT),
+        ({"Authorization": "Basic eDp5"}, RuleName.AUTHORIZATION_HEADER),
+        ({"Accept-Language": None}, RuleName.NO_ACCEPT_LANGUAGE),
     ],
 )
 def test_wrong_headers_are_reported_but_answered(
-    amazon: Amazon, lwa: Speaker, headers: dict[str, str | None], complaint: ComplaintKind
+    amazon: Amazon, lwa: Speaker, headers: dict[str, str | None], complaint: RuleName
 ) -> None:
     answer = lwa.send(lwa.pair_url, lwa.pair_form(), headers={"Accept-Language": "en-US", **headers})
 
@@ -216,13 +218,54 @@ def test_wrong_headers_are_reported_but_answered(
     assert amazon.referee.complaints()[0].client == CLIENT_ID
 
 
-def test_json_is_no_form(amazon: Amazon, lwa: Speaker) -> None:
-    headers = {"Accept-Language": "en-US", "Content-Type": "application/json"}
+JSON = {"Content-Type": "application/json; charset=utf-8", "Accept": "*/*"}
 
-    answer = lwa.send(lwa.pair_url, json.dumps(lwa.pair_form()), headers=headers)
+
+def test_lwa_takes_json_for_every_request(clock: Clock) -> None:
+    mild = Amazon(Options(), clock=clock)
+    with serve(mild) as place:
+        speaker = Speaker(place)
+
+        def posted(url: str, **members: object) -> dict[str, str]:
+            answer = speaker.send(url, json.dumps(members), headers=JSON)
+            assert answer.status_code == 200, answer.text
+            told: dict[str, str] = answer.json()
+            return told
+
+        form = speaker.pair_form() | {"scope_data": json.loads(SCOPE_DATA)}
+        pair = posted(speaker.pair_url, **form)
+        mild.approve("all")
+        tokens = posted(speaker.token_url, **speaker.poll_form(pair))
+        refresh = {"grant_type": "refresh_token", "client_id": CLIENT_ID}
+        posted(speaker.token_url, **refresh, refresh_token=tokens["refresh_token"])
+        speaker.close()
+
+    assert mild.pairs()[0].applicant.dsn == "K-0001"
+    assert kinds(mild) == []
+    assert {note.kind for note in mild.referee.notes()} == {
+        RuleName.JSON_BODY,
+        RuleName.OTHER_ACCEPT,
+        RuleName.NO_ACCEPT_LANGUAGE,
+    }
+
+
+def test_rfc_8628_takes_no_json(amazon: Amazon, rfc: Speaker) -> None:
+    answer = rfc.send(rfc.pair_url, json.dumps(rfc.pair_form()), headers={"Content-Type": "application/json"})
 
     assert answer.json()["error"] == "invalid_request"
-    assert set(kinds(amazon)) == {ComplaintKind.WRONG_CONTENT_TYPE, ComplaintKind.MISSING_PARAMETER}
+    assert kinds(amazon) == [RuleName.WRONG_CONTENT_TYPE]
+
+
+def test_responses_have_their_members_in_the_order_of_captured_ones(amazon: Amazon, lwa: Speaker) -> None:
+    pair = lwa.ask()
+    pending = lwa.poll(pair.json())
+    amazon.approve("all")
+    tokens = lwa.poll(pair.json())
+
+    assert list(pair.json()) == ["user_code", "device_code", "interval", "verification_uri", "expires_in"]
+    assert list(pending.json()) == ["error_description", "error"]
+    assert list(tokens.json()) == ["access_token", "refresh_token", "token_type", "expires_in"]
+    assert pair.text.startswith('{"user_code":"')
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
@@ -231,7 +274,7 @@ def test_endpoints_take_post_alone(amazon: Amazon, speaker: Speaker, method: str
         answer = speaker.session.request(method, url, headers={"Accept": "application/json"}, timeout=LONG)
 
         assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
-    assert kinds(amazon) == [ComplaintKind.WRONG_METHOD, ComplaintKind.WRONG_METHOD]
+    assert kinds(amazon) == [RuleName.WRONG_METHOD, RuleName.WRONG_METHOD]
 
 
 def test_a_code_in_the_address_of_a_poll_is_reported(amazon: Amazon, speaker: Speaker) -> None:
@@ -239,7 +282,7 @@ def test_a_code_in_the_address_of_a_poll_is_reported(amazon: Amazon, speaker: Sp
 
     speaker.send(f"{speaker.token_url}?x={pair['device_code']}", speaker.poll_form(pair))
 
-    assert kinds(amazon) == [ComplaintKind.SECRET_IN_URL]
+    assert kinds(amazon) == [RuleName.SECRET_IN_URL]
     (complaint,) = amazon.referee.complaints()
     assert pair["device_code"] not in repr(complaint)
 
@@ -250,7 +293,7 @@ def test_a_refresh_token_sent_elsewhere_is_reported(amazon: Amazon, lwa: Speaker
     rfc.refresh(token)
     lwa.send(f"{lwa.origin}/nowhere", {"refresh_token": token})
 
-    assert kinds(amazon) == [ComplaintKind.REFRESH_TOKEN_ELSEWHERE, ComplaintKind.REFRESH_TOKEN_ELSEWHERE]
+    assert kinds(amazon) == [RuleName.REFRESH_TOKEN_ELSEWHERE, RuleName.REFRESH_TOKEN_ELSEWHERE]
     assert token not in repr(amazon.referee.complaints())
 
 
@@ -288,7 +331,7 @@ def test_a_revoked_token_is_worth_nothing(amazon: Amazon, rfc: Speaker) -> None:
     assert answer.status_code == 200
     assert rfc.refresh(token).json()["error"] == "invalid_grant"
     assert rfc.send(f"{rfc.origin}/revoke", {"token": token}).json()["error"] == "invalid_request"
-    assert kinds(amazon) == [ComplaintKind.MISSING_PARAMETER]
+    assert kinds(amazon) == [RuleName.MISSING_PARAMETER]
 
 
 def test_an_lwa_token_is_not_for_the_revocation_endpoint(amazon: Amazon, lwa: Speaker) -> None:
@@ -296,7 +339,7 @@ def test_an_lwa_token_is_not_for_the_revocation_endpoint(amazon: Amazon, lwa: Sp
 
     lwa.send(f"{lwa.origin}/revoke", {"token": token, "client_id": CLIENT_ID})
 
-    assert kinds(amazon) == [ComplaintKind.REFRESH_TOKEN_ELSEWHERE]
+    assert kinds(amazon) == [RuleName.REFRESH_TOKEN_ELSEWHERE]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +362,48 @@ def test_the_profile_is_told_as_far_as_the_scope_goes(
         answer = lwa.session.get(f"{lwa.origin}/user/profile", headers=headers, timeout=LONG)
 
         assert (answer.status_code, sorted(answer.json())) == (status, fields)
+
+
+def token_of(amazon: Amazon, lwa: Speaker, scope: str) -> str:
+    form = lwa.pair_form() | {"scope": scope}
+    pair = lwa.send(lwa.pair_url, form, headers={"Accept-Language": "en-US"}).json()
+    amazon.approve(pair["user_code"])
+    return str(lwa.poll(pair).json()["access_token"])
+
+
+def test_the_profile_takes_its_token_by_query_as_amazons_sdk_sends_it(amazon: Amazon, lwa: Speaker) -> None:
+    token = token_of(amazon, lwa, "alexa:all profile:user_id")
+
+    answer = lwa.session.get(f"{lwa.origin}/user/profile", params={"access_token": token}, timeout=LONG)
+
+    assert list(answer.json()) == ["user_id"]
+    assert kinds(amazon) == [RuleName.TOKEN_BY_QUERY]
+    assert RULES[RuleName.TOKEN_BY_QUERY].is_note
+
+
+@pytest.mark.parametrize("spelling", ["O2", "o2"])
+def test_tokeninfo_names_the_client_of_a_token(
+    amazon: Amazon, clock: Clock, lwa: Speaker, spelling: str
+) -> None:
+    url = f"{lwa.origin}/auth/{spelling}/tokeninfo"
+    plain, named = token_of(amazon, lwa, "alexa:all"), token_of(amazon, lwa, "alexa:all profile")
+    clock.let_pass(600)
+
+    told = [lwa.session.get(url, params={"access_token": token}, timeout=LONG) for token in (plain, named)]
+
+    assert [(each.json()["aud"], each.json()["exp"]) for each in told] == [(CLIENT_ID, 3000)] * 2
+    assert ["user_id" in each.json() for each in told] == [False, True]
+    assert kinds(amazon) == []
+    clock.let_pass(3000)
+    gone = lwa.session.get(url, params={"access_token": plain}, timeout=LONG)
+    assert (gone.status_code, gone.json()["error"]) == (400, "invalid_token")
+
+
+@pytest.mark.parametrize("path", ["/userinfo", "/auth/o2/token", "/us/code"])
+def test_a_token_by_query_is_a_leak_elsewhere(amazon: Amazon, lwa: Speaker, path: str) -> None:
+    lwa.session.get(f"{lwa.origin}{path}", params={"access_token": "x"}, timeout=LONG)
+
+    assert RuleName.SECRET_IN_URL in kinds(amazon)
 
 
 def test_the_profile_wants_a_token(lwa: Speaker) -> None:

@@ -13,7 +13,7 @@ from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault, read_fault
 from device_auth.simulator.models import PairState
-from device_auth.simulator.referee import ComplaintKind
+from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import FORM, Clock, Speaker
 from tests.waiting import LONG
@@ -106,7 +106,7 @@ def test_slow_down_holds_the_speaker_to_the_longer_interval(
     early = speaker.poll(pair).json()["error"]
 
     assert (in_time, early) == ("authorization_pending", "slow_down")
-    assert kinds(amazon) == [ComplaintKind.POLLED_TOO_EARLY]
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
 
 
 def test_retry_after_is_watched(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
@@ -117,7 +117,7 @@ def test_retry_after_is_watched(amazon: Amazon, clock: Clock, speaker: Speaker) 
 
     speaker.poll(pair)
 
-    assert kinds(amazon) == [ComplaintKind.POLLED_TOO_EARLY]
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_only_an_understood_final_answer_forbids_another_poll(
 
     lwa.poll(pair)
 
-    assert kinds(amazon) == ([ComplaintKind.REPEATED_FINAL_CODE] if is_final else [])
+    assert kinds(amazon) == ([RuleName.REPEATED_FINAL_CODE] if is_final else [])
 
 
 def test_a_reset_connection_answers_nothing(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
@@ -190,7 +190,7 @@ def test_a_refresh_token_whose_successor_was_lost_still_works(amazon: Amazon, sp
     assert arrived != token
     assert kinds(amazon) == []
     assert speaker.refresh(token).json()["error"] == "invalid_grant"
-    assert kinds(amazon) == [ComplaintKind.OLD_REFRESH_TOKEN]
+    assert kinds(amazon) == [RuleName.OLD_REFRESH_TOKEN]
     assert speaker.refresh(arrived).status_code == 200
 
 
@@ -232,7 +232,7 @@ def test_who_follows_a_redirect_is_reported(amazon: Amazon, lwa: Speaker) -> Non
     assert second.headers["Location"] == "https://example.com/login"
     assert kinds(amazon) == []
     lwa.session.get(first.headers["Location"], timeout=LONG)
-    assert kinds(amazon) == [ComplaintKind.FOLLOWED_REDIRECT]
+    assert kinds(amazon) == [RuleName.FOLLOWED_REDIRECT]
 
 
 def test_fields_of_the_true_answer_can_be_changed_or_left_out(amazon: Amazon, rfc: Speaker) -> None:
@@ -292,7 +292,7 @@ def test_a_delayed_answer_ends_late_and_the_interval_counts_from_there(
     clock.let_pass(4)
     slow.poll(pair)
 
-    assert kinds(amazon) == [ComplaintKind.POLLED_TOO_EARLY]
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
 
 
 def test_a_dripping_answer_comes_whole_a_byte_at_a_time(

@@ -9,9 +9,8 @@ import pytest
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, run_simulator, serve
-from tests.simulated_speaker import Clock, Speaker
+from tests.simulated_speaker import Clock, Speaker, strict
 from tests.waiting import LONG
 
 
@@ -94,7 +93,7 @@ def test_the_command_runs_until_it_is_told_to_stop(amazon: Amazon) -> None:
 
 
 def test_two_hundred_speakers_at_once_are_linked_without_a_complaint(clock: Clock) -> None:
-    amazon = Amazon(Options(), clock=clock)
+    amazon = Amazon(strict(), clock=clock)
 
     def let_the_interval_pass() -> None:
         clock.let_pass(30)

@@ -9,11 +9,10 @@ from werkzeug.test import TestResponse
 
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
-from device_auth.simulator.models import Options
-from device_auth.simulator.referee import ComplaintKind
+from device_auth.simulator.referee import RuleName
 from device_auth.simulator.sign_in import form_target
 from tests.page_elements import Elements
-from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock
+from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, strict
 
 RETURN_URL: Final = "https://localhost:9745/authresponse"
 SCRIPT: Final = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -31,7 +30,7 @@ QUERY: Final = {
 
 @pytest.fixture
 def amazon(clock: Clock) -> Amazon:
-    return Amazon(Options(redirect_uris=frozenset({RETURN_URL, "http://[::1]:3000/back"})), clock=clock)
+    return Amazon(strict(redirect_uris=frozenset({RETURN_URL, "http://[::1]:3000/back"})), clock=clock)
 
 
 class Browser:
@@ -68,7 +67,7 @@ def browser(amazon: Amazon) -> Iterator[Browser]:
         yield browser
 
 
-def kinds(amazon: Amazon) -> list[ComplaintKind]:
+def kinds(amazon: Amazon) -> list[RuleName]:
     return [complaint.kind for complaint in amazon.referee.complaints()]
 
 
@@ -131,9 +130,9 @@ def test_the_referee_reads_the_address(amazon: Amazon, browser: Browser) -> None
     browser.open(state="", client_secret="x")
 
     assert kinds(amazon) == [
-        ComplaintKind.SECRET_IN_URL,
-        ComplaintKind.EXTRA_PARAMETER,
-        ComplaintKind.NO_STATE,
+        RuleName.SECRET_IN_URL,
+        RuleName.EXTRA_PARAMETER,
+        RuleName.NO_STATE,
     ]
     assert "client_secret" not in browser.answer.text
 

@@ -29,7 +29,6 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.report import ReportFile, write_report
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
@@ -40,6 +39,7 @@ from tests.command import Command
 from tests.far_provider import FakeMachine
 from tests.links import make_grant, make_link, make_pending
 from tests.patient import DISKS, MEMORY
+from tests.simulated_speaker import strict
 from tests.socket_world import SocketWorld
 from tests.terminal_session import session
 
@@ -55,7 +55,7 @@ def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def once_linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
+    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
         command = Command(tmp_path_factory.mktemp("linked"), running)
         assert command.link() == 0
         yield command
