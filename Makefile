@@ -103,6 +103,7 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m tests.bench.link
 	$(BENCH)/bin/python -m tests.bench.kept_token
 	$(BENCH)/bin/python -m tests.bench.save
+	$(BENCH)/bin/python -m tests.bench.approval
 	$(BENCH)/bin/python -m tests.bench.speakers
 	$(BENCH)/bin/python -m tests.bench.daemon
 

@@ -211,9 +211,10 @@ def open_loop(
     chance: float = 0.5,
     tokens: TokenFiles | None = None,
     make_store: Callable[[Path], FileStore] = FileStore,
+    make_transport: Callable[..., HttpTransport] = HttpTransport,
 ) -> Iterator[Loop]:
     """Make a loop that holds the lock of the store below a folder, and speaks real HTTP."""
-    transport = HttpTransport(clock, authorities=Authorities(ca_file))
+    transport = make_transport(clock, authorities=Authorities(ca_file))
     with make_store(folder / "state") as store:
         loop = Loop(
             provider_client=ProviderClient(transport, provider),
@@ -237,10 +238,15 @@ def is_over(loop: Loop) -> bool:
 
 @contextmanager
 def open_world(
-    folder: Path, dialect: DialectName = DialectName.LWA, *, tls: Path | None = None, **options: object
+    folder: Path,
+    dialect: DialectName = DialectName.LWA,
+    *,
+    tls: Path | None = None,
+    clock: SkippingClock | None = None,
+    **options: object,
 ) -> Iterator[World]:
     """Open a world; the simulated Amazon's options may be given."""
-    clock = SkippingClock()
+    clock = clock or SkippingClock()
     amazon = Amazon(strict(**options), clock=lambda: clock.moment)
     world = World(
         folder,

@@ -41,6 +41,10 @@ SAVE_WAITS: Final = (Seconds(1), Seconds(2), Seconds(4))
 QUICKEST_APPROVAL: Final = Seconds(15)
 """Hardly an owner approves sooner than this after leaving the speaker's page; measured in docs/fleet.md."""
 
+LONGEST_WAY: Final = Seconds(0.25)
+"""How much of the time that a poll is out counts towards an interval shorter than told; more would bring polls closer at
+the provider than that interval, for the way of each is another."""
+
 
 # ---------------------------------------------------------------------------------------------------------
 # Events: what happened
@@ -334,6 +338,7 @@ class Waiting:
         postponed_from: when the next poll would have been due had it not been postponed; never if it is not.
         may_postpone: no poll of this pair has been postponed yet, and one may be.
         hurries_from: from when on an owner who is back is polled for.
+        polled_at: when the last poll went out.
     """
 
     request: LinkRequested
@@ -345,6 +350,7 @@ class Waiting:
     postponed_from: Monotonic = NEVER
     may_postpone: bool = False
     hurries_from: Monotonic = NEVER
+    polled_at: Monotonic = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,7 +578,8 @@ def _waiting(state: Waiting, event: Event, now: Monotonic) -> Step:
         case TimePassed() if state.poll_at is not None and now >= state.pair.expires_at:
             return _end_pair(state, _ran_out(), now)
         case TimePassed() if state.poll_at is not None and now >= state.poll_at:
-            return replace(state, poll_at=None, postponed_from=NEVER), (PollToken(state.pair),)
+            polling = replace(state, poll_at=None, postponed_from=NEVER, polled_at=now)
+            return polling, (PollToken(state.pair),)
         case Answered() if state.poll_at is None or isinstance(event.answer, TokenGrant):
             return _take_poll_answer(state, event.answer, now)
         case OwnerLeft() if state.poll_at is not None and state.may_postpone:
@@ -645,11 +652,13 @@ def _poll_later(state: Waiting, answer: Answer, now: Monotonic) -> Step:
     wait, hurries_after = poll_wait(interval, timeouts, answer), rules.hurries_after
     # after slow_down the interval stands, and so does a wait that was asked for
     is_held_back = interval > rules.interval(told) or wait > interval
+    # a told interval counts from the answer; a shorter one is our own, and counts from the poll
+    since = now if is_held_back or interval >= told else max(state.polled_at, Monotonic(now - LONGEST_WAY))
     waiting = replace(
         state,
         interval=interval,
-        poll_at=later(now, wait),
-        hurries_from=NEVER if hurries_after is None or is_held_back else later(now, hurries_after),
+        poll_at=later(since, wait),
+        hurries_from=NEVER if hurries_after is None or is_held_back else later(since, hurries_after),
         timeouts=timeouts,
         trouble=_trouble(answer),
     )

@@ -78,6 +78,9 @@ _PENDING: Final = OAuthRefusal("authorization_pending", "The owner has not answe
 _TOLERANCE: Final = 0.001
 """Seconds forgiven: the server notes the end of a response before it sends the last byte."""
 
+_WAY: Final = 0.25
+"""Seconds of an answer's way that count towards LWA's least interval, which is told to nobody."""
+
 
 class Amazon:
     """The simulated Amazon.
@@ -155,8 +158,9 @@ class Amazon:
             if pair is None:
                 return True
             now = self.clock()
+            tolerance = _TOLERANCE if _is_told_interval(pair) else _WAY
             due = max(pair.not_before, pair.heard_at + _least_interval(pair))
-            is_early = now < due - _TOLERANCE
+            is_early = now < due - tolerance
             is_below_told = now < pair.heard_at + pair.interval - _TOLERANCE
             if pair.was_told_final:
                 sentence = "A code pair was polled again after its final answer."
@@ -170,7 +174,7 @@ class Amazon:
                 )
                 self._report(RuleName.POLL_BELOW_TOLD, sentence, Endpoint.TOKEN_POLL, pair.applicant)
                 pair = replace(pair, was_noted=True)
-            is_due = now >= pair.answered_at + _longest_wait(pair) - _TOLERANCE
+            is_due = now >= pair.answered_at + _longest_wait(pair) - tolerance
             self._pairs[device_code] = replace(
                 pair, polls=pair.polls + 1, heard_at=now, answered_at=now if is_due else pair.answered_at
             )
@@ -688,6 +692,10 @@ def _least_interval(pair: IssuedPair) -> int:
 def _longest_wait(pair: IssuedPair) -> int:
     """Return the interval after which the truth is due, although ``slow_down`` may ask for a longer one."""
     return min(_least_interval(pair), max(pair.interval, _SLOW_DOWN_CEILING))
+
+
+def _is_told_interval(pair: IssuedPair) -> bool:
+    return pair.slowed_to > 0 or _least_interval(pair) == pair.interval
 
 
 def _slowed(pair: IssuedPair) -> IssuedPair:

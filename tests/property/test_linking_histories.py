@@ -300,6 +300,7 @@ class World:
     """Nobody has cancelled."""
     rests: float = 0.0
     """No poll of the pair in hand before."""
+    polled_at: float = 0.0
     interval: float = 0.0
     timeouts: int = 0
     is_slowed: bool = False
@@ -416,10 +417,14 @@ class World:
         self.timeouts = self.timeouts + 1 if is_timed_out else 0
         told = answer.retry_after if isinstance(answer, Pending | SlowDown | Unclear) else None
         wait = max(self.interval, min(60, self.interval * 2**self.timeouts), told or 0)
-        after = self.state.request.rules.hurries_after
-        if after is not None and wait == self.interval and not self.is_slowed:
-            wait = min(wait, after)
-        self.rests = self.now + wait
+        after, since = self.state.request.rules.hurries_after, self.now
+        if wait == self.interval and not self.is_slowed:
+            if (
+                self.interval < pair.interval
+            ):  # our own choice: a quarter of a second of the poll's way counts
+                since = max(self.polled_at, since - 0.25)
+            wait = wait if after is None else min(wait, after)
+        self.rests = since + wait
         if is_timed_out:
             self.timed_out = pair
         if isinstance(answer, Refusal | TokenGrant):
@@ -505,7 +510,7 @@ class World:
                 assert pair not in self.ended, "a poll after a final answer"
                 assert self.now < pair.expires_at, "a poll after the deadline"
                 assert self.now >= self.rests - SLACK, "a poll before the interval is over"
-                self.call = command
+                self.call, self.polled_at = command, self.now
             case RequestCodePair():
                 assert self.call is None, "two requests are out"
                 assert self.is_disk_proved, "a code is asked for though it could not be stored"

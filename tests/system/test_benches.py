@@ -33,6 +33,13 @@ def test_a_few_speakers_are_linked_at_once_without_a_complaint() -> None:
     assert "complaints 0 " in told
 
 
+def test_a_bench_tells_how_long_an_owner_waits_after_his_approval() -> None:
+    told = run_bench("approval", "--links", "1", "--near")
+
+    for way in ("LWA, every 5 s", "slow_down at the third poll", "RFC 8628"):
+        assert way in told
+
+
 def test_the_daemon_s_bench_tells_its_start_its_rest_and_its_tokens() -> None:
     told = run_bench("daemon", "--rounds", "1", "--seconds", "0.1")
 

@@ -49,6 +49,7 @@ from device_auth.core.models import (
     FOREVER,
     NEVER,
     Answer,
+    CodePair,
     Flow,
     Pending,
     PollRules,
@@ -639,11 +640,18 @@ def test_nothing_is_postponed_after_a_restart_for_it_may_have_been_before() -> N
 QUICK = PollRules(first_at_once=True, slow_down_doubles=True, at_most=seconds(5), hurries_after=seconds(5))
 
 
-def polled(rules: PollRules = QUICK, *, answer: Answer | None = None, at: float = 10) -> Waiting:
-    """Return a state in which a poll for a pair with an interval of 30 s has just been answered."""
+def polled(
+    rules: PollRules = QUICK,
+    *,
+    answer: Answer | None = None,
+    pair: CodePair = PAIR,
+    sent_at: float = 10,
+    at: float = 10,
+) -> Waiting:
+    """Return a state in which a poll for a pair has just been answered."""
     state = replace(ASKED, request=LinkRequested(rules))
     return state_after(
-        Waiting, state, (at - 1, heard(PAIR)), (at - 1, TimePassed()), (at, heard(answer or Pending()))
+        Waiting, state, (sent_at, heard(pair)), (sent_at, TimePassed()), (at, heard(answer or Pending()))
     )
 
 
@@ -654,6 +662,37 @@ def test_amazon_is_polled_every_five_seconds_from_the_first_poll_on_though_thirt
     assert commands == (KeepPending(PAIR, seconds(5)),)
     assert next_moment(told) == moment(1)
     assert next_moment(polled(at=10)) == moment(15)
+
+
+@pytest.mark.parametrize(("answered_at", "due"), [(10.2, 15), (10.25, 15), (11, 15.75), (25, 29.75)])
+def test_five_seconds_count_from_the_poll_less_what_its_answer_took_over_a_quarter_second(
+    answered_at: float, due: float
+) -> None:
+    assert next_moment(polled(sent_at=10, at=answered_at)) == moment(due)
+
+
+@pytest.mark.parametrize("rules", [replace(RFC8628, first_at_once=True), replace(QUICK, at_most=FOREVER)])
+def test_a_told_interval_counts_from_the_answer(rules: PollRules) -> None:
+    assert next_moment(polled(rules, sent_at=10, at=10.4)) == moment(40.4)
+
+
+def test_an_interval_that_is_told_as_five_seconds_counts_from_the_answer() -> None:
+    state = polled(pair=replace(PAIR, interval=seconds(5)), sent_at=10, at=10.4)
+
+    assert next_moment(state) == moment(15.4)
+
+
+@pytest.mark.parametrize(("answer", "due"), [(SlowDown(), 40.4), (Pending(seconds(20)), 30.4)])
+def test_a_wait_that_was_asked_for_counts_from_the_answer(answer: Answer, due: float) -> None:
+    assert next_moment(polled(answer=answer, sent_at=10, at=10.4)) == moment(due)
+
+
+def test_an_owner_who_is_back_is_polled_for_five_seconds_after_the_last_poll_went_out() -> None:
+    rules = replace(QUICK, at_most=seconds(20))
+
+    state, _ = after(polled(rules, sent_at=10, at=10.2), (12, OwnerBack()))
+
+    assert next_moment(state) == moment(15)
 
 
 def test_after_slow_down_amazon_is_never_polled_sooner_than_told() -> None:

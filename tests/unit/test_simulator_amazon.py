@@ -301,14 +301,29 @@ def test_a_poll_before_the_interval_has_passed_is_reported(amazon: Amazon, clock
     clock.let_pass(8)
     amazon.poll_answered(pair.device_code, clock.now, is_final=False)
 
-    clock.let_pass(4.9)
+    clock.let_pass(4.5)
 
     assert not amazon.poll_arrived(pair.device_code)
     (complaint,) = amazon.referee.complaints()
     assert complaint.kind is RuleName.POLLED_TOO_EARLY
-    assert complaint.sentence == "Polled 0.100 s too early; the interval is 5 s."
+    assert complaint.sentence == "Polled 0.500 s too early; the interval is 5 s."
     assert complaint.client == "K-0001"
     assert complaint.at == clock.now
+
+
+def test_an_answer_s_way_counts_towards_amazon_s_own_five_seconds_and_not_towards_a_told_interval(
+    amazon: Amazon, clock: Clock
+) -> None:
+    pair = given(amazon)
+    amazon.poll_arrived(pair.device_code)
+    amazon.poll_answered(pair.device_code, clock.now, is_final=False)
+    clock.let_pass(4.8)
+    assert amazon.poll_arrived(pair.device_code)
+
+    amazon.slow_down(pair.device_code)
+    amazon.poll_answered(pair.device_code, clock.now, is_final=False)
+    clock.let_pass(9.8)
+    assert not amazon.poll_arrived(pair.device_code)
 
 
 def test_a_poll_while_the_last_one_is_unanswered_is_too_early(amazon: Amazon) -> None:
