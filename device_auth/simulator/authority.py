@@ -4,6 +4,7 @@ Certificates are valid from 2000 to the end of 2049, so that a unit without a cl
 sign for this machine alone (name constraints), so that trusting it by accident does no harm.
 """
 
+import fcntl
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ _NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SSLContext, Path]:
     """Make the server's TLS context, with a new certificate by the authority in a folder.
 
+    Any number of servers may share the folder; each waits for the one before it.
+
     Args:
         folder: of the authority, which is made on first use.
         validity: of the server's certificate, for tests of bad ones.
@@ -54,18 +57,26 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        authority, authority_key = _authority(folder)
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _sign_server(key.public_key(), authority, authority_key, validity)
-        chain = folder / "server.pem"
-        _write(chain, _key_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM), mode=0o600)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(chain)
+        with Folder.open(folder) as held:
+            fcntl.flock(held.fd, fcntl.LOCK_EX)
+            context = _load(folder, validity)
     except (OSError, ValueError, TypeError) as error:
         hint = "Name a folder of your own that holds nothing else, or delete ca.pem and ca-key.pem in it."
         raise ConfigError(f"cannot make certificates in {folder}", hint=hint) from error
     return context, folder / "ca.pem"
+
+
+def _load(folder: Path, validity: Validity) -> ssl.SSLContext:
+    """Make the context; the caller holds the folder's lock."""
+    authority, authority_key = _authority(folder)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _sign_server(key.public_key(), authority, authority_key, validity)
+    chain = folder / "server.pem"
+    _write(chain, _key_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM), mode=0o600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(chain)
+    return context
 
 
 def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -1,6 +1,8 @@
 import http.client
 import socket
 import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -216,3 +218,17 @@ def test_an_answer_is_cut_through_tls(amazon: Amazon, tmp_path: Path) -> None:
         with connection.getresponse() as answer, pytest.raises(http.client.IncompleteRead):
             answer.read()
         connection.close()
+
+
+def test_servers_that_start_at_once_share_one_authority(tmp_path: Path) -> None:
+    start = threading.Barrier(8)
+
+    def make(_number: int) -> Path:
+        start.wait(LONG)
+        return authority.server_context(tmp_path / "shared")[1]
+
+    with ThreadPoolExecutor(8) as pool:
+        files = set(pool.map(make, range(8)))
+
+    assert files == {tmp_path / "shared" / "ca.pem"}
+    assert authority.server_context(tmp_path / "shared")[1].exists()
