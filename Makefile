@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm mutants check bench clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm test-clients mutants check bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
+	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; two minutes)"
 	@echo "make clean        remove what these targets made"
 
 $(BIN)/python:
@@ -73,6 +74,18 @@ mutants: $(VENV)/.dev
 test-vm: | $(BIN)/python
 	tests/vm/run $(BIN)/pip
 
+# Clients that this project did not write; what is missing here is named, and fails the run.
+CLIENTS := .venv-clients
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/node/package.json
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip --disable-pip-version-check --quiet install --requirement tests/clients/requirements.txt
+	cd tests/clients/node && npm install --silent --no-audit --no-fund --no-package-lock
+	@touch $@
+
+test-clients: $(VENV)/.dev $(CLIENTS)/.installed
+	$(BIN)/python -m tests.clients.matrix
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -108,4 +121,4 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m tests.bench.daemon
 
 clean:
-	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info tests/clients/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
