@@ -143,6 +143,7 @@ class Status:
         code: while waiting, for administrators only.
         handed_over: if another client has the link now.
         account_id: the user ID of the account; None if unknown.
+        lasts: whether what is stored outlasts a power cut; if not, the hint of a linked speaker has the reason.
     """
 
     state: str
@@ -156,6 +157,7 @@ class Status:
     code: Code | None = None
     handed_over: HandedOver | None = None
     account_id: str | None = None
+    lasts: bool = True
 
 
 class Client:
@@ -496,6 +498,7 @@ def _as_status(fields: Any) -> Status:
         if handed_over is None
         else HandedOver(_optional_text(handed_over["to"]), _as_time(handed_over["at"])),
         account_id=_optional_text(fields.get("account_id")),
+        lasts=fields.get("lasts") is not False,
     )
 
 

@@ -13,6 +13,7 @@ from device_auth.doctor import runtime, storage
 from device_auth.doctor.check_run import examine
 from device_auth.doctor.context import DoctorContext
 from device_auth.world.clock import BootClock
+from device_auth.world.disks import doubt_about
 from device_auth.world.places import ROOT, Places
 from device_auth.world.store import FileStore
 from tests.links import make_link
@@ -33,6 +34,43 @@ def findings(
         each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)
         for each in examine(checks, clock)
     }
+
+
+def mounted(path: Path, *words: str) -> bool:
+    """Mount over a new folder; return whether this kernel and this machine's disk can do that."""
+    path.mkdir()
+    return subprocess.run(["mount", *words, str(path)], check=False, capture_output=True).returncode == 0
+
+
+def doubts(folder: Path) -> dict[str, bool | None]:
+    """Return for each way into memory, or onto the disk, whether what is stored there lasts; None where that is in doubt."""
+    ways = {"folder of disk": folder / "disk", "folder of memory": folder / "memory" / "not" / "there"}
+    for place in ("disk", "memory", "hidden"):
+        source = folder / place
+        source.mkdir()
+        if place != "disk":
+            mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", str(source))
+        for name in ("bound", "upper", "work"):
+            (source / name).mkdir()
+        ways[f"link to {place}"] = link = folder / f"link-{place}"
+        link.symlink_to(source)
+        if mounted(bound := folder / f"bound-{place}", "--bind", f"{source}/bound"):
+            ways[f"bound to {place}"] = bound
+        options = f"lowerdir={folder}/disk,upperdir={source}/upper,workdir={source}/work"
+        if mounted(overlay := folder / f"overlay-{place}", "-t", "overlay", "-o", options, "overlay"):
+            ways[f"overlay in {place}"] = overlay
+        image = source / "image"
+        image.touch()
+        os.truncate(image, 4 << 20)
+        subprocess.run(["mkfs.ext4", "-q", str(image)], check=False, capture_output=True)
+        if mounted(loop := folder / f"loop-{place}", "-o", "loop", str(image)):
+            ways[f"file in {place}"] = loop
+    mount("--bind", f"{folder}/disk", f"{folder}/hidden")
+    found: dict[str, bool | None] = {}
+    for name, path in ways.items():
+        doubt = doubt_about(path)
+        found[name] = True if doubt is None else False if doubt.is_certain else None
+    return found
 
 
 def main(folder: Path) -> None:
@@ -58,7 +96,8 @@ def main(folder: Path) -> None:
     found["full runtime"] = findings(disks["read-only"], disks["full"])
     found["unmakeable"] = findings(disks["read-only"] / "below" / "state")
     mount("-o", "remount,bind,rw", str(disks["read-only"]))
-    print(json.dumps(found))
+    (folder / "doubts").mkdir()
+    print(json.dumps({"findings": found, "doubts": doubts(folder / "doubts")}))
 
 
 if __name__ == "__main__":

@@ -149,6 +149,14 @@ class Doors:
         return ThisUnit(self.places.config_file, self.places.state_dir, self.machine)
 
     @cached_property
+    def doubt(self) -> str:
+        """Return why what is stored may not outlast a power cut, and what to do; empty if it does."""
+        from device_auth.world.disks import doubt_about
+
+        doubt = doubt_about(self.places.state_dir, self.machine)
+        return "" if doubt is None else f"{doubt.sentence} {doubt.hint}"
+
+    @cached_property
     def pending(self) -> FilePending:
         """Return the store of the current code pair."""
         return FilePending(self.places.runtime_dir, self.clock)
@@ -226,6 +234,7 @@ class Doors:
             new_link_id=lambda: urandom(16).hex(),
             refresh_ended=refresh_ended,
             claim=lambda link: claim_new(link, self.unit),
+            doubt=self.doubt,
         )
 
     def differences_from(self, link: Link) -> list[str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth import __version__
 from device_auth.assembly.speaker import (
-    ALREADY_LINKED,
     ERRORS,
     Audience,
     Ending,
@@ -95,6 +94,8 @@ class LocalSpeaker:
             link = doors.store.read()
             word, trouble = _words(link, pending)
             hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
+            if word is StateWord.LINKED:
+                hint = doors.doubt
         except NotSealed as plain:
             link, word, trouble, hint = None, StateWord.UNLINKED, Trouble.MISCONFIGURED, plain.hint
         except StoreDamaged:
@@ -111,6 +112,7 @@ class LocalSpeaker:
             dialect=None if link is None else link.dialect,
             version=__version__,
             handed_over=hand_over_of(link),
+            lasts=not doors.doubt,
         )
 
     def _expires_at(self, word: StateWord, pending: PendingPair | None) -> UnixTime | None:
@@ -175,7 +177,7 @@ class LocalSpeaker:
         former = in_force(stored)
         if former is not None and not options.again:
             self._report_differences(former)
-            return ALREADY_LINKED
+            return LinkResult(Ending.ALREADY_LINKED, doubt=self._doors.doubt)
         from device_auth.assembly.announcing import announcing
         from device_auth.assembly.opened_parts import PartsListener
         from device_auth.assembly.parts import open_parts
@@ -317,10 +319,10 @@ class LocalSpeaker:
         """
         with locked(self._doors):
             if self._doors.store.adopt():
-                return LinkResult(Ending.LINKED)
+                return LinkResult(Ending.LINKED, doubt=self._doors.doubt)
             if in_force(self._doors.store.read()) is None:
                 raise nothing_to_adopt()
-            return ALREADY_LINKED
+            return LinkResult(Ending.ALREADY_LINKED, doubt=self._doors.doubt)
 
     def seal(self) -> None:
         """Seal a plain link under the key that is set up, be it set aside or not.
@@ -511,7 +513,7 @@ def _result_of(loop: "Loop", former: Link | None, *, is_in_time: bool) -> LinkRe
     if refusal is not None:
         return LinkResult(Ending.REFUSED, refusal)
     if _is_new_link(loop, former):
-        return LinkResult(Ending.LINKED)
+        return LinkResult(Ending.LINKED, doubt=loop.speaker.doubt)
     return LinkResult(Ending.CANCELLED if is_in_time else Ending.TIMED_OUT, answer_counts=loop.answer_counts)
 
 

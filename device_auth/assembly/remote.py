@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from device_auth.assembly.announcing import announcing
 from device_auth.assembly.service import ASK_AS_MEMBER, STOP_FIRST
 from device_auth.assembly.speaker import (
-    ALREADY_LINKED,
     ERRORS,
     Audience,
     Ending,
@@ -40,7 +39,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.public import AccessToken, HandOver, SpeakerStatus
-from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.core.states import FOR_NOW, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say
 from device_auth.world.settings import ENVIRONMENT, given_outside_file
@@ -158,7 +157,7 @@ class RemoteSpeaker:
         with self._client, _answered():
             before = self._client.status()
             if before.state == StateWord.LINKED:
-                return ALREADY_LINKED
+                return LinkResult(Ending.ALREADY_LINKED, doubt=_doubt_of(before))
             if before.trouble != Trouble.COPIED:
                 raise nothing_to_adopt()
             self._client.link(adopt=True)
@@ -167,7 +166,7 @@ class RemoteSpeaker:
                 self._pause()
         if status.trouble in {Trouble.COPIED, Trouble.STORAGE}:
             raise StoreError(TROUBLES[Trouble.STORAGE].sentence, hint=status.hint)
-        return LinkResult(Ending.LINKED)
+        return LinkResult(Ending.LINKED, doubt=_doubt_of(status))
 
     def seal(self) -> None:
         """Have the service seal a plain link under the key that is set up for it.
@@ -307,6 +306,7 @@ class RemoteSpeaker:
             refusal,
             status.account,
             account_id=status.account_id,
+            doubt=_doubt_of(status),
         )
 
     def _report_unused(self) -> None:
@@ -339,7 +339,8 @@ class _FollowedAttempt:
         self.has_begun = self.has_begun or view.state not in RESTING
         if self.is_before:
             self.is_before = False
-            return ALREADY_LINKED if view.state is StateWord.LINKED and not self._again else None
+            is_linked = view.state is StateWord.LINKED and not self._again
+            return LinkResult(Ending.ALREADY_LINKED, doubt=view.doubt) if is_linked else None
         if not self.has_begun:
             return None  # told again, or a token was refreshed
         self.is_answered = self.is_answered or view.code_pair is not None
@@ -351,7 +352,7 @@ class _FollowedAttempt:
         if self._again and last is StateWord.REQUESTING:
             return LinkResult(Ending.REFUSED, unexplained(view.hint))  # given up before there was a code
         self.tell(view)
-        return LinkResult(Ending.LINKED)
+        return LinkResult(Ending.LINKED, doubt=view.doubt)
 
     def judge_late(self, view: View) -> LinkResult | None:
         """Return how an attempt ended that has not begun in time; one that cannot begin has no event of its own."""
@@ -359,7 +360,7 @@ class _FollowedAttempt:
         if self.has_begun:
             return None
         is_linked = view.state is StateWord.LINKED and not self._again
-        return LinkResult(Ending.LINKED) if is_linked else self._refuse(view)
+        return LinkResult(Ending.LINKED, doubt=view.doubt) if is_linked else self._refuse(view)
 
     def _refuse(self, view: View) -> LinkResult:
         refused = view if view.refusal is not None else replace(view, refusal=unexplained(view.hint))
@@ -389,7 +390,16 @@ def _read_status(status: "Status") -> SpeakerStatus:
         dialect=status.dialect,
         version=status.version,
         handed_over=None if handed_over is None else HandOver(handed_over.to, _read_time(handed_over.at)),
+        lasts=status.lasts,
     )
+
+
+def _doubt_of(status: "Status") -> str:
+    """Return why what the service stores may not outlast a power cut; its hint says so only while all else is well."""
+    if status.lasts:
+        return ""
+    is_well = status.state == StateWord.LINKED and status.trouble == Trouble.NONE
+    return status.hint if is_well and status.hint else FOR_NOW.next_step
 
 
 def _read_time(moment: "datetime | None") -> UnixTime | None:

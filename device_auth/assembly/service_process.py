@@ -71,6 +71,8 @@ def run_service(
         )
         opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
         opened.enter_context(doors.store)
+        if doors.doubt:
+            log.warning("%s", doors.doubt)
         _move_to_best_key(doors)
         _fill_in_marks(doors)
         tokens = FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True)

@@ -88,14 +88,13 @@ class LinkResult:
     Attributes:
         refusal: of one that was refused.
         answer_counts: the kinds of answer that came, of one that took too long.
+        doubt: why a link may not outlast a power cut; empty if it does.
     """
 
     ending: Ending
     refusal: Refusal | None = None
     answer_counts: "AnswerCounts | None" = None
-
-
-ALREADY_LINKED: Final = LinkResult(Ending.ALREADY_LINKED)
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

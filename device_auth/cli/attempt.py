@@ -102,6 +102,8 @@ class Attempt(NamedTuple):
             case Ending.ALREADY_LINKED:
                 if self.lines is None:
                     say(f"The speaker is linked already. To link it again, run: {self.command} --again")
+                    if result.doubt:
+                        say(result.doubt)
             case Ending.LINKED:
                 pass
             case Ending.CANCELLED:
@@ -116,7 +118,7 @@ class Attempt(NamedTuple):
         if self.lines is None:
             print_line(StateWord.LINKED)
         else:
-            self.lines.linked()
+            self.lines.linked(result.doubt)
         return 0
 
 

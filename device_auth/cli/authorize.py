@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from device_auth.assembly.doors import Doors
 from device_auth.assembly.local import GrantOpening, LocalSpeaker
-from device_auth.assembly.speaker import ALREADY_LINKED
+from device_auth.assembly.speaker import Ending, LinkResult
 from device_auth.cli.attempt import Attempt, run_attempt, seconds
 from device_auth.cli.pasting import is_typed, read_line
 from device_auth.core import linking
@@ -124,7 +124,7 @@ def _authorize(attempt: Attempt) -> int:
     speaker = LocalSpeaker(attempt.doors)
     with attempt.interruptible(), speaker.ready_for_grant(again=args.again) as opening:
         if opening is None:
-            return attempt.end(ALREADY_LINKED)
+            return attempt.end(LinkResult(Ending.ALREADY_LINKED, doubt=attempt.doors.doubt))
         authorization = _AuthorizationRun(attempt, opening)
         redirect = authorization.paste() if args.paste else authorization.catch()
         refresh_token = authorization.exchange(redirect)

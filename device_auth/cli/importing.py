@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from device_auth.assembly.local import LocalSpeaker
-from device_auth.assembly.speaker import ALREADY_LINKED, error_of
+from device_auth.assembly.speaker import Ending, LinkResult, error_of
 from device_auth.cli.attempt import CHECK_THE_NETWORK, Attempt, run_attempt
 from device_auth.cli.pasting import ask_hidden, is_typed, read_line
 from device_auth.core import linking
@@ -44,7 +44,7 @@ def _import(attempt: Attempt) -> int:
     speaker, again = LocalSpeaker(attempt.doors), attempt.args.again
     with attempt.interruptible(), speaker.ready_for_grant(again=again) as opening:
         if opening is None:
-            return attempt.end(ALREADY_LINKED)
+            return attempt.end(LinkResult(Ending.ALREADY_LINKED, doubt=attempt.doors.doubt))
         refresh_token = _read_refresh_token()
         _find_endpoints(opening.provider_client)
         rules = opening.provider_client.rules

@@ -95,10 +95,10 @@ class JsonLines:
         """Print that linking ended without a link."""
         self.event("refused", reason=reason, hint=hint)
 
-    def linked(self) -> None:
-        """Print that there is a link."""
+    def linked(self, doubt: str) -> None:
+        """Print that there is a link, and why it may not outlast a power cut; nothing if it does."""
         self._state = StateWord.LINKED
-        self.event("linked")
+        self.event("linked", lasts=not doubt, hint=doubt)
 
     def _print_code(self, pair: CodePair) -> None:
         self.event(

@@ -6,7 +6,7 @@ from device_auth.assembly.doors import open_doors
 from device_auth.assembly.opening import open_speaker
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.public import status_fields
-from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import FOR_NOW, STATES, TROUBLES, StateWord, Trouble
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
 def _lines(fields: dict[str, object]) -> list[str]:
     word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
     phrase = STATES[word] if trouble is Trouble.NONE else TROUBLES[trouble]
+    if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
+        phrase = FOR_NOW
     rows = {
         "state": f"{word}: {phrase.sentence}",
         "trouble": None if trouble is Trouble.NONE else trouble,

@@ -419,6 +419,7 @@ class View:
         is_checking: ``invalid_grant`` came once, and is asked about again; told in place of the trouble's sentence.
         sequence: goes up each time the same state is to be told again.
         notice: to be told once, beside the state.
+        doubt: why what is stored may not outlast a power cut; empty if it does.
     """
 
     state: StateWord
@@ -431,6 +432,7 @@ class View:
     notice: OneTimeNotice | None = None
     account_id: str | None = None
     is_checking: bool = False
+    doubt: str = ""
 
     @property
     def account_name(self) -> str | None:

@@ -31,6 +31,7 @@ class SpeakerStatus:
         dialect: of the stored link; None if there is none.
         version: of the program that holds the link.
         account_id: the user ID of the account; None if unknown.
+        lasts: what is stored outlasts a power cut, as far as is known.
     """
 
     state: str
@@ -43,6 +44,7 @@ class SpeakerStatus:
     version: str
     handed_over: HandOver | None = None
     account_id: str | None = None
+    lasts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
         "account_id": status.account_id,
         "dialect": status.dialect,
         "version": status.version,
+        "lasts": status.lasts,
     }
     if status.handed_over is not None:
         fields["handed_over"] = {"to": status.handed_over.to, "at": _date(status.handed_over.at)}

@@ -32,7 +32,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.policy import CALL_BOUND, MOST_POLL_WAIT, PROFILE_BOUND
-from device_auth.core.states import CHECKING, STATES, TROUBLES, Trouble
+from device_auth.core.states import CHECKING, STATES, TROUBLES, StateWord, Trouble
 from device_auth.core.values import dataclass, replace
 
 ACCOUNT_SCOPES: Final = frozenset({"profile", "profile:user_id", "openid"})
@@ -386,6 +386,7 @@ class SpeakerState:
         answers: what came while linking.
         problem: of the speaker itself, told where nothing else is.
         sequence: of the view; goes up each time people are to be told again.
+        doubt: why what is stored may not outlast a power cut; empty if it does.
     """
 
     stage: linking.State = linking.Unlinked()
@@ -400,6 +401,7 @@ class SpeakerState:
     answers: AnswerCounts = AnswerCounts()
     problem: Refusal | None = None
     sequence: int = 0
+    doubt: str = ""
 
 
 Step = tuple[SpeakerState, tuple[Command, ...]]
@@ -494,7 +496,8 @@ def view_of(state: SpeakerState) -> View:
         kept.keeping.is_doubted for kept in _kept_links(state)
     )
     phrase = CHECKING if is_checking else STATES[word] if trouble is Trouble.NONE else TROUBLES[trouble]
-    hint = phrase.next_step
+    is_well = word is StateWord.LINKED and trouble is Trouble.NONE
+    hint = state.doubt if is_well else phrase.next_step
     return View(
         state=word,
         trouble=trouble,
@@ -505,6 +508,7 @@ def view_of(state: SpeakerState) -> View:
         account_id=None if state.stored is None else state.stored.account_id,
         sequence=state.sequence,
         is_checking=is_checking,
+        doubt=state.doubt,
     )
 
 

@@ -112,3 +112,9 @@ CHECKING: Final = Phrase(
     "The account service has refused the link once and is being asked again.", "Wait a moment."
 )
 """The phrase of ``provider-unavailable`` while a single ``invalid_grant`` is asked about again."""
+
+FOR_NOW: Final = Phrase(
+    "The speaker is linked to an account; after a power cut it may have to be linked again.",
+    "See where the link is stored: device-auth doctor",
+)
+"""The phrase of ``linked`` where the link may not outlast a power cut."""

@@ -18,7 +18,7 @@ from device_auth.doctor.check_run import CheckResult
 from device_auth.doctor.context import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
-from device_auth.doctor.storage import mount_of
+from device_auth.world.disks import mount_of
 from device_auth.world.explain import reason_of
 from device_auth.world.owners import ROOT, Owner, open_as_owner, owner_of
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
@@ -171,7 +171,7 @@ def _name_of(gid: int) -> str:
 def _disks(context: DoctorContext) -> Iterator[str]:
     for path in (context.places.state_dir, context.places.runtime_dir):
         if path is not None:
-            mount = mount_of(context, path)
+            mount = mount_of(path, context.root)
             yield f"{path}: {'unknown' if mount is None else mount.line}"
 
 

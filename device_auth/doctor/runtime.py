@@ -8,8 +8,9 @@ from typing import Final
 
 from device_auth.doctor.context import SOCKET, DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.doctor.storage import IN_MEMORY, WRITABLE_BY_OTHERS, mount_of
+from device_auth.doctor.storage import WRITABLE_BY_OTHERS
 from device_auth.service.callers import ADMINISTRATORS, READERS
+from device_auth.world.disks import is_in_memory, mount_of
 from device_auth.world.explain import explain
 from device_auth.world.pending import PENDING
 from device_auth.world.settings import quoted
@@ -84,10 +85,10 @@ def check_folder(context: DoctorContext) -> Finding:
 def check_memory(context: DoctorContext) -> Finding:
     """Check whether the runtime folder is in memory, not on the card."""
     path = _folder(context)
-    mount = mount_of(context, path)
+    mount = mount_of(path, context.root)
     if mount is None:
         return skipped("The kernel does not report the kind of this disk.")
-    if mount.kind not in IN_MEMORY:
+    if not is_in_memory(mount, context.root):
         return warn(
             f"{path} is on a disk ({mount.kind}): access tokens wear it out, and outlive a power cut on it.",
             "Name a folder in memory with --runtime-dir, below /run.",

@@ -5,13 +5,14 @@ import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from device_auth.core.errors import NotSealed, StoreBusy, StoreDamaged, StoreError
 from device_auth.core.models import Link
 from device_auth.core.states import StateWord
 from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
+from device_auth.world.disks import KEEP_ON_CARD, doubt_about, mount_of
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
@@ -32,25 +33,10 @@ LEAST_FILES: Final = 4
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
-IN_MEMORY: Final = {"tmpfs", "ramfs"}
 WITHOUT_MODES: Final = {"vfat", "exfat", "msdos", "ntfs", "ntfs3"}
 OVER_THE_NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph"}
 
 Look = Callable[[DoctorContext], Finding]
-
-
-class Mount(NamedTuple):
-    """The file system of a path.
-
-    Attributes:
-        point: where it is mounted.
-        kind: such as ``ext4``.
-        line: of ``mountinfo``.
-    """
-
-    point: Path
-    kind: str
-    line: str
 
 
 def checks(context: DoctorContext) -> list[Check]:
@@ -146,30 +132,26 @@ def check_files(context: DoctorContext) -> Finding:
 def check_disk(context: DoctorContext) -> Finding:
     """Check whether the disk survives a power cut, and knows modes."""
     path = context.places.state_dir
-    mount = mount_of(context, path)
+    mount = mount_of(path, context.root)
     if mount is None:
         return skipped("The kernel does not report the kind of this disk.")
     facts = {"kind": mount.kind, "mounted_at": str(mount.point)}
-    move = "Keep the state on the card: name a folder there with --state-dir."
-    if mount.kind in IN_MEMORY:
-        return fail(f"{path} is in memory: the link is gone after the next power cut.", move, STORE, **facts)
-    if mount.kind == "overlay":
-        return warn(
-            f"{path} is on an overlay: if that is in memory, the link is gone after the next power cut.",
-            "If the overlay of raspi-config is on, switch it off, or keep the state on a partition of its own.",
-            **facts,
-        )
+    doubt = doubt_about(path, context.root)
+    if doubt is not None and doubt.is_certain:
+        return fail(doubt.sentence, doubt.hint, STORE, **facts)
+    if doubt is not None:
+        return warn(doubt.sentence, doubt.hint, **facts)
     if mount.kind in WITHOUT_MODES:
         return fail(
             f"{path} is on {mount.kind}, which cannot keep files from being read by others.",
-            move,
+            KEEP_ON_CARD,
             STORE,
             **facts,
         )
     if mount.kind in OVER_THE_NETWORK:
         return warn(
             f"{path} is on another machine ({mount.kind}): without the network there is no link.",
-            move,
+            KEEP_ON_CARD,
             **facts,
         )
     return ok(f"{path} is on {mount.kind}, which keeps it.", **facts)
@@ -290,27 +272,6 @@ def check_generations(context: DoctorContext) -> Finding:
     if newest is None:
         return ok("No link is stored, and nothing damaged either.", **facts)
     return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
-
-
-def mount_of(context: DoctorContext, path: Path) -> Mount | None:
-    """Find the file system of a path. Source: proc(5), ``/proc/self/mountinfo``."""
-    wanted, best = path.resolve(), None
-    for line in context.read("proc/self/mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        try:
-            point, kind = Path(_unescaped(left.split()[4])), right.split()[0]
-        except IndexError:
-            continue
-        # The later one of two mounts hides the other.
-        if wanted.is_relative_to(point) and (best is None or len(point.parts) >= len(best.point.parts)):
-            best = Mount(point, kind, line)
-    return best
-
-
-def _unescaped(text: str) -> str:
-    for escape, letter in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
-        text = text.replace(escape, letter)
-    return text
 
 
 def _read(folder: Folder, name: str, keys: Keys) -> Link | StoreError | None:

@@ -91,8 +91,16 @@ class PanelPrompt:
         if now >= self._dark_at:
             self._panel.clear()
             return None
-        word = self._wording.short[view.state if view.trouble is Trouble.NONE else view.trouble]
-        if view.state is StateWord.LINKED and view.trouble is Trouble.NONE and view.account_name:
+        is_well = view.state is StateWord.LINKED and view.trouble is Trouble.NONE
+        name = (
+            "for-now"
+            if is_well and view.doubt
+            else view.state
+            if view.trouble is Trouble.NONE
+            else view.trouble
+        )
+        word = self._wording.short[name]
+        if is_well and view.account_name:
             named = self._show_text(f"{word}: {view.account_name}")
             if named.text:
                 return self._dark_at

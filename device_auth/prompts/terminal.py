@@ -198,7 +198,8 @@ class TerminalPrompt:
             lines += lay_out(view.code_pair, style, qr=self._qr, renewed=is_renewed)
             self._drawn = view.code_pair
         if view.state is StateWord.LINKED and (again or before is None or before.state is not view.state):
-            lines += style.wrap(_linked_text(view.account), sgr=GOOD)
+            lines += style.wrap(_linked_text(view), sgr=GOOD)
+            lines += style.wrap(view.doubt, sgr=WARNING) if view.doubt else []
         return lines
 
     def _live_lines(self, view: "View", before: "View | None", now: Monotonic) -> list[LiveLine]:
@@ -287,6 +288,7 @@ def _refusal_text(refusal: "Refusal", hint: str) -> str:
     return f"{reason[0].upper()}{reason[1:]}{stop} {refusal.hint or hint or phrase.next_step}"
 
 
-def _linked_text(account: str | None) -> str:
-    whose = f" The account is {account}." if account else ""
-    return f"Linked.{whose} It stays linked, also when the speaker is unplugged."
+def _linked_text(view: "View") -> str:
+    whose = f" The account is {view.account}." if view.account else ""
+    promise = "" if view.doubt else " It stays linked, also when the speaker is unplugged."
+    return f"Linked.{whose}{promise}"

@@ -138,16 +138,18 @@ class VoicePrompt:
         if view.state is StateWord.WAITING and view.code_pair is not None:
             return self._code_words(view.code_pair, view)
         if before is not None and has_just_linked(before, view):
-            linked = linked_words(self._wording, view.account_name, is_new=True)
-            return (*linked, *self._trouble_words(view))
+            return (*self._linked_words(view, is_new=True), *self._trouble_words(view))
         if is_asked_for(before, view) or _is_announced_unasked(before, view):
             is_linked = view.state is StateWord.LINKED
             return self._trouble_words(view) or (
-                linked_words(self._wording, view.account_name, is_new=False)
+                self._linked_words(view, is_new=False)
                 if is_linked
                 else state_words(self._wording, view.state)
             )
         return ()
+
+    def _linked_words(self, view: "View", *, is_new: bool) -> "tuple[Utterance, ...]":
+        return linked_words(self._wording, view.account_name, is_new=is_new, lasts=not view.doubt)
 
     def _code_words(self, pair: "CodePair", view: "View") -> "tuple[Utterance, ...]":
         former, self._told_pair = self._told_pair, pair

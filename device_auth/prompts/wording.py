@@ -97,13 +97,15 @@ def notice_words(wording: Wording, notice: str) -> tuple[Utterance, ...]:
     return (Utterance(wording.moments[notice], wording.voice, _AFTER_SENTENCE, f"moment-{notice}"),)
 
 
-def linked_words(wording: Wording, account: str | None, *, is_new: bool) -> tuple[Utterance, ...]:
+def linked_words(
+    wording: Wording, account: str | None, *, is_new: bool, lasts: bool
+) -> tuple[Utterance, ...]:
     """Return the words for "linked", with the name of the account if there is one; a recording leaves the name out."""
     words = notice_words(wording, "just-linked") if is_new else state_words(wording, "linked")
-    if not account:
-        return words
-    text = wording.moments["linked-to"].format(account=account)
-    return tuple(Utterance(text, each.language, each.pause, each.name) for each in words)
+    if account:
+        text = wording.moments["linked-to"].format(account=account)
+        words = tuple(Utterance(text, each.language, each.pause, each.name) for each in words)
+    return words if lasts else (*words, *notice_words(wording, "for-now"))
 
 
 def trouble_words(wording: Wording, trouble: str) -> tuple[Utterance, ...]:

@@ -382,6 +382,7 @@ class Api:
                 dialect=None if link is None else link.dialect,
                 version=__version__,
                 handed_over=hand_over_of(link),
+                lasts=not view.doubt,
             )
         )
         if self._permissions.role_of(caller) is Role.ADMINISTRATOR:

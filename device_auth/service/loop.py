@@ -65,6 +65,7 @@ class Loop:
         new_link_id: names a new link.
         refresh_ended: hears that a refresh of the link in use has ended, well or not.
         claim: marks a new link as this unit's.
+        doubt: why what is stored may not outlast a power cut; empty if it does.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Loop:
         new_link_id: Callable[[], str],
         refresh_ended: Callable[[], None] = lambda: None,
         claim: Callable[[Link], Link] = lambda link: link,
+        doubt: str = "",
     ) -> None:
         self._provider_client = provider_client
         self._next_provider_client: ProviderClient | None = None
@@ -95,7 +97,7 @@ class Loop:
         self._inbox: SimpleQueue[speaker.Event | CallEnded[Question] | CallBroke | _Callback] = SimpleQueue()
         self._calls: Calls[Question] = Calls(self._inbox.put, self._close, clock.now)
         self._told: View | None = None
-        self.speaker = SpeakerState()
+        self.speaker = SpeakerState(doubt=doubt)
 
     # -- from any thread or signal handler
 
@@ -213,9 +215,8 @@ class Loop:
         self._change_provider_client()
 
     def _change_provider_client(self) -> None:
-        if self._next_provider_client is not None and isinstance(
-            self.state, linking.Unlinked | linking.Linked
-        ):
+        is_at_rest = isinstance(self.state, linking.Unlinked | linking.Linked)
+        if self._next_provider_client is not None and is_at_rest:
             self._provider_client, self._next_provider_client = self._next_provider_client, None
 
     def tell_notice(self, notice: OneTimeNotice) -> None:

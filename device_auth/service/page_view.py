@@ -89,6 +89,7 @@ class PageModel:
         account: the name of the account, once linked and where the scope gives one.
         is_new: linked within the last minutes.
         is_checking: a refusal is asked about again.
+        lasts: the link outlasts a power cut, as far as is known.
     """
 
     state: StateWord
@@ -98,6 +99,7 @@ class PageModel:
     account: str | None = None
     is_new: bool = False
     is_checking: bool = False
+    lasts: bool = True
 
 
 def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime, *, sees_code: bool = True) -> PageModel:
@@ -112,6 +114,7 @@ def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime, *, sees_code:
         is_withheld=is_valid and not sees_code,
         account=view.account_name[:MOST_ACCOUNT] if is_linked and view.account_name else None,
         is_checking=view.is_checking,
+        lasts=not (is_linked and view.doubt),
         # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
         is_new=is_linked and snapshot.link is not None and abs(wall - snapshot.link.linked_at) < UNDO_FOR,
     )
@@ -253,6 +256,8 @@ def _linked(model: PageModel, wording: Wording) -> list[str]:
     lines = [_mark(_GOOD), _headline(headline)]
     if model.account:
         lines.append(_paragraph("told", words["account"], account=model.account))
+    if not model.lasts:
+        lines.append(_paragraph("note", wording.moments["for-now"]))
     if model.is_new:
         lines += [_paragraph("note", words["undo"]), _paragraph("quiet", words["may-close"])]
     return [*lines, *_notes(model, wording)]

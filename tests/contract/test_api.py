@@ -50,7 +50,16 @@ def test_status_tells_state_trouble_and_what_next(world: SocketWorld) -> None:
         "account_id": None,
         "dialect": None,
         "version": __version__,
+        "lasts": True,
     }
+
+
+def test_status_tells_that_a_link_may_not_outlast_a_power_cut(world: SocketWorld) -> None:
+    doubt = "/run/x is in memory."
+    world.feed.tell(View(StateWord.LINKED, Trouble.NONE, hint=doubt, doubt=doubt), make_link())
+    fields = world.ask("/v1/status", caller=READER).fields
+
+    assert (fields["lasts"], fields["hint"]) == (False, doubt)
 
 
 def test_status_tells_when_the_token_in_hand_ends(world: SocketWorld) -> None:

@@ -430,7 +430,7 @@ def test_status_of_a_speaker_that_was_never_linked(
     status = json.loads(fields)
     assert set(status) == {
         *("state", "trouble", "since", "hint", "expires_at"),
-        *("account", "account_id", "dialect", "version"),
+        *("account", "account_id", "dialect", "version", "lasts"),
     }
     assert (status["state"], status["trouble"]) == ("unlinked", "none")
     assert lines[0].startswith("state:       unlinked")

@@ -405,3 +405,19 @@ def test_a_refusal_that_is_checked_is_told_in_every_language(painter: PageRender
 
     assert wording.moments["checking-again"] in text
     assert wording.troubles[Trouble.PROVIDER_UNAVAILABLE].sentence not in text
+
+
+def test_a_link_that_may_not_last_is_told_so_in_every_language(
+    painter: PageRenderer, wording: Wording
+) -> None:
+    view = View(StateWord.LINKED, Trouble.NONE, doubt="/run/x is in memory.")
+    model = read_model(news(view, linked_at=WALL - 1e6), NOW, WALL)
+
+    assert shown(painter, model, language_of(wording)) == (
+        f"{wording.states['linked']} {wording.moments['for-now']}"
+    )
+
+
+@pytest.mark.parametrize("state", sorted(set(StateWord) - {StateWord.LINKED}))
+def test_of_a_link_that_is_not_there_yet_nobody_says_that_it_will_not_last(state: StateWord) -> None:
+    assert read_model(news(View(state, Trouble.NONE, doubt="in memory"), linked_at=WALL), NOW, WALL).lasts

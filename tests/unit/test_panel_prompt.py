@@ -135,6 +135,7 @@ def test_every_state_and_trouble_has_a_word_that_fits_the_smallest_panel(
 ) -> None:
     bench = Bench(height=32, language=language)
     states = [View(word, Trouble.NONE) for word in StateWord if word is not StateWord.WAITING]
+    states.append(replace(LINKED, doubt="/run/x is in memory."))
     troubles = [View(StateWord.UNLINKED, trouble) for trouble in Trouble if trouble is not Trouble.NONE]
     told = set()
     for view in (*states, *troubles):
@@ -234,3 +235,12 @@ def test_a_busy_panel_is_tried_again_and_a_missing_one_is_reported() -> None:
     assert prompt(PartBusy("no answer")).show(REQUESTING, moment(1)) == 1 + TRY_AGAIN_AFTER
     with pytest.raises(PartMissing):
         prompt(PartMissing("gone")).show(waiting(), moment(0))
+
+
+def test_a_link_that_may_not_last_is_linked_for_now() -> None:
+    bench = Bench()
+    bench.prompt.show(replace(LINKED, doubt="/run/x is in memory."), moment(0))
+    told = bench.text
+    bench.prompt.show(replace(LINKED, trouble=Trouble.NO_NETWORK, doubt="/run/x is in memory."), moment(1))
+
+    assert (told, bench.text) == ("Linked for now", "No network")

@@ -41,7 +41,7 @@ def test_json_has_no_half_of_a_surrogate_pair(text: str, shown: str) -> None:
     assert json.loads(written) == {"hint": [shown]}
 
 
-def test_a_status_is_nine_fields() -> None:
+def test_a_status_is_ten_fields() -> None:
     assert status_fields(UNLINKED) == {
         "state": "unlinked",
         "trouble": "none",
@@ -52,6 +52,7 @@ def test_a_status_is_nine_fields() -> None:
         "account_id": None,
         "dialect": "lwa",
         "version": "1.0",
+        "lasts": True,
     }
 
 

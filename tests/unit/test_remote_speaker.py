@@ -38,6 +38,7 @@ from device_auth.core.errors import (
     RefreshRejected,
     StoreError,
 )
+from device_auth.core.states import FOR_NOW
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
 from tests.links import make_link
@@ -260,3 +261,45 @@ def test_who_has_a_link_of_his_own_is_told_of_it_beside_a_service_of_others(
     told = capsys.readouterr()
     assert told.out.startswith("state:       proving")
     assert "permission denied by the service" in told.err
+
+
+@pytest.mark.parametrize(
+    ("told", "doubt"),
+    [
+        (status("linked"), ""),
+        (replace(status("linked"), lasts=False), "do this"),
+        (replace(status("linked", trouble="no-network"), lasts=False), FOR_NOW.next_step),
+        (replace(status("linked"), hint="", lasts=False), FOR_NOW.next_step),
+    ],
+)
+def test_what_the_service_doubts_is_told_of_its_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Status, doubt: str
+) -> None:
+    assert follow(ScriptedClient(told), tmp_path, again=False) == 0
+    printed = json.loads(capsys.readouterr().out)
+
+    assert (printed["event"], printed["lasts"], printed["hint"]) == ("linked", not doubt, doubt)
+
+
+def test_a_new_link_of_the_service_is_told_with_its_doubt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linked = replace(status("linked", 3), lasts=False, hint="It is in memory.")
+    client = ScriptedClient(status("unlinked"), status("waiting", 1, code=CODE), status("proving", 2), linked)
+
+    assert follow(client, tmp_path, again=False) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["event"] for each in printed] == ["code", "linked"]
+    assert (printed[-1]["lasts"], printed[-1]["hint"]) == (False, "It is in memory.")
+
+
+def test_an_adopted_link_of_the_service_is_told_with_its_doubt(tmp_path: Path) -> None:
+    linked = replace(status("linked", 3), lasts=False, hint="It is in memory.")
+
+    class Adopting(ScriptedClient):
+        def status(self) -> Status:
+            return self.told[len(self.asked)]
+
+    client = Adopting(status("unlinked", trouble="copied"), linked)
+
+    assert speaker_of(client, tmp_path).adopt().doubt == "It is in memory."

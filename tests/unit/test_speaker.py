@@ -70,7 +70,7 @@ from device_auth.core.speaker import (
     next_moment,
     view_of,
 )
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import STATES, StateWord, Trouble
 from tests.values import (
     MISCONFIGURED,
     NO_ANSWER,
@@ -1246,3 +1246,29 @@ def test_a_single_refusal_of_a_refresh_is_told_as_being_checked() -> None:
     bench.feed(TimePassed(), 3020)
     bench.answer(REVOKED, 3021)
     assert (view_of(bench.state).trouble, view_of(bench.state).is_checking) == (Trouble.REVOKED, False)
+
+
+# -- a store that a power cut empties
+
+DOUBT = "/run/x is in memory. Keep the state on the card."
+
+
+@pytest.mark.parametrize("doubt", ["", DOUBT])
+def test_a_linked_speaker_tells_why_its_link_may_not_last_where_all_else_is_well(doubt: str) -> None:
+    bench = Bench(SpeakerState(doubt=doubt))
+    bench.feed(speaker.LinkRead(OLD))
+    view = view_of(bench.state)
+
+    assert (view.state, view.trouble) == (StateWord.LINKED, Trouble.NONE)
+    assert (view.doubt, view.hint) == (doubt, doubt)
+
+
+def test_a_trouble_and_the_next_step_of_another_state_are_told_before_a_doubt() -> None:
+    bench = Bench(SpeakerState(doubt=DOUBT))
+    unlinked = view_of(bench.state)
+    bench.feed(speaker.LinkRead(OLD))
+    bench.feed(ProblemChanged(MISCONFIGURED))
+    troubled = view_of(bench.state)
+
+    assert (unlinked.doubt, unlinked.hint) == (DOUBT, STATES[StateWord.UNLINKED].next_step)
+    assert (troubled.doubt, troubled.hint) == (DOUBT, MISCONFIGURED.hint)

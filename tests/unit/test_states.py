@@ -1,6 +1,6 @@
 import pytest
 
-from device_auth.core.states import STATES, TROUBLES, Phrase, StateWord, Trouble
+from device_auth.core.states import CHECKING, FOR_NOW, STATES, TROUBLES, Phrase, StateWord, Trouble
 
 
 def is_a_sentence(text: str) -> bool:
@@ -15,7 +15,7 @@ def test_every_trouble_has_something_to_say() -> None:
     assert set(TROUBLES) == set(Trouble)
 
 
-@pytest.mark.parametrize("phrase", [*STATES.values(), *TROUBLES.values()])
+@pytest.mark.parametrize("phrase", [*STATES.values(), *TROUBLES.values(), CHECKING, FOR_NOW])
 def test_what_is_said_is_one_sentence(phrase: Phrase) -> None:
     assert is_a_sentence(phrase.sentence)
 

@@ -117,6 +117,15 @@ def test_the_account_is_told_where_it_is_known() -> None:
     assert "Linked. The account is ana@example.org." in window.text
 
 
+@pytest.mark.parametrize("is_tty", [True, False])
+def test_what_may_be_gone_after_a_power_cut_is_not_promised_to_stay(is_tty: bool) -> None:
+    window = Window(is_tty=is_tty)
+
+    window.show(replace(LINKED, account="Ana", doubt="/run/x is in memory. Keep the state on the card."))
+
+    assert window.text == "Linked. The account is Ana.\n/run/x is in memory. Keep the state on the card."
+
+
 def test_linked_is_said_once_and_again_when_asked() -> None:
     window = Window()
     window.show(LINKED)

@@ -418,3 +418,15 @@ def test_a_refusal_that_is_checked_is_told_as_that() -> None:
     bench.show(replace(PROVING, trouble=Trouble.PROVIDER_UNAVAILABLE, is_checking=True))
 
     assert bench.hear() == ["The account service has refused the link once. I am checking again."]
+
+
+def test_a_link_that_may_not_last_is_told_so_with_the_link_and_at_a_press() -> None:
+    bench = Bench()
+    bench.show(PROVING)
+    bench.hear()
+    linked = replace(LINKED, doubt="/run/x is in memory.")
+    bench.show(linked)
+    bench.show(replace(linked, sequence=linked.sequence + 1))
+
+    for_now = "After a power cut you may have to link this speaker again."
+    assert bench.hear() == [WORDING.moments["just-linked"], for_now, WORDING.states["linked"], for_now]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -401,7 +402,7 @@ def test_names_with_spaces_and_odd_lines_of_disks_are_read(tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[object]]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What is found on real disks, in a mount namespace of its own."""
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
@@ -414,8 +415,33 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[
         text=True,
         timeout=LONG,
     )
-    found: dict[str, dict[str, list[object]]] = json.loads(ran.stdout)
+    found: dict[str, Any] = json.loads(ran.stdout)
     return found
+
+
+@pytest.fixture(scope="module")
+def disks(seen: dict[str, Any]) -> dict[str, dict[str, list[object]]]:
+    found: dict[str, dict[str, list[object]]] = seen["findings"]
+    return found
+
+
+@pytest.mark.parametrize("way", ["folder of", "link to", "bound to", "overlay in", "file in"])
+def test_a_real_disk_lasts_and_memory_does_not_whatever_leads_there(seen: dict[str, Any], way: str) -> None:
+    found: dict[str, bool | None] = seen["doubts"]
+    disk = found["folder of disk"]
+    if f"{way} memory" not in found:
+        pytest.skip("this cannot be mounted here")
+
+    assert found[f"{way} memory"] is False
+    assert found.get(f"{way} disk", disk) is disk
+
+
+def test_an_overlay_whose_memory_is_hidden_is_in_doubt(seen: dict[str, Any]) -> None:
+    found: dict[str, bool | None] = seen["doubts"]
+    if "overlay in hidden" not in found:
+        pytest.skip("this cannot be mounted here")
+
+    assert found["overlay in hidden"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""The disk of a folder: its kind, and whether what is stored there outlasts a power cut.
+
+People are promised "it stays linked" only where the state folder does; the doctor reports the same.
+
+Source: proc(5), ``/proc/PID/mountinfo``; the kernel's "Overlay Filesystem" and "sysfs-block"; zram(4).
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
+
+_OVERLAYS: Final = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
+"""Of these only ``overlay`` reports the folder that it writes to."""
+
+_DISKS_IN_MEMORY: Final = ("zram", "ram")
+"""The names of block devices in memory, before their numbers."""
+
+KEEP_ON_CARD: Final = "Keep the state on the card: name a folder there with --state-dir."
+_WITHOUT_OVERLAY: Final = (
+    "If the overlay of raspi-config is on, switch it off, or keep the state on a partition of its own."
+)
+
+
+class Mount(NamedTuple):
+    """The file system of a path.
+
+    Attributes:
+        number: names it among the others.
+        parent: the number of the one that it is mounted on.
+        device: its block device, as ``major:minor``; major is 0 where the kernel names none.
+        point: where it is mounted.
+        kind: such as ``ext4``.
+        source: what is mounted, such as ``/dev/mmcblk0p2``.
+        options: of the file system itself, not of this mount of it.
+        line: of ``mountinfo``.
+    """
+
+    number: str
+    parent: str
+    device: str
+    point: Path
+    kind: str
+    source: str
+    options: tuple[str, ...]
+    line: str
+
+
+class Doubt(NamedTuple):
+    """Why what is stored in a folder may not outlast a power cut.
+
+    Attributes:
+        sentence: names the folder and the reason.
+        hint: for a person.
+        is_certain: it is lost; else the kernel does not report where it lies.
+    """
+
+    sentence: str
+    hint: str
+    is_certain: bool
+
+
+def mount_of(path: Path, root: Path = Path("/")) -> Mount | None:
+    """Return the file system of a path, which need not exist; None if the kernel reports none.
+
+    Args:
+        path: symbolic links are followed.
+        root: the root folder of the machine that reports.
+    """
+    return _find(path.resolve(), _read_mounts(root))
+
+
+def doubt_about(path: Path, root: Path = Path("/")) -> Doubt | None:
+    """Return why what is stored in a folder may not outlast a power cut; None if it does, as far as is known.
+
+    Args:
+        path: of the folder, which need not exist.
+        root: the root folder of the machine that reports.
+    """
+    mount = mount_of(path, root)
+    if mount is None:
+        return None
+    lasts = _outlasts_power_cut(mount, root)
+    if lasts:
+        return None
+    hint = _WITHOUT_OVERLAY if mount.kind in _OVERLAYS else KEEP_ON_CARD
+    if lasts is None:
+        why = "is on an overlay: if that is in memory, the link is gone after the next power cut."
+    else:
+        why = "is in memory: the link is gone after the next power cut."
+    return Doubt(f"{path} {why}", hint, is_certain=lasts is False)
+
+
+def is_in_memory(mount: Mount, root: Path = Path("/")) -> bool:
+    """Return whether all that is written there is known to be in memory alone."""
+    return _outlasts_power_cut(mount, root) is False
+
+
+def _find(path: Path, mounts: list[Mount]) -> Mount | None:
+    """Walk down a path as the kernel does: from each file system into the one that is mounted first on the way."""
+    numbers = {mount.number for mount in mounts}
+    found, below = None, [mount for mount in mounts if mount.parent not in numbers - {mount.number}]
+    while on_the_way := [mount for mount in below if path.is_relative_to(mount.point)]:
+        found = min(on_the_way, key=lambda mount: len(mount.point.parts))
+        below = [mount for mount in mounts if mount.parent == found.number != mount.number]
+    return found
+
+
+def _read_mounts(root: Path) -> list[Mount]:
+    try:
+        text = (root / "proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return []
+    return list(_mounts_in(text))
+
+
+def _mounts_in(text: str) -> Iterator[Mount]:
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        try:
+            number, parent, device, _, point = left.split()[:5]
+            kind, source, options = right.split(maxsplit=2)
+        except ValueError:
+            continue
+        yield Mount(
+            number,
+            parent,
+            device,
+            Path(_unescaped(point)),
+            kind,
+            _unescaped(source),
+            tuple(map(_unescaped, options.split(","))),
+            line,
+        )
+
+
+def _unescaped(text: str) -> str:
+    r"""Return a name as it is: the kernel writes a space as ``\040``, and other separators likewise."""
+    if "\\" not in text:
+        return text
+    return os.fsdecode(os.fsencode(text).decode("unicode_escape").encode("latin-1"))
+
+
+def _outlasts_power_cut(mount: Mount, root: Path, above: frozenset[str] = frozenset()) -> bool | None:
+    """Return whether files outlast a power cut there; None if that cannot be known.
+
+    Args:
+        mount: of the files.
+        root: the root folder of the machine that reports.
+        above: the numbers of the file systems whose content lies on this one.
+    """
+    if mount.kind in IN_MEMORY:
+        return False
+    if mount.kind not in _OVERLAYS:
+        device = _device_of(mount, root)
+        return device is None or not _is_in_memory(device, root, above)
+    upper = next(
+        (option.removeprefix("upperdir=") for option in mount.options if option.startswith("upperdir=")), ""
+    )
+    # The path is that of before the start, or of another container's: it may lead nowhere here, to the overlay itself,
+    # or to something else.
+    lies_on = mount_of(Path(upper), root) if upper and _is_upper(mount.point, upper, root) else None
+    if lies_on is None or lies_on.number in above | {mount.number}:
+        return None
+    lasts = _outlasts_power_cut(lies_on, root, above | {mount.number})
+    # A volatile overlay does not sync what is written to it.
+    return None if lasts and "volatile" in mount.options else lasts
+
+
+def _is_upper(point: Path, upper: str, root: Path) -> bool:
+    """Return whether a path leads to what an overlay writes to: the overlay reports the size of that file system as its own."""
+    try:
+        one, other = (os.statvfs(root / str(path).lstrip("/")) for path in (point, upper))
+    except OSError:
+        return False
+    return (one.f_frsize, one.f_blocks, one.f_files) == (other.f_frsize, other.f_blocks, other.f_files)
+
+
+def _device_of(mount: Mount, root: Path) -> Path | None:
+    """Return the folder of a file system's block device in sysfs; None if it has none."""
+    devices = [root / "sys/dev/block" / mount.device]
+    if mount.source.startswith("/dev/"):
+        # btrfs has no number of its own, and names a device instead
+        devices.append(root / "sys/class/block" / (root / mount.source.lstrip("/")).resolve().name)
+    return next((device for device in devices if device.is_dir()), None)
+
+
+def _is_in_memory(device: Path, root: Path, above: frozenset[str]) -> bool:
+    """Return whether a block device keeps its content in memory, or on another one that does."""
+    device = device.resolve()
+    if (device / "partition").is_file():
+        device = device.parent
+    if device.name.rstrip("0123456789") in _DISKS_IN_MEMORY:
+        return True
+    try:
+        file = Path((device / "loop/backing_file").read_text().rstrip("\n").removesuffix(" (deleted)"))
+    except OSError:
+        return any(_is_in_memory(below, root, above) for below in device.glob("slaves/*"))
+    mount = mount_of(file, root)
+    if mount is None or mount.number in above:
+        return False
+    return _outlasts_power_cut(mount, root, above | {mount.number}) is False
