@@ -160,6 +160,15 @@ class HttpConnection(Place, Generic[T]):
                 self._receive(self._limits.idle)
         return bool(self._received)
 
+    def glance(self) -> HttpRequest | None:
+        """Return the head of a request that has arrived already, for a connection that is refused; it is not waited for."""
+        with suppress(OSError, HttpError):
+            self.socket.setblocking(False)
+            head, end, _ = self.socket.recv(self._limits.head, socket.MSG_PEEK).partition(_END_OF_HEAD)
+            if end:
+                return read_head(head.decode("latin-1"))
+        return None
+
     def read(self) -> HttpRequest | None:
         """Read one request; None if the client closed its end before the request was complete.
 

@@ -32,7 +32,7 @@ class HttpServer(Generic[T]):
         clock: for deadlines and rates.
         identify: makes the connection of a socket and the client's address; None if it has refused it. May raise OSError.
         answer: answers a request; may raise HttpError.
-        refuse: writes the reply to an error; None for no reply.
+        refuse: writes the reply to an error on a connection, and to a request if it could be read; None for no reply.
         admission: how many connections.
         keep_alive: a connection may have more than one request.
     """
@@ -44,7 +44,7 @@ class HttpServer(Generic[T]):
         *,
         identify: Callable[[socket.socket, Any], HttpConnection[T] | None],
         answer: Callable[[HttpConnection[T], HttpRequest], HttpReply],
-        refuse: Callable[[HttpError], HttpReply | None],
+        refuse: Callable[[HttpError, HttpConnection[T], HttpRequest | None], HttpReply | None],
         admission: ConnectionLimits,
         keep_alive: bool = False,
     ) -> None:
@@ -154,7 +154,7 @@ class HttpServer(Generic[T]):
             self._begin(admitted)
         if refused is not None:
             error = HttpError(status or HTTPStatus.SERVICE_UNAVAILABLE, "too many connections wait already")
-            refused.refuse(self._refuse(error))
+            refused.refuse(self._refuse(error, refused, None))
 
     def _cut_evicted(self) -> None:
         for evicted in self._limiter.evicted:
@@ -192,7 +192,7 @@ class HttpServer(Generic[T]):
             try:
                 request = accepted.read()
             except HttpError as error:
-                reply = self._refuse(error)
+                reply = self._refuse(error, accepted, None)
             else:
                 reply = None if request is None else self._answer(accepted, request)
             if reply is None:
@@ -207,11 +207,12 @@ class HttpServer(Generic[T]):
         try:
             return self._route(accepted, request)
         except HttpError as error:
-            return self._refuse(error)
+            return self._refuse(error, accepted, request)
         except Exception:
             # a bug: one answer is lost, and the next may be well
             log.exception("cannot answer a request to %s", request.path)
-            return self._refuse(HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says more"))
+            bug = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "the log says more")
+            return self._refuse(bug, accepted, request)
 
     def _may_stay(self, accepted: HttpConnection[T]) -> bool:
         with self._lock:

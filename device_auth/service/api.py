@@ -192,7 +192,7 @@ class Api:
             clock,
             identify=self._identify,
             answer=self._answer,
-            refuse=_refuse,
+            refuse=lambda error, _accepted, _request: _refuse(error),
             admission=admission,
             keep_alive=True,
         )

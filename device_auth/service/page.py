@@ -32,6 +32,7 @@ from device_auth.service.status_feed import Actions, StatusFeed
 from device_auth.service.visitors import (
     Address,
     Nearness,
+    addresses_of,
     find_nearness,
     is_our_host,
     is_own_request,
@@ -70,6 +71,9 @@ GONE_AFTER: Final = Seconds(30)
 
 CLOSE_WITHIN: Final = Seconds(3)
 RECONNECT_AFTER: Final = Seconds(3)
+STRANGERS: Final = "strangers"
+"""All visitors from other networks have one share of the places together."""
+
 LONGEST_INTERFACE: Final = 15
 """Characters of the name of an interface. Source: IFNAMSIZ in <linux/if.h>."""
 
@@ -85,6 +89,11 @@ class VisitorOrigin(NamedTuple):
 
     own: Address
     nearness: Nearness
+
+    @property
+    def is_stranger(self) -> bool:
+        """Return whether the visitor is in no network of the speaker's."""
+        return self.nearness in {Nearness.FAR, Nearness.OTHER_NETWORK}
 
 
 Visitor = HttpConnection[VisitorOrigin]
@@ -237,15 +246,12 @@ def check_request(request: HttpRequest, own: Address, names: Collection[str]) ->
         raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-def refuse(error: HttpError) -> HttpReply | None:
-    """Write a refusal, which has no content; None for a visitor who is too slow."""
-    if error.status is HTTPStatus.REQUEST_TIMEOUT:
-        return None
-    # 411 says that a body would be welcome with its length; no action here needs one
-    status = HTTPStatus.BAD_REQUEST if error.status is HTTPStatus.LENGTH_REQUIRED else error.status
-    retry = {"Retry-After": "5"} if error.status in _TOO_OFTEN else {}
-    policy = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
-    return HttpReply(status, headers={**_HEADERS, **policy, **retry, **error.headers})
+def _language_fields(language: str) -> dict[str, str]:
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Language": language,
+        "Vary": "Accept-Language",
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -294,7 +300,7 @@ class Page:
             clock,
             identify=self._identify,
             answer=self._answer,
-            refuse=refuse,
+            refuse=self._refuse,
             admission=admission,
         )
 
@@ -306,8 +312,11 @@ class Page:
     @property
     def shows_codes(self) -> bool:
         """Return whether a visitor can see a code at one of these addresses."""
-        hosts = (read_address(host) for host, _ in self.addresses)
-        return self._shows_code_here or not all(host.is_loopback for host in hosts)
+        return self._shows_code_here or self._is_on_network
+
+    @property
+    def _is_on_network(self) -> bool:
+        return not all(read_address(host).is_loopback for host, _ in self.addresses)
 
     def start(self) -> None:
         """Start to serve; an address where it cannot listen is left out and logged.
@@ -333,16 +342,15 @@ class Page:
         for listener in self._listeners:
             listener.close()
 
-    def _identify(self, connection: socket.socket, peer: Any) -> Visitor | None:
+    def _identify(self, connection: socket.socket, peer: Any) -> Visitor:
         address, own = read_address(peer[0]), read_address(connection.getsockname()[0])
         origin = VisitorOrigin(own, self._nearness_of(address, own))
-        visitor = HttpConnection(connection, self._clock, self._limits, origin, owner_of(address))
-        if origin.nearness is not Nearness.STRANGER:
-            return visitor
-        visitor.refuse(refuse(HttpError(HTTPStatus.FORBIDDEN)))
-        return None
+        owner = STRANGERS if origin.is_stranger else owner_of(address)
+        return HttpConnection(connection, self._clock, self._limits, origin, owner)
 
     def _answer(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
+        if accepted.peer.is_stranger:
+            raise HttpError(HTTPStatus.FORBIDDEN)
         names = names_of(socket.gethostname(), self._settings.hosts)
         check_request(request, accepted.peer.own, names)
         if request.path == "/events":
@@ -352,13 +360,8 @@ class Page:
             act()
             return self._reply(HTTPStatus.NO_CONTENT)
         language = self._language_of(request)
-        fields = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Language": language,
-            "Vary": "Accept-Language",
-        }
         model = self._renderer.model(self._feed.look(), sees_code=self._sees_code(accepted))
-        return self._reply(HTTPStatus.OK, self._renderer.page(model, language), fields)
+        return self._reply(HTTPStatus.OK, self._renderer.page(model, language), _language_fields(language))
 
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         if not self._server.open_stream(accepted):
@@ -387,12 +390,35 @@ class Page:
         policy = {"Content-Security-Policy": self._renderer.policy}
         return HttpReply(status, body, {**_HEADERS, **policy, **fields})
 
+    def _refuse(self, error: HttpError, visitor: Visitor, request: HttpRequest | None) -> HttpReply | None:
+        """Write a refusal: a small page that repeats nothing of the request; None for a visitor who is too slow."""
+        if error.status is HTTPStatus.REQUEST_TIMEOUT:
+            return None
+        # 411 says that a body would be welcome with its length; no action here needs one
+        status = HTTPStatus.BAD_REQUEST if error.status is HTTPStatus.LENGTH_REQUIRED else error.status
+        language = self._language_of(request or visitor.glance())
+        policy = {"Content-Security-Policy": self._renderer.refusal_policy}
+        retry = {"Retry-After": "5"} if status in _TOO_OFTEN else {}
+        headers = {**_HEADERS, **policy, **_language_fields(language), **retry, **error.headers}
+        addresses = self._addresses_for(visitor)
+        body = self._renderer.refusal(status, addresses, language, is_stranger=visitor.peer.is_stranger)
+        return HttpReply(status, body, headers)
+
+    def _addresses_for(self, visitor: Visitor) -> list[str]:
+        """Return where the visitor finds the page; one who is far away learns nothing of the speaker's network."""
+        if visitor.peer.nearness is Nearness.FAR:
+            return []
+        hostname = socket.gethostname() if self._is_on_network else ""
+        return addresses_of(hostname, visitor.peer.own, visitor.socket.getsockname()[1])
+
     def _sees_code(self, accepted: Visitor) -> bool:
         """Return whether a visitor may read the code; a program on this machine may be that of another user."""
         return accepted.peer.nearness is Nearness.NEIGHBOUR or self._shows_code_here
 
-    def _language_of(self, request: HttpRequest) -> str:
-        return self._renderer.language_for(request.headers.get("accept-language", ""))
+    def _language_of(self, request: HttpRequest | None) -> str:
+        return self._renderer.language_for(
+            "" if request is None else request.headers.get("accept-language", "")
+        )
 
     @cached_property
     def _renderer(self) -> "PageRenderer":

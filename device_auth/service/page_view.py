@@ -5,10 +5,11 @@ Text of the provider is escaped wherever it stands, and becomes a link only if p
 
 import threading
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from hashlib import sha256
 from html import escape
+from http import HTTPStatus
 from importlib.resources import files
 from math import ceil
 from re import fullmatch
@@ -48,6 +49,16 @@ _GOOD: Final = "M4 12.5l5.5 5.5L20 7"
 _BAD: Final = "M12 4v10M12 19v.5"
 _BUSY: Final = "M5 12v.01M12 12v.01M19 12v.01"
 _BUTTON: Final = "M12 3a9 9 0 1 0 .01 0M12 8a4 4 0 1 0 .01 0"
+
+
+_CROWDED: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_UNANSWERED: Final = ("not-answered", "")
+_REFUSALS: Final = {
+    HTTPStatus.MISDIRECTED_REQUEST: ("not-this-name", ""),
+    HTTPStatus.NOT_FOUND: ("not-here", ""),
+    **dict.fromkeys(_CROWDED, ("too-many", "looks-again")),
+}
+"""The phrases of a refusal: why, and what happens or is to be done next."""
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -137,7 +148,8 @@ class PageRenderer:
         self._language = choose_language(locale).language
         self._lock = threading.Lock()
         self._qr_code = ("", "")
-        self.policy = _write_policy()
+        self.policy = _write_policy("page.css", "page.js")
+        self.refusal_policy = _write_policy("page.css")
 
     def language_for(self, accepted: str) -> str:
         """Return a visitor's language, see :func:`best_language`."""
@@ -171,6 +183,35 @@ class PageRenderer:
         """
         main = self._main(model, language)
         return write_event(f"{self._left_of(model)}\n{main}", _name_of(main))
+
+    def refusal(
+        self, status: HTTPStatus, addresses: Collection[str], language: str, *, is_stranger: bool
+    ) -> bytes:
+        """Render the small page of a refusal: why, and where the page is. It holds nothing of the request.
+
+        Args:
+            status: of the refusal.
+            addresses: of the page.
+            language: one of ours.
+            is_stranger: the visitor is in another network, whatever else is wrong.
+        """
+        words = read_words(language).page
+        is_crowded = status in _CROWDED
+        why, what_next = (
+            ("not-this-network", "join-network") if is_stranger else _REFUSALS.get(status, _UNANSWERED)
+        )
+        lines = [_mark(_BAD, "bad"), _headline(words[why])]
+        lines += [_paragraph("told", words[what_next])] if what_next else []
+        lines += [_paragraph("told", words["open-here"])] if addresses else []
+        lines += [f'<p><a class="go" href="{escape(it)}">{_breakable(it)}</a></p>' for it in addresses]
+        values = {
+            "language": language,
+            "title": escape(words["title"]),
+            "refresh": f'\n<meta http-equiv="refresh" content="{REFRESH}">' if is_crowded else "",
+            "style": read_static("page.css"),
+            "main": "\n".join(lines),
+        }
+        return _encode(_fill("refusal.html", values))
 
     def _left_of(self, model: PageModel) -> int:
         """Return the seconds for which the code is still valid."""
@@ -322,15 +363,17 @@ def _fill(name: str, values: Mapping[str, str]) -> str:
     return Template(read_static(name)).substitute(values)
 
 
-def _write_policy() -> str:
-    """Return the content security policy: only this page's own style, script and events.
+def _write_policy(style: str, script: str = "") -> str:
+    """Return the content security policy: only a page's own style, script and events.
 
     Source: CSP Level 3 §2.3.1, "hash-source".
     """
-    style, script = (
-        b64encode(sha256(read_static(name).encode()).digest()).decode() for name in ("page.css", "page.js")
-    )
+    scripts = f" script-src '{_hash_of(script)}'; connect-src 'self';" if script else ""
     return (
-        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self';"
+        f"default-src 'none'; style-src '{_hash_of(style)}';{scripts}"
         " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _hash_of(name: str) -> str:
+    return f"sha256-{b64encode(sha256(read_static(name).encode()).digest()).decode()}"

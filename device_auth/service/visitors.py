@@ -24,6 +24,9 @@ RESOLVER: Final = Path("/etc/resolv.conf")
 _LOCAL: Final = re.compile(r"([a-z0-9_-]+\.)+local")
 """No site can have such a name: it is looked up on the link only (RFC 6762 §3). Avahi adds -2 where one is taken."""
 
+USUAL_PORT: Final = 80
+"""Left out of an address. Source: RFC 9110 §4.2.1."""
+
 MOST_OF_KERNEL: Final = 64 * 1024
 """Bytes of one answer of the kernel; it sends at most 32 KiB at once."""
 
@@ -49,9 +52,13 @@ def read_address(text: str) -> Address:
 
 
 class Nearness(Enum):
-    """Where a visitor is, as the two ends of the connection tell."""
+    """Where a visitor is, as the two ends of the connection tell.
 
-    STRANGER = auto()
+    One in another network may be in the house; one far away is not, with a public address of none of our networks.
+    """
+
+    FAR = auto()
+    OTHER_NETWORK = auto()
     NEIGHBOUR = auto()
     THIS_MACHINE = auto()
 
@@ -72,13 +79,13 @@ def nearness_of(visitor: Address, own: Address, ours: Collection[OwnAddress]) ->
         ours: this machine's addresses, see :func:`read_own_addresses`.
     """
     if own.is_loopback or visitor.is_loopback:
-        return Nearness.THIS_MACHINE if own.is_loopback and visitor.is_loopback else Nearness.STRANGER
-    if not (visitor.is_private or visitor.is_link_local):
-        return Nearness.STRANGER
+        return Nearness.THIS_MACHINE if own.is_loopback and visitor.is_loopback else Nearness.OTHER_NETWORK
     networks = [network for _, network in ours if network is not None and own in network]
     # the narrowest is the link's own: a tunnel may add a route to half the addresses there are
-    if not networks or visitor not in max(networks, key=lambda network: network.prefixlen):
-        return Nearness.STRANGER
+    is_on_link = bool(networks) and visitor in max(networks, key=lambda network: network.prefixlen)
+    is_private = visitor.is_private or visitor.is_link_local
+    if not (is_on_link and is_private):
+        return Nearness.OTHER_NETWORK if is_on_link or is_private else Nearness.FAR
     # a program here may dial from any address of this machine, of another interface too
     is_ours = any(visitor == address for address, _ in ours)
     return Nearness.THIS_MACHINE if is_ours else Nearness.NEIGHBOUR
@@ -87,6 +94,23 @@ def nearness_of(visitor: Address, own: Address, ours: Collection[OwnAddress]) ->
 def find_nearness(visitor: Address, own: Address) -> Nearness:
     """Return where a visitor is, by this machine's addresses of the moment."""
     return nearness_of(visitor, own, read_own_addresses())
+
+
+def addresses_of(hostname: str, own: Address, port: int) -> list[str]:
+    """Return where a phone in the speaker's network finds the page.
+
+    Args:
+        hostname: of this machine; none if the name leads nowhere.
+        own: an address of this machine; left out where no neighbour can use it as it stands.
+        port: of the page.
+    """
+    plain = hostname.partition(".")[0]
+    hosts = [f"{plain}.local"] if plain not in {"", "localhost"} else []
+    if own.version == 4 and own.is_private:  # noqa: PLR2004  IPv4
+        hosts.append(str(own))
+    elif own.is_private and not own.is_link_local:  # a browser knows no zone
+        hosts.append(f"[{own}]")
+    return [f"http://{host}/" if port == USUAL_PORT else f"http://{host}:{port}/" for host in hosts]
 
 
 def read_own_addresses(ask: Callable[[int], bytes] | None = None) -> list[OwnAddress]:

@@ -165,7 +165,7 @@ class RedirectListener:
             self._clock,
             identify=self._identify,
             answer=self._answer,
-            refuse=_refuse,
+            refuse=lambda error, _accepted, _request: _refuse(error),
             admission=ADMISSION,
         )
 

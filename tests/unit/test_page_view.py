@@ -4,6 +4,7 @@ import re
 import sys
 from dataclasses import replace
 from html import unescape
+from http import HTTPStatus
 
 import pytest
 
@@ -26,6 +27,17 @@ NOW, WALL = Monotonic(1000), UnixTime(1.8e9)
 EVIL = "\"'><script>alert(1)</script>&{0}{host}$style\r\ndata: x"
 
 
+REFUSALS = [
+    "not-this-name",
+    "not-this-network",
+    "join-network",
+    "not-here",
+    "too-many",
+    "looks-again",
+    "not-answered",
+]
+
+
 @pytest.fixture(params=LANGUAGES)
 def wording(request: pytest.FixtureRequest) -> Wording:
     return read_wording(request.param)
@@ -42,8 +54,11 @@ def pair() -> CodePair:
 
 
 def shown(painter: PageRenderer, model: PageModel, language: str = "en") -> str:
+    return text_of(painter.page(model, language).decode())
+
+
+def text_of(page: str) -> str:
     """Return the text of ``main`` as people see it."""
-    page = painter.page(model, language).decode()
     main = page[page.index("<main") : page.index("</main>")]
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
 
@@ -189,6 +204,45 @@ def test_where_a_code_is_withheld_the_page_says_why(painter: PageRenderer, wordi
     assert wording.page["withheld"] in said
     assert wording.troubles["no-network"].sentence in said
     assert wording.troubles["expired"].sentence not in said
+
+
+@pytest.mark.parametrize(
+    ("status", "is_stranger", "phrases"),
+    [
+        (421, False, ["not-this-name"]),
+        (404, False, ["not-here"]),
+        (429, False, ["too-many", "looks-again"]),
+        (503, False, ["too-many", "looks-again"]),
+        (400, False, ["not-answered"]),
+        (403, False, ["not-answered"]),
+        (405, False, ["not-answered"]),
+        (500, False, ["not-answered"]),
+        (403, True, ["not-this-network", "join-network"]),
+        (429, True, ["not-this-network", "join-network"]),
+    ],
+)
+def test_a_refusal_says_why_and_where_the_page_is(
+    painter: PageRenderer, wording: Wording, status: int, is_stranger: bool, phrases: list[str]
+) -> None:
+    addresses = ["http://speaker.local:8080/", "http://192.168.1.5:8080/"]
+
+    page = painter.refusal(
+        HTTPStatus(status), addresses, language_of(wording), is_stranger=is_stranger
+    ).decode()
+
+    said = text_of(page)
+    assert [phrase for phrase in REFUSALS if wording.page[phrase] in said] == phrases
+    assert wording.page["open-here"] in said
+    assert re.findall(r'href="(http[^"]+)"', page) == addresses
+    assert ('http-equiv="refresh"' in page) is (status in {429, 503})
+    assert "<script" not in page
+
+
+def test_a_refusal_without_an_address_names_none(painter: PageRenderer, wording: Wording) -> None:
+    page = painter.refusal(HTTPStatus.FORBIDDEN, [], language_of(wording), is_stranger=True).decode()
+
+    assert wording.page["open-here"] not in text_of(page)
+    assert "http://" not in page
 
 
 def test_a_screen_reader_says_a_code_letter_by_letter(painter: PageRenderer, pair: CodePair) -> None:

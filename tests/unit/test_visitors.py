@@ -9,6 +9,7 @@ import pytest
 from device_auth.service.visitors import (
     Nearness,
     OwnAddress,
+    addresses_of,
     is_our_host,
     is_own_request,
     names_loopback,
@@ -63,6 +64,25 @@ def test_an_address_of_this_machine_is_no_neighbour_but_itself(visitor: str, own
     assert nearness_of(read_address(visitor), read_address(own), ours) is Nearness.THIS_MACHINE
 
 
+@pytest.mark.parametrize(
+    ("hostname", "own", "port", "addresses"),
+    [
+        ("speaker", "192.168.1.5", 8080, ["http://speaker.local:8080/", "http://192.168.1.5:8080/"]),
+        ("speaker.lan", "192.168.1.5", 80, ["http://speaker.local/", "http://192.168.1.5/"]),
+        ("speaker", "fd00:1::5", 8080, ["http://speaker.local:8080/", "http://[fd00:1::5]:8080/"]),
+        ("speaker", "fe80::5", 8080, ["http://speaker.local:8080/"]),  # a browser knows no zone
+        ("speaker", "2001:4860::5", 8080, ["http://speaker.local:8080/"]),  # no neighbour is answered there
+        ("speaker", "8.8.8.5", 8080, ["http://speaker.local:8080/"]),
+        ("localhost", "192.168.1.5", 8080, ["http://192.168.1.5:8080/"]),
+        ("", "127.0.0.1", 8080, ["http://127.0.0.1:8080/"]),
+    ],
+)
+def test_the_page_is_named_where_a_phone_can_find_it(
+    hostname: str, own: str, port: int, addresses: list[str]
+) -> None:
+    assert addresses_of(hostname, ip_address(own), port) == addresses
+
+
 @pytest.mark.parametrize("names", [["localhost"], ["Localhost."], ["music.home", "127.0.0.1"], ["127.1.2.3"]])
 def test_the_settings_may_name_this_machine(names: list[str]) -> None:
     assert names_loopback(names)
@@ -73,14 +93,17 @@ def test_other_names_are_those_of_the_network(names: list[str]) -> None:
     assert not names_loopback(names)
 
 
+@pytest.mark.parametrize(("visitor", "own"), [("8.8.8.8", "192.168.1.5"), ("2a00::20", "fd00:1::5")])
+def test_whoever_has_a_public_address_of_no_network_of_ours_is_far(visitor: str, own: str) -> None:
+    assert nearness_of(read_address(visitor), read_address(own), HOME) is Nearness.FAR
+
+
 @pytest.mark.parametrize(
     ("visitor", "own"),
     [
         ("192.168.2.20", "192.168.1.5"),  # private, but beyond a router
         ("10.0.0.20", "192.168.1.5"),
-        ("8.8.8.8", "192.168.1.5"),
         ("fd00:2::20", "fd00:1::5"),
-        ("2a00::20", "fd00:1::5"),
         ("192.168.1.20", "10.0.0.5"),  # came in on an address whose link is not known
         ("192.168.1.20", "127.0.0.1"),
         ("127.0.0.1", "192.168.1.5"),
@@ -89,20 +112,20 @@ def test_other_names_are_those_of_the_network(names: list[str]) -> None:
     ],
 )
 def test_whoever_is_not_on_the_link_is_no_neighbour(visitor: str, own: str) -> None:
-    assert nearness_of(read_address(visitor), read_address(own), HOME) is Nearness.STRANGER
+    assert nearness_of(read_address(visitor), read_address(own), HOME) is Nearness.OTHER_NETWORK
 
 
 def test_a_public_address_is_no_neighbour_even_on_the_link() -> None:
     ours = [own_address("8.8.8.5/24")]
 
-    assert nearness_of(ip_address("8.8.8.8"), ip_address("8.8.8.5"), ours) is Nearness.STRANGER
+    assert nearness_of(ip_address("8.8.8.8"), ip_address("8.8.8.5"), ours) is Nearness.OTHER_NETWORK
 
 
 def test_a_tunnel_to_half_the_world_makes_no_neighbours_of_it() -> None:
     ours = [own_address("0.0.0.1/1"), own_address("128.0.0.1/1"), *HOME]
     own = ip_address("192.168.1.5")
 
-    assert nearness_of(ip_address("192.168.2.20"), own, ours) is Nearness.STRANGER
+    assert nearness_of(ip_address("192.168.2.20"), own, ours) is Nearness.OTHER_NETWORK
     assert nearness_of(ip_address("192.168.1.20"), own, ours) is Nearness.NEIGHBOUR
 
 
@@ -147,8 +170,8 @@ def test_a_point_to_point_tunnel_to_half_the_world_makes_no_neighbours() -> None
     ours = read_own_addresses(lambda _: address("10.8.0.2", 32, "10.8.0.1"))
     own = ip_address("10.8.0.2")
 
-    assert nearness_of(ip_address("10.0.0.7"), own, ours) is Nearness.STRANGER
-    assert nearness_of(ip_address("10.8.0.1"), own, ours) is Nearness.STRANGER
+    assert nearness_of(ip_address("10.0.0.7"), own, ours) is Nearness.OTHER_NETWORK
+    assert nearness_of(ip_address("10.8.0.1"), own, ours) is Nearness.OTHER_NETWORK
 
 
 @pytest.mark.parametrize("told", [b"", END, b"\0" * 99, message(20, bytes(8)), b"\x10"])

@@ -64,6 +64,14 @@ PAGE = {
     "undo": set[str](),
     "may-close": set[str](),
     "lost": set[str](),
+    "not-this-name": set[str](),
+    "not-this-network": set[str](),
+    "join-network": set[str](),
+    "not-here": set[str](),
+    "too-many": set[str](),
+    "looks-again": set[str](),
+    "not-answered": set[str](),
+    "open-here": set[str](),
 }
 """Each phrase of the page, and the places in it that are filled in."""
 

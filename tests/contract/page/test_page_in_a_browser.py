@@ -58,12 +58,16 @@ class Phone:
         if not self.has_script:
             self.open()
         self.until(lambda: said in self.text())
+        self.look(name)
+        assert console_of(self.driver) == []
+
+    def look(self, name: str) -> None:
+        """See that all of it fits and can be read, and keep a picture."""
         assert self.driver.save_screenshot(str(self.shots / f"{name}.png"))
         measured = "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
         assert self.driver.execute_script(measured) == [WIDTH, HEIGHT]
         assert self.driver.execute_script(CONTRAST) >= 4.5
         assert self.driver.execute_script(SMALL_TARGETS) == []
-        assert console_of(self.driver) == []
 
 
 @pytest.fixture
@@ -149,6 +153,22 @@ def test_without_script_the_page_looks_again_by_itself(phone: Phone) -> None:
     phone.bench.wait_for_approval()
 
     phone.until(lambda: "FUP8UN" in phone.text())
+
+
+@in_light_and_dark
+def test_a_refusal_leads_to_the_page_without_script(phone: Phone) -> None:
+    phone.switch_script_off()
+    phone.driver.get(f"http://localhost:{phone.bench.port}/?code=secret")
+    assert "The speaker does not answer to this name." in phone.text()
+    assert "secret" not in phone.driver.page_source
+    phone.look("1-another-name")
+    phone.driver.get(f"{phone.bench.origin}/nothing")
+    assert "There is no such page on the speaker." in phone.text()
+    phone.look("2-nothing-here")
+
+    phone.driver.find_element(By.CSS_SELECTOR, "a.go").click()
+
+    phone.until(lambda: PRESS in phone.text())
 
 
 @in_light_and_dark

@@ -259,14 +259,107 @@ def test_nothing_on_the_page_links_or_unlinks(bench: Bench, method: str, path: s
 # -- who is answered
 
 
-def test_whoever_is_no_neighbour_gets_a_refusal_without_content() -> None:
-    with Bench(nearness=Nearness.STRANGER) as bench:
+@pytest.mark.parametrize("nearness", [Nearness.FAR, Nearness.OTHER_NETWORK])
+def test_whoever_is_no_neighbour_reads_why_in_his_language_and_nothing_else(nearness: Nearness) -> None:
+    with Bench(nearness=nearness) as bench:
         bench.wait_for_approval()
-        answer = bench.ask("GET", "/")
+        for path in ("/", "/events", "/nothing"):
+            answer = bench.ask("GET", path, {"Accept-Language": "de"})
+            page = answer.body.decode()
 
-        assert (answer.status, answer.body) == (403, b"")
-        assert b" 403 " in bench.send_raw(b"POST /left HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
+            assert (answer.status, answer.fields["Content-Language"]) == (403, "de")
+            assert "antwortet nur Geräten in seinem eigenen Netz" in page
+            assert "FUP8UN" not in page
+            assert (bench.origin in page) is (nearness is Nearness.OTHER_NETWORK)
+        assert b" 403 " in bench.send_raw(b"POST /left HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
         assert bench.actions.asked.empty()
+
+
+def test_strangers_have_one_share_together() -> None:
+    with (
+        Bench(nearness=Nearness.OTHER_NETWORK, admission=ADMISSION._replace(share=2)) as bench,
+        bench.connect("127.0.0.2"),
+        bench.connect("127.0.0.3"),
+        bench.connect("127.0.0.4") as third,
+    ):
+        refused = read_all(third)
+
+    assert refused.startswith(b"HTTP/1.1 429 ")
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "status", "said"),
+    [
+        ("GET /", "evil.example", 421, "The speaker does not answer to this name."),
+        ("GET /secret-path", "127.0.0.1", 404, "There is no such page on the speaker."),
+        ("GET /left", "127.0.0.1", 405, "The speaker could not answer this request."),
+        ("POST /left", "127.0.0.1", 415, "The speaker could not answer this request."),
+        ("GET http://evil.example/", "127.0.0.1", 400, "The speaker could not answer this request."),
+        (
+            "POST /left",
+            "127.0.0.1\r\nOrigin: http://evil.example",
+            403,
+            "The speaker could not answer this request.",
+        ),
+        ("GET / evil.example", "127.0.0.1", 400, "The speaker could not answer this request."),
+        (
+            "POST /left",
+            "127.0.0.1\r\nTransfer-Encoding: chunked",
+            400,
+            "The speaker could not answer this request.",
+        ),
+    ],
+)
+def test_every_refusal_is_a_small_page_that_says_which_address_to_open(
+    bench: Bench, line: str, host: str, status: int, said: str
+) -> None:
+    bench.wait_for_approval()
+    answer = bench.send_raw(
+        f"{line} HTTP/1.1\r\nHost: {host}\r\nAccept-Language: en\r\n\r\n".encode()
+    ).decode()
+    head, page = answer.split("\r\n\r\n", 1)
+
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    assert said in page
+    assert f'href="{bench.origin}/"' in page
+    assert "<script" not in page
+    assert len(answer) < 6000
+    assert not {"evil", "secret", "FUP8UN"} & set(re.findall(r"\w+", answer))
+
+
+def test_a_crowd_is_told_in_its_language_where_the_request_has_come_already(
+    limited: Callable[..., Bench],
+) -> None:
+    bench = limited(share=1)
+    request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Language: fr\r\n\r\n"
+
+    def is_told() -> bool:
+        with bench.connect(), bench.connect() as second, suppress(OSError):
+            second.sendall(request)
+            told = read_all(second).decode()
+            return "429" in told.split("\r\n")[0] and "Trop de visiteurs" in told
+        return False
+
+    assert bench.soon(is_told)
+
+
+def test_a_crowd_that_has_not_asked_is_told_in_the_speakers_own_language() -> None:
+    settings = PageSettings(("127.0.0.1:0",), locale="it-IT")
+    with (
+        Bench(settings=settings, admission=ADMISSION._replace(share=1)) as bench,
+        bench.connect(),
+        bench.connect() as second,
+    ):
+        told = read_all(second).decode()
+
+    assert "Content-Language: it" in told
+    assert "troppi visitatori" in told
+
+
+def test_a_refused_head_has_no_body(bench: Bench) -> None:
+    answer = bench.ask("HEAD", "/nothing")
+
+    assert (answer.status, answer.body) == (404, b"")
 
 
 @pytest.mark.parametrize(
@@ -391,7 +484,7 @@ def test_garbage_is_refused_and_the_next_visitor_served(bench: Bench, sent: byte
     answer = bench.send_raw(sent)
 
     assert re.match(rb"HTTP/1.1 [45]\d\d ", answer)
-    assert answer.endswith(b"\r\n\r\n")
+    assert b"The speaker could not answer this request." in answer
     assert PRESS in bench.get()
 
 
