@@ -14,7 +14,7 @@ from device_auth.assembly.doors import Doors
 from device_auth.assembly.local import GrantOpening, LocalSpeaker
 from device_auth.assembly.speaker import Ending, LinkResult
 from device_auth.cli.attempt import Attempt, run_attempt, seconds
-from device_auth.cli.pasting import is_typed, read_line
+from device_auth.cli.pasting import is_typed, read_paste
 from device_auth.core import linking
 from device_auth.core.errors import CodePairExpired, ConfigError
 from device_auth.core.models import (
@@ -45,7 +45,6 @@ from device_auth.tools.authorize import (
 )
 from device_auth.wire.authorization_code import (
     LEAST_RANDOMNESS,
-    MOST_REDIRECT,
     Redirect,
     UnexpectedRedirect,
     make_state,
@@ -53,6 +52,7 @@ from device_auth.wire.authorization_code import (
     read_pasted,
     write_address,
 )
+from device_auth.wire.pasted import read_text
 from device_auth.world.certificate import CERTIFICATE, server_context
 from device_auth.world.settings import ENVIRONMENT, add_option, add_secret_option
 
@@ -68,6 +68,12 @@ START_OVER: Final = f"Start again, for the page answers only once: {COMMAND} --p
 USUAL_TIMEOUT: Final = Seconds(600)
 """As long as a code pair of Login with Amazon lives."""
 
+
+MOST_PASTE: Final = 16 * 1024
+"""Bytes: an address, and the text of the page around it."""
+
+MOST_PASTES: Final = 10
+"""Wrong ones after which nobody is asked again."""
 
 NO_SPREAD: Final = 0.5
 """The draw that lengthens no wait and shortens none: makers at their desks do not come as a fleet."""
@@ -207,16 +213,15 @@ class _AuthorizationRun:
         )
         self._draw_code()
         with self._simulated_owner(self._say_what_to_paste):
-            while True:
-                text = self._take_line()
-                answer = read_pasted(text, self._question.state)
+            for tries_left in reversed(range(MOST_PASTES)):
+                content = self._take_paste()
+                answer = self._read_paste(content)
                 if not isinstance(answer, UnexpectedRedirect):
                     break
-                if not (text and is_typed()):
+                if not (content and tries_left and is_typed()):
                     self._attempt.refuse("cancelled", START_OVER)
-                    why = answer.why if text else "Nothing was pasted."
                     raise CodePairExpired(
-                        f"cannot read an answer from the pasted text. {why}", hint=START_OVER
+                        f"cannot read an answer from the pasted text. {answer.why}", hint=START_OVER
                     )
                 say(f"{answer.why} Try again.")
         if isinstance(answer, Redirect) and not answer.is_checked:
@@ -235,13 +240,19 @@ class _AuthorizationRun:
             raise CodePairExpired("nobody approved within the time limit", hint=hint)
         return answer
 
-    def _take_line(self) -> str:
-        lines: SimpleQueue[str] = SimpleQueue()
-        Thread(target=lambda: lines.put(read_line(MOST_REDIRECT)), name="paste", daemon=True).start()
-        line = self._doors.clock.take(lines, self._until)
-        if line is None:
+    def _take_paste(self) -> bytes:
+        pastes: SimpleQueue[bytes] = SimpleQueue()
+        Thread(target=lambda: pastes.put(read_paste(MOST_PASTE)), name="paste", daemon=True).start()
+        paste = self._doors.clock.take(pastes, self._until)
+        if paste is None:
             self._judge(None)
-        return line or ""
+        return paste or b""
+
+    def _read_paste(self, content: bytes) -> Redirect | Refusal | UnexpectedRedirect:
+        text = read_text(content)
+        if text is None:
+            return UnexpectedRedirect("It is not text.")
+        return read_pasted(text, self._question.state, self._question.redirect_uri)
 
     # -- the exchange
 

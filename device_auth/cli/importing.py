@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 from device_auth.assembly.local import LocalSpeaker
 from device_auth.assembly.speaker import Ending, LinkResult, error_of
 from device_auth.cli.attempt import CHECK_THE_NETWORK, Attempt, run_attempt
-from device_auth.cli.pasting import ask_hidden, is_typed, read_line
+from device_auth.cli.pasting import ask_hidden, is_typed, read_paste
 from device_auth.core import linking
 from device_auth.core.errors import ClientRejected, ConfigError, ProviderUnreachable, RefreshRejected
 from device_auth.core.models import Flow, Refusal, Seconds, Secret
-from device_auth.wire.answers import read_token
+from device_auth.wire.addresses import stays_here
+from device_auth.wire.pasted import is_simulated, read_refresh_token
 from device_auth.world.bounded import bounded
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 COMMAND: Final = "device-auth link --import"
 
-LONGEST_TOKEN: Final = 4096
-"""Characters. Source: LWA "Refresh Tokens" says 2048 at the most; others may take more."""
+LARGEST_FILE: Final = 64 * 1024
+"""Bytes of a file with a refresh token in it."""
 
 METADATA_TIME: Final = Seconds(20)
 """How long an issuer may take to name its endpoints."""
@@ -47,6 +48,8 @@ def _import(attempt: Attempt) -> int:
             return attempt.end(LinkResult(Ending.ALREADY_LINKED, doubt=attempt.doors.doubt))
         refresh_token = _read_refresh_token()
         _find_endpoints(opening.provider_client)
+        is_own_ca = bool(attempt.doors.settings.ca_file)
+        _refuse_simulated(refresh_token, opening.provider_client, is_own_ca=is_own_ca)
         rules = opening.provider_client.rules
         request = linking.LinkRequested(rules, again=again, leaves_no_trace=True)
         is_public = attempt.doors.settings.client_secret is None
@@ -65,16 +68,34 @@ def _import(attempt: Attempt) -> int:
 
 def _read_refresh_token() -> Secret:
     """Read the token from standard input: every process can see the arguments."""
-    text = (
-        ask_hidden("Paste the refresh token (it is not shown): ") if is_typed() else read_line(LONGEST_TOKEN)
-    )
-    token = read_token(text.strip())
-    if token is None or len(text) >= LONGEST_TOKEN or " " in text.strip():
+    if is_typed():
+        content = ask_hidden("Paste the refresh token (it is not shown): ", LARGEST_FILE + 1)
+    else:
+        content = read_paste(LARGEST_FILE + 1)
+    try:
+        if len(content) > LARGEST_FILE:
+            raise ValueError("is too long")
+        return read_refresh_token(content)
+    except ValueError as fault:
         raise ConfigError(
-            "the text on standard input is not a refresh token",
-            hint=f"Enter only the token, on one line: {COMMAND} < FILE",
+            f"standard input holds no refresh token: it {fault}",
+            hint=f"Enter only the refresh token: {COMMAND} < FILE",
+        ) from None
+
+
+def _refuse_simulated(token: Secret, provider_client: "ProviderClient", *, is_own_ca: bool) -> None:
+    """Refuse a simulated token before it is sent to a real provider.
+
+    Args:
+        token: to be sent.
+        provider_client: asks the token endpoint.
+        is_own_ca: whether the settings name authorities of their own: a simulator over TLS makes them.
+    """
+    if is_simulated(token) and not is_own_ca and not stays_here(provider_client.provider.token_endpoint):
+        raise ConfigError(
+            "the refresh token is one of a simulated Amazon, and the provider is a real one",
+            hint="Import it with --simulate, or name the simulator: --base-url URL.",
         )
-    return token
 
 
 def _find_endpoints(provider_client: "ProviderClient") -> None:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--import",
         dest="is_import",
         action="store_true",
-        help="ask for no code: read a refresh token, one line, from standard input",
+        help="ask for no code: read a refresh token from standard input",
     )
     parser.add_argument(
         "--timeout",

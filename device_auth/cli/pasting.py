@@ -1,14 +1,22 @@
-"""A line of standard input, pasted by a person or piped in by a program.
+"""Text on standard input, pasted by a person or piped in by a program.
 
 It is read past the stream's own buffer, so that a thread may be left waiting for it when the command ends.
 """
 
+import os
 import sys
+from contextlib import suppress
 from select import select
 from typing import Final
 
 LONGEST_WAIT: Final = 0.5
 """Seconds."""
+
+PAUSE: Final = 0.2
+"""Seconds without another line after which a paste is over. A terminal hands over what is pasted line by line."""
+
+LARGEST_PIECE: Final = 4096
+"""Bytes. Source: termios(3): a terminal hands over no longer line."""
 
 
 def is_typed() -> bool:
@@ -16,31 +24,54 @@ def is_typed() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def read_line(longest: int) -> str:
-    """Wait for one line, and return it with its end, or empty if there is no more.
+def read_paste(longest: int) -> bytes:
+    """Wait for a line, and return it with all that comes right behind it; empty if there is no more.
 
     Args:
         longest: bytes of it, at most.
     """
     if sys.stdin is None:
-        return ""
+        return b""
+    content = b""
     try:
-        with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stream:
-            # A Ctrl-C just before the wait does not end it, and is noticed when the wait is over.
-            while not select([stream], [], [], LONGEST_WAIT)[0]:
-                pass
-            return stream.readline(longest).decode("utf-8", "replace")
+        number = sys.stdin.fileno()
+        while len(content) < longest:
+            is_begun = b"\n" in content
+            if select([number], [], [], PAUSE if is_begun else LONGEST_WAIT)[0]:
+                piece = os.read(number, min(LARGEST_PIECE, longest - len(content)))
+                content += piece
+                if not piece:
+                    break
+            elif is_begun:
+                break
+            # else a Ctrl-C just before the wait did not end it, and is noticed now
     except (OSError, ValueError):
         # The terminal has gone away, or there never was a file; or the command has ended before its thread began to
         # read, and the stream is closed already (ValueError).
-        return ""
+        return b""
+    return content
 
 
-def ask_hidden(question: str) -> str:
-    """Ask for a line that is not shown while it is typed, and return it."""
-    from getpass import getpass
+def ask_hidden(question: str, longest: int) -> bytes:
+    """Ask at the terminal for a text that is not shown while it is pasted, and return it.
 
+    Args:
+        question: on stderr.
+        longest: bytes of the text, at most.
+    """
+    import termios
+
+    number = sys.stdin.fileno()
+    former = termios.tcgetattr(number)
+    hidden = [*former]
+    hidden[3] &= ~termios.ECHO
     try:
-        return getpass(question, stream=sys.stderr)
-    except EOFError:
-        return ""
+        termios.tcsetattr(number, termios.TCSAFLUSH, hidden)
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return read_paste(longest)
+    finally:
+        with suppress(OSError, termios.error):  # the terminal has gone away
+            # flushed: the rest of what is too long must not run as commands of the shell
+            termios.tcsetattr(number, termios.TCSAFLUSH, former)
+            sys.stderr.write("\n")

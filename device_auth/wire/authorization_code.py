@@ -24,6 +24,7 @@ from device_auth.wire.answers import (
     write_form,
     write_scope_data,
 )
+from device_auth.wire.pasted import bare
 
 LEAST_RANDOMNESS: Final = 32
 """Bytes that a verifier is made of. Source: RFC 7636 §4.1."""
@@ -32,7 +33,7 @@ MOST_CODE: Final = 1024
 """Characters of an authorization code. LWA's own have about twenty."""
 
 MOST_REDIRECT: Final = 4096
-"""Characters of an address that comes back; a terminal takes no longer line."""
+"""Characters of an address that comes back."""
 
 MOST_PARAMETERS: Final = 32
 
@@ -157,16 +158,50 @@ def read_redirect(query: str, state: str) -> Redirect | Refusal | UnexpectedRedi
     return UnexpectedRedirect("It brings no code.") if code is None else Redirect(code)
 
 
-def read_pasted(text: str, state: str) -> Redirect | Refusal | UnexpectedRedirect:
-    """Read what a person pasted: the whole address that the browser came back to, or only the code; total."""
-    text = text.strip()
-    address, mark, query = text.partition("?")
-    if mark:
-        return read_redirect(query.partition("#")[0], state)
-    code = _read_code(address)
-    if not address or "://" in address or code is None:
-        return UnexpectedRedirect("It is neither the address that the browser ended on nor the code in it.")
-    return Redirect(code, is_checked=False)
+def read_pasted(text: str, state: str, redirect_uri: str) -> Redirect | Refusal | UnexpectedRedirect:
+    """Read what a person pasted: the address that the browser came back to, its query or only the code; total.
+
+    The address may be broken over lines, and other words may stand around it.
+
+    Args:
+        text: the paste.
+        state: ours.
+        redirect_uri: where the browser was to come back to.
+    """
+    words = [word for word in map(bare, text.split()) if word]
+    if not words:
+        return UnexpectedRedirect("Nothing was pasted.")
+    joined = bare("".join(text.split()))
+    if len(words) == 1 and not _holds_query(joined) and "://" not in joined:
+        code = _read_code(joined)
+        if code is not None:
+            return Redirect(code, is_checked=False)
+    parts = [*filter(_holds_query, words), *([joined] if _holds_query(joined) else [])]
+    found = [_read_copy(part, state, redirect_uri) for part in parts]
+    answers = [it for it in found if not isinstance(it, UnexpectedRedirect)]
+    if any(it != answers[0] for it in answers):
+        return UnexpectedRedirect("There are blanks in it, and it can be read in two ways.")
+    wanted = f"Copy the address that begins with {redirect_uri} and goes on with a question mark."
+    return [*answers, *found, UnexpectedRedirect(f"It holds no answer. {wanted}")][0]
+
+
+def _holds_query(text: str) -> bool:
+    return "?" in text or text.startswith(("code=", "error=", "state=", "scope="))
+
+
+def _read_copy(text: str, state: str, redirect_uri: str) -> Redirect | Refusal | UnexpectedRedirect:
+    """Read one copied address, or one query."""
+    has_address = "?" in text
+    address, _, query = text.partition("?") if has_address else ("", "", text)
+    answer = read_redirect(query.partition("#")[0], state)
+    if not isinstance(answer, UnexpectedRedirect):
+        return answer
+    if has_address and address.casefold().rstrip("/") != redirect_uri.casefold().rstrip("/"):
+        return UnexpectedRedirect(f"It is the address of another page: the right one begins with {redirect_uri}.")
+    fields = _read_query(query) or {}
+    code = _read_code(fields.get("code", ""))
+    is_alone = not has_address and "state" not in fields
+    return Redirect(code, is_checked=False) if is_alone and code is not None else answer
 
 
 def _read_query(query: str) -> dict[str, str] | None:

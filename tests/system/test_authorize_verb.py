@@ -29,6 +29,7 @@ from device_auth.prompts.picture import BLOCKS
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
+from device_auth.cli.authorize import MOST_PASTES
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.code_views import photograph
@@ -528,6 +529,26 @@ def test_the_whole_address_may_be_pasted(maker: Maker) -> None:
     assert maker.told == ["authorize", "linked"]
 
 
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda address: f'"{address}"\n',
+        lambda address: f"<{address}>\n",
+        lambda address: f"{address[:60]}\n{address[60:]}\n",
+        lambda address: f"{address}\nThis site can’t be reached\nlocalhost refused to connect.\n",
+        lambda address: f"\ufeff{address}\r\n",
+        lambda address: f"{address.partition('?')[2]}.\n",
+    ],
+    ids=["quotation marks", "angle brackets", "broken", "the page around it", "a byte order mark", "the query"],
+)
+def test_the_address_may_be_pasted_with_what_sticks_to_it(
+    maker: Maker, copy: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert maker.authorize("--paste", browse=paste(maker, copy)) == 0
+    assert maker.told == ["authorize", "linked"]
+    assert "cannot check that it answers" not in capsys.readouterr().err
+
+
 def test_the_code_alone_may_be_pasted_and_it_is_said_that_nothing_was_checked(
     maker: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -654,6 +675,49 @@ def test_a_slip_on_a_terminal_may_be_mended(maker: Maker, screen: Screens) -> No
 
     assert maker.authorize("--paste", browse=browse) == 0
     assert maker.told == ["authorize", "linked"]
+
+
+def test_wrong_pastes_are_told_apart_and_spend_no_code(maker: Maker, screen: Screens) -> None:
+    ours, seen = screen(100, 60)
+
+    def browse(maker: Maker, address: str) -> None:
+        back = maker.amazon.approve_authorization(asked_by(address))
+        query = back.partition("?")[2]
+        look(ours, seen, "paste it here.")
+        for wrong, why in (
+            (address, "It is the address of another page: the right one begins with"),
+            (back.replace("state=", "state=x"), "It answers another question (state)"),
+            (f"{maker.redirect_uri}?error=access_denied&state=x", "It answers another question (state)"),
+            (maker.redirect_uri, "It holds no answer. Copy the address that begins with"),
+            ("localhost refused to connect.", "It holds no answer. Copy the address that begins with"),
+        ):
+            seen.reset()
+            os.write(ours, f"{wrong}\n".encode())
+            look(ours, seen, "Try again.")
+            assert why in " ".join(line.strip() for line in seen.display)
+        # broken over lines, which a terminal hands over one by one
+        os.write(ours, f"{maker.redirect_uri}?{query[:40]}\n{query[40:]}\n".encode())
+        look(ours, seen, "Linked.")
+
+    assert maker.authorize("--paste", "--no-qr", browse=browse) == 0
+    assert maker.told == ["authorize", "linked"]
+    assert maker.amazon.referee.complaints() == ()
+
+
+def test_after_ten_wrong_pastes_nobody_is_asked_again(
+    maker: Maker, screen: Screens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, seen = screen(100, 60)
+
+    def browse(maker: Maker, address: str) -> None:
+        look(ours, seen, "paste it here.")
+        for number in range(MOST_PASTES):
+            seen.reset()
+            os.write(ours, b"two words\n")
+            look(ours, seen, "Try again." if number < MOST_PASTES - 1 else "cannot read an answer")
+
+    assert maker.authorize("--paste", "--no-qr", browse=browse) == 75
+    assert (maker.told, maker.events[-1]["reason"]) == (["authorize", "refused"], "cancelled")
 
 
 def test_the_qr_code_of_the_page_is_left_out_with_a_word_where_it_does_not_fit(

@@ -1,11 +1,12 @@
 """``link --import``: a refresh token that came by hand, against the simulated Amazon."""
 
+import codecs
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,10 +58,11 @@ class TokenHolder:
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (self.command.folder / "state").glob("link*")}
 
-    def bring(self, text: str, *words: str) -> int:
+    def bring(self, text: str | bytes, *words: str) -> int:
         """Put a text on standard input and import it."""
         ours, theirs = os.pipe()
-        writer = Thread(target=_write, daemon=True, args=(theirs, text.encode()))
+        content = text if isinstance(text, bytes) else text.encode()
+        writer = Thread(target=_write, daemon=True, args=(theirs, content))
         writer.start()
         with os.fdopen(ours) as stdin, self.monkeypatch.context() as patched:
             patched.setattr(sys, "stdin", stdin)
@@ -96,7 +98,7 @@ def told_by(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return list(read_lines(capsys.readouterr().out.splitlines()))
 
 
-@pytest.mark.parametrize("end", ["\n", "", "\r\n", "\nand more\n"])
+@pytest.mark.parametrize("end", ["\n", "", "\r\n", "\n\n"])
 def test_a_token_on_standard_input_links_the_speaker(
     holder: TokenHolder, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,20 +121,61 @@ def test_a_program_is_told_in_one_line(holder: TokenHolder, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "\n", "two words\n", "ü\n", "a\0b\n", "a" * 5000],
-    ids=["nothing", "an empty line", "words", "outside ASCII", "a control", "too long"],
+    "copy",
+    [
+        lambda token: codecs.BOM_UTF8 + f"{token}\r\n".encode(),
+        lambda token: codecs.BOM_UTF16_LE + f"{token}\r\n".encode("utf-16-le"),
+        lambda token: f'"{token}"\n'.encode(),
+        lambda token: json.dumps({"token_type": "bearer", "refresh_token": token}, indent=2).encode(),
+    ],
+    ids=["a byte order mark", "UTF-16", "quotation marks", "JSON"],
 )
-def test_what_is_no_token_is_refused_without_showing_it(
-    holder: TokenHolder, text: str, capsys: pytest.CaptureFixture[str]
+def test_a_token_is_understood_in_the_form_that_people_have_it_in(
+    holder: TokenHolder, copy: Callable[[str], bytes]
 ) -> None:
+    assert holder.bring(copy(holder.token)) == 0
+    assert holder.stored()["refresh_token"] == holder.token
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        ("two words\n", "has several words or lines"),
+        ("one\nand another\n", "has several words or lines"),
+        ("ü\n", "has characters that are in no token"),
+        ("a\0b\n", "is not text"),
+        ("a" * 5000, "has more than 4096 characters"),
+        ("a" * 70_000, "is too long"),
+        ("Atza|IwEBICJ\n", "is an access token"),
+        ('{"access_token": "Sim|A|1"}', "is JSON without a refresh token"),
+    ],
+)
+def test_what_is_no_token_is_refused_without_showing_or_sending_it(
+    holder: TokenHolder, text: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder.amazon.script(Endpoint.REFRESH, [Fault(status=503)])
+
     assert holder.bring(text, "--json") == 78
 
     told = capsys.readouterr()
     assert [event["event"] for event in read_lines(told.out.splitlines())] == ["refused"]
-    assert "is not a refresh token" in told.err
+    assert f"standard input holds no refresh token: it {why}" in " ".join(told.err.split())
     assert "device-auth link --import < FILE" in told.err
     assert not text.strip() or text.strip() not in told.err
+    assert holder.files() == {}
+    assert holder.amazon.faults_waiting()[Endpoint.REFRESH] == 1
+
+
+def test_a_simulated_token_is_not_sent_to_a_real_provider(
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*holder.command.provider, "--base-url", "https://amazon.invalid/auth/O2/"]
+    holder.monkeypatch.setattr(Command, "provider", words)
+
+    assert holder.bring(holder.token) == 78
+    assert "one of a simulated Amazon, and the provider is a real one" in capsys.readouterr().err
     assert holder.files() == {}
 
 
@@ -318,6 +361,19 @@ def test_a_token_that_is_typed_is_not_shown(holder: TokenHolder, tmp_path: Path)
 
         assert holder.token[:20] not in shell.text
         assert shell.is_as_a_shell_wants_it
+    assert holder.stored()["refresh_token"] == holder.token
+
+
+def test_a_token_that_a_window_broke_over_lines_is_pasted_whole(holder: TokenHolder, tmp_path: Path) -> None:
+    width = len(holder.token) * 2 // 3
+    broken = f"{holder.token[:width]}\n{holder.token[width:]}"
+    with session(tmp_path, columns=200) as shell:
+        shell.run("link --import", *holder.command.places, *holder.command.provider)
+        shell.wait_for("Paste the refresh token")
+        shell.type(f"{broken}\n")
+        shell.wait_for("left with 0")
+
+        assert not any(line[:20] in shell.text for line in broken.splitlines())
     assert holder.stored()["refresh_token"] == holder.token
 
 

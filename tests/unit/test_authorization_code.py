@@ -185,27 +185,83 @@ def test_an_error_redirect_is_put_into_words_with_what_to_do(error: str) -> None
     assert found.message.endswith(" (it says: why ever)")
 
 
-def test_a_whole_address_may_be_pasted() -> None:
-    pasted = f"  {REDIRECT_URI}?code={CANARY}-code&state={STATE}#top\n"
-
-    assert read_pasted(pasted, STATE) == Redirect(CODE)
+ADDRESS = f"{REDIRECT_URI}?code={CANARY}-code&scope=alexa%3Aall&state={STATE}"
+ERROR_PAGE = "This site can’t be reached\nlocalhost refused to connect.\nTry:\nChecking the connection\nERR_CONNECTION_REFUSED\n"
 
 
-def test_the_code_alone_may_be_pasted_and_then_nothing_was_checked() -> None:
-    assert read_pasted(f" {CANARY}-code\n", STATE) == Redirect(CODE, is_checked=False)
+def pasted(text: str) -> Redirect | Refusal | UnexpectedRedirect:
+    return read_pasted(text, STATE, REDIRECT_URI)
 
 
 @pytest.mark.parametrize(
-    "pasted",
-    ["", " \n", REDIRECT_URI, "two words", "ü", "a" * (MOST_CODE + 1)],
-    ids=["nothing", "blanks", "an address without a query", "words", "outside ASCII", "too long"],
+    "text",
+    [
+        f"  {ADDRESS}#top\n",
+        f'"{ADDRESS}"',
+        f"'{ADDRESS}'",
+        f"“{ADDRESS}”",
+        f"<{ADDRESS}>",
+        f"({ADDRESS}).",
+        f"{ADDRESS}.",
+        f"{ADDRESS},\r\n",
+        f"\ufeff{ADDRESS}\u200b",
+        f"{ADDRESS[:40]}\n{ADDRESS[40:]}\n",
+        f"{ADDRESS[:70]}\r\n   {ADDRESS[70:]}\r\n",
+        f"{ADDRESS[:40]} {ADDRESS[40:]}",
+        f"{ADDRESS}\n{ADDRESS}\n",
+        f"{ADDRESS}\n{ERROR_PAGE}",
+        f"{ERROR_PAGE}{ADDRESS}",
+        f"It went to {ADDRESS}, and then: {ERROR_PAGE}",
+        ADDRESS.partition("//")[2],
+        ADDRESS.partition("?")[2],
+        "?" + ADDRESS.partition("?")[2],
+    ],
 )
-def test_what_is_neither_an_address_nor_a_code_is_not_taken(pasted: str) -> None:
-    assert isinstance(read_pasted(pasted, STATE), UnexpectedRedirect)
+def test_the_address_may_be_pasted_with_what_sticks_to_it(text: str) -> None:
+    assert pasted(text) == Redirect(CODE)
 
 
-def test_the_address_of_another_attempt_is_not_taken() -> None:
-    assert isinstance(read_pasted(f"{REDIRECT_URI}?code=abc&state=another", STATE), UnexpectedRedirect)
+@pytest.mark.parametrize(
+    "text", [f" {CANARY}-code\n", f'"{CANARY}-code"', f"code={CANARY}-code", f"code={CANARY}-code&scope=alexa%3Aall."]
+)
+def test_the_code_alone_may_be_pasted_and_then_nothing_was_checked(text: str) -> None:
+    assert pasted(text) == Redirect(CODE, is_checked=False)
+
+
+def test_a_pasted_refusal_is_one() -> None:
+    assert isinstance(pasted(f'"{REDIRECT_URI}?error=access_denied&state={STATE}"'), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Nothing was pasted."),
+        (" \n", "Nothing was pasted."),
+        ('""', "Nothing was pasted."),
+        (REDIRECT_URI, f"It holds no answer. Copy the address that begins with {REDIRECT_URI}"),
+        ("two words", "It holds no answer."),
+        ("ü", "It holds no answer."),
+        ("a" * (MOST_CODE + 1), "It holds no answer."),
+        (ERROR_PAGE, "It holds no answer."),
+        (f"{REDIRECT_URI}?code=abc&state=another", "It answers another question (state)"),
+        (f"{REDIRECT_URI}?error=access_denied&state=another", "It answers another question (state)"),
+        ("error=access_denied&state=another", "It answers another question (state)"),
+        (f"{REDIRECT_URI}?code=abc", "It does not say which question it answers (state)."),
+        ("error=access_denied", "It does not say which question it answers (state)."),
+        ("scope=alexa%3Aall", "It does not say which question it answers (state)."),
+        ("code=", "It does not say which question it answers (state)."),
+        (f"{REDIRECT_URI}/?state={STATE}", "It brings no code."),
+        (f"https://www.amazon.com/ap/oa?client_id=x&state={STATE}", "It is the address of another page: the right one"),
+        ("https://example.org/?code=abc&state=another", "It is the address of another page: the right one"),
+        (f"code={CANARY}-code&code=x", "It is too long, or says something twice."),
+        (f"?state={STATE}&code=abc def", "There are blanks in it, and it can be read in two ways."),
+    ],
+)
+def test_of_a_wrong_paste_it_is_said_what_it_is(text: str, why: str) -> None:
+    found = pasted(text)
+
+    assert isinstance(found, UnexpectedRedirect)
+    assert found.why.startswith(why)
 
 
 @settings(max_examples=200)
@@ -215,7 +271,7 @@ def test_the_address_of_another_attempt_is_not_taken() -> None:
     | st.builds(lambda text: f"?code={text}&state={STATE}", st.text(max_size=30))
 )
 def test_any_text_at_all_can_be_read_and_none_of_it_is_shown(text: str) -> None:
-    for found in (read_redirect(text, STATE), read_pasted(text, STATE)):
+    for found in (read_redirect(text, STATE), read_pasted(text, STATE, REDIRECT_URI)):
         match found:
             case Redirect(code):
                 assert 0 < len(code.reveal()) <= MOST_CODE

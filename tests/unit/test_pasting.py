@@ -1,4 +1,4 @@
-"""A line of standard input, whatever has become of it."""
+"""A paste on standard input, whatever has become of it."""
 
 import os
 import sys
@@ -6,27 +6,37 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.cli.pasting import read_line
+from device_auth.cli.pasting import read_paste
 
 
-def test_a_line_is_read_with_its_end_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_at_once_is_one_paste_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"first\nsecond\n")
     with open(reading) as stdin, open(writing, "w"):  # noqa: PTH123  a pipe has no path
         monkeypatch.setattr(sys, "stdin", stdin)
 
-        assert [read_line(100), read_line(3), read_line(100)] == ["first\n", "sec", "ond\n"]
+        assert [read_paste(8), read_paste(100)] == [b"first\nse", b"cond\n"]
 
 
-def test_a_standard_input_that_was_closed_holds_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_last_line_without_an_end_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"first\nsecond")
+    os.close(writing)
+    with open(reading) as stdin:  # noqa: PTH123  a pipe has no path
+        monkeypatch.setattr(sys, "stdin", stdin)
+
+        assert [read_paste(100), read_paste(100)] == [b"first\nsecond", b""]
+
+
+def test_a_standard_input_that_was_closed_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path(os.devnull).open() as stdin:
         pass
     monkeypatch.setattr(sys, "stdin", stdin)
 
-    assert read_line(100) == ""
+    assert read_paste(100) == b""
 
 
-def test_without_a_standard_input_there_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_standard_input_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
 
-    assert read_line(100) == ""
+    assert read_paste(100) == b""
