@@ -213,12 +213,14 @@ class _AuthorizationRun:
         )
         self._draw_code()
         with self._simulated_owner(self._say_what_to_paste):
-            for tries_left in reversed(range(MOST_PASTES)):
+            wrong = 0
+            while True:
                 content = self._take_paste()
                 answer = self._read_paste(content)
                 if not isinstance(answer, UnexpectedRedirect):
                     break
-                if not (content and tries_left and is_typed()):
+                wrong += 1
+                if not (content and wrong < MOST_PASTES and is_typed()):
                     self._attempt.refuse("cancelled", START_OVER)
                     raise CodePairExpired(
                         f"cannot read an answer from the pasted text. {answer.why}", hint=START_OVER

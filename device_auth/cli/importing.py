@@ -12,16 +12,13 @@ from device_auth.core import linking
 from device_auth.core.errors import ClientRejected, ConfigError, ProviderUnreachable, RefreshRejected
 from device_auth.core.models import Flow, Refusal, Seconds, Secret
 from device_auth.wire.addresses import stays_here
-from device_auth.wire.pasted import is_simulated, read_refresh_token
+from device_auth.wire.pasted import LARGEST_FILE, is_simulated, read_refresh_token
 from device_auth.world.bounded import bounded
 
 if TYPE_CHECKING:
     from device_auth.service.provider_client import ProviderClient
 
 COMMAND: Final = "device-auth link --import"
-
-LARGEST_FILE: Final = 64 * 1024
-"""Bytes of a file with a refresh token in it."""
 
 METADATA_TIME: Final = Seconds(20)
 """How long an issuer may take to name its endpoints."""
@@ -73,8 +70,6 @@ def _read_refresh_token() -> Secret:
     else:
         content = read_paste(LARGEST_FILE + 1)
     try:
-        if len(content) > LARGEST_FILE:
-            raise ValueError("is too long")
         return read_refresh_token(content)
     except ValueError as fault:
         raise ConfigError(

@@ -197,7 +197,9 @@ def _read_copy(text: str, state: str, redirect_uri: str) -> Redirect | Refusal |
     if not isinstance(answer, UnexpectedRedirect):
         return answer
     if has_address and address.casefold().rstrip("/") != redirect_uri.casefold().rstrip("/"):
-        return UnexpectedRedirect(f"It is the address of another page: the right one begins with {redirect_uri}.")
+        return UnexpectedRedirect(
+            f"It is the address of another page: the right one begins with {redirect_uri}."
+        )
     fields = _read_query(query) or {}
     code = _read_code(fields.get("code", ""))
     is_alone = not has_address and "state" not in fields

@@ -18,6 +18,9 @@ ACCESS_TOKENS: Final = ("Atza|", "Sim|A|")
 SIMULATED: Final = "Sim|"
 """The beginning of all that a simulated Amazon gives out."""
 
+LARGEST_FILE: Final = 64 * 1024
+"""Bytes of a file with a refresh token in it."""
+
 LONGEST_TOKEN: Final = 4096
 """Characters. Source: LWA "Refresh Tokens" says 2048 at the most; others may take more."""
 
@@ -72,6 +75,8 @@ def read_refresh_token(content: bytes) -> Secret:
     Raises:
         ValueError: if there is none, in words that complete "it ..."; no part of the text is in them.
     """
+    if len(content) > LARGEST_FILE:
+        raise ValueError("is too long")
     text = read_text(content)
     if text is None:
         raise ValueError("is not text")
@@ -87,11 +92,12 @@ def read_refresh_token(content: bytes) -> Secret:
     pieces = text.split()
     if len(pieces) > 1 and not _is_broken(pieces):
         raise ValueError("has several words or lines")
-    token = read_token("".join(pieces))
+    joined = "".join(pieces)
+    if len(joined) > LONGEST_TOKEN:
+        raise ValueError(f"has more than {LONGEST_TOKEN} characters")
+    token = read_token(joined)
     if token is None:
         raise ValueError("has characters that are in no token")
-    if len(token.reveal()) > LONGEST_TOKEN:
-        raise ValueError(f"has more than {LONGEST_TOKEN} characters")
     return token
 
 

@@ -71,6 +71,9 @@ PLATFORM_VARIABLE: Final = (
 )
 """How a variable continues that a container platform makes for a service named device-auth. Source: Kubernetes, "Accessing the Service: Environment Variables"; Docker, "Legacy container links"."""
 
+QUOTATION_MARKS: Final = ('""', "''", "``", "“”")
+"""Pairs that stand around a text: in place of the quotation marks of TOML or a shell, or inside them."""
+
 LONGEST_NAME: Final = 60
 """Characters of an unknown name that a message repeats."""
 
@@ -417,6 +420,7 @@ def gather_settings(
         try:
             for origin, given in _given(key, options, environ, file):
                 try:
+                    _refuse_marks(given)
                     values[key.name] = key.read(given)
                     origins[key.name] = origin
                 except ValueError as fault:
@@ -484,6 +488,12 @@ def _given(
         yield origin, _as_number(key, argument)
 
 
+def _refuse_marks(given: object) -> None:
+    """Raise ValueError if a text has quotation marks around it: files of variables are not read as a shell reads them."""
+    if isinstance(given, str) and len(given) > 1 and given[0] + given[-1] in QUOTATION_MARKS:
+        raise ValueError("has quotation marks around it, which do not belong to it")
+
+
 def _argument_of(key: Key, options: Mapping[str, object]) -> object:
     return options.get(option_of(key).strip("-").replace("-", "_"))
 
@@ -497,6 +507,8 @@ def _as_number(key: Key, given: object) -> object:
 
 def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False) -> tuple[str, str]:
     """Read a secret from a file of its own, without the end of the line; return origin and secret."""
+    from device_auth.wire.pasted import read_text
+
     try:
         raw, status = read_plain(path, LONGEST_SECRET + 1)
     except (OSError, ValueError) as error:
@@ -505,7 +517,10 @@ def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False)
         _refuse_open(key, path, status.st_mode)
     if len(raw) > LONGEST_SECRET:
         raise wrong(key, origin, f"is too long: {path}")
-    return origin, raw.decode("latin-1").removesuffix("\n").removesuffix("\r")
+    text = read_text(raw)
+    if text is None:
+        raise wrong(key, origin, f"is not text: {path}")
+    return origin, text.strip("\r\n")
 
 
 def _refuse_open(key: Key, path: Path, mode: int) -> None:

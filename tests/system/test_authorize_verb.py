@@ -24,12 +24,12 @@ import pyte
 import pytest
 import requests
 
+from device_auth.cli.authorize import MOST_PASTES
 from device_auth.core.models import Flow
 from device_auth.prompts.picture import BLOCKS
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
-from device_auth.cli.authorize import MOST_PASTES
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
 from tests.code_views import photograph
@@ -539,7 +539,14 @@ def test_the_whole_address_may_be_pasted(maker: Maker) -> None:
         lambda address: f"\ufeff{address}\r\n",
         lambda address: f"{address.partition('?')[2]}.\n",
     ],
-    ids=["quotation marks", "angle brackets", "broken", "the page around it", "a byte order mark", "the query"],
+    ids=[
+        "quotation marks",
+        "angle brackets",
+        "broken",
+        "the page around it",
+        "a byte order mark",
+        "the query",
+    ],
 )
 def test_the_address_may_be_pasted_with_what_sticks_to_it(
     maker: Maker, copy: Callable[[str], str], capsys: pytest.CaptureFixture[str]
@@ -704,12 +711,10 @@ def test_wrong_pastes_are_told_apart_and_spend_no_code(maker: Maker, screen: Scr
     assert maker.amazon.referee.complaints() == ()
 
 
-def test_after_ten_wrong_pastes_nobody_is_asked_again(
-    maker: Maker, screen: Screens, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_ten_wrong_pastes_nobody_is_asked_again(maker: Maker, screen: Screens) -> None:
     ours, seen = screen(100, 60)
 
-    def browse(maker: Maker, address: str) -> None:
+    def browse(_maker: Maker, _address: str) -> None:
         look(ours, seen, "paste it here.")
         for number in range(MOST_PASTES):
             seen.reset()

@@ -222,7 +222,13 @@ def test_the_address_may_be_pasted_with_what_sticks_to_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f" {CANARY}-code\n", f'"{CANARY}-code"', f"code={CANARY}-code", f"code={CANARY}-code&scope=alexa%3Aall."]
+    "text",
+    [
+        f" {CANARY}-code\n",
+        f'"{CANARY}-code"',
+        f"code={CANARY}-code",
+        f"code={CANARY}-code&scope=alexa%3Aall.",
+    ],
 )
 def test_the_code_alone_may_be_pasted_and_then_nothing_was_checked(text: str) -> None:
     assert pasted(text) == Redirect(CODE, is_checked=False)
@@ -251,7 +257,10 @@ def test_a_pasted_refusal_is_one() -> None:
         ("scope=alexa%3Aall", "It does not say which question it answers (state)."),
         ("code=", "It does not say which question it answers (state)."),
         (f"{REDIRECT_URI}/?state={STATE}", "It brings no code."),
-        (f"https://www.amazon.com/ap/oa?client_id=x&state={STATE}", "It is the address of another page: the right one"),
+        (
+            f"https://www.amazon.com/ap/oa?client_id=x&state={STATE}",
+            "It is the address of another page: the right one",
+        ),
         ("https://example.org/?code=abc&state=another", "It is the address of another page: the right one"),
         (f"code={CANARY}-code&code=x", "It is too long, or says something twice."),
         (f"?state={STATE}&code=abc def", "There are blanks in it, and it can be read in two ways."),

@@ -24,6 +24,7 @@ MAY_REVEAL: Final = {
     "device_auth/wire/answers.py",  # sends the access token; keeps a message from showing a secret that was sent
     "device_auth/wire/authorization_code.py",  # sends the code, its verifier and the client secret
     "device_auth/wire/lwa.py",  # sends the device code, the refresh token and the client secret
+    "device_auth/wire/pasted.py",  # looks whether a token is of a simulated Amazon
     "device_auth/wire/rfc8628.py",  # sends the device code, the refresh token and the client secret
     "device_auth/world/connections.py",  # gives requests the proxy's address
     "device_auth/world/envelope.py",  # writes the link

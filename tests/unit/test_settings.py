@@ -494,14 +494,79 @@ def credentials(folder: Path, content: bytes = CANARY.encode()) -> dict[str, str
     return {"CREDENTIALS_DIRECTORY": str(folder)}
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_file_named_by_an_option_holds_the_client_secret(tmp_path: Path, end: str) -> None:
-    path = secret_file(tmp_path, f"{CANARY}{end}".encode())
+@pytest.mark.parametrize(
+    "content",
+    [
+        CANARY.encode(),
+        f"{CANARY}\n".encode(),
+        f"{CANARY}\r\n\r\n".encode(),
+        f"\ufeff{CANARY}\n".encode(),
+        f"{CANARY}\r\n".encode("utf-16"),
+    ],
+)
+def test_a_file_named_by_an_option_holds_the_client_secret(tmp_path: Path, content: bytes) -> None:
+    path = secret_file(tmp_path, content)
 
     settings = read_settings({"client_secret_file": str(path)}, None, {})
 
     assert settings.client_secret == Secret(CANARY)
     assert settings.origins["client_secret"] == "option --client-secret-file"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (f'"{CANARY}"\n', "has quotation marks around it, which do not belong to it"),
+        (f"{CANARY}\0", "is not text: "),
+        (
+            f"{CANARY}\n{CANARY}",
+            "is a placeholder, or has spaces around it or characters that no client secret has",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_client_secret_is_refused_without_showing_it(
+    tmp_path: Path, content: str, why: str
+) -> None:
+    path = secret_file(tmp_path, content.encode())
+
+    problem = refused({"client_secret_file": str(path)})
+
+    assert str(problem).startswith(f"client_secret (option --client-secret-file) {why}")
+    assert CANARY not in str(problem) + problem.hint
+
+
+MARKED = [
+    "client_id",
+    "product_id",
+    "dsn",
+    "scope",
+    "locale",
+    "base_url",
+    "key_file",
+    "client_secret",
+    "proxy",
+]
+
+
+@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("marks", ['""', "''", "“”"])
+def test_quotation_marks_that_reached_a_value_are_named(name: str, marks: str) -> None:
+    variable = f"DEVICE_AUTH_{name.upper()}"
+
+    problem = refused({}, environ={variable: marks[0] + CANARY + marks[1]})
+
+    assert (
+        str(problem)
+        == f"{name} (environment {variable}) has quotation marks around it, which do not belong to it"
+    )
+
+
+def test_quotation_marks_inside_those_of_the_file_are_named_with_their_line(tmp_path: Path) -> None:
+    problem = refused_file(tmp_path, f"\nclient_secret = '\"{CANARY}\"'\n")
+
+    assert str(problem).endswith(
+        "config.toml, line 2) has quotation marks around it, which do not belong to it"
+    )
 
 
 def test_a_credential_of_the_unit_is_the_client_secret(tmp_path: Path) -> None:
