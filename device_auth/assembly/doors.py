@@ -324,14 +324,16 @@ def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
 def _make_amazon(doors: Doors) -> "Amazon":
     try:
         from device_auth.simulator.amazon import Amazon
-        from device_auth.simulator.models import Options
+        from device_auth.simulator.models import Options, RegisteredClient
     except ImportError as error:
         raise missing_extra("simulator", error) from error
     approve_after = None if doors.options["simulate"] == "manual" else APPROVE_AFTER
     secret = doors.settings.client_secret
-    secrets = {} if secret is None else {SIMULATED_CLIENT_ID: secret.reveal()}
+    client = RegisteredClient(secret=None if secret is None else secret.reveal())
     return Amazon(
-        Options(interval=SIMULATED_INTERVAL, approve_after=approve_after, client_secrets=secrets),
+        Options(
+            interval=SIMULATED_INTERVAL, approve_after=approve_after, clients={SIMULATED_CLIENT_ID: client}
+        ),
         clock=doors.clock.now,
         memory=doors.amazon_memory,
     )

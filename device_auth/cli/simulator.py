@@ -1,6 +1,7 @@
 """``device-auth simulator``: a simulated Amazon on loopback, until Ctrl-C."""
 
 import argparse
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,10 @@ from device_auth.world.clock import BootClock
 from device_auth.world.signals import ENDINGS, handled
 
 if TYPE_CHECKING:
+    from device_auth.simulator.models import RegisteredClient
     from device_auth.simulator.referee import RuleName
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8100
 
@@ -36,11 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-lifetime", type=int, default=3600, metavar="S", help="of an access token (default 3600)"
     )
     parser.add_argument(
-        "--secrets-file",
+        "--clients-file",
         type=Path,
         metavar="FILE",
-        help="clients that have a secret: a line each, client ID and secret (mode 600)",
+        help="the only clients, as TOML: [[client]] with id, secret, dialects, redirect_uris"
+        " (mode 600; default: every well-formed client ID)",
     )
+    parser.add_argument("--secrets-file", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument(
         "--redirect-uri",
         action="append",
@@ -73,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         from device_auth.simulator.amazon import Amazon
         from device_auth.simulator.models import Denial, Options
-        from device_auth.simulator.secret_file import read_client_secrets
         from device_auth.simulator.server import run_simulator
     except ImportError as error:
         raise missing_extra("simulator", error) from error
@@ -84,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         token_lifetime=args.token_lifetime,
         rotates=args.rotate,
         approve_after=args.approve_after,
-        client_secrets=read_client_secrets(args.secrets_file) if args.secrets_file else {},
+        clients=_read_clients(args),
+        takes_others=args.clients_file is None,
         redirect_uris=frozenset(args.redirect_uri) if args.redirect_uri else None,
         denial=Denial(args.denial),
         is_strict=args.strict,
@@ -126,6 +132,25 @@ def _check(args: argparse.Namespace) -> None:
             "--redirect-uri is not an allowed redirect address",
             hint="Use https, or http on localhost, without user and fragment.",
         )
+
+
+def _read_clients(args: argparse.Namespace) -> "dict[str, RegisteredClient]":
+    """Return the clients of the file that the command line names.
+
+    Raises:
+        ConfigError: if the file cannot be read, or there are two.
+    """
+    from device_auth.simulator.clients_file import read_client_secrets, read_clients
+
+    if args.secrets_file is None:
+        return {} if args.clients_file is None else read_clients(args.clients_file)
+    if args.clients_file is not None:
+        raise ConfigError("--secrets-file is given with --clients-file", hint="Leave --secrets-file out.")
+    _LOG.warning(
+        "--secrets-file will be gone in the next version: name the clients in a --clients-file, where it says"
+        " [[client]], id and secret"
+    )
+    return read_client_secrets(args.secrets_file)
 
 
 def _read_allowed(names: list[str], *, is_strict: bool) -> "frozenset[RuleName]":

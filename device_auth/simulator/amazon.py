@@ -18,9 +18,12 @@ from typing import Final
 from device_auth.core.models import DialectName, Flow
 from device_auth.simulator.authorization import read_authorization, refuse_exchange, send_back
 from device_auth.simulator.clients import (
+    UNKNOWN_CLIENT,
     ClientRefusal,
     authenticate,
+    has_secret,
     is_client_id,
+    is_known,
     refuse_client,
     refuse_scopes,
 )
@@ -274,8 +277,10 @@ class Amazon:
         *,
         client_secret: str | None = None,
     ) -> Tokens | OAuthRefusal:
-        """Return a new access token for a refresh token."""
+        """Return a new access token for a refresh token. A client of RFC 8628 is authenticated before."""
         with self._lock:
+            if not is_known(client_id, self.options):
+                return UNKNOWN_CLIENT
             mark = fingerprint(refresh_token)
             kept = self._refresh_tokens.get(mark)
             if kept is None:
@@ -303,14 +308,31 @@ class Amazon:
     def _refuse_secret(self, grant: Grant, client_secret: str | None) -> OAuthRefusal | None:
         """Return why a refresh is refused for its secret; None if it is not. An unneeded secret is reported."""
         applicant = grant.applicant
-        if grant.flow is Flow.AUTHORIZATION_CODE:
-            refusal = authenticate(Credentials(applicant.client_id, client_secret), self.options)
-            return None if refusal is None else self._refuse(refusal, Endpoint.REFRESH, applicant.name)
+        if applicant.dialect is DialectName.RFC8628:
+            return None
+        has_its_own = client_secret is not None and has_secret(applicant.client_id, self.options)
+        if grant.flow is Flow.AUTHORIZATION_CODE or has_its_own:
+            credentials = Credentials(applicant.client_id, client_secret)
+            return self.refuse_credentials(credentials, applicant.dialect, Endpoint.REFRESH, applicant.name)
         if client_secret is not None:
             # LWA's reaction is unknown: Amazon's device client sends none, others of its tools do.
             sentence = "A client secret was sent with the refresh token of a speaker linked by code."
             self._report(RuleName.UNEXPECTED_SECRET, sentence, Endpoint.REFRESH, applicant)
         return None
+
+    def refuse_credentials(
+        self, credentials: Credentials, dialect: DialectName, endpoint: Endpoint, client: str
+    ) -> OAuthRefusal | None:
+        """Return why a client's credentials are refused, and report it; None if they are right."""
+        refusal = authenticate(credentials, dialect, self.options)
+        return None if refusal is None else self.refuse(refusal, endpoint, client)
+
+    def refuse(self, refusal: ClientRefusal, endpoint: Endpoint, client: str) -> OAuthRefusal:
+        """Return a refusal's response, and have the referee report the rule that was broken."""
+        if refusal.breach is not None:
+            kind, sentence = refusal.breach
+            self.referee.report(kind, sentence, endpoint=endpoint, client=client)
+        return refusal.answer
 
     def refresh_answered(self, replaced: str) -> None:
         """Drop a replaced refresh token, now that its successor has reached the client.
@@ -429,22 +451,22 @@ class Amazon:
             mark, client_id = fingerprint(sent.code), sent.credentials.client_id
             code = self._codes.get(mark)
             name = self.name_of({"code": sent.code, "client_id": client_id})
-            refusal = authenticate(sent.credentials, self.options)
-            if refusal is not None:
-                return self._refuse(refusal, Endpoint.EXCHANGE, name)
+            refused = self.refuse_credentials(sent.credentials, DialectName.LWA, Endpoint.EXCHANGE, name)
+            if refused is not None:
+                return refused
             if code is None:
                 return OAuthRefusal("invalid_grant", "The authorization code is not known.")
             if code.request.applicant.client_id != client_id:
                 sentence = "The authorization code is another client's."
                 breach = RuleName.WRONG_PARAMETER, sentence
-                refusal = ClientRefusal(OAuthRefusal("invalid_grant", sentence), breach)
-                return self._refuse(refusal, Endpoint.EXCHANGE, name)
+                stolen = ClientRefusal(OAuthRefusal("invalid_grant", sentence), breach)
+                return self.refuse(stolen, Endpoint.EXCHANGE, name)
             if code.grant_id is not None:
                 self._revoke([grant for grant in self._grants.values() if grant.grant_id == code.grant_id])
                 return OAuthRefusal("invalid_grant", "The authorization code was used before.")
-            refusal = refuse_exchange(code, sent, self.clock())
-            if refusal is not None:
-                return self._refuse(refusal, Endpoint.EXCHANGE, name)
+            wrong = refuse_exchange(code, sent, self.clock())
+            if wrong is not None:
+                return self.refuse(wrong, Endpoint.EXCHANGE, name)
             grant = self._new_grant(code.request.applicant, "", Flow.AUTHORIZATION_CODE)
             self._codes[mark] = replace(code, grant_id=grant.grant_id)
             return self._issue_tokens(grant, fault, kept_token=None)
@@ -553,7 +575,7 @@ class Amazon:
                 return code.request.applicant.name
             client_id = form.get("client_id", "")
             is_secret = client_id in self._pairs or client_id.startswith(SECRET_PREFIXES)
-            is_secret = is_secret or client_id in self.options.client_secrets.values()
+            is_secret = is_secret or any(each.secret == client_id for each in self.options.clients.values())
             return client_id if is_client_id(client_id, DialectName.RFC8628) and not is_secret else ""
 
     # Faults
@@ -653,12 +675,6 @@ class Amazon:
 
     def _report(self, kind: RuleName, sentence: str, endpoint: Endpoint, applicant: Applicant) -> None:
         self.referee.report(kind, sentence, endpoint=endpoint, client=applicant.name)
-
-    def _refuse(self, refusal: ClientRefusal, endpoint: Endpoint, client: str) -> OAuthRefusal:
-        if refusal.breach is not None:
-            kind, sentence = refusal.breach
-            self.referee.report(kind, sentence, endpoint=endpoint, client=client)
-        return refusal.answer
 
     def _remember(self) -> None:
         if self._memory is not None:

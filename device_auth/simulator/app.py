@@ -24,7 +24,13 @@ from device_auth.simulator.answers import (
     scripted,
     tokens_answer,
 )
-from device_auth.simulator.clients import SCOPE_DATA_RULE, read_applicant, read_credentials
+from device_auth.simulator.clients import (
+    SCOPE_DATA_RULE,
+    ClientRefusal,
+    read_applicant,
+    read_basic,
+    read_credentials,
+)
 from device_auth.simulator.control import control_pages, host_name
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
 from device_auth.simulator.models import Applicant, CodeExchange, Credentials, Grant, OAuthRefusal, Tokens
@@ -68,25 +74,28 @@ _LWA_REFRESH: Final = RequestForm(
     takes_basic=True,
     takes_json=True,
 )
-_RFC_PAIR: Final = RequestForm(
-    required=frozenset({"client_id"}), optional=frozenset({"scope", "client_secret"})
+_RFC_REQUEST: Final = RequestForm(
+    required=frozenset({"client_id"}),
+    optional=frozenset({"client_secret"}),
+    takes_basic=True,
+    authenticates=True,
 )
-_RFC_POLL: Final = RequestForm(
-    required=frozenset({"grant_type", "device_code", "client_id"}), optional=frozenset({"client_secret"})
-)
-_RFC_REFRESH: Final = RequestForm(
-    required=frozenset({"grant_type", "refresh_token", "client_id"}),
-    optional=frozenset({"scope", "client_secret"}),
-)
-_RFC_REVOKE: Final = RequestForm(
-    required=frozenset({"token", "client_id"}), optional=frozenset({"token_type_hint", "client_secret"})
-)
+_RFC_PAIR: Final = _RFC_REQUEST.extended(optional={"scope"})
+_RFC_POLL: Final = _RFC_REQUEST.extended({"grant_type", "device_code"})
+_RFC_REFRESH: Final = _RFC_REQUEST.extended({"grant_type", "refresh_token"}, {"scope"})
+_RFC_REVOKE: Final = _RFC_REQUEST.extended({"token"}, {"token_type_hint"})
 _METADATA: Final = RequestForm(method="GET")
 
 OWNER_NAME: Final = "Sim Ulated"
 
 _ACCOUNT_SCOPES: Final = frozenset({"profile", "profile:user_id"})
 _UNKNOWN_TOKEN: Final = OAuthRefusal("invalid_token", "The access token is not valid.")
+
+_RFC_SCOPES: Final = frozenset({"openid", "profile", "offline_access"})
+"""The scopes of RFC 8628 that mean something here; any other may be asked for, if the options name none."""
+
+_AUTH_METHODS: Final = ("none", "client_secret_basic", "client_secret_post")
+"""Source: RFC 7591 §2."""
 
 _UNUSABLE: Final = frozenset(
     {RuleName.WRONG_CONTENT_TYPE, RuleName.MISSING_PARAMETER, RuleName.DUPLICATE_PARAMETER}
@@ -308,7 +317,7 @@ class _Endpoints:
         def true_response(fault: Fault) -> Response:
             if refusal is not None:
                 return refusal
-            credentials = read_credentials(form, request.headers.get("Authorization"))
+            credentials = self._credentials(form, Endpoint.EXCHANGE, self._amazon.name_of(form))
             if isinstance(credentials, OAuthRefusal):
                 return _refuse_client(credentials)
             exchange = CodeExchange(
@@ -325,11 +334,7 @@ class _Endpoints:
         return response
 
     def _refresh(self, dialect: DialectName, form: Mapping[str, str], fault: Fault) -> Response:
-        credentials: Credentials | OAuthRefusal = (
-            read_credentials(form, request.headers.get("Authorization"))
-            if dialect is DialectName.LWA
-            else Credentials(form["client_id"])
-        )
+        credentials = self._credentials(form, Endpoint.REFRESH, self._amazon.name_of(form))
         if isinstance(credentials, OAuthRefusal):
             return _refuse_client(credentials)
         result = self._amazon.refresh(
@@ -363,9 +368,11 @@ class _Endpoints:
             "token_endpoint": f"{self._origin}/token",
             "revocation_endpoint": f"{self._origin}/revoke",
             "userinfo_endpoint": f"{self._origin}/userinfo",
+            "scopes_supported": sorted(self._amazon.options.scopes or _RFC_SCOPES),
             "grant_types_supported": [URN_DEVICE_CODE, "refresh_token"],
             "response_types_supported": [],
-            "token_endpoint_auth_methods_supported": ["none"],
+            "token_endpoint_auth_methods_supported": _AUTH_METHODS,
+            "revocation_endpoint_auth_methods_supported": _AUTH_METHODS,
         }
         return self._respond(
             Endpoint.METADATA, _METADATA, lambda _form, fault: json_answer(OK, members, fault.change)
@@ -438,6 +445,10 @@ class _Endpoints:
         parameters = _parameters() if wanted.method == "POST" else []
         breaches = list(judge(_seen(), parameters, wanted))
         form = dict(reversed(parameters))
+        header = request.headers.get("Authorization", "") if wanted.takes_basic else ""
+        sender = read_basic(header)
+        if sender is not None:
+            form.setdefault("client_id", sender.client_id)
         client = self._amazon.name_of(form)
         for kind, sentence in breaches:
             self._amazon.referee.report(kind, sentence, endpoint=endpoint, client=client)
@@ -448,7 +459,23 @@ class _Endpoints:
             return {}, response
         if not kinds.isdisjoint(_UNUSABLE):
             return form, error_answer(OAuthRefusal("invalid_request", "The request is malformed."))
-        return form, None
+        return form, self._authenticate(form, endpoint, client) if wanted.authenticates else None
+
+    def _authenticate(self, form: Mapping[str, str], endpoint: Endpoint, client: str) -> Response | None:
+        """Return a refusal if a client of RFC 8628 is not the one that it says it is. Source: RFC 6749 §3.2.1."""
+        credentials = self._credentials(form, endpoint, client)
+        if isinstance(credentials, OAuthRefusal):
+            return _refuse_client(credentials, status=401)
+        refused = self._amazon.refuse_credentials(credentials, DialectName.RFC8628, endpoint, client)
+        return None if refused is None else _refuse_client(refused, status=401)
+
+    def _credentials(
+        self, form: Mapping[str, str], endpoint: Endpoint, client: str
+    ) -> Credentials | OAuthRefusal:
+        credentials = read_credentials(form, request.headers.get("Authorization"))
+        if isinstance(credentials, ClientRefusal):
+            return self._amazon.refuse(credentials, endpoint, client)
+        return credentials
 
     def _answer(self, endpoint: Endpoint, true_response: Callable[[Fault], Response]) -> Response:
         """Return the true response, or the scripted one."""
@@ -493,10 +520,15 @@ def _tokens_or_refusal(dialect: DialectName, result: Tokens | OAuthRefusal, faul
     return tokens_answer(dialect, result, fault)
 
 
-def _refuse_client(refused: OAuthRefusal) -> Response:
-    """Return an error; to a client that sent an Authorization header, with a challenge. Source: RFC 6749 §5.2."""
-    if refused.error != "invalid_client" or "Authorization" not in request.headers:
+def _refuse_client(refused: OAuthRefusal, *, status: int = 400) -> Response:
+    """Return an error; ``invalid_client`` with a challenge to a client that sent an Authorization header, else with this status.
+
+    Source: RFC 6749 §5.2.
+    """
+    if refused.error != "invalid_client":
         return error_answer(refused)
+    if "Authorization" not in request.headers:
+        return error_answer(refused, status=status)
     return _unauthorized(refused, 'Basic realm="simulated Amazon"')
 
 

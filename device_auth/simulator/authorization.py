@@ -17,6 +17,7 @@ from device_auth.core.models import DialectName
 from device_auth.simulator.clients import (
     SCOPE_DATA_RULE,
     ClientRefusal,
+    has_secret,
     read_applicant,
     refuse_client,
     refuse_scopes,
@@ -63,10 +64,13 @@ def read_authorization(
     client_id, redirect_uri = words.get("client_id", ""), words.get("redirect_uri", "")
     if repeated & {"client_id", "redirect_uri"}:
         return OAuthRefusal("invalid_request", "client_id or redirect_uri was sent more than once.")
-    refused = refuse_client(client_id, DialectName.LWA, options)
-    if refused is not None:
-        return refused
-    if not is_redirect_uri(redirect_uri, options.redirect_uris):
+    if refuse_client(client_id, DialectName.LWA, options) is not None:
+        return OAuthRefusal("invalid_request", "Unknown client_id")
+    client = options.clients.get(client_id)
+    allowed = (
+        options.redirect_uris if client is None or client.redirect_uris is None else client.redirect_uris
+    )
+    if not is_redirect_uri(redirect_uri, allowed):
         return OAuthRefusal(
             "invalid_request", "The redirect_uri is not one of this client's Allowed Return URLs."
         )
@@ -96,7 +100,7 @@ def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequ
     refused = refuse_scopes(applicant, options) or _refuse_challenge(
         challenge,
         words.get("code_challenge_method"),
-        is_needed=applicant.client_id not in options.client_secrets,
+        is_needed=not has_secret(applicant.client_id, options),
     )
     if refused is not None:
         return refused

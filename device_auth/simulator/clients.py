@@ -19,6 +19,8 @@ SCOPE_DATA_RULE: Final = (
     "scope_data must name a productID and a deviceSerialNumber for alexa:all, and no more."
 )
 
+UNKNOWN_CLIENT: Final = OAuthRefusal("invalid_client", "Client authentication failed")
+
 _LWA_CLIENT_PREFIX: Final = "amzn1.application-oa2-client."
 _LWA_CLIENT_TAIL: Final = 32
 _LONGEST_CLIENT_ID: Final = 100
@@ -41,16 +43,31 @@ def is_client_id(text: str, dialect: DialectName) -> bool:
     return 0 < len(text) <= _LONGEST_CLIENT_ID and text.isascii() and text.isprintable() and " " not in text
 
 
+def is_known(client_id: str, options: Options) -> bool:
+    """Return whether a client is known, or may be any."""
+    return options.takes_others or client_id in options.clients
+
+
 def refuse_client(client_id: str, dialect: DialectName, options: Options) -> OAuthRefusal | None:
-    """Return why the client is refused; None if it is known."""
-    is_lwa = dialect is DialectName.LWA
-    if not is_client_id(client_id, dialect):
-        if is_lwa:
-            return OAuthRefusal("InvalidValue", "The value of client_id is not valid.")
-        return OAuthRefusal("invalid_client", "The client is not known.")
-    if options.client_ids is not None and client_id not in options.client_ids:
-        return OAuthRefusal("unauthorized_client" if is_lwa else "invalid_client", "The client is not known.")
+    """Return why the client is refused; None if it is known and may use the dialect.
+
+    Source: ``InvalidValue`` was captured for an ID that LWA does not know (issues 613 and 1305 of Amazon's AVS Device
+    SDK); ``unauthorized_client`` is documented by LWA "Retrieve a User Code".
+    """
+    client = options.clients.get(client_id)
+    if not is_client_id(client_id, dialect) or not is_known(client_id, options):
+        if dialect is DialectName.LWA:
+            return OAuthRefusal("InvalidValue", "The request has an invalid parameter : client_id")
+        return UNKNOWN_CLIENT
+    if client is not None and dialect not in client.dialects:
+        return OAuthRefusal("unauthorized_client", "The client may not use this flow.")
     return None
+
+
+def has_secret(client_id: str, options: Options) -> bool:
+    """Return whether a client is known to have a secret."""
+    client = options.clients.get(client_id)
+    return client is not None and client.secret is not None
 
 
 def refuse_scopes(applicant: Applicant, options: Options) -> OAuthRefusal | None:
@@ -95,7 +112,7 @@ def read_applicant(client_id: str, scope: str, scope_data: str | None) -> Applic
     )
 
 
-def read_credentials(form: Mapping[str, str], authorization: str | None) -> Credentials | OAuthRefusal:
+def read_credentials(form: Mapping[str, str], authorization: str | None) -> Credentials | ClientRefusal:
     """Read a client's credentials from the form or from HTTP Basic authentication, not from both.
 
     Args:
@@ -106,34 +123,57 @@ def read_credentials(form: Mapping[str, str], authorization: str | None) -> Cred
     """
     if authorization is None:
         return Credentials(form["client_id"], form.get("client_secret"))
+    credentials = read_basic(authorization)
+    if credentials is None:
+        return ClientRefusal(
+            OAuthRefusal("invalid_client", "The Authorization header is not HTTP Basic authentication.")
+        )
+    if "client_secret" in form or form.get("client_id", credentials.client_id) != credentials.client_id:
+        breach = (
+            RuleName.DUPLICATE_PARAMETER,
+            "The client sent its credentials in the header and in the form.",
+        )
+        return ClientRefusal(
+            OAuthRefusal("invalid_request", "The client must send its credentials in one way only."), breach
+        )
+    return credentials
+
+
+def read_basic(authorization: str) -> Credentials | None:
+    """Read an Authorization header; None if it is not HTTP Basic authentication. An empty secret is none.
+
+    Source: RFC 7617 §2; RFC 6749 §2.3.1, appendix B.
+    """
     scheme, _, encoded = authorization.partition(" ")
     try:
         client_id, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
     except ValueError:
-        client_id, colon, secret = "", "", ""
+        return None
     if scheme.lower() != "basic" or not colon:
-        return OAuthRefusal("invalid_client", "The Authorization header is not HTTP Basic authentication.")
-    credentials = Credentials(unquote_plus(client_id), unquote_plus(secret))
-    if "client_secret" in form or form.get("client_id", credentials.client_id) != credentials.client_id:
-        return OAuthRefusal("invalid_request", "The client must send its credentials in one way only.")
-    return credentials
+        return None
+    return Credentials(unquote_plus(client_id), unquote_plus(secret) or None)
 
 
-def authenticate(credentials: Credentials, options: Options) -> ClientRefusal | None:
+def authenticate(credentials: Credentials, dialect: DialectName, options: Options) -> ClientRefusal | None:
     """Return why a client's credentials are refused; None if they are right. One without a secret has no proof to give.
 
     Source: RFC 6749 §5.2; that LWA answers ``unauthorized_client`` to the wrong kind of client has been seen in
     issue 2080 of Amazon's AVS Device SDK.
     """
-    refused = refuse_client(credentials.client_id, DialectName.LWA, options)
+    is_lwa = dialect is DialectName.LWA
+    client, sent = options.clients.get(credentials.client_id), credentials.client_secret
+    if not is_known(credentials.client_id, options):
+        return ClientRefusal(UNKNOWN_CLIENT)
+    refused = refuse_client(credentials.client_id, dialect, options)
     if refused is not None:
         return ClientRefusal(refused)
-    known, sent = options.client_secrets.get(credentials.client_id), credentials.client_secret
+    known = None if client is None else client.secret
     if known is None:
-        if sent is None:
+        if sent is None or (client is None and not is_lwa):
             return None
         breach = RuleName.UNEXPECTED_SECRET, "A client without a secret sent one."
-        return ClientRefusal(OAuthRefusal("unauthorized_client", "The client has no secret."), breach)
+        error = "unauthorized_client" if is_lwa else "invalid_client"
+        return ClientRefusal(OAuthRefusal(error, "The client has no secret."), breach)
     if sent is None:
         breach = RuleName.MISSING_PARAMETER, "The parameter client_secret is missing."
         return ClientRefusal(OAuthRefusal("invalid_client", "The client must send its secret."), breach)

@@ -32,6 +32,21 @@ class PairState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredClient:
+    """A client that is known, by its ID.
+
+    Args:
+        secret: None for a public client.
+        dialects: those that it may use.
+        redirect_uris: the addresses a browser may be sent back to; None for those of the options.
+    """
+
+    secret: str | None = field(default=None, repr=False)
+    dialects: frozenset[DialectName] = frozenset(DialectName)
+    redirect_uris: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The behaviour of the simulated Amazon without a script.
 
@@ -41,10 +56,11 @@ class Options:
         token_lifetime: seconds that an access token lives; LWA says 3600.
         rotates: whether a refresh gives a new refresh token.
         approve_after: seconds after which the simulated owner approves a code; None for never.
-        client_ids: the known client IDs; None for every well-formed one.
+        clients: the known clients by their ID. One of LWA that has a secret sends it in the authorization-code flow,
+            at the exchange and at each refresh; one without must use PKCE. In RFC 8628 it is sent with every request.
+        takes_others: whether every other well-formed client ID is one too: in LWA without a secret, in RFC 8628
+            with any or none.
         scopes: the scopes that a client may ask for; None for those of LWA, and any in RFC 8628.
-        client_secrets: secrets by client ID. In the authorization-code flow such a client sends its secret at the
-            exchange and at each refresh; any other must use PKCE.
         redirect_uris: the addresses a browser may be sent back to (Allowed Return URLs); None for any https
             one, and http on loopback.
         authorization_code_lifetime: seconds that an authorization code lives; LWA names none, RFC 6749 §4.1.2
@@ -62,9 +78,9 @@ class Options:
     token_lifetime: int = 3600
     rotates: bool = False
     approve_after: float | None = None
-    client_ids: frozenset[str] | None = None
+    clients: Mapping[str, RegisteredClient] = field(default_factory=dict)
+    takes_others: bool = True
     scopes: frozenset[str] | None = None
-    client_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     redirect_uris: frozenset[str] | None = None
     authorization_code_lifetime: int = 300
     most_remembered: int = 20_000
@@ -158,7 +174,7 @@ class AuthorizationCode:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A client ID, with the secret if it was sent."""
+    """A client ID, with the secret if one was sent."""
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)

@@ -8,7 +8,7 @@ import json
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
@@ -223,6 +223,7 @@ class RequestForm:
         needs_language: whether an Accept-Language header is expected.
         takes_basic: whether the Authorization header may name the client.
         takes_json: whether the body may be a JSON object.
+        authenticates: whether the client's credentials are checked before anything else.
     """
 
     method: str = "POST"
@@ -231,6 +232,11 @@ class RequestForm:
     needs_language: bool = False
     takes_basic: bool = False
     takes_json: bool = False
+    authenticates: bool = False
+
+    def extended(self, required: Collection[str] = (), optional: Collection[str] = ()) -> "RequestForm":
+        """Return this form with more parameters."""
+        return replace(self, required=self.required.union(required), optional=self.optional.union(optional))
 
 
 AUTHORIZATION: Final = RequestForm(

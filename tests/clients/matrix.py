@@ -25,7 +25,7 @@ import requests
 
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import Options
+from device_auth.simulator.models import Options, RegisteredClient
 from device_auth.simulator.server import Running, serve
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -302,7 +302,7 @@ def amazon_for(client: Client, authority: Path, more: Mapping[str, object]) -> I
     """Serve a simulated Amazon that knows the client's secret."""
     options = Options(
         interval=TOLD if client.is_lwa else RFC_TOLD,
-        client_secrets={"a-speaker": client.secret} if client.secret else {},
+        clients={"a-speaker": RegisteredClient(secret=client.secret)},
     )
     amazon = Amazon(replace(options, **more), clock=time.monotonic)  # type: ignore[arg-type]  # checked by the class
     with serve(amazon, tls=authority) as running:

@@ -32,8 +32,10 @@ SCOPE_DATA: Final = json.dumps(
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     path = tmp_path_factory.mktemp("rig") / "clients"
     path.touch(0o600)
-    path.write_text(f"{SECRET_CLIENT} {SECRET}\n")
-    words = ("--secrets-file", str(path), "--redirect-uri", RETURN_URL)
+    path.write_text(
+        f'[[client]]\nid = "{CLIENT_ID}"\n[[client]]\nid = "{SECRET_CLIENT}"\nsecret = "{SECRET}"\n'
+    )
+    words = ("--clients-file", str(path), "--redirect-uri", RETURN_URL)
     with started("simulator", "--json", "--port", "0", *words) as simulator:
         yield json.loads(stream_of(simulator.stdout).readline())
         simulator.terminate()

@@ -29,6 +29,7 @@ from device_auth.core.models import Flow
 from device_auth.prompts.picture import BLOCKS
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import RegisteredClient
 from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
@@ -183,7 +184,7 @@ def maker(tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def maker_with_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
-    options = strict(client_secrets={CLIENT_ID: SECRET})
+    options = strict(clients={CLIENT_ID: RegisteredClient(secret=SECRET)})
     with serve(Amazon(options, clock=time.monotonic)) as running:
         yield Maker(Command(tmp_path, running), monkeypatch)
 

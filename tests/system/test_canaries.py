@@ -32,6 +32,7 @@ from device_auth.simulator.models import (
     IssuedPair,
     OAuthRefusal,
     Options,
+    RegisteredClient,
     Tokens,
 )
 from device_auth.simulator.server import Running, serve
@@ -263,7 +264,7 @@ def amazon_bench(bench: Bench) -> Iterator[AmazonBench]:
 
 @pytest.fixture
 def desk_with_secret(bench: Bench) -> Iterator[AmazonBench]:
-    yield from open_desk(bench, client_secrets={CLIENT_ID: SECRET})
+    yield from open_desk(bench, clients={CLIENT_ID: RegisteredClient(secret=SECRET)})
 
 
 # -- authorize

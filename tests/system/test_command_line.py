@@ -748,6 +748,8 @@ def test_a_wipe_of_a_simulated_speaker_leaves_nothing_of_its_amazon_either(comma
         ["--port", "70000"],
         ["--redirect-uri", "http://desk.example/"],
         ["--secrets-file", "/no/such/file"],
+        ["--clients-file", "/no/such/file"],
+        ["--clients-file", "/dev/null", "--secrets-file", "/dev/null"],
         ["--strict", "--allow", "poll-below"],
         ["--strict", "--allow", "wrong-method"],
         ["--allow", "poll-below-told"],

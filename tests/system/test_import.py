@@ -21,6 +21,7 @@ from device_auth.core.models import Flow, Mark, Secret
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import RegisteredClient
 from device_auth.simulator.server import serve
 from tests.command import Command, read_lines
 from tests.links import make_link
@@ -267,7 +268,7 @@ def test_a_token_of_a_client_with_a_secret_is_refreshed_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DEVICE_AUTH_CLIENT_SECRET", SECRET)
-    options = strict(client_secrets={CLIENT_ID: SECRET})
+    options = strict(clients={CLIENT_ID: RegisteredClient(secret=SECRET)})
     with serve(Amazon(options, clock=time.monotonic)) as running:
         holder = TokenHolder(Command(tmp_path, running), monkeypatch)
         words = ("--paste", "--authorization-endpoint", running.authorization_url)

@@ -14,6 +14,7 @@ from device_auth.simulator.models import (
     OAuthRefusal,
     Options,
     PairState,
+    RegisteredClient,
     Tokens,
 )
 from device_auth.simulator.referee import RuleName
@@ -259,18 +260,30 @@ def test_a_client_that_asks_wrongly_gets_no_code(amazon: Amazon, applicant: Appl
     assert answer.error == error
 
 
-@pytest.mark.parametrize(
-    ("applicant", "error"), [(SPEAKER, "unauthorized_client"), (RFC_SPEAKER, "invalid_client")]
-)
+@pytest.mark.parametrize(("applicant", "error"), [(SPEAKER, "InvalidValue"), (RFC_SPEAKER, "invalid_client")])
 def test_only_known_clients_get_a_code(clock: Clock, applicant: Applicant, error: str) -> None:
-    strict = Amazon(Options(client_ids=frozenset({"someone-else"})), clock=clock)
-    kind = Amazon(Options(client_ids=frozenset({applicant.client_id})), clock=clock)
+    known = Amazon(
+        Options(clients={applicant.client_id: RegisteredClient()}, takes_others=False), clock=clock
+    )
+    strange = Amazon(Options(clients={"another": RegisteredClient()}, takes_others=False), clock=clock)
+    elsewhere = RegisteredClient(dialects=frozenset(DialectName) - {applicant.dialect})
+    unfit = Amazon(Options(clients={applicant.client_id: elsewhere}), clock=clock)
 
-    answer = strict.issue_code_pair(applicant)
+    answers = [each.issue_code_pair(applicant) for each in (known, strange, unfit)]
 
-    assert isinstance(answer, OAuthRefusal)
-    assert answer.error == error
-    assert isinstance(kind.issue_code_pair(applicant), IssuedPair)
+    assert isinstance(answers[0], IssuedPair)
+    refusals = [answer.error for answer in answers[1:] if isinstance(answer, OAuthRefusal)]
+    assert refusals == [error, "unauthorized_client"]
+
+
+def test_a_client_that_is_not_known_can_refresh_nothing(clock: Clock) -> None:
+    amazon = Amazon(Options(clients={CLIENT_ID: RegisteredClient()}, takes_others=False), clock=clock)
+    tokens = linked(amazon)
+
+    refused = amazon.refresh(LWA, tokens.refresh_token, CLIENT_ID[:-1] + "x")
+
+    assert refused == OAuthRefusal("invalid_client", "Client authentication failed")
+    assert isinstance(amazon.refresh(LWA, tokens.refresh_token, CLIENT_ID), Tokens)
 
 
 def test_only_accepted_scopes_get_a_code(clock: Clock) -> None:

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import RegisteredClient
 from device_auth.simulator.referee import RuleName
 from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, Clock, Speaker, strict
 
@@ -31,7 +32,7 @@ TOKEN: Final = "/auth/o2/token"  # an address
 
 @pytest.fixture
 def amazon(clock: Clock) -> Amazon:
-    return Amazon(strict(client_secrets={CLIENT_ID: SECRET}), clock=clock)
+    return Amazon(strict(clients={CLIENT_ID: RegisteredClient(secret=SECRET)}), clock=clock)
 
 
 @pytest.fixture

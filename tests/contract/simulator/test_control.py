@@ -124,7 +124,7 @@ def test_an_authorization_is_approved_then_used_or_expired(
         ({}, "address must be that of an authorization request"),
         ({"address": 7}, "address must be that of an authorization request"),
         ({"address": "https://["}, "the browser would not be sent back: "),
-        ({"address": "https://localhost/"}, "the browser would not be sent back: The value of client_id"),
+        ({"address": "https://localhost/"}, "the browser would not be sent back: Unknown client_id"),
     ],
 )
 @pytest.mark.parametrize("act", ["allow", "cancel"])
