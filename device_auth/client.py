@@ -28,7 +28,7 @@ SYSTEM_SOCKET: Final = "/run/device-auth/api.sock"
 TIMEOUT: Final = 60.0
 """Seconds to wait for a response; the service takes up to 25 s when a token must be refreshed first."""
 
-SILENCE: Final = 45.0
+SILENCE: Final = 180.0
 """Seconds of silence after which an event stream is closed: three heartbeats."""
 
 LONGEST_PAUSE: Final = 30.0

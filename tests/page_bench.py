@@ -23,7 +23,7 @@ from device_auth.core.ports import Clock as AnyClock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
-from device_auth.service.page import ADMISSION, HEARTBEAT, READ_LIMITS, Page, PageSettings
+from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings
 from device_auth.service.status_feed import Snapshot, StatusFeed
 from device_auth.service.visitors import Nearness, find_nearness
 from device_auth.world.clock import BootClock
@@ -129,7 +129,6 @@ class Bench:
         limits: ReadLimits = READ_LIMITS,
         settings: PageSettings | None = None,
         nearness: Nearness | None = Nearness.NEIGHBOUR,
-        heartbeat: Seconds = HEARTBEAT,
     ) -> None:
         self.clock = Clock()
         self.actions = NotedActions()
@@ -141,7 +140,6 @@ class Bench:
             settings=settings or PageSettings(listen=("127.0.0.1:0",)),
             admission=admission,
             limits=limits,
-            heartbeat=heartbeat,
             nearness=find_nearness if nearness is None else lambda _visitor, _own: nearness,
         )
 

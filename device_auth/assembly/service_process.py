@@ -89,6 +89,7 @@ def run_service(
         def report_alive() -> None:
             notifier.alive()
             feed.rewrite_after_clock_step()
+            feed.beat()
 
         loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
         channels: list[CodeChannel] = []

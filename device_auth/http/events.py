@@ -1,13 +1,10 @@
-"""Server-sent events: a snapshot is sent when it differs from the one before, and a comment where it does not.
+"""Server-sent events: a snapshot is sent when it differs from the one before, and else a comment.
 
 Source: WHATWG HTML, "Server-sent events".
 """
 
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
-
-from device_auth.core.models import Seconds, later
-from device_auth.core.ports import Clock
 
 S = TypeVar("S")
 V = TypeVar("V")
@@ -25,28 +22,18 @@ def stream(
     snapshots: Iterable[S],
     read: Callable[[S], V],
     write: Callable[[S, V], bytes],
-    clock: Clock,
-    *,
-    silence: Seconds,
     comment: bytes = b":\n\n",
 ) -> Generator[bytes, None, None]:
-    """Yield an event for each change, and ``b""`` for a snapshot after which nothing is due.
+    """Yield an event for each change, and a comment for a snapshot that changes nothing.
 
     Args:
         snapshots: the newest one again and again.
         read: returns the part of a snapshot that clients see.
         write: writes the event for a snapshot and that part of it.
-        clock: for the silence.
-        silence: time without an event or comment after which a comment is due.
         comment: shows that the connection still stands.
     """
-    last, sent_at = None, clock.now()
+    last = None
     for snapshot in snapshots:
         seen = read(snapshot)
-        if seen != last:
-            piece = write(snapshot, seen)
-        else:
-            piece = comment if clock.now() >= later(sent_at, silence) else b""
-        if piece:
-            last, sent_at = seen, clock.now()
-        yield piece
+        yield comment if seen == last else write(snapshot, seen)
+        last = seen

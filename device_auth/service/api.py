@@ -75,12 +75,10 @@ class ApiTimeouts(NamedTuple):
 
     Attributes:
         token: the wait for a refresh; more than the 20 s after which a request to the provider is given up.
-        heartbeat: the longest silence of an event stream.
         retry_after: when a client is to ask again for a token that could not be had.
     """
 
     token: Seconds = Seconds(25)
-    heartbeat: Seconds = Seconds(15)
     retry_after: Seconds = Seconds(10)
 
 
@@ -405,13 +403,11 @@ class Api:
 
     def _follow(self, accepted: Connection) -> Generator[bytes, None, None]:
         return stream(
-            self._feed.follow(self._timeouts.heartbeat, accepted.socket),
+            self._feed.follow(accepted.socket),
             lambda snapshot: (snapshot.view, snapshot.since, snapshot.grant, snapshot.link),
             lambda snapshot, _: write_event(
                 write_json(self._read_status(snapshot, accepted.peer)), str(snapshot.number), "status"
             ),
-            self._clock,
-            silence=Seconds(0),
         )
 
     def _date(self, moment: Monotonic) -> UnixTime:

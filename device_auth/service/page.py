@@ -63,11 +63,8 @@ ADMISSION: Final = ConnectionLimits(
     every=Seconds(0.04),
 )
 
-HEARTBEAT: Final = Seconds(15)
-"""The longest silence of an event stream."""
-
 GONE_AFTER: Final = Seconds(30)
-"""How long a visitor's machine may leave data unacknowledged. Source: tcp(7), TCP_USER_TIMEOUT."""
+"""How long a visitor's machine may leave a heartbeat unacknowledged. Source: tcp(7), TCP_USER_TIMEOUT."""
 
 CLOSE_WITHIN: Final = Seconds(3)
 RECONNECT_AFTER: Final = Seconds(3)
@@ -269,7 +266,6 @@ class Page:
         sockets: sockets that listen already; then ``settings.listen`` is not used.
         limits: of each request and reply.
         admission: how many visitors at once, and how often.
-        heartbeat: the longest silence of an event stream.
         nearness: returns where a visitor (first) is who came in on an address of ours (second).
     """
 
@@ -283,14 +279,12 @@ class Page:
         sockets: Sequence[socket.socket] = (),
         limits: ReadLimits = READ_LIMITS,
         admission: ConnectionLimits = ADMISSION,
-        heartbeat: Seconds = HEARTBEAT,
         nearness: Callable[[Address, Address], Nearness] = find_nearness,
     ) -> None:
         self._feed = feed
         self._clock = clock
         self._settings = settings
         self._limits = limits
-        self._heartbeat = heartbeat
         self._listeners = list(sockets)
         self._nearness_of = nearness
         self._shows_code_here = names_loopback(settings.hosts)
@@ -376,11 +370,9 @@ class Page:
         sees_code = self._sees_code(accepted)
         yield f"retry: {int(1000 * RECONNECT_AFTER)}\n\n".encode()
         yield from stream(
-            self._feed.follow(self._heartbeat, accepted.socket),
+            self._feed.follow(accepted.socket),
             lambda snapshot: self._renderer.model(snapshot, sees_code=sees_code),
             lambda _, model: self._renderer.event(model, language),
-            self._clock,
-            silence=Seconds(0),
             comment=b": still here\n\n",
         )
 

@@ -9,7 +9,6 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final, Protocol
 
 from device_auth.core import refresh
@@ -114,8 +113,8 @@ class StatusFeed:
             self._changed.wait_for(lambda: self._newest.number > after, within)
             return self._newest
 
-    def follow(self, every: Seconds, client: socket.socket) -> Iterator[Snapshot]:
-        """Yield the newest snapshot, then again after each change and after ``every`` at the latest.
+    def follow(self, client: socket.socket) -> Iterator[Snapshot]:
+        """Yield the newest snapshot, then again after each change and each heartbeat.
 
         Between them nothing runs. It ends as soon as the client has closed its end, or its connection is cut.
         """
@@ -128,14 +127,23 @@ class StatusFeed:
         try:
             while True:
                 yield self.look()
-                if {number for number, _ in ready.poll(1000 * every)} - {changed}:
+                if {number for number, _ in ready.poll()} - {changed}:
                     return
-                with suppress(BlockingIOError):  # time was up
-                    os.eventfd_read(changed)
+                os.eventfd_read(changed)
         finally:
             with self._changed:
                 self._followers.remove(changed)
             os.close(changed)
+
+    def beat(self) -> None:
+        """Let every follower send a sign of life, in a moment when the loop is awake: no stream has a timer of its own.
+
+        The loop beats once a minute, the longest wait it has. No shorter one is needed: neighbours and processes of this
+        machine have no router between them that would forget a silent connection, a client that closes its end is
+        noticed at once, and one that vanished when the beat is not acknowledged. A loop that hangs beats no more.
+        """
+        with self._changed:
+            self._wake_followers()
 
     def wait_for_token(self, actions: Actions, min_lifetime: Seconds, within: Seconds) -> Snapshot:
         """Wait until there is a token that lives long enough, a refresh has ended, or there is no link.
@@ -216,6 +224,9 @@ class StatusFeed:
     def _put(self, snapshot: Snapshot) -> None:
         self._newest = snapshot
         self._changed.notify_all()
+        self._wake_followers()
+
+    def _wake_followers(self) -> None:
         for follower in self._followers:
             os.eventfd_write(follower, 1)
 

@@ -1,7 +1,8 @@
 """Measures the daemon: from its start to a stored link served, its size and its wake-ups when idle, a token for a client.
 
-Run: python -m tests.bench.daemon [--rounds N] [--seconds S] [--key-file]. With a key file the link is sealed. It speaks with a simulated Amazon in a process of its
-own; its board has no parts, so every wake-up is its own.
+Run: python -m tests.bench.daemon [--rounds N] [--seconds S] [--key-file]. With a key file the link is sealed. It speaks
+with a simulated Amazon in a process of its own; its board has no parts, so every wake-up is its own. Wake-ups are counted
+without an open page, with one, and with all streams there may be: in threads, and in the moments in which any of them woke.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -30,12 +31,16 @@ from tests.bench.figures import (
     run,
     simulated_amazon,
 )
+from tests.ports import free_port
 
 CPU_BUDGET = 250
 SIZE_BUDGET = 36
 SEALED_SIZE_BUDGET = 45
 FILE_BUDGET = 20
 SOCKET_BUDGET = 200
+PAGE_STREAMS = (0, 1, 16)
+STREAMS_OF_ONE = 4
+LOOKS_EVERY = 0.25
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 30
 
@@ -157,7 +162,8 @@ def main() -> None:
         simulated_amazon("--approve-after", "0", "--interval", "1") as amazon,
     ):
         config = Path(disk) / "config.toml"
-        settings = '[page]\nlisten = ["127.0.0.1:0"]\n'
+        port = free_port()
+        settings = f'[page]\nlisten = ["127.0.0.1:{port}"]\n'
         if given.key_file:
             key = Path(disk) / "key"
             key.touch(0o600)
@@ -174,7 +180,7 @@ def main() -> None:
         with daemon(everything) as process:
             body = wait_for_token(path)
             time.sleep(1)  # what the start has begun comes to its end
-            tell_idle(process.pid, given.seconds, is_sealed=given.key_file)
+            tell_idle(process.pid, port, given.seconds, is_sealed=given.key_file)
             tell_latency(path, Path(memory) / "token.json", body)
 
 
@@ -194,17 +200,41 @@ def tell_start(words: list[str], path: Path, rounds: int) -> None:
         print(f"  {name:38} {middle:5.0f}   quartiles {low:.0f} to {high:.0f}{promised}")
 
 
-def tell_idle(pid: int, seconds: float, *, is_sealed: bool) -> None:
-    before, cpu = wake_ups(pid), cpu_of(pid)
-    time.sleep(seconds)
-    after = wake_ups(pid)
-    woken = sum(count - before.get(task, 0) for task, count in after.items())
+def tell_idle(pid: int, port: int, seconds: float, *, is_sealed: bool) -> None:
     size = field_of(Path(f"/proc/{pid}/status"), "VmRSS") / 1024
     kept, budget = ("sealed under a key", SEALED_SIZE_BUDGET) if is_sealed else ("kept plain", SIZE_BUDGET)
     print(f"daemon: idle for {seconds:.0f} s, linked, the link {kept}")
     print(f"  {'resident, MiB':38} {size:5.1f}   budget {budget}")
-    print(f"  {'wake-ups of all threads':38} {woken:5}   budget 1 a minute")
-    print(f"  {'CPU, ms':38} {(cpu_of(pid) - cpu) * 1e3:5.0f}   in {len(after)} threads")
+    for streams in PAGE_STREAMS:
+        with ExitStack() as opened:
+            for number in range(streams):
+                opened.enter_context(page_stream(port, f"127.0.0.{1 + number // STREAMS_OF_ONE}"))
+            time.sleep(1)  # what their start has begun comes to its end
+            cpu = cpu_of(pid)
+            woken, moments = count_wake_ups(pid, seconds)
+            name = f"wake-ups with {streams} open pages"
+            print(f"  {name:38} {moments:5}   budget {max(1, round(seconds / 60))}: {woken} of threads")
+            print(f"  {'CPU, ms':38} {(cpu_of(pid) - cpu) * 1e3:5.0f}")
+
+
+def page_stream(port: int, source: str) -> socket.socket:
+    """Open the event stream of a page."""
+    stream = socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0))
+    stream.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    if b" 200 " not in stream.recv(65536):
+        raise SystemExit("failed: no event stream is to be had")
+    return stream
+
+
+def count_wake_ups(pid: int, seconds: float) -> tuple[int, int]:
+    """Return how often all threads have woken, and in how many moments."""
+    first = last = wake_ups(pid)
+    moments, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(LOOKS_EVERY)
+        now = wake_ups(pid)
+        moments, last = moments + (now != last), now
+    return sum(count - first.get(task, 0) for task, count in last.items()), moments
 
 
 def tell_latency(path: Path, file: Path, body: bytes, times: int = 2000) -> None:
