@@ -7,7 +7,7 @@ from typing import Final
 from flask import Response
 
 from device_auth.core.models import DialectName
-from device_auth.simulator.faults import OVERSIZE, Endpoint, Fault
+from device_auth.simulator.faults import OVERSIZE, Endpoint, Fault, Shape
 from device_auth.simulator.models import SLOW_DOWN, IssuedPair, OAuthRefusal, Tokens
 
 OK: Final = 200
@@ -15,6 +15,7 @@ OK: Final = 200
 _FINAL_ERRORS: Final = frozenset(
     {
         "access_denied",
+        "authorization_declined",
         "expired_token",
         "invalid_client",
         "invalid_code_pair",
@@ -123,6 +124,26 @@ def json_answer(
     )
     response.headers["Cache-Control"] = "no-store"
     response.headers["Pragma"] = "no-cache"
+    return response
+
+
+def reshaped(response: Response, shape: Shape, endpoint: Endpoint) -> Response:
+    """Return a true response in the form of another provider."""
+    members = json.loads(response.get_data())
+    dropped = shape.dropped.get(endpoint, frozenset())
+    members = {
+        shape.renamed.get(name, name): str(value) if name in shape.texts else shape.changed.get(name, value)
+        for name, value in members.items()
+        if name not in dropped
+    }
+    if response.status_code == OK:
+        members |= shape.added.get(endpoint, {})
+    else:
+        error = shape.errors.get(members["error"], members["error"])
+        described = shape.descriptions.get(error, members["error_description"])
+        members |= {"error": error, "error_description": described}
+        response.status_code = shape.statuses.get(error, response.status_code)
+    response.set_data(json.dumps(members, separators=(",", ":")))
     return response
 
 

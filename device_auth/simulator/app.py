@@ -21,6 +21,7 @@ from device_auth.simulator.answers import (
     is_final,
     json_answer,
     pair_answer,
+    reshaped,
     scripted,
     tokens_answer,
 )
@@ -482,7 +483,12 @@ class _Endpoints:
         fault = self._amazon.take_fault(endpoint)
         _delivery().fault = fault
         trap = f"{self._origin}/followed-redirect"
-        response = scripted(endpoint, fault, trap=trap) if fault.replaces else true_response(fault)
+        if fault.replaces:
+            response = scripted(endpoint, fault, trap=trap)
+        else:
+            response = true_response(fault)
+            if fault.shape is not None:
+                response = reshaped(response, fault.shape, endpoint)
         for name, value in fault.headers.items():
             response.headers[name] = value
         return response

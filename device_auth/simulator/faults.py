@@ -9,7 +9,7 @@ import binascii
 import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, cast
 
@@ -26,6 +26,72 @@ class Endpoint(StrEnum):
     REFRESH = "refresh"
     METADATA = "metadata"
     REVOKE = "revoke"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The form in which another provider sends a true response.
+
+    Args:
+        renamed: members by the name that they get.
+        dropped: members that are left out, by endpoint.
+        changed: members with other values, where the response has them.
+        texts: numbers that are sent as texts.
+        added: members that a success has besides, by endpoint.
+        errors: names of errors that are others there.
+        descriptions: of errors, by their name there.
+        statuses: of errors that are not 400, by their name there.
+    """
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[Endpoint, frozenset[str]] = field(default_factory=dict)
+    changed: Mapping[str, object] = field(default_factory=dict)
+    texts: frozenset[str] = frozenset()
+    added: Mapping[Endpoint, Mapping[str, object]] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    statuses: Mapping[str, int] = field(default_factory=dict)
+
+
+GOOGLE_DEVICE: Final = Shape(
+    renamed={"verification_uri": "verification_url"},
+    dropped={
+        Endpoint.CODE_PAIR: frozenset({"verification_uri_complete"}),
+        Endpoint.REFRESH: frozenset({"refresh_token"}),
+    },
+    changed={"token_type": "Bearer"},
+    statuses={"authorization_pending": 428, "slow_down": 403, "access_denied": 403, "invalid_client": 401},
+)
+"""Source: Google "OAuth 2.0 for TV and Limited-Input Device Applications"."""
+
+MICROSOFT_V1: Final = Shape(
+    renamed={"verification_uri": "verification_url"},
+    dropped={Endpoint.CODE_PAIR: frozenset({"verification_uri_complete"})},
+    changed={"token_type": "Bearer"},
+    texts=frozenset({"expires_in", "interval"}),
+    added={
+        Endpoint.CODE_PAIR: {"message": "To sign in, use a web browser to open the page and enter the code."}
+    },
+    errors={"access_denied": "authorization_declined"},
+    descriptions={
+        "authorization_pending": "AADSTS70016: OAuth 2.0 device flow error. Authorization is pending.\r\n"
+        "Trace ID: 00000000-0000-0000-0000-000000000000\r\nTimestamp: 2000-01-01 00:00:00Z",
+    },
+)
+"""Source: responses of ``/common/oauth2/devicecode`` and ``/common/oauth2/token``, as ADAL reads them."""
+
+_GATEWAY: Final = (
+    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n"
+    "<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"
+)
+
+PRESETS: Final[Mapping[str, Mapping[str, object]]] = {
+    "google-device": {"shape": GOOGLE_DEVICE},
+    "microsoft-v1": {"shape": MICROSOFT_V1},
+    "portal": {"html": True},
+    "502-html": {"status": 502, "body": _GATEWAY, "headers": {"Content-Type": "text/html"}},
+}
+"""The settings of each preset; those that stand beside it in a fault are stronger."""
 
 
 class FaultError(ValueError):
@@ -56,6 +122,7 @@ class Fault:
         rotation: whether this refresh gives a new refresh token.
         interval: seconds between polls of this code pair.
         change: members of the true response with other values, left out where ``null``.
+        shape: the form of the true response; in JSON, ``preset`` names one.
         times: number of responses; ``null`` until the faults are deleted.
     """
 
@@ -78,6 +145,7 @@ class Fault:
     rotation: bool | None = None
     interval: int | None = None
     change: Mapping[str, object] = field(default_factory=dict)
+    shape: Shape | None = None
     times: int | None = 1
 
     @property
@@ -117,8 +185,13 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "rotation": (bool,),
     "interval": (int,),
     "change": (dict,),
+    "preset": (str,),
     "times": (int, type(None)),
 }
+
+
+FAULT_KEYS: Final = (*_KINDS, "json")
+"""The keys of a fault in its JSON form."""
 
 
 def read_fault(value: object) -> Fault:
@@ -136,13 +209,15 @@ def read_fault(value: object) -> Fault:
             continue
         kinds = _KINDS.get(name)
         if kinds is None:
-            known = ", ".join(each.name for each in fields(Fault))
-            raise FaultError(f"a fault has no {name!r}; it can have {known}")
+            raise FaultError(f"a fault has no {name!r}; it can have {', '.join(FAULT_KEYS)}")
         if not isinstance(setting, kinds) or (isinstance(setting, bool) and bool not in kinds):
             raise FaultError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}")
         settings[name] = setting
+    preset = settings.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        raise FaultError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
     _check(settings)
-    return Fault(**settings)  # type: ignore[arg-type]  # every value's kind was just checked
+    return Fault(**{**PRESETS.get(str(preset), {}), **settings})  # type: ignore[arg-type]  # every value's kind was just checked
 
 
 def _check(settings: Mapping[str, object]) -> None:

@@ -62,6 +62,23 @@ def test_a_link_is_stored_proved_and_its_token_served(world: World) -> None:
     assert world.complaints() == []
 
 
+@pytest.mark.parametrize("preset", ["google-device", "microsoft-v1"])
+@pytest.mark.parametrize("is_approved", [True, False])
+def test_a_link_is_made_or_declined_in_the_shapes_of_large_providers(
+    world: World, preset: str, *, is_approved: bool
+) -> None:
+    for endpoint in ("codepair", "token-poll", "refresh"):
+        world.script(endpoint, {"preset": preset, "times": None})
+    answer = world.amazon.approve if is_approved else world.amazon.deny
+    world.clock.plan(8, lambda: answer("all"))
+
+    state = world.link()
+
+    assert isinstance(state, linking.Linked if is_approved else linking.Unlinked)
+    assert is_approved or world.troubles[-1] is Trouble.DENIED
+    assert world.complaints() == []
+
+
 @pytest.mark.parametrize("name", ["Sim Ulated", None])
 def test_the_account_is_named_with_the_link_where_the_scope_gives_it(world: World, name: str | None) -> None:
     is_lwa = world.provider.dialect is DialectName.LWA

@@ -1,12 +1,20 @@
 import pytest
 
-from device_auth.simulator.faults import Fault, FaultError, read_fault
+from device_auth.simulator.faults import GOOGLE_DEVICE, Fault, FaultError, read_fault
 
 
 def test_a_fault_is_read_from_its_json_form() -> None:
     fault = read_fault({"status": 503, "headers": {"Retry-After": "7"}, "delay": 0.5, "times": None})
 
     assert fault == Fault(status=503, headers={"Retry-After": "7"}, delay=0.5, times=None)
+
+
+def test_a_preset_is_a_fault_whose_other_settings_are_stronger() -> None:
+    assert read_fault({"preset": "portal"}) == Fault(html=True)
+    assert read_fault({"preset": "google-device", "delay": 1}) == Fault(shape=GOOGLE_DEVICE, delay=1)
+    gateway = read_fault({"preset": "502-html", "status": 504, "times": None})
+    assert (gateway.status, gateway.times, gateway.replaces) == (504, None, True)
+    assert not read_fault({"preset": "microsoft-v1"}).replaces
 
 
 def test_nothing_scripted_is_no_fault() -> None:
@@ -82,6 +90,8 @@ def test_a_body_can_be_any_bytes(settings: dict[str, object], content: bytes | N
         ({"headers": {"A": 1}}, "without control characters"),
         ({"headers": {"": "a"}}, "without control characters"),
         ({"hang": 1}, "hang must be bool"),
+        ({"preset": "google"}, "no preset 'google'; there are google-device, microsoft-v1"),
+        ({"shape": {}}, "has no 'shape'"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(settings: object, complaint: str) -> None:

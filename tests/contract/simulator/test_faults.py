@@ -54,6 +54,75 @@ def test_an_answer_is_scripted_whole(
     assert speaker.ask().status_code == 200
 
 
+def shaped(rfc: Speaker, preset: str) -> Callable[[Endpoint], None]:
+    """Return a function that gives an endpoint the shape of a preset for good."""
+
+    def shape(endpoint: Endpoint) -> None:
+        rfc.control("faults", endpoint=endpoint, faults=[{"preset": preset, "times": None}])
+
+    return shape
+
+
+def test_googles_shapes_are_a_preset(amazon: Amazon, clock: Clock, rfc: Speaker) -> None:
+    for endpoint in (Endpoint.CODE_PAIR, Endpoint.TOKEN_POLL, Endpoint.REFRESH):
+        shaped(rfc, "google-device")(endpoint)
+    pair, declined = rfc.pair(), rfc.pair()
+    pending = rfc.poll(pair)
+    hasty = rfc.poll(pair)
+    clock.let_pass(60)
+    amazon.deny(declined["user_code"])
+    denied = rfc.poll(declined)
+    amazon.approve("all")
+    tokens = rfc.poll(pair)
+    refreshed = rfc.refresh(tokens.json()["refresh_token"])
+
+    assert pair["verification_url"] == f"{rfc.origin}/device"
+    assert not pair.keys() & {"verification_uri", "verification_uri_complete"}
+    told = [(each.status_code, each.json()["error"]) for each in (pending, hasty, denied)]
+    assert told == [(428, "authorization_pending"), (403, "slow_down"), (403, "access_denied")]
+    assert tokens.json()["token_type"] == refreshed.json()["token_type"] == "Bearer"
+    assert "refresh_token" not in refreshed.json()
+    assert kinds(amazon) == [RuleName.POLLED_TOO_EARLY]
+    clock.let_pass(60)
+    rfc.poll(declined)
+    assert kinds(amazon)[1:] == [RuleName.REPEATED_FINAL_CODE]
+
+
+def test_microsofts_former_shapes_are_a_preset(amazon: Amazon, clock: Clock, rfc: Speaker) -> None:
+    for endpoint in (Endpoint.CODE_PAIR, Endpoint.TOKEN_POLL, Endpoint.REFRESH):
+        shaped(rfc, "microsoft-v1")(endpoint)
+    pair, declined = rfc.pair(), rfc.pair()
+    pending = rfc.poll(pair)
+    clock.let_pass(60)
+    amazon.deny(declined["user_code"])
+    denied = rfc.poll(declined)
+    amazon.approve("all")
+    tokens = rfc.poll(pair).json()
+
+    assert (pair["expires_in"], pair["interval"]) == ("600", "30")
+    assert pair["verification_url"].endswith("/device")
+    assert "web browser" in pair["message"]
+    assert (pending.status_code, pending.json()["error"]) == (400, "authorization_pending")
+    assert "\r\n" in pending.json()["error_description"]
+    assert (denied.status_code, denied.json()["error"]) == (400, "authorization_declined")
+    assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", "3600")
+    clock.let_pass(60)
+    rfc.poll(declined)
+    assert kinds(amazon) == [RuleName.REPEATED_FINAL_CODE]
+
+
+@pytest.mark.parametrize(("preset", "status"), [("portal", 200), ("502-html", 502)])
+def test_what_stands_between_is_a_preset(amazon: Amazon, speaker: Speaker, preset: str, status: int) -> None:
+    speaker.control("faults", endpoint="codepair", faults=[{"preset": preset}])
+
+    between = speaker.ask()
+
+    assert (between.status_code, between.headers["Content-Type"][:9]) == (status, "text/html")
+    assert "<html>" in between.text
+    assert speaker.ask().status_code == 200
+    assert kinds(amazon) == []
+
+
 @pytest.mark.parametrize("endpoint", list(Endpoint))
 def test_every_endpoint_can_be_scripted(amazon: Amazon, rfc: Speaker, endpoint: Endpoint) -> None:
     pair = rfc.pair()
