@@ -42,7 +42,7 @@ BUSES: Final[Mapping[str, Mapping[int, str]]] = {
 }
 """BCM numbers of the header's buses. Source: Raspberry Pi documentation, "GPIO and the 40-pin header"."""
 
-SORTS: Final = ("light", "button", "panel", "voice")
+SORTS: Final = tuple(plans.KEYS_OF_SORTS)
 
 _SERIAL_DEVICES: Final = re.compile(r"/dev/(ttyAMA|ttyS|serial)\d+")
 
@@ -189,6 +189,25 @@ def read_plan(settings: Settings) -> BoardPlan:
         brightness=wanted["brightness"],
         parts=parts,
     )
+
+
+def named_paths(settings: Settings) -> Iterator[str]:
+    """Yield each entry of a table ``[hardware]`` that names a program to run, or a file or folder to use.
+
+    The usual ones do not count. The table must be one that ``read_plan`` accepts.
+    """
+    tables = [("", HARDWARE_KEYS, settings)]
+    for sort, keys in plans.KEYS_OF_SORTS.items():
+        tables += [(f"{sort}.", keys, table) for table in _tables({sort: "off", **settings}, sort)]
+    for prefix, keys, table in tables:
+        for key in keys:
+            if key.type in {ValueType.COMMAND, ValueType.PATH} and key.name in table:
+                given = table[key.name]
+                if (tuple(given) if isinstance(given, list) else given) not in (
+                    key.default,
+                    str(key.default),
+                ):
+                    yield f"{prefix}{key.name}"
 
 
 def open_parts(plan: BoardPlan, clock: AlarmClock) -> Parts:

@@ -146,11 +146,6 @@ class VoicePlan(PlannedPart):
     volume: int
     quiet_hours: QuietHours
 
-    @property
-    def names_program(self) -> bool:
-        """Return whether the settings name a program to run, other than the usual one."""
-        return False
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EspeakPlan(VoicePlan):
@@ -159,22 +154,12 @@ class EspeakPlan(VoicePlan):
     player: tuple[str, ...]
     speed: int
 
-    @property
-    def names_program(self) -> bool:
-        """Return whether the player is another than the usual one."""
-        return self.player != APLAY
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandPlan(VoicePlan):
     """A program that speaks the text on its standard input."""
 
     command: tuple[str, ...]
-
-    @property
-    def names_program(self) -> bool:
-        """Return True: there is no usual one."""
-        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +168,6 @@ class RecordedPlan(VoicePlan):
 
     player: tuple[str, ...]
     directory: Path
-
-    @property
-    def names_program(self) -> bool:
-        """Return whether the player is another than the usual one."""
-        return self.player != APLAY
 
 
 LampPlan = LedPlan | RgbPlan | SpiLedsPlan | PinLedsPlan
@@ -225,6 +205,14 @@ def parse_device(path: Path) -> Path:
     if not path.is_absolute() or len(path.parts) == 1:
         raise ValueError("must be an absolute path")
     return path
+
+
+def _parse_led(name: str) -> str:
+    if "/" in name or name in {".", ".."}:
+        raise ValueError(
+            "must be a name and no path", "Set directory to the folder, and name to the LED in it."
+        )
+    return name
 
 
 def parse_pin(given: object) -> Pin:
@@ -283,6 +271,7 @@ LIGHT_KEYS: Final = (
         "name",
         only=("kernel",),
         is_required=True,
+        parse=_parse_led,
         example="ACT",
         explanation="The LED's name in its directory.",
     ),
@@ -371,6 +360,15 @@ VOICE_KEYS: Final = (
         explanation="The folder of recordings, LANGUAGE/NAME.wav.",
     ),
 )
+
+
+KEYS_OF_SORTS: Final = {
+    "light": LIGHT_KEYS,
+    "button": BUTTON_KEYS,
+    "panel": PANEL_KEYS,
+    "voice": VOICE_KEYS,
+}
+"""The keys of each sort of part."""
 
 
 def read_light(name: str, table: Settings, gpio: str) -> LightPlan:

@@ -63,7 +63,9 @@ def _prompts_for(doors: "Doors", audience: "Audience", sidebar: "Sidebar | None"
         )
     if audience.qr_file is not None:
         from device_auth.prompts import picture
+        from device_auth.world.files import OwnersFile
 
-        picture.check_picture_path(audience.qr_file)
-        prompts.append(picture.PicturePrompt(audience.qr_file))
+        file = OwnersFile(audience.qr_file)
+        picture.check_picture(file)
+        prompts.append(picture.PicturePrompt(file))
     return prompts

@@ -26,7 +26,7 @@ from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
 from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio, quoted
-from hardware.board import BoardPlan, Parts, open_parts, read_plan
+from hardware.board import BoardPlan, Parts, named_paths, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
@@ -63,7 +63,7 @@ def read_hardware(hardware: HardwareSettings, file: Path | None = None) -> tuple
         file: that it was read from; None if it was read from none.
 
     Raises:
-        ConfigError: if a setting in it cannot be used, or names a program that another user would have root run.
+        ConfigError: if a setting in it cannot be used, or names a program or a file that another user would have root use.
     """
     patterns = hardware.get(PATTERNS, {})
     with as_config_error(HARDWARE):
@@ -73,15 +73,16 @@ def read_hardware(hardware: HardwareSettings, file: Path | None = None) -> tuple
             )
         plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
         if file is not None:
-            _refuse_programs_of_another(plan, file)
+            _refuse_paths_of_another(hardware, file)
         return plan, read_patterns(patterns)
 
 
-def _refuse_programs_of_another(plan: BoardPlan, file: Path) -> None:
-    if plan.voice is None or not plan.voice.names_program or not belongs_to_another(file):
+def _refuse_paths_of_another(hardware: HardwareSettings, file: Path) -> None:
+    named = next(named_paths(hardware), None)
+    if named is None or not belongs_to_another(file):
         return
     raise ConfigError(
-        f"[hardware.voice] names a program, which would run as root, and {file} belongs to another user"
+        f"[{HARDWARE}] {named} names a program or a file, which root would use, and {file} belongs to another user"
         f" (uid {owner_of(file).uid})",
         hint=f"Read that file. If it is right, run: chown root: {quoted(file)} (and the folders to it, if they are not"
         " root's). Or run this as that user.",

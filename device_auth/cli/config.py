@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.cli.output import print_json, print_line
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder
+from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_problems, read_authorities, warnings_about
 from device_auth.world.route import Trust, find_trust
@@ -27,6 +28,7 @@ from device_auth.world.settings import (
     gather_settings,
     option_of,
     read_settings,
+    service_group,
     variable_of,
 )
 from hardware.settings import Key
@@ -36,6 +38,9 @@ WIDTH: Final = 80
 
 FILE_MODE: Final = 0o600
 """Of a settings file that we write: a secret may be put into it."""
+
+GROUP_MODE: Final = 0o640
+"""Of root's, where the group of the service's user can be given the right to read it."""
 
 HIDDEN: Final = "set (hidden)"
 NOT_SET: Final = "not set"
@@ -118,26 +123,37 @@ def _explained(key: Key) -> str:
 
 
 def _init(places: Places, *, has_force: bool) -> int:
-    path = places.new_config_file
-    if not has_force and os.path.lexists(path):
-        raise ConfigError(
-            f"there is a settings file already: {path}",
-            hint="Change that one, write another with --config, or write over it with --force.",
-        )
+    path, content = places.new_config_file, example_text().encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with Folder.open(path.parent) as folder:
-            folder.replace(path.name, example_text().encode(), FILE_MODE, is_durable=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            explain(f"cannot write {path}", error),
-            hint="Check the owner of its folder, or name another with --config.",
-        ) from error
+        as_owner(path, lambda _: _write_new(path, content, has_force=has_force))
+    except StoreError as error:  # of the path, before anything was looked at
+        raise ConfigError(f"cannot write {path}: {error}", hint=error.hint) from error
     say(f"Wrote {path}.")
     say("Fill in what your speaker needs, then run: device-auth config check")
     if places.config_file not in {None, path}:
         say(f"But {places.config_file} is read first; name the new one with --config, or change that one.")
     return 0
+
+
+def _write_new(path: Path, content: bytes, *, has_force: bool) -> None:
+    """Write the file; of root's, the group of the service's user may read it."""
+    if not has_force and os.path.lexists(path):
+        raise ConfigError(
+            f"there is a settings file already: {path}",
+            hint="Change that one, write another with --config, or write over it with --force.",
+        )
+    group = service_group() if os.geteuid() == 0 else None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Folder.open_for_leader(path.parent) as folder:
+            if group is not None and folder.owner is None:
+                folder.owner = 0, group
+            folder.replace(path.name, content, FILE_MODE if group is None else GROUP_MODE, is_durable=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            explain(f"cannot write {path}", error),
+            hint="Check the owner of its folder, or name another with --config.",
+        ) from error
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ import grp
 import os
 import platform
 import re
-import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
 from device_auth.world.disks import mount_of
 from device_auth.world.explain import reason_of
-from device_auth.world.owners import ROOT, Owner, open_as_owner, owner_of
+from device_auth.world.files import OwnersFile
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
 
 FILE_MODE: Final = 0o600
@@ -39,7 +39,7 @@ _HOST: Final = re.compile(r"^(\d{4}-\d\d-\d\dT\S+) (\S+) ")
 
 
 class ReportFile:
-    """The file of a report, made or emptied at once, so that it fails before the checks run.
+    """The file of a report, proved writable at once, so that it fails before the checks run.
 
     Args:
         path: of the file.
@@ -49,44 +49,28 @@ class ReportFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        # O_NONBLOCK: opening a pipe must not wait.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            owner = owner_of(path.parent) if os.geteuid() == ROOT else Owner(os.geteuid(), os.getegid())
-            self._fd = open_as_owner(path, flags, FILE_MODE)
-        except OSError as error:
-            raise _refused(path, reason_of(error)) from error
-        status = os.fstat(self._fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            os.close(self._fd)
-            raise _refused(path, "it is not a plain file")
-        if status.st_uid not in {os.geteuid(), owner.uid}:
-            # Its owner may hold it open and read the report.
-            os.close(self._fd)
-            raise _refused(path, f"it belongs to another user (uid {status.st_uid})")
-        try:
-            os.fchmod(self._fd, FILE_MODE)
-            os.ftruncate(self._fd, 0)
-        except OSError as error:
-            os.close(self._fd)
-            raise _refused(path, reason_of(error)) from error
+        self._file = OwnersFile(path, FILE_MODE)
+        with self._as_store_error():
+            self._file.prove()
 
     def write(self, text: str) -> None:
-        """Write the report and close the file.
+        """Write the report.
 
         Raises:
             StoreError: if it cannot be written.
         """
+        with self._as_store_error():
+            self._file.write(text.encode(errors="replace"))
+
+    @contextmanager
+    def _as_store_error(self) -> Iterator[None]:
         try:
-            with os.fdopen(self._fd, "w", encoding="utf-8", errors="replace") as stream:
-                stream.write(text)
+            yield
         except OSError as error:
-            raise _refused(self._path, reason_of(error)) from error
-
-
-def _refused(path: Path, reason: str) -> StoreError:
-    return StoreError(f"cannot write the report to {path}: {reason}", hint="Name another file with --report.")
+            raise StoreError(
+                f"cannot write the report to {self._file.path}: {reason_of(error)}",
+                hint="Name another file with --report.",
+            ) from error
 
 
 def write_report(

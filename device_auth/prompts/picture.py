@@ -6,7 +6,7 @@ full quiet zone, because many decoders do not read the reverse.
 
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from device_auth.core.errors import ConfigError, DeviceAuthError
 from hardware.errors import explain
@@ -159,34 +159,53 @@ DRAWINGS: "Final[dict[str, Callable[[Matrix], bytes]]]" = {
 """The drawing of each kind of file, by its suffix."""
 
 
-def check_picture_path(path: Path) -> None:
+class PictureFile(Protocol):
+    """The door to the file of the picture; each method raises ``OSError`` if the system refuses."""
+
+    path: Path
+
+    def prove(self) -> None:
+        """Raise OSError unless it could be written now."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Write it whole, readable by its owner alone, in the place of the one before."""
+        ...
+
+    def remove(self) -> None:
+        """Remove it, if it is there."""
+        ...
+
+
+def check_picture(file: PictureFile) -> None:
     """Check that a picture can be written there, before a code is requested.
 
     Raises:
         ConfigError: if the suffix is neither ``.svg`` nor ``.png``, or no file can be made there.
     """
-    _drawing_for(path)
-    if path.is_dir():
-        raise ConfigError(f"cannot write the QR code to {path}: it is a folder", hint="Name a file.")
-    _write_beside(path, b"").unlink()
+    _drawing_for(file.path)
+    if file.path.is_dir():
+        raise ConfigError(f"cannot write the QR code to {file.path}: it is a folder", hint="Name a file.")
+    try:
+        file.prove()
+    except OSError as error:
+        raise _unwritable(file.path, error) from error
 
 
-def write_picture(path: Path, text: str) -> None:
-    """Write the QR code of a text to ``path`` by a rename, in the form that its suffix names.
+def write_picture(file: PictureFile, text: str) -> None:
+    """Write the QR code of a text to a file, in the form that its suffix names.
 
-    The file is 0600, because a person who sees the code can link the speaker to another account before its owner
-    does (RFC 8628 §5.5).
+    The file is its owner's alone, because a person who sees the code can link the speaker to another account before
+    its owner does (RFC 8628 §5.5).
 
     Raises:
         DeviceAuthError: if the file cannot be written, or see :func:`read_matrix`.
     """
-    picture = _drawing_for(path)(read_matrix(text))
-    beside = _write_beside(path, picture)
+    picture = _drawing_for(file.path)(read_matrix(text))
     try:
-        beside.replace(path)
+        file.write(picture)
     except OSError as error:
-        beside.unlink()
-        raise _unwritable(path, error) from error
+        raise _unwritable(file.path, error) from error
 
 
 def _drawing_for(path: Path) -> "Callable[[Matrix], bytes]":
@@ -199,28 +218,11 @@ def _drawing_for(path: Path) -> "Callable[[Matrix], bytes]":
     return drawing
 
 
-def _write_beside(path: Path, content: bytes) -> Path:
-    """Write a new file (0600) in the folder of ``path``."""
-    from tempfile import mkstemp
-
-    try:
-        number, name = mkstemp(prefix=".qr-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    beside = Path(name)
-    try:
-        with open(number, "wb") as file:  # noqa: PTH123  an open file has no path
-            file.write(content)
-    except OSError as error:
-        beside.unlink()
-        raise _unwritable(path, error) from error
-    return beside
-
-
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"cannot write the QR code to {path}: {explain(error)}",
-        hint="Choose a folder that exists, that you may write to and that is not full.",
+        hint=getattr(error, "hint", "")
+        or "Choose a folder that exists, that you may write to and that is not full.",
     )
 
 
@@ -228,13 +230,13 @@ class PicturePrompt:
     """Keeps a picture of the QR code in a file while the code can be used.
 
     Args:
-        path: ends in ``.svg`` or ``.png``; an existing file is replaced.
+        file: ends in ``.svg`` or ``.png``; an existing file is replaced.
     """
 
     name: Final = "picture"
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: PictureFile) -> None:
+        self._file = file
         self._drawn: CodePair | None = None
 
     def show(self, view: "View", now: "Monotonic") -> None:  # noqa: ARG002  a picture has no countdown
@@ -243,11 +245,11 @@ class PicturePrompt:
         if pair is None:
             self.close()
         elif pair != self._drawn:
-            write_picture(self._path, pair.prefilled_uri or pair.verification_uri)
+            write_picture(self._file, pair.prefilled_uri or pair.verification_uri)
             self._drawn = pair
 
     def close(self) -> None:
         """Remove the picture, if one was written."""
         if self._drawn is not None:
             self._drawn = None
-            self._path.unlink(missing_ok=True)
+            self._file.remove()

@@ -11,9 +11,13 @@ disk"), open(2) on O_NOFOLLOW and O_EXCL.
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
+
+from device_auth.core.errors import StoreError
+from device_auth.world.owners import ROOT, Owner, owner_of
 
 RUNTIME_MODE: Final = 0o755
 """Of the runtime folder, in which other users find the socket and the token files, each with a mode of its own."""
@@ -47,14 +51,53 @@ def read_plain(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
         OSError: if it cannot be read.
         ValueError: if it cannot be a path.
     """
+    with open_plain(path) as fd:
+        return _read_all(fd, limit), os.fstat(fd)
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[int]:
+    """Open a file to read it, without waiting for a pipe's other end.
+
+    Root does not read what another user has led him to, unless that user could read it himself.
+
+    Raises:
+        NotAFile: if something else than a plain file lies there.
+        NotSafe: if root is led to a file that the user who may lead the path elsewhere could not read.
+        OSError: if it cannot be opened.
+        ValueError: if it cannot be a path.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise NotAFile(str(path))
-        return _read_all(fd, limit), status
+        if os.geteuid() == ROOT:
+            leader = _leader_of(path)
+            if leader.uid not in {ROOT, status.st_uid} and not _may_read(leader, fd, status):
+                raise NotSafe(
+                    f"permission denied to the user who may lead root elsewhere (uid {leader.uid})",
+                    path,
+                    f"If it is the right file, run: sudo chown {leader.uid} FILE, or keep it in a folder of root's.",
+                )
+        yield fd
     finally:
         os.close(fd)
+
+
+def _leader_of(path: Path) -> Owner:
+    try:
+        return owner_of(path, is_there=True)
+    except StoreError as error:
+        raise NotSafe(str(error), path, error.hint) from error
+
+
+def _may_read(leader: Owner, fd: int, status: os.stat_result) -> bool:
+    """Return whether everybody may read an open file, and this user may reach it."""
+    folders = (folder.stat() for folder in Path(f"/proc/self/fd/{fd}").readlink().parents)
+    return bool(status.st_mode & stat.S_IROTH) and all(
+        folder.st_mode & stat.S_IXOTH or folder.st_uid == leader.uid for folder in folders
+    )
 
 
 def make_folder(path: Path, mode: int) -> None:
@@ -92,11 +135,45 @@ class Folder:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self.owner: tuple[int, int] | None = None
+        """User and group of new files; None for those of this process."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a folder that is there."""
         return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    @classmethod
+    def open_for_leader(cls, path: Path) -> Self:
+        """Open a folder that is there, to write in it what belongs to the user who may lead its path elsewhere.
+
+        Raises:
+            NotSafe: if root is led to a folder that is not that user's.
+        """
+        folder = cls.open(path)
+        try:
+            folder.owner = folder.check_leader()
+        except OSError:
+            folder.close()
+            raise
+        return folder
+
+    def check_leader(self) -> tuple[int, int] | None:
+        """Return the user and the group for whom root writes here; None if files are to be this process's own.
+
+        Raises:
+            NotSafe: if another user may lead root's path elsewhere, and the folder is not his.
+        """
+        if os.geteuid() != ROOT:
+            return None
+        leader, status = _leader_of(self.path), os.fstat(self.fd)
+        if leader.uid not in {ROOT, status.st_uid}:
+            raise NotSafe(
+                f"permission denied to the user who may lead root elsewhere (uid {leader.uid})",
+                self.path,
+                "Name a folder that belongs to that user, or one that only root leads to.",
+            )
+        return None if leader.uid == ROOT else (status.st_uid, status.st_gid)
 
     def close(self) -> None:
         """Close it, which releases a lock held on it."""
@@ -141,6 +218,8 @@ class Folder:
             for_owner: whether root may write here for the user who owns the folder.
         """
         status, me = os.fstat(self.fd), os.geteuid()
+        if for_owner:
+            self.check_leader()
         if status.st_uid not in {0, me} and not (for_owner and me == 0):
             raise NotSafe(
                 f"it belongs to another user (uid {status.st_uid})",
@@ -154,20 +233,20 @@ class Folder:
         """Return all names in the folder, sorted."""
         return sorted(os.listdir(self.fd))  # noqa: PTH208 - pathlib cannot list an open folder
 
+    def status_of(self, name: str) -> os.stat_result | None:
+        """Return the status of a name, be it a broken symbolic link; None if there is no such name."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
     def has(self, name: str) -> bool:
         """Return whether the name exists, be it a broken symbolic link."""
-        try:
-            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
+        return self.status_of(name) is not None
 
     def owner_of(self, name: str) -> tuple[int, int]:
         """Return the user and the group that own this name, or the folder if there is no such name."""
-        try:
-            status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            status = os.fstat(self.fd)
+        status = self.status_of(name) or os.fstat(self.fd)
         return status.st_uid, status.st_gid
 
     def read(self, name: str, limit: int) -> tuple[bytes, float] | None:
@@ -217,8 +296,9 @@ class Folder:
             content: of the whole file.
             mode: exact, regardless of the umask.
             is_durable: whether the content must be on the disk on return.
-            owner: user and group that own it from the start; None for those of this process.
+            owner: user and group that own it from the start; None for those of the folder's ``owner``.
         """
+        owner = owner or self.owner
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, mode & 0o600, dir_fd=self.fd)
         try:
@@ -269,6 +349,43 @@ class Folder:
     def sync(self) -> None:
         """Make all changes of names durable."""
         os.fsync(self.fd)
+
+
+class OwnersFile:
+    """One file that is written whole, for the user who may lead its path elsewhere.
+
+    Root opens its folder, and writes there only what that user could; a link in the file's place is replaced, not
+    followed. Nothing forks, so this works beside threads.
+
+    Args:
+        path: of the file.
+        mode: of the file, exact.
+    """
+
+    def __init__(self, path: Path, mode: int = 0o600) -> None:
+        self.path = path.absolute()
+        self._mode = mode
+
+    def prove(self) -> None:
+        """Raise OSError unless it could be written now, in the place of a plain file or of none."""
+        with Folder.open_for_leader(self.path.parent) as folder:
+            status = folder.status_of(self.path.name)
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                raise NotAFile(str(self.path))
+            beside = beside_of(self.path.name)
+            folder.remove(beside)
+            folder.write_new(beside, b"", self._mode, is_durable=False)
+            folder.remove(beside)
+
+    def write(self, content: bytes) -> None:
+        """Write it; raise OSError if that fails."""
+        with Folder.open_for_leader(self.path.parent) as folder:
+            folder.replace(self.path.name, content, self._mode)
+
+    def remove(self) -> None:
+        """Remove it, if it is there."""
+        with Folder.open_for_leader(self.path.parent) as folder:
+            folder.remove(self.path.name)
 
 
 def beside_of(name: str) -> str:

@@ -12,17 +12,18 @@ its user cannot be traced by that user.
 import json
 import logging
 import os
-import socket
 import stat
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from device_auth.core import errors
 from device_auth.core.errors import DeviceAuthError, StoreError
+
+if TYPE_CHECKING:
+    from socket import socket
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,15 @@ class ChildBroke(RuntimeError):
     """The child ended without an answer: a bug, which it has logged."""
 
 
-def owner_of(path: Path) -> Owner:
+def owner_of(path: Path, *, is_there: bool = False) -> Owner:
     """Return the user who may lead this path elsewhere: the first on the way who is not root; else root.
 
+    Args:
+        path: need not exist.
+        is_there: what it led to is open already; so if it is not there now, somebody has just led it elsewhere.
+
     Raises:
-        StoreError: if everybody may.
+        StoreError: if everybody may, or it was led elsewhere.
     """
     left, here, links = _parts(path.absolute()), Path("/"), 0
     while left:
@@ -62,9 +67,12 @@ def owner_of(path: Path) -> Owner:
         try:
             found = here.lstat()
         except (FileNotFoundError, NotADirectoryError):
+            if is_there:
+                raise StoreError(f"{path} was just moved", hint="Check the path.") from None
             break
-        except OSError as error:
-            raise StoreError(f"cannot follow {path}: {error.strerror}", hint="Check the path.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", "not a valid path")
+            raise StoreError(f"cannot follow {path}: {reason}", hint="Check the path.") from error
         if found.st_uid != ROOT:
             return Owner(found.st_uid, found.st_gid)
         if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
@@ -109,44 +117,14 @@ def as_owner(
     return job(answer) if owner.uid == ROOT else _in_a_child(owner, job, answer)
 
 
-def open_as_owner(path: Path, flags: int, mode: int) -> int:
-    """Open a file as the user whom the path to its folder belongs to; see ``as_owner``. No link may be followed.
-
-    Raises:
-        OSError: if that user may not.
-    """
-    opened: list[int] = []
-
-    def open_it(_: Question) -> Json:
-        try:
-            opened.append(os.open(path, flags, mode))
-        except OSError as error:
-            return error.errno
-        return 0
-
-    owner = owner_of(path.parent) if os.geteuid() == ROOT else None
-    if owner is None or owner.uid == ROOT:
-        return os.open(path, flags, mode)
-    received: list[int] = []
-    failed = _in_a_child(owner, open_it, lambda question: question, give=opened, take=received)
-    if not received:
-        number = failed if isinstance(failed, int) else 0
-        raise OSError(number, os.strerror(number), str(path))
-    return received[0]
-
-
 # ---------------------------------------------------------------------------------------------------------
 # The two processes
 
 
-def _in_a_child(
-    owner: Owner,
-    job: Callable[[Question], Json],
-    answer: Question,
-    *,
-    give: list[int] | None = None,
-    take: list[int] | None = None,
-) -> Json:
+def _in_a_child(owner: Owner, job: Callable[[Question], Json], answer: Question) -> Json:
+    import socket
+    import traceback  # noqa: F401  the child may not be able to load it
+
     ours, theirs = socket.socketpair()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -154,11 +132,11 @@ def _in_a_child(
     child = os.fork()
     if child == 0:
         ours.close()
-        _be(owner, theirs, job, [] if give is None else give)
+        _be(owner, theirs, job)
     theirs.close()
     try:
         with ours:
-            return _serve(ours, answer, [] if take is None else take)
+            return _serve(ours, answer)
     except BaseException:
         with suppress(ProcessLookupError):
             os.kill(child, 15)
@@ -167,13 +145,12 @@ def _in_a_child(
         os.waitpid(child, 0)
 
 
-def _serve(ours: socket.socket, answer: Question, take: list[int]) -> Json:
+def _serve(ours: "socket", answer: Question) -> Json:
     """Answer the child's questions until it has a result."""
     unread = b""
     while True:
         while b"\n" not in unread:
-            piece, descriptors, *_ = socket.recv_fds(ours, 65536, 1)
-            take += descriptors
+            piece = ours.recv(65536)
             if not piece:
                 raise ChildBroke("the child process ended without a result")
             unread += piece
@@ -188,7 +165,7 @@ def _serve(ours: socket.socket, answer: Question, take: list[int]) -> Json:
         ours.sendall(_line(reply))
 
 
-def _be(owner: Owner, theirs: socket.socket, job: Callable[[Question], Json], give: list[int]) -> NoReturn:
+def _be(owner: Owner, theirs: "socket", job: Callable[[Question], Json]) -> NoReturn:
     """Become the user, do the job, send its result and end."""
     exit_code = 1
     try:
@@ -206,9 +183,11 @@ def _be(owner: Owner, theirs: socket.socket, job: Callable[[Question], Json], gi
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        socket.send_fds(theirs, [_line(message)], give)
+        theirs.sendall(_line(message))
         exit_code = 0
     except BaseException as error:  # noqa: BLE001  the parent's work must not go on in the child
+        import traceback
+
         # Without the error's own text: it might hold a secret.
         frame = traceback.extract_tb(error.__traceback__)[-1]
         if not isinstance(error, KeyboardInterrupt):

@@ -7,6 +7,7 @@ told of others replace them. Those that come with the package certifi count only
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError
 from device_auth.wire.addresses import Proxy, read_proxy, stays_here
 from device_auth.world.explain import explain
+from device_auth.world.files import open_plain
 from device_auth.world.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -152,7 +154,10 @@ class Authorities:
             for folder in filter(None, trust.folder.split(os.pathsep)):
                 if not _has_certificates(folder):
                     raise self._unusable(trust, f"holds no certificates under their hashes: {folder}")
-            context.load_verify_locations(trust.file or None, trust.folder or None)
+            with open_plain(Path(trust.file)) if trust.file else nullcontext() as fd:
+                # by its descriptor: a path may lead to another file a moment later, or to a pipe
+                file = None if fd is None else f"/proc/self/fd/{fd}"
+                context.load_verify_locations(file, trust.folder or None)
         except ssl.SSLError as error:
             raise self._unusable(trust, f"holds no certificates in PEM: {trust.file}") from error
         except (OSError, ValueError) as error:

@@ -51,6 +51,9 @@ CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 
 CREDENTIAL: Final = "device-auth.client-secret"
 
+SERVICE_GROUP: Final = "device-auth"
+"""The group of the service's user, where the package or ``make install`` made it."""
+
 LONGEST_SECRET: Final = 1024
 """Bytes of a file that holds a client secret. LWA's have 64."""
 
@@ -514,7 +517,7 @@ def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False)
     except (OSError, ValueError) as error:
         raise wrong(key, origin, explain(f"cannot be read: {path}", error)) from error
     if not is_guarded:
-        _refuse_open(key, path, status.st_mode)
+        _refuse_open(key, path, status)
     if len(raw) > LONGEST_SECRET:
         raise wrong(key, origin, f"is too long: {path}")
     text = read_text(raw)
@@ -523,12 +526,29 @@ def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False)
     return origin, text.strip("\r\n")
 
 
-def _refuse_open(key: Key, path: Path, mode: int) -> None:
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
-        raise ConfigError(
-            f"{path} holds {'' if key.is_secret else 'the password of '}{key.name} and can be read by others",
-            hint=f"Run: chmod 600 {quoted(path)}",
-        )
+def _refuse_open(key: Key, path: Path, status: os.stat_result) -> None:
+    if not status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return
+    group = service_group()
+    is_roots = status.st_uid == 0 and group is not None
+    if is_roots and status.st_gid == group and not status.st_mode & (stat.S_IWGRP | stat.S_IRWXO):
+        return
+    shown = quoted(path)
+    command = f"chown root:{SERVICE_GROUP} {shown} && chmod 640 {shown}" if is_roots else f"chmod 600 {shown}"
+    raise ConfigError(
+        f"{path} holds {'' if key.is_secret else 'the password of '}{key.name} and can be read by others",
+        hint=f"Run: {command}",
+    )
+
+
+def service_group() -> int | None:
+    """Return the group of the service's user, who reads the settings that belong to root; None if there is none."""
+    import grp
+
+    try:
+        return grp.getgrnam(SERVICE_GROUP).gr_gid
+    except KeyError:
+        return None
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -586,7 +606,7 @@ def _read_file(path: Path) -> _File:
     try:
         raw, status = read_plain(path, LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
-        hint = "Check the path, or name another file with --config."
+        hint = getattr(error, "hint", "") or "Check the path, or name another file with --config."
         if isinstance(error, FileNotFoundError):
             hint = f"Check its name, or write it: device-auth config init --config {quoted(path)}"
         elif isinstance(error, PermissionError):
@@ -613,7 +633,7 @@ def _read_file(path: Path) -> _File:
     file = _File(path, text, _parse(path, text))
     for key in filter(None, map(KEY_OF.get, file.table)):
         if _holds_secret(key.name, file.table[key.name]):
-            _refuse_open(key, path, status.st_mode)
+            _refuse_open(key, path, status)
     return file
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from device_auth.core.errors import ConfigError
 from device_auth.world.fields import MAX_BYTES
+from device_auth.world.files import read_plain
 from device_auth.world.settings import read_settings
 
 IDENTITY: Final = "identity.toml"
@@ -119,10 +120,10 @@ def _file_system_of(root: Path, path: Path) -> str:
 def _dsn_of_identity(path: Path) -> str:
     """Return the DSN that the factory wrote; empty if there is no such file, or none in it."""
     with suppress(OSError, ValueError):
-        if path.stat().st_size <= MAX_BYTES:
-            text = path.read_text("utf-8")
+        content, _ = read_plain(path, MAX_BYTES + 1)
+        if len(content) <= MAX_BYTES:
             import tomllib
 
-            dsn = tomllib.loads(text).get("dsn")
+            dsn = tomllib.loads(content.decode()).get("dsn")
             return dsn if isinstance(dsn, str) else ""
     return ""

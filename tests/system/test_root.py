@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,9 +13,15 @@ from typing import Final
 
 import pytest
 
+from device_auth.core.errors import StoreError
 from device_auth.core.models import Mark, Secret
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import serve
+from device_auth.world.files import OwnersFile
+from device_auth.world.store import FileStore
 from tests.client_readers import Sdk, start_1_26
-from tests.command import started
+from tests.command import Command, started
 from tests.export_world import TOKEN, ExportWorld
 from tests.waiting import LONG
 
@@ -198,6 +205,197 @@ def test_a_folder_that_is_swapped_for_a_link_leads_root_nowhere(world: ExportWor
 
     assert sorted(os.listdir(treasure.parent)) == before  # noqa: PTH208
     assert treasure.read_text() == "root's own"
+
+
+# -- files that the command line names
+
+
+@pytest.fixture
+def here(world: ExportWorld) -> Path:
+    """A folder of the client's, which he can swap for a link to another."""
+    folder = world.client / "here"
+    folder.mkdir()
+    give(world.client, CLIENT)
+    return folder
+
+
+@contextmanager
+def swapped(here: Path, treasure: Path) -> Iterator[None]:
+    """Let its owner swap a folder for a link to one of root's, all the time; see that root changes nothing there."""
+    aside = here.with_name("aside")
+
+    def swap() -> None:
+        here.rename(aside)
+        here.symlink_to(treasure.parent)
+        for _ in range(HALF_A_TURN):
+            here.stat()
+        here.unlink()
+        aside.rename(here)
+        for _ in range(HALF_A_TURN):
+            here.stat()
+
+    before = treasure.parent.stat().st_mtime_ns
+    with hostile(CLIENT, swap):
+        yield
+    assert treasure.read_text() == "root's own"
+    assert treasure.parent.stat().st_mtime_ns == before, "a name was made or removed"
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_swapped_leads_no_settings_elsewhere(
+    world: ExportWorld, here: Path, treasure: Path
+) -> None:
+    words = ("config", "init", "--force", "--config", str(here / "treasure"))
+    with swapped(here, treasure):
+        codes = {as_root(world, *words)[0] for _ in range(ROUNDS)}
+
+    assert codes == {0, 78}
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_swapped_leads_no_picture_elsewhere(
+    world: ExportWorld, here: Path, treasure: Path
+) -> None:
+    treasure = treasure.rename(treasure.with_name("treasure.svg"))
+    codes = []
+    with (
+        serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running,
+        swapped(here, treasure),
+    ):
+        command = Command(world.folder, running)
+        for _ in range(ROUNDS):
+            words = ("link", "--again", "--qr-file", str(here / "treasure.svg"), *command.provider)
+            places = (
+                "--state-dir",
+                str(here.parent.parent / "ours"),
+                "--runtime-dir",
+                str(world.folder / "run"),
+            )
+            with started(*words, *places) as process:
+                process.communicate(timeout=LONG)
+            codes.append(process.returncode)
+
+    assert 0 in codes
+    assert set(codes) <= {0, 78}
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_swapped_leads_no_test_of_the_store_elsewhere(here: Path, treasure: Path) -> None:
+    with swapped(here, treasure):
+        for _ in range(ROUNDS * ROUNDS):
+            with suppress(StoreError), FileStore(here, for_owner=True) as store:
+                store.prove_writable()
+
+
+def test_a_picture_belongs_to_the_owner_of_its_folder(here: Path) -> None:
+    file = OwnersFile(here / "code.svg")
+    file.prove()
+    file.write(b"<svg/>")
+
+    assert (file.path.stat().st_uid, file.path.stat().st_mode & 0o777) == (CLIENT, 0o600)
+    file.remove()
+    assert list(here.iterdir()) == []
+
+
+SECRET_SETTINGS: Final = 'canary_name = "canary value"\n'
+
+READERS: Final = ("--config", "--ca-file", "--client-secret-file")
+
+
+@pytest.mark.parametrize("option", READERS)
+def test_root_reads_nothing_that_the_owner_of_the_path_could_not(
+    world: ExportWorld, treasure: Path, option: str
+) -> None:
+    treasure.write_text(SECRET_SETTINGS)
+    treasure.chmod(0o600)
+    link = world.client / "file"
+    link.symlink_to(treasure)
+    give(world.client, CLIENT)
+
+    exit_code, told = as_root(world, "config", "check", option, str(link))
+
+    assert exit_code == 78
+    assert f"permission denied to the user who may lead root elsewhere (uid {CLIENT})" in told
+    assert "canary" not in told
+
+
+@pytest.mark.parametrize("option", READERS)
+def test_root_waits_for_no_pipe(world: ExportWorld, option: str) -> None:
+    pipe = world.client / "pipe"
+    os.mkfifo(pipe)
+    give(world.client, CLIENT)
+
+    exit_code, told = as_root(world, "config", "check", option, str(pipe))
+
+    assert (exit_code, "not a file" in told) == (78, True)
+
+
+def test_an_identity_that_is_a_pipe_keeps_root_not_waiting(world: ExportWorld) -> None:
+    give(world.state, 0)
+    world.link(dsn="K-0001")  # which the identity is compared with
+    os.mkfifo(world.state / "identity.toml")
+    give(world.state, SERVICE)
+
+    assert as_root(world, "status")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_settings_file_that_is_swapped_shows_root_alone_nothing(world: ExportWorld, treasure: Path) -> None:
+    treasure.write_text(SECRET_SETTINGS)
+    treasure.chmod(0o600)
+    config, fresh = world.client / "config.toml", world.client / "fresh"
+
+    def swap() -> None:
+        fresh.write_text('client_id = "client"\n')
+        fresh.rename(config)
+        for _ in range(HALF_A_TURN):
+            config.stat()
+        fresh.symlink_to(treasure)
+        fresh.rename(config)
+        for _ in range(HALF_A_TURN):
+            config.lstat()
+
+    codes = []
+    with hostile(CLIENT, swap):
+        for _ in range(ROUNDS):
+            exit_code, told = as_root(world, "config", "show", "--config", str(config))
+            codes.append(exit_code)
+            assert "canary" not in told
+
+    assert set(codes) == {0, 78}
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_root_reads_what_everybody_may(world: ExportWorld, treasure: Path, mode: int) -> None:
+    treasure.write_text('client_id = "client"\n')
+    treasure.chmod(0o644)
+    treasure.parent.chmod(0o755 if mode == 0o644 else 0o700)
+    config = world.client / "config.toml"
+    config.symlink_to(treasure)
+    give(world.client, CLIENT)
+
+    exit_code, told = as_root(world, "config", "show", "--config", str(config))
+
+    assert exit_code == (0 if mode == 0o644 else 78), told
+
+
+def test_root_writes_into_no_light_that_another_users_settings_name(
+    world: ExportWorld, treasure: Path
+) -> None:
+    light = world.client / "leds" / "ACT"
+    light.mkdir(parents=True)
+    (light / "max_brightness").write_text("1")
+    (light / "trigger").write_text("none pattern")
+    (light / "brightness").symlink_to(treasure)
+    config = world.client / "config.toml"
+    config.write_text(f'[hardware.light]\nkind = "kernel"\nname = "ACT"\ndirectory = "{light.parent}"\n')
+    give(world.client, CLIENT)
+
+    exit_code, told = as_root(world, "hardware", "test", "--expect", "--config", str(config))
+
+    assert treasure.read_text() == "root's own"
+    assert exit_code == 78
+    assert "light.directory names a program or a file" in told
 
 
 def test_the_report_is_written_with_the_rights_of_its_folders_owner(

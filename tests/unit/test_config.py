@@ -1,4 +1,6 @@
+import grp
 import json
+import os
 import stat
 import tomllib
 from argparse import ArgumentParser
@@ -106,6 +108,19 @@ def test_init_with_force_replaces_the_file_and_its_mode(tmp_path: Path) -> None:
 
     assert path.read_text() == config.example_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_service_may_read_what_root_has_init_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = grp.struct_group(("device-auth", "x", 997, []))
+    monkeypatch.setattr(grp, "getgrnam", {"device-auth": given}.__getitem__)
+
+    run_config(tmp_path, "init", "--config", str(tmp_path / "config.toml"))
+
+    status = (tmp_path / "config.toml").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 997, 0o640)
 
 
 @pytest.mark.parametrize("name", ["file/config.toml", "a\0b/config.toml", "x" * 300])

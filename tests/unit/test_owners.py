@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.errors import Busy, StoreError
-from device_auth.world.owners import ROOT, Owner, as_owner, open_as_owner, owner_of
+from device_auth.world.owners import ROOT, Owner, as_owner, owner_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -86,9 +86,7 @@ def test_on_a_path_of_its_own_an_error_is_the_jobs_own(tmp_path: Path) -> None:
         as_owner(tmp_path, job)
 
 
-def test_a_file_on_a_path_of_its_own_is_opened_as_ever(tmp_path: Path) -> None:
-    fd = open_as_owner(tmp_path / "new", os.O_WRONLY | os.O_CREAT, 0o600)
-    os.close(fd)
-
-    with pytest.raises(FileNotFoundError):
-        open_as_owner(tmp_path / "not" / "there", os.O_RDONLY, 0)
+@needs_root
+def test_a_path_that_is_open_already_and_gone_was_led_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="was just moved"):
+        owner_of(tmp_path / "not-there", is_there=True)

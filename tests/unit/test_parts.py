@@ -268,26 +268,35 @@ def test_a_bad_setting_is_an_error_of_the_settings(settings: dict[str, object], 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs programs for another user")
 @pytest.mark.parametrize(
-    ("voice", "is_refused"),
+    ("hardware", "refused"),
     [
-        ({"kind": "command", "command": ["/home/anna/say"]}, True),
-        ({"kind": "espeak", "player": ["/home/anna/play"]}, True),
-        ({"kind": "recorded", "directory": "/home/anna", "player": ["/home/anna/play"]}, True),
-        ({"kind": "espeak"}, False),
-        ({"kind": "off"}, False),
+        ({"voice": {"kind": "command", "command": ["/home/anna/say"]}}, "voice.command"),
+        ({"voice": {"kind": "espeak", "player": ["/home/anna/play"]}}, "voice.player"),
+        ({"voice": {"kind": "recorded", "directory": "/home/anna"}}, "voice.directory"),
+        ({"panel": {"kind": "console", "device": "/dev/watchdog"}}, "panel.device"),
+        ({"light": {"kind": "kernel", "name": "ACT", "directory": "/home/anna"}}, "light.directory"),
+        (
+            {"light": [{"kind": "kernel", "name": "a"}, {"kind": "kernel", "name": "b", "directory": "/x"}]},
+            "light.directory",
+        ),
+        ({"gpio": "gpiod", "chip": "/dev/watchdog"}, "chip"),
+        ({"voice": {"kind": "espeak", "player": ["aplay", "-q", "-"]}}, ""),
+        ({"voice": {"kind": "off"}, "panel": {"kind": "console", "device": "/dev/tty1"}}, ""),
+        ({"light": {"kind": "kernel", "name": "ACT"}, "button": "off"}, ""),
     ],
 )
-def test_root_runs_no_program_that_another_users_file_names(
-    tmp_path: Path, voice: dict[str, object], *, is_refused: bool
+def test_root_uses_no_program_and_no_file_that_another_users_file_names(
+    tmp_path: Path, hardware: dict[str, object], refused: str
 ) -> None:
     file = tmp_path / "config.toml"
     file.touch()
-    read_hardware({"voice": voice}, file)
+    read_hardware(hardware, file)
 
     os.chown(file, 12345, 12345)
 
-    with pytest.raises(ConfigError, match="belongs to another user") if is_refused else nullcontext():
-        read_hardware({"voice": voice}, file)
+    with pytest.raises(ConfigError, match="belongs to another user") if refused else nullcontext() as raised:
+        read_hardware(hardware, file)
+    assert refused in str(raised and raised.value)
 
 
 def test_a_panel_setting_that_only_the_panel_knows_is_one_too(tmp_path: Path, heard: Heard) -> None:

@@ -16,13 +16,14 @@ from device_auth.prompts.picture import (
     Matrix,
     PicturePrompt,
     ascii_blocks,
-    check_picture_path,
+    check_picture,
     half_blocks,
     png,
     read_matrix,
     svg,
     write_picture,
 )
+from device_auth.world.files import OwnersFile
 from tests.code_views import LINKED, Window, code_pair, photograph, waiting
 from tests.qr_decoders import READERS, Reader
 
@@ -182,7 +183,7 @@ def test_the_svg_is_read_as_another_program_draws_it(read: Reader, tmp_path: Pat
     converter = shutil.which("rsvg-convert")
     if converter is None:
         pytest.skip("rsvg-convert is not installed: apt-get install librsvg2-bin")
-    write_picture(tmp_path / "code.svg", LINKS[-2])
+    write_picture(OwnersFile(tmp_path / "code.svg"), LINKS[-2])
 
     drawn = subprocess.run([converter, tmp_path / "code.svg"], capture_output=True, check=True).stdout
 
@@ -196,15 +197,15 @@ def test_the_svg_is_read_as_another_program_draws_it(read: Reader, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["code.svg", "code.png", "CODE.PNG"])
 def test_a_picture_is_for_its_owner_alone_and_nothing_lies_beside_it(tmp_path: Path, name: str) -> None:
-    write_picture(tmp_path / name, LINKS[0])
+    write_picture(OwnersFile(tmp_path / name), LINKS[0])
 
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
 def test_the_suffix_chooses_the_form(tmp_path: Path) -> None:
-    write_picture(tmp_path / "code.svg", LINKS[0])
-    write_picture(tmp_path / "code.png", LINKS[0])
+    write_picture(OwnersFile(tmp_path / "code.svg"), LINKS[0])
+    write_picture(OwnersFile(tmp_path / "code.png"), LINKS[0])
 
     assert (tmp_path / "code.svg").read_text().startswith("<svg ")
     assert (tmp_path / "code.png").read_bytes().startswith(b"\x89PNG")
@@ -215,7 +216,7 @@ def test_a_picture_takes_the_place_of_a_link_and_not_of_what_it_points_to(tmp_pa
     target.write_text("kept")
     (tmp_path / "code.svg").symlink_to(target)
 
-    write_picture(tmp_path / "code.svg", LINKS[0])
+    write_picture(OwnersFile(tmp_path / "code.svg"), LINKS[0])
 
     assert target.read_text() == "kept"
     assert not (tmp_path / "code.svg").is_symlink()
@@ -223,7 +224,7 @@ def test_a_picture_takes_the_place_of_a_link_and_not_of_what_it_points_to(tmp_pa
 
 def test_another_suffix_is_refused_naming_both_that_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"code\.jpg") as refused:
-        check_picture_path(tmp_path / "code.jpg")
+        check_picture(OwnersFile(tmp_path / "code.jpg"))
 
     assert ".svg" in refused.value.hint
     assert ".png" in refused.value.hint
@@ -231,23 +232,23 @@ def test_another_suffix_is_refused_naming_both_that_work(tmp_path: Path) -> None
 
 def test_a_folder_that_is_not_there_is_refused_before_a_code_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file or directory"):
-        check_picture_path(tmp_path / "nowhere" / "code.svg")
+        check_picture(OwnersFile(tmp_path / "nowhere" / "code.svg"))
 
 
 def test_a_folder_in_the_file_s_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "code.svg").mkdir()
 
     with pytest.raises(ConfigError, match="it is a folder"):
-        check_picture_path(tmp_path / "code.svg")
+        check_picture(OwnersFile(tmp_path / "code.svg"))
     with pytest.raises(ConfigError, match="Is a directory"):
-        write_picture(tmp_path / "code.svg", LINKS[0])
+        write_picture(OwnersFile(tmp_path / "code.svg"), LINKS[0])
     assert [path.name for path in tmp_path.iterdir()] == ["code.svg"]
 
 
 def test_checking_leaves_nothing_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "code.png").write_text("as it was")
 
-    check_picture_path(tmp_path / "code.png")
+    check_picture(OwnersFile(tmp_path / "code.png"))
 
     assert [path.read_text() for path in tmp_path.iterdir()] == ["as it was"]
 
@@ -257,7 +258,7 @@ def test_a_disk_that_takes_no_more_is_told_and_left_clean(tmp_path: Path) -> Non
     resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
     try:
         with pytest.raises(ConfigError, match="cannot write the QR code"):
-            write_picture(tmp_path / "code.svg", LINKS[0])
+            write_picture(OwnersFile(tmp_path / "code.svg"), LINKS[0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -270,7 +271,7 @@ def test_a_disk_that_takes_no_more_is_told_and_left_clean(tmp_path: Path) -> Non
 @every_reader
 def test_the_picture_is_there_while_there_is_a_code_and_gone_after(tmp_path: Path, read: Reader) -> None:
     path = tmp_path / "code.png"
-    prompt = PicturePrompt(path)
+    prompt = PicturePrompt(OwnersFile(path))
 
     prompt.show(waiting(), NOW)
     with Image.open(path) as picture:
@@ -281,7 +282,7 @@ def test_the_picture_is_there_while_there_is_a_code_and_gone_after(tmp_path: Pat
 
 
 def test_without_a_prefilled_link_the_picture_holds_the_plain_address(tmp_path: Path) -> None:
-    prompt = PicturePrompt(tmp_path / "code.svg")
+    prompt = PicturePrompt(OwnersFile(tmp_path / "code.svg"))
 
     prompt.show(waiting(code_pair(prefilled=None)), NOW)
 
@@ -291,7 +292,7 @@ def test_without_a_prefilled_link_the_picture_holds_the_plain_address(tmp_path: 
 
 def test_the_same_code_is_written_once_and_another_takes_its_place(tmp_path: Path) -> None:
     path = tmp_path / "code.svg"
-    prompt = PicturePrompt(path)
+    prompt = PicturePrompt(OwnersFile(path))
     prompt.show(waiting(), NOW)
     first = path.stat().st_ino
     prompt.show(waiting(sequence=1), NOW)
@@ -306,9 +307,9 @@ def test_the_same_code_is_written_once_and_another_takes_its_place(tmp_path: Pat
 def test_closing_removes_the_picture_and_a_file_of_others_stays(tmp_path: Path) -> None:
     path = tmp_path / "code.svg"
     path.write_text("not ours")
-    PicturePrompt(path).close()
+    PicturePrompt(OwnersFile(path)).close()
     assert path.read_text() == "not ours"
-    prompt = PicturePrompt(path)
+    prompt = PicturePrompt(OwnersFile(path))
 
     prompt.show(waiting(), NOW)
     prompt.close()

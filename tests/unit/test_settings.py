@@ -1,7 +1,9 @@
 import argparse
+import grp
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from grp import struct_group
 from pathlib import Path
 
 import pytest
@@ -411,6 +413,35 @@ def test_a_file_with_the_client_secret_that_others_can_read_is_refused_with_the_
 
     assert problem.hint == f"Run: chmod 600 '{tmp_path}/a b/config.toml'"
     assert CANARY not in str(problem)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "is_read"),
+    [
+        (0, 997, 0o640, True),
+        (0, 997, 0o600, True),
+        (0, 997, 0o644, False),
+        (0, 997, 0o660, False),
+        (0, 0, 0o640, False),
+        (65534, 997, 0o640, False),
+    ],
+)
+def test_the_service_reads_settings_with_a_secret_that_are_roots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, group: int, mode: int, *, is_read: bool
+) -> None:
+    given = struct_group(("device-auth", "x", 997, []))
+    monkeypatch.setattr(grp, "getgrnam", {"device-auth": given}.__getitem__)
+    path = settings_file(tmp_path, f'client_secret = "{CANARY}"\n')
+    os.chown(path, owner, group)
+    path.chmod(mode)
+
+    if is_read:
+        assert read_settings({}, path, {}).client_secret == Secret(CANARY)
+        return
+    problem = refused({}, path)
+    shown = f"Run: chown root:device-auth {path} && chmod 640 {path}"
+    assert problem.hint == (shown if owner == 0 else f"Run: chmod 600 {path}")
 
 
 def test_a_file_without_a_secret_may_be_read_by_all(tmp_path: Path) -> None:

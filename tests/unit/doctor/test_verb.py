@@ -470,20 +470,17 @@ def test_a_report_takes_the_place_of_another(linked: Command, tmp_path: Path) ->
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
 def test_a_report_is_not_written_into_what_another_user_has_put_there(
-    linked: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    linked: Command, tmp_path: Path
 ) -> None:
-    path = tmp_path / "report"
-    path.write_text("theirs")
-    os.chown(path, 65534, -1)
+    path, theirs = tmp_path / "report", tmp_path / "theirs"
+    theirs.write_text("theirs")
+    os.chown(theirs, 65534, -1)
+    os.link(theirs, path)
 
-    assert report(linked, path) == 74
-    assert "belongs to another user (uid 65534)" in capsys.readouterr().err
-    assert path.read_text() == "theirs"
+    report(linked, path)
 
-
-def make_second_name(path: Path) -> None:
-    (path.parent / "other").write_text("precious")
-    os.link(path.parent / "other", path)
+    assert theirs.read_text() == "theirs"
+    assert path.stat().st_uid == os.geteuid()
 
 
 @pytest.mark.parametrize(
@@ -492,7 +489,6 @@ def make_second_name(path: Path) -> None:
         lambda path: path.symlink_to(path.parent / "elsewhere"),
         lambda path: path.mkdir(),
         os.mkfifo,
-        make_second_name,
     ],
 )
 def test_a_report_is_written_into_nothing_but_a_plain_file(
@@ -507,12 +503,11 @@ def test_a_report_is_written_into_nothing_but_a_plain_file(
     assert told.out == ""
     assert "cannot write the report" in told.err
     assert not (tmp_path / "elsewhere").exists()
-    assert not (tmp_path / "other").exists() or (tmp_path / "other").read_text() == "precious"
 
 
 def test_a_device_is_no_plain_file(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(linked, Path("/dev/full")) == 74
-    assert "not a plain file" in capsys.readouterr().err
+    assert "not a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -544,10 +539,11 @@ def test_the_report_ends_with_the_log_or_why_there_is_none(
 
 
 def test_a_report_that_cannot_be_finished_is_told(tmp_path: Path) -> None:
-    file = ReportFile(tmp_path / "report")
-    os.close(file._fd)
+    (tmp_path / "reports").mkdir()
+    file = ReportFile(tmp_path / "reports" / "report")
+    (tmp_path / "reports").rmdir()
 
-    with pytest.raises(StoreError, match="bad file descriptor"):
+    with pytest.raises(StoreError, match="no such file or directory"):
         file.write("x")
 
 
