@@ -160,6 +160,19 @@ class Status:
     lasts: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the speaker is linked and a fresh access token is there.
+
+    Attributes:
+        reason: why not, in one word; None if so.
+        updated_at: when what this rests on last changed.
+    """
+
+    reason: str | None
+    updated_at: datetime
+
+
 class Client:
     """Sends requests to the service over one connection that stays open.
 
@@ -227,6 +240,14 @@ class Client:
             ClientError: if the service does not report it; its class names the reason.
         """
         return _read(_as_status, self._ask("GET", "/v1/status"))
+
+    def health(self) -> Health:
+        """Return whether the speaker is linked and a fresh access token is there.
+
+        Raises:
+            ClientError: if the service does not report it; its class names the reason.
+        """
+        return _read(_as_health, self._ask("GET", "/v1/health"))
 
     def link(self, *, again: bool = False, adopt: bool = False) -> None:
         """Start to link, or show the code again; events report the result. For administrators.
@@ -413,7 +434,11 @@ def _check(response: http.client.HTTPResponse, body: bytes) -> object:
     Raises:
         ClientError: if it is a problem.
     """
-    if response.status == http.client.OK:
+    is_no_problem = response.headers.get_content_type() == "application/json"
+    if response.status == http.client.OK or (
+        response.status == http.client.SERVICE_UNAVAILABLE
+        and is_no_problem  # the health of an unhealthy speaker
+    ):
         return _parse(body)
     if response.status == http.client.ACCEPTED:
         return None
@@ -500,6 +525,13 @@ def _as_status(fields: Any) -> Status:
         account_id=_optional_text(fields.get("account_id")),
         lasts=fields.get("lasts") is not False,
     )
+
+
+def _as_health(fields: Any) -> Health:
+    reason = _optional_text(fields["reason"])
+    if fields["status"] != ("healthy" if reason is None else "unhealthy"):
+        raise ValueError
+    return Health(reason, datetime.fromisoformat(fields["updated_at"]))
 
 
 def _as_time(text: str | None) -> datetime | None:

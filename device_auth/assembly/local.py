@@ -33,7 +33,7 @@ from device_auth.core.models import (
     View,
     later,
 )
-from device_auth.core.public import AccessToken, SpeakerStatus, hand_over_of
+from device_auth.core.public import FRESH, AccessToken, SpeakerHealth, SpeakerStatus, hand_over_of, health_of
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say, say_problem
@@ -114,6 +114,21 @@ class LocalSpeaker:
             handed_over=hand_over_of(link),
             lasts=not doors.doubt,
         )
+
+    def health(self) -> SpeakerHealth:
+        """Return the health as disk and runtime folder have it, without a network.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        status = self.status()
+        try:
+            link = self._doors.store.read()
+        except (NotSealed, StoreDamaged):
+            link = None
+        word, trouble = StateWord(status.state), Trouble(status.trouble)
+        has_fresh_token = self._kept_token(FRESH) is not None
+        return health_of(word, trouble, link, status.since, has_fresh_token=has_fresh_token)
 
     def _expires_at(self, word: StateWord, pending: PendingPair | None) -> UnixTime | None:
         """Return the end of the current code, or else of the access token."""

@@ -38,7 +38,7 @@ from device_auth.core.models import (
     View,
     later,
 )
-from device_auth.core.public import AccessToken, HandOver, SpeakerStatus
+from device_auth.core.public import AccessToken, HandOver, SpeakerHealth, SpeakerStatus
 from device_auth.core.states import FOR_NOW, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say
@@ -103,6 +103,16 @@ class RemoteSpeaker:
         """
         with self._client, _answered():
             return _read_status(self._client.status())
+
+    def health(self) -> SpeakerHealth:
+        """Return the health that the service reports.
+
+        Raises:
+            StoreError: if the service does not answer.
+        """
+        with self._client, _answered():
+            health = self._client.health()
+        return SpeakerHealth(health.reason, _read_time(health.updated_at))
 
     def token(self, min_lifetime: int) -> AccessToken:
         """Return the service's access token.

@@ -22,7 +22,7 @@ from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import dataclass
 
 if TYPE_CHECKING:
-    from device_auth.core.public import AccessToken, SpeakerStatus
+    from device_auth.core.public import AccessToken, SpeakerHealth, SpeakerStatus
     from device_auth.core.speaker import AnswerCounts
 
 ERRORS: Final[Mapping[Trouble, type[DeviceAuthError]]] = {
@@ -120,6 +120,10 @@ class Speaker(Protocol):
 
     def status(self) -> "SpeakerStatus":
         """Return the state of the speaker."""
+        ...
+
+    def health(self) -> "SpeakerHealth":
+        """Return whether the speaker is linked and a fresh access token is there."""
         ...
 
     def token(self, min_lifetime: int) -> "AccessToken":

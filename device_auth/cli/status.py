@@ -1,22 +1,48 @@
-"""``device-auth status``: the state, since when, and the next step."""
+"""``device-auth status``: the state, since when, and the next step; with ``--check``, whether a fresh token is there."""
 
 import argparse
+from typing import TYPE_CHECKING, Final
 
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.opening import open_speaker
 from device_auth.cli.output import print_json, print_line
-from device_auth.core.public import status_fields
+from device_auth.core.errors import ClientRejected, NotLinked, RefreshRejected
+from device_auth.core.models import Mark
+from device_auth.core.public import TOKENLESS, health_fields, status_fields
 from device_auth.core.states import FOR_NOW, STATES, TROUBLES, StateWord, Trouble
+
+if TYPE_CHECKING:
+    from device_auth.assembly.doors import Doors
+
+CODES: Final[dict[str, int]] = {
+    Mark.REVOKED: RefreshRejected.exit_code,
+    Mark.MISCONFIGURED: ClientRejected.exit_code,
+}
+"""The exit code of a reason why a speaker is unhealthy; that of any other is ``NotLinked``'s."""
+
+NEXT_STEPS: Final = {
+    **{word.value: f"{phrase.sentence} {phrase.next_step}" for word, phrase in STATES.items()},
+    **{word.value: f"{phrase.sentence} {phrase.next_step}" for word, phrase in TROUBLES.items()},
+    Mark.HANDED_OVER.value: "The link was handed over to another client. Link it again: device-auth link",
+    TOKENLESS: "The speaker is linked, and no fresh access token is there. Run: device-auth token",
+}
+"""The sentences for each reason."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's own arguments: none."""
-    del parser
+    """Add the verb's own arguments."""
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="report whether the speaker is linked and a fresh access token is there: 0, or 75, 77 or 78 by cause",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the status."""
+    """Print the status, or the health."""
     doors = open_doors(vars(args))
+    if args.check:
+        return _check(doors)
     fields = status_fields(open_speaker(doors).status())
     if doors.is_json:
         print_json(fields)
@@ -24,6 +50,17 @@ def run(args: argparse.Namespace) -> int:
         for line in _lines(fields):
             print_line(line)
     return 0
+
+
+def _check(doors: "Doors") -> int:
+    health = open_speaker(doors).health()
+    if doors.is_json:
+        print_json(health_fields(health))
+    elif health.reason is None:
+        print_line("healthy")
+    else:
+        print_line(f"unhealthy ({health.reason}): {NEXT_STEPS.get(health.reason, '')}".rstrip(": "))
+    return 0 if health.reason is None else CODES.get(health.reason, NotLinked.exit_code)
 
 
 def _lines(fields: dict[str, object]) -> list[str]:

@@ -6,12 +6,9 @@ from typing import Final
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.opening import open_speaker
 from device_auth.cli.output import print_json, print_line
-from device_auth.core.public import token_fields
+from device_auth.core.public import FRESH, token_fields
 from device_auth.prompts.stderr import say
 from device_auth.world.settings import add_secret_option
-
-MIN_LIFETIME: Final = 60
-"""Seconds."""
 
 MOST_DIGITS: Final = 9
 """Of a number of seconds: a billion are enough."""
@@ -22,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-lifetime",
         type=_whole_seconds,
-        default=MIN_LIFETIME,
+        default=FRESH,
         metavar="S",
-        help=f"refresh if less than S seconds are left (default {MIN_LIFETIME})",
+        help=f"refresh if less than S seconds are left (default {FRESH})",
     )
     add_secret_option(parser)
 

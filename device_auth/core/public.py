@@ -5,7 +5,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from device_auth.core.models import Link, Mark, Secret, UnixTime
+from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass
+
+FRESH: Final = 60
+"""Least seconds left of a fresh token, unless a program asks for more or less."""
 
 LATEST: Final = UnixTime(253402300799.0)
 """The last second that RFC 3339 can write: 9999-12-31T23:59:59Z."""
@@ -58,6 +62,54 @@ class AccessToken:
     access_token: Secret
     expires_at: UnixTime
     expires_in: int
+
+
+TOKENLESS: Final = "no-fresh-token"
+"""The reason of a speaker that is linked and has no trouble, only no token that lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerHealth:
+    """Whether other programs can have an access token now.
+
+    Attributes:
+        reason: why not, in one word: a state, a trouble, ``no-fresh-token`` or ``handed-over``; None if they can.
+        updated_at: when what this rests on last changed, as far as that is known.
+    """
+
+    reason: str | None
+    updated_at: UnixTime | None
+
+
+def health_of(
+    state: StateWord,
+    trouble: Trouble,
+    link: Link | None,
+    updated_at: UnixTime | None,
+    *,
+    has_fresh_token: bool,
+) -> SpeakerHealth:
+    """Return the health of a speaker: linked, and with a fresh token there.
+
+    A trouble alone is no reason while the token lasts, nor is a code in hand for another link.
+    """
+    is_usable = link is not None and link.mark is None
+    if is_usable and has_fresh_token:
+        return SpeakerHealth(None, updated_at)
+    if link is not None and link.mark is not None:
+        return SpeakerHealth(link.mark.value, updated_at)
+    if trouble is not Trouble.NONE:
+        return SpeakerHealth(trouble, updated_at)
+    return SpeakerHealth(TOKENLESS if is_usable else state, updated_at)
+
+
+def health_fields(health: SpeakerHealth) -> dict[str, object]:
+    """Return the JSON object of a health."""
+    return {
+        "status": "healthy" if health.reason is None else "unhealthy",
+        "reason": health.reason,
+        "updated_at": _date(health.updated_at),
+    }
 
 
 def write_json(value: object) -> str:

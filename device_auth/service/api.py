@@ -23,9 +23,12 @@ from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant
 from device_auth.core.policy import FRESH_FOR
 from device_auth.core.ports import Clock
 from device_auth.core.public import (
+    FRESH,
     AccessToken,
     SpeakerStatus,
     hand_over_of,
+    health_fields,
+    health_of,
     status_fields,
     token_fields,
     write_json,
@@ -41,7 +44,7 @@ from device_auth.service.status_feed import Actions, Snapshot, StatusFeed
 
 log: Final = logging.getLogger(__name__)
 
-MIN_LIFETIME: Final = Seconds(60)
+MIN_LIFETIME: Final = Seconds(FRESH)
 """Least time left of a token, unless the request asks for another."""
 
 UNPRIVILEGED: Final = "unprivileged"
@@ -196,6 +199,7 @@ class Api:
         )
         self._routes: dict[str, dict[str, _ApiRoute]] = {
             "/v1/status": {"GET": _ApiRoute(Role.READER, self._status)},
+            "/v1/health": {"GET": _ApiRoute(Role.READER, self._health)},
             "/v1/token": {"GET": _ApiRoute(Role.READER, self._token)},
             "/v1/token/rejected": {"POST": _ApiRoute(Role.READER, self._rejected)},
             "/v1/events": {"GET": _ApiRoute(Role.READER, self._events)},
@@ -247,6 +251,20 @@ class Api:
     def _status(self, accepted: Connection, request: HttpRequest) -> HttpReply:
         _read_query(request, set())
         return _reply(HTTPStatus.OK, self._read_status(self._feed.look(), accepted.peer))
+
+    def _health(self, _accepted: Connection, request: HttpRequest) -> HttpReply:
+        """Answer from what is known at this moment, so that neither a recovery nor an end of the token comes late."""
+        _read_query(request, set())
+        snapshot = self._feed.look()
+        health = health_of(
+            snapshot.view.state,
+            snapshot.view.trouble,
+            snapshot.link,
+            self._date(snapshot.changed_at),
+            has_fresh_token=self._is_good(snapshot.grant, MIN_LIFETIME),
+        )
+        status = HTTPStatus.OK if health.reason is None else HTTPStatus.SERVICE_UNAVAILABLE
+        return _reply(status, health_fields(health))
 
     def _token(self, _accepted: Connection, request: HttpRequest) -> HttpReply:
         asked = _read_query(request, {"min_lifetime"}).get("min_lifetime")

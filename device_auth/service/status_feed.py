@@ -9,13 +9,13 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from device_auth.core import refresh
-from device_auth.core.models import Link, Seconds, TokenGrant, UnixTime, View
+from device_auth.core.models import Link, Monotonic, Seconds, TokenGrant, UnixTime, View
 from device_auth.core.ports import Clock, TokenFiles
 from device_auth.core.states import StateWord, Trouble
-from device_auth.core.values import dataclass
+from device_auth.core.values import dataclass, replace
 
 CLOCK_WAS_SET: Final = Seconds(2)
 """A wall clock whose difference to the other clock changes by more was set, or has drifted so far."""
@@ -29,6 +29,7 @@ class Snapshot:
         number: goes up with each snapshot.
         view: shown to people.
         since: when state or trouble last changed; wall clock.
+        changed_at: when anything in it last changed.
         grant: the current access token, or None.
         link: the stored link, or None.
         refreshes: how many refreshes have ended, well or not.
@@ -37,6 +38,7 @@ class Snapshot:
     number: int
     view: View
     since: UnixTime
+    changed_at: Monotonic
     grant: TokenGrant | None = None
     link: Link | None = None
     refreshes: int = 0
@@ -100,7 +102,7 @@ class StatusFeed:
         self._offset = self._read_offset()
         self._changed = threading.Condition()
         self._followers: set[int] = set()
-        self._newest = Snapshot(0, View(StateWord.STARTING, Trouble.NONE), clock.wall())
+        self._newest = Snapshot(0, View(StateWord.STARTING, Trouble.NONE), clock.wall(), clock.now())
 
     def look(self) -> Snapshot:
         """Return the newest snapshot."""
@@ -166,22 +168,12 @@ class StatusFeed:
             snapshot = self._newest
             is_same = (view.state, view.trouble) == (snapshot.view.state, snapshot.view.trouble)
             since = snapshot.since if is_same else self._clock.wall()
-            self._put(Snapshot(snapshot.number + 1, view, since, snapshot.grant, link, snapshot.refreshes))
+            self._put(view=view, since=since, link=link)
 
     def refresh_ended(self) -> None:
         """Report that a refresh has ended, well or not."""
         with self._changed:
-            snapshot = self._newest
-            self._put(
-                Snapshot(
-                    snapshot.number + 1,
-                    snapshot.view,
-                    snapshot.since,
-                    snapshot.grant,
-                    snapshot.link,
-                    snapshot.refreshes + 1,
-                )
-            )
+            self._put(refreshes=self._newest.refreshes + 1)
 
     def publish(self, grant: TokenGrant) -> None:
         """Publish a new access token, in memory and as files."""
@@ -209,20 +201,11 @@ class StatusFeed:
 
     def _put_grant(self, grant: TokenGrant | None) -> None:
         with self._changed:
-            snapshot = self._newest
-            self._put(
-                Snapshot(
-                    snapshot.number + 1,
-                    snapshot.view,
-                    snapshot.since,
-                    grant,
-                    snapshot.link,
-                    snapshot.refreshes,
-                )
-            )
+            self._put(grant=grant)
 
-    def _put(self, snapshot: Snapshot) -> None:
-        self._newest = snapshot
+    def _put(self, **changes: Any) -> None:
+        number = self._newest.number + 1
+        self._newest = replace(self._newest, number=number, changed_at=self._clock.now(), **changes)
         self._changed.notify_all()
         self._wake_followers()
 

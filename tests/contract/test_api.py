@@ -124,6 +124,56 @@ def test_a_token_that_outlives_the_calendar_still_has_a_date(world: SocketWorld)
     assert world.ask("/v1/status").fields["expires_at"] == "9999-12-31T23:59:59Z"
 
 
+# -- health
+
+
+def test_a_linked_speaker_with_a_fresh_token_is_healthy(world: SocketWorld) -> None:
+    world.is_linked(world.issue(lifetime=3600))
+    world.clock.monotonic += 100
+    world.clock.unix += 100
+
+    answer = world.ask("/v1/health", caller=READER)
+
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.fields == {"status": "healthy", "reason": None, "updated_at": "2027-01-15T08:00:00Z"}
+    assert world.actions.asked == []
+
+
+def test_a_speaker_is_unhealthy_as_soon_as_its_token_ends_and_healthy_with_the_next(
+    world: SocketWorld,
+) -> None:
+    """Nothing is published when a token ends, and the trouble is told of before a late recovery."""
+    world.is_linked(world.issue(lifetime=3600))
+    world.feed.tell(View(StateWord.LINKED, Trouble.NO_NETWORK), make_link())
+    seen = [world.ask("/v1/health")]
+    world.clock.monotonic += 3541
+    seen.append(world.ask("/v1/health"))
+    world.feed.publish(world.issue("late"))
+    seen.append(world.ask("/v1/health"))
+
+    assert [(answer.status, answer.fields["reason"]) for answer in seen] == [
+        (200, None),
+        (503, "no-network"),
+        (200, None),
+    ]
+
+
+def test_a_speaker_that_is_not_linked_is_unhealthy(world: SocketWorld) -> None:
+    starting = world.ask("/v1/health")
+    world.feed.tell(View(StateWord.UNLINKED, Trouble.REVOKED), replace(make_link(), mark=Mark.REVOKED))
+    revoked = world.ask("/v1/health")
+
+    assert (starting.status, starting.fields["reason"]) == (503, "starting")
+    assert (revoked.status, revoked.fields["reason"]) == (503, "revoked")
+
+
+def test_the_date_of_the_health_is_right_after_the_clock_was_set(world: SocketWorld) -> None:
+    world.is_linked(world.issue())
+    world.clock.unix += 1e7
+
+    assert world.ask("/v1/health").fields["updated_at"] == "2027-05-11T01:46:40Z"
+
+
 # -- tokens
 
 

@@ -70,6 +70,16 @@ def test_the_example_of_the_status_prints_it(world: SocketWorld) -> None:
 
 
 @needs_curl
+def test_the_example_of_the_health_prints_it_and_fails_where_it_is_bad(world: SocketWorld) -> None:
+    healthy = run(world, "health")
+    world.feed.withdraw()
+    unhealthy = run(world, "health")
+
+    assert (healthy.returncode, json.loads(healthy.stdout)["status"]) == (0, "healthy")
+    assert (unhealthy.returncode, json.loads(unhealthy.stdout)["reason"]) == (22, "no-fresh-token")
+
+
+@needs_curl
 def test_the_example_of_the_token_prints_it_or_fails(world: SocketWorld) -> None:
     done = run(world, "token")
     world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), None)

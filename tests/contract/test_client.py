@@ -20,6 +20,7 @@ from device_auth.client import (
     ClientError,
     Code,
     HandedOver,
+    Health,
     Refused,
     Revoked,
     SpeakerUnlinked,
@@ -132,6 +133,35 @@ def test_a_rejected_token_is_replaced(world: SocketWorld, client: Client) -> Non
     world.actions.refresh = lambda: world.actions.end_refresh(world.issue("new"))
 
     assert client.rejected(client.token()).access_token == "CANARY-new"
+
+
+def test_health_is_typed_whether_well_or_not(world: SocketWorld, client: Client) -> None:
+    at = datetime(2027, 1, 15, 8, tzinfo=UTC)
+    world.is_linked()
+
+    assert client.health() == Health("no-fresh-token", at)
+    world.feed.publish(world.issue())
+    assert client.health() == Health(None, at)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b'{"status": "healthy", "reason": "revoked", "updated_at": "2027-01-15T08:00:00Z"}',
+        b'{"status": "unhealthy", "reason": null, "updated_at": "2027-01-15T08:00:00Z"}',
+        b'{"status": "unhealthy", "reason": "revoked", "updated_at": null}',
+    ],
+)
+def test_a_health_of_another_form_is_no_health(tmp_path: Path, body: bytes) -> None:
+    odd = http(body, "503 Service Unavailable", "Content-Type: application/json")
+    with (
+        Script(tmp_path / "api.sock", [odd]) as script,
+        Client(str(script.path)) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.health()
 
 
 def test_status_is_typed(world: SocketWorld, client: Client) -> None:

@@ -58,6 +58,8 @@ UNUSED: Final = differs(OWN_SETTINGS, "stderr")
 CASES: Final = (
     Case("status", "unlinked", known=differs("the disk does not know since when", "stdout")),
     Case("status --json", "unlinked", known=differs("the disk does not know since when", "stdout")),
+    Case("status --check", "unlinked"),
+    Case("status --check --json", "unlinked", known=differs("the disk does not know since when", "stdout")),
     Case("token", "unlinked"),
     Case("token --json", "unlinked"),
     Case("token --min-lifetime 300", "unlinked"),
@@ -85,6 +87,8 @@ CASES: Final = (
     Case("link --json --again", "unlinked", "approves"),
     Case("status", "linked"),
     Case("status --json", "linked"),
+    Case("status --check", "linked"),
+    Case("status --check --json", "linked"),
     Case(f"status --client-id {OTHER}", "linked"),
     Case("token", "linked"),
     Case("token --json", "linked"),

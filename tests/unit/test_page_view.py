@@ -112,7 +112,7 @@ def test_whoever_likes_none_of_ours_gets_the_speakers_own() -> None:
 
 def news(view: View, linked_at: float | None = None) -> Snapshot:
     link = None if linked_at is None else replace(make_link(), linked_at=UnixTime(linked_at))
-    return Snapshot(1, view, WALL, link=link)
+    return Snapshot(1, view, WALL, NOW, link=link)
 
 
 def test_a_code_is_seen_until_its_end(pair: CodePair) -> None:

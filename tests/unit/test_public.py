@@ -8,8 +8,11 @@ from device_auth.core.models import Mark, Secret, UnixTime
 from device_auth.core.public import (
     AccessToken,
     HandOver,
+    SpeakerHealth,
     SpeakerStatus,
     hand_over_of,
+    health_fields,
+    health_of,
     rfc3339,
     status_fields,
     token_fields,
@@ -53,6 +56,56 @@ def test_a_status_is_ten_fields() -> None:
         "dialect": "lwa",
         "version": "1.0",
         "lasts": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble", "mark", "has_fresh_token", "reason"),
+    [
+        ("linked", "none", None, True, None),
+        ("linked", "no-network", None, True, None),  # the token lasts
+        ("waiting", "none", None, True, None),  # for another link
+        ("linked", "none", None, False, "no-fresh-token"),
+        ("proving", "none", None, False, "no-fresh-token"),
+        ("linked", "no-network", None, False, "no-network"),
+        ("unlinked", "revoked", Mark.REVOKED, True, "revoked"),
+        ("unlinked", "none", Mark.MISCONFIGURED, False, "misconfigured"),
+        ("unlinked", "none", Mark.HANDED_OVER, True, "handed-over"),
+        ("requesting", "none", Mark.COPIED, False, "copied"),
+    ],
+)
+def test_a_speaker_with_a_link_is_healthy_while_a_fresh_token_is_there(
+    state: str, trouble: str, mark: Mark | None, reason: str | None, *, has_fresh_token: bool
+) -> None:
+    link = replace(make_link(), mark=mark)
+
+    health = health_of(StateWord(state), Trouble(trouble), link, None, has_fresh_token=has_fresh_token)
+
+    assert health.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble", "reason"),
+    [("starting", "none", "starting"), ("unlinked", "none", "unlinked"), ("unlinked", "denied", "denied")],
+)
+def test_a_speaker_without_a_link_is_unhealthy(state: str, trouble: str, reason: str) -> None:
+    for has_fresh_token in (False, True):
+        health = health_of(StateWord(state), Trouble(trouble), None, None, has_fresh_token=has_fresh_token)
+        assert health.reason == reason
+
+
+def test_a_health_is_three_fields() -> None:
+    at = UnixTime(1.8e9)
+
+    assert health_fields(SpeakerHealth(None, at)) == {
+        "status": "healthy",
+        "reason": None,
+        "updated_at": "2027-01-15T08:00:00Z",
+    }
+    assert health_fields(SpeakerHealth("revoked", None)) == {
+        "status": "unhealthy",
+        "reason": "revoked",
+        "updated_at": None,
     }
 
 
