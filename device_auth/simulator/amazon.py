@@ -165,9 +165,9 @@ class Amazon:
             due = max(pair.not_before, pair.heard_at + _least_interval(pair))
             is_early = now < due - tolerance
             is_below_told = now < pair.heard_at + pair.interval - _TOLERANCE
-            if pair.was_told_final:
+            if pair.told_final is not None:
                 sentence = "A code pair was polled again after its final answer."
-                self._report(RuleName.REPEATED_FINAL_CODE, sentence, Endpoint.TOKEN_POLL, pair.applicant)
+                self._report(pair.told_final, sentence, Endpoint.TOKEN_POLL, pair.applicant)
             elif is_early:
                 sentence = f"Polled {due - now:.3f} s too early; the interval is {_least_interval(pair)} s."
                 self._report(RuleName.POLLED_TOO_EARLY, sentence, Endpoint.TOKEN_POLL, pair.applicant)
@@ -237,7 +237,14 @@ class Amazon:
                     return self._issue_tokens(grant, fault, kept_token=None)
 
     def poll_answered(
-        self, device_code: str, at: float, *, is_final: bool, is_due: bool = True, retry_after: float = 0
+        self,
+        device_code: str,
+        at: float,
+        *,
+        is_final: bool,
+        is_documented: bool = True,
+        is_due: bool = True,
+        retry_after: float = 0,
     ) -> None:
         """Note the end of the response to a poll, from which the interval counts. Source: RFC 8628 §3.5.
 
@@ -245,18 +252,23 @@ class Amazon:
             device_code: of the poll.
             at: the time.
             is_final: whether the client must not poll again.
+            is_documented: whether LWA has this final answer.
             is_due: of ``poll_arrived``.
             retry_after: seconds of the response's Retry-After.
         """
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is not None:
+                rule = pair.told_final
+                if is_final and rule is None:
+                    is_its_own = is_documented or pair.applicant.dialect is DialectName.RFC8628
+                    rule = RuleName.REPEATED_FINAL_CODE if is_its_own else RuleName.REPEATED_DECLINED_CODE
                 self._pairs[device_code] = replace(
                     pair,
                     heard_at=max(at, pair.heard_at),
                     answered_at=max(at, pair.answered_at) if is_due else pair.answered_at,
                     not_before=max(pair.not_before, at + min(retry_after, LONGEST_RETRY_AFTER)),
-                    was_told_final=pair.was_told_final or is_final,
+                    told_final=rule,
                 )
 
     def slow_down(self, device_code: str) -> None:

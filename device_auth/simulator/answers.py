@@ -29,6 +29,9 @@ _FINAL_ERRORS: Final = frozenset(
 )
 """Error names, in lower case, after which a code pair is never polled again."""
 
+NEVER_FROM_LWA: Final = frozenset({"access_denied", "expired_token", "authorization_declined"})
+"""Final errors of RFC 8628 that no source has of LWA."""
+
 _PORTAL: Final = (
     "<!DOCTYPE html><html><head><title>Welcome</title></head>"
     "<body><form action='/accept'><button>Accept the terms of this network</button></form></body></html>"
@@ -100,13 +103,17 @@ def is_final(response: Response, *, is_scripted: bool) -> bool:
         return False
     if response.status_code == OK:
         return not is_scripted
+    return response.status_code in _CLIENT_ERRORS and error_name(response) in _FINAL_ERRORS
+
+
+def error_name(response: Response) -> str:
+    """Return the name of an error response in lower case; empty if it has none."""
     try:
         members = json.loads(response.get_data())
     except (ValueError, RecursionError):
-        return False
+        return ""
     error = members.get("error") if isinstance(members, dict) else None
-    is_named = isinstance(error, str) and error.lower() in _FINAL_ERRORS
-    return is_named and response.status_code in _CLIENT_ERRORS
+    return error.lower() if isinstance(error, str) else ""
 
 
 def error_answer(refused: OAuthRefusal, *, status: int = 400) -> Response:

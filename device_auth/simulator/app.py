@@ -16,8 +16,10 @@ from flask import Flask, Response, g, request
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.answers import (
+    NEVER_FROM_LWA,
     OK,
     error_answer,
+    error_name,
     is_final,
     json_answer,
     pair_answer,
@@ -300,10 +302,12 @@ class _Endpoints:
             self._amazon.slow_down(device_code)
         retry_after = response.headers.get("Retry-After", "")
         wait = float(retry_after) if retry_after.isdecimal() else 0
+        is_over = _ends_code(response)
         answered = partial(
             self._amazon.poll_answered,
             device_code,
-            is_final=_ends_code(response),
+            is_final=is_over,
+            is_documented=not (is_over and error_name(response) in NEVER_FROM_LWA),
             is_due=is_due,
             retry_after=wait,
         )

@@ -115,6 +115,7 @@ class IssuedPair:
         slowed_to: the least interval since ``slow_down``; 0 before it.
         heard_at: the time of the last poll, or of the end of its response.
         answered_at: like ``heard_at``, but of the last poll that was not answered with ``slow_down``.
+        told_final: after a final answer, the rule that another poll breaks.
         was_noted: whether the referee has noted a poll below the told interval.
     """
 
@@ -131,7 +132,7 @@ class IssuedPair:
     answered_at: float = -inf
     was_noted: bool = False
     not_before: float = 0
-    was_told_final: bool = False
+    told_final: RuleName | None = None
 
     @property
     def expires_at(self) -> float:

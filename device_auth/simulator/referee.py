@@ -62,6 +62,7 @@ class RuleName(StrEnum):
     POLLED_TOO_EARLY = "polled-too-early"
     POLL_BELOW_TOLD = "poll-below-told"
     REPEATED_FINAL_CODE = "repeated-final-code"
+    REPEATED_DECLINED_CODE = "repeated-declined-code"
     MISSING_PARAMETER = "missing-parameter"
     EXTRA_PARAMETER = "extra-parameter"
     DUPLICATE_PARAMETER = "duplicate-parameter"
@@ -114,6 +115,11 @@ RULES: Final[Mapping[RuleName, Rule]] = {
     ),
     RuleName.REPEATED_FINAL_CODE: Rule(
         "A code pair was polled again after its final answer.", "RFC 8628 §3.5"
+    ),
+    RuleName.REPEATED_DECLINED_CODE: Rule(
+        "LWA's code pair was polled again after an error that LWA does not document: access_denied, expired_token.",
+        "RFC 8628 §3.5; the tables of Amazon's own clients have neither, and they poll on",
+        is_note=True,
     ),
     RuleName.MISSING_PARAMETER: Rule(
         "A required parameter is missing.", "RFC 6749 §5.2; the endpoint's own documentation"

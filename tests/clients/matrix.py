@@ -68,19 +68,13 @@ def node(version: int) -> tuple[str, ...]:
     return ("node", str(NODE / f"play_openid_client_{version}.mjs"))
 
 
-POLLS_ON: Final = frozenset({"repeated-final-code"})
-"""The SDK's tables have no ``access_denied``: it polls on until its code is over."""
-
 CLIENTS: Final = (
-    Client(
-        "AVS Device SDK, CBL delegate", python("amazon", "sdk"), is_lwa=True, can_revoke=False, known=POLLS_ON
-    ),
+    Client("AVS Device SDK, CBL delegate", python("amazon", "sdk"), is_lwa=True, can_revoke=False),
     Client(
         "AVS Device SDK 1.26, adapter",
         python("amazon", "adapter"),
         is_lwa=True,
         can_revoke=False,
-        known=POLLS_ON,
     ),
     Client(
         "Java sample",

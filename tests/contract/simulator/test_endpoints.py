@@ -106,7 +106,22 @@ def test_polling_a_finished_code_again_is_reported(amazon: Amazon, clock: Clock,
 
     speaker.poll(pair)
 
-    assert kinds(amazon) == [RuleName.REPEATED_FINAL_CODE]
+    rule = RuleName.REPEATED_DECLINED_CODE if speaker.is_lwa else RuleName.REPEATED_FINAL_CODE
+    assert kinds(amazon) == [rule]
+
+
+def test_amazons_own_clients_that_do_not_know_the_denial_are_only_noted(clock: Clock) -> None:
+    mild = Amazon(Options(), clock=clock)
+    with serve(mild) as running:
+        speaker = Speaker(running)
+        pair = speaker.pair()
+        mild.deny("all")
+        while speaker.poll(pair).json()["error"] == "access_denied" and clock.now < 1300:
+            clock.let_pass(30)
+        speaker.close()
+
+    assert kinds(mild) == []
+    assert {note.kind for note in mild.referee.notes()} == {RuleName.REPEATED_DECLINED_CODE}
 
 
 def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:

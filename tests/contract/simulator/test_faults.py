@@ -215,7 +215,7 @@ def test_only_an_understood_final_answer_forbids_another_poll(
 
     lwa.poll(pair)
 
-    assert kinds(amazon) == ([RuleName.REPEATED_FINAL_CODE] if is_final else [])
+    assert kinds(amazon) == ([RuleName.REPEATED_DECLINED_CODE] if is_final else [])
 
 
 def test_a_reset_connection_answers_nothing(amazon: Amazon, clock: Clock, speaker: Speaker) -> None:
