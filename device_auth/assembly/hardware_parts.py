@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.assembly.keyboard import keys_of
-from device_auth.assembly.opened_parts import OpenedParts, PartsListener
+from device_auth.assembly.opened_parts import OpenedParts, PartsListener, never_speaks
 from device_auth.assembly.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
@@ -122,16 +122,19 @@ def open_hardware(
                 _press_by_lines(presses, parts.button)
         prompts: list[Prompt] = [] if light is None else [light]
         channels: list[CodeChannel] = []
+        is_speaking = never_speaks
         if parts.panel is not None:
             wording = wording_for(first_locale(settings.locale))
             prompts.append(PanelPrompt(parts.panel, wording, draw_code=draw_code))
             channels.append(CodeChannel.PANEL)
         if parts.voice is not None and plan.voice is not None:
-            prompts.append(_voice_prompt(parts.voice, plan.voice.quiet_hours, settings.locale, clock))
+            voice = _voice_prompt(parts.voice, plan.voice.quiet_hours, settings.locale, clock)
+            prompts.append(voice)
+            is_speaking = voice.is_speaking
             if plan.voice.volume > 0 and not isinstance(parts.voice, NoVoice):
                 channels.append(CodeChannel.VOICE)
         is_momentary = parts.light is not None or parts.voice is not None
-        yield OpenedParts(tuple(prompts), tuple(channels), is_momentary=is_momentary)
+        yield OpenedParts(tuple(prompts), tuple(channels), is_momentary=is_momentary, is_speaking=is_speaking)
 
 
 @contextmanager
@@ -147,7 +150,7 @@ def open_in_lines(
             watch_button(button, light, clock, listener)
             opened.callback(button.close)
             _press_by_lines(presses, button)
-        yield OpenedParts((light, voice), (CodeChannel.VOICE,))
+        yield OpenedParts((light, voice), (CodeChannel.VOICE,), is_speaking=voice.is_speaking)
 
 
 @contextmanager
@@ -167,7 +170,13 @@ def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iter
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
             opened.enter_context(keys_of(sys.stdin.fileno(), drawn.press_on_space))
-        yield OpenedParts((light, voice), (CodeChannel.VOICE,), sidebar=drawn, is_momentary=True)
+        yield OpenedParts(
+            (light, voice),
+            (CodeChannel.VOICE,),
+            sidebar=drawn,
+            is_momentary=True,
+            is_speaking=voice.is_speaking,
+        )
 
 
 def watch_button(

@@ -37,6 +37,11 @@ class SimulatedAs(StrEnum):
     NOTHING = "nothing"
 
 
+def never_speaks() -> bool:
+    """Return False: there is no voice that speaks."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedParts:
     """The parts in use.
@@ -46,9 +51,11 @@ class OpenedParts:
         code_channels: by which a person can learn a code.
         sidebar: the drawing of a simulated speaker; None of a real one.
         is_momentary: they tell only while the command runs, so the last view is shown for a while.
+        is_speaking: returns whether the voice has not ended yet.
     """
 
     prompts: "tuple[Prompt, ...]" = ()
     code_channels: "tuple[CodeChannel, ...]" = ()
     sidebar: "Sidebar | None" = None
     is_momentary: bool = False
+    is_speaking: "Callable[[], bool]" = never_speaks

@@ -2,18 +2,17 @@
 
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, TextIO
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from device_auth.assembly.opened_parts import OpenedParts, PartsListener, SimulatedAs
 from device_auth.assembly.parts import open_parts
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
 from device_auth.core.policy import REFRESH_DISTANCE
-from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
 from device_auth.prompts.fanout import PromptFanout
 from device_auth.service.api import Api
@@ -22,16 +21,15 @@ from device_auth.service.daemon import Daemon, DaemonOptions
 from device_auth.service.journal import open_log
 from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.status_feed import StatusFeed
-from device_auth.service.systemd import Notifier, sockets_given
+from device_auth.service.systemd import Notifier, Sockets, is_anew, sockets_given, start_anew
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT
-from device_auth.world.signals import handled, woken_by_signals
+from device_auth.world.signals import ServiceSignals, woken_by_signals
 from device_auth.world.token_files import FileTokens
 from device_auth.world.wiping import wipe
 
 if TYPE_CHECKING:
     import socket
-    from types import FrameType
 
     from device_auth.assembly.doors import Doors
     from device_auth.service.loop import Loop
@@ -40,9 +38,34 @@ log: Final = logging.getLogger(__name__)
 
 SOCKET: Final = "api.sock"
 
+MANAGER_API: Final = "api"
+MANAGER_PAGE: Final = "page"
+"""The names of the service manager's sockets: ``FileDescriptorName=`` of their units."""
+
+OWN_API: Final = "own-api"
+OWN_PAGE: Final = "own-page"
+"""The names for a fresh process of the sockets that this service made."""
+
+AT_REST: Final = {StateWord.UNLINKED, StateWord.LINKED}
+
+ANSWERS_WITHIN: Final = Seconds(1)
+"""How long answers may take before a fresh process takes over."""
+
 PR_SET_DUMPABLE: Final = 4
 
 SIMULATED_PAGE: Final = "127.0.0.1:8080"
+
+
+class Beginning(NamedTuple):
+    """How a process of the service begins.
+
+    Attributes:
+        sockets: that listen already, from the service manager or from the process before a fresh start.
+        is_anew: it goes on in the place of another process.
+    """
+
+    sockets: Sockets
+    is_anew: bool
 
 
 def run_service(
@@ -60,10 +83,32 @@ def run_service(
         ConfigError: if the settings cannot be read.
         StoreError: if the store cannot be read at all, or another process holds its lock.
     """
-    _keep_memory_private()
-    doors.is_service = True
-    doors.settings  # noqa: B018  settings that cannot be read end the start, before anything is opened
+    signals = ServiceSignals()
+    with signals.heard():
+        _keep_memory_private()
+        doors.is_service = True
+        doors.settings  # noqa: B018  settings that cannot be read end the start, before anything is opened
+        begun = Beginning(sockets_given(ENVIRONMENT, os.getpid()), is_anew(ENVIRONMENT, os.getpid()))
+        while (kept := _run_once(doors, signals, begun, log_to, log_format, presses)) is not None:
+            _start_anew(signals, kept)
+            begun = Beginning(kept, is_anew=True)
+
+
+def _run_once(
+    doors: "Doors",
+    signals: ServiceSignals,
+    begun: Beginning,
+    log_to: TextIO,
+    log_format: str | None,
+    presses: Iterable[str] | None,
+) -> Sockets | None:
+    """Run the service until a signal stops it, or a fresh process is due.
+
+    Returns:
+        The sockets for the fresh process; None if a signal stopped it.
+    """
     notifier = Notifier(ENVIRONMENT)
+    servers = _Servers(doors, begun.sockets)
     with ExitStack() as opened:
         is_verbose = "verbose" in doors.options
         journal = opened.enter_context(
@@ -77,13 +122,19 @@ def run_service(
         _fill_in_marks(doors)
         tokens = FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True)
         feed = StatusFeed(doors.clock, tokens)
-        opened.callback(feed.withdraw)
+        # a fresh process goes on with the token
+        opened.callback(lambda: None if servers.is_left else feed.withdraw())
         options = _read_options(doors)
+
+        is_known = begun.is_anew  # people have just been told
 
         def tell(view: View) -> None:
             journal.tell(view)
             feed.tell(view, loop.stored_link)
-            fanout.tell(view)
+            nonlocal is_known
+            if not is_known or view.trouble is not Trouble.NONE or view.state not in AT_REST:
+                fanout.tell(view)
+            is_known = False
             notifier.status(_summary(view))
 
         def report_alive() -> None:
@@ -93,14 +144,151 @@ def run_service(
 
         loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
         channels: list[CodeChannel] = []
-        daemon = _make_daemon(doors, loop, options, channels, report_alive)
+        daemon = _make_daemon(doors, loop, options, channels, report_alive, servers)
+        opened.enter_context(woken_by_signals(lambda: loop.call_soon(lambda: None)))
+        signals.answer_by(daemon.stop, daemon.reload)
         parts = _open_parts(doors, daemon, presses, opened)
         fanout = PromptFanout(parts.prompts, doors.clock)
         opened.callback(fanout.close)
-        channels += [*parts.code_channels, *_open_listeners(doors, feed, daemon, opened)]
-        opened.callback(notifier.stopping)
-        opened.enter_context(_signals_handled(daemon, loop))
-        daemon.run(notifier.ready, _token_before_restart(doors))
+        servers.is_telling = lambda: fanout.is_behind() or parts.is_speaking()
+        opened.callback(servers.close)
+        channels += [*parts.code_channels, *servers.open(feed, daemon)]
+        opened.callback(lambda: notifier.reloading() if servers.is_left else notifier.stopping())
+        if daemon.run(notifier.ready, _token_before_restart(doors)):
+            log.info("a fresh process goes on: the memory of this one holds what was unlinked")
+            servers.leave()
+    return servers.left
+
+
+class _Servers:
+    """The socket and the page, and all that a fresh process must not cut short: see ``daemon.FreshStart``.
+
+    Args:
+        doors: of the speaker.
+        given: sockets that listen already, from the service manager or from the process before a fresh start.
+
+    Attributes:
+        is_telling: returns whether a person is still being told something.
+        left: the sockets for a fresh process, once they are left to it.
+    """
+
+    def __init__(self, doors: "Doors", given: Sockets) -> None:
+        self._doors = doors
+        self._given = given
+        self._page_opened = doors.settings.page
+        self._api: Api | None = None
+        self._page: Page | None = None
+        self._revoking: threading.Thread | None = None
+        self.is_telling: Callable[[], bool] = lambda: False
+        self.left: Sockets | None = None
+
+    @property
+    def is_left(self) -> bool:
+        """Return whether a fresh process goes on."""
+        return self.left is not None
+
+    def open(self, feed: StatusFeed, daemon: Daemon) -> tuple[CodeChannel, ...]:
+        """Open the socket and the page; return the page as a channel where a phone can see it."""
+        self._api = self._open_api(feed, daemon)
+        if self._api is not None:
+            self._api.start()
+        self._page = self._open_page(feed, daemon)
+        return (CodeChannel.PAGE,) if self._page is not None and self._page.shows_codes else ()
+
+    def close(self) -> None:
+        """Stop answering, and remove the socket unless a fresh process goes on with it."""
+        if self._page is not None:
+            self._page.close()
+        if self._api is not None:
+            self._api.close(is_anew=self.is_left)
+
+    def leave(self) -> None:
+        """Leave the sockets to a fresh process; those of a page whose settings have changed are made anew."""
+        self.left = {}
+        if self._api is not None:
+            name = MANAGER_API if MANAGER_API in self._given else OWN_API
+            self.left[name] = [self._api.listener.dup()]
+        is_given = MANAGER_PAGE in self._given
+        if self._page is not None and (is_given or self._doors.settings.page == self._page_opened):
+            self.left[MANAGER_PAGE if is_given else OWN_PAGE] = [each.dup() for each in self._page.listeners]
+
+    def is_busy(self) -> bool:
+        """Return whether a person is still being told something, or the provider of the end of a link."""
+        return self.is_telling() or (self._revoking is not None and self._revoking.is_alive())
+
+    def hold(self) -> None:
+        """Let new requests of programs wait, and have those that have come answered."""
+        for each in self._all():
+            each.server.hold(ANSWERS_WITHIN)
+
+    def go_on(self) -> None:
+        """Answer requests again."""
+        for each in self._all():
+            each.start()
+
+    def revoke(self, link: Link) -> None:
+        """Revoke the link at the provider, in the background; the speaker has forgotten it already."""
+        if link.revocation_endpoint:
+            client = self._doors.open_refreshing()
+            self._revoking = threading.Thread(target=client.revoke, args=(link,), name="revoke", daemon=True)
+            self._revoking.start()
+
+    def _all(self) -> "list[Api | Page]":
+        return [server for server in (self._api, self._page) if server is not None]
+
+    def _open_api(self, feed: StatusFeed, daemon: Daemon) -> Api | None:
+        """Open the socket: that of the service manager, or else our own; return None without a runtime folder."""
+        runtime_dir, clock = self._doors.places.runtime_dir, self._doors.clock
+        permissions = read_permissions()
+        if given := self._given.get(MANAGER_API):
+            return Api(feed, daemon, clock, listener=given[0], permissions=permissions)
+        if runtime_dir is None:
+            log.error("cannot open the socket: there is no runtime folder")
+            return None
+        taken = next(iter(self._given.get(OWN_API, [])), None)
+        try:
+            make_runtime_dir(runtime_dir)
+            path = runtime_dir / SOCKET
+            return Api(feed, daemon, clock, listener=path, taken=taken, permissions=permissions)
+        except StoreError as error:
+            log.error("cannot open the socket: %s", error)
+            return None
+
+    def _open_page(self, feed: StatusFeed, daemon: Daemon) -> Page | None:
+        """Serve the speaker's own page, unless it is switched off; that of a simulated speaker is on loopback only.
+
+        A wrong setting of the page must not stop a linked speaker, which goes on without a page.
+        """
+        doors = self._doors
+        try:
+            settings = read_page_settings(doors.settings.page, doors.settings.locale)
+        except ConfigError as error:
+            daemon.on_part_failure("page", _trouble_with_settings(error))
+            return None
+        if settings is None:
+            return None
+        sockets = self._given.get(MANAGER_PAGE) or self._given.get(OWN_PAGE, [])
+        if doors.is_simulated:
+            sockets = sockets or [listen_for_simulated_page()]
+            settings = settings._replace(hosts=(*settings.hosts, "localhost"))  # its code is worth nothing
+        page = Page(feed, daemon, doors.clock, settings=settings, sockets=sockets)
+        try:
+            page.start()
+        except ConfigError as error:
+            log.error("cannot serve the page: %s", error)
+            return None
+        return page
+
+
+def _start_anew(signals: ServiceSignals, kept: Sockets) -> None:
+    """Put a fresh process in the place of this one; return if that is not possible, or a signal wants to stop it."""
+    with signals.left_to_successor():
+        if signals.is_stopping:
+            return
+        try:
+            start_anew(kept, ENVIRONMENT)
+        except OSError as error:
+            log.error("cannot start anew, so the memory keeps what was unlinked: %s", error)
 
 
 def _keep_memory_private() -> None:
@@ -125,6 +313,7 @@ def _make_daemon(
     options: DaemonOptions,
     channels: list[CodeChannel],
     report_alive: Callable[[], None],
+    servers: "_Servers",
 ) -> Daemon:
     return Daemon(
         loop=loop,
@@ -133,9 +322,11 @@ def _make_daemon(
         read_options=lambda: _reload_options(doors),
         refuse_code=lambda: refuse_without_channel(channels),
         wipe=lambda: _wipe(doors),
-        revoke=lambda link: _revoke(doors, link),
+        revoke=servers.revoke,
         report_alive=report_alive,
         seal=lambda: doors.store.seal(),  # noqa: PLW0108  of the settings that are in force then
+        # the simulated Amazon lives in this process, and its tokens are worth nothing
+        fresh_start=None if doors.is_simulated else servers,
     )
 
 
@@ -155,22 +346,6 @@ def _open_parts(
 
 def _trouble_with_settings(error: ConfigError) -> Refusal:
     return Refusal(Trouble.MISCONFIGURED, "", str(error), f"{error.hint} Then restart the service.")
-
-
-def _open_listeners(
-    doors: "Doors", feed: StatusFeed, daemon: Daemon, opened: ExitStack
-) -> tuple[CodeChannel, ...]:
-    """Open the socket and the page; return the page as a channel where a phone can see it."""
-    given = sockets_given(ENVIRONMENT, os.getpid())
-    api = _open_api(doors, feed, daemon, given.get("api", []))
-    if api is not None:
-        api.start()
-        opened.callback(api.close)
-    page = _open_page(doors, feed, daemon, given.get("page", []))
-    if page is None:
-        return ()
-    opened.callback(page.close)
-    return (CodeChannel.PAGE,) if page.shows_codes else ()
 
 
 def _link_of_simulation(doors: "Doors") -> Link | None:
@@ -229,46 +404,6 @@ def _reload_options(doors: "Doors") -> DaemonOptions:
     return options
 
 
-def _open_api(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[socket.socket]") -> Api | None:
-    """Open the socket: that of the service manager, or else our own; return None without a runtime folder."""
-    runtime_dir = doors.places.runtime_dir
-    if given:
-        return Api(feed, daemon, doors.clock, listener=given[0], permissions=read_permissions())
-    if runtime_dir is None:
-        log.error("cannot open the socket: there is no runtime folder")
-        return None
-    try:
-        make_runtime_dir(runtime_dir)
-        return Api(feed, daemon, doors.clock, listener=runtime_dir / SOCKET, permissions=read_permissions())
-    except StoreError as error:
-        log.error("cannot open the socket: %s", error)
-        return None
-
-
-def _open_page(doors: "Doors", feed: StatusFeed, daemon: Daemon, given: "list[socket.socket]") -> Page | None:
-    """Serve the speaker's own page, unless it is switched off; that of a simulated speaker is on loopback only.
-
-    A wrong setting of the page must not stop a linked speaker, which goes on without a page.
-    """
-    try:
-        settings = read_page_settings(doors.settings.page, doors.settings.locale)
-    except ConfigError as error:
-        daemon.on_part_failure("page", _trouble_with_settings(error))
-        return None
-    if settings is None:
-        return None
-    if doors.is_simulated:
-        given = given or [listen_for_simulated_page()]
-        settings = settings._replace(hosts=(*settings.hosts, "localhost"))  # its code is worth nothing
-    page = Page(feed, daemon, doors.clock, settings=settings, sockets=given)
-    try:
-        page.start()
-    except ConfigError as error:
-        log.error("cannot serve the page: %s", error)
-        return None
-    return page
-
-
 def listen_for_simulated_page() -> "socket.socket":
     """Listen at the address of a simulated speaker's page, or at a free port, which is logged."""
     try:
@@ -282,26 +417,6 @@ def listen_for_simulated_page() -> "socket.socket":
 def _wipe(doors: "Doors") -> None:
     wiped = wipe(doors.store, doors.places.runtime_dir)
     log.info("wiped: %d files removed, no secret found in %d bytes", len(wiped.removed), wiped.scanned)
-
-
-def _revoke(doors: "Doors", link: Link) -> None:
-    """Revoke the link at the provider, in the background; the speaker has forgotten it already."""
-    if link.revocation_endpoint:
-        client = doors.open_refreshing()
-        threading.Thread(target=client.revoke, args=(link,), name="revoke", daemon=True).start()
-
-
-@contextmanager
-def _signals_handled(daemon: Daemon, loop: "Loop") -> Iterator[None]:
-    def stop(_signal: int, _frame: "FrameType | None") -> None:
-        daemon.stop()
-
-    def reload(_signal: int, _frame: "FrameType | None") -> None:
-        daemon.reload()
-
-    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    with handled(wanted), woken_by_signals(lambda: loop.call_soon(lambda: None)):
-        yield
 
 
 def _summary(view: View) -> str:

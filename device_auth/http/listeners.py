@@ -54,18 +54,21 @@ class UnixListener:
         path: in a folder where no other user can create files.
         group: its members may connect too; None for the own user only, as where this process cannot give the
             socket to the group.
+        taken: a socket of ours that listens there already, or None.
 
     Raises:
         StoreError: if the socket cannot be made, or the file there is not ours to remove.
     """
 
-    def __init__(self, path: Path, group: int | None = None) -> None:
+    def __init__(self, path: Path, group: int | None = None, taken: socket.socket | None = None) -> None:
         self._path = path
         self._group = group
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener = taken or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            _check_place(path)
-            self._inode = self._make(path.with_name(path.name + ".new"))
+            if taken is None:
+                _check_place(path)
+                self._make(path.with_name(path.name + ".new"))
+            self._inode = _inode_of(path)
         except BaseException:
             self.listener.close()
             raise
@@ -73,19 +76,18 @@ class UnixListener:
     def close(self) -> None:
         """Stop listening, and remove the socket unless another service has replaced it."""
         with suppress(OSError):
-            if self._path.lstat().st_ino == self._inode:
+            if _inode_of(self._path) == self._inode:
                 self._path.unlink()
         self.listener.close()
 
-    def _make(self, beside: Path) -> int:
-        """Make the socket under another name, so that no client sees it half made; return its inode."""
+    def _make(self, beside: Path) -> None:
+        """Make the socket under another name, so that no client sees it half made."""
         try:
             beside.unlink(missing_ok=True)
             self.listener.bind(str(beside))
             self._admit_group(beside)
             self.listener.listen(UNIX_BACKLOG)  # not before: until now every connection is refused
             beside.rename(self._path)
-            return self._path.lstat().st_ino
         except OSError as error:
             hint = "Check the owner of its folder, and the length of its path."
             raise store_error(f"cannot make the socket {self._path}", error, hint) from error
@@ -105,6 +107,12 @@ class UnixListener:
             )
         else:
             beside.chmod(GROUP_MODE)
+
+
+def _inode_of(path: Path) -> int | None:
+    with suppress(OSError):
+        return path.lstat().st_ino
+    return None
 
 
 def _check_place(path: Path) -> None:

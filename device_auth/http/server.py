@@ -21,6 +21,9 @@ RETRY_AFTER: Final = Seconds(1)
 
 AT_ONCE: Final = Seconds(0)
 
+LOOKS_EVERY: Final = Seconds(0.1)
+"""How often ``hold`` looks again: what it waits for may become an event stream."""
+
 T = TypeVar("T")
 
 
@@ -57,17 +60,32 @@ class HttpServer(Generic[T]):
         self._limiter: ConnectionLimiter[HttpConnection[T]] = ConnectionLimiter(admission)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopped, self._stop = socket.socketpair()
+        self._stop: socket.socket | None = None
+        self._is_holding = False
         self.is_closing = False
 
     def start(self, listeners: Sequence[socket.socket]) -> None:
-        """Start to accept connections; the sockets stay open when it ends."""
+        """Start to accept connections, also after ``hold``; the sockets stay open when it ends."""
+        stopped, self._stop = socket.socketpair()
+        self._is_holding = False
         for listener in listeners:
             listener.setblocking(False)  # a connection may be gone again before it is accepted
         self._thread = threading.Thread(
-            target=self._accept_all, args=(listeners,), name=self._name, daemon=True
+            target=self._accept_all, args=(listeners, stopped), name=self._name, daemon=True
         )
         self._thread.start()
+
+    def hold(self, within: Seconds) -> None:
+        """Leave new connections in the kernel's queue until ``start``, and have every request that has come answered.
+
+        Args:
+            within: how long to wait for the answers altogether; event streams are not waited for.
+        """
+        until = later(self._clock.now(), within)
+        self._is_holding = True
+        self._end_accepting()
+        while self._clock.now() < until and (busy := self._find_busy()) is not None:
+            busy.join(LOOKS_EVERY)
 
     def close(self, within: Seconds = AT_ONCE) -> None:
         """Stop accepting and cut every connection; wait for their threads at most ``within`` altogether."""
@@ -80,13 +98,26 @@ class HttpServer(Generic[T]):
             active = list(self._limiter.active)
             for each in active:
                 each.cut()
-        self._stop.close()
-        if self._thread is not None:
-            self._thread.join()
-        self._stopped.close()
+        self._end_accepting()
         for each in active:
             if each.thread is not None:
                 each.thread.join(max(0.0, until - self._clock.now()))
+
+    def _end_accepting(self) -> None:
+        if self._stop is None or self._thread is None:
+            return
+        self._stop.close()
+        self._thread.join()
+        self._stop = self._thread = None
+
+    def _find_busy(self) -> threading.Thread | None:
+        """End the connections that wait for another request, and return the thread of one that has a request to answer."""
+        with self._lock:
+            busy = [each for each in self._limiter.active if not each.is_streaming]
+            for each in busy:
+                if each.is_idle:
+                    each.cut(socket.SHUT_RD)  # a request that is there already is still answered
+            return next((each.thread for each in busy), None)
 
     def open_stream(self, accepted: HttpConnection[T]) -> bool:
         """Let a connection become an event stream, and return whether it may."""
@@ -98,17 +129,18 @@ class HttpServer(Generic[T]):
 
     # -- accepting
 
-    def _accept_all(self, listeners: Sequence[socket.socket]) -> None:
+    def _accept_all(self, listeners: Sequence[socket.socket], until: socket.socket) -> None:
         stopped, ready = select.poll(), select.poll()
         by_number = {listener.fileno(): listener for listener in listeners}
         for number in by_number:
             ready.register(number, select.POLLIN)
-        for poll in (stopped, ready):
-            poll.register(self._stopped, select.POLLIN)
-        while not self.is_closing:
-            for number, _ in ready.poll():
-                if number in by_number and self._wait_for_rate(stopped):
-                    self._accept(by_number[number], stopped)
+        with until:
+            for poll in (stopped, ready):
+                poll.register(until, select.POLLIN)
+            while not (self.is_closing or self._is_holding):
+                for number, _ in ready.poll():
+                    if number in by_number and self._wait_for_rate(stopped):
+                        self._accept(by_number[number], stopped)
 
     def _wait_for_rate(self, stopped: select.poll) -> bool:
         """Leave the next connection in the kernel's queue until there may be one more; return whether there may."""
@@ -216,4 +248,4 @@ class HttpServer(Generic[T]):
 
     def _may_stay(self, accepted: HttpConnection[T]) -> bool:
         with self._lock:
-            return self._limiter.may_stay(accepted)
+            return not self._is_holding and self._limiter.may_stay(accepted)

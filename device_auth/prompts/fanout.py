@@ -47,6 +47,10 @@ class PromptFanout:
         for thread in self._threads:
             thread.wait(Seconds(until - self._clock.now()))
 
+    def is_behind(self) -> bool:
+        """Return whether a prompt has not shown the newest view yet."""
+        return any(thread.is_behind() for thread in self._threads)
+
     def close(self, within: Seconds = CLOSING_TIME) -> None:
         """Have every prompt show the last view and close; wait for all of them together at most ``within``."""
         until = later(self._clock.now(), within)
@@ -78,6 +82,10 @@ class _PromptThread:
     def wait(self, within: Seconds) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._shown == self._newest, max(0.0, within))
+
+    def is_behind(self) -> bool:
+        with self._changed:
+            return self._shown != self._newest
 
     def end(self) -> None:
         with self._changed:

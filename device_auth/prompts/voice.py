@@ -114,6 +114,10 @@ class VoicePrompt:
             self._next = self._announce(self._next, view, now)
         return None if self._next is None else self._next.at
 
+    def is_speaking(self) -> bool:
+        """Return whether an announcement has not ended; from any thread."""
+        return self._thread is not None and self._thread.is_alive()
+
     def close(self) -> None:
         """Fall silent."""
         self._fall_silent()
@@ -122,7 +126,7 @@ class VoicePrompt:
         """Stop the voice, even if its thread has not begun to speak; do not wait for a stuck voice."""
         for _ in range(_STOPS):
             self._voice.stop()
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None or not self.is_speaking():
                 return
             self._thread.join(_STOP_TAKES)
 
@@ -167,7 +171,7 @@ class VoicePrompt:
 
     def _announce(self, due: Announcement, view: "View", now: Monotonic) -> Announcement | None:
         """Start to speak, unless it must wait or be quiet; return the next announcement if nothing changes."""
-        if due.is_repeated and self._thread is not None and self._thread.is_alive():
+        if due.is_repeated and self.is_speaking():
             return replace(due, at=later(now, STILL_SPEAKING))
         if not self._is_quiet(now):
             words = due.words

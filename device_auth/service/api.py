@@ -150,6 +150,7 @@ class Api:
         actions: what the loop may be asked for.
         clock: for both times.
         listener: a socket that listens already and stays open, or the path of one to make.
+        taken: the socket at that path that listens already, if this service made it before a fresh start.
         permissions: who may do what.
         identify: asks the kernel for the process at the other end; may raise OSError.
         limits: of each request and reply.
@@ -167,6 +168,7 @@ class Api:
         clock: Clock,
         *,
         listener: socket.socket | Path,
+        taken: socket.socket | None = None,
         permissions: Permissions,
         identify: Callable[[socket.socket], Caller] = read_caller,
         limits: ReadLimits = READ_LIMITS,
@@ -185,9 +187,9 @@ class Api:
         self._forced: _ForcedRefresh | None = None
         self._own = None
         if isinstance(listener, Path):
-            self._own = UnixListener(listener, permissions.readers)
+            self._own = UnixListener(listener, permissions.readers, taken)
             listener = self._own.listener
-        self._listener = listener
+        self.listener = listener
         self.server = HttpServer(
             "api",
             clock,
@@ -213,12 +215,16 @@ class Api:
 
     def start(self) -> None:
         """Start to answer."""
-        self.server.start([self._listener])
+        self.server.start([self.listener])
 
-    def close(self) -> None:
-        """Stop answering and cut every connection. A thread that waits for a snapshot ends with the next."""
+    def close(self, *, is_anew: bool = False) -> None:
+        """Stop answering and cut every connection. A thread that waits for a snapshot ends with the next.
+
+        Args:
+            is_anew: another service goes on with the socket, which stays where it is.
+        """
         self.server.close()
-        if self._own is not None:
+        if self._own is not None and not is_anew:
             self._own.close()
 
     def _identify(self, connection: socket.socket, _address: object) -> Connection:

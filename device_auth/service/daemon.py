@@ -6,7 +6,7 @@ It runs the loop and decides nothing about linking or refreshing. It survives wr
 import logging
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
@@ -49,6 +49,31 @@ SEALED_WITHIN: Final = Seconds(20)
 """How long a caller waits until the link is sealed: the loop may be waiting for the disk."""
 
 
+ANEW_AFTER: Final = Seconds(2)
+"""How long after an unlink a fresh process takes over: those who asked for it see the outcome first."""
+
+ANEW_AT_LATEST: Final = Seconds(60)
+"""How long the last words and a revocation are waited for."""
+
+ANEW_LOOKS_EVERY: Final = Seconds(0.5)
+
+
+class FreshStart(Protocol):
+    """What a fresh process must not cut short, and what it takes over."""
+
+    def is_busy(self) -> bool:
+        """Return whether a person is still being told something, or the provider of the end of a link."""
+        ...
+
+    def hold(self) -> None:
+        """Let new requests of programs wait, and have those that have come answered; not for long."""
+        ...
+
+    def go_on(self) -> None:
+        """Answer requests again: it is put off."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """The settings of the daemon.
@@ -77,6 +102,8 @@ class Daemon:
         revoke: revokes a link at the provider, without blocking.
         report_alive: called at least once a minute while the loop runs.
         seal: seals the stored link; returns the name of its key, or nothing if there is no link.
+        fresh_start: makes ``run`` return after an unlink, for a fresh process: the memory of this one holds the
+            former owner's refresh token in many copies, for hours. None for a service that goes on as it is.
     """
 
     def __init__(
@@ -91,6 +118,7 @@ class Daemon:
         revoke: Callable[[Link], None],
         report_alive: Callable[[], None],
         seal: Callable[[], str],
+        fresh_start: FreshStart | None = None,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -101,6 +129,9 @@ class Daemon:
         self._revoke = revoke
         self._report_alive = report_alive
         self._seal = seal
+        self._fresh_start = fresh_start
+        self._anew_at = NEVER
+        self._anew_at_latest = NEVER
         self._is_stopping = False
         self._asked: OneTimeNotice | None = None
         self._asked_until = NEVER
@@ -195,12 +226,15 @@ class Daemon:
 
     # -- on the loop's thread
 
-    def run(self, started: Callable[[], None], kept: TokenGrant | None = None) -> None:
-        """Run until stopped.
+    def run(self, started: Callable[[], None], kept: TokenGrant | None = None) -> bool:
+        """Run until stopped, or until a fresh process is due.
 
         Args:
             started: called when the stored link is in use.
             kept: the access token that a restart left behind.
+
+        Returns:
+            Whether a fresh process is due.
 
         Raises:
             StoreError: if the store cannot be read at all.
@@ -211,12 +245,44 @@ class Daemon:
         while not self._is_stopping:
             self._report_alive()
             self._cancel_late_question()
-            until = min(later(self._clock.now(), WATCHED_EVERY), self._asked_until)
-            self._run_loop(until)
+            if self._may_leave():
+                return True
+            self._run_loop(min(later(self._clock.now(), WATCHED_EVERY), self._next_moment()))
+        return False
 
     def _run_loop(self, until: Monotonic) -> None:
-        """Run the loop until then, or until a question that is asked meanwhile is over."""
-        self._loop.run(lambda: self._is_stopping or self._asked_until < until, until)
+        """Run the loop until then, or until an earlier moment that comes up meanwhile."""
+        self._loop.run(lambda: self._is_stopping or self._next_moment() < until, until)
+
+    def _next_moment(self) -> Monotonic:
+        return min(self._asked_until, self._anew_at)
+
+    def _may_leave(self) -> bool:
+        """Return whether a fresh process is due, and nothing goes on that it would cut short."""
+        now = self._clock.now()
+        if now < self._anew_at or self._fresh_start is None:
+            return False
+        self._anew_at = later(now, ANEW_LOOKS_EVERY)
+        if not self._is_at_rest() or (self._fresh_start.is_busy() and now < self._anew_at_latest):
+            return False
+        self._fresh_start.hold()
+        self._take_what_has_come()
+        if self._is_at_rest() and not self._is_stopping:
+            return True
+        self._fresh_start.go_on()
+        return False
+
+    def _is_at_rest(self) -> bool:
+        """Return whether no link is being made, nobody is asked anything, and nothing is told that would be forgotten."""
+        stage = self._loop.state
+        is_resting = isinstance(stage, linking.Unlinked | linking.Linked) and stage.trouble is Trouble.NONE
+        return is_resting and self._asked is None and not self._loop.is_request_out
+
+    def _take_what_has_come(self) -> None:
+        """Run the loop until everything in its inbox is done: a request that was answered must not be lost."""
+        done: list[bool] = []
+        self._loop.call_soon(lambda: done.append(True))
+        self._loop.run(lambda: bool(done))
 
     def _answer(self, gesture: "Gesture") -> None:
         from hardware.button import Gesture  # loaded already where there is a button
@@ -292,6 +358,9 @@ class Daemon:
             self._show_storage_problem(error)
             return
         log.info("unlinked: the account is forgotten")
+        if self._fresh_start is not None:
+            self._anew_at = later(self._clock.now(), ANEW_AFTER)
+            self._anew_at_latest = later(self._clock.now(), ANEW_AT_LATEST)
         self._loop.tell_notice(OneTimeNotice.JUST_RESET if is_reset else OneTimeNotice.JUST_UNLINKED)
         if link is not None:
             self._revoke(link)

@@ -285,11 +285,11 @@ class Page:
         self._clock = clock
         self._settings = settings
         self._limits = limits
-        self._listeners = list(sockets)
+        self.listeners = list(sockets)
         self._nearness_of = nearness
         self._shows_code_here = names_loopback(settings.hosts)
         self._actions = {"/left": actions.owner_left, "/back": actions.owner_is_back}
-        self._server = HttpServer(
+        self.server = HttpServer(
             "page",
             clock,
             identify=self._identify,
@@ -301,7 +301,7 @@ class Page:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Return where it listens."""
-        return [listener.getsockname()[:2] for listener in self._listeners]
+        return [listener.getsockname()[:2] for listener in self.listeners]
 
     @property
     def shows_codes(self) -> bool:
@@ -313,27 +313,27 @@ class Page:
         return not all(read_address(host).is_loopback for host, _ in self.addresses)
 
     def start(self) -> None:
-        """Start to serve; an address where it cannot listen is left out and logged.
+        """Start to serve, also after ``server.hold``; an address where it cannot listen is left out and logged.
 
         Raises:
             ConfigError: if it cannot listen anywhere.
         """
-        for text in () if self._listeners else self._settings.listen:
+        for text in () if self.listeners else self._settings.listen:
             try:
-                self._listeners.append(open_listener(text))
+                self.listeners.append(open_listener(text))
             except OSError as error:
                 log.warning("%s", explain(f"cannot serve the page at {text}", error))
-        if not self._listeners:
+        if not self.listeners:
             raise ConfigError(
                 "cannot serve the page at any address in listen",
                 hint='Look at listen in [page] of the settings file, or switch it off: page = "off"',
             )
-        self._server.start(self._listeners)
+        self.server.start(self.listeners)
 
     def close(self, within: Seconds = CLOSE_WITHIN) -> None:
         """Stop serving and cut every connection; wait for their threads at most ``within`` altogether."""
-        self._server.close(within)
-        for listener in self._listeners:
+        self.server.close(within)
+        for listener in self.listeners:
             listener.close()
 
     def _identify(self, connection: socket.socket, peer: Any) -> Visitor:
@@ -358,7 +358,7 @@ class Page:
         return self._reply(HTTPStatus.OK, self._renderer.page(model, language), _language_fields(language))
 
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
-        if not self._server.open_stream(accepted):
+        if not self.server.open_stream(accepted):
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE)
         accepted.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * GONE_AFTER))
         pieces = self._follow(accepted, self._language_of(request))

@@ -32,6 +32,71 @@ def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], 
             signal.signal(number, handler)
 
 
+class ServiceSignals:
+    """Hears the signals of a service from its first moment on: one that comes before anybody can answer is kept.
+
+    Attributes:
+        is_stopping: whether SIGTERM or Ctrl-C has come.
+    """
+
+    def __init__(self) -> None:
+        self.is_stopping = False
+        self._reloads = False
+        self._answers: tuple[Callable[[], object], Callable[[], object]] | None = None
+
+    def answer_by(self, stop: Callable[[], object], reload: Callable[[], object]) -> None:
+        """Call these from now on, and at once for what has come already.
+
+        Args:
+            stop: answers SIGTERM and Ctrl-C.
+            reload: answers SIGHUP.
+        """
+        self._answers = stop, reload
+        if self.is_stopping:
+            stop()
+        if self._reloads:
+            reload()
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear them; also those that a program which this one took the place of has left."""
+        with handled({signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+            yield
+
+    @contextmanager
+    def left_to_successor(self) -> Iterator[None]:
+        """Leave every signal to the program that takes the place of this one, which hears it when it can.
+
+        Those that came before are noted when this returns. The mask outlasts execve(2), handlers do not: without it a
+        SIGHUP in the gap would end the service.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        # for the other threads, which do not block them; the successor reads the settings anyway
+        wanted = {
+            signal.SIGTERM: signal.SIG_DFL,
+            signal.SIGINT: signal.SIG_DFL,
+            signal.SIGHUP: signal.SIG_IGN,
+        }
+        former = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.is_stopping = True
+        if self._answers is not None:
+            self._answers[0]()
+
+    def _reload(self, _signal: int, _frame: FrameType | None) -> None:
+        self._reloads = self._answers is None
+        if self._answers is not None:
+            self._answers[1]()
+
+
 def interruptible() -> AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP end the work as Ctrl-C does."""
     return handled(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))

@@ -226,6 +226,20 @@ def test_a_stopped_daemon_takes_its_tokens_away_and_leaves_the_link(
         assert again.client.token().access_token == (household.run / "access-token").read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_right_after_the_socket_was_made_stops_it_well(
+    household: Household, number: signal.Signals
+) -> None:
+    path = household.run / "api.sock"
+    for _ in range(5):
+        with household.living(waits=False) as living:
+            while not path.exists():
+                assert living.process.poll() is None, living.told
+            living.send(number)
+            assert living.process.wait(LONG) == 0
+        assert not path.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_daemon_started_again_goes_on_with_its_code(
     household: Household, living: Living, number: signal.Signals

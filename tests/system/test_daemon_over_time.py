@@ -1,6 +1,6 @@
 """What a press, a signal and time mean to the daemon: in process, with a clock that skips its waits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -393,3 +393,99 @@ def test_a_linked_speaker_is_never_told_to_be_unlinked_at_a_start(world: World) 
         household.live(world.passed + 10)
 
     assert world.states == [StateWord.LINKED]
+
+
+# -- a fresh process
+
+
+class _Successor:
+    """Counts what a fresh process makes of the service; see ``daemon.FreshStart``."""
+
+    def __init__(self, household: Household) -> None:
+        self.household = household
+        self.busy_until = 0.0
+        self.held_at: list[float] = []
+        self.went_on_at: list[float] = []
+        self.comes_meanwhile: Callable[[], None] = lambda: None
+
+    def is_busy(self) -> bool:
+        return self.household.world.passed < self.busy_until
+
+    def hold(self) -> None:
+        self.held_at.append(self.household.world.passed)
+        self.comes_meanwhile()
+
+    def go_on(self) -> None:
+        self.went_on_at.append(self.household.world.passed)
+
+
+@pytest.fixture
+def successor(household: Household) -> _Successor:
+    successor = _Successor(household)
+    household.daemon._fresh_start = successor
+    household.link()
+    return successor
+
+
+def live_to_the_end(household: Household, until: float = 300) -> bool:
+    household.at(until, household.daemon.stop)
+    return household.daemon.run(lambda: None)
+
+
+def test_a_fresh_process_is_due_soon_after_an_unlink(household: Household, successor: _Successor) -> None:
+    household.at(100, household.daemon.unlink)
+
+    assert live_to_the_end(household)
+    assert 102 <= household.world.passed < 103
+    assert successor.held_at == [household.world.passed]
+
+
+def test_none_is_due_without_an_unlink(household: Household, successor: _Successor) -> None:
+    assert not live_to_the_end(household)
+    assert successor.held_at == []
+
+
+def test_the_last_words_are_waited_for_but_not_for_ever(household: Household, successor: _Successor) -> None:
+    household.at(100, household.daemon.unlink)
+    successor.busy_until = 110
+
+    assert live_to_the_end(household)
+    assert 110 <= household.world.passed < 111
+
+    household.at(household.world.passed + 1, household.daemon.unlink)
+    successor.busy_until = 10_000
+    assert live_to_the_end(household)
+    assert 170 < household.world.passed < 175
+
+
+@pytest.mark.usefixtures("successor")
+def test_a_new_link_is_made_first(household: Household) -> None:
+    household.at(100, household.daemon.unlink)
+    household.press(101)
+    household.approve(120)
+
+    assert live_to_the_end(household)
+    assert household.last.state is StateWord.LINKED
+    assert household.world.passed > 120
+
+
+@pytest.mark.usefixtures("successor")
+def test_a_question_is_answered_first(household: Household) -> None:
+    household.at(100, household.daemon.unlink)
+    household.press(101, Gesture.HOLD_5S)
+    household.at(105, lambda: household.press(105))
+
+    assert live_to_the_end(household)
+    assert household.world.passed > 106
+
+
+def test_a_request_that_comes_at_the_last_moment_is_not_lost(
+    household: Household, successor: _Successor
+) -> None:
+    household.at(100, household.daemon.unlink)
+    successor.comes_meanwhile = household.daemon.link
+    household.at(110, household.daemon.cancel)
+
+    assert live_to_the_end(household, 109) is False
+    assert len(successor.went_on_at) == 1
+    assert household.last.state is StateWord.WAITING

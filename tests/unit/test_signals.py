@@ -1,11 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from queue import SimpleQueue
 
 import pytest
 
-from device_auth.world.signals import woken_by_signals
+from device_auth.world.signals import ServiceSignals, woken_by_signals
+from tests.command import ROOT
 from tests.waiting import LONG
 
 
@@ -37,3 +40,37 @@ def test_afterwards_nothing_is_woken_and_whoever_was_before_is_again() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
     assert inbox.empty()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_anybody_can_answer_is_answered_later(number: signal.Signals) -> None:
+    service, heard = ServiceSignals(), list[str]()
+    with service.heard():
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+        service.answer_by(lambda: heard.append("stop"), lambda: heard.append("reload"))
+        assert (heard, service.is_stopping) == (["stop", "reload"], True)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert heard == ["stop", "reload", "reload"]
+
+
+LEFT = """
+import os, signal
+from device_auth.world.signals import ServiceSignals
+service, heard = ServiceSignals(), []
+with service.heard():
+    service.answer_by(lambda: heard.append("stop"), lambda: heard.append("reload"))
+    with service.left_to_successor():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+        print(heard, signal.SIGTERM in signal.sigpending())
+    print(sorted(heard))
+"""
+
+
+def test_signals_that_are_left_to_a_successor_are_heard_here_if_none_comes() -> None:
+    # of its own: another thread of this process would be ended by them
+    done = subprocess.run([sys.executable, "-c", LEFT], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["[] True", "['reload', 'stop']"]

@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import subprocess
@@ -107,3 +108,44 @@ def test_sockets_are_taken_by_their_names(tmp_path: Path) -> None:
         )
 
     assert told.stdout.split("\n")[:4] == ["api AF_UNIX 1", "False", "unknown AF_INET 1", "False"]
+
+
+def test_a_manager_hears_that_a_fresh_process_takes_over(tmp_path: Path, manager: socket.socket) -> None:
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}).reloading()
+
+    assert heard(manager) == ["RELOADING=1"]
+
+
+ANEW = """
+import json, os, socket, sys
+from device_auth.service.systemd import is_anew, sockets_given, start_anew
+before, pid = dict(os.environ), os.getpid()
+if is_anew(before, pid):
+    given = sockets_given(before, pid)
+    print(json.dumps({name: [one.getsockname()[1] for one in sockets] for name, sockets in given.items()}))
+    print(sorted(int(number) for number in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{number}")))
+    print(sys.argv, os.get_inheritable(given["page"][0].fileno()), os.environ.get("LISTEN_FDS"))
+else:
+    other = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(other, True)
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    print(json.dumps([[one.getsockname()[1] for one in sockets], [one.fileno() for one in sockets]]), flush=True)
+    start_anew({"page": sockets, "none": []}, {**before, "LISTEN_FDS": "1", "LISTEN_PID": str(pid)})
+"""
+
+
+def test_a_fresh_process_has_the_same_arguments_and_sockets_and_nothing_else_open() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ANEW, "run", "--verbose"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    before, sockets, opened, rest = done.stdout.splitlines()
+    ports, numbers = json.loads(before)
+    assert json.loads(sockets) == {"page": ports}
+    assert json.loads(opened) == [0, 1, 2, *numbers]
+    assert rest == "['-c', 'run', '--verbose'] False None"

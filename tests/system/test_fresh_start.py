@@ -1,0 +1,255 @@
+"""After an unlink a fresh process goes on: nothing of the former owner's token is left in memory, and nobody is refused."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+import pytest
+
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running, serve
+from tests.command import ROOT, bare_environment
+from tests.daemon_process import Household, Living
+from tests.ports import free_port
+from tests.waiting import LONG, wait_for
+
+ANEW: Final = "a fresh process goes on"
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
+        yield running
+
+
+@pytest.fixture
+def household(tmp_path: Path, running: Running) -> Household:
+    return Household(tmp_path, running)
+
+
+@pytest.fixture
+def living(household: Household) -> Iterator[Living]:
+    with household.living() as living:
+        yield living
+
+
+def refresh_token(household: Household) -> bytes:
+    envelope = json.loads((household.state / "link.json").read_text())
+    token: str = envelope["link"]["refresh_token"]
+    return token.encode()
+
+
+def copies_in_memory(pid: int, secret: bytes) -> int:
+    """Count the copies of a secret in the memory of a process. Source: proc(5), ``/proc/PID/mem``."""
+    found = 0
+    try:
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123  no path of a file
+            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+                start, end = (int(number, 16) for number in line.split()[0].split("-"))
+                if line.split()[1].startswith("r") and not line.endswith(("[vvar]", "[vsyscall]")):
+                    memory.seek(start)
+                    try:
+                        found += memory.read(end - start).count(secret)
+                    except OSError:  # a mapping of a device
+                        continue
+    except PermissionError:
+        pytest.skip("this user may not read the memory of the service, as it should be")
+    return found
+
+
+@pytest.mark.parametrize("how", ["unlink", "hold 10.2"])
+def test_no_byte_of_the_token_is_left_in_memory(household: Household, living: Living, how: str) -> None:
+    household.link(living)
+    token, pid = refresh_token(household), living.process.pid
+    assert copies_in_memory(pid, token) > 0
+
+    if how == "unlink":
+        living.client.unlink()
+    else:
+        living.press(how)
+        wait_for(lambda: "press" in household.spoken.read_text().rpartition("linked to your account")[2])
+        living.press("tap")
+    living.wait_until_told(ANEW)
+    living.wait_until("unlinked")
+
+    assert copies_in_memory(pid, token) == 0
+    assert token not in Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+    household.link(living)
+    assert living.end() == 0
+    assert not living.path.exists()
+
+
+def status_over(family: socket.AddressFamily, address: str | tuple[str, int], host: str) -> bytes:
+    """Make a connection of its own and ask for the state or the page; return the first line of the reply."""
+    with socket.socket(family) as client:
+        client.settimeout(LONG)
+        client.connect(address)
+        target = "/v1/status" if family is socket.AF_UNIX else "/"
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        with client.makefile("rb") as reply:
+            return reply.read().partition(b"\r\n")[0]
+
+
+def test_nobody_is_refused_in_the_gap_and_the_process_is_the_same(
+    household: Household, living: Living
+) -> None:
+    household.link(living)
+    pid, port = living.process.pid, household.page_port
+    replies: set[bytes] = set()
+    over = Event()
+
+    def ask(family: socket.AddressFamily, address: str | tuple[str, int], host: str) -> None:
+        while not over.is_set():
+            try:
+                replies.add(status_over(family, address, host))
+            except OSError as error:
+                replies.add(str(error).encode())
+            over.wait(0.05)  # the page has a limit on how often one visitor comes
+
+    askers = [
+        Thread(target=ask, args=(socket.AF_UNIX, str(living.path), "localhost")),
+        Thread(target=ask, args=(socket.AF_INET, ("127.0.0.1", port), f"127.0.0.1:{port}")),
+    ]
+    for asker in askers:
+        asker.start()
+    try:
+        events = living.client.events()
+        assert next(events).state == "linked"
+        living.client.unlink()
+        living.wait_until_told(ANEW)
+        living.wait_until("unlinked")
+        while next(events).state != "unlinked":
+            pass
+        events.close()
+        household.link(living)
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+
+    assert replies - {b"HTTP/1.1 429 Too Many Requests"} == {b"HTTP/1.1 200 OK"}
+    assert living.process.pid == pid
+    assert living.process.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_gap_is_heard(household: Household, living: Living, number: signal.Signals) -> None:
+    household.link(living)
+    living.client.unlink()
+    living.wait_until_told(ANEW)
+    living.send(number)
+
+    if number is signal.SIGHUP:
+        living.wait_until("unlinked")
+        household.link(living)
+        assert living.end() == 0
+    else:
+        assert living.process.wait(LONG) == 0
+
+
+def test_while_someone_links_or_is_told_something_nothing_is_cut_short(
+    household: Household, living: Living
+) -> None:
+    household.link(living)
+    living.client.unlink()
+    living.wait_until("unlinked")
+    living.press("tap")
+    code = living.user_code()
+    Event().wait(3)  # longer than a fresh process waits
+
+    assert living.user_code() == code
+    assert ANEW not in living.told
+    household.approve(living)
+    living.wait_until("linked")
+    living.wait_until_told(ANEW)
+    living.wait_until("linked")
+    assert living.client.token().access_token == (household.run / "access-token").read_text()
+    assert living.end() == 0
+
+
+RUN: Final = "import sys; {before}; from device_auth.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+@contextmanager
+def living_by(
+    household: Household, before: str, *, shell: str = "", pass_fds: Sequence[int] = ()
+) -> Iterator[Living]:
+    """Run the service by a program of the test's.
+
+    Args:
+        household: whose.
+        before: what the program does first.
+        shell: what the shell does that starts it.
+        pass_fds: descriptors for the shell.
+    """
+    words = ["run", *household.command.provider, *household.command.places, "--config", str(household.config)]
+    program = [sys.executable, "-c", RUN.format(before=before), *words]
+    said = household.folder / "said"
+    with (
+        said.open("w") as file,
+        subprocess.Popen(
+            ["bash", "-c", f'{shell} exec "$@"', "bash", *program],
+            cwd=ROOT,
+            env=bare_environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=file,
+            pass_fds=pass_fds,
+            text=True,
+        ) as process,
+    ):
+        living = Living(process, household.run / "api.sock", said)
+        try:
+            wait_for(lambda: living.status() or process.poll() is not None, "it does not answer")
+            yield living
+        finally:
+            living.client.close()
+            process.kill()
+
+
+def link_by_socket(household: Household, living: Living) -> None:
+    living.client.link()
+    household.approve(living)
+    living.wait_until("linked")
+
+
+def test_where_no_fresh_process_can_be_had_the_service_goes_on(household: Household) -> None:
+    with living_by(household, "sys.executable = '/nowhere'") as living:
+        link_by_socket(household, living)
+        living.client.unlink()
+        living.wait_until_told("cannot start anew")
+        living.wait_until("unlinked")
+        link_by_socket(household, living)
+
+        assert living.end() == 0
+    assert not living.path.exists()
+
+
+def test_the_sockets_of_the_service_manager_are_kept(household: Household) -> None:
+    household.run.mkdir()
+    with socket.socket(socket.AF_UNIX) as api, socket.socket() as page:
+        api.bind(str(household.run / "api.sock"))
+        page.bind(("127.0.0.1", 0))
+        for listener in (api, page):
+            listener.listen()
+        host, port = page.getsockname()
+        given = (api.fileno(), page.fileno())
+        shell = "exec 3<&{} 4<&{}; export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=api:page;".format(*given)
+        with living_by(household, "pass", shell=shell, pass_fds=given) as living:
+            link_by_socket(household, living)
+            living.client.unlink()
+            living.wait_until_told(ANEW)
+            living.wait_until("unlinked")
+            assert status_over(socket.AF_INET, (host, port), f"{host}:{port}") == b"HTTP/1.1 200 OK"
+            assert b"LISTEN_FDS" not in Path(f"/proc/{living.process.pid}/environ").read_bytes()
+
+            assert living.end() == 0
+    assert living.path.exists()
