@@ -23,7 +23,7 @@ help:
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
-	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; two minutes)"
+	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
 	@echo "make clean        remove what these targets made"
 
 $(BIN)/python:
@@ -85,6 +85,7 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/node/package
 
 test-clients: $(VENV)/.dev $(CLIENTS)/.installed
 	$(BIN)/python -m tests.clients.matrix
+	$(BIN)/python -m tests.clients.description
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
@@ -34,7 +35,7 @@ from device_auth.simulator.clients import (
     read_basic,
     read_credentials,
 )
-from device_auth.simulator.control import control_pages, host_name
+from device_auth.simulator.control import answer_in_json, control_pages, host_name
 from device_auth.simulator.faults import NO_FAULT, Endpoint, Fault
 from device_auth.simulator.models import Applicant, CodeExchange, Credentials, Grant, OAuthRefusal, Tokens
 from device_auth.simulator.page import phone_pages
@@ -155,6 +156,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     app.register_blueprint(phone_pages(amazon, origin=origin, app=app))
     app.register_blueprint(sign_in_pages(amazon))
     app.register_blueprint(control_pages(amazon))
+    app.register_error_handler(HTTPException, answer_in_json)
     return app
 
 

@@ -91,6 +91,7 @@ def read_scope_data(text: str) -> tuple[str, str] | None:
                 },
                 **others,
             } if product_id and dsn and not (more or rest or others):
+                f"{product_id}{dsn}".encode()  # raises where JSON has half of a surrogate pair
                 return product_id, dsn
             case _:
                 return None

@@ -3,12 +3,15 @@
 It answers loopback clients only, and no browser on behalf of another site, because it can approve any code.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from device_auth.simulator.amazon import EVERY_CODE, Amazon
 from device_auth.simulator.faults import Endpoint, FaultError, read_fault
@@ -16,6 +19,10 @@ from device_auth.simulator.models import AuthorizationCode, PairState
 from device_auth.simulator.referee import RULES
 from device_auth.wire.addresses import is_loopback
 
+DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
+"""The control API and the endpoints for clients, in OpenAPI 3.1."""
+
+_PREFIX: Final = "/control"
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 Reply = Response | tuple[Response, int]
@@ -23,8 +30,16 @@ Reply = Response | tuple[Response, int]
 
 def control_pages(amazon: Amazon) -> Blueprint:
     """Make the control API below ``/control``."""
-    pages = Blueprint("control", __name__, url_prefix="/control")
+    pages = Blueprint("control", __name__, url_prefix=_PREFIX)
     pages.before_request(_refuse_other_clients)
+
+    @pages.get("/")
+    def controls() -> Reply:
+        return jsonify(controls=list_controls())
+
+    @pages.get("/openapi.json")
+    def description() -> Reply:
+        return Response(DESCRIPTION.read_bytes(), content_type="application/json")
 
     def act(change: Callable[[str], int]) -> Reply:
         user_code = _members().get("user_code")
@@ -93,6 +108,27 @@ def control_pages(amazon: Amazon) -> Blueprint:
     return pages
 
 
+def list_controls() -> list[dict[str, str]]:
+    """Return method, path and purpose of each request of the control API."""
+    paths = json.loads(DESCRIPTION.read_bytes())["paths"]
+    return [
+        {"method": method.upper(), "path": path, "does": operation["summary"]}
+        for path, operations in paths.items()
+        if path.startswith(_PREFIX)
+        for method, operation in operations.items()
+    ]
+
+
+def answer_in_json(error: HTTPException) -> HTTPException | Reply:
+    """Answer a path or method that the control API does not have in JSON too, like its other errors."""
+    if request.path.startswith(f"{_PREFIX}/"):
+        answer, status = _error(f"{error.name}: GET {_PREFIX}/ lists what there is", error.code or 400)
+        if isinstance(error, MethodNotAllowed):
+            answer.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return answer, status
+    return error
+
+
 def _state(amazon: Amazon) -> dict[str, object]:
     now = amazon.clock()
     return {
@@ -148,8 +184,16 @@ def _code_state(code: AuthorizationCode, now: float) -> PairState:
 
 def _members() -> dict[str, object]:
     """Return the JSON object of the request; an empty one without a body."""
-    members = request.get_json(silent=True)
-    return members if isinstance(members, dict) else {}
+    return _read_object() or {}
+
+
+def _read_object() -> dict[str, object] | None:
+    """Return the JSON object of the request; None if it is none."""
+    try:
+        members = request.get_json(silent=True)
+    except RecursionError:
+        return None
+    return members if isinstance(members, dict) else None
 
 
 def _refuse_other_clients() -> Reply | None:
@@ -163,7 +207,7 @@ def _refuse_other_clients() -> Reply | None:
         return _error("the control API is not for other sites", 403)
     if request.method == "POST" and request.content_length and not request.is_json:
         return _error("send application/json", 415)
-    if request.content_length and not isinstance(request.get_json(silent=True), dict):
+    if request.content_length and _read_object() is None:
         return _error("the body must be a JSON object")
     return None
 

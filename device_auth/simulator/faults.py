@@ -17,6 +17,13 @@ OVERSIZE: Final = 70_000
 """Padding in bytes of an oversized response: more than the 64 KiB that a client should read."""
 
 
+LARGEST_NUMBER: Final = 31_536_000
+"""Seconds, bytes a second or responses: a year, which every clock can count."""
+
+SLOWEST_DRIP: Final = 0.001
+"""Bytes a second."""
+
+
 class Endpoint(StrEnum):
     """The endpoints whose responses can be scripted."""
 
@@ -227,19 +234,36 @@ def _check(settings: Mapping[str, object]) -> None:
         FaultError: if a value is out of its range.
     """
     headers = cast("Mapping[str, object]", settings.get("headers", {}))
-    for name, value in headers.items():
-        if not isinstance(value, str) or not name or any(ord(c) < ord(" ") for c in f"{name}{value}"):
-            raise FaultError("headers must be names and texts without control characters")
+    if not all(
+        isinstance(value, str) and name and _is_line(f"{name}{value}") for name, value in headers.items()
+    ):
+        raise FaultError("headers must be names and texts without control characters")
+    redirect = settings.get("redirect", "")
+    if isinstance(redirect, str) and not _is_line(redirect):
+        raise FaultError("redirect must be without control characters")
+    if not _is_encodable(cast("str", settings.get("body", ""))):
+        raise FaultError("body must be a text that can be sent as UTF-8")
     if not 200 <= cast("int", settings.get("status", 200)) <= 599:  # noqa: PLR2004  # final HTTP statuses
         raise FaultError("status must be from 200 to 599")
     for name in ("delay", "drip", "lifetime", "interval", "times"):
-        number = settings.get(name)
-        if number is not None and cast("float", number) < 0:
-            raise FaultError(f"{name} must not be negative")
+        number = cast("float | None", settings.get(name))
+        if number is not None and not 0 <= number <= LARGEST_NUMBER:
+            raise FaultError(f"{name} must be from 0 to {LARGEST_NUMBER}")
+    if 0 < cast("float", settings.get("drip", 0)) < SLOWEST_DRIP:
+        raise FaultError(f"drip must be 0, or at least {SLOWEST_DRIP}")
     try:
         base64.b64decode(cast("str", settings.get("base64", "")), validate=True)
     except (binascii.Error, ValueError) as error:
         raise FaultError("base64 is not Base64") from error
+
+
+def _is_line(text: str) -> bool:
+    return all(character >= " " for character in text) and _is_encodable(text)
+
+
+def _is_encodable(text: str) -> bool:
+    """Return whether a text has no half of a surrogate pair, which JSON can carry and UTF-8 cannot."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class Script:

@@ -284,10 +284,15 @@ def _json_pairs(text: str) -> list[tuple[str, str]]:
     if not isinstance(members, dict):
         return []
     return [
-        (name, value if isinstance(value, str) else json.dumps(value))
+        (_plain_utf8(name), _plain_utf8(value if isinstance(value, str) else json.dumps(value)))
         for name, value in members.items()
         if value is not None
     ]
+
+
+def _plain_utf8(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can carry and UTF-8 cannot, as a form's decoder does."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def judge(seen: ObservedRequest, parameters: list[tuple[str, str]], wanted: RequestForm) -> Iterator[Breach]:

@@ -256,3 +256,12 @@ def test_only_this_machine_is_answered(amazon: Amazon) -> None:
 )
 def test_the_name_is_taken_out_of_any_host_header(host: str, name: str) -> None:
     assert host_name(host) == name
+
+
+@pytest.mark.parametrize("body", ["[" * 20_000, '{"a":' * 10_000])
+def test_a_body_that_is_nested_without_end_is_refused(lwa: Speaker, body: str) -> None:
+    answer = lwa.session.post(
+        f"{lwa.control_url}approve", data=body, headers={"Content-Type": "application/json"}, timeout=LONG
+    )
+
+    assert (answer.status_code, answer.json()) == (400, {"error": "the body must be a JSON object"})

@@ -145,6 +145,11 @@ def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clo
         ({"scope": "alexa:none"}, "invalid_scope", None),
         ({"scope_data": ""}, "invalid_request", RuleName.WRONG_PARAMETER),
         ({"scope_data": "{"}, "invalid_request", RuleName.WRONG_PARAMETER),
+        (
+            {"scope_data": SCOPE_DATA.replace("kitchen", "\\ud800")},
+            "invalid_request",
+            RuleName.WRONG_PARAMETER,
+        ),
         ({"scope_data": "[" * 20_000}, "invalid_request", RuleName.WRONG_PARAMETER),
         ({"scope_data": SCOPE_DATA.replace("kitchen", "")}, "invalid_request", RuleName.WRONG_PARAMETER),
         (
@@ -432,3 +437,20 @@ def test_a_host_that_is_not_ours_is_refused(lwa: Speaker) -> None:
         answer = lwa.session.get(f"{lwa.origin}/us/code", headers={"Host": host}, timeout=LONG)
 
         assert answer.status_code in {400, 421}
+
+
+@pytest.mark.parametrize("form", ["refresh_token", "device_code", "code"])
+def test_half_of_a_surrogate_pair_in_a_json_body_is_only_another_wrong_value(lwa: Speaker, form: str) -> None:
+    grants = {"refresh_token": "refresh_token", "device_code": "device_code", "code": "authorization_code"}
+    members = {
+        "grant_type": grants[form],
+        "client_id": CLIENT_ID,
+        "user_code": "ABCDEF",
+        "redirect_uri": "https://example.com",
+        form: "\ud800",
+    }
+
+    answer = lwa.session.post(lwa.token_url, json=members, timeout=LONG)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] in {"invalid_grant", "invalid_code_pair"}

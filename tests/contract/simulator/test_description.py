@@ -1,0 +1,77 @@
+"""The description of the control API and the endpoints (OpenAPI), against the simulator as it is."""
+
+import json
+import re
+from dataclasses import fields
+from typing import Any, Final
+
+import pytest
+import requests
+
+from device_auth.core.models import Flow
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.app import create_app
+from device_auth.simulator.control import DESCRIPTION, list_controls
+from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options, PairState
+from device_auth.simulator.server import Running
+from tests.waiting import LONG
+
+DESCRIBED: Final[dict[str, Any]] = json.loads(DESCRIPTION.read_text())
+SCHEMAS: Final[dict[str, Any]] = DESCRIBED["components"]["schemas"]
+PAGES: Final = {
+    *("/", "/code", "/<country>/code", "/device", "/answer", "/static/<path:filename>"),
+    *("/ap/oa", "/ap/signin", "/ap/consent", "/followed-redirect"),
+}
+"""What is for browsers, and the trap of a scripted redirect."""
+
+
+def test_each_path_there_is_is_described_and_no_other() -> None:
+    app = create_app(Amazon(Options(), clock=lambda: 0.0), origin="http://127.0.0.1:8100")
+
+    assert {rule.rule for rule in app.url_map.iter_rules()} - PAGES == DESCRIBED["paths"].keys()
+
+
+def test_each_control_has_the_methods_that_are_described(running: Running) -> None:
+    for path, operations in DESCRIBED["paths"].items():
+        if path.startswith("/control"):
+            answer = requests.patch(running.origin + path, timeout=LONG)
+            allowed = set(answer.headers["Allow"].split(", ")) - {"HEAD", "OPTIONS"}
+            assert (answer.status_code, allowed) == (405, {method.upper() for method in operations})
+
+
+def test_the_control_api_lists_itself(running: Running) -> None:
+    told = requests.get(running.control, timeout=LONG).json()["controls"]
+
+    assert told == list_controls()
+    assert {"method": "POST", "path": "/control/approve", "does": "the owner approves a waiting code"} in told
+    assert {each["path"] for each in told} == {path for path in DESCRIBED["paths"] if "/control" in path}
+
+
+def test_the_description_can_be_fetched(running: Running) -> None:
+    assert requests.get(f"{running.control}openapi.json", timeout=LONG).json() == DESCRIBED
+
+
+def test_the_description_names_each_key_of_a_fault_and_each_word() -> None:
+    assert SCHEMAS["Fault"]["properties"].keys() == {field.name for field in fields(Fault)}
+    assert SCHEMAS["Endpoint"]["enum"] == list(Endpoint)
+    state = SCHEMAS["State"]["properties"]
+    assert state["pairs"]["items"]["properties"]["state"]["enum"] == list(PairState)
+    assert state["grants"]["items"]["properties"]["flow"]["enum"] == list(Flow)
+
+
+def test_each_reference_of_the_description_leads_somewhere() -> None:
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', DESCRIPTION.read_text()):
+        place: Any = DESCRIBED
+        for name in reference.split("/"):
+            place = place[name]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "approve", 405), ("POST", "aprove", 404)])
+def test_a_wrong_path_or_method_of_the_control_api_is_answered_in_json(
+    running: Running, method: str, path: str, status: int
+) -> None:
+    answer = requests.request(method, running.control + path, timeout=LONG)
+
+    assert answer.status_code == status
+    assert answer.json()["error"].endswith(": GET /control/ lists what there is")
