@@ -39,7 +39,7 @@ class OidcAgent(Player):
             *("--pw-env", "--client-id", self.wish.client_id, "--issuer", self.wish.issuer),
             *("--scope", self.wish.scope, "--redirect-uri", "http://localhost:4242"),
             *("--cert-path", self.wish.ca_file),
-            *(("--client-secret", self.wish.client_secret) if self.wish.client_secret else ()),
+            f"--client-secret={self.wish.client_secret or ''}",
         )
         with subprocess.Popen(
             words,

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import fields
 from typing import Any, Final
 
 import pytest
@@ -12,7 +11,7 @@ from device_auth.core.models import Flow
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.control import DESCRIPTION, list_controls
-from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.faults import FAULT_KEYS, PRESETS, Endpoint
 from device_auth.simulator.models import Options, PairState
 from device_auth.simulator.server import Running
 from tests.waiting import LONG
@@ -53,7 +52,8 @@ def test_the_description_can_be_fetched(running: Running) -> None:
 
 
 def test_the_description_names_each_key_of_a_fault_and_each_word() -> None:
-    assert SCHEMAS["Fault"]["properties"].keys() == {field.name for field in fields(Fault)}
+    assert SCHEMAS["Fault"]["properties"].keys() == set(FAULT_KEYS)
+    assert SCHEMAS["Fault"]["properties"]["preset"]["enum"] == list(PRESETS)
     assert SCHEMAS["Endpoint"]["enum"] == list(Endpoint)
     state = SCHEMAS["State"]["properties"]
     assert state["pairs"]["items"]["properties"]["state"]["enum"] == list(PairState)
