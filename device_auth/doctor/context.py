@@ -53,6 +53,7 @@ UNIT_PROPERTIES: Final = (
     "PrivateDevices",
     "DevicePolicy",
     "DeviceAllow",
+    "ControlGroup",
 )
 """Source: systemctl(1), ``show``; org.freedesktop.systemd1(5)."""
 

@@ -12,7 +12,7 @@ from device_auth.core.models import Link
 from device_auth.core.states import StateWord
 from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.world.disks import KEEP_ON_CARD, doubt_about, mount_of
+from device_auth.world.disks import KEEP_ON_CARD, doubt_about, mount_of, open_swaps
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
 from device_auth.world.explain import store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
@@ -55,6 +55,7 @@ def checks(context: DoctorContext) -> list[Check]:
             partial(_if_allowed, context, check_generations),
             ("S1", "S6"),
         ),
+        Check("S8", "swap", partial(check_swap, context)),
     ]
 
 
@@ -272,6 +273,44 @@ def check_generations(context: DoctorContext) -> Finding:
     if newest is None:
         return ok("No link is stored, and nothing damaged either.", **facts)
     return ok("The stored link is whole" + (", and so is the one before it." if previous else "."), **facts)
+
+
+def check_swap(context: DoctorContext) -> Finding:
+    """Check whether memory, which holds the refresh token, may be written to the card as it is."""
+    swaps = open_swaps(context.root)
+    if not swaps:
+        return ok("No memory is written to the card as it is.")
+    group = context.unit.get("ControlGroup", "").lstrip("/")
+    if group and context.line(f"sys/fs/cgroup/{group}/memory.swap.max") == "0":
+        return ok("The memory of the service, which holds the refresh token, is not swapped out.")
+    names = ", ".join(swaps)
+    if _is_link_plain(context):
+        return ok(
+            f"Memory is swapped out to {names}: the refresh token may come to lie there in plain text, as it does in the"
+            " stored link.",
+            swap=names,
+        )
+    return warn(
+        f"Memory is swapped out to {names}: the refresh token may come to lie there in plain text, and stay.",
+        "Use zram alone in its place, or switch it off: sudo swapoff -a, and disable what makes it (dphys-swapfile,"
+        " rpi-swap, a line of /etc/fstab).",
+        swap=names,
+    )
+
+
+def _is_link_plain(context: DoctorContext) -> bool:
+    """Return whether the stored link is known to be in plain text, or there is none and no key for one."""
+    if not context.is_ours:
+        return False
+    try:
+        with Folder.open(context.places.state_dir) as folder:
+            found = folder.read(NEWEST, MAX_BYTES + 1)
+        name = Plain.name if found is None else read_fields(found[0]).text("key_provider")
+    except FileNotFoundError:
+        name = Plain.name
+    except (OSError, StoreError, Malformed):
+        return False
+    return name == Plain.name and not context.keys.is_one_set_up
 
 
 def _read(folder: Folder, name: str, keys: Keys) -> Link | StoreError | None:

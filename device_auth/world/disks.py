@@ -98,6 +98,47 @@ def is_in_memory(mount: Mount, root: Path = Path("/")) -> bool:
     return _outlasts_power_cut(mount, root) is False
 
 
+def open_swaps(root: Path = Path("/")) -> list[str]:
+    """Return each place that memory is swapped out to and can be read from a disk later: neither in memory nor encrypted."""
+    try:
+        lines = (root / "proc/swaps").read_text(errors="surrogateescape").splitlines()[1:]
+    except OSError:
+        return []
+    names = [_unescaped(line.split()[0]).removesuffix(" (deleted)") for line in lines if line.strip()]
+    return [name for name in names if not _is_swap_closed(Path(name), root)]
+
+
+def _is_swap_closed(path: Path, root: Path) -> bool:
+    device = _named_device(str(path), root)
+    if device.is_dir():
+        return _is_closed(device, root)
+    return _is_file_closed(path, root)
+
+
+def _is_file_closed(path: Path, root: Path) -> bool:
+    mount = mount_of(path, root)
+    if mount is None:
+        return False
+    device = _device_of(mount, root)
+    return is_in_memory(mount, root) or (device is not None and _is_closed(device, root))
+
+
+def _is_closed(device: Path, root: Path) -> bool:
+    """Return whether what is written to a block device cannot be read from a disk later."""
+    device = _whole(device)
+    if _is_memory(device):
+        # zram may write what is rarely used to another device; "none" where it does not
+        backing = _read_line(device / "backing_dev")
+        return backing in {"", "none"} or _is_swap_closed(Path(backing), root)
+    if _read_line(device / "dm/uuid").startswith("CRYPT-"):
+        return True
+    file = _backing_file(device)
+    if file is not None:
+        return _is_file_closed(file, root)
+    below = list(device.glob("slaves/*"))
+    return bool(below) and all(_is_closed(each, root) for each in below)
+
+
 def _find(path: Path, mounts: list[Mount]) -> Mount | None:
     """Walk down a path as the kernel does: from each file system into the one that is mounted first on the way."""
     numbers = {mount.number for mount in mounts}
@@ -183,22 +224,48 @@ def _device_of(mount: Mount, root: Path) -> Path | None:
     devices = [root / "sys/dev/block" / mount.device]
     if mount.source.startswith("/dev/"):
         # btrfs has no number of its own, and names a device instead
-        devices.append(root / "sys/class/block" / (root / mount.source.lstrip("/")).resolve().name)
+        devices.append(_named_device(mount.source, root))
     return next((device for device in devices if device.is_dir()), None)
+
+
+def _named_device(name: str, root: Path) -> Path:
+    """Return the folder that a block device such as ``/dev/mapper/swap`` has in sysfs, if it is one."""
+    return root / "sys/class/block" / (root / name.lstrip("/")).resolve().name
 
 
 def _is_in_memory(device: Path, root: Path, above: frozenset[str]) -> bool:
     """Return whether a block device keeps its content in memory, or on another one that does."""
-    device = device.resolve()
-    if (device / "partition").is_file():
-        device = device.parent
-    if device.name.rstrip("0123456789") in _DISKS_IN_MEMORY:
+    device = _whole(device)
+    if _is_memory(device):
         return True
-    try:
-        file = Path((device / "loop/backing_file").read_text().rstrip("\n").removesuffix(" (deleted)"))
-    except OSError:
+    file = _backing_file(device)
+    if file is None:
         return any(_is_in_memory(below, root, above) for below in device.glob("slaves/*"))
     mount = mount_of(file, root)
     if mount is None or mount.number in above:
         return False
     return _outlasts_power_cut(mount, root, above | {mount.number}) is False
+
+
+def _whole(device: Path) -> Path:
+    """Return the folder of the device that a partition is of."""
+    device = device.resolve()
+    return device.parent if (device / "partition").is_file() else device
+
+
+def _is_memory(device: Path) -> bool:
+    return device.name.rstrip("0123456789") in _DISKS_IN_MEMORY
+
+
+def _backing_file(device: Path) -> Path | None:
+    """Return the file that a loop device has its content in; None for any other device."""
+    name = _read_line(device / "loop/backing_file").removesuffix(" (deleted)")
+    return Path(name) if name else None
+
+
+def _read_line(path: Path) -> str:
+    """Return the first line of a file of the kernel's; empty if it cannot be read."""
+    try:
+        return path.read_text(errors="surrogateescape").partition("\n")[0]
+    except OSError:
+        return ""

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from device_auth.world.disks import doubt_about, mount_of
+from device_auth.world.disks import doubt_about, mount_of, open_swaps
 
 CARD: Final = "22 1 179:2 / / rw,noatime - ext4 /dev/mmcblk0p2 rw"
 
@@ -36,6 +36,11 @@ class Machine:
         if file:
             (folder / "loop").mkdir()
             (folder / "loop/backing_file").write_text(f"{file}\n")
+
+    def file(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
 
     def folder(self, name: str) -> None:
         (self.root / name.lstrip("/")).mkdir(parents=True)
@@ -226,3 +231,72 @@ def test_another_machines_disk_keeps_what_is_stored(machine: Machine) -> None:
     machine.mounts(CARD, "31 22 0:50 / /home rw - nfs4 server:/home rw,addr=192.0.2.1")
 
     assert machine.lasts("/home/pi") is True
+
+
+# -- what memory is swapped out to
+
+
+def swap(machine: Machine, *names: str) -> list[str]:
+    lines = ["Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"]
+    lines += [f"{name} {'partition' if name.startswith('/dev/') else 'file'} 102396 0 -2" for name in names]
+    (machine.root / "proc/swaps").write_text("".join(f"{line}\n" for line in lines))
+    return open_swaps(machine.root)
+
+
+@pytest.fixture
+def swapping(machine: Machine) -> Machine:
+    machine.mounts(
+        CARD, "31 22 253:1 / /home rw - ext4 /dev/mapper/home rw", "32 22 0:9 / /run rw - tmpfs x rw"
+    )
+    machine.device("179:2", "mmcblk0p2", part_of="mmcblk0")
+    machine.device("179:3", "mmcblk0p3", part_of="mmcblk0")
+    for number, name, uuid in (
+        ("253:0", "dm-0", "CRYPT-PLAIN-swap"),
+        ("253:1", "dm-1", "CRYPT-LUKS2-1-home"),
+    ):
+        machine.device(number, name, on="mmcblk0")
+        machine.file(f"sys/devices/{name}/dm/uuid", uuid)
+    machine.device("253:2", "dm-2", on="dm-0")
+    machine.device("253:3", "dm-3", on="mmcblk0")
+    machine.file("sys/devices/dm-3/dm/uuid", "LVM-1")
+    machine.device("254:0", "zram0")
+    machine.device("254:1", "zram1")
+    machine.file("sys/devices/zram1/backing_dev", "none")
+    machine.device("254:2", "zram2")
+    machine.file("sys/devices/zram2/backing_dev", "/dev/loop0")
+    machine.device("7:0", "loop0", file="/var/swap")
+    machine.device("7:1", "loop1", file="/home/swap")
+    machine.device("7:2", "loop2", file="/run/swap")
+    machine.folder("dev/mapper")
+    (machine.root / "dev/mapper/swap").symlink_to("../dm-0")
+    return machine
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("/dev/zram0", "/dev/zram1", "/dev/dm-0", "/dev/mapper/swap", "/dev/dm-2", "/home/swap"),
+        *("/dev/loop1", "/dev/loop2"),
+    ],
+)
+def test_swap_in_memory_or_under_a_key_is_closed(swapping: Machine, name: str) -> None:
+    assert swap(swapping, name) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/var/swap", "/dev/mmcblk0p3", "/dev/dm-3", "/dev/zram2", "/dev/loop0", "/dev/sda7", "/a b/swap"],
+)
+def test_swap_on_the_card_is_open(swapping: Machine, name: str) -> None:
+    assert swap(swapping, "/dev/zram0", name.replace(" ", "\\040")) == [name]
+
+
+def test_a_swap_file_that_was_removed_is_open_all_the_same(swapping: Machine) -> None:
+    assert swap(swapping, "/var/swap\\040(deleted)") == ["/var/swap"]
+
+
+def test_without_swap_nothing_is_open(machine: Machine) -> None:
+    assert open_swaps(machine.root) == []
+    machine.mounts()
+    assert swap(machine) == []
+    assert swap(machine, "/swap") == ["/swap"]

@@ -68,6 +68,15 @@ def set_one_aside(patient: Patient) -> None:
     (patient.state / "link.json.damaged-1").touch(0o600)
 
 
+def swap_out(patient: Patient) -> None:
+    patient.put("proc/swaps", "Filename Type Size Used Priority\n/var/swap file 102396 0 -2\n")
+
+
+def seal_and_swap_out(patient: Patient) -> None:
+    seal(patient, make_key())
+    swap_out(patient)
+
+
 Break = Callable[[Patient], object]
 
 BROKEN: dict[str, tuple[Break, str, Verdict, int]] = {
@@ -115,6 +124,12 @@ BROKEN: dict[str, tuple[Break, str, Verdict, int]] = {
         "S7",
         FAIL,
         74,
+    ),
+    "memory with the token of a sealed link is written to the card": (
+        seal_and_swap_out,
+        "S8",
+        WARN,
+        0,
     ),
     "others may write to the runtime folder": (lambda it: it.run_dir.chmod(0o777), "R1", FAIL, 74),
     "others cannot reach the runtime folder": (lambda it: it.run_dir.chmod(0o700), "R1", WARN, 0),
@@ -310,6 +325,25 @@ def test_a_link_under_a_key_at_hand_is_whole_and_what_that_protects_from_is_said
         "The link is sealed under the key of key-file. Protects nothing: it is known."
     )
     assert found["S7"].finding.sentence == "The stored link is whole, and so is the one before it."
+
+
+def test_swap_beside_a_link_in_plain_text_is_only_mentioned(patient: Patient) -> None:
+    swap_out(patient)
+    found = finding(patient, "S8")
+
+    assert found.verdict is Verdict.OK
+    assert "Memory is swapped out to /var/swap" in found.sentence
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(("limit", "is_told"), [("0\n", False), ("max\n", True)])
+def test_a_service_that_is_never_swapped_out_is_well(patient: Patient, limit: str, is_told: bool) -> None:
+    seal(patient, make_key())
+    swap_out(patient)
+    patient.unit["ControlGroup"] = "/system.slice/device-auth.service"
+    patient.put("sys/fs/cgroup/system.slice/device-auth.service/memory.swap.max", limit)
+
+    assert troubles(patient.examine()) == ({"S8": WARN} if is_told else {})
 
 
 @pytest.mark.usefixtures("served")
