@@ -41,6 +41,21 @@ class Mutant(NamedTuple):
 M = Mutant
 MUTANTS: Final = (
     M(
+        "why a link may not outlast a power cut is told",
+        "hint = state.doubt if is_well else phrase.next_step",
+        "hint = phrase.next_step",
+    ),
+    M(
+        "a trouble is told before a doubt",
+        "is_well = word is StateWord.LINKED and trouble is Trouble.NONE",
+        "is_well = word is StateWord.LINKED",
+    ),
+    M(
+        "a doubt is told of a link only",
+        "is_well = word is StateWord.LINKED and trouble is Trouble.NONE",
+        "is_well = trouble is Trouble.NONE",
+    ),
+    M(
         "the 20 s bound counts as a time-out",
         "answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True)",
         "answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what)",
