@@ -52,8 +52,13 @@ if TYPE_CHECKING:
 REFRESH_TIME: Final = Seconds(45)
 """How long a refresh may take in all: one request, and another one if the first was doubtful."""
 
-LOCK_TIME: Final = Seconds(5)
+LOCK_TIME: Final = REFRESH_TIME
+"""How long a command waits for another one's lock: that one is likely refreshing."""
+
 LOCK_PAUSE: Final = Seconds(0.1)
+
+QUIET_TIME: Final = Seconds(2)
+"""After so long a wait for a lock people are told of it."""
 
 REVOKING_TIME: Final = Seconds(10)
 """How long the provider may take to confirm a revocation; the speaker has forgotten the link by then."""
@@ -152,9 +157,10 @@ class LocalSpeaker:
         if kept is not None:
             return kept
         self._report_differences(link)
+        until = later(doors.clock.now(), REFRESH_TIME)
         with doors.simulated_amazon(link), locked(doors):
             # Another process may have refreshed, or unlinked, while this one waited for the lock.
-            return self._kept_token(min_lifetime) or self._refresh()
+            return self._kept_token(min_lifetime) or self._refresh(until)
 
     def _kept_token(self, min_lifetime: int) -> AccessToken | None:
         kept, now = self._doors.tokens.read(), self._doors.clock.wall()
@@ -162,18 +168,27 @@ class LocalSpeaker:
             return None
         return AccessToken(kept.access_token, kept.expires_at, max(0, int(kept.expires_at - now)))
 
-    def _refresh(self) -> AccessToken:
+    def _refresh(self, until: Monotonic) -> AccessToken:
+        from device_auth.core.policy import CALL_BOUND
+
         doors = self._doors
+        left = Seconds(until - doors.clock.now())
+        if left < CALL_BOUND:
+            # The process that had the lock has just tried in vain; and a request that is cut off may have replaced the
+            # refresh token.
+            raise no_fresh_token(Trouble.PROVIDER_UNAVAILABLE)
         doors.keys.sealing()  # a refresh may bring a new refresh token, which must be stored
         with suppress(StoreError):  # a full disk keeps no token back
             doors.store.fill_in_marks()
-        loop = refresh(doors, usable(doors.store.read()))
+        loop = refresh(doors, usable(doors.store.read()), left)
         keeping = loop.keeping
         if keeping is None or keeping.grant is None:
             view = loop.view()
             raise no_fresh_token(view.trouble) if view.refusal is None else error_of(view.refusal)
-        left = Seconds(keeping.grant.expires_at - doors.clock.now())
-        return AccessToken(keeping.grant.access_token, UnixTime(doors.clock.wall() + left), max(0, int(left)))
+        lasts = Seconds(keeping.grant.expires_at - doors.clock.now())
+        return AccessToken(
+            keeping.grant.access_token, UnixTime(doors.clock.wall() + lasts), max(0, int(lasts))
+        )
 
     def _report_differences(self, link: Link) -> None:
         """Report which given settings a stored link does not use: its own hold."""
@@ -204,7 +219,9 @@ class LocalSpeaker:
             opened.enter_context(doors.simulated_amazon(stored))
             provider_client = doors.open_provider_client()
             doors.keys.sealing()  # a key that cannot be had is reported before a code is told
-            opened.enter_context(doors.store)
+            has_waited = opened.enter_context(locked(doors))
+            if has_waited and not options.again and self._is_linked():
+                return LinkResult(Ending.ALREADY_LINKED, doubt=doors.doubt)
             loop = doors.open_loop(provider_client, lambda view: announce(view))  # noqa: PLW0108  opened below
             renewals = self._renewals(is_someone_there=options.is_someone_there)
             request = linking.LinkRequested(provider_client.rules, renewals, again=options.again)
@@ -254,6 +271,12 @@ class LocalSpeaker:
             say(f"device-auth: {damage}")
             return None
 
+    def _is_linked(self) -> bool:
+        """Return whether the process that had the lock before has linked the speaker."""
+        with suppress(StoreDamaged):
+            return in_force(self._doors.store.read()) is not None
+        return False
+
     @contextmanager
     def ready_for_grant(self, *, again: bool) -> Iterator[GrantOpening | None]:
         """Open all that a grant by another way than a code pair needs; the store's lock is held meanwhile.
@@ -282,7 +305,10 @@ class LocalSpeaker:
             provider = provider_client.provider
             doors.prove_route(provider.token_endpoint or provider.issuer)
             doors.keys.sealing()
-            with doors.store:
+            with locked(doors) as has_waited:
+                if has_waited and not again and self._is_linked():
+                    yield None
+                    return
                 doors.store.prove_writable()
                 yield GrantOpening(former, amazon, provider_client)
 
@@ -372,7 +398,7 @@ class LocalSpeaker:
         self, ask: "Question", *, is_wipe: bool
     ) -> tuple[DialectName | None, bool, dict[str, object]]:
         """Forget the account as the user whose link it is; ``ask`` has the provider revoke the link."""
-        with self._doors.store:
+        with locked(self._doors):
             link = self._read_if_readable()
             proof = self._wipe() if is_wipe else self._forget()
         if link is None:
@@ -459,23 +485,37 @@ def _words(link: Link | None, pending: PendingPair | None) -> tuple[StateWord, T
 
 
 @contextmanager
-def locked(doors: "Doors") -> Iterator[None]:
-    """Take the store's lock; the process that has it now is likely refreshing too, and soon done.
+def locked(doors: "Doors", within: Seconds = LOCK_TIME) -> Iterator[bool]:
+    """Take the store's lock; the process that has it now is likely refreshing, and soon done.
+
+    Args:
+        doors: whose store.
+        within: how long to wait for it.
+
+    Yields:
+        Whether another process had it before.
 
     Raises:
-        StoreError: if the lock stays taken.
+        StoreBusy: if the lock stays taken.
     """
-    give_up_at = later(doors.clock.now(), LOCK_TIME)
+    began_at = doors.clock.now()
+    give_up_at, tell_at = later(began_at, within), later(began_at, QUIET_TIME)
+    has_waited = False
     with ExitStack() as held:
         while True:
             try:
                 held.enter_context(doors.store)
                 break
-            except StoreBusy:
-                if doors.clock.now() >= give_up_at:
+            except StoreBusy as busy:
+                has_waited = True
+                now = doors.clock.now()
+                if now >= give_up_at:
                     raise
-                doors.clock.take(SimpleQueue(), later(doors.clock.now(), LOCK_PAUSE))
-        yield
+                if now >= tell_at:
+                    say(f"device-auth: {busy}: waiting for it, at most {within:.0f} s")
+                    tell_at = NEVER
+                doors.clock.take(SimpleQueue(), later(now, LOCK_PAUSE))
+        yield has_waited
 
 
 # ---------------------------------------------------------------------------------------------------------

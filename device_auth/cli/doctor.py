@@ -213,7 +213,7 @@ def _refresh(speaker: Doors, context: DoctorContext) -> tuple[float, Trouble, st
     """
     if context.daemon.is_running:
         return _refresh_by_service(context)
-    with locked(speaker):
+    with locked(speaker, REFRESH_TIMEOUT):
         # A provider may replace the refresh token: no refresh if the new one could not be stored.
         speaker.store.prove_writable()
         loop = refresh(speaker, usable(speaker.store.read()), REFRESH_TIMEOUT, asks_twice=False)

@@ -9,16 +9,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from device_auth.assembly.doors import Doors, open_doors
-from device_auth.assembly.local import usable
+from device_auth.assembly.local import locked, usable
 from device_auth.assembly.service import refuse_beside_service
 from device_auth.cli.output import print_bytes, print_json, print_line
-from device_auth.core.errors import Busy, ConfigError, NotLinked, StoreBusy, StoreError, WrongUse
+from device_auth.core.errors import ConfigError, NotLinked, StoreError, WrongUse
 from device_auth.core.models import DialectName, Flow, Link, hand_over
 from device_auth.prompts.stderr import say
 from device_auth.tools import exports, exports_sdk, exports_text
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace, speaker: Doors, ask: Question) -> int:
     """Export the link, as the user whose link it is; ``ask`` reaches the client's files."""
-    with nullcontext() if args.dry_run else _locked(speaker):
+    with nullcontext() if args.dry_run else locked(speaker):
         link = _exportable(args, speaker)
         if args.to == STDOUT:
             return _print(args, speaker, link)
@@ -168,16 +168,6 @@ def _check_use(args: argparse.Namespace, speaker: Doors) -> None:
             "the refresh token is not shown on a terminal, where it would stay in sight",
             hint="Name a file with --to, or send it on to a program: device-auth export … | program",
         )
-
-
-@contextmanager
-def _locked(speaker: Doors) -> Iterator[None]:
-    with ExitStack() as held:
-        try:
-            held.enter_context(speaker.store)
-        except StoreBusy as error:
-            raise Busy(str(error), hint=error.hint) from error
-        yield
 
 
 def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:

@@ -99,7 +99,9 @@ class StoreError(DeviceAuthError):
 
 
 class StoreBusy(StoreError):
-    """Another process has the store's lock."""
+    """Another process has the store's lock: try again later."""
+
+    exit_code = 75
 
 
 class StoreDamaged(StoreError):

@@ -480,14 +480,6 @@ def test_while_the_service_runs_it_is_to_be_stopped_first(
     assert is_ours(world)
 
 
-def test_who_holds_the_link_is_named(world: ExportWorld, capsys: pytest.CaptureFixture[str]) -> None:
-    with FileStore(world.state):
-        assert world.export_sdk() == 75
-
-    assert f"in use by process {os.getpid()}" in capsys.readouterr().err
-    assert is_ours(world)
-
-
 # -- crashes
 
 

@@ -475,7 +475,7 @@ def test_a_second_writer_is_kept_out_and_told_who_is_in(folder: Path) -> None:
     ):
         pass
 
-    assert caught.value.exit_code == 74
+    assert caught.value.exit_code == 75
     assert "Wait" in caught.value.hint
 
 
