@@ -62,6 +62,12 @@ class Session:
         """Have the shell run device-auth."""
         self.type(f"clear; {sys.executable} -m device_auth {' '.join(words)}; echo 'left' with $?\n")
 
+    def hang_up(self) -> None:
+        """Close the window, as a connection does that is lost."""
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, self._far)
+        os.close(nothing)
+
     @property
     def is_as_a_shell_wants_it(self) -> bool:
         """Return whether whole lines are read, and seen while they are typed."""
@@ -94,7 +100,7 @@ def session(home: Path, columns: int = 80, rows: int = 24) -> Iterator[Session]:
     try:
         yield Session(far, pyte.Screen(columns, rows))
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it has ended, or the terminal is gone
             os.killpg(os.tcgetpgrp(far), signal.SIGKILL)
         shell.kill()
         shell.wait()

@@ -1,6 +1,6 @@
 """The speaker whose link this process holds: the store's lock, the loop and the provider."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from queue import SimpleQueue
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from device_auth.service.provider_client import ProviderClient
     from device_auth.simulator.amazon import Amazon
     from device_auth.world.owners import Question
+    from device_auth.world.signals import EndingSignals
     from hardware.button import Gesture
 
 REFRESH_TIME: Final = Seconds(45)
@@ -240,13 +241,16 @@ class LocalSpeaker:
             announce = opened.enter_context(
                 announcing(doors, audience, parts=parts.prompts, sidebar=parts.sidebar)
             )
-            with _cancelled_by_signals(loop) as is_cancelled:
+            with _cancelled_by_signals(loop) as came:
                 loop.link(request)
                 until = NEVER if options.timeout is None else later(doors.clock.now(), options.timeout)
-                is_in_time = _run_to_the_end(loop, until)
-                if is_in_time and parts.is_momentary:
-                    loop.run(is_cancelled, later(doors.clock.now(), JUST_LINKED_FOR))
-        return _result_of(loop, former, is_in_time=is_in_time)
+                ending = _run_to_the_end(loop, until, came)
+                if ending is Ending.CANCELLED and parts.is_momentary:
+                    loop.run(
+                        lambda: came.is_cancelled or came.has_hung_up,
+                        later(doors.clock.now(), JUST_LINKED_FOR),
+                    )
+        return _result_of(loop, former, ending)
 
     def _simulated_as(self, audience: Audience) -> "SimulatedAs | None":
         """Return how the parts of a simulated speaker are shown; None of a real one."""
@@ -347,10 +351,10 @@ class LocalSpeaker:
 
         with announcing(self._doors, replace(audience, has_qr=False, follow=None)) as announce:
             loop = self._doors.open_loop(opening.provider_client, tell)
-            with _cancelled_by_signals(loop):
+            with _cancelled_by_signals(loop) as came:
                 loop.link_with_grant(grant, stored)
-                _run_to_the_end(loop, NEVER)
-        return _result_of(loop, stored, is_in_time=True)
+                ending = _run_to_the_end(loop, NEVER, came)
+        return _result_of(loop, stored, ending)
 
     def adopt(self) -> LinkResult:
         """Use the link of another unit as this speaker's own.
@@ -544,14 +548,20 @@ def _is_settled(loop: "Loop", *, asks_twice: bool) -> bool:
     return keeping.attempt > 0 and not (asks_twice and keeping.is_doubted)
 
 
-def _run_to_the_end(loop: "Loop", until: Monotonic) -> bool:
-    """Run until linking has ended; return whether that was in time. What ran out of time is cancelled."""
+def _run_to_the_end(loop: "Loop", until: Monotonic, came: "EndingSignals") -> Ending:
+    """Run until linking has ended, and return what that is called if it brought no link.
+
+    What ran out of time is cancelled. Where the terminal is gone all is left as a kill leaves it, to go on from.
+    """
     from device_auth.core import linking
 
-    is_in_time = loop.run(lambda: isinstance(loop.state, linking.Unlinked | linking.Linked), until)
-    if not is_in_time:
+    def is_over() -> bool:
+        return isinstance(loop.state, linking.Unlinked | linking.Linked)
+
+    if not loop.run(lambda: came.has_hung_up or is_over(), until):
         loop.feed(linking.Cancelled())
-    return is_in_time
+        return Ending.TIMED_OUT
+    return Ending.CANCELLED if is_over() else Ending.HUNG_UP
 
 
 def _is_new_link(loop: "Loop", former: Link | None) -> bool:
@@ -563,21 +573,21 @@ def _is_new_link(loop: "Loop", former: Link | None) -> bool:
     return isinstance(loop.state, linking.Linked) and not is_former
 
 
-def _result_of(loop: "Loop", former: Link | None, *, is_in_time: bool) -> LinkResult:
+def _result_of(loop: "Loop", former: Link | None, without_link: Ending) -> LinkResult:
     refusal = getattr(loop.state, "refusal", None)
     if refusal is not None:
         return LinkResult(Ending.REFUSED, refusal)
     if _is_new_link(loop, former):
         return LinkResult(Ending.LINKED, doubt=loop.speaker.doubt)
-    return LinkResult(Ending.CANCELLED if is_in_time else Ending.TIMED_OUT, answer_counts=loop.answer_counts)
+    return LinkResult(without_link, answer_counts=loop.answer_counts)
 
 
 @contextmanager
-def _cancelled_by_signals(loop: "Loop") -> "Iterator[Callable[[], bool]]":
+def _cancelled_by_signals(loop: "Loop") -> "Iterator[EndingSignals]":
     from device_auth.core import linking
     from device_auth.world.signals import cancelled_by_signals
 
     with cancelled_by_signals(
         lambda: loop.post(linking.Cancelled()), lambda: loop.call_soon(lambda: None)
-    ) as is_cancelled:
-        yield is_cancelled
+    ) as came:
+        yield came

@@ -43,7 +43,7 @@ from device_auth.core.states import FOR_NOW, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say
 from device_auth.world.settings import ENVIRONMENT, given_outside_file
-from device_auth.world.signals import cancelled_by_signals
+from device_auth.world.signals import EndingSignals, cancelled_by_signals
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -224,13 +224,13 @@ class RemoteSpeaker:
 
         with (
             announcing(self._doors, audience) as tell,
-            cancelled_by_signals(wake, wake) as is_cancelled,
+            cancelled_by_signals(wake, wake) as came,
             self._client,
             _answered(),
         ):
             Thread(target=follow, name="events", daemon=True).start()
             try:
-                return self._await_end(options, inbox, tell, is_cancelled, until)
+                return self._await_end(options, inbox, tell, came, until)
             finally:
                 self._has_ended.set()
                 self._follower.close()
@@ -240,7 +240,7 @@ class RemoteSpeaker:
         options: LinkOptions,
         inbox: "SimpleQueue[Status | Exception | _Signal]",
         tell: Callable[[View], None],
-        is_cancelled: Callable[[], bool],
+        came: EndingSignals,
         until: Monotonic,
     ) -> LinkResult:
         clock = self._doors.clock
@@ -251,7 +251,9 @@ class RemoteSpeaker:
                 case Exception() as error:
                     raise error
                 case _Signal():
-                    if is_cancelled():
+                    if came.has_hung_up:
+                        return LinkResult(Ending.HUNG_UP)  # the service goes on
+                    if came.is_cancelled:
                         return self._give_up(Ending.CANCELLED, attempt)
                 case None if clock.now() >= until:
                     return self._give_up(Ending.TIMED_OUT, attempt)

@@ -79,6 +79,7 @@ class Ending(StrEnum):
     REFUSED = "refused"
     TIMED_OUT = "timed out"
     CANCELLED = "cancelled"
+    HUNG_UP = "hung up"
 
 
 @dataclass(frozen=True, slots=True)

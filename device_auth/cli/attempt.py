@@ -79,6 +79,12 @@ class Attempt(NamedTuple):
         self.refuse("cancelled", hint)
         return Interrupted("interrupted: no new link was made", hint=hint)
 
+    def hung_up(self) -> DeviceAuthError:
+        """Report to a program that the terminal is gone, and return the error."""
+        hint = "What has begun is kept. Go on with it: device-auth link"
+        self.refuse("cancelled", hint)
+        return Interrupted("the terminal is gone: no new link was made so far", hint=hint)
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Turn Ctrl-C, or a polite kill, into the error that the command ends with."""
@@ -108,6 +114,8 @@ class Attempt(NamedTuple):
                 pass
             case Ending.CANCELLED:
                 raise self.interrupted()
+            case Ending.HUNG_UP:
+                raise self.hung_up()
             case Ending.TIMED_OUT:
                 raise self.timed_out(result.answer_counts)
             case Ending.REFUSED:

@@ -18,7 +18,7 @@ from typing import Final
 MOST_AT_ONCE: Final = 64
 
 ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, kill, and a terminal that has been closed."""
+"""Ctrl-C, kill, and a terminal that is gone: closed, or its connection lost."""
 
 
 @contextmanager
@@ -99,7 +99,12 @@ class ServiceSignals:
 
 def interruptible() -> AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP end the work as Ctrl-C does."""
-    return handled(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))
+    return handled(dict.fromkeys(_heeded(signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))
+
+
+def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Return those signals that this process was not started to ignore, as by nohup."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
@@ -126,27 +131,40 @@ def woken_by_signals(wake: Callable[[], object]) -> Iterator[None]:
         os.close(note)
 
 
+class EndingSignals:
+    """The signals that came to end an attempt.
+
+    Attributes:
+        is_cancelled: a person, or the system, ended it.
+        has_hung_up: the terminal is gone, which is no one's wish: what has begun is kept.
+    """
+
+    is_cancelled = False
+    has_hung_up = False
+
+
 @contextmanager
-def cancelled_by_signals(
-    cancel: Callable[[], object], wake: Callable[[], object]
-) -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C and SIGTERM cancel; a second one ends the process at once.
+def cancelled_by_signals(cancel: Callable[[], object], wake: Callable[[], object]) -> Iterator[EndingSignals]:
+    """Let Ctrl-C and SIGTERM cancel, and note SIGHUP; a second signal ends the process at once.
 
     Args:
-        cancel: called by the handler of the first signal.
+        cancel: called by the handler of the first signal, unless that is SIGHUP.
         wake: as for ``woken_by_signals``.
 
     Yields:
-        A function that returns whether a signal came.
+        Which signals came.
     """
-    is_cancelled = False
+    came = EndingSignals()
+    numbers = _heeded(*ENDINGS)
 
-    def on_signal(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal is_cancelled
-        is_cancelled = True
-        for number in ENDINGS:
-            signal.signal(number, signal.default_int_handler)
-        cancel()
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        for ending in numbers:
+            signal.signal(ending, signal.default_int_handler)
+        if number == signal.SIGHUP:
+            came.has_hung_up = True
+        else:
+            came.is_cancelled = True
+            cancel()
 
-    with handled(dict.fromkeys(ENDINGS, on_signal)), woken_by_signals(wake):
-        yield lambda: is_cancelled
+    with handled(dict.fromkeys(numbers, on_signal)), woken_by_signals(wake):
+        yield came

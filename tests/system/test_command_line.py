@@ -34,6 +34,7 @@ from tests.command import (
 )
 from tests.ports import free_port
 from tests.simulated_speaker import strict
+from tests.terminal_session import session
 from tests.waiting import LONG, given_time, is_once_within, wait_for
 
 
@@ -285,7 +286,7 @@ def test_the_picture_is_there_when_the_code_is_told_and_gone_when_the_code_is(co
 # -- signals and kills
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_discards_the_code_within_a_second_while_a_request_hangs(
     command: Command, number: signal.Signals
 ) -> None:
@@ -304,12 +305,24 @@ def test_a_signal_discards_the_code_within_a_second_while_a_request_hangs(
     assert not (command.folder / "run" / "pending.json").exists()
 
 
-def test_killed_while_waiting_and_started_again_it_goes_on_with_the_same_code(command: Command) -> None:
+@pytest.mark.parametrize("how", ["killed", "hung up", "unread"])
+def test_killed_or_left_while_waiting_and_started_again_it_goes_on_with_the_same_code(
+    command: Command, how: str
+) -> None:
     with command.started("link", "--json", *command.provider) as process:
         code = read_event(process, "code")
         wait_for(lambda: command.running.amazon.pairs()[-1].polls > 0)
-        process.kill()
-        assert process.wait(LONG) == -signal.SIGKILL
+        if how == "killed":
+            process.kill()
+            assert process.wait(LONG) == -signal.SIGKILL
+        elif how == "hung up":
+            assert interrupt(process, signal.SIGHUP) == 130
+            (refused,) = read_lines(stream_of(process.stdout))
+            assert refused["hint"] == "What has begun is kept. Go on with it: device-auth link"
+        else:
+            stream_of(process.stdout).close()
+            command.running.amazon.script(Endpoint.TOKEN_POLL, [Fault(status=503)])
+            assert process.wait(LONG) == 74
 
     with command.started("link", "--json", *command.provider) as process:
         again = read_event(process, "code")
@@ -320,6 +333,34 @@ def test_killed_while_waiting_and_started_again_it_goes_on_with_the_same_code(co
     assert again["user_code"] == code["user_code"]
     assert len(command.running.amazon.pairs()) == 1
     assert command.running.amazon.referee.complaints() == ()
+
+
+def test_a_terminal_that_is_closed_leaves_the_code_to_go_on_with(command: Command, tmp_path: Path) -> None:
+    with session(tmp_path, columns=200) as shell:
+        shell.run("link", *command.places, *command.provider)
+        wait_for(lambda: command.running.amazon.pairs() and command.running.amazon.pairs()[-1].polls)
+        pending = command.folder / "run" / "pending.json"
+        kept = json.loads(pending.read_text())
+        shell.hang_up()
+
+    with command.started("link", "--json", *command.provider) as process:
+        again = read_event(process, "code")
+        process.kill()
+
+    assert again["user_code"] == kept["pair"]["user_code"]
+
+
+def test_a_hang_up_that_nohup_ignores_ends_nothing(command: Command) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a new process inherits
+    try:
+        with command.started("link", "--json", *command.provider) as process:
+            read_event(process, "code")
+            process.send_signal(signal.SIGHUP)
+            command.running.amazon.approve("all")
+
+            assert process.wait(LONG) == 0
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_a_reader_that_goes_away_is_no_traceback(command: Command) -> None:

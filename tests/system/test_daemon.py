@@ -152,6 +152,18 @@ def test_an_interrupted_link_discards_the_code_of_the_daemon_too(
     assert not (household.run / "pending.json").exists()
 
 
+def test_a_terminal_that_is_gone_leaves_the_code_of_the_daemon(household: Household, living: Living) -> None:
+    living.wait_until("unlinked")
+    with household.command.started("link", "--json") as process:
+        code = read_event(process, "code")["user_code"]
+        process.send_signal(signal.SIGHUP)
+
+        assert process.wait(LONG) == 130
+    assert living.user_code() == code
+    with household.command.started("link", "--json") as process:
+        assert read_event(process, "code")["user_code"] == code
+
+
 def test_a_link_that_the_owner_declines_ends_with_77(household: Household, living: Living) -> None:
     living.wait_until("unlinked")
     with household.command.started("link", "--json") as process:

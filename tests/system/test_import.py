@@ -255,6 +255,28 @@ def test_an_interrupt_of_the_proof_is_not_contradicted_by_the_link_that_stays(
     assert "no new link was made" in told
 
 
+def test_a_token_whose_terminal_is_gone_before_its_proof_is_kept_and_proved_by_the_next_link(
+    holder: TokenHolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder.amazon.script(Endpoint.REFRESH, [Fault(hang=True)])
+    asked = len(holder.amazon.pairs())
+
+    def hang_up() -> None:
+        wait_for(lambda: not holder.amazon.faults_waiting()[Endpoint.REFRESH])
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    hand = Thread(target=hang_up, daemon=True)
+    hand.start()
+    assert holder.bring(holder.token) == 130
+    hand.join()
+
+    assert "Go on with it: device-auth link" in capsys.readouterr().err
+    assert (holder.stored()["refresh_token"], holder.stored()["is_proved"]) == (holder.token, False)
+    assert holder.command.link() == 0
+    assert holder.stored()["is_proved"]
+    assert len(holder.amazon.pairs()) == asked
+
+
 def test_while_the_service_holds_the_link_it_must_be_stopped_first(
     holder: TokenHolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
