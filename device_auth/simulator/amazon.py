@@ -62,6 +62,9 @@ EVERY_CODE: Final = "all"
 AUTHORIZATION_PAGE: Final = "ap/oa"
 """The path of an authorization request. Source: LWA "Authorization Code Grant"."""
 
+AUTHORIZATION_PAGES: Final = {DialectName.LWA: AUTHORIZATION_PAGE, DialectName.RFC8628: "authorize"}
+"""The paths of authorization requests; no RFC names one."""
+
 DEFAULT_INTERVAL: Final = 5
 """Seconds between polls if the response names none. Source: RFC 8628 §3.2."""
 
@@ -383,16 +386,19 @@ class Amazon:
     # The authorization-code flow
 
     def read_authorization(
-        self, parameters: list[tuple[str, str]]
+        self, parameters: list[tuple[str, str]], dialect: DialectName = DialectName.LWA
     ) -> AuthorizationRequest | SentBack | OAuthRefusal:
         """Read a client's request that a browser carries to the sign-in page."""
-        return read_authorization(parameters, self.options)
+        return read_authorization(parameters, dialect, self.options)
 
-    def judge_authorization(self, parameters: list[tuple[str, str]]) -> None:
+    def judge_authorization(
+        self, parameters: list[tuple[str, str]], dialect: DialectName = DialectName.LWA
+    ) -> None:
         """Have the referee judge an authorization request."""
-        client = self.name_of(dict(parameters))
-        for kind, sentence in judge_authorization([(name, value) for name, value in parameters if value]):
-            self.referee.report(kind, sentence, endpoint=AUTHORIZATION_PAGE, client=client)
+        client, page = self.name_of(dict(parameters)), AUTHORIZATION_PAGES[dialect]
+        sent = [(name, value) for name, value in parameters if value]
+        for kind, sentence in judge_authorization(sent, dialect):
+            self.referee.report(kind, sentence, endpoint=page, client=client)
 
     def allow(self, request: AuthorizationRequest) -> str:
         """Return the address that carries a new authorization code back to the client."""
@@ -418,11 +424,12 @@ class Amazon:
             error_description="The owner has declined.",
         )
 
-    def approve_authorization(self, query: Mapping[str, str]) -> str:
+    def approve_authorization(self, query: Mapping[str, str], dialect: DialectName = DialectName.LWA) -> str:
         """Sign in and allow, as an owner with a browser would.
 
         Args:
             query: of the address that the client sends the browser to.
+            dialect: of that address.
 
         Returns:
             The address that the browser is sent back to; it carries an error if the request is invalid.
@@ -430,18 +437,18 @@ class Amazon:
         Raises:
             ValueError: if the browser would not be sent back: the client or its redirect URI is unknown.
         """
-        return self._answer_authorization(query, self.allow)
+        return self._answer_authorization(query, dialect, self.allow)
 
-    def decline_authorization(self, query: Mapping[str, str]) -> str:
+    def decline_authorization(self, query: Mapping[str, str], dialect: DialectName = DialectName.LWA) -> str:
         """Sign in and decline; like ``approve_authorization`` otherwise."""
-        return self._answer_authorization(query, self.decline)
+        return self._answer_authorization(query, dialect, self.decline)
 
     def _answer_authorization(
-        self, query: Mapping[str, str], answer: Callable[[AuthorizationRequest], str]
+        self, query: Mapping[str, str], dialect: DialectName, answer: Callable[[AuthorizationRequest], str]
     ) -> str:
         parameters = list(query.items())
-        self.judge_authorization(parameters)
-        match self.read_authorization(parameters):
+        self.judge_authorization(parameters, dialect)
+        match self.read_authorization(parameters, dialect):
             case OAuthRefusal(description=description):
                 raise ValueError(description)
             case SentBack(address=address):
@@ -463,10 +470,10 @@ class Amazon:
             mark, client_id = fingerprint(sent.code), sent.credentials.client_id
             code = self._codes.get(mark)
             name = self.name_of({"code": sent.code, "client_id": client_id})
-            refused = self.refuse_credentials(sent.credentials, DialectName.LWA, Endpoint.EXCHANGE, name)
+            refused = self.refuse_credentials(sent.credentials, sent.dialect, Endpoint.EXCHANGE, name)
             if refused is not None:
                 return refused
-            if code is None:
+            if code is None or code.request.applicant.dialect is not sent.dialect:
                 return OAuthRefusal("invalid_grant", "The authorization code is not known.")
             if code.request.applicant.client_id != client_id:
                 sentence = "The authorization code is another client's."

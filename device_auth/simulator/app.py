@@ -15,7 +15,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from device_auth.core.models import DialectName
-from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.amazon import AUTHORIZATION_PAGES, Amazon
 from device_auth.simulator.answers import (
     NEVER_FROM_LWA,
     OK,
@@ -87,6 +87,7 @@ _RFC_REQUEST: Final = RequestForm(
 _RFC_PAIR: Final = _RFC_REQUEST.extended(optional={"scope"})
 _RFC_POLL: Final = _RFC_REQUEST.extended({"grant_type", "device_code"})
 _RFC_REFRESH: Final = _RFC_REQUEST.extended({"grant_type", "refresh_token"}, {"scope"})
+_RFC_EXCHANGE: Final = _RFC_REQUEST.extended({"grant_type", "code", "redirect_uri"}, {"code_verifier"})
 _RFC_REVOKE: Final = _RFC_REQUEST.extended({"token"}, {"token_type_hint"})
 _METADATA: Final = RequestForm(method="GET")
 
@@ -259,20 +260,27 @@ class _Endpoints:
 
         Source: LWA "Retrieve an Access Token and Refresh Token"; "Authorization Code Grant".
         """
-        if dict(_parameters()).get("grant_type") == "authorization_code":
-            return self._exchange()
-        return self._token(DialectName.LWA, "device_code", _LWA_POLL, _LWA_REFRESH)
+        return self._token(DialectName.LWA, "device_code", (_LWA_POLL, _LWA_REFRESH, _LWA_EXCHANGE))
 
     def rfc_token(self) -> Response:
-        """Answer a poll or a refresh. Source: RFC 8628 §3.4, §3.5; RFC 6749 §6."""
-        return self._token(DialectName.RFC8628, URN_DEVICE_CODE, _RFC_POLL, _RFC_REFRESH)
+        """Answer a poll, a refresh, or the exchange of an authorization code.
+
+        Source: RFC 8628 §3.4, §3.5; RFC 6749 §4.1.3, §6.
+        """
+        return self._token(DialectName.RFC8628, URN_DEVICE_CODE, (_RFC_POLL, _RFC_REFRESH, _RFC_EXCHANGE))
 
     def _token(
-        self, dialect: DialectName, poll_grant: str, poll_form: RequestForm, refresh_form: RequestForm
+        self,
+        dialect: DialectName,
+        poll_grant: str,
+        forms: tuple[RequestForm, RequestForm, RequestForm],
     ) -> Response:
+        poll_form, refresh_form, exchange_form = forms
         grant_type = dict(_parameters()).get("grant_type", "")
         if grant_type == "refresh_token":
             return self._respond(Endpoint.REFRESH, refresh_form, partial(self._refresh, dialect))
+        if grant_type == "authorization_code":
+            return self._exchange(dialect, exchange_form)
         form, refusal = self._read(poll_form, Endpoint.TOKEN_POLL)
         if grant_type and grant_type != poll_grant:
             sentence = "The grant_type is not one of this endpoint."
@@ -316,8 +324,8 @@ class _Endpoints:
         _delivery().on_end.append(answered)
         return response
 
-    def _exchange(self) -> Response:
-        form, refusal = self._read(_LWA_EXCHANGE, Endpoint.EXCHANGE)
+    def _exchange(self, dialect: DialectName, wanted: RequestForm) -> Response:
+        form, refusal = self._read(wanted, Endpoint.EXCHANGE)
         code = form.get("code", "")
         self._amazon.exchange_arrived(code)
 
@@ -328,12 +336,13 @@ class _Endpoints:
             if isinstance(credentials, OAuthRefusal):
                 return _refuse_client(credentials)
             exchange = CodeExchange(
+                dialect=dialect,
                 code=code,
                 credentials=credentials,
                 redirect_uri=form["redirect_uri"],
                 verifier=form.get("code_verifier"),
             )
-            return _tokens_or_refusal(DialectName.LWA, self._amazon.exchange(exchange, fault), fault)
+            return _tokens_or_refusal(dialect, self._amazon.exchange(exchange, fault), fault)
 
         response = self._answer(Endpoint.EXCHANGE, true_response)
         if _ends_code(response):
@@ -371,13 +380,15 @@ class _Endpoints:
         """Return the addresses of the RFC 8628 endpoints. Source: RFC 8414 §2; RFC 8628 §4."""
         members: dict[str, object] = {
             "issuer": self._origin,
+            "authorization_endpoint": f"{self._origin}/{AUTHORIZATION_PAGES[DialectName.RFC8628]}",
             "device_authorization_endpoint": f"{self._origin}/device_authorization",
             "token_endpoint": f"{self._origin}/token",
             "revocation_endpoint": f"{self._origin}/revoke",
             "userinfo_endpoint": f"{self._origin}/userinfo",
             "scopes_supported": sorted(self._amazon.options.scopes or _RFC_SCOPES),
-            "grant_types_supported": [URN_DEVICE_CODE, "refresh_token"],
-            "response_types_supported": [],
+            "grant_types_supported": [URN_DEVICE_CODE, "refresh_token", "authorization_code"],
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": _AUTH_METHODS,
             "revocation_endpoint_auth_methods_supported": _AUTH_METHODS,
         }

@@ -23,6 +23,7 @@ from device_auth.simulator.clients import (
     refuse_scopes,
 )
 from device_auth.simulator.models import (
+    Applicant,
     AuthorizationCode,
     AuthorizationRequest,
     CodeExchange,
@@ -44,12 +45,13 @@ _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 def read_authorization(
-    parameters: list[tuple[str, str]], options: Options
+    parameters: list[tuple[str, str]], dialect: DialectName, options: Options
 ) -> AuthorizationRequest | SentBack | OAuthRefusal:
     """Read a client's request that a browser carries.
 
     Args:
         parameters: of the address, in their order; an empty value counts as left out.
+        dialect: of the page.
         options: the known clients and scopes.
 
     Returns:
@@ -64,7 +66,7 @@ def read_authorization(
     client_id, redirect_uri = words.get("client_id", ""), words.get("redirect_uri", "")
     if repeated & {"client_id", "redirect_uri"}:
         return OAuthRefusal("invalid_request", "client_id or redirect_uri was sent more than once.")
-    if refuse_client(client_id, DialectName.LWA, options) is not None:
+    if refuse_client(client_id, dialect, options) is not None:
         return OAuthRefusal("invalid_request", "Unknown client_id")
     client = options.clients.get(client_id)
     allowed = (
@@ -77,7 +79,7 @@ def read_authorization(
     result = (
         OAuthRefusal("invalid_request", "A parameter was sent more than once.")
         if repeated
-        else _read_words(words, options)
+        else _read_words(words, dialect, options)
     )
     if isinstance(result, OAuthRefusal):
         state = None if "state" in repeated else words.get("state")
@@ -87,20 +89,29 @@ def read_authorization(
     return result
 
 
-def _read_words(words: Mapping[str, str], options: Options) -> AuthorizationRequest | OAuthRefusal:
-    """Read a request whose client and redirect URI are valid."""
-    if "response_type" not in words or "scope" not in words:
+def _read_words(
+    words: Mapping[str, str], dialect: DialectName, options: Options
+) -> AuthorizationRequest | OAuthRefusal:
+    """Read a request whose client and redirect URI are valid; RFC 6749 §3.3 needs no scope."""
+    is_lwa = dialect is DialectName.LWA
+    client_id, scope = words["client_id"], words.get("scope", "")
+    if "response_type" not in words or (is_lwa and not scope):
         return OAuthRefusal("invalid_request", "response_type and scope are needed.")
     if words["response_type"] != "code":
         return OAuthRefusal("unsupported_response_type", "response_type must be code.")
-    applicant = read_applicant(words["client_id"], words["scope"], words.get("scope_data"))
+    applicant = (
+        read_applicant(client_id, scope, words.get("scope_data"))
+        if is_lwa
+        else Applicant(dialect=dialect, client_id=client_id, scopes=tuple(scope.split()))
+    )
     if applicant is None:
         return OAuthRefusal("invalid_request", SCOPE_DATA_RULE)
+    is_public = client_id in options.clients or is_lwa
     challenge = words.get("code_challenge")
     refused = refuse_scopes(applicant, options) or _refuse_challenge(
         challenge,
         words.get("code_challenge_method"),
-        is_needed=not has_secret(applicant.client_id, options),
+        is_needed=is_public and not has_secret(client_id, options),
     )
     if refused is not None:
         return refused

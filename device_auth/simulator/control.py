@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from device_auth.simulator.amazon import EVERY_CODE, Amazon
+from device_auth.core.models import DialectName
+from device_auth.simulator.amazon import AUTHORIZATION_PAGES, EVERY_CODE, Amazon
 from device_auth.simulator.faults import Endpoint, FaultError, read_fault
 from device_auth.simulator.models import AuthorizationCode, PairState
 from device_auth.simulator.referee import RULES
@@ -55,12 +56,15 @@ def control_pages(amazon: Amazon) -> Blueprint:
     pages.add_url_rule("/expire", "expire", lambda: act(amazon.expire), methods=["POST"])
     pages.add_url_rule("/revoke", "revoke", lambda: act(amazon.revoke), methods=["POST"])
 
-    def answer(decide: Callable[[dict[str, str]], str]) -> Reply:
+    def answer(decide: Callable[[dict[str, str], DialectName], str]) -> Reply:
         address = _members().get("address")
         if not isinstance(address, str):
             return _error("address must be that of an authorization request")
         try:
-            return jsonify(address=decide(dict(parse_qsl(urlsplit(address).query))))
+            parts = urlsplit(address)
+            is_lwa = parts.path.strip("/") != AUTHORIZATION_PAGES[DialectName.RFC8628]
+            dialect = DialectName.LWA if is_lwa else DialectName.RFC8628
+            return jsonify(address=decide(dict(parse_qsl(parts.query)), dialect))
         except ValueError as error:
             return _error(f"the browser would not be sent back: {error}")
 

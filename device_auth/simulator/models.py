@@ -185,6 +185,7 @@ class Credentials:
 class CodeExchange:
     """A client's request for tokens by an authorization code."""
 
+    dialect: DialectName = DialectName.LWA
     code: str = field(repr=False)
     credentials: Credentials
     redirect_uri: str

@@ -31,6 +31,8 @@ SCOPES: Final = {
     "profile": "See your name and e-mail address",
     "profile:user_id": "Tell your account from others",
     "postal_code": "See your postal code",
+    "openid": "Tell your account from others",
+    "offline_access": "Stay linked",
 }
 """Scopes in words for the owner."""
 

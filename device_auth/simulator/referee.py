@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
+from device_auth.core.models import DialectName
+
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 """The documented content type of a request. Source: RFC 6749 appendix B; LWA "Retrieve a User Code"."""
 
@@ -252,6 +254,16 @@ AUTHORIZATION: Final = RequestForm(
 )
 """The form of an authorization request. Source: LWA "Authorization Code Grant"; RFC 7636 §4.3."""
 
+AUTHORIZATIONS: Final = {
+    DialectName.LWA: AUTHORIZATION,
+    DialectName.RFC8628: RequestForm(
+        method="GET",
+        required=frozenset({"client_id", "response_type", "redirect_uri"}),
+        optional=frozenset({"scope", "state", "nonce", "code_challenge", "code_challenge_method"}),
+    ),
+}
+"""The form of an authorization request by dialect. Source: RFC 6749 §4.1.1; OpenID Connect Core 1.0 §3.1.2.1."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObservedRequest:
@@ -326,9 +338,10 @@ def judge(seen: ObservedRequest, parameters: list[tuple[str, str]], wanted: Requ
         yield from _judge_parameters(parameters, needed, optional)
 
 
-def judge_authorization(parameters: list[tuple[str, str]]) -> Iterator[Breach]:
+def judge_authorization(parameters: list[tuple[str, str]], dialect: DialectName) -> Iterator[Breach]:
     """Yield every mistake in an authorization request."""
-    yield from _judge_parameters(parameters, AUTHORIZATION.required, AUTHORIZATION.optional)
+    wanted = AUTHORIZATIONS[dialect]
+    yield from _judge_parameters(parameters, wanted.required, wanted.optional)
     words = dict(parameters)
     has_challenge = "code_challenge" in words
     if "state" not in words and has_challenge:

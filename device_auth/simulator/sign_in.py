@@ -10,10 +10,14 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 
-from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
+from device_auth.core.models import DialectName
+from device_auth.simulator.amazon import AUTHORIZATION_PAGES, Amazon
 from device_auth.simulator.models import AuthorizationRequest, OAuthRefusal, SentBack
 from device_auth.simulator.page import OPEN_TOO_LONG, SCOPES, is_own_form, page, policy, protect
-from device_auth.simulator.referee import AUTHORIZATION
+from device_auth.simulator.referee import AUTHORIZATIONS
+
+_ROOTS: Final = {DialectName.LWA: "/ap", DialectName.RFC8628: "/authorize"}
+"""The folders of the pages by dialect."""
 
 _LONGEST_NAME: Final = 64
 _SOMEBODY: Final = "Sim Ulated"
@@ -23,41 +27,41 @@ _SEE_OTHER: Final = 303
 
 
 def sign_in_pages(amazon: Amazon) -> Blueprint:
-    """Make the pages at LWA's ``/ap/oa``; ``phone_pages`` sets the application's key and cookies."""
+    """Make the pages at LWA's ``/ap/oa`` and RFC 6749's ``/authorize``; ``phone_pages`` sets the application's key and cookies."""
     pages = Blueprint("sign_in", __name__)
     pages.after_request(protect)
-    views = _SignInPages(amazon)
-    pages.add_url_rule(f"/{AUTHORIZATION_PAGE}", "open", views.open, methods=["GET"])
-    for path, name, view in (
-        ("/ap/signin", "sign_in", views.sign_in),
-        ("/ap/consent", "decide", views.decide),
-    ):
-        pages.add_url_rule(path, name, view, methods=["POST"])
-        pages.add_url_rule(path, f"{name}_again", _no_request, methods=["GET"])
+    for dialect, root in _ROOTS.items():
+        views = _SignInPages(amazon, dialect)
+        pages.add_url_rule(f"/{AUTHORIZATION_PAGES[dialect]}", f"open-{dialect}", views.open, methods=["GET"])
+        for name, view in (("signin", views.sign_in), ("consent", views.decide)):
+            pages.add_url_rule(f"{root}/{name}", f"{name}-{dialect}", view, methods=["POST"])
+            pages.add_url_rule(f"{root}/{name}", f"{name}-again-{dialect}", _no_request, methods=["GET"])
     return pages
 
 
 class _SignInPages:
     """The three steps: open with a request, sign in, decide."""
 
-    def __init__(self, amazon: Amazon) -> None:
+    def __init__(self, amazon: Amazon, dialect: DialectName) -> None:
         self._amazon = amazon
+        self._dialect = dialect
+        self._root = _ROOTS[dialect]
 
     def open(self) -> Response:
         """Show the sign-in page for the request in the address."""
         parameters = list(request.args.items(multi=True))
-        self._amazon.judge_authorization(parameters)
-        match self._amazon.read_authorization(parameters):
+        self._amazon.judge_authorization(parameters, self._dialect)
+        match self._amazon.read_authorization(parameters, self._dialect):
             case OAuthRefusal(description=description):
                 return _problem(description)
             case SentBack(address=address):
                 return _leave(address)
             case AuthorizationRequest():
-                return _sign_in(_SOMEBODY)
+                return self._sign_in(_SOMEBODY)
 
     def sign_in(self) -> Response:
         """Take any name; then show the client and its scopes."""
-        return self._go_on(_consent)
+        return self._go_on(self._consent)
 
     def decide(self) -> Response:
         """Carry out the maker's decision."""
@@ -69,48 +73,53 @@ class _SignInPages:
                 case "cancel":
                     return _leave(self._amazon.decline(wanted))
                 case _:
-                    return _consent(wanted, account, error="Please press one of the two buttons.", status=400)
+                    return self._consent(
+                        wanted, account, error="Please press one of the two buttons.", status=400
+                    )
 
         return self._go_on(carry_out)
 
     def _go_on(self, step: Callable[[AuthorizationRequest, str], Response]) -> Response:
         """Read the request and the name from a form of this page, then take the step."""
-        wanted = self._amazon.read_authorization(list(request.form.items(multi=True)))
+        wanted = self._amazon.read_authorization(list(request.form.items(multi=True)), self._dialect)
         if not isinstance(wanted, AuthorizationRequest):
             return _no_request()
         account = " ".join(request.form.get("account", "").split())[:_LONGEST_NAME]
         if not is_own_form():
-            return _sign_in(account, error=OPEN_TOO_LONG, status=403)
+            return self._sign_in(account, error=OPEN_TOO_LONG, status=403)
         if not account:
-            return _sign_in(account, error="Please type a name; any will do.", status=400)
+            return self._sign_in(account, error="Please type a name; any will do.", status=400)
         return step(wanted, account)
 
+    def _sign_in(self, account: str, *, error: str = "", status: int = 200) -> Response:
+        return page(
+            "sign_in", root=self._root, status=status, carried=_carried(), account=account, error=error
+        )
 
-def _sign_in(account: str, *, error: str = "", status: int = 200) -> Response:
-    return page("sign_in", status=status, carried=_carried(), account=account, error=error)
-
-
-def _consent(wanted: AuthorizationRequest, account: str, *, error: str = "", status: int = 200) -> Response:
-    applicant = wanted.applicant
-    response = page(
-        "consent",
-        status=status,
-        carried=_carried(),
-        account=account,
-        applicant=applicant,
-        scopes=[SCOPES.get(scope, scope) for scope in applicant.scopes],
-        back_to=urlsplit(wanted.redirect_uri).netloc,
-        error=error,
-    )
-    # Browsers apply form-action to redirects too, and this form redirects to the client.
-    response.headers["Content-Security-Policy"] = policy(form_target(wanted.redirect_uri))
-    return response
+    def _consent(
+        self, wanted: AuthorizationRequest, account: str, *, error: str = "", status: int = 200
+    ) -> Response:
+        applicant = wanted.applicant
+        response = page(
+            "consent",
+            root=self._root,
+            status=status,
+            carried=_carried(),
+            account=account,
+            applicant=applicant,
+            scopes=[SCOPES.get(scope, scope) for scope in applicant.scopes],
+            back_to=urlsplit(wanted.redirect_uri).netloc,
+            error=error,
+        )
+        # Browsers apply form-action to redirects too, and this form redirects to the client.
+        response.headers["Content-Security-Policy"] = policy(form_target(wanted.redirect_uri))
+        return response
 
 
 def _carried() -> dict[str, str]:
     """Return the parameters of the authorization request, from the address or else from the form."""
     sent = request.args if request.method == "GET" else request.form
-    names = AUTHORIZATION.required | AUTHORIZATION.optional
+    names = {name for form in AUTHORIZATIONS.values() for name in form.required | form.optional}
     return {name: sent[name] for name in sorted(names) if sent.get(name)}
 
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from device_auth.core.models import DialectName
 from device_auth.simulator import referee
 from device_auth.simulator.referee import (
     AUTHORIZATION,
@@ -171,7 +172,7 @@ def test_only_an_authorization_request_without_any_protection_is_open_to_forgery
 ) -> None:
     needed = dict.fromkeys(AUTHORIZATION.required, "x")
 
-    assert [kind for kind, _ in judge_authorization(list((needed | more).items()))] == found
+    assert [kind for kind, _ in judge_authorization(list((needed | more).items()), DialectName.LWA)] == found
 
 
 def test_every_rule_has_a_meaning_and_a_source() -> None:

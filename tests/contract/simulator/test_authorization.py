@@ -3,15 +3,17 @@
 import base64
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qs, quote_plus, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 import pytest
 import requests
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
+from device_auth.simulator.authorization import challenge_of
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import RegisteredClient
 from device_auth.simulator.referee import RuleName
@@ -153,7 +155,69 @@ def test_a_secret_in_the_address_of_the_exchange_is_reported(
     assert kinds(amazon) == [RuleName.SECRET_IN_URL]
 
 
-def test_only_lwa_exchanges_codes_here(client: FlaskClient, amazon: Amazon) -> None:
+RFC_QUERY: Final = {
+    "client_id": "a-tv",
+    "scope": "openid profile",
+    "response_type": "code",
+    "redirect_uri": "http://localhost:4242/",
+    "state": "a-state",
+    "nonce": "a-nonce",
+}
+PKCE: Final = {"code_challenge": challenge_of("v" * 43), "code_challenge_method": "S256"}
+
+
+@pytest.mark.parametrize(
+    ("known", "query", "more", "basic"),
+    [
+        ({}, PKCE, {"client_id": "a-tv", "code_verifier": "v" * 43}, None),
+        ({}, {}, {"client_id": "a-tv", "client_secret": "any"}, None),
+        ({"a-tv": RegisteredClient()}, PKCE, {"client_id": "a-tv", "code_verifier": "v" * 43}, None),
+        ({"a-tv": RegisteredClient(secret=SECRET)}, {}, {}, f"a-tv:{quote_plus(SECRET)}"),
+    ],
+)
+def test_the_rfc_side_gives_and_exchanges_codes_too(
+    clock: Clock,
+    known: dict[str, RegisteredClient],
+    query: dict[str, str],
+    more: dict[str, str],
+    basic: str | None,
+) -> None:
+    amazon = Amazon(strict(clients=known), clock=clock)
+    client = create_app(amazon, origin="http://127.0.0.1:1").test_client()
+    asked = f"http://127.0.0.1:1/authorize?{urlencode(RFC_QUERY | query)}"
+    address = client.post("/control/authorization/allow", json={"address": asked}).json
+    assert address is not None
+    told = parse_qs(urlsplit(address["address"]).query)
+    form = {
+        "grant_type": "authorization_code",
+        "code": told["code"][0],
+        "redirect_uri": RFC_QUERY["redirect_uri"],
+    }
+
+    tokens = send(client, form | more, path="/token", basic=basic).json
+    assert tokens is not None
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    account = client.get("/userinfo", headers=bearer).json
+    again = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    credentials = {name: value for name, value in more.items() if name != "code_verifier"}
+    refreshed = send(client, again | credentials, path="/token", basic=basic)
+
+    assert told["state"] == ["a-state"]
+    assert account is not None
+    assert sorted(account) == ["name", "sub"]
+    assert refreshed.status_code == 200
+    assert kinds(amazon) == []
+
+
+def test_a_public_client_of_the_rfc_side_needs_a_code_challenge(clock: Clock) -> None:
+    amazon = Amazon(strict(clients={"a-tv": RegisteredClient()}), clock=clock)
+
+    address = amazon.approve_authorization(RFC_QUERY, DialectName.RFC8628)
+
+    assert parse_qs(urlsplit(address).query)["error"] == ["invalid_request"]
+
+
+def test_a_code_is_exchanged_in_its_own_dialect_alone(client: FlaskClient, amazon: Amazon) -> None:
     form = exchange_form(amazon) | BY_FORM
 
     assert send(client, form, path="/token").status_code == 400

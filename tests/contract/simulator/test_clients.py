@@ -192,4 +192,6 @@ def test_metadata_tells_generic_clients_what_they_need(rfc: Speaker) -> None:
     methods = ["none", "client_secret_basic", "client_secret_post"]
     assert told["token_endpoint_auth_methods_supported"] == methods
     assert told["revocation_endpoint_auth_methods_supported"] == methods
+    assert told["authorization_endpoint"] == f"{rfc.origin}/authorize"
+    assert told["response_types_supported"] == ["code"]
     assert told["userinfo_endpoint"] == f"{rfc.origin}/userinfo"

@@ -20,7 +20,8 @@ DESCRIBED: Final[dict[str, Any]] = json.loads(DESCRIPTION.read_text())
 SCHEMAS: Final[dict[str, Any]] = DESCRIBED["components"]["schemas"]
 PAGES: Final = {
     *("/", "/code", "/<country>/code", "/device", "/answer", "/static/<path:filename>"),
-    *("/ap/oa", "/ap/signin", "/ap/consent", "/followed-redirect"),
+    *("/ap/oa", "/ap/signin", "/ap/consent", "/authorize", "/authorize/signin", "/authorize/consent"),
+    "/followed-redirect",
 }
 """What is for browsers, and the trap of a scripted redirect."""
 

@@ -91,6 +91,20 @@ def test_a_maker_signs_in_sees_who_asks_and_allows(amazon: Amazon, browser: Brow
     assert kinds(amazon) == []
 
 
+def test_a_client_of_rfc_8628_has_the_same_pages(amazon: Amazon, browser: Browser) -> None:
+    query = {name: QUERY[name] for name in QUERY if name != "scope_data"}
+    query |= {"client_id": "a-tv", "scope": "openid offline_access"}
+    browser.see(browser.client.get("/authorize", query_string=query))
+    browser.submit(account="Grace")
+    assert "Client a-tv Answer goes to localhost:9745" in browser.words
+    assert "Tell your account from others Stay linked" in browser.words
+
+    browser.submit(decision="allow")
+
+    assert browser.sent_back["code"][0].startswith("Sim|C|")
+    assert kinds(amazon) == []
+
+
 def test_a_maker_who_cancels_sends_that_back(amazon: Amazon, browser: Browser) -> None:
     browser.open().submit().submit(decision="cancel")
 
