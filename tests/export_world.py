@@ -52,6 +52,11 @@ class ExportWorld:
         return self.client / "miscDatabase.db"
 
     @property
+    def delegate(self) -> dict[str, Any]:
+        """Return the section ``cblAuthDelegate`` of the older delegate, for ``configure``."""
+        return {"databaseFilePath": str(self.cbl)}
+
+    @property
     def state(self) -> Path:
         return self.folder / "state"
 
@@ -67,10 +72,9 @@ class ExportWorld:
         return FileStore(self.state).read()
 
     def configure(self, *, without: tuple[str, ...] = (), **sections: dict[str, Any]) -> None:
-        """Write the SDK's configuration."""
+        """Write the configuration of an SDK with the newer adapter; see ``delegate`` for the older one."""
         config = {
             "deviceInfo": {"clientId": CLIENT_ID, "productId": "kitchen", "deviceSerialNumber": "K-0001"},
-            "cblAuthDelegate": {"databaseFilePath": str(self.cbl)},
             "lwaAuthorization": {"databaseFilePath": str(self.lwa)},
             "miscDatabase": {"databaseFilePath": str(self.misc)},
             **sections,

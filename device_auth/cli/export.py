@@ -38,7 +38,6 @@ FORMATS: Final = {
 }
 
 STDOUT: Final = "-"
-ANY: Final = "any"
 
 Planner = Callable[[Link, exports.Unit, Path], exports.ExportPlan]
 Writer = Callable[[Link, exports.Unit], bytes]
@@ -73,8 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sdk",
         choices=tuple(exports_sdk.LAYOUTS),
-        default=ANY,
-        help="which version of the SDK (default: what every version reads)",
+        default="",
+        help="which version of the SDK (default: as the client's databases show it)",
     )
     parser.add_argument("--copy", action="store_true", help="keep the link here as well")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
@@ -144,13 +143,13 @@ def _client_path(args: argparse.Namespace) -> Path:
     path = Path(args.to)
     if args.format != SDK or os.geteuid() != 0 or belongs_to_another(path):
         return path
-    databases = exports_sdk.database_paths(path, args.sdk)
+    databases = exports_sdk.database_paths(path)
     return next((database for database in databases if belongs_to_another(database)), path)
 
 
 def _check_use(args: argparse.Namespace, speaker: Doors) -> None:
     """Raise ``WrongUse`` for options that do not go together."""
-    if args.sdk != ANY and args.format != SDK:
+    if args.sdk and args.format != SDK:
         raise WrongUse(f"--sdk works with the format {SDK} only")
     if not args.to:
         raise WrongUse("--to is empty", hint="Name the client's file.")

@@ -119,6 +119,12 @@ class Database:
             )
         return self._run(f"SELECT * FROM {table.name}")
 
+    def tables(self) -> frozenset[str]:
+        """Return the names of all tables."""
+        return frozenset(
+            str(row[0]) for row in self._run("SELECT name FROM sqlite_master WHERE type = 'table'")
+        )
+
     def write(self, table: Table, rows: Sequence[Row]) -> None:
         """Replace the rows of a table; make the table if it is missing."""
         if self.rows_of(table) is None:

@@ -10,7 +10,8 @@ SDK          database                       tables that it reads
 1.25 and on  ``miscDatabase``               which adapter is active, and whose user it has
 ============ ============================== ==============================================================
 
-So the two tables serve every version: they are written unless another layout is named.
+The link is written in one place, once: a copy in a database that the client does not use would stay there for ever, as
+the SDK migrates, empties and logs out of its own alone. The tables that it made at an earlier start show which that is.
 
 The user ID must only be equal in all places: the SDK does not ask Amazon about it while it has a refresh token. If the
 account of the link is unknown, the row has an empty text. 1.25 itself writes that if it could not learn the user, and
@@ -27,7 +28,8 @@ and ``LWAAuthorizationAdapter.cpp`` (1.25), ``LWAStorageDataMigration.cpp``, ``L
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -81,7 +83,7 @@ class SdkLayout(NamedTuple):
     """The tables of a version of the SDK.
 
     Attributes:
-        sections: of the configuration, whose databases may hold the link; one must be there.
+        sections: of the configuration; the database of the first that it has holds the link.
         has_user: there is a user ID beside the token.
         has_pairs: the new table is written instead of the two old ones.
     """
@@ -91,9 +93,10 @@ class SdkLayout(NamedTuple):
     has_pairs: bool = False
 
 
+OLDEST: Final = "1.7-1.24"
+
 LAYOUTS: Final = {
-    "any": SdkLayout((LWA, CBL)),
-    "1.7-1.24": SdkLayout((CBL,), has_user=False),
+    OLDEST: SdkLayout((CBL,), has_user=False),
     "1.25": SdkLayout((LWA,)),
     "1.26+": SdkLayout((LWA, CBL), has_pairs=True),
 }
@@ -102,41 +105,53 @@ Wanted = dict[Table, Sequence[Row] | None]
 """The rows of each table; None for no such table."""
 
 
-def plan(link: Link, unit: Unit, config_file: Path, layout: str = "any") -> ExportPlan:
+def plan(link: Link, unit: Unit, config_file: Path, version: str = "") -> ExportPlan:
     """Plan the changes of the SDK's databases.
 
     Args:
         link: that is handed over.
         unit: the speaker by its settings.
         config_file: the client's ``AlexaClientSDKConfig.json``; read, never written.
-        layout: one of ``LAYOUTS``.
+        version: one of ``LAYOUTS``; empty to take it from the client's databases.
 
     Raises:
-        DeviceAuthError: if the configuration or a database is unusable, or in use.
+        DeviceAuthError: if the configuration or a database is unusable, or in use, or several may be the client's.
     """
-    config_file = config_file.absolute()
-    config = json_files.read_object(exports.read_config(config_file), config_file, may_have_comments=True)
+    config_file, config = _read(config_file)
     _check_client(config, config_file, link)
-    databases = _find_databases(config, config_file, LAYOUTS[layout])
+    named = _named_databases(config, config_file)
+    layout = LAYOUTS[version] if version else _find_layout(named, config_file)
+    holder = _holder_of(named, layout, config_file)
+    sections = (MISC, holder) if holder == LWA else (holder,)
+    paths = dict.fromkeys(named[section] for section in sections)
     files = tuple(
-        _plan_database(path, sections, link, LAYOUTS[layout]) for path, sections in databases.items()
+        _plan_database(path, [section for section in sections if named[section] == path], link, layout)
+        for path in paths
     )
-    warnings = [*_mismatches(config, config_file, unit), *_other_endpoints(config, config_file, link)]
+    warnings = [
+        *_mismatches(config, config_file, unit),
+        *_other_endpoints(config, config_file, link, holder),
+        *_copies_elsewhere(named, paths),
+    ]
     return ExportPlan(
         files, tuple(warnings), "Start the client: it goes on with this link, and needs no code."
     )
 
 
-def database_paths(config_file: Path, layout: str) -> list[Path]:
-    """Return the databases that a configuration names for a layout.
+def database_paths(config_file: Path) -> list[Path]:
+    """Return the databases that a configuration names.
 
     Raises:
         ConfigError: if it cannot be used.
         StoreError: if it cannot be read.
     """
-    config_file = config_file.absolute()
-    config = json_files.read_object(exports.read_config(config_file), config_file, may_have_comments=True)
-    return list(_find_databases(config, config_file, LAYOUTS[layout]))
+    config_file, config = _read(config_file)
+    return list(_named_databases(config, config_file).values())
+
+
+def _read(config_file: Path) -> tuple[Path, dict[str, object]]:
+    path = config_file.absolute()
+    return path, json_files.read_object(exports.read_config(path), path, may_have_comments=True)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -175,35 +190,80 @@ def _mismatches(config: Mapping[str, object], path: Path, unit: Unit) -> list[st
     return warnings
 
 
-def _other_endpoints(config: Mapping[str, object], path: Path, link: Link) -> list[str]:
-    """Return a warning for each endpoint of the client that is not the link's."""
-    warnings = []
-    for name in (CBL, LWA):
-        base = json_files.text(config, "lwaUrl", path, name) or USUAL_ADDRESS
-        address = f"{base.rstrip('/')}/token"
-        if name in config and address != link.token_endpoint:
-            warnings.append(
-                f"The client sends its requests to {address} ({name}), but the link belongs to {link.token_endpoint}."
-            )
-    return warnings
+def _other_endpoints(config: Mapping[str, object], path: Path, link: Link, holder: str) -> Iterator[str]:
+    """Yield a warning if the client's endpoint is not the link's."""
+    base = json_files.text(config, "lwaUrl", path, holder) or USUAL_ADDRESS
+    address = f"{base.rstrip('/')}/token"
+    if address != link.token_endpoint:
+        yield f"The client sends its requests to {address} ({holder}), but the link belongs to {link.token_endpoint}."
 
 
-def _find_databases(config: Mapping[str, object], path: Path, layout: SdkLayout) -> dict[Path, list[str]]:
-    """Return each database that must change, with its sections of the configuration."""
-    named = {name: found for name in (MISC, LWA, CBL) if (found := _database_of(config, name, path))}
-    holders = [name for name in layout.sections if name in named]
+def _named_databases(config: Mapping[str, object], path: Path) -> dict[str, Path]:
+    """Return the database of each section of the configuration that has one."""
+    return {name: found for name in (MISC, LWA, CBL) if (found := _database_of(config, name, path))}
+
+
+def _holder_of(named: Mapping[str, Path], layout: SdkLayout, path: Path) -> str:
+    """Return the section whose database is to hold the link.
+
+    Raises:
+        ConfigError: if the configuration names no such database, or not that of the manager beside it.
+    """
     folder = next(iter(named.values()), path).parent
-    if not holders:
+    holder = next((name for name in layout.sections if name in named), None)
+    if holder is None:
         raise ConfigError(
             f"{path} names no database for the link",
             hint=f"Add to it: {_where(layout.sections[0], folder)}",
         )
-    if LWA in holders and MISC not in named:
+    if holder == LWA and MISC not in named:
         raise ConfigError(f"{path} names no {MISC}", hint=f"Add to it: {_where(MISC, folder)}")
-    databases: dict[Path, list[str]] = {}
-    for name in [MISC, *holders] if LWA in holders else holders:
-        databases.setdefault(named[name], []).append(name)
-    return databases
+    return holder
+
+
+def _find_layout(named: Mapping[str, Path], path: Path) -> SdkLayout:
+    """Return the layout by which the client reads its link, as its own tables show it.
+
+    Raises:
+        ConfigError: if several databases may hold it, and none of them or more than one has been in use.
+    """
+    tables = {name: _tables_in(named[name]) for name in (LWA, CBL) if name in named}
+    if len({named[name] for name in tables}) > 1:
+        used = [name for name in tables if tables[name] & {TOKEN.name, USER.name, STORAGE.name}]
+        if len(used) != 1:
+            raise ConfigError(
+                f"{path} names two databases for the link, {named[LWA]} and {named[CBL]}, and "
+                + ("both have been in use" if used else "neither has been in use yet"),
+                hint=f"Name the client's version with --sdk: {', '.join(LAYOUTS)}. One that was built with the older"
+                f" CBLAuthDelegate takes {OLDEST}, whatever its version.",
+            )
+        tables = {used[0]: tables[used[0]]}
+    holder = next(iter(tables), LWA)
+    is_new = STORAGE.name in tables.get(holder, ()) and not _is_sealed(named[holder])
+    # what is not sealed yet may be moved and sealed by the client itself, at its start
+    return SdkLayout((holder,), has_user=holder == LWA, has_pairs=is_new)
+
+
+def _tables_in(path: Path) -> frozenset[str]:
+    """Return the tables of a database; none if there is no such file."""
+    with _looked_at(path) as database:
+        return database.tables()
+
+
+def _is_sealed(path: Path) -> bool:
+    with _looked_at(path) as database:
+        return _has_seal(database.rows_of(STORAGE))
+
+
+@contextmanager
+def _looked_at(path: Path) -> Iterator[Database]:
+    """Open a database to read it; an empty one if there is no such file."""
+    content = b""
+    with suppress(OSError):
+        content = exports.look_at(path).content or b"" if path.exists() else b""
+        check_settled(path)
+    with Database(content, path) as database:
+        yield database
 
 
 def _database_of(config: Mapping[str, object], name: str, path: Path) -> Path | None:
@@ -249,22 +309,37 @@ def _plan_database(path: Path, sections: list[str], link: Link, layout: SdkLayou
 
 def _wanted_of_link(database: Database, path: Path, link: Link, layout: SdkLayout) -> Wanted:
     token, user = link.refresh_token.reveal(), _user_of(link)
-    pairs: list[Row] = [("refreshToken", token), ("userId", user)]
     stored = database.rows_of(STORAGE)
-    is_sealed = stored is not None and any(row[0] == SEAL for row in stored)
+    is_sealed = _has_seal(stored)
     if layout.has_pairs and is_sealed:
         raise ConfigError(
             f"the client seals the values in {path}, so no other program can write them",
             hint="Leave --sdk out: the client takes the link from two other tables, and seals it itself.",
         )
     if layout.has_pairs:
-        return {STORAGE: pairs, TOKEN: None, USER: None}
+        return {STORAGE: [("refreshToken", token), ("userId", user)], TOKEN: None, USER: None}
     wanted: Wanted = {TOKEN: [(token,)]}
-    if layout.has_user:
+    if layout.has_user or database.rows_of(USER) is not None:
         wanted[USER] = [(user,)]
     if stored is not None and not is_sealed:
-        wanted[STORAGE] = pairs
+        wanted[STORAGE] = []
     return wanted
+
+
+def _has_seal(rows: Sequence[Row] | None) -> bool:
+    return rows is not None and any(row[0] == SEAL for row in rows)
+
+
+def _copies_elsewhere(named: Mapping[str, Path], written: Collection[Path]) -> Iterator[str]:
+    """Yield a warning for a refresh token in a database that the client does not use: it would stay there."""
+    for path in named.values():
+        if path in written:
+            continue
+        held: list[object] = []
+        with suppress(ConfigError), _looked_at(path) as database:
+            held = [database.rows_of(table) for table in (TOKEN, STORAGE)]
+        if any(held):
+            yield f"{path}, which the client does not use, holds the refresh token of another link. Remove that file."
 
 
 def _user_of(link: Link) -> str:

@@ -91,7 +91,7 @@ def export(world: ExportWorld, *words: str) -> tuple[int, str]:
 def test_each_users_files_stay_that_users(world: ExportWorld) -> None:
     exit_code, told = export(world)
 
-    assert (exit_code, told.splitlines()[0]) == (0, f"moved to {world.misc}, {world.lwa}, {world.cbl}")
+    assert (exit_code, told.splitlines()[0]) == (0, f"moved to {world.misc}, {world.lwa}")
     stored = world.stored()
     assert stored is not None
     assert stored.mark is Mark.HANDED_OVER
@@ -103,8 +103,8 @@ def test_each_users_files_stay_that_users(world: ExportWorld) -> None:
 def test_a_path_of_the_clients_into_a_folder_of_roots_leads_nowhere(
     world: ExportWorld, treasure: Path
 ) -> None:
-    outside = treasure.with_name("cblAuthDelegate.db")
-    world.configure(cblAuthDelegate={"databaseFilePath": str(outside)})
+    outside = treasure.with_name("lwaAuthorizationAdapter.db")
+    world.configure(lwaAuthorization={"databaseFilePath": str(outside)})
     give(world.client, CLIENT)
 
     exit_code, told = export(world)
@@ -161,8 +161,8 @@ def test_a_journal_that_appears_meanwhile_removes_no_file_of_roots(
     world: ExportWorld, treasure: Path
 ) -> None:
     assert export(world, "--copy")[0] == 0
-    content = hot_journal(treasure, world.cbl.stat().st_size // PAGE)
-    journal = world.cbl.with_name("cblAuthDelegate.db-journal")
+    content = hot_journal(treasure, world.lwa.stat().st_size // PAGE)
+    journal = world.lwa.with_name(f"{world.lwa.name}-journal")
     fresh = world.client / "fresh"
 
     def swap() -> None:

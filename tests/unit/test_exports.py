@@ -84,7 +84,7 @@ def test_what_is_written_is_for_its_owner_alone(world: ExportWorld) -> None:
     finally:
         os.umask(former)
 
-    assert {mode_of(path) for path in (world.lwa, world.cbl, world.misc)} == {0o600}
+    assert {mode_of(path) for path in (world.lwa, world.misc)} == {0o600}
 
 
 def test_each_export_keeps_what_was_there_before_beside(world: ExportWorld) -> None:
@@ -109,7 +109,7 @@ def test_nothing_is_left_beside(world: ExportWorld) -> None:
 
     carry_out(plan(world))
 
-    assert set(world.files()) == {world.config.name, world.lwa.name, world.cbl.name, world.misc.name}
+    assert set(world.files()) == {world.config.name, world.lwa.name, world.misc.name}
 
 
 def test_a_relative_path_is_where_the_command_was_given(

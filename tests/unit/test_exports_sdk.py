@@ -38,8 +38,8 @@ def world(tmp_path: Path) -> ExportWorld:
     return world
 
 
-def export(world: ExportWorld, link: Link = LINK, layout: str = "any") -> ExportPlan:
-    made = plan(link, UNIT, world.config, layout)
+def export(world: ExportWorld, link: Link = LINK, version: str = "") -> ExportPlan:
+    made = plan(link, UNIT, world.config, version)
     carry_out(made)
     return made
 
@@ -55,14 +55,12 @@ def seen(made: ExportPlan) -> dict[str, list[tuple[str, str | None, str | None]]
 
 
 @pytest.mark.parametrize("link", [LINK, USERS_LINK], ids=["no account", "account"])
-def test_every_version_of_the_sdk_goes_on_with_the_link(world: ExportWorld, link: Link) -> None:
+def test_every_version_of_the_adapter_goes_on_with_the_link(world: ExportWorld, link: Link) -> None:
     user = link.account or ""
     export(world, link)
 
-    assert start_1_24(world.cbl) == Sdk(TOKEN)
     assert start_1_25(world.lwa, world.misc) == Sdk(TOKEN, user)
     assert start_1_26(world.lwa, world.misc) == Sdk(TOKEN, user)
-    assert start_1_26(world.cbl, None) == Sdk(TOKEN, user)
 
 
 def test_a_version_that_seals_its_storage_goes_on_with_the_link(world: ExportWorld) -> None:
@@ -90,31 +88,38 @@ def test_an_account_that_is_no_user_of_lwa_is_not_told_as_one(world: ExportWorld
     assert start_1_25(world.lwa, world.misc) == Sdk(TOKEN, "")
 
 
+BERTAS_TABLES = (
+    "CREATE TABLE refreshToken (refreshToken TEXT)",
+    "INSERT INTO refreshToken VALUES ('Atzr|berta'), ('Atzr|carla')",
+    "CREATE TABLE userId (userId TEXT)",
+    f"INSERT INTO userId VALUES ('{STRANGER}')",
+)
+BERTAS_PAIRS = (
+    f"CREATE TABLE {STORAGE} {PAIRS}",
+    f"INSERT INTO {STORAGE} VALUES ('refreshToken', 'Atzr|berta'), ('userId', '{STRANGER}')",
+)
+
+
 @pytest.mark.parametrize("link", [LINK, USERS_LINK], ids=["no account", "account"])
-def test_a_former_users_link_gives_way_entirely(world: ExportWorld, link: Link) -> None:
-    for path in (world.cbl, world.lwa):
-        make_database(
-            path,
-            "CREATE TABLE refreshToken (refreshToken TEXT)",
-            "INSERT INTO refreshToken VALUES ('Atzr|berta'), ('Atzr|carla')",
-            "CREATE TABLE userId (userId TEXT)",
-            f"INSERT INTO userId VALUES ('{STRANGER}')",
-            f"CREATE TABLE {STORAGE} {PAIRS}",
-            f"INSERT INTO {STORAGE} VALUES ('refreshToken', 'Atzr|berta'), ('userId', '{STRANGER}')",
-        )
+@pytest.mark.parametrize("version", ["", "1.25", "1.26+"])
+@pytest.mark.parametrize("before", [BERTAS_TABLES, BERTAS_PAIRS, (*BERTAS_TABLES, *BERTAS_PAIRS)])
+def test_a_former_users_link_gives_way_entirely(
+    world: ExportWorld, before: tuple[str, ...], version: str, link: Link
+) -> None:
+    make_database(world.lwa, *before)
     make_database(
         world.misc,
         f"CREATE TABLE {ACTIVE} {PAIRS}",
         f"INSERT INTO {ACTIVE} VALUES ('authAdapterId', 'lwa-adapter'), ('userId', '{STRANGER}')",
     )
 
-    export(world, link)
+    export(world, link, version)
 
-    for path in (world.cbl, world.lwa, world.misc):
+    for path in (world.lwa, world.misc):
         assert b"berta" not in path.read_bytes().lower()
     user = link.account or ""
-    assert start_1_24(world.cbl) == Sdk(TOKEN)
-    assert start_1_25(world.lwa, world.misc) == Sdk(TOKEN, user)
+    if version == "1.25" or (not version and before == BERTAS_TABLES):
+        assert start_1_25(world.lwa, world.misc) == Sdk(TOKEN, user)
     assert start_1_26(world.lwa, world.misc) == Sdk(TOKEN, user)
 
 
@@ -171,13 +176,103 @@ def test_a_database_that_is_written_ahead_stays_one(world: ExportWorld) -> None:
     assert start_1_26(world.lwa, world.misc) == Sdk(TOKEN)
 
 
+# -- the layout that the client's own tables show
+
+
+OLD_TABLES = ("CREATE TABLE refreshToken (refreshToken TEXT)",)
+NEW_TABLES = (f"CREATE TABLE {STORAGE} {PAIRS}",)
+
+
+def places_of_the_token(world: ExportWorld) -> list[str]:
+    return sorted(name for name, content in world.files().items() if TOKEN.encode() in content)
+
+
+@pytest.mark.parametrize("tables", [OLD_TABLES, NEW_TABLES])
+@pytest.mark.parametrize("used", ["cbl", "lwa"])
+def test_of_two_databases_the_one_that_the_client_has_used_is_written(
+    world: ExportWorld, used: str, tables: tuple[str, ...]
+) -> None:
+    world.configure(cblAuthDelegate=world.delegate)
+    path = world.cbl if used == "cbl" else world.lwa
+    make_database(path, *tables)
+
+    export(world)
+
+    assert places_of_the_token(world) == [path.name]
+    if tables == OLD_TABLES:
+        assert (start_1_24(path) if used == "cbl" else start_1_25(path, world.misc)) == Sdk(TOKEN)
+    assert start_1_26(path, world.misc if used == "lwa" else None) == Sdk(TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("used", "said"), [((), "neither has been in use yet"), (("cbl", "lwa"), "both have been in use")]
+)
+def test_of_two_databases_that_look_alike_none_is_written(
+    world: ExportWorld, used: tuple[str, ...], said: str
+) -> None:
+    world.configure(cblAuthDelegate=world.delegate)
+    for name in used:
+        make_database(getattr(world, name), *OLD_TABLES)
+    before = world.files()
+
+    with pytest.raises(ConfigError, match=said) as caught:
+        plan(LINK, UNIT, world.config)
+
+    assert "--sdk: 1.7-1.24, 1.25, 1.26+" in caught.value.hint
+    assert world.files() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("1.7-1.24", "cblAuthDelegate.db"),
+        ("1.25", "lwaAuthorizationAdapter.db"),
+        ("1.26+", "lwaAuthorizationAdapter.db"),
+    ],
+)
+def test_a_version_that_is_named_writes_one_database(world: ExportWorld, version: str, name: str) -> None:
+    world.configure(cblAuthDelegate=world.delegate)
+
+    export(world, version=version)
+
+    assert places_of_the_token(world) == [name]
+
+
+def test_a_token_that_would_stay_in_the_other_database_is_told(world: ExportWorld) -> None:
+    world.configure(cblAuthDelegate=world.delegate)
+    make_database(world.cbl, *BERTAS_TABLES)
+
+    made = export(world, version="1.26+")
+
+    assert made.warnings == (
+        f"{world.cbl}, which the client does not use, holds the refresh token of another link. Remove that file.",
+    )
+    assert b"berta" in world.cbl.read_bytes()
+
+
+def test_a_database_that_is_damaged_and_not_the_clients_own_is_no_obstacle(world: ExportWorld) -> None:
+    world.configure(cblAuthDelegate=world.delegate)
+    world.cbl.write_bytes(b"no database")
+
+    assert export(world, version="1.25").warnings == ()
+
+
+def test_a_table_of_pairs_shows_the_newest_layout(world: ExportWorld) -> None:
+    make_database(world.lwa, *NEW_TABLES, *OLD_TABLES)
+
+    export(world)
+
+    assert dict(rows_of(world.lwa, STORAGE)) == {"refreshToken": TOKEN, "userId": ""}
+    assert world.lwa.read_bytes().count(TOKEN.encode()) == 1
+
+
 # -- one version
 
 
 def test_the_oldest_layout_is_one_table(world: ExportWorld) -> None:
-    world.configure(without=("lwaAuthorization", "miscDatabase"))
+    world.configure(without=("lwaAuthorization", "miscDatabase"), cblAuthDelegate=world.delegate)
 
-    made = export(world, layout="1.7-1.24")
+    made = export(world, version="1.7-1.24")
 
     assert seen(made) == {"cblAuthDelegate.db": [("table refreshToken", None, "***")]}
     assert start_1_24(world.cbl) == Sdk(TOKEN)
@@ -203,7 +298,7 @@ def test_the_layout_of_1_26_is_one_table_of_pairs(world: ExportWorld) -> None:
         "INSERT INTO refreshToken VALUES ('Atzr|old')",
     )
 
-    made = export(world, layout="1.26+")
+    made = export(world, version="1.26+")
 
     assert seen(made)["lwaAuthorizationAdapter.db"] == [
         (f"table {STORAGE}", None, "refreshToken = ***; userId = (empty)"),
@@ -245,7 +340,7 @@ def test_what_is_written_already_is_not_written_again(world: ExportWorld) -> Non
 
     made = export(world)
 
-    assert seen(made) == {path.name: [] for path in (world.misc, world.lwa, world.cbl)}
+    assert seen(made) == {path.name: [] for path in (world.misc, world.lwa)}
     assert world.files() == before
 
 
@@ -258,29 +353,29 @@ def test_the_configuration_itself_is_never_written(world: ExportWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("without", "layout", "added"),
+    ("without", "version", "added"),
     [
-        (("deviceInfo",), "any", f'"deviceInfo": {{"clientId": "{CLIENT_ID}"}}'),
-        (("cblAuthDelegate", "lwaAuthorization"), "any", '"lwaAuthorization": {"databaseFilePath": "{}/lwaAuthorizationAdapter.db"}'),
-        (("cblAuthDelegate",), "1.7-1.24", '"cblAuthDelegate": {"databaseFilePath": "{}/cblAuthDelegate.db"}'),
+        (("deviceInfo",), "", f'"deviceInfo": {{"clientId": "{CLIENT_ID}"}}'),
+        (("lwaAuthorization",), "", '"lwaAuthorization": {"databaseFilePath": "{}/lwaAuthorizationAdapter.db"}'),
+        ((), "1.7-1.24", '"cblAuthDelegate": {"databaseFilePath": "{}/cblAuthDelegate.db"}'),
         (("lwaAuthorization",), "1.25", '"lwaAuthorization": {"databaseFilePath": "{}/lwaAuthorizationAdapter.db"}'),
-        (("miscDatabase",), "any", '"miscDatabase": {"databaseFilePath": "{}/miscDatabase.db"}'),
-        (("cblAuthDelegate", "lwaAuthorization", "miscDatabase"), "any", '"lwaAuthorization": {"databaseFilePath": "{}/lwaAuthorizationAdapter.db"}'),
+        (("miscDatabase",), "", '"miscDatabase": {"databaseFilePath": "{}/miscDatabase.db"}'),
+        (("lwaAuthorization", "miscDatabase"), "", '"lwaAuthorization": {"databaseFilePath": "{}/lwaAuthorizationAdapter.db"}'),
     ],
 )  # fmt: skip
 def test_what_a_configuration_lacks_is_said_as_it_is_to_be_added(
-    world: ExportWorld, without: tuple[str, ...], layout: str, added: str
+    world: ExportWorld, without: tuple[str, ...], version: str, added: str
 ) -> None:
     world.configure(without=without)
 
     with pytest.raises(ConfigError) as caught:
-        plan(LINK, UNIT, world.config, layout)
+        plan(LINK, UNIT, world.config, version)
 
     assert added.replace("{}", str(world.client)) in caught.value.hint
 
 
 def test_the_delegate_alone_needs_no_active_adapter(world: ExportWorld) -> None:
-    world.configure(without=("lwaAuthorization", "miscDatabase"))
+    world.configure(without=("lwaAuthorization", "miscDatabase"), cblAuthDelegate=world.delegate)
 
     export(world)
 
@@ -343,7 +438,7 @@ def test_a_configuration_that_cannot_be_read_is_refused(world: ExportWorld, text
 
 def test_an_address_is_not_taken_for_a_comment(world: ExportWorld) -> None:
     world.configure(
-        cblAuthDelegate={"databaseFilePath": f"/{world.cbl}", "lwaUrl": "https://api.amazon.com/auth/O2/"}
+        lwaAuthorization={"databaseFilePath": f"/{world.lwa}", "lwaUrl": "https://api.amazon.com/auth/O2/"}
     )
 
     assert plan(LINK, UNIT, world.config).warnings == ()
