@@ -28,12 +28,13 @@ _TAKE_THE_TERMINAL: Final = "import fcntl, os, sys, termios; fcntl.ioctl(0, term
 
 
 class Session:
-    """What stands on the screen, and what is typed."""
+    """What stands on the screen, what was heard for it, and what is typed."""
 
     def __init__(self, far: int, screen: pyte.Screen) -> None:
         self._far = far
         self._stream = pyte.ByteStream(screen)
         self.screen = screen
+        self.heard = b""
 
     @property
     def text(self) -> str:
@@ -46,9 +47,11 @@ class Session:
         """Bring to the screen what comes within a time."""
         while select([self._far], [], [], seconds)[0]:
             try:
-                self._stream.feed(os.read(self._far, 65536))
+                heard = os.read(self._far, 65536)
             except OSError:
                 return
+            self.heard += heard
+            self._stream.feed(heard)
             seconds = 0
 
     def wait_for(self, claim: Callable[[], bool] | str) -> None:

@@ -58,7 +58,11 @@ def _prompts_for(doors: "Doors", audience: "Audience", sidebar: "Sidebar | None"
 
         prompts.append(
             terminal.open_terminal(
-                sys.stderr, environ_no_color=doors.is_colourless, qr=audience.has_qr, sidebar=sidebar
+                sys.stderr,
+                environ_no_color=doors.is_colourless,
+                is_dumb=doors.is_dumb,
+                qr=audience.has_qr,
+                sidebar=sidebar,
             )
         )
     if audience.qr_file is not None:

@@ -85,8 +85,13 @@ class Doors:
 
     @property
     def is_colourless(self) -> bool:
-        """Return whether colours are not wanted. Source: no-color.org."""
-        return bool(ENVIRONMENT.get("NO_COLOR"))
+        """Return whether colours are not wanted. Source: no-color.org; bixense.com/clicolors."""
+        return self.is_dumb or bool(ENVIRONMENT.get("NO_COLOR")) or ENVIRONMENT.get("CLICOLOR") == "0"
+
+    @property
+    def is_dumb(self) -> bool:
+        """Return whether a terminal here obeys no escape sequence, as in a shell of Emacs. Source: term(7)."""
+        return ENVIRONMENT.get("TERM", "") in {"", "dumb"}
 
     @cached_property
     def settings(self) -> Settings:

@@ -43,7 +43,7 @@ class Audience:
 
     Attributes:
         is_read: people read stderr.
-        is_on_a_terminal: they read it on a terminal.
+        is_on_a_terminal: they read it on a terminal whose lines can be overwritten.
         has_qr: the terminal shows a QR code.
         qr_file: the QR code is also written there while it is valid.
         follow: told each view, for a program.

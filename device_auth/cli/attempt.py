@@ -54,7 +54,7 @@ class Attempt(NamedTuple):
     def audience(self) -> Audience:
         """Return who follows it."""
         follow = None if self.lines is None else self.lines.tell
-        return Audience(self.is_read, sys.stderr.isatty(), follow=follow)
+        return Audience(self.is_read, sys.stderr.isatty() and not self.doors.is_dumb, follow=follow)
 
     def refuse(self, reason: str, hint: str) -> None:
         """Report to a program that there is no link."""

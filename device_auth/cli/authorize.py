@@ -352,7 +352,7 @@ class _AuthorizationRun:
         from device_auth.prompts.terminal import style_of
         from device_auth.prompts.terminal_layout import draw_code
 
-        style = style_of(sys.stderr, colour=not self._doors.is_colourless)
+        style = style_of(sys.stderr, colour=not self._doors.is_colourless, is_dumb=self._doors.is_dumb)
         if style is None:
             return
         drawn, wide, why_not = draw_code(self._question.address, style, level="L")

@@ -34,7 +34,7 @@ from device_auth.prompts.stderr import USUAL_COLUMNS, say
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
 from device_auth.world.provider import read_authorities, token_endpoints
-from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
+from device_auth.world.settings import Settings, gather_settings
 from device_auth.world.transport import HttpTransport
 from hardware.board import BoardPlan
 
@@ -100,7 +100,7 @@ def examine_speaker(
         learn_from_machine(redaction, context)
         checks = compose(speaker, context, settings, problems, stored, is_online=is_online)
         learning = Check("S0", "private", partial(learn_from_speaker, redaction, context))
-        learnt, *found = examine([learning, *checks], speaker.clock, _progress())
+        learnt, *found = examine([learning, *checks], speaker.clock, _progress(is_dumb=speaker.is_dumb))
     if learnt.finding.verdict is not Verdict.OK:
         say("device-auth: not all that is private could be found out, so some of it may not be masked below")
     redaction.learn_facts(each.finding for each in found)
@@ -258,7 +258,7 @@ def _text_style(speaker: Doors) -> TextStyle:
     return TextStyle(
         columns=_columns(sys.stdout) if is_terminal else USUAL_COLUMNS,
         encoding=sys.stdout.encoding or "ascii",
-        has_colour=is_terminal and not speaker.is_colourless and ENVIRONMENT.get("TERM") != "dumb",
+        has_colour=is_terminal and not speaker.is_colourless,
         has_facts="verbose" in speaker.options,
     )
 
@@ -271,9 +271,9 @@ def _columns(stream: TextIO) -> int:
         return USUAL_COLUMNS
 
 
-def _progress() -> Progress:
-    """Return what shows the running checks on a terminal; its line is wiped at the end."""
-    if not sys.stderr.isatty():
+def _progress(*, is_dumb: bool) -> Progress:
+    """Return what shows the running checks on a terminal that overwrites lines; its line is wiped at the end."""
+    if is_dumb or not sys.stderr.isatty():
         return lambda _done, _of, _under_way: None
 
     def tell(done: int, of: int, under_way: Sequence[str]) -> None:

@@ -62,7 +62,12 @@ class Sidebar(Protocol):
 
 
 def open_terminal(
-    stream: TextIO, *, environ_no_color: bool, qr: bool, sidebar: Sidebar | None = None
+    stream: TextIO,
+    *,
+    environ_no_color: bool,
+    qr: bool,
+    is_dumb: bool = False,
+    sidebar: Sidebar | None = None,
 ) -> "TerminalPrompt":
     """Open the prompt for a stream, and find out what the stream can show.
 
@@ -73,6 +78,7 @@ def open_terminal(
         stream: standard error, as a rule.
         environ_no_color: whether the environment asks for no colours (https://no-color.org).
         qr: whether to draw the QR code.
+        is_dumb: whether a terminal obeys no escape sequence; it is written to like a file.
         sidebar: shown as well, if the stream is a terminal.
     """
     encoding = stream.encoding or "ascii"
@@ -84,9 +90,11 @@ def open_terminal(
         )
     stream.flush()
     is_tty = os.isatty(number)
+    size = (lambda: _size_of(number)) if is_tty else (lambda: ENDLESS)
+    is_tty = is_tty and not is_dumb
     return TerminalPrompt(
         open(number, "w", encoding=encoding, closefd=False),
-        size=(lambda: _size_of(number)) if is_tty else (lambda: ENDLESS),
+        size=size,
         is_tty=is_tty,
         colour=not environ_no_color,
         encoding=encoding,
@@ -95,16 +103,22 @@ def open_terminal(
     )
 
 
-def style_of(stream: TextIO, *, colour: bool) -> TerminalStyle | None:
+def style_of(stream: TextIO, *, colour: bool, is_dumb: bool) -> TerminalStyle | None:
     """Return what a stream can show if it is a terminal, or None.
 
     Args:
         stream: standard error, as a rule.
         colour: whether colours may be used.
+        is_dumb: whether a terminal obeys no escape sequence.
     """
     if not stream.isatty():
         return None
-    return TerminalStyle(*_size_of(stream.fileno()), encoding=stream.encoding or "ascii", colour=colour)
+    return TerminalStyle(
+        *_size_of(stream.fileno()),
+        encoding=stream.encoding or "ascii",
+        colour=colour,
+        has_black_and_white=not is_dumb,
+    )
 
 
 def _size_of(number: int) -> Size:
@@ -164,7 +178,9 @@ class TerminalPrompt:
         if is_resized and size != last_seen and view == before:
             return self._next(view, now)  # the window may still be changing: try again in a second
         self._written_for = size
-        style = TerminalStyle(*size, encoding=self._encoding, colour=self._colour)
+        style = TerminalStyle(
+            *size, encoding=self._encoding, colour=self._colour, has_black_and_white=self._is_tty
+        )
         sidebar = self._sidebar if style.rows >= LEAST_ROWS_WITH_SIDEBAR else None
         room = style if sidebar is None else replace(style, rows=style.rows - sidebar.rows)
         lasting = self._lasting(view, before, room, is_resized=is_resized)

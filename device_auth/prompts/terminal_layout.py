@@ -39,12 +39,15 @@ class TerminalStyle:
     Attributes:
         encoding: characters that it lacks are escaped, or drawn in ASCII.
         colour: whether it shows colours and bold letters.
+        has_black_and_white: whether it can be told to show white on black: a picture needs that on any ground, and
+            also where colours are not wanted.
     """
 
     columns: int
     rows: int
     encoding: str
     colour: bool
+    has_black_and_white: bool = False
 
     def clean(self, text: str) -> str:
         """Make any text safe to write: no control characters, those of direction included, and none that it lacks."""
@@ -134,8 +137,8 @@ def draw_code(
     except DeviceAuthError as error:
         return [], 0, f"There is no QR code: {error}."
     if style.has_blocks():
-        return half_blocks(matrix, colour=style.colour), len(matrix), ""
-    return ascii_blocks(matrix, colour=style.colour), 2 * len(matrix), ""
+        return half_blocks(matrix, colour=style.has_black_and_white), len(matrix), ""
+    return ascii_blocks(matrix, colour=style.has_black_and_white), 2 * len(matrix), ""
 
 
 def _texts(

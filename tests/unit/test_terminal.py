@@ -45,7 +45,10 @@ REFUSED = View(StateWord.UNLINKED, Trouble.EXPIRED, refusal=EXPIRED)
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("colour", [True, False])
-def test_the_usual_screen_shows_picture_text_and_countdown_at_once(read: Reader, colour: bool) -> None:
+@pytest.mark.parametrize(("ink", "ground"), [(229, 24), (24, 229)])
+def test_the_usual_screen_shows_picture_text_and_countdown_at_once(
+    read: Reader, colour: bool, ink: int, ground: int
+) -> None:
     window = Window(80, 24, colour=colour)
     window.out.write("$ device-auth link\n")
 
@@ -57,7 +60,7 @@ def test_the_usual_screen_shows_picture_text_and_countdown_at_once(read: Reader,
     assert PLAIN_URI in window.text
     assert "enter the code AAYJHL" in window.text
     assert window.text.endswith("Waiting for your approval. Time left: 9:42")
-    assert read(photograph(window.screen)) == [PREFILLED]
+    assert read(photograph(window.screen, ink=ink, ground=ground)) == [PREFILLED]
 
 
 @pytest.mark.parametrize("trouble", [trouble for trouble in Trouble if trouble is not Trouble.NONE])
@@ -238,7 +241,7 @@ def test_the_cursor_is_never_hidden() -> None:
 
 
 def test_without_colours_no_look_is_given_to_any_line() -> None:
-    window = Window(colour=False)
+    window = Window(colour=False, qr=False)
     for view in (waiting(), waiting(trouble=Trouble.STORAGE), REFUSED, LINKED):
         window.show(view)
 
@@ -424,13 +427,38 @@ def _read_to_the_end(master: int) -> str:
     return seen.decode()
 
 
-def test_no_color_is_obeyed(pty: tuple[int, io.TextIOWrapper]) -> None:
+def test_no_color_is_obeyed_but_for_the_black_and_white_of_the_picture(
+    pty: tuple[int, io.TextIOWrapper],
+) -> None:
     master, stream = pty
     prompt = open_terminal(stream, environ_no_color=True, qr=True)
 
     prompt.show(waiting(), moment(0))
 
-    assert not re.search(r"\x1b\[[0-9;]*m", _read_to_the_end(master))
+    seen = _read_to_the_end(master)
+    looks = set(re.findall(r"\x1b\[[0-9;]*m", seen))
+    assert looks == {"\x1b[37;97;40m", "\x1b[0m"}, "black and white, of the picture alone"
+    assert not re.search(r"\x1b\[[0-9;]*m[^█▀▄ ]", seen.replace("\x1b[0m", ""))
+
+
+def test_a_dumb_terminal_gets_no_escape_sequence(pty: tuple[int, io.TextIOWrapper]) -> None:
+    master, stream = pty
+    _resize(stream, 100, 40)
+    prompt = open_terminal(stream, environ_no_color=True, is_dumb=True, qr=True)
+
+    prompt.show(REQUESTING, moment(0))
+    prompt.show(waiting(), moment(0))
+    prompt.close()
+
+    stream.write("the end")
+    stream.flush()
+    seen = b""
+    while not seen.endswith(b"the end"):
+        seen += os.read(master, 65536)
+    assert b"\x1b" not in seen
+    assert b"\r" not in seen.replace(b"\r\n", b"")
+    assert "█" in seen.decode()
+    assert max(map(len, seen.decode().splitlines())) <= 100
 
 
 def test_a_line_that_does_not_know_its_size_counts_as_the_usual_one(

@@ -396,6 +396,31 @@ def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_p
     assert not any(line.lstrip().startswith(("0 of", "1 of")) for line in lines)
 
 
+@pytest.mark.parametrize("name", ["NO_COLOR=1", "CLICOLOR=0", "TERM=dumb", "TERM="])
+@pytest.mark.parametrize("words", ["doctor", "link"])
+def test_no_colour_where_none_is_wanted_and_no_escape_sequence_on_a_dumb_terminal(
+    name: str, words: str, tmp_path: Path
+) -> None:
+    places = f"--state-dir {tmp_path}/state --runtime-dir {tmp_path}/run"
+    with session(tmp_path, columns=100, rows=400) as shell:
+        shell.wait_for("ready>")
+        shell.type(
+            f"{name} {sys.executable} -m device_auth {words} --simulate {places}; echo 'left' with $?\n"
+        )
+        shell.wait_for(lambda: bool(re.search(r"left with \d", shell.text)))
+
+    heard = shell.heard.decode()
+    looks = set(re.findall(r"\x1b\[[0-9;]*m", heard))
+    black_and_white = {"\x1b[37;97;40m", "\x1b[0m"} if words == "link" else set()
+    if name.startswith("TERM"):
+        assert "\x1b" not in heard
+        assert "\r" not in heard.replace("\r\n", "")
+    else:
+        assert looks == black_and_white
+    if words == "link":
+        assert "Linked." in heard
+
+
 def test_a_terminal_that_does_not_know_its_width_is_taken_for_a_usual_one() -> None:
     far, near = os.openpty()
     with os.fdopen(far), os.fdopen(near) as terminal:
@@ -408,9 +433,10 @@ def test_progress_leaves_no_trace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    tell = doctor._progress()
+    tell = doctor._progress(is_dumb=False)
     tell(1, 2, ["linked"])
     tell(2, 2, [])
+    doctor._progress(is_dumb=True)(1, 2, ["nothing is shown of it"])
 
     told = capsys.readouterr().err
     assert "1 of 2: linked " in told
