@@ -3,16 +3,15 @@
 The clock skips their waits. ``make test-clients`` plays them in real time, beside clients that are installed.
 """
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.models import Denial, Options
-from device_auth.simulator.server import Running, serve
+from device_auth.simulator.server import Running
+from device_auth.simulator.testing import StartSimulatedAmazon
 from tests.clients.own_clients import DeviceSdk, JavaSample, SkillsToolkit, Wire
 from tests.clients.play import Refused
 from tests.simulated_speaker import CLIENT_ID, Clock
@@ -45,10 +44,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def running(clock: Clock, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
-    options = getattr(request, "param", Options())
-    with serve(Amazon(options, clock=clock), tls=tmp_path) as running:
-        yield running
+def running(
+    start_simulated_amazon: StartSimulatedAmazon, clock: Clock, request: pytest.FixtureRequest
+) -> Running:
+    return start_simulated_amazon(getattr(request, "param", None), tls=True, clock=clock)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import pytest
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.server import Running, serve
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running
+from device_auth.simulator.testing import StartSimulatedAmazon
 from tests.simulated_speaker import Clock, Speaker, strict
 
 
@@ -14,14 +16,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def amazon(clock: Clock) -> Amazon:
-    return Amazon(strict(), clock=clock)
+def options() -> Options:
+    return strict()
 
 
 @pytest.fixture
-def running(amazon: Amazon) -> Iterator[Running]:
-    with serve(amazon) as running:
-        yield running
+def running(start_simulated_amazon: StartSimulatedAmazon, options: Options, clock: Clock) -> Running:
+    return start_simulated_amazon(options, clock=clock)
+
+
+@pytest.fixture
+def amazon(running: Running) -> Amazon:
+    return running.amazon
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.authorization import challenge_of
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import RegisteredClient
+from device_auth.simulator.models import Options, RegisteredClient
 from device_auth.simulator.referee import RuleName
 from tests.simulated_speaker import CLIENT_ID, FORM, SCOPE_DATA, Clock, Speaker, strict
 
@@ -33,8 +33,8 @@ TOKEN: Final = "/auth/o2/token"  # an address
 
 
 @pytest.fixture
-def amazon(clock: Clock) -> Amazon:
-    return Amazon(strict(clients={CLIENT_ID: RegisteredClient(secret=SECRET)}), clock=clock)
+def options() -> Options:
+    return strict(clients={CLIENT_ID: RegisteredClient(secret=SECRET)})
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import requests
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import PairState, RegisteredClient
+from device_auth.simulator.models import Options, PairState, RegisteredClient
 from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import CLIENT_ID, Clock, Speaker, strict
@@ -65,8 +65,8 @@ class Confidential:
 
 
 @pytest.fixture
-def amazon(clock: Clock) -> Amazon:
-    return Amazon(strict(clients=KNOWN, takes_others=False), clock=clock)
+def options() -> Options:
+    return strict(clients=KNOWN, takes_others=False)
 
 
 @pytest.fixture(params=["header", "form"])

@@ -9,10 +9,11 @@ from werkzeug.test import TestResponse
 
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
+from device_auth.simulator.models import Options
 from device_auth.simulator.referee import RuleName
 from device_auth.simulator.sign_in import form_target
 from tests.page_elements import Elements
-from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Clock, strict
+from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, strict
 
 RETURN_URL: Final = "https://localhost:9745/authresponse"
 SCRIPT: Final = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -29,8 +30,8 @@ QUERY: Final = {
 
 
 @pytest.fixture
-def amazon(clock: Clock) -> Amazon:
-    return Amazon(strict(redirect_uris=frozenset({RETURN_URL, "http://[::1]:3000/back"})), clock=clock)
+def options() -> Options:
+    return strict(redirect_uris=frozenset({RETURN_URL, "http://[::1]:3000/back"}))
 
 
 class Browser:
