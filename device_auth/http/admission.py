@@ -1,8 +1,10 @@
 """Limits on connections: how many at once and how many in a time, for all owners and for each.
 
-A connection takes a place. No owner crowds out another: where connections may wait for a place and too many wait, the
-newest connection of the owner with the most waiting ones is refused; where they may not wait, the owner with the most
-places loses the oldest one. This module only counts: its caller holds a lock, and closes the connections.
+A connection takes a place. No owner crowds out another. Where connections may wait for a place, an owner's share is what
+he has before others have more: he gets more while places are free, and gives his idle ones back when another waits; where
+too many wait, the newest connection of the owner with the most waiting ones is refused. Where they may not wait, the share
+is all that he has, and the owner with the most places loses the oldest one. This module only counts: its caller holds a
+lock, and closes the connections.
 """
 
 from collections import Counter
@@ -24,7 +26,7 @@ class ConnectionLimits(NamedTuple):
 
     Attributes:
         places: connections served at once, event streams among them.
-        share: of those, for one owner.
+        share: of those, for one owner; where connections may wait, more while places are free.
         spare: of those, kept for owners who have none.
         waiting: connections that wait for a place; if 0, a connection that finds none is refused.
         streams: event streams at once.
@@ -113,6 +115,7 @@ class ConnectionLimiter(Generic[P]):
         self.waiting: list[P] = []
         self.active: dict[P, None] = {}
         self.evicted: list[P] = []
+        self._closing: set[P] = set()
         self.rate = TokenBucket(limits.burst, limits.every)
         self.refusals = TokenBucket(limits.burst, Seconds(limits.every / REFUSALS_FOR_ONE))
         self._shares: dict[Hashable, int] = {}
@@ -133,14 +136,15 @@ class ConnectionLimiter(Generic[P]):
         return None
 
     def admit(self) -> list[P]:
-        """Return the connections that get a place now, those that waited longest first."""
+        """Return the connections that get a place now: of owners within their share first, then by how long they waited."""
         admitted = []
-        for place in tuple(self.waiting):
-            if self._has_room(place.owner) and self._has_share(place.owner):
-                self.waiting.remove(place)
-                self.active[place] = None
-                self._shares[place.owner] = self._shares.get(place.owner, 0) + 1
-                admitted.append(place)
+        for may_exceed in (False, True):
+            for place in tuple(self.waiting):
+                if self._has_room(place.owner) and (may_exceed or self._has_share(place.owner)):
+                    self.waiting.remove(place)
+                    self.active[place] = None
+                    self._shares[place.owner] = self._count(place.owner) + 1
+                    admitted.append(place)
         return admitted
 
     def overflow(self) -> P | None:
@@ -157,22 +161,30 @@ class ConnectionLimiter(Generic[P]):
         if place not in self.active:
             return
         del self.active[place]
+        self._closing.discard(place)
         if not place.is_streaming or self._limits.streams_count:
             self._free_share(place)
 
     def may_stay(self, place: P) -> bool:
         """Return whether a connection may wait for another request; not while another waits for its place."""
-        place.is_idle = not any(self._could_follow(place, other) for other in self.waiting)
+        place.is_idle = not any(self._could_follow(place, other) for other in self._still_waiting())
+        if not place.is_idle:
+            self._closing.add(place)
         return place.is_idle
 
     def take_idle(self) -> list[P]:
-        """Return idle connections to close because others wait for their places, as RFC 9112 §9.5 allows."""
-        waiting, idle = list(self.waiting), []
-        for place in [active for active in self.active if active.is_idle] if waiting else []:
+        """Return idle connections to close because others wait for their places, as RFC 9112 §9.5 allows.
+
+        Those of the owner with most places come first.
+        """
+        waiting, idle = self._still_waiting(), []
+        idlers = [active for active in self.active if active.is_idle] if waiting else []
+        for place in sorted(idlers, key=lambda idler: -self._count(idler.owner)):
             follower = next((other for other in waiting if self._could_follow(place, other)), None)
             if follower is not None:
                 waiting.remove(follower)
                 place.is_idle = False
+                self._closing.add(place)
                 idle.append(place)
         return idle
 
@@ -194,8 +206,9 @@ class ConnectionLimiter(Generic[P]):
             self._free_share(place)
         return True
 
-    def _is_free(self) -> bool:
-        return len(self.active) < self._limits.places
+    def _still_waiting(self) -> list[P]:
+        """Return the connections that wait, less one for each place that is about to be free."""
+        return self.waiting[len(self._closing) :]
 
     def _has_room(self, owner: Hashable) -> bool:
         spare = self._limits.spare if owner in self._shares else 0
@@ -216,8 +229,11 @@ class ConnectionLimiter(Generic[P]):
         self.evicted.append(oldest)
         return True
 
+    def _count(self, owner: Hashable) -> int:
+        return self._shares.get(owner, 0)
+
     def _has_share(self, owner: Hashable) -> bool:
-        return self._shares.get(owner, 0) < self._limits.share
+        return self._count(owner) < self._limits.share
 
     def _free_share(self, place: P) -> None:
         self._shares[place.owner] -= 1
@@ -225,7 +241,8 @@ class ConnectionLimiter(Generic[P]):
             del self._shares[place.owner]
 
     def _could_follow(self, place: P, other: P) -> bool:
-        return not self._is_free() if self._has_share(other.owner) else other.owner == place.owner
+        """Return whether a place may be freed for another that waits; nobody gives one to an owner with as many."""
+        return other.owner == place.owner or self._count(place.owner) > self._count(other.owner)
 
     def _bucket_of(self, owner: Hashable, now: Monotonic) -> TokenBucket | None:
         bucket = self._buckets.get(owner)

@@ -87,8 +87,9 @@ class ApiTimeouts(NamedTuple):
 
 READ_LIMITS: Final = ReadLimits()
 ADMISSION: Final = ConnectionLimits(
-    places=64, share=8, waiting=256, streams=8, streams_share=16, streams_count=False
+    places=72, share=8, spare=8, waiting=256, streams=8, streams_share=16, streams_count=False
 )
+"""64 connections for all, and 8 more for users who have none, whatever the others wait for."""
 TIMEOUTS: Final = ApiTimeouts()
 
 Connection = HttpConnection[Caller]

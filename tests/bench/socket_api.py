@@ -1,7 +1,8 @@
 """Compares how long a token takes: from the file, from the socket kept open, and from a bare server beside.
 
 Run: python -m tests.bench.socket_api. All are done in turn, each server in a process of its own, and the middle of many
-is told. The client is the same few lines for both servers; what our own typed client adds is told besides.
+is told. The client is the same few lines for both servers; what our own typed client adds is told besides. Then as many
+clients of one user as there are places keep a connection each, and ask at once: what is told is how many answers come.
 """
 
 import http.server
@@ -25,11 +26,16 @@ from device_auth.service.callers import read_permissions
 from device_auth.service.status_feed import StatusFeed
 from device_auth.world.clock import BootClock
 from device_auth.world.token_files import FileTokens
+from tests.bench.figures import quartiles
 from tests.links import make_link
 from tests.socket_world import ScriptedActions
 
 ROUNDS = 5000
 WARM_UP = 200
+CROWD = 64
+CROWD_ROUNDS = 40
+CROWD_PAIRS = 15
+CROWD_BUDGET = 0.5
 FILE_BUDGET = 20e-6
 SOCKET_BUDGET = 200e-6
 
@@ -92,14 +98,64 @@ def ask(connection: socket.socket) -> None:
     assert json.loads(octets[end:])["access_token"] == TOKEN
 
 
+def ask_anew(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        ask(connection)
+
+
+class Crowd:
+    """Clients that keep a connection each and ask at once; one whose connection was closed opens another."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._connections = [self._connect() for _ in range(CROWD)]
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def ask_all(self) -> None:
+        for number, connection in enumerate(self._connections):
+            try:
+                connection.sendall(REQUEST)
+            except OSError:
+                self._ask_again(number)
+        for number in range(CROWD):
+            while not self._read(self._connections[number]):
+                self._ask_again(number)
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._path)
+        return connection
+
+    def _ask_again(self, number: int) -> None:
+        self._connections[number].close()
+        self._connections[number] = self._connect()
+        self._connections[number].sendall(REQUEST)
+
+    def _read(self, connection: socket.socket) -> bool:
+        octets = b""
+        try:
+            while not octets.rstrip().endswith(b"}"):
+                some = connection.recv(65536)
+                if not some:
+                    return False
+                octets += some
+        except OSError:
+            return False
+        return TOKEN.encode() in octets
+
+
 def time_of(act: Callable[[], object]) -> float:
     start = time.perf_counter()
     act()
     return time.perf_counter() - start
 
 
-def compare(folder: Path) -> dict[str, list[float]]:
-    """Return every time of each way, in seconds."""
+def compare(folder: Path) -> tuple[dict[str, list[float]], list[float]]:
+    """Return every time of each way, in seconds, and how many times the bare server's rate ours has with a crowd."""
     with ExitStack() as stack:
         connections = {}
         for serve, name in ((serve_ours, "api.sock"), (serve_bare, "bare.sock")):
@@ -117,6 +173,8 @@ def compare(folder: Path) -> dict[str, list[float]]:
             "token.json": lambda: json.loads((folder / "token.json").read_bytes())["access_token"],
             "socket": lambda: ask(connections["api.sock"]),
             "bare server": lambda: ask(connections["bare.sock"]),
+            "anew": lambda: ask_anew(str(folder / "api.sock")),
+            "bare, anew": lambda: ask_anew(str(folder / "bare.sock")),
             "typed client": client.token,
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
@@ -125,12 +183,28 @@ def compare(folder: Path) -> dict[str, list[float]]:
                 taken = time_of(act)
                 if number >= WARM_UP:
                     times[name].append(taken)
-    return times
+        return times, compare_crowds(folder)
+
+
+def compare_crowds(folder: Path) -> list[float]:
+    """Return how many times the bare server's rate ours has, pair by pair."""
+    ratios = []
+    for _ in range(CROWD_PAIRS):
+        taken = []
+        for name in ("api.sock", "bare.sock"):
+            with closing(Crowd(str(folder / name))) as crowd:
+                crowd.ask_all()
+                begun = time.perf_counter()
+                for _ in range(CROWD_ROUNDS):
+                    crowd.ask_all()
+                taken.append(time.perf_counter() - begun)
+        ratios.append(taken[1] / taken[0])
+    return ratios
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        times = compare(Path(folder))
+        times, ratios = compare(Path(folder))
     middle = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
         print(
@@ -140,6 +214,12 @@ def main() -> None:
     print(
         f"socket: {middle['socket'] / SOCKET_BUDGET:.2f} of its budget of {SOCKET_BUDGET * 1e6:.0f} us,"
         f" {middle['socket'] / middle['bare server']:.2f} of a bare server"
+    )
+    print(f"new connection: {middle['anew'] / middle['bare, anew']:.2f} of a bare server")
+    low, middle_ratio, high = quartiles(ratios)
+    print(
+        f"{CROWD} kept open by one user: {middle_ratio:.2f} of a bare server's rate, quartiles {low:.2f} to {high:.2f},"
+        f" budget {CROWD_BUDGET}"
     )
 
 

@@ -231,15 +231,15 @@ def test_a_body_that_is_there_already_needs_no_word_to_go_on(world: SocketWorld)
 # -- how many come
 
 
-def test_the_connections_of_one_user_wait_for_one_another_only(world: SocketWorld) -> None:
+def test_one_user_has_what_nobody_else_wants_and_keeps_nobody_waiting(world: SocketWorld) -> None:
     world.is_linked()
-    visitors = [world.visit(READER) for _ in range(12)]
+    visitors = [world.visit(READER) for _ in range(68)]
     for visitor in visitors:
         visitor.begin("/v1/token")
-    world.actions.wait_until_asked(8)
+    world.actions.wait_until_asked(64)
 
     assert is_served(world)
-    assert len(world.actions.asked) == 8
+    assert len(world.actions.asked) == 64
     world.actions.end_refresh(world.issue("new"))
     assert {visitor.finish().status for visitor in visitors} == {200}
 
@@ -250,10 +250,11 @@ def test_where_every_place_is_taken_whoever_comes_waits(world: SocketWorld) -> N
     for visitor in visitors:
         visitor.begin("/v1/token")
     world.actions.wait_until_asked(64)
-    late = world.visit(OTHER)
+    late = world.visit(READER._replace(uid=2000))
     late.begin("/v1/status")
 
     assert len(world.actions.asked) == 64
+    assert is_served(world, OTHER)  # who has none
     world.actions.end_refresh(world.issue("new"))
     assert {visitor.finish().status for visitor in visitors} == {200}
     assert late.finish().status == 200
@@ -261,8 +262,11 @@ def test_where_every_place_is_taken_whoever_comes_waits(world: SocketWorld) -> N
 
 @pytest.mark.parametrize(
     ("admission", "comes"),
-    [(ADMISSION._replace(share=1), READER), (ADMISSION._replace(places=1), READER._replace(uid=7))],
-    ids=["the share is full", "every place is taken"],
+    [
+        (ADMISSION._replace(places=1, spare=0), READER),
+        (ADMISSION._replace(places=1, spare=0), READER._replace(uid=7)),
+    ],
+    ids=["his own", "of another"],
 )
 def test_who_waits_gets_the_place_of_an_idle_connection(
     tmp_path: Path, admission: ConnectionLimits, comes: Caller
@@ -277,7 +281,7 @@ def test_who_waits_gets_the_place_of_an_idle_connection(
 
 
 def test_an_idle_connection_for_which_nobody_waits_stays(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(share=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(places=3, spare=1)) as world:
         world.is_linked()
         idle, busy, late = world.visit(OTHER), world.visit(READER), world.visit(READER)
         assert idle.ask("/v1/status").status == 200
@@ -290,7 +294,7 @@ def test_an_idle_connection_for_which_nobody_waits_stays(tmp_path: Path) -> None
 
 
 def test_nobody_keeps_a_connection_for_which_another_waits(tmp_path: Path) -> None:
-    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(share=1)) as world:
+    with SocketWorld(tmp_path / "api.sock", admission=ADMISSION._replace(places=2, spare=1)) as world:
         world.is_linked()
         first, second = world.visit(READER), world.visit(READER)
         first.begin("/v1/token")
@@ -305,21 +309,20 @@ def test_nobody_keeps_a_connection_for_which_another_waits(tmp_path: Path) -> No
 
 def test_where_the_waiting_room_is_full_too_the_biggest_crowd_is_turned_away(tmp_path: Path) -> None:
     with SocketWorld(
-        tmp_path / "api.sock", admission=ADMISSION._replace(places=2, share=1, waiting=3)
+        tmp_path / "api.sock", admission=ADMISSION._replace(places=2, share=1, spare=0, waiting=3)
     ) as world:
         world.is_linked()
         crowd = [world.visit(READER) for _ in range(4)]
-        crowd[0].begin("/v1/token")
-        world.actions.wait_until_asked(1)
-        others = [world.visit(OTHER), world.visit(OTHER)]
-        others[0].begin("/v1/token")
+        for visitor in crowd[:2]:
+            visitor.begin("/v1/token")
         world.actions.wait_until_asked(2)
+        others = [world.visit(OTHER), world.visit(OTHER)]
 
         turned_away = read_to_the_end(crowd[3].sock)
 
         assert turned_away.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 1\r\n" in turned_away
-        for visitor in (crowd[1], crowd[2], others[1]):
+        for visitor in (crowd[2], *others):
             visitor.begin("/v1/token")
         world.actions.end_refresh(world.issue())
         assert {visitor.finish().status for visitor in [*crowd[:3], *others]} == {200}

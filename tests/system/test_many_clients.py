@@ -17,7 +17,7 @@ from tests.waiting import LONG
 from tests.world import open_world
 
 CLIENTS = 200
-AT_ONCE = 64
+AT_ONCE = 72
 """So many connections are read at once; the others wait."""
 
 

@@ -152,26 +152,57 @@ def test_where_too_many_wait_the_newest_of_the_biggest_crowd_is_refused() -> Non
     assert limiter.waiting == [first, other, late]
 
 
-@pytest.mark.parametrize(("comes", "leaves"), [("one", "one"), ("two", "two"), ("three", None)])
-def test_a_connection_that_waits_for_a_share_gets_that_of_its_own_idle_one(
-    comes: str, leaves: str | None
-) -> None:
+def test_where_connections_may_wait_an_owner_has_more_than_his_share_while_places_are_free() -> None:
     limiter: ConnectionLimiter[Place] = ConnectionLimiter(ConnectionLimits(places=9, share=1, waiting=9))
-    idle = crowd(limiter, "one", "two")
+
+    idle = crowd(limiter, *["one"] * 9)
+
+    assert list(limiter.active) == idle
     assert all(limiter.may_stay(place) for place in idle)
-
-    crowd(limiter, comes)
-
-    assert [place.owner for place in limiter.take_idle()] == ([leaves] if leaves else [])
     assert limiter.take_idle() == []
 
 
+@pytest.mark.parametrize(
+    ("inside", "comes", "leaves"),
+    [
+        (["one", "one", "two"], "three", "one"),  # the greediest
+        (["two", "one", "one"], "three", "one"),
+        (["one", "one", "two"], "two", "one"),
+        (["one", "one", "two"], "one", "one"),  # his own
+        (["one", "two", "three"], "four", "one"),
+        (["one", "two", "three"], "two", "two"),  # nobody gives one to an owner with as many
+        (["one", "one", "two"], None, None),
+    ],
+)
+def test_a_connection_that_waits_gets_the_place_of_an_idle_one(
+    inside: list[str], comes: str | None, leaves: str | None
+) -> None:
+    limiter: ConnectionLimiter[Place] = ConnectionLimiter(ConnectionLimits(places=3, share=1, waiting=9))
+    idle = crowd(limiter, *inside)
+    assert all(limiter.may_stay(place) for place in idle)
+
+    crowd(limiter, *([] if comes is None else [comes]))
+
+    assert [place.owner for place in limiter.take_idle()] == ([] if leaves is None else [leaves])
+    assert limiter.take_idle() == []
+
+
+def test_of_two_that_wait_the_one_within_his_share_comes_first() -> None:
+    limiter: ConnectionLimiter[Place] = ConnectionLimiter(ConnectionLimits(places=3, share=1, waiting=9))
+    first, *_ = crowd(limiter, "one", "one", "one")
+    _, other = crowd(limiter, "one", "two")
+
+    assert not limiter.may_stay(first)
+    limiter.leave(first)
+    assert limiter.admit() == [other]
+
+
 def test_an_event_stream_may_leave_its_share_to_other_connections() -> None:
-    limits = ConnectionLimits(places=9, share=1, waiting=9, streams=2, streams_share=2, streams_count=False)
+    limits = ConnectionLimits(places=4, share=1, waiting=9, streams=2, streams_share=2, streams_count=False)
     limiter: ConnectionLimiter[Place] = ConnectionLimiter(limits)
-    stream, waiting = crowd(limiter, "one", "one")
+    stream, leaving, *_ = crowd(limiter, "one", "two", "two", "two")
+    _, waiting = crowd(limiter, "two", "one")
 
     assert limiter.open_stream(stream)
+    limiter.leave(leaving)
     assert limiter.admit() == [waiting]
-    limiter.leave(stream)
-    assert limiter.admit() == []
