@@ -292,18 +292,18 @@ MUTANTS: Final = (
     ),
     M(
         "a wish without a link is answered at once",
-        "return state, (ReportRefreshEnded(),)\n    state, commands",
+        "return state, (_refresh_ended(state),)\n    state, commands",
         "return state, ()\n    state, commands",
     ),
     M(
         "a wish is answered at once where no refresh comes of it",
-        "return state, commands if is_coming else (*commands, ReportRefreshEnded())",
+        "return state, commands if is_coming else (*commands, _refresh_ended(state))",
         "return state, commands",
     ),
     M(
         "a refresh about to come is waited for",
-        "return state, commands if is_coming else (*commands, ReportRefreshEnded())",
-        "return state, (*commands, ReportRefreshEnded())",
+        "return state, commands if is_coming else (*commands, _refresh_ended(state))",
+        "return state, (*commands, _refresh_ended(state))",
     ),
     M(
         "what is owed to the disk is looked at when due",
@@ -522,7 +522,7 @@ MUTANTS: Final = (
     ),
     M(
         "the end of a proof is reported",
-        "return state, (*commands, ReportRefreshEnded()) if is_in_use else commands",
+        "return state, (*commands, _refresh_ended(state)) if is_in_use else commands",
         "return state, commands",
     ),
     M(
@@ -542,8 +542,13 @@ MUTANTS: Final = (
     ),
     M(
         "the end of a refresh is reported",
-        "return state, (*commands, ReportRefreshEnded())\n\n\ndef _give_up",
-        "return state, commands\n\n\ndef _give_up",
+        "return state, (*commands, _refresh_ended(state))\n\n\ndef _refresh_ended",
+        "return state, commands\n\n\ndef _refresh_ended",
+    ),
+    M(
+        "the moment of the next refresh is reported",
+        "return ReportRefreshEnded(NEVER if ask_at is None else ask_at)",
+        "return ReportRefreshEnded()",
     ),
     M(
         "a revoked link does not come back as the former one",

@@ -27,7 +27,7 @@ from device_auth.world.unit import ROOT, ThisUnit, UnknownUnit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from device_auth.core.models import Provider, View
+    from device_auth.core.models import Monotonic, Provider, View
     from device_auth.core.ports import TokenFiles
     from device_auth.core.unit import UnitMarks
     from device_auth.service.loop import Loop
@@ -214,7 +214,7 @@ class Doors:
         provider_client: "ProviderClient",
         tell: "Callable[[View], None]",
         tokens: "TokenFiles | None" = None,
-        refresh_ended: "Callable[[], None]" = lambda: None,
+        refresh_ended: "Callable[[Monotonic], None]" = lambda _: None,
     ) -> "Loop":
         """Return a loop that runs the machines on this speaker.
 
@@ -222,7 +222,7 @@ class Doors:
             provider_client: speaks with the provider.
             tell: shows a view to people; must not block.
             tokens: where access tokens go; if None, into files.
-            refresh_ended: called when a refresh has ended, with a token or without.
+            refresh_ended: called when a refresh has ended, with a token or without, with the moment of the next one.
         """
         from random import random  # noqa: TID251  the core takes chance as draws
 

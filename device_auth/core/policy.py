@@ -129,7 +129,7 @@ FRESH_FOR: Final = Seconds(30)
 """An access token younger than this is not refreshed even if it was rejected."""
 
 REFRESH_DISTANCE: Final = Seconds(60)
-"""No two refreshes are closer, whatever lifetime is wished for, unless the token between them was rejected."""
+"""No two refreshes are closer, whatever lifetime is wished for, unless the token between them was rejected or has ended."""
 
 _REFUSALS: Final = {
     Trouble.EXPIRED: AnswerKind.PAIR_OVER,
@@ -238,15 +238,17 @@ def refresh_moment(lifetime: Seconds, draw: float) -> Seconds:
     return Seconds(min(lifetime - head_start, 0.8 * lifetime) - 0.1 * lifetime * draw)
 
 
-def refresh_distance(short_lived: int) -> Seconds:
+def refresh_distance(lifetime: Seconds, short_lived: int) -> Seconds:
     """Return how long after the issue of an access token the next refresh is due at the earliest.
 
+    A token that ends sooner than ``REFRESH_DISTANCE`` is refreshed at its end; each further one in a row doubles the
+    distance, up to that: each refresh may write to the card.
+
     Args:
-        short_lived: how many tokens in a row, the last among them, ended within ``REFRESH_DISTANCE``. Each doubles the
-            distance, up to that of failed refreshes: each refresh may write to the card.
+        lifetime: of the token.
+        short_lived: how many tokens in a row, this one among them, end so soon.
     """
-    longer = REFRESH_DISTANCE * 2 ** min(max(short_lived - 1, 0), 16)
-    return Seconds(min(longer, MOST_REFRESH_WAIT))
+    return Seconds(min(lifetime * 2 ** min(max(short_lived - 1, 0), 16), REFRESH_DISTANCE))
 
 
 def _spread(

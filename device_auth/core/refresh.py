@@ -248,7 +248,8 @@ def _is_enough(grant: TokenGrant, event: TokenWanted, now: Monotonic) -> bool:
 
 
 def _soonest(grant: TokenGrant, short_lived: int, event: TokenWanted) -> Monotonic:
-    wait = FRESH_FOR if event.rejected == grant.access_token else refresh_distance(short_lived)
+    is_rejected = event.rejected == grant.access_token
+    wait = FRESH_FOR if is_rejected else refresh_distance(grant.expires_in, short_lived)
     return later(_issue_of(grant), wait)
 
 
@@ -316,7 +317,7 @@ def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
     if is_changed:
         link = replace(link, refresh_token=refresh_token, is_proved=True, replaces=None)
     short_lived = state.short_lived + 1 if grant.expires_in < REFRESH_DISTANCE else 0
-    soonest = later(_issue_of(grant), refresh_distance(short_lived))
+    soonest = later(_issue_of(grant), refresh_distance(grant.expires_in, short_lived))
     keeping = Keeping(
         link,
         grant,

@@ -126,7 +126,13 @@ class UseProvider:
 
 @dataclass(frozen=True, slots=True)
 class ReportRefreshEnded:
-    """Report to those who wait for a token that a refresh has ended, well or not."""
+    """Report to those who wait for a token that a refresh has ended, well or not.
+
+    Attributes:
+        next_at: when the next one is due; never if none is, or if one is out.
+    """
+
+    next_at: Monotonic = NEVER
 
 
 Command = (
@@ -643,11 +649,11 @@ def _count(answers: AnswerCounts, answer: Answer) -> AnswerCounts:
 def _want_token(state: SpeakerState, event: refresh.TokenWanted, now: Monotonic) -> Step:
     """Refresh early; where no refresh comes of it, that is reported at once to those who wait for one."""
     if state.in_use is None:
-        return state, (ReportRefreshEnded(),)
+        return state, (_refresh_ended(state),)
     state, commands = _keep(state, state.in_use.number, event, now)
     assert state.in_use is not None, "a wish ends no link"  # noqa: S101  our own bug
     is_coming = refresh.is_refresh_near(state.in_use.keeping, now)
-    return state, commands if is_coming else (*commands, ReportRefreshEnded())
+    return state, commands if is_coming else (*commands, _refresh_ended(state))
 
 
 def _pass_time(state: SpeakerState, now: Monotonic) -> Step:
@@ -865,13 +871,18 @@ def _judge(state: SpeakerState, kept: KeptLink, now: Monotonic, *, is_first: boo
         changed = linking.ProofChanged(standing, keeping.trouble, keeping.refusal, may_ask)
         state, commands = _link(state, changed, now)
         is_in_use = state.in_use is not None and state.in_use.number == kept.number
-        return state, (*commands, ReportRefreshEnded()) if is_in_use else commands
+        return state, (*commands, _refresh_ended(state)) if is_in_use else commands
     if may_ask:
         asking, commands = _ask_account(kept)
         state = replace(state, in_use=asking)
     if standing is ProofStanding.REFUSED:
         state, commands = _give_up(replace(state, in_use=None), keeping, now)
-    return state, (*commands, ReportRefreshEnded())
+    return state, (*commands, _refresh_ended(state))
+
+
+def _refresh_ended(state: SpeakerState) -> ReportRefreshEnded:
+    ask_at = None if state.in_use is None else state.in_use.keeping.ask_at
+    return ReportRefreshEnded(NEVER if ask_at is None else ask_at)
 
 
 def _give_up(state: SpeakerState, lost: refresh.Keeping, now: Monotonic) -> Step:

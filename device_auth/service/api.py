@@ -19,8 +19,18 @@ from urllib.parse import parse_qsl
 from device_auth import __version__
 from device_auth.core import refresh
 from device_auth.core.errors import ConfigError, DeviceAuthError
-from device_auth.core.models import Mark, Monotonic, Seconds, Secret, TokenGrant, UnixTime, View, later
-from device_auth.core.policy import FRESH_FOR
+from device_auth.core.models import (
+    FOREVER,
+    Mark,
+    Monotonic,
+    Seconds,
+    Secret,
+    TokenGrant,
+    UnixTime,
+    View,
+    later,
+)
+from device_auth.core.policy import FRESH_FOR, MOST_REFRESH_WAIT
 from device_auth.core.ports import Clock
 from device_auth.core.public import (
     FRESH,
@@ -292,7 +302,9 @@ class Api:
             snapshot = self._wait_for_another(rejected, forced)
             wait = later(forced.at, FRESH_FOR) - self._clock.now()
         _check_link(snapshot)
-        if snapshot.grant is None or _has(snapshot, rejected):
+        if snapshot.grant is None:
+            raise self._no_token(snapshot, self._next_refresh(snapshot))
+        if _has(snapshot, rejected):
             raise self._no_token(snapshot, max(self._timeouts.retry_after, Seconds(wait)))
         return self._reply_token(snapshot.grant)
 
@@ -348,7 +360,7 @@ class Api:
             snapshot = self._feed.wait_for_token(self._actions, min_lifetime, self._timeouts.token)
         _check_link(snapshot)
         if snapshot.grant is None or not self._is_good(snapshot.grant, min_lifetime):
-            raise self._no_token(snapshot)
+            raise self._no_token(snapshot, self._next_refresh(snapshot))
         return self._reply_token(snapshot.grant)
 
     def _force(self, rejected: Secret, snapshot: Snapshot) -> _ForcedRefresh:
@@ -382,11 +394,16 @@ class Api:
         token = AccessToken(grant.access_token, self._date(grant.expires_at), left)
         return _reply(HTTPStatus.OK, token_fields(token))
 
-    def _no_token(self, snapshot: Snapshot, wait: Seconds | None = None) -> ProblemDetails:
+    def _no_token(self, snapshot: Snapshot, wait: Seconds) -> ProblemDetails:
         phrase = TROUBLES[snapshot.view.trouble]
         is_well = snapshot.view.trouble is Trouble.NONE
         why = "No refresh has brought one in time." if is_well else f"{phrase.sentence} {phrase.next_step}"
-        return ProblemDetails("no-fresh-token", why, _retry_after(wait or self._timeouts.retry_after))
+        return ProblemDetails("no-fresh-token", why, _retry_after(wait))
+
+    def _next_refresh(self, snapshot: Snapshot) -> Seconds:
+        """Return the wait for the next refresh, at most that after a failure: a person may mend what is wrong meanwhile."""
+        due_in = Seconds(snapshot.refresh_at - self._clock.now())
+        return min(due_in, MOST_REFRESH_WAIT) if 0 < due_in < FOREVER else self._timeouts.retry_after
 
     # -- status and events
 

@@ -63,7 +63,7 @@ class Loop:
         tell: shows a view to people; must not block.
         chance: returns draws in [0, 1).
         new_link_id: names a new link.
-        refresh_ended: hears that a refresh of the link in use has ended, well or not.
+        refresh_ended: hears that a refresh of the link in use has ended, well or not, and when the next one is due.
         claim: marks a new link as this unit's.
         doubt: why what is stored may not outlast a power cut; empty if it does.
     """
@@ -79,7 +79,7 @@ class Loop:
         tell: Callable[[View], None],
         chance: Callable[[], float],
         new_link_id: Callable[[], str],
-        refresh_ended: Callable[[], None] = lambda: None,
+        refresh_ended: Callable[[Monotonic], None] = lambda _: None,
         claim: Callable[[Link], Link] = lambda link: link,
         doubt: str = "",
     ) -> None:
@@ -329,8 +329,8 @@ class Loop:
                 self._tokens.publish(grant)
             case refresh.Withdraw():
                 self._tokens.withdraw()
-            case speaker.ReportRefreshEnded():
-                self._refresh_ended()
+            case speaker.ReportRefreshEnded(next_at):
+                self._refresh_ended(next_at)
             case _:
                 return self._use_store(command)
         return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from device_auth.core import refresh
-from device_auth.core.models import Link, Monotonic, Seconds, TokenGrant, UnixTime, View
+from device_auth.core.models import NEVER, Link, Monotonic, Seconds, TokenGrant, UnixTime, View
 from device_auth.core.ports import Clock, TokenFiles
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass, replace
@@ -33,6 +33,7 @@ class Snapshot:
         grant: the current access token, or None.
         link: the stored link, or None.
         refreshes: how many refreshes have ended, well or not.
+        refresh_at: when the next one is due, as was known when the last one ended.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Snapshot:
     grant: TokenGrant | None = None
     link: Link | None = None
     refreshes: int = 0
+    refresh_at: Monotonic = NEVER
 
 
 class Actions(Protocol):
@@ -170,10 +172,10 @@ class StatusFeed:
             since = snapshot.since if is_same else self._clock.wall()
             self._put(view=view, since=since, link=link)
 
-    def refresh_ended(self) -> None:
-        """Report that a refresh has ended, well or not."""
+    def refresh_ended(self, next_at: Monotonic = NEVER) -> None:
+        """Report that a refresh has ended, well or not, and when the next one is due."""
         with self._changed:
-            self._put(refreshes=self._newest.refreshes + 1)
+            self._put(refreshes=self._newest.refreshes + 1, refresh_at=next_at)
 
     def publish(self, grant: TokenGrant) -> None:
         """Publish a new access token, in memory and as files."""

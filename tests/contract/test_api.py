@@ -10,7 +10,7 @@ import pytest
 
 from device_auth import __version__
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
-from device_auth.core.models import Mark, Monotonic, UnixTime, View, hand_over
+from device_auth.core.models import NEVER, Mark, Monotonic, UnixTime, View, hand_over
 from device_auth.core.states import STATES, StateWord, Trouble
 from device_auth.service.api import ApiTimeouts
 from tests.links import make_link
@@ -244,6 +244,21 @@ def test_where_a_refresh_brings_nothing_the_caller_is_told_when_to_ask_again(wor
     assert problem(answer) == (503, "no-fresh-token")
     assert answer.headers["Retry-After"] == "10"
     assert "no way to the network" in answer.fields["detail"]
+
+
+@pytest.mark.parametrize(
+    ("due_in", "after"), [(0.2, "1"), (42.1, "43"), (299, "299"), (3600, "300"), (-1, "10"), (NEVER, "10")]
+)
+def test_the_caller_is_told_to_ask_again_when_the_next_refresh_is_due(
+    world: SocketWorld, due_in: float, after: str
+) -> None:
+    world.is_linked()
+    world.actions.refresh = lambda: world.feed.refresh_ended(Monotonic(world.clock.now() + due_in))
+
+    answer = world.ask("/v1/token")
+
+    assert problem(answer) == (503, "no-fresh-token")
+    assert answer.headers["Retry-After"] == after
 
 
 def test_a_token_with_less_left_is_given_to_who_asks_for_less(world: SocketWorld) -> None:

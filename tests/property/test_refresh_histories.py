@@ -260,8 +260,8 @@ class World:
         self.rests, self.latest = self.now + (told or 0), self.now + max(300, min(1.1 * (told or 0), 3600))
         if isinstance(answer, TokenGrant):
             issued_at = answer.expires_at - answer.expires_in
-            self.rests = issued_at + max(60, 0.3 * answer.expires_in)
-            self.latest = issued_at + max(0.8 * answer.expires_in, 60 if answer.expires_in >= 60 else 300)
+            self.rests = issued_at + max(min(60, answer.expires_in), 0.3 * answer.expires_in)
+            self.latest = issued_at + max(0.8 * answer.expires_in, 60)
             self.doubted_at = None
         elif answer == REVOKED:
             self.rests = self.now + 10
@@ -354,12 +354,12 @@ def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list
     st.sampled_from([60.0, 3000.0, 999_999_999.0]),
     DRAWS,
 )
-def test_no_wish_and_no_lifetime_brings_two_refreshes_within_a_minute(
+def test_no_wish_and_no_lifetime_brings_two_refreshes_within_a_minute_unless_the_token_has_ended(
     expires_in: float, every: float, min_lifetime: float, draw: float
 ) -> None:
     state = refresh.begin(make_held_link(is_proved=True), moment(0))
     asked: list[float] = []
-    now = 0.0
+    without = now = 0.0
     while now < 3600:
         for event in (MomentCame(), TokenWanted(seconds(min_lifetime))):
             state, commands = refresh.step(state, event, moment(now))
@@ -367,10 +367,12 @@ def test_no_wish_and_no_lifetime_brings_two_refreshes_within_a_minute(
                 asked.append(now)
                 grant = make_grant(refresh_token=str(now), issued_at=now, expires_in=expires_in)
                 state, _ = refresh.step(state, RefreshAnswered(grant, draw), moment(now))
+        without = max(without, now - asked[-1] - expires_in)
         now += every
 
-    assert all(later - earlier >= 60 - SLACK for earlier, later in pairwise(asked))
-    assert expires_in >= 60 or len(asked) <= 16, "tokens that end at once wear the card out"
+    assert all(later - earlier >= min(60, expires_in) - SLACK for earlier, later in pairwise(asked))
+    assert len(asked) <= 66, "tokens that end at once wear the card out"
+    assert without <= max(0, 60 - expires_in) + every, "a linked speaker is left without a token"
 
 
 @given(st.floats(1, 1e9), st.floats(0, 1, exclude_max=True))

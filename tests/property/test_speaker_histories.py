@@ -447,8 +447,10 @@ class World:
                 self.laid_out = grant
             case refresh.Withdraw():
                 self.laid_out = None
-            case speaker.ReportRefreshEnded():
-                pass
+            case speaker.ReportRefreshEnded(next_at):
+                in_use = self.state.in_use
+                due = None if in_use is None else in_use.keeping.ask_at
+                assert next_at == (NEVER if due is None else due), "clients wait for another moment"
             case linking.ProveStore():
                 failed = linking.StoreFailed("disk full", "")
                 return self.write(lambda: self.disk, linking.StoreProved(), failed)

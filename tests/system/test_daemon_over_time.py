@@ -275,7 +275,7 @@ def test_the_first_refresh_after_a_start_is_put_off_by_chance(world: World) -> N
     begun = world.passed
     refreshed_at: list[float] = []
     with open_household(world) as household:
-        household.loop._refresh_ended = lambda: refreshed_at.append(world.passed)
+        household.loop._refresh_ended = lambda _: refreshed_at.append(world.passed)
         household.live(begun + 60)
 
     assert [at - begun for at in refreshed_at] == [2.5]

@@ -350,7 +350,7 @@ def test_whoever_wants_a_token_that_no_refresh_will_bring_is_told_so_at_once(lwa
 
     with lwa.loop() as loop:
         ended: list[bool] = []
-        loop._refresh_ended = lambda: ended.append(True)
+        loop._refresh_ended = lambda _: ended.append(True)
         loop.keep_linked(link)
         loop.run(lambda: lwa.passed > 100)
         ended.clear()

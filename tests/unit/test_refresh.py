@@ -363,9 +363,10 @@ def test_a_token_too_short_for_someone_is_refreshed_early(
 
 
 @pytest.mark.parametrize(
-    ("at", "short_lived", "refreshes"), [(11, 1, False), (60, 1, True), (60, 2, False), (120, 2, True)]
+    ("at", "short_lived", "refreshes"),
+    [(9, 1, False), (10, 1, True), (19, 2, False), (20, 2, True), (59, 9, False), (60, 9, True)],
 )
-def test_a_token_of_a_few_seconds_is_refreshed_after_longer_and_longer_waits(
+def test_a_token_of_a_few_seconds_is_refreshed_at_its_end_and_after_longer_and_longer_waits(
     at: float, short_lived: int, refreshes: bool
 ) -> None:
     short: TokenGrant = make_grant(expires_in=10)
@@ -374,14 +375,30 @@ def test_a_token_of_a_few_seconds_is_refreshed_after_longer_and_longer_waits(
     assert after(state, (at, TokenWanted(seconds(5))))[1] == ((AskRefresh(LINK),) if refreshes else ())
 
 
-def test_tokens_that_end_at_once_are_refreshed_ever_more_rarely() -> None:
-    state, moments = IN_HAND, []
-    for at in (0, 60, 180, 420, 720):
-        state, _ = after(replace(state, ask_at=None), (at, heard(make_grant(issued_at=at, expires_in=1))))
-        moments.append(state.ask_at)
+@pytest.mark.parametrize(
+    ("lifetime", "waits"),
+    [
+        (1, [1, 2, 4, 8, 16, 32, 60, 60]),
+        (20, [20, 40, 60, 60]),
+        (59, [59, 60, 60]),
+        (60, [60, 60]),
+        (61, [60, 60]),
+    ],
+)
+def test_tokens_that_end_within_a_minute_are_refreshed_at_their_end_then_ever_more_rarely_down_to_once_a_minute(
+    lifetime: float, waits: list[float]
+) -> None:
+    state, at, found = IN_HAND, 0.0, []
+    for _ in waits:
+        state, _ = after(
+            replace(state, ask_at=None), (at, heard(make_grant(issued_at=at, expires_in=lifetime)))
+        )
+        assert state.ask_at is not None
+        found.append(state.ask_at - at)
+        at = state.ask_at
 
-    assert moments == [moment(at) for at in (60, 180, 420, 720, 1020)]
-    assert after(replace(state, ask_at=None), (1020, heard(make_grant(issued_at=1020))))[0].short_lived == 0
+    assert found == waits
+    assert after(replace(state, ask_at=None), (at, heard(make_grant(issued_at=at))))[0].short_lived == 0
 
 
 @pytest.mark.parametrize(("at", "refreshes"), [(29, False), (30, True)])

@@ -426,7 +426,7 @@ def test_a_first_link_is_stored_proved_told_and_served() -> None:
     assert stored[2] == ForgetPending()
     assert isinstance(stored[3], RequestRefresh)
     assert isinstance(bench.done[0], StoreLink)
-    assert bench.done[1:] == [Serve(grant), ReportRefreshEnded()]
+    assert bench.done[1:] == [Serve(grant), ReportRefreshEnded(moment(2700))]
     assert bench.disk is not None
     assert bench.disk.is_proved
     assert bench.disk.refresh_token == grant.refresh_token
@@ -444,7 +444,7 @@ def test_the_old_link_is_served_until_the_new_one_is_proved_and_then_no_more() -
     assert during[0].former == OLD
     assert bench.done[0] == Withdraw(), "a kill after the save would leave the former owner's token"
     assert isinstance(bench.done[1], StoreLink)
-    assert bench.done[2:] == [Serve(grant), ReportRefreshEnded()]
+    assert bench.done[2:] == [Serve(grant), ReportRefreshEnded(moment(2700))]
     assert bench.disk is not None
     assert bench.disk.replaces is None
     assert in_use(bench) == bench.disk
@@ -659,7 +659,7 @@ def test_a_told_link_that_is_refused_gives_way_to_the_former_at_once_and_unmarke
     bench = told(kept())
     done = refused_twice(bench, 40)
 
-    assert done == [Withdraw(), LookAtStore(), PutBack(OLD), ReportRefreshEnded()]
+    assert done == [Withdraw(), LookAtStore(), PutBack(OLD), ReportRefreshEnded(moment(60))]
     assert in_use(bench) == bench.disk == OLD
     assert isinstance(bench.state.stage, Linked)
     assert (bench.state.stage.trouble, bench.state.stage.clears_at) == (Trouble.REVOKED, moment(660))
@@ -930,12 +930,12 @@ def test_a_refresh_that_is_out_is_waited_for() -> None:
     assert bench.feed(TokenWanted(seconds(4000)), 100) == []
 
 
-def test_waits_after_a_failure_are_not_cut_short() -> None:
+def test_waits_after_a_failure_are_not_cut_short_and_their_end_is_reported() -> None:
     bench = resumed()
     bench.feed(TimePassed())
-    bench.answer(make_unclear())
+    reported = bench.answer(make_unclear(120))
 
-    assert bench.feed(TokenWanted(seconds(60)), 1) == [ReportRefreshEnded()]
+    assert bench.feed(TokenWanted(seconds(60)), 1) == reported == [ReportRefreshEnded(moment(126))]
 
 
 # -- a cancel
