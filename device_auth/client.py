@@ -144,6 +144,7 @@ class Status:
         handed_over: if another client has the link now.
         account_id: the user ID of the account; None if unknown.
         lasts: whether what is stored outlasts a power cut; if not, the hint of a linked speaker has the reason.
+        is_checking: the provider has refused the link once, and is being asked again.
     """
 
     state: str
@@ -158,6 +159,7 @@ class Status:
     handed_over: HandedOver | None = None
     account_id: str | None = None
     lasts: bool = True
+    is_checking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,6 +526,7 @@ def _as_status(fields: Any) -> Status:
         else HandedOver(_optional_text(handed_over["to"]), _as_time(handed_over["at"])),
         account_id=_optional_text(fields.get("account_id")),
         lasts=fields.get("lasts") is not False,
+        is_checking=fields.get("is_checking") is True,
     )
 
 

@@ -132,7 +132,7 @@ class RemoteSpeaker:
                     raise NotLinked("the speaker is not linked", hint=status.hint) from error
                 raise error_of_mark(*_mark_of(status)) from error
             except TryLater as error:
-                raise no_fresh_token(self._client.status().trouble) from error
+                raise no_fresh_token(self._client.status().trouble, error.retry_after) from error
         expires_at = UnixTime(token.expires_at.timestamp())
         return AccessToken(Secret(token.access_token), expires_at, token.expires_in)
 
@@ -319,6 +319,7 @@ class RemoteSpeaker:
             status.account,
             account_id=status.account_id,
             doubt=_doubt_of(status),
+            is_checking=status.is_checking,
         )
 
     def _report_unused(self) -> None:
@@ -403,6 +404,7 @@ def _read_status(status: "Status") -> SpeakerStatus:
         version=status.version,
         handed_over=None if handed_over is None else HandOver(handed_over.to, _read_time(handed_over.at)),
         lasts=status.lasts,
+        is_checking=status.is_checking,
     )
 
 

@@ -12,7 +12,7 @@ from device_auth.assembly.parts import open_parts
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
 from device_auth.core.models import Link, Refusal, Seconds, TokenGrant, View, later
 from device_auth.core.policy import REFRESH_DISTANCE
-from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import StateWord, Trouble, phrase_of
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
 from device_auth.prompts.fanout import PromptFanout
 from device_auth.service.api import Api
@@ -420,5 +420,5 @@ def _wipe(doors: "Doors") -> None:
 
 
 def _summary(view: View) -> str:
-    phrase = STATES[view.state] if view.trouble is Trouble.NONE else TROUBLES[view.trouble]
+    phrase = phrase_of(view.state, view.trouble, is_checking=view.is_checking)
     return f"{view.state}: {phrase.sentence} {view.hint}".strip()

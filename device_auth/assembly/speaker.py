@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -199,8 +200,14 @@ def unexplained(hint: str = "") -> Refusal:
     return Refusal(Trouble.NONE, "", "linking ended without a link", hint)
 
 
-def no_fresh_token(trouble: str) -> DeviceAuthError:
-    """Return the error of a refresh that brought no token."""
+def no_fresh_token(trouble: str, again_in: float = 60) -> DeviceAuthError:
+    """Return the error of a refresh that brought no token.
+
+    Args:
+        trouble: the word for it.
+        again_in: seconds until another attempt may bring one.
+    """
     return NotLinked(
-        f"cannot get a fresh access token now ({trouble})", hint="The link is kept. Try again in a minute."
+        f"cannot get a fresh access token now ({trouble})",
+        hint=f"The link is kept. Try again in {ceil(again_in)} s.",
     )

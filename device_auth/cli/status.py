@@ -9,7 +9,7 @@ from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ClientRejected, NotLinked, RefreshRejected
 from device_auth.core.models import Mark
 from device_auth.core.public import TOKENLESS, health_fields, status_fields
-from device_auth.core.states import FOR_NOW, STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import FOR_NOW, STATES, TROUBLES, StateWord, Trouble, phrase_of
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
@@ -65,7 +65,7 @@ def _check(doors: "Doors") -> int:
 
 def _lines(fields: dict[str, object]) -> list[str]:
     word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
-    phrase = STATES[word] if trouble is Trouble.NONE else TROUBLES[trouble]
+    phrase = phrase_of(word, trouble, is_checking=bool(fields["is_checking"]))
     if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
         phrase = FOR_NOW
     rows = {

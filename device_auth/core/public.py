@@ -36,6 +36,7 @@ class SpeakerStatus:
         version: of the program that holds the link.
         account_id: the user ID of the account; None if unknown.
         lasts: what is stored outlasts a power cut, as far as is known.
+        is_checking: the provider has refused the link once, and is being asked again.
     """
 
     state: str
@@ -49,6 +50,7 @@ class SpeakerStatus:
     handed_over: HandOver | None = None
     account_id: str | None = None
     lasts: bool = True
+    is_checking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
         "dialect": status.dialect,
         "version": status.version,
         "lasts": status.lasts,
+        "is_checking": status.is_checking,
     }
     if status.handed_over is not None:
         fields["handed_over"] = {"to": status.handed_over.to, "at": _date(status.handed_over.at)}

@@ -32,7 +32,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.policy import CALL_BOUND, MOST_POLL_WAIT, PROFILE_BOUND
-from device_auth.core.states import CHECKING, STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import TROUBLES, StateWord, Trouble, phrase_of
 from device_auth.core.values import dataclass, replace
 
 ACCOUNT_SCOPES: Final = frozenset({"profile", "profile:user_id", "openid"})
@@ -501,9 +501,8 @@ def view_of(state: SpeakerState) -> View:
     is_checking = trouble is Trouble.PROVIDER_UNAVAILABLE and any(
         kept.keeping.is_doubted for kept in _kept_links(state)
     )
-    phrase = CHECKING if is_checking else STATES[word] if trouble is Trouble.NONE else TROUBLES[trouble]
     is_well = word is StateWord.LINKED and trouble is Trouble.NONE
-    hint = state.doubt if is_well else phrase.next_step
+    hint = state.doubt if is_well else phrase_of(word, trouble, is_checking=is_checking).next_step
     return View(
         state=word,
         trouble=trouble,

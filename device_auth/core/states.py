@@ -118,3 +118,10 @@ FOR_NOW: Final = Phrase(
     "See where the link is stored: device-auth doctor",
 )
 """The phrase of ``linked`` where the link may not outlast a power cut."""
+
+
+def phrase_of(state: StateWord, trouble: Trouble, *, is_checking: bool = False) -> Phrase:
+    """Return the words for both: those of the trouble, if there is one."""
+    if is_checking:
+        return CHECKING
+    return STATES[state] if trouble is Trouble.NONE else TROUBLES[trouble]

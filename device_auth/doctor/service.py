@@ -7,7 +7,7 @@ from typing import Final
 
 from device_auth import __version__
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.core.states import TROUBLES, Trouble
+from device_auth.core.states import StateWord, Trouble, phrase_of
 from device_auth.doctor.context import UNIT, CannotRun, DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
@@ -154,9 +154,10 @@ def check_trouble(context: DoctorContext) -> Finding:
     trouble = Trouble(status.trouble)
     if trouble is Trouble.NONE or trouble in OF_THE_LINK | {Trouble.COPIED}:
         return ok("The service reports no trouble but the link's, if any (L1).", trouble=trouble)
+    phrase = phrase_of(StateWord.LINKED, trouble, is_checking=status.is_checking)
     return fail(
-        f"The service reports trouble. {TROUBLES[trouble].sentence}",
-        status.hint or TROUBLES[trouble].next_step,
+        f"The service reports trouble. {phrase.sentence}",
+        status.hint or phrase.next_step,
         EXIT_CODES[trouble],
         trouble=trouble,
     )

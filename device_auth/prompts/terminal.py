@@ -10,7 +10,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from device_auth.core.models import Monotonic, Seconds
-from device_auth.core.states import CHECKING, STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble, phrase_of
 from device_auth.core.values import replace
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
 from device_auth.prompts.view_changes import is_asked_for
@@ -226,7 +226,7 @@ class TerminalPrompt:
         elif view.state in ONGOING:
             lines.append((PLAIN, " ".join(STATES[view.state]).strip()))
         if view.trouble not in {Trouble.NONE, view.refusal.trouble if view.refusal else Trouble.NONE}:
-            phrase = CHECKING if view.is_checking else TROUBLES[view.trouble]
+            phrase = phrase_of(view.state, view.trouble, is_checking=view.is_checking)
             lines.append((WARNING, f"{phrase.sentence} {view.hint or phrase.next_step}"))
         elif self._has_cleared(view, before) and not self._is_tty:
             lines.append((PLAIN, TROUBLES[Trouble.NONE].sentence))

@@ -43,7 +43,7 @@ from device_auth.core.public import (
     token_fields,
     write_json,
 )
-from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble, phrase_of
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import HttpConnection, HttpError, HttpReply, HttpRequest, ReadLimits
 from device_auth.http.events import stream, write_event
@@ -395,8 +395,9 @@ class Api:
         return _reply(HTTPStatus.OK, token_fields(token))
 
     def _no_token(self, snapshot: Snapshot, wait: Seconds) -> ProblemDetails:
-        phrase = TROUBLES[snapshot.view.trouble]
-        is_well = snapshot.view.trouble is Trouble.NONE
+        view = snapshot.view
+        phrase = phrase_of(view.state, view.trouble, is_checking=view.is_checking)
+        is_well = view.trouble is Trouble.NONE
         why = "No refresh has brought one in time." if is_well else f"{phrase.sentence} {phrase.next_step}"
         return ProblemDetails("no-fresh-token", why, _retry_after(wait))
 
@@ -423,6 +424,7 @@ class Api:
                 version=__version__,
                 handed_over=hand_over_of(link),
                 lasts=not view.doubt,
+                is_checking=view.is_checking,
             )
         )
         if self._permissions.role_of(caller) is Role.ADMINISTRATOR:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TextIO
 from device_auth.core.models import Monotonic, Seconds, UnixTime, View, later
 from device_auth.core.ports import Clock
 from device_auth.core.public import write_json
-from device_auth.core.states import STATES, TROUBLES, Trouble
+from device_auth.core.states import Trouble, phrase_of
 
 log: Final = logging.getLogger(__name__)
 
@@ -94,19 +94,20 @@ class JournalLog(logging.Handler):
         super().__init__()
         self._write = write
         self._clock = clock
-        self._told = ("", "")
+        self._told = ("", "", False)
         self._seen: dict[str, _Repeated] = {}
 
     def tell(self, view: View) -> None:
-        """Log the state and the trouble if either has changed."""
-        told = (view.state.value, view.trouble.value)
+        """Log the state and the trouble if their sentence has changed."""
+        told = (view.state.value, view.trouble.value, view.is_checking)
         if told == self._told:
             return
         self._told = told
+        sentence = phrase_of(view.state, view.trouble, is_checking=view.is_checking).sentence
         if view.trouble is Trouble.NONE:
-            log.info("%s: %s", view.state, STATES[view.state].sentence)
+            log.info("%s: %s", view.state, sentence)
         else:
-            log.warning("%s, %s: %s", view.state, view.trouble, TROUBLES[view.trouble].sentence)
+            log.warning("%s, %s: %s", view.state, view.trouble, sentence)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless it is of a library, or was written less than a minute ago."""
@@ -145,7 +146,7 @@ class JournalLog(logging.Handler):
             self._write(repeated.line._replace(message=message, at=self._clock.wall()))
 
     def _line_of(self, record: logging.LogRecord) -> LogLine:
-        state, trouble = self._told
+        state, trouble, _ = self._told
         return LogLine(
             at=self._clock.wall(),
             level=record.levelname.lower(),

@@ -51,6 +51,7 @@ def test_status_tells_state_trouble_and_what_next(world: SocketWorld) -> None:
         "dialect": None,
         "version": __version__,
         "lasts": True,
+        "is_checking": False,
     }
 
 

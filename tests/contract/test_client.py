@@ -184,6 +184,14 @@ def test_status_is_typed(world: SocketWorld, client: Client) -> None:
     assert "CANARY" not in repr(status)
 
 
+def test_status_tells_that_a_refusal_is_checked(world: SocketWorld, client: Client) -> None:
+    world.feed.tell(View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE, is_checking=True), make_link())
+    assert client.status().is_checking
+
+    world.feed.tell(View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE), make_link())
+    assert not client.status().is_checking
+
+
 def test_status_tells_of_a_link_that_was_handed_over(world: SocketWorld, client: Client) -> None:
     link = hand_over(make_link(), "json, /etc/client.json", UnixTime(1.8e9))
     world.feed.tell(View(StateWord.UNLINKED, Trouble.NONE), link)

@@ -11,7 +11,7 @@ from typing import TextIO
 import pytest
 
 from device_auth.core.models import UnixTime, View
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import CHECKING, TROUBLES, StateWord, Trouble
 from device_auth.service.journal import JournalLog, open_log
 from tests.links import StillClock
 
@@ -103,6 +103,18 @@ def break_something() -> None:
         dict[str, str]()["canary"]
     except KeyError:
         ours.exception("a request broke")
+
+
+def test_a_refusal_that_is_checked_is_logged_as_such_and_what_comes_of_it(
+    clock: Clock, stderr: StringIO
+) -> None:
+    with open_log({}, clock, stderr=stderr) as log:
+        for is_checking in (True, True, False):
+            log.tell(View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE, is_checking=is_checking))
+
+    first, second = stderr.getvalue().splitlines()
+    assert CHECKING.sentence in first
+    assert TROUBLES[Trouble.PROVIDER_UNAVAILABLE].sentence in second
 
 
 # -- to the journal

@@ -44,7 +44,7 @@ def test_json_has_no_half_of_a_surrogate_pair(text: str, shown: str) -> None:
     assert json.loads(written) == {"hint": [shown]}
 
 
-def test_a_status_is_ten_fields() -> None:
+def test_a_status_is_eleven_fields() -> None:
     assert status_fields(UNLINKED) == {
         "state": "unlinked",
         "trouble": "none",
@@ -56,6 +56,7 @@ def test_a_status_is_ten_fields() -> None:
         "dialect": "lwa",
         "version": "1.0",
         "lasts": True,
+        "is_checking": False,
     }
 
 
@@ -107,6 +108,10 @@ def test_a_health_is_three_fields() -> None:
         "reason": "revoked",
         "updated_at": None,
     }
+
+
+def test_a_status_says_that_a_refusal_is_checked() -> None:
+    assert status_fields(replace(UNLINKED, is_checking=True))["is_checking"] is True
 
 
 def test_a_status_after_an_export_names_the_other_client() -> None:

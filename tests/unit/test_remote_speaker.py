@@ -11,7 +11,7 @@ import pytest
 
 from device_auth.assembly.doors import Doors
 from device_auth.assembly.remote import RemoteSpeaker
-from device_auth.assembly.speaker import LinkOptions
+from device_auth.assembly.speaker import Audience, LinkOptions
 from device_auth.cli.attempt import Attempt
 from device_auth.cli.main import main
 from device_auth.cli.output import JsonLines
@@ -38,7 +38,8 @@ from device_auth.core.errors import (
     RefreshRejected,
     StoreError,
 )
-from device_auth.core.states import FOR_NOW
+from device_auth.core.models import View
+from device_auth.core.states import CHECKING, FOR_NOW, StateWord, Trouble
 from device_auth.world.places import Places
 from device_auth.world.store import FileStore
 from tests.links import make_link
@@ -216,6 +217,42 @@ def test_a_token_that_is_not_given_is_the_error_that_the_disk_would_give(
 
     with pytest.raises(error):
         speaker.token(60)
+
+
+def test_who_gets_no_token_is_told_when_to_try_again(tmp_path: Path) -> None:
+    client = ScriptedClient(status("linked", trouble="no-network"), refusal=TryLater("no", retry_after=42.1))
+
+    with pytest.raises(NotLinked) as caught:
+        speaker_of(client, tmp_path).token(60)
+    assert caught.value.hint == "The link is kept. Try again in 43 s."
+
+
+def test_a_refusal_that_is_checked_is_told_by_status_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["status", "--state-dir", str(tmp_path / "mine"), "--runtime-dir", str(tmp_path)]
+    with SocketWorld(tmp_path / "api.sock") as world:
+        checked = View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE, "Wait a moment.", is_checking=True)
+        world.feed.tell(checked, make_link())
+        assert main(words) == 0
+        assert main([*words, "--json"]) == 0
+
+    text, _, line = capsys.readouterr().out.rstrip().rpartition("\n")
+    assert f"linked: {CHECKING.sentence}\n" in text
+    assert json.loads(line)["is_checking"] is True
+
+
+def test_an_attempt_whose_link_is_refused_once_tells_that_it_is_checked(tmp_path: Path) -> None:
+    proving = replace(status("proving", 2, trouble="provider-unavailable"), is_checking=True)
+    client = ScriptedClient(status("unlinked"), status("requesting", 1), proving, status("linked", 3))
+    told: list[View] = []
+    audience = Audience(is_read=False, is_on_a_terminal=False, follow=told.append)
+
+    speaker_of(client, tmp_path).link(
+        LinkOptions(again=False, timeout=None, is_someone_there=False), audience
+    )
+
+    assert [view.state for view in told if view.is_checking] == [StateWord.PROVING]
 
 
 def test_an_unlink_that_the_service_cannot_store_is_an_error(tmp_path: Path) -> None:

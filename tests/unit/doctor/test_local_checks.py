@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from device_auth.core.models import Mark, UnixTime, View
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import CHECKING, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.context import ProgramResult, run_program
 from device_auth.doctor.findings import Finding, Verdict
@@ -727,6 +727,14 @@ def test_what_troubles_the_service_is_told(
 
     assert troubles(found) == {"D7": FAIL}
     assert found["D7"].finding.exit_code == exit_code
+
+
+def test_a_refusal_that_is_checked_is_told_as_such(patient: Patient, served: SocketWorld) -> None:
+    served.feed.tell(
+        View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE, "Wait a moment.", is_checking=True), make_link()
+    )
+
+    assert CHECKING.sentence in finding(patient, "D7").sentence
 
 
 def test_without_systemd_nothing_is_said_of_a_unit(patient: Patient) -> None:
