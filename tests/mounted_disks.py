@@ -5,6 +5,7 @@ Prints one JSON object: for each disk the findings that are no good news, by cod
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,8 +74,22 @@ def doubts(folder: Path) -> dict[str, bool | None]:
     return found
 
 
+def without_modes(folder: Path) -> dict[str, tuple[str, int, str]]:
+    """Return the findings on a disk that answers that it changes modes, and does not; none where bindfs is not installed."""
+    below, above = folder / "modes", folder / "no modes"
+    for path in (below, above):
+        path.mkdir(mode=0o700)
+    words = ["bindfs", "-o", "chmod-ignore,perms=0755", str(below), str(above)]
+    if shutil.which(words[0]) is None or subprocess.run(words, check=False, capture_output=True).returncode:
+        return {}
+    found = findings(above)
+    subprocess.run(["umount", str(above)], check=True)
+    return found
+
+
 def main(folder: Path) -> None:
     disks = {name: folder / name for name in ("memory", "full", "nodes", "read-only")}
+    found_without_modes = without_modes(folder)
     for path in disks.values():
         path.mkdir(mode=0o700)
     mount("-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(disks["memory"]))
@@ -94,6 +109,7 @@ def main(folder: Path) -> None:
     found = {name: findings(path, root=card if name == "read-only" else ROOT) for name, path in disks.items()}
     (disks["full"] / "more").write_bytes(os.urandom(16 * 1024))
     found["full runtime"] = findings(disks["read-only"], disks["full"])
+    found["without modes"] = found_without_modes
     found["unmakeable"] = findings(disks["read-only"] / "below" / "state")
     mount("-o", "remount,bind,rw", str(disks["read-only"]))
     (folder / "doubts").mkdir()

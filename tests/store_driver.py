@@ -6,6 +6,8 @@ lines. Needs strace(1) for tracing; children allow any process to trace them (pr
 """
 
 import ctypes
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -255,12 +257,60 @@ def remove_previous_last() -> None:
     os.rename = rename_first  # type: ignore[assignment] # the same
 
 
+def be_a_share() -> None:
+    """Know no second names, and sync no folders, as a share of another machine's may."""
+    fsync = os.fsync
+
+    def refuse_link(name: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), name)
+
+    def sync_files(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(fd)
+
+    os.link = refuse_link  # type: ignore[assignment] # it takes what the store gives it
+    os.fsync = sync_files  # type: ignore[assignment] # it takes what the store gives it
+
+
+def be_fat() -> None:
+    """Know no second names, as FAT answers it."""
+
+    def refuse_link(name: str, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+
+    os.link = refuse_link  # type: ignore[assignment] # it takes what the store gives it
+
+
+def know_no_modes() -> None:
+    """Answer that a mode is changed, and leave the one that the disk was mounted with."""
+    fchmod = os.fchmod
+
+    def keep_mode(fd: int, _: int) -> None:
+        fchmod(fd, 0o755)
+
+    os.fchmod = keep_mode  # type: ignore[assignment] # it takes what the store gives it
+
+
+def know_no_locks() -> None:
+    """Refuse every lock."""
+
+    def refuse(_fd: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = refuse  # type: ignore[assignment] # it takes what the store gives it
+
+
 SABOTAGES: Final[dict[str, Callable[[], None]]] = {
     "": lambda: None,
     "files are not synced": lambda: sync_none(stat.S_ISREG),
     "folders are not synced": lambda: sync_none(stat.S_ISDIR),
     "the newest is written in place": write_in_place,
     "the previous one goes last": remove_previous_last,
+    "a share": be_a_share,
+    "FAT": be_fat,
+    "without modes": know_no_modes,
+    "without locks": know_no_locks,
 }
 
 

@@ -12,9 +12,17 @@ from device_auth.core.models import Link
 from device_auth.core.states import StateWord
 from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
-from device_auth.world.disks import KEEP_ON_CARD, doubt_about, mount_of, open_swaps
+from device_auth.world.disks import (
+    KEEP_ON_CARD,
+    NATIVE,
+    OVER_THE_NETWORK,
+    WITHOUT_MODES,
+    doubt_about,
+    mount_of,
+    open_swaps,
+)
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope
-from device_auth.world.explain import store_error
+from device_auth.world.explain import ANOTHER_DISK, store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
 from device_auth.world.files import Folder
 from device_auth.world.keys import SYSTEMD_CREDENTIAL, Keys
@@ -32,9 +40,6 @@ LEAST_FILES: Final = 4
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
-
-WITHOUT_MODES: Final = {"vfat", "exfat", "msdos", "ntfs", "ntfs3"}
-OVER_THE_NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph"}
 
 Look = Callable[[DoctorContext], Finding]
 
@@ -81,15 +86,24 @@ def check_folder(context: DoctorContext) -> Finding:
         return fail(
             f"{path} has mode {mode:04o}: "
             + ("others may write to it." if mode & WRITABLE_BY_OTHERS else "its owner may not use it."),
-            f"chmod 700 {quoted(path)}",
+            _how_to_close(context, 0o700, path),
             STORE,
             **facts,
         )
     if mode & OTHERS:
         return warn(
-            f"{path} has mode {mode:04o}: others may look into it.", f"chmod 700 {quoted(path)}", **facts
+            f"{path} has mode {mode:04o}: others may look into it.",
+            _how_to_close(context, 0o700, path),
+            **facts,
         )
     return ok(f"{path} belongs to {account.name} alone.", **facts)
+
+
+def _how_to_close(context: DoctorContext, mode: int, path: Path) -> str:
+    """Return how a path gets this mode: on a disk of another kind modes may be fixed when it is mounted."""
+    mount = mount_of(path, context.root)
+    is_native = mount is None or mount.kind in NATIVE
+    return f"chmod {mode:o} {quoted(path)}" if is_native else ANOTHER_DISK
 
 
 def _without_folder(path: Path) -> Finding:
@@ -123,7 +137,9 @@ def check_files(context: DoctorContext) -> Finding:
             )
         if mode & OTHERS:
             return fail(
-                f"Others may read the link: {path} has mode {mode:04o}.", f"chmod 600 {quoted(path)}", STORE
+                f"Others may read the link: {path} has mode {mode:04o}.",
+                _how_to_close(context, 0o600, path),
+                STORE,
             )
     if not names:
         return ok("No link is stored.")
@@ -145,7 +161,7 @@ def check_disk(context: DoctorContext) -> Finding:
     if mount.kind in WITHOUT_MODES:
         return fail(
             f"{path} is on {mount.kind}, which cannot keep files from being read by others.",
-            KEEP_ON_CARD,
+            ANOTHER_DISK,
             STORE,
             **facts,
         )

@@ -18,6 +18,17 @@ _OVERLAYS: Final = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
 _DISKS_IN_MEMORY: Final = ("zram", "ram")
 """The names of block devices in memory, before their numbers."""
 
+NATIVE: Final = frozenset(
+    {
+        *("ext2", "ext3", "ext4", "btrfs", "xfs", "f2fs", "bcachefs", "zfs", "jfs", "nilfs2", "reiserfs"),
+        *("ubifs", "jffs2", "tmpfs", "ramfs", "rootfs", "overlay"),
+    }
+)
+"""Know owners, modes, second names, locks and folders that are synced: all that the store asks for."""
+
+WITHOUT_MODES: Final = frozenset({"vfat", "exfat", "msdos", "ntfs", "ntfs3"})
+OVER_THE_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph"})
+
 KEEP_ON_CARD: Final = "Keep the state on the card: name a folder there with --state-dir."
 _WITHOUT_OVERLAY: Final = (
     "If the overlay of raspi-config is on, switch it off, or keep the state on a partition of its own."

@@ -16,14 +16,51 @@ _REASONS: Final = {
 }
 """Where the system's own words leave a person in the dark."""
 
+_DISK_REASONS: Final = {
+    errno.ENOLCK: "no lock is to be had",
+    errno.ENOTSUP: "not supported",
+    errno.ENOSYS: "not supported",
+    errno.ESTALE: "the folder was removed or exchanged on its server",
+    errno.ENODEV: "the disk is gone",
+    errno.ENXIO: "the disk is gone",
+    errno.ENOTCONN: "the program that serves the disk has ended",
+    errno.ETIMEDOUT: "the server of the disk does not answer",
+    errno.EHOSTDOWN: "the server of the disk does not answer",
+    errno.EHOSTUNREACH: "the server of the disk does not answer",
+    errno.ENOKEY: "the folder is encrypted and locked",
+}
+"""The reasons that mean something else where no disk is concerned."""
+
+_CANNOT: Final = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK})
+"""Answers of a file system to what it is not made for: FAT and exFAT have no modes and no second names, a share perhaps no
+locks."""
+
+ANOTHER_DISK: Final = (
+    "Keep the state on a disk that knows owners, modes, second names of files, and locks, such as ext4 on the card: name a"
+    " folder there with --state-dir."
+)
+_MOUNT_AGAIN: Final = "Mount it again, then restart the service."
+_ASK_THE_SERVER: Final = "Check the network and the server, then try again."
+
 _HINTS: Final = {
     errno.ENOSPC: "Free some space (see: df -h, df -i) and try again.",
     errno.EDQUOT: "Free some space of this user's, or raise the quota.",
     errno.EROFS: "Make it writable (mount -o remount,rw /). A card that turns read-only by itself is failing: replace it.",
     errno.EIO: "Look at the kernel's log (dmesg); the card may be failing: replace it.",
     errno.EACCES: "Check the owner of the folder, or run as the user it belongs to.",
-    errno.EPERM: "Check the owner and the kind of the disk: it must know modes and hard links.",
+    errno.EPERM: "Check the owner of the files there, and whether they may be changed (lsattr).",
     errno.ENOTDIR: "Name another folder, or move that file away.",
+    errno.ENOLCK: "Too many files are locked: restart the speaker.",
+    errno.ENOTSUP: ANOTHER_DISK,
+    errno.ENOSYS: ANOTHER_DISK,
+    errno.ESTALE: _MOUNT_AGAIN,
+    errno.ENODEV: "Put the disk back or check its cable, then restart the service.",
+    errno.ENXIO: "Put the disk back or check its cable, then restart the service.",
+    errno.ENOTCONN: _MOUNT_AGAIN,
+    errno.ETIMEDOUT: _ASK_THE_SERVER,
+    errno.EHOSTDOWN: _ASK_THE_SERVER,
+    errno.EHOSTUNREACH: _ASK_THE_SERVER,
+    errno.ENOKEY: "Unlock the folder (fscrypt unlock), then try again.",
 }
 _ANY_HINT: Final = "Check the folder, its owner and its mode: no one else may write to it (chmod go-w)."
 
@@ -58,13 +95,33 @@ def explain(action: str, error: Exception) -> str:
     return f"{action}: {reason_of(error)}"
 
 
-def store_error(action: str, error: OSError, hint: str = "") -> StoreError:
+def store_error(action: str, error: OSError, hint: str = "", at: Path | None = None) -> StoreError:
     """Return the error of a file that cannot be read or written.
 
     Args:
         action: as for ``explain``.
         error: why; its attribute ``hint``, where it has one, stands in for ours.
         hint: stands in for both.
+        at: the folder of the file; the error names its disk if that is of a kind that may be the cause.
     """
-    own = getattr(error, "hint", "") or _HINTS.get(error.errno or 0, _ANY_HINT)
-    return StoreError(explain(action, error), hint=hint or own)
+    number = error.errno or 0
+    reason = _DISK_REASONS.get(number) or reason_of(error)
+    own = getattr(error, "hint", "")
+    if at is not None and number in {*_CANNOT, errno.EIO, errno.EROFS}:
+        kind, kind_hint = _of_the_disk(number, at)
+        reason, own = reason + kind, own or kind_hint
+    return StoreError(f"{action}: {reason}", hint=hint or own or _HINTS.get(number, _ANY_HINT))
+
+
+def _of_the_disk(number: int, at: Path) -> tuple[str, str]:
+    """Return the kind of a folder's disk as an addition to the reason, and a hint, where that kind matters."""
+    from device_auth.world.disks import NATIVE, OVER_THE_NETWORK, mount_of
+
+    mount = mount_of(at)
+    if mount is None:
+        return "", ""
+    if number == errno.EROFS:
+        return "", _HINTS[number].replace("remount,rw /)", f"remount,rw {mount.point})")
+    if number == errno.EIO:
+        return "", _ASK_THE_SERVER if mount.kind in OVER_THE_NETWORK else ""
+    return ("", "") if mount.kind in NATIVE else (f"; the disk is {mount.kind}", ANOTHER_DISK)

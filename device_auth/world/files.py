@@ -9,6 +9,7 @@ disk"), open(2) on O_NOFOLLOW and O_EXCL.
 """
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ RUNTIME_MODE: Final = 0o755
 """Of the runtime folder, in which other users find the socket and the token files, each with a mode of its own."""
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_ANY_MODE: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+
+_NOT_SUPPORTED: Final = frozenset({errno.ENOTSUP, errno.ENOSYS})
+
+logger: Final = logging.getLogger(__name__)
 
 
 class NotAFile(OSError):
@@ -30,6 +36,7 @@ class NotAFile(OSError):
 
     def __init__(self, name: str) -> None:
         super().__init__(errno.EINVAL, "not a file", name)
+        self.hint = "Move it away, then try again."
 
 
 class NotSafe(OSError):
@@ -305,6 +312,11 @@ class Folder:
             if owner is not None:
                 os.fchown(fd, *owner)
             os.fchmod(fd, mode)
+            if os.fstat(fd).st_mode & _ANY_MODE & ~mode:
+                # A share, or FAT behind FUSE, answers that it has changed the mode, and has not.
+                raise NotSafe(
+                    f"its files do not keep the mode {mode:04o}, so others could use them", self.path
+                )
             left = memoryview(content)
             while left:
                 left = left[os.write(fd, left) :]
@@ -331,8 +343,24 @@ class Folder:
             raise
 
     def link(self, name: str, other: str) -> None:
-        """Make a second name for a file; it must be free."""
-        os.link(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+        """Make a second name for a file; it must be free. A share without second names gets a copy, which is as durable."""
+        try:
+            os.link(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+        except OSError as error:
+            # EPERM is no such answer: so refuses FAT, whose renames a power cut may leave half done.
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+            self._copy(name, other)
+
+    def _copy(self, name: str, other: str) -> None:
+        status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        found = self.read(name, status.st_size)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        owner = (status.st_uid, status.st_gid)
+        is_ours = owner == (os.geteuid(), os.getegid())
+        mode = stat.S_IMODE(status.st_mode)
+        self.write_new(other, found[0], mode, is_durable=True, owner=None if is_ours else owner)
 
     def rename(self, name: str, other: str) -> None:
         """Rename a file, replacing the one that has the name."""
@@ -347,8 +375,20 @@ class Folder:
         return True
 
     def sync(self) -> None:
-        """Make all changes of names durable."""
-        os.fsync(self.fd)
+        """Make all changes of names durable.
+
+        A share that syncs no folders is used all the same: its server has made each change when it answers, so that a
+        power cut here undoes none. What a power cut of the server does is told.
+        """
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, *_NOT_SUPPORTED}:
+                raise
+            logger.warning(
+                "%s: its disk does not sync folders, so a power cut of its server may undo the last change",
+                self.path,
+            )
 
 
 class OwnersFile:

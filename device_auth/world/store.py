@@ -161,13 +161,17 @@ class FileStore:
                 # its parent is the real one, which may not exist yet
                 make_folder(self.directory.parent, FOLDER_MODE)
             folder = Folder.open_to_write(self.directory, FOLDER_MODE, for_owner=self._for_owner)
-            try:
-                _lock(folder)
-            except BaseException:
-                folder.close()
-                raise
         except OSError as error:
-            raise store_error(f"cannot lock {self.directory}", error) from error
+            raise store_error(f"cannot use {self.directory}", error, at=self.directory) from error
+        try:
+            # A disk without locks is not used: a second writer could bring back a link that was replaced.
+            _lock(folder)
+        except OSError as error:
+            folder.close()
+            raise store_error(f"cannot lock {self.directory}", error, at=self.directory) from error
+        except BaseException:
+            folder.close()
+            raise
         self._folder = folder
         self._owner = _other_owner(folder) if self._for_owner else None
         self._is_settled = False
@@ -203,7 +207,7 @@ class FileStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise store_error(f"cannot read {self.directory / NEWEST}", error) from error
+            raise store_error(f"cannot read {self.directory / NEWEST}", error, at=self.directory) from error
 
     def prove_writable(self) -> None:
         """Prove that a link could be saved now, by all steps of a save beside the stored link.
@@ -432,7 +436,7 @@ class FileStore:
         except OSError as error:
             with suppress(OSError):
                 _clear(folder)
-            raise store_error(what, error) from error
+            raise store_error(what, error, at=self.directory) from error
         self._is_settled = True
 
     def _take_only_sealed(self, folder: Folder, record: _StoredRecord) -> _StoredRecord:
@@ -497,7 +501,7 @@ class FileStore:
                 with suppress(StoreError):
                     previous = self._look(folder, PREVIOUS)
         except OSError as error:
-            raise store_error(f"cannot read {self.directory / NEWEST}", error) from error
+            raise store_error(f"cannot read {self.directory / NEWEST}", error, at=self.directory) from error
         return newest, previous
 
     def _find(self, folder: Folder, *, may_repair: bool) -> _StoredRecord:

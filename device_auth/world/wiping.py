@@ -93,7 +93,8 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
             removed += _remove_files(folder, _RUNTIME_FILES)
         scanned, holding = _search(folders, secrets)
     except OSError as error:
-        raise store_error(f"cannot wipe {error.filename or store.directory}", error) from error
+        what = error.filename or store.directory
+        raise store_error(f"cannot wipe {what}", error, at=store.directory) from error
     if holding:
         raise StoreError(
             f"old tokens are left in {', '.join(str(path) for path in holding)}",

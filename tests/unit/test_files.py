@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.world.explain import store_error
+from device_auth.world.disks import NATIVE, mount_of
+from device_auth.world.explain import ANOTHER_DISK, store_error
 from device_auth.world.files import Folder, NotAFile, NotSafe, make_folder
 
 
@@ -17,7 +18,18 @@ from device_auth.world.files import Folder, NotAFile, NotSafe, make_folder
         (errno.EROFS, "the disk is read-only", "remount"),
         (errno.EIO, "the disk reports an error", "replace it"),
         (errno.EACCES, "permission denied", "owner"),
-        (errno.EPERM, "not permitted", "hard links"),
+        (errno.EPERM, "not permitted", "lsattr"),
+        (errno.ENOLCK, "no lock is to be had", "restart"),
+        (errno.ENOTSUP, "not supported", "such as ext4"),
+        (errno.ENOSYS, "not supported", "such as ext4"),
+        (errno.EINVAL, "invalid argument", "owner"),
+        (errno.ESTALE, "removed or exchanged on its server", "Mount it again"),
+        (errno.ENODEV, "the disk is gone", "cable"),
+        (errno.ENXIO, "the disk is gone", "cable"),
+        (errno.ENOTCONN, "the program that serves the disk has ended", "Mount it again"),
+        (errno.ETIMEDOUT, "the server of the disk does not answer", "network"),
+        (errno.EHOSTDOWN, "the server of the disk does not answer", "network"),
+        (errno.ENOKEY, "encrypted and locked", "Unlock"),
         (errno.ENOTDIR, "not a folder", "another folder"),
         (errno.ELOOP, os.strerror(errno.ELOOP).lower(), "owner"),
     ],
@@ -29,6 +41,36 @@ def test_each_refusal_of_the_system_is_said_with_a_next_step(number: int, reason
     assert reason in str(error)
     assert hint in error.hint
     assert error.exit_code == 74
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK], ids=errno.errorcode.get
+)
+def test_a_disk_that_cannot_do_it_is_named(number: int, tmp_path: Path) -> None:
+    refusal = OSError(number, os.strerror(number))
+    error = store_error("cannot write x", refusal, at=Path("/proc/self"))
+    own = store_error(
+        "cannot write x", NotSafe("others may write to it", tmp_path, "Close it."), at=Path("/proc")
+    )
+
+    assert str(error).endswith("; the disk is proc")
+    assert error.hint == ANOTHER_DISK
+    assert own.hint == "Close it."
+
+
+def test_a_disk_that_can_do_it_is_not_named(tmp_path: Path) -> None:
+    mount = mount_of(tmp_path)
+    if mount is None or mount.kind not in NATIVE:
+        pytest.skip("the tests' own folder is on another kind of disk")
+
+    assert store_error("cannot write x", OSError(errno.EPERM, "no"), at=tmp_path).hint.endswith("(lsattr).")
+
+
+def test_a_disk_that_turned_read_only_is_named_by_its_place() -> None:
+    mount = mount_of(Path("/proc/self"))
+    hint = store_error("cannot write x", OSError(errno.EROFS, ""), at=Path("/proc/self")).hint
+
+    assert mount is None or f"mount -o remount,rw {mount.point})" in hint
 
 
 def test_a_refusal_without_a_reason_is_said_as_such() -> None:

@@ -459,6 +459,15 @@ def disks(seen: dict[str, Any]) -> dict[str, dict[str, list[object]]]:
     return found
 
 
+def test_a_real_disk_that_keeps_no_modes_is_told(disks: dict[str, dict[str, list[object]]]) -> None:
+    found = disks["without modes"]
+    if not found:
+        pytest.skip("bindfs is not installed, or cannot mount here")
+
+    assert (found["S1"][0], found["S5"][:2]) == ("warn", ["fail", 74])
+    assert "do not keep the mode 0600, so others could use them; the disk is fuse" in str(found["S5"][2])
+
+
 @pytest.mark.parametrize("way", ["folder of", "link to", "bound to", "overlay in", "file in"])
 def test_a_real_disk_lasts_and_memory_does_not_whatever_leads_there(seen: dict[str, Any], way: str) -> None:
     found: dict[str, bool | None] = seen["doubts"]
