@@ -134,9 +134,9 @@ class Amazon:
         self.control = control
         self._process = process
 
-    def stop(self) -> float:
-        """Stop it, and give how many MiB it took at the most."""
+    def stop(self) -> tuple[float, float]:
+        """Stop it, and give how many MiB it took at the most, and how many seconds of CPU."""
         self._process.send_signal(signal.SIGTERM)
         _, status, used = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
-        return used.ru_maxrss / 1024
+        return used.ru_maxrss / 1024, used.ru_utime + used.ru_stime

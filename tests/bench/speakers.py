@@ -137,13 +137,16 @@ def main() -> int:
         took = time.monotonic() - began_at
         state = _ask(amazon.control + "state")
         complaints = _ask(amazon.control + "referee")["complaints"]
-        memory = amazon.stop()
+        memory, cpu = amazon.stop()
     linked = [end for end in ends if end is not None]
     requests = sum(1 + pair["polls"] for pair in state["pairs"])
     requests += sum(grant["refreshes"] for grant in state["grants"])
     print(f"speakers: {args.speakers} at once, an interval of {args.interval} s, one simulated Amazon")
     print(f"  linked {len(linked)}   complaints {len(complaints)}   {requests} requests in {took:.1f} s")
-    print(f"  the simulated Amazon's peak memory {memory:.0f} MiB")
+    a_request = cpu / requests * 1e3
+    print(
+        f"  the simulated Amazon: at most {memory:.0f} MiB; {a_request:.2f} ms of CPU a request, its start included"
+    )
     if linked:
         waits = sorted(end - approved_at for end in linked)
         middle, late = waits[len(waits) // 2], waits[len(waits) * 99 // 100]
