@@ -1,4 +1,4 @@
-"""A system that has no room for another thread."""
+"""Threads by name, and a system that has no room for another."""
 
 import threading
 from collections.abc import Iterator
@@ -6,6 +6,11 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 import pytest
+
+
+def threads_of(name: str) -> int:
+    """Return how many threads have this name."""
+    return sum(thread.name == name for thread in threading.enumerate())
 
 
 @contextmanager

@@ -12,14 +12,11 @@ from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import closing, suppress
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.ports import Clock
 from device_auth.http.admission import Place
-
-if TYPE_CHECKING:
-    from threading import Thread
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _END_OF_HEAD: Final = b"\r\n\r\n"
@@ -148,7 +145,6 @@ class HttpConnection(Place, Generic[T]):
         super().__init__(owner, is_idle=is_idle)
         self.socket = connection
         self.peer = peer
-        self.thread: Thread | None = None
         self._clock = clock
         self._limits = limits
         self._received = bytearray()

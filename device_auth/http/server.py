@@ -1,4 +1,7 @@
-"""Accepts connections and serves each on a thread of its own; while there is none, nothing runs."""
+"""Accepts connections and serves each on a thread of its own; while there is none, nothing runs.
+
+One thread that has served a connection waits for the next: to start one takes longer than to answer a request.
+"""
 
 import logging
 import select
@@ -7,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from device_auth.core.models import Seconds, later
@@ -20,6 +24,9 @@ RETRY_AFTER: Final = Seconds(1)
 """Until the next attempt when the system has no more connections."""
 
 AT_ONCE: Final = Seconds(0)
+
+MOST_IDLE: Final = 1
+"""Threads that wait for the next connection."""
 
 LOOKS_EVERY: Final = Seconds(0.1)
 """How often ``hold`` looks again: what it waits for may become an event stream."""
@@ -59,7 +66,11 @@ class HttpServer(Generic[T]):
         self._keep_alive = keep_alive
         self._limiter: ConnectionLimiter[HttpConnection[T]] = ConnectionLimiter(admission)
         self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
+        self._serving: set[threading.Thread] = set()
+        self._idle = 0
+        self._next: SimpleQueue[HttpConnection[T] | None] = SimpleQueue()
         self._stop: socket.socket | None = None
         self._is_holding = False
         self.is_closing = False
@@ -84,8 +95,9 @@ class HttpServer(Generic[T]):
         until = later(self._clock.now(), within)
         self._is_holding = True
         self._end_accepting()
-        while self._clock.now() < until and (busy := self._find_busy()) is not None:
-            busy.join(LOOKS_EVERY)
+        with self._left:
+            while self._clock.now() < until and self._has_requests():
+                self._left.wait(LOOKS_EVERY)
 
     def close(self, within: Seconds = AT_ONCE) -> None:
         """Stop accepting and cut every connection; wait for their threads at most ``within`` altogether."""
@@ -95,13 +107,15 @@ class HttpServer(Generic[T]):
             for waiting in self._limiter.waiting:
                 waiting.socket.close()
             self._limiter.waiting.clear()
-            active = list(self._limiter.active)
-            for each in active:
-                each.cut()
+            for active in self._limiter.active:
+                active.cut()
+            serving = list(self._serving)
+            for _ in range(self._idle):
+                self._next.put(None)
+            self._idle = 0
         self._end_accepting()
-        for each in active:
-            if each.thread is not None:
-                each.thread.join(max(0.0, until - self._clock.now()))
+        for thread in serving:
+            thread.join(max(0.0, until - self._clock.now()))
 
     def _end_accepting(self) -> None:
         if self._stop is None or self._thread is None:
@@ -110,14 +124,13 @@ class HttpServer(Generic[T]):
         self._thread.join()
         self._stop = self._thread = None
 
-    def _find_busy(self) -> threading.Thread | None:
-        """End the connections that wait for another request, and return the thread of one that has a request to answer."""
-        with self._lock:
-            busy = [each for each in self._limiter.active if not each.is_streaming]
-            for each in busy:
-                if each.is_idle:
-                    each.cut(socket.SHUT_RD)  # a request that is there already is still answered
-            return next((each.thread for each in busy), None)
+    def _has_requests(self) -> bool:
+        """End the connections that wait for another request, and return whether any but an event stream is left."""
+        left = [each for each in self._limiter.active if not each.is_streaming]
+        for each in left:
+            if each.is_idle:
+                each.cut(socket.SHUT_RD)  # a request that is there already is still answered
+        return bool(left)
 
     def open_stream(self, accepted: HttpConnection[T]) -> bool:
         """Let a connection become an event stream, and return whether it may."""
@@ -195,26 +208,48 @@ class HttpServer(Generic[T]):
 
     def _begin(self, admitted: list[HttpConnection[T]]) -> None:
         for accepted in admitted:
-            accepted.thread = threading.Thread(
-                target=self._serve, args=(accepted,), name=f"{self._name} connection", daemon=True
-            )
+            if self._idle:
+                self._idle -= 1
+                self._next.put(accepted)
+                continue
+            name = f"{self._name} connection"
+            thread = threading.Thread(target=self._serve_one_by_one, args=(accepted,), name=name, daemon=True)
             try:
-                accepted.thread.start()
+                thread.start()
             except RuntimeError as error:
                 log.warning("cannot serve a connection: %s", error)
                 accepted.socket.close()
                 self._limiter.leave(accepted)
+            else:
+                self._serving.add(thread)
 
     # -- one connection
+
+    def _serve_one_by_one(self, first: HttpConnection[T]) -> None:
+        accepted: HttpConnection[T] | None = first
+        try:
+            while accepted is not None:
+                self._serve(accepted)
+                accepted = self._next.get() if self._may_wait() else None
+        finally:
+            with self._lock:
+                self._serving.discard(threading.current_thread())
+
+    def _may_wait(self) -> bool:
+        with self._lock:
+            may = self._idle < MOST_IDLE and not self.is_closing
+            self._idle += may
+            return may
 
     def _serve(self, accepted: HttpConnection[T]) -> None:
         try:
             with accepted.socket, suppress(OSError):  # a client may leave at any time
                 self._exchange(accepted)
         finally:
-            with self._lock:
+            with self._left:
                 self._limiter.leave(accepted)
                 self._begin(self._limiter.admit())  # none waits once it closes
+                self._left.notify_all()
 
     def _exchange(self, accepted: HttpConnection[T]) -> None:
         stays = True

@@ -1,6 +1,5 @@
 """What the socket answers, asked over a real one, with a real feed behind."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -12,9 +11,11 @@ from device_auth import __version__
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.core.models import NEVER, Mark, Monotonic, UnixTime, View, hand_over
 from device_auth.core.states import STATES, StateWord, Trouble
+from device_auth.http.server import MOST_IDLE
 from device_auth.service.api import ApiTimeouts
 from tests.links import make_link
 from tests.socket_world import ADMINISTRATOR, READER, STRANGER, Answered, SocketWorld
+from tests.threads import threads_of
 from tests.values import make_pair, seconds
 from tests.waiting import wait_for
 
@@ -614,7 +615,7 @@ def test_streams_that_are_left_again_and_again_do_not_pile_up(world: SocketWorld
         events.next_block()
         events.close()
 
-    wait_for(lambda: "api connection" not in {thread.name for thread in threading.enumerate()})
+    wait_for(lambda: threads_of("api connection") <= MOST_IDLE)
 
 
 def test_a_user_with_many_streams_loses_the_oldest_to_another_user(world: SocketWorld) -> None:

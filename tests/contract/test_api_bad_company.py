@@ -22,11 +22,12 @@ from device_auth.core.states import StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.http.listeners import UnixListener
+from device_auth.http.server import MOST_IDLE
 from device_auth.service.api import ADMISSION, Api
 from device_auth.service.callers import Caller, Permissions, read_caller
 from device_auth.world.clock import BootClock
 from tests.socket_world import READER, READERS, STRANGER, SocketWorld, identify
-from tests.threads import no_room_for_threads
+from tests.threads import no_room_for_threads, threads_of
 from tests.values import seconds
 from tests.waiting import LONG, wait_for
 
@@ -354,14 +355,8 @@ def test_a_thousand_visits_leave_nothing_behind(world: SocketWorld) -> None:
     world.visitors.clear()
 
     assert is_served(world)
-    wait_until_nobody_is_there()
+    wait_for(lambda: threads_of("api connection") <= MOST_IDLE)
     wait_for(lambda: len(os.listdir("/proc/self/fd")) <= before)  # noqa: PTH208 - likewise
-
-
-def wait_until_nobody_is_there() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "api connection":
-            thread.join(LONG)
 
 
 def test_a_uid_that_is_nobody_pretends_in_vain(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
+from device_auth.http.server import MOST_IDLE
 from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings, open_listener
 from device_auth.service.visitors import Nearness
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
-from tests.threads import no_room_for_threads
+from tests.threads import no_room_for_threads, threads_of
 from tests.waiting import LONG
 
 JSON = {"Content-Type": "application/json"}
@@ -174,7 +175,10 @@ def test_the_thread_of_a_stream_ends_when_its_visitor_leaves(bench: Bench) -> No
         stream.next()
         stream.next()
 
-    assert bench.soon(lambda: "page connection" not in {thread.name for thread in threading.enumerate()})
+        with bench.events() as other:
+            other.next()
+
+    assert bench.soon(lambda: threads_of("page connection") <= MOST_IDLE)
 
 
 @pytest.mark.parametrize("kind", ["streams", "silence"])
