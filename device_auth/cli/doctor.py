@@ -17,13 +17,14 @@ from device_auth.assembly.local import locked, refresh, usable
 from device_auth.cli.output import print_json, print_line
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.core.models import Flow, Link, Seconds
+from device_auth.core.models import DialectName, Flow, Link, Seconds, Secret
+from device_auth.core.ports import Transport
 from device_auth.core.public import rfc3339
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, Progress, examine, exit_code_of, in_order
 from device_auth.doctor.context import DoctorContext
-from device_auth.doctor.credential_probe import CredentialProbe, provider_of
+from device_auth.doctor.credential_probe import ANSWER_TIMEOUT, CredentialProbe, provider_of
 from device_auth.doctor.findings import Check, Finding, Verdict, ok
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
 from device_auth.doctor.provider_probe import make_probe
@@ -31,9 +32,11 @@ from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_fields, as_text
 from device_auth.doctor.report import ReportFile, write_report
 from device_auth.prompts.stderr import USUAL_COLUMNS, say
+from device_auth.service.provider_client import ProviderClient
+from device_auth.world.bounded import cancelled_after
 from device_auth.world.keys import ONLY_PLAIN, find_keys
 from device_auth.world.places import ROOT, read_places
-from device_auth.world.provider import read_authorities, token_endpoints
+from device_auth.world.provider import provider_problems, read_authorities, read_provider, token_endpoints
 from device_auth.world.settings import Settings, gather_settings
 from device_auth.world.transport import HttpTransport
 from hardware.board import BoardPlan
@@ -133,13 +136,10 @@ def compose(
         authorities = read_authorities(settings)
         provider = provider_of(settings, stored)
         probe = make_probe(provider, authorities, settings.proxy, speaker.clock)
-        credential_probe = (
-            None
-            if probe is None
-            else CredentialProbe(
-                HttpTransport(speaker.clock, authorities=authorities, proxy=settings.proxy), provider
-            )
-        )
+        if probe is not None:
+            transport = HttpTransport(speaker.clock, authorities=authorities, proxy=settings.proxy)
+            find_secret = partial(_find_secret, transport, context, settings, stored)
+            credential_probe = CredentialProbe(transport, provider, find_secret=find_secret)
 
     def read_plan() -> BoardPlan:
         return read_hardware(settings.hardware, settings.config_file)[0]
@@ -150,13 +150,7 @@ def compose(
             *runtime.checks(context),
             *clock.checks(probe, speaker.clock, uptime=context.root / "proc/uptime"),
             *network.checks(probe, credential_probe, network.Machine(context.root)),
-            *client.checks(
-                settings,
-                problems,
-                credential_probe,
-                stored,
-                secret_goes_to=_secret_goes_to(context, settings, stored),
-            ),
+            *client.checks(settings, problems, credential_probe, _link_secret(context, settings, stored)),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
             *board.checks(context, read_plan),
             *service.checks(context),
@@ -164,10 +158,8 @@ def compose(
     )
 
 
-def _secret_goes_to(
-    context: DoctorContext, settings: Settings, stored: Link | None
-) -> tuple[str, bool] | None:
-    """Return the endpoint of a link that needs the client secret, and whether the secret may go there.
+def _link_secret(context: DoctorContext, settings: Settings, stored: Link | None) -> client.LinkSecret | None:
+    """Return what is to be known of the client secret of a link that may take one.
 
     An issuer's metadata is not asked for here: a refresh does that.
     """
@@ -175,7 +167,25 @@ def _secret_goes_to(
         return None
     endpoint = stored.token_endpoint
     is_named = bool(settings.issuer) or endpoint in token_endpoints(settings)
-    return endpoint, context.is_link_sealed or is_named
+    return client.LinkSecret(endpoint, stored.takes_secret, context.is_link_sealed or is_named)
+
+
+def _find_secret(
+    transport: Transport, context: DoctorContext, settings: Settings, stored: Link | None
+) -> Secret | None:
+    """Return the client secret for requests that the provider refuses, by the rules for any other request."""
+    if stored is None:
+        return settings.client_secret if settings.dialect is DialectName.RFC8628 else None
+    has_issuer = bool(settings.issuer) and not provider_problems(settings)
+    provider_client = ProviderClient(
+        transport,
+        read_provider(settings) if has_issuer else None,
+        settings.client_secret,
+        secret_of=settings.client_id,
+        is_trusted=lambda it: context.is_link_sealed or it.token_endpoint in token_endpoints(settings),
+    )
+    with cancelled_after(ANSWER_TIMEOUT, provider_client.abandon):
+        return provider_client.secret_to_send(stored)
 
 
 def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:

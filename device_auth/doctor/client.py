@@ -7,10 +7,10 @@ refuse; the finding says what that leaves open.
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import DialectName, Link, WireResponse
+from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
 from device_auth.service.provider_client import NAME_THE_ENDPOINT
@@ -28,14 +28,27 @@ REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", 
 ADDRESSES: Final = ("dialect", "base_url", "issuer", "device_endpoint", "token_endpoint")
 
 
+class LinkSecret(NamedTuple):
+    """The client secret of a stored link.
+
+    Attributes:
+        endpoint: where a refresh sends it.
+        is_needed: each refresh takes it; otherwise one that is set may go with it.
+        may_go: it may be sent there.
+    """
+
+    endpoint: str
+    is_needed: bool
+    may_go: bool
+
+
 def checks(
     settings: Settings,
     problems: Sequence[ConfigError],
     credential_probe: CredentialProbe | None,
-    stored: Link | None = None,
+    link_secret: LinkSecret | None = None,
     *,
     serial_number: Path = SERIAL_NUMBER,
-    secret_goes_to: tuple[str, bool] | None = None,
 ) -> list[Check]:
     """Return the checks of the client's settings.
 
@@ -43,9 +56,8 @@ def checks(
         settings: those that could be read.
         problems: of the others, from ``settings.gather_settings``.
         credential_probe: asks the provider (after N14), or None.
-        stored: the link, if it can be read.
+        link_secret: of the stored link, if it may take one.
         serial_number: the file with the board's serial number, used where no DSN is set.
-        secret_goes_to: the token endpoint of a stored link that needs the secret, and whether it may be sent there.
     """
 
     def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
@@ -71,8 +83,10 @@ def checks(
         Check("C5", "scope", about(["scope", "locale"], lambda: _scope(settings))),
         Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
         Check("C7", "ca-file", lambda: _ca_file(settings)),
-        Check("C8", "client-secret", lambda: _client_secret(settings, stored, secret_goes_to)),
-        Check("C9", "client-rejected", lambda: _acceptance(credential_probe), after=("C2", "N14")),
+        Check("C8", "client-secret", lambda: _client_secret(settings, link_secret)),
+        Check(
+            "C9", "client-rejected", lambda: _acceptance(credential_probe, link_secret), after=("C2", "N14")
+        ),
     ]
 
 
@@ -169,13 +183,13 @@ def _ca_file(settings: Settings) -> Finding:
             return ok(f"Only the authorities that {variable} names are trusted.", **facts)
 
 
-def _client_secret(settings: Settings, stored: Link | None, goes_to: tuple[str, bool] | None) -> Finding:
+def _client_secret(settings: Settings, link_secret: LinkSecret | None) -> Finding:
     """Check the place of the secret, and where it goes.
 
     A file that others can read was refused when the settings were read.
     """
     origin, path = settings.origins["client_secret"], settings.config_file
-    if settings.client_secret is None and stored is not None and stored.takes_secret:
+    if settings.client_secret is None and link_secret is not None and link_secret.is_needed:
         return warn(
             "Each refresh of the link takes the client secret, and none is set here; the service may have it as a"
             " credential.",
@@ -183,10 +197,13 @@ def _client_secret(settings: Settings, stored: Link | None, goes_to: tuple[str, 
             " (docs/authorize.md).",
         )
     if settings.client_secret is None:
-        return ok("No client secret is set; code-based linking needs none.")
-    if goes_to is not None and not goes_to[1]:
+        is_lwa = settings.dialect is DialectName.LWA
+        who = "Login with Amazon's code-based linking" if is_lwa else "a public client"
+        return ok(f"No client secret is set; {who} needs none.")
+    if link_secret is not None and not link_secret.may_go:
         return fail(
-            f"The client secret is not sent to {goes_to[0]}: no setting names that endpoint, and the link is not sealed.",
+            f"The client secret is not sent to {link_secret.endpoint}: no setting names that endpoint, and the link is"
+            " not sealed.",
             NAME_THE_ENDPOINT,
             ConfigError.exit_code,
         )
@@ -209,8 +226,8 @@ def _client_secret(settings: Settings, stored: Link | None, goes_to: tuple[str, 
     return ok("The client secret is in a file that only its owner can read.")
 
 
-def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
-    """Check whether the provider rejects the client ID; LWA's poll does not name it, a refresh does."""
+def _acceptance(credential_probe: CredentialProbe | None, link_secret: LinkSecret | None) -> Finding:
+    """Check whether the provider rejects the client; LWA's poll does not name it, a refresh does."""
     if credential_probe is None:
         return skipped("The provider was not asked.")
     is_lwa = credential_probe.provider.dialect is DialectName.LWA
@@ -219,10 +236,16 @@ def _acceptance(credential_probe: CredentialProbe | None) -> Finding:
     if not isinstance(answer, WireResponse) or not name:
         return skipped("The provider's answer says nothing about the client ID.")
     if name.casefold() in REJECTS_THE_CLIENT:
-        key = KEY_OF["client_id"]
+        has_secret = credential_probe.client_secret is not None
+        if not has_secret and link_secret is not None and link_secret.is_needed:
+            return skipped("The provider was asked without the client secret of the link: see C8.")
+        keys = ["client_id"] if is_lwa and not has_secret else ["client_id", "client_secret"]
+        what = "the client ID"
+        if "client_secret" in keys:
+            what += " with the client secret" if has_secret else ", or wants a client secret"
         return fail(
-            f"The provider does not accept the client ID: it answers {name}.",
-            f"Check it: {ways_of(key)}. {key.explanation}",
+            f"The provider does not accept {what}: it answers {name}.",
+            " ".join(f"Check {key}: {ways_of(KEY_OF[key])}. {KEY_OF[key].explanation}" for key in keys),
             ConfigError.exit_code,
             answer=name,
             status=str(answer.status),

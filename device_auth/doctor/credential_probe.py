@@ -3,7 +3,7 @@
 No code pair is requested, which takes a physical act. The codes and tokens that are sent were never issued.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import ModuleType
 from typing import Final
@@ -45,7 +45,13 @@ ProbeAnswer = WireResponse | Unreachable | Unclear | Refusal
 def provider_of(settings: Settings, link: Link | None) -> Provider:
     """Return the provider of the stored link, else that of the settings; its addresses may be empty."""
     if link is not None:
-        return Provider(link.dialect, link.client_id, link.scope, token_endpoint=link.token_endpoint)
+        return Provider(
+            link.dialect,
+            link.client_id,
+            link.scope,
+            token_endpoint=link.token_endpoint,
+            secret_by_basic=link.secret_by_basic,
+        )
     if settings.dialect is DialectName.LWA:
         endpoint = f"{settings.base_url.rstrip('/')}/token"
         return Provider(settings.dialect, settings.client_id, settings.scope, token_endpoint=endpoint)
@@ -70,12 +76,25 @@ class CredentialProbe:
         transport: sends the requests; not shared.
         provider: its endpoints may still have to be found by its issuer's metadata.
         timeout: see ``ANSWER_TIMEOUT``.
+        find_secret: returns the client secret, if these requests take it and the provider may have it.
     """
 
-    def __init__(self, transport: Transport, provider: Provider, timeout: Seconds = ANSWER_TIMEOUT) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        provider: Provider,
+        timeout: Seconds = ANSWER_TIMEOUT,
+        find_secret: Callable[[], Secret | None] = lambda: None,
+    ) -> None:
         self.provider = provider
         self._transport = transport
         self._timeout = timeout
+        self._find_secret = find_secret
+
+    @cached_property
+    def client_secret(self) -> Secret | None:
+        """Return the client secret that is sent, if any."""
+        return self._find_secret()
 
     @cached_property
     def poll(self) -> ProbeAnswer:
@@ -92,7 +111,9 @@ class CredentialProbe:
         found = self._found
         if not isinstance(found, Provider):
             return found
-        return self._send(_WIRES[found.dialect].write_poll(found, pair))
+        request = _WIRES[found.dialect].write_poll(found, pair)
+        # LWA's code-based linking takes no secret, and its poll names no client
+        return self._send(request if found.dialect is DialectName.LWA else self._as_client(request, found))
 
     @cached_property
     def refresh(self) -> ProbeAnswer:
@@ -111,7 +132,7 @@ class CredentialProbe:
             refresh_token=Secret(MADE_UP),
             linked_at=UnixTime(0),
         )
-        return self._send(_WIRES[found.dialect].write_refresh(link))
+        return self._send(self._as_client(_WIRES[found.dialect].write_refresh(link), found))
 
     @cached_property
     def _found(self) -> Provider | Unreachable | Unclear | Refusal:
@@ -129,6 +150,12 @@ class CredentialProbe:
             odd = found
         assert odd is not None, "there are two places for metadata"  # noqa: S101  our own bug
         return odd
+
+    def _as_client(self, request: WireRequest, provider: Provider) -> WireRequest:
+        secret = self.client_secret
+        if secret is None:
+            return request
+        return rfc8628.add_secret(request, provider.client_id, secret, by_basic=provider.secret_by_basic)
 
     def _send(self, request: WireRequest) -> WireResponse | Unreachable:
         with cancelled_after(self._timeout, self._transport.abandon):

@@ -251,6 +251,11 @@ class ProviderClient:
         response = self._transport.send(request)
         return isinstance(response, WireResponse) and response.status == 200  # noqa: PLR2004  HTTP OK
 
+    def secret_to_send(self, link: Link) -> Secret | None:
+        """Return the client secret where a refresh of a link takes it, and its endpoint may have it."""
+        secret = self._secret_for(link)
+        return secret if secret is not None and self._may_have_secret(link) else None
+
     def abandon(self) -> None:
         """End the request under way; called from another thread."""
         self._transport.abandon()

@@ -19,8 +19,8 @@ it, as canonical text. ``link_id`` is readable without the key: the store never 
 without any key.
 
 An unknown member is ignored if the version is known. Only a link that was handed over has an empty
-``refresh_token``. Earlier programs wrote no ``handed_over_to``, and later none of ``dsn``, ``board``, ``takes_secret``
-and ``account_id``; such a program reads a link with them, and drops them when it next writes it.
+``refresh_token``. Earlier programs wrote no ``handed_over_to``, and later none of ``dsn``, ``board``,
+``takes_secret``, ``account_id`` and ``secret_by_basic``; such a program reads a link with them, and drops them when it next writes it.
 """
 
 import binascii

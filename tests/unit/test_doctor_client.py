@@ -1,18 +1,16 @@
 """What the doctor finds in the settings that say who the speaker is; each test breaks one thing."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import DialectName, Link, WireResponse
-from device_auth.doctor.client import ADDRESSES, checks
+from device_auth.core.models import DialectName, Secret, WireResponse
+from device_auth.doctor.client import ADDRESSES, LinkSecret, checks
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.world.settings import PROVIDER_OPTIONS, Settings, gather_settings, read_settings
 from tests.certificates import Authority
-from tests.links import make_link
 from tests.simulated_transport import SimulatedTransport
 from tests.values import NO_ANSWER, make_provider, make_response
 from tests.world import CLIENT_ID
@@ -36,13 +34,13 @@ def look(
     problems: list[ConfigError] | None = None,
     asked: CredentialProbe | None = None,
     serial_number: Path = NO_SERIAL,
-    stored: Link | None = None,
+    link_secret: LinkSecret | None = None,
 ) -> dict[str, Finding]:
     given = given or read_settings(LWA, None, {})
     asked = asked or credential_probe(refusal("invalid_grant"))
     return {
         check.code: check.look()
-        for check in checks(given, problems or [], asked, stored, serial_number=serial_number)
+        for check in checks(given, problems or [], asked, link_secret, serial_number=serial_number)
     }
 
 
@@ -192,12 +190,12 @@ def test_a_secret_that_only_its_owner_can_read_is_well_kept(tmp_path: Path) -> N
 
 
 def test_a_link_that_takes_a_secret_misses_it_where_none_is_set(tmp_path: Path) -> None:
-    link = replace(make_link(), takes_secret=True)
+    needed = LinkSecret("https://api.amazon.com/auth/O2/token", is_needed=True, may_go=True)
 
-    found = look(stored=link)["C8"]
+    found = look(link_secret=needed)["C8"]
 
     assert (found.verdict, "client secret" in found.sentence) == (Verdict.WARN, True)
-    assert look(settings_with_secret(tmp_path, 0o600), stored=link)["C8"].verdict is Verdict.OK
+    assert look(settings_with_secret(tmp_path, 0o600), link_secret=needed)["C8"].verdict is Verdict.OK
 
 
 def test_a_secret_in_a_file_that_is_open_to_its_group_is_found(tmp_path: Path) -> None:
@@ -268,6 +266,44 @@ def test_no_answer_says_nothing_about_the_client_id() -> None:
     assert look(asked=asked)["C9"].verdict is Verdict.SKIPPED
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(LWA, "Login with Amazon's code-based linking needs none"), (RFC8628, "a public client needs none")],
+)
+def test_whoever_has_no_secret_is_told_who_needs_none(options: dict[str, object], said: str) -> None:
+    assert said in look(read_settings(options, None, {}))["C8"].sentence
+
+
+NEEDED = LinkSecret("https://id.example/token", is_needed=True, may_go=True)
+
+
+def test_a_refusal_of_a_confidential_client_that_was_asked_without_its_secret_says_nothing() -> None:
+    asked = credential_probe(refusal("invalid_client", status=401), DialectName.RFC8628)
+
+    found = look(asked=asked, link_secret=NEEDED)["C9"]
+
+    assert found.verdict is Verdict.SKIPPED
+    assert "C8" in found.sentence
+
+
+def test_a_client_that_is_refused_with_its_secret_has_one_of_two_wrong() -> None:
+    transport = SimulatedTransport([refusal("invalid_client", status=401)])
+    provider = make_provider(DialectName.RFC8628)
+    asked = CredentialProbe(transport, provider, find_secret=lambda: Secret(SECRET))
+
+    found = look(asked=asked, link_secret=NEEDED)["C9"]
+
+    assert "the client ID with the client secret" in found.sentence
+    assert "client_secret" in found.next_step
+    assert SECRET not in str(found)
+
+
+def test_a_client_that_is_refused_without_a_secret_may_need_one() -> None:
+    asked = credential_probe(refusal("invalid_client", status=401), DialectName.RFC8628)
+
+    assert "or wants a client secret" in look(asked=asked)["C9"].sentence
+
+
 def test_a_provider_that_may_not_be_asked_is_not() -> None:
     (last,) = [each for each in checks(read_settings(LWA, None, {}), [], None) if each.code == "C9"]
 
@@ -283,7 +319,8 @@ def test_where_the_secret_goes_is_told(tmp_path: Path, verdict: Verdict, *, may_
     settings = read_settings(LWA, config, {})
     endpoint = "https://elsewhere.example/token"
 
-    found = {it.code: it.look() for it in checks(settings, [], None, secret_goes_to=(endpoint, may_go))}["C8"]
+    link_secret = LinkSecret(endpoint, is_needed=True, may_go=may_go)
+    found = {it.code: it.look() for it in checks(settings, [], None, link_secret)}["C8"]
 
     assert found.verdict is verdict
     assert (endpoint in found.sentence) is not may_go

@@ -1,5 +1,7 @@
 """The requests that every provider must refuse."""
 
+from base64 import b64encode
+
 import pytest
 
 from device_auth.core.models import (
@@ -8,10 +10,12 @@ from device_auth.core.models import (
     Provider,
     Refusal,
     Seconds,
+    Secret,
     Unclear,
     Unreachable,
     WireResponse,
 )
+from device_auth.core.values import replace
 from device_auth.doctor.credential_probe import (
     CredentialProbe,
     ProbeAnswer,
@@ -83,6 +87,43 @@ def test_each_question_is_asked_once() -> None:
 
     assert credential_probe.poll is credential_probe.poll
     assert len(transport.sent) == 1
+
+
+SECRET = Secret("canary-secret")
+
+
+@pytest.mark.parametrize("by_basic", [True, False])
+def test_a_confidential_client_s_secret_goes_as_its_provider_takes_it(*, by_basic: bool) -> None:
+    transport = SimulatedTransport([make_response({}), make_response({})])
+    provider = replace(RFC8628, secret_by_basic=by_basic)
+    credential_probe = CredentialProbe(transport, provider, find_secret=lambda: SECRET)
+    assert all(isinstance(it, WireResponse) for it in (credential_probe.poll, credential_probe.refresh))
+
+    basic = "Basic " + b64encode(f"{RFC8628.client_id}:canary-secret".encode()).decode()
+    for request in transport.sent:
+        assert request.headers.get("Authorization") == (basic if by_basic else None)
+        assert (b"client_secret=canary-secret" in request.body) is not by_basic
+
+
+def test_metadata_that_name_basic_alone_are_followed() -> None:
+    metadata = {**METADATA, "token_endpoint_auth_methods_supported": ["client_secret_basic"]}
+    transport = SimulatedTransport([make_response(metadata), make_response({})])
+    credential_probe = CredentialProbe(transport, BY_ISSUER, find_secret=lambda: SECRET)
+    assert isinstance(credential_probe.poll, WireResponse)
+
+    first, second = transport.sent
+    assert "Authorization" not in first.headers
+    assert second.headers["Authorization"].startswith("Basic ")
+
+
+def test_amazon_s_poll_takes_no_secret_and_the_refresh_of_the_other_flow_does() -> None:
+    transport = SimulatedTransport([make_response({}), make_response({})])
+    credential_probe = CredentialProbe(transport, LWA, find_secret=lambda: SECRET)
+    assert all(isinstance(it, WireResponse) for it in (credential_probe.poll, credential_probe.refresh))
+
+    poll, refresh = bodies(transport)
+    assert b"canary" not in poll
+    assert refresh.endswith(b"&client_secret=canary-secret")
 
 
 def test_an_issuer_is_asked_for_its_endpoints_once() -> None:

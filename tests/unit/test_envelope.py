@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Link, Mark, UnixTime, hand_over
+from device_auth.core.models import DialectName, Link, Mark, UnixTime, hand_over
 from device_auth.world.envelope import (
     EnvelopeDamaged,
     KeyMissing,
@@ -348,6 +348,21 @@ OF_UNIT: Final = replace(
     takes_secret=True,
     account_id="amzn1.account.ANNA",
 )
+OF_BASIC_CLIENT: Final = replace(
+    make_link(),
+    dialect=DialectName.RFC8628,
+    client_id="speaker",
+    scope="openid offline_access",
+    token_endpoint="https://id.example/token",
+    revocation_endpoint="https://id.example/revoke",
+    is_proved=True,
+    account="Anna",
+    account_id="248289761001",
+    board="c0ffee",
+    takes_secret=True,
+    secret_by_basic=True,
+)
+GOLDEN_LINKS: Final = {"of-unit": OF_UNIT, "of-basic-client": OF_BASIC_CLIENT}
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("link-*.json")), ids=lambda path: path.stem)
@@ -356,7 +371,8 @@ def test_what_any_version_wrote_is_read_for_ever(path: Path) -> None:
 
     link = read_envelope(path.read_bytes(), keys_of(key).named)[0]
 
-    assert link == (OF_UNIT if "of-unit" in path.stem else make_link(replaces=make_link("berta")))
+    of = path.stem[path.stem.rindex("of-") :] if "-of-" in path.stem else ""
+    assert link == GOLDEN_LINKS.get(of, make_link(replaces=make_link("berta")))
 
 
 def test_there_is_a_golden_file_of_each_version() -> None:

@@ -20,7 +20,7 @@ from device_auth.cli import doctor
 from device_auth.cli.doctor import examine_speaker, open_context
 from device_auth.cli.main import read_arguments
 from device_auth.core.errors import ClientRejected, StoreError
-from device_auth.core.models import Mark, Monotonic, Seconds, Secret, UnixTime, View, later
+from device_auth.core.models import DialectName, Mark, Monotonic, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.findings import Verdict
@@ -39,6 +39,7 @@ from tests.command import Command
 from tests.far_provider import FakeMachine
 from tests.links import make_grant, make_link, make_pending
 from tests.patient import DISKS, MEMORY
+from tests.scripted_server import ScriptedServer
 from tests.simulated_speaker import strict
 from tests.socket_world import SocketWorld
 from tests.terminal_session import session
@@ -669,3 +670,32 @@ def test_no_canary_reaches_the_output_or_the_report(
     assert "…0000" in written
     assert "device-auth[7]: <token-" in written
     assert "client_secret    set (hidden)" in written
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_the_doctor_sends_a_client_secret_only_where_a_refresh_would(
+    once_linked: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, is_named: bool
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('client_secret = "canary-secret"\n')
+    config.chmod(0o600)
+    with ScriptedServer(lambda peer: peer.answer(b'{"error": "invalid_client"}', status="401 No")) as server:
+        link = replace(
+            make_link(),
+            dialect=DialectName.RFC8628,
+            client_id="speaker",
+            token_endpoint=server.url,
+            takes_secret=True,
+        )
+        with FileStore(tmp_path / "state") as store:
+            store.replace(link)
+        named = link.token_endpoint if is_named else "https://id.example/token"
+        words = ["--config", str(config), "--dialect", "rfc8628", "--client-id", "speaker"]
+        words += ["--device-endpoint", server.url, "--token-endpoint", named]
+        _, found = on_a_good_machine(Command(tmp_path, once_linked.running), capsys, *words)
+
+    assert server.requests
+    assert any(b"canary-secret" in request for request in server.requests) is is_named
+    assert (found["C8"]["verdict"], found["C9"]["verdict"]) == (
+        ("ok", "fail") if is_named else ("fail", "skipped")
+    )
