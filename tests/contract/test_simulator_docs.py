@@ -67,6 +67,24 @@ def test_each_control_is_there_with_its_body_and_answer() -> None:
         assert set(re.findall(r"`(\w+)`", answer)) == members(operation["responses"]["200"])
 
 
+@pytest.mark.parametrize(
+    ("start", "path"),
+    [
+        ("- Each of `pairs` has", ("State", "properties", "pairs", "items")),
+        ("- Each of `authorizations` has", ("State", "properties", "authorizations", "items")),
+        ("- Each of `grants`, the links, has", ("State", "properties", "grants", "items")),
+        ("- Each complaint or note has", ("Remark",)),
+    ],
+)
+def test_each_member_of_an_answer_is_there(start: str, path: tuple[str, ...]) -> None:
+    schema: Any = DESCRIBED["components"]["schemas"]
+    for name in path:
+        schema = schema[name]
+
+    named = re.findall(r"`(\w+)`", TEXT.split(start, 1)[1].split("\n", 1)[0])
+    assert named == list(schema["properties"])
+
+
 def test_each_endpoint_is_there() -> None:
     named = {tuple(cells[0].strip("`").split()): cells[1] for cells in rows("## What clients find")}
     endpoints = {
