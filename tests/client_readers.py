@@ -2,7 +2,8 @@
 
 Sources: alexa/avs-device-sdk, ``SQLiteCBLAuthDelegateStorage.cpp`` (before 1.25), ``SQLiteLWAAuthorizationStorage.cpp``
 and ``LWAAuthorizationAdapter.cpp`` (1.25), ``LWAStorageDataMigration.cpp`` and ``LWAAuthorizationStorage.cpp`` (1.26),
-``AuthorizationManager.cpp``; Amazon's AVS sample app, ``DeviceConfig.java``; systemd's ``env-file.c``.
+``AuthorizationManager.cpp``; Amazon's AVS sample app, ``DeviceConfig.java``; respeaker/avs, ``config.py`` and ``alexa.py``;
+alexa-pi/AlexaPi, ``main.py``; systemd's ``env-file.c``.
 """
 # ruff: noqa: S608  the tables are the clients' own
 
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 SEAL = "$acsdkEncryption$"
 
@@ -145,6 +148,25 @@ def read_java_sample(path: Path) -> dict[str, str]:
         "client_id": companion["clientId"],
         "refresh_token": companion["refreshToken"],
     }
+
+
+def read_respeaker(path: Path) -> dict[str, str]:
+    """Read ``.avs.json`` as ReSpeaker's client does, and return what it sends before its first connection."""
+    config: dict[str, Any] = json.loads(path.read_text("ascii"))
+    for name in ("product_id", "client_id", "client_secret"):
+        assert config.get(name), f"no {name}"
+    assert config.get("host_url") != "dueros-h2.baidu.com"
+    assert "access_token" not in config, "it is used as it is, until 60 s after its expiry"
+    return {name: config[name] for name in ("client_id", "client_secret", "refresh_token")}
+
+
+def read_alexapi(path: Path) -> dict[str, str]:
+    """Read ``config.yaml`` as AlexaPi does, and return what it sends at its start."""
+    section = yaml.safe_load(path.read_text())["alexa"]
+    assert section["Device_Type_ID"]
+    assert section.get("refresh_token"), "run the set-up again"
+    sent = {"client_id": "Client_ID", "client_secret": "Client_Secret", "refresh_token": "refresh_token"}
+    return {name: section[key] for name, key in sent.items()}
 
 
 def read_env_as_sh(path: Path) -> dict[str, str]:

@@ -19,20 +19,25 @@ from device_auth.assembly.local import locked, usable
 from device_auth.assembly.service import refuse_beside_service
 from device_auth.cli.output import print_bytes, print_json, print_line
 from device_auth.core.errors import ConfigError, NotLinked, StoreError, WrongUse
-from device_auth.core.models import DialectName, Flow, Link, hand_over
+from device_auth.core.models import DialectName, Flow, Link, Secret, hand_over
 from device_auth.prompts.stderr import say
-from device_auth.tools import exports, exports_sdk, exports_text
+from device_auth.tools import exports, exports_sdk, exports_text, exports_with_secret
 from device_auth.world.envelope import KeyMissing, Plain, read_envelope, write_envelope
 from device_auth.world.keys import ONLY_PLAIN
 from device_auth.world.owners import Json, Question, as_owner, belongs_to_another
 from device_auth.world.provider import first_locale
+from device_auth.world.settings import add_secret_option
 from device_auth.world.unit import read_serial_number
 
 SDK: Final = exports_sdk.FORMAT
 JAVA: Final = "avs-java-sample"
+RESPEAKER: Final = "respeaker"
+ALEXAPI: Final = "alexapi"
 FORMATS: Final = {
     SDK: "Amazon's AVS Device SDK; --to is its AlexaClientSDKConfig.json",
     JAVA: "Amazon's Java sample; --to is its config.json",
+    RESPEAKER: "ReSpeaker's avs; --to is its .avs.json",
+    ALEXAPI: "AlexaPi; --to is its config.yaml",
     "env": "variables for a shell or systemd",
     "json": "one object",
 }
@@ -44,11 +49,16 @@ Writer = Callable[[Link, exports.Unit], bytes]
 
 PLANNERS: Final[dict[str, Planner]] = {
     JAVA: exports_text.plan_java_sample,
+    RESPEAKER: exports_with_secret.plan_respeaker,
+    ALEXAPI: exports_with_secret.plan_alexapi,
     "env": exports_text.plan_env,
     "json": exports_text.plan_json,
 }
 WRITERS: Final[dict[str, Writer]] = {"env": exports_text.write_env, "json": exports_text.write_json}
 """The formats that are a text by themselves, and no part of a client's files."""
+
+WITH_SECRET: Final = {RESPEAKER, ALEXAPI}
+"""The formats of clients that send a client secret with each refresh."""
 
 SENDS_MORE: Final = "The client must be given the client secret as well, which is not exported."
 
@@ -77,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--copy", action="store_true", help="keep the link here as well")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    add_secret_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,10 +115,11 @@ def _export(args: argparse.Namespace, speaker: Doors, ask: Question) -> int:
         link = _exportable(args, speaker)
         if args.to == STDOUT:
             return _print(args, speaker, link)
-        unit = _unit(speaker, link)
+        unit = _unit(args, speaker, link)
         request = {
             "link": write_envelope(link, Plain()).decode(),
             "unit": [unit.product_id, unit.dsn, unit.locale],
+            "client_secret": None if unit.client_secret is None else unit.client_secret.reveal(),
             "needs_secret": _needs_secret(speaker, link),
         }
         told = ask({**request, "is_final": False})
@@ -191,6 +203,13 @@ def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
             f"the link uses the dialect {link.dialect}, and that client works with Login with Amazon only",
             hint="Use the format json or env.",
         )
+    if args.format in WITH_SECRET:
+        if not _needs_secret(speaker, link):
+            raise ConfigError(
+                "that client sends a client secret with each refresh, and this link was made without one",
+                hint="Link with the client's secret: device-auth authorize --again --client-secret-file FILE",
+            )
+        return link
     if _needs_secret(speaker, link):
         raise ConfigError(
             "refreshing this link takes a client secret, and that client sends none",
@@ -201,35 +220,42 @@ def _exportable(args: argparse.Namespace, speaker: Doors) -> Link:
 
 def _needs_secret(speaker: Doors, link: Link) -> bool:
     """Return whether a refresh takes the client's secret, as the link says, or for an old one the settings."""
-    settings = speaker.settings
-    is_its_own = settings.client_id in {"", link.client_id}
-    is_given = settings.client_secret is not None and is_its_own
+    is_given = _secret_of(speaker, link) is not None
     return link.takes_secret or (link.flow is Flow.AUTHORIZATION_CODE and is_given)
 
 
-def _unit(speaker: Doors, link: Link) -> exports.Unit:
-    """Return product ID, DSN and locale of the settings, which only LWA has."""
+def _secret_of(speaker: Doors, link: Link) -> Secret | None:
+    """Return the client secret of the settings, if it is that of the link's client."""
+    settings = speaker.settings
+    return settings.client_secret if settings.client_id in {"", link.client_id} else None
+
+
+def _unit(args: argparse.Namespace, speaker: Doors, link: Link) -> exports.Unit:
+    """Return product ID, DSN and locale of the settings, which only LWA has, and the secret where it is written."""
     settings = speaker.settings
     if link.dialect is not DialectName.LWA:
         return exports.Unit("", "", "")
     dsn = settings.dsn or read_serial_number()
-    return exports.Unit(settings.product_id, dsn, first_locale(settings.locale))
+    secret = _secret_of(speaker, link) if args.format in WITH_SECRET else None
+    return exports.Unit(settings.product_id, dsn, first_locale(settings.locale), secret)
 
 
 def _make_plan(args: argparse.Namespace, request: Json) -> exports.ExportPlan:
     link, _ = read_envelope(request["link"].encode(), ONLY_PLAIN.named)
-    unit, path = exports.Unit(*request["unit"]), Path(args.to)
+    product_id, dsn, locale = request["unit"]
+    secret = None if request["client_secret"] is None else Secret(request["client_secret"])
+    unit, path = exports.Unit(product_id, dsn, locale, secret), Path(args.to)
     if args.format == SDK:
         return exports_sdk.plan(link, unit, path, args.sdk)
     plan = PLANNERS[args.format](link, unit, path)
-    if request["needs_secret"]:
+    if request["needs_secret"] and args.format not in WITH_SECRET:
         return replace(plan, warnings=(*plan.warnings, SENDS_MORE))
     return plan
 
 
 def _print(args: argparse.Namespace, speaker: Doors, link: Link) -> int:
     """Print the link itself."""
-    print_bytes(WRITERS[args.format](link, _unit(speaker, link)))
+    print_bytes(WRITERS[args.format](link, _unit(args, speaker, link)))
     if _needs_secret(speaker, link):
         say(f"device-auth: {SENDS_MORE}")
     say(TWO_USERS)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import Busy, ConfigError, StoreError
+from device_auth.core.models import Secret
 from device_auth.tools import databases
 from device_auth.world.explain import describe_process, store_error
 from device_auth.world.files import Folder, NotAFile
@@ -35,11 +36,16 @@ PROC: Final = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The speaker by its settings; empty where one is not set."""
+    """The speaker by its settings; empty where one is not set.
+
+    Attributes:
+        client_secret: of the link's client; only for a format that writes it.
+    """
 
     product_id: str
     dsn: str
     locale: str
+    client_secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from device_auth.world.keys import SYSTEMD_CREDENTIAL
 from device_auth.world.pending import FilePending
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
 from device_auth.world.token_files import FileTokens
-from tests.client_readers import Sdk, start_1_25, start_1_26
+from tests.client_readers import Sdk, read_alexapi, read_respeaker, start_1_25, start_1_26
 from tests.command import ROOT, Command, bare_environment
 from tests.export_world import CLIENT_ID, TOKEN, ExportWorld, make_database
 from tests.keys import keys_of, make_key
@@ -440,6 +440,54 @@ def test_a_client_that_sends_no_secret_gets_no_link_that_needs_one(
 
     assert "client secret" in json.loads(capsys.readouterr().out)["warnings"][0]
     assert b"canary-secret" not in (world.client / "link.json").read_bytes()
+
+
+@pytest.mark.parametrize("takes_secret", [True, False])
+@pytest.mark.parametrize(
+    ("export_format", "read"), [("respeaker", read_respeaker), ("alexapi", read_alexapi)]
+)
+def test_a_client_that_sends_a_secret_goes_on_with_a_link_that_needs_one(
+    world: ExportWorld,
+    capsys: pytest.CaptureFixture[str],
+    export_format: str,
+    read: Callable[[Path], dict[str, str]],
+    *,
+    takes_secret: bool,
+) -> None:
+    world.link(flow=Flow.AUTHORIZATION_CODE, takes_secret=takes_secret)
+    secret, to = world.folder / "secret", world.client / "config"
+    secret.write_text("canary-secret")
+    secret.chmod(0o600)
+    to.write_text('alexa:\n  Client_ID: ""\n' if export_format == "alexapi" else "{}")
+    to.chmod(0o600)
+    words = (export_format, "--to", str(to), "--client-secret-file", str(secret))
+    before = to.read_bytes()
+
+    assert world.run(*words, "--dry-run") == 0
+    assert to.read_bytes() == before
+    assert is_ours(world)
+    assert world.run(*words, "--copy") == 0
+    assert is_ours(world)
+    assert world.run(*words) == 0
+
+    assert read(to) == {"client_id": CLIENT_ID, "client_secret": "canary-secret", "refresh_token": TOKEN}
+    assert not is_ours(world)
+    assert to.with_name("config.device-auth-backup-1").read_bytes() == before
+    told = capsys.readouterr()
+    assert "canary" not in told.out + told.err
+
+
+@pytest.mark.parametrize("export_format", ["respeaker", "alexapi"])
+def test_a_client_that_sends_a_secret_gets_no_link_that_has_none(
+    world: ExportWorld, capsys: pytest.CaptureFixture[str], export_format: str
+) -> None:
+    for link in ({}, {"flow": Flow.AUTHORIZATION_CODE}):
+        world.link(**link)
+
+        assert world.run(export_format, "--to", str(world.client / "new")) == 78
+
+        assert "this link was made without one" in capsys.readouterr().err
+        assert not (world.client / "new").exists()
 
 
 def test_a_link_whose_key_the_service_alone_has_needs_it_here(

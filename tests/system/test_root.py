@@ -14,13 +14,13 @@ from typing import Final
 import pytest
 
 from device_auth.core.errors import StoreError
-from device_auth.core.models import Mark, Secret
+from device_auth.core.models import Flow, Mark, Secret
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import Options
 from device_auth.simulator.server import serve
 from device_auth.world.files import OwnersFile
 from device_auth.world.store import FileStore
-from tests.client_readers import Sdk, start_1_26
+from tests.client_readers import Sdk, read_respeaker, start_1_26
 from tests.command import Command, started
 from tests.export_world import TOKEN, ExportWorld
 from tests.waiting import LONG
@@ -98,6 +98,22 @@ def test_each_users_files_stay_that_users(world: ExportWorld) -> None:
     assert start_1_26(world.lwa, world.misc) == Sdk(TOKEN)
     assert {path.stat().st_uid for path in world.state.iterdir()} == {SERVICE}
     assert {path.stat().st_uid for path in world.client.iterdir()} == {CLIENT}
+
+
+def test_the_clients_file_with_the_secret_stays_that_users(world: ExportWorld) -> None:
+    give(world.state, 0)
+    world.link(flow=Flow.AUTHORIZATION_CODE, takes_secret=True)
+    give(world.state, SERVICE)
+    secret, to = world.folder / "secret", world.client / ".avs.json"
+    secret.write_text("client-secret")
+    secret.chmod(0o600)
+    words = ("--product-id", "kitchen", "--client-secret-file", str(secret))
+
+    exit_code, told = as_root(world, "export", "respeaker", "--to", str(to), *words)
+
+    assert (exit_code, told.splitlines()[0]) == (0, f"moved to {to}")
+    assert (to.stat().st_uid, to.stat().st_mode & 0o777) == (CLIENT, 0o600)
+    assert read_respeaker(to)["client_secret"] == "client-secret"
 
 
 def test_a_path_of_the_clients_into_a_folder_of_roots_leads_nowhere(

@@ -13,6 +13,7 @@ SOURCES: Final = sorted((ROOT / "device_auth").rglob("*.py")) + sorted((ROOT / "
 
 MAY_REVEAL: Final = {
     "device_auth/assembly/doors.py",  # tells a simulated Amazon the secret that its client has
+    "device_auth/cli/export.py",  # passes the client secret to the process that writes it for its new owner
     "device_auth/cli/token.py",  # prints the access token: that is what it is for
     "device_auth/core/public.py",  # hands the access token to programs
     "device_auth/doctor/provider_probe.py",  # shows the proxy its name and password
@@ -20,6 +21,7 @@ MAY_REVEAL: Final = {
     "device_auth/service/api.py",  # passes on which token was rejected
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
     "device_auth/tools/exports_text.py",  # writes it in the form that its new owner reads
+    "device_auth/tools/exports_with_secret.py",  # so does this, with the client's secret
     "device_auth/wire/addresses.py",  # masks a proxy's name and password
     "device_auth/wire/answers.py",  # sends the access token; keeps a message from showing a secret that was sent
     "device_auth/wire/authorization_code.py",  # sends the code, its verifier and the client secret
