@@ -6,17 +6,19 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
+from device_auth.wire.addresses import fault_of_address, stays_here
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder
 from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_problems, read_authorities, warnings_about
-from device_auth.world.route import Trust, find_trust
+from device_auth.world.route import Trust, find_trust, proxy_variables
 from device_auth.world.settings import (
     DEFAULT,
     ENVIRONMENT,
@@ -78,7 +80,8 @@ def run(
         case "show":
             settings = read_settings(options, places.config_file, environ)
             trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
-            return _show(settings, places, trust, as_json=as_json)
+            proxy = _find_proxy(settings, environ)
+            return _show(settings, places, trust, proxy, as_json=as_json)
         case _:
             return _check(options, places, environ, as_json=as_json)
 
@@ -160,7 +163,9 @@ def _write_new(path: Path, content: bytes, *, has_force: bool) -> None:
 # show
 
 
-def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) -> int:
+def _show(
+    settings: Settings, places: Places, trust: Trust, proxy: Mapping[str, str] | None, *, as_json: bool
+) -> int:
     folders = {
         "config_file": places.config_file,
         "state_dir": places.state_dir,
@@ -170,6 +175,7 @@ def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) ->
         shown = {
             **{name: path and str(path) for name, path in folders.items()},
             "authorities": trust._asdict(),
+            "proxy": proxy,
             "settings": {
                 key.name: {"value": _value(settings, key), "origin": settings.origins[key.name]}
                 for key in KEYS
@@ -184,6 +190,8 @@ def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) ->
     ):
         print_line(f"{title:<14}  {_seen(path or 'none')}")
     print_line(f"{'authorities':<14}  {_seen(f'{trust.origin}: {trust.place}')}")
+    if proxy is not None:
+        print_line(f"{'proxy':<14}  {_seen(': '.join(proxy.values()))}")
     print_line("")
     for key in KEYS:
         kind, _, origin = settings.origins[key.name].partition(" ")
@@ -193,6 +201,25 @@ def _show(settings: Settings, places: Places, trust: Trust, *, as_json: bool) ->
     if settings.page is not None:
         _print_row(PAGE, _plain(settings.page), "file")
     return 0
+
+
+def _find_proxy(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return the origin and the address of the proxy to the provider, user and password masked; None if none is set."""
+    from device_auth.world.transport import route_to
+
+    for url in _provider_addresses(settings):
+        scheme = urlsplit(url).scheme
+        variables = proxy_variables(scheme, environ)
+        if stays_here(url) or not (settings.proxy or variables):
+            continue
+        route = route_to(url, read_authorities(settings, is_proved=False), settings.proxy)
+        if route.problem is not None:
+            return {"origin": variables[0] if variables else "proxy", "address": str(route.problem)}
+        if route.proxy is None:
+            excepted = next((name for name in ("no_proxy", "NO_PROXY") if environ.get(name)), "no_proxy")
+            return {"origin": excepted, "address": f"none for {urlsplit(url).hostname}"}
+        return {"origin": route.origin, "address": str(route.proxy)}
+    return None
 
 
 def _value(settings: Settings, key: Key) -> str | int | None:
@@ -281,15 +308,16 @@ def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[Con
 
 def _prove_route(settings: Settings) -> None:
     """Raise ConfigError if no request could leave for the provider: the CA file, the proxy, the environment's of both."""
-    from device_auth.wire.addresses import fault_of_address
     from device_auth.world.transport import route_to
 
     authorities = read_authorities(settings)
-    named = (
-        (settings.base_url,)
-        if settings.dialect is DialectName.LWA
-        else (settings.issuer, settings.token_endpoint)
-    )
-    for url in named:
+    for url in _provider_addresses(settings):
+        route_to(url, authorities, settings.proxy).prove(url)
+
+
+def _provider_addresses(settings: Settings) -> Iterator[str]:
+    """Yield the addresses of the provider that the settings name, as far as they are well-formed."""
+    is_lwa = settings.dialect is DialectName.LWA
+    for url in (settings.base_url,) if is_lwa else (settings.issuer, settings.token_endpoint):
         if url and not fault_of_address(url):
-            route_to(url, authorities, settings.proxy).prove(url)
+            yield url

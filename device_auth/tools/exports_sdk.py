@@ -33,7 +33,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, DeviceAuthError
 from device_auth.core.models import Link
 from device_auth.tools import exports, json_files
 from device_auth.tools.databases import Column, Database, Row, Table, check_settled
@@ -240,7 +240,7 @@ def _find_layout(named: Mapping[str, Path], path: Path) -> SdkLayout:
         tables = {used[0]: tables[used[0]]}
     holder = next(iter(tables), LWA)
     is_new = STORAGE.name in tables.get(holder, ()) and not _is_sealed(named[holder])
-    # what is not sealed yet may be moved and sealed by the client itself, at its start
+    # the two older tables serve every version, and one that seals moves and seals what it finds there
     return SdkLayout((holder,), has_user=holder == LWA, has_pairs=is_new)
 
 
@@ -336,7 +336,7 @@ def _copies_elsewhere(named: Mapping[str, Path], written: Collection[Path]) -> I
         if path in written:
             continue
         held: list[object] = []
-        with suppress(ConfigError), _looked_at(path) as database:
+        with suppress(DeviceAuthError), _looked_at(path) as database:
             held = [database.rows_of(table) for table in (TOKEN, STORAGE)]
         if any(held):
             yield f"{path}, which the client does not use, holds the refresh token of another link. Remove that file."

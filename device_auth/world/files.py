@@ -40,7 +40,7 @@ class NotAFile(OSError):
 
 
 class NotSafe(OSError):
-    """Another user could exchange files in this folder; has the reason and a hint."""
+    """Another user could exchange files here, or has led root to what he may not touch; has the reason and a hint."""
 
     def __init__(self, reason: str, path: Path, hint: str = "") -> None:
         super().__init__(errno.EINVAL, reason, str(path))
@@ -54,8 +54,7 @@ def read_plain(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
         At most ``limit`` bytes, and the status of the file that they were read from.
 
     Raises:
-        NotAFile: if something else lies there.
-        OSError: if it cannot be read.
+        OSError: as ``open_plain``.
         ValueError: if it cannot be a path.
     """
     with open_plain(path) as fd:
@@ -222,7 +221,7 @@ class Folder:
         """Raise NotSafe unless only this process's user or root may change the files here.
 
         Args:
-            for_owner: whether root may write here for the user who owns the folder.
+            for_owner: whether root may write here for the user who owns the folder; see ``check_leader``.
         """
         status, me = os.fstat(self.fd), os.geteuid()
         if for_owner:

@@ -3,7 +3,8 @@
 A user leads a root that opens his path to any file: by a symbolic link, by the journal that SQLite finds beside a
 database, by a path in a configuration. So the work is done in a child of this process, which has become that user for
 good before its first look. Parent and child exchange JSON alone: the child reads that user's files, and the parent
-believes nothing that could run.
+believes nothing that could run. Where threads run, which a fork would not survive, ``files.Folder.open_for_leader`` and
+``files.open_plain`` open a path once and look at what it led to.
 
 Source: fork(2), setresuid(2), credentials(7); ptrace(2) and prctl(2), ``PR_SET_DUMPABLE``: a process that has changed
 its user cannot be traced by that user.

@@ -235,6 +235,12 @@ def find_proxy(
         raise ConfigError(f"the proxy of the variable {origin} {fault}", hint=_correct(origin)) from None
 
 
+def proxy_variables(scheme: str, environ: Mapping[str, str] = ENVIRONMENT) -> list[str]:
+    """Return the variables that name a proxy for a scheme, the strongest first. Source: requests, "Proxies"."""
+    names = (f"{scheme}_proxy", "all_proxy")
+    return [name for lower in names for name in (lower, lower.upper()) if environ.get(name)]
+
+
 def _usable(proxy: Proxy, origin: str) -> Proxy:
     from importlib.util import find_spec
 
@@ -247,9 +253,8 @@ def _usable(proxy: Proxy, origin: str) -> Proxy:
 
 
 def _variable_of(text: str, scheme: str, environ: Mapping[str, str]) -> str:
-    names = (f"{scheme}_proxy", "all_proxy")
-    candidates = [name for lower in names for name in (lower, lower.upper())]
-    return next((name for name in candidates if environ.get(name) == text), names[0])
+    names = proxy_variables(scheme, environ)
+    return next((name for name in names if environ[name] == text), f"{scheme}_proxy")
 
 
 def _correct(variable: str) -> str:

@@ -527,8 +527,7 @@ def test_an_export_shows_no_token_but_where_it_was_asked_to(linked: AmazonBench,
     sdk = client / "AlexaClientSDKConfig.json"
     device = {"clientId": CLIENT_ID, "productId": "kitchen", "deviceSerialNumber": "K-0001"}
     databases = {
-        name: {"databaseFilePath": f"{client}/{name}.db"}
-        for name in ("cblAuthDelegate", "lwaAuthorization", "miscDatabase")
+        name: {"databaseFilePath": f"{client}/{name}.db"} for name in ("lwaAuthorization", "miscDatabase")
     }
     sdk.write_text(json.dumps({"deviceInfo": device, **databases}))
 
@@ -540,7 +539,7 @@ def test_an_export_shows_no_token_but_where_it_was_asked_to(linked: AmazonBench,
     words = ["export", "json", "--to", "-", "--copy", *linked.provider]
     printed = here.run(*words, prints={"refresh token"})
     assert bench.canaries.found_in(printed.out.encode()) == {"refresh token"}
-    (client / "cblAuthDelegate.db").unlink()
+    (client / "lwaAuthorization.db").unlink()
     copied = bench.run("export", "avs-device-sdk", "--to", str(sdk), "--copy", "-v", *linked.provider)
     assert copied.exit_code == 0, copied.err
     moved = bench.run("export", "json", "--to", str(client / "link.json"), "-v", *linked.provider)

@@ -206,7 +206,7 @@ def test_show_masks_the_user_and_the_password_of_a_proxy(
     run_config(tmp_path, "show", "--config", str(path), "--json")
 
     told = capsys.readouterr()
-    assert told.out.count("http://***@proxy.test:3128") == 2
+    assert told.out.count("http://***@proxy.test:3128") == 4  # as a setting, and in force
     assert CANARY not in told.out + told.err
 
 
@@ -274,6 +274,79 @@ def test_show_does_not_let_a_value_play_with_the_terminal(
     run_config(tmp_path, "show", DEVICE_AUTH_DSN="\x1b[31m")
 
     assert r"'\x1b[31m'" in capsys.readouterr().out
+
+
+PROXY_VARIABLES = tuple(
+    name
+    for lower in ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
+    for name in (lower, lower.upper())
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        (
+            {"HTTPS_PROXY": f"http://me:{CANARY}@proxy.test:3128"},
+            ("HTTPS_PROXY", "http://***@proxy.test:3128"),
+        ),
+        ({"ALL_PROXY": "proxy.test:3128"}, ("ALL_PROXY", "http://proxy.test:3128")),
+        (
+            {"https_proxy": f"ftp://me:{CANARY}@x"},
+            ("https_proxy", "the proxy of the variable https_proxy must"),
+        ),
+        (
+            {"HTTPS_PROXY": f"http://me:{CANARY}@x:1", "no_proxy": "amazon.com"},
+            ("no_proxy", "none for api.amazon.com"),
+        ),
+        (
+            {"HTTPS_PROXY": "http://x:1", "DEVICE_AUTH_PROXY": f"http://me:{CANARY}@own.test:1"},
+            ("proxy", "http://***@own.test:1"),
+        ),
+        ({"HTTP_PROXY": "http://x:1"}, None),
+        ({}, None),
+    ],
+)
+def test_show_names_the_proxy_in_force_and_where_it_comes_from(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    shown: tuple[str, str] | None,
+) -> None:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    run_config(tmp_path, "show", euid=None, **variables)
+    run_config(tmp_path, "show", "--json", euid=None, **variables)
+
+    told = capsys.readouterr().out
+    found = json.loads(told.splitlines()[-1])["proxy"]
+    assert CANARY not in told
+    if shown is None:
+        assert found is None
+        return
+    assert found["origin"] == shown[0]
+    assert found["address"].startswith(shown[1])
+    assert f"proxy           {shown[0]}: {shown[1]}" in told
+
+
+def test_a_provider_on_this_machine_needs_no_proxy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://x:1")
+
+    run_config(
+        tmp_path,
+        "show",
+        "--json",
+        HTTPS_PROXY="http://x:1",
+        DEVICE_AUTH_BASE_URL="https://127.0.0.1/auth/O2/",
+    )
+
+    assert json.loads(capsys.readouterr().out)["proxy"] is None
 
 
 def test_show_refuses_settings_that_cannot_be_read(tmp_path: Path) -> None:
