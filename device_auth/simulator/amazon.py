@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.core.models import DialectName, Flow
+from device_auth.simulator import pace
 from device_auth.simulator.authorization import read_authorization, refuse_exchange, send_back
 from device_auth.simulator.clients import (
     UNKNOWN_CLIENT,
@@ -65,27 +66,13 @@ AUTHORIZATION_PAGE: Final = "ap/oa"
 AUTHORIZATION_PAGES: Final = {DialectName.LWA: AUTHORIZATION_PAGE, DialectName.RFC8628: "authorize"}
 """The paths of authorization requests; no RFC names one."""
 
-DEFAULT_INTERVAL: Final = 5
-"""Seconds between polls if the response names none. Source: RFC 8628 §3.2."""
-
-LWA_LEAST_INTERVAL: Final = 5
-"""Seconds; polls of LWA's dialect that come closer are too early, whatever longer interval is told."""
-
 LONGEST_RETRY_AFTER: Final = 3_600
 """Longest ``Retry-After``, in seconds, that the referee enforces."""
 
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so no words; no letter that looks like a digit. Source: RFC 8628 §6.1."""
 
-_SLOW_DOWN_STEP: Final = 5
-_SLOW_DOWN_CEILING: Final = 60
 _PENDING: Final = OAuthRefusal("authorization_pending", "The owner has not answered yet.")
-
-_TOLERANCE: Final = 0.001
-"""Seconds forgiven: the server notes the end of a response before it sends the last byte."""
-
-_WAY: Final = 0.25
-"""Seconds of an answer's way that count towards LWA's least interval, which is told to nobody."""
 
 
 class Amazon:
@@ -141,7 +128,7 @@ class Amazon:
                 device_code=self._draw(24, "device code").hex(),
                 issued_at=self.clock(),
                 expires_in=lifetime,
-                interval=_interval_sent(self.options.interval, fault),
+                interval=pace.interval_sent(self.options.interval, fault),
             )
             self._pairs[pair.device_code] = pair
             self._device_codes[plain_code(pair.user_code)] = pair.device_code
@@ -154,33 +141,17 @@ class Amazon:
     # Polling
 
     def poll_arrived(self, device_code: str) -> bool:
-        """Note a poll and have the referee judge its pace; return whether it may be answered truly.
-
-        The pace is judged from the last response, whatever it was. But the truth is due once the interval has passed
-        since the last true response: so a client that never waits long enough is linked in the end.
-        """
+        """Note a poll and have the referee judge its pace; return whether it may be answered truly."""
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is None:
                 return True
             now = self.clock()
-            tolerance = _TOLERANCE if _is_told_interval(pair) else _WAY
-            due = max(pair.not_before, pair.heard_at + _least_interval(pair))
-            is_early = now < due - tolerance
-            is_below_told = now < pair.heard_at + pair.interval - _TOLERANCE
-            if pair.told_final is not None:
-                sentence = "A code pair was polled again after its final answer."
-                self._report(pair.told_final, sentence, Endpoint.TOKEN_POLL, pair.applicant)
-            elif is_early:
-                sentence = f"Polled {due - now:.3f} s too early; the interval is {_least_interval(pair)} s."
-                self._report(RuleName.POLLED_TOO_EARLY, sentence, Endpoint.TOKEN_POLL, pair.applicant)
-            elif is_below_told and not pair.was_noted:
-                sentence = (
-                    f"Polled after {now - pair.heard_at:.3f} s; the told interval is {pair.interval} s."
-                )
-                self._report(RuleName.POLL_BELOW_TOLD, sentence, Endpoint.TOKEN_POLL, pair.applicant)
-                pair = replace(pair, was_noted=True)
-            is_due = now >= pair.answered_at + _longest_wait(pair) - tolerance
+            breach, is_due = pace.judge_poll(pair, now), pace.is_due(pair, now)
+            if breach is not None:
+                self._report(*breach, Endpoint.TOKEN_POLL, pair.applicant)
+                is_noted = pair.was_noted or breach[0] is RuleName.POLL_BELOW_TOLD
+                pair = replace(pair, was_noted=is_noted)
             self._pairs[device_code] = replace(
                 pair, polls=pair.polls + 1, heard_at=now, answered_at=now if is_due else pair.answered_at
             )
@@ -219,7 +190,7 @@ class Amazon:
                 return _not_known(dialect)
             state = self._state_now(pair)
             if not is_due and (state is PairState.WAITING or (state is PairState.APPROVED and not is_lwa)):
-                self._pairs[device_code] = _slowed(pair)
+                self._pairs[device_code] = pace.slowed(pair)
                 return SLOW_DOWN
             match state:
                 case PairState.WAITING:
@@ -279,7 +250,7 @@ class Amazon:
         with self._lock:
             pair = self._pairs.get(device_code)
             if pair is not None:
-                self._pairs[device_code] = _slowed(pair)
+                self._pairs[device_code] = pace.slowed(pair)
 
     # Tokens
 
@@ -703,45 +674,6 @@ class Amazon:
 def plain_code(user_code: str) -> str:
     """Return the letters and digits of a user code, in upper case. Source: RFC 8628 §6.1."""
     return "".join(character for character in user_code.upper() if character.isalnum())
-
-
-def _interval_sent(usual: int, fault: Fault) -> int:
-    """Return the interval in the response, which the referee enforces."""
-    if "interval" in fault.change:
-        changed = fault.change["interval"]
-        return changed if isinstance(changed, int) and changed > 0 else DEFAULT_INTERVAL
-    return usual if fault.interval is None else fault.interval
-
-
-def _least_interval(pair: IssuedPair) -> int:
-    """Return the interval below which a poll is too early.
-
-    LWA tells 30 s and answers its own clients truly, which poll every 5 s. Source: AVS Device SDK, public logs of it.
-    """
-    usual = pair.interval
-    if pair.applicant.dialect is DialectName.LWA:
-        usual = min(usual, LWA_LEAST_INTERVAL)
-    return pair.slowed_to or usual
-
-
-def _longest_wait(pair: IssuedPair) -> int:
-    """Return the interval after which the truth is due, although ``slow_down`` may ask for a longer one."""
-    return min(_least_interval(pair), max(pair.interval, _SLOW_DOWN_CEILING))
-
-
-def _is_told_interval(pair: IssuedPair) -> bool:
-    return pair.slowed_to > 0 or _least_interval(pair) == pair.interval
-
-
-def _slowed(pair: IssuedPair) -> IssuedPair:
-    """Lengthen the least interval of a code pair by five seconds; in LWA, up to a minute.
-
-    Source: RFC 8628 §3.5. LWA gives no figure; Amazon's SDK doubles up to a minute, which is never less than this.
-    """
-    longer = _least_interval(pair) + _SLOW_DOWN_STEP
-    if pair.applicant.dialect is DialectName.LWA:
-        longer = min(longer, _SLOW_DOWN_CEILING)
-    return replace(pair, slowed_to=longer)
 
 
 def _not_known(dialect: DialectName) -> OAuthRefusal:

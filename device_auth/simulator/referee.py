@@ -164,7 +164,9 @@ RULES: Final[Mapping[RuleName, Rule]] = {
         "AVS Device SDK, CBLAuthDelegate.cpp: it selects the country of the verification page",
         is_note=True,
     ),
-    RuleName.WRONG_METHOD: Rule("The endpoint has another method.", "RFC 6749 §3.2; RFC 8628 §3.1"),
+    RuleName.WRONG_METHOD: Rule(
+        "The endpoint has another method.", "RFC 6749 §3.2; RFC 8628 §3.1; RFC 8414 §3.1"
+    ),
     RuleName.SECRET_IN_URL: Rule(
         "A code, a token or a client secret stands in an address, where no documentation has one.",
         "RFC 6749 §2.3.1; RFC 6750 §5.3; RFC 9700 §4.3.2",
@@ -291,15 +293,13 @@ def _json_pairs(text: str) -> list[tuple[str, str]]:
     """Return the members of a JSON object, each value as it would stand in a form; of anything else, none."""
     try:
         members = json.loads(text)
+        return [
+            (_plain_utf8(name), _plain_utf8(value if isinstance(value, str) else json.dumps(value)))
+            for name, value in (members.items() if isinstance(members, dict) else ())
+            if value is not None
+        ]
     except (ValueError, RecursionError):
         return []
-    if not isinstance(members, dict):
-        return []
-    return [
-        (_plain_utf8(name), _plain_utf8(value if isinstance(value, str) else json.dumps(value)))
-        for name, value in members.items()
-        if value is not None
-    ]
 
 
 def _plain_utf8(text: str) -> str:
