@@ -19,7 +19,7 @@ from device_auth.world.provider import (
     read_authorities,
     warnings_about,
 )
-from device_auth.world.settings import KEY_OF, Settings, quoted, ways_of
+from device_auth.world.settings import KEY_OF, Settings, is_for_service, quoted, ways_of
 from device_auth.world.unit import SERIAL_NUMBER, read_serial_number
 
 REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalidvalue"})
@@ -218,12 +218,12 @@ def _client_secret(settings: Settings, link_secret: LinkSecret | None) -> Findin
         found = path.stat()
     except OSError:
         return skipped(f"The settings file {path} cannot be read.")
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and not is_for_service(found):
         return warn(
             f"The settings file {path} holds the client secret, and its group or others may read it.",
             f"Run: chmod 600 {quoted(path)}",
         )
-    return ok("The client secret is in a file that only its owner can read.")
+    return ok("The client secret is in a file that only its owner and the service can read.")
 
 
 def _acceptance(credential_probe: CredentialProbe | None, link_secret: LinkSecret | None) -> Finding:

@@ -527,18 +527,20 @@ def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False)
 
 
 def _refuse_open(key: Key, path: Path, status: os.stat_result) -> None:
-    if not status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    if not status.st_mode & (stat.S_IRGRP | stat.S_IROTH) or is_for_service(status):
         return
-    group = service_group()
-    is_roots = status.st_uid == 0 and group is not None
-    if is_roots and status.st_gid == group and not status.st_mode & (stat.S_IWGRP | stat.S_IRWXO):
-        return
-    shown = quoted(path)
+    shown, is_roots = quoted(path), status.st_uid == 0 and service_group() is not None
     command = f"chown root:{SERVICE_GROUP} {shown} && chmod 640 {shown}" if is_roots else f"chmod 600 {shown}"
     raise ConfigError(
         f"{path} holds {'' if key.is_secret else 'the password of '}{key.name} and can be read by others",
         hint=f"Run: {command}",
     )
+
+
+def is_for_service(status: os.stat_result) -> bool:
+    """Return whether a file is root's, and beside him only the service can read it."""
+    is_narrow = not status.st_mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO)
+    return status.st_uid == 0 and is_narrow and status.st_gid == service_group()
 
 
 def service_group() -> int | None:

@@ -33,6 +33,7 @@ from device_auth.simulator.models import RegisteredClient
 from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
+from tests.client_readers import read_alexapi, read_respeaker
 from tests.code_views import photograph
 from tests.command import Command, read_lines
 from tests.ports import free_port
@@ -245,6 +246,32 @@ def test_a_refresh_without_the_secret_that_is_needed_names_the_setting(
 
     assert maker_with_secret.command.run("token", *FRESH) == 78
     assert "client_secret" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("client", "before", "read"), [("respeaker", "{}", read_respeaker), ("alexapi", "alexa:\n", read_alexapi)]
+)
+def test_a_client_that_sends_the_secret_refreshes_the_link_that_was_moved_to_it(
+    maker_with_secret: Maker,
+    secret_file: Path,
+    tmp_path: Path,
+    client: str,
+    before: str,
+    read: Callable[[Path], dict[str, str]],
+) -> None:
+    maker, to, secret = maker_with_secret, tmp_path / "client", ("--client-secret-file", str(secret_file))
+    maker.authorize(*secret, browse=approve)
+    to.write_text(before)
+    to.chmod(0o600)
+
+    assert maker.command.run("export", client, "--to", str(to), "--product-id", "kitchen", *secret) == 0
+
+    with requests.Session() as session:
+        session.trust_env = False
+        form = {"grant_type": "refresh_token", **read(to)}
+        answer = session.post(f"{maker.command.running.base_url}token", data=form, timeout=LONG)
+    assert answer.json()["access_token"].startswith("Sim|A|")
+    assert maker.command.run("token") == 75
 
 
 def test_people_are_told_the_address_the_warning_to_come_and_the_end(

@@ -1,5 +1,7 @@
 """What the doctor finds in the settings that say who the speaker is; each test breaks one thing."""
 
+import grp
+import os
 from pathlib import Path
 
 import pytest
@@ -203,6 +205,20 @@ def test_a_secret_in_a_file_that_is_open_to_its_group_is_found(tmp_path: Path) -
 
     assert broken(found) == ["C8"]
     assert found["C8"].next_step.startswith("Run: chmod 600 ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_secret_in_settings_that_the_service_reads_is_well_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = grp.struct_group(("device-auth", "x", 997, []))
+    monkeypatch.setattr(grp, "getgrnam", {"device-auth": given}.__getitem__)
+    settings = settings_with_secret(tmp_path, 0o600)
+    assert settings.config_file is not None
+    os.chown(settings.config_file, 0, 997)
+    settings.config_file.chmod(0o640)
+
+    assert look(settings)["C8"].verdict is Verdict.OK
 
 
 def test_a_secret_in_the_environment_is_found() -> None:
