@@ -43,20 +43,25 @@ EVENTS: Final = b"GET /events HTTP/1.1\r\n" + HOST
 def be_greedy() -> None:
     """Hold as many event streams and silent connections as there are to be had, from each address, for ever."""
     held: dict[socket.socket, str] = {}
+    take_all(held)
+    print("he has taken what he can get", flush=True)
     while True:
-        for source in GREEDY:
-            while list(held.values()).count(source) < TRIES_OF_ONE:
-                connection = socket.create_connection(SPEAKER, LONG, (source, 0))
-                if len(held) % 2:
-                    connection.sendall(EVENTS)
-                held[connection] = source
-        print(flush=True)
         for connection in select.select(list(held), [], [], 0.01)[0]:
             with suppress(OSError):
                 if connection.recv(65536):
                     continue
             connection.close()
             del held[connection]
+        take_all(held)
+
+
+def take_all(held: dict[socket.socket, str]) -> None:
+    for source in GREEDY:
+        while list(held.values()).count(source) < TRIES_OF_ONE:
+            connection = socket.create_connection(SPEAKER, LONG, (source, 0))
+            if len(held) % 2:
+                connection.sendall(EVENTS)
+            held[connection] = source
 
 
 def own() -> None:
@@ -90,7 +95,7 @@ def speak() -> None:
         )
         with subprocess.Popen(in_greedy, stdout=subprocess.PIPE) as greedy:
             if greedy.stdout is not None:
-                greedy.stdout.readline()  # he has taken what he can get
+                greedy.stdout.readline()
             subprocess.run(in_owner, check=True)
             greedy.kill()
 

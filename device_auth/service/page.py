@@ -328,6 +328,11 @@ class Page:
                 "cannot serve the page at any address in listen",
                 hint='Look at listen in [page] of the settings file, or switch it off: page = "off"',
             )
+        if not self.shows_codes:
+            log.warning(
+                "the page is on loopback only and shows no code, for any program here could read it there:"
+                ' hosts = ["localhost"] under [page] shows it'
+            )
         self.server.start(self.listeners)
 
     def close(self, within: Seconds = CLOSE_WITHIN) -> None:

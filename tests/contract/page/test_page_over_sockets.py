@@ -404,11 +404,12 @@ def test_a_program_on_this_machine_reads_the_code_where_the_settings_name_it(nam
         ("0.0.0.0:0", (), True),
     ],
 )
-def test_a_page_that_no_phone_can_reach_shows_no_code(
-    listen: str, hosts: tuple[str, ...], *, shows: bool
+def test_a_page_that_no_phone_can_reach_shows_no_code_and_says_so_in_the_log(
+    caplog: pytest.LogCaptureFixture, listen: str, hosts: tuple[str, ...], *, shows: bool
 ) -> None:
     with Bench(settings=PageSettings((listen,), hosts)) as bench:
         assert bench.page.shows_codes is shows
+        assert ('hosts = ["localhost"]' in caplog.text) is not shows
 
 
 def test_over_ipv6_the_address_is_the_literal_in_brackets() -> None:
