@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING
 from device_auth.assembly.doors import missing_extra
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError
+from device_auth.core.models import DialectName
 from device_auth.world.clock import BootClock
 from device_auth.world.signals import ENDINGS, handled
 
 if TYPE_CHECKING:
-    from device_auth.simulator.models import RegisteredClient
+    from device_auth.simulator.models import Options, RegisteredClient
     from device_auth.simulator.referee import RuleName
 
 _LOG = logging.getLogger(__name__)
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         if "json" in vars(args):
             print_json(addresses)
             return
-        for line in _instructions(addresses):
+        for line in _instructions(addresses, options):
             print_line(line)
 
     amazon = Amazon(options, clock=BootClock().now)
@@ -172,21 +174,36 @@ def _read_allowed(names: list[str], *, is_strict: bool) -> "frozenset[RuleName]"
     return frozenset(notes[name] for name in names)
 
 
-def _instructions(addresses: dict[str, str | None]) -> list[str]:
+def _instructions(addresses: dict[str, str | None], options: "Options") -> list[str]:
+    """Return the addresses, and commands that link with them by a client that is known."""
     trust = f" --ca-file {addresses['ca_file']}" if addresses["ca_file"] else ""
-    speaker = (
-        f"--client-id amzn1.application-oa2-client.51{'0' * 29}5 --product-id SimulatedSpeaker --dsn SIM0001"
-    )
-    lwa = f"{speaker} --base-url {addresses['base_url']}"
+    commands = []
+    lwa_client = _some_client(options, DialectName.LWA, f"amzn1.application-oa2-client.51{'0' * 29}5")
+    if lwa_client is not None:
+        speaker = f"--client-id {lwa_client} --product-id SimulatedSpeaker --dsn SIM0001"
+        lwa = f"{speaker} --base-url {addresses['base_url']}"
+        pages = f" --authorization-endpoint {addresses['authorization_url']}"
+        commands += [f"link {lwa}{trust}", f"authorize {lwa}{pages}{trust}"]
+    client = _some_client(options, DialectName.RFC8628, "simulated")
+    if client is not None:
+        provider = f"--dialect rfc8628 --client-id {shlex.quote(client)} --issuer {addresses['issuer']}"
+        commands += [f"link {provider} --scope offline_access{trust}"]
     return [
         f"simulated Amazon: {addresses['origin']}",
         f"owner's page:     {addresses['verification_uri']}",
         f"sign-in page:     {addresses['authorization_url']}",
         f"control:          {addresses['control']}",
-        f"link with:        device-auth link {lwa}{trust}",
-        f"or with:          device-auth authorize {lwa}"
-        f" --authorization-endpoint {addresses['authorization_url']}{trust}",
-        f"or with:          device-auth link --dialect rfc8628 --client-id simulated --scope offline_access"
-        f" --issuer {addresses['issuer']}{trust}",
+        *(
+            f"{'or with:' if number else 'link with:':17} device-auth {command}"
+            for number, command in enumerate(commands)
+        ),
         "Ctrl-C stops it.",
     ]
+
+
+def _some_client(options: "Options", dialect: DialectName, otherwise: str) -> str | None:
+    """Return the ID of a client that may use a dialect, one without a secret if there is one; None if there is none."""
+    if options.takes_others:
+        return otherwise
+    known = [name for name, client in options.clients.items() if dialect in client.dialects]
+    return min(known, key=lambda name: options.clients[name].secret is not None, default=None)

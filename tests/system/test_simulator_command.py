@@ -81,6 +81,21 @@ def test_a_rig_sees_a_client_id_that_is_not_in_its_file(tmp_path: Path) -> None:
     assert answers[1]["error"] == "InvalidValue"
 
 
+def test_the_commands_that_it_prints_have_a_client_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "clients.toml"
+    path.touch(0o600)
+    path.write_text(f'[[client]]\nid = "{CLIENT_ID}"\nsecret = "canary"\n[[client]]\nid = "a-tv"\n')
+
+    with started("simulator", "--port", "0", "--clients-file", str(path)) as simulator:
+        lines = list(iter(stream_of(simulator.stdout).readline, "Ctrl-C stops it.\n"))
+
+    commands = [line.split("device-auth ")[1] for line in lines if "with:" in line]
+    assert [line.split()[0] for line in commands] == ["link", "authorize", "link"]
+    assert f"--client-id {CLIENT_ID} " in commands[0]
+    assert "--client-id a-tv " in commands[2]
+    assert "canary" not in "".join(lines)
+
+
 def test_the_former_file_of_secrets_is_read_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "secrets"
     path.touch(0o600)

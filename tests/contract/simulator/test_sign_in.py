@@ -104,6 +104,9 @@ def test_a_client_of_rfc_8628_has_the_same_pages(amazon: Amazon, browser: Browse
 
     assert browser.sent_back["code"][0].startswith("Sim|C|")
     assert kinds(amazon) == []
+    browser.see(browser.client.get("/authorize", query_string={**query, "scope": ""})).submit()
+    assert "Answer goes to" in browser.words
+    assert "It wants to" not in browser.words
 
 
 def test_a_maker_who_cancels_sends_that_back(amazon: Amazon, browser: Browser) -> None:
