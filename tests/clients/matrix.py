@@ -132,9 +132,7 @@ class Played:
         self.running = running
         wish = {
             "issuer": running.issuer,
-            "base_url": running.base_url,
             "authorization_url": running.authorization_url,
-            "control": running.control,
             "client_id": LWA_CLIENT if client.is_lwa else "a-speaker",
             "client_secret": client.secret,
             "scope": "alexa:all" if client.is_lwa else "openid offline_access",
@@ -179,7 +177,7 @@ class Played:
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
-            self.process.wait(5)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
         for stream in (self.process.stdout, self.process.stderr):

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,9 +24,7 @@ class Wish:
     """
 
     issuer: str
-    base_url: str
     authorization_url: str
-    control: str
     client_id: str
     client_secret: str | None
     scope: str
@@ -53,6 +52,9 @@ class Player(Protocol):
     def revoke(self) -> None:
         """End the link from this side, if the client can."""
 
+    def close(self) -> None:
+        """End what the client has started; most have started nothing."""
+
 
 class Pending(Exception):
     """The owner has not answered yet, or the client polls too fast: ``name`` is the error."""
@@ -79,14 +81,14 @@ def poll_until_done(ask: Callable[[], object], interval: float) -> None:
 
 def play(make: Callable[[Wish], Player]) -> None:
     """Do as the stories say, until they have no more to say."""
-    player = make(read_wish(sys.argv[1]))
-    for line in iter(sys.stdin.readline, ""):
-        try:
-            _do(player, line.strip())
-        except Refused as refused:
-            tell(event="refused", why=str(refused))
-        except Exception as error:  # noqa: BLE001  # foreign code may raise anything, and the table shows it
-            tell(event="refused", why=f"{type(error).__name__}: {error}"[:200])
+    with closing(make(read_wish(sys.argv[1]))) as player:
+        for line in iter(sys.stdin.readline, ""):
+            try:
+                _do(player, line.strip())
+            except Refused as refused:
+                tell(event="refused", why=str(refused))
+            except Exception as error:  # noqa: BLE001  # foreign code may raise anything, and the table shows it
+                tell(event="refused", why=f"{type(error).__name__}: {error}"[:200])
 
 
 def _do(player: Player, command: str) -> None:

@@ -65,6 +65,9 @@ class OidcAgent(Player):
     def revoke(self) -> None:
         self.run("oidc-gen", "--delete", "--pw-env", "--confirm-yes", NAME)
 
+    def close(self) -> None:
+        self.run("oidc-agent", "--kill")
+
 
 if __name__ == "__main__":
     play(OidcAgent)
