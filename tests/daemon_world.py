@@ -100,7 +100,7 @@ def make_daemon(world: World, loop: Loop, feed: StatusFeed, problem: Refusal | N
         wipe=lambda: None,
         seal=lambda: "",
         revoke=lambda _link: None,
-        report_alive=feed.rewrite_after_clock_step,
+        report_alive=feed.follow_clock_step,
     )
 
 

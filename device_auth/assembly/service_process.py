@@ -22,6 +22,7 @@ from device_auth.service.journal import open_log
 from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.status_feed import StatusFeed
 from device_auth.service.systemd import Notifier, Sockets, is_anew, sockets_given, start_anew
+from device_auth.world.clock import clock_steps
 from device_auth.world.places import make_runtime_dir
 from device_auth.world.settings import ENVIRONMENT
 from device_auth.world.signals import ServiceSignals, woken_by_signals
@@ -139,13 +140,14 @@ def _run_once(
 
         def report_alive() -> None:
             notifier.alive()
-            feed.rewrite_after_clock_step()
+            feed.follow_clock_step()
             feed.beat()
 
         loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
         channels: list[CodeChannel] = []
         daemon = _make_daemon(doors, loop, options, channels, report_alive, servers)
         opened.enter_context(woken_by_signals(lambda: loop.call_soon(lambda: None)))
+        opened.enter_context(clock_steps(lambda: loop.call_soon(feed.follow_clock_step)))
         signals.answer_by(daemon.stop, daemon.reload)
         parts = _open_parts(doors, daemon, presses, opened)
         fanout = PromptFanout(parts.prompts, doors.clock)

@@ -179,24 +179,29 @@ class StatusFeed:
 
     def publish(self, grant: TokenGrant) -> None:
         """Publish a new access token, in memory and as files."""
-        self._offset = self._read_offset()
         self._files.publish(grant)
         self._put_grant(grant)
+        self.follow_clock_step()
 
     def withdraw(self) -> None:
         """Withdraw the access token, from memory and as files."""
         self._files.withdraw()
         self._put_grant(None)
 
-    def rewrite_after_clock_step(self) -> None:
-        """Rewrite the token files if the wall clock was set since: they name the token's end as a time of day.
+    def follow_clock_step(self) -> None:
+        """Correct each time of day that was given out if the wall clock was set since: in the token files and in ``since``.
 
         A board without a battery starts years in the past, and is linked before it has heard what time it is.
         """
-        grant, offset = self.look().grant, self._read_offset()
-        if abs(offset - self._offset) > CLOCK_WAS_SET and grant is not None:
-            self._offset = offset
-            self._files.publish(grant)
+        moved = Seconds(self._read_offset() - self._offset)
+        if abs(moved) <= CLOCK_WAS_SET:
+            return
+        self._offset += moved
+        snapshot = self.look()
+        if snapshot.grant is not None:
+            self._files.publish(snapshot.grant)
+        with self._changed:
+            self._put(since=UnixTime(snapshot.since + moved))
 
     def _read_offset(self) -> float:
         return self._clock.wall() - self._clock.now()

@@ -4,8 +4,12 @@ Deadlines count on CLOCK_BOOTTIME, which goes on in suspend and ignores steps of
 A Raspberry Pi has no battery clock, so the wall clock is believed only when it looks set.
 """
 
+import os
 import time  # noqa: TID251 - the one file that reads a clock or waits
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Final, TypeVar
 
 from device_auth.core.models import Monotonic, Seconds, UnixTime
@@ -20,6 +24,14 @@ LONGEST_LIFE: Final = Seconds(20 * 365.25 * 86_400)
 
 LONGEST_WAIT: Final = Seconds(60)
 """No single sleep is longer: a sleep does not count suspend, so the deadline is checked in between."""
+
+_YEAR: Final = 366 * 86_400
+"""Seconds for which a timer is set whose end nobody waits for."""
+
+_TFD_CLOEXEC: Final = 0o2000000
+_TFD_NONBLOCK: Final = 0o4000
+_ABSTIME_AND_CANCEL_ON_SET: Final = 3
+"""Source: ``sys/timerfd.h``."""
 
 _TIME_ERROR: Final = 5
 """Source: ``sys/timex.h``."""
@@ -74,3 +86,58 @@ class BootClock:
             except Empty:
                 if left <= 0:
                     return None
+
+
+@contextmanager
+def clock_steps(on_step: Callable[[], object]) -> Iterator[None]:
+    """Have a function called, on another thread, each time the wall clock is set; in between nothing runs.
+
+    Where the kernel cannot notify of it the function is never called. Of ctypes only the part in C is loaded, as the
+    rest costs each start; Python has timers as files from 3.13 on.
+
+    Source: timerfd_create(2), ``TFD_TIMER_CANCEL_ON_SET``.
+    """
+    import select
+    import struct
+
+    try:
+        from _ctypes import call_cdeclfunction, dlopen, dlsym
+
+        program = dlopen(None, 0)  # type: ignore[arg-type]  # None stands for this program itself
+        create, settime = (dlsym(program, f"timerfd_{verb}") for verb in ("create", "settime"))
+        timer = call_cdeclfunction(create, (time.CLOCK_REALTIME, _TFD_CLOEXEC | _TFD_NONBLOCK))
+    except (ImportError, OSError):
+        timer = -1
+    if timer < 0:
+        yield
+        return
+    ending = os.eventfd(0, os.EFD_CLOEXEC)
+    ready = select.poll()
+    for number in (timer, ending):
+        ready.register(number, select.POLLIN)
+
+    def start() -> None:
+        # struct itimerspec: no second time, and the first one as a time of day
+        times = struct.pack("4l", 0, 0, int(time.time()) + _YEAR, 0)
+        call_cdeclfunction(settime, (timer, _ABSTIME_AND_CANCEL_ON_SET, times, None))
+
+    def watch() -> None:
+        while (ending, select.POLLIN) not in ready.poll():
+            try:
+                os.read(timer, 8)
+            except OSError:  # ECANCELED
+                start()  # before the call: a step after it is another one
+                on_step()
+            else:
+                start()  # a year has passed
+
+    start()
+    thread = Thread(target=watch, name="clock steps", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.eventfd_write(ending, 1)
+        thread.join()
+        os.close(ending)
+        os.close(timer)

@@ -9,7 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -20,6 +23,7 @@ from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
 from device_auth.world.transport import READ_TIMEOUT
+from tests.clock_steps import step_clock
 from tests.command import ROOT, bare_environment, read_event
 from tests.daemon_process import Household, Living
 from tests.ports import free_port
@@ -477,3 +481,47 @@ def test_a_request_that_hangs_keeps_nobody_waiting(household: Household, living:
             return time.monotonic() - begun
 
     assert is_once_within(READ_TIMEOUT / 2, end)
+
+
+FAKETIME: Final = "*-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+def test_a_clock_that_is_set_is_followed_at_once(
+    household: Household, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = next(Path("/usr/lib").glob(FAKETIME), None)
+    if found is None:
+        pytest.skip("faketime is not installed")
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    faked = {
+        "LD_PRELOAD": str(found),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    for name, value in faked.items():
+        monkeypatch.setenv(name, value)
+
+    def end_in_file() -> datetime:
+        return datetime.fromisoformat(json.loads((household.run / "token.json").read_text())["expires_at"])
+
+    def is_near(offset: timedelta) -> bool:
+        return abs(end_in_file() - datetime.now(UTC) - offset) < timedelta(hours=12)
+
+    with household.living() as living:
+        living.press("tap")
+        household.running.amazon.approve(living.user_code())
+        living.wait_until("linked")
+        took = []
+        for days in (365, -365, 1, 365, 0):
+            began = time.monotonic()
+            offset.write_text(f"{days:+}d\n")
+            step_clock()
+            wait_for(partial(is_near, timedelta(days=days)))
+            took.append(time.monotonic() - began)
+        since = living.wait_until("linked").since
+
+    # the loop looks once a minute by itself
+    assert sorted(took)[len(took) // 2] < 10
+    assert abs(since - datetime.now(UTC)) < timedelta(hours=12)

@@ -127,12 +127,15 @@ def test_the_token_file_names_its_end_by_the_clock_as_it_is_now(
     world: World, speaker: Speaker, jump: float
 ) -> None:
     link_by_a_press(speaker)
+    since: list[float] = []
+    world.clock.plan(400, lambda: since.append(speaker.feed.look().since))
     world.clock.plan(500, lambda: setattr(world.clock, "set_by", jump))
 
     speaker.run(until=600)
 
     grant = speaker.feed.look().grant
     assert grant is not None
+    assert speaker.feed.look().since - since[0] == pytest.approx(jump, abs=2)
     assert end_in_file(speaker) == pytest.approx(
         world.clock.wall() + grant.expires_at - world.clock.now(), abs=2
     )

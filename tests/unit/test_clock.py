@@ -14,7 +14,8 @@ import pytest
 
 from device_auth.core.models import NEVER, Monotonic, Seconds, UnixTime, later
 from device_auth.world import clock as clock_module
-from device_auth.world.clock import LONGEST_LIFE, LONGEST_WAIT, RELEASED_AT, BootClock
+from device_auth.world.clock import LONGEST_LIFE, LONGEST_WAIT, RELEASED_AT, BootClock, clock_steps
+from tests.clock_steps import step_clock
 from tests.waiting import LONG
 
 ROOT = Path(__file__).parents[2]
@@ -194,6 +195,33 @@ print(BootClock().take(inbox, NEVER), flush=True)
         child.kill()
         child.wait()
         child.stdout.close()
+
+
+def test_a_clock_that_is_set_is_noticed_each_time_and_nothing_afterwards() -> None:
+    steps: SimpleQueue[str] = SimpleQueue()
+    with clock_steps(lambda: steps.put("set")):
+        for _ in range(3):
+            step_clock()
+            assert steps.get(timeout=LONG) == "set"
+
+    while not steps.empty():  # of a test beside this one
+        steps.get()
+    step_clock()
+
+    assert steps.empty()
+    assert "clock steps" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_clock_that_is_watched_leaves_no_file_open() -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+
+    with clock_steps(lambda: None):
+        pass
+
+    assert open_files() == before
 
 
 def test_only_this_file_imports_time() -> None:
