@@ -127,7 +127,7 @@ RULES: Final[Mapping[RuleName, Rule]] = {
         "A required parameter is missing.", "RFC 6749 §5.2; the endpoint's own documentation"
     ),
     RuleName.EXTRA_PARAMETER: Rule(
-        "A parameter does not belong to this request.",
+        "A parameter, or a member of scope_data, does not belong to this request.",
         "RFC 6749 §3.2: servers ignore it; an extra parameter may be a misspelt one",
         is_note=True,
     ),
@@ -363,8 +363,22 @@ def _judge_parameters(
         yield RuleName.MISSING_PARAMETER, f"The parameter {name} is missing."
     for name in sorted(set(names) - required - optional):
         yield RuleName.EXTRA_PARAMETER, f"{_plain(name)} does not belong here."
+    if any(name == "scope_data" and _has_other_members(value) for name, value in parameters):
+        yield RuleName.EXTRA_PARAMETER, "The parameter scope_data has a member that does not belong there."
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield RuleName.DUPLICATE_PARAMETER, f"{_plain(name)} was sent more than once."
+
+
+def _has_other_members(scope_data: str) -> bool:
+    """Return whether ``scope_data`` has more than what a speaker is named by. Source: AVS Device SDK, CBLAuthDelegate.cpp."""
+    try:
+        match json.loads(scope_data):
+            case {"alexa:all": {"productID": _, "productInstanceAttributes": {**named}, **rest}, **others}:
+                return bool(rest or others) or named.keys() != {"deviceSerialNumber"}
+            case _:
+                return False
+    except (ValueError, RecursionError):
+        return False
 
 
 def leaks(seen: ObservedRequest, is_device_code: Callable[[str], bool], *, is_page: bool) -> Iterator[Breach]:

@@ -157,11 +157,6 @@ def test_polling_too_early_is_answered_with_slow_down(amazon: Amazon, clock: Clo
             "invalid_request",
             RuleName.WRONG_PARAMETER,
         ),
-        (
-            {"scope_data": SCOPE_DATA.replace('"productID"', '"more": 1, "productID"')},
-            "invalid_request",
-            RuleName.WRONG_PARAMETER,
-        ),
         ({"scope": "profile", "scope_data": "7"}, "invalid_request", RuleName.WRONG_PARAMETER),
     ],
 )
@@ -172,6 +167,25 @@ def test_a_wrong_request_for_a_code_pair_is_refused(
 
     assert (answer.status_code, answer.json()["error"]) == (400, error)
     assert kinds(amazon) == ([complaint] if complaint else [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"productID"', '"more": 1, "productID"'),
+        ('"deviceSerialNumber"', '"more": 1, "deviceSerialNumber"'),
+        ('"alexa:all"', '"profile": {}, "alexa:all"'),
+    ],
+)
+def test_more_members_of_scope_data_are_taken_and_noted(
+    amazon: Amazon, lwa: Speaker, old: str, new: str
+) -> None:
+    form = lwa.pair_form() | {"scope_data": SCOPE_DATA.replace(old, new)}
+
+    answer = lwa.send(lwa.pair_url, form, headers={"Accept-Language": "en-US"})
+
+    assert answer.status_code == 200
+    assert kinds(amazon) == [RuleName.EXTRA_PARAMETER]
 
 
 def test_a_profile_scope_alone_needs_no_scope_data(amazon: Amazon, lwa: Speaker) -> None:
