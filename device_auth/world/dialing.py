@@ -122,10 +122,12 @@ class Dialer:
 
     Args:
         resolve: looks a name up.
+        attempt_delay: see ``ATTEMPT_DELAY``; a cancel may take so long to be heard.
     """
 
-    def __init__(self, resolve: Resolve = resolve) -> None:
+    def __init__(self, resolve: Resolve = resolve, attempt_delay: Seconds = ATTEMPT_DELAY) -> None:
         self._resolve = resolve
+        self._attempt_delay = attempt_delay
         self._worked: dict[tuple[str, int], Address] = {}
 
     def dial(self, host: str, port: int, timeout: Seconds | None, handle: CancelHandle) -> socket.socket:
@@ -147,7 +149,7 @@ class Dialer:
             UnicodeError: if the name cannot be one.
         """
         with _looking_up(self._resolve, host, port) as lookups:
-            race = _Race(lookups, self._worked.get((host, port)), handle)
+            race = _Race(lookups, self._worked.get((host, port)), handle, self._attempt_delay)
             try:
                 address, sock = race.run(timeout)
             finally:
@@ -228,7 +230,10 @@ def _look_up(lookups: _Lookups, bell: int, resolve: Resolve, host: str, port: in
 class _Race:
     """The connection attempts to the addresses of one name."""
 
-    def __init__(self, lookups: _Lookups, favourite: Address | None, handle: CancelHandle) -> None:
+    def __init__(
+        self, lookups: _Lookups, favourite: Address | None, handle: CancelHandle, attempt_delay: Seconds
+    ) -> None:
+        self._attempt_delay = attempt_delay
         self._lookups = lookups
         self._favourite = favourite
         self._handle = handle
@@ -239,7 +244,7 @@ class _Race:
         self._poll = select.poll()
         self._is_due = True
         self._silence = 0.0
-        self._waits_for_ipv6 = True
+        self._awaited: int | None = socket.AF_INET6 if favourite is None else favourite.family
         self._failure: OSError | UnicodeError | None = None
         self._lookup_failure: OSError | UnicodeError | None = None
 
@@ -264,14 +269,14 @@ class _Race:
         Raises:
             CallCancelled: if the request was cancelled.
         """
-        delay = RESOLUTION_DELAY if self._has_addresses and self._is_held_back else ATTEMPT_DELAY
+        delay = RESOLUTION_DELAY if self._has_addresses and self._is_held_back else self._attempt_delay
         ready = self._poll.poll(delay * 1000)
         if self._handle.is_cancelled:
             raise CallCancelled
         if not ready:
             self._silence += delay
             self._is_due = True
-            self._waits_for_ipv6 = self._waits_for_ipv6 and not self._has_addresses
+            self._awaited = None if self._has_addresses else self._awaited
         for descriptor, _ in ready:
             if descriptor in self._running:
                 connected = self._end(descriptor)
@@ -293,9 +298,8 @@ class _Race:
 
     @property
     def _is_held_back(self) -> bool:
-        """Return whether IPv4 addresses wait for IPv6 ones; an address that worked before waits for nothing."""
-        is_asked = socket.AF_INET6 in self._lookups.outstanding
-        return self._waits_for_ipv6 and is_asked and not self._first
+        """Return whether addresses wait for those of the other family: that of the one that worked before, else IPv6."""
+        return self._awaited in self._lookups.outstanding and not self._first
 
     def close_the_rest(self) -> None:
         """Close every attempt that has not connected."""
@@ -309,6 +313,9 @@ class _Race:
                 for address in answer:
                     queue = self._first if address == self._favourite else self._waiting[address.family]
                     queue.append(address)
+                self._is_due = self._is_due or bool(
+                    self._first
+                )  # it waits for no attempt that began before it
             elif self._lookup_failure is None or getattr(answer, "errno", None) == socket.EAI_AGAIN:
                 # A family without an address is no failure; one that could not be looked up says more.
                 self._lookup_failure = answer

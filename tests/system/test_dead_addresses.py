@@ -1,7 +1,6 @@
 """A name with dead addresses and a good one, in a network of its own: every packet to the dead ones is swallowed."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,29 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.command import ROOT, bare_environment
+from tests.dead_network import DEAD, MAKE_NETWORK, NAMESPACE, has_namespaces
 from tests.world import CLIENT_ID
-
-NAMESPACE = ["unshare", "--net", "--mount"]
-
-MAKE_NETWORK = """
-set -e
-ip link set lo up
-ip link add eth8 type veth peer name eth9
-ip link set eth9 up
-ip link set eth8 up
-ip address add 10.8.8.1/24 dev eth8
-ip address add fd00:8::1/64 dev eth8 nodad
-for number in 2 3 4 5; do
-    ip neighbour add 10.8.8.$number lladdr 02:00:00:00:00:01 dev eth8 nud permanent
-    ip neighbour add fd00:8::$number lladdr 02:00:00:00:00:01 dev eth8 nud permanent
-done
-"""
-"""Neighbours that nobody is: without the entries the kernel would find out, and say so after three seconds."""
-
-DEAD = [
-    *(f"fd00:8::{number}" for number in range(2, 6)),
-    *(f"10.8.8.{number}" for number in range(2, 6)),
-]
 
 NO_ROUTE_BY_IPV6 = "ip -6 address flush dev eth8; "
 NO_ROUTE_BY_IPV4 = "ip -4 address flush dev eth8; "
@@ -53,6 +31,7 @@ import subprocess, sys
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import serve
 from device_auth.world.clock import BootClock
+from tests.simulated_speaker import strict
 hosts, host, *words = sys.argv[1:]
 doctor = words[:words.index("--timeout")]
 subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
@@ -64,14 +43,6 @@ with serve(Amazon(strict(approve_after=0, interval=1), clock=BootClock().now), h
     subprocess.run([*start, "doctor", "--base-url", base_url, *doctor])
     sys.exit(linked)
 """
-
-
-def has_namespaces() -> bool:
-    trying = [*NAMESPACE, "sh", "-c", MAKE_NETWORK]
-    return (
-        shutil.which("unshare") is not None
-        and subprocess.run(trying, check=False, capture_output=True).returncode == 0
-    )
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="a network of its own is not allowed here")

@@ -5,11 +5,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from device_auth.core.models import Seconds
+from device_auth.world.bounded import bounded
 from device_auth.world.dialing import Address, CallCancelled, CancelHandle, Dialer
 from tests.threads import no_room_for_threads
 from tests.waiting import LONG
@@ -184,6 +186,25 @@ def test_the_address_that_worked_is_the_only_one_tried_the_next_time(
 
     assert reached(dialer, handle) == good
     assert len(handle.begun) == before + 1
+
+
+def test_the_address_that_worked_waits_for_no_attempt_that_began_before_its_family_was_known(
+    network: Network, handle: Handle
+) -> None:
+    def resolve(host: str, port: int, family: int) -> list[Address]:
+        if family == V4 and network.names[V6]:
+            assert handle.watched.wait(LONG)
+        return network.resolve(host, port, family)
+
+    dialer = Dialer(resolve, attempt_delay=Seconds(1e6))
+    network.names[V4] = [good := network.good()]
+    reached(dialer, handle)
+    handle.watched.clear()
+    network.names[V6] = [network.dead(V6), network.dead(V6)]
+
+    # the kernel gives a silent address up after two minutes: that would be an end of the attempt before it
+    assert bounded(partial(reached, dialer, handle), Seconds(60)) == good
+    assert len(handle.begun) == 3
 
 
 def test_an_address_that_worked_and_is_the_names_no_longer_is_not_tried(
