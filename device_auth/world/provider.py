@@ -40,11 +40,11 @@ def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Pr
         serial_number: the file with the serial number that is used if no DSN is set.
 
     Raises:
-        ConfigError: if a setting is missing, malformed, or was never filled in; the message names it.
+        ConfigError: if settings are missing, malformed, or were never filled in; the message names each of them.
     """
     problems = provider_problems(settings, serial_number)
     if problems:
-        raise problems[0]
+        raise _as_one(problems, settings)
     if settings.dialect is DialectName.LWA:
         return Provider(
             dialect=settings.dialect,
@@ -69,6 +69,18 @@ def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Pr
 def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> list[ConfigError]:
     """Return every problem that keeps these settings from naming a provider."""
     return [*_refused_options(settings), *_missing(settings, serial_number), *_malformed(settings)]
+
+
+def _as_one(problems: list[ConfigError], settings: Settings) -> ConfigError:
+    """Return one error that names every problem, so that a person mends all of them at once."""
+    (first, *others), file = problems, settings.config_file
+    hint = first.hint
+    if others:
+        first_step = f"Correct them in {file}" if file else "Write a settings file (device-auth config init)"
+        hint = f"{first_step}, or use options and variables. To have each explained, run: device-auth config check"
+    elif file is None:
+        hint += " To write a settings file, run: device-auth config init"
+    return ConfigError("; ".join(map(str, problems)), hint=hint)
 
 
 def warnings_about(settings: Settings) -> list[str]:

@@ -736,7 +736,7 @@ def test_a_terminal_breaks_what_is_told_between_words_only(tmp_path: Path) -> No
 
     assert len(lines) > 3
     assert max(map(len, lines)) <= 60
-    assert "--client-id, DEVICE_AUTH_CLIENT_ID, or client_id in the settings file." in " ".join(
+    assert "Write a settings file (device-auth config init), or use" in " ".join(
         line.strip() for line in lines
     )
 

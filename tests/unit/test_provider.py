@@ -125,6 +125,39 @@ def test_every_missing_setting_is_told_with_each_way_to_set_it() -> None:
     assert "--dsn, DEVICE_AUTH_DSN, or dsn in the settings file" in problems[2].hint
 
 
+def test_all_missing_settings_are_told_at_once_with_the_command_that_writes_a_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_provider(settings(client_id="1234"), NO_SERIAL)
+
+    assert str(caught.value) == (
+        "product_id is not set; dsn is not set, and this machine has no serial number of its own;"
+        " client_id (option --client-id) is a placeholder"
+    )
+    assert caught.value.hint == (
+        "Write a settings file (device-auth config init), or use options and variables."
+        " To have each explained, run: device-auth config check"
+    )
+
+
+def test_a_settings_file_that_is_there_is_named_as_the_place_of_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    with pytest.raises(ConfigError) as several:
+        read_provider(settings()._replace(config_file=file), NO_SERIAL)
+    with pytest.raises(ConfigError) as one:
+        read_provider(lwa(dsn=None)._replace(config_file=file), NO_SERIAL)
+
+    assert several.value.hint.startswith(f"Correct them in {file}, or use options and variables.")
+    assert "config init" not in several.value.hint + one.value.hint
+
+
+def test_one_missing_setting_is_told_with_its_ways_and_the_command_that_writes_a_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_provider(lwa(dsn=None), NO_SERIAL)
+
+    assert caught.value.hint.startswith("Set it: --dsn, DEVICE_AUTH_DSN, or dsn in the settings file.")
+    assert caught.value.hint.endswith(" To write a settings file, run: device-auth config init")
+
+
 def test_rfc8628_without_issuer_and_endpoints_is_told() -> None:
     assert (
         refusal_of(settings(dialect="rfc8628", client_id="speaker"))
