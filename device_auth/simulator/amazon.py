@@ -201,7 +201,7 @@ class Amazon:
                     return _not_known(dialect)
                 case PairState.DENIED:
                     return OAuthRefusal("access_denied", "The owner has declined.")
-                case PairState.EXPIRED if dialect is DialectName.RFC8628:
+                case PairState.EXPIRED if not is_lwa:
                     return OAuthRefusal("expired_token", "The device code has expired.")
                 case PairState.EXPIRED | PairState.USED:
                     return _not_known(dialect)

@@ -12,6 +12,7 @@ from device_auth.simulator.models import Options, PairState, RegisteredClient
 from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import CLIENT_ID, Clock, Speaker, strict
+from tests.waiting import LONG
 
 SECRET: Final = "a secret+with/odd:characters"
 KNOWN: Final = {
@@ -185,7 +186,7 @@ def test_without_a_list_every_client_of_rfc_8628_has_the_secret_that_it_sends(cl
 
 
 def test_metadata_tells_generic_clients_what_they_need(rfc: Speaker) -> None:
-    told = rfc.session.get(f"{rfc.origin}/.well-known/openid-configuration", timeout=10).json()
+    told = rfc.session.get(f"{rfc.origin}/.well-known/openid-configuration", timeout=LONG).json()
 
     assert told["issuer"] == rfc.origin
     assert told["scopes_supported"] == ["offline_access", "openid", "profile"]
@@ -195,3 +196,20 @@ def test_metadata_tells_generic_clients_what_they_need(rfc: Speaker) -> None:
     assert told["authorization_endpoint"] == f"{rfc.origin}/authorize"
     assert told["response_types_supported"] == ["code"]
     assert told["userinfo_endpoint"] == f"{rfc.origin}/userinfo"
+
+
+def test_only_the_scopes_that_are_served_are_given_and_openid_alone_names_the_account(clock: Clock) -> None:
+    amazon = Amazon(strict(scopes=frozenset({"listen"})), clock=clock)
+    with serve(amazon) as running:
+        speaker = Speaker(running, DialectName.RFC8628)
+        refused = speaker.send(speaker.pair_url, speaker.pair_form() | {"scope": "openid"})
+        pair = speaker.pair()
+        amazon.approve("all")
+        token = speaker.poll(pair).json()["access_token"]
+        account = speaker.session.get(
+            f"{speaker.origin}/userinfo", headers={"Authorization": f"Bearer {token}"}, timeout=LONG
+        )
+        speaker.close()
+
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
+    assert (account.status_code, account.json()["error"]) == (403, "insufficient_scope")
