@@ -25,7 +25,7 @@ from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
-from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio, quoted
+from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio, giving_to_root
 from hardware.board import BoardPlan, Parts, named_paths, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
@@ -84,7 +84,7 @@ def _refuse_paths_of_another(hardware: HardwareSettings, file: Path) -> None:
     raise ConfigError(
         f"[{HARDWARE}] {named} names a program or a file, which root would use, and {file} belongs to another user"
         f" (uid {owner_of(file).uid})",
-        hint=f"Read that file. If it is right, run: chown root: {quoted(file)} (and the folders to it, if they are not"
+        hint=f"Read that file. If it is right, run: {giving_to_root(file)} (and the folders to it, if they are not"
         " root's). Or run this as that user.",
     )
 

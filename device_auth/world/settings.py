@@ -529,8 +529,8 @@ def _read_secret(key: Key, path: Path, origin: str, *, is_guarded: bool = False)
 def _refuse_open(key: Key, path: Path, status: os.stat_result) -> None:
     if not status.st_mode & (stat.S_IRGRP | stat.S_IROTH) or is_for_service(status):
         return
-    shown, is_roots = quoted(path), status.st_uid == 0 and service_group() is not None
-    command = f"chown root:{SERVICE_GROUP} {shown} && chmod 640 {shown}" if is_roots else f"chmod 600 {shown}"
+    is_roots = status.st_uid == 0 and service_group() is not None
+    command = giving_to_root(path) if is_roots else f"chmod 600 {quoted(path)}"
     raise ConfigError(
         f"{path} holds {'' if key.is_secret else 'the password of '}{key.name} and can be read by others",
         hint=f"Run: {command}",
@@ -541,6 +541,14 @@ def is_for_service(status: os.stat_result) -> bool:
     """Return whether a file is root's, and beside him only the service can read it."""
     is_narrow = not status.st_mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO)
     return status.st_uid == 0 and is_narrow and status.st_gid == service_group()
+
+
+def giving_to_root(path: Path) -> str:
+    """Return the command that gives a settings file to root, and lets the service read it."""
+    shown = quoted(path)
+    if service_group() is None:
+        return f"chown root: {shown}"
+    return f"chown root:{SERVICE_GROUP} {shown} && chmod 640 {shown}"
 
 
 def service_group() -> int | None:

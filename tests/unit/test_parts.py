@@ -1,5 +1,6 @@
 """From settings to prompts: real parts as files and programs, and the failures of those that are missing."""
 
+import grp
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -286,8 +287,10 @@ def test_a_bad_setting_is_an_error_of_the_settings(settings: dict[str, object], 
     ],
 )
 def test_root_uses_no_program_and_no_file_that_another_users_file_names(
-    tmp_path: Path, hardware: dict[str, object], refused: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hardware: dict[str, object], refused: str
 ) -> None:
+    given = grp.struct_group(("device-auth", "x", 997, []))
+    monkeypatch.setattr(grp, "getgrnam", {"device-auth": given}.__getitem__)
     file = tmp_path / "config.toml"
     file.touch()
     read_hardware(hardware, file)
@@ -297,6 +300,9 @@ def test_root_uses_no_program_and_no_file_that_another_users_file_names(
     with pytest.raises(ConfigError, match="belongs to another user") if refused else nullcontext() as raised:
         read_hardware(hardware, file)
     assert refused in str(raised and raised.value)
+    if raised is not None:
+        # the service, whose file it was, must still read it
+        assert f"chown root:device-auth {file} && chmod 640 {file}" in raised.value.hint
 
 
 def test_a_panel_setting_that_only_the_panel_knows_is_one_too(tmp_path: Path, heard: Heard) -> None:
