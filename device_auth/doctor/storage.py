@@ -204,10 +204,16 @@ def check_writable(context: DoctorContext) -> Finding:
     try:
         with FileStore(context.places.state_dir, for_owner=True) as store:
             store.prove_writable()
+            is_synced = store.is_synced
     except StoreBusy as error:
         return ok(f"{error}; the process that holds the lock has tested it.")
     except StoreError as error:
         return _failed(error)
+    if not is_synced:
+        return warn(
+            "A link can be saved, but the disk does not sync folders: a power cut of its server may undo the last change.",
+            KEEP_ON_CARD,
+        )
     return ok("A link can be saved.")
 
 

@@ -136,11 +136,15 @@ class Folder:
     Args:
         path: for messages.
         fd: the open folder; closed by ``close``.
+
+    Attributes:
+        is_synced: the disk has confirmed each change of names so far.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self.is_synced = True
         self.owner: tuple[int, int] | None = None
         """User and group of new files; None for those of this process."""
 
@@ -384,6 +388,7 @@ class Folder:
         except OSError as error:
             if error.errno not in {errno.EINVAL, *_NOT_SUPPORTED}:
                 raise
+            self.is_synced = False
             logger.warning(
                 "%s: its disk does not sync folders, so a power cut of its server may undo the last change",
                 self.path,

@@ -177,6 +177,11 @@ class FileStore:
         self._is_settled = False
         return self
 
+    @property
+    def is_synced(self) -> bool:
+        """Return whether the disk has confirmed each change of names since the lock was taken; a share may confirm none."""
+        return self._folder is None or self._folder.is_synced
+
     def __exit__(self, *_: object) -> None:
         """Release the lock."""
         if self._folder is not None:

@@ -1,9 +1,11 @@
 """The checks of store, runtime folder, link and service: each thing broken alone, in a speaker that is well otherwise."""
 
+import errno
 import json
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -250,6 +252,21 @@ def test_a_loop_of_links_in_place_of_the_state_is_told(patient: Patient) -> None
     patient.state.symlink_to(patient.state)
 
     assert finding(patient, "S1").exit_code == 74
+
+
+def test_a_share_that_syncs_no_folders_is_told(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def sync_files(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    found = finding(patient, "S5")
+
+    assert found.verdict is WARN
+    assert "does not sync folders" in found.sentence
 
 
 def test_that_the_service_holds_the_lock_is_well(patient: Patient) -> None:
