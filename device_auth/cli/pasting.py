@@ -15,6 +15,9 @@ LONGEST_WAIT: Final = 0.5
 PAUSE: Final = 0.2
 """Seconds without another line after which a paste is over. A terminal hands over what is pasted line by line."""
 
+PAUSE_OF_PROGRAM: Final = 1.0
+"""The same for a program that leaves the pipe open; it may write in pieces."""
+
 LARGEST_PIECE: Final = 4096
 """Bytes. Source: termios(3): a terminal hands over no longer line."""
 
@@ -35,9 +38,10 @@ def read_paste(longest: int) -> bytes:
     content = b""
     try:
         number = sys.stdin.fileno()
+        pause = PAUSE if os.isatty(number) else PAUSE_OF_PROGRAM
         while len(content) < longest:
             is_begun = b"\n" in content
-            if select([number], [], [], PAUSE if is_begun else LONGEST_WAIT)[0]:
+            if select([number], [], [], pause if is_begun else LONGEST_WAIT)[0]:
                 piece = os.read(number, min(LARGEST_PIECE, longest - len(content)))
                 content += piece
                 if not piece:

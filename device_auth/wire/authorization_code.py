@@ -32,6 +32,9 @@ LEAST_RANDOMNESS: Final = 32
 MOST_CODE: Final = 1024
 """Characters of an authorization code. LWA's own have about twenty."""
 
+LEAST_CODE: Final = 16
+"""Characters of a code that is pasted alone: fewer could be guessed (RFC 6749 §10.10), and are a word."""
+
 MOST_REDIRECT: Final = 4096
 """Characters of an address that comes back."""
 
@@ -172,10 +175,14 @@ def read_pasted(text: str, state: str, redirect_uri: str) -> Redirect | Refusal 
     if not words:
         return UnexpectedRedirect("Nothing was pasted.")
     joined = bare("".join(text.split()))
-    if len(words) == 1 and not _holds_query(joined) and "://" not in joined:
-        code = _read_code(joined)
-        if code is not None:
-            return Redirect(code, is_checked=False)
+    code = _read_code(joined)
+    if (
+        len(words) == 1
+        and len(joined) >= LEAST_CODE
+        and not {"/", "?", "="} & set(joined)
+        and code is not None
+    ):
+        return Redirect(code, is_checked=False)
     parts = [*filter(_holds_query, words), *([joined] if _holds_query(joined) else [])]
     found = [_read_copy(part, state, redirect_uri) for part in parts]
     answers = [it for it in found if not isinstance(it, UnexpectedRedirect)]

@@ -221,17 +221,11 @@ def test_the_address_may_be_pasted_with_what_sticks_to_it(text: str) -> None:
     assert pasted(text) == Redirect(CODE)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f" {CANARY}-code\n",
-        f'"{CANARY}-code"',
-        f"code={CANARY}-code",
-        f"code={CANARY}-code&scope=alexa%3Aall.",
-    ],
-)
+@pytest.mark.parametrize("text", [" {code}\n", '"{code}"', "code={code}", "code={code}&scope=alexa%3Aall."])
 def test_the_code_alone_may_be_pasted_and_then_nothing_was_checked(text: str) -> None:
-    assert pasted(text) == Redirect(CODE, is_checked=False)
+    code = f"{CANARY}-IdNAVhyhqirUelHGEHA"
+
+    assert pasted(text.format(code=code)) == Redirect(Secret(code), is_checked=False)
 
 
 def test_a_pasted_refusal_is_one() -> None:
@@ -247,6 +241,8 @@ def test_a_pasted_refusal_is_one() -> None:
         (REDIRECT_URI, f"It holds no answer. Copy the address that begins with {REDIRECT_URI}"),
         ("two words", "It holds no answer."),
         ("ü", "It holds no answer."),
+        ("yes", "It holds no answer."),
+        ("localhost:9745/authresponse", "It holds no answer."),
         ("a" * (MOST_CODE + 1), "It holds no answer."),
         (ERROR_PAGE, "It holds no answer."),
         (f"{REDIRECT_URI}?code=abc&state=another", "It answers another question (state)"),
