@@ -264,21 +264,21 @@ def refresh(played: Played) -> Outcome:
 
 
 def revoke(played: Played) -> Outcome:
-    """End the link from the client's side if it can; else at the account, and see it notice."""
+    """End the link from the client's side, or at the account if the client cannot; then a refresh must fail."""
     event, _ = link(played)
     if event["event"] != "linked":
         return Outcome(event["event"], is_right=False, sentences=[event.get("why", "")])
+    word = "revoked"
     if played.client.can_revoke:
         played.say("revoke")
-        event = played.hear()
-        is_over = all(grant.is_revoked for grant in played.running.amazon.grants())
-        return Outcome(
-            event["event"], event["event"] == "revoked" and is_over, sentences=[event.get("why", "")]
-        )
-    played.running.amazon.revoke("all")
+        word = played.hear()["event"]
+    else:
+        played.running.amazon.revoke("all")
+    is_over = all(grant.is_revoked for grant in played.running.amazon.grants())
     played.say("refresh")
     event = played.hear()
-    return Outcome(event["event"], event["event"] == "refused", sentences=[event.get("why", "")])
+    is_right = word == "revoked" and is_over and event["event"] == "refused"
+    return Outcome(f"{word}, {event['event']}", is_right, sentences=[event.get("why", "")])
 
 
 STORIES: Final[Mapping[str, tuple[Callable[[Played], Outcome], Mapping[str, object]]]] = {
