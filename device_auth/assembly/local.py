@@ -244,13 +244,13 @@ class LocalSpeaker:
             with _cancelled_by_signals(loop) as came:
                 loop.link(request)
                 until = NEVER if options.timeout is None else later(doors.clock.now(), options.timeout)
-                ending = _run_to_the_end(loop, until, came)
-                if ending is Ending.CANCELLED and parts.is_momentary:
+                without_link = _run_to_the_end(loop, until, came)
+                if without_link is Ending.CANCELLED and parts.is_momentary:
                     loop.run(
                         lambda: came.is_cancelled or came.has_hung_up,
                         later(doors.clock.now(), JUST_LINKED_FOR),
                     )
-        return _result_of(loop, former, ending)
+        return _result_of(loop, former, without_link)
 
     def _simulated_as(self, audience: Audience) -> "SimulatedAs | None":
         """Return how the parts of a simulated speaker are shown; None of a real one."""
@@ -353,8 +353,8 @@ class LocalSpeaker:
             loop = self._doors.open_loop(opening.provider_client, tell)
             with _cancelled_by_signals(loop) as came:
                 loop.link_with_grant(grant, stored)
-                ending = _run_to_the_end(loop, NEVER, came)
-        return _result_of(loop, stored, ending)
+                without_link = _run_to_the_end(loop, NEVER, came)
+        return _result_of(loop, stored, without_link)
 
     def adopt(self) -> LinkResult:
         """Use the link of another unit as this speaker's own.

@@ -232,7 +232,9 @@ def test_other_ids_are_left_to_the_provider(value: str) -> None:
     assert read_provider(lwa(product_id=value)).product_id == value
 
 
-@pytest.mark.parametrize("value", ["a b", "a\tb", "a\x1b", "a\u2003b", "é" * 385])
+@pytest.mark.parametrize(
+    "value", ["a b", "a\tb", "a\x1b", "a\u2003b", "a\u00a0b", "a\u200b", "\ufeffa", "é" * 385]
+)
 @pytest.mark.parametrize("name", ["client_id", "product_id", "dsn"])
 def test_an_id_is_printable_without_spaces_and_not_too_long(name: str, value: str) -> None:
     assert refusal_of(lwa(**{name: value})).startswith(f"{name} (option ")
