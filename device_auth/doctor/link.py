@@ -75,7 +75,9 @@ def check_link(context: DoctorContext) -> Finding:
             return skipped(
                 f"The service reports {status.state} and {status.trouble}, which this command does not know."
             )
-        return _finding_of(state, trouble, status.hint, _handed_over(status))
+        known = {"dialect": status.dialect, "account": status.account, "account_id": status.account_id}
+        facts = {name: value for name, value in known.items() if value}
+        return _finding_of(state, trouble, status.hint, _handed_over(status), facts)
     if not context.is_ours:
         return skipped(context.refusal())
     try:

@@ -755,6 +755,16 @@ def test_what_troubles_the_service_is_told(
     assert found["D7"].finding.exit_code == exit_code
 
 
+def test_whose_account_it_is_is_told_as_the_service_knows_it(patient: Patient, served: SocketWorld) -> None:
+    tell(served, StateWord.LINKED, Trouble.NONE)
+    assert not dict(finding(patient, "L1").facts).keys() & {"account", "account_id"}
+
+    view = View(StateWord.LINKED, Trouble.NONE, account="Anna", account_id="amzn1.account.ANNA")
+    served.feed.tell(view, make_link())
+    facts = dict(finding(patient, "L1").facts)
+    assert (facts["account"], facts["account_id"]) == ("Anna", "amzn1.account.ANNA")
+
+
 def test_a_refusal_that_is_checked_is_told_as_such(patient: Patient, served: SocketWorld) -> None:
     served.feed.tell(
         View(StateWord.LINKED, Trouble.PROVIDER_UNAVAILABLE, "Wait a moment.", is_checking=True), make_link()

@@ -1,0 +1,62 @@
+"""Whose account it is, from the provider to everyone who is told, with a service, a page and a voice as they run."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.server import Running, serve
+from tests.daemon_process import Household
+from tests.ports import free_port
+from tests.simulated_speaker import strict
+from tests.waiting import LONG, wait_for
+
+NAME, USER_ID = "Sim Ulated", "amzn1.account.SIMULATED00000001"
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with serve(Amazon(strict(interval=1), clock=time.monotonic), port=free_port()) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("scope", "account", "account_id", "said"),
+    [
+        ("alexa:all profile", NAME, USER_ID, f"linked to the account of {NAME}"),
+        ("alexa:all profile:user_id", USER_ID, USER_ID, "linked to your account"),
+        ("alexa:all", None, None, "linked to your account"),
+    ],
+    ids=["name", "user ID", "none"],
+)
+def test_the_account_is_told_to_everyone_as_far_as_the_scope_gives_it(
+    tmp_path: Path, running: Running, scope: str, account: str | None, account_id: str | None, said: str
+) -> None:
+    household = Household(tmp_path, running)
+    with household.living("--scope", scope) as living:
+        household.link(living)
+        wait_for(lambda: household.spoken.exists() and said in household.spoken.read_text(), "it is not said")
+        with urlopen(f"http://127.0.0.1:{household.page_port}/", timeout=LONG) as response:
+            page = response.read().decode()
+        status = living.status()
+        text = household.ask("status").stdout
+        fields = json.loads(household.ask("status", "--json").stdout)
+        config = ["--config", str(household.config)]
+        findings = json.loads(household.ask("doctor", "--json", *config).stdout)["findings"]
+
+    assert status is not None
+    assert (status.account, status.account_id) == (account, account_id)
+    assert (fields["account"], fields["account_id"]) == (account, account_id)
+    assert ("account: " in text) is (account is not None)
+    assert (f"Account: <strong>{NAME}</strong>" in page) is (account == NAME)
+    assert USER_ID not in page
+    assert USER_ID not in household.spoken.read_text()
+    (linked,) = (each["facts"] for each in findings if each["code"] == "L1")
+    assert ("account" in linked) is ("account_id" in linked) is (account is not None)
+    assert account is None or account not in str(findings)  # what the doctor prints may be sent on
+    stored = json.loads((household.state / "link.json").read_bytes())["link"]
+    assert (stored["account"], stored["account_id"]) == (account, account_id)
