@@ -33,16 +33,18 @@ class Gesture(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The shortest and the longest tap, and how long contacts bounce, in seconds; this depends on how levels are read.
+    """The shortest and the longest tap in seconds; they depend on how levels are read.
 
     Where ``is_sampled``, the level is read again and again anyway, so that samples alone settle it.
     """
 
     tap_from: float = 0.05
     tap_to: float = 1.5
-    settles_in: float = 0.02
     is_sampled: bool = False
 
+
+SETTLES_IN_S: Final = 0.02
+"""How long contacts bounce."""
 
 EDGES: Final = Timing()
 """For levels stamped at the edge: taps of 50 ms to 1.5 s."""
@@ -104,7 +106,7 @@ def next_update_at(state: Press, timing: Timing = EDGES) -> float | None:
     if timing.is_sampled:
         return None
     if state.left_at is not None:
-        return state.raw_since + timing.settles_in
+        return state.raw_since + SETTLES_IN_S
     if state.is_pressed and state.thresholds < len(HOLD_THRESHOLDS_S):
         return state.since + HOLD_THRESHOLDS_S[state.thresholds]
     return None
@@ -114,7 +116,7 @@ def _pass_time(state: Press, at: float, timing: Timing) -> tuple[Press, tuple[Ge
     state, left_at = replace(state, at=at), state.left_at
     if left_at is None:
         return _reach(state, at)
-    if at < state.raw_since + timing.settles_in:
+    if at < state.raw_since + SETTLES_IN_S:
         return _reach(state, left_at)
     if state.raw == state.is_pressed:
         return _reach(replace(state, left_at=None), at)

@@ -80,7 +80,14 @@ def mount_of(path: Path, root: Path = Path("/")) -> Mount | None:
         path: symbolic links are followed.
         root: the root folder of the machine that reports.
     """
-    return _find(path.resolve(), _read_mounts(root))
+    try:
+        whole = path.resolve()
+    except (
+        OSError,
+        RuntimeError,
+    ):  # its links lead in a circle (RuntimeError before 3.13), or were swapped meanwhile
+        whole = path.absolute()
+    return _find(whole, _read_mounts(root))
 
 
 def doubt_about(path: Path, root: Path = Path("/")) -> Doubt | None:

@@ -97,6 +97,14 @@ def test_the_disk_that_is_mounted_over_memory_counts(machine: Machine, lines: tu
     assert machine.lasts("/var/lib/device-auth") is True
 
 
+def test_links_that_lead_in_a_circle_lie_where_they_are(machine: Machine, tmp_path: Path) -> None:
+    machine.mounts(CARD)
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+
+    assert mount_of(circle / "state", machine.root) is not None
+
+
 def test_names_are_read_as_they_are(machine: Machine) -> None:
     machine.mounts(
         CARD, "odd", "31 22 0:9 / /a\\040b\\134c/ü rw - tmpfs none rw", "32 22 0:9 / /short - tmpfs x"
