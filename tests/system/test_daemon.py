@@ -348,7 +348,7 @@ def test_a_speaker_without_a_provider_stays_up_and_a_press_tells_it(household: H
         living.press("tap")
 
         wait_for(lambda: len(household.spoken.read_text()) > len(before))
-        assert living.wait_until("unlinked", "misconfigured").hint.startswith("Set it: --client-id")
+        assert living.wait_until("unlinked", "misconfigured").hint.startswith("Correct them in ")
         done = household.ask("link", "--json")
         assert done.returncode == 78
         assert json.loads(done.stdout.splitlines()[-1])["reason"] == "misconfigured"
