@@ -41,9 +41,19 @@ class Mutant(NamedTuple):
 M = Mutant
 MUTANTS: Final = (
     M(
+        "a former link is put back without a token of the link that is undone",
+        "withdraw = () if state.in_use is not None else (refresh.Withdraw(),)",
+        "withdraw = ()",
+    ),
+    M(
+        "an undoing leaves the token of the link in use",
+        "withdraw = () if state.in_use is not None else (refresh.Withdraw(),)",
+        "withdraw = (refresh.Withdraw(),)",
+    ),
+    M(
         "why a link may not outlast a power cut is told",
-        "hint = state.doubt if is_well else phrase.next_step",
-        "hint = phrase.next_step",
+        "hint = state.doubt if is_well else phrase_of(word, trouble, is_checking=is_checking).next_step",
+        "hint = phrase_of(word, trouble, is_checking=is_checking).next_step",
     ),
     M(
         "a trouble is told before a doubt",
@@ -327,7 +337,7 @@ MUTANTS: Final = (
     ),
     M(
         "a save is undone",
-        "return replace(state, owed=OwedWrite(_former(state))), (LookAtStore(),)",
+        "return replace(state, owed=OwedWrite(_former(state))), (*withdraw, LookAtStore())",
         "return state, ()",
     ),
     M(

@@ -701,7 +701,9 @@ def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> 
         case linking.UseLink():
             return _put_to_use(state, now)
         case linking.UndoSave():
-            return replace(state, owed=OwedWrite(_former(state))), (LookAtStore(),)
+            # without a link in use, a published token belongs to the link that is undone
+            withdraw = () if state.in_use is not None else (refresh.Withdraw(),)
+            return replace(state, owed=OwedWrite(_former(state))), (*withdraw, LookAtStore())
         case linking.TellAgain():
             return replace(state, sequence=state.sequence + 1), ()
         case (

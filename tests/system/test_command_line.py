@@ -13,14 +13,17 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from device_auth.cli.main import main, make_parser
+from device_auth.core.models import Mark
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
+from device_auth.world.store import FileStore
 from device_auth.world.transport import READ_TIMEOUT
 from tests.command import (
     ROOT,
@@ -32,6 +35,7 @@ from tests.command import (
     started,
     stream_of,
 )
+from tests.links import make_link
 from tests.ports import free_port
 from tests.simulated_speaker import strict
 from tests.terminal_session import session
@@ -843,3 +847,24 @@ def test_the_exit_code_is_told_though_people_cannot_be(tmp_path: Path, where: st
     )
 
     assert ran.returncode == 75
+
+
+@pytest.mark.parametrize(
+    ("mark", "code"),
+    [
+        (None, 75),  # and no token yet
+        (Mark.REVOKED, 77),
+        (Mark.MISCONFIGURED, 78),
+        (Mark.HANDED_OVER, 75),
+    ],
+)
+def test_a_check_of_the_status_ends_with_the_code_of_the_cause(
+    command: Command, capsys: pytest.CaptureFixture[str], mark: Mark | None, code: int
+) -> None:
+    with FileStore(command.folder / "state") as store:
+        store.replace(replace(make_link(), is_proved=True, mark=mark))
+
+    assert command.run("status", "--check") == code
+    assert capsys.readouterr().out.startswith(f"unhealthy ({'no-fresh-token' if mark is None else mark}): ")
+    assert command.run("status", "--check", "--json") == code
+    assert json.loads(capsys.readouterr().out)["status"] == "unhealthy"

@@ -534,7 +534,7 @@ def test_a_first_link_that_is_cancelled_is_taken_back() -> None:
     bench = proving(resumed(None))
     bench.feed(Cancelled(), 22)
 
-    assert bench.done == [DropCalls(None), LookAtStore(), PutBack(None)]
+    assert bench.done == [DropCalls(None), Withdraw(), LookAtStore(), PutBack(None)]
     assert bench.disk is None
 
 
@@ -555,6 +555,15 @@ def test_a_verb_does_not_begin_to_keep_the_former_link() -> None:
 
     assert bench.disk == OLD
     assert bench.state.in_use is None
+
+
+def test_a_token_of_a_link_that_is_undone_after_a_kill_is_gone_before_the_former_link_is_back() -> None:
+    bench = Bench(disk=replace(NEW, replaces=OLD))
+    bench.feed(LinkRead(bench.disk))
+    bench.feed(Started(PRESS))
+    bench.feed(Cancelled())
+
+    assert bench.done == [DropCalls(None), Withdraw(), LookAtStore(), PutBack(OLD)]
 
 
 def test_a_former_link_that_is_marked_comes_back_marked_and_is_not_kept() -> None:
@@ -594,7 +603,7 @@ def test_a_save_that_failed_leaves_an_unproved_link_with_its_own_former() -> Non
     bench.feed(GrantSubmitted(PRESS, Secret("brought"), Flow.DEVICE_CODE))
     bench.feed(Cancelled())
 
-    assert bench.done == [LookAtStore(), ForgetPending()]
+    assert bench.done == [Withdraw(), LookAtStore(), ForgetPending()]
     assert bench.disk == bench.state.stored == unproved
 
 
