@@ -61,6 +61,11 @@ MUTANTS: Final = (
         "is_well = word is StateWord.LINKED",
     ),
     M(
+        "a doubt outlives the link",
+        "sequence=state.sequence,\n        doubt=state.doubt,\n    )\n    return forgotten",
+        "sequence=state.sequence,\n    )\n    return forgotten",
+    ),
+    M(
         "a doubt is told of a link only",
         "is_well = word is StateWord.LINKED and trouble is Trouble.NONE",
         "is_well = trouble is Trouble.NONE",

@@ -771,6 +771,7 @@ def _forget(state: SpeakerState) -> Step:
         answers=state.answers,
         problem=state.problem,
         sequence=state.sequence,
+        doubt=state.doubt,
     )
     return forgotten, (DropCalls(None),)
 

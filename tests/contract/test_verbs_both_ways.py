@@ -240,6 +240,7 @@ def masked(text: str, side: Side, folder: Path) -> str:
     codes = "|".join(re.escape(pair.user_code) for pair in side.command.running.amazon.pairs()) or "$^"
     for pattern, word in (
         (re.escape(str(folder)), "DIR"),
+        (re.escape(str(side.command.folder)), "SPEAKER"),
         (codes, "CODE"),
         (r"Sim\|[^\s\"]+", "TOKEN"),
         (r"\d{4}-\d\d-\d\dT[\d:]+Z", "TIME"),

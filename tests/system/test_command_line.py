@@ -126,7 +126,9 @@ def test_a_speaker_that_is_linked_asks_for_nothing(
     assert len(linked.running.amazon.pairs()) == asked
     told = capsys.readouterr()
     assert told.out.startswith("linked\n{")
-    assert told.err == "The speaker is linked already. To link it again, run: device-auth link --again\n"
+    assert told.err.startswith(
+        "The speaker is linked already. To link it again, run: device-auth link --again\n"
+    )
 
 
 def test_again_asks_for_a_new_code_and_replaces_the_link(

@@ -1281,3 +1281,12 @@ def test_a_trouble_and_the_next_step_of_another_state_are_told_before_a_doubt() 
 
     assert (unlinked.doubt, unlinked.hint) == (DOUBT, STATES[StateWord.UNLINKED].next_step)
     assert (troubled.doubt, troubled.hint) == (DOUBT, MISCONFIGURED.hint)
+
+
+def test_a_doubt_outlives_the_link() -> None:
+    bench = Bench(SpeakerState(doubt=DOUBT))
+    bench.feed(speaker.LinkRead(OLD))
+    bench.feed(StoreErased())
+    bench.feed(speaker.LinkRead(OLD))
+
+    assert view_of(bench.state).doubt == DOUBT
