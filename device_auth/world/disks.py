@@ -127,10 +127,10 @@ def open_swaps(root: Path = Path("/")) -> list[str]:
 
 
 def _is_swap_closed(path: Path, root: Path) -> bool:
+    if not path.is_relative_to("/dev"):
+        return _is_file_closed(path, root)
     device = _named_device(str(path), root)
-    if device.is_dir():
-        return _is_closed(device, root)
-    return _is_file_closed(path, root)
+    return device.is_dir() and _is_closed(device, root)
 
 
 def _is_file_closed(path: Path, root: Path) -> bool:

@@ -254,7 +254,10 @@ def swap(machine: Machine, *names: str) -> list[str]:
 @pytest.fixture
 def swapping(machine: Machine) -> Machine:
     machine.mounts(
-        CARD, "31 22 253:1 / /home rw - ext4 /dev/mapper/home rw", "32 22 0:9 / /run rw - tmpfs x rw"
+        CARD,
+        "31 22 253:1 / /home rw - ext4 /dev/mapper/home rw",
+        "32 22 0:9 / /run rw - tmpfs x rw",
+        "33 22 0:6 / /dev rw - devtmpfs x rw",
     )
     machine.device("179:2", "mmcblk0p2", part_of="mmcblk0")
     machine.device("179:3", "mmcblk0p3", part_of="mmcblk0")
@@ -293,7 +296,10 @@ def test_swap_in_memory_or_under_a_key_is_closed(swapping: Machine, name: str) -
 
 @pytest.mark.parametrize(
     "name",
-    ["/var/swap", "/dev/mmcblk0p3", "/dev/dm-3", "/dev/zram2", "/dev/loop0", "/dev/sda7", "/a b/swap"],
+    [
+        *("/var/swap", "/var/zram0", "/a b/swap"),
+        *("/dev/mmcblk0p3", "/dev/dm-3", "/dev/zram2", "/dev/loop0", "/dev/sda7"),
+    ],
 )
 def test_swap_on_the_card_is_open(swapping: Machine, name: str) -> None:
     assert swap(swapping, "/dev/zram0", name.replace(" ", "\\040")) == [name]
