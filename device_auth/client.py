@@ -483,7 +483,7 @@ def _text(value: Any) -> str:
     """Return a text without control characters: programs show it to people, perhaps on root's terminal.
 
     Raises:
-        TypeError: if it is none.
+        TypeError: if it is not one.
     """
     if not isinstance(value, str):
         raise TypeError

@@ -181,7 +181,7 @@ def open_console(plan: "ConsolePlan") -> ConsolePanel:
     """Open a terminal as a panel.
 
     Raises:
-        HardwareError: if it is missing, permission is denied, it is no terminal, or it does not answer.
+        HardwareError: if it is missing, permission is denied, it is not a terminal, or it does not answer.
     """
     is_linux_console = fullmatch(r"tty\d+", plan.device.name) is not None
     terminal = _open_terminal(plan.device, is_linux_console=is_linux_console)

@@ -149,7 +149,7 @@ def _library() -> Any:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return the errors of RPi.GPIO: rpi-lgpio also raises that of lgpio, which is no RuntimeError."""
+    """Return the errors of RPi.GPIO: rpi-lgpio also raises that of lgpio, which is not a RuntimeError."""
     lgpio_error = getattr(sys.modules.get("lgpio"), "error", None)
     return (RuntimeError, OSError) if lgpio_error is None else (RuntimeError, OSError, lgpio_error)
 

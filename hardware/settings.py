@@ -137,7 +137,7 @@ def read_table(part: str, keys: Iterable[Key], table: object) -> dict[str, Any]:
         table: the table as it stands in the settings.
 
     Raises:
-        BadSetting: if it is no table, or one of its keys is unknown, missing, or holds an unacceptable value.
+        BadSetting: if it is not a table, or one of its keys is unknown, missing, or holds an unacceptable value.
     """
     if not isinstance(table, Mapping):
         raise BadSetting(
@@ -175,7 +175,7 @@ def read_key(part: str, key: Key, table: Settings) -> Any:
 
 
 def _is_utf8(text: str) -> bool:
-    """Return whether a text can be written: bytes of the command line or the environment may be none."""
+    """Return whether a text can be written: bytes of the command line or the environment may not be text."""
     try:
         text.encode()
     except UnicodeEncodeError:

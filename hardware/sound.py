@@ -56,10 +56,10 @@ class Sound:
 
 
 def read_sound(wav: bytes) -> Sound:
-    """Read a WAV file; a wrong length in its header, as in one written to a pipe, is no error.
+    """Read a WAV file; a wrong length in its header, as in one written to a pipe, is not an error.
 
     Raises:
-        HardwareError: if it is no WAV file of 16 bits.
+        HardwareError: if it is not a WAV file of 16 bits.
     """
     try:
         with wave.open(BytesIO(wav), "rb") as reader:

@@ -337,7 +337,7 @@ MUTANTS: Final = (
     ),
     M(
         "the proof is asked for at once",
-        "return _keep(state, number, refresh.MomentCame(), now)",
+        "return _keep(state, number, TimePassed(), now)",
         "return state, ()",
     ),
     M(

@@ -285,7 +285,7 @@ def _check(
 
 
 def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[ConfigError]:
-    """Return the problems that each reader of settings finds; a missing part is no wrong setting."""
+    """Return the problems that each reader of settings finds; a missing part is not a wrong setting."""
     from device_auth.assembly.hardware_parts import read_hardware
     from device_auth.service.page import read_page_settings
     from device_auth.world.keys import find_keys

@@ -19,6 +19,7 @@ from device_auth.core.models import (
     Refusal,
     Seconds,
     Secret,
+    TimePassed,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -122,11 +123,6 @@ class OwnerLeft:
 @dataclass(frozen=True, slots=True)
 class OwnerBack:
     """The speaker's page is visible again; any device on the network can report so."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimePassed:
-    """The moment that the machine waited for may have come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ def later(moment: Monotonic, length: Seconds) -> Monotonic:
     return Monotonic(moment + length)
 
 
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The moment that a machine waited for may have come."""
+
+
 class Secret:
     """A text that must not be seen: prints as nothing, compares in constant time, and has one way out.
 

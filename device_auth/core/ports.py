@@ -78,7 +78,7 @@ class GrantStore(Protocol):
         ...
 
     def erase(self) -> None:
-        """Remove all that was ever stored, also what was set aside; durable on return; nothing to remove is no error."""
+        """Remove all that was ever stored, also what was set aside; durable on return; nothing to remove is not an error."""
         ...
 
 

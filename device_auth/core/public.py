@@ -93,7 +93,7 @@ def health_of(
 ) -> SpeakerHealth:
     """Return the health of a speaker: linked, and with a fresh token there.
 
-    A trouble alone is no reason while the token lasts, nor is a code in hand for another link.
+    A trouble alone is not a reason while the token lasts, nor is a code in hand for another link.
     """
     is_usable = link is not None and link.mark is None
     if is_usable and has_fresh_token:

@@ -16,6 +16,7 @@ from device_auth.core.models import (
     Refusal,
     Seconds,
     Secret,
+    TimePassed,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -56,11 +57,6 @@ class RefreshAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class MomentCame:
-    """The moment that the machine waited for may have come."""
-
-
-@dataclass(frozen=True, slots=True)
 class TokenWanted:
     """Someone wants an access token.
 
@@ -88,7 +84,7 @@ class LinkTold:
     """People have been told "linked": from now on only ``invalid_grant``, twice, ends this link."""
 
 
-Event = RefreshAnswered | MomentCame | TokenWanted | LinkSaved | SaveFailed | LinkTold
+Event = RefreshAnswered | TimePassed | TokenWanted | LinkSaved | SaveFailed | LinkTold
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -186,7 +182,7 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
             return _take_answer(state, event, now)
         case RefreshAnswered():
             return state, ()
-        case MomentCame():
+        case TimePassed():
             return _pass_time(state, now)
         case TokenWanted():
             return _want(state, event, now)
@@ -201,7 +197,7 @@ def step(state: Keeping, event: Event, now: Monotonic) -> Step:
 
 
 def next_moment(state: Keeping) -> Monotonic:
-    """Return the moment at which the machine needs ``MomentCame``, if no other event comes before."""
+    """Return the moment at which the machine needs ``TimePassed``, if no other event comes before."""
     ends = NEVER if state.grant is None else state.grant.expires_at
     return min(NEVER if state.ask_at is None else state.ask_at, ends, state.save_at)
 

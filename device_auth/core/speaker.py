@@ -25,6 +25,7 @@ from device_auth.core.models import (
     Provider,
     Refusal,
     Secret,
+    TimePassed,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -307,7 +308,7 @@ _Attempt = (
 
 Event = (
     _Attempt
-    | linking.TimePassed
+    | TimePassed
     | refresh.TokenWanted
     | LinkRead
     | Started
@@ -426,7 +427,7 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
         store is the next event, before the command after it is carried out.
     """
     match event:
-        case linking.TimePassed():
+        case TimePassed():
             return _pass_time(state, now)
         case refresh.TokenWanted():
             return _want_token(state, event, now)
@@ -656,9 +657,9 @@ def _want_token(state: SpeakerState, event: refresh.TokenWanted, now: Monotonic)
 
 
 def _pass_time(state: SpeakerState, now: Monotonic) -> Step:
-    state, commands = _link(state, linking.TimePassed(), now)
+    state, commands = _link(state, TimePassed(), now)
     for kept in _kept_links(state):
-        state, more = _keep(state, kept.number, refresh.MomentCame(), now)
+        state, more = _keep(state, kept.number, TimePassed(), now)
         commands += more
     if state.owed is not None and now >= state.owed.look_at:
         commands = (*commands, LookAtStore())
@@ -693,7 +694,7 @@ def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> 
             assert state.stored is not None, "a grant is proved after it is stored"  # noqa: S101  our own bug
             number, keeping = state.next_number, refresh.begin(state.stored, now)
             state = replace(state, on_trial=KeptLink(number, keeping), next_number=number + 1)
-            return _keep(state, number, refresh.MomentCame(), now)
+            return _keep(state, number, TimePassed(), now)
         case linking.AskAccount():
             assert state.on_trial is not None, "an account is asked for after its proof"  # noqa: S101  our own bug
             asking, question = _ask_account(state.on_trial)

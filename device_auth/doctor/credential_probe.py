@@ -163,7 +163,7 @@ class CredentialProbe:
 
 
 def error_name(answer: ProbeAnswer) -> str:
-    """Return the error name of a provider's refusal; empty if this is none.
+    """Return the error name of a provider's refusal; empty if this is not one.
 
     Any name counts: providers do not document their error for a code that was never issued. Source: RFC 6749 §5.2.
     """

@@ -7,7 +7,7 @@ from typing import Final
 from device_auth.core.values import dataclass
 
 HEALTHY: Final = 0
-"""The exit code of a finding that is no failure."""
+"""The exit code of a finding that is not a failure."""
 
 USUAL_LIMIT: Final = 10.0
 """Seconds after which a check is given up."""

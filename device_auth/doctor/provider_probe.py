@@ -216,7 +216,7 @@ class ProviderProbe:
             answers = list(pool.map(self._look_up, FAMILIES))
         ended = [answer.ended for answer in answers if answer.addresses]
         numbers = [answer.error_number for answer in answers]
-        # A family without an address is no failure; one that could not be looked up says more.
+        # A family without an address is not a failure; one that could not be looked up says more.
         telling = [number for number in numbers if number not in NO_SUCH_NAME]
         return Lookup(
             [address for answer in answers for address in answer.addresses],
@@ -357,7 +357,7 @@ class ProviderProbe:
         return host, self.port, headers
 
     def _request_date(self, connection: HTTPConnection, result: HandshakeResult) -> HandshakeResult:
-        """Request the first page; a missing or malformed response is no failure of the handshake."""
+        """Request the first page; a missing or malformed response is not a failure of the handshake."""
         asked = self._clock.now()
         try:
             with (
@@ -429,7 +429,7 @@ def _request(connection: HTTPConnection, method: str, host: str) -> HTTPResponse
 
     Raises:
         OSError: if the connection fails.
-        HTTPException: if the response is no HTTP, too long or incomplete.
+        HTTPException: if the response is not HTTP, too long or incomplete.
     """
     headers = {"Host": host, "User-Agent": f"device-auth/{__version__}", "Connection": "close"}
     connection.request(method, "/", headers=headers)

@@ -98,7 +98,7 @@ class UnixListener:
             return
         try:
             os.chown(beside, -1, self._group)
-        except OSError as error:  # a user who is no member of the group, or a container without it
+        except OSError as error:  # a user who is not a member of the group, or a container without it
             log.info(
                 "cannot give %s to group %d, so only this user may connect: %s",
                 self._path,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CodeChannel(StrEnum):
-    """A channel by which a person can learn a code. A light is none: it shows only that there is a code."""
+    """A channel by which a person can learn a code. A light is not one: it shows only that there is a code."""
 
     PAGE = "page"
     PANEL = "panel"

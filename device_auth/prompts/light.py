@@ -333,7 +333,7 @@ def is_as_long(one_ms: int, other_ms: int) -> bool:
 def rhythm_of(pattern: Rhythm) -> tuple[Step, ...]:
     """Return the shortest cycle of a pattern on a light of one colour that is only on or off."""
     plain = without_fades(pattern)
-    assert isinstance(plain, Rhythm), "only Once is none"  # noqa: S101  our own bug
+    assert isinstance(plain, Rhythm), "only Once is not one"  # noqa: S101  our own bug
     steps = steps_of(plain)
     cycles = (steps[:length] for length in range(1, len(steps) + 1) if len(steps) % length == 0)
     return next(cycle for cycle in cycles if cycle * (len(steps) // len(cycle)) == steps)

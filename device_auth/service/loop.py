@@ -23,6 +23,7 @@ from device_auth.core.models import (
     Refusal,
     Seconds,
     Secret,
+    TimePassed,
     TokenGrant,
     View,
 )
@@ -295,11 +296,10 @@ class Loop:
 
     def _pass_time(self) -> None:
         if self._clock.now() >= self._calls.until and (call := self._calls.abandon()) is not None:
-            log.warning(
-                "%s: no usable answer, no answer within %.0f s", _NAMES[type(call.question)], call.bound
-            )
+            name = _NAMES[type(call.question)]
+            log.warning("%s: no usable answer, no answer within %.0f s", name, call.bound)
             self.feed(speaker.CallTimedOut(call.question, self._chance()))
-        self.feed(linking.TimePassed())
+        self.feed(TimePassed())
 
     def _step(self, event: speaker.Event) -> None:
         """Step the machine, and carry out its commands; each result from the store is stepped before the next one."""

@@ -175,7 +175,7 @@ def _split_place(text: str) -> tuple[str, int]:
     """Split a place of ``listen`` into an address or the name of an interface, and a port.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not one.
     """
     host, _, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")

@@ -232,7 +232,7 @@ def names_loopback(names: Collection[str]) -> bool:
 def is_own_request(fields: Mapping[str, str]) -> bool:
     """Return whether a request comes from no page of another site.
 
-    Browsers send ``Sec-Fetch-Site`` to trustworthy origins only, and a speaker without a certificate is none; to
+    Browsers send ``Sec-Fetch-Site`` to trustworthy origins only, and a speaker without a certificate is not one; to
     other origins they still send ``Origin`` with requests that cross sites. Source: Fetch Metadata §2.3; Fetch §3.2.
     """
     site, origin = fields.get("sec-fetch-site"), fields.get("origin")

@@ -323,7 +323,7 @@ class Amazon:
     def refresh_answered(self, replaced: str) -> None:
         """Drop a replaced refresh token, now that its successor has reached the client.
 
-        Until then the old one works: LWA does not document replacement, and a lost response is no fault of the client.
+        Until then the old one works: LWA does not document replacement, and a lost response is not the fault of the client.
         """
         with self._lock:
             kept = self._refresh_tokens.get(replaced)
@@ -337,7 +337,7 @@ class Amazon:
             self._remember()
 
     def revoke_token(self, token: str, client_id: str) -> None:
-        """Revoke the grant of a token; an unknown one is no error. Source: RFC 7009 §2.2."""
+        """Revoke the grant of a token; an unknown one is not an error. Source: RFC 7009 §2.2."""
         with self._lock:
             mark = fingerprint(token)
             grant_id: int | None = None

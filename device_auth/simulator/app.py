@@ -366,7 +366,7 @@ class _Endpoints:
         return _tokens_or_refusal(dialect, result, fault)
 
     def revoke(self) -> Response:
-        """Revoke a token; an unknown one is no error. Source: RFC 7009 §2."""
+        """Revoke a token; an unknown one is not an error. Source: RFC 7009 §2."""
 
         def true_response(form: Mapping[str, str], _fault: Fault) -> Response:
             self._amazon.revoke_token(form["token"], form["client_id"])

@@ -137,7 +137,7 @@ def read_credentials(form: Mapping[str, str], authorization: str | None) -> Cred
 
 
 def read_basic(authorization: str) -> Credentials | None:
-    """Read an Authorization header; None if it is not HTTP Basic authentication. An empty secret is none.
+    """Read an Authorization header; None if it is not HTTP Basic authentication. An empty secret is not one.
 
     Source: RFC 7617 §2; RFC 6749 §2.3.1, appendix B.
     """

@@ -192,7 +192,7 @@ def _members() -> dict[str, object]:
 
 
 def _read_object() -> dict[str, object] | None:
-    """Return the JSON object of the request; None if it is none."""
+    """Return the JSON object of the request; None if it is not one."""
     try:
         members = request.get_json(silent=True)
     except RecursionError:

@@ -107,7 +107,7 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One scripted response; the default is no fault.
+    """One scripted response; the default is not a fault.
 
     Args:
         status: the status, alone or with a body.

@@ -148,7 +148,7 @@ def look_at(path: Path) -> FoundFile:
     """Read a file, and check that it may be written.
 
     Raises:
-        ConfigError: if it is no plain file, is too large, or its folder is missing.
+        ConfigError: if it is not a plain file, is too large, or its folder is missing.
         StoreError: if it cannot be read, or its owner could not read the new file.
     """
     path = path.absolute()
@@ -183,7 +183,7 @@ def read_config(path: Path) -> bytes:
     """Read a configuration of the client's.
 
     Raises:
-        ConfigError: if it is missing, is no plain file, or is too large.
+        ConfigError: if it is missing, is not a plain file, or is too large.
         StoreError: if it cannot be read.
     """
     path = path.absolute()

@@ -58,7 +58,7 @@ SEAL: Final = "$acsdkEncryption$"
 """The key that marks a table with sealed values."""
 
 LWA_USER: Final = "amzn1.account."
-"""The start of LWA's user IDs; other names of an account are no user ID."""
+"""The start of LWA's user IDs; other names of an account are not user IDs."""
 
 
 def _single(name: str) -> Table:

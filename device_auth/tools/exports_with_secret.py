@@ -6,7 +6,7 @@ respeaker  ``~/.avs.json``           a JSON object; a new one is enough. What it
 alexapi    ``config.yaml``           six keys in the section ``alexa``; all other lines stay as they are
 ========== ========================= ===========================================================================
 
-They serve links that were made with a client secret (``authorize``). The secret is no part of a link: the client has it
+They serve links that were made with a client secret (``authorize``). The secret is not a part of a link: the client has it
 already, or it is written for it from the settings. The lines of AlexaPi's file are changed one by one, as AlexaPi itself
 does; a section in another form than its template's is refused.
 

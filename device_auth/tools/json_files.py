@@ -21,7 +21,7 @@ def read_object(content: bytes, path: Path, *, may_have_comments: bool = False) 
         may_have_comments: skip ``//`` and ``/* */``, as the AVS Device SDK does.
 
     Raises:
-        ConfigError: if it is none, has a key twice, or half a surrogate pair.
+        ConfigError: if it is not one, has a key twice, or half a surrogate pair.
     """
     problem, hint = "", ""
     try:
@@ -54,7 +54,7 @@ def section(members: Mapping[str, object], name: str, path: Path) -> dict[str, o
     """Return a member that is an object; an empty one if there is none.
 
     Raises:
-        ConfigError: if it is no object.
+        ConfigError: if it is not an object.
     """
     found = members.get(name, {})
     if not isinstance(found, dict):
@@ -72,7 +72,7 @@ def text(members: Mapping[str, object], name: str, path: Path, within: str = "")
         within: the object in the file that has the member; empty for the file's own.
 
     Raises:
-        ConfigError: if it is no text, or the object is none.
+        ConfigError: if it is not a text, or the object is not one.
     """
     holder = section(members, within, path) if within else members
     found = holder.get(name, "")

@@ -231,7 +231,7 @@ def _read_panel(panel: SimulatedPanel, code: Matrix) -> str:
 def in_words(pattern: Rhythm, part: PlannedPart, *, is_white: bool) -> str:
     """Return the words for a pattern on this light, which may have one colour, or be unable to fade."""
     shown = without_fades(pattern) if part.kind in _FADELESS and part.back_end != "simulated" else pattern
-    assert isinstance(shown, Rhythm), "only Once is none"  # noqa: S101  our own bug
+    assert isinstance(shown, Rhythm), "only Once is not one"  # noqa: S101  our own bug
     colour, _, rhythm = describe(shown).rpartition(", ")
     if part.kind == "kernel" and isinstance(shown, Breathe):
         rhythm += ", or blinking if it cannot"

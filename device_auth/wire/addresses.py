@@ -118,7 +118,7 @@ def read_proxy(text: str) -> Proxy:
     """Read the address of a proxy.
 
     Raises:
-        ValueError: if it is none; the words complete "NAME ..." and do not show it.
+        ValueError: if it is not one; the words complete "NAME ..." and do not show it.
     """
     if not text.isprintable() or " " in text:
         raise ValueError("has characters that do not belong in an address")

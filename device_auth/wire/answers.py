@@ -135,7 +135,7 @@ def is_from_another(response: WireResponse) -> bool:
 
 
 def read_odd_answer(response: WireResponse) -> Unclear:
-    """Return what is odd about an answer that is no JSON object, or none of the provider's."""
+    """Return what is odd about an answer that is not a JSON object, or not one of the provider's."""
     if response.status == 511:  # noqa: PLR2004  Network Authentication Required, RFC 6585 §6
         return _portal(response, "the network asks for a sign-in")
     if is_from_another(response):
@@ -174,7 +174,7 @@ def read_grant(
     Args:
         response: the answer; the lifetime counts from before its request left.
         fields: its JSON object.
-        refresh_token_wanted: whether an answer without a refresh token is none.
+        refresh_token_wanted: whether an answer without a refresh token is not a grant.
         default_lifetime: stands in for an absent ``expires_in``; one that cannot be read is taken for
             ``ASSUMED_LIFETIME``, so that a refresh follows soon.
 
@@ -254,7 +254,7 @@ def refuse(trouble: Trouble, message: str, hint: str) -> Callable[[str, str], An
 def conceal(answer: Answer, *secrets: Secret | None) -> Answer:
     """Leave out what the provider says if it repeats a secret that was sent, or a piece of one.
 
-    Of its words only the long ones are left out when they are read (``clean``); a short code or secret is none.
+    Of its words only the long ones are left out when they are read (``clean``); a short code or secret is not.
     """
     if not isinstance(answer, Refusal):
         return answer

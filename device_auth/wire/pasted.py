@@ -41,7 +41,7 @@ _NAMES: Final = ("refresh_token", "refreshToken")
 
 
 def read_text(content: bytes) -> str | None:
-    """Return the text of a file in UTF-8 or UTF-16, with a byte order mark or without; None if it is none."""
+    """Return the text of a file in UTF-8 or UTF-16, with a byte order mark or without; None if it is not one."""
     codec = "utf-8-sig"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         codec = "utf-16"

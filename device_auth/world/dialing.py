@@ -317,7 +317,7 @@ class _Race:
                     self._first
                 )  # it waits for no attempt that began before it
             elif self._lookup_failure is None or getattr(answer, "errno", None) == socket.EAI_AGAIN:
-                # A family without an address is no failure; one that could not be looked up says more.
+                # A family without an address is not a failure; one that could not be looked up says more.
                 self._lookup_failure = answer
 
     def _next(self) -> Address:

@@ -69,7 +69,7 @@ class KeyMissing(StoreError):
 
 
 class Plain:
-    """No key: a key that lies beside its data is no protection."""
+    """No key: a key that lies beside its data does not protect it."""
 
     name: Final = "plain"
     protects: Final = (

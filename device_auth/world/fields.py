@@ -105,7 +105,7 @@ class Fields:
 
 
 def as_fields(value: object, name: str) -> Fields:
-    """Return a JSON value as an object; raise Malformed if it is none."""
+    """Return a JSON value as an object; raise Malformed if it is not one."""
     if not isinstance(value, dict):
         raise Malformed(f"{name} is not an object")
     return Fields(value)

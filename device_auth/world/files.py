@@ -270,7 +270,7 @@ class Folder:
             The bytes and when they were last written (seconds since 1970), or None if there is no such file.
 
         Raises:
-            NotAFile: if it is no plain file; no link is followed, no pipe waited for.
+            NotAFile: if it is not a plain file; no link is followed, no pipe waited for.
         """
         # O_NONBLOCK: opening a pipe must not wait for its other end
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,7 +1,7 @@
 """The key that the stored link is sealed under, from its holder.
 
 There are three: the service manager, which hands the key over as a credential; the Raspberry Pi's chip, which returns a
-code that only this board can make; a file. No key is made here: one that lies beside its data is no protection, so
+code that only this board can make; a file. No key is made here: one that lies beside its data does not protect it, so
 without any the link stays plain, and the doctor reports that.
 
 Each holder is asked once, at the first use of its key. If a key that was set up is not available, nothing is written:
@@ -303,7 +303,7 @@ def _wrong(message: str, hint: str) -> KeyTrouble:
 
 
 def _fault_of(material: bytes) -> str:
-    """Return the reason why this is no key, or nothing."""
+    """Return the reason why this is not a key, or nothing."""
     if len(material) < SHORTEST:
         return f"is too short for a key (under {SHORTEST} bytes)"
     if len(material) > LONGEST:

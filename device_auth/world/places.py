@@ -190,7 +190,7 @@ def _below_home(environ: Mapping[str, str], euid: int, variable: str, usual: str
 def _is_ours_alone(folder: Path, euid: int) -> bool:
     """Return whether this user alone can write to a session's runtime folder, as the XDG specification demands.
 
-    A folder of another user, inherited through ``su``, is none.
+    A folder of another user, inherited through ``su``, is not one.
     """
     try:
         found = folder.stat()

@@ -135,7 +135,7 @@ def read_authorities(settings: Settings, *, is_proved: bool = True) -> Authoriti
         is_proved: load the CA file at once, if one is set; else its problems appear when it is first needed.
 
     Raises:
-        ConfigError: if ``is_proved`` and the CA file is no whole path, cannot be read or holds no certificate.
+        ConfigError: if ``is_proved`` and the CA file is not a whole path, cannot be read or holds no certificate.
     """
     if not settings.ca_file:
         return Authorities()

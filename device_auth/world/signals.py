@@ -136,7 +136,7 @@ class EndingSignals:
 
     Attributes:
         is_cancelled: a person, or the system, ended it.
-        has_hung_up: the terminal is gone, which is no one's wish: what has begun is kept.
+        has_hung_up: the terminal is gone, which nobody wished: what has begun is kept.
     """
 
     is_cancelled = False

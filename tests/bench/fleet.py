@@ -35,6 +35,7 @@ from device_auth.core.models import (
     PollRules,
     Seconds,
     Secret,
+    TimePassed,
     TokenGrant,
     Unclear,
     UnixTime,
@@ -74,7 +75,7 @@ UNPROVED: Final = Link(
 LINK: Final = replace(UNPROVED, is_proved=True)
 """Nothing of a link matters here but that there is one, so all share it."""
 TOO_MUCH: Final = Unclear(Trouble.PROVIDER_UNAVAILABLE, "503")
-MOMENT: Final = refresh.MomentCame()
+MOMENT: Final = TimePassed()
 CLIENT_WISH: Final = refresh.TokenWanted(Seconds(60))
 
 
@@ -289,7 +290,7 @@ class Linker:
         while self.answers and self.answers[0][0] <= now:
             self.answers.pop(0)[1](now)
         if now >= linking.next_moment(self.state):
-            self.feed(linking.TimePassed(), now)
+            self.feed(TimePassed(), now)
         if self.keeping is not None and now >= refresh.next_moment(self.keeping):
             self.keep(MOMENT, now)
         kept = NEVER if self.keeping is None else refresh.next_moment(self.keeping)

@@ -17,6 +17,7 @@ from device_auth.core.models import (
     Refusal,
     Seconds,
     SlowDown,
+    TimePassed,
     TokenGrant,
     Unclear,
     Unreachable,
@@ -26,7 +27,6 @@ from device_auth.core.refresh import (
     AskRefresh,
     LinkSaved,
     LinkTold,
-    MomentCame,
     RefreshAnswered,
     SaveFailed,
     SaveLink,
@@ -217,7 +217,7 @@ class World:
         """Let the moment come as often as something is due."""
         for _ in range(4):
             before = self.state
-            self.feed(MomentCame())
+            self.feed(TimePassed())
             if refresh.next_moment(self.state) > self.now:
                 break
             assert self.state != before, f"{before} is never done"
@@ -361,7 +361,7 @@ def test_no_wish_and_no_lifetime_brings_two_refreshes_within_a_minute_unless_the
     asked: list[float] = []
     without = now = 0.0
     while now < 3600:
-        for event in (MomentCame(), TokenWanted(seconds(min_lifetime))):
+        for event in (TimePassed(), TokenWanted(seconds(min_lifetime))):
             state, commands = refresh.step(state, event, moment(now))
             if any(isinstance(command, AskRefresh) for command in commands):
                 asked.append(now)

@@ -25,6 +25,7 @@ from device_auth.core.models import (
     PollRules,
     Profile,
     Secret,
+    TimePassed,
     TokenGrant,
     UnixTime,
 )
@@ -265,7 +266,7 @@ class World:
                     question = self.lines.pop(0)
                     self.abandoned.append(question)
                     self.feed(speaker.CallTimedOut(question, 0.5))
-                    self.feed(linking.TimePassed())
+                    self.feed(TimePassed())
             case AnswerLate(which):
                 if self.abandoned:
                     question = self.abandoned.pop(which % len(self.abandoned))
@@ -312,7 +313,7 @@ class World:
         for _ in range(8):
             if speaker.next_moment(self.state) > self.now:
                 return
-            self.feed(linking.TimePassed())
+            self.feed(TimePassed())
         raise AssertionError(f"{self.state} is never done")
 
     def unlink(self) -> None:

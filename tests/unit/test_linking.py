@@ -36,7 +36,6 @@ from device_auth.core.linking import (
     StoreFailed,
     StoreProved,
     TellAgain,
-    TimePassed,
     UndoSave,
     Unlinked,
     UseLink,
@@ -57,6 +56,7 @@ from device_auth.core.models import (
     Refusal,
     Secret,
     SlowDown,
+    TimePassed,
 )
 from device_auth.core.policy import AnswerKind
 from device_auth.core.states import StateWord, Trouble

@@ -11,6 +11,7 @@ from device_auth.core.models import (
     Refusal,
     Secret,
     SlowDown,
+    TimePassed,
     TokenGrant,
 )
 from device_auth.core.policy import START_SPREAD, AnswerKind
@@ -21,7 +22,6 @@ from device_auth.core.refresh import (
     Keeping,
     LinkSaved,
     LinkTold,
-    MomentCame,
     RefreshAnswered,
     SaveFailed,
     SaveLink,
@@ -76,7 +76,7 @@ def test_a_link_is_refreshed_as_soon_as_it_is_kept() -> None:
     state = begin(LINK, moment(7))
 
     assert next_moment(state) == moment(7)
-    assert after(state, (7, MomentCame()))[1] == (AskRefresh(LINK),)
+    assert after(state, (7, TimePassed()))[1] == (AskRefresh(LINK),)
 
 
 @pytest.mark.parametrize("grant", [None, make_grant(expires_in=7)], ids=["no token", "an expired one"])
@@ -116,15 +116,15 @@ def test_a_marked_link_is_kept_but_not_used(mark: Mark) -> None:
     state = begin(replace(LINK, mark=mark), moment(7))
 
     assert next_moment(state) == NEVER
-    assert after(state, (8, MomentCame())) == (state, ())
+    assert after(state, (8, TimePassed())) == (state, ())
     assert after(state, (8, TokenWanted(seconds(60)))) == (state, ())
 
 
 def test_while_a_refresh_is_out_there_is_no_next_one() -> None:
-    state, _ = after(begin(LINK, moment(7)), (7, MomentCame()))
+    state, _ = after(begin(LINK, moment(7)), (7, TimePassed()))
 
     assert next_moment(state) == NEVER
-    assert after(state, (8, MomentCame())) == (state, ())
+    assert after(state, (8, TimePassed())) == (state, ())
 
 
 def test_a_refresh_that_changes_nothing_is_served_and_not_stored() -> None:
@@ -170,12 +170,12 @@ def test_a_token_that_ends_unrefreshed_is_withdrawn() -> None:
     refreshing = replace(IN_HAND, ask_at=None)
 
     assert next_moment(refreshing) == moment(3600)
-    assert after(refreshing, (3599, MomentCame())) == (refreshing, ())
-    assert after(refreshing, (3600, MomentCame())) == (replace(refreshing, grant=None), (Withdraw(),))
+    assert after(refreshing, (3599, TimePassed())) == (refreshing, ())
+    assert after(refreshing, (3600, TimePassed())) == (replace(refreshing, grant=None), (Withdraw(),))
 
 
 def test_a_late_refresh_is_withdrawn_and_asked_for_at_once() -> None:
-    assert after(IN_HAND, (9999, MomentCame()))[1] == (Withdraw(), AskRefresh(LINK))
+    assert after(IN_HAND, (9999, TimePassed()))[1] == (Withdraw(), AskRefresh(LINK))
 
 
 # -- the policy, refreshing and proving
@@ -283,7 +283,7 @@ def test_one_invalid_grant_is_doubted_for_at_least_ten_seconds(draw: float, wait
 
 def test_invalid_grant_twice_marks_the_link_and_withdraws_its_token() -> None:
     state, commands = after(
-        replace(OUT, grant=GRANT), (100, heard(REVOKED)), (115, MomentCame()), (116, heard(REVOKED))
+        replace(OUT, grant=GRANT), (100, heard(REVOKED)), (115, TimePassed()), (116, heard(REVOKED))
     )
 
     assert state.link == replace(LINK, mark=Mark.REVOKED)
@@ -292,14 +292,14 @@ def test_invalid_grant_twice_marks_the_link_and_withdraws_its_token() -> None:
 
 
 def test_other_trouble_in_between_does_not_take_the_doubt_away() -> None:
-    state, _ = after(OUT, (100, heard(REVOKED)), (115, MomentCame()), (116, heard(NO_ANSWER)))
+    state, _ = after(OUT, (100, heard(REVOKED)), (115, TimePassed()), (116, heard(NO_ANSWER)))
 
     assert state.is_doubted
-    assert after(state, (120, MomentCame()), (121, heard(REVOKED)))[0].link.mark is Mark.REVOKED
+    assert after(state, (120, TimePassed()), (121, heard(REVOKED)))[0].link.mark is Mark.REVOKED
 
 
 def test_a_token_in_between_takes_the_doubt_away() -> None:
-    state, _ = after(OUT, (100, heard(REVOKED)), (115, MomentCame()), (116, heard(GRANT)))
+    state, _ = after(OUT, (100, heard(REVOKED)), (115, TimePassed()), (116, heard(GRANT)))
 
     assert not state.is_doubted
 
@@ -444,13 +444,13 @@ def test_a_link_that_cannot_be_stored_is_stored_a_minute_later() -> None:
     assert failed.trouble is Trouble.STORAGE
     assert next_moment(failed) == moment(160)
 
-    _, commands = after(failed, (159, MomentCame()), (160, MomentCame()))
+    _, commands = after(failed, (159, TimePassed()), (160, TimePassed()))
 
     assert commands == (SaveLink(LINK),)
 
 
 def test_a_link_that_is_stored_at_last_is_well() -> None:
-    assert after(IN_HAND, (100, SaveFailed()), (160, MomentCame()), (160, LinkSaved())) == (IN_HAND, ())
+    assert after(IN_HAND, (100, SaveFailed()), (160, TimePassed()), (160, LinkSaved())) == (IN_HAND, ())
 
 
 def test_a_refresh_meanwhile_does_not_hide_that_the_disk_fails() -> None:
@@ -472,6 +472,6 @@ def test_a_disk_that_recovers_leaves_the_other_trouble_told() -> None:
 def test_a_disk_that_recovers_brings_out_why_the_link_is_not_used(refusal: Refusal) -> None:
     given_up = replace(IN_HAND, trouble=refusal.trouble, refusal=refusal)
 
-    state, _ = after(given_up, (100, SaveFailed()), (160, MomentCame()), (160, LinkSaved()))
+    state, _ = after(given_up, (100, SaveFailed()), (160, TimePassed()), (160, LinkSaved()))
 
     assert state.trouble is refusal.trouble

@@ -18,7 +18,6 @@ from device_auth.core.linking import (
     RequestCodePair,
     Saving,
     StoreFailed,
-    TimePassed,
     Unlinked,
     Waiting,
 )
@@ -34,6 +33,7 @@ from device_auth.core.models import (
     Profile,
     Provider,
     Secret,
+    TimePassed,
     TokenGrant,
 )
 from device_auth.core.refresh import Serve, TokenWanted, Withdraw
