@@ -61,7 +61,8 @@ class Household:
     def live(self, until: float, kept: TokenGrant | None = None) -> View:
         """Live until a second of the world, and give what is told then."""
         self.at(until, self.daemon.stop)
-        self.daemon.run(lambda: None, kept)
+        self.daemon._open_store = lambda: kept
+        self.daemon.run(lambda: None)
         return self.last
 
     def link(self) -> None:

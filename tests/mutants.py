@@ -71,6 +71,26 @@ MUTANTS: Final = (
         "is_well = trouble is Trouble.NONE",
     ),
     M(
+        "a store that cannot be read yet is told before all else",
+        "if state.awaited is not None:",
+        "if state.awaited is not None and state.problem is None:",
+    ),
+    M(
+        "no code is requested while the store cannot be read",
+        "case linking.LinkRequested() if state.awaited is not None:",
+        "case linking.LinkRequested() if state.awaited is not None and event.again:",
+    ),
+    M(
+        "a press is answered while the store cannot be read",
+        "# there may be a link, and a new one could not be stored\n            return replace(state, sequence=state.sequence + 1), ()",
+        "return state, ()",
+    ),
+    M(
+        "a store that was read is awaited no more",
+        "return _read(replace(state, awaited=None), event), ()",
+        "return _read(state, event), ()",
+    ),
+    M(
         "the 20 s bound counts as a time-out",
         "answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True)",
         "answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what)",

@@ -350,6 +350,8 @@ class _FollowedAttempt:
         """Return how the attempt ended, once it has; the first view is the one before it."""
         last, self._last = self._last, view.state
         self.has_begun = self.has_begun or view.state not in RESTING
+        if view.state is StateWord.STARTING and view.trouble is not Trouble.NONE:
+            return self._refuse(view)  # the store cannot be read, which may last
         if self.is_before:
             self.is_before = False
             is_linked = view.state is StateWord.LINKED and not self._again

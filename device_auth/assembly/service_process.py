@@ -82,7 +82,6 @@ def run_service(
 
     Raises:
         ConfigError: if the settings cannot be read.
-        StoreError: if the store cannot be read at all, or another process holds its lock.
     """
     signals = ServiceSignals()
     with signals.heard():
@@ -116,15 +115,10 @@ def _run_once(
             open_log(ENVIRONMENT, doors.clock, stderr=log_to, form=log_format, is_verbose=is_verbose)
         )
         opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
-        opened.enter_context(doors.store)
         if doors.doubt:
             log.warning("%s", doors.doubt)
-        _move_to_best_key(doors)
-        _fill_in_marks(doors)
         tokens = FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True)
         feed = StatusFeed(doors.clock, tokens)
-        # a fresh process goes on with the token
-        opened.callback(lambda: None if servers.is_left else feed.withdraw())
         options = _read_options(doors)
 
         is_known = begun.is_anew  # people have just been told
@@ -134,7 +128,7 @@ def _run_once(
             feed.tell(view, loop.stored_link)
             nonlocal is_known
             if not is_known or view.trouble is not Trouble.NONE or view.state not in AT_REST:
-                fanout.tell(view)
+                telling.tell(view)
             is_known = False
             notifier.status(_summary(view))
 
@@ -144,19 +138,40 @@ def _run_once(
             feed.beat()
 
         loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
-        channels: list[CodeChannel] = []
-        daemon = _make_daemon(doors, loop, options, channels, report_alive, servers)
+        held = opened.enter_context(ExitStack())
+
+        def open_store() -> TokenGrant | None:
+            is_late = loop.speaker.awaited is not None
+            if not doors.store.is_locked:
+                held.enter_context(doors.store)
+                # not before: the token may be another service's. A fresh process goes on with it.
+                held.callback(lambda: None if servers.is_left else feed.withdraw())
+            if is_late:
+                telling.open_failed_again()
+                servers.open_missing(feed, daemon)
+            _move_to_best_key(doors)
+            _fill_in_marks(doors)
+            return _token_before_restart(doors)
+
+        daemon = _make_daemon(
+            doors,
+            loop,
+            options,
+            report_alive,
+            servers,
+            open_store,
+            lambda: refuse_without_channel([*telling.code_channels, *servers.code_channels]),
+        )
         opened.enter_context(woken_by_signals(lambda: loop.call_soon(lambda: None)))
         opened.enter_context(clock_steps(lambda: loop.call_soon(feed.follow_clock_step)))
         signals.answer_by(daemon.stop, daemon.reload)
-        parts = _open_parts(doors, daemon, presses, opened)
-        fanout = PromptFanout(parts.prompts, doors.clock)
-        opened.callback(fanout.close)
-        servers.is_telling = lambda: fanout.is_behind() or parts.is_speaking()
+        telling = _PartsTelling(doors, daemon, presses)
+        opened.callback(telling.close)
+        servers.is_telling = telling.is_telling
         opened.callback(servers.close)
-        channels += [*parts.code_channels, *servers.open(feed, daemon)]
+        servers.open_missing(feed, daemon)
         opened.callback(lambda: notifier.reloading() if servers.is_left else notifier.stopping())
-        if daemon.run(notifier.ready, _token_before_restart(doors)):
+        if daemon.run(notifier.ready):
             log.info("a fresh process goes on: the memory of this one holds what was unlinked")
             servers.leave()
     return servers.left
@@ -189,13 +204,19 @@ class _Servers:
         """Return whether a fresh process goes on."""
         return self.left is not None
 
-    def open(self, feed: StatusFeed, daemon: Daemon) -> tuple[CodeChannel, ...]:
-        """Open the socket and the page; return the page as a channel where a phone can see it."""
-        self._api = self._open_api(feed, daemon)
-        if self._api is not None:
-            self._api.start()
-        self._page = self._open_page(feed, daemon)
+    @property
+    def code_channels(self) -> tuple[CodeChannel, ...]:
+        """Return the page, where a phone can see it."""
         return (CodeChannel.PAGE,) if self._page is not None and self._page.shows_codes else ()
+
+    def open_missing(self, feed: StatusFeed, daemon: Daemon) -> None:
+        """Open the socket and the page, as far as they are not open yet: another service may have had them."""
+        if self._api is None:
+            self._api = self._open_api(feed, daemon)
+            if self._api is not None:
+                self._api.start()
+        if self._page is None:
+            self._page = self._open_page(feed, daemon)
 
     def close(self) -> None:
         """Stop answering, and remove the socket unless a fresh process goes on with it."""
@@ -313,37 +334,91 @@ def _make_daemon(
     doors: "Doors",
     loop: "Loop",
     options: DaemonOptions,
-    channels: list[CodeChannel],
     report_alive: Callable[[], None],
-    servers: "_Servers",
+    servers: _Servers,
+    open_store: Callable[[], TokenGrant | None],
+    refuse_code: Callable[[], Refusal | None],
 ) -> Daemon:
     return Daemon(
         loop=loop,
         clock=doors.clock,
         options=options,
         read_options=lambda: _reload_options(doors),
-        refuse_code=lambda: refuse_without_channel(channels),
+        refuse_code=refuse_code,
         wipe=lambda: _wipe(doors),
         revoke=servers.revoke,
         report_alive=report_alive,
+        open_store=open_store,
         seal=lambda: doors.store.seal(),  # noqa: PLW0108  of the settings that are in force then
         # the simulated Amazon lives in this process, and its tokens are worth nothing
         fresh_start=None if doors.is_simulated else servers,
     )
 
 
-def _open_parts(
-    doors: "Doors", daemon: Daemon, presses: Iterable[str] | None, opened: ExitStack
-) -> OpenedParts:
-    """Open the parts; a wrong setting of theirs must not stop a linked speaker, which goes on without parts."""
-    simulated_as = SimulatedAs.LINES if doors.is_simulated else None
-    listener = PartsListener(daemon.on_gesture, daemon.on_part_failure)
-    parts = open_parts(doors.settings, doors.clock, listener, simulated_as=simulated_as, presses=presses)
-    try:
-        return opened.enter_context(parts)
-    except ConfigError as error:
-        daemon.on_part_failure("parts", _trouble_with_settings(error))
-        return OpenedParts()
+class _PartsTelling:
+    """The parts, and the prompts over them.
+
+    Args:
+        doors: of the speaker.
+        daemon: hears the button, and of each part that does not work.
+        presses: lines that press a simulated button.
+    """
+
+    def __init__(self, doors: "Doors", daemon: Daemon, presses: Iterable[str] | None) -> None:
+        self._doors = doors
+        self._daemon = daemon
+        self._presses = presses
+        self._failed: set[str] = set()
+        self._opened = ExitStack()
+        self._open()
+
+    @property
+    def code_channels(self) -> tuple[CodeChannel, ...]:
+        """Return the parts by which a person can learn a code."""
+        return self._parts.code_channels
+
+    def tell(self, view: View) -> None:
+        """Tell a view by every part, without blocking."""
+        self._fanout.tell(view)
+
+    def is_telling(self) -> bool:
+        """Return whether a person is still being told the last view."""
+        return self._fanout.is_behind() or self._parts.is_speaking()
+
+    def open_failed_again(self) -> None:
+        """Open all parts again if one failed: another process may have had it."""
+        if not self._failed:
+            return
+        self.close()
+        failed, self._failed = self._failed, set()
+        for part in failed:
+            self._daemon.on_part_mended(part)
+        self._open()
+
+    def close(self) -> None:
+        """Close the prompts, then the parts."""
+        self._opened.close()
+
+    def _open(self) -> None:
+        """Open the parts; a wrong setting of theirs must not stop a linked speaker, which goes on without parts."""
+        doors = self._doors
+        listener = PartsListener(self._daemon.on_gesture, self._note_failure)
+        simulated_as = SimulatedAs.LINES if doors.is_simulated else None
+        self._parts = OpenedParts()
+        try:
+            self._parts = self._opened.enter_context(
+                open_parts(
+                    doors.settings, doors.clock, listener, simulated_as=simulated_as, presses=self._presses
+                )
+            )
+        except ConfigError as error:
+            self._daemon.on_part_failure("parts", _trouble_with_settings(error))
+        self._fanout = PromptFanout(self._parts.prompts, doors.clock)
+        self._opened.callback(self._fanout.close)
+
+    def _note_failure(self, part: str, refusal: Refusal) -> None:
+        self._failed.add(part)
+        self._daemon.on_part_failure(part, refusal)
 
 
 def _trouble_with_settings(error: ConfigError) -> Refusal:

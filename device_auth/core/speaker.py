@@ -171,6 +171,17 @@ class LinkRead:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreAwaited:
+    """The store cannot be read yet: another process holds its lock, or the disk refuses.
+
+    Attributes:
+        refusal: why, and what to do; told until the store is read.
+    """
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The program has started; an attempt of an earlier run goes on.
 
@@ -310,6 +321,7 @@ Event = (
     _Attempt
     | TimePassed
     | refresh.TokenWanted
+    | StoreAwaited
     | LinkRead
     | Started
     | KeepLinked
@@ -392,6 +404,7 @@ class SpeakerState:
         next_number: for the next kept link.
         answers: what came while linking.
         problem: of the speaker itself, told where nothing else is.
+        awaited: why the store cannot be read yet, so that nothing is known of a link.
         sequence: of the view; goes up each time people are to be told again.
         doubt: why what is stored may not outlast a power cut; empty if it does.
     """
@@ -407,6 +420,7 @@ class SpeakerState:
     next_number: int = 1
     answers: AnswerCounts = AnswerCounts()
     problem: Refusal | None = None
+    awaited: Refusal | None = None
     sequence: int = 0
     doubt: str = ""
 
@@ -431,8 +445,13 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
             return _pass_time(state, now)
         case refresh.TokenWanted():
             return _want_token(state, event, now)
+        case StoreAwaited(refusal):
+            return replace(state, awaited=refusal), ()
+        case linking.LinkRequested() if state.awaited is not None:
+            # there may be a link, and a new one could not be stored
+            return replace(state, sequence=state.sequence + 1), ()
         case LinkRead():
-            return _read(state, event), ()
+            return _read(replace(state, awaited=None), event), ()
         case Started():
             return _start(state, event, now)
         case KeepLinked(link):
@@ -490,6 +509,9 @@ def next_moment(state: SpeakerState) -> Monotonic:
 
 def view_of(state: SpeakerState) -> View:
     """Return what people are told now: of linking first, then of keeping, then of the speaker itself."""
+    if state.awaited is not None:
+        why = state.awaited
+        return View(StateWord.STARTING, why.trouble, why.hint, refusal=why, sequence=state.sequence)
     trouble, refusal = state.stage.trouble, getattr(state.stage, "refusal", None)
     if trouble is Trouble.NONE and state.in_use is not None:
         trouble, refusal = state.in_use.keeping.trouble, state.in_use.keeping.refusal

@@ -521,7 +521,7 @@ def _check_link(snapshot: Snapshot) -> None:
     """Raise ProblemDetails if there is no link, or one that brings no tokens."""
     link = snapshot.link
     if link is None and snapshot.view.state is StateWord.STARTING:
-        raise _busy("The service is starting.")
+        raise _busy(f"{STATES[StateWord.STARTING].sentence} {snapshot.view.hint}".strip())
     if link is None:
         phrase = STATES[StateWord.UNLINKED]
         raise ProblemDetails("not-linked", f"{phrase.sentence} {snapshot.view.hint or phrase.next_step}")

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from device_auth.core import linking
-from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
+from device_auth.core.errors import ConfigError, DeviceAuthError, StoreBusy, StoreError
 from device_auth.core.models import (
     NEVER,
     DialectName,
@@ -22,6 +22,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.ports import WaitingClock
+from device_auth.core.speaker import StoreAwaited
 from device_auth.core.states import OneTimeNotice, Trouble
 from device_auth.core.values import dataclass
 from device_auth.service.loop import Loop
@@ -40,6 +41,12 @@ PRESS_REMEMBERED: Final = Seconds(120)
 
 CONFIRM_WITHIN: Final = Seconds(10)
 """How long a hold waits for its confirming tap."""
+
+LOCK_EVERY: Final = Seconds(1)
+"""How often a lock that another process holds is tried: a command has it for seconds, another service for days."""
+
+STORE_EVERY: Final = Seconds(10)
+"""How often a store is tried that the disk refuses."""
 
 WATCHED_EVERY: Final = Seconds(60)
 """The longest wait: the watchdog is told at least so often that the loop runs, and a suspend is noticed."""
@@ -101,6 +108,8 @@ class Daemon:
         wipe: removes every file of ours and checks it, after the link is forgotten.
         revoke: revokes a link at the provider, without blocking.
         report_alive: called at least once a minute while the loop runs.
+        open_store: takes the lock of the store; may raise StoreError, and is called again. Returns the access token that a
+            restart left behind, or None.
         seal: seals the stored link; returns the name of its key, or nothing if there is no link.
         fresh_start: makes ``run`` return after an unlink, for a fresh process: the memory of this one holds the
             former owner's refresh token in many copies, for hours. None for a service that goes on as it is.
@@ -118,6 +127,7 @@ class Daemon:
         revoke: Callable[[Link], None],
         report_alive: Callable[[], None],
         seal: Callable[[], str],
+        open_store: Callable[[], TokenGrant | None] = lambda: None,
         fresh_start: FreshStart | None = None,
     ) -> None:
         self._loop = loop
@@ -129,6 +139,8 @@ class Daemon:
         self._revoke = revoke
         self._report_alive = report_alive
         self._seal = seal
+        self._open_store = open_store
+        self._opens_at = NEVER
         self._fresh_start = fresh_start
         self._anew_at = NEVER
         self._anew_at_latest = NEVER
@@ -158,6 +170,10 @@ class Daemon:
     def on_part_failure(self, part: str, trouble: Refusal) -> None:
         """Show the trouble of a part that does not work; the other parts go on."""
         self._loop.call_soon(lambda: self._set_failed(part, trouble))
+
+    def on_part_mended(self, part: str) -> None:
+        """Show the trouble of a part no longer."""
+        self._loop.call_soon(lambda: self._set_mended(part))
 
     def want_token(self, min_lifetime: Seconds) -> None:
         """Refresh early if the token does not last so long."""
@@ -226,25 +242,23 @@ class Daemon:
 
     # -- on the loop's thread
 
-    def run(self, started: Callable[[], None], kept: TokenGrant | None = None) -> bool:
+    def run(self, started: Callable[[], None]) -> bool:
         """Run until stopped, or until a fresh process is due.
 
         Args:
-            started: called when the stored link is in use.
-            kept: the access token that a restart left behind.
+            started: called when the stored link is in use, or it is told why not yet.
 
         Returns:
             Whether a fresh process is due.
-
-        Raises:
-            StoreError: if the store cannot be read at all.
         """
-        self._loop.resume(self._request(), kept)
+        self._open()
         self._show_problem()
         started()
         while not self._is_stopping:
             self._report_alive()
             self._cancel_late_question()
+            if self._clock.now() >= self._opens_at:
+                self._open()
             if self._may_leave():
                 return True
             self._run_loop(min(later(self._clock.now(), WATCHED_EVERY), self._next_moment()))
@@ -255,7 +269,27 @@ class Daemon:
         self._loop.run(lambda: self._is_stopping or self._next_moment() < until, until)
 
     def _next_moment(self) -> Monotonic:
-        return min(self._asked_until, self._anew_at)
+        return min(self._asked_until, self._anew_at, self._opens_at)
+
+    def _open(self) -> None:
+        """Take the lock and use the stored link; what hinders that is told, and tried again."""
+        try:
+            kept = self._open_store()
+            self._loop.resume(self._request(), kept)
+        except StoreError as error:
+            is_held = isinstance(error, StoreBusy)
+            hint = "It goes on by itself once that process has ended." if is_held else error.hint
+            refusal = Refusal(Trouble.STORAGE, "", str(error), f"{error}. {hint}")
+            if refusal != self._loop.speaker.awaited:
+                log.error("%s. %s", error, hint)
+            self._loop.feed(StoreAwaited(refusal))
+            self._opens_at = later(self._clock.now(), LOCK_EVERY if is_held else STORE_EVERY)
+        else:
+            self._opens_at = NEVER
+
+    @property
+    def _is_open(self) -> bool:
+        return self._opens_at == NEVER
 
     def _may_leave(self) -> bool:
         """Return whether a fresh process is due, and nothing goes on that it would cut short."""
@@ -306,8 +340,7 @@ class Daemon:
                 hint = "Free the button, or check its wiring: device-auth hardware test"
                 self._set_failed("button", Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
             case Gesture.FREED:
-                self._failed_parts.pop("button", None)
-                self._show_problem()
+                self._set_mended("button")
             case Gesture.HELD_5S | Gesture.HELD_10S:
                 pass  # the light answers these
             case _:
@@ -342,6 +375,9 @@ class Daemon:
         self._loop.feed(self._request(again=again))
 
     def _adopt(self) -> None:
+        if not self._is_open:
+            self._loop.tell_again()
+            return
         try:
             if not self._loop.adopt(self._request()):
                 self._loop.tell_again()
@@ -350,6 +386,9 @@ class Daemon:
 
     def _unlink(self, *, is_reset: bool = False) -> None:
         """Forget the account; a reset wipes everything but the settings and the unit's identity."""
+        if not self._is_open:
+            self._loop.tell_again()
+            return
         try:
             link = self._loop.unlink()
             if is_reset:
@@ -380,7 +419,10 @@ class Daemon:
         self._resume_with_key()
 
     def _resume_with_key(self) -> None:
-        """Use a link that could not be opened before: its key may be back."""
+        """Use a link that could not be opened before: its key, or the store, may be back."""
+        if not self._is_open:
+            self._opens_at = self._clock.now()
+            return
         if self._loop.stored_link is not None or not isinstance(self._loop.state, linking.Unlinked):
             return
         try:
@@ -403,6 +445,10 @@ class Daemon:
     def _set_failed(self, part: str, refusal: Refusal) -> None:
         self._failed_parts[part] = refusal
         log.error("%s. %s", refusal.message, refusal.hint)
+        self._show_problem()
+
+    def _set_mended(self, part: str) -> None:
+        self._failed_parts.pop(part, None)
         self._show_problem()
 
     def _show_storage_problem(self, error: StoreError) -> None:

@@ -182,6 +182,11 @@ class FileStore:
         """Return whether the disk has confirmed each change of names since the lock was taken; a share may confirm none."""
         return self._folder is None or self._folder.is_synced
 
+    @property
+    def is_locked(self) -> bool:
+        """Return whether this process holds the lock."""
+        return self._folder is not None
+
     def __exit__(self, *_: object) -> None:
         """Release the lock."""
         if self._folder is not None:

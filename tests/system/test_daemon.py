@@ -203,25 +203,69 @@ def test_no_other_process_of_the_user_may_read_the_memory(tmp_path: Path) -> Non
 
 def test_a_second_writer_is_kept_out(household: Household, living: Living) -> None:
     living.wait_until("unlinked")
-    other = household.folder / "other"
 
-    places = ["--config", household.config, "--state-dir", household.state, "--runtime-dir", other]
-    ended = [
-        subprocess.run(
-            [sys.executable, "-m", "device_auth", word, *household.command.provider, *map(str, places)],
-            cwd=ROOT,
-            env=bare_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=LONG,
-            check=False,
-        ).returncode
-        for word in ("run",)
-    ]
-
-    assert ended == [75]
     assert household.ask("unlink", "--wipe").returncode == 75
     assert living.status() is not None
+
+
+def test_a_lock_that_is_held_at_the_start_is_told_and_waited_for(household: Household) -> None:
+    with household.living() as living:
+        household.link(living)
+        assert living.end() == 0
+    with FileStore(household.state), household.living() as living:
+        hint = living.wait_until("starting", "storage").hint
+        assert f"in use by process {os.getpid()} " in hint
+        spoken = household.spoken.read_text()
+        living.press("tap")
+        wait_for(lambda: len(household.spoken.read_text()) > len(spoken), "a press is not answered")
+        assert curl(living.path, "/v1/token")[0] == 503
+        for verb, said in (("link", hint), ("unlink", hint), ("token", "")):
+            done = household.ask(verb)
+            assert done.returncode in {74, 75}, done.stderr
+            assert said in " ".join(done.stderr.split())
+        living.send(signal.SIGHUP)
+        assert living.end() == 0
+    assert len(household.running.amazon.pairs()) == 1
+
+
+def test_a_lock_that_comes_free_ends_the_wait_by_itself(household: Household) -> None:
+    with household.living() as living:
+        household.link(living)
+        assert living.end() == 0
+    store = FileStore(household.state).__enter__()
+    with household.living() as living:
+        living.wait_until("starting", "storage")
+        living.press("tap")
+        store.__exit__()
+        living.wait_until("linked")
+        assert living.client.token().expires_in > 3000
+        assert living.end() == 0
+    assert len(household.running.amazon.pairs()) == 1
+
+
+def test_a_second_service_takes_over_when_the_first_ends(household: Household) -> None:
+    with household.living() as first:
+        household.link(first)
+        token = first.client.token().access_token
+        with household.living() as second:
+            second.wait_until_told("is in use by process")
+            assert household.token_files() == {"token.json", "access-token"}
+            assert first.client.token().access_token == token
+            first.end()
+            second.wait_until("linked")
+            wait_for(household.token_files)
+            assert second.end() == 0
+
+
+def test_a_store_that_cannot_be_opened_is_told_and_tried_again(household: Household) -> None:
+    household.state.write_text("not a folder")
+    with household.living() as living:
+        assert "not a folder" in living.wait_until("starting", "storage").hint
+        household.state.unlink()
+        living.send(signal.SIGHUP)
+        living.wait_until("unlinked")
+        household.link(living)
+        assert living.end() == 0
 
 
 # -- stopped, killed, started again

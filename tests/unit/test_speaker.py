@@ -60,6 +60,7 @@ from device_auth.core.speaker import (
     RequestRefresh,
     SpeakerState,
     Started,
+    StoreAwaited,
     StoreErased,
     StoreGrant,
     StoreLink,
@@ -1290,3 +1291,29 @@ def test_a_doubt_outlives_the_link() -> None:
     bench.feed(speaker.LinkRead(OLD))
 
     assert view_of(bench.state).doubt == DOUBT
+
+
+# -- before the store can be read
+
+
+def test_a_store_that_cannot_be_read_yet_is_told_and_no_code_is_requested() -> None:
+    bench = Bench()
+    held = make_refusal(Trouble.STORAGE)
+    bench.feed(StoreAwaited(held))
+    bench.feed(ProblemChanged(MISCONFIGURED))
+    before = view_of(bench.state)
+    commands = bench.feed(PRESS)
+
+    assert (before.state, before.trouble, before.hint) == (StateWord.STARTING, Trouble.STORAGE, held.hint)
+    assert before.refusal == held
+    assert commands == []
+    assert view_of(bench.state) == replace(before, sequence=before.sequence + 1)
+
+
+def test_once_it_is_read_the_stored_link_is_told() -> None:
+    bench = Bench()
+    bench.feed(StoreAwaited(make_refusal(Trouble.STORAGE)))
+    bench.feed(LinkRead(make_held_link()))
+
+    assert view_of(bench.state).state is StateWord.LINKED
+    assert view_of(bench.state).trouble is Trouble.NONE
