@@ -72,8 +72,8 @@ MUTANTS: Final = (
     ),
     M(
         "a store that cannot be read yet is told before all else",
-        "if state.awaited is not None:",
-        "if state.awaited is not None and state.problem is None:",
+        "if state.awaited is not None:\n        why",
+        "if state.awaited is not None and state.problem is None:\n        why",
     ),
     M(
         "no code is requested while the store cannot be read",
