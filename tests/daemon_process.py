@@ -111,13 +111,16 @@ class Household:
         self.config.write_text(more + (listen if page is None else page) + parts)
 
     @contextmanager
-    def living(self, *words: str, provider: list[str] | None = None, waits: bool = True) -> Iterator[Living]:
+    def living(
+        self, *words: str, provider: list[str] | None = None, waits: bool = True, **environ: str
+    ) -> Iterator[Living]:
         """Run the daemon; it is gone when the context is left.
 
         Args:
             words: more arguments.
             provider: in place of the household's.
             waits: until it answers on its socket.
+            environ: more variables.
         """
         said = self.folder / "said"
         given = self.command.provider if provider is None else provider
@@ -127,7 +130,7 @@ class Household:
             subprocess.Popen(
                 [sys.executable, "-m", "device_auth", "run", *given, *places, *words],
                 cwd=ROOT,
-                env={**bare_environment(), "HOME": str(self.folder)},
+                env={**bare_environment(), "HOME": str(self.folder), **environ},
                 stdin=subprocess.PIPE,
                 stderr=file,
                 text=True,

@@ -110,19 +110,10 @@ class Doors:
         self.__dict__.pop("settings", None)
         self.__dict__.pop("keys", None)
 
-    def reload_settings(self) -> None:
-        """Reload the settings; if the new ones cannot be used, the old ones are kept.
-
-        Raises:
-            ConfigError: if a setting cannot be used.
-        """
-        former, former_keys = self.settings, self.keys
-        self.forget_settings()
-        try:
-            self.settings  # noqa: B018  to read them
-        except ConfigError:
-            self.__dict__.update(settings=former, keys=former_keys)
-            raise
+    def use_settings(self, settings: Settings, keys: "Keys") -> None:
+        """Use these from now on."""
+        self.__dict__.update(settings=settings, keys=keys)
+        self.places = self.places._replace(config_file=settings.config_file)
 
     @cached_property
     def keys(self) -> "Keys":

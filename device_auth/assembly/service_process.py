@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
+from device_auth.assembly.checked_settings import CheckedSettings, check_settings
 from device_auth.assembly.opened_parts import OpenedParts, PartsListener, SimulatedAs
 from device_auth.assembly.parts import open_parts
 from device_auth.core.errors import ConfigError, StoreDamaged, StoreError
@@ -23,7 +24,7 @@ from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.status_feed import StatusFeed
 from device_auth.service.systemd import Notifier, Sockets, is_anew, sockets_given, start_anew
 from device_auth.world.clock import clock_steps
-from device_auth.world.places import make_runtime_dir
+from device_auth.world.places import make_runtime_dir, read_places
 from device_auth.world.settings import ENVIRONMENT
 from device_auth.world.signals import ServiceSignals, woken_by_signals
 from device_auth.world.token_files import FileTokens
@@ -48,6 +49,8 @@ OWN_PAGE: Final = "own-page"
 """The names for a fresh process of the sockets that this service made."""
 
 AT_REST: Final = {StateWord.UNLINKED, StateWord.LINKED}
+
+RESTART: Final = "sudo systemctl restart device-auth"
 
 ANSWERS_WITHIN: Final = Seconds(1)
 """How long answers may take before a fresh process takes over."""
@@ -81,13 +84,12 @@ def run_service(
         presses: lines that press a simulated button.
 
     Raises:
-        ConfigError: if the settings cannot be read.
+        ConfigError: if the options of a simulation cannot be used.
     """
     signals = ServiceSignals()
     with signals.heard():
         _keep_memory_private()
         doors.is_service = True
-        doors.settings  # noqa: B018  settings that cannot be read end the start, before anything is opened
         begun = Beginning(sockets_given(ENVIRONMENT, os.getpid()), is_anew(ENVIRONMENT, os.getpid()))
         while (kept := _run_once(doors, signals, begun, log_to, log_format, presses)) is not None:
             _start_anew(signals, kept)
@@ -108,19 +110,17 @@ def _run_once(
         The sockets for the fresh process; None if a signal stopped it.
     """
     notifier = Notifier(ENVIRONMENT)
-    servers = _Servers(doors, begun.sockets)
     with ExitStack() as opened:
         is_verbose = "verbose" in doors.options
         journal = opened.enter_context(
             open_log(ENVIRONMENT, doors.clock, stderr=log_to, form=log_format, is_verbose=is_verbose)
         )
         opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
+        in_force = _SettingsInForce(doors)
+        servers = _Servers(doors, begun.sockets)
         if doors.doubt:
             log.warning("%s", doors.doubt)
-        tokens = FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True)
-        feed = StatusFeed(doors.clock, tokens)
-        options = _read_options(doors)
-
+        feed = StatusFeed(doors.clock, FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True))
         is_known = begun.is_anew  # people have just been told
 
         def tell(view: View) -> None:
@@ -137,7 +137,8 @@ def _run_once(
             feed.follow_clock_step()
             feed.beat()
 
-        loop = doors.open_loop(options.provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
+        client = in_force.options().provider_client
+        loop = doors.open_loop(client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
         held = opened.enter_context(ExitStack())
 
         def open_store() -> TokenGrant | None:
@@ -146,9 +147,9 @@ def _run_once(
                 held.enter_context(doors.store)
                 # not before: the token may be another service's. A fresh process goes on with it.
                 held.callback(lambda: None if servers.is_left else feed.withdraw())
-            if is_late:
-                telling.open_failed_again()
-                servers.open_missing(feed, daemon)
+                if is_late:
+                    telling.open_failed_again()
+                    servers.open_missing(feed, daemon)
             _move_to_best_key(doors)
             _fill_in_marks(doors)
             return _token_before_restart(doors)
@@ -156,7 +157,7 @@ def _run_once(
         daemon = _make_daemon(
             doors,
             loop,
-            options,
+            in_force,
             report_alive,
             servers,
             open_store,
@@ -175,6 +176,82 @@ def _run_once(
             log.info("a fresh process goes on: the memory of this one holds what was unlinked")
             servers.leave()
     return servers.left
+
+
+class _SettingsInForce:
+    """The settings that the service uses: looked up and checked at its start, and again at each reload.
+
+    Args:
+        doors: use them.
+    """
+
+    def __init__(self, doors: "Doors") -> None:
+        self._doors = doors
+        self._checked = self._look_up()
+        self._use(self._checked)
+        self._opened = doors.settings
+        self._options = self._make_options(self._checked)
+        for problem in self._checked.problems[1:]:
+            log.error("%s. %s", problem, problem.hint)
+
+    def options(self) -> DaemonOptions:
+        """Return what the daemon takes of them; a missing provider or key is the problem in it."""
+        return self._options
+
+    def reload(self) -> DaemonOptions:
+        """Look them up and check them again, and use them.
+
+        Raises:
+            DeviceAuthError: if they have a problem that those in force have not, which are kept then.
+        """
+        former, new = self._checked, self._look_up()
+        if self._options.problem is None:
+            found = [*new.problems, *new.provider_problems, new.parts_problem(), new.page_problem()]
+            if former.route_problem() is None:
+                found.append(new.route_problem())
+            wrong = [problem for problem in found if problem is not None]
+            for problem in wrong:
+                log.error("%s. %s", problem, problem.hint)
+            if wrong:
+                raise wrong[0]
+        self._use(new)
+        options = self._make_options(new)
+        if options.problem is not None and self._options.problem is None:
+            self._use(former)
+            raise options.problem
+        self._checked, self._options = new, options
+        if self._doors.store.is_locked:
+            _move_to_best_key(self._doors)
+        for name in ("hardware", "page", "locale"):
+            if getattr(new.settings, name) != getattr(self._opened, name):
+                log.warning("%s has changed, which counts from the next start on: %s", name, RESTART)
+        return options
+
+    def check_route(self) -> Refusal | None:
+        """Return why no request could leave this machine, if so."""
+        problem = self._checked.route_problem()
+        return None if problem is None else _misconfigured(problem)
+
+    def _look_up(self) -> CheckedSettings:
+        doors = self._doors
+        if doors.is_simulated:
+            return CheckedSettings(doors.settings, (), (), doors.keys, {})
+        return check_settings(doors.options, read_places(doors.options).config_file)
+
+    def _use(self, checked: CheckedSettings) -> None:
+        self._doors.use_settings(checked.settings, checked.keys)
+
+    def _make_options(self, checked: CheckedSettings) -> DaemonOptions:
+        doors = self._doors
+        problem: ConfigError | StoreError | None = next(iter(checked.problems), None)
+        if problem is None:
+            try:
+                doors.keys.sealing()
+                return DaemonOptions(doors.open_provider_client(), None, doors.settings.renewals)
+            except (ConfigError, StoreError) as found:
+                problem = found
+        log.error("cannot request a code: %s. %s", problem, problem.hint)
+        return DaemonOptions(doors.open_refreshing(), problem, doors.settings.renewals)
 
 
 class _Servers:
@@ -286,7 +363,7 @@ class _Servers:
         try:
             settings = read_page_settings(doors.settings.page, doors.settings.locale)
         except ConfigError as error:
-            daemon.on_part_failure("page", _trouble_with_settings(error))
+            daemon.on_part_failure("page", _misconfigured(error, "Then restart the service."))
             return None
         if settings is None:
             return None
@@ -333,7 +410,7 @@ def _keep_memory_private() -> None:
 def _make_daemon(
     doors: "Doors",
     loop: "Loop",
-    options: DaemonOptions,
+    in_force: _SettingsInForce,
     report_alive: Callable[[], None],
     servers: _Servers,
     open_store: Callable[[], TokenGrant | None],
@@ -342,8 +419,9 @@ def _make_daemon(
     return Daemon(
         loop=loop,
         clock=doors.clock,
-        options=options,
-        read_options=lambda: _reload_options(doors),
+        options=in_force.options(),
+        read_options=in_force.reload,
+        check_route=in_force.check_route,
         refuse_code=refuse_code,
         wipe=lambda: _wipe(doors),
         revoke=servers.revoke,
@@ -412,7 +490,7 @@ class _PartsTelling:
                 )
             )
         except ConfigError as error:
-            self._daemon.on_part_failure("parts", _trouble_with_settings(error))
+            self._daemon.on_part_failure("parts", _misconfigured(error, "Then restart the service."))
         self._fanout = PromptFanout(self._parts.prompts, doors.clock)
         self._opened.callback(self._fanout.close)
 
@@ -421,8 +499,9 @@ class _PartsTelling:
         self._daemon.on_part_failure(part, refusal)
 
 
-def _trouble_with_settings(error: ConfigError) -> Refusal:
-    return Refusal(Trouble.MISCONFIGURED, "", str(error), f"{error.hint} Then restart the service.")
+def _misconfigured(problem: ConfigError, then: str = "") -> Refusal:
+    """Return the trouble of a problem, whose cause stands in the hint: programs are given that alone."""
+    return Refusal(Trouble.MISCONFIGURED, "", str(problem), f"{problem}. {problem.hint} {then}".strip())
 
 
 def _link_of_simulation(doors: "Doors") -> Link | None:
@@ -458,27 +537,6 @@ def _token_before_restart(doors: "Doors") -> TokenGrant | None:
     return TokenGrant(
         kept.access_token, None, Seconds(left + REFRESH_DISTANCE), later(doors.clock.now(), left)
     )
-
-
-def _read_options(doors: "Doors") -> DaemonOptions:
-    """Read the settings; a missing provider or key becomes the problem of the options."""
-    ca_file = doors.settings.ca_file
-    if ca_file and not os.access(ca_file, os.R_OK):
-        # No problem of the options: it may be there for the next request.
-        log.error("no request can be sent: cannot read the CA file %s", ca_file)
-    try:
-        doors.keys.sealing()
-        return DaemonOptions(doors.open_provider_client(), None, doors.settings.renewals)
-    except (ConfigError, StoreError) as problem:
-        log.error("cannot request a code: %s", problem)
-        return DaemonOptions(doors.open_refreshing(), problem, doors.settings.renewals)
-
-
-def _reload_options(doors: "Doors") -> DaemonOptions:
-    doors.reload_settings()
-    options = _read_options(doors)
-    _move_to_best_key(doors)
-    return options
 
 
 def listen_for_simulated_page() -> "socket.socket":

@@ -3,21 +3,21 @@
 import os
 import textwrap
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from device_auth.assembly.checked_settings import check_settings
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
-from device_auth.wire.addresses import fault_of_address, stays_here
+from device_auth.wire.addresses import stays_here
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder
 from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
-from device_auth.world.provider import provider_problems, read_authorities, warnings_about
+from device_auth.world.provider import provider_addresses, read_authorities
 from device_auth.world.route import Trust, find_trust, proxy_variables
 from device_auth.world.settings import (
     DEFAULT,
@@ -27,7 +27,6 @@ from device_auth.world.settings import (
     PAGE,
     Settings,
     add_secret_option,
-    gather_settings,
     option_of,
     read_settings,
     service_group,
@@ -207,7 +206,7 @@ def _find_proxy(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, 
     """Return the origin and the address of the proxy to the provider, user and password masked; None if none is set."""
     from device_auth.world.transport import route_to
 
-    for url in _provider_addresses(settings):
+    for url in provider_addresses(settings):
         scheme = urlsplit(url).scheme
         variables = proxy_variables(scheme, environ)
         if stays_here(url) or not (settings.proxy or variables):
@@ -262,14 +261,11 @@ def _plain(value: object) -> object:
 def _check(
     options: Mapping[str, object], places: Places, environ: Mapping[str, str], *, as_json: bool
 ) -> int:
-    warnings: list[str] = []
-    try:
-        settings, problems = gather_settings(options, places.config_file, environ)
-    except ConfigError as unreadable:
-        problems = [unreadable]
-    else:
-        problems += _problems_of(settings, environ)
-        warnings = warnings_about(settings)
+    checked = check_settings(options, places.config_file, environ)
+    warnings, problems = checked.warnings(), [*checked.problems, *checked.provider_problems]
+    if not checked.is_unreadable:
+        parts = (checked.route_problem(is_thorough=True), checked.parts_problem(), checked.page_problem())
+        problems += [*checked.key_problems(), *(problem for problem in parts if problem is not None)]
     if as_json:
         told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
         print_json({"problems": told, "warnings": warnings})
@@ -282,42 +278,3 @@ def _check(
         return ConfigError.exit_code
     say("The settings are complete.")
     return 0
-
-
-def _problems_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[ConfigError]:
-    """Return the problems that each reader of settings finds; a missing part is not a wrong setting."""
-    from device_auth.assembly.hardware_parts import read_hardware
-    from device_auth.service.page import read_page_settings
-    from device_auth.world.keys import find_keys
-
-    yield from provider_problems(settings)
-    for found in find_keys(settings, environ).problems:
-        if found.is_setting:
-            yield ConfigError(found.message, hint=found.hint)
-    readers: tuple[Callable[[], object], ...] = (
-        lambda: _prove_route(settings),
-        lambda: read_hardware(settings.hardware, settings.config_file),
-        lambda: read_page_settings(settings.page),
-    )
-    for read in readers:
-        try:
-            read()
-        except ConfigError as problem:
-            yield problem
-
-
-def _prove_route(settings: Settings) -> None:
-    """Raise ConfigError if no request could leave for the provider: the CA file, the proxy, the environment's of both."""
-    from device_auth.world.transport import route_to
-
-    authorities = read_authorities(settings)
-    for url in _provider_addresses(settings):
-        route_to(url, authorities, settings.proxy).prove(url)
-
-
-def _provider_addresses(settings: Settings) -> Iterator[str]:
-    """Yield the addresses of the provider that the settings name, as far as they are well-formed."""
-    is_lwa = settings.dialect is DialectName.LWA
-    for url in (settings.base_url,) if is_lwa else (settings.issuer, settings.token_endpoint):
-        if url and not fault_of_address(url):
-            yield url

@@ -51,10 +51,8 @@ STORE_EVERY: Final = Seconds(10)
 WATCHED_EVERY: Final = Seconds(60)
 """The longest wait: the watchdog is told at least so often that the loop runs, and a suspend is noticed."""
 
-
 SEALED_WITHIN: Final = Seconds(20)
 """How long a caller waits until the link is sealed: the loop may be waiting for the disk."""
-
 
 ANEW_AFTER: Final = Seconds(2)
 """How long after an unlink a fresh process takes over: those who asked for it see the outcome first."""
@@ -103,7 +101,8 @@ class Daemon:
         loop: the loop.
         clock: the loop's clock.
         options: the settings.
-        read_options: reloads the settings.
+        read_options: reloads the settings; raises DeviceAuthError if those in force are kept.
+        check_route: returns why no request could leave this machine, or None.
         refuse_code: returns why this speaker cannot show a code, or None.
         wipe: removes every file of ours and checks it, after the link is forgotten.
         revoke: revokes a link at the provider, without blocking.
@@ -122,6 +121,7 @@ class Daemon:
         clock: WaitingClock,
         options: DaemonOptions,
         read_options: Callable[[], DaemonOptions],
+        check_route: Callable[[], Refusal | None] = lambda: None,
         refuse_code: Callable[[], Refusal | None],
         wipe: Callable[[], None],
         revoke: Callable[[Link], None],
@@ -134,6 +134,8 @@ class Daemon:
         self._clock = clock
         self._options = options
         self._read_options = read_options
+        self._check_route = check_route
+        self._route_at = NEVER
         self._refuse_code = refuse_code
         self._wipe = wipe
         self._revoke = revoke
@@ -252,13 +254,15 @@ class Daemon:
             Whether a fresh process is due.
         """
         self._open()
-        self._show_problem()
+        self._prove_route()
         started()
         while not self._is_stopping:
             self._report_alive()
             self._cancel_late_question()
             if self._clock.now() >= self._opens_at:
                 self._open()
+            if self._clock.now() >= self._route_at:
+                self._prove_route()
             if self._may_leave():
                 return True
             self._run_loop(min(later(self._clock.now(), WATCHED_EVERY), self._next_moment()))
@@ -286,6 +290,10 @@ class Daemon:
             self._opens_at = later(self._clock.now(), LOCK_EVERY if is_held else STORE_EVERY)
         else:
             self._opens_at = NEVER
+
+    def _try_store_again(self) -> None:
+        if not self._is_open:
+            self._opens_at = self._clock.now()
 
     @property
     def _is_open(self) -> bool:
@@ -407,21 +415,23 @@ class Daemon:
     def _reload(self) -> None:
         try:
             options = self._read_options()
-            if options.problem is not None and self._options.problem is None:
-                raise options.problem
         except DeviceAuthError as error:
             log.error("cannot use the new settings, so the old ones are kept: %s", error)
+            hint = f"{error}. {error.hint} Until then the former settings are kept."
+            self._set_failed("settings", Refusal(Trouble.MISCONFIGURED, "", str(error), hint))
+            self._try_store_again()
             return
         self._options = options
+        self._failed_parts.pop("settings", None)
         log.info("the settings were reloaded")
         self._loop.use_provider_client(options.provider_client)
-        self._show_problem()
+        self._prove_route()
         self._resume_with_key()
 
     def _resume_with_key(self) -> None:
         """Use a link that could not be opened before: its key, or the store, may be back."""
         if not self._is_open:
-            self._opens_at = self._clock.now()
+            self._try_store_again()
             return
         if self._loop.stored_link is not None or not isinstance(self._loop.state, linking.Unlinked):
             return
@@ -444,8 +454,21 @@ class Daemon:
 
     def _set_failed(self, part: str, refusal: Refusal) -> None:
         self._failed_parts[part] = refusal
-        log.error("%s. %s", refusal.message, refusal.hint)
+        log.error(
+            "%s", refusal.hint if refusal.message in refusal.hint else f"{refusal.message}. {refusal.hint}"
+        )
         self._show_problem()
+
+    def _prove_route(self) -> None:
+        """Show a fault of this machine that only a person can mend, and look again while it lasts."""
+        fault = self._check_route()
+        if fault is None:
+            self._route_at = NEVER
+            self._set_mended("route")
+            return
+        self._route_at = later(self._clock.now(), WATCHED_EVERY)
+        if self._failed_parts.get("route") != fault:
+            self._set_failed("route", fault)
 
     def _set_mended(self, part: str) -> None:
         self._failed_parts.pop(part, None)
@@ -460,7 +483,7 @@ class Daemon:
         if problem is None:
             return None
         trouble = Trouble.STORAGE if isinstance(problem, StoreError) else Trouble.MISCONFIGURED
-        return Refusal(trouble, "", str(problem), problem.hint)
+        return Refusal(trouble, "", str(problem), f"{problem}. {problem.hint}")
 
     def _show_problem(self) -> None:
         """Show the problem of the speaker itself: that of the settings first, then that of a part."""

@@ -116,11 +116,18 @@ class Keys:
     Args:
         choice: the holder of the key that seals, or ``auto`` for the best one available.
         sources: by holder, a function that finds the key.
+        unknown: why the settings may name a key file that is not known, or None.
     """
 
-    def __init__(self, choice: str, sources: Mapping[str, Callable[[], SealingKey | KeyTrouble]]) -> None:
+    def __init__(
+        self,
+        choice: str,
+        sources: Mapping[str, Callable[[], SealingKey | KeyTrouble]],
+        unknown: ConfigError | None = None,
+    ) -> None:
         self._choice = choice
         self._sources = sources
+        self._unknown = unknown
         self._found: dict[str, SealingKey | KeyTrouble] = {}
 
     def sealing(self) -> KeyProvider:
@@ -152,7 +159,10 @@ class Keys:
 
         Raises:
             KeyMissing: if it is not available.
+            StoreError: if that is not known because the settings cannot be read: it is not lost.
         """
+        if name == KEY_FILE and self._unknown is not None:
+            raise StoreError(f"its key file is not known: {self._unknown}", hint=self._unknown.hint)
         found = self._find(name)
         if isinstance(found, KeyTrouble):
             raise KeyMissing(
@@ -220,6 +230,7 @@ def find_keys(
     *,
     euid: int | None = None,
     timeout: Seconds = BOARD_TIMEOUT,
+    unknown: ConfigError | None = None,
 ) -> Keys:
     """Return the keys of this speaker; each is looked for at its first use.
 
@@ -228,6 +239,7 @@ def find_keys(
         environ: names the folder of credentials and the search path.
         euid: the user ID; that of the process if None.
         timeout: for the board's answer.
+        unknown: why the settings may be others than these, or None.
     """
     mine = os.geteuid() if euid is None else euid
     return Keys(
@@ -237,6 +249,7 @@ def find_keys(
             RPI_FW_CRYPTO: lambda: _ask_board(environ.get("PATH", os.defpath), timeout),
             KEY_FILE: lambda: _find_key_file(settings.key_file, mine),
         },
+        None if settings.key_file else unknown,
     )
 
 

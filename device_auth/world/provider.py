@@ -99,6 +99,14 @@ def warnings_about(settings: Settings) -> list[str]:
     return warnings
 
 
+def provider_addresses(settings: Settings) -> Iterator[str]:
+    """Yield the addresses of the provider that the settings name, as far as they are well-formed."""
+    is_lwa = settings.dialect is DialectName.LWA
+    for url in (settings.base_url,) if is_lwa else (settings.issuer, settings.token_endpoint):
+        if url and not fault_of_address(url):
+            yield url
+
+
 def token_endpoints(settings: Settings) -> set[str]:
     """Return the token endpoints that the settings name; that of an issuer stands in its metadata."""
     named = settings.token_endpoint

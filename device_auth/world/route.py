@@ -59,6 +59,12 @@ class Trust(NamedTuple):
         return ", ".join(part for part in (self.file, self.folder) if part)
 
 
+def names_route(environ: Mapping[str, str]) -> bool:
+    """Return whether the environment names a proxy or authorities."""
+    of_authorities = any(environ.get(name) for name in (*BUNDLES, CERT_FILE, CERT_FOLDERS))
+    return of_authorities or any(proxy_variables(scheme, environ) for scheme in ("https", "http"))
+
+
 def openssl_paths() -> tuple[str, str]:
     """Return the file and the folder of authorities that OpenSSL was built with."""
     import ssl

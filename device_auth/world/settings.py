@@ -70,9 +70,9 @@ LARGEST_NUMBER: Final = 2**63 - 1
 """Source: TOML 1.0, "Integer": whole numbers of 64 bits."""
 
 PLATFORM_VARIABLE: Final = (
-    r"(NAME|SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|ENV_\w+)"
+    r"(NAME|(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|ENV_\w+))"
 )
-"""How a variable continues that a container platform makes for a service named device-auth. Source: Kubernetes, "Accessing the Service: Environment Variables"; Docker, "Legacy container links"."""
+"""How a variable continues that a container platform makes for a service named device-auth, or device-auth-SOMETHING. Source: Kubernetes, "Accessing the Service: Environment Variables"; Docker, "Legacy container links"."""
 
 QUOTATION_MARKS: Final = ('""', "''", "``", "“”")
 """Pairs that stand around a text: in place of the quotation marks of TOML or a shell, or inside them."""

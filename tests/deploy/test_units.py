@@ -107,8 +107,8 @@ def test_every_board_with_pins_has_a_file_that_opens_them() -> None:
     assert with_pins <= {board.stem for board in BOARDS}
 
 
-def test_settings_that_cannot_be_read_are_not_tried_again() -> None:
-    assert "RestartPreventExitStatus=2 78" in SERVICE
+def test_only_a_wrong_command_line_is_not_tried_again() -> None:
+    assert "\nRestartPreventExitStatus=2\n" in SERVICE
     assert "Restart=on-failure" in SERVICE
 
 

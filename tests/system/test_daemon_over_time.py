@@ -204,9 +204,10 @@ def test_a_speaker_that_cannot_tell_a_code_asks_for_none_but_for_who_reads_it_on
 def test_settings_that_name_no_provider_leave_the_old_ones_in_force(
     household: Household, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bare = ProviderClient(HttpTransport(household.world.clock))
-    problem = ConfigError("client_id is missing", hint="Set it.")
-    household.new_options += [DaemonOptions(bare, problem, 2), ConfigError("not TOML", hint="Mend it.")]
+    household.new_options += [
+        ConfigError("client_id is missing", hint="Set it."),
+        ConfigError("not TOML", hint="Mend it."),
+    ]
     household.at(1, household.daemon.reload)
     household.at(2, household.daemon.reload)
     household.press(3)

@@ -223,7 +223,7 @@ def test_a_key_that_was_named_and_cannot_be_had_is_told_and_answers_a_press(worl
         view = household.live(5)
 
     assert (view.state, view.trouble) == (StateWord.UNLINKED, Trouble.STORAGE)
-    assert view.hint == "Restart the speaker."
+    assert view.hint == "there is no key to seal the link under. Restart the speaker."
     assert view.sequence == 1
     assert world.amazon.pairs() == ()
 
