@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.core.models import Seconds, View
 from device_auth.prompts.fanout import PromptFanout
@@ -18,10 +18,22 @@ DRAWING_TIME: Final = Seconds(0.5)
 """How long a program is kept waiting for a code while its picture is being written."""
 
 
+class Announcer(NamedTuple):
+    """Tells views by every prompt of a command.
+
+    Attributes:
+        tell: tells a view, without blocking.
+        is_behind: returns whether a prompt has not shown the newest view yet.
+    """
+
+    tell: Callable[[View], None]
+    is_behind: Callable[[], bool]
+
+
 @contextmanager
 def announcing(
     doors: "Doors", audience: "Audience", *, parts: "Iterable[Prompt]" = (), sidebar: "Sidebar | None" = None
-) -> Iterator[Callable[[View], None]]:
+) -> Iterator[Announcer]:
     """Open every prompt, and close them all once the last view is told.
 
     Args:
@@ -31,7 +43,7 @@ def announcing(
         sidebar: what is drawn of a simulated speaker.
 
     Yields:
-        What tells a view to all of them.
+        The announcer of all of them.
 
     Raises:
         ConfigError: if the picture cannot be written there.
@@ -46,7 +58,7 @@ def announcing(
             audience.follow(view)
 
     try:
-        yield tell
+        yield Announcer(tell, fanout.is_behind)
     finally:
         fanout.close()
 

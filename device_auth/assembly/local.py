@@ -1,6 +1,6 @@
 """The speaker whose link this process holds: the store's lock, the loop and the provider."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from queue import SimpleQueue
@@ -60,6 +60,12 @@ LOCK_PAUSE: Final = Seconds(0.1)
 
 QUIET_TIME: Final = Seconds(2)
 """After so long a wait for a lock people are told of it."""
+
+LAST_WORDS: Final = Seconds(10)
+"""How long a prompt may still tell that the speaker is linked, once that was to be seen."""
+
+LAST_FRAME: Final = Seconds(0.3)
+"""A little longer than a frame of the drawn speaker."""
 
 REVOKING_TIME: Final = Seconds(10)
 """How long the provider may take to confirm a revocation; the speaker has forgotten the link by then."""
@@ -213,7 +219,6 @@ class LocalSpeaker:
         from device_auth.assembly.opened_parts import PartsListener
         from device_auth.assembly.parts import open_parts
         from device_auth.core import linking
-        from device_auth.prompts.view_changes import JUST_LINKED_FOR
 
         doors = self._doors
         with ExitStack() as opened:
@@ -223,7 +228,7 @@ class LocalSpeaker:
             has_waited = opened.enter_context(locked(doors))
             if has_waited and not options.again and self._is_linked():
                 return LinkResult(Ending.ALREADY_LINKED, doubt=doors.doubt)
-            loop = doors.open_loop(provider_client, lambda view: announce(view))  # noqa: PLW0108  opened below
+            loop = doors.open_loop(provider_client, lambda view: announcer.tell(view))  # noqa: PLW0108  opened below
             renewals = self._renewals(is_someone_there=options.is_someone_there)
             request = linking.LinkRequested(provider_client.rules, renewals, again=options.again)
 
@@ -238,7 +243,7 @@ class LocalSpeaker:
             parts = opened.enter_context(
                 open_parts(doors.settings, doors.clock, listener, simulated_as=simulated_as)
             )
-            announce = opened.enter_context(
+            announcer = opened.enter_context(
                 announcing(doors, audience, parts=parts.prompts, sidebar=parts.sidebar)
             )
             with _cancelled_by_signals(loop) as came:
@@ -246,11 +251,24 @@ class LocalSpeaker:
                 until = NEVER if options.timeout is None else later(doors.clock.now(), options.timeout)
                 without_link = _run_to_the_end(loop, until, came)
                 if without_link is Ending.CANCELLED and parts.is_momentary:
-                    loop.run(
+                    self._let_finish(
+                        loop,
                         lambda: came.is_cancelled or came.has_hung_up,
-                        later(doors.clock.now(), JUST_LINKED_FOR),
+                        lambda: announcer.is_behind() or parts.is_speaking(),
                     )
         return _result_of(loop, former, without_link)
+
+    def _let_finish(self, loop: "Loop", is_over: Callable[[], bool], is_telling: Callable[[], bool]) -> None:
+        """Show a new link for a while, and let the last words end and be seen, before the command does."""
+        from device_auth.prompts.view_changes import JUST_LINKED_FOR
+
+        clock = self._doors.clock
+        loop.run(is_over, later(clock.now(), JUST_LINKED_FOR))
+        give_up_at = later(clock.now(), LAST_WORDS)
+        is_unfinished = is_telling()
+        while is_unfinished and clock.now() < give_up_at and not is_over():
+            is_unfinished = is_telling()
+            loop.run(is_over, later(clock.now(), LAST_FRAME))  # once more when the last word is spoken
 
     def _simulated_as(self, audience: Audience) -> "SimulatedAs | None":
         """Return how the parts of a simulated speaker are shown; None of a real one."""
@@ -345,11 +363,11 @@ class LocalSpeaker:
             nonlocal is_over
             is_over = is_over or is_the_end(view)
             if not is_over:
-                announce(view)
+                announcer.tell(view)
             if audience.follow is not None:
                 audience.follow(view)
 
-        with announcing(self._doors, replace(audience, has_qr=False, follow=None)) as announce:
+        with announcing(self._doors, replace(audience, has_qr=False, follow=None)) as announcer:
             loop = self._doors.open_loop(opening.provider_client, tell)
             with _cancelled_by_signals(loop) as came:
                 loop.link_with_grant(grant, stored)

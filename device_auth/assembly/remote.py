@@ -223,14 +223,14 @@ class RemoteSpeaker:
             inbox.put(_Signal.CAME)
 
         with (
-            announcing(self._doors, audience) as tell,
+            announcing(self._doors, audience) as announcer,
             cancelled_by_signals(wake, wake) as came,
             self._client,
             _answered(),
         ):
             Thread(target=follow, name="events", daemon=True).start()
             try:
-                return self._await_end(options, inbox, tell, came, until)
+                return self._await_end(options, inbox, announcer.tell, came, until)
             finally:
                 self._has_ended.set()
                 self._follower.close()

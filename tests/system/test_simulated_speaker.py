@@ -95,6 +95,23 @@ def test_the_owner_approves_and_the_lamp_is_lit(terminal: Session, places: list[
     assert terminal.is_as_a_shell_wants_it
 
 
+SLOW_VOICE = (
+    "import sys; from device_auth.assembly.simulated_speaker import DrawnSpeaker;"
+    " DrawnSpeaker.__init__.__kwdefaults__['pace'] = 0.2;"
+    " from device_auth.cli.main import main; sys.exit(main())"
+)
+
+
+def test_the_last_words_are_not_cut_short(terminal: Session, places: list[str], tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_VOICE)
+    words = " ".join(["PYTHONPATH=.", sys.executable, str(script), "link", "--simulate", *places])
+    terminal.type(f"clear; {words}; echo 'left' with $?\n")
+    terminal.wait_for("left with 0")
+
+    assert 'voice "Done. This speaker is now linked to your account."' in terminal.text
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_gives_the_terminal_back(
     terminal: Session, places: list[str], number: signal.Signals
