@@ -395,7 +395,7 @@ class SpeakerState:
     Attributes:
         stage: where linking stands.
         stored: the link on the disk, as far as is known.
-        overwritten: what was stored before the last grant was.
+        overwritten: what was stored, or owed to the disk, before the last grant was stored.
         in_use: the link that is refreshed and served.
         on_trial: the new link, refreshed once before anyone is told.
         owed: what the disk should hold and may not.
@@ -743,12 +743,14 @@ def _carry_on(state: SpeakerState, command: linking.Command, now: Monotonic) -> 
 
 def _store_grant(state: SpeakerState, refresh_token: Secret, flow: Flow) -> Step:
     """Store a new grant. It, or its undoing, settles what the disk is owed."""
-    former = state.stored if state.in_use is None else state.in_use.keeping.link
+    # a write that is owed never comes now, so what it was to bring counts as stored
+    overwritten = state.stored if state.owed is None else _wanted(state, state.owed)
+    former = overwritten if state.in_use is None else state.in_use.keeping.link
     former = former if _is_in_force(former) else None
     command = StoreGrant(refresh_token, flow, former)
     # without a link in use, a published token belongs to a former owner
     withdraw = () if former is not None else (refresh.Withdraw(),)
-    return replace(state, overwritten=state.stored, owed=None, is_unlinking=False), (*withdraw, command)
+    return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)
 
 
 def _put_to_use(state: SpeakerState, now: Monotonic) -> Step:
@@ -756,6 +758,10 @@ def _put_to_use(state: SpeakerState, now: Monotonic) -> Step:
     kept = state.on_trial
     assert kept is not None, "a link is put to use after its trial"  # noqa: S101  our own bug
     keeping, _ = refresh.step(kept.keeping, refresh.LinkTold(), now)
+    former = None if state.in_use is None else state.in_use.keeping.link
+    if former is not None and _is_same(former, keeping.link.replaces):
+        # its refresh token may have rotated during the trial, and it comes back if the new link is refused
+        keeping = replace(keeping, link=replace(keeping.link, replaces=former))
     state = replace(state, in_use=replace(kept, keeping=keeping), on_trial=None)
     # without a token of its own, the published token belongs to the former link
     return state, (refresh.Withdraw() if keeping.grant is None else refresh.Serve(keeping.grant),)
@@ -765,18 +771,24 @@ def _former(state: SpeakerState) -> Link | None:
     """Return the link that was there before the save."""
     if state.stored is None or _is_same(state.stored, state.overwritten):
         return state.stored
-    return state.stored.replaces or state.overwritten
+    replaced = state.stored.replaces
+    # the mark of a link that was given up may not be on the disk yet
+    return state.overwritten if replaced is None or _is_same(replaced, state.overwritten) else replaced
 
 
 def _see_store(state: SpeakerState, found: Link | None, now: Monotonic) -> Step:
     """Compare what the store holds with what it should: after a failed save, either link may be on the disk."""
     if state.owed is None:
         return state, ()
-    # of the link in use, the refresh token may have rotated where it could not be saved
-    wanted = state.owed.link if state.in_use is None else state.in_use.keeping.link
+    wanted = _wanted(state, state.owed)
     if found == wanted:
         return _settle(state, found, now), ()
     return replace(state, stored=found), (PutBack(wanted),)
+
+
+def _wanted(state: SpeakerState, owed: OwedWrite) -> Link | None:
+    """Return what the disk should hold: of the link in use, the refresh token may have rotated unsaved."""
+    return owed.link if state.in_use is None else state.in_use.keeping.link
 
 
 def _settle(state: SpeakerState, link: Link | None, now: Monotonic) -> SpeakerState:
@@ -914,6 +926,9 @@ def _give_up(state: SpeakerState, lost: refresh.Keeping, now: Monotonic) -> Step
     """Let the link in use go. One that was told and never proved gives way to the link that it replaced."""
     former, stored = lost.link.replaces, state.stored
     is_on_disk = _is_same(stored, lost.link)
+    if _is_same(state.overwritten, lost.link):
+        # an undoing brings it back marked, or what it gives way to
+        state = replace(state, overwritten=lost.link if former is None else former)
     if former is None:
         if not is_on_disk and state.on_trial is not None:
             # the link on trial has nothing to give way to any more
@@ -921,8 +936,6 @@ def _give_up(state: SpeakerState, lost: refresh.Keeping, now: Monotonic) -> Step
             state = replace(state, on_trial=replace(state.on_trial, keeping=trial))
         if state.owed is not None:
             state = replace(state, owed=replace(state.owed, link=lost.link))
-        if _is_same(state.overwritten, lost.link):
-            state = replace(state, overwritten=lost.link)  # an undoing brings it back marked
         return _link(state, linking.LinkLost(lost.refusal), now)
     state = _begin_to_keep(state, former, now)
     if isinstance(state.stage, linking.Linked | linking.Unlinked):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,8 +175,8 @@ HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(Unlink),
     st.builds(Happen, st.sampled_from([Cancelled(), Cancelled(), refresh.TokenWanted(seconds(3000))])),
 )
-LINKED: Final = [Press(), *[GoOn()] * 6]
-AGAIN: Final = [*LINKED, Press(again=True)]
+LINKED: Final[list[Happening]] = [Press(), *[GoOn()] * 6]
+AGAIN: Final[list[Happening]] = [*LINKED, Press(again=True)]
 DOWN: Final = GoOn(NO_ANSWER)
 BEGINNINGS: st.SearchStrategy[list[Happening]] = st.sampled_from(
     [
@@ -236,8 +237,8 @@ class World:
     lines: list[Question] = field(default_factory=list)
     """The request that is out, and those that wait behind it."""
     abandoned: list[Question] = field(default_factory=list)
-    overtaken: Question | None = None
-    """A refresh that is out, although a late answer has brought a grant since."""
+    overtaken: list[Question] = field(default_factory=list)
+    """The refreshes that were out when another one of their link was answered: their refusal counts no second time."""
     told: set[int] = field(default_factory=set)
     """The accounts that people have been told of."""
     refused: dict[int, int] = field(default_factory=dict)
@@ -389,16 +390,17 @@ class World:
         if not isinstance(question, RequestRefresh):
             return
         number = account_of(question.link)
-        if answer == REVOKED and question is not self.overtaken:
+        is_overtaken = any(question is it for it in self.overtaken)
+        if answer == REVOKED and not is_overtaken:
             self.refused[number] = self.refused.get(number, 0) + 1
             if self.refused[number] > 1:
                 self.over.add(number)
         elif isinstance(answer, TokenGrant):
             self.refused[number] = 0
-            self.overtaken = next(
-                (it for it in self.lines if isinstance(it, RequestRefresh) and account_of(it.link) == number),
-                None,
-            )
+        if answer == REVOKED or isinstance(answer, TokenGrant):
+            self.overtaken = [
+                it for it in self.lines if isinstance(it, RequestRefresh) and account_of(it.link) == number
+            ]
 
     # -- the commands
 
@@ -417,6 +419,9 @@ class World:
         self.state, commands = speaker.step(self.state, event, moment(self.now))
         if isinstance(self.state.stage, Linked) and self.in_use is not None:
             self.told.add(self.in_use)
+        due = NEVER if self.state.in_use is None else self.state.in_use.keeping.ask_at
+        for ended in (it for it in commands if isinstance(it, speaker.ReportRefreshEnded)):
+            assert ended.next_at == (NEVER if due is None else due), "clients wait for another moment"
         for command in commands:
             if self.kill_after <= 0:
                 raise Killed
@@ -448,10 +453,8 @@ class World:
                 self.laid_out = grant
             case refresh.Withdraw():
                 self.laid_out = None
-            case speaker.ReportRefreshEnded(next_at):
-                in_use = self.state.in_use
-                due = None if in_use is None else in_use.keeping.ask_at
-                assert next_at == (NEVER if due is None else due), "clients wait for another moment"
+            case speaker.ReportRefreshEnded():
+                pass  # checked in the state that it was made of
             case linking.ProveStore():
                 failed = linking.StoreFailed("disk full", "")
                 return self.write(lambda: self.disk, linking.StoreProved(), failed)
@@ -640,11 +643,71 @@ def all_of(link: Link) -> set[int]:
 # ---------------------------------------------------------------------------------------------------------
 
 
+UNPROVED: Final[list[Happening]] = [*AGAIN, *[GoOn()] * 3, Wait(10.5), Revoke()]
+"""A former link, and a new one that is told, not proved and about to be refused."""
+
+FOUND: Final[dict[str, tuple[list[Happening], bool]]] = {
+    "the former link rotates during the trial": (
+        [*LINKED, Submit(leaves_no_trace=True), GoOn(), TimeOut(), TimeOut(), Revoke()],
+        True,
+    ),
+    "a third grant is stored while the former link is owed to the disk": (
+        [
+            *UNPROVED,
+            Kill(0, is_service=True),
+            GoOn(),
+            GoOn(),
+            FailWrites((FAILS_BEFORE,)),
+            GoOn(),
+            Submit(leaves_no_trace=False),
+            GoOn(MISCONFIGURED),
+        ],
+        False,
+    ),
+    "a third grant, of which the second and the first are refused": (
+        [
+            *UNPROVED,
+            GoOn(),
+            GoOn(),
+            GoOn(NO_ANSWER),
+            FailWrites((FAILS_BEFORE, FAILS_BEFORE)),
+            GoOn(),
+            Submit(leaves_no_trace=True),
+            GoOn(),
+            Revoke(every=True),
+        ],
+        False,
+    ),
+    "the mark of a link that is given up is not on the disk yet": (
+        [
+            Submit(leaves_no_trace=False),
+            *([GoOn(took=0.0)] * 5),
+            Revoke(),
+            *([GoOn(took=0.0)] * 3),
+            Submit(leaves_no_trace=False),
+            FailWrites((FAILS_BEFORE,)),
+            GoOn(took=0.0),
+            Happen(Cancelled()),
+        ],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("history", "rotates"), FOUND.values(), ids=FOUND)
+def test_histories_that_lost_the_right_link(history: list[Happening], rotates: bool) -> None:
+    play_and_settle(history, rotates, 100.0)
+
+
 @settings(max_examples=300)
 @given(HISTORIES, st.booleans(), st.sampled_from([100.0, 600.0, 3600.0]))
 def test_whatever_happens_the_right_one_of_two_links_lives(
     history: list[Happening], rotates: bool, lifetime: float
 ) -> None:
+    play_and_settle(history, rotates, lifetime)
+
+
+def play_and_settle(history: list[Happening], rotates: bool, lifetime: float) -> None:
     world = World(rotates, lifetime)
     for happening in history:
         world.play(happening)
