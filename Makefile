@@ -53,15 +53,15 @@ $(CACHE): | $(VENV)/.dev
 	@$(BIN)/pytest --collect-only --quiet > $(VENV)/.collected
 
 test: $(VENV)/.dev | $(CACHE)
-	$(BIN)/pytest -n 4 --dist worksteal -m 'not slow'
+	$(BIN)/pytest -n 6 --dist worksteal -m 'not slow'
 
 test-slow: $(VENV)/.dev | $(CACHE)
-	$(BIN)/pytest -n 4 --dist worksteal -m slow
+	$(BIN)/pytest -n 6 --dist worksteal -m slow
 
 # Counting costs as much again as half of the tests themselves, so it has a lane of its own.
 coverage: $(VENV)/.dev | $(CACHE)
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=
+	$(BIN)/pytest -n 6 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
 
@@ -103,7 +103,7 @@ OLDEST := 'requests==2.28.*' 'urllib3==1.26.*' 'qrcode==7.4.2' 'cryptography==38
 	@touch $@
 
 test-oldest: .venv-oldest/.dev
-	.venv-oldest/bin/pytest -n 4 --dist worksteal -p no:requests_mock
+	.venv-oldest/bin/pytest -n 6 --dist worksteal -p no:requests_mock
 
 # Installed as on a speaker, compiled: run from the sources, a start would mostly measure the compiler.
 $(BENCH)/.installed: pyproject.toml $(SOURCES)

@@ -87,6 +87,7 @@ def test_a_token_that_cannot_be_asked_for_leaves_the_link_as_it_was(amazon: Runn
     assert run(tmp_path, "token", **good).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_service_goes_on_without_its_ca_file_and_takes_it_when_it_is_there(
     amazon: Running, tmp_path: Path
 ) -> None:

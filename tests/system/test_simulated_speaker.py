@@ -102,6 +102,7 @@ SLOW_VOICE = (
 )
 
 
+@pytest.mark.slow
 def test_the_last_words_are_not_cut_short(terminal: Session, places: list[str], tmp_path: Path) -> None:
     script = tmp_path / "slow.py"
     script.write_text(SLOW_VOICE)
@@ -175,6 +176,7 @@ def test_a_speaker_in_the_background_leaves_the_keyboard_alone(terminal: Session
     terminal.wait_for("ended with 0")
 
 
+@pytest.mark.slow
 def test_a_terminal_that_takes_no_text_for_ever_does_not_keep_the_speaker_from_being_linked(
     terminal: Session, places: list[str], tmp_path: Path
 ) -> None:
