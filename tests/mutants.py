@@ -367,8 +367,8 @@ MUTANTS: Final = (
     ),
     M(
         "a new link names the one in use as it is now",
-        "former = state.stored if state.in_use is None else state.in_use.keeping.link",
-        "former = state.stored",
+        "former = overwritten if state.in_use is None else state.in_use.keeping.link",
+        "former = overwritten",
     ),
     M(
         "a marked link is not named as the former",
@@ -387,17 +387,17 @@ MUTANTS: Final = (
     ),
     M(
         "a new grant settles what is owed to the disk",
-        "return replace(state, overwritten=state.stored, owed=None, is_unlinking=False), (*withdraw, command)",
-        "return replace(state, overwritten=state.stored, is_unlinking=False), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, is_unlinking=False), (*withdraw, command)",
     ),
     M(
         "a new grant ends the doubt of an erasure",
-        "return replace(state, overwritten=state.stored, owed=None, is_unlinking=False), (*withdraw, command)",
-        "return replace(state, overwritten=state.stored, owed=None), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None), (*withdraw, command)",
     ),
     M(
         "what a grant is stored over is remembered",
-        "return replace(state, overwritten=state.stored, owed=None, is_unlinking=False), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
         "return replace(state, owed=None, is_unlinking=False), (*withdraw, command)",
     ),
     M(
@@ -427,13 +427,18 @@ MUTANTS: Final = (
     ),
     M(
         "a link that was replaced comes back from the new one",
-        "return state.stored.replaces or state.overwritten",
+        "return state.overwritten if replaced is None or _is_same(replaced, state.overwritten) else replaced",
         "return state.overwritten",
     ),
     M(
         "a marked link that was stored over comes back",
-        "return state.stored.replaces or state.overwritten",
-        "return state.stored.replaces",
+        "return state.overwritten if replaced is None or _is_same(replaced, state.overwritten) else replaced",
+        "return replaced",
+    ),
+    M(
+        "a mark that is not on the disk yet comes back",
+        "if replaced is None or _is_same(replaced, state.overwritten) else replaced",
+        "if replaced is None else replaced",
     ),
     M(
         "a look that nobody asked for changes nothing",
@@ -442,8 +447,8 @@ MUTANTS: Final = (
     ),
     M(
         "the link in use is put back with its newest refresh token",
-        "wanted = state.owed.link if state.in_use is None else state.in_use.keeping.link",
-        "wanted = state.owed.link",
+        "return owed.link if state.in_use is None else state.in_use.keeping.link",
+        "return owed.link",
     ),
     M(
         "what lies there already is not written again",
@@ -602,8 +607,23 @@ MUTANTS: Final = (
     ),
     M(
         "a lost link that was stored over comes back marked",
-        "state = replace(state, overwritten=lost.link)  # an undoing brings it back marked",
-        "pass",
+        "state = replace(state, overwritten=lost.link if former is None else former)",
+        "state = state if former is None else replace(state, overwritten=former)",
+    ),
+    M(
+        "a lost link that was stored over comes back as what it gives way to",
+        "state = replace(state, overwritten=lost.link if former is None else former)",
+        "state = replace(state, overwritten=lost.link) if former is None else state",
+    ),
+    M(
+        "what is owed to the disk counts as stored over",
+        "overwritten = state.stored if state.owed is None else _wanted(state, state.owed)",
+        "overwritten = state.stored",
+    ),
+    M(
+        "a former link that rotated during the trial comes back with its newest refresh token",
+        "if former is not None and _is_same(former, keeping.link.replaces):",
+        "if False:",
     ),
     M(
         "the former link is kept when its successor is refused",

@@ -678,6 +678,21 @@ FOUND: Final[dict[str, tuple[list[Happening], bool]]] = {
         ],
         False,
     ),
+    "the link that a third grant was stored over is refused, then its former": (
+        [
+            *AGAIN,
+            *([GoOn()] * 3),
+            TimeOut(),
+            Revoke(),
+            DOWN,
+            *([GoOn(took=0.0)] * 3),
+            Submit(leaves_no_trace=True),
+            GoOn(),
+            Revoke(every=True),
+            *([GoOn(took=0.0)] * 2),
+        ],
+        False,
+    ),
     "the mark of a link that is given up is not on the disk yet": (
         [
             Submit(leaves_no_trace=False),
