@@ -122,4 +122,4 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m tests.bench.daemon
 
 clean:
-	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info tests/clients/node/node_modules .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info tests/clients/node/node_modules .coverage .coverage.* .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache
