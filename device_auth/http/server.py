@@ -40,7 +40,7 @@ class HttpServer(Generic[T]):
     Args:
         name: of its threads.
         clock: for deadlines and rates.
-        identify: makes the connection of a socket and the client's address; None if it has refused it. May raise OSError.
+        identify: makes the connection of a socket and the client's address; may raise OSError.
         answer: answers a request; may raise HttpError.
         refuse: writes the reply to an error on a connection, and to a request if it could be read; None for no reply.
         admission: how many connections.
@@ -52,7 +52,7 @@ class HttpServer(Generic[T]):
         name: str,
         clock: Clock,
         *,
-        identify: Callable[[socket.socket, Any], HttpConnection[T] | None],
+        identify: Callable[[socket.socket, Any], HttpConnection[T]],
         answer: Callable[[HttpConnection[T], HttpRequest], HttpReply],
         refuse: Callable[[HttpError, HttpConnection[T], HttpRequest | None], HttpReply | None],
         admission: ConnectionLimits,
@@ -178,10 +178,7 @@ class HttpServer(Generic[T]):
             log.warning("cannot identify the connecting process: %s", error)
             connection.close()
         else:
-            if accepted is not None:
-                self._admit(accepted)
-            else:
-                self._limiter.refusals.take(self._clock.now())
+            self._admit(accepted)
 
     def _admit(self, accepted: HttpConnection[T]) -> None:
         with self._lock:
