@@ -20,6 +20,10 @@ from tests.clients.play import Refused, Show
 
 FORM: Final = "application/x-www-form-urlencoded"
 URL_ENCODED: Final = {"Content-Type": FORM}
+SPEAKER: Final = {
+    "alexa:all": {"productID": "kitchen", "productInstanceAttributes": {"deviceSerialNumber": "K-0001"}}
+}
+"""Names product and unit, as ``scope_data``; Java's JSON has spaces, that of the others has none."""
 
 _KNOWN: Final = {
     "authorization_pending": "AUTHORIZATION_PENDING",
@@ -119,19 +123,13 @@ class DeviceSdk:
 
     def link(self, show: Show) -> None:
         """Ask for a pair, poll at once and every 5 s, ask for the profile, and prove the token by a refresh."""
-        data = {
-            "alexa:all": {
-                "productID": "kitchen",
-                "productInstanceAttributes": {"deviceSerialNumber": "K-0001"},
-            }
-        }
         pair = self.wire.post_form(
             "/auth/O2/create/codepair",
             {
                 "response_type": "device_code",
                 "client_id": self.client_id,
                 "scope": "alexa:all profile:user_id" if self.asks_profile else "alexa:all",
-                "scope_data": json.dumps(data, separators=(",", ":")),
+                "scope_data": json.dumps(SPEAKER, separators=(",", ":")),
             },
             {**URL_ENCODED, "Accept-Language": "en-US"},
         )
@@ -232,16 +230,10 @@ class JavaSample:
         verifier = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         digest = hashlib.sha256(verifier.encode()).digest()
         redirect_uri = "https://localhost:8443/authresponse"
-        data = {
-            "alexa:all": {
-                "productID": "kitchen",
-                "productInstanceAttributes": {"deviceSerialNumber": "K-0001"},
-            }
-        }
         query = {
             "client_id": self.client_id,
             "scope": "alexa:all",
-            "scope_data": json.dumps(data),
+            "scope_data": json.dumps(SPEAKER),
             "response_type": "code",
             "redirect_uri": redirect_uri,
             "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
@@ -298,19 +290,13 @@ class SkillsToolkit:
 
     def link(self, show: Show) -> None:
         """Ask for a pair, and once for tokens; any error ends it."""
-        data = {
-            "alexa:all": {
-                "productID": "kitchen",
-                "productInstanceAttributes": {"deviceSerialNumber": "K-0001"},
-            }
-        }
         pair = self.wire.post_form(
             "/auth/O2/create/codepair",
             {
                 "response_type": "device_code",
                 "client_id": self.client_id,
                 "scope": "alexa:all",
-                "scope_data": json.dumps(data, separators=(",", ":")),
+                "scope_data": json.dumps(SPEAKER, separators=(",", ":")),
             },
         )
         if pair.status != 200:
