@@ -24,14 +24,8 @@ def main() -> int:
     statuses = []
     for words in RUNS:
         with serve(Amazon(Options(), clock=time.monotonic)) as running:
-            command = [
-                *(
-                    str(PYTHON.with_name("schemathesis")),
-                    "--config-file",
-                    str(CONFIG),
-                    "run",
-                    str(DESCRIPTION),
-                ),
+            command: list[str | Path] = [
+                *(PYTHON.with_name("schemathesis"), "--config-file", CONFIG, "run", DESCRIPTION),
                 *("--url", running.origin, "--max-examples", "30", "--no-color", *words),
             ]
             statuses.append(subprocess.run(command, check=False).returncode)

@@ -2,7 +2,7 @@
 
 A player links, refreshes and revokes when it is told to. Each event is one JSON object on a line, and no token is in
 any: ``code`` (the user code), ``linked``, ``refreshed``, ``revoked``, ``refused`` (with the error that the client
-gave up for). The wish of the stories, the addresses and the client's name, is the first argument, as JSON.
+gave up for). The wish of the stories, the addresses and the client's name, is the last argument, as JSON.
 """
 
 import json
@@ -81,7 +81,7 @@ def poll_until_done(ask: Callable[[], object], interval: float) -> None:
 
 def play(make: Callable[[Wish], Player]) -> None:
     """Do as the stories say, until they have no more to say."""
-    with closing(make(read_wish(sys.argv[1]))) as player:
+    with closing(make(read_wish(sys.argv[-1]))) as player:
         for line in iter(sys.stdin.readline, ""):
             try:
                 _do(player, line.strip())

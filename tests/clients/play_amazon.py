@@ -1,4 +1,4 @@
-"""Plays one of Amazon's own clients: ``sdk``, ``adapter``, ``java`` or ``toolkit``, named by the second argument."""
+"""Plays one of Amazon's own clients: ``sdk``, ``adapter``, ``java`` or ``toolkit``, named by the first argument."""
 
 import sys
 
@@ -14,7 +14,7 @@ class Own(Player):
 
     def __init__(self, wish: Wish) -> None:
         wire = Wire(wish.issuer, wish.ca_file)
-        name = sys.argv[2]
+        name = sys.argv[1]
         self.client: DeviceSdk | JavaSample | SkillsToolkit
         if name == "java":
             self.client = JavaSample(

@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 
 export class Refused extends Error {}
 
-export const wish = JSON.parse(process.argv[2]);
+export const wish = JSON.parse(process.argv.at(-1));
 
 const tell = (members) => console.log(JSON.stringify(members));
 
