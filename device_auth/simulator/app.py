@@ -109,19 +109,9 @@ _UNUSABLE: Final = frozenset(
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_CLIENT_VIEWS: Final = frozenset(
-    {
-        "lwa_pair",
-        "lwa_token",
-        "rfc_pair",
-        "rfc_token",
-        "revoke",
-        "metadata",
-        "profile",
-        "tokeninfo",
-        "userinfo",
-    }
-)
+_TRAP: Final = "followed-redirect"
+"""The name and the path of the endpoint to which a scripted redirect leads; no client has a reason to ask there."""
+
 _PROFILE: Final = "/user/profile"
 _TOKEN_QUERIES: Final = frozenset({_PROFILE, "/auth/o2/tokeninfo"})
 """The paths, in lower case, that take an access token in their query. Source: LWA "Obtain Customer Profile"; Amazon Pay "Obtain profile information"."""
@@ -151,8 +141,10 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     hosts = {urlsplit(each).hostname for each in (origin, verification_base or origin)}
     endpoints = _Endpoints(amazon, origin, verification_base or origin)
-    app.before_request(partial(_look, amazon, frozenset(filter(None, hosts))))
-    for rule, name, view in endpoints.routes():
+    routes = endpoints.routes()
+    views = frozenset(name for _, name, _ in routes if name != _TRAP)
+    app.before_request(partial(_look, amazon, frozenset(filter(None, hosts)), views))
+    for rule, name, view in routes:
         app.add_url_rule(rule, name, view, methods=_METHODS, provide_automatic_options=False)
     app.register_blueprint(phone_pages(amazon, origin=origin, app=app))
     app.register_blueprint(sign_in_pages(amazon))
@@ -161,8 +153,8 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     return app
 
 
-def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
-    """Record the request for the referee, and refuse other hosts (DNS rebinding)."""
+def _look(amazon: Amazon, hosts: frozenset[str], views: frozenset[str]) -> Response | None:
+    """Record the request for the referee, and refuse other hosts (DNS rebinding); these views are for clients."""
     seen = ObservedRequest(
         method=request.method,
         path=request.path,
@@ -173,7 +165,7 @@ def _look(amazon: Amazon, hosts: frozenset[str]) -> Response | None:
     g.seen = seen
     if host_name(request.host) not in hosts | _LOOPBACK_HOSTS:
         return error_answer(OAuthRefusal("invalid_request", "This host is not served here."), status=421)
-    is_endpoint = request.url_rule is not None and request.url_rule.endpoint in _CLIENT_VIEWS
+    is_endpoint = request.url_rule is not None and request.url_rule.endpoint in views
     endpoint = request.path if is_endpoint else ""
     judged = seen
     if endpoint.lower() in _TOKEN_QUERIES and set(request.args) == {"access_token"}:
@@ -213,7 +205,7 @@ class _Endpoints:
             ("/auth/O2/tokeninfo", "tokeninfo", self.tokeninfo),
             ("/auth/o2/tokeninfo", "tokeninfo", self.tokeninfo),
             ("/userinfo", "userinfo", self.userinfo),
-            ("/followed-redirect", "followed", self.followed),
+            (f"/{_TRAP}", _TRAP, self.followed),
         ]
 
     # Code pairs
@@ -443,7 +435,7 @@ class _Endpoints:
 
     def followed(self) -> Response:
         """Complain about a client that follows a scripted redirect."""
-        self._report(RuleName.FOLLOWED_REDIRECT, "A client followed a redirect.", "followed-redirect")
+        self._report(RuleName.FOLLOWED_REDIRECT, "A client followed a redirect.", _TRAP)
         return error_answer(OAuthRefusal("invalid_request", "Nothing is here."), status=404)
 
     # Inside
@@ -499,9 +491,8 @@ class _Endpoints:
         """Return the true response, or the scripted one."""
         fault = self._amazon.take_fault(endpoint)
         _delivery().fault = fault
-        trap = f"{self._origin}/followed-redirect"
         if fault.replaces:
-            response = scripted(endpoint, fault, trap=trap)
+            response = scripted(endpoint, fault, trap=f"{self._origin}/{_TRAP}")
         else:
             response = true_response(fault)
             if fault.shape is not None:
