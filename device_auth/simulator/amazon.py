@@ -60,11 +60,8 @@ from device_auth.simulator.referee import (
 EVERY_CODE: Final = "all"
 """Stands for every code pair in the control API; user codes have no vowels."""
 
-AUTHORIZATION_PAGE: Final = "ap/oa"
-"""The path of an authorization request. Source: LWA "Authorization Code Grant"."""
-
-AUTHORIZATION_PAGES: Final = {DialectName.LWA: AUTHORIZATION_PAGE, DialectName.RFC8628: "authorize"}
-"""The paths of authorization requests; no RFC names one."""
+AUTHORIZATION_PAGES: Final = {DialectName.LWA: "ap/oa", DialectName.RFC8628: "authorize"}
+"""The paths of authorization requests. Source: LWA "Authorization Code Grant"; no RFC names one."""
 
 LONGEST_RETRY_AFTER: Final = 3_600
 """Longest ``Retry-After``, in seconds, that the referee enforces."""

@@ -249,22 +249,22 @@ class RequestForm:
         return replace(self, required=self.required.union(required), optional=self.optional.union(optional))
 
 
-AUTHORIZATION: Final = RequestForm(
-    method="GET",
-    required=frozenset({"client_id", "scope", "response_type", "redirect_uri"}),
-    optional=frozenset({"scope_data", "state", "code_challenge", "code_challenge_method"}),
-)
-"""The form of an authorization request. Source: LWA "Authorization Code Grant"; RFC 7636 §4.3."""
-
 AUTHORIZATIONS: Final = {
-    DialectName.LWA: AUTHORIZATION,
+    DialectName.LWA: RequestForm(
+        method="GET",
+        required=frozenset({"client_id", "scope", "response_type", "redirect_uri"}),
+        optional=frozenset({"scope_data", "state", "code_challenge", "code_challenge_method"}),
+    ),
     DialectName.RFC8628: RequestForm(
         method="GET",
         required=frozenset({"client_id", "response_type", "redirect_uri"}),
         optional=frozenset({"scope", "state", "nonce", "code_challenge", "code_challenge_method"}),
     ),
 }
-"""The form of an authorization request by dialect. Source: RFC 6749 §4.1.1; OpenID Connect Core 1.0 §3.1.2.1."""
+"""The form of an authorization request by dialect.
+
+Source: LWA "Authorization Code Grant"; RFC 7636 §4.3; RFC 6749 §4.1.1; OpenID Connect Core 1.0 §3.1.2.1.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.wrappers import Response
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import Seconds
-from device_auth.simulator.amazon import AUTHORIZATION_PAGE, Amazon
+from device_auth.core.models import DialectName, Seconds
+from device_auth.simulator.amazon import AUTHORIZATION_PAGES, Amazon
 from device_auth.simulator.app import DELIVERY, LARGEST_REQUEST, Delivery, create_app
 from device_auth.wire.addresses import is_loopback
 
@@ -62,7 +62,7 @@ class Running:
         self.issuer = server.origin
         self.base_url = f"{server.origin}/auth/O2/"
         self.verification_uri = f"{verification_base or server.origin}/us/code"
-        self.authorization_url = f"{server.origin}/{AUTHORIZATION_PAGE}"
+        self.authorization_url = f"{server.origin}/{AUTHORIZATION_PAGES[DialectName.LWA]}"
         self.control = f"{server.origin}/control/"
         self.ca_file = ca_file
         self._server = server

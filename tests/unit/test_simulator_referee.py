@@ -5,7 +5,7 @@ import pytest
 from device_auth.core.models import DialectName
 from device_auth.simulator import referee
 from device_auth.simulator.referee import (
-    AUTHORIZATION,
+    AUTHORIZATIONS,
     RULES,
     ObservedRequest,
     Referee,
@@ -170,7 +170,7 @@ def test_json_is_noted_where_it_is_taken() -> None:
 def test_only_an_authorization_request_without_any_protection_is_open_to_forgery(
     more: dict[str, str], found: list[RuleName]
 ) -> None:
-    needed = dict.fromkeys(AUTHORIZATION.required, "x")
+    needed = dict.fromkeys(AUTHORIZATIONS[DialectName.LWA].required, "x")
 
     assert [kind for kind, _ in judge_authorization(list((needed | more).items()), DialectName.LWA)] == found
 
