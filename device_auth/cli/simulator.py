@@ -127,12 +127,12 @@ def _check(args: argparse.Namespace) -> None:
             )
     if args.approve_after is not None and not 0 <= args.approve_after < float("inf"):
         raise ConfigError("--approve-after is not a number of seconds", hint="Use 0 or more.")
-    from device_auth.simulator.authorization import is_redirect_uri
+    from device_auth.simulator.authorization import REDIRECT_URI_RULE, is_redirect_uri
 
     if not all(is_redirect_uri(each, None) for each in args.redirect_uri or ()):
         raise ConfigError(
             "--redirect-uri is not an allowed redirect address",
-            hint="Use https, or http on localhost, without user and fragment.",
+            hint=REDIRECT_URI_RULE,
         )
 
 

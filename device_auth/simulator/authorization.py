@@ -34,6 +34,9 @@ from device_auth.simulator.models import (
 from device_auth.simulator.referee import RuleName
 from device_auth.wire.addresses import is_loopback
 
+REDIRECT_URI_RULE: Final = "Use https, or http on localhost, without user and fragment."
+"""The hint that goes with a redirect URI that ``is_redirect_uri`` refuses."""
+
 _LONGEST_ADDRESS: Final = 512
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 """A SHA-256 in base64url without padding. Source: RFC 7636 §4.2."""
@@ -106,12 +109,10 @@ def _read_words(
     )
     if applicant is None:
         return OAuthRefusal("invalid_request", SCOPE_DATA_RULE)
-    is_public = client_id in options.clients or is_lwa
+    is_public = (is_lwa or client_id in options.clients) and not has_secret(client_id, options)
     challenge = words.get("code_challenge")
     refused = refuse_scopes(applicant, options) or _refuse_challenge(
-        challenge,
-        words.get("code_challenge_method"),
-        is_needed=is_public and not has_secret(client_id, options),
+        challenge, words.get("code_challenge_method"), is_needed=is_public
     )
     if refused is not None:
         return refused

@@ -11,7 +11,7 @@ from typing import Final
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
-from device_auth.simulator.authorization import is_redirect_uri
+from device_auth.simulator.authorization import REDIRECT_URI_RULE, is_redirect_uri
 from device_auth.simulator.clients import is_client_id
 from device_auth.simulator.models import RegisteredClient
 from device_auth.world.explain import explain
@@ -81,7 +81,7 @@ def _read_client(where: str, entry: object) -> tuple[str, RegisteredClient]:
     if not all(is_redirect_uri(each, None) for each in addresses or ()):
         raise ConfigError(
             f"the redirect_uris of {where} are not all allowed",
-            hint="Use https, or http on localhost, without user and fragment.",
+            hint=REDIRECT_URI_RULE,
         )
     dialects = possible if names is None else frozenset(map(DialectName, names))
     return client_id, RegisteredClient(secret=secret, dialects=dialects, redirect_uris=addresses)
