@@ -54,18 +54,14 @@ def test_an_answer_is_scripted_whole(
     assert speaker.ask().status_code == 200
 
 
-def shaped(rfc: Speaker, preset: str) -> Callable[[Endpoint], None]:
-    """Return a function that gives an endpoint the shape of a preset for good."""
-
-    def shape(endpoint: Endpoint) -> None:
+def shape(rfc: Speaker, preset: str) -> None:
+    """Give code pairs, polls and refreshes the shape of a preset for good."""
+    for endpoint in (Endpoint.CODE_PAIR, Endpoint.TOKEN_POLL, Endpoint.REFRESH):
         rfc.control("faults", endpoint=endpoint, faults=[{"preset": preset, "times": None}])
-
-    return shape
 
 
 def test_googles_shapes_are_a_preset(amazon: Amazon, clock: Clock, rfc: Speaker) -> None:
-    for endpoint in (Endpoint.CODE_PAIR, Endpoint.TOKEN_POLL, Endpoint.REFRESH):
-        shaped(rfc, "google-device")(endpoint)
+    shape(rfc, "google-device")
     pair, declined = rfc.pair(), rfc.pair()
     pending = rfc.poll(pair)
     hasty = rfc.poll(pair)
@@ -89,8 +85,7 @@ def test_googles_shapes_are_a_preset(amazon: Amazon, clock: Clock, rfc: Speaker)
 
 
 def test_microsofts_former_shapes_are_a_preset(amazon: Amazon, clock: Clock, rfc: Speaker) -> None:
-    for endpoint in (Endpoint.CODE_PAIR, Endpoint.TOKEN_POLL, Endpoint.REFRESH):
-        shaped(rfc, "microsoft-v1")(endpoint)
+    shape(rfc, "microsoft-v1")
     pair, declined = rfc.pair(), rfc.pair()
     pending = rfc.poll(pair)
     clock.let_pass(60)
