@@ -144,15 +144,8 @@ def test_the_example_of_pytest_passes(tmp_path: Path) -> None:
     assert len(script.strip().splitlines()) <= 20
     (tmp_path / "test_speaker.py").write_text(script)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_speaker.py"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        check=False,
-    )
+    pytest_of_theirs = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = run(*pytest_of_theirs, "test_speaker.py", folder=tmp_path)
 
     assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout + done.stderr
 
@@ -162,19 +155,20 @@ def test_the_example_of_curl_links_a_speaker(tmp_path: Path) -> None:
     script = example("sh", "rig")
     assert len(script.strip().splitlines()) <= 15
 
-    done = subprocess.run(
-        ["sh", "-ec", script.replace("8100", str(free_port()))],
-        cwd=tmp_path,
-        env=environment(),
+    done = run("sh", "-ec", script.replace("8100", str(free_port())), folder=tmp_path)
+
+    assert (done.stdout, done.stderr) == ('{"changed":1}\na token of type bearer\nno complaints\n', "")
+
+
+def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in the environment of somebody who has installed the package."""
+    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={"PATH": path, "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,
         timeout=LONG,
         check=False,
     )
-
-    assert (done.stdout, done.stderr) == ('{"changed":1}\na token of type bearer\nno complaints\n', "")
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of somebody who has installed the package."""
-    return {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
