@@ -13,9 +13,11 @@ import pytest
 
 from device_auth.cli import simulator
 from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.app import LARGEST_REQUEST
 from device_auth.simulator.control import DESCRIPTION, list_controls
-from device_auth.simulator.faults import PRESETS
-from device_auth.simulator.referee import RULES, Referee
+from device_auth.simulator.faults import PRESETS, Endpoint
+from device_auth.simulator.models import Options
+from device_auth.simulator.referee import MOST_REMARKS, RULES, Referee
 from device_auth.simulator.server import Running
 from tests.ports import free_port
 from tests.waiting import LONG
@@ -101,6 +103,14 @@ def test_each_key_of_a_fault_is_there() -> None:
     described = DESCRIBED["components"]["schemas"]["Fault"]["properties"]
 
     assert rows("### Faults") == [[f"`{key}`", each["description"]] for key, each in described.items()]
+
+
+def test_each_endpoint_with_faults_and_each_number_is_there() -> None:
+    named = TEXT.split("The endpoints are ", 1)[1].split(", of both dialects", 1)[0]
+    assert re.findall(r"`([\w-]+)`", named) == list(Endpoint)
+    assert f"at most {LARGEST_REQUEST:,} bytes" in TEXT
+    assert f"It remembers the last {Options().most_remembered:,} code pairs" in TEXT
+    assert f"the last {MOST_REMARKS:,};" in TEXT
 
 
 def test_each_preset_is_there() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -11,9 +12,10 @@ from device_auth.core.models import Flow
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
 from device_auth.simulator.control import DESCRIPTION, list_controls
-from device_auth.simulator.faults import FAULT_KEYS, PRESETS, Endpoint
+from device_auth.simulator.faults import FAULT_KEYS, LARGEST_NUMBER, PRESETS, Endpoint
 from device_auth.simulator.models import Options, PairState
 from device_auth.simulator.server import Running
+from tests.simulated_speaker import Speaker
 from tests.waiting import LONG
 
 DESCRIBED: Final[dict[str, Any]] = json.loads(DESCRIPTION.read_text())
@@ -24,6 +26,8 @@ PAGES: Final = {
     "/followed-redirect",
 }
 """What is for browsers, and the trap of a scripted redirect."""
+
+LISTS: Final = ("pairs", "authorizations", "grants")
 
 
 def test_each_path_there_is_is_described_and_no_other() -> None:
@@ -59,6 +63,55 @@ def test_the_description_names_each_key_of_a_fault_and_each_word() -> None:
     state = SCHEMAS["State"]["properties"]
     assert state["pairs"]["items"]["properties"]["state"]["enum"] == list(PairState)
     assert state["grants"]["items"]["properties"]["flow"]["enum"] == list(Flow)
+
+
+def test_the_description_has_the_bounds_of_a_fault() -> None:
+    numbers = {name: each for name, each in SCHEMAS["Fault"]["properties"].items() if "maximum" in each}
+
+    assert numbers.pop("status")["maximum"] == 599
+    assert numbers.keys() == {"delay", "drip", "lifetime", "interval", "times"}
+    assert {each["maximum"] for each in numbers.values()} == {LARGEST_NUMBER}
+
+
+def test_both_spellings_of_a_path_are_described_alike() -> None:
+    paths = {path: dict(operations) for path, operations in DESCRIBED["paths"].items() if "/auth/" in path}
+    for operations in paths.values():
+        for method, operation in operations.items():
+            operations[method] = {name: operation[name] for name in operation if name != "operationId"}
+
+    assert {path: paths[path] for path in paths if "/O2/" in path} == {
+        path.replace("/o2/", "/O2/"): paths[path] for path in paths if "/o2/" in path
+    }
+
+
+def test_each_answer_has_the_members_that_are_described(amazon: Amazon, lwa: Speaker, rfc: Speaker) -> None:
+    def read(path: str, **query: str) -> dict[str, Any]:
+        told: dict[str, Any] = lwa.session.get(lwa.origin + path, params=query, timeout=LONG).json()
+        return told
+
+    asked = {"client_id": "a-tv", "response_type": "code", "redirect_uri": "https://localhost/"}
+    lwa.control("authorization/allow", address=f"{lwa.origin}/authorize?{urlencode(asked)}")
+    pairs = lwa.pair(), rfc.pair()
+    amazon.approve("all")
+    tokens = lwa.poll(pairs[0]).json(), rfc.poll(pairs[1]).json()
+    metadata = read("/.well-known/openid-configuration")
+    account = read("/auth/O2/tokeninfo", access_token=tokens[0]["access_token"])
+    state, referee = read("/control/state"), read("/control/referee")
+
+    lists = [(SCHEMAS["State"]["properties"][name]["items"], state[name]) for name in LISTS]
+    answers = [
+        *((schema, each) for schema, members in lists for each in members),
+        *((SCHEMAS["Tokens"], each) for each in tokens),
+        *zip((SCHEMAS["CodePair"], SCHEMAS["RfcCodePair"]), pairs, strict=True),
+        (SCHEMAS["State"], state),
+        (SCHEMAS["Referee"], referee),
+        (SCHEMAS["Remark"], referee["complaints"][0]),
+        (SCHEMAS["Metadata"], metadata),
+        (SCHEMAS["TokenInfo"], account),
+    ]
+    assert all(members for _, members in lists)
+    for schema, answer in answers:
+        assert set(schema["required"]) <= answer.keys() <= schema["properties"].keys()
 
 
 def test_each_reference_of_the_description_leads_somewhere() -> None:
