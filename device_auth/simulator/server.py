@@ -258,7 +258,11 @@ class _ClientConnection(BaseHTTPRequestHandler):
             return
         delivery = Delivery()
         app = cast("WSGIApplication", self.server.app)
-        response = Response.from_app(app, self._environ(body, delivery), buffered=True)
+        try:
+            response = Response.from_app(app, self._environ(body, delivery), buffered=True)
+        except Exception:
+            self.send_error(500)
+            raise  # the thread ends with the error, which is shown on standard error or fails a test
         self._send(response, delivery)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _exchange  # noqa: N815  # http.server's names

@@ -3,8 +3,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
 import pytest
+import requests
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
@@ -40,6 +42,22 @@ def test_a_port_that_is_taken_is_told(amazon: Amazon, running: Running) -> None:
     for taken in (port, 65_536):
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {taken}"):
             serve(amazon, port=taken)
+
+
+def test_an_internal_error_is_answered_with_500_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: Queue[threading.ExceptHookArgs] = Queue()
+    monkeypatch.setattr(threading, "excepthook", shown.put)
+
+    def clock() -> float:
+        raise RuntimeError("no time")
+
+    with serve(Amazon(strict(), clock=clock)) as running:
+        answer = requests.get(f"{running.control}state", timeout=LONG)
+        error = shown.get(timeout=LONG)
+
+    assert (answer.status_code, answer.headers["Connection"]) == (500, "close")
+    assert "no time" not in answer.text
+    assert error.exc_type is RuntimeError
 
 
 def test_stopping_twice_is_no_error_and_frees_the_port(amazon: Amazon, running: Running) -> None:
