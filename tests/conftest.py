@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -60,6 +61,12 @@ def _reset_signals() -> None:
             # Still nothing to this process, so that it outlives its terminal; to its children the default.
             signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a home of its own: no other test's settings lie there."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
 def pytest_runtest_teardown() -> None:

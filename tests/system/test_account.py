@@ -1,27 +1,14 @@
 """Whose account it is, from the provider to everyone who is told, with a service, a page and a voice as they run."""
 
 import json
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.server import Running, serve
 from tests.daemon_process import Household
-from tests.ports import free_port
-from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
 
 NAME, USER_ID = "Sim Ulated", "amzn1.account.SIMULATED00000001"
-
-
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1), clock=time.monotonic), port=free_port()) as running:
-        yield running
 
 
 @pytest.mark.parametrize(
@@ -34,9 +21,8 @@ def running() -> Iterator[Running]:
     ids=["name", "user ID", "none"],
 )
 def test_the_account_is_told_to_everyone_as_far_as_the_scope_gives_it(
-    tmp_path: Path, running: Running, scope: str, account: str | None, account_id: str | None, said: str
+    household: Household, scope: str, account: str | None, account_id: str | None, said: str
 ) -> None:
-    household = Household(tmp_path, running)
     with household.living("--scope", scope) as living:
         household.link(living)
         wait_for(lambda: household.spoken.exists() and said in household.spoken.read_text(), "it is not said")

@@ -29,7 +29,7 @@ from device_auth.core.models import Flow
 from device_auth.prompts.picture import BLOCKS
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.models import RegisteredClient
+from device_auth.simulator.models import Options, RegisteredClient
 from device_auth.simulator.server import Running, serve
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.store import FileStore
@@ -42,6 +42,8 @@ from tests.simulated_speaker import strict
 from tests.socket_world import ADMINISTRATOR, SocketWorld
 from tests.waiting import LONG, given_time, wait_for
 from tests.world import CLIENT_ID
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 SECRET: Final = "CANARY-secret"
 FRESH: Final = ("--min-lifetime", "100000")
@@ -161,18 +163,9 @@ def interrupt(_desk: Maker, _address: str) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("DEVICE_AUTH_CONFIG", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(), clock=time.monotonic)) as running:
-        yield running
+def options() -> Options:
+    return strict()
 
 
 @pytest.fixture

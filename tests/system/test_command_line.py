@@ -41,18 +41,7 @@ from tests.simulated_speaker import strict
 from tests.terminal_session import session
 from tests.waiting import LONG, given_time, is_once_within, wait_for
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
-
-
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1), clock=time.monotonic), port=free_port()) as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from device_auth.core.errors import NotLinked
 from device_auth.core.models import Link
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
 from device_auth.world.unit import SERIAL_NUMBER
@@ -29,9 +30,8 @@ OTHER: Final = "0" * 32
 
 
 @pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1, approve_after=0, rotates=True), clock=time.monotonic)) as running:
-        yield running
+def options() -> Options:
+    return strict(interval=1, approve_after=0, rotates=True)
 
 
 @pytest.fixture

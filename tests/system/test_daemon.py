@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,34 +17,15 @@ import pytest
 
 from device_auth.client import Revoked, SpeakerUnlinked
 from device_auth.core.models import Mark
-from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
-from device_auth.simulator.server import Running, serve
+from device_auth.simulator.server import serve
 from device_auth.world.store import FileStore
 from device_auth.world.transport import READ_TIMEOUT
 from tests.clock_steps import step_clock
 from tests.command import ROOT, bare_environment, read_event
 from tests.daemon_process import Household, Living
 from tests.ports import free_port
-from tests.simulated_speaker import strict
 from tests.waiting import LONG, is_once_within, wait_for
-
-
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1), clock=time.monotonic), port=free_port()) as running:
-        yield running
-
-
-@pytest.fixture
-def household(tmp_path: Path, running: Running) -> Household:
-    return Household(tmp_path, running)
-
-
-@pytest.fixture
-def living(household: Household) -> Iterator[Living]:
-    with household.living() as living:
-        yield living
 
 
 def curl(path: Path, target: str) -> tuple[int, str]:

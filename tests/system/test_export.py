@@ -31,12 +31,7 @@ from tests.links import StillClock, make_grant, make_link, make_pending
 from tests.simulated_speaker import strict
 from tests.socket_world import SocketWorld
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

@@ -30,11 +30,8 @@ def test_every_format_layout_and_name_is_told() -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_a_shell_goes_on_with_a_link_that_was_handed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+@pytest.mark.usefixtures("own_home")
+def test_a_shell_goes_on_with_a_link_that_was_handed_over(tmp_path: Path) -> None:
     with open_world(tmp_path) as world:
         world.clock.plan(20, lambda: world.amazon.approve(world.amazon.pairs()[-1].user_code))
         world.link()

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,32 +13,11 @@ from typing import Final
 
 import pytest
 
-from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
-from device_auth.simulator.server import Running, serve
 from tests.command import ROOT, bare_environment
 from tests.daemon_process import Household, Living
-from tests.ports import free_port
 from tests.waiting import LONG, wait_for
 
 ANEW: Final = "a fresh process goes on"
-
-
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
-        yield running
-
-
-@pytest.fixture
-def household(tmp_path: Path, running: Running) -> Household:
-    return Household(tmp_path, running)
-
-
-@pytest.fixture
-def living(household: Household) -> Iterator[Living]:
-    with household.living() as living:
-        yield living
 
 
 def refresh_token(household: Household) -> bytes:

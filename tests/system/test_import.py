@@ -31,6 +31,8 @@ from tests.terminal_session import session
 from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID, World, is_over, open_world
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 SECRET = "CANARY-secret"
 
 
@@ -75,13 +77,6 @@ class TokenHolder:
 def _write(end: int, octets: bytes) -> None:
     with suppress(BrokenPipeError), os.fdopen(end, "wb") as stream:  # a command may end without reading
         stream.write(octets)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
 
 
 @pytest.fixture

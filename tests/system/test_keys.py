@@ -231,20 +231,13 @@ def test_a_key_that_was_named_and_cannot_be_had_is_told_and_answers_a_press(worl
 # -- the daemon as a process
 
 
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1), clock=time.monotonic)) as running:
-        yield running
-
-
 def provider_in(household: Household) -> object:
     return json.loads((household.state / "link.json").read_bytes())["key_provider"]
 
 
 def test_a_link_moves_to_a_key_that_appears_and_waits_for_one_that_was_spoilt(
-    tmp_path: Path, running: Running
+    household: Household, sources: KeySources
 ) -> None:
-    household, sources = Household(tmp_path, running), KeySources(tmp_path)
     with household.living() as living:
         household.link(living)
         assert provider_in(household) == "plain"
@@ -452,9 +445,8 @@ def test_a_planted_plain_link_is_never_used_and_a_plain_one_of_ours_is_sealed(
 
 
 def test_a_service_sets_a_plain_link_beside_a_key_aside_tells_so_and_seals_it(
-    tmp_path: Path, running: Running
+    household: Household, sources: KeySources
 ) -> None:
-    household, sources = Household(tmp_path, running), KeySources(tmp_path)
     with household.living() as living:
         household.link(living)
         assert household.ask("seal").returncode == 78

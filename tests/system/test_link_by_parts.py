@@ -4,29 +4,23 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from device_auth.prompts.view_changes import JUST_LINKED_FOR
-from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.server import Running, serve
+from device_auth.simulator.models import Options
+from device_auth.simulator.server import Running
 from tests.command import Command, read_lines
 from tests.simulated_speaker import strict
 from tests.stand_ins.kernel_leds import KernelLedFiles
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
-        yield running
+def options() -> Options:
+    return strict(interval=1, approve_after=0)
 
 
 def write_settings(folder: Path, text: str) -> Path:

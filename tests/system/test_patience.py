@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from device_auth.core.errors import NotLinked, StoreBusy
 from device_auth.core.models import Monotonic, Seconds, Secret, TokenGrant
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
+from device_auth.simulator.models import Options
 from device_auth.simulator.server import Running, serve
 from device_auth.world.store import FileStore
 from tests.command import Command, read_event, stream_of
@@ -22,18 +23,12 @@ from tests.simulated_speaker import strict
 from tests.waiting import LONG
 from tests.world import SkippingClock
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(strict(interval=1, approve_after=0), clock=time.monotonic)) as running:
-        yield running
+def options() -> Options:
+    return strict(interval=1, approve_after=0)
 
 
 @pytest.fixture

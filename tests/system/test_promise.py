@@ -35,9 +35,8 @@ def memory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1, approve_after=0), clock=time.monotonic)) as running:
-        yield running
+def options() -> Options:
+    return Options(interval=1, approve_after=0)
 
 
 def test_a_link_in_memory_is_not_promised_to_stay(

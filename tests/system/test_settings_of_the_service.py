@@ -2,29 +2,13 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from device_auth.simulator.amazon import Amazon
-from device_auth.simulator.models import Options
-from device_auth.simulator.server import Running, serve
 from tests.daemon_process import Household, Living
-from tests.ports import free_port
 from tests.waiting import wait_for
-
-
-@pytest.fixture
-def running() -> Iterator[Running]:
-    with serve(Amazon(Options(interval=1), clock=time.monotonic), port=free_port()) as running:
-        yield running
-
-
-@pytest.fixture
-def household(tmp_path: Path, running: Running) -> Household:
-    return Household(tmp_path, running)
 
 
 def settings_of(household: Household, **changes: str) -> str:

@@ -40,13 +40,9 @@ from tests.stand_ins.kernel_leds import KernelLedFiles
 from tests.values import moment
 from tests.waiting import LONG
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 __all__ = ["stand_ins"]
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DEVICE_AUTH_CONFIG", raising=False)
 
 
 def write_settings(folder: Path, text: str) -> Path:

@@ -44,14 +44,9 @@ from tests.simulated_speaker import strict
 from tests.socket_world import SocketWorld
 from tests.terminal_session import session
 
+pytestmark = pytest.mark.usefixtures("own_home")
+
 IPV6_ADDRESS: Final = f"20010db8{'0' * 23}7 02 40 00 80     eth0\n"
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("DEVICE_AUTH_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
