@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     parser.add_argument(
         "hardware_action",
+        metavar="list|test",
         choices=("list", "test"),
         help="list: every part, its pins and whether it can be used; test: let each part show every state",
     )

@@ -603,6 +603,19 @@ def test_a_slip_of_the_keyboard_is_told_what_was_meant(
 
 
 @pytest.mark.parametrize(
+    ("verb", "missing"), [("config", "init|show|check"), ("hardware", "list|test"), ("export env", "--to")]
+)
+def test_a_missing_word_is_named_as_the_help_names_it(
+    verb: str, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(verb.split())
+
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told == f"device-auth: the following arguments are required: {missing}"
+
+
+@pytest.mark.parametrize(
     ("line", "shown"),
     [
         ("link --import Atzr|CANARY", "unknown arguments: …"),
