@@ -82,10 +82,8 @@ def mount_of(path: Path, root: Path = Path("/")) -> Mount | None:
     """
     try:
         whole = path.resolve()
-    except (
-        OSError,
-        RuntimeError,
-    ):  # its links lead in a circle (RuntimeError before 3.13), or were swapped meanwhile
+    except (OSError, RuntimeError):
+        # its links lead in a circle (RuntimeError before 3.13), or were swapped meanwhile
         whole = path.absolute()
     return _find(whole, _read_mounts(root))
 
