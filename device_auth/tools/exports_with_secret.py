@@ -3,7 +3,7 @@
 ========== ========================= ===========================================================================
 respeaker  ``~/.avs.json``           a JSON object; a new one is enough. What it keeps of an access token is removed,
                                      so that it refreshes at once
-alexapi    ``config.yaml``           six keys in the section ``alexa``; all other lines stay as they are
+alexapi    ``config.yaml``           four keys in the section ``alexa``; all other lines stay as they are
 ========== ========================= ===========================================================================
 
 They serve links that were made with a client secret (``authorize``). The secret is not a part of a link: the client has it
