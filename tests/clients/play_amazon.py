@@ -13,7 +13,6 @@ class Own(Player):
     """One of them; none can revoke, for LWA has no such endpoint."""
 
     def __init__(self, wish: Wish) -> None:
-        wire = Wire(wish.issuer, wish.ca_file)
         name = sys.argv[1]
         self.client: DeviceSdk | JavaSample | SkillsToolkit
         if name == "java":
@@ -24,11 +23,13 @@ class Own(Player):
                 carry=lambda _address: sys.stdin.readline().strip(),
             )
         elif name == "toolkit":
-            wire = Wire(wish.issuer, wish.ca_file, {"Accept": AXIOS_ACCEPT, "User-Agent": "axios/0.21"})
             self.client = SkillsToolkit(
-                wire, wish.client_id, wish.client_secret or "a-secret-of-the-web-client"
+                Wire(wish.issuer, wish.ca_file, {"Accept": AXIOS_ACCEPT, "User-Agent": "axios/0.21"}),
+                wish.client_id,
+                "a-secret-of-the-web-client",
             )
         else:
+            wire = Wire(wish.issuer, wish.ca_file)
             self.client = DeviceSdk(wire, wish.client_id, asks_profile=name == "adapter")
 
     def link(self, show: Show) -> None:
