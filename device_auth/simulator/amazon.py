@@ -449,7 +449,8 @@ class Amazon:
                 stolen = ClientRefusal(OAuthRefusal("invalid_grant", sentence), breach)
                 return self.refuse(stolen, Endpoint.EXCHANGE, name)
             if code.grant_id is not None:
-                self._revoke([grant for grant in self._grants.values() if grant.grant_id == code.grant_id])
+                issued = self._grants.get(code.grant_id)  # None if it was forgotten
+                self._revoke([] if issued is None else [issued])
                 return OAuthRefusal("invalid_grant", "The authorization code was used before.")
             wrong = refuse_exchange(code, sent, self.clock())
             if wrong is not None:
@@ -542,7 +543,7 @@ class Amazon:
             return tuple(self._grants.values())
 
     def forgotten(self) -> dict[str, int]:
-        """Return the number of code pairs, grants and tokens that are no longer known, for there were too many."""
+        """Return by kind how many code pairs, authorization codes, grants and tokens were forgotten: there were too many."""
         with self._lock:
             return dict(self._forgotten)
 

@@ -434,7 +434,7 @@ class _Endpoints:
         return self._amazon.grant_of(token)
 
     def followed(self) -> Response:
-        """Complain about a client that follows a scripted redirect."""
+        """Report a client that follows a scripted redirect."""
         self._report(RuleName.FOLLOWED_REDIRECT, "A client followed a redirect.", _TRAP)
         return error_answer(OAuthRefusal("invalid_request", "Nothing is here."), status=404)
 

@@ -123,7 +123,7 @@ class Fault:
         drip: bytes a second at which the response, head included, is sent.
         truncate: announce a whole response, send half and close.
         oversized: answer with a success that is too long.
-        redirect: an address; ``true`` leads to a path where the referee complains.
+        redirect: an address; ``true`` leads to a path where the referee sees who follows.
         html: answer with a captive portal's page.
         lifetime: seconds that this code pair or access token lives.
         rotation: whether this refresh gives a new refresh token.

@@ -38,7 +38,7 @@ class StartSimulatedAmazon(Protocol):
 @pytest.fixture
 def start_simulated_amazon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSimulatedAmazon]:
     """Return a function that starts simulated Amazons."""
-    # what they need is imported where a test asks for one: pytest reads this file at each start
+    # imported only where a test asks for one: pytest reads this file at each start
     from device_auth.simulator.amazon import Amazon
     from device_auth.simulator.models import Options
     from device_auth.simulator.server import serve
