@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 
+from device_auth.service.api import ADMISSION as SOCKET_ADMISSION
+from device_auth.service.page import ADMISSION as PAGE_ADMISSION
 from device_auth.wire.addresses import read_proxy
 from device_auth.world.keys import CREDENTIAL
 from device_auth.world.route import Authorities
@@ -16,12 +18,17 @@ from device_auth.world.settings import KEY_PROVIDERS
 from device_auth.world.store import SEALED
 from device_auth.world.transport import route_to
 from hardware.board import board_names
+from hardware.plans import PANEL_KEYS
 from tests.command import ROOT
 
 UNITS: Final = ROOT / "deploy" / "systemd"
 KEYS: Final = sorted((UNITS / "keys").glob("*.conf"))
 BOARDS: Final = sorted((UNITS / "boards").glob("*.conf"))
-SERVICE: Final = (UNITS / "device-auth.service").read_text()
+PANELS: Final = sorted((UNITS / "panels").glob("*.conf"))
+GPIO: Final = sorted((UNITS / "gpio").glob("*.conf"))
+READ_ONLY_ROOT: Final = UNITS / "read-only-root.conf"
+DROP_INS: Final = [*BOARDS, *PANELS, *GPIO, *KEYS, READ_ONLY_ROOT]
+SERVICE: Final = (UNITS / "device-auth.service").read_text().replace("@BINDIR@/device-auth", "/bin/true")
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
@@ -43,21 +50,30 @@ def exposure(unit: str, folder: Path) -> float:
     return float(found[1])
 
 
-def with_drop_in(drop_in: Path) -> str:
-    """Put a drop-in's lines behind the unit's own: later ones win, or are added."""
-    lines = drop_in.read_text().split("[Service]\n", 1)[1]
+def with_drop_ins(*drop_ins: Path) -> str:
+    """Put the lines of drop-ins behind the unit's own: later ones win, or are added."""
+    lines = "".join(drop_in.read_text().split("[Service]\n", 1)[1] for drop_in in drop_ins)
     return SERVICE.replace("\n[Install]", f"\n{lines}\n[Install]")
 
 
+def install(target: str, place: Path, *variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a target of the Makefile into a folder, as an image builder does."""
+    command = ["make", "--no-print-directory", "-C", str(UNITS), target, f"DESTDIR={place}", *variables]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def files_in(place: Path) -> set[str]:
+    return {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+
+
 @needs_systemd
-@pytest.mark.parametrize("drop_in", [None, *KEYS], ids=lambda path: path and path.stem)
+@pytest.mark.parametrize("drop_in", [None, *DROP_INS], ids=lambda path: path and path.stem)
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, drop_in: Path | None) -> None:
-    for unit in ("device-auth.service", "device-auth.socket"):
-        text = (UNITS / unit).read_text().replace("/opt/device-auth/bin/device-auth", "/bin/true")
-        (tmp_path / unit).write_text(text)
+    (tmp_path / "device-auth.service").write_text(SERVICE)
+    shutil.copy(UNITS / "device-auth.socket", tmp_path)
     if drop_in is not None:
         (tmp_path / "device-auth.service.d").mkdir()
-        (tmp_path / "device-auth.service.d" / "key.conf").write_text(drop_in.read_text())
+        shutil.copy(drop_in, tmp_path / "device-auth.service.d")
 
     judged = subprocess.run(
         [
@@ -81,9 +97,9 @@ def test_the_service_alone_is_nearly_closed(tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("drop_in", [*BOARDS, *KEYS], ids=lambda drop_in: drop_in.stem)
-def test_a_board_or_a_key_opens_its_devices_and_little_else(tmp_path: Path, drop_in: Path) -> None:
-    assert exposure(SERVICE, tmp_path) < exposure(with_drop_in(drop_in), tmp_path) <= 1.8
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda drop_in: drop_in.stem)
+def test_a_drop_in_opens_its_devices_and_little_else(tmp_path: Path, drop_in: Path) -> None:
+    assert exposure(SERVICE, tmp_path) <= exposure(with_drop_ins(drop_in), tmp_path) <= 1.9
 
 
 @needs_systemd
@@ -105,6 +121,102 @@ def test_every_board_with_pins_has_a_file_that_opens_them() -> None:
     with_pins = set(board_names()) - {"none", "simulated"}
 
     assert with_pins <= {board.stem for board in BOARDS}
+
+
+def test_every_panel_that_is_a_device_has_a_file_that_opens_it() -> None:
+    assert set(PANEL_KEYS[0].choices) - {"simulated"} == {panel.stem for panel in PANELS}
+
+
+@pytest.mark.parametrize("drop_in", [None, *DROP_INS], ids=lambda path: path and path.stem)
+def test_every_group_that_a_unit_names_is_made_or_in_every_debian(drop_in: Path | None) -> None:
+    text = SERVICE if drop_in is None else drop_in.read_text()
+    named = {
+        name for line in re.findall(r"^SupplementaryGroups=(.*)", text, re.MULTILINE) for name in line.split()
+    }
+    made = set(re.findall(r"^[gu] (\S+)", (UNITS / "device-auth.sysusers").read_text(), re.MULTILINE))
+
+    # a missing one ends the start with 216/GROUP; the others are in base-passwd's group.master
+    assert named <= made | {"audio", "dialout", "tty", "video"}
+
+
+def test_the_service_needs_its_socket_and_waits_for_nothing_else() -> None:
+    unit = SERVICE.split("[Service]", maxsplit=1)[0]
+
+    # started first, it bound the address itself, and the socket was refused at each first installation
+    assert "\nRequires=device-auth.socket\nAfter=device-auth.socket\n" in unit
+    # without an answer of DHCP the speaker was dead for two minutes
+    assert re.findall(r"^(?:Wants|After|Requires)=(.*)", unit, re.MULTILINE) == ["device-auth.socket"] * 2
+
+
+def test_the_service_is_never_given_up() -> None:
+    # a lock that was held for half a minute once ended service and socket for good
+    assert "\nStartLimitIntervalSec=0\n" in SERVICE.split("[Service]", maxsplit=1)[0]
+    assert "\nRestartSec=10\n" in SERVICE
+
+
+@pytest.mark.parametrize("line", ["LimitCORE=0", "MemorySwapMax=0"])
+def test_the_refresh_token_gets_into_no_core_dump_and_no_swap(line: str) -> None:
+    assert line in SERVICE.splitlines()
+
+
+def test_the_service_may_have_a_thread_for_each_connection() -> None:
+    found = re.search(r"^TasksMax=(\d+)$", SERVICE, re.MULTILINE)
+
+    assert found is not None
+    assert int(found[1]) > SOCKET_ADMISSION.places + PAGE_ADMISSION.places + 64
+
+
+def test_an_installation_has_what_it_was_asked_for_and_its_removal_takes_exactly_that(tmp_path: Path) -> None:
+    (tmp_path / "etc" / "avahi" / "services").mkdir(parents=True)
+    own = tmp_path / "etc" / "systemd" / "system" / "device-auth.service.d" / "proxy.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+
+    made = install(
+        "install", tmp_path, "BOARD=generic-led", "PANEL=ssd1306", "KEY=rpi-fw-crypto", "SYSTEMD=254"
+    )
+    installed = files_in(tmp_path)
+    gone = install("uninstall", tmp_path)
+
+    assert (made.returncode, gone.returncode) == (0, 0), made.stderr + gone.stderr
+    assert installed == {
+        "etc/avahi/services/device-auth.service",
+        "etc/systemd/system/device-auth.service",
+        "etc/systemd/system/device-auth.socket",
+        *(
+            f"etc/systemd/system/device-auth.service.d/{name}.conf"
+            for name in ("board", "key", "panel", "proxy", "restart-steps")
+        ),
+        "etc/sysusers.d/device-auth.conf",
+        "etc/udev/rules.d/60-device-auth.rules",
+    }
+    assert files_in(tmp_path) == {str(own.relative_to(tmp_path))}
+
+
+def test_the_installed_unit_starts_the_command_of_the_place_that_was_named(tmp_path: Path) -> None:
+    install("install", tmp_path, "BINDIR=/srv/speaker/bin", "SYSTEMD=253")
+    unit = (tmp_path / "etc" / "systemd" / "system" / "device-auth.service").read_text()
+
+    assert "\nExecStart=/srv/speaker/bin/device-auth run\n" in unit
+    # systemd 252 complains of its keys
+    assert not (
+        tmp_path / "etc" / "systemd" / "system" / "device-auth.service.d" / "restart-steps.conf"
+    ).exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [("BOARD", BOARDS), ("PANEL", PANELS), ("KEY", KEYS), ("GPIO", GPIO)],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_name_that_does_not_exist_installs_nothing_and_is_told_which_do(
+    tmp_path: Path, variable: str, known: list[Path]
+) -> None:
+    refused = install("install", tmp_path, f"{variable}=nothing")
+
+    assert refused.returncode != 0
+    assert f"there are: {' '.join(path.stem for path in known)}." in refused.stderr
+    assert files_in(tmp_path) == set()
 
 
 def test_only_a_wrong_command_line_is_not_tried_again() -> None:
