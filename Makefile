@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm test-clients mutants check bench clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm test-clients mutants check bench deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
+	@echo "make deb          the Debian package, for this machine's suite, or in a tree of Debian's: SUITE=bookworm|trixie (root)"
 	@echo "make clean        remove what these targets made"
 
 $(BIN)/python:
@@ -120,6 +121,12 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python -m tests.bench.approval
 	$(BENCH)/bin/python -m tests.bench.speakers
 	$(BENCH)/bin/python -m tests.bench.daemon
+
+# In a tree of the suite, or else with what this machine has: dpkg names what is missing.
+SUITE ?=
+
+deb:
+	deploy/build-deb dist $(if $(SUITE),"$$(tests/deploy/tree $(SUITE) build)")
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info tests/clients/node/node_modules .coverage .coverage.* .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache
