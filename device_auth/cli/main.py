@@ -48,6 +48,9 @@ exit codes:
   130  interrupted
 """
 
+SIMULATIONS: Final = ("auto", "manual")
+"""Who approves in a simulation: its owner by himself, or a person on its page."""
+
 HIDDEN: Final = "…"
 """Stands for a word that could be a secret."""
 
@@ -81,13 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Collecting finds nothing while modules load, and nothing of use at the end of a process.
     gc.disable()
     atexit.register(gc.freeze)
-    words = [
-        "--simulate=auto" if word == "--simulate" else word
-        for word in (sys.argv[1:] if argv is None else argv)
-    ]
     if sys.stderr is None:
         sys.stderr = null_stream()
-    args = read_arguments(words)
+    args = read_arguments(sys.argv[1:] if argv is None else argv)
     verb = _import_verb(args.verb)
     _log_to_stderr(is_verbose="verbose" in vars(args))
     if argv is None:
@@ -163,7 +162,13 @@ def _shown(word: str, quotes: str = "") -> str:
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; the result has no entry for an option that was not given."""
     parser = make_parser([name for name in VERBS if name in words])
-    return parser.parse_args(words)
+    # argparse would take the verb behind a bare --simulate for its value
+    return parser.parse_args(
+        [
+            "--simulate=auto" if word == "--simulate" and following not in SIMULATIONS else word
+            for word, following in zip(words, [*words, ""][1:], strict=True)
+        ]
+    )
 
 
 def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
@@ -211,7 +216,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--simulate",
         metavar="HOW",
-        choices=("auto", "manual"),
+        choices=SIMULATIONS,
         default=argparse.SUPPRESS,
         help="use a simulated Amazon whose owner approves after 5 s; --simulate=manual: approve on its page",
     )

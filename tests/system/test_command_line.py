@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.cli.main import main, make_parser
+from device_auth.cli.main import main, make_parser, read_arguments
 from device_auth.core.models import Mark
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
@@ -634,6 +634,22 @@ def test_a_word_that_could_be_a_secret_is_not_repeated(
     told, hint = capsys.readouterr().err.splitlines()
     assert told == f"device-auth: {shown}"
     assert ("not repeated" in hint) == ("…" in shown)
+
+
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        ("--simulate status", "auto"),
+        ("status --simulate", "auto"),
+        ("--simulate manual status", "manual"),
+        ("status --simulate auto --json", "auto"),
+        ("status --simulate=manual", "manual"),
+    ],
+)
+def test_who_approves_in_a_simulation_is_named_or_left_out(line: str, how: str) -> None:
+    args = read_arguments(line.split())
+
+    assert (args.verb, args.simulate) == ("status", how)
 
 
 def test_the_readmes_help_text_is_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
