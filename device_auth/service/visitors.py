@@ -52,9 +52,9 @@ def read_address(text: str) -> Address:
 
 
 class Nearness(Enum):
-    """Where a visitor is, as the two ends of the connection tell.
+    """Where a visitor is, by the addresses of both ends of the connection.
 
-    One in another network may be in the house; one far away is not, with a public address of none of our networks.
+    A visitor of another network may be in the house; one who is far has a public address that lies in none of our networks.
     """
 
     FAR = auto()
@@ -150,33 +150,31 @@ def _ask_kernel(kind: int) -> bytes:
         kinds: set[int] = set()
         while not kinds & {_END, _ERROR}:
             some = kernel.recv(MOST_OF_KERNEL)
-            kinds |= {kind for _, kind, _ in _split(some)}
+            kinds |= {kind for kind, _ in _split(some, _HEAD)}
             answer += some
     return answer
 
 
-def _split(messages: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield length, kind and content of each message."""
-    while len(messages) >= _HEAD.size:
-        length, kind, *_ = _HEAD.unpack_from(messages)
-        if length < _HEAD.size:
+def _split(records: bytes, head: struct.Struct) -> Iterator[tuple[int, bytes]]:
+    """Yield kind and content of each record: messages and their attributes are framed alike.
+
+    Args:
+        records: one after the other, each begun at a multiple of 4 bytes.
+        head: of each; its first two fields are the length, head included, and the kind.
+    """
+    while len(records) >= head.size:
+        length, kind, *_ = head.unpack_from(records)
+        if length < head.size:
             return
-        yield length, kind, messages[_HEAD.size : length]
-        messages = messages[(length + 3) & ~3 :]
+        yield kind, records[head.size : length]
+        records = records[(length + 3) & ~3 :]
 
 
 def _read_messages(messages: bytes, kind: int, size: int) -> Iterator[tuple[bytes, dict[int, bytes]]]:
     """Yield the fixed part, of so many bytes, and the attributes of each message of a kind."""
-    for _, found, content in _split(messages):
+    for found, content in _split(messages, _HEAD):
         if found == kind:
-            attributes, rest = {}, content[size:]
-            while len(rest) >= _ATTRIBUTE.size:
-                length, number = _ATTRIBUTE.unpack_from(rest)
-                if length < _ATTRIBUTE.size:
-                    break
-                attributes[number] = rest[_ATTRIBUTE.size : length]
-                rest = rest[(length + 3) & ~3 :]
-            yield content[:size], attributes
+            yield content[:size], dict(_split(content[size:], _ATTRIBUTE))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -215,7 +213,7 @@ def names_of(hostname: str, more: Collection[str], resolver: Path = RESOLVER) ->
             word, *rest = line.lower().split() or [""]
             domains += rest if word in {"search", "domain"} else []
     in_domains = {f"{plain}.{domain.strip('.')}" for domain in domains if domain.strip(".") and plain}
-    return ({hostname, plain, *in_domains, *(name.lower() for name in more)}) - {""}
+    return {hostname, plain, *in_domains, *(name.lower() for name in more)} - {""}
 
 
 def names_loopback(names: Collection[str]) -> bool:
