@@ -58,8 +58,7 @@ class PanelPrompt:
         """Show a view; return the moment at which to show it again."""
         if view != self._view:
             self._view = view
-            is_well = view.state is StateWord.LINKED and view.trouble is Trouble.NONE
-            self._dark_at = later(now, JUST_LINKED_FOR if is_well else WORD_STAYS_FOR)
+            self._dark_at = later(now, JUST_LINKED_FOR if _is_well(view) else WORD_STAYS_FOR)
         try:
             if view.state is StateWord.WAITING and view.code_pair is not None:
                 return self._show_code(view.code_pair, now)
@@ -91,16 +90,9 @@ class PanelPrompt:
         if now >= self._dark_at:
             self._panel.clear()
             return None
-        is_well = view.state is StateWord.LINKED and view.trouble is Trouble.NONE
-        name = (
-            "for-now"
-            if is_well and view.doubt
-            else view.state
-            if view.trouble is Trouble.NONE
-            else view.trouble
-        )
-        word = self._wording.short[name]
-        if is_well and view.account_name:
+        name = view.state if view.trouble is Trouble.NONE else view.trouble
+        word = self._wording.short["for-now" if _is_well(view) and view.doubt else name]
+        if _is_well(view) and view.account_name:
             named = self._show_text(f"{word}: {view.account_name}")
             if named.text:
                 return self._dark_at
@@ -143,3 +135,7 @@ def without_accents(text: str) -> str:
     """Return a text in the letters of every panel."""
     parts = unicodedata.normalize("NFKD", text)
     return "".join(character for character in parts if not unicodedata.combining(character))
+
+
+def _is_well(view: "View") -> bool:
+    return view.state is StateWord.LINKED and view.trouble is Trouble.NONE
