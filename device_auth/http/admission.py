@@ -17,6 +17,9 @@ from device_auth.core.models import Monotonic, Seconds, later
 REFUSALS_FOR_ONE: Final = 8
 """Refusals cost so much less than what they refuse: those of one owner do not use up the rate of all."""
 
+CROWDED: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""The statuses of a refusal because there are too many connections of one owner, or of all owners."""
+
 MOST_OWNERS: Final = 256
 """Owners whose rate is remembered."""
 
@@ -197,7 +200,7 @@ class ConnectionLimiter(Generic[P]):
         streams = [other for other in all_streams if not other.is_gone()]
         if place not in self.active or len(all_streams) >= 2 * self._limits.streams:
             return False
-        if sum(other.owner == place.owner for other in streams) >= (self._limits.streams_share):
+        if sum(other.owner == place.owner for other in streams) >= self._limits.streams_share:
             return False
         if len(streams) >= self._limits.streams and not self._evict_for(place.owner, streams):
             return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds
 from device_auth.core.ports import Clock
-from device_auth.http.admission import ConnectionLimits
+from device_auth.http.admission import CROWDED, ConnectionLimits
 from device_auth.http.connection import (
     NO_HEADERS,
     HttpConnection,
@@ -214,7 +214,6 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_TOO_OFTEN: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 def check_request(request: HttpRequest, own: Address, names: Collection[str]) -> None:
@@ -395,7 +394,7 @@ class Page:
         status = HTTPStatus.BAD_REQUEST if error.status is HTTPStatus.LENGTH_REQUIRED else error.status
         language = self._language_of(request or visitor.glance())
         policy = {"Content-Security-Policy": self._renderer.refusal_policy}
-        retry = {"Retry-After": "5"} if status in _TOO_OFTEN else {}
+        retry = {"Retry-After": "5"} if status in CROWDED else {}
         headers = {**_HEADERS, **policy, **_language_fields(language), **retry, **error.headers}
         addresses = self._addresses_for(visitor)
         body = self._renderer.refusal(status, addresses, language, is_stranger=visitor.peer.is_stranger)

@@ -22,6 +22,7 @@ from device_auth.core.models import CodePair, Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import dataclass, field
+from device_auth.http.admission import CROWDED
 from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
 from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, code_words, read_wording
@@ -51,12 +52,11 @@ _BUSY: Final = "M5 12v.01M12 12v.01M19 12v.01"
 _BUTTON: Final = "M12 3a9 9 0 1 0 .01 0M12 8a4 4 0 1 0 .01 0"
 
 
-_CROWDED: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _UNANSWERED: Final = ("not-answered", "")
 _REFUSALS: Final = {
     HTTPStatus.MISDIRECTED_REQUEST: ("not-this-name", ""),
     HTTPStatus.NOT_FOUND: ("not-here", ""),
-    **dict.fromkeys(_CROWDED, ("too-many", "looks-again")),
+    **dict.fromkeys(CROWDED, ("too-many", "looks-again")),
 }
 """The phrases of a refusal: why, and what happens or is to be done next."""
 
@@ -196,7 +196,7 @@ class PageRenderer:
             is_stranger: the visitor is in another network, whatever else is wrong.
         """
         words = read_words(language).page
-        is_crowded = status in _CROWDED
+        is_crowded = status in CROWDED
         why, what_next = (
             ("not-this-network", "join-network") if is_stranger else _REFUSALS.get(status, _UNANSWERED)
         )
