@@ -23,6 +23,7 @@ from device_auth.service.journal import open_log
 from device_auth.service.page import Page, open_listener, read_page_settings
 from device_auth.service.status_feed import StatusFeed
 from device_auth.service.systemd import Notifier, Sockets, is_anew, sockets_given, start_anew
+from device_auth.world.c_library import call_c
 from device_auth.world.clock import clock_steps
 from device_auth.world.places import make_runtime_dir, read_places
 from device_auth.world.settings import ENVIRONMENT
@@ -394,14 +395,12 @@ def _start_anew(signals: ServiceSignals, kept: Sockets) -> None:
 def _keep_memory_private() -> None:
     """Let no other process of this user read our memory, and no crash write it to the disk: it holds the refresh token.
 
-    Source: prctl(2), ``PR_SET_DUMPABLE``. Of ctypes only the part in C is loaded, as the rest costs each start.
+    Source: prctl(2), ``PR_SET_DUMPABLE``.
     """
+    failed: int | OSError
     try:
-        from _ctypes import call_cdeclfunction, dlopen, dlsym
-
-        program = dlopen(None, 0)  # type: ignore[arg-type]  # None stands for this program itself
-        failed = call_cdeclfunction(dlsym(program, "prctl"), (PR_SET_DUMPABLE, 0, 0, 0, 0))
-    except (ImportError, OSError) as error:
+        failed = call_c("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+    except OSError as error:
         failed = error
     if failed:
         log.warning("other processes of this user can read the memory of the service: %s", failed)

@@ -92,21 +92,18 @@ class BootClock:
 def clock_steps(on_step: Callable[[], object]) -> Iterator[None]:
     """Have a function called, on another thread, each time the wall clock is set; in between nothing runs.
 
-    Where the kernel cannot notify of it the function is never called. Of ctypes only the part in C is loaded, as the
-    rest costs each start; Python has timers as files from 3.13 on.
+    Where the kernel cannot notify of it the function is never called. Python has timers as files from 3.13 on.
 
     Source: timerfd_create(2), ``TFD_TIMER_CANCEL_ON_SET``.
     """
     import select
     import struct
 
-    try:
-        from _ctypes import call_cdeclfunction, dlopen, dlsym
+    from device_auth.world.c_library import call_c
 
-        program = dlopen(None, 0)  # type: ignore[arg-type]  # None stands for this program itself
-        create, settime = (dlsym(program, f"timerfd_{verb}") for verb in ("create", "settime"))
-        timer = call_cdeclfunction(create, (time.CLOCK_REALTIME, _TFD_CLOEXEC | _TFD_NONBLOCK))
-    except (ImportError, OSError):
+    try:
+        timer = call_c("timerfd_create", time.CLOCK_REALTIME, _TFD_CLOEXEC | _TFD_NONBLOCK)
+    except OSError:
         timer = -1
     if timer < 0:
         yield
@@ -119,7 +116,7 @@ def clock_steps(on_step: Callable[[], object]) -> Iterator[None]:
     def start() -> None:
         # struct itimerspec: no second time, and the first one as a time of day
         times = struct.pack("4l", 0, 0, int(time.time()) + _YEAR, 0)
-        call_cdeclfunction(settime, (timer, _ABSTIME_AND_CANCEL_ON_SET, times, None))
+        call_c("timerfd_settime", timer, _ABSTIME_AND_CANCEL_ON_SET, times, None)
 
     def watch() -> None:
         while (ending, select.POLLIN) not in ready.poll():
