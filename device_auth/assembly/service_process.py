@@ -20,7 +20,7 @@ from device_auth.service.api import Api
 from device_auth.service.callers import read_permissions
 from device_auth.service.daemon import Daemon, DaemonOptions
 from device_auth.service.journal import open_log
-from device_auth.service.page import Page, open_listener, read_page_settings
+from device_auth.service.page import Page, open_listener
 from device_auth.service.status_feed import StatusFeed
 from device_auth.service.systemd import Notifier, Sockets, is_anew, sockets_given, start_anew
 from device_auth.world.c_library import call_c
@@ -118,7 +118,7 @@ def _run_once(
         )
         opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
         in_force = _SettingsInForce(doors)
-        servers = _Servers(doors, begun.sockets)
+        servers = _Servers(doors, in_force, begun.sockets)
         if doors.doubt:
             log.warning("%s", doors.doubt)
         feed = StatusFeed(doors.clock, FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True))
@@ -184,15 +184,18 @@ class _SettingsInForce:
 
     Args:
         doors: use them.
+
+    Attributes:
+        checked: the settings in use, and what is wrong with them.
     """
 
     def __init__(self, doors: "Doors") -> None:
         self._doors = doors
-        self._checked = self._look_up()
-        self._use(self._checked)
+        self.checked = self._look_up()
+        self._use(self.checked)
         self._opened = doors.settings
-        self._options = self._make_options(self._checked)
-        for problem in self._checked.problems[1:]:
+        self._options = self._make_options(self.checked)
+        for problem in self.checked.problems[1:]:
             log.error("%s. %s", problem, problem.hint)
 
     def options(self) -> DaemonOptions:
@@ -205,7 +208,7 @@ class _SettingsInForce:
         Raises:
             DeviceAuthError: if they have a problem that those in force have not, which are kept then.
         """
-        former, new = self._checked, self._look_up()
+        former, new = self.checked, self._look_up()
         if self._options.problem is None:
             found = [*new.problems, *new.provider_problems, new.parts_problem(), new.page_problem()]
             if former.route_problem() is None:
@@ -220,17 +223,21 @@ class _SettingsInForce:
         if options.problem is not None and self._options.problem is None:
             self._use(former)
             raise options.problem
-        self._checked, self._options = new, options
+        self.checked, self._options = new, options
         if self._doors.store.is_locked:
             _move_to_best_key(self._doors)
         for name in ("hardware", "page", "locale"):
-            if getattr(new.settings, name) != getattr(self._opened, name):
+            if self.has_changed(name):
                 log.warning("%s has changed, which counts from the next start on: %s", name, RESTART)
         return options
 
+    def has_changed(self, name: str) -> bool:
+        """Return whether a setting is another one than at the start, when the parts and the page were opened."""
+        return bool(getattr(self.checked.settings, name) != getattr(self._opened, name))
+
     def check_route(self) -> Refusal | None:
         """Return why no request could leave this machine, if so."""
-        problem = self._checked.route_problem()
+        problem = self.checked.route_problem()
         return None if problem is None else _misconfigured(problem)
 
     def _look_up(self) -> CheckedSettings:
@@ -260,6 +267,7 @@ class _Servers:
 
     Args:
         doors: of the speaker.
+        in_force: the settings.
         given: sockets that listen already, from the service manager or from the process before a fresh start.
 
     Attributes:
@@ -267,10 +275,10 @@ class _Servers:
         left: the sockets for a fresh process, once they are left to it.
     """
 
-    def __init__(self, doors: "Doors", given: Sockets) -> None:
+    def __init__(self, doors: "Doors", in_force: _SettingsInForce, given: Sockets) -> None:
         self._doors = doors
+        self._in_force = in_force
         self._given = given
-        self._page_opened = doors.settings.page
         self._api: Api | None = None
         self._page: Page | None = None
         self._revoking: threading.Thread | None = None
@@ -310,7 +318,7 @@ class _Servers:
             name = MANAGER_API if MANAGER_API in self._given else OWN_API
             self.left[name] = [self._api.listener.dup()]
         is_given = MANAGER_PAGE in self._given
-        if self._page is not None and (is_given or self._doors.settings.page == self._page_opened):
+        if self._page is not None and (is_given or not self._in_force.has_changed("page")):
             self.left[MANAGER_PAGE if is_given else OWN_PAGE] = [each.dup() for each in self._page.listeners]
 
     def is_busy(self) -> bool:
@@ -362,7 +370,7 @@ class _Servers:
         """
         doors = self._doors
         try:
-            settings = read_page_settings(doors.settings.page, doors.settings.locale)
+            settings = self._in_force.checked.read_page()
         except ConfigError as error:
             daemon.on_part_failure("page", _misconfigured(error, "Then restart the service."))
             return None
