@@ -34,7 +34,7 @@ from device_auth.core.models import (
     later,
 )
 from device_auth.core.public import FRESH, AccessToken, SpeakerHealth, SpeakerStatus, hand_over_of, health_of
-from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble
+from device_auth.core.states import StateWord, Trouble, phrase_of
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say, say_problem
 from device_auth.world.envelope import Plain, read_envelope, write_envelope
@@ -84,6 +84,29 @@ class GrantOpening(NamedTuple):
     provider_client: "ProviderClient"
 
 
+class _Seen(NamedTuple):
+    """The state of a speaker as the disk has it.
+
+    Attributes:
+        link: the stored link; None if there is none, or none that can be used.
+        pending: the current code pair.
+        hint: the next step of the state and the trouble.
+    """
+
+    link: Link | None
+    pending: PendingPair | None
+    word: StateWord
+    trouble: Trouble
+    hint: str
+
+    @property
+    def since(self) -> UnixTime | None:
+        """Return since when the link, or its mark, is there."""
+        if self.link is None:
+            return None
+        return self.link.linked_at if self.link.marked_at is None else self.link.marked_at
+
+
 class LocalSpeaker:
     """Holds the link itself.
 
@@ -100,25 +123,14 @@ class LocalSpeaker:
         Raises:
             StoreError: if the store cannot be read.
         """
-        doors = self._doors
-        pending = doors.pending.read()
-        try:
-            link = doors.store.read()
-            word, trouble = _words(link, pending)
-            hint = STATES[word].next_step if trouble is Trouble.NONE else TROUBLES[trouble].next_step
-            if word is StateWord.LINKED:
-                hint = doors.doubt
-        except NotSealed as plain:
-            link, word, trouble, hint = None, StateWord.UNLINKED, Trouble.MISCONFIGURED, plain.hint
-        except StoreDamaged:
-            link, word, trouble = None, StateWord.UNLINKED, Trouble.STORAGE
-            hint = TROUBLES[trouble].next_step
+        doors, seen = self._doors, self._look()
+        link = seen.link
         return SpeakerStatus(
-            state=word,
-            trouble=trouble,
-            since=None if link is None else link.linked_at if link.marked_at is None else link.marked_at,
-            hint=hint,
-            expires_at=self._expires_at(word, pending),
+            state=seen.word,
+            trouble=seen.trouble,
+            since=seen.since,
+            hint=doors.doubt if seen.word is StateWord.LINKED else seen.hint,
+            expires_at=self._expires_at(seen.word, seen.pending),
             account=None if link is None else link.account,
             account_id=None if link is None else link.account_id,
             dialect=None if link is None else link.dialect,
@@ -133,14 +145,22 @@ class LocalSpeaker:
         Raises:
             StoreError: if the store cannot be read.
         """
-        status = self.status()
+        seen = self._look()
+        has_fresh_token = self._kept_token(FRESH) is not None
+        return health_of(seen.word, seen.trouble, seen.link, seen.since, has_fresh_token=has_fresh_token)
+
+    def _look(self) -> _Seen:
+        """Look at the disk; see ``status``."""
+        pending = self._doors.pending.read()
         try:
             link = self._doors.store.read()
-        except (NotSealed, StoreDamaged):
-            link = None
-        word, trouble = StateWord(status.state), Trouble(status.trouble)
-        has_fresh_token = self._kept_token(FRESH) is not None
-        return health_of(word, trouble, link, status.since, has_fresh_token=has_fresh_token)
+        except NotSealed as plain:
+            return _Seen(None, pending, StateWord.UNLINKED, Trouble.MISCONFIGURED, plain.hint)
+        except StoreDamaged:
+            link, word, trouble = None, StateWord.UNLINKED, Trouble.STORAGE
+        else:
+            word, trouble = _words(link, pending)
+        return _Seen(link, pending, word, trouble, phrase_of(word, trouble).next_step)
 
     def _expires_at(self, word: StateWord, pending: PendingPair | None) -> UnixTime | None:
         """Return the end of the current code, or else of the access token."""
