@@ -18,7 +18,7 @@ from device_auth.prompts.code_channels import CodeChannel, refuse_without_channe
 from device_auth.prompts.fanout import PromptFanout
 from device_auth.service.api import Api
 from device_auth.service.callers import read_permissions
-from device_auth.service.daemon import Daemon, DaemonOptions
+from device_auth.service.daemon import Daemon, DaemonOptions, explained
 from device_auth.service.journal import open_log
 from device_auth.service.page import Page, open_listener
 from device_auth.service.status_feed import StatusFeed
@@ -238,7 +238,7 @@ class _SettingsInForce:
     def check_route(self) -> Refusal | None:
         """Return why no request could leave this machine, if so."""
         problem = self.checked.route_problem()
-        return None if problem is None else _misconfigured(problem)
+        return None if problem is None else explained(Trouble.MISCONFIGURED, problem, problem.hint)
 
     def _look_up(self) -> CheckedSettings:
         doors = self._doors
@@ -372,7 +372,7 @@ class _Servers:
         try:
             settings = self._in_force.checked.read_page()
         except ConfigError as error:
-            daemon.on_part_failure("page", _misconfigured(error, "Then restart the service."))
+            daemon.on_part_failure("page", _until_restart(error))
             return None
         if settings is None:
             return None
@@ -497,7 +497,7 @@ class _PartsTelling:
                 )
             )
         except ConfigError as error:
-            self._daemon.on_part_failure("parts", _misconfigured(error, "Then restart the service."))
+            self._daemon.on_part_failure("parts", _until_restart(error))
         self._fanout = PromptFanout(self._parts.prompts, doors.clock)
         self._opened.callback(self._fanout.close)
 
@@ -506,9 +506,9 @@ class _PartsTelling:
         self._daemon.on_part_failure(part, refusal)
 
 
-def _misconfigured(problem: ConfigError, then: str = "") -> Refusal:
-    """Return the trouble of a problem, whose cause stands in the hint: programs are given that alone."""
-    return Refusal(Trouble.MISCONFIGURED, "", str(problem), f"{problem}. {problem.hint} {then}".strip())
+def _until_restart(problem: ConfigError) -> Refusal:
+    """Return the trouble of a setting that is read only at a start."""
+    return explained(Trouble.MISCONFIGURED, problem, f"{problem.hint} Then restart the service.")
 
 
 def _link_of_simulation(doors: "Doors") -> Link | None:

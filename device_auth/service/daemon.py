@@ -283,9 +283,9 @@ class Daemon:
         except StoreError as error:
             is_held = isinstance(error, StoreBusy)
             hint = "It goes on by itself once that process has ended." if is_held else error.hint
-            refusal = Refusal(Trouble.STORAGE, "", str(error), f"{error}. {hint}")
+            refusal = explained(Trouble.STORAGE, error, hint)
             if refusal != self._loop.speaker.awaited:
-                log.error("%s. %s", error, hint)
+                log.error("%s", refusal.hint)
             self._loop.feed(StoreAwaited(refusal))
             self._opens_at = later(self._clock.now(), LOCK_EVERY if is_held else STORE_EVERY)
         else:
@@ -417,12 +417,12 @@ class Daemon:
             options = self._read_options()
         except DeviceAuthError as error:
             log.error("cannot use the new settings, so the old ones are kept: %s", error)
-            hint = f"{error}. {error.hint} Until then the former settings are kept."
-            self._set_failed("settings", Refusal(Trouble.MISCONFIGURED, "", str(error), hint))
+            hint = f"{error.hint} Until then the former settings are kept."
+            self._set_failed("settings", explained(Trouble.MISCONFIGURED, error, hint))
             self._try_store_again()
             return
         self._options = options
-        self._failed_parts.pop("settings", None)
+        self._set_mended("settings")
         log.info("the settings were reloaded")
         self._loop.use_provider_client(options.provider_client)
         self._prove_route()
@@ -483,8 +483,19 @@ class Daemon:
         if problem is None:
             return None
         trouble = Trouble.STORAGE if isinstance(problem, StoreError) else Trouble.MISCONFIGURED
-        return Refusal(trouble, "", str(problem), f"{problem}. {problem.hint}")
+        return explained(trouble, problem, problem.hint)
 
     def _show_problem(self) -> None:
         """Show the problem of the speaker itself: that of the settings first, then that of a part."""
         self._loop.problem = self._misconfigured() or next(iter(self._failed_parts.values()), None)
+
+
+def explained(trouble: Trouble, problem: DeviceAuthError, next_step: str) -> Refusal:
+    """Return the trouble of a problem, whose cause stands in the hint: programs are given that alone.
+
+    Args:
+        trouble: that is shown.
+        problem: its cause.
+        next_step: of a person, as sentences.
+    """
+    return Refusal(trouble, "", str(problem), f"{problem}. {next_step}")

@@ -161,6 +161,20 @@ def test_a_ca_file_that_cannot_be_read_is_told_until_it_can(household: Household
         assert living.end() == 0
 
 
+def test_a_setting_that_is_mended_is_told_no_longer_beside_a_fault_that_lasts(
+    household: Household, tmp_path: Path
+) -> None:
+    broken = settings_of(household, ca_file=str(tmp_path / "ca.pem"), base_url="https://amazon.test/o/")
+    household.write_settings("renewals = true\n" + broken)
+    with household.living(provider=[]) as living:
+        assert "renewals" in living.wait_until("unlinked", "misconfigured").hint
+        household.write_settings(broken)
+        living.send(signal.SIGHUP)
+        # it was told for good: the fault, which had been found before, was not shown again
+        wait_for(lambda: str(tmp_path / "ca.pem") in living.client.status().hint)
+        assert living.end() == 0
+
+
 def test_a_variable_that_is_none_of_ours_does_not_end_the_service(household: Household) -> None:
     with household.living(
         DEVICE_AUTH_PORT="tcp://10.0.0.1:80",
