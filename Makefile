@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm test-clients mutants check bench deb clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm test-deploy test-clients mutants check bench deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
+	@echo "make test-deploy  the service on booted Debian systems in a virtual machine (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
 	@echo "make deb          the Debian package, for this machine's suite, or in a tree of Debian's: SUITE=bookworm|trixie (root)"
 	@echo "make clean        remove what these targets made"
@@ -74,6 +75,14 @@ mutants: $(VENV)/.dev
 
 test-vm: | $(BIN)/python
 	tests/vm/run $(BIN)/pip
+
+# SUITES and SCRIPTS choose; BOOT_WITH is what each virtual machine is started by (nice, flock FILE).
+SUITES ?= bookworm trixie
+SCRIPTS ?=
+BOOT_WITH ?=
+
+test-deploy: | $(BIN)/python
+	$(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --prefix '$(BOOT_WITH)' $(SCRIPTS)
 
 # Clients that this project did not write; what is missing here is named, and fails the run.
 CLIENTS := .venv-clients
