@@ -18,11 +18,12 @@ from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.core.errors import ConfigError
 from device_auth.doctor import board, link, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, examine
-from device_auth.doctor.context import CannotRun, DoctorContext, ProgramResult, Run
+from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Verdict
 from device_auth.service.callers import Permissions
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import Places
+from device_auth.world.programs import CannotRun, ProgramResult, Run
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from tests.links import make_grant, make_link

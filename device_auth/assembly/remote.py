@@ -42,6 +42,7 @@ from device_auth.core.public import AccessToken, HandOver, SpeakerHealth, Speake
 from device_auth.core.states import FOR_NOW, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from device_auth.prompts.stderr import say
+from device_auth.world.bounded import bounded
 from device_auth.world.settings import ENVIRONMENT, given_outside_file
 from device_auth.world.signals import EndingSignals, cancelled_by_signals
 
@@ -68,6 +69,11 @@ UNLINKS_WITHIN: Final = Seconds(25)
 
 LOOKS_EVERY: Final = Seconds(0.1)
 
+HEALTH_WITHIN: Final = Seconds(1)
+"""How long the service may take to report its health; it has answered a moment ago."""
+
+LOOK_AT_THE_SERVICE: Final = "Look at: systemctl status device-auth"
+
 
 class _Signal(Enum):
     """A signal has come."""
@@ -85,11 +91,19 @@ class RemoteSpeaker:
     Args:
         doors: of this process.
         socket: of the service.
+        first: its first answer; None if it was not asked yet.
         connect: makes a client of it.
     """
 
-    def __init__(self, doors: "Doors", socket: Path, connect: Callable[..., Client] = Client) -> None:
+    def __init__(
+        self,
+        doors: "Doors",
+        socket: Path,
+        first: "Status | None" = None,
+        connect: Callable[..., Client] = Client,
+    ) -> None:
         self._doors = doors
+        self._first = first
         self._client = connect(str(socket))
         # another client: its pauses end when nobody waits for events any more
         self._has_ended = Event()
@@ -101,6 +115,9 @@ class RemoteSpeaker:
         Raises:
             StoreError: if the service does not answer.
         """
+        first, self._first = self._first, None
+        if first is not None:
+            return _read_status(first)
         with self._client, _answered():
             return _read_status(self._client.status())
 
@@ -110,8 +127,12 @@ class RemoteSpeaker:
         Raises:
             StoreError: if the service does not answer.
         """
-        with self._client, _answered():
-            health = self._client.health()
+        try:
+            with _answered():
+                health = bounded(self._client.health, HEALTH_WITHIN)
+        except TimeoutError as error:
+            raise StoreError("the service does not answer", hint=LOOK_AT_THE_SERVICE) from error
+        self._client.close()
         return SpeakerHealth(health.reason, _read_time(health.updated_at))
 
     def token(self, min_lifetime: int) -> AccessToken:
@@ -440,6 +461,4 @@ def _answered() -> Iterator[None]:
             ) from error
         raise Busy(f"permission denied by the service: {error}", hint=ASK_AS_MEMBER) from error
     except ClientError as error:
-        raise StoreError(
-            f"the service does not answer: {error}", hint="Look at: systemctl status device-auth"
-        ) from error
+        raise StoreError(f"the service does not answer: {error}", hint=LOOK_AT_THE_SERVICE) from error

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from device_auth.assembly.doors import open_doors
-from device_auth.assembly.opening import open_speaker
+from device_auth.assembly.opening import read_health, read_status
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ClientRejected, NotLinked, RefreshRejected
 from device_auth.core.models import Mark
@@ -41,35 +41,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the status, or the health."""
     doors = open_doors(vars(args))
-    if args.check:
-        return _check(doors)
-    fields = status_fields(open_speaker(doors).status())
+    return check(doors) if args.check else show(doors)
+
+
+def show(doors: "Doors") -> int:
+    """Print the status, and return the exit code."""
+    status = read_status(doors)
+    fields = status_fields(status)
     if doors.is_json:
         print_json(fields)
     else:
         for line in _lines(fields):
             print_line(line)
-    return 0
+    is_known = not status.service or status.state != StateWord.STARTING
+    return 0 if is_known else NotLinked.exit_code
 
 
-def _check(doors: "Doors") -> int:
-    health = open_speaker(doors).health()
+def check(doors: "Doors") -> int:
+    """Print the health, and return the exit code."""
+    health = read_health(doors)
     if doors.is_json:
         print_json(health_fields(health))
     elif health.reason is None:
         print_line("healthy")
     else:
-        print_line(f"unhealthy ({health.reason}): {NEXT_STEPS.get(health.reason, '')}".rstrip(": "))
+        hint = health.hint or NEXT_STEPS.get(health.reason, "")
+        print_line(f"unhealthy ({health.reason}): {hint}".rstrip(": "))
     return 0 if health.reason is None else CODES.get(health.reason, NotLinked.exit_code)
 
 
 def _lines(fields: dict[str, object]) -> list[str]:
     word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
+    service = fields.get("service")
     phrase = phrase_of(word, trouble, is_checking=bool(fields["is_checking"]))
     if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
         phrase = FOR_NOW
     rows = {
-        "state": f"{word}: {phrase.sentence}",
+        "state": None if service and word is StateWord.STARTING else f"{word}: {phrase.sentence}",
+        "service": service,
         "trouble": None if trouble is Trouble.NONE else trouble,
         "since": fields["since"],
         "handed over": _handed_over(fields.get("handed_over")),

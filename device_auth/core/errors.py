@@ -86,6 +86,10 @@ class Busy(DeviceAuthError):
     exit_code = 75
 
 
+class ServiceDown(Busy):
+    """The service that keeps the link is down, fails, or does not answer."""
+
+
 class RefreshRejected(DeviceAuthError):
     """The account must be linked again."""
 

@@ -37,6 +37,8 @@ class SpeakerStatus:
         account_id: the user ID of the account; None if unknown.
         lasts: what is stored outlasts a power cut, as far as is known.
         is_checking: the provider has refused the link once, and is being asked again.
+        service: why the service that keeps the link does not answer, in one word; empty if it does, or there is none.
+            The state is ``starting`` where this process cannot know it otherwise.
     """
 
     state: str
@@ -51,6 +53,7 @@ class SpeakerStatus:
     account_id: str | None = None
     lasts: bool = True
     is_checking: bool = False
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,15 @@ class SpeakerHealth:
     """Whether other programs can have an access token now.
 
     Attributes:
-        reason: why not, in one word: a state, a trouble, ``no-fresh-token`` or ``handed-over``; None if they can.
+        reason: why not, in one word: a state, a trouble, ``no-fresh-token``, ``handed-over`` or ``service-…``; None if
+            they can.
         updated_at: when what this rests on last changed, as far as that is known.
+        hint: for a person, if the reason is the service.
     """
 
     reason: str | None
     updated_at: UnixTime | None
+    hint: str = ""
 
 
 def health_of(
@@ -107,11 +113,14 @@ def health_of(
 
 def health_fields(health: SpeakerHealth) -> dict[str, object]:
     """Return the JSON object of a health."""
-    return {
+    fields: dict[str, object] = {
         "status": "healthy" if health.reason is None else "unhealthy",
         "reason": health.reason,
         "updated_at": _date(health.updated_at),
     }
+    if health.hint:
+        fields["hint"] = health.hint
+    return fields
 
 
 def write_json(value: object) -> str:
@@ -152,6 +161,8 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
         "lasts": status.lasts,
         "is_checking": status.is_checking,
     }
+    if status.service:
+        fields["service"] = status.service
     if status.handed_over is not None:
         fields["handed_over"] = {"to": status.handed_over.to, "at": _date(status.handed_over.at)}
     return fields

@@ -16,8 +16,9 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError
-from device_auth.doctor.context import UNIT, DoctorContext, UserAccount
+from device_auth.doctor.context import DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
+from device_auth.world.service_unit import UNIT
 from hardware.board import SORTS, BoardPlan, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError

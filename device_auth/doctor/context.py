@@ -1,14 +1,12 @@
 """The context of the checks: the speaker and the machine that they examine, and the programs that they may run.
 
-Nothing is changed. Other programs are run with fixed arguments, without a shell, and with limits on time and output.
+Nothing is changed.
 """
 
 import grp
 import os
 import pwd
-import signal
-import subprocess  # noqa: TID251  the doctor runs systemctl, journalctl and ss, here alone
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,58 +16,34 @@ from typing import Final, NamedTuple
 from device_auth.client import Client, ClientError, Refused, Status
 from device_auth.core.models import Link, Seconds
 from device_auth.core.ports import WaitingClock
-from device_auth.world.bounded import cancelled_after
-from device_auth.world.explain import explain
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import ROOT, Places
-from device_auth.world.settings import environment_for_others
+from device_auth.world.programs import CannotRun, Run, run_program
+from device_auth.world.service_unit import UNIT, Units, show
 from device_auth.world.store import FileStore
 from device_auth.world.unit import ThisUnit
 
-UNIT: Final = "device-auth.service"
-
 SOCKET: Final = "api.sock"
 
-PROGRAM_TIMEOUT: Final = Seconds(4)
-"""How long another program, or the service, may take to answer."""
-
-MOST_OUTPUT: Final = 256 * 1024
-"""Bytes of another program's output that are read; the rest is left."""
+ANSWER_TIMEOUT: Final = Seconds(4)
+"""How long the service may take to answer."""
 
 MOST_READ: Final = 64 * 1024
 """Characters of a file of the machine that are read."""
 
-UNIT_PROPERTIES: Final = (
-    "LoadState",
-    "UnitFileState",
-    "ActiveState",
-    "SubState",
-    "Result",
-    "ExecMainStatus",
-    "NRestarts",
-    "WatchdogUSec",
-    "User",
-    "SupplementaryGroups",
-    "PrivateDevices",
-    "DevicePolicy",
-    "DeviceAllow",
-    "ControlGroup",
+MORE_PROPERTIES: Final = (
+    *(
+        "WatchdogUSec",
+        "User",
+        "Group",
+        "SupplementaryGroups",
+        "PrivateDevices",
+        "DevicePolicy",
+        "DeviceAllow",
+    ),
+    *("ControlGroup", "StateDirectory", "RuntimeDirectory", "DropInPaths"),
 )
 """Source: systemctl(1), ``show``; org.freedesktop.systemd1(5)."""
-
-
-class CannotRun(Exception):
-    """A program is missing, or did not end in time; the text has its name and the reason."""
-
-
-class ProgramResult(NamedTuple):
-    """The exit code and stdout of a program."""
-
-    exit_code: int
-    output: str
-
-
-Run = Callable[[Sequence[str]], ProgramResult]
 
 
 class UserAccount(NamedTuple):
@@ -92,50 +66,6 @@ class ServiceAnswer(NamedTuple):
     is_running: bool
     status: Status | None
     problem: str = ""
-
-
-def run_program(words: Sequence[str]) -> ProgramResult:
-    """Run a program.
-
-    Args:
-        words: its name, looked up on the path, and its arguments.
-
-    Raises:
-        CannotRun: if it is missing, or did not end in time.
-    """
-    environ = {**environment_for_others(), "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
-    try:
-        process = subprocess.Popen(  # noqa: S603  the arguments are the doctor's own
-            list(words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environ,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CannotRun(explain(words[0], error)) from error
-    late: list[bool] = []
-
-    def kill() -> None:
-        late.append(True)
-        _kill_all(process)
-
-    with cancelled_after(PROGRAM_TIMEOUT, kill), process:
-        assert process.stdout is not None  # noqa: S101  it was asked for
-        output = process.stdout.read(MOST_OUTPUT)
-        if len(output) == MOST_OUTPUT:
-            _kill_all(process)
-        exit_code = process.wait()
-    if late:
-        raise CannotRun(f"{words[0]}: no answer within {PROGRAM_TIMEOUT:g} s")
-    return ProgramResult(exit_code, output.decode("utf-8", "replace"))
-
-
-def _kill_all(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a program and its children, which might hold its output open."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def gid_of(name: str) -> int | None:
@@ -195,29 +125,22 @@ class DoctorContext:
     @property
     def unit(self) -> Mapping[str, str]:
         """Return the unit's properties by systemd; empty without systemd, or if it does not keep this speaker."""
+        return self.units.get(UNIT, {})
+
+    @property
+    def units(self) -> Units:
+        """Return the properties of the service and of its socket, by name; empty as ``unit``."""
         with self._unit_lock:
-            return self._unit
+            return self._units
 
     @cached_property
-    def _unit(self) -> Mapping[str, str]:
+    def _units(self) -> Units:
         if not self.is_system:
             return {}
-        words = [
-            "systemctl",
-            "show",
-            UNIT,
-            "--no-pager",
-            *(f"--property={name}" for name in UNIT_PROPERTIES),
-        ]
         try:
-            ran = self.run(words)
+            return show(self.run, *MORE_PROPERTIES)
         except CannotRun:
             return {}
-        pairs = (line.partition("=") for line in ran.output.splitlines() if "=" in line)
-        found: dict[str, str] = {}
-        for name, _, value in pairs:
-            found[name] = f"{found[name]} {value}" if name in found else value
-        return found if ran.exit_code == 0 else {}
 
     @property
     def daemon(self) -> ServiceAnswer:
@@ -230,7 +153,7 @@ class DoctorContext:
         if not self.has_socket:
             return ServiceAnswer(is_running=False, status=None, problem="there is no socket")
         try:
-            with Client(str(self.socket), PROGRAM_TIMEOUT) as client:
+            with Client(str(self.socket), ANSWER_TIMEOUT) as client:
                 return ServiceAnswer(is_running=True, status=client.status())
         except Refused as error:
             return ServiceAnswer(is_running=True, status=None, problem=str(error))

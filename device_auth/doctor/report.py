@@ -15,12 +15,14 @@ from device_auth import __version__
 from device_auth.core.errors import StoreError
 from device_auth.doctor.board import gpio_provider
 from device_auth.doctor.check_run import CheckResult
-from device_auth.doctor.context import UNIT, CannotRun, DoctorContext
+from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
 from device_auth.world.disks import mount_of
 from device_auth.world.explain import reason_of
 from device_auth.world.files import OwnersFile
+from device_auth.world.programs import CannotRun
+from device_auth.world.service_unit import UNIT
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
 
 FILE_MODE: Final = 0o600

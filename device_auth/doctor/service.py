@@ -8,10 +8,12 @@ from typing import Final
 from device_auth import __version__
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.states import StateWord, Trouble, phrase_of
-from device_auth.doctor.context import UNIT, CannotRun, DoctorContext
+from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
 from device_auth.world.files import beside_of
+from device_auth.world.programs import CannotRun
+from device_auth.world.service_unit import UNIT
 
 DOWN: Final = 69
 """Source: sysexits(3), EX_UNAVAILABLE."""

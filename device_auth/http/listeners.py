@@ -9,7 +9,7 @@ from stat import S_ISSOCK
 from typing import Final
 
 from device_auth.core.errors import StoreBusy, StoreError
-from device_auth.world.explain import store_error
+from device_auth.world.explain import STOP_SERVICE, store_error
 
 log: Final = logging.getLogger(__name__)
 
@@ -132,4 +132,4 @@ def _check_place(path: Path) -> None:
             return
         except OSError as error:
             log.debug("%s: %s", path, error)
-    raise StoreBusy(f"another service answers at {path}", hint="Stop it first: systemctl stop device-auth")
+    raise StoreBusy(f"another service answers at {path}", hint=f"Stop it first: {STOP_SERVICE}")

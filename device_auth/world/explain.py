@@ -35,6 +35,9 @@ _CANNOT: Final = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOS
 """Answers of a file system to what it is not made for: FAT and exFAT have no modes and no second names, a share perhaps no
 locks."""
 
+STOP_SERVICE: Final = "sudo systemctl stop device-auth.socket device-auth.service"
+"""Both units: the socket alone would start the service again."""
+
 ANOTHER_DISK: Final = (
     "Keep the state on a disk that knows owners, modes, second names of files, and locks, such as ext4 on the card: name a"
     " folder there with --state-dir."

@@ -55,7 +55,7 @@ from device_auth.world.envelope import (
     read_envelope,
     write_envelope,
 )
-from device_auth.world.explain import describe_process, store_error
+from device_auth.world.explain import STOP_SERVICE, describe_process, store_error
 from device_auth.world.fields import MAX_BYTES
 from device_auth.world.files import Folder, NotAFile, beside_of, make_folder
 from device_auth.world.places import SIMULATED
@@ -656,7 +656,7 @@ def _lock(folder: Folder) -> None:
     except BlockingIOError as error:
         raise StoreBusy(
             f"{folder.path} is in use{_name_holder(folder)}",
-            hint="Wait until that process has ended, or stop it (the service: systemctl stop device-auth).",
+            hint=f"Wait until that process has ended, or stop it (the service: {STOP_SERVICE}).",
         ) from error
 
 

@@ -418,7 +418,7 @@ def test_while_the_service_holds_the_link_it_must_be_stopped_first(
     with SocketWorld(maker.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
         assert refused_at_once(maker) == 75
 
-    assert "systemctl stop device-auth.service device-auth.socket" in capsys.readouterr().err
+    assert "systemctl stop device-auth.socket device-auth.service" in capsys.readouterr().err
 
 
 # -- interrupted

@@ -516,7 +516,7 @@ def test_while_the_service_runs_it_is_to_be_stopped_first(
         assert world.export_sdk() == 75
         assert world.export_sdk("--dry-run") == 75
 
-    assert "sudo systemctl stop device-auth.service" in capsys.readouterr().err
+    assert "sudo systemctl stop device-auth.socket device-auth.service" in capsys.readouterr().err
     assert is_ours(world)
 
 

@@ -278,7 +278,7 @@ def test_while_the_service_holds_the_link_it_must_be_stopped_first(
     with SocketWorld(holder.command.folder / "run" / "api.sock", identify=lambda _: ADMINISTRATOR):
         assert holder.bring(holder.token) == 75
 
-    assert "systemctl stop device-auth.service device-auth.socket" in capsys.readouterr().err
+    assert "systemctl stop device-auth.socket device-auth.service" in capsys.readouterr().err
 
 
 def test_a_token_of_a_client_with_a_secret_is_refreshed_with_it(

@@ -39,10 +39,10 @@ EXCUSED_FROM_BANS: Final = {
     "device_auth/assembly/doors.py",  # random
     "device_auth/tools/authorize.py",  # subprocess: starts a browser
     "device_auth/client.py",  # runs in other programs: time between attempts, os.environ for the user's own folder
-    "device_auth/doctor/context.py",  # subprocess
     "device_auth/world/clock.py",  # time
     "device_auth/world/connections.py",  # requests' own parts, below the transport
     "device_auth/world/keys.py",  # subprocess
+    "device_auth/world/programs.py",  # subprocess
     "device_auth/world/settings.py",  # os.environ
     "device_auth/world/transport.py",  # requests
     "hardware/clock.py",  # time

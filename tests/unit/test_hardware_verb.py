@@ -107,7 +107,7 @@ def test_parts_that_the_service_has_are_listed_unopened_and_not_tested(machine: 
     ] * 2
     assert (code, out) == (75, "")
     assert "the service is using the parts" in machine.err
-    assert "sudo systemctl stop device-auth.service" in machine.err
+    assert "sudo systemctl stop device-auth.socket device-auth.service" in machine.err
     assert "RPi.GPIO" not in sys.modules
 
 

@@ -87,7 +87,7 @@ def doors_of(folder: Path) -> Doors:
 
 
 def speaker_of(client: Client, folder: Path) -> RemoteSpeaker:
-    return RemoteSpeaker(doors_of(folder), folder, lambda _path, **_: client)
+    return RemoteSpeaker(doors_of(folder), folder, connect=lambda _path, **_: client)
 
 
 def follow(client: Client, folder: Path, *, again: bool) -> int:

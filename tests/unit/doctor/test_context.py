@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.models import Seconds
-from device_auth.doctor import context as scenes
-from device_auth.doctor.context import MOST_OUTPUT, CannotRun, gid_of, run_program
+from device_auth.doctor.context import gid_of
 from device_auth.doctor.findings import Verdict
+from device_auth.world.programs import MOST_OUTPUT, CannotRun, run_program
 from tests.patient import ME, Patient, troubles
 
 Install = Callable[[str, str], None]
@@ -55,14 +55,11 @@ def test_a_program_that_says_too_much_is_cut_off(install: Install) -> None:
     assert len(run_program(["babble"]).output) == MOST_OUTPUT
 
 
-def test_a_program_that_hangs_is_ended_with_all_it_started(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scenes, "PROGRAM_TIMEOUT", Seconds(0.05))
+def test_a_program_that_hangs_is_ended_with_all_it_started(install: Install) -> None:
     install("hang", "sleep 600 & echo $!; wait")
 
     with pytest.raises(CannotRun, match="no answer"):
-        run_program(["hang"])
+        run_program(["hang"], Seconds(0.05))
 
 
 def test_what_systemctl_prints_is_what_is_told_of_the_unit(patient: Patient, install: Install) -> None:

@@ -18,11 +18,11 @@ import pytest
 from device_auth.core.models import Mark, UnixTime, View
 from device_auth.core.states import CHECKING, StateWord, Trouble
 from device_auth.core.values import replace
-from device_auth.doctor.context import ProgramResult, run_program
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.doctor.runtime import check_files, check_folder
 from device_auth.doctor.service import check_readers
 from device_auth.world.keys import KEY_FILE, ONLY_PLAIN, SYSTEMD_CREDENTIAL, Keys, KeyTrouble
+from device_auth.world.programs import ProgramResult, run_program
 from device_auth.world.sealing import SealingKey
 from device_auth.world.store import FileStore
 from tests.command import ROOT

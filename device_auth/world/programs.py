@@ -1,0 +1,78 @@
+"""Other programs, run with fixed arguments, without a shell, and with limits on time and output."""
+
+import os
+import signal
+import subprocess  # noqa: TID251  systemctl, journalctl and ss are run here alone
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from device_auth.core.models import Seconds
+from device_auth.world.bounded import cancelled_after
+from device_auth.world.explain import explain
+from device_auth.world.settings import environment_for_others
+
+PROGRAM_TIMEOUT: Final = Seconds(4)
+"""How long another program may take to answer."""
+
+MOST_OUTPUT: Final = 256 * 1024
+"""Bytes of another program's output that are read; the rest is left."""
+
+
+class CannotRun(Exception):
+    """A program is missing, or did not end in time; the text has its name and the reason."""
+
+
+class ProgramResult(NamedTuple):
+    """The exit code and stdout of a program."""
+
+    exit_code: int
+    output: str
+
+
+Run = Callable[[Sequence[str]], ProgramResult]
+
+
+def run_program(words: Sequence[str], within: Seconds = PROGRAM_TIMEOUT) -> ProgramResult:
+    """Run a program.
+
+    Args:
+        words: its name, looked up on the path unless it has a folder, and its arguments.
+        within: how long it may take.
+
+    Raises:
+        CannotRun: if it is missing, or did not end in time.
+    """
+    environ = {**environment_for_others(), "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    try:
+        process = subprocess.Popen(  # noqa: S603  the arguments are this program's own
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environ,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CannotRun(explain(words[0], error)) from error
+    late: list[bool] = []
+
+    def kill() -> None:
+        late.append(True)
+        _kill_all(process)
+
+    with cancelled_after(within, kill), process:
+        assert process.stdout is not None  # noqa: S101  it was asked for
+        output = process.stdout.read(MOST_OUTPUT)
+        if len(output) == MOST_OUTPUT:
+            _kill_all(process)
+        exit_code = process.wait()
+    if late:
+        raise CannotRun(f"{words[0]}: no answer within {within:g} s")
+    return ProgramResult(exit_code, output.decode("utf-8", "replace"))
+
+
+def _kill_all(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a program and its children, which might hold its output open."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

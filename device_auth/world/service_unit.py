@@ -1,0 +1,439 @@
+"""The system's service as systemd knows it: whether it is up, and if not, why, in words for a person.
+
+systemd is asked only where the service does not answer by itself, so that the usual path stays cheap.
+
+Source: systemctl(1), ``show``; org.freedesktop.systemd1(5); systemd.exec(5), "Process Exit Codes"; sd_booted(3).
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from device_auth.core.models import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from device_auth.world.programs import ProgramResult, Run
+
+UNIT: Final = "device-auth.service"
+SOCKET_UNIT: Final = "device-auth.socket"
+
+SYSTEMCTL: Final = "usr/bin/systemctl"
+"""Below the root folder: what root runs is not looked up on a path."""
+
+BOOTED: Final = "run/systemd/system"
+
+UNIT_FOLDERS: Final = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+)
+
+ANSWER_WITHIN: Final = Seconds(0.6)
+"""How long systemd may take to answer where a person waits."""
+
+PROPERTIES: Final = (
+    *("Id", "LoadState", "UnitFileState", "ActiveState", "SubState", "Result"),
+    *("ExecMainCode", "ExecMainStatus", "NRestarts", "MainPID"),
+)
+
+KILLED: Final = {"2", "3"}
+"""Of ``ExecMainCode``: ended by a signal. Source: waitid(2), CLD_KILLED and CLD_DUMPED."""
+
+BOTH: Final = f"{SOCKET_UNIT} {UNIT}"
+START: Final = f"sudo systemctl start {BOTH}"
+RESTART: Final = f"sudo systemctl restart {BOTH}"
+LOOK_AT_THE_LOG: Final = f"See why: journalctl -u {UNIT} -n 50"
+
+_SYSUSERS: Final = f"Make what is missing: sudo systemd-sysusers; then: {RESTART}"
+_FOLDER: Final = f"Is the disk full or read-only (df -h, mount)? Then: {RESTART}. {LOOK_AT_THE_LOG}"
+
+
+class EndOfStart(NamedTuple):
+    """What it means that systemd could not start the program, by the exit code that it reports in its place.
+
+    Attributes:
+        name: as systemd prints it.
+        sentence: the end of one: why the start failed.
+        next_step: for a person.
+    """
+
+    name: str
+    sentence: str
+    next_step: str = LOOK_AT_THE_LOG
+
+
+NOT_STARTED: Final[Mapping[str, EndOfStart]] = {
+    "200": EndOfStart("CHDIR", "its working folder cannot be entered", _FOLDER),
+    "201": EndOfStart("NICE", "its priority cannot be set"),
+    "202": EndOfStart("FDS", "its open files cannot be passed on"),
+    "203": EndOfStart(
+        "EXEC",
+        "its program is missing or cannot be executed",
+        f"See which it is: systemctl cat {UNIT}; install device-auth again; then: {RESTART}",
+    ),
+    "204": EndOfStart("MEMORY", "there is not enough memory"),
+    "205": EndOfStart("LIMITS", "a limit of the unit cannot be set"),
+    "206": EndOfStart("OOM_ADJUST", "its rank when memory runs out cannot be set"),
+    "207": EndOfStart("SIGNAL_MASK", "its signals cannot be set"),
+    "208": EndOfStart("STDIN", "its standard input cannot be opened"),
+    "209": EndOfStart("STDOUT", "its standard output cannot be opened"),
+    "210": EndOfStart("CHROOT", "its root folder cannot be entered"),
+    "211": EndOfStart("IOPRIO", "its priority for disks cannot be set"),
+    "212": EndOfStart("TIMERSLACK", "its timer slack cannot be set"),
+    "213": EndOfStart("SECUREBITS", "its secure bits cannot be set"),
+    "214": EndOfStart("SETSCHEDULER", "its scheduling cannot be set"),
+    "215": EndOfStart("CPUAFFINITY", "its processors cannot be set"),
+    "216": EndOfStart(
+        "GROUP", "a group that the unit or a drop-in names does not exist, or cannot be taken", _SYSUSERS
+    ),
+    "217": EndOfStart("USER", "the user that the unit names does not exist", _SYSUSERS),
+    "218": EndOfStart("CAPABILITIES", "its capabilities cannot be set"),
+    "219": EndOfStart("CGROUP", "its control group cannot be made"),
+    "220": EndOfStart("SETSID", "its session cannot be made"),
+    "221": EndOfStart("CONFIRM", "its start was declined at the console"),
+    "222": EndOfStart("STDERR", "its standard error cannot be opened"),
+    "224": EndOfStart("PAM", "PAM refuses it"),
+    "225": EndOfStart("NETWORK", "its network cannot be made"),
+    "226": EndOfStart(
+        "NAMESPACE",
+        "its view of the file system cannot be made",
+        "On a read-only root systemd before 254 needs /tmp in memory, or the drop-in read-only-root.conf"
+        f" (deploy/systemd, /usr/share/device-auth/drop-ins). {LOOK_AT_THE_LOG}",
+    ),
+    "227": EndOfStart("NO_NEW_PRIVILEGES", "new privileges cannot be ruled out"),
+    "228": EndOfStart("SECCOMP", "its filter of system calls cannot be set"),
+    "229": EndOfStart("SELINUX_CONTEXT", "its SELinux context cannot be set"),
+    "230": EndOfStart("PERSONALITY", "its execution domain cannot be set"),
+    "231": EndOfStart("APPARMOR", "its AppArmor profile cannot be set"),
+    "232": EndOfStart("ADDRESS_FAMILIES", "its address families cannot be restricted"),
+    "233": EndOfStart("RUNTIME_DIRECTORY", "its runtime folder cannot be made", _FOLDER),
+    "235": EndOfStart("CHOWN", "a file cannot be given to its user", _FOLDER),
+    "236": EndOfStart("SMACK_PROCESS_LABEL", "its SMACK label cannot be set"),
+    "237": EndOfStart("KEYRING", "its keyring cannot be made"),
+    "238": EndOfStart("STATE_DIRECTORY", "its state folder cannot be made", _FOLDER),
+    "239": EndOfStart("CACHE_DIRECTORY", "its cache folder cannot be made", _FOLDER),
+    "240": EndOfStart("LOGS_DIRECTORY", "its log folder cannot be made", _FOLDER),
+    "241": EndOfStart("CONFIGURATION_DIRECTORY", "its settings folder cannot be made", _FOLDER),
+    "242": EndOfStart("NUMA_POLICY", "its memory policy cannot be set"),
+    "243": EndOfStart(
+        "CREDENTIALS",
+        "a credential in /etc/credstore.encrypted cannot be opened",
+        f"Bring its key back, or remove the credential (docs/encryption.md); then: {RESTART}",
+    ),
+    "244": EndOfStart("BPF", "its filter of the network cannot be set"),
+    "255": EndOfStart("EXCEPTION", "an error of systemd's own"),
+}
+"""Source: systemd.exec(5); ``systemd-analyze exit-status``."""
+
+ENDED: Final[Mapping[str, EndOfStart]] = {
+    "2": EndOfStart("", "its command line is wrong", f"See it: systemctl cat {UNIT}. {LOOK_AT_THE_LOG}"),
+    "70": EndOfStart("", "a bug in this program", f"Report it with: journalctl -u {UNIT} -n 50"),
+    "74": EndOfStart(
+        "", "the store cannot be used", f"Run: sudo device-auth doctor (S1 to S7); then: {RESTART}"
+    ),
+    "78": EndOfStart("", "a setting is wrong", f"Run: sudo device-auth config check; then: {RESTART}"),
+}
+"""By the exit code of this program."""
+
+RESULTS: Final[Mapping[str, str]] = {
+    "timeout": "it was not ready in time",
+    "watchdog": "it hung, and the watchdog ended it",
+    "oom-kill": "memory ran out, and the kernel ended it",
+    "protocol": "it ended before it was ready",
+    "resources": "systemd could not prepare its start",
+    "start-limit-hit": "it failed too often in a short time",
+    "core-dump": "it crashed",
+}
+"""By ``Result``, where the exit code does not tell."""
+
+SOCKET_RESULTS: Final[Mapping[str, str]] = {
+    "resources": "its address is taken, or its group does not exist",
+    "service-start-limit-hit": "the service failed too often in a short time",
+    "service-failed-permanent": "the service failed for good",
+    "trigger-limit-hit": "the service was asked for too often while it failed",
+}
+
+
+class ServiceCondition(StrEnum):
+    """What keeps the service from answering, in one word."""
+
+    SILENT = "not-answering"
+    STARTING = "starting"
+    FAILING = "failing"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    MASKED = "masked"
+    BROKEN = "broken"
+
+
+DOWN: Final = frozenset(
+    {ServiceCondition.FAILED, ServiceCondition.STOPPED, ServiceCondition.MASKED, ServiceCondition.BROKEN}
+)
+
+
+class ServiceReport(NamedTuple):
+    """Why the service does not answer.
+
+    Attributes:
+        condition: in one word.
+        sentence: for a person.
+        next_step: for a person.
+        is_coming: it may answer by itself before long.
+        is_of_system: it is the system's service, and no other.
+    """
+
+    condition: ServiceCondition
+    sentence: str
+    next_step: str
+    is_coming: bool = False
+    is_of_system: bool = True
+
+    @property
+    def is_down(self) -> bool:
+        """Return whether no process of it runs, nor will by itself: nothing else uses link and parts."""
+        return self.condition in DOWN
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether it is down against the wish of whoever set it up."""
+        return self.condition in {ServiceCondition.FAILED, ServiceCondition.BROKEN}
+
+    @property
+    def hint(self) -> str:
+        """Return both sentences."""
+        return f"{self.sentence} {self.next_step}".strip()
+
+
+Units = Mapping[str, Mapping[str, str]]
+"""The properties of each unit, by its name."""
+
+
+def is_installed(root: Path) -> bool:
+    """Return whether systemd runs here and has the unit of the service; two or three looks at files."""
+    return os.path.lexists(root / BOOTED) and any(
+        os.path.lexists(root / folder / UNIT) for folder in UNIT_FOLDERS
+    )
+
+
+def ask_systemd(root: Path, within: Seconds = ANSWER_WITHIN) -> Units:
+    """Return what systemd knows of the service and its socket; nothing if it does not answer in time."""
+    from device_auth.world.programs import CannotRun, run_program
+
+    def run(words: "Sequence[str]") -> "ProgramResult":
+        return run_program([str(root / SYSTEMCTL), *words[1:]], within)
+
+    try:
+        return show(run)
+    except CannotRun:
+        return {}
+
+
+def show(run: "Run", *more: str) -> Units:
+    """Return the properties of both units.
+
+    Args:
+        run: runs ``systemctl``.
+        more: further properties.
+
+    Raises:
+        CannotRun: if it is missing, or does not answer in time.
+    """
+    properties = ",".join((*PROPERTIES, *more))
+    ran = run(["systemctl", "show", UNIT, SOCKET_UNIT, "--no-pager", f"--property={properties}"])
+    return {} if ran.exit_code != 0 else read_properties(ran.output)
+
+
+def read_properties(output: str) -> Units:
+    """Read what ``systemctl show`` prints: a block of lines for each unit, with an empty line between."""
+    units: dict[str, dict[str, str]] = {}
+    for block in output.split("\n\n"):
+        found: dict[str, str] = {}
+        for name, is_one, value in (line.partition("=") for line in block.splitlines()):
+            if is_one:
+                # a list has a line for each value
+                found[name] = f"{found[name]} {value}" if name in found else value
+        if found:
+            units[found.get("Id", UNIT)] = found
+    return units
+
+
+def report_on(units: Units, root: Path) -> ServiceReport | None:
+    """Return why the service does not answer.
+
+    Args:
+        units: as systemd knows them.
+        root: the root folder of the machine.
+
+    Returns:
+        None if the service is not one that should run: it is not installed, or not switched on.
+    """
+    service, socket = units.get(UNIT, {}), units.get(SOCKET_UNIT, {})
+    loaded, active = service.get("LoadState", ""), service.get("ActiveState", "")
+    if not service:
+        return ServiceReport(
+            ServiceCondition.SILENT,
+            "The service does not answer, and systemd does not tell why.",
+            f"See: systemctl status {BOTH}",
+        )
+    if loaded == "not-found":
+        return None
+    if loaded == "masked":
+        return ServiceReport(
+            ServiceCondition.MASKED,
+            "The service is masked: systemd is told never to start it.",
+            f"sudo systemctl unmask {BOTH}; then: {START}",
+        )
+    if loaded != "loaded":
+        return ServiceReport(
+            ServiceCondition.BROKEN,
+            f"systemd cannot use the unit of the service ({loaded}).",
+            f"See why: systemctl status {UNIT}",
+        )
+    match active:
+        case "activating" | "failed":
+            return _of_start(service, socket)
+        case "deactivating":
+            return ServiceReport(ServiceCondition.STOPPED, "The service is being stopped.", START)
+        case "inactive":
+            return _of_stopped(service, socket)
+        case _:
+            return _of_running(service, socket, root)
+
+
+def silent_at(path: Path) -> ServiceReport:
+    """Return the report on a service of another kind that listens at a socket and does not answer."""
+    return ServiceReport(
+        ServiceCondition.SILENT,
+        f"The service at {path} does not answer.",
+        "End it, and start it again: device-auth run",
+        is_coming=True,
+        is_of_system=False,
+    )
+
+
+def end_of(service: Mapping[str, str]) -> EndOfStart:
+    """Return how the last start of the service ended: words that follow a colon, and the next step."""
+    result, status = service.get("Result", ""), service.get("ExecMainStatus", "")
+    if result in RESULTS and result not in {"core-dump", "start-limit-hit"}:
+        return EndOfStart("", RESULTS[result])
+    if service.get("ExecMainCode") in KILLED:
+        crashed = f"{RESULTS['core-dump']}, " if result == "core-dump" else ""
+        return EndOfStart("", f"{crashed}ended by signal {_signal_of(status)}")
+    if status in NOT_STARTED:
+        known = NOT_STARTED[status]
+        return known._replace(sentence=f"{status}/{known.name}, {known.sentence}")
+    if status in ENDED:
+        known = ENDED[status]
+        return known._replace(sentence=f"exit status {status}, {known.sentence}")
+    if status not in {"", "0"}:
+        return EndOfStart("", f"exit status {status}")
+    return EndOfStart("", RESULTS.get(result, result or "unknown"))
+
+
+def _of_start(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceReport:
+    """Return the report of a service that starts, or could not."""
+    end, times = end_of(service), service.get("NRestarts", "0") or "0"
+    if service.get("ActiveState") == "failed":
+        again = f"sudo systemctl reset-failed {BOTH}; then: {START}"
+        step = (
+            f"{end.next_step}. When that is mended: {again}"
+            if _is_limited(service, socket)
+            else end.next_step
+        )
+        return ServiceReport(
+            ServiceCondition.FAILED, f"The service failed: {end.sentence}.{_beside(socket)}", step
+        )
+    if service.get("SubState", "").startswith("auto-restart"):
+        return ServiceReport(
+            ServiceCondition.FAILING,
+            f"The service fails and is started again and again (restarts so far: {times}): {end.sentence}.",
+            end.next_step,
+        )
+    if times != "0":
+        return ServiceReport(
+            ServiceCondition.FAILING,
+            f"The service failed, and is starting again (restarts so far: {times}).",
+            LOOK_AT_THE_LOG,
+            is_coming=True,
+        )
+    return ServiceReport(
+        ServiceCondition.STARTING,
+        "The service is starting.",
+        "Wait a moment, then try again.",
+        is_coming=True,
+    )
+
+
+def _of_stopped(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceReport | None:
+    if socket.get("ActiveState") == "failed":
+        return ServiceReport(
+            ServiceCondition.FAILED,
+            f"The service is stopped.{_beside(socket)}",
+            _start_again(service, socket),
+        )
+    is_on = any(unit.get("UnitFileState", "").startswith("enabled") for unit in (service, socket))
+    if not is_on and socket.get("ActiveState") != "active":
+        return None
+    return ServiceReport(ServiceCondition.STOPPED, "The service is stopped.", f"Start it: {START}")
+
+
+def _of_running(service: Mapping[str, str], socket: Mapping[str, str], root: Path) -> ServiceReport:
+    if socket.get("ActiveState") == "failed":
+        return ServiceReport(
+            ServiceCondition.SILENT, f"The service runs, but nothing can reach it.{_beside(socket)}", RESTART
+        )
+    process = service.get("MainPID", "0")
+    state = _process_state(process, root)
+    if state in {"T", "t"}:
+        return ServiceReport(
+            ServiceCondition.SILENT,
+            f"The service does not answer: its process {process} is stopped by a signal.",
+            f"Let it go on: sudo kill -CONT {process}; or start it again: {RESTART}",
+        )
+    why = f": its process {process} waits for a disk or a device" if state == "D" else ""
+    return ServiceReport(
+        ServiceCondition.SILENT,
+        f"The service runs, but does not answer{why}.",
+        f"If that lasts: {RESTART}. {LOOK_AT_THE_LOG}",
+        is_coming=True,
+    )
+
+
+def _beside(socket: Mapping[str, str]) -> str:
+    """Return a sentence about a socket that failed."""
+    if socket.get("ActiveState") != "failed":
+        return ""
+    result = socket.get("Result", "")
+    return f" Its socket failed: {SOCKET_RESULTS.get(result, result or 'unknown')}."
+
+
+def _is_limited(service: Mapping[str, str], socket: Mapping[str, str]) -> bool:
+    """Return whether systemd refuses to start one of them until it is told to forget the failures."""
+    return any(unit.get("Result", "").endswith("limit-hit") for unit in (service, socket))
+
+
+def _start_again(service: Mapping[str, str], socket: Mapping[str, str]) -> str:
+    return f"sudo systemctl reset-failed {BOTH}; then: {START}" if _is_limited(service, socket) else RESTART
+
+
+def _signal_of(number: str) -> str:
+    with suppress(ValueError):
+        return f"{number} ({signal.Signals(int(number)).name})"
+    return number
+
+
+def _process_state(number: str, root: Path) -> str:
+    """Return the letter of a process's state; empty if it is not known. Source: proc(5), ``/proc/PID/stat``."""
+    if not number.isdecimal() or number == "0":
+        return ""
+    with suppress(OSError):
+        # the name may hold spaces and brackets
+        return (root / "proc" / number / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    return ""
