@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from select import select
 from typing import Final
@@ -79,7 +79,9 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(home: Path, columns: int = 80, rows: int = 24) -> Iterator[Session]:
+def session(
+    home: Path, columns: int = 80, rows: int = 24, shell: Sequence[str] = ("sh", "-im")
+) -> Iterator[Session]:
     """Start a shell without a memory for how terminals are to be: what a command breaks stays broken."""
     far, near = os.openpty()
     fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -90,8 +92,8 @@ def session(home: Path, columns: int = 80, rows: int = 24) -> Iterator[Session]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
     }
-    shell = subprocess.Popen(
-        [sys.executable, "-c", _TAKE_THE_TERMINAL, "sh", "-im"],
+    running = subprocess.Popen(
+        [sys.executable, "-c", _TAKE_THE_TERMINAL, *shell],
         stdin=near,
         stdout=near,
         stderr=near,
@@ -105,6 +107,6 @@ def session(home: Path, columns: int = 80, rows: int = 24) -> Iterator[Session]:
     finally:
         with contextlib.suppress(OSError):  # it has ended, or the terminal is gone
             os.killpg(os.tcgetpgrp(far), signal.SIGKILL)
-        shell.kill()
-        shell.wait()
+        running.kill()
+        running.wait()
         os.close(far)

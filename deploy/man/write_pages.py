@@ -208,7 +208,7 @@ def value_of(action: argparse.Action) -> str:
     if action.nargs == 0:
         return ""
     if isinstance(action.metavar, str) and "|" not in action.metavar:
-        return italic(action.metavar)
+        return f"[{italic(action.metavar)}]" if action.nargs == argparse.OPTIONAL else italic(action.metavar)
     if action.choices:
         return "|".join(bold(str(choice)) for choice in action.choices)
     return italic(action.dest.upper())

@@ -216,6 +216,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--simulate",
         metavar="HOW",
+        nargs="?",
         choices=SIMULATIONS,
         default=argparse.SUPPRESS,
         help="use a simulated Amazon whose owner approves after 5 s; --simulate=manual: approve on its page",
