@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hardware.errors import Hints, PartMissing, device_errors
+from hardware.errors import Hints, PartMissing, device_errors, explain_import
 
 if TYPE_CHECKING:
     from hardware.led import Glow, Outputs
@@ -101,7 +101,5 @@ def _library() -> Any:
     try:
         import spidev
     except ImportError as error:
-        raise PartMissing(
-            "spidev is not installed", hint="Install it: pip install 'device-auth[apa102]'."
-        ) from error
+        raise PartMissing(explain_import("spidev", error), library="spidev") from error
     return spidev

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 BOARDS: Final = Path(__file__).parent / "boards"
 
-BACK_ENDS: Final = ("rpi-gpio", plans.GPIOD, "simulated")
+BACK_ENDS: Final = (plans.GPIOD, "rpi-gpio", "simulated")
+"""The first is used where none is set: it waits for edges, where the others ask 20 times a second."""
 
 BUSES: Final[Mapping[str, Mapping[int, str]]] = {
     "i2c0": {0: "SDA", 1: "SCL"},

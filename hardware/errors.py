@@ -7,13 +7,17 @@ from typing import ClassVar, NamedTuple
 
 
 class HardwareError(Exception):
-    """A part failed; ``hint`` is what a person should do."""
+    """A part failed; ``hint`` is what a person should do.
+
+    ``library`` is the package of PyPI that must be installed first, or empty: how, the caller knows.
+    """
 
     exit_code: ClassVar[int] = 72
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", library: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.library = library
 
 
 class PartMissing(HardwareError):
@@ -57,6 +61,13 @@ def device_errors(device: str, hints: Hints) -> Iterator[None]:
         if error.errno == EBUSY:
             raise PartBusy(f"{device} is in use", hint=hints.busy) from error
         raise PartMissing(f"cannot use {device}: {explain(error)}", hint=hints.failed) from error
+
+
+def explain_import(module: str, error: ImportError) -> str:
+    """Return why a module cannot be imported: it is not there, or something that it needs is not."""
+    is_absent = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+    reason = "is not installed" if is_absent else f"cannot be loaded: {error}"
+    return f"the module {module} {reason}"
 
 
 def explain(error: Exception) -> str:

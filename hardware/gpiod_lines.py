@@ -13,7 +13,7 @@ from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.button import EDGES, GestureDetector
-from hardware.errors import HardwareError, Hints, PartMissing, device_errors
+from hardware.errors import HardwareError, Hints, PartMissing, device_errors, explain_import
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +28,8 @@ DEBOUNCE: Final = timedelta(milliseconds=5)
 the kernel stamps an edge only after its own wait, and a longer one would make presses look shorter."""
 
 _NANOSECONDS: Final = 1_000_000_000
+
+_OTHER_WAY: Final = 'Or set gpio = "rpi-gpio" and use the module RPi.GPIO, which rpi-lgpio provides.'
 
 _HINTS: Final = Hints(
     missing="gpiodetect lists the chips, gpioinfo their lines; set chip and pin.",
@@ -51,7 +53,7 @@ class LineOutputs:
     """
 
     def __init__(self, lines: Sequence[int | str], *, is_active_low: bool, chip: str) -> None:
-        gpiod = _library()
+        gpiod = load_library()
         from gpiod.line import Direction, Value
 
         self._values = (Value.INACTIVE, Value.ACTIVE)
@@ -89,7 +91,7 @@ class EdgeButton:
     def __init__(
         self, line: int | str, *, pull: str, is_active_low: bool, chip: str, clock: AlarmClock
     ) -> None:
-        gpiod = _library()
+        gpiod = load_library()
         from gpiod.line import Bias, Direction, Edge, Value
 
         self._line = line
@@ -145,17 +147,21 @@ class EdgeButton:
                 detector.update(edge.event_type == self._rising, edge.timestamp_ns / _NANOSECONDS)
 
 
-def _library() -> Any:
+def load_library() -> Any:
+    """Import gpiod; this opens no line.
+
+    Raises:
+        PartMissing: if it is not installed, or is version 1.
+    """
     try:
         import gpiod
     except ImportError as error:
-        raise PartMissing(
-            "gpiod is not installed", hint="Install it: pip install 'device-auth[gpiod]'."
-        ) from error
+        raise PartMissing(explain_import("gpiod", error), hint=_OTHER_WAY, library="gpiod") from error
     if not hasattr(gpiod, "LineSettings"):
         raise PartMissing(
-            "gpiod is version 1, as in Debian bookworm; version 2.1 or later is needed",
-            hint="Run pip install 'device-auth[gpiod]' in the program's own environment, or set gpio = \"rpi-gpio\".",
+            "the module gpiod is version 1, as in Debian 12; version 2.1 or later is needed",
+            hint=_OTHER_WAY,
+            library="gpiod",
         )
     return gpiod
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from hardware.errors import HardwareError, PartBusy, PartMissing, explain
+from hardware.errors import HardwareError, PartBusy, PartMissing, explain, explain_import
 from hardware.panel import (
     CELL_PIXELS,
     OLED_WIDTH_PIXELS,
@@ -31,7 +31,7 @@ _NOT_THERE: Final = (
     "Enable I2C with dtparam=i2c_arm=on in /boot/firmware/config.txt, check the four wires, "
     "and look for the address with: i2cdetect -y 1"
 )
-_INSTALL: Final = "Install it: pip install 'device-auth[panel]', or apt install python3-luma.oled."
+_LIBRARY: Final = "luma.oled"
 _QUARTER_TURNS: Final = {0: 0, 180: 2}
 """How luma counts the degrees of a rotation."""
 
@@ -145,13 +145,11 @@ def _bus_errors() -> Iterator[None]:
     try:
         from luma.core import error
     except ImportError as missing:
-        raise PartMissing("the library luma.oled is not installed", hint=_INSTALL) from missing
+        raise PartMissing(explain_import(_LIBRARY, missing), library=_LIBRARY) from missing
     try:
         yield
     except ImportError as missing:
-        raise PartMissing(
-            f"a library of the panel is not installed: {missing.name}", hint=_INSTALL
-        ) from missing
+        raise PartMissing(explain_import(_LIBRARY, missing), library=_LIBRARY) from missing
     except error.DevicePermissionError as denied:
         hint = "Add the user to the group i2c: usermod -aG i2c NAME."
         raise PartMissing(f"no permission to open the panel: {explain(denied)}", hint=hint) from denied

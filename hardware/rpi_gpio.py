@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.button import SAMPLED, GestureDetector
-from hardware.errors import HardwareError, PartBusy, PartMissing, explain
+from hardware.errors import HardwareError, PartBusy, PartMissing, explain, explain_import
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 SAMPLE_PERIOD_S: Final = 0.05
 """From one sample to the next: 20 Hz. Two equal samples settle the button, as contacts bounce for less than a period."""
+
+_LIBRARY: Final = "rpi-lgpio"
+"""The package that provides the module wherever there is a kernel of today, the Pi 5 included."""
+
+_OTHER_WAY: Final = 'Or set gpio = "gpiod".'
+
+_REVISION: Final = (
+    'Set gpio = "gpiod". The module needs the board\'s revision in the device tree (linux,revision), which the firmware of a'
+    " Raspberry Pi writes there; without it rpi-lgpio takes it from the variable RPI_LGPIO_REVISION (a02082 is a Pi 3)."
+    " The original is for a Raspberry Pi only."
+)
+
+_NOT_WHOLE: Final = 'Set gpio = "gpiod", or install the module again. rpi-lgpio needs a working directory, or LG_WD, that it may write to.'
 
 _HINT: Final = (
     "Join the group gpio (usermod -aG gpio USER), log in again, and check that /dev/gpiochip0 is there."
@@ -128,15 +141,15 @@ def _library() -> Any:
     try:
         from RPi import GPIO  # noqa: TID251 - the only importer, and only where a part is on a pin
     except ImportError as error:
-        raise PartMissing(
-            "the module RPi.GPIO is not installed",
-            hint="Install it: pip install 'device-auth[rpi-lgpio]' (apt install python3-rpi-lgpio), or [rpi-gpio] before the Pi 5.",
-        ) from error
+        raise PartMissing(explain_import("RPi.GPIO", error), hint=_OTHER_WAY, library=_LIBRARY) from error
     except _errors() as error:
-        raise PartMissing(
-            f"the module RPi.GPIO cannot start: {explain(error)}",
-            hint="It runs on a Raspberry Pi only; rpi-lgpio also needs a working directory, or LG_WD, that it may write to.",
-        ) from error
+        hint = _REVISION if isinstance(error, RuntimeError) else _NOT_WHOLE
+        raise PartMissing(f"the module RPi.GPIO cannot start: {explain(error)}", hint=hint) from error
+    except (
+        AttributeError,
+        ValueError,
+    ) as error:  # an lgpio that pip found empty (0.0.0.2); no number as revision
+        raise PartMissing(f"the module RPi.GPIO cannot start: {error}", hint=_NOT_WHOLE) from error
     GPIO.setwarnings(False)
     if GPIO.getmode() not in (None, GPIO.BCM):
         raise PartBusy(

@@ -277,9 +277,12 @@ class Doors:
         if not self.is_simulated:
             yield None
             return
+        # What runs the server comes first: without it nothing of the simulation is to be had.
+        try:
+            from device_auth.simulator.server import serve
+        except ImportError as error:
+            raise without_simulator(error) from error
         amazon = _make_amazon(self)
-        from device_auth.simulator.server import serve
-
         port = 0 if link is None else urlsplit(link.token_endpoint).port or 0
         try:
             running = serve(amazon, port=port)
@@ -309,20 +312,20 @@ def open_doors(options: Mapping[str, object]) -> Doors:
     return Doors(options, read_places(options))
 
 
-def missing_extra(extra: str, error: ImportError) -> DeviceAuthError:
-    """Return the error that names the extra to install for a failed import."""
+def without_simulator(error: ImportError) -> DeviceAuthError:
+    """Return the error that tells what to install for the simulated Amazon; Flask brings what it needs."""
+    from device_auth.installation import how_to_install
+
     return ConfigError(
-        f"this needs the package {error.name}, which is not installed",
-        hint=f"Install it: pip install 'device-auth[{extra}]'",
+        f"the simulated Amazon needs the package Flask, which cannot be loaded: {error}",
+        hint=how_to_install("flask"),
     )
 
 
 def _make_amazon(doors: Doors) -> "Amazon":
-    try:
-        from device_auth.simulator.amazon import Amazon
-        from device_auth.simulator.models import Options, RegisteredClient
-    except ImportError as error:
-        raise missing_extra("simulator", error) from error
+    from device_auth.simulator.amazon import Amazon
+    from device_auth.simulator.models import Options, RegisteredClient
+
     approve_after = None if doors.options["simulate"] == "manual" else APPROVE_AFTER
     secret = doors.settings.client_secret
     client = RegisteredClient(secret=None if secret is None else secret.reveal())

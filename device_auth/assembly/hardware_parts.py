@@ -16,6 +16,7 @@ from device_auth.assembly.simulated_speaker import DrawnSpeaker, PlainLight, pla
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
 from device_auth.core.states import Trouble
+from device_auth.installation import how_to_install
 from device_auth.prompts.code_channels import CodeChannel
 from device_auth.prompts.light import LightPrompt, Table, read_patterns
 from device_auth.prompts.panel import PanelPrompt
@@ -237,8 +238,15 @@ def local_minute(clock: "BootClock") -> int | None:
     return here.hour * 60 + here.minute
 
 
+def hint_of(error: HardwareError) -> str:
+    """Return what a person should do about a part that failed; what is to be installed comes first."""
+    if not error.library:
+        return error.hint
+    return f"{how_to_install(error.library).rstrip('.')}. {error.hint}".rstrip()
+
+
 def _trouble_with(part: str, error: HardwareError) -> Refusal:
-    return Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {error}", error.hint)
+    return Refusal(Trouble.HARDWARE, "", f"the {part} does not work: {error}", hint_of(error))
 
 
 @contextmanager

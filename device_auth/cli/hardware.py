@@ -14,7 +14,7 @@ from device_auth.core.errors import Busy, ConfigError
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import Operator, choose_operator
-from device_auth.tools.parts_list import PartRow, look_up
+from device_auth.tools.parts_list import MODULES, PartRow, look_up
 from device_auth.tools.self_test import PartsTest, StepResult
 from device_auth.world.provider import first_locale
 from device_auth.world.signals import interruptible
@@ -106,8 +106,10 @@ def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_se
 
 def _print_row(row: PartRow) -> None:
     pins = ", ".join(f"{role} {pin}" for role, pin in row.pins.items())
-    library = ", ".join(f"{name} {number}" for name, number in row.library.items())
+    library = ", ".join(f"{name} {number}".rstrip() for name, number in row.library.items())
     _print_cells(row.part, row.kind, row.back_end, pins, library, row.state)
+    if row.module:
+        print_line(f"    {MODULES[row.back_end]}: {row.module}")
     for text in (row.problem, row.hint):
         for line in textwrap.wrap(text, _COLUMNS - 4, break_on_hyphens=False):
             print_line(f"    {line}")

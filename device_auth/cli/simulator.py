@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_auth.assembly.doors import missing_extra
+from device_auth.assembly.doors import without_simulator
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         from device_auth.simulator.models import Denial, Options
         from device_auth.simulator.server import run_simulator
     except ImportError as error:
-        raise missing_extra("simulator", error) from error
+        raise without_simulator(error) from error
     _check(args)
     options = Options(
         interval=args.interval,

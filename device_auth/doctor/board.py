@@ -3,11 +3,9 @@
 While the service runs, its parts are not touched: it holds them, and reports failures itself.
 """
 
-import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +13,18 @@ from stat import S_IMODE
 from threading import Lock
 from typing import Final, NamedTuple
 
+from device_auth.assembly.hardware_parts import hint_of
 from device_auth.core.errors import ConfigError
 from device_auth.doctor.context import DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
+from device_auth.installation import how_to_install
+from device_auth.tools.parts_list import library_of
 from device_auth.world.service_unit import UNIT
 from hardware.board import SORTS, BoardPlan, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
-from hardware.plans import ConsolePlan, OledPlan, PlannedPart, SpiLedsPlan
+from hardware.gpiod_lines import load_library
+from hardware.plans import GPIOD, ConsolePlan, OledPlan, PlannedPart, SpiLedsPlan
 
 PART: Final = HardwareError.exit_code
 
@@ -86,21 +88,34 @@ def check_board(read_plan: ReadPlan) -> Finding:
 
 
 def check_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
-    """Check which package provides RPi.GPIO, and whether it works on this machine."""
-    if not any(part.back_end == "rpi-gpio" for part in read_plan().parts):
-        return ok("No part needs RPi.GPIO.")
-    provider = gpio_provider()
+    """Check whether the library of the pins is installed, and works on this machine."""
+    used = {part.back_end for part in read_plan().parts}
+    if GPIOD in used:
+        return _check_gpiod()
+    if "rpi-gpio" not in used:
+        return ok("No part is on a pin.")
     kernel, model = context.line("proc/sys/kernel/osrelease"), context.line("proc/device-tree/model")
-    facts = {"provider": provider, "kernel": kernel, "model": model}
-    remedy = (
-        "sudo apt install python3-rpi-lgpio, or: pip uninstall RPi.GPIO; pip install 'device-auth[rpi-lgpio]'"
-    )
-    if provider == "none":
-        return fail("The module RPi.GPIO is not installed.", remedy, PART, **facts)
-    if provider == "RPi.GPIO" and ("Raspberry Pi 5" in model or _version_of(kernel) >= NEW_KERNEL):
+    facts = {"kernel": kernel, "model": model}
+    remedy = f'{how_to_install("rpi-lgpio").rstrip(".")}. Or set gpio = "{GPIOD}" below [hardware].'
+    provider = library_of("rpi-gpio")
+    if provider is None:
+        return fail("The module RPi.GPIO is not installed.", remedy, PART, provider="none", **facts)
+    facts |= {"provider": provider.package, "version": provider.version, "module": provider.path}
+    if provider.package == "RPi.GPIO" and ("Raspberry Pi 5" in model or _version_of(kernel) >= NEW_KERNEL):
         machine = model if "Raspberry Pi 5" in model else f"kernel {kernel}"
         return fail(f"The original RPi.GPIO does not work on {machine}.", remedy, PART, **facts)
-    return ok(f"{provider} provides RPi.GPIO.", **facts)
+    return ok(f"{provider.package} provides RPi.GPIO.", **facts)
+
+
+def _check_gpiod() -> Finding:
+    try:
+        load_library()
+    except HardwareError as error:
+        sentence = str(error)
+        return fail(f"{sentence[0].upper()}{sentence[1:]}.", hint_of(error), PART)
+    provider = library_of(GPIOD)
+    facts = {} if provider is None else {"version": provider.version, "module": provider.path}
+    return ok("The module gpiod is installed.", **facts)
 
 
 def check_devices(context: DoctorContext, read_plan: ReadPlan) -> Finding:
@@ -163,7 +178,7 @@ def check_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Findin
         return skipped(context.refusal())
     error = _try_out(plan, wanted)
     if error is not None:
-        return fail(f"The {sort} cannot be used: {error}.", error.hint, error.exit_code)
+        return fail(f"The {sort} cannot be used: {error}.", hint_of(error), error.exit_code)
     return ok(f"The {sort} can be used.")
 
 
@@ -178,18 +193,6 @@ def _try_out(plan: BoardPlan, wanted: tuple[PlannedPart, ...]) -> HardwareError 
         finally:
             clock.close()
     return opened.problems[0].error if opened.problems else None
-
-
-def gpio_provider() -> str:
-    """Return the distribution that provides the module RPi.GPIO; importing the module would open pins."""
-    with suppress(ImportError, ValueError):
-        found = importlib.util.find_spec("RPi.GPIO")
-        if found is not None and found.origin is not None:
-            with suppress(OSError, UnicodeDecodeError):
-                if re.search(r"^\s*(?:import|from) lgpio\b", Path(found.origin).read_text(), re.MULTILINE):
-                    return "rpi-lgpio"
-            return "RPi.GPIO"
-    return "none"
 
 
 def may_use(account: UserAccount, path: Path) -> bool:

@@ -13,11 +13,11 @@ from typing import Final
 
 from device_auth import __version__
 from device_auth.core.errors import StoreError
-from device_auth.doctor.board import gpio_provider
 from device_auth.doctor.check_run import CheckResult
 from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_text
+from device_auth.tools.parts_list import library_of
 from device_auth.world.disks import mount_of
 from device_auth.world.explain import reason_of
 from device_auth.world.files import OwnersFile
@@ -117,7 +117,9 @@ def _versions(context: DoctorContext) -> Iterator[str]:
             yield f"{name} {version(name)}"
         except PackageNotFoundError:
             yield f"{name} is not installed"
-    yield f"RPi.GPIO is provided by: {gpio_provider()}"
+    for back_end, module in (("gpiod", "gpiod"), ("rpi-gpio", "RPi.GPIO")):
+        found = library_of(back_end)
+        yield f"{module} is provided by: {'none' if found is None else f'{found.package}, {found.path}'}"
 
 
 def _os_name(context: DoctorContext) -> str:

@@ -47,7 +47,10 @@ def read_matrix(text: str, *, level: Literal["L", "M", "Q", "H"] = "M") -> Matri
         from qrcode import constants
         from qrcode.main import QRCode
     except ImportError as error:
-        raise ConfigError("the Python package qrcode is missing", hint="Run: pip install qrcode") from error
+        from device_auth.installation import how_to_install
+
+        hint = how_to_install("qrcode")
+        raise ConfigError("the Python package qrcode is missing", hint=hint) from error
     levels = {
         "L": constants.ERROR_CORRECT_L,
         "M": constants.ERROR_CORRECT_M,

@@ -1,8 +1,13 @@
-"""The parts of a speaker as a list: what each is connected to, and whether it can be used."""
+"""The parts of a speaker as a list: what each is connected to, which library drives it, and whether it can be used."""
 
+import re
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from device_auth.assembly.hardware_parts import hint_of
 from device_auth.tools.single_part import close_single, open_single, time_for
 from hardware.board import Parts
 from hardware.errors import HardwareError, PartBusy
@@ -11,24 +16,48 @@ if TYPE_CHECKING:
     from hardware.board import BoardPlan
     from hardware.plans import PlannedPart
 
-LIBRARIES: Final = {
-    "rpi-gpio": ("rpi-lgpio", "RPi.GPIO"),
-    "gpiod": ("gpiod",),
-    "spidev": ("spidev",),
-    "ssd1306": ("luma.oled",),
-    "sh1106": ("luma.oled",),
+MODULES: Final = {
+    "rpi-gpio": "RPi.GPIO",
+    "gpiod": "gpiod",
+    "spidev": "spidev",
+    "ssd1306": "luma.oled",
+    "sh1106": "luma.oled",
 }
-"""The distribution packages that a back end may use."""
+"""The module that a back end imports. Its package on PyPI bears the same name, but for RPi.GPIO of rpi-lgpio."""
+
+_USES_LGPIO: Final = re.compile(r"^\s*(?:import|from) lgpio\b", re.MULTILINE)
+
+
+class PartLibrary(NamedTuple):
+    """The module that answers to a name, its package with the version (empty if not known), and its file."""
+
+    module: str
+    package: str
+    version: str
+    path: str
 
 
 class PartRow(NamedTuple):
-    """One part; ``state`` is free, busy, missing or off."""
+    """One part.
+
+    Attributes:
+        part: its name.
+        kind: of its table.
+        back_end: what drives it.
+        pins: by role.
+        library: the package that provides the module of the back end, and its version; empty if there is none.
+        module: the file of that module.
+        state: free, busy, missing or off.
+        problem: why it cannot be used.
+        hint: what to do.
+    """
 
     part: str
     kind: str
     back_end: str
     pins: dict[str, int | str]
     library: dict[str, str]
+    module: str
     state: str
     problem: str = ""
     hint: str = ""
@@ -42,11 +71,11 @@ def look_up(plan: "BoardPlan", part: "PlannedPart", served: PartBusy | None) -> 
         part: one of its parts.
         served: why no part can be used now, if the service holds them.
     """
-    found = {name: _version(name) for name in LIBRARIES.get(part.back_end, ())}
-    library = {name: number for name, number in found.items() if number}
+    found = library_of(part.back_end)
+    library, module = ({}, "") if found is None else ({found.package: found.version}, found.path)
     state, error = _state(plan, part, served)
-    row = PartRow(part.name, part.kind, part.back_end, dict(part.pins), library, state)
-    return row if error is None else row._replace(problem=str(error), hint=error.hint)
+    row = PartRow(part.name, part.kind, part.back_end, dict(part.pins), library, module, state)
+    return row if error is None else row._replace(problem=str(error), hint=hint_of(error))
 
 
 def _state(
@@ -70,8 +99,19 @@ def _state(
     return "free", None
 
 
-def _version(distribution: str) -> str:
+def library_of(back_end: str) -> PartLibrary | None:
+    """Return what provides the module of a back end, without its import: that would open pins. None without any."""
+    module, spec = MODULES.get(back_end), None
+    with suppress(ImportError, ValueError):
+        spec = None if module is None else find_spec(module)
+    if module is None or spec is None or spec.origin is None:
+        return None
+    package = module
+    if module == MODULES["rpi-gpio"]:
+        with suppress(OSError, UnicodeDecodeError):  # the original is not text
+            if _USES_LGPIO.search(Path(spec.origin).read_text()):
+                package = "rpi-lgpio"
     try:
-        return version(distribution)
+        return PartLibrary(module, package, version(package), spec.origin)
     except PackageNotFoundError:
-        return ""
+        return PartLibrary(module, package, "", spec.origin)

@@ -9,7 +9,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, NamedTuple, TypeVar
 
-from device_auth.assembly.hardware_parts import draw_code
+from device_auth.assembly.hardware_parts import draw_code, hint_of
 from device_auth.prompts.light import Table, describe
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import Wording, notice_words
@@ -109,8 +109,8 @@ class PartsTest:
         except _StepFailed as failed:
             error = failed.error
             self._report(StepResult(part.name, failed.step, failed.expected, str(error) or "no answer"))
-            if isinstance(error, HardwareError) and error.hint:
-                say(f"  {error.hint}")
+            if isinstance(error, HardwareError) and (hint := hint_of(error)):
+                say(f"  {hint}")
             return not isinstance(error, NobodyAnswers)
         finally:
             self._close(part, opened, time)

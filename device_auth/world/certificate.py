@@ -55,9 +55,10 @@ def server_context(directory: Path, wall: UnixTime) -> "ssl.SSLContext":
                 folder.replace(CERTIFICATE, content, _MODE)
                 context = _read(directory, content, now)
     except ImportError as error:
-        raise ConfigError(
-            "the Python package cryptography is missing", hint="Run: pip install cryptography"
-        ) from error
+        from device_auth.installation import how_to_install
+
+        hint = how_to_install("cryptography")
+        raise ConfigError("the Python package cryptography is missing", hint=hint) from error
     except OSError as error:
         raise store_error(f"cannot write {directory / CERTIFICATE}", error) from error
     assert context is not None, "a new certificate is valid"  # noqa: S101  our own bug

@@ -102,12 +102,15 @@ class KeyTrouble(NamedTuple):
         return kind(f"there is no key to seal the link under ({name}): {self.message}", hint=self.hint)
 
 
-_WITHOUT_LIBRARY: Final = KeyTrouble(
-    "the Python package cryptography cannot be loaded",
-    "Run: pip install --force-reinstall cryptography",
-    is_set_up=True,
-    is_setting=True,
-)
+def _without_library() -> KeyTrouble:
+    from device_auth.installation import how_to_install
+
+    return KeyTrouble(
+        "the Python package cryptography cannot be loaded",
+        how_to_install("cryptography", again=True),
+        is_set_up=True,
+        is_setting=True,
+    )
 
 
 class Keys:
@@ -212,7 +215,7 @@ class Keys:
                 "this program does not know this provider", "Install the newer device-auth again."
             )
             found = self._sources[name]() if name in self._sources else unknown
-            self._found[name] = found if isinstance(found, KeyTrouble) or can_seal() else _WITHOUT_LIBRARY
+            self._found[name] = found if isinstance(found, KeyTrouble) or can_seal() else _without_library()
         return self._found[name]
 
 

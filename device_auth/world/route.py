@@ -251,9 +251,11 @@ def _usable(proxy: Proxy, origin: str) -> Proxy:
     from importlib.util import find_spec
 
     if proxy.is_socks and find_spec("socks") is None:
+        from device_auth.installation import how_to_install
+
         raise ConfigError(
             f"the proxy {proxy} ({origin}) needs the package PySocks, which is not installed",
-            hint="Install it: sudo apt install python3-socks, or pip install PySocks; or name a proxy that speaks HTTP.",
+            hint=f"{how_to_install('PySocks')}; or name a proxy that speaks HTTP.",
         )
     return proxy
 

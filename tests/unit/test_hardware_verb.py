@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from device_auth.cli.main import main
+from device_auth.installation import how_to_install
 from device_auth.prompts.light import TABLE
 from device_auth.prompts.wording import read_wording
 from device_auth.service.callers import Permissions
@@ -27,7 +28,7 @@ from hardware.board import read_plan
 from hardware.led import ORANGE, Breathe, Off, Solid
 from hardware.plans import PlannedPart
 from tests.socket_world import SocketWorld
-from tests.stand_ins.fixtures import not_installed, stand_ins
+from tests.stand_ins.fixtures import FOLDER, not_installed, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["stand_ins"]
 
-LED_BOARD = '[hardware]\nboard = "generic-led"\n'
+LED_BOARD = '[hardware]\nboard = "generic-led"\ngpio = "rpi-gpio"\n'
+BUTTON_ALONE: Settings = {"board": "generic-led", "gpio": "rpi-gpio", "light": "off"}
+STAND_IN = FOLDER / "modules" / "RPi" / "GPIO.py"
 NAMES = [str(meaning) for meaning in TABLE]
 SENTENCE = "This is a test of the voice."
 
@@ -119,7 +122,8 @@ def test_list_shows_every_part_that_can_be_used_as_free(machine: Machine) -> Non
             "kind": "led",
             "back_end": "rpi-gpio",
             "pins": {"pin": 27},
-            "library": {},
+            "library": {"rpi-lgpio": ""},
+            "module": str(STAND_IN),
             "state": "free",
             "problem": "",
             "hint": "",
@@ -129,7 +133,8 @@ def test_list_shows_every_part_that_can_be_used_as_free(machine: Machine) -> Non
             "kind": "button",
             "back_end": "rpi-gpio",
             "pins": {"pin": 17},
-            "library": {},
+            "library": {"rpi-lgpio": ""},
+            "module": str(STAND_IN),
             "state": "free",
             "problem": "",
             "hint": "",
@@ -150,9 +155,19 @@ def test_list_says_what_to_install_for_a_part_whose_library_is_missing(machine: 
     with not_installed():
         light, button = machine.listed('[hardware]\nboard = "respeaker-2mic"\n')
 
-    assert (light["state"], light["hint"]) == ("missing", "Install it: pip install 'device-auth[apa102]'.")
+    assert (light["state"], light["library"], light["module"]) == ("missing", {}, "")
+    assert light["hint"] == f"{how_to_install('spidev')}."
     assert button["state"] == "missing"
-    assert "device-auth[rpi-lgpio]" in button["hint"]
+    assert button["hint"].startswith(f'{how_to_install("gpiod")}. Or set gpio = "rpi-gpio"')
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_list_names_the_file_of_the_module_that_answers(machine: Machine) -> None:
+    code, out = machine.run("list", settings=LED_BOARD)
+
+    assert code == 0
+    assert f"    RPi.GPIO: {STAND_IN}" in out.splitlines()
+    assert "rpi-lgpio" in out
 
 
 @pytest.mark.usefixtures("stand_ins")
@@ -169,11 +184,13 @@ def test_list_shows_a_pin_that_somebody_else_has_as_busy(machine: Machine) -> No
 def test_list_in_words_fits_80_columns_and_tells_what_is_wrong(machine: Machine) -> None:
     import_module("RPi.GPIO").bench.busy.add(23)
 
-    code, out = machine.run("list", settings='[hardware]\nboard = "generic-rgb"\nvoice = {kind = "off"}\n')
+    code, out = machine.run(
+        "list", settings='[hardware]\nboard = "generic-rgb"\ngpio = "rpi-gpio"\nvoice = {kind = "off"}\n'
+    )
 
     lines = out.splitlines()
     assert code == 0
-    assert max(len(line) for line in lines) <= 80
+    assert max(len(line) for line in lines if not line.startswith("    RPi.GPIO: /")) <= 80
     column = lines[0].index("state")
     states = [line[column:] for line in lines if line.startswith(("light", "button", "voice"))]
     assert states == ["busy", "free", "off"]
@@ -318,7 +335,7 @@ def test_a_missing_part_fails_and_the_rest_are_tested(machine: Machine) -> None:
         ("panel", "text", True),
     ]
     assert "RPi.GPIO is not installed" in results[0]["seen"]
-    assert "device-auth[rpi-lgpio]" in machine.err
+    assert how_to_install("rpi-lgpio").rstrip(".") in " ".join(machine.err.split())
 
 
 @pytest.mark.parametrize("seconds", ["1.5", "-1", "99999"])
@@ -363,7 +380,7 @@ def pressed(*script: tuple[float, bool]) -> list[tuple[str, str]]:
     def touch(is_pressed: bool) -> None:
         bench.driven[17] = int(not is_pressed)
 
-    results = results_of({"board": "generic-led", "light": "off"}, time_for=lambda _: Press(touch, script))
+    results = results_of(BUTTON_ALONE, time_for=lambda _: Press(touch, script))
     assert bench.directions == {}
     return [(result.expected, result.seen) for result in results]
 
@@ -399,7 +416,7 @@ def test_a_button_that_cannot_be_read_any_more_has_failed() -> None:
     bench = import_module("RPi.GPIO").bench
 
     results = results_of(
-        {"board": "generic-led", "light": "off"},
+        BUTTON_ALONE,
         time_for=lambda _: Press(lambda _: bench.broken.add(17), [(0.5, True)]),
     )
 
@@ -422,7 +439,10 @@ def test_a_light_that_fails_is_shown_no_further_patterns_and_is_let_go() -> None
         def look(self, part: str, step: str, expected: str) -> str:  # noqa: ARG002 - an Operator's signature
             return expected
 
-    plan, results = read_plan({"board": "generic-led", "button": "off"}), list[StepResult]()
+    plan, results = (
+        read_plan({"board": "generic-led", "gpio": "rpi-gpio", "button": "off"}),
+        list[StepResult](),
+    )
     test = PartsTest(
         plan,
         TABLE,

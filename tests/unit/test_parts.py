@@ -395,6 +395,9 @@ def test_the_minute_is_the_local_days_and_none_while_the_clock_is_not_set(
         time.tzset()
 
 
+LGPIO = '[hardware]\nboard = "generic-led"\ngpio = "rpi-gpio"\n'
+
+
 # -- what lies about --------------------------------------------------------------------------------------
 
 
@@ -403,7 +406,7 @@ def test_lgpio_leaves_its_pipe_in_a_folder_that_goes_with_the_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     monkeypatch.delenv("LG_WD", raising=False)
-    with hardware_of(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n'), heard):
+    with hardware_of(speaker_with(tmp_path, LGPIO), heard):
         folder = Path(import_module("lgpio").PIPE_IN)
         was_there = folder.is_dir() and folder != Path()
 
@@ -416,7 +419,7 @@ def test_lgpio_keeps_the_folder_that_it_has_been_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     monkeypatch.setenv("LG_WD", str(tmp_path))
-    with hardware_of(speaker_with(tmp_path, '[hardware]\nboard = "generic-led"\n'), heard):
+    with hardware_of(speaker_with(tmp_path, LGPIO), heard):
         pipe_in = import_module("lgpio").PIPE_IN
 
     assert pipe_in == str(tmp_path)

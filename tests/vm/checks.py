@@ -101,8 +101,8 @@ def wake_ups_a_second(settings: Settings, pattern: str) -> float:
     [
         ("gpiod: button, LED dark", GENERIC, "dark", 0, 0),
         ("gpiod: button, LED blinking 500/500", GENERIC, "blinking", 2, 2.5),
-        ("rpi-lgpio: button, LED dark", {"board": "generic-led"}, "dark", 20, 80),
-        ("rpi-lgpio: LED dark", {"board": "generic-led", "button": "off"}, "dark", 0, 60),
+        ("rpi-lgpio: button, LED dark", {"board": "generic-led", "gpio": "rpi-gpio"}, "dark", 20, 80),
+        ("rpi-lgpio: LED dark", {"board": "generic-led", "gpio": "rpi-gpio", "button": "off"}, "dark", 0, 60),
         ("kernel LED: dark", {}, "dark", 0, 0),
         ("kernel LED: breathing", {}, "breathing", 0, 0),
     ],

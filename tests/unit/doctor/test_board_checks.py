@@ -8,9 +8,10 @@ import pytest
 
 from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.doctor import board
-from device_auth.doctor.board import gpio_provider, may_use
+from device_auth.doctor.board import may_use
 from device_auth.doctor.context import UserAccount
 from device_auth.doctor.findings import Finding, Verdict
+from device_auth.installation import how_to_install
 from hardware.board import SORTS
 from tests.patient import Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
@@ -20,7 +21,8 @@ __all__ = ["stand_ins"]
 
 FAIL = Verdict.FAIL
 
-RGB = {"board": "generic-rgb"}
+RGB = {"board": "generic-rgb", "gpio": "rpi-gpio"}
+ON_GPIOD = {"board": "generic-rgb"}
 EVERYTHING = {
     "board": "respeaker-2mic",
     "panel": {"kind": "ssd1306"},
@@ -86,9 +88,17 @@ def test_a_real_board_that_is_well_is_no_trouble(patient: Patient) -> None:
     assert dict(finding(patient, "H2").facts)["provider"] == "rpi-lgpio"
 
 
+@pytest.mark.usefixtures("stand_ins")
+def test_a_real_board_on_gpiod_is_no_trouble_and_the_module_is_named(patient: Patient) -> None:
+    patient.hardware = ON_GPIOD
+
+    assert of_parts(patient) == {}
+    assert dict(finding(patient, "H2").facts)["module"].endswith("gpiod/__init__.py")
+
+
 BROKEN: dict[str, tuple[Mapping[str, object], Callable[[Patient], object], str]] = {
     "no GPIO chip": (RGB, lambda it: (it.root / "dev/gpiochip0").unlink(), "H3"),
-    "no chip of that name": ({**RGB, "gpio": "gpiod", "chip": "/dev/gpiochip7"}, lambda _: None, "H3"),
+    "no chip of that name": ({**ON_GPIOD, "chip": "/dev/gpiochip7"}, lambda _: None, "H3"),
     "SPI is off": (EVERYTHING, lambda it: (it.root / "dev/spidev0.1").unlink(), "H3"),
     "I2C is off": (EVERYTHING, lambda it: (it.root / "dev/i2c-1").unlink(), "H3"),
     "no sound card": (EVERYTHING, lambda it: (it.root / "dev/snd/pcmC0D0p").unlink(), "H3"),
@@ -117,7 +127,7 @@ def test_every_device_that_is_missing_is_told_at_once(patient: Patient) -> None:
 
     assert finding(patient, "H3").sentence == (
         "There is no /dev/spidev0.1, which the light needs."
-        " Nor is there /dev/gpiochip*, /dev/i2c-1, /dev/snd/pcm*p."
+        " Nor is there /dev/gpiochip0, /dev/i2c-1, /dev/snd/pcm*p."
     )
 
 
@@ -188,11 +198,28 @@ def test_a_machine_that_does_not_say_what_it_is_is_taken_for_an_old_one(patient:
         assert finding(patient, "H2").verdict is Verdict.OK
 
 
-def test_a_library_that_is_not_installed_is_told(patient: Patient) -> None:
-    patient.hardware = RGB
+@pytest.mark.parametrize(
+    ("hardware", "library", "other"), [(RGB, "rpi-lgpio", "gpiod"), (ON_GPIOD, "gpiod", "rpi-gpio")]
+)
+def test_a_library_that_is_not_installed_is_told_with_both_ways(
+    patient: Patient, hardware: dict[str, object], library: str, other: str
+) -> None:
+    patient.hardware = hardware
     with not_installed():
-        assert gpio_provider() == "none"
+        found = finding(patient, "H2")
         assert of_parts(patient) == {"H2": FAIL}
+
+    assert how_to_install(library).rstrip(".") in found.next_step
+    assert f'gpio = "{other}"' in found.next_step
+
+
+def test_the_gpiod_of_debian_12_is_told(patient: Patient) -> None:
+    patient.hardware = ON_GPIOD
+    with importable("gpiod_1"):
+        found = finding(patient, "H2")
+
+    assert (found.verdict, found.exit_code) == (FAIL, 72)
+    assert "is version 1, as in Debian 12" in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_a_bus_that_fails_while_writing_is_reported(bus: Any) -> None:
         leds.glow(OUT)
 
 
-def test_without_spidev_the_extra_is_named() -> None:
+def test_without_spidev_the_library_is_named() -> None:
     with not_installed(), pytest.raises(PartMissing, match="spidev is not installed") as missing:
         SpiLeds(0, 1, 3)
 
-    assert "device-auth[apa102]" in missing.value.hint
+    assert missing.value.library == "spidev"

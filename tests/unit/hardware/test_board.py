@@ -93,7 +93,7 @@ def test_the_respeaker_shows_its_light_on_three_leds() -> None:
 
 @pytest.mark.usefixtures("stand_ins")
 def test_settings_change_single_entries_of_the_boards_table() -> None:
-    plan = read_plan({"board": "generic-led", "light": {"pin": 4, "active": "low"}})
+    plan = read_plan({"board": "generic-led", "gpio": "rpi-gpio", "light": {"pin": 4, "active": "low"}})
     parts = open_parts(plan, SimulatedClock())
 
     assert plan.parts[0].pins == (("pin", 4),)
@@ -107,6 +107,14 @@ def test_a_table_of_another_kind_stands_alone() -> None:
     assert (plan.parts[0].kind, plan.parts[0].back_end, plan.parts[0].pins) == ("kernel", "kernel", ())
 
 
+@pytest.mark.parametrize("name", [name for name in board_names() if name not in ("none", "simulated")])
+def test_a_board_whose_back_end_is_not_set_means_gpiod(name: str) -> None:
+    plan = read_plan({"board": name})
+
+    assert plan.gpio == "gpiod"
+    assert {part.back_end for part in plan.parts if part.pins} == {"gpiod"}
+
+
 def test_off_leaves_a_part_out() -> None:
     plan = read_plan({"board": "generic-led", "light": "off"})
 
@@ -116,7 +124,7 @@ def test_off_leaves_a_part_out() -> None:
 @pytest.mark.usefixtures("stand_ins")
 def test_several_lights_show_the_same() -> None:
     rgb = {"kind": "rgb", "red": 22, "green": 23, "blue": 24, "common": "anode"}
-    parts, _ = opened({"light": [LED, rgb]})
+    parts, _ = opened({"gpio": "rpi-gpio", "light": [LED, rgb]})
     assert isinstance(parts.light, Lights)
     parts.light.show(Solid(CYAN))
 
@@ -125,7 +133,7 @@ def test_several_lights_show_the_same() -> None:
 
 @pytest.mark.usefixtures("stand_ins")
 def test_the_back_end_is_a_setting() -> None:
-    rpi, _ = opened({"board": "generic-led"})
+    rpi, _ = opened({"board": "generic-led", "gpio": "rpi-gpio"})
     gpiod, _ = opened(
         {"board": "generic-led", "gpio": "gpiod", "chip": "/dev/gpiochip0", "button": {"pin": "GPIO4"}}
     )
@@ -155,7 +163,7 @@ def test_the_simulated_board_works_from_press_to_light() -> None:
 
 @pytest.mark.usefixtures("stand_ins")
 def test_breathing_on_digital_pins_changes_only_with_its_rhythm() -> None:
-    parts, clock = opened({"board": "generic-rgb", "button": "off"})
+    parts, clock = opened({"board": "generic-rgb", "gpio": "rpi-gpio", "button": "off"})
     assert parts.light is not None
     parts.light.show(Breathe(1000, 1000, CYAN))
     import_module("RPi.GPIO").bench.written.clear()
@@ -169,8 +177,8 @@ def test_what_is_missing_is_listed_and_the_rest_go_on() -> None:
         parts, _ = opened({"board": "respeaker-2mic", "panel": {"kind": "simulated"}})
 
     assert [(problem.part, str(problem.error)) for problem in parts.problems] == [
-        ("light", "spidev is not installed"),
-        ("button", "the module RPi.GPIO is not installed"),
+        ("light", "the module spidev is not installed"),
+        ("button", "the module gpiod is not installed"),
     ]
     assert parts.panel is not None
 
@@ -213,7 +221,7 @@ def test_panel_and_voice_get_their_tables() -> None:
 
 @pytest.mark.usefixtures("stand_ins")
 def test_every_part_is_closed_though_one_fails() -> None:
-    parts, _ = opened({"board": "generic-led"})
+    parts, _ = opened({"board": "generic-led", "gpio": "rpi-gpio"})
     gpio: Any = import_module("RPi.GPIO")
     assert parts.light is not None
     parts.light.show(Solid(RED))
@@ -250,7 +258,7 @@ def test_a_panel_that_its_library_refuses_is_a_problem_and_the_rest_go_on(
     [
         ({"board": "respeaker-2mics"}, "board ('respeaker-2mics') is not a known board", "'respeaker-2mic'"),
         ({"gpio": "rpigpio"}, "gpio ('rpigpio') must be", "'rpi-gpio'"),
-        ({"chip": "/dev/gpiochip0"}, "chip has no meaning", "gpiod"),
+        ({"gpio": "rpi-gpio", "chip": "/dev/gpiochip0"}, "chip has no meaning", "gpiod"),
         ({"gpio": "gpiod", "chip": "gpiochip0"}, "chip ('gpiochip0') must be", "/dev/"),
         ({"colours": "whit"}, "colours ('whit') must be", "'white'"),
         ({"buses": "i2c1"}, "buses ('i2c1') must be a list", '["i2c1"'),
@@ -262,7 +270,11 @@ def test_a_panel_that_its_library_refuses_is_a_problem_and_the_rest_go_on(
         ({"voice": "on"}, "voice ('on') must be a table", '"off"'),
         ({"light": {"kind": "leds"}}, "kind ('leds') must be", "'led'"),
         ({"light": {**LED, "pin": True}}, "pin (True) must be a pin", "BCM"),
-        ({"light": {**LED, "pin": "GPIO4"}}, "pin ('GPIO4') is the name of a line", "gpiod"),
+        (
+            {"gpio": "rpi-gpio", "light": {**LED, "pin": "GPIO4"}},
+            "pin ('GPIO4') is the name of a line",
+            "gpiod",
+        ),
         ({"gpio": "gpiod", "light": {**LED, "pin": ""}}, "pin ('') must be a pin", "name of a line"),
     ],
 )

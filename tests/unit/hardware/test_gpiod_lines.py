@@ -145,15 +145,17 @@ def test_a_chip_that_this_user_may_not_open_names_the_group(gpiod: Any) -> None:
     assert "group gpio" in missing.value.hint
 
 
-def test_version_1_of_bookworm_is_refused_with_what_to_install() -> None:
+def test_version_1_of_bookworm_is_refused_with_both_ways_named() -> None:
     with importable("gpiod_1"), pytest.raises(PartMissing, match="version 1") as missing:
         LineOutputs([27], is_active_low=False, chip=CHIP)
 
-    assert "device-auth[gpiod]" in missing.value.hint
+    assert missing.value.library == "gpiod"
+    assert 'gpio = "rpi-gpio"' in missing.value.hint
 
 
-def test_without_the_library_the_extra_is_named() -> None:
+def test_without_the_library_both_ways_are_named() -> None:
     with not_installed(), pytest.raises(PartMissing, match="gpiod is not installed") as missing:
         EdgeButton(17, pull="up", is_active_low=True, chip=CHIP, clock=SimulatedClock())
 
-    assert "device-auth[gpiod]" in missing.value.hint
+    assert missing.value.library == "gpiod"
+    assert 'gpio = "rpi-gpio"' in missing.value.hint

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from hardware.simulated import SimulatedClock
 from tests.stand_ins.fixtures import importable, not_installed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hardware.button import Gesture as Told
 
 
@@ -129,21 +132,42 @@ def test_warnings_of_the_library_are_off(gpio: Any) -> None:
     assert not gpio.bench.are_warnings_on
 
 
-def test_without_the_library_the_extras_are_named() -> None:
+def test_without_the_library_both_ways_are_named() -> None:
     with not_installed(), pytest.raises(PartMissing, match=r"RPi\.GPIO is not installed") as missing:
         PinOutputs([27])
 
-    assert "device-auth[rpi-lgpio]" in missing.value.hint
+    assert (missing.value.library, missing.value.hint) == ("rpi-lgpio", 'Or set gpio = "gpiod".')
 
 
-def test_on_another_machine_the_library_cannot_start() -> None:
+def test_without_a_revision_in_the_device_tree_both_ways_out_are_named() -> None:
     with (
         importable("not_a_pi"),
         pytest.raises(PartMissing, match="can only be run on a Raspberry Pi") as missing,
     ):
         PinOutputs([27])
 
-    assert "LG_WD" in missing.value.hint
+    assert 'gpio = "gpiod"' in missing.value.hint
+    assert "RPI_LGPIO_REVISION" in missing.value.hint
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import json as lgpio; lgpio.SET_BIAS_PULL_UP", "'json' has no attribute 'SET_BIAS_PULL_UP'"),
+        ("int('a Pi', base=16)", "invalid literal for int() with base 16: 'a Pi'"),
+        ("import lgpio_of_another_python", "No module named 'lgpio_of_another_python'"),
+    ],
+    ids=["pip's empty lgpio", "RPI_LGPIO_REVISION is no number", "no lgpio"],
+)
+def test_a_module_that_is_not_whole_is_a_part_that_is_missing(
+    tmp_path: Path, program: str, reason: str
+) -> None:
+    (tmp_path / "RPi").mkdir()
+    (tmp_path / "RPi" / "GPIO.py").write_text(program)
+    with importable(str(tmp_path)), pytest.raises(PartMissing, match=re.escape(reason)) as missing:
+        PinOutputs([27])
+
+    assert 'gpio = "gpiod"' in missing.value.hint
 
 
 def test_without_lgpio_the_errors_of_the_original_are_known_too() -> None:

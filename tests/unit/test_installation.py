@@ -1,0 +1,95 @@
+"""What a person is told to type where a Python package is missing."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from device_auth.installation import DEBIAN_NAMES, PACKAGED, Installation, how_to_install, this_installation
+from tests.unit.test_guards import SOURCES
+
+VENV: Final = Installation(
+    modules="/opt/device-auth/lib/python3.11/site-packages",
+    python="/opt/device-auth/bin/python3",
+    version=(3, 11),
+    is_environment=True,
+    is_of_system=True,
+    is_ours=True,
+)
+PACKAGE: Final = Installation(PACKAGED, "/usr/bin/python3", (3, 13), False, True, False)
+ARCHIVE: Final = PACKAGE._replace(modules="/home/ann/device-auth.pyz")
+PYENV: Final = VENV._replace(
+    python="/home/ann/.pyenv/bin/python3.12", is_environment=False, is_of_system=False
+)
+
+
+@pytest.mark.parametrize(
+    ("installation", "package", "told"),
+    [
+        (VENV, "gpiod", "Install it: /opt/device-auth/bin/python3 -m pip install gpiod"),
+        (VENV, "rpi-lgpio", "Install it: /opt/device-auth/bin/python3 -m pip install rpi-lgpio"),
+        (
+            VENV._replace(is_ours=False),
+            "flask",
+            "Install it: sudo /opt/device-auth/bin/python3 -m pip install flask",
+        ),
+        (
+            VENV,
+            "spidev",
+            "Install it: sudo apt install gcc python3-dev && /opt/device-auth/bin/python3 -m pip install spidev",
+        ),
+        (PACKAGE, "flask", "Install it: sudo apt install python3-flask"),
+        (PACKAGE, "gpiod", "Install it: sudo apt install python3-libgpiod"),
+        (ARCHIVE, "luma.oled", "Install it: sudo apt install python3-luma.oled"),
+        (PACKAGE._replace(is_of_system=False), "spidev", "Install it: sudo apt install python3-spidev"),
+        (PYENV, "PySocks", "Install it: /home/ann/.pyenv/bin/python3.12 -m pip install PySocks"),
+    ],
+)
+def test_what_is_told_fits_the_installation(installation: Installation, package: str, told: str) -> None:
+    assert installation.how_to_install(package) == told
+
+
+def test_where_python_has_no_lgpio_raspberry_pi_os_has_it() -> None:
+    told = VENV._replace(version=(3, 13)).how_to_install("rpi-lgpio")
+
+    assert "sudo apt install python3-rpi-lgpio" in told
+    assert "--system-site-packages" in told
+    assert "pip install" not in told
+
+
+def test_debian_12_has_no_gpiod_that_is_new_enough() -> None:
+    told = PACKAGE._replace(version=(3, 11)).how_to_install("gpiod")
+
+    assert "python3-libgpiod" not in told
+    assert "python3-rpi-lgpio (on Raspberry Pi OS) or python3-rpi.gpio" in told
+
+
+@pytest.mark.parametrize("package", [*DEBIAN_NAMES, "rpi-lgpio"])
+@pytest.mark.parametrize("version", [(3, 11), (3, 13)])
+def test_the_package_never_says_pip(package: str, version: tuple[int, int]) -> None:
+    assert "pip" not in PACKAGE._replace(version=version).how_to_install(package)
+
+
+def test_a_package_that_is_not_whole_is_put_in_its_place_again() -> None:
+    assert "apt install --reinstall python3-cryptography" in PACKAGE.how_to_install(
+        "cryptography", again=True
+    )
+    assert "pip install --force-reinstall cryptography" in VENV.how_to_install("cryptography", again=True)
+
+
+def test_this_one_is_the_virtual_environment_of_the_tests() -> None:
+    found = this_installation()
+
+    assert found.is_environment
+    assert Path(found.modules, "device_auth").is_dir()
+    assert how_to_install("flask").endswith(f"{found.python} -m pip install flask")
+
+
+def test_no_hint_names_a_package_of_our_name_which_could_be_somebody_elses() -> None:
+    assert [str(path) for path in SOURCES if "install 'device-auth" in path.read_text()] == []
+
+
+def test_one_function_knows_how_packages_are_installed() -> None:
+    knows = [path.name for path in SOURCES if "pip install" in path.read_text()]
+
+    assert knows == ["installation.py"]
