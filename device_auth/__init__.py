@@ -3,6 +3,5 @@
 The machine that decides everything is :mod:`device_auth.core.linking`; start reading there.
 """
 
-from typing import Final
-
-__version__: Final = "0.1.0"
+# without an annotation: `typing` costs as much as the whole of a quick `token`
+__version__ = "0.1.0"

@@ -1,8 +1,24 @@
-"""``python -m device_auth``: the same as the command ``device-auth``."""
+"""The command ``device-auth``, and ``python -m device_auth``: asks the service for a token at once, else runs the verb."""
 
 import sys
 
-from device_auth.cli.main import main
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command of this process, and return its exit code."""
+    if sys.argv[1:] == ["token"]:
+        from device_auth.cli.quick_token import print_quickly
+
+        try:
+            if print_quickly():
+                return 0
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    from device_auth.cli.main import main as run_verb
+
+    return run_verb()
+
 
 if __name__ == "__main__":
     sys.exit(main())
