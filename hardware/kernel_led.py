@@ -4,6 +4,9 @@ A rhythm that blinks or fades is one write to the ``pattern`` trigger, which pla
 is not used: its two times are two files, and a write to either restarts it, so that blinking would begin lit or dark
 by chance. A pattern goes on if this program dies.
 
+The kernel makes the file ``pattern`` with the trigger, as root's, and reports a change; a rule of udev's then gives it to our
+group. So the trigger stays from one pattern to the next, and a new file is tried again until it is ours.
+
 Source: Documentation/leds/leds-class.rst; Documentation/ABI/testing/sysfs-class-led-trigger-pattern; drivers/leds/led-core.c.
 """
 
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+
+_GRANTED_WITHIN: Final = 5.0
+"""Seconds that udev may take until the file ``pattern`` is ours, on a slow speaker that is just starting."""
+
+_TRIES_EVERY: Final = 0.1
 
 _HINTS: Final = Hints(
     missing="Check that the LED is still there: ls /sys/class/leds.",
@@ -52,6 +60,10 @@ class KernelLed:
         self._alarm = clock.alarm(self._end)
         self._pattern: Pattern | None = None
         self._ends_at = 0.0
+        self._next_try = clock.alarm(self._try_again)
+        self._untried = ""
+        self._tried_until = 0.0
+        self._patience = _GRANTED_WITHIN
         self._check(root)
         with device_errors(f"kernel LED {self._name!r}", _HINTS):
             most = int((self._files / "max_brightness").read_text())
@@ -93,16 +105,41 @@ class KernelLed:
                 _log.warning("cannot switch the light off: %s", error)
 
     def _play(self, rhythm: Rhythm) -> None:
+        self._next_try.cancel()
+        self._untried = ""
         with device_errors(f"kernel LED {self._name!r}", _HINTS):
-            self._write("trigger", "none")  # this also makes the LED dark
-            match rhythm:
-                case Off():
-                    self._write("brightness", "0")
-                case Solid():
-                    self._write("brightness", str(self._level))
-                case _:
-                    self._write("trigger", "pattern")
-                    self._write("pattern", pattern_text(rhythm, self._level))
+            if isinstance(rhythm, Off | Solid):
+                self._write("trigger", "none")  # this also makes the LED dark
+                self._write("brightness", "0" if isinstance(rhythm, Off) else str(self._level))
+                return
+            if not (self._files / "pattern").exists():
+                self._write("trigger", "pattern")
+            self._untried = pattern_text(rhythm, self._level)
+            self._tried_until = self._clock.now() + self._patience
+            self._write_pattern()
+
+    def _write_pattern(self) -> None:
+        try:
+            self._write("pattern", self._untried)
+        except PermissionError:
+            if self._clock.now() >= self._tried_until:
+                raise
+            self._next_try.set(self._clock.now() + _TRIES_EVERY)
+        else:
+            self._untried = ""
+            self._patience = _GRANTED_WITHIN
+
+    def _try_again(self) -> None:
+        with self._lock:
+            if not self._untried:
+                return
+            try:
+                with device_errors(f"kernel LED {self._name!r}", _HINTS):
+                    self._write_pattern()
+            except HardwareError as error:
+                self._pattern = None
+                self._patience = 0.0  # the next pattern is not waited for, and fails before its caller
+                _log.warning("the light stays dark: %s", error)
 
     def _write(self, file: str, text: str) -> None:
         (self._files / file).write_text(text)

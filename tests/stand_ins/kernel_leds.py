@@ -7,7 +7,7 @@ directory; what is special is the path, whose ``write_text`` lets the kernel hav
 from __future__ import annotations
 
 import os
-from errno import EBUSY, EINVAL
+from errno import EACCES, EBUSY, EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ class KernelLedFiles:
         now: tells the time in seconds.
         most: ``max_brightness``; 1 for an LED on a GPIO.
         triggers: those the kernel has loaded.
+        granted_after: how long udev needs, from the trigger on, until its rule has given us the file ``pattern``.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class KernelLedFiles:
         *,
         most: int = 255,
         triggers: Sequence[str] = ("none", "timer", "pattern"),
+        granted_after: float = 0.0,
     ) -> None:
         self.directory = root / name
         self._now = now
@@ -42,10 +44,12 @@ class KernelLedFiles:
         self.triggers = list(triggers)
         self.writes: list[tuple[str, str]] = []
         self.fails_with = 0
+        self.granted_after = granted_after
         self._trigger = "none"
         self._brightness = 0
         self._pairs: list[tuple[int, int]] = []
         self._since = 0.0
+        self._made_at = 0.0
         self.directory.mkdir(parents=True)
         self._set("max_brightness", most)
         self._set("brightness", 0)
@@ -65,8 +69,9 @@ class KernelLedFiles:
 
     def write(self, name: str, text: str) -> None:
         """Take a write as the kernel would."""
-        if self.fails_with:
-            raise OSError(self.fails_with, os.strerror(self.fails_with))
+        is_early = name == "pattern" and self._now() - self._made_at < self.granted_after
+        if failure := EACCES if is_early else self.fails_with:
+            raise OSError(failure, os.strerror(failure))
         self.writes.append((name, text))
         match name:
             case "trigger":
@@ -86,6 +91,7 @@ class KernelLedFiles:
         self._trigger, self._since, self._pairs = trigger, self._now(), []
         self._brightness = 0
         if trigger == "pattern":
+            self._made_at = self._now()
             self._set("pattern", "")
             self._set("repeat", -1)
         self._show_triggers()

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def opened(
-    folder: Path, *, most: int = 255, brightness: float = 1.0
+    folder: Path, *, most: int = 255, brightness: float = 1.0, granted_after: float = 0.0
 ) -> tuple[KernelLed, KernelLedFiles, SimulatedClock]:
     clock = SimulatedClock()
-    files = KernelLedFiles(folder, "status", clock.now, most=most)
+    files = KernelLedFiles(folder, "status", clock.now, most=most, granted_after=granted_after)
     return KernelLed("status", clock, root=files.root, brightness=brightness), files, clock
 
 
@@ -32,16 +32,58 @@ def test_what_blinks_or_fades_is_left_to_the_pattern_trigger(tmp_path: Path) -> 
     light.show(Breathe(1000, 500))
     clock.pass_time(3600)
 
-    assert files.writes[:3] == [
-        ("trigger", "none"),
+    assert files.writes == [
         ("trigger", "pattern"),
         ("pattern", "255 100 255 0 0 2900 0 0"),
-    ]
-    assert [text for name, text in files.writes[3:] if name == "pattern"] == [
-        "255 250 255 0 0 250 0 0 255 250 255 0 0 2000 0 0",
-        "0 1000 255 500",
+        ("pattern", "255 250 255 0 0 250 0 0 255 250 255 0 0 2000 0 0"),
+        ("pattern", "0 1000 255 500"),
     ]
     assert clock.rung == 0
+
+
+def test_a_pattern_waits_until_udev_has_given_us_its_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # in the service of an ordinary user the light stayed dark: the kernel makes that file anew, as root's
+    light, files, clock = opened(tmp_path, granted_after=0.3)
+    light.show(Blink(100, 2900))
+    clock.pass_time(0.25)
+    light.show(Blink(500, 500))
+    before = files.brightness()
+    clock.pass_time(0.25)
+    after = files.brightness()
+    light.show(Breathe(1000, 500))
+
+    assert (before, after) == (0, 255)
+    assert files.writes[-2:] == [("pattern", "255 500 255 0 0 500 0 0"), ("pattern", "0 1000 255 500")]
+    assert not caplog.records
+
+
+def test_a_pattern_that_is_over_before_it_could_begin_is_not_played(tmp_path: Path) -> None:
+    light, files, clock = opened(tmp_path, granted_after=0.3)
+    light.show(Blink(100, 2900))
+    light.show(Off())
+    clock.pass_time(10)
+
+    assert "pattern" not in dict(files.writes)
+
+
+def test_a_file_that_udev_never_gives_us_is_logged_once_and_then_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    light, files, clock = opened(tmp_path, granted_after=60)
+    light.show(Blink(100, 2900))
+    clock.pass_time(6)
+    with pytest.raises(PartMissing, match="no permission") as refused:
+        light.show(Blink(500, 500))
+    files.granted_after = 0
+    light.show(Blink(250, 250))
+
+    assert [record.message for record in caplog.records] == [
+        "the light stays dark: no permission to open kernel LED 'status'"
+    ]
+    assert "udev rule" in refused.value.hint
+    assert files.writes[-1] == ("pattern", "255 250 255 0 0 250 0 0")
 
 
 def test_a_pattern_shown_once_wakes_us_once(tmp_path: Path) -> None:
