@@ -16,6 +16,7 @@ from device_auth.doctor.context import DoctorContext
 from device_auth.world.clock import BootClock
 from device_auth.world.disks import doubt_about
 from device_auth.world.places import ROOT, Places
+from device_auth.world.settings import SettingsFiles
 from device_auth.world.store import FileStore
 from tests.links import make_link
 from tests.patient import DISKS
@@ -29,7 +30,9 @@ def findings(
     state: Path, runtime_dir: Path | None = None, root: Path = ROOT
 ) -> dict[str, tuple[str, int, str]]:
     clock = BootClock()
-    context = DoctorContext(Places(state, runtime_dir, None, state), clock, is_system=False, root=root)
+    context = DoctorContext(
+        Places(state, runtime_dir, SettingsFiles(), state), clock, is_system=False, root=root
+    )
     checks = storage.checks(context) if runtime_dir is None else runtime.checks(context)
     return {
         each.check.code: (each.finding.verdict, each.finding.exit_code, each.finding.sentence)

@@ -24,6 +24,7 @@ from device_auth.service.callers import Permissions
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import Places
 from device_auth.world.programs import CannotRun, ProgramResult, Run
+from device_auth.world.settings import SettingsFiles
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from tests.links import make_grant, make_link
@@ -105,7 +106,7 @@ class Patient:
         FileTokens(self.run_dir, self.clock).publish(make_grant())
 
     def context(self) -> DoctorContext:
-        places = Places(self.state, self.run_dir, None, self.folder / "config.toml")
+        places = Places(self.state, self.run_dir, SettingsFiles(), self.folder / "config.toml")
         return DoctorContext(
             places,
             self.clock,

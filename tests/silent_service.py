@@ -10,6 +10,7 @@ from typing import Final
 
 from device_auth.assembly.doors import Doors
 from device_auth.world.places import Places, read_places
+from device_auth.world.settings import SettingsFiles
 
 SERVICE: Final = {
     "MainPID": "0",
@@ -78,7 +79,7 @@ class SilentMachine:
         places = read_places({}, {}, 0, self.root)
         if not is_root:
             own = self.root / "home"
-            places = Places(own / "state", own / "run", None, own / "config.toml")
+            places = Places(own / "state", own / "run", SettingsFiles(), own / "config.toml")
         doors = Doors(options, places)
         doors.machine = self.root
         return doors

@@ -1,7 +1,6 @@
 """The settings as they are found, and all that is wrong with them: at a start, at a reload, and in ``config check``."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from device_auth.assembly.parts import has_no_parts
@@ -9,7 +8,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.world.keys import Keys, find_keys
 from device_auth.world.provider import provider_addresses, provider_problems, read_authorities, warnings_about
 from device_auth.world.route import names_route
-from device_auth.world.settings import ENVIRONMENT, Settings, gather_settings
+from device_auth.world.settings import ENVIRONMENT, Settings, SettingsFiles, gather_settings
 
 if TYPE_CHECKING:
     from device_auth.service.page import PageSettings
@@ -19,11 +18,10 @@ class CheckedSettings(NamedTuple):
     """The settings, with a default in place of each that cannot be used.
 
     Attributes:
-        problems: with the file, and with names and values in it.
+        problems: with the files, and with names and values in them.
         provider_problems: what keeps the values from naming a provider.
         keys: that a link may be sealed under.
         environ: the environment.
-        is_unreadable: the file cannot be read at all, which is the one problem.
     """
 
     settings: Settings
@@ -31,7 +29,11 @@ class CheckedSettings(NamedTuple):
     provider_problems: tuple[ConfigError, ...]
     keys: Keys
     environ: Mapping[str, str] = ENVIRONMENT
-    is_unreadable: bool = False
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Return whether a file cannot be read at all, so that nothing is known of what may be missing."""
+        return bool(self.settings.unread)
 
     def key_problems(self) -> Iterator[ConfigError]:
         """Look for the keys, and return what is wrong with settings of them; a missing key is not a wrong setting."""
@@ -45,7 +47,7 @@ class CheckedSettings(NamedTuple):
             return None
         from device_auth.assembly.hardware_parts import read_hardware
 
-        return _problem_of(lambda: read_hardware(self.settings.hardware, self.settings.config_file))
+        return _problem_of(lambda: read_hardware(self.settings.hardware, self.settings.hardware_of))
 
     def page_problem(self) -> ConfigError | None:
         """Return what is wrong in ``[page]``."""
@@ -73,29 +75,32 @@ class CheckedSettings(NamedTuple):
 
     def warnings(self) -> list[str]:
         """Return a sentence for each setting that is allowed but likely not intended."""
-        return [] if self.is_unreadable else warnings_about(self.settings)
+        return [] if self.is_unreadable else [*warnings_about(self.settings), *_passed_over(self.settings)]
 
 
 def check_settings(
-    options: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT
+    options: Mapping[str, object], files: SettingsFiles, environ: Mapping[str, str] = ENVIRONMENT
 ) -> CheckedSettings:
     """Read and check every setting.
 
     Args:
         options: the command line's arguments by name.
-        config_file: as it was looked up now; one that cannot be read is the only problem that is reported.
+        files: as they were looked up now.
         environ: the environment.
     """
-    try:
-        settings, problems = gather_settings(options, config_file, environ)
-    except ConfigError as unreadable:
-        settings, _ = gather_settings(options, None, environ)
-        keys = find_keys(settings, environ, unknown=unreadable)
-        return CheckedSettings(
-            settings._replace(config_file=config_file), (unreadable,), (), keys, environ, is_unreadable=True
-        )
+    settings, problems = gather_settings(options, files, environ)
     keys = find_keys(settings, environ, unknown=problems[0] if problems else None)
-    return CheckedSettings(settings, tuple(problems), tuple(provider_problems(settings)), keys, environ)
+    no_provider = () if settings.unread else provider_problems(settings)
+    return CheckedSettings(settings, tuple(problems), tuple(no_provider), keys, environ)
+
+
+def _passed_over(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each value in a file that another file takes the place of."""
+    for name, origins in settings.passed_over.items():
+        stronger = settings.origins[name]
+        for origin in origins:
+            if stronger.startswith(("identity ", "settings ")) and origin.startswith(("settings ", "file ")):
+                yield f"{name} ({origin}) is not used: {stronger} comes first."
 
 
 def _problem_of(read: Callable[[], object]) -> ConfigError | None:

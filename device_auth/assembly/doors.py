@@ -103,7 +103,7 @@ class Doors:
         if self.is_simulated:
             settings = read_settings({**self.options, **self._overlay}, None, {})
             return settings._replace(hardware=SIMULATED_HARDWARE)
-        return read_settings(self.options, self.places.config_file)
+        return read_settings(self.options, self.places.files)
 
     def forget_settings(self) -> None:
         """Drop the settings and the keys, so that they are read again when they are next needed."""
@@ -113,7 +113,7 @@ class Doors:
     def use_settings(self, settings: Settings, keys: "Keys") -> None:
         """Use these from now on."""
         self.__dict__.update(settings=settings, keys=keys)
-        self.places = self.places._replace(config_file=settings.config_file)
+        self.places = self.places._replace(files=settings.files)
 
     @cached_property
     def keys(self) -> "Keys":
@@ -142,7 +142,7 @@ class Doors:
         """Return this unit; a simulated speaker is not told from others. Its settings are read when they are compared."""
         if self.is_simulated:
             return UnknownUnit()
-        return ThisUnit(self.places.config_file, self.places.state_dir, self.machine)
+        return ThisUnit(self.places.files, self.machine)
 
     @cached_property
     def doubt(self) -> str:

@@ -26,7 +26,7 @@ from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import choose_language, wording_for
 from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
-from device_auth.world.settings import HARDWARE, as_config_error, folder_for_lgpio, giving_to_root
+from device_auth.world.settings import HARDWARE, SETTINGS, as_config_error, folder_for_lgpio, giving_to_root
 from hardware.board import BoardPlan, Parts, named_paths, open_parts, read_plan
 from hardware.button import Gesture
 from hardware.clock import PartsClock
@@ -56,12 +56,14 @@ TAP_TIME: Final = 0.3
 HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
 
 
-def read_hardware(hardware: HardwareSettings, file: Path | None = None) -> tuple[BoardPlan, Table]:
+def read_hardware(
+    hardware: HardwareSettings, table_of: Mapping[Path, HardwareSettings] = {}
+) -> tuple[BoardPlan, Table]:
     """Read the table ``[hardware]`` of the settings: the parts, and the patterns of the light.
 
     Args:
         hardware: the table.
-        file: that it was read from; None if it was read from none.
+        table_of: the files that it was read from, and what each has of it.
 
     Raises:
         ConfigError: if a setting in it cannot be used, or names a program or a file that another user would have root use.
@@ -73,8 +75,8 @@ def read_hardware(hardware: HardwareSettings, file: Path | None = None) -> tuple
                 f"{PATTERNS} cannot be {patterns!r}", hint=f"Write a table [hardware.{PATTERNS}]."
             )
         plan = read_plan({key: value for key, value in hardware.items() if key != PATTERNS})
-        if file is not None:
-            _refuse_paths_of_another(hardware, file)
+        for file, table in table_of.items():
+            _refuse_paths_of_another(table, file)
         return plan, read_patterns(patterns)
 
 
@@ -82,11 +84,13 @@ def _refuse_paths_of_another(hardware: HardwareSettings, file: Path) -> None:
     named = next(named_paths(hardware), None)
     if named is None or not belongs_to_another(file):
         return
+    give = f"run: {giving_to_root(file)} (and the folders to it, if they are not root's)"
+    if file.name == SETTINGS:  # which lies in a folder of the service's user, and so is his whoever owns it
+        give = "move that line into the settings file"
     raise ConfigError(
         f"[{HARDWARE}] {named} names a program or a file, which root would use, and {file} belongs to another user"
         f" (uid {owner_of(file).uid})",
-        hint=f"Read that file. If it is right, run: {giving_to_root(file)} (and the folders to it, if they are not"
-        " root's). Or run this as that user.",
+        hint=f"Read that file. If it is right, {give}. Or run this as that user.",
     )
 
 
@@ -106,7 +110,7 @@ def open_hardware(
     Raises:
         ConfigError: if a setting cannot be used.
     """
-    plan, table = read_hardware(settings.hardware, settings.config_file)
+    plan, table = read_hardware(settings.hardware, settings.hardware_of)
     with ExitStack() as opened:
         opened.enter_context(library_folder(plan))
         parts_clock = opened.enter_context(_clock_of_parts())

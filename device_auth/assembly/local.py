@@ -480,6 +480,7 @@ class LocalSpeaker:
             "bytes_searched": wiped.scanned,
             "secrets_found": 0,
             "files_not_read": len(wiped.unread),
+            "files_kept": [str(path) for path in wiped.kept],
             "media": {"erased": False, "held_plain_token": wiped.was_plain},
         }
 

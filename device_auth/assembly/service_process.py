@@ -244,7 +244,7 @@ class _SettingsInForce:
         doors = self._doors
         if doors.is_simulated:
             return CheckedSettings(doors.settings, (), (), doors.keys, {})
-        return check_settings(doors.options, read_places(doors.options).config_file)
+        return check_settings(doors.options, read_places(doors.options).files)
 
     def _use(self, checked: CheckedSettings) -> None:
         self._doors.use_settings(checked.settings, checked.keys)
@@ -559,6 +559,8 @@ def listen_for_simulated_page() -> "socket.socket":
 def _wipe(doors: "Doors") -> None:
     wiped = wipe(doors.store, doors.places.runtime_dir)
     log.info("wiped: %d files removed, no secret found in %d bytes", len(wiped.removed), wiped.scanned)
+    for path in wiped.kept:
+        log.info("kept, as it is the unit's own: %s", path)
 
 
 def _summary(view: View) -> str:

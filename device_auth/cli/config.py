@@ -24,6 +24,7 @@ from device_auth.world.settings import (
     ENVIRONMENT,
     HARDWARE,
     KEYS,
+    OF_UNIT,
     PAGE,
     Settings,
     add_secret_option,
@@ -77,7 +78,7 @@ def run(
         case "init":
             return _init(places, has_force=bool(options.get("force")))
         case "show":
-            settings = read_settings(options, places.config_file, environ)
+            settings = read_settings(options, places.files, environ)
             trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
             proxy = _find_proxy(settings, environ)
             return _show(settings, places, trust, proxy, as_json=as_json)
@@ -132,8 +133,8 @@ def _init(places: Places, *, has_force: bool) -> int:
         raise ConfigError(f"cannot write {path}: {error}", hint=error.hint) from error
     say(f"Wrote {path}.")
     say("Fill in what your speaker needs, then run: device-auth config check")
-    if places.config_file not in {None, path}:
-        say(f"But {places.config_file} is read first; name the new one with --config, or change that one.")
+    if places.files.config not in {None, path}:
+        say(f"But {places.files.config} is read first; name the new one with --config, or change that one.")
     return 0
 
 
@@ -165,8 +166,11 @@ def _write_new(path: Path, content: bytes, *, has_force: bool) -> None:
 def _show(
     settings: Settings, places: Places, trust: Trust, proxy: Mapping[str, str] | None, *, as_json: bool
 ) -> int:
+    files = settings.files
     folders = {
-        "config_file": places.config_file,
+        "identity_file": files.identity,
+        "settings_file": files.settings,
+        "config_file": files.config,
         "state_dir": places.state_dir,
         "runtime_dir": places.runtime_dir,
     }
@@ -176,30 +180,44 @@ def _show(
             "authorities": trust._asdict(),
             "proxy": proxy,
             "settings": {
-                key.name: {"value": _value(settings, key), "origin": settings.origins[key.name]}
+                key.name: {
+                    "value": _value(settings, key),
+                    "origin": settings.origins[key.name],
+                    "passed_over": list(settings.passed_over.get(key.name, ())),
+                }
                 for key in KEYS
             },
+            "identity": settings.identity,
             HARDWARE: settings.hardware,
             PAGE: settings.page,
         }
         print_json(_plain(shown))
         return 0
-    for title, path in zip(
-        ("settings file", "state folder", "runtime folder"), folders.values(), strict=True
-    ):
+    titles = ("identity", "set on unit", "settings file", "state folder", "runtime folder")
+    for title, path in zip(titles, folders.values(), strict=True):
         print_line(f"{title:<14}  {_seen(path or 'none')}")
     print_line(f"{'authorities':<14}  {_seen(f'{trust.origin}: {trust.place}')}")
     if proxy is not None:
         print_line(f"{'proxy':<14}  {_seen(': '.join(proxy.values()))}")
     print_line("")
     for key in KEYS:
-        kind, _, origin = settings.origins[key.name].partition(" ")
-        _print_row(key.name, _value(settings, key), kind if kind in {"file", DEFAULT} else origin)
+        origins = [settings.origins[key.name], *settings.passed_over.get(key.name, ())]
+        _print_row(key.name, _value(settings, key), " over ".join(map(_short, origins)))
+    for name, value in settings.identity.items():
+        _print_row(name, value, OF_UNIT)
+    kind_of = {files.settings: "settings", files.config: "file"}
     for name, inner in settings.hardware.items():
-        _print_row(f"{HARDWARE}.{name}", inner, "file")
+        kinds = (kind_of[path] for path, table in settings.hardware_of.items() if name in table)
+        _print_row(f"{HARDWARE}.{name}", inner, " over ".join(kinds))
     if settings.page is not None:
-        _print_row(PAGE, _plain(settings.page), "file")
+        _print_row(PAGE, _plain(settings.page), _short(settings.origins[PAGE]))
     return 0
+
+
+def _short(origin: str) -> str:
+    """Return an origin without the path of a file that is shown above."""
+    kind, _, place = origin.partition(" ")
+    return kind if kind in {"file", "settings", OF_UNIT, DEFAULT} else place
 
 
 def _find_proxy(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, str] | None:
@@ -261,7 +279,7 @@ def _plain(value: object) -> object:
 def _check(
     options: Mapping[str, object], places: Places, environ: Mapping[str, str], *, as_json: bool
 ) -> int:
-    checked = check_settings(options, places.config_file, environ)
+    checked = check_settings(options, places.files, environ)
     warnings, problems = checked.warnings(), [*checked.problems, *checked.provider_problems]
     if not checked.is_unreadable:
         parts = (checked.route_problem(is_thorough=True), checked.parts_problem(), checked.page_problem())

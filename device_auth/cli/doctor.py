@@ -23,7 +23,7 @@ from device_auth.core.public import rfc3339
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.check_run import CheckResult, Progress, examine, exit_code_of, in_order
-from device_auth.doctor.context import DoctorContext
+from device_auth.doctor.context import DoctorContext, is_closed
 from device_auth.doctor.credential_probe import ANSWER_TIMEOUT, CredentialProbe, provider_of
 from device_auth.doctor.findings import Check, Finding, Verdict, ok
 from device_auth.doctor.private import learn_from_machine, learn_from_settings, learn_from_speaker
@@ -35,9 +35,9 @@ from device_auth.prompts.stderr import USUAL_COLUMNS, say
 from device_auth.service.provider_client import ProviderClient
 from device_auth.world.bounded import cancelled_after
 from device_auth.world.keys import ONLY_PLAIN, find_keys
-from device_auth.world.places import ROOT, read_places
+from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_problems, read_authorities, read_provider, token_endpoints
-from device_auth.world.settings import Settings, gather_settings
+from device_auth.world.settings import Settings, SettingsFiles, gather_settings
 from device_auth.world.transport import HttpTransport
 from hardware.board import BoardPlan
 
@@ -98,7 +98,7 @@ def examine_speaker(
         opened.enter_context(_redacted_log(redaction, is_verbose="verbose" in speaker.options))
         stored = _stored(context)
         opened.enter_context(speaker.simulated_amazon(stored))
-        settings, problems = _settings(speaker)
+        settings, problems = _settings(speaker, context.places)
         learn_from_settings(redaction, settings)
         learn_from_machine(redaction, context)
         checks = compose(speaker, context, settings, problems, stored, is_online=is_online)
@@ -142,7 +142,7 @@ def compose(
             credential_probe = CredentialProbe(transport, provider, find_secret=find_secret)
 
     def read_plan() -> BoardPlan:
-        return read_hardware(settings.hardware, settings.config_file)[0]
+        return read_hardware(settings.hardware, settings.hardware_of)[0]
 
     return in_order(
         [
@@ -150,7 +150,13 @@ def compose(
             *runtime.checks(context),
             *clock.checks(probe, speaker.clock, uptime=context.root / "proc/uptime"),
             *network.checks(probe, credential_probe, network.Machine(context.root)),
-            *client.checks(settings, problems, credential_probe, _link_secret(context, settings, stored)),
+            *client.checks(
+                settings,
+                problems,
+                credential_probe,
+                _link_secret(context, settings, stored),
+                hidden=context.refusal() if context.is_closed else "",
+            ),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
             *board.checks(context, read_plan),
             *service.checks(context),
@@ -188,15 +194,11 @@ def _find_secret(
         return provider_client.secret_to_send(stored)
 
 
-def _settings(speaker: Doors) -> tuple[Settings, list[ConfigError]]:
+def _settings(speaker: Doors, places: Places) -> tuple[Settings, list[ConfigError]]:
     """Return the settings as far as they can be read, and the problems of the rest."""
     if speaker.is_simulated:
         return speaker.settings, []
-    try:
-        return gather_settings(speaker.options, speaker.places.config_file)
-    except ConfigError as unreadable:
-        settings, problems = gather_settings(speaker.options, None)
-        return settings, [unreadable, *problems]
+    return gather_settings(speaker.options, places.files)
 
 
 def _stored(context: DoctorContext) -> Link | None:
@@ -257,8 +259,10 @@ def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
         or (system.state_dir.exists() and not places.state_dir.exists())
     )
     if is_system:
-        places = system._replace(config_file=places.config_file, new_config_file=places.new_config_file)
-    keys = ONLY_PLAIN if speaker.is_simulated else find_keys(_settings(speaker)[0])
+        unit_files = SettingsFiles() if is_closed(system.state_dir) else system.files
+        files = unit_files._replace(config=places.files.config)
+        places = system._replace(files=files, new_config_file=places.new_config_file)
+    keys = ONLY_PLAIN if speaker.is_simulated else find_keys(_settings(speaker, places)[0])
     return DoctorContext(places, speaker.clock, is_system=is_system, keys=keys, root=root)
 
 

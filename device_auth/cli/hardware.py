@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         Busy: if the service holds the parts to test.
     """
     doors = open_doors(vars(args))
-    plan, patterns = read_hardware(doors.settings.hardware, doors.settings.config_file)
+    plan, patterns = read_hardware(doors.settings.hardware, doors.settings.hardware_of)
     parts = _choose(plan, args.part)
     with library_folder(plan):
         if args.hardware_action == "list":

@@ -12,12 +12,15 @@ from device_auth.core.states import StateWord
 from device_auth.prompts.stderr import say
 
 MEDIA: Final = "media"
+KEPT: Final = "files_kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     parser.add_argument(
-        "--wipe", action="store_true", help="remove every file of ours, and prove that no token is left"
+        "--wipe",
+        action="store_true",
+        help="remove every file of ours, and prove that no token is left; the unit's identity and settings stay",
     )
 
 
@@ -30,8 +33,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print_line(StateWord.UNLINKED)
     for name, value in result.proof.items():
-        if name != MEDIA:
+        if name not in {MEDIA, KEPT}:
             say(f"{name.replace('_', ' ')}: {value}")
+    kept = result.proof.get(KEPT)
+    if isinstance(kept, list) and kept:
+        say(f"Kept, as it is the unit's own and holds nothing of an account: {', '.join(kept)}")
     if MEDIA in result.proof:
         say(_what_the_disk_keeps(result.proof[MEDIA]))
     if result.dialect is not None and not result.is_revoked and not doors.is_simulated:

@@ -19,7 +19,7 @@ from device_auth.world.provider import (
     read_authorities,
     warnings_about,
 )
-from device_auth.world.settings import KEY_OF, Settings, is_for_service, quoted, ways_of
+from device_auth.world.settings import IDS, KEY_OF, Settings, is_for_service, quoted, ways_of
 from device_auth.world.unit import SERIAL_NUMBER, read_serial_number
 
 REJECTS_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "invalidvalue"})
@@ -48,6 +48,7 @@ def checks(
     credential_probe: CredentialProbe | None,
     link_secret: LinkSecret | None = None,
     *,
+    hidden: str = "",
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
     """Return the checks of the client's settings.
@@ -57,11 +58,14 @@ def checks(
         problems: of the others, from ``settings.gather_settings``.
         credential_probe: asks the provider (after N14), or None.
         link_secret: of the stored link, if it may take one.
+        hidden: why this user cannot know what the state folder has of them, the unit's identity first; empty if he can.
         serial_number: the file with the board's serial number, used where no DSN is set.
     """
 
     def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
         def look() -> Finding:
+            if hidden and any(name in IDS for name in names):
+                return skipped(hidden)
             found = _form(settings, serial_number, frozenset(names))
             if found is None:
                 return well()
@@ -76,7 +80,7 @@ def checks(
         return look
 
     return [
-        Check("C1", "settings-unreadable", lambda: _reading(problems)),
+        Check("C1", "settings-unreadable", lambda: _reading(problems, hidden)),
         Check("C2", "client-id", about(["client_id"], lambda: _client_id(settings))),
         Check("C3", "product-id", about(["product_id"], lambda: _product_id(settings))),
         Check("C4", "dsn", about(["dsn"], lambda: _dsn(settings, serial_number))),
@@ -90,10 +94,10 @@ def checks(
     ]
 
 
-def _reading(problems: Sequence[ConfigError]) -> Finding:
-    if not problems:
-        return ok("The settings can be read.")
-    return _wrong(problems)
+def _reading(problems: Sequence[ConfigError], hidden: str) -> Finding:
+    if problems:
+        return _wrong(problems)
+    return skipped(hidden) if hidden else ok("The settings can be read.")
 
 
 def _form(settings: Settings, serial_number: Path, names: frozenset[str]) -> Finding | None:
@@ -188,7 +192,7 @@ def _client_secret(settings: Settings, link_secret: LinkSecret | None) -> Findin
 
     A file that others can read was refused when the settings were read.
     """
-    origin, path = settings.origins["client_secret"], settings.config_file
+    origin = settings.origins["client_secret"]
     if settings.client_secret is None and link_secret is not None and link_secret.is_needed:
         return warn(
             "Each refresh of the link takes the client secret, and none is set here; the service may have it as a"
@@ -209,11 +213,12 @@ def _client_secret(settings: Settings, link_secret: LinkSecret | None) -> Findin
         )
     if origin.startswith(("credential ", "option ")):
         return ok(f"The client secret comes from a file of its own ({origin}).")
-    if path is None or not origin.startswith("file "):
+    if not origin.startswith(("file ", "settings ")):
         return warn(
             f"The client secret stands in the environment ({origin}), where other programs may see it.",
             "Put it into the settings file, readable by its owner alone.",
         )
+    path = Path(origin.partition(" ")[2])
     try:
         found = path.stat()
     except OSError:

@@ -84,6 +84,11 @@ def members_of(name: str) -> frozenset[str]:
         return frozenset()
 
 
+def is_closed(folder: Path) -> bool:
+    """Return whether this process may not look into a folder that is there."""
+    return folder.exists() and not os.access(folder, os.X_OK)
+
+
 class DoctorContext:
     """The speaker that is examined, and the machine that it is on.
 
@@ -174,7 +179,7 @@ class DoctorContext:
     @property
     def this_unit(self) -> ThisUnit:
         """Return the unit that is examined."""
-        return ThisUnit(self.places.config_file, self.places.state_dir, self.root)
+        return ThisUnit(self.places.files, self.root)
 
     @property
     def has_socket(self) -> bool:
@@ -186,6 +191,11 @@ class DoctorContext:
     def is_ours(self) -> bool:
         """Return whether this process may read the files of the speaker's user."""
         return os.geteuid() in {0, self.account.uid}
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether what the state folder has is hidden from this process."""
+        return is_closed(self.places.state_dir)
 
     def refusal(self) -> str:
         """Return that permission is denied, and which users have it."""

@@ -129,7 +129,8 @@ def _os_name(context: DoctorContext) -> str:
 
 
 def _settings(settings: Settings) -> Iterator[str]:
-    yield f"settings file: {settings.config_file or 'none'}"
+    for name, path in zip(("identity", "set on unit", "settings file"), settings.files, strict=True):
+        yield f"{name}: {path or 'none'}{' (cannot be read)' if path in settings.unread else ''}"
     for key in KEYS:
         value = getattr(settings, key.name)
         shown = (HIDDEN if value else "") if key.is_secret or value is None else value
@@ -137,6 +138,8 @@ def _settings(settings: Settings) -> Iterator[str]:
     tables: Mapping[str, object] = {HARDWARE: dict(settings.hardware), PAGE: settings.page}
     for name, table in tables.items():
         yield f"{name:<15}  {table!r}"
+    for name, value in settings.identity.items():
+        yield f"{name:<15}  {value}"
 
 
 def _groups(context: DoctorContext) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from device_auth.core.errors import StoreError
-from device_auth.world.owners import ROOT, Owner, owner_of
+from device_auth.world.owners import ROOT, Owner, groups_of, owner_of
 
 RUNTIME_MODE: Final = 0o755
 """Of the runtime folder, in which other users find the socket and the token files, each with a mode of its own."""
@@ -99,9 +99,10 @@ def _leader_of(path: Path) -> Owner:
 
 
 def _may_read(leader: Owner, fd: int, status: os.stat_result) -> bool:
-    """Return whether everybody may read an open file, and this user may reach it."""
+    """Return whether everybody or this user's groups may read an open file, and the user may reach it."""
     folders = (folder.stat() for folder in Path(f"/proc/self/fd/{fd}").readlink().parents)
-    return bool(status.st_mode & stat.S_IROTH) and all(
+    is_of_group = status.st_mode & stat.S_IRGRP and status.st_gid in groups_of(leader)
+    return bool(status.st_mode & stat.S_IROTH or is_of_group) and all(
         folder.st_mode & stat.S_IXOTH or folder.st_uid == leader.uid for folder in folders
     )
 

@@ -90,6 +90,17 @@ def owner_of(path: Path, *, is_there: bool = False) -> Owner:
     return Owner(ROOT, ROOT)
 
 
+def groups_of(owner: Owner) -> list[int]:
+    """Return a user's groups, the first one first; those of a user without an account are the owner's alone."""
+    import pwd
+
+    try:
+        user = pwd.getpwuid(owner.uid)
+    except KeyError:
+        return [owner.gid]
+    return [user.pw_gid, *os.getgrouplist(user.pw_name, user.pw_gid)]
+
+
 def belongs_to_another(path: Path) -> bool:
     """Return whether this process is root, and another user may lead this path elsewhere."""
     return os.geteuid() == ROOT and owner_of(path).uid != ROOT
@@ -201,12 +212,8 @@ def _be(owner: Owner, theirs: "socket", job: Callable[[Question], Json]) -> NoRe
 
 def _become(owner: Owner) -> None:
     """Take a user's identity with the groups that it has, for good."""
-    import pwd
-
-    gid, groups = owner.gid, [owner.gid]
-    with suppress(KeyError):
-        user = pwd.getpwuid(owner.uid)
-        gid, groups = user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
+    groups = groups_of(owner)
+    gid = groups[0]
     try:
         os.setgroups(groups)
         os.setresgid(gid, gid, gid)

@@ -1,4 +1,4 @@
-"""Places: the folders of the state and the runtime files, and the settings file.
+"""Places: the folders of the state and the runtime files, and the files of settings.
 
 State survives a reboot and may lie on the SD card; runtime files may not. So where there is no memory-backed folder of
 this user's there is no runtime folder: never one below ``/tmp`` or in the state folder.
@@ -12,7 +12,14 @@ from typing import Final, NamedTuple
 
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.world.explain import explain
-from device_auth.world.settings import CONFIG_VARIABLE, ENVIRONMENT, quoted
+from device_auth.world.settings import (
+    CONFIG_VARIABLE,
+    ENVIRONMENT,
+    IDENTITY,
+    SETTINGS,
+    SettingsFiles,
+    quoted,
+)
 
 NAME: Final = "device-auth"
 """The name of our folder in each place."""
@@ -30,18 +37,18 @@ ROOT: Final = Path("/")
 
 
 class Places(NamedTuple):
-    """The folders and the settings file.
+    """The folders and the files of settings.
 
     Attributes:
         state_dir: of the stored link.
         runtime_dir: of the token files, the current code pair and the socket; None if there is none.
-        config_file: the settings file to read; None if there is none.
+        files: the settings to read.
         new_config_file: the settings file to write.
     """
 
     state_dir: Path
     runtime_dir: Path | None
-    config_file: Path | None
+    files: SettingsFiles
     new_config_file: Path
 
 
@@ -85,7 +92,11 @@ def read_places(
     return Places(
         state_dir=state_dir,
         runtime_dir=runtime_dir,
-        config_file=named or (found[0] if found else None),
+        files=SettingsFiles(
+            _if_there(state_dir / IDENTITY),
+            _if_there(state_dir / SETTINGS),
+            named or (found[0] if found else None),
+        ),
         new_config_file=named or own_file,
     )
 
@@ -198,6 +209,10 @@ def _is_ours_alone(folder: Path, euid: int) -> bool:
         return False
     is_private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return stat.S_ISDIR(found.st_mode) and found.st_uid == euid and is_private
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if _is_there(path) else None
 
 
 def _is_there(path: Path) -> bool:

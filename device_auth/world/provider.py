@@ -73,7 +73,7 @@ def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -
 
 def _as_one(problems: list[ConfigError], settings: Settings) -> ConfigError:
     """Return one error that names every problem, so that a person mends all of them at once."""
-    (first, *others), file = problems, settings.config_file
+    (first, *others), file = problems, settings.files.config
     hint = first.hint
     if others:
         first_step = f"Correct them in {file}" if file else "Write a settings file (device-auth config init)"

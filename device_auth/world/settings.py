@@ -1,7 +1,8 @@
 """Settings: their schema, and each value with its origin.
 
-An option is stronger than the environment, the environment than the file, the file than the default. The client secret
-may also lie in a file of its own: one that an option names, or, weaker than the settings file, a systemd credential.
+An option is stronger than the environment, the environment than the files, a file than the default. Of the files the
+unit's identity is the strongest, then the settings that were written on the unit, then the settings file. The client secret
+may also lie in a file of its own: one that an option names, or, weaker than the files, a systemd credential.
 ``KEYS`` is the schema of the top of the file; the tables below it belong to their readers (``hardware.board``,
 ``service.page``), which use the same type.
 """
@@ -9,7 +10,7 @@ may also lie in a file of its own: one that an option names, or, weaker than the
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +20,7 @@ from device_auth.core.models import DialectName, Secret
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
 from hardware.errors import HardwareError
-from hardware.settings import Key, ValueType, name_type, nearest
+from hardware.settings import SELECTOR, Key, ValueType, name_type, nearest
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
@@ -41,6 +42,15 @@ CONFIG_VARIABLE: Final = "DEVICE_AUTH_CONFIG"
 
 DEFAULT: Final = "default"
 """The origin of a value that nobody gave."""
+
+IDENTITY: Final = "identity.toml"
+"""The file in the state folder with what the factory wrote for this unit."""
+
+SETTINGS: Final = "settings.toml"
+"""The file in the state folder with what was set on this unit where the settings file cannot be written."""
+
+UNIT_FILES: Final = (IDENTITY, SETTINGS)
+"""The files in the state folder that belong to the unit and to no link: a wipe keeps them."""
 
 HARDWARE: Final = "hardware"
 PAGE: Final = "page"
@@ -274,6 +284,27 @@ KEYS: Final = (
 
 KEY_OF: Final = {key.name: key for key in KEYS}
 
+IDS: Final = ("dsn", "product_id", "client_id")
+"""The settings that the unit's identity may have; the first it must have."""
+
+
+def _read_identity_text(given: str) -> str:
+    if not given.isprintable() or len(given) > LONGEST_NAME:
+        raise ValueError(f"must be printable and have at most {LONGEST_NAME} characters")
+    return given
+
+
+IDENTITY_KEYS: Final = (
+    *(KEY_OF[name] for name in IDS),
+    Key("part", explanation="The part number.", parse=_read_identity_text),
+    Key("revision", explanation="The revision of the part.", parse=_read_identity_text),
+    Key("batch", explanation="The batch it was made in.", parse=_read_identity_text),
+)
+"""Everything that the unit's identity may have."""
+
+OF_UNIT: Final = "identity"
+"""The kind of the origins that lie in the unit's identity."""
+
 OF_ONE_VERB: Final = ("authorization_endpoint", "redirect_uri", "renewals")
 """The settings whose options only some verbs accept."""
 
@@ -332,15 +363,33 @@ def add_secret_option(parser: "_ActionsContainer") -> None:
 # Reading them
 
 
+class SettingsFiles(NamedTuple):
+    """The files that settings are read from, the strongest first; None for one that is not there.
+
+    Attributes:
+        identity: the unit's, in the state folder.
+        settings: what was set on the unit, in the state folder.
+        config: the settings file.
+    """
+
+    identity: Path | None = None
+    settings: Path | None = None
+    config: Path | None = None
+
+
 class Settings(NamedTuple):
     """All settings, each from the strongest place that gave it; an empty text stands for "not set".
 
     Attributes:
-        hardware: the table of that name as it stands in the file; the hardware package checks it.
-        page: the table of that name, or another value; None if the file has none. The page checks it.
-        origins: for each key ``default``, ``credential NAME``, ``file PATH``, ``environment NAME`` or
-            ``option --name``.
-        config_file: the file that was read, or None.
+        hardware: the table of that name, as the files have it together; the hardware package checks it.
+        page: the table of that name, or another value; None if no file has one. The page checks it.
+        origins: for each key, and for ``page`` where a file has it, ``default``, ``credential NAME``, ``file PATH`` (the settings file), ``settings PATH`` (set on
+            the unit), ``identity PATH``, ``environment NAME`` or ``option --name``.
+        passed_over: the weaker origins of a key that gave another value, the strongest first; only of keys that have any.
+        identity: what else the unit's identity has: part, revision and batch.
+        files: where they were looked for.
+        unread: those of the files that could not be read, so that what they give is not known.
+        hardware_of: the table of each file that has one, the strongest first.
         platform_variables: names in the environment that look like ours and are a container platform's.
     """
 
@@ -366,7 +415,11 @@ class Settings(NamedTuple):
     hardware: Mapping[str, object]
     page: object
     origins: Mapping[str, str]
-    config_file: Path | None
+    passed_over: Mapping[str, tuple[str, ...]]
+    identity: Mapping[str, str]
+    files: SettingsFiles
+    unread: tuple[Path, ...]
+    hardware_of: Mapping[Path, Mapping[str, object]]
     platform_variables: tuple[str, ...] = ()
 
     def is_given(self, name: str) -> bool:
@@ -375,11 +428,17 @@ class Settings(NamedTuple):
 
 
 class _File(NamedTuple):
-    """The settings file as it was found."""
+    """A file of settings as it was found; ``kind`` is the word for it in an origin."""
 
-    path: Path | None = None
-    text: str = ""
-    table: Mapping[str, object] = {}
+    kind: str
+    path: Path
+    text: str
+    table: Mapping[str, object]
+
+    @property
+    def origin(self) -> str:
+        """Return the origin of its values."""
+        return f"{self.kind} {self.path}"
 
     def place_of(self, name: str) -> str:
         """Return the file and, where that is plain to see, the line in which a key or a table stands."""
@@ -389,55 +448,103 @@ class _File(NamedTuple):
 
 
 def read_settings(
-    options: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT
+    options: Mapping[str, object], files: SettingsFiles | None, environ: Mapping[str, str] = ENVIRONMENT
 ) -> Settings:
     """Read every setting; ``provider.read_provider`` judges whether they are enough to link.
 
     Args:
         options: the command line's arguments by name (``vars(args)``); others than ours are ignored.
-        config_file: from ``places.read_places``.
+        files: from ``places.read_places``; None for no files at all.
         environ: the environment.
 
     Raises:
         ConfigError: if a place cannot be read, holds an unknown name, or a value of the wrong kind.
     """
-    settings, problems = gather_settings(options, config_file, environ)
+    settings, problems = gather_settings(options, files, environ)
     if problems:
         raise problems[0]
     return settings
 
 
 def gather_settings(
-    options: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str] = ENVIRONMENT
+    options: Mapping[str, object], files: SettingsFiles | None, environ: Mapping[str, str] = ENVIRONMENT
 ) -> tuple[Settings, list[ConfigError]]:
-    """Read every setting, and return all problems at once.
+    """Read every setting, and return all problems at once, first those of files that cannot be read.
 
-    Raises:
-        ConfigError: if the settings file cannot be read at all.
+    Where the unit's identity cannot be read, no weaker file gives the unit other IDs.
     """
-    file = _File() if config_file is None else _read_file(config_file)
-    problems = [*_unknown_names(file, environ), *_misplaced_keys(file)]
+    files = files or SettingsFiles()
+    problems: list[ConfigError] = []
+    read: list[_File] = []
+    unread: list[Path] = []
+    for kind, path in (("file", files.config), ("settings", files.settings), (OF_UNIT, files.identity)):
+        try:
+            read += [] if path is None else [_read_file(kind, path)]
+        except ConfigError as unreadable:
+            problems.append(unreadable)
+            unread += [] if path is None else [path]
+    for file in read:
+        problems += [*_unknown_names(file), *_misplaced_keys(file)]
+    problems += _unknown_variables(environ)
     values: dict[str, Any] = {key.name: key.default for key in KEYS}
     origins = dict.fromkeys(values, DEFAULT)
+    passed_over: dict[str, tuple[str, ...]] = {}
     for key in KEYS:
+        in_force = [] if files.identity in unread and key.name in IDS else read
+        given: dict[str, object] = {}
         try:
-            for origin, given in _given(key, options, environ, file):
+            for origin, raw in _given(key, options, environ, in_force):
                 try:
-                    _refuse_marks(given)
-                    values[key.name] = key.read(given)
-                    origins[key.name] = origin
+                    _refuse_marks(raw)
+                    given[origin] = key.read(raw)
                 except ValueError as fault:
-                    place = f"file {file.place_of(key.name)}" if origin.startswith("file ") else origin
+                    place = next(
+                        (f"{it.kind} {it.place_of(key.name)}" for it in read if it.origin == origin), origin
+                    )
                     problems.append(wrong(key, place, str(fault.args[0])))
         except ConfigError as unreadable:
             problems.append(unreadable)
+        if given:
+            (origins[key.name], values[key.name]), *others = reversed(given.items())
+            if differing := tuple(origin for origin, value in others if value != values[key.name]):
+                passed_over[key.name] = differing
     if values["dialect"] is not DialectName.LWA and origins["scope"] == DEFAULT:
         values["scope"] = ""
-    hardware = file.table.get(HARDWARE)
-    values[HARDWARE] = hardware if isinstance(hardware, dict) else {}
-    values[PAGE] = file.table.get(PAGE)
-    foreign = tuple(filter(_is_of_a_platform, environ))
-    return Settings(**values, origins=origins, config_file=config_file, platform_variables=foreign), problems
+    hardware_of = {
+        file.path: table for file in reversed(read) if isinstance(table := file.table.get(HARDWARE), dict)
+    }
+    values[HARDWARE] = _laid_over(reversed(hardware_of.values())) or {}
+    with_page = [file for file in read if PAGE in file.table]
+    values[PAGE] = _laid_over(file.table[PAGE] for file in with_page)
+    if with_page:
+        origins[PAGE] = with_page[-1].origin
+    identity = next((file.table for file in read if file.kind == OF_UNIT), {})
+    settings = Settings(
+        **values,
+        origins=origins,
+        passed_over=passed_over,
+        identity={name: str(value) for name, value in identity.items() if name not in KEY_OF},
+        files=files,
+        unread=tuple(unread),
+        hardware_of=hardware_of,
+        platform_variables=tuple(filter(_is_of_a_platform, environ)),
+    )
+    return settings, problems
+
+
+def _laid_over(values: Iterable[Any]) -> Any:
+    """Return what several files have for one name together, given the weakest first: a table keeps what none above it changes.
+
+    A table that names another ``kind`` stands alone, as it does above that of a board.
+    """
+    whole: Any = None
+    for value in values:
+        is_changed = isinstance(whole, dict) and isinstance(value, dict)
+        if not is_changed or value.get(SELECTOR, whole.get(SELECTOR)) != whole.get(SELECTOR):
+            whole = value
+            continue
+        whole = {**whole, **{name: _laid_over((whole.get(name), value[name])) for name in value}}
+    return whole
 
 
 def given_outside_file(
@@ -455,7 +562,9 @@ def given_outside_file(
 
 def wrong(key: Key, origin: str, fault: str) -> ConfigError:
     """Return the error of a setting and the ways to correct it; it never shows the value."""
-    return ConfigError(f"{key.name} ({origin}) {fault}", hint=f"Correct it: {ways_of(key)}.")
+    kind, _, place = origin.partition(" ")
+    hint = f"Correct it in {place}." if kind in {"settings", OF_UNIT} else f"Correct it: {ways_of(key)}."
+    return ConfigError(f"{key.name} ({origin}) {fault}", hint=hint)
 
 
 @contextmanager
@@ -468,7 +577,7 @@ def as_config_error(table: str) -> Iterator[None]:
 
 
 def _given(
-    key: Key, options: Mapping[str, object], environ: Mapping[str, str], file: _File
+    key: Key, options: Mapping[str, object], environ: Mapping[str, str], files: Iterable[_File]
 ) -> Iterator[tuple[str, object]]:
     """Return what each place has for one key, the weakest first: origin and value.
 
@@ -479,8 +588,9 @@ def _given(
     if key.is_secret and folder and os.path.lexists(Path(folder, CREDENTIAL)):
         # systemd decides who may read it: for another user than root its mode looks wider than it is (ACL)
         yield _read_secret(key, Path(folder, CREDENTIAL), f"credential {CREDENTIAL}", is_guarded=True)
-    if key.name in file.table:
-        yield f"file {file.path}", _as_number(key, file.table[key.name])
+    for file in files:
+        if key.name in file.table:
+            yield file.origin, _as_number(key, file.table[key.name])
     # an empty variable is how a unit or a shell takes one back
     if environ.get(variable_of(key)):
         yield f"environment {variable_of(key)}", _as_number(key, environ[variable_of(key)])
@@ -565,11 +675,15 @@ def service_group() -> int | None:
 # Unknown names
 
 
-def _unknown_names(file: _File, environ: Mapping[str, str]) -> Iterator[ConfigError]:
-    names, variables = [*KEY_OF, *TABLES], [*map(variable_of, KEYS), CONFIG_VARIABLE]
+def _unknown_names(file: _File) -> Iterator[ConfigError]:
+    names = [key.name for key in IDENTITY_KEYS] if file.kind == OF_UNIT else [*KEY_OF, *TABLES]
     for name in file.table:
         if name not in names:
             yield _unknown(name, file.place_of(name), nearest(name, names))
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[ConfigError]:
+    variables = [*map(variable_of, KEYS), CONFIG_VARIABLE]
     for name in environ:
         if name.startswith(PREFIX) and name not in variables and not _is_of_a_platform(name):
             yield _unknown(name, "the environment", nearest(name.upper(), variables))
@@ -607,20 +721,22 @@ def _misplaced_keys(file: _File) -> Iterator[ConfigError]:
 # The file
 
 
-def _read_file(path: Path) -> _File:
-    """Read the settings file.
+def _read_file(kind: str, path: Path) -> _File:
+    """Read a file of settings.
 
     Raises:
-        ConfigError: if it cannot be read, can be changed by anyone, holds a secret that others can read, or is not TOML.
+        ConfigError: if it cannot be read, can be changed by anyone, holds a secret that others can read, or is not TOML;
+            if it is to be a unit's identity, and is none.
     """
     try:
         raw, status = read_plain(path, LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
-        hint = getattr(error, "hint", "") or "Check the path, or name another file with --config."
-        if isinstance(error, FileNotFoundError):
+        other = ", or name another file with --config." if kind == "file" else "."
+        hint = getattr(error, "hint", "") or f"Check the path{other}"
+        if isinstance(error, FileNotFoundError) and kind == "file":
             hint = f"Check its name, or write it: device-auth config init --config {quoted(path)}"
         elif isinstance(error, PermissionError):
-            hint = "Run this as its owner (sudo), or name another file with --config."
+            hint = f"Run this as its owner (sudo){other}"
         raise ConfigError(explain(f"cannot read {path}", error), hint=hint) from error
     if status.st_mode & stat.S_IWOTH:
         # a person who may write it decides whom the speaker speaks with
@@ -640,11 +756,31 @@ def _read_file(path: Path) -> _File:
         )
     if long:
         raise _not_ours(path, f"has more than {LONGEST_LINE} characters in line {long}")
-    file = _File(path, text, _parse(path, text))
+    file = _File(kind, path, text, _parse(path, text))
+    if kind == OF_UNIT:
+        _check_identity(file)
     for key in filter(None, map(KEY_OF.get, file.table)):
         if _holds_secret(key.name, file.table[key.name]):
             _refuse_open(key, path, status)
     return file
+
+
+def _check_identity(file: _File) -> None:
+    """Raise ConfigError unless a file is a unit's identity, whole: half of one would leave IDs to weaker files."""
+    for problem in _unknown_names(file):
+        raise problem
+    for key in IDENTITY_KEYS:
+        try:
+            if key.name in file.table:
+                _refuse_marks(file.table[key.name])
+                key.read(file.table[key.name])
+        except ValueError as fault:
+            raise wrong(key, f"{file.kind} {file.place_of(key.name)}", str(fault.args[0])) from fault
+    if IDS[0] not in file.table:
+        raise ConfigError(
+            f"{file.path} has no {IDS[0]}, so it is not the identity of a unit",
+            hint="Put back what was written when the unit was made. If this unit never had an identity, remove the file.",
+        )
 
 
 def _holds_secret(name: str, value: object) -> bool:

@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.core.errors import ConfigError
-from device_auth.world.fields import MAX_BYTES
-from device_auth.world.files import read_plain
-from device_auth.world.settings import read_settings
-
-IDENTITY: Final = "identity.toml"
-"""What the factory wrote for this unit, in the state folder."""
+from device_auth.world.settings import SettingsFiles, read_settings
 
 ROOT: Final = Path("/")
 
@@ -49,14 +44,12 @@ class ThisUnit:
     """This unit, read when it is first asked for.
 
     Args:
-        config_file: the settings file, or None.
-        state_dir: may hold the unit's identity.
+        files: the settings of this unit, its identity among them.
         root: of the machine's file system.
     """
 
-    def __init__(self, config_file: Path | None, state_dir: Path, root: Path = ROOT) -> None:
-        self._config_file = config_file
-        self._state_dir = state_dir
+    def __init__(self, files: SettingsFiles, root: Path = ROOT) -> None:
+        self._files = files
         self._root = root
 
     @cached_property
@@ -68,11 +61,9 @@ class ThisUnit:
 
     @cached_property
     def dsn(self) -> str:
-        """Return the DSN of the identity, else of the settings file; never that of an option or a variable."""
+        """Return the DSN that the files give, never that of an option or a variable; empty if one cannot be read."""
         with suppress(ConfigError):
-            return (
-                _dsn_of_identity(self._state_dir / IDENTITY) or read_settings({}, self._config_file, {}).dsn
-            )
+            return read_settings({}, self._files, {}).dsn
         return ""
 
 
@@ -115,15 +106,3 @@ def _file_system_of(root: Path, path: Path) -> str:
         if inside.is_relative_to(point) and len(point.parts) >= found:
             found, kind = len(point.parts), rest.split(" ")[0]
     return kind
-
-
-def _dsn_of_identity(path: Path) -> str:
-    """Return the DSN that the factory wrote; empty if there is no such file, or none in it."""
-    with suppress(OSError, ValueError):
-        content, _ = read_plain(path, MAX_BYTES + 1)
-        if len(content) <= MAX_BYTES:
-            import tomllib
-
-            dsn = tomllib.loads(content.decode()).get("dsn")
-            return dsn if isinstance(dsn, str) else ""
-    return ""

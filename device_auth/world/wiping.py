@@ -1,11 +1,14 @@
 """Wiping: remove every file of ours, and prove that no byte of an old token is left in the two folders.
 
+What belongs to the unit stays: its identity, and what was set on it.
+
 The proof covers readable files: none in the state and runtime folders holds a token that was found there before.
 Nothing is overwritten first: a card writes every block to a new place and keeps the old one until it needs it, so only
 encryption at rest, or destroying the card, reaches the old blocks.
 """
 
 import json
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
@@ -21,6 +24,7 @@ from device_auth.world.explain import store_error
 from device_auth.world.files import Folder, NotAFile, beside_of
 from device_auth.world.pending import PENDING
 from device_auth.world.places import REDIRECT_PAGE
+from device_auth.world.settings import UNIT_FILES
 from device_auth.world.store import FileStore, is_of_the_store
 from device_auth.world.token_files import BARE, TOKEN
 
@@ -58,6 +62,7 @@ class Wiped:
         secrets: the number of tokens and codes that were searched for.
         scanned: the number of bytes that were searched in the remaining files.
         unread: removed files in which no secret could be read first, so none of theirs was searched for.
+        kept: the unit's own files, which stayed.
         was_plain: whether a removed file held a refresh token in plain text, which the blocks of the disk keep.
     """
 
@@ -65,6 +70,7 @@ class Wiped:
     secrets: int
     scanned: int
     unread: tuple[Path, ...]
+    kept: tuple[Path, ...] = ()
     was_plain: bool = False
 
 
@@ -100,7 +106,8 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
             f"old tokens are left in {', '.join(str(path) for path in holding)}",
             hint="Find out which program made these files, remove them, and wipe again.",
         )
-    return Wiped(tuple(removed), len(secrets), scanned, tuple(unread), was_plain)
+    kept = tuple(path for name in UNIT_FILES if os.path.lexists(path := store.directory / name))
+    return Wiped(tuple(removed), len(secrets), scanned, tuple(unread), kept, was_plain)
 
 
 def _tokens_of(link: Link | None) -> set[bytes]:

@@ -19,7 +19,7 @@ from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.cli.main import EXIT_CODES, VERBS, make_parser, read_arguments
 from device_auth.prompts.light import PATTERN_KEYS
 from device_auth.service.page import KEYS as PAGE_KEYS
-from device_auth.world.settings import KEYS, TABLES, gather_settings
+from device_auth.world.settings import KEYS, TABLES, SettingsFiles, gather_settings
 from hardware.board import HARDWARE_KEYS
 from hardware.plans import KEYS_OF_SORTS
 from tests.command import ROOT
@@ -195,7 +195,7 @@ def test_the_example_of_a_settings_file_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(PROSE["settings"]["example_file"])
 
-    settings, problems = gather_settings({}, file, {})
+    settings, problems = gather_settings({}, SettingsFiles(config=file), {})
 
     assert problems == []
     plan, _ = read_hardware(settings.hardware)

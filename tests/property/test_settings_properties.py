@@ -15,7 +15,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Provider
 from device_auth.world.places import read_places
 from device_auth.world.provider import provider_problems, read_authorities, read_provider, warnings_about
-from device_auth.world.settings import KEYS, gather_settings, read_settings, variable_of
+from device_auth.world.settings import KEYS, SettingsFiles, gather_settings, read_settings, variable_of
 
 CANARY = "canary2f7c1d"
 NO_SERIAL = Path("/nowhere")
@@ -90,7 +90,7 @@ def test_any_file_environment_and_options_give_settings_or_say_what_is_wrong(
     path.write_bytes(raw)
 
     try:
-        settings, problems = gather_settings(chosen, path, environ)
+        settings, problems = gather_settings(chosen, SettingsFiles(config=path), environ)
     except ConfigError:
         return
 
@@ -156,7 +156,7 @@ def test_the_client_secret_is_never_seen(
 
     told = []
     try:
-        settings, problems = gather_settings({}, path, environ)
+        settings, problems = gather_settings({}, SettingsFiles(config=path), environ)
     except ConfigError as problem:
         told.append(said(problem))
     else:

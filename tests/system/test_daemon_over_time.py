@@ -98,14 +98,17 @@ def test_a_hold_of_five_seconds_and_a_tap_unlink(household: Household) -> None:
     assert len(household.revoked) == 1
 
 
-def test_a_hold_of_ten_seconds_and_a_tap_reset(household: Household) -> None:
+def test_a_hold_of_ten_seconds_and_a_tap_reset_and_the_unit_keeps_its_identity(household: Household) -> None:
     household.link()
+    identity = household.world.folder / "state/identity.toml"
+    identity.write_text('dsn = "K-0001"\n')
     household.press(100, Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S)
     household.press(105)
 
     assert household.live(130).state is StateWord.UNLINKED
     assert household.moments == [OneTimeNotice.CONFIRM_RESET, OneTimeNotice.JUST_RESET]
     assert files(household.world) == set()
+    assert identity.exists()
     assert len(household.revoked) == 1
 
 

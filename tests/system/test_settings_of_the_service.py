@@ -187,3 +187,44 @@ def test_a_variable_that_is_none_of_ours_does_not_end_the_service(household: Hou
         living.wait_until("unlinked", "misconfigured")
         wait_for(lambda: "DEVICE_AUTH_COLOUR" in living.told)
         assert living.end() == 0
+
+
+def test_a_damaged_identity_keeps_a_linked_speaker_alive_and_from_linking_under_other_ids(
+    household: Household,
+) -> None:
+    token = linked(household)
+    identity = household.state / "identity.toml"
+    identity.write_text("")  # as a power cut leaves a file that was not synced
+    with household.living(provider=[]) as living:
+        hint = living.wait_until("linked", "misconfigured").hint
+        assert f"{identity} has no dsn" in hint
+        assert living.client.token().access_token != token
+        assert household.ask("link", "--again", "--json").returncode == 78
+        identity.write_text('dsn = "K-0001"\n')
+        living.send(signal.SIGHUP)
+        living.wait_until("linked")
+        assert living.end() == 0
+
+
+def test_what_is_set_on_the_unit_counts_from_a_reload_on(household: Household) -> None:
+    household.write_settings(settings_of(household, product_id="<insert yours>"))
+    with household.living(provider=[]) as living:
+        living.wait_until("unlinked", "misconfigured")
+        (household.state / "settings.toml").write_text('product_id = "kitchen"\n')
+        living.send(signal.SIGHUP)
+        living.wait_until("unlinked")
+        household.link(living)
+        assert living.end() == 0
+
+
+def test_a_wipe_keeps_what_the_unit_is_and_says_so(household: Household) -> None:
+    linked(household)
+    kept = {household.state / name for name in ("identity.toml", "settings.toml")}
+    for path in kept:
+        path.write_text('dsn = "K-0001"\n')
+
+    told = household.ask("unlink", "--wipe")
+
+    assert told.returncode == 0
+    assert f"{household.state}/identity.toml" in "".join(told.stderr.split("\n"))
+    assert set(household.state.iterdir()) == kept

@@ -167,7 +167,7 @@ def test_show_gives_every_value_and_where_it_comes_from(
     assert told.err == ""
     rows = [line.split() for line in told.out.splitlines()]
     assert ["locale", "--locale", "de-DE"] in rows
-    assert ["dsn", "DEVICE_AUTH_DSN", "G0002"] in rows
+    assert ["dsn", "DEVICE_AUTH_DSN", "over", "file", "G0002"] in rows
     assert ["product_id", "file", "Kitchen"] in rows
     assert ["renewals", "default", "2"] in rows
     assert ["issuer", "default", "not", "set"] in rows
@@ -252,9 +252,9 @@ def test_show_for_programs_is_one_json_object(tmp_path: Path, capsys: pytest.Cap
     shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert shown["config_file"] == str(path)
     assert shown["runtime_dir"] == "/run/x"
-    assert shown["settings"]["dsn"] == {"value": "G0001", "origin": f"file {path}"}
-    assert shown["settings"]["issuer"] == {"value": None, "origin": "default"}
-    assert shown["settings"]["renewals"] == {"value": 2, "origin": "default"}
+    assert shown["settings"]["dsn"] == {"value": "G0001", "origin": f"file {path}", "passed_over": []}
+    assert shown["settings"]["issuer"] == {"value": None, "origin": "default", "passed_over": []}
+    assert shown["settings"]["renewals"] == {"value": 2, "origin": "default", "passed_over": []}
     assert set(shown["settings"]) == {key.name for key in KEYS}
     assert shown["hardware"] == {"a": "inf", "b": "1979-05-27", "c": ["nan", 1.5, True, {"d": "x"}]}
 
@@ -265,7 +265,8 @@ def test_show_without_a_file_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     as_json, *lines = capsys.readouterr().out.splitlines()
     assert json.loads(as_json)["config_file"] is None
-    assert lines[0].split() == ["settings", "file", "none"]
+    assert [line.split()[-1] for line in lines[:3]] == ["none"] * 3
+    assert lines[2].split() == ["settings", "file", "none"]
 
 
 def test_show_does_not_let_a_value_play_with_the_terminal(

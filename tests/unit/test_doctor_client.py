@@ -11,7 +11,13 @@ from device_auth.core.models import DialectName, Secret, WireResponse
 from device_auth.doctor.client import ADDRESSES, LinkSecret, checks
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Finding, Verdict
-from device_auth.world.settings import PROVIDER_OPTIONS, Settings, gather_settings, read_settings
+from device_auth.world.settings import (
+    PROVIDER_OPTIONS,
+    Settings,
+    SettingsFiles,
+    gather_settings,
+    read_settings,
+)
 from tests.certificates import Authority
 from tests.simulated_transport import SimulatedTransport
 from tests.values import NO_ANSWER, make_provider, make_response
@@ -116,6 +122,14 @@ def test_every_problem_of_reading_is_told() -> None:
     assert "must be lwa or rfc8628" in found["C1"].facts[0][1]
 
 
+def test_ids_that_the_unit_may_have_of_its_own_are_not_judged_by_a_user_who_cannot_see_them() -> None:
+    hidden = "Permission denied; root may look."
+    found = {each.code: each.look() for each in checks(read_settings(LWA, None, {}), [], None, hidden=hidden)}
+
+    skipped = {code for code, each in found.items() if each.sentence == hidden}
+    assert skipped == {"C1", "C2", "C3", "C4"}
+
+
 def test_what_may_stand_where_the_settings_could_not_be_read_is_not_said_to_be_missing() -> None:
     problem = ConfigError("cannot read config.toml: permission denied", hint="Run this as its owner.")
     found = look(read_settings({"product_id": "EXAMPLE_SPEAKER"}, None, {}), [problem])
@@ -184,7 +198,7 @@ def settings_with_secret(tmp_path: Path, mode: int) -> Settings:
     path = tmp_path / "config.toml"
     path.write_text(f'client_secret = "{SECRET}"\n')
     path.chmod(mode)
-    return read_settings(LWA, path, {})
+    return read_settings(LWA, SettingsFiles(config=path), {})
 
 
 def test_a_secret_that_only_its_owner_can_read_is_well_kept(tmp_path: Path) -> None:
@@ -214,9 +228,9 @@ def test_a_secret_in_settings_that_the_service_reads_is_well_kept(
     given = grp.struct_group(("device-auth", "x", 997, []))
     monkeypatch.setattr(grp, "getgrnam", {"device-auth": given}.__getitem__)
     settings = settings_with_secret(tmp_path, 0o600)
-    assert settings.config_file is not None
-    os.chown(settings.config_file, 0, 997)
-    settings.config_file.chmod(0o640)
+    assert settings.files.config is not None
+    os.chown(settings.files.config, 0, 997)
+    settings.files.config.chmod(0o640)
 
     assert look(settings)["C8"].verdict is Verdict.OK
 
@@ -332,7 +346,7 @@ def test_where_the_secret_goes_is_told(tmp_path: Path, verdict: Verdict, *, may_
     config = tmp_path / "config.toml"
     config.write_text('client_secret = "a-secret"\n')
     config.chmod(0o600)
-    settings = read_settings(LWA, config, {})
+    settings = read_settings(LWA, SettingsFiles(config=config), {})
     endpoint = "https://elsewhere.example/token"
 
     link_secret = LinkSecret(endpoint, is_needed=True, may_go=may_go)

@@ -289,12 +289,12 @@ def test_root_uses_no_program_and_no_file_that_another_users_file_names(
     monkeypatch.setattr(grp, "getgrnam", {"device-auth": given}.__getitem__)
     file = tmp_path / "config.toml"
     file.touch()
-    read_hardware(hardware, file)
+    read_hardware(hardware, {file: hardware})
 
     os.chown(file, 12345, 12345)
 
     with pytest.raises(ConfigError, match="belongs to another user") if refused else nullcontext() as raised:
-        read_hardware(hardware, file)
+        read_hardware(hardware, {file: hardware})
     assert refused in str(raised and raised.value)
     if raised is not None:
         # the service, whose file it was, must still read it

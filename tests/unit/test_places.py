@@ -8,6 +8,7 @@ import pytest
 
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.world.places import Places, make_runtime_dir, read_places
+from device_auth.world.settings import SettingsFiles
 
 SOMEONE = os.geteuid() or 1000
 
@@ -62,7 +63,7 @@ def test_root_uses_the_places_of_the_system(tmp_path: Path) -> None:
     assert as_root(tmp_path) == Places(
         state_dir=tmp_path / "var/lib/device-auth",
         runtime_dir=tmp_path / "run/device-auth",
-        config_file=None,
+        files=SettingsFiles(),
         new_config_file=tmp_path / "etc/device-auth/config.toml",
     )
 
@@ -73,7 +74,7 @@ def test_others_use_the_places_at_home_and_of_their_session(tmp_path: Path) -> N
     assert as_someone(tmp_path) == Places(
         state_dir=Path("/home/pi/.local/state/device-auth"),
         runtime_dir=session / "device-auth",
-        config_file=None,
+        files=SettingsFiles(),
         new_config_file=Path("/home/pi/.config/device-auth/config.toml"),
     )
 
@@ -119,7 +120,9 @@ def test_options_name_places_before_anything_else(tmp_path: Path) -> None:
         DEVICE_AUTH_CONFIG="/d.toml",
     )
 
-    assert places == Places(Path("/a/state"), Path("run"), Path("c.toml"), Path("c.toml"))
+    assert places == Places(
+        Path("/a/state"), Path("run"), SettingsFiles(config=Path("c.toml")), Path("c.toml")
+    )
 
 
 @pytest.mark.parametrize("name", ["state_dir", "runtime_dir", "config"])
@@ -194,13 +197,13 @@ def test_a_bare_environment_finds_home_in_the_user_database(tmp_path: Path) -> N
 def test_the_settings_file_of_the_system_comes_before_ones_own(tmp_path: Path) -> None:
     own = settings_file(tmp_path / "home/device-auth/config.toml")
     home = str(tmp_path / "home")
-    assert as_someone(tmp_path, XDG_CONFIG_HOME=home).config_file == own
+    assert as_someone(tmp_path, XDG_CONFIG_HOME=home).files.config == own
 
     system = settings_file(tmp_path / "etc/device-auth/config.toml")
 
-    assert as_someone(tmp_path, XDG_CONFIG_HOME=home).config_file == system
+    assert as_someone(tmp_path, XDG_CONFIG_HOME=home).files.config == system
     assert as_someone(tmp_path, XDG_CONFIG_HOME=home).new_config_file == own
-    assert as_root(tmp_path).config_file == system
+    assert as_root(tmp_path).files.config == system
 
 
 def test_a_settings_file_may_be_named_in_the_environment_colons_and_all(tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_a_settings_file_may_be_named_in_the_environment_colons_and_all(tmp_path
 
     places = as_root(tmp_path, DEVICE_AUTH_CONFIG="/a:b.toml")
 
-    assert places.config_file == places.new_config_file == Path("/a:b.toml")
+    assert places.files.config == places.new_config_file == Path("/a:b.toml")
 
 
 def test_a_settings_file_behind_a_broken_link_still_counts_as_there(tmp_path: Path) -> None:
@@ -216,13 +219,13 @@ def test_a_settings_file_behind_a_broken_link_still_counts_as_there(tmp_path: Pa
     path.parent.mkdir(parents=True)
     path.symlink_to("nowhere")
 
-    assert as_root(tmp_path).config_file == path
+    assert as_root(tmp_path).files.config == path
 
 
 def test_a_settings_file_that_cannot_be_looked_at_counts_as_there(tmp_path: Path) -> None:
     name = "x" * 300
 
-    assert as_someone(tmp_path, XDG_CONFIG_HOME=f"/{name}").config_file == Path(
+    assert as_someone(tmp_path, XDG_CONFIG_HOME=f"/{name}").files.config == Path(
         f"/{name}/device-auth/config.toml"
     )
 

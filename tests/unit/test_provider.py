@@ -16,7 +16,7 @@ from device_auth.world.provider import (
     read_provider,
     warnings_about,
 )
-from device_auth.world.settings import KEYS, Settings, option_of, read_settings
+from device_auth.world.settings import KEYS, Settings, SettingsFiles, option_of, read_settings
 from device_auth.world.unit import read_serial_number
 
 NO_SERIAL = Path("/nowhere/serial-number")
@@ -142,9 +142,9 @@ def test_all_missing_settings_are_told_at_once_with_the_command_that_writes_a_fi
 def test_a_settings_file_that_is_there_is_named_as_the_place_of_what_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     with pytest.raises(ConfigError) as several:
-        read_provider(settings()._replace(config_file=file), NO_SERIAL)
+        read_provider(settings()._replace(files=SettingsFiles(config=file)), NO_SERIAL)
     with pytest.raises(ConfigError) as one:
-        read_provider(lwa(dsn=None)._replace(config_file=file), NO_SERIAL)
+        read_provider(lwa(dsn=None)._replace(files=SettingsFiles(config=file)), NO_SERIAL)
 
     assert several.value.hint.startswith(f"Correct them in {file}, or use options and variables.")
     assert "config init" not in several.value.hint + one.value.hint

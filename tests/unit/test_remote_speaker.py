@@ -41,6 +41,7 @@ from device_auth.core.errors import (
 from device_auth.core.models import View
 from device_auth.core.states import CHECKING, FOR_NOW, StateWord, Trouble
 from device_auth.world.places import Places
+from device_auth.world.settings import SettingsFiles
 from device_auth.world.store import FileStore
 from tests.links import make_link
 from tests.socket_world import STRANGER, SocketWorld
@@ -83,7 +84,7 @@ def status(state: str, second: int = 0, trouble: str = "none", code: Code | None
 
 
 def doors_of(folder: Path) -> Doors:
-    return Doors({"json": True}, Places(folder, folder, None, folder / "new"))
+    return Doors({"json": True}, Places(folder, folder, SettingsFiles(), folder / "new"))
 
 
 def speaker_of(client: Client, folder: Path) -> RemoteSpeaker:

@@ -16,6 +16,7 @@ from device_auth.world.settings import (
     LARGEST_FILE,
     PROVIDER_OPTIONS,
     Settings,
+    SettingsFiles,
     add_option,
     add_provider_options,
     environment_for_others,
@@ -36,8 +37,12 @@ def settings_file(folder: Path, text: str | bytes, mode: int = 0o600) -> Path:
     return path
 
 
+def files(config: Path | None) -> SettingsFiles:
+    return SettingsFiles(config=config)
+
+
 def read_file(folder: Path, text: str | bytes, mode: int = 0o600) -> Settings:
-    return read_settings({}, settings_file(folder, text, mode), {})
+    return read_settings({}, files(settings_file(folder, text, mode)), {})
 
 
 def read_environment(**environ: str) -> Settings:
@@ -48,7 +53,7 @@ def refused(
     options: Mapping[str, object], path: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        read_settings(options, path, environ or {})
+        read_settings(options, files(path), environ or {})
     assert caught.value.exit_code == 78
     assert caught.value.hint
     return caught.value
@@ -78,7 +83,7 @@ def test_an_option_beats_the_environment_the_environment_the_file_the_file_the_d
     path = settings_file(tmp_path, 'client_id = "file"\nproduct_id = "file"\ndsn = "file"\n')
     environ = {"DEVICE_AUTH_CLIENT_ID": "variable", "DEVICE_AUTH_PRODUCT_ID": "variable"}
 
-    settings = read_settings({"client_id": "option", "verb": "link", "dsn": None}, path, environ)
+    settings = read_settings({"client_id": "option", "verb": "link", "dsn": None}, files(path), environ)
 
     assert (settings.client_id, settings.product_id, settings.dsn) == ("option", "variable", "file")
     assert settings.origins["client_id"] == "option --client-id"
@@ -95,7 +100,11 @@ def test_every_key_is_a_field_of_the_settings() -> None:
         "hardware",
         "page",
         "origins",
-        "config_file",
+        "passed_over",
+        "identity",
+        "files",
+        "unread",
+        "hardware_of",
         "platform_variables",
     )
 
@@ -293,7 +302,7 @@ def test_all_problems_are_gathered_and_the_rest_still_counts(tmp_path: Path) -> 
     path = settings_file(tmp_path, 'clientid = "x"\ndsn = 5\nlocale = "de-DE"\n')
 
     settings, problems = gather_settings(
-        {"scope": ""}, path, {"DEVICE_AUTH_X": "y", "DEVICE_AUTH_RENEWALS": "many"}
+        {"scope": ""}, files(path), {"DEVICE_AUTH_X": "y", "DEVICE_AUTH_RENEWALS": "many"}
     )
 
     assert len(problems) == 5
@@ -437,7 +446,7 @@ def test_the_service_reads_settings_with_a_secret_that_are_roots(
     path.chmod(mode)
 
     if is_read:
-        assert read_settings({}, path, {}).client_secret == Secret(CANARY)
+        assert read_settings({}, files(path), {}).client_secret == Secret(CANARY)
         return
     problem = refused({}, path)
     shown = f"Run: chown root:device-auth {path} && chmod 640 {path}"
@@ -464,7 +473,7 @@ def test_a_proxy_without_a_password_may_be_read_by_others(tmp_path: Path) -> Non
     path = settings_file(tmp_path, 'proxy = "http://proxy.test:3128"\n')
     path.chmod(0o644)
 
-    assert str(read_settings({}, path, {}).proxy) == "http://proxy.test:3128"
+    assert str(read_settings({}, files(path), {}).proxy) == "http://proxy.test:3128"
 
 
 def test_a_proxys_password_inside_a_table_is_refused_before_anyone_can_see_it(tmp_path: Path) -> None:
@@ -618,9 +627,9 @@ def test_of_the_places_of_the_client_secret_the_strongest_counts(tmp_path: Path)
     option = {"client_secret_file": str(secret_file(tmp_path, b"of-the-option"))}
 
     assert read_settings({}, None, environ).client_secret == Secret("of-systemd")
-    assert read_settings({}, in_file, environ).client_secret == Secret("of-the-file")
-    assert read_settings({}, in_file, in_both).client_secret == Secret("of-the-environment")
-    assert read_settings(option, in_file, in_both).client_secret == Secret("of-the-option")
+    assert read_settings({}, files(in_file), environ).client_secret == Secret("of-the-file")
+    assert read_settings({}, files(in_file), in_both).client_secret == Secret("of-the-environment")
+    assert read_settings(option, files(in_file), in_both).client_secret == Secret("of-the-option")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])

@@ -8,6 +8,7 @@ import pytest
 
 from device_auth.core.models import Mark
 from device_auth.core.unit import adopt, claim_new, fill_in, is_copied, judge
+from device_auth.world.settings import SettingsFiles
 from device_auth.world.unit import ThisUnit, UnknownUnit
 from tests.links import make_link
 
@@ -106,7 +107,8 @@ def put(root: Path, name: str, text: str) -> Path:
 
 
 def unit_of(root: Path, config: Path | None = None) -> ThisUnit:
-    return ThisUnit(config, root / "state", root)
+    identity = root / "state/identity.toml"
+    return ThisUnit(SettingsFiles(identity if identity.exists() else None, config=config), root)
 
 
 def test_the_mark_of_a_board_differs_from_boards_and_shows_nothing_of_the_number(root: Path) -> None:
@@ -190,11 +192,13 @@ def test_the_dsn_is_that_of_the_settings_file_and_first_that_of_the_identity(roo
 
 
 @pytest.mark.parametrize("text", ["dsn = 7\n", "dsn = \n", "part = 'P1'\n", " " * 70_000])
-def test_an_identity_without_a_usable_dsn_leaves_it_to_the_settings(root: Path, text: str) -> None:
+def test_an_identity_that_cannot_be_read_leaves_the_unit_without_a_dsn_and_gives_it_no_other(
+    root: Path, text: str
+) -> None:
     config = put(root, "config.toml", 'dsn = "K-0001"\n')
     put(root, "state/identity.toml", text)
 
-    assert unit_of(root, config).dsn == "K-0001"
+    assert unit_of(root, config).dsn == ""
 
 
 def test_settings_that_cannot_be_read_name_no_dsn(root: Path) -> None:
