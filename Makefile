@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-vm test-deploy test-clients mutants check bench deb clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-vm test-deploy test-clients mutants check bench deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
+	@echo "make test-bare    every verb in an environment without any extra package"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
 	@echo "make test-deploy  the service on booted Debian systems in a virtual machine (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
@@ -114,6 +115,17 @@ OLDEST := 'requests==2.28.*' 'urllib3==1.26.*' 'qrcode==7.4.2' 'cryptography==38
 
 test-oldest: .venv-oldest/.dev
 	.venv-oldest/bin/pytest -n 6 --dist worksteal -p no:requests_mock
+
+# As on a speaker whose owner has installed nothing but the program.
+.venv-bare/.installed: pyproject.toml $(SOURCES)
+	@test -x .venv-bare/bin/python || $(PYTHON) -m venv .venv-bare
+	@rm -rf build
+	.venv-bare/bin/pip --disable-pip-version-check --quiet install .
+	@rm -rf build
+	@touch $@
+
+test-bare: $(VENV)/.dev .venv-bare/.installed
+	DEVICE_AUTH_BARE=$(CURDIR)/.venv-bare/bin/device-auth $(BIN)/pytest tests/system/test_without_extras.py
 
 # Installed as on a speaker, compiled: run from the sources, a start would mostly measure the compiler.
 $(BENCH)/.installed: pyproject.toml $(SOURCES)

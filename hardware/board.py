@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -21,6 +22,7 @@ from hardware.voice import NoVoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from importlib.resources.abc import Traversable
 
     from hardware.button import Button
     from hardware.clock import AlarmClock
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from hardware.panel import Panel
     from hardware.plans import Pin, PlannedPart
     from hardware.voice import Voice
-
-BOARDS: Final = Path(__file__).parent / "boards"
 
 BACK_ENDS: Final = (plans.GPIOD, "rpi-gpio", "simulated")
 """The first is used where none is set: it waits for edges, where the others ask 20 times a second."""
@@ -91,7 +91,13 @@ class Parts:
 
 def board_names() -> tuple[str, ...]:
     """Return the names of the known boards."""
-    return tuple(sorted(path.stem for path in BOARDS.glob("*.toml")))
+    names = [file.name for file in _boards().iterdir()]
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def _boards() -> Traversable:
+    """Return the folder of the boards, which may lie in an archive."""
+    return files("hardware") / "boards"
 
 
 def _known_board(name: str) -> str:
@@ -172,8 +178,7 @@ def read_plan(settings: Settings) -> BoardPlan:
         BadSetting: if a name is unknown, a value is not acceptable, or a pin has two uses.
     """
     board = read_key("hardware", _BOARD, settings)
-    with (BOARDS / f"{board}.toml").open("rb") as file:
-        merged = _merge(tomllib.load(file), settings)
+    merged = _merge(tomllib.loads((_boards() / f"{board}.toml").read_text(encoding="utf-8")), settings)
     wanted = read_table("hardware", HARDWARE_KEYS, merged)
     gpio = wanted["gpio"]
     if "chip" in merged and gpio != plans.GPIOD:

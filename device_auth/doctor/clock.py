@@ -29,7 +29,8 @@ SET_IT: Final = (
 )
 
 UPTIME: Final = Path("/proc/uptime")
-OWN_FILE: Final = Path(__file__)
+OWN_FILE: Final = next(path for path in (Path(__file__), *Path(__file__).parents) if path.exists())
+"""This file, or the archive that it lies in."""
 
 
 class DoctorsClock(Clock, Protocol):

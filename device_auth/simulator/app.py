@@ -8,10 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from http import HTTPStatus
+from importlib.resources import files
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, abort, g, request
+from jinja2 import FunctionLoader
 from werkzeug.exceptions import HTTPException
 
 from device_auth.core.models import DialectName
@@ -51,6 +54,8 @@ from device_auth.simulator.sign_in import sign_in_pages
 
 DELIVERY: Final = "device_auth.delivery"
 """The name of the ``Delivery`` in the WSGI environment."""
+
+STYLE_SHEET: Final = "page.css"
 
 URN_DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 """Source: RFC 8628 §3.4."""
@@ -136,7 +141,10 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
         origin: scheme, host and port for clients.
         verification_base: another origin for verification URIs, if the owner's phone needs one.
     """
-    app = Flask(__name__)
+    # Its templates and its style sheet may lie in an archive, where Flask would not find them.
+    app = Flask(__name__, static_folder=None)
+    app.jinja_loader = FunctionLoader(lambda name: _read_own(f"templates/{name}"))
+    app.add_url_rule("/static/<path:filename>", "static", _style_sheet)
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     hosts = {urlsplit(each).hostname for each in (origin, verification_base or origin)}
@@ -151,6 +159,16 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     app.register_blueprint(control_pages(amazon))
     app.register_error_handler(HTTPException, answer_in_json)
     return app
+
+
+def _style_sheet(filename: str) -> Response:
+    if filename != STYLE_SHEET:
+        abort(HTTPStatus.NOT_FOUND)
+    return Response(_read_own(f"static/{STYLE_SHEET}"), content_type="text/css; charset=utf-8")
+
+
+def _read_own(path: str) -> str:
+    return files("device_auth.simulator").joinpath(*path.split("/")).read_text(encoding="utf-8")
 
 
 def _look(amazon: Amazon, hosts: frozenset[str], views: frozenset[str]) -> Response | None:

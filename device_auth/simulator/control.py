@@ -6,7 +6,7 @@ It answers loopback clients only, and no browser on behalf of another site, beca
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from importlib.resources import files
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,7 +20,7 @@ from device_auth.simulator.models import AuthorizationCode, PairState
 from device_auth.simulator.referee import RULES
 from device_auth.wire.addresses import is_loopback
 
-DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
+DESCRIPTION: Final = files("device_auth.simulator") / "openapi.json"
 """The control API and the endpoints for clients, in OpenAPI 3.1."""
 
 _PREFIX: Final = "/control"

@@ -25,7 +25,7 @@ def main() -> int:
     for words in RUNS:
         with serve(Amazon(Options(), clock=time.monotonic)) as running:
             command: list[str | Path] = [
-                *(PYTHON.with_name("schemathesis"), "--config-file", CONFIG, "run", DESCRIPTION),
+                *(PYTHON.with_name("schemathesis"), "--config-file", CONFIG, "run", str(DESCRIPTION)),
                 *("--url", running.origin, "--max-examples", "30", "--no-color", *words),
             ]
             statuses.append(subprocess.run(command, check=False).returncode)
