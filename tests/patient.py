@@ -47,6 +47,15 @@ UNIT: Final = {
     "PrivateDevices": "no",
 }
 
+SOCKET_UNIT: Final = {
+    "Id": "device-auth.socket",
+    "LoadState": "loaded",
+    "UnitFileState": "enabled",
+    "ActiveState": "active",
+    "SubState": "running",
+    "Result": "success",
+}
+
 DISKS: Final = "22 1 179:2 / / rw,noatime - ext4 /dev/mmcblk0p2 rw"
 MEMORY: Final = "25 22 0:23 / {} rw,nosuid - tmpfs tmpfs rw,mode=755"
 
@@ -58,6 +67,7 @@ class Patient:
     folder: Path
     clock: SkippingClock = field(default_factory=SkippingClock)
     unit: dict[str, str] = field(default_factory=lambda: dict(UNIT))
+    socket_unit: dict[str, str] = field(default_factory=lambda: dict(SOCKET_UNIT))
     said: dict[str, ProgramResult] = field(
         default_factory=lambda: {"ss": ProgramResult(0, ""), "journalctl": ProgramResult(0, "")}
     )
@@ -147,7 +157,9 @@ class Patient:
 
     def _run(self, words: Sequence[str]) -> ProgramResult:
         if words[0] == "systemctl":
-            return ProgramResult(0, "".join(f"{name}={value}\n" for name, value in self.unit.items()))
+            units = (self.unit, self.socket_unit) if self.unit else ()
+            told = ("".join(f"{name}={value}\n" for name, value in unit.items()) for unit in units)
+            return ProgramResult(0, "\n".join(told))
         try:
             return self.said[words[0]]
         except KeyError:

@@ -22,7 +22,7 @@ from device_auth.core.ports import Transport
 from device_auth.core.public import rfc3339
 from device_auth.core.states import Trouble
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
-from device_auth.doctor.check_run import CheckResult, Progress, examine, exit_code_of, in_order
+from device_auth.doctor.check_run import CheckResult, Progress, causes_first, examine, exit_code_of, in_order
 from device_auth.doctor.context import DoctorContext, is_closed
 from device_auth.doctor.credential_probe import ANSWER_TIMEOUT, CredentialProbe, provider_of
 from device_auth.doctor.findings import Check, Finding, Verdict, ok
@@ -107,7 +107,7 @@ def examine_speaker(
     if learnt.finding.verdict is not Verdict.OK:
         say("device-auth: not all that is private could be found out, so some of it may not be masked below")
     redaction.learn_facts(each.finding for each in found)
-    examined = [CheckResult(each.check, redaction.finding(each.finding)) for each in found]
+    examined = causes_first([CheckResult(each.check, redaction.finding(each.finding)) for each in found])
     at = rfc3339(speaker.clock.wall())
     if speaker.is_json:
         print_json(as_fields(examined, at=at, version=__version__))

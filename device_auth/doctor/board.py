@@ -6,6 +6,7 @@ While the service runs, its parts are not touched: it holds them, and reports fa
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,15 @@ from typing import Final, NamedTuple
 from device_auth.assembly.hardware_parts import hint_of
 from device_auth.core.errors import ConfigError
 from device_auth.doctor.context import DoctorContext, UserAccount
-from device_auth.doctor.findings import Check, Finding, fail, ok, skipped
+from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.installation import how_to_install
 from device_auth.tools.parts_list import library_of
-from device_auth.world.service_unit import UNIT
+from device_auth.world.service_unit import RESTART, UNIT
 from hardware.board import SORTS, BoardPlan, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 from hardware.gpiod_lines import load_library
-from hardware.plans import GPIOD, ConsolePlan, OledPlan, PlannedPart, SpiLedsPlan
+from hardware.plans import GPIOD, ConsolePlan, KernelLedPlan, OledPlan, PlannedPart, SpiLedsPlan
 
 PART: Final = HardwareError.exit_code
 
@@ -32,6 +33,11 @@ NEW_KERNEL: Final = (6, 6)
 """From this kernel on, the original RPi.GPIO has other numbers for the pins than the kernel."""
 
 READ_AND_WRITE: Final = 0o6
+
+SHIPPED: Final = "usr/share/device-auth/drop-ins"
+
+CLASSES: Final = {"spidev": "spi", "snd": "alsa"}
+"""The class of a driver, where its devices have another name. Source: proc(5), ``/proc/devices``."""
 
 ReadPlan = Callable[[], BoardPlan]
 
@@ -66,12 +72,14 @@ def checks(context: DoctorContext, read_plan: ReadPlan) -> list[Check]:
         Check("H1", "board", partial(check_board, read_plan)),
         Check("H2", "gpio-library", partial(check_library, context, read_plan), after),
         Check("H3", "devices", partial(check_devices, context, read_plan), after),
-        Check("H4", "device-rights", partial(check_rights, context, read_plan), ("H1", "H3")),
+        Check("H4", "device-rights", partial(check_rights, context, read_plan), ("H1", "H3", "H5")),
         Check("H5", "unit-devices", partial(check_unit, context, read_plan), after),
         *(
             Check(f"H{number}", sort, partial(check_part, context, read_plan, sort), before_parts)
             for number, sort in enumerate(SORTS, start=6)
         ),
+        Check("H10", "drop-in", partial(check_drop_ins, context, read_plan), ("H1", "H5")),
+        Check("H11", "container", partial(check_container, context, read_plan), after),
     ]
 
 
@@ -138,6 +146,14 @@ def check_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         "groups": " ".join(sorted(map(str, account.gids))),
         "devices": _list(context, plan),
     }
+    for group in [context.unit.get("Group", ""), *context.unit.get("SupplementaryGroups", "").split()]:
+        if group and context.gid_of(group) is None:
+            return fail(
+                f"The unit of the service names the group {group}, which does not exist: the service cannot start.",
+                f"sudo systemd-sysusers, or: sudo groupadd --system {group}; then: {RESTART}",
+                PART,
+                **facts,
+            )
     for part, need in _needs(plan):
         paths = _found(context, need)
         if not any(may_use(account, path) for path in paths):
@@ -154,16 +170,71 @@ def check_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
 def check_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check whether systemd lets the service see those devices."""
     plan, unit = read_plan(), context.unit
-    if not _needs(plan) or unit.get("LoadState") != "loaded":
-        return ok("The service may open every device it needs.")
-    if unit.get("PrivateDevices") == "yes":
+    if unit.get("LoadState") != "loaded":
+        return ok("systemd does not start this speaker's service, so it keeps nothing from it.")
+    hidden = _hidden_part(context, plan)
+    if hidden is not None:
+        drop_in = _drop_ins_of(plan).get(f"{'panel' if hidden.sort == 'panel' else 'board'}.conf", "")
         return fail(
-            "systemd hides every device from the service, and its parts need some.",
-            "Install the drop-in of your board (deploy/systemd/boards) as"
-            f" /etc/systemd/system/{UNIT}.d/board.conf; then: sudo systemctl daemon-reload",
+            f"systemd keeps what the {hidden.name} needs from the service: the drop-in of the board is missing, or does"
+            " not open it.",
+            f"sudo device-auth hardware enable {plan.board}; or put {drop_in or 'a drop-in'} of deploy/systemd into"
+            f" /etc/systemd/system/{UNIT}.d, then: sudo systemctl daemon-reload; {RESTART}",
             PART,
+            allowed=unit.get("DeviceAllow", ""),
         )
-    return ok("systemd lets the service see devices.", allowed=unit.get("DeviceAllow", ""))
+    return ok("systemd lets the service open all that its parts need.", allowed=unit.get("DeviceAllow", ""))
+
+
+def check_drop_ins(context: DoctorContext, read_plan: ReadPlan) -> Finding:
+    """Check whether the installed drop-ins are those of the parts that are set."""
+    plan, unit = read_plan(), context.unit
+    if unit.get("LoadState") != "loaded":
+        return skipped("systemd does not start this speaker's service.")
+    wanted = _drop_ins_of(plan)
+    for path in map(Path, unit.get("DropInPaths", "").split()):
+        if path.name not in {"board.conf", "panel.conf"}:
+            continue
+        shipped = context.read(f"{SHIPPED}/{wanted.get(path.name, '')}") if wanted.get(path.name) else ""
+        if path.name not in wanted:
+            return warn(
+                f"{path} opens devices to the service, and no part that is set needs them.",
+                "Set the board (device-auth hardware list), or remove that file; then: sudo systemctl daemon-reload;"
+                f" {RESTART}",
+            )
+        if shipped and context.read(str(path).lstrip("/")) != shipped:
+            return warn(
+                f"{path} is not the drop-in {wanted[path.name]} of this version: it is another board's, or was changed.",
+                f"If that is not intended: sudo device-auth hardware enable {plan.board}",
+            )
+    return ok("The drop-ins are those of the parts that are set.", drop_ins=unit.get("DropInPaths", ""))
+
+
+def check_container(context: DoctorContext, read_plan: ReadPlan) -> Finding:
+    """Check whether a container keeps from the parts what they need. Source: systemd's "Container Interface"."""
+    kind = container_kind(context)
+    if not kind:
+        return ok("This runs in no container.")
+    if any(part.back_end == "rpi-gpio" for part in read_plan().parts) and not context.line(
+        "proc/device-tree/model"
+    ):
+        return warn(
+            f"This runs in a container ({kind}), where the model of the board cannot be read: rpi-lgpio does not work.",
+            'Set gpio = "gpiod" in [hardware], or the variable RPI_LGPIO_REVISION; and pass the device in, such as'
+            " --device /dev/gpiochip0.",
+            container=kind,
+        )
+    return ok(
+        f"This runs in a container ({kind}): devices must be passed in, and the link needs a volume (S3).",
+        container=kind,
+    )
+
+
+def container_kind(context: DoctorContext) -> str:
+    """Return the kind of the container that this runs in; empty if it is none, as far as is known."""
+    named = context.line("run/systemd/container")
+    files = {"docker": ".dockerenv", "podman": "run/.containerenv"}
+    return named or next((kind for kind, name in files.items() if (context.root / name).exists()), "")
 
 
 def check_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:
@@ -236,6 +307,51 @@ def _needs_of(part: PlannedPart, plan: BoardPlan) -> Iterator[Need]:
             yield Need("dev/snd/pcm*p", "audio", "See which sound cards there are: aplay -l")
         case _:
             pass  # a kernel LED, a command, a simulated part: no device of their own
+
+
+def _hidden_part(context: DoctorContext, plan: BoardPlan) -> PlannedPart | None:
+    """Return the first part of which systemd keeps something from the service."""
+    unit = context.unit
+    allowed = set(unit.get("DeviceAllow", "").split())
+    is_closed = unit.get("DevicePolicy") in {"closed", "strict"} or bool(allowed)
+    for part, need in _needs(plan):
+        if unit.get("PrivateDevices") == "yes":
+            return part
+        paths = [context.root / need.pattern, *_found(context, need)]
+        names = {name for path in paths for name in _names_of(path, context)}
+        if is_closed and not names & allowed:
+            return part
+    writable = unit.get("ReadWritePaths", "").split()
+    is_sysfs_closed = unit.get("ProtectKernelTunables") == "yes" and not any(
+        path.lstrip("-+").startswith("/sys") for path in writable
+    )
+    leds = (part for part in plan.parts if isinstance(part, KernelLedPlan))
+    return next(leds, None) if is_sysfs_closed else None
+
+
+def _names_of(path: Path, context: DoctorContext) -> Iterator[str]:
+    """Yield the names by which ``DeviceAllow=`` may allow a device: its path, and the class of its driver."""
+    real = path.resolve()
+    for each in (path, real):
+        with suppress(ValueError):
+            yield f"/{each.relative_to(context.root)}"
+    name = real.name if real.parent.name != "snd" else "snd"
+    kind = name.rstrip("0123456789*").rstrip(".-").rstrip("0123456789")
+    yield f"char-{CLASSES.get(kind, kind)}"
+
+
+def _drop_ins_of(plan: BoardPlan) -> dict[str, str]:
+    """Return which file of deploy/systemd each drop-in is a copy of, by the name that it is installed under."""
+    wanted = {}
+    others = [part for part in plan.parts if part.sort != "panel"]
+    if any(isinstance(part, KernelLedPlan) for part in others):
+        wanted["board.conf"] = "boards/kernel-led.conf"
+    if any(True for part in others for _ in _needs_of(part, plan)):
+        wanted["board.conf"] = f"boards/{'generic-led' if plan.board == 'none' else plan.board}.conf"
+    for part in plan.parts:
+        if isinstance(part, OledPlan | ConsolePlan):
+            wanted["panel.conf"] = f"panels/{part.kind}.conf"
+    return wanted
 
 
 def _found(context: DoctorContext, need: Need) -> list[Path]:

@@ -45,6 +45,11 @@ GROUPS: Final = {
 }
 """In the order in which findings are shown: possible causes come before their effects."""
 
+SERVICE: Final = "D"
+
+CAUSES: Final = frozenset({"D1", "D2", "D9"})
+"""The checks of which each finds that the service is down."""
+
 Progress = Callable[[int, int, Sequence[str]], None]
 """Takes the number of checks that have ended, of all checks, and the names of those that run."""
 
@@ -75,6 +80,12 @@ def in_order(checks: Sequence[Check]) -> list[Check]:
     """Sort checks by group, then by number."""
     letters = list(GROUPS)
     return sorted(checks, key=lambda check: (letters.index(check.code[0]), int(check.code[1:])))
+
+
+def causes_first(examined: Sequence[CheckResult]) -> list[CheckResult]:
+    """Sort findings: where the service is down, that is a cause of others, and comes before them."""
+    is_down = any(each.check.code in CAUSES and each.finding.verdict is Verdict.FAIL for each in examined)
+    return sorted(examined, key=lambda each: is_down and each.check.code[0] != SERVICE)
 
 
 def exit_code_of(examined: Sequence[CheckResult]) -> int:

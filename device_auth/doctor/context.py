@@ -41,7 +41,8 @@ MORE_PROPERTIES: Final = (
         "DevicePolicy",
         "DeviceAllow",
     ),
-    *("ControlGroup", "StateDirectory", "RuntimeDirectory", "DropInPaths"),
+    *("ProtectKernelTunables", "ReadWritePaths"),
+    *("ControlGroup", "StateDirectory", "RuntimeDirectory", "DropInPaths", "NeedDaemonReload"),
 )
 """Source: systemctl(1), ``show``; org.freedesktop.systemd1(5)."""
 
@@ -181,6 +182,15 @@ class DoctorContext:
         """Return the unit that is examined."""
         return ThisUnit(self.places.files, self.root)
 
+    def makes(self, path: Path, kind: str) -> bool:
+        """Return whether systemd gives a folder to the service's user when the service starts, and it has not started.
+
+        Args:
+            path: of the folder.
+            kind: the property that names it: ``StateDirectory`` or ``RuntimeDirectory``.
+        """
+        return path.name in self.unit.get(kind, "").split() and self.unit.get("ActiveState") != "active"
+
     @property
     def has_socket(self) -> bool:
         """Return whether there is a file at the address of the service."""
@@ -202,11 +212,11 @@ class DoctorContext:
         users = "root" if self.account.uid == 0 else f"root and {self.account.name}"
         return f"Permission denied; {users} may look there: sudo device-auth doctor"
 
-    def read(self, name: str) -> str:
-        """Return the text of a file below the root folder, up to a limit; empty if it cannot be read."""
+    def read(self, name: str, limit: int | None = MOST_READ) -> str:
+        """Return the text of a file below the root folder, up to a limit if there is one; empty if it cannot be read."""
         try:
             with (self.root / name).open(errors="replace") as stream:
-                return stream.read(MOST_READ)
+                return stream.read(limit)
         except OSError:
             return ""
 
@@ -236,5 +246,8 @@ class DoctorContext:
         if not name and uid == os.geteuid():
             return UserAccount(found.pw_name, found.pw_uid, frozenset({os.getegid(), *os.getgroups()}))
         more = (self.gid_of(group) for group in self.unit.get("SupplementaryGroups", "").split())
-        gids = {*os.getgrouplist(found.pw_name, found.pw_gid), *(gid for gid in more if gid is not None)}
+        # Group= takes the place of the user's own group.
+        first = self.gid_of(self.unit.get("Group", ""))
+        own = found.pw_gid if first is None else first
+        gids = {*os.getgrouplist(found.pw_name, own), *(gid for gid in more if gid is not None)}
         return UserAccount(found.pw_name, found.pw_uid, frozenset(gids))

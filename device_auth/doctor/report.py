@@ -97,6 +97,7 @@ def write_report(
         "Settings": _settings(settings),
         "User and groups": _groups(context),
         "Disks": _disks(context),
+        "Units": _units(context),
         f"The last {LOG_LINES} lines of the log of {UNIT}": _log(context, redaction),
     }
     lines = [f"Report of device-auth doctor, {at}", "", *as_text(examined, TextStyle(has_facts=True)), ""]
@@ -164,6 +165,14 @@ def _disks(context: DoctorContext) -> Iterator[str]:
         if path is not None:
             mount = mount_of(path, context.root)
             yield f"{path}: {'unknown' if mount is None else mount.line}"
+
+
+def _units(context: DoctorContext) -> Iterator[str]:
+    for name, properties in context.units.items():
+        for key, value in properties.items():
+            yield f"{name}: {key}={value}"
+    if not context.units:
+        yield "systemd does not answer here, or does not keep this speaker."
 
 
 def _log(context: DoctorContext, redaction: Redaction) -> Iterator[str]:

@@ -59,6 +59,8 @@ def check_folder(context: DoctorContext) -> Finding:
     facts = {"path": str(path), "mode": f"{mode:04o}", "owner": str(status.st_uid)}
     if not stat.S_ISDIR(status.st_mode):
         return fail(f"{path} is not a folder.", f"Remove it: rm {quoted(path)}", RUNTIME, **facts)
+    if status.st_uid != account.uid and status.st_uid == 0 and context.makes(path, "RuntimeDirectory"):
+        return ok(f"systemd gives {path} to {account.name} when the service starts.", **facts)
     if status.st_uid != account.uid:
         return fail(
             f"{path} belongs to user {status.st_uid}, but {account.name} must write there.",

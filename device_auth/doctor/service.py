@@ -1,33 +1,44 @@
 """The checks of the system's service: is it installed, does it run, does it stay up, and which programs use it."""
 
+import hashlib
 import os
 import re
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from device_auth import __version__
-from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.states import StateWord, Trouble, phrase_of
 from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
+from device_auth.world.disks import mount_of
 from device_auth.world.files import beside_of
 from device_auth.world.programs import CannotRun
-from device_auth.world.service_unit import UNIT
+from device_auth.world.service_unit import (
+    BOTH,
+    LOOK_AT_THE_LOG,
+    RESTART,
+    SOCKET_UNIT,
+    UNIT,
+    ServiceCondition,
+    report_on,
+    socket_failure,
+)
 
 DOWN: Final = 69
 """Source: sysexits(3), EX_UNAVAILABLE."""
 
+RUNNING: Final = {"active", "reloading", "refreshing"}
+
 WATCHDOG_OFF: Final = {"0", "infinity", ""}
 
-LOOK_AT_THE_LOG: Final = f"See why: journalctl -u {UNIT} -n 50"
+READ_ONLY_ROOT: Final = "read-only-root.conf"
 
-NEXT_STEPS: Final = {
-    str(ConfigError.exit_code): "A setting is wrong: device-auth config check",
-    str(StoreError.exit_code): "The store cannot be used: see the checks S1 to S7, then "
-    f"sudo systemctl restart {UNIT}",
-}
-"""For a service that ended with this exit code."""
+MD5SUMS: Final = "var/lib/dpkg/info/device-auth.md5sums"
+
+MOST_NAMED: Final = 3
+"""Changed files that are named in the sentence; the facts have them all."""
 
 _PEER: Final = re.compile(r'users:\(\("([^"]*)",pid=(\d+)')
 
@@ -43,6 +54,9 @@ def checks(context: DoctorContext) -> list[Check]:
         Check("D6", "version", partial(check_version, context), after=("D5",)),
         Check("D7", "trouble", partial(check_trouble, context), after=("D5",)),
         Check("D8", "readers", partial(check_readers, context), after=("D5",)),
+        Check("D9", "socket-unit", partial(check_socket_unit, context), after=("D1",)),
+        Check("D10", "read-only-root", partial(check_root, context)),
+        Check("D11", "package-files", partial(check_package, context)),
     ]
 
 
@@ -54,20 +68,21 @@ def check_unit(context: DoctorContext) -> Finding:
     if not unit:
         return skipped("systemd does not answer here.")
     loaded, enabled = unit.get("LoadState", ""), unit.get("UnitFileState", "")
-    facts = {"load_state": loaded, "unit_file_state": enabled}
+    facts = {"load_state": loaded, "unit_file_state": enabled, "drop_ins": unit.get("DropInPaths", "")}
     if loaded == "not-found":
         return skipped("The system's service is not installed; the commands link and token work without it.")
     if loaded != "loaded":
-        return fail(
-            f"systemd cannot use the unit of the service: it is {loaded}.",
-            f"See why: systemctl status {UNIT}; if it is masked: sudo systemctl unmask {UNIT}",
-            DOWN,
+        return _of_report(context, **facts)
+    if unit.get("NeedDaemonReload") == "yes":
+        return warn(
+            "The unit of the service, or a drop-in, was changed, and systemd has not read it since.",
+            f"sudo systemctl daemon-reload; then: {RESTART}",
             **facts,
         )
     if not enabled.startswith("enabled"):
         return warn(
             "The service does not start with the speaker.",
-            f"sudo systemctl enable {UNIT}",
+            f"sudo systemctl enable {BOTH}",
             **facts,
         )
     return ok("The service is installed, and starts with the speaker.", **facts)
@@ -76,22 +91,25 @@ def check_unit(context: DoctorContext) -> Finding:
 def check_running(context: DoctorContext) -> Finding:
     """Check whether the service runs."""
     unit = context.unit
-    active, sub = unit.get("ActiveState", ""), unit.get("SubState", "")
-    result, status = unit.get("Result", ""), unit.get("ExecMainStatus", "")
-    facts = {"active_state": active, "sub_state": sub, "result": result, "exit_status": status}
-    if active == "active":
+    facts = {
+        "active_state": unit.get("ActiveState", ""),
+        "sub_state": unit.get("SubState", ""),
+        "result": unit.get("Result", ""),
+        "exit_status": unit.get("ExecMainStatus", ""),
+    }
+    if unit.get("ActiveState") in RUNNING:
         return ok("The service runs.", **facts)
-    if sub == "auto-restart" or active == "failed":
-        again = " and is started again and again" if sub == "auto-restart" else ""
-        return fail(
-            f"The service failed ({result}, exit status {status}){again}.",
-            NEXT_STEPS.get(status, LOOK_AT_THE_LOG),
-            DOWN,
-            **facts,
-        )
-    if active == "activating":
-        return warn("The service is starting.", "Wait a moment, then try again.", **facts)
-    return fail("The service does not run.", f"sudo systemctl start {UNIT}", DOWN, **facts)
+    return _of_report(context, **facts)
+
+
+def _of_report(context: DoctorContext, **facts: str) -> Finding:
+    """Return the finding of a service that is not up."""
+    report = report_on(context.units, context.root)
+    if report is None:
+        return fail("The service does not run.", f"sudo systemctl enable --now {BOTH}", DOWN, **facts)
+    if report.condition is ServiceCondition.STARTING:
+        return warn(report.sentence, report.next_step, **facts)
+    return fail(report.sentence, report.next_step, DOWN, **facts)
 
 
 def check_restarts(context: DoctorContext) -> Finding:
@@ -124,13 +142,16 @@ def check_response(context: DoctorContext) -> Finding:
         if context.unit.get("ActiveState") == "active":
             return fail(
                 "The service runs but has no socket, so no program can get a token from it.",
-                f"{LOOK_AT_THE_LOG}; then: sudo systemctl restart {UNIT}",
+                f"{LOOK_AT_THE_LOG}; then: {RESTART}",
                 DOWN,
             )
         return skipped("No service runs for this speaker.")
+    report = report_on(context.units, context.root) if context.unit else None
+    if report is not None:
+        return fail(report.sentence, report.next_step, DOWN, problem=daemon.problem)
     return fail(
         f"Nothing answers on {context.socket}: {daemon.problem}.",
-        f"sudo systemctl restart {UNIT}" if context.is_system else "Start it again: device-auth run",
+        RESTART if context.is_system else "Start it again: device-auth run",
         DOWN,
     )
 
@@ -186,3 +207,91 @@ def check_readers(context: DoctorContext) -> Finding:
     if not names:
         return ok("No program has a connection to the service now, as far as this user may see.")
     return ok(f"These programs are connected to the service: {', '.join(names)}.", readers=", ".join(names))
+
+
+def check_socket_unit(context: DoctorContext) -> Finding:
+    """Check whether systemd listens for the service, so that programs can reach it whenever it starts."""
+    socket, is_up = context.units.get(SOCKET_UNIT, {}), context.unit.get("ActiveState") in RUNNING
+    loaded, active = socket.get("LoadState", "not-found"), socket.get("ActiveState", "")
+    facts = {"load_state": loaded, "active_state": active, "result": socket.get("Result", "")}
+    if loaded == "not-found":
+        return warn(
+            "The unit of the socket is not installed: programs are refused while the service starts.",
+            f"Install {SOCKET_UNIT} beside {UNIT}; then: sudo systemctl daemon-reload; {RESTART}",
+            **facts,
+        )
+    if loaded == "masked":
+        return fail(
+            "The socket is masked: systemd is told never to start it, and no program can ask the service.",
+            f"sudo systemctl unmask {SOCKET_UNIT}; then: {RESTART}",
+            DOWN,
+            **facts,
+        )
+    if active == "failed":
+        why = socket_failure(socket)
+        return fail(
+            f"The socket of the service failed: {why}.",
+            f"See why: systemctl status {SOCKET_UNIT}; when that is mended: sudo systemctl reset-failed {BOTH};"
+            f" {RESTART}",
+            DOWN,
+            **facts,
+        )
+    if active != "active":
+        if not is_up:
+            return skipped("The socket is stopped, as the service is (D2).")
+        return fail(
+            "The service runs, but its socket is stopped: no program can ask it.", RESTART, DOWN, **facts
+        )
+    if not socket.get("UnitFileState", "").startswith("enabled"):
+        return warn(
+            "The socket does not start with the speaker.", f"sudo systemctl enable {SOCKET_UNIT}", **facts
+        )
+    return ok("systemd listens for the service.", **facts)
+
+
+def check_root(context: DoctorContext) -> Finding:
+    """Check whether the service can start on a read-only root; nothing but the state must be writable."""
+    mount = mount_of(Path("/"), context.root)
+    if mount is None:
+        return skipped("The kernel does not report how the root is mounted.")
+    if not mount.is_read_only:
+        return ok("The root is writable.", kind=mount.kind)
+    is_up, drop_ins = context.unit.get("ActiveState") in RUNNING, context.unit.get("DropInPaths", "")
+    if is_up or not context.unit or READ_ONLY_ROOT in drop_ins:
+        return ok(
+            "The root is read-only; the link and what is set on the speaker lie in the state folder.",
+            kind=mount.kind,
+        )
+    return warn(
+        "The root is read-only, and the service does not run: the systemd of Debian 12 cannot start it on such a root by"
+        " the unit alone (226/NAMESPACE).",
+        f"Put the drop-in {READ_ONLY_ROOT} (/usr/share/device-auth/drop-ins, deploy/systemd) into the image as"
+        f" /etc/systemd/system/{UNIT}.d/{READ_ONLY_ROOT}",
+        kind=mount.kind,
+    )
+
+
+def check_package(context: DoctorContext) -> Finding:
+    """Check whether the files of the package are as it brought them. Source: deb-md5sums(5)."""
+    lines = context.read(MD5SUMS, limit=None).splitlines()
+    if not lines:
+        return skipped("The program was not installed as a package.")
+    entries = [(wanted, name) for wanted, _, name in (line.partition("  ") for line in lines) if name]
+    changed = [f"/{name}" for wanted, name in entries if _md5_of(context.root / name) != wanted]
+    if changed:
+        return warn(
+            f"{len(changed)} of the {len(entries)} files of the package are missing or not as it brought them:"
+            f" {', '.join(changed[:MOST_NAMED])}{' …' if changed[MOST_NAMED:] else ''}.",
+            "sudo apt install --reinstall device-auth; a card that changes files by itself is failing.",
+            changed=", ".join(changed),
+        )
+    return ok(f"The {len(entries)} files of the package are as it brought them.")
+
+
+def _md5_of(path: Path) -> str:
+    """Return the sum of a file as dpkg writes it; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    except OSError:
+        return ""

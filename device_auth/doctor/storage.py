@@ -18,6 +18,7 @@ from device_auth.world.disks import (
     OVER_THE_NETWORK,
     WITHOUT_MODES,
     doubt_about,
+    find_slots,
     mount_of,
     open_swaps,
 )
@@ -61,6 +62,7 @@ def checks(context: DoctorContext) -> list[Check]:
             ("S1", "S6"),
         ),
         Check("S8", "swap", partial(check_swap, context)),
+        Check("S9", "state-slot", partial(check_slot, context), after),
     ]
 
 
@@ -75,6 +77,8 @@ def check_folder(context: DoctorContext) -> Finding:
         return fail(f"{path} is not a folder.", "Move it away, or name another with --state-dir.", STORE)
     mode = stat.S_IMODE(status.st_mode)
     facts = {"path": str(path), "mode": f"{mode:04o}", "owner": str(status.st_uid)}
+    if status.st_uid != account.uid and context.makes(path, "StateDirectory"):
+        return ok(f"systemd gives {path} to {account.name} when the service starts.", **facts)
     if status.st_uid != account.uid:
         return fail(
             f"{path} belongs to user {status.st_uid}, but {account.name} must write there.",
@@ -121,6 +125,9 @@ def check_files(context: DoctorContext) -> Finding:
     """Check whether only their owner may read the link's files."""
     with Folder.open(context.places.state_dir) as folder:
         names = [name for name in folder.names() if is_of_the_store(name)]
+        owner = os.fstat(folder.fd).st_uid
+    if owner != context.account.uid and context.makes(context.places.state_dir, "StateDirectory"):
+        return ok(f"systemd gives the link's files to {context.account.name} when the service starts.")
     for name in names:
         path = context.places.state_dir / name
         status = path.lstat()
@@ -318,6 +325,26 @@ def check_swap(context: DoctorContext) -> Finding:
         " rpi-swap, a line of /etc/fstab).",
         swap=names,
     )
+
+
+def check_slot(context: DoctorContext) -> Finding:
+    """Check whether the link outlasts an update that exchanges one half of the card for the other (A/B)."""
+    path = context.places.state_dir
+    slots = find_slots(context.root)
+    if slots is None:
+        return ok("No update exchanges the disk of the link, as far as is known: this system has no slots.")
+    mount = mount_of(path, context.root)
+    if mount is None:
+        return skipped("The kernel does not report the kind of this disk.")
+    facts = {"updater": slots.updater, "mounted_at": str(mount.point)}
+    if slots.holds(mount):
+        return fail(
+            f"{path} is on a slot of {slots.updater}: after the next update the speaker has to be linked again.",
+            slots.remedy.format(path=quoted(path)),
+            STORE,
+            **facts,
+        )
+    return ok(f"{path} is shared by the slots of {slots.updater}.", **facts)
 
 
 def _is_link_plain(context: DoctorContext) -> bool:

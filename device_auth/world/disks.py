@@ -6,6 +6,7 @@ Source: proc(5), ``/proc/PID/mountinfo``; the kernel's "Overlay Filesystem" and 
 """
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +36,15 @@ _WITHOUT_OVERLAY: Final = (
 )
 
 
+PERSISTENT: Final = Path("/persistent")
+
+_UPDATERS: Final = (
+    ("RAUC", "etc/rauc/system.conf", re.compile(r"^\s*device\s*=\s*(/\S+)", re.MULTILINE)),
+    ("Mender", "etc/mender/mender.conf", re.compile(r'"RootfsPart[AB]"\s*:\s*"(/[^"]+)"')),
+)
+"""Names, settings files, and how these name the device of a slot."""
+
+
 class Mount(NamedTuple):
     """The file system of a path.
 
@@ -57,6 +67,11 @@ class Mount(NamedTuple):
     source: str
     options: tuple[str, ...]
     line: str
+
+    @property
+    def is_read_only(self) -> bool:
+        """Return whether nothing can be written there, be it by this mount alone or by the file system."""
+        return "ro" in {*self.options, *"".join(self.line.split()[5:6]).split(",")}
 
 
 class Doubt(NamedTuple):
@@ -107,6 +122,58 @@ def doubt_about(path: Path, root: Path = Path("/")) -> Doubt | None:
     else:
         why = "is in memory: the link is gone after the next power cut."
     return Doubt(f"{path} {why}", hint, is_certain=lasts is False)
+
+
+class Slots(NamedTuple):
+    """The slots that an updater exchanges: what lies on one is gone after an update.
+
+    Attributes:
+        updater: its name.
+        remedy: where to keep what must stay; ``{path}`` stands for it.
+        devices: of the slots, as ``major:minor``; empty where all that is not shared lies on a slot.
+        shared: the device that the slots share, likewise; empty if that is not known.
+    """
+
+    updater: str
+    remedy: str
+    devices: frozenset[str] = frozenset()
+    shared: str = ""
+
+    def holds(self, mount: Mount) -> bool:
+        """Return whether a file system is on a slot."""
+        return mount.device in self.devices if self.devices else mount.device != self.shared
+
+
+def find_slots(root: Path = Path("/")) -> Slots | None:
+    """Return the slots of this system; None if no updater that is known here exchanges any.
+
+    Source: the documentation of RAUC ("system.conf", sections ``slot.CLASS.N``) and of Mender ("mender.conf",
+    ``RootfsPartA``); rpi-image-gen, layer ``image-rota``: what is declared in ``slot-shared.d`` is bound from
+    ``/persistent/shared``.
+    """
+    persistent = mount_of(PERSISTENT, root)
+    if persistent is not None and persistent.point == PERSISTENT:
+        remedy = "Declare {path} in the image, in /etc/rpi-image-gen/slot-shared.d, as the package's file there does."
+        return Slots("rpi-image-gen", remedy, shared=persistent.device)
+    for updater, name, pattern in _UPDATERS:
+        try:
+            text = (root / name).read_text(errors="replace")
+        except OSError:
+            continue
+        found = (_number_of(device, root) for device in pattern.findall(text))
+        devices = frozenset(number for number in found if number)
+        if devices:
+            return Slots(
+                updater,
+                "Bind {path} to a folder of the partition that the slots share (docs/doctor.md, S9).",
+                devices,
+            )
+    return None
+
+
+def _number_of(device: str, root: Path) -> str:
+    """Return the number of a named block device, as ``major:minor``; empty if there is none."""
+    return _read_line(_named_device(device, root) / "dev")
 
 
 def is_in_memory(mount: Mount, root: Path = Path("/")) -> bool:

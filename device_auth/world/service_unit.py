@@ -337,6 +337,12 @@ def end_of(service: Mapping[str, str]) -> EndOfStart:
     return EndOfStart("", RESULTS.get(result, result or "unknown"))
 
 
+def socket_failure(socket: Mapping[str, str]) -> str:
+    """Return why the socket failed, in words that follow a colon."""
+    result = socket.get("Result", "")
+    return SOCKET_RESULTS.get(result, result or "unknown")
+
+
 def _of_start(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceReport:
     """Return the report of a service that starts, or could not."""
     end, times = end_of(service), service.get("NRestarts", "0") or "0"
@@ -410,8 +416,7 @@ def _beside(socket: Mapping[str, str]) -> str:
     """Return a sentence about a socket that failed."""
     if socket.get("ActiveState") != "failed":
         return ""
-    result = socket.get("Result", "")
-    return f" Its socket failed: {SOCKET_RESULTS.get(result, result or 'unknown')}."
+    return f" Its socket failed: {socket_failure(socket)}."
 
 
 def _is_limited(service: Mapping[str, str], socket: Mapping[str, str]) -> bool:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_parts_that_are_well_are_all_tried_and_named(patient: Patient) -> None:
     found = patient.examine()
 
     verdicts = {code: each.finding.verdict for code, each in found.items() if code.startswith("H")}
-    assert verdicts == dict.fromkeys([f"H{number}" for number in range(1, 10)], Verdict.OK)
+    assert verdicts == dict.fromkeys([f"H{number}" for number in range(1, 12)], Verdict.OK)
     assert found["H1"].finding.sentence == (
         "The board is simulated: light (rgb) on red 22, green 23, blue 24; button on pin 17; panel (simulated);"
         " voice (simulated)."
@@ -103,6 +104,21 @@ BROKEN: dict[str, tuple[Mapping[str, object], Callable[[Patient], object], str]]
     "I2C is off": (EVERYTHING, lambda it: (it.root / "dev/i2c-1").unlink(), "H3"),
     "no sound card": (EVERYTHING, lambda it: (it.root / "dev/snd/pcmC0D0p").unlink(), "H3"),
     "no console": ({"panel": {"kind": "console", "device": "/dev/tty9"}}, lambda _: None, "H3"),
+    "a group of the unit does not exist": (
+        RGB,
+        lambda it: it.unit.update(SupplementaryGroups="gpio no-such-group"),
+        "H4",
+    ),
+    "the drop-in opens another class of devices": (
+        RGB,
+        lambda it: it.unit.update(DevicePolicy="closed", DeviceAllow="char-alsa rw"),
+        "H5",
+    ),
+    "the LEDs of the kernel are closed": (
+        {"light": {"kind": "kernel", "name": "led0"}},
+        lambda it: it.unit.update(ProtectKernelTunables="yes", ReadWritePaths=""),
+        "H5",
+    ),
     "devices are hidden": (RGB, lambda it: it.unit.update(PrivateDevices="yes"), "H5"),
 }
 
@@ -287,3 +303,75 @@ def test_a_service_that_sees_devices_is_well(patient: Patient) -> None:
     patient.unit["DeviceAllow"] = "char-gpiochip rw"
 
     assert dict(finding(patient, "H5").facts) == {"allowed": "char-gpiochip rw"}
+
+
+ALLOWED: Final = "char-gpiochip rw char-spi rw char-alsa rw char-i2c rw"
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_the_classes_of_the_delivered_drop_ins_open_what_each_part_needs(patient: Patient) -> None:
+    patient.hardware = EVERYTHING
+    patient.unit |= {"DevicePolicy": "closed", "DeviceAllow": ALLOWED}
+    assert finding(patient, "H5").verdict is Verdict.OK
+
+    for each in ("char-gpiochip", "char-spi", "char-alsa", "char-i2c"):
+        patient.unit["DeviceAllow"] = ALLOWED.replace(each, "char-mem")
+        assert finding(patient, "H5").verdict is FAIL, each
+
+
+def test_every_delivered_drop_in_is_one_that_the_doctor_names(patient: Patient) -> None:
+    patient.hardware = EVERYTHING
+    patient.unit["PrivateDevices"] = "yes"
+
+    assert "put boards/respeaker-2mic.conf of deploy/systemd into" in finding(patient, "H5").next_step
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_a_drop_in_of_another_board_or_without_a_part_is_told(patient: Patient) -> None:
+    drop_in = "/etc/systemd/system/device-auth.service.d/board.conf"
+    patient.hardware = RGB
+    patient.put("usr/share/device-auth/drop-ins/boards/generic-rgb.conf", "DeviceAllow=char-gpiochip rw\n")
+    patient.put(drop_in.lstrip("/"), "DeviceAllow=char-gpiochip rw\n")
+    patient.unit["DropInPaths"] = drop_in
+    assert finding(patient, "H10").verdict is Verdict.OK
+
+    patient.put(drop_in.lstrip("/"), "DeviceAllow=char-spi rw\n")
+    found = finding(patient, "H10")
+    assert found.verdict is Verdict.WARN
+    assert "boards/generic-rgb.conf" in found.sentence
+
+    patient.hardware = {}
+    assert "no part that is set needs them" in finding(patient, "H10").sentence
+
+
+def test_without_the_package_a_drop_in_is_compared_with_nothing(patient: Patient) -> None:
+    patient.hardware = {"panel": {"kind": "ssd1306"}}
+    patient.unit["DropInPaths"] = "/etc/systemd/system/device-auth.service.d/panel.conf"
+    with importable("modules"):
+        assert finding(patient, "H10").verdict is Verdict.OK
+
+
+def test_of_a_speaker_that_systemd_does_not_start_no_drop_in_is_looked_for(patient: Patient) -> None:
+    patient.unit["LoadState"] = "not-found"
+
+    assert finding(patient, "H10").verdict is Verdict.SKIPPED
+    assert finding(patient, "H5").verdict is Verdict.OK
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(".dockerenv", "docker"), ("run/.containerenv", "podman"), ("run/systemd/container", "lxc")],
+)
+def test_a_container_is_told_and_what_it_hides(patient: Patient, name: str, kind: str) -> None:
+    patient.hardware = {**RGB, "gpio": "rpi-gpio"}
+    assert finding(patient, "H11").sentence == "This runs in no container."
+
+    patient.put(name, f"{kind}\n")
+    assert kind in finding(patient, "H11").sentence
+    assert finding(patient, "H11").verdict is Verdict.OK
+
+    (patient.root / "proc/device-tree/model").unlink()
+    found = finding(patient, "H11")
+    assert found.verdict is Verdict.WARN
+    assert 'gpio = "gpiod"' in found.next_step

@@ -68,7 +68,8 @@ def test_what_systemctl_prints_is_what_is_told_of_the_unit(patient: Patient, ins
         "systemctl",
         'test "$1 $2" = "show device-auth.service" || exit 9\n'
         f"printf 'LoadState=loaded\\nUnitFileState=enabled\\nUser={ME}\\nDeviceAllow=char-alsa rw\\n'\n"
-        "printf 'DeviceAllow=char-spi rw\\nActiveState=failed\\nExecMainStatus=74\\nWatchdogUSec=3min\\n'",
+        "printf 'DeviceAllow=char-spi rw\\nActiveState=failed\\nExecMainStatus=74\\nWatchdogUSec=3min\\n'\n"
+        "printf '\\nId=device-auth.socket\\nLoadState=loaded\\nUnitFileState=enabled\\nActiveState=active\\n'",
     )
     found = patient.examine()
 

@@ -1,6 +1,7 @@
 """The checks of store, runtime folder, link and service: each thing broken alone, in a speaker that is well otherwise."""
 
 import errno
+import hashlib
 import json
 import os
 import pwd
@@ -18,6 +19,7 @@ import pytest
 from device_auth.core.models import Mark, UnixTime, View
 from device_auth.core.states import CHECKING, StateWord, Trouble
 from device_auth.core.values import replace
+from device_auth.doctor.check_run import causes_first, exit_code_of
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.doctor.runtime import check_files, check_folder
 from device_auth.doctor.service import check_readers
@@ -77,6 +79,49 @@ def swap_out(patient: Patient) -> None:
 def seal_and_swap_out(patient: Patient) -> None:
     seal(patient, make_key())
     swap_out(patient)
+
+
+def install_package(patient: Patient, content: str | None) -> None:
+    """Bring a package of two files, of which one has this content now, or is gone."""
+    patient.put("usr/bin/device-auth", "as it was")
+    patient.put(
+        "var/lib/dpkg/info/device-auth.md5sums",
+        f"{md5('as it was')}  usr/bin/device-auth\n{md5('its text')}  usr/share/doc/device-auth/a name\n",
+    )
+    if content is not None:
+        patient.put("usr/share/doc/device-auth/a name", content)
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def mount(patient: Patient, line: str) -> None:
+    path = patient.root / "proc/self/mountinfo"
+    path.write_text(f"{path.read_text()}{line}\n")
+
+
+def rauc_slots(patient: Patient) -> None:
+    """As in RAUC's documentation; the root of the patient is 179:2."""
+    patient.put(
+        "etc/rauc/system.conf",
+        "[system]\ncompatible=Kitchen\nbootloader=uboot\n\n[slot.rootfs.0]\ndevice=/dev/disk/by-label/root-A\n"
+        "type=ext4\nbootname=A\n\n[slot.rootfs.1]\ndevice=/dev/mmcblk0p3\ntype=ext4\nbootname=B\n",
+    )
+    link = patient.root / "dev/disk/by-label/root-A"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../mmcblk0p2")
+    patient.put("sys/class/block/mmcblk0p2/dev", "179:2\n")
+    patient.put("sys/class/block/mmcblk0p3/dev", "179:3\n")
+
+
+def mender_slots(patient: Patient) -> None:
+    patient.put(
+        "etc/mender/mender.conf",
+        json.dumps({"RootfsPartA": "/dev/mmcblk0p2", "RootfsPartB": "/dev/mmcblk0p3"}, indent=2),
+    )
+    patient.put("sys/class/block/mmcblk0p2/dev", "179:2\n")
+    patient.put("sys/class/block/mmcblk0p3/dev", "179:3\n")
 
 
 Break = Callable[[Patient], object]
@@ -174,6 +219,32 @@ BROKEN: dict[str, tuple[Break, str, Verdict, int]] = {
         0,
     ),
     "the service was started again": (lambda it: it.unit.update(NRestarts="3"), "D3", WARN, 0),
+    "systemd has not read a changed unit": (
+        lambda it: it.unit.update(NeedDaemonReload="yes"),
+        "D1",
+        WARN,
+        0,
+    ),
+    "the socket failed": (
+        lambda it: it.socket_unit.update(ActiveState="failed", Result="resources"),
+        "D9",
+        FAIL,
+        69,
+    ),
+    "the socket is masked": (lambda it: it.socket_unit.update(LoadState="masked"), "D9", FAIL, 69),
+    "the socket is stopped": (lambda it: it.socket_unit.update(ActiveState="inactive"), "D9", FAIL, 69),
+    "the socket is not enabled": (lambda it: it.socket_unit.update(UnitFileState="disabled"), "D9", WARN, 0),
+    "the socket is not installed": (lambda it: it.socket_unit.clear(), "D9", WARN, 0),
+    "a file of the package was changed": (lambda it: install_package(it, "changed"), "D11", WARN, 0),
+    "a file of the package is missing": (lambda it: install_package(it, None), "D11", WARN, 0),
+    "the link is on a slot of RAUC": (rauc_slots, "S9", FAIL, 74),
+    "the link is on a slot of Mender": (mender_slots, "S9", FAIL, 74),
+    "the link is on a /var of the slot's own": (
+        lambda it: mount(it, "40 22 179:3 / /persistent rw - ext4 /dev/mmcblk0p4 rw"),
+        "S9",
+        FAIL,
+        74,
+    ),
     "the watchdog is off": (lambda it: it.unit.update(WatchdogUSec="infinity"), "D4", WARN, 0),
 }
 
@@ -184,7 +255,7 @@ def test_of_a_speaker_that_is_well_nothing_is_said_to_be_wrong(patient: Patient)
 
     assert troubles(found) == {}
     assert {code for code, each in found.items() if each.finding.verdict is Verdict.SKIPPED} == {
-        *("L3", "H6", "H7", "H8", "H9")
+        *("L3", "H6", "H7", "H8", "H9", "D11")
     }
 
 
@@ -558,6 +629,29 @@ def test_what_cannot_even_be_reached_is_left_to_those_who_may(patient: Patient) 
     assert {each.verdict for each in found} == {Verdict.SKIPPED}
 
 
+@pytest.mark.parametrize("slots", [rauc_slots, mender_slots])
+def test_a_link_that_the_slots_share_is_well(patient: Patient, slots: Callable[[Patient], None]) -> None:
+    slots(patient)
+    mount(patient, f"41 22 179:4 /device-auth {patient.state.resolve()} rw - ext4 /dev/mmcblk0p4 rw")
+
+    found = finding(patient, "S9")
+    assert found.verdict is Verdict.OK
+    assert "is shared by the slots of" in found.sentence
+
+
+def test_a_link_below_the_folder_that_slots_share_is_well(patient: Patient) -> None:
+    mount(patient, "40 22 179:4 / /persistent rw - ext4 /dev/mmcblk0p4 rw")
+    mount(patient, f"41 22 179:4 /shared/x {patient.state.resolve()} rw - ext4 /dev/mmcblk0p4 rw")
+
+    assert finding(patient, "S9").sentence.endswith("is shared by the slots of rpi-image-gen.")
+
+
+def test_settings_of_an_updater_without_a_device_that_is_there_name_no_slot(patient: Patient) -> None:
+    patient.put("etc/rauc/system.conf", "[slot.rootfs.0]\ndevice=/dev/no-such\n")
+
+    assert finding(patient, "S9").sentence.endswith("this system has no slots.")
+
+
 # -- the runtime folder -----------------------------------------------------------------------------------
 
 
@@ -771,6 +865,87 @@ def test_a_refusal_that_is_checked_is_told_as_such(patient: Patient, served: Soc
     )
 
     assert CHECKING.sentence in finding(patient, "D7").sentence
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("kind", "name", "code"), [("StateDirectory", "state", "S1"), ("RuntimeDirectory", "run", "R1")]
+)
+def test_what_systemd_gives_to_the_service_at_its_start_is_no_trouble_before(
+    open_patient: Patient, kind: str, name: str, code: str
+) -> None:
+    open_patient.unit |= {"User": "nobody", "ActiveState": "failed", kind: name}
+    found = open_patient.examine()
+
+    assert found[code].finding.verdict is Verdict.OK
+    assert "when the service starts" in found[code].finding.sentence
+    assert code.replace("1", "2") not in troubles(found)
+
+    open_patient.unit["ActiveState"] = "active"
+    assert troubles(open_patient.examine())[code] is FAIL
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        (
+            {"ExecMainCode": "1", "ExecMainStatus": "216"},
+            "216/GROUP, a group that the unit or a drop-in names",
+        ),
+        ({"ExecMainCode": "1", "ExecMainStatus": "226"}, "226/NAMESPACE, its view of the file system"),
+        ({"ExecMainCode": "1", "ExecMainStatus": "78"}, "exit status 78, a setting is wrong"),
+        ({"ExecMainCode": "2", "ExecMainStatus": "9", "Result": "signal"}, "ended by signal 9 (SIGKILL)"),
+        ({"ExecMainCode": "3", "ExecMainStatus": "6", "Result": "watchdog"}, "the watchdog ended it"),
+    ],
+)
+def test_why_the_service_failed_is_told_in_words(patient: Patient, unit: dict[str, str], words: str) -> None:
+    patient.unit |= {"ActiveState": "failed", "Result": "exit-code", **unit}
+    found = finding(patient, "D2")
+
+    assert words in found.sentence
+    assert found.next_step
+
+
+def test_a_process_that_a_signal_stopped_is_named(patient: Patient) -> None:
+    patient.put("proc/77/stat", "77 (device-auth) T 1 77 77 0")
+    patient.unit["MainPID"] = "77"
+    (patient.run_dir / "api.sock").touch()
+
+    assert "sudo kill -CONT 77" in finding(patient, "D5").next_step
+
+
+def test_a_read_only_root_is_a_reason_why_the_service_does_not_start(patient: Patient) -> None:
+    text = (patient.root / "proc/self/mountinfo").read_text()
+    (patient.root / "proc/self/mountinfo").write_text(text.replace("rw,noatime", "ro,noatime"))
+    assert finding(patient, "D10").verdict is Verdict.OK
+
+    patient.unit["ActiveState"] = "failed"
+    assert finding(patient, "D10").verdict is WARN
+
+    patient.unit["DropInPaths"] = "/etc/systemd/system/device-auth.service.d/read-only-root.conf"
+    assert finding(patient, "D10").verdict is Verdict.OK
+
+
+def test_the_files_of_a_package_as_it_brought_them_are_well(patient: Patient) -> None:
+    install_package(patient, "its text")
+
+    assert finding(patient, "D11").sentence == "The 2 files of the package are as it brought them."
+
+
+def test_a_socket_that_is_stopped_with_the_service_is_no_trouble_of_its_own(patient: Patient) -> None:
+    patient.unit["ActiveState"] = patient.socket_unit["ActiveState"] = "inactive"
+
+    assert troubles(patient.examine()) == {"D2": FAIL}
+
+
+def test_a_service_that_is_down_comes_before_what_follows_from_that(patient: Patient) -> None:
+    (patient.state / "link.json").chmod(0o644)
+    assert next(each.check.code for each in causes_first(list(patient.examine().values()))) == "S1"
+
+    patient.unit["ActiveState"] = "failed"
+    found = causes_first(list(patient.examine().values()))
+    assert [each.check.code for each in found][:4] == ["D1", "D2", "D3", "D4"]
+    assert exit_code_of(found) == 69
 
 
 def test_without_systemd_nothing_is_said_of_a_unit(patient: Patient) -> None:
