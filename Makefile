@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-vm test-deploy test-clients mutants check bench deb clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-vm test-deploy test-package test-clients mutants check bench deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make test-bare    every verb in an environment without any extra package"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
 	@echo "make test-deploy  the service on booted Debian systems in a virtual machine (Debian 12, root)"
+	@echo "make test-package the Debian packages: built, judged by lintian, from install to purge in Debian's trees (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
 	@echo "make deb          the Debian package, for this machine's suite, or in a tree of Debian's: SUITE=bookworm|trixie (root)"
 	@echo "make clean        remove what these targets made"
@@ -84,6 +85,12 @@ BOOT_WITH ?=
 
 test-deploy: | $(BIN)/python
 	$(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --prefix '$(BOOT_WITH)' $(SCRIPTS)
+
+# Built twice, judged, and lived through from install to purge in trees; SABOTAGE=yes: packages with faults must fail.
+SABOTAGE ?=
+
+test-package: | $(BIN)/python
+	$(BIN)/python -m tests.deploy.package $(SUITES:%=--suite %) $(if $(SABOTAGE),--sabotage)
 
 # Clients that this project did not write; what is missing here is named, and fails the run.
 CLIENTS := .venv-clients
@@ -147,7 +154,7 @@ bench: $(BENCH)/.installed
 SUITE ?=
 
 deb:
-	deploy/build-deb dist $(if $(SUITE),"$$(tests/deploy/tree $(SUITE) build)")
+	$(if $(SUITE),tests/deploy/in-tree "$$(tests/deploy/tree $(SUITE) build)" .) deploy/build-deb dist
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info tests/clients/node/node_modules .coverage .coverage.* .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache

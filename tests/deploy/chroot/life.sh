@@ -1,0 +1,157 @@
+# A package's life in a tree where no systemd runs, as an image maker has it: install, upgrade, downgrade, remove, install, purge.
+# /given has the package (now.deb), the same as an older version, and as a newer one whose links an older cannot read.
+. /given/lib.sh
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+state=/var/lib/device-auth
+drop_ins=/etc/systemd/system/device-auth.service.d
+
+# Every file, with what it is and what is in it. What is dpkg's and the users' own is left out, and what others made of it (man, ldconfig).
+files() {
+    find / -xdev \( -path /given -o -path /proc -o -path /dev -o -path /run -o -path /tmp -o -path /var/lib/dpkg -o -path /var/log \
+        -o -path /var/cache/man -o -path /var/cache/ldconfig -o -path '/etc/passwd*' -o -path '/etc/group*' -o -path '/etc/shadow*' \
+        -o -path '/etc/gshadow*' -o -path '/etc/sub[ug]id*' -o -path /etc/.pwd.lock \) -prune -o -printf '%p %M %u:%g ' \
+        \( -type f -exec sha256sum --zero {} \; -printf '\n' -o -printf '%l\n' \) | tr -d '\0' | sort
+}
+
+# What dpkg does with a package, without a question: nobody answers in an image.
+dpkg_quietly() {
+    dpkg "$@" </dev/null >/tmp/dpkg.log 2>&1 || { cat /tmp/dpkg.log; return 1; }
+}
+
+service() { # as the service's user
+    setpriv --reuid=device-auth --regid=device-auth-client --clear-groups "$@"
+}
+
+speaker() { # the verb of a speaker that is linked to a simulated Amazon
+    service device-auth "$@" --simulate --state-dir "$state" --runtime-dir /tmp/runtime
+}
+
+ended_with() { # CODE COMMAND...
+    local expected=$1 status=0
+    shift
+    "$@" >/tmp/said 2>&1 || status=$?
+    [ "$status" = "$expected" ] || { cat /tmp/said; return 1; }
+}
+
+no_dpkg_rests() {
+    ! find / -xdev -name '*.dpkg-*' -not -path '/var/lib/dpkg/*' | grep .
+}
+
+all_compiled() { # each module has its bytecode, of this Python
+    local module cache
+    cache=$(python3 -c 'import sys; print(sys.implementation.cache_tag)')
+    find /usr/share/device-auth -name '*.py' | while read -r module; do
+        [ -e "${module%/*}/__pycache__/$(basename "$module" .py).$cache.pyc" ] || { echo "$module"; return 1; }
+    done
+}
+
+files > /tmp/before
+
+# What an image or its maker wrote before: settings, a member of the administrators, files beside ours.
+mkdir -p /etc/device-auth "$drop_ins"
+cat > /etc/device-auth/config.toml <<'END'
+client_id = "amzn1.application-oa2-client.0123456789abcdef0123456789abcdef"
+product_id = "KitchenSpeaker"
+dsn = "D1"
+END
+echo '[Service]' > "$drop_ins/mine.conf"
+useradd ann
+groupadd --system device-auth-admin
+usermod --append --groups device-auth-admin ann
+settings=$(sha256sum /etc/device-auth/config.toml)
+
+check install dpkg_quietly --install /given/older.deb
+same settings-stay-at-install "$settings" "$(sha256sum /etc/device-auth/config.toml)"
+check nothing-of-dpkg-beside-them no_dpkg_rests
+same users "device-auth-admin device-auth-client" "$(id -nG ann | tr ' ' '\n' | grep device | sort | xargs)"
+same service-user "device-auth device-auth-client" "$(id -nG device-auth | xargs -n1 | sort | xargs)"
+same version "device-auth $(dpkg-query --show --showformat='${Version}' device-auth | sed 's/~.*//')" "$(device-auth --version)"
+check compiled all_compiled
+check private-modules ended_with 1 python3 -c 'import device_auth'
+check private-hardware ended_with 1 python3 -c 'import hardware'
+check enabled test -L /etc/systemd/system/multi-user.target.wants/device-auth.service -a -L /etc/systemd/system/sockets.target.wants/device-auth.socket
+check units systemd-analyze verify --man=no device-auth.service device-auth.socket
+
+# The command: exit codes, and nothing of the caller's environment or folder gets into it.
+mkdir /tmp/strange
+for module in json sitecustomize usercustomize requests device_auth; do
+    echo 'open("/tmp/strange/ran", "w")' > "/tmp/strange/$module.py"
+done
+check unlinked-75 ended_with 75 service device-auth token --state-dir /tmp/nothing --runtime-dir /tmp/runtime
+check usage-2 ended_with 2 device-auth nonsense
+check config-0 ended_with 0 device-auth config check
+check config-78 ended_with 78 device-auth config check --config /tmp/strange/json.py
+check closed-command ended_with 0 env --chdir /tmp/strange PYTHONPATH=/tmp/strange PYTHONHOME=/tmp/strange PYTHONSTARTUP=/tmp/strange/json.py device-auth config show
+check nothing-strange-ran test ! -e /tmp/strange/ran
+same example "$(sed '/^#/d; /^$/d' /usr/share/doc/device-auth/examples/config.toml)" "[hardware]"
+
+install -d -o ann -m 700 /tmp/ann
+check debian-tests-link setpriv --reuid=ann --regid=ann --clear-groups env HOME=/nonexistent AUTOPKGTEST_TMP=/tmp/ann /given/link
+
+# A link, made by the older version; then a board's drop-in, as `hardware enable` puts it in place.
+install -d -o device-auth -g device-auth-client -m 700 "$state"
+install -d -o device-auth -m 755 /tmp/runtime
+check link speaker link --json
+cp /usr/share/device-auth/drop-ins/boards/generic-led.conf "$drop_ins/board.conf"
+link=$(sha256sum "$state/simulated/link.json")
+board=$(sha256sum "$drop_ins/board.conf")
+
+check upgrade dpkg_quietly --install /given/now.deb
+check upgraded test "$(dpkg-query --show --showformat='${Version}' device-auth)" = "$(dpkg-deb --field /given/now.deb Version)"
+same link-after-upgrade "$link" "$(sha256sum "$state/simulated/link.json")"
+same board-after-upgrade "$board" "$(sha256sum "$drop_ins/board.conf")"
+same settings-after-upgrade "$settings" "$(sha256sum /etc/device-auth/config.toml)"
+check token-after-upgrade speaker token
+check compiled-after-upgrade all_compiled
+check scripts-twice dpkg_quietly --install /given/now.deb
+
+# A newer version writes what this one cannot read: refused, untouched, and whole for the newer one again.
+check newer dpkg_quietly --install /given/newer.deb
+check link-by-newer speaker link --again --json
+newer=$(sha256sum "$state/simulated/link.json")
+check link-is-newer grep -q '"version": 3' "$state/simulated/link.json"
+check downgrade dpkg_quietly --force-downgrade --install /given/now.deb
+check newer-link-refused ended_with 74 speaker token
+check newer-link-named grep -q 'version 3' /tmp/said
+check newer-link-not-written-over ended_with 74 speaker link --again
+same newer-link-untouched "$newer" "$(sha256sum "$state/simulated/link.json")"
+check newer-again dpkg_quietly --install /given/newer.deb
+check newer-link-whole speaker token
+check back dpkg_quietly --force-downgrade --install /given/now.deb
+
+# Removed: what the owner has stays.
+service cp "$state/simulated/link.json" "$state/link.json"
+link=$(sha256sum "$state/link.json")
+check remove dpkg_quietly --remove device-auth
+check remove-says-how grep -q 'unlink --wipe' /tmp/dpkg.log
+same link-after-remove "$link" "$(sha256sum "$state/link.json")"
+same settings-after-remove "$settings" "$(sha256sum /etc/device-auth/config.toml)"
+check program-gone test ! -e /usr/bin/device-auth -a ! -e /usr/share/device-auth
+check install-again dpkg_quietly --install /given/now.deb
+same link-after-install-again "$link" "$(sha256sum "$state/link.json")"
+
+# Purged: overwritten and gone, but for what the factory wrote. A second name shows what was in the file.
+service sh -c "echo 'dsn = \"D1\"' > $state/identity.toml; echo locked > $state/factory.lock"
+ln "$state/link.json" /var/lib/second-name
+install -D -m 600 /etc/device-auth/config.toml /etc/credstore.encrypted/device-auth.key
+touch /etc/credstore.encrypted/other
+mkdir -p /run/device-auth
+token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
+check token-was-there grep -qF "$token" /var/lib/second-name
+check purge dpkg_quietly --purge device-auth
+same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory.lock /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
+check purge-says-so grep -q identity.toml /tmp/dpkg.log
+check overwritten ended_with 1 grep -F "$token" /var/lib/second-name
+same drop-in-of-others "$drop_ins/mine.conf" "$(find /etc/systemd/system/device-auth.service.d -type f)"
+same credential-of-others /etc/credstore.encrypted/other "$(find /etc/credstore.encrypted -type f)"
+check runtime-gone test ! -e /run/device-auth
+check users-stay id device-auth
+
+# And nothing of it all is left in the tree.
+rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted /tmp/strange
+check fresh dpkg_quietly --install /given/now.deb
+check purge-again dpkg_quietly --purge device-auth
+check purge-twice dpkg_quietly --purge device-auth
+userdel ann
+files > /tmp/after
+check nothing-left diff /tmp/before /tmp/after

@@ -1,0 +1,334 @@
+"""The package, without a machine to boot: ``python -m tests.deploy.package``; needs root.
+
+For each suite it is built twice in unlike surroundings, judged by lintian, its files are compared with the table of
+docs/package.md, and its life from install to purge is gone through in a tree where no systemd runs (chroot/life.sh).
+With ``--sabotage``, packages with a fault of each kind go through that life too, and each must fail it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from tests.deploy.boot import HERE, ROOT, SUITES, problems_of, read_script
+
+LIFE: Final = HERE / "chroot" / "life.sh"
+TABLE: Final = ROOT / "docs" / "package.md"
+SIZE_LIMIT: Final = 400 * 1024
+"""Bytes; of one package."""
+
+UNLIKE: Final = ("TZ=Pacific/Auckland", "HOME=/root/elsewhere", "LC_ALL=C", "LANG=de_DE", "USER=somebody")
+
+_ROW: Final = re.compile(r"^\| `(/[^`]+)` \| (.+) \|$", re.MULTILINE)
+_ALONE: Final = re.compile(r"(\w+) alone")
+"""How the table names the one suite that has a file."""
+
+Change = Callable[[Path], None]
+"""A change to the folder of an unpacked package; its scripts are below ``DEBIAN``."""
+
+
+def tree(suite: str, kind: str) -> str:
+    """Return the folder of a suite's tree, made where there is none yet."""
+    made = subprocess.run([HERE / "tree", suite, kind], check=True, stdout=subprocess.PIPE, text=True)
+    return made.stdout.strip()
+
+
+def in_tree(suite: str, kind: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a suite's tree, with a folder as /given; what it says is in ``stdout``."""
+    return subprocess.run(
+        [HERE / "in-tree", tree(suite, kind), folder, *command],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def clone_to(folder: Path) -> None:
+    """Put the clone as git knows it, with what is not committed yet, into a folder."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+            (folder / name).chmod(0o750 if (ROOT / name).stat().st_mode & 0o100 else 0o640)
+
+
+def build(suite: str, out: Path, *surroundings: str) -> Path:
+    """Build the package of a suite in its tree, into a folder; return its file.
+
+    Args:
+        suite: of Debian.
+        out: the folder; made where there is none.
+        surroundings: variables of the environment, as NAME=VALUE.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        clone_to(source)
+        built = in_tree(suite, "build", source, "env", *surroundings, "deploy/build-deb", "built")
+        if built.returncode:
+            sys.exit(f"{built.stdout}\nthe package cannot be built for {suite}")
+        out.mkdir(parents=True, exist_ok=True)
+        for path in (source / "built").iterdir():
+            shutil.copy2(path, out)
+    return next(out.glob("*.deb"))
+
+
+def repack(package: Path, to: Path, change: Change) -> None:
+    """Write a package as another with a change in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / "unpacked"
+        subprocess.run(["dpkg-deb", "--raw-extract", package, unpacked], check=True)
+        change(unpacked)
+        subprocess.run(
+            ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", unpacked, to],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def replaced(name: str, old: str, new: str) -> Change:
+    """Return the change of a text in a file of a package.
+
+    Raises:
+        ValueError: when it is made, if the file has no such text: nothing would be changed.
+    """
+
+    def change(unpacked: Path) -> None:
+        path = unpacked / name
+        text = path.read_text()
+        if old not in text:
+            raise ValueError(f"{name} has no {old!r}")
+        path.write_text(text.replace(old, new))
+
+    return change
+
+
+def of_version(version: str) -> Change:
+    """Return the change of a package, and of the program in it, to another version."""
+
+    def change(unpacked: Path) -> None:
+        control = unpacked / "DEBIAN" / "control"
+        control.write_text(
+            re.sub(r"^Version: [^~]*", f"Version: {version}", control.read_text(), flags=re.MULTILINE)
+        )
+        program = unpacked / "usr/share/device-auth/device_auth/__init__.py"
+        program.write_text(
+            re.sub(r'__version__: Final = ".*"', f'__version__: Final = "{version}"', program.read_text())
+        )
+
+    return change
+
+
+def newer(unpacked: Path) -> None:
+    """Make it a version whose links are of a form that this one does not know."""
+    of_version("99.0.0")(unpacked)
+    envelope = "usr/share/device-auth/device_auth/world/envelope.py"
+    replaced(envelope, "PLAIN_VERSION: Final = 1", "PLAIN_VERSION: Final = 3")(unpacked)
+    replaced(envelope, "NEWEST_VERSION: Final = SEALED_VERSION", "NEWEST_VERSION: Final = 3")(unpacked)
+    replaced(envelope, "if version == PLAIN_VERSION", "if version in (1, PLAIN_VERSION)")(unpacked)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# judged
+
+
+def files_of(package: Path) -> list[str]:
+    """Return the files and links of a package, where they lie in a merged /usr."""
+    listed = subprocess.run(
+        ["dpkg-deb", "--contents", package], check=True, capture_output=True, text=True
+    ).stdout
+    names = [line.split(maxsplit=5)[5].split(" -> ")[0] for line in listed.splitlines() if line[0] != "d"]
+    return sorted(re.sub(r"^\.(/lib/)?", lambda lib: "/usr/lib/" if lib[1] else "", name) for name in names)
+
+
+def problems_of_table(suite: str, names: list[str], table: str) -> Iterator[str]:
+    """Return in what a table of files, each row with a path or a pattern, and a suite's package differ."""
+    rows = [
+        row
+        for row, reason in _ROW.findall(table)
+        if (only := _ALONE.search(reason)) is None or only[1] == suite
+    ]
+    for name in names:
+        matching = [row for row in rows if fnmatchcase(name, row)]
+        if len(matching) != 1:
+            yield f"{name} stands in {len(matching)} rows of the table"
+    for row in rows:
+        if not any(fnmatchcase(name, row) for name in names):
+            yield f"no file is {row}"
+
+
+def problems_of_package(suite: str, package: Path, again: Path) -> Iterator[str]:
+    """Return what is wrong with a package, and whether a build in other surroundings is another."""
+    if package.read_bytes() != again.read_bytes():
+        yield f"two builds differ: {package} and {again}"
+    if (size := package.stat().st_size) > SIZE_LIMIT:
+        yield f"it has {size} bytes, more than {SIZE_LIMIT}"
+    yield from problems_of_table(suite, files_of(package), TABLE.read_text())
+    linted = in_tree(
+        suite,
+        "build",
+        package.parent,
+        *(
+            "lintian",
+            "--fail-on",
+            "error,warning,info",
+            "--display-info",
+            "--allow-root",
+            "--tag-display-limit",
+            "0",
+        ),
+        *(path.name for path in package.parent.glob("*.changes")),
+    )
+    if linted.returncode:
+        yield f"lintian: {linted.stdout}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# lived through
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """A fault in a package, and the check of its life that must notice it."""
+
+    fault: str
+    change: Change
+    noticed_by: str
+
+
+def settings_as_conffile(unpacked: Path) -> None:
+    """Install the settings as a file of the package's own."""
+    (unpacked / "etc/device-auth/config.toml").write_text("# ours\n")
+    with (unpacked / "DEBIAN" / "conffiles").open("a") as listed:
+        listed.write("/etc/device-auth/config.toml\n")
+
+
+def hardware_for_everybody(unpacked: Path) -> None:
+    """Put a module where every program of the machine finds it."""
+    shutil.copytree(
+        unpacked / "usr/share/device-auth/hardware", unpacked / "usr/lib/python3/dist-packages/hardware"
+    )
+
+
+SABOTAGES: Final = (
+    Sabotage(
+        "a file outside its place",
+        replaced("DEBIAN/postinst", "set -e\n", "set -e\ntouch /var/lib/somewhere\n"),
+        "nothing-left",
+    ),
+    Sabotage(
+        "a purge that leaves the token",
+        replaced("DEBIAN/postrm", 'if [ -d "$state" ]', "if false"),
+        "purged-but-identity",
+    ),
+    Sabotage(
+        "a purge that overwrites nothing",
+        replaced("DEBIAN/postrm", "shred --force --remove=unlink", "rm"),
+        "overwritten",
+    ),
+    Sabotage(
+        "a purge that takes the unit's identity",
+        replaced("DEBIAN/postrm", "identity.toml", "no.toml"),
+        "purged-but-identity",
+    ),
+    Sabotage(
+        "a removal that takes the link",
+        replaced("DEBIAN/postrm", '"$1" = purge', '"$1" = remove'),
+        "link-after-remove",
+    ),
+    Sabotage("the settings as a conffile", settings_as_conffile, "install"),
+    Sabotage(
+        "a missing group",
+        replaced("usr/lib/sysusers.d/device-auth.conf", "m device-auth device-auth-client\n", ""),
+        "service-user",
+    ),
+    Sabotage(
+        "a command open to the caller's environment",
+        replaced("usr/bin/device-auth", "python3 -IS", "python3"),
+        "nothing-strange-ran",
+    ),
+    Sabotage("a module among everybody's", hardware_for_everybody, "private-hardware"),
+)
+
+
+@contextmanager
+def given_to_life(package: Path, change: Change | None = None) -> Iterator[Path]:
+    """Lay out what the script of a package's life is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder)
+        given.chmod(0o755)
+        sound = package
+        if change is not None:
+            package = given / "changed.deb"
+            repack(sound, package, change)
+        shutil.copy(package, given / "now.deb")
+        repack(package, given / "older.deb", of_version("0.0.1"))
+        repack(package, given / "newer.deb", newer)
+        for path in (LIFE, HERE / "guest" / "lib.sh", ROOT / "debian" / "tests" / "link"):
+            shutil.copy(path, given)
+        yield given
+
+
+def live(suite: str, package: Path, change: Change | None = None) -> tuple[str, list[str]]:
+    """Go through a package's life; return the report, and what is wrong."""
+    with given_to_life(package, change) as given:
+        lived = in_tree(suite, "machine", given, "bash", LIFE.name)
+    report = f"{lived.stdout}\nexit status: {lived.returncode}\n"
+    return report, problems_of(read_script(LIFE), [report])
+
+
+def main() -> int:
+    """Build, judge and live through the package of each suite; 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", action="append", choices=SUITES, help="may be repeated; default: all")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the packages go")
+    parser.add_argument("--sabotage", action="store_true", help="see each fault noticed")
+    chosen = parser.parse_args()
+
+    wrong = 0
+    for suite in chosen.suite or SUITES:
+        out: Path = chosen.out / suite
+        shutil.rmtree(out, ignore_errors=True)
+        package = build(suite, out)
+        with tempfile.TemporaryDirectory() as elsewhere:
+            problems = [*problems_of_package(suite, package, build(suite, Path(elsewhere), *UNLIKE))]
+        report, in_life = live(suite, package)
+        print(report)
+        problems += in_life
+        for sabotage in SABOTAGES if chosen.sabotage else ():
+            report, noticed = live(suite, package, sabotage.change)
+            if not any(problem.startswith(f"FAILED {sabotage.noticed_by}:") for problem in noticed):
+                print(report)
+                problems.append(f"not noticed by {sabotage.noticed_by}: {sabotage.fault}")
+            else:
+                print(f"noticed: {sabotage.fault}", flush=True)
+        print(
+            f"{'FAILED' if problems else 'passed'}: the package of {suite}",
+            *problems,
+            sep="\n    ",
+            flush=True,
+        )
+        wrong += bool(problems)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

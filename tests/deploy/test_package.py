@@ -1,0 +1,109 @@
+"""The package: what needs no build of it."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from device_auth import __version__
+from device_auth.world.settings import IDENTITY
+from tests.command import ROOT
+from tests.deploy.boot import HERE, read_script
+from tests.deploy.package import LIFE, SABOTAGES, problems_of_table
+
+DEBIAN: Final = ROOT / "debian"
+POSTRM: Final = (DEBIAN / "postrm").read_text()
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TABLE: Final = """\
+| File | Reason |
+| --- | --- |
+| `/usr/bin/device-auth` | the command |
+| `/usr/share/device-auth/*` | the program |
+| `/usr/lib/steps.conf` | trixie alone |
+"""
+FILES: Final = ["/usr/bin/device-auth", "/usr/share/device-auth/hardware/led.py"]
+
+
+def test_the_package_has_the_version_of_the_program() -> None:
+    assert (
+        re.findall(r"^device-auth \((.+)\) ", (DEBIAN / "changelog").read_text(), re.MULTILINE)[0]
+        == __version__
+    )
+    assert PROJECT["version"] == __version__
+
+
+def test_the_package_needs_what_the_wheel_needs() -> None:
+    control = (DEBIAN / "control").read_text()
+    needed = dict(re.findall(r"python3-([a-z]+) \(>= ([\d.]+)\)", control.split("Recommends:")[0]))
+
+    assert {f"{name}>={version}" for name, version in needed.items()} == set(PROJECT["dependencies"])
+    assert f"python3 ({PROJECT['requires-python'].replace('>=', '>= ')})" in control
+
+
+def test_the_command_finds_the_folder_that_the_modules_are_put_into() -> None:
+    folder = re.search(r"^export PYBUILD_INSTALL_DIR = (.+)$", (DEBIAN / "rules").read_text(), re.MULTILINE)
+
+    assert folder is not None
+    assert f'sys.path.insert(0, "{folder[1]}")' in (DEBIAN / "bin" / "device-auth").read_text()
+
+
+def test_a_purge_takes_the_drop_ins_that_are_ours_and_keeps_the_identity() -> None:
+    makefile = (ROOT / "deploy" / "systemd" / "Makefile").read_text()
+    ours = re.search(r"^OURS := (.+)$", makefile, re.MULTILINE)
+    taken = re.search(r"^ *for part in (.+); do$", POSTRM, re.MULTILINE)
+
+    assert ours is not None
+    assert taken is not None
+    assert set(taken[1].split()) == set(ours[1].split())
+    assert POSTRM.count(IDENTITY) == POSTRM.count("factory.lock") >= 2
+
+
+def test_the_settings_are_a_file_of_the_owner_and_not_of_the_package() -> None:
+    assert "etc/device-auth" not in (DEBIAN / "install").read_text()
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(DEBIAN / name for name in ("postinst", "postrm", "tests/link")),
+        *(ROOT / "deploy" / "build-deb", HERE / "in-tree", HERE / "tree", LIFE),
+    ],
+    ids=lambda path: path.name,
+)
+def test_the_scripts_are_sound_shell(path: Path) -> None:
+    found = subprocess.run(
+        ["shellcheck", "--severity=warning", "--shell=bash" if path == LIFE else "--norc", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.fault)
+def test_each_fault_has_a_check_of_the_life_that_notices_it(sabotage: object) -> None:
+    assert any(re.fullmatch(check, vars(sabotage)["noticed_by"]) for check in read_script(LIFE).checks)
+
+
+def test_a_table_that_names_each_file_once_is_right() -> None:
+    assert list(problems_of_table("bookworm", FILES, TABLE)) == []
+
+
+@pytest.mark.parametrize(
+    ("suite", "names", "problem"),
+    [
+        ("bookworm", [*FILES, "/usr/bin/other"], "/usr/bin/other stands in 0 rows of the table"),
+        ("bookworm", FILES[:1], "no file is /usr/share/device-auth/*"),
+        ("trixie", FILES, "no file is /usr/lib/steps.conf"),
+    ],
+)
+def test_a_table_that_says_more_or_less_than_the_package_has_is_wrong(
+    suite: str, names: list[str], problem: str
+) -> None:
+    assert list(problems_of_table(suite, names, TABLE)) == [problem]
