@@ -170,6 +170,11 @@ def steps_of(rhythm: Rhythm) -> tuple[Step, ...]:
             assert_never(rhythm)
 
 
+def period_ms(rhythm: Rhythm) -> int:
+    """Return the time from one beginning of a rhythm to the next; 0 for one that never changes."""
+    return sum(step.lasts_ms for step in steps_of(rhythm))
+
+
 def glow_at(pattern: Pattern, elapsed_ms: int) -> Glow:
     """Return the glow of a pattern at a number of milliseconds after its start."""
     if isinstance(pattern, Once):

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "hardware_action",
         metavar="list|test",
         choices=("list", "test"),
-        help="list: every part, its pins and whether it can be used; test: let each part show every state",
+        help="list: every part, its pins and whether it can be used; test: let each part show what it can",
     )
     parser.add_argument("--part", metavar="NAME", help="only this part, by its name in the list")
     parser.add_argument(
@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=1.0,
         metavar="S",
-        help="test: how long a light shows each state (default: 1); for a person, until the answer",
+        help="test: how long a light shows each pattern at the least (default: 1); one whole period in any case, and for a"
+        " person until the answer",
     )
     parser.add_argument(
         "--expect",

@@ -25,8 +25,12 @@ class Operator(Protocol):
         """Return whether it answers for simulated parts too, and needs the time of each step to look."""
         ...
 
-    def look(self, part: str, step: str, expected: str) -> str:
-        """Return what there is to see or hear now: ``expected``, or something else.
+    def ask(self, part: str, step: str, expected: str) -> None:
+        """Announce what there is to see or hear from now on."""
+        ...
+
+    def answer(self, part: str, step: str, expected: str) -> str:
+        """Return what there was: ``expected``, or something else.
 
         Raises:
             NobodyAnswers: if the answers have ended.
@@ -43,18 +47,21 @@ class PersonAtTerminal:
         self._answers = answers
         self._questions = questions
 
-    def look(self, part: str, step: str, expected: str) -> str:
+    def ask(self, part: str, step: str, expected: str) -> None:
+        """Write what is to be seen."""
+        self._write(f"{part}, {step}: {expected}\n")
+
+    def answer(self, part: str, step: str, expected: str) -> str:  # noqa: ARG002  an Operator's signature
         """Ask until the answer is yes or no."""
-        self._ask(f"{part}, {step}: {expected}\n")
         while True:
-            self._ask("  Is it so? [y/n] ")
+            self._write("  Is it so? [y/n] ")
             answer = _read(self._answers).lower()
             if answer in _YES:
                 return expected
             if answer and answer in _NO:
                 return NOT_AS_EXPECTED
 
-    def _ask(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         self._questions.write(text)
         self._questions.flush()
 
@@ -64,7 +71,8 @@ class Rig:
 
     A line is a word or a JSON object. ``yes`` means as expected and ``no`` the opposite; any other text is what was seen,
     and is right if it is the expected text. An object has ``seen`` (such a text, or true or false) and may have
-    ``part`` and ``step``, which then must be those of the question, to detect a rig that is out of step.
+    ``part`` and ``step``, which then must be those of the question, to detect a rig that is out of step; where a step
+    has several names, one of them is enough.
     """
 
     is_rig: Final = True
@@ -72,9 +80,12 @@ class Rig:
     def __init__(self, answers: TextIO) -> None:
         self._answers = answers
 
-    def look(self, part: str, step: str, expected: str) -> str:
-        """Return what is shown now, and read what the rig saw."""
+    def ask(self, part: str, step: str, expected: str) -> None:
+        """Write what is shown from now on."""
         say(f"{part}, {step}: {expected}")
+
+    def answer(self, part: str, step: str, expected: str) -> str:
+        """Read what the rig saw."""
         return read_answer(_read(self._answers), part, step, expected)
 
 
@@ -86,9 +97,9 @@ def read_answer(line: str, part: str, step: str, expected: str) -> str:
             answer = json.loads(line)
         except (ValueError, RecursionError):
             return f"not JSON: {_seen(line)}"
-        meant = answer.get("part", part), answer.get("step", step)
-        if meant != (part, step):
-            return f"the answer is for {_seen(str(meant[0]))}, {_seen(str(meant[1]))}"
+        meant_part, meant_step = str(answer.get("part", part)), str(answer.get("step", step))
+        if meant_part != part or meant_step not in (step, *step.split(", ")):
+            return f"the answer is for {_seen(meant_part)}, {_seen(meant_step)}"
         seen = str(answer.get("seen", "")).strip()
     if seen.casefold() in (*_YES, expected.casefold()):
         return expected

@@ -18,7 +18,7 @@ from device_auth.tools.single_part import PART_LIMIT, PartTime, close_single, op
 from hardware.board import BoardPlan, Parts
 from hardware.button import Button, Gesture
 from hardware.errors import HardwareError
-from hardware.led import Breathe, Light, Rhythm, without_fades
+from hardware.led import Breathe, Light, Pattern, Rhythm, in_white, period_ms, without_fades
 from hardware.panel import Matrix, Panel, Picture
 from hardware.plans import PlannedPart
 from hardware.simulated import SimulatedButton, SimulatedLight, SimulatedPanel, SimulatedVoice
@@ -67,7 +67,8 @@ class PartsTest:
         operator: looks at the parts; None where there are only buttons, which report themselves, and simulated parts.
         wording: of the voice.
         report: called with each result.
-        seconds: how long each pattern of a light is shown; a person at a terminal sees it until the answer.
+        seconds: how long each pattern of a light is shown, where that is more than one period of it; a person at a
+            terminal sees it until the answer.
         limit: seconds after which a part hangs.
         time_for: returns the time of a part.
     """
@@ -139,15 +140,14 @@ class PartsTest:
             self._try_voice(part, opened.voice)
 
     def _try_light(self, part: PlannedPart, light: Light, time: PartTime) -> None:
-        for meaning, pattern in self._patterns.items():
-            step, expected = str(meaning), in_words(pattern, part, is_white=self._plan.is_white)
+        for step, pattern in different_patterns(self._patterns, part, is_white=self._plan.is_white).items():
+            expected = in_words(pattern, part, is_white=self._plan.is_white)
             self._act(step, expected, partial(light.show, pattern))
-            if self._operator is None or self._operator.is_rig:
-                time.wait(SimpleQueue[None](), self._seconds)
             reported = None
             if isinstance(light, SimulatedLight):
                 reported = expected if light.shown[-1].pattern == pattern else NOT_AS_EXPECTED
-            self._look(part, step, expected, reported)
+            seconds = max(self._seconds, period_ms(pattern) / 1000)
+            self._look(part, step, expected, reported, partial(time.wait, SimpleQueue[None](), seconds))
 
     def _try_button(self, part: PlannedPart, button: Button, time: PartTime) -> None:
         inbox: SimpleQueue[Gesture | HardwareError] = SimpleQueue()
@@ -192,21 +192,31 @@ class PartsTest:
         except HardwareError as error:
             raise _StepFailed(step, expected, error) from error
 
-    def _look(self, part: PlannedPart, step: str, expected: str, reported: str | None) -> None:
-        """Report what the operator saw, or what a simulated part reports."""
+    def _look(
+        self,
+        part: PlannedPart,
+        step: str,
+        expected: str,
+        reported: str | None,
+        show: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Report what the operator saw while ``show`` ran, or what a simulated part reports."""
         if reported is not None and (self._operator is None or not self._operator.is_rig):
             seen = reported
         else:
             try:
-                seen = self._ask(part.name, step, expected)
+                seen = self._ask(part.name, step, expected, show)
             except NobodyAnswers as error:
                 raise _StepFailed(step, expected, error) from error
         self._report(StepResult(part.name, step, expected, seen))
 
-    def _ask(self, part: str, step: str, expected: str) -> str:
+    def _ask(self, part: str, step: str, expected: str, show: Callable[[], object]) -> str:
         if self._operator is None:
             raise NobodyAnswers
-        return self._operator.look(part, step, expected)
+        self._operator.ask(part, step, expected)
+        if self._operator.is_rig:  # a person looks until there is an answer
+            show()
+        return self._operator.answer(part, step, expected)
 
 
 class _StepFailed(Exception):
@@ -228,9 +238,24 @@ def _read_panel(panel: SimulatedPanel, code: Matrix) -> str:
     return PANEL_TEXT if any(line.text == PANEL_TEXT for line in panel.layout.lines) else NOT_AS_EXPECTED
 
 
+def different_patterns(patterns: Table, part: PlannedPart, *, is_white: bool) -> dict[str, Rhythm]:
+    """Return each pattern that looks different on this light once, by the names of all that it means."""
+    found: dict[Pattern, tuple[Rhythm, list[str]]] = {}
+    for meaning, pattern in patterns.items():
+        looks = without_fades(pattern) if _cannot_fade(part) else pattern
+        if is_white or part.kind in _ONE_COLOUR:
+            looks = in_white(looks)
+        found.setdefault(looks, (pattern, []))[1].append(str(meaning))
+    return {", ".join(names): pattern for pattern, names in found.values()}
+
+
+def _cannot_fade(part: PlannedPart) -> bool:
+    return part.kind in _FADELESS and part.back_end != "simulated"
+
+
 def in_words(pattern: Rhythm, part: PlannedPart, *, is_white: bool) -> str:
     """Return the words for a pattern on this light, which may have one colour, or be unable to fade."""
-    shown = without_fades(pattern) if part.kind in _FADELESS and part.back_end != "simulated" else pattern
+    shown = without_fades(pattern) if _cannot_fade(part) else pattern
     assert isinstance(shown, Rhythm), "only Once is not one"  # noqa: S101  our own bug
     colour, _, rhythm = describe(shown).rpartition(", ")
     if part.kind == "kernel" and isinstance(shown, Breathe):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from device_auth.assembly.doors import SIMULATED_CLIENT_ID
-from device_auth.prompts.light import TABLE
 from tests.vm.benches import MadeLed, is_high, pull
 
 if TYPE_CHECKING:
@@ -190,18 +189,23 @@ def test_a_rig_tests_light_and_button(gpio: str, tmp_path: Path, environment: di
     ) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        for _ in TABLE:
-            process.stdin.write(_look(process.stderr.readline().rstrip().partition(": ")[2]) + "\n")
+        asked = 0
+        while (line := process.stderr.readline()).startswith("light, "):
+            process.stdin.write(_look(line.rstrip().partition(": ")[2]) + "\n")
             process.stdin.flush()
+            asked += 1
         for seconds in (0.3, 5.5):
-            assert process.stderr.readline().startswith("button, ")
+            line = line or process.stderr.readline()
+            assert line.startswith("button, ")
+            line = ""
             time.sleep(0.5)
             _press(seconds)
         out, _ = process.communicate()
 
     results = [json.loads(line) for line in out.splitlines()]
     assert [result for result in results if not result["ok"]] == []
-    assert len(results) == len(TABLE) + 2
+    assert asked == 10
+    assert len(results) == asked + 2
     assert process.returncode == 0
 
 

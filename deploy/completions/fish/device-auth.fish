@@ -301,7 +301,7 @@ complete -c device-auth -n '_shtab_device_auth_using config; and test $_shtab_de
 complete -c device-auth -n '_shtab_device_auth_using; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test: the parts of the speaker.'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -s h -l help -d 'show this help message and exit'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l part -x -d 'only this part, by its name in the list'
-complete -c device-auth -n '_shtab_device_auth_using hardware' -l seconds -x -d 'test: how long a light shows each state (default: 1)'
+complete -c device-auth -n '_shtab_device_auth_using hardware' -l seconds -x -d 'test: how long a light shows each pattern at the least (default: 1)'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l expect -d 'test: read the answers from standard input instead of asking a person: one a line, in the order of the questions: yes, no or the text that was seen, or {"part": "light", "step": "waiting", "seen": "yes"}'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the settings file'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l state-dir -xka "(__fish_complete_directories)" -d 'where the link is stored'
