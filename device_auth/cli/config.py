@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 from device_auth.assembly.checked_settings import check_settings
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError, StoreError
+from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
 from device_auth.wire.addresses import stays_here
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder
 from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
-from device_auth.world.provider import provider_addresses, read_authorities
+from device_auth.world.provider import provider_addresses, read_authorities, read_dsn_of_board
 from device_auth.world.route import Trust, find_trust, proxy_variables
 from device_auth.world.settings import (
     DEFAULT,
@@ -33,6 +34,7 @@ from device_auth.world.settings import (
     service_group,
     variable_of,
 )
+from device_auth.world.unit import SERIAL_NUMBER
 from hardware.settings import Key
 
 WIDTH: Final = 80
@@ -43,6 +45,9 @@ FILE_MODE: Final = 0o600
 
 GROUP_MODE: Final = 0o640
 """Of root's, where the group of the service's user can be given the right to read it."""
+
+OF_BOARD: Final = "board"
+"""The origin of the serial number that the board itself has."""
 
 HIDDEN: Final = "set (hidden)"
 NOT_SET: Final = "not set"
@@ -81,7 +86,7 @@ def run(
             settings = read_settings(options, places.files, environ)
             trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
             proxy = _find_proxy(settings, environ)
-            return _show(settings, places, trust, proxy, as_json=as_json)
+            return _show(_with_dsn_in_force(settings, root), places, trust, proxy, as_json=as_json)
         case _:
             return _check(options, places, environ, as_json=as_json)
 
@@ -214,10 +219,18 @@ def _show(
     return 0
 
 
+def _with_dsn_in_force(settings: Settings, root: Path) -> Settings:
+    """Return the settings with the DSN that a link is asked for with: where none is set, the board's serial number."""
+    if settings.dsn or settings.dialect is not DialectName.LWA:
+        return settings
+    dsn = read_dsn_of_board(root / SERIAL_NUMBER.relative_to("/"))
+    return settings._replace(dsn=dsn, origins={**settings.origins, "dsn": OF_BOARD}) if dsn else settings
+
+
 def _short(origin: str) -> str:
     """Return an origin without the path of a file that is shown above."""
     kind, _, place = origin.partition(" ")
-    return kind if kind in {"file", "settings", OF_UNIT, DEFAULT} else place
+    return kind if kind in {"file", "settings", OF_UNIT, OF_BOARD, DEFAULT} else place
 
 
 def _find_proxy(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, str] | None:

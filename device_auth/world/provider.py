@@ -207,11 +207,16 @@ def _missing(settings: Settings, serial_number: Path) -> Iterator[ConfigError]:
 
 
 def _dsn_of_the_board(serial_number: Path) -> Iterator[ConfigError]:
-    found = read_serial_number(serial_number)
-    if not found:
+    if not read_serial_number(serial_number):
         yield _not_set("dsn", ", and this machine has no serial number of its own")
-    elif _is_placeholder(KEY_OF["dsn"], found) or _fault_of_id(found):
+    elif not read_dsn_of_board(serial_number):
         yield _not_set("dsn", ", and this machine's own serial number is not a real one")
+
+
+def read_dsn_of_board(serial_number: Path = SERIAL_NUMBER) -> str:
+    """Return the board's serial number, which is the DSN where none is set; empty if there is none, or no real one."""
+    found = read_serial_number(serial_number)
+    return "" if _is_placeholder(KEY_OF["dsn"], found) or _fault_of_id(found) else found
 
 
 def _not_set(name: str, more: str = "") -> ConfigError:

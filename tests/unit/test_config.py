@@ -259,6 +259,41 @@ def test_show_for_programs_is_one_json_object(tmp_path: Path, capsys: pytest.Cap
     assert shown["hardware"] == {"a": "inf", "b": "1979-05-27", "c": ["nan", 1.5, True, {"d": "x"}]}
 
 
+def test_show_names_the_dsn_in_force_and_where_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "sys/firmware/devicetree/base/serial-number"
+    board.parent.mkdir(parents=True)
+    board.write_bytes(b"10000000a1b2c3d4\0")
+    run_config(tmp_path, "show", "--json")
+    run_config(tmp_path, "show")
+    run_config(tmp_path, "show", "--dsn=G0001")
+    run_config(tmp_path, "show", "--dialect=rfc8628")
+
+    as_json, of_board, given, other = capsys.readouterr().out.split("\nidentity  ")
+    assert json.loads(as_json)["settings"]["dsn"]["value"] == "10000000a1b2c3d4"
+    assert json.loads(as_json)["settings"]["dsn"]["origin"] == "board"
+    assert dsn_of(of_board) == ["board", "10000000a1b2c3d4"]
+    assert dsn_of(given) == ["--dsn", "G0001"]
+    assert dsn_of(other) == ["default", "not", "set"]
+
+
+def test_show_takes_no_serial_number_that_is_not_a_real_one_for_the_dsn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "sys/firmware/devicetree/base/serial-number"
+    board.parent.mkdir(parents=True)
+    board.write_bytes(b"0000000000000000\0")
+    run_config(tmp_path, "show")
+
+    assert dsn_of(capsys.readouterr().out) == ["default", "not", "set"]
+
+
+def dsn_of(shown: str) -> list[str]:
+    (row,) = [line.split()[1:] for line in shown.splitlines() if line.startswith("dsn ")]
+    return row
+
+
 def test_show_without_a_file_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_config(tmp_path, "show", "--json")
     run_config(tmp_path, "show")
