@@ -138,8 +138,10 @@ def _run_once(
             feed.follow_clock_step()
             feed.beat()
 
-        client = in_force.options().provider_client
-        loop = doors.open_loop(client, tell, tokens=feed, refresh_ended=feed.refresh_ended)
+        loop = doors.open_loop(
+            in_force.options().provider_client, tell, tokens=feed, refresh_ended=feed.refresh_ended
+        )
+        _keep_metrics(doors, loop, feed, opened)
         held = opened.enter_context(ExitStack())
 
         def open_store() -> TokenGrant | None:
@@ -177,6 +179,16 @@ def _run_once(
             log.info("a fresh process goes on: the memory of this one holds what was unlinked")
             servers.leave()
     return servers.left
+
+
+def _keep_metrics(doors: "Doors", loop: "Loop", feed: StatusFeed, opened: ExitStack) -> None:
+    """Keep the file for Prometheus, if the settings ask for it."""
+    if doors.settings.metrics:
+        from device_auth.service.metrics import Metrics
+
+        metrics = Metrics(doors.places.runtime_dir, feed.look, doors.clock, loop.call_soon)
+        loop.hear = metrics.hear
+        opened.callback(metrics.remove)
 
 
 class _SettingsInForce:
@@ -226,7 +238,7 @@ class _SettingsInForce:
         self.checked, self._options = new, options
         if self._doors.store.is_locked:
             _move_to_best_key(self._doors)
-        for name in ("hardware", "page", "locale"):
+        for name in ("hardware", "page", "locale", "metrics"):
             if self.has_changed(name):
                 log.warning("%s has changed, which counts from the next start on: %s", name, RESTART)
         return options

@@ -122,7 +122,7 @@ def example_text() -> str:
 
 
 def _explained(key: Key) -> str:
-    default = f"Default: {key.default}." if key.default not in {"", None} else ""
+    default = f"Default: {_plainly(key.default)}." if key.default not in {"", None} else ""
     belongs = f"Only for the dialect {' or '.join(key.only)}." if key.only else ""
     story = " ".join(part for part in (key.explanation, belongs, default) if part)
     comment = textwrap.fill(story, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
@@ -272,7 +272,13 @@ def _print_row(name: str, value: object, origin: str) -> None:
 
 def _seen(value: object) -> str:
     """Return a value in printable characters."""
-    return str(value) if str(value).isprintable() else ascii(str(value))
+    text = _plainly(value)
+    return text if text.isprintable() else ascii(text)
+
+
+def _plainly(value: object) -> str:
+    """Return a value as a person writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(value: object) -> object:

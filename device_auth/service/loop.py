@@ -67,6 +67,9 @@ class Loop:
         refresh_ended: hears that a refresh of the link in use has ended, well or not, and when the next one is due.
         claim: marks a new link as this unit's.
         doubt: why what is stored may not outlast a power cut; empty if it does.
+
+    Attributes:
+        hear: hears each event of the machine.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Loop:
         self._new_link_id = new_link_id
         self._refresh_ended = refresh_ended
         self._claim = claim
+        self.hear: Callable[[speaker.Event], None] = lambda _: None
         self._inbox: SimpleQueue[speaker.Event | CallEnded[Question] | CallBroke | _Callback] = SimpleQueue()
         self._calls: Calls[Question] = Calls(self._inbox.put, self._close, clock.now)
         self._told: View | None = None
@@ -122,12 +126,7 @@ class Loop:
         self.feed(speaker.Started(request, *self._find_pair()))
 
     def link_with_grant(self, submitted: linking.GrantSubmitted, stored: Link | None) -> None:
-        """Begin to link with a grant that came by another way than a code pair.
-
-        Args:
-            submitted: the grant.
-            stored: the link as it is on the disk.
-        """
+        """Begin to link with a grant that came by another way than a code pair; ``stored`` is the link on the disk."""
         self._step(speaker.LinkRead(stored))
         self.feed(submitted)
 
@@ -303,6 +302,7 @@ class Loop:
 
     def _step(self, event: speaker.Event) -> None:
         """Step the machine, and carry out its commands; each result from the store is stepped before the next one."""
+        self.hear(event)
         self.speaker, commands = speaker.step(self.speaker, event, self._clock.now())
         for command in commands:
             result = self._carry_out(command)

@@ -33,6 +33,9 @@ RUNTIME_MODE: Final = 0o755
 REDIRECT_PAGE: Final = "authorize.html"
 """The file in the runtime folder that leads the browser of ``authorize`` on."""
 
+METRICS: Final = "metrics.prom"
+"""The file in the runtime folder with the service's figures, where the settings ask for it."""
+
 ROOT: Final = Path("/")
 
 

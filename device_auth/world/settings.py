@@ -270,6 +270,15 @@ KEYS: Final = (
         has_option=False,
     ),
     Key(
+        "metrics",
+        ValueType.FLAG,
+        explanation="Whether the service keeps a file metrics.prom in the runtime folder, with its state and its counters for"
+        " Prometheus: node exporter's text-file collector reads it.",
+        example=True,
+        default=False,
+        has_option=False,
+    ),
+    Key(
         "client_secret",
         explanation="The client's secret, for the verb authorize and the links it makes, and for rfc8628 where the provider gave the client"
         " one; Login with Amazon's code-based linking needs none. A file that holds it must be readable by its owner alone.",
@@ -411,6 +420,7 @@ class Settings(NamedTuple):
     poll_every: str | int
     key_provider: str
     key_file: str
+    metrics: bool
     client_secret: Secret | None
     hardware: Mapping[str, object]
     page: object
@@ -590,15 +600,15 @@ def _given(
         yield _read_secret(key, Path(folder, CREDENTIAL), f"credential {CREDENTIAL}", is_guarded=True)
     for file in files:
         if key.name in file.table:
-            yield file.origin, _as_number(key, file.table[key.name])
+            yield file.origin, _as_value(key, file.table[key.name])
     # an empty variable is how a unit or a shell takes one back
     if environ.get(variable_of(key)):
-        yield f"environment {variable_of(key)}", _as_number(key, environ[variable_of(key)])
+        yield f"environment {variable_of(key)}", _as_value(key, environ[variable_of(key)])
     argument, origin = _argument_of(key, options), f"option {option_of(key)}"
     if argument is not None and key.is_secret:
         yield _read_secret(key, Path(str(argument)), origin)
     elif argument is not None:
-        yield origin, _as_number(key, argument)
+        yield origin, _as_value(key, argument)
 
 
 def _refuse_marks(given: object) -> None:
@@ -611,8 +621,10 @@ def _argument_of(key: Key, options: Mapping[str, object]) -> object:
     return options.get(option_of(key).strip("-").replace("-", "_"))
 
 
-def _as_number(key: Key, given: object) -> object:
-    """Return a number for its digits, which is how the environment has one."""
+def _as_value(key: Key, given: object) -> object:
+    """Return a number for its digits, and true or false for the word, which is how the environment has them."""
+    if key.type is ValueType.FLAG and isinstance(given, str):
+        return {"true": True, "false": False}.get(given, given)
     if key.type is not ValueType.WHOLE or not isinstance(given, str):
         return given
     return int(given) if given.isascii() and given.isdigit() and len(given) <= LONGEST_NAME else given

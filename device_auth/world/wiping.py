@@ -23,17 +23,18 @@ from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.explain import store_error
 from device_auth.world.files import Folder, NotAFile, beside_of
 from device_auth.world.pending import PENDING
-from device_auth.world.places import REDIRECT_PAGE
+from device_auth.world.places import METRICS, REDIRECT_PAGE
 from device_auth.world.settings import UNIT_FILES
 from device_auth.world.store import FileStore, is_of_the_store
 from device_auth.world.token_files import BARE, TOKEN
 
 _RUNTIME_FILES: Final = (
-    *(beside_of(name) for name in (PENDING, TOKEN, BARE, REDIRECT_PAGE)),
+    *(beside_of(name) for name in (PENDING, TOKEN, BARE, REDIRECT_PAGE, METRICS)),
     PENDING,
     TOKEN,
     BARE,
     REDIRECT_PAGE,
+    METRICS,
 )
 
 _STATE_FILES: Final = (beside_of(CERTIFICATE), CERTIFICATE)

@@ -25,7 +25,7 @@ from device_auth.world.settings import (
     read_settings,
     variable_of,
 )
-from hardware.settings import as_toml
+from hardware.settings import ValueType, as_toml
 
 CANARY = "canary-2f7c1d"
 
@@ -122,7 +122,15 @@ def test_every_key_can_be_set_in_the_file_to_its_example(tmp_path: Path) -> None
 
 def test_every_key_can_be_set_in_the_environment() -> None:
     for key in KEYS:
-        settings = read_environment(**{variable_of(key): CANARY if key.is_secret else str(key.example)})
+        settings = read_environment(
+            **{
+                variable_of(key): CANARY
+                if key.is_secret
+                else str(key.example).lower()
+                if key.type is ValueType.FLAG
+                else str(key.example)
+            }
+        )
 
         assert settings.origins[key.name] == f"environment {variable_of(key)}"
 
