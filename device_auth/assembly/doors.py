@@ -316,6 +316,11 @@ def without_simulator(error: ImportError) -> DeviceAuthError:
     """Return the error that tells what to install for the simulated Amazon; Flask brings what it needs."""
     from device_auth.installation import how_to_install
 
+    if (error.name or "").startswith("device_auth.simulator"):
+        return ConfigError(
+            "the simulated Amazon is not installed",
+            hint="Install the package device-auth-simulator, of the same version as device-auth.",
+        )
     return ConfigError(
         f"the simulated Amazon needs the package Flask, which cannot be loaded: {error}",
         hint=how_to_install("flask"),

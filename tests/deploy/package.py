@@ -1,7 +1,7 @@
-"""The package, without a machine to boot: ``python -m tests.deploy.package``; needs root.
+"""The packages, without a machine to boot: ``python -m tests.deploy.package``; needs root.
 
-For each suite it is built twice in unlike surroundings, judged by lintian, its files are compared with the table of
-docs/package.md, and its life from install to purge is gone through in a tree where no systemd runs (chroot/life.sh).
+For each suite they are built twice in unlike surroundings, judged by lintian, their files are compared with the tables of
+docs/package.md, and their life from install to purge is gone through in a tree where no systemd runs (chroot/life.sh).
 With ``--sabotage``, packages with a fault of each kind go through that life too, and each must fail it.
 """
 
@@ -20,12 +20,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from device_auth import __version__
 from tests.deploy.boot import HERE, ROOT, SUITES, problems_of, read_script
 
 LIFE: Final = HERE / "chroot" / "life.sh"
 TABLE: Final = ROOT / "docs" / "package.md"
-SIZE_LIMIT: Final = 400 * 1024
-"""Bytes; of one package."""
+SIZE_LIMIT: Final = 400_000
 
 UNLIKE: Final = ("TZ=Pacific/Auckland", "HOME=/root/elsewhere", "LC_ALL=C", "LANG=de_DE", "USER=somebody")
 
@@ -71,8 +71,8 @@ def clone_to(folder: Path) -> None:
             (folder / name).chmod(0o750 if (ROOT / name).stat().st_mode & 0o100 else 0o640)
 
 
-def build(suite: str, out: Path, *surroundings: str) -> Path:
-    """Build the package of a suite in its tree, into a folder; return its file.
+def build(suite: str, out: Path, *surroundings: str) -> list[Path]:
+    """Build the packages of a suite in its tree, into a folder; return their files.
 
     Args:
         suite: of Debian.
@@ -88,11 +88,12 @@ def build(suite: str, out: Path, *surroundings: str) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         for path in (source / "built").iterdir():
             shutil.copy2(path, out)
-    return next(out.glob("*.deb"))
+    return sorted(out.glob("*.deb"))
 
 
 def repack(package: Path, to: Path, change: Change) -> None:
-    """Write a package as another with a change in it."""
+    """Write a package with a change in it into a folder."""
+    to.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         unpacked = Path(folder) / "unpacked"
         subprocess.run(["dpkg-deb", "--raw-extract", package, unpacked], check=True)
@@ -126,13 +127,11 @@ def of_version(version: str) -> Change:
 
     def change(unpacked: Path) -> None:
         control = unpacked / "DEBIAN" / "control"
-        control.write_text(
-            re.sub(r"^Version: [^~]*", f"Version: {version}", control.read_text(), flags=re.MULTILINE)
-        )
-        program = unpacked / "usr/share/device-auth/device_auth/__init__.py"
-        program.write_text(
-            re.sub(r'__version__: Final = ".*"', f'__version__: Final = "{version}"', program.read_text())
-        )
+        text = re.sub(r"^Version: [^~]*", f"Version: {version}", control.read_text(), flags=re.MULTILINE)
+        control.write_text(re.sub(r"(device-auth\S* \(= )[^~]*", rf"\g<1>{version}", text))
+        program = "usr/share/device-auth/device_auth/__init__.py"
+        if (unpacked / program).exists():
+            replaced(program, f'"{__version__}"', f'"{version}"')(unpacked)
 
     return change
 
@@ -141,6 +140,8 @@ def newer(unpacked: Path) -> None:
     """Make it a version whose links are of a form that this one does not know."""
     of_version("99.0.0")(unpacked)
     envelope = "usr/share/device-auth/device_auth/world/envelope.py"
+    if not (unpacked / envelope).exists():
+        return
     replaced(envelope, "PLAIN_VERSION: Final = 1", "PLAIN_VERSION: Final = 3")(unpacked)
     replaced(envelope, "NEWEST_VERSION: Final = SEALED_VERSION", "NEWEST_VERSION: Final = 3")(unpacked)
     replaced(envelope, "if version == PLAIN_VERSION", "if version in (1, PLAIN_VERSION)")(unpacked)
@@ -175,27 +176,23 @@ def problems_of_table(suite: str, names: list[str], table: str) -> Iterator[str]
             yield f"no file is {row}"
 
 
-def problems_of_package(suite: str, package: Path, again: Path) -> Iterator[str]:
-    """Return what is wrong with a package, and whether a build in other surroundings is another."""
-    if package.read_bytes() != again.read_bytes():
-        yield f"two builds differ: {package} and {again}"
-    if (size := package.stat().st_size) > SIZE_LIMIT:
-        yield f"it has {size} bytes, more than {SIZE_LIMIT}"
-    yield from problems_of_table(suite, files_of(package), TABLE.read_text())
+def problems_of_packages(suite: str, packages: list[Path], again: list[Path]) -> Iterator[str]:
+    """Return what is wrong with packages, and whether a build in other surroundings gave others."""
+    tables = TABLE.read_text().split("\n## ")
+    for package, other in zip(packages, again, strict=True):
+        if package.read_bytes() != other.read_bytes():
+            yield f"two builds differ: {package.name}"
+        if (size := package.stat().st_size) > SIZE_LIMIT:
+            yield f"{package.name} has {size} bytes, more than {SIZE_LIMIT}"
+        table = next(table for table in tables if table.startswith(f"{package.name.partition('_')[0]}\n"))
+        yield from problems_of_table(suite, files_of(package), table)
+    out = packages[0].parent
     linted = in_tree(
         suite,
         "build",
-        package.parent,
-        *(
-            "lintian",
-            "--fail-on",
-            "error,warning,info",
-            "--display-info",
-            "--allow-root",
-            "--tag-display-limit",
-            "0",
-        ),
-        *(path.name for path in package.parent.glob("*.changes")),
+        out,
+        *("lintian", "--fail-on", "error,warning,info", "--display-info", "--allow-root"),
+        *(path.name for path in out.glob("*.changes")),
     )
     if linted.returncode:
         yield f"lintian: {linted.stdout}"
@@ -270,26 +267,28 @@ SABOTAGES: Final = (
 
 
 @contextmanager
-def given_to_life(package: Path, change: Change | None = None) -> Iterator[Path]:
-    """Lay out what the script of a package's life is given."""
+def given_to_life(packages: list[Path], change: Change | None = None) -> Iterator[Path]:
+    """Lay out what the script of the packages' life is given."""
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder)
         given.chmod(0o755)
-        sound = package
-        if change is not None:
-            package = given / "changed.deb"
-            repack(sound, package, change)
-        shutil.copy(package, given / "now.deb")
-        repack(package, given / "older.deb", of_version("0.0.1"))
-        repack(package, given / "newer.deb", newer)
+        (given / "now").mkdir()
+        for package in packages:
+            if change is not None and package.name.startswith("device-auth_"):
+                repack(package, given / "now", change)
+            else:
+                shutil.copy(package, given / "now")
+        for package in [*(given / "now").iterdir()]:
+            repack(package, given / "older", of_version("0.0.1"))
+            repack(package, given / "newer", newer)
         for path in (LIFE, HERE / "guest" / "lib.sh", ROOT / "debian" / "tests" / "link"):
             shutil.copy(path, given)
         yield given
 
 
-def live(suite: str, package: Path, change: Change | None = None) -> tuple[str, list[str]]:
-    """Go through a package's life; return the report, and what is wrong."""
-    with given_to_life(package, change) as given:
+def live(suite: str, packages: list[Path], change: Change | None = None) -> tuple[str, list[str]]:
+    """Go through the packages' life; return the report, and what is wrong."""
+    with given_to_life(packages, change) as given:
         lived = in_tree(suite, "machine", given, "bash", LIFE.name)
     report = f"{lived.stdout}\nexit status: {lived.returncode}\n"
     return report, problems_of(read_script(LIFE), [report])
@@ -307,21 +306,22 @@ def main() -> int:
     for suite in chosen.suite or SUITES:
         out: Path = chosen.out / suite
         shutil.rmtree(out, ignore_errors=True)
-        package = build(suite, out)
+        packages = build(suite, out)
         with tempfile.TemporaryDirectory() as elsewhere:
-            problems = [*problems_of_package(suite, package, build(suite, Path(elsewhere), *UNLIKE))]
-        report, in_life = live(suite, package)
+            again = build(suite, Path(elsewhere), *UNLIKE)
+            problems = list(problems_of_packages(suite, packages, again))
+        report, in_life = live(suite, packages)
         print(report)
         problems += in_life
         for sabotage in SABOTAGES if chosen.sabotage else ():
-            report, noticed = live(suite, package, sabotage.change)
+            report, noticed = live(suite, packages, sabotage.change)
             if not any(problem.startswith(f"FAILED {sabotage.noticed_by}:") for problem in noticed):
                 print(report)
                 problems.append(f"not noticed by {sabotage.noticed_by}: {sabotage.fault}")
             else:
                 print(f"noticed: {sabotage.fault}", flush=True)
         print(
-            f"{'FAILED' if problems else 'passed'}: the package of {suite}",
+            f"{'FAILED' if problems else 'passed'}: the packages of {suite}",
             *problems,
             sep="\n    ",
             flush=True,

@@ -16,7 +16,7 @@ from tests.deploy.boot import HERE, read_script
 from tests.deploy.package import LIFE, SABOTAGES, problems_of_table
 
 DEBIAN: Final = ROOT / "debian"
-POSTRM: Final = (DEBIAN / "postrm").read_text()
+POSTRM: Final = (DEBIAN / "device-auth.postrm").read_text()
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TABLE: Final = """\
 | File | Reason |
@@ -63,14 +63,14 @@ def test_a_purge_takes_the_drop_ins_that_are_ours_and_keeps_the_identity() -> No
 
 
 def test_the_settings_are_a_file_of_the_owner_and_not_of_the_package() -> None:
-    assert "etc/device-auth" not in (DEBIAN / "install").read_text()
+    assert "etc/device-auth" not in (DEBIAN / "device-auth.install").read_text()
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize(
     "path",
     [
-        *(DEBIAN / name for name in ("postinst", "postrm", "tests/link")),
+        *(DEBIAN / name for name in ("device-auth.postinst", "device-auth.postrm", "tests/link")),
         *(ROOT / "deploy" / "build-deb", HERE / "in-tree", HERE / "tree", LIFE),
     ],
     ids=lambda path: path.name,

@@ -5,6 +5,8 @@ from typing import Final
 
 import pytest
 
+from device_auth.assembly.doors import without_simulator
+from device_auth.core.errors import ConfigError
 from device_auth.installation import DEBIAN_NAMES, PACKAGED, Installation, how_to_install, this_installation
 from tests.unit.test_guards import SOURCES
 
@@ -93,3 +95,18 @@ def test_one_function_knows_how_packages_are_installed() -> None:
     knows = [path.name for path in SOURCES if "pip install" in path.read_text()]
 
     assert knows == ["installation.py"]
+
+
+def test_a_simulated_amazon_that_is_a_package_of_its_own_is_named_as_one() -> None:
+    missing = ModuleNotFoundError("No module named 'device_auth.simulator'", name="device_auth.simulator")
+    error = without_simulator(missing)
+
+    assert error.exit_code == ConfigError.exit_code
+    assert "device-auth-simulator" in error.hint
+
+
+def test_without_flask_the_simulated_amazon_names_flask() -> None:
+    error = without_simulator(ModuleNotFoundError("No module named 'flask'", name="flask"))
+
+    assert error.exit_code == ConfigError.exit_code
+    assert "flask" in error.hint

@@ -1,5 +1,5 @@
 # A package's life in a tree where no systemd runs, as an image maker has it: install, upgrade, downgrade, remove, install, purge.
-# /given has the package (now.deb), the same as an older version, and as a newer one whose links an older cannot read.
+# /given has its packages (now/), the same as an older version, and as a newer one whose links an older cannot read.
 . /given/lib.sh
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 state=/var/lib/device-auth
@@ -60,7 +60,7 @@ groupadd --system device-auth-admin
 usermod --append --groups device-auth-admin ann
 settings=$(sha256sum /etc/device-auth/config.toml)
 
-check install dpkg_quietly --install /given/older.deb
+check install dpkg_quietly --install /given/older/device-auth_*.deb
 same settings-stay-at-install "$settings" "$(sha256sum /etc/device-auth/config.toml)"
 check nothing-of-dpkg-beside-them no_dpkg_rests
 same users "device-auth-admin device-auth-client" "$(id -nG ann | tr ' ' '\n' | grep device | sort | xargs)"
@@ -77,6 +77,8 @@ mkdir /tmp/strange
 for module in json sitecustomize usercustomize requests device_auth; do
     echo 'open("/tmp/strange/ran", "w")' > "/tmp/strange/$module.py"
 done
+install -d -o device-auth -g device-auth-client -m 700 "$state"
+install -d -o device-auth -m 755 /tmp/runtime
 check unlinked-75 ended_with 75 service device-auth token --state-dir /tmp/nothing --runtime-dir /tmp/runtime
 check usage-2 ended_with 2 device-auth nonsense
 check config-0 ended_with 0 device-auth config check
@@ -85,49 +87,52 @@ check closed-command ended_with 0 env --chdir /tmp/strange PYTHONPATH=/tmp/stran
 check nothing-strange-ran test ! -e /tmp/strange/ran
 same example "$(sed '/^#/d; /^$/d' /usr/share/doc/device-auth/examples/config.toml)" "[hardware]"
 
+check no-simulator-78 ended_with 78 service device-auth link --simulate --state-dir "$state" --runtime-dir /tmp/runtime
+check no-simulator-named grep -q device-auth-simulator /tmp/said
+check simulator dpkg_quietly --install /given/older/device-auth-simulator_*.deb
+check simulator-compiled all_compiled
 install -d -o ann -m 700 /tmp/ann
 check debian-tests-link setpriv --reuid=ann --regid=ann --clear-groups env HOME=/nonexistent AUTOPKGTEST_TMP=/tmp/ann /given/link
 
 # A link, made by the older version; then a board's drop-in, as `hardware enable` puts it in place.
-install -d -o device-auth -g device-auth-client -m 700 "$state"
-install -d -o device-auth -m 755 /tmp/runtime
 check link speaker link --json
 cp /usr/share/device-auth/drop-ins/boards/generic-led.conf "$drop_ins/board.conf"
 link=$(sha256sum "$state/simulated/link.json")
 board=$(sha256sum "$drop_ins/board.conf")
 
-check upgrade dpkg_quietly --install /given/now.deb
-check upgraded test "$(dpkg-query --show --showformat='${Version}' device-auth)" = "$(dpkg-deb --field /given/now.deb Version)"
+check upgrade dpkg_quietly --install /given/now/*.deb
+check upgraded test "$(dpkg-query --show --showformat='${Version}' device-auth)" = "$(dpkg-deb --field /given/now/device-auth_*.deb Version)"
 same link-after-upgrade "$link" "$(sha256sum "$state/simulated/link.json")"
 same board-after-upgrade "$board" "$(sha256sum "$drop_ins/board.conf")"
 same settings-after-upgrade "$settings" "$(sha256sum /etc/device-auth/config.toml)"
 check token-after-upgrade speaker token
 check compiled-after-upgrade all_compiled
-check scripts-twice dpkg_quietly --install /given/now.deb
+check scripts-twice dpkg_quietly --install /given/now/*.deb
 
 # A newer version writes what this one cannot read: refused, untouched, and whole for the newer one again.
-check newer dpkg_quietly --install /given/newer.deb
+check newer dpkg_quietly --install /given/newer/*.deb
 check link-by-newer speaker link --again --json
 newer=$(sha256sum "$state/simulated/link.json")
 check link-is-newer grep -q '"version": 3' "$state/simulated/link.json"
-check downgrade dpkg_quietly --force-downgrade --install /given/now.deb
+check downgrade dpkg_quietly --force-downgrade --install /given/now/*.deb
 check newer-link-refused ended_with 74 speaker token
 check newer-link-named grep -q 'version 3' /tmp/said
 check newer-link-not-written-over ended_with 74 speaker link --again
 same newer-link-untouched "$newer" "$(sha256sum "$state/simulated/link.json")"
-check newer-again dpkg_quietly --install /given/newer.deb
+check newer-again dpkg_quietly --install /given/newer/*.deb
 check newer-link-whole speaker token
-check back dpkg_quietly --force-downgrade --install /given/now.deb
+check back dpkg_quietly --force-downgrade --install /given/now/*.deb
 
 # Removed: what the owner has stays.
 service cp "$state/simulated/link.json" "$state/link.json"
 link=$(sha256sum "$state/link.json")
-check remove dpkg_quietly --remove device-auth
+check remove dpkg_quietly --remove device-auth device-auth-simulator
 check remove-says-how grep -q 'unlink --wipe' /tmp/dpkg.log
 same link-after-remove "$link" "$(sha256sum "$state/link.json")"
 same settings-after-remove "$settings" "$(sha256sum /etc/device-auth/config.toml)"
 check program-gone test ! -e /usr/bin/device-auth -a ! -e /usr/share/device-auth
-check install-again dpkg_quietly --install /given/now.deb
+check simulator-gone test -z "$(find / -xdev -name simulator -path '*device*' -not -path '/given/*')"
+check install-again dpkg_quietly --install /given/now/*.deb
 same link-after-install-again "$link" "$(sha256sum "$state/link.json")"
 
 # Purged: overwritten and gone, but for what the factory wrote. A second name shows what was in the file.
@@ -138,7 +143,7 @@ touch /etc/credstore.encrypted/other
 mkdir -p /run/device-auth
 token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
 check token-was-there grep -qF "$token" /var/lib/second-name
-check purge dpkg_quietly --purge device-auth
+check purge dpkg_quietly --purge device-auth device-auth-simulator
 same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory.lock /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
 check purge-says-so grep -q identity.toml /tmp/dpkg.log
 check overwritten ended_with 1 grep -F "$token" /var/lib/second-name
@@ -149,9 +154,9 @@ check users-stay id device-auth
 
 # And nothing of it all is left in the tree.
 rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted /tmp/strange
-check fresh dpkg_quietly --install /given/now.deb
-check purge-again dpkg_quietly --purge device-auth
-check purge-twice dpkg_quietly --purge device-auth
+check fresh dpkg_quietly --install /given/now/*.deb
+check purge-again dpkg_quietly --purge device-auth device-auth-simulator
+check purge-twice dpkg_quietly --purge device-auth device-auth-simulator
 userdel ann
 files > /tmp/after
 check nothing-left diff /tmp/before /tmp/after
