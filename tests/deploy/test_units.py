@@ -148,6 +148,29 @@ def test_the_service_needs_its_socket_and_waits_for_nothing_else() -> None:
     assert re.findall(r"^(?:Wants|After|Requires)=(.*)", unit, re.MULTILINE) == ["device-auth.socket"] * 2
 
 
+def test_the_service_needs_no_disk_for_its_own_tmp() -> None:
+    # on a read-only root with /tmp on it, PrivateTmp= ended each start with 226/NAMESPACE
+    assert "\nTemporaryFileSystem=/tmp /var/tmp\n" in SERVICE
+    assert "\nPrivateTmp=" not in SERVICE
+
+
+def test_the_sockets_folder_is_made_as_the_service_would_have_it() -> None:
+    made = (UNITS / "device-auth.tmpfiles").read_text().splitlines()[-1]
+    given = dict(
+        line.split("=", 1) for line in SERVICE.splitlines() if "=" in line and not line.startswith("#")
+    )
+
+    # where they differ, systemd gives the folder to the service, with the socket in it, that root alone should own
+    assert made.split() == [
+        "d",
+        f"/run/{given['RuntimeDirectory']}",
+        given["RuntimeDirectoryMode"],
+        given["User"],
+        given["Group"],
+        "-",
+    ]
+
+
 def test_the_service_is_never_given_up() -> None:
     # a lock that was held for half a minute once ended service and socket for good
     assert "\nStartLimitIntervalSec=0\n" in SERVICE.split("[Service]", maxsplit=1)[0]
@@ -188,6 +211,7 @@ def test_an_installation_has_what_it_was_asked_for_and_its_removal_takes_exactly
             for name in ("board", "key", "panel", "proxy", "restart-steps")
         ),
         "etc/sysusers.d/device-auth.conf",
+        "etc/tmpfiles.d/device-auth.conf",
         "etc/udev/rules.d/60-device-auth.rules",
     }
     assert files_in(tmp_path) == {str(own.relative_to(tmp_path))}
