@@ -133,7 +133,7 @@ def _ask_service(doors: "Doors", patience: Sequence[Seconds]) -> "FoundService |
     """
     path = _socket_of(doors)
     if path is None:
-        return _report_without_socket(doors)
+        return _report_without_socket(doors, patience)
     from device_auth.client import Client, ClientError, Refused
     from device_auth.world.bounded import bounded
 
@@ -147,7 +147,7 @@ def _ask_service(doors: "Doors", patience: Sequence[Seconds]) -> "FoundService |
             client.close()
             raise Busy(f"permission denied by the service: {error}", hint=ASK_AS_MEMBER) from error
         except (ClientError, TimeoutError) as error:
-            report = _report_on(doors, path, is_listening=_is_listening(error))
+            report = _report_on(doors, path, patience, is_listening=_is_listening(error))
             if report is None or not report.is_coming:
                 return report
             if number == 0 and len(patience) > 1:
@@ -158,17 +158,19 @@ def _ask_service(doors: "Doors", patience: Sequence[Seconds]) -> "FoundService |
     return report
 
 
-def _report_without_socket(doors: "Doors") -> "ServiceReport | None":
+def _report_without_socket(doors: "Doors", patience: Sequence[Seconds]) -> "ServiceReport | None":
     """Return why the system's service has no socket; None if it keeps no speaker, or not this one."""
     if doors.is_simulated or doors.options.keys() & {"runtime_dir", "state_dir"}:
         return None
-    return _ask_systemd(doors)
+    return _ask_systemd(doors, patience)
 
 
-def _report_on(doors: "Doors", path: Path, *, is_listening: bool) -> "ServiceReport | None":
+def _report_on(
+    doors: "Doors", path: Path, patience: Sequence[Seconds], *, is_listening: bool
+) -> "ServiceReport | None":
     """Return why nothing answers at a socket; None if nobody listens there, and no service should."""
     if path == doors.machine / SOCKET:
-        report = _ask_systemd(doors)
+        report = _ask_systemd(doors, patience)
         if report is not None:
             return report
     if not is_listening:
@@ -178,10 +180,14 @@ def _report_on(doors: "Doors", path: Path, *, is_listening: bool) -> "ServiceRep
     return silent_at(path)
 
 
-def _ask_systemd(doors: "Doors") -> "ServiceReport | None":
-    from device_auth.world.service_unit import ask_systemd, is_installed, report_on
+def _ask_systemd(doors: "Doors", patience: Sequence[Seconds]) -> "ServiceReport | None":
+    from device_auth.world.service_unit import ANSWER_WITHIN, ask_systemd, is_installed, report_on
 
-    return report_on(ask_systemd(doors.machine), doors.machine) if is_installed(doors.machine) else None
+    if not is_installed(doors.machine):
+        return None
+    # Whoever can wait for the service can wait for systemd on a slow machine: without its word nothing may be done.
+    within = max((ANSWER_WITHIN, *patience[1:]))
+    return report_on(ask_systemd(doors.machine, within), doors.machine)
 
 
 def _is_listening(error: "ClientError | TimeoutError") -> bool:

@@ -15,11 +15,12 @@ from device_auth.core.errors import DeviceAuthError, ServiceDown
 from device_auth.core.models import Seconds
 from device_auth.core.values import replace
 from device_auth.world.keys import SYSTEMD_CREDENTIAL
+from device_auth.world.service_unit import ANSWER_WITHIN
 from device_auth.world.store import FileStore
 from tests.command import started
 from tests.keys import keys_of, make_key
 from tests.links import make_link
-from tests.silent_service import SilentMachine, listening
+from tests.silent_service import SERVICE, SOCKET, SilentMachine, listening, shown
 from tests.waiting import LONG
 
 GROUP: Final = {
@@ -308,6 +309,14 @@ def test_root_works_on_the_files_of_a_service_that_is_down_and_is_told_why_it_fa
     machine.systemd_tells(FAILED, SOCKET_STOPPED)
     assert find_service(machine.doors()) is None
     assert "216/GROUP" in capsys.readouterr().err
+
+
+def test_a_verb_that_needs_an_answer_gives_a_slow_systemd_the_time(machine: SilentMachine) -> None:
+    # on a slow machine `unlink --wipe` was refused after both units had been stopped, as the advice says
+    told = machine.put("told", shown({**SERVICE, **STOPPED}, {**SOCKET, **SOCKET_STOPPED}))
+    machine.systemctl(f"sleep {2 * ANSWER_WITHIN}; cat {told}")
+
+    assert find_service(machine.doors()) is None
 
 
 @pytest.mark.parametrize("service", [STOPPED, FAILED, GROUP], ids=["stopped", "failed", "failing"])
