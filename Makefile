@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-vm test-deploy test-package test-clients mutants check bench deb clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-extras test-vm test-deploy test-package test-clients mutants check bench deb clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-bare    every verb in an environment without any extra package"
+	@echo "make test-extras  each command of docs/hardware.md in Debian trees; ARCH=arm64 takes half an hour (Debian 12, root)"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
 	@echo "make test-deploy  the service on booted Debian systems in a virtual machine (Debian 12, root)"
 	@echo "make test-package the Debian packages: built, judged by lintian, from install to purge in Debian's trees (Debian 12, root)"
@@ -133,6 +134,11 @@ test-oldest: .venv-oldest/.dev
 
 test-bare: $(VENV)/.dev .venv-bare/.installed
 	DEVICE_AUTH_BARE=$(CURDIR)/.venv-bare/bin/device-auth $(BIN)/pytest tests/system/test_without_extras.py
+
+ARCH ?= amd64
+
+test-extras: | $(BIN)/python
+	$(BIN)/python -m tests.extras.run $(ARCH)
 
 # Installed as on a speaker, compiled: run from the sources, a start would mostly measure the compiler.
 $(BENCH)/.installed: pyproject.toml $(SOURCES)

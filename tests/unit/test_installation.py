@@ -1,5 +1,7 @@
 """What a person is told to type where a Python package is missing."""
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +10,8 @@ import pytest
 from device_auth.assembly.doors import without_simulator
 from device_auth.core.errors import ConfigError
 from device_auth.installation import DEBIAN_NAMES, PACKAGED, Installation, how_to_install, this_installation
-from tests.unit.test_guards import SOURCES
+from tests.extras.run import DOCUMENT, RUNS, documented
+from tests.unit.test_guards import ROOT, SOURCES
 
 VENV: Final = Installation(
     modules="/opt/device-auth/lib/python3.11/site-packages",
@@ -110,3 +113,24 @@ def test_without_flask_the_simulated_amazon_names_flask() -> None:
 
     assert error.exit_code == ConfigError.exit_code
     assert "flask" in error.hint
+
+
+def test_the_document_names_the_packages_that_the_program_names() -> None:
+    table = re.findall(r"^\| [^|]+\| [^|]+\| `([^`]+)` \| `([^`]+)`", DOCUMENT.read_text(), re.MULTILINE)
+
+    assert len(table) == 5
+    for package, of_debian in table:
+        if package in DEBIAN_NAMES:
+            assert DEBIAN_NAMES[package] == of_debian
+        else:
+            assert of_debian in PACKAGE.how_to_install("rpi-lgpio")
+
+
+def test_each_command_of_the_document_is_run_somewhere_and_names_extras_that_there_are() -> None:
+    commands = documented()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.findall(r"'\.\[([^]]+)\]'", "\n".join(line for lines in commands.values() for line in lines))
+
+    assert commands.keys() == RUNS.keys()
+    assert all(commands.values())
+    assert {name for names in named for name in names.split(",")} <= extras.keys()
