@@ -27,7 +27,13 @@ LIFE: Final = HERE / "chroot" / "life.sh"
 TABLE: Final = ROOT / "docs" / "package.md"
 SIZE_LIMIT: Final = 400_000
 
-UNLIKE: Final = ("TZ=Pacific/Auckland", "HOME=/root/elsewhere", "LC_ALL=C", "LANG=de_DE", "USER=somebody")
+FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+UNLIKE: Final = (
+    *("TZ=Pacific/Auckland", "HOME=/root/elsewhere", "LC_ALL=C", "LANG=de_DE", "USER=somebody"),
+    *(f"LD_PRELOAD=/given/{FAKETIME.name}", "FAKETIME=+400d", "NO_FAKE_STAT=1"),
+)
+"""Surroundings of a build that must make no difference; another umask and the modes that it gives come with them."""
+
 
 _ROW: Final = re.compile(r"^\| `(/[^`]+)` \| (.+) \|$", re.MULTILINE)
 _ALONE: Final = re.compile(r"(\w+) alone")
@@ -55,7 +61,7 @@ def in_tree(suite: str, kind: str, folder: Path, *command: str) -> subprocess.Co
     )
 
 
-def clone_to(folder: Path) -> None:
+def clone_to(folder: Path, *, mask: int) -> None:
     """Put the clone as git knows it, with what is not committed yet, into a folder."""
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -68,26 +74,32 @@ def clone_to(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-            (folder / name).chmod(0o750 if (ROOT / name).stat().st_mode & 0o100 else 0o640)
+            (folder / name).chmod((0o777 if (ROOT / name).stat().st_mode & 0o100 else 0o666) & ~mask)
 
 
-def build(suite: str, out: Path, *surroundings: str) -> list[Path]:
+def build(suite: str, out: Path, *, is_unlike: bool = False) -> list[Path]:
     """Build the packages of a suite in its tree, into a folder; return their files.
 
     Args:
         suite: of Debian.
         out: the folder; made where there is none.
-        surroundings: variables of the environment, as NAME=VALUE.
+        is_unlike: whether in surroundings that must make no difference.
     """
+    mask = 0o027 if is_unlike else 0o022
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
-        clone_to(source)
-        built = in_tree(suite, "build", source, "env", *surroundings, "deploy/build-deb", "built")
+        clone_to(source, mask=mask)
+        if is_unlike:
+            subprocess.run([HERE / "tools", "faketime"], check=True)
+            shutil.copy(FAKETIME, source)
+        command = f"umask {mask:03o} && date && exec deploy/build-deb built"
+        built = in_tree(suite, "build", source, "env", *(UNLIKE if is_unlike else ()), "sh", "-c", command)
         if built.returncode:
-            sys.exit(f"{built.stdout}\nthe package cannot be built for {suite}")
+            sys.exit(f"{built.stdout}\nthe packages cannot be built for {suite}")
         out.mkdir(parents=True, exist_ok=True)
         for path in (source / "built").iterdir():
             shutil.copy2(path, out)
+    print(f"built for {suite} on {built.stdout.partition(chr(10))[0]}", flush=True)
     return sorted(out.glob("*.deb"))
 
 
@@ -176,12 +188,20 @@ def problems_of_table(suite: str, names: list[str], table: str) -> Iterator[str]
             yield f"no file is {row}"
 
 
-def problems_of_packages(suite: str, packages: list[Path], again: list[Path]) -> Iterator[str]:
-    """Return what is wrong with packages, and whether a build in other surroundings gave others."""
-    tables = TABLE.read_text().split("\n## ")
+def differences(packages: list[Path], again: list[Path]) -> Iterator[str]:
+    """Return which packages two builds did not make byte for byte alike."""
+    if [path.name for path in packages] != [path.name for path in again]:
+        yield "two builds made different packages"
+        return
     for package, other in zip(packages, again, strict=True):
         if package.read_bytes() != other.read_bytes():
             yield f"two builds differ: {package.name}"
+
+
+def problems_of_packages(suite: str, packages: list[Path]) -> Iterator[str]:
+    """Return what is wrong with packages."""
+    tables = TABLE.read_text().split("\n## ")
+    for package in packages:
         if (size := package.stat().st_size) > SIZE_LIMIT:
             yield f"{package.name} has {size} bytes, more than {SIZE_LIMIT}"
         table = next(table for table in tables if table.startswith(f"{package.name.partition('_')[0]}\n"))
@@ -308,8 +328,8 @@ def main() -> int:
         shutil.rmtree(out, ignore_errors=True)
         packages = build(suite, out)
         with tempfile.TemporaryDirectory() as elsewhere:
-            again = build(suite, Path(elsewhere), *UNLIKE)
-            problems = list(problems_of_packages(suite, packages, again))
+            problems = [*differences(packages, build(suite, Path(elsewhere), is_unlike=True))]
+        problems += problems_of_packages(suite, packages)
         report, in_life = live(suite, packages)
         print(report)
         problems += in_life

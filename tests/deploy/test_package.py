@@ -13,7 +13,7 @@ from device_auth import __version__
 from device_auth.world.settings import IDENTITY
 from tests.command import ROOT
 from tests.deploy.boot import HERE, read_script
-from tests.deploy.package import LIFE, SABOTAGES, problems_of_table
+from tests.deploy.package import LIFE, SABOTAGES, differences, problems_of_table
 
 DEBIAN: Final = ROOT / "debian"
 POSTRM: Final = (DEBIAN / "device-auth.postrm").read_text()
@@ -107,3 +107,16 @@ def test_a_table_that_says_more_or_less_than_the_package_has_is_wrong(
     suite: str, names: list[str], problem: str
 ) -> None:
     assert list(problems_of_table(suite, names, TABLE)) == [problem]
+
+
+def test_one_byte_is_a_difference_between_two_builds(tmp_path: Path) -> None:
+    first, second = tmp_path / "first" / "a.deb", tmp_path / "second" / "a.deb"
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_bytes(b"the same bytes")
+    assert list(differences([first], [second])) == []
+
+    second.write_bytes(b"the same bytez")
+
+    assert list(differences([first], [second])) == ["two builds differ: a.deb"]
+    assert list(differences([first], [])) == ["two builds made different packages"]

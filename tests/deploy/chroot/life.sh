@@ -107,7 +107,10 @@ same board-after-upgrade "$board" "$(sha256sum "$drop_ins/board.conf")"
 same settings-after-upgrade "$settings" "$(sha256sum /etc/device-auth/config.toml)"
 check token-after-upgrade speaker token
 check compiled-after-upgrade all_compiled
+touch /etc/systemd/system/device-auth.service
 check scripts-twice dpkg_quietly --install /given/now/*.deb
+check by-hand-named grep -q 'installation by hand' /tmp/dpkg.log
+rm /etc/systemd/system/device-auth.service
 
 # A newer version writes what this one cannot read: refused, untouched, and whole for the newer one again.
 check newer dpkg_quietly --install /given/newer/*.deb
