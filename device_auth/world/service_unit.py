@@ -104,7 +104,7 @@ NOT_STARTED: Final[Mapping[str, EndOfStart]] = {
     "226": EndOfStart(
         "NAMESPACE",
         "its view of the file system cannot be made",
-        "On a read-only root systemd before 254 needs /tmp in memory, or the drop-in read-only-root.conf"
+        "On a read-only root systemd before 254 needs the drop-in of a board, or read-only-root.conf"
         f" (deploy/systemd, /usr/share/device-auth/drop-ins). {LOOK_AT_THE_LOG}",
     ),
     "227": EndOfStart("NO_NEW_PRIVILEGES", "new privileges cannot be ruled out"),

@@ -139,6 +139,19 @@ def test_every_group_that_a_unit_names_is_made_or_in_every_debian(drop_in: Path 
     assert named <= made | {"audio", "dialout", "tty", "video"}
 
 
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: path.stem)
+def test_the_module_of_a_class_of_devices_is_loaded_first(drop_in: Path) -> None:
+    text = drop_in.read_text()
+    modules = {"spi": "spidev", "i2c": "i2c_dev", "alsa": "snd"}
+    allowed = re.findall(r"^DeviceAllow=char-(\w+)", text, re.MULTILINE)
+    units = " ".join(f"modprobe@{modules[name]}.service" for name in allowed if name in modules)
+
+    # systemd looks the class up when it starts the service: one that is not there yet stays closed until the next start
+    assert [line for line in text.splitlines() if "modprobe@" in line and "ledtrig" not in line] == (
+        [f"Wants={units}", f"After={units}"] if units else []
+    )
+
+
 def test_the_service_needs_its_socket_and_waits_for_nothing_else() -> None:
     unit = SERVICE.split("[Service]", maxsplit=1)[0]
 
