@@ -144,6 +144,10 @@ def compose(
     def read_plan() -> BoardPlan:
         return read_hardware(settings.hardware, settings.hardware_of)[0]
 
+    # That a user may not read the service's settings is no fault of theirs, and what stands in them is not known.
+    unread = (
+        [] if context.is_ours else [each for each in problems if isinstance(each.__cause__, PermissionError)]
+    )
     return in_order(
         [
             *storage.checks(context),
@@ -152,13 +156,14 @@ def compose(
             *network.checks(probe, credential_probe, network.Machine(context.root)),
             *client.checks(
                 settings,
-                problems,
+                [each for each in problems if each not in unread],
                 credential_probe,
                 _link_secret(context, settings, stored),
-                hidden=context.refusal() if context.is_closed else "",
+                hidden=context.refusal() if context.is_closed or unread else "",
+                is_unread=bool(unread),
             ),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
-            *board.checks(context, read_plan),
+            *board.checks(context, read_plan, hidden=context.refusal() if unread else ""),
             *service.checks(context),
         ]
     )

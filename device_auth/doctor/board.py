@@ -59,17 +59,18 @@ class Need(NamedTuple):
     remedy: str
 
 
-def checks(context: DoctorContext, read_plan: ReadPlan) -> list[Check]:
+def checks(context: DoctorContext, read_plan: ReadPlan, *, hidden: str = "") -> list[Check]:
     """Return the checks of the parts.
 
     Args:
         context: whose parts.
         read_plan: reads the settings of the parts; raises ``ConfigError``.
+        hidden: why this user cannot read them; empty if he can.
     """
     after = ("H1",)
     before_parts = ("H1", "H2", "H3", "H4", "H5")
     return [
-        Check("H1", "board", partial(check_board, read_plan)),
+        Check("H1", "board", (lambda: skipped(hidden)) if hidden else partial(check_board, read_plan)),
         Check("H2", "gpio-library", partial(check_library, context, read_plan), after),
         Check("H3", "devices", partial(check_devices, context, read_plan), after),
         Check("H4", "device-rights", partial(check_rights, context, read_plan), ("H1", "H3", "H5")),

@@ -49,6 +49,7 @@ def checks(
     link_secret: LinkSecret | None = None,
     *,
     hidden: str = "",
+    is_unread: bool = False,
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
     """Return the checks of the client's settings.
@@ -59,6 +60,7 @@ def checks(
         credential_probe: asks the provider (after N14), or None.
         link_secret: of the stored link, if it may take one.
         hidden: why this user cannot know what the state folder has of them, the unit's identity first; empty if he can.
+        is_unread: nor can he read the settings file, for the same reason.
         serial_number: the file with the board's serial number, used where no DSN is set.
     """
 
@@ -79,7 +81,7 @@ def checks(
 
         return look
 
-    return [
+    found = [
         Check("C1", "settings-unreadable", lambda: _reading(problems, hidden)),
         Check("C2", "client-id", about(["client_id"], lambda: _client_id(settings))),
         Check("C3", "product-id", about(["product_id"], lambda: _product_id(settings))),
@@ -92,6 +94,9 @@ def checks(
             "C9", "client-rejected", lambda: _acceptance(credential_probe, link_secret), after=("C2", "N14")
         ),
     ]
+    if is_unread:
+        return [Check(each.code, each.name, lambda: skipped(hidden)) for each in found]
+    return found
 
 
 def _reading(problems: Sequence[ConfigError], hidden: str) -> Finding:

@@ -87,7 +87,13 @@ def members_of(name: str) -> frozenset[str]:
 
 def is_closed(folder: Path) -> bool:
     """Return whether this process may not look into a folder that is there."""
-    return folder.exists() and not os.access(folder, os.X_OK)
+    try:
+        folder.stat()
+    except PermissionError:
+        return True  # a folder above it may not be searched
+    except OSError:
+        return False
+    return not os.access(folder, os.X_OK)
 
 
 class DoctorContext:

@@ -20,6 +20,7 @@ from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import serve
 from tests.command import ROOT, bare_environment
 from tests.daemon_process import Household
+from tests.silent_service import listening
 from tests.simulated_speaker import strict
 from tests.waiting import LONG
 
@@ -144,6 +145,11 @@ from device_auth.cli import quick_token
 quick_token.print_quickly({path!r})
 sys.stderr.write(" ".join(sorted(sys.modules)))
 """
+
+
+def test_a_service_that_sends_a_byte_now_and_then_keeps_nobody_waiting(tmp_path: Path) -> None:
+    with listening(tmp_path / "service.sock", "dripping"):
+        assert not quick_token.print_quickly(str(tmp_path / "service.sock"))
 
 
 def test_it_loads_next_to_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """All checks together: the page that explains them, the order they come in, and an end although each of them hangs."""
 
+import os
 import re
 from pathlib import Path
 from threading import Event
@@ -9,12 +10,14 @@ import pytest
 from device_auth.assembly.doors import open_doors
 from device_auth.cli.doctor import compose, open_context
 from device_auth.cli.main import read_arguments
+from device_auth.core.errors import ConfigError
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.check_run import GROUPS, LIMIT, CheckResult, examine
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok
 from device_auth.doctor.rendering import TextStyle, as_text
 from tests.command import ROOT
+from tests.patient import Patient
 from tests.world import SkippingClock
 
 PAGE = (ROOT / "docs/doctor.md").read_text()
@@ -94,3 +97,25 @@ def test_the_page_shows_what_is_printed(checks: list[Check]) -> None:
     shown = as_text([CheckResult(check, finding) for check in checks if check.code == "L1"], TextStyle())
 
     assert "\n".join(shown[:4]).rstrip() in PAGE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_user_who_may_not_read_the_services_settings_is_not_told_that_they_are_wrong(
+    tmp_path: Path,
+) -> None:
+    patient = Patient(tmp_path)
+    speaker = open_doors(vars(read_arguments(["doctor", "--simulate=auto"])))
+    denied, wrong = ConfigError("cannot read config.toml: permission denied"), ConfigError("dsn is odd")
+    denied.__cause__ = PermissionError()
+    os.seteuid(4711)
+    try:
+        found = compose(speaker, patient.context(), speaker.settings, [denied], None, is_online=False)
+    finally:
+        os.seteuid(0)
+    looked = {check.code: check.look() for check in found if check.code[0] == "C" or check.code == "H1"}
+    by_root = compose(speaker, patient.context(), speaker.settings, [denied, wrong], None, is_online=False)
+    told = next(check for check in by_root if check.code == "C1").look()
+
+    assert {each.verdict for each in looked.values()} == {Verdict.SKIPPED}
+    assert "sudo device-auth doctor" in looked["C1"].sentence
+    assert "permission denied" in told.sentence
