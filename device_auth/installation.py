@@ -53,7 +53,9 @@ class Installation(NamedTuple):
     is_ours: bool
 
     def how_to_install(self, package: str, *, again: bool = False) -> str:
-        """Return the sentence that tells a person how to install a package of PyPI, or one in its place.
+        """Return the words that tell a person how to install a package of PyPI, or one in its place.
+
+        No full stop ends them: it would be copied with the command.
 
         Args:
             package: its name there.
@@ -65,7 +67,7 @@ class Installation(NamedTuple):
         if package == "rpi-lgpio" and self.version >= NO_WHEEL:
             return (
                 "Install it on Raspberry Pi OS: sudo apt install python3-rpi-lgpio; this environment must then be made with"
-                " python3 -m venv --system-site-packages, as pip finds no lgpio for this Python."
+                " python3 -m venv --system-site-packages, as pip finds no lgpio for this Python"
             )
         first = "sudo apt install gcc python3-dev && " if package in COMPILED else ""
         option = " --force-reinstall" if again else ""

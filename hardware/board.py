@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hardware.voice import Voice
 
 BACK_ENDS: Final = (plans.GPIOD, "rpi-gpio", "simulated")
-"""The first is used where none is set: it waits for edges, where the others ask 20 times a second."""
+"""The first is used where none is set: between two edges it wakes nobody."""
 
 BUSES: Final[Mapping[str, Mapping[int, str]]] = {
     "i2c0": {0: "SDA", 1: "SCL"},

@@ -246,7 +246,8 @@ def hint_of(error: HardwareError) -> str:
     """Return what a person should do about a part that failed; what is to be installed comes first."""
     if not error.library:
         return error.hint
-    return f"{how_to_install(error.library).rstrip('.')}. {error.hint}".rstrip()
+    install = how_to_install(error.library)
+    return f"{install}; {error.hint[0].lower()}{error.hint[1:]}" if error.hint else install
 
 
 def _trouble_with(part: str, error: HardwareError) -> Refusal:

@@ -105,7 +105,7 @@ def check_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         return ok("No part is on a pin.")
     kernel, model = context.line("proc/sys/kernel/osrelease"), context.line("proc/device-tree/model")
     facts = {"kernel": kernel, "model": model}
-    remedy = f'{how_to_install("rpi-lgpio").rstrip(".")}. Or set gpio = "{GPIOD}" below [hardware].'
+    remedy = f'{how_to_install("rpi-lgpio")}; or set gpio = "{GPIOD}" below [hardware].'
     provider = library_of("rpi-gpio")
     if provider is None:
         return fail("The module RPi.GPIO is not installed.", remedy, PART, provider="none", **facts)

@@ -154,7 +154,7 @@ def judge(name: str, run: Run, suite: str, ended: tuple[int, str, list[dict[str,
 
 def command_of(hint: str) -> str:
     """Return the command in the program's own words about a missing library."""
-    return hint.removeprefix("Install it: ").partition(". Or ")[0].rstrip(".")
+    return hint.removeprefix("Install it: ").partition("; or ")[0]
 
 
 def main() -> int:

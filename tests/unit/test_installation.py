@@ -75,6 +75,15 @@ def test_the_package_never_says_pip(package: str, version: tuple[int, int]) -> N
     assert "pip" not in PACKAGE._replace(version=version).how_to_install(package)
 
 
+@pytest.mark.parametrize("package", [*DEBIAN_NAMES, "rpi-lgpio"])
+@pytest.mark.parametrize("version", [(3, 11), (3, 13)])
+@pytest.mark.parametrize("installation", [PACKAGE, VENV])
+def test_no_full_stop_is_copied_with_a_command(
+    installation: Installation, version: tuple[int, int], package: str
+) -> None:
+    assert not installation._replace(version=version).how_to_install(package).endswith(".")
+
+
 def test_a_package_that_is_not_whole_is_put_in_its_place_again() -> None:
     assert "apt install --reinstall python3-cryptography" in PACKAGE.how_to_install(
         "cryptography", again=True

@@ -225,7 +225,7 @@ def test_a_library_that_is_not_installed_is_told_with_both_ways(
         found = finding(patient, "H2")
         assert of_parts(patient) == {"H2": FAIL}
 
-    assert how_to_install(library).rstrip(".") in found.next_step
+    assert how_to_install(library) in found.next_step
     assert f'gpio = "{other}"' in found.next_step
 
 
