@@ -143,6 +143,7 @@ class Status:
         code: while waiting, for administrators only.
         handed_over: if another client has the link now.
         account_id: the user ID of the account; None if unknown.
+        linked_at: when the link was made, so that another link has another moment; None if there is none.
         lasts: whether what is stored outlasts a power cut; if not, the hint of a linked speaker has the reason.
         is_checking: the provider has refused the link once, and is being asked again.
     """
@@ -158,6 +159,7 @@ class Status:
     code: Code | None = None
     handed_over: HandedOver | None = None
     account_id: str | None = None
+    linked_at: datetime | None = None
     lasts: bool = True
     is_checking: bool = False
 
@@ -525,6 +527,7 @@ def _as_status(fields: Any) -> Status:
         if handed_over is None
         else HandedOver(_optional_text(handed_over["to"]), _as_time(handed_over["at"])),
         account_id=_optional_text(fields.get("account_id")),
+        linked_at=_as_time(fields.get("linked_at")),
         lasts=fields.get("lasts") is not False,
         is_checking=fields.get("is_checking") is True,
     )

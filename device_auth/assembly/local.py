@@ -133,6 +133,7 @@ class LocalSpeaker:
             expires_at=self._expires_at(seen.word, seen.pending),
             account=None if link is None else link.account,
             account_id=None if link is None else link.account_id,
+            linked_at=None if link is None else link.linked_at,
             dialect=None if link is None else link.dialect,
             version=__version__,
             handed_over=hand_over_of(link),

@@ -423,6 +423,7 @@ def _read_status(status: "Status") -> SpeakerStatus:
         expires_at=_read_time(status.expires_at),
         account=status.account,
         account_id=status.account_id,
+        linked_at=_read_time(status.linked_at),
         dialect=status.dialect,
         version=status.version,
         handed_over=None if handed_over is None else HandOver(handed_over.to, _read_time(handed_over.at)),

@@ -35,6 +35,7 @@ class SpeakerStatus:
         dialect: of the stored link; None if there is none.
         version: of the program that holds the link.
         account_id: the user ID of the account; None if unknown.
+        linked_at: when the stored link was made, so that another link has another moment; None if there is none.
         lasts: what is stored outlasts a power cut, as far as is known.
         is_checking: the provider has refused the link once, and is being asked again.
         service: why the service that keeps the link does not answer, in one word; empty if it does, or there is none.
@@ -51,6 +52,7 @@ class SpeakerStatus:
     version: str
     handed_over: HandOver | None = None
     account_id: str | None = None
+    linked_at: UnixTime | None = None
     lasts: bool = True
     is_checking: bool = False
     service: str = ""
@@ -156,6 +158,7 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
         "expires_at": _date(status.expires_at),
         "account": status.account,
         "account_id": status.account_id,
+        "linked_at": _date(status.linked_at),
         "dialect": status.dialect,
         "version": status.version,
         "lasts": status.lasts,

@@ -420,6 +420,7 @@ class Api:
                 expires_at=None if timed is None else self._date(timed.expires_at),
                 account=view.account,
                 account_id=view.account_id,
+                linked_at=None if link is None else link.linked_at,
                 dialect=None if link is None else link.dialect,
                 version=__version__,
                 handed_over=hand_over_of(link),

@@ -49,6 +49,7 @@ def test_status_tells_state_trouble_and_what_next(world: SocketWorld) -> None:
         "expires_at": None,
         "account": None,
         "account_id": None,
+        "linked_at": None,
         "dialect": None,
         "version": __version__,
         "lasts": True,

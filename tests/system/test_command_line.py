@@ -447,7 +447,7 @@ def test_status_of_a_speaker_that_was_never_linked(
     status = json.loads(fields)
     assert set(status) == {
         *("state", "trouble", "since", "hint", "expires_at"),
-        *("account", "account_id", "dialect", "version", "lasts", "is_checking"),
+        *("account", "account_id", "linked_at", "dialect", "version", "lasts", "is_checking"),
     }
     assert (status["state"], status["trouble"]) == ("unlinked", "none")
     assert lines[0].startswith("state:       unlinked")

@@ -44,7 +44,7 @@ def test_json_has_no_half_of_a_surrogate_pair(text: str, shown: str) -> None:
     assert json.loads(written) == {"hint": [shown]}
 
 
-def test_a_status_is_eleven_fields() -> None:
+def test_a_status_is_twelve_fields() -> None:
     assert status_fields(UNLINKED) == {
         "state": "unlinked",
         "trouble": "none",
@@ -53,6 +53,7 @@ def test_a_status_is_eleven_fields() -> None:
         "expires_at": "2027-01-15T08:00:00Z",
         "account": "Anna",
         "account_id": None,
+        "linked_at": None,
         "dialect": "lwa",
         "version": "1.0",
         "lasts": True,
