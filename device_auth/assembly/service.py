@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 SOCKET: Final = Path(f"run/{NAME}/api.sock")
 """Where the system's service listens, below the root folder."""
 
-HURRY: Final = (Seconds(1),)
-"""How long the service may take to answer where a person wants to know how it is."""
+HURRY: Final = (Seconds(0.5), Seconds(0.3))
+"""How long the service may take to answer where a person wants to know how it is; systemd's answer comes between."""
 
-PATIENCE: Final = (*HURRY, Seconds(8), Seconds(8), Seconds(8))
+PATIENCE: Final = (Seconds(1), Seconds(8), Seconds(8), Seconds(8))
 """How long it may take where it is needed: after each time systemd is asked whether to wait on."""
 
 ASK_AS_MEMBER: Final = (
@@ -147,10 +147,11 @@ def _ask_service(doors: "Doors", patience: Sequence[Seconds]) -> "FoundService |
             client.close()
             raise Busy(f"permission denied by the service: {error}", hint=ASK_AS_MEMBER) from error
         except (ClientError, TimeoutError) as error:
-            report = _report_on(doors, path, patience, is_listening=_is_listening(error))
+            if report is None or patience is not HURRY:
+                report = _report_on(doors, path, patience, is_listening=_is_listening(error))
             if report is None or not report.is_coming:
                 return report
-            if number == 0 and len(patience) > 1:
+            if number == 0 and patience is not HURRY:
                 say(f"device-auth: {report.sentence} Waiting for it, at most {sum(patience):.0f} s.")
         else:
             client.close()

@@ -35,8 +35,8 @@ UNIT_FOLDERS: Final = (
     "lib/systemd/system",
 )
 
-ANSWER_WITHIN: Final = Seconds(0.6)
-"""How long systemd may take to answer where a person waits."""
+ANSWER_WITHIN: Final = Seconds(1)
+"""How long systemd may take to answer where a person waits: a small board needs a tenth of that."""
 
 PROPERTIES: Final = (
     *("Id", "LoadState", "UnitFileState", "ActiveState", "SubState", "Result"),
