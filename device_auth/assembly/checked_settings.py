@@ -73,6 +73,14 @@ class CheckedSettings(NamedTuple):
             return None
         return _problem_of(lambda: _prove_route(self.settings))
 
+    def every_problem(self) -> list[ConfigError]:
+        """Look at everything, and return all that is wrong."""
+        problems = [*self.problems, *self.provider_problems]
+        if not self.is_unreadable:
+            parts = (self.route_problem(is_thorough=True), self.parts_problem(), self.page_problem())
+            problems += [*self.key_problems(), *(problem for problem in parts if problem is not None)]
+        return problems
+
     def warnings(self) -> list[str]:
         """Return a sentence for each setting that is allowed but likely not intended."""
         return [] if self.is_unreadable else [*warnings_about(self.settings), *_passed_over(self.settings)]

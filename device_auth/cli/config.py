@@ -9,12 +9,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from device_auth.assembly.checked_settings import check_settings
+from device_auth.assembly.settings_draft import cannot_write, rights_of_new
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
 from device_auth.wire.addresses import stays_here
-from device_auth.world.explain import explain
 from device_auth.world.files import Folder
 from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
@@ -31,7 +31,6 @@ from device_auth.world.settings import (
     add_secret_option,
     option_of,
     read_settings,
-    service_group,
     variable_of,
 )
 from device_auth.world.unit import SERIAL_NUMBER
@@ -39,12 +38,6 @@ from hardware.settings import Key
 
 WIDTH: Final = 80
 """Columns that every terminal has."""
-
-FILE_MODE: Final = 0o600
-"""Of a settings file that we write: a secret may be put into it."""
-
-GROUP_MODE: Final = 0o640
-"""Of root's, where the group of the service's user can be given the right to read it."""
 
 OF_BOARD: Final = "board"
 """The origin of the serial number that the board itself has."""
@@ -144,24 +137,19 @@ def _init(places: Places, *, has_force: bool) -> int:
 
 
 def _write_new(path: Path, content: bytes, *, has_force: bool) -> None:
-    """Write the file; of root's, the group of the service's user may read it."""
+    """Write the file."""
     if not has_force and os.path.lexists(path):
         raise ConfigError(
             f"there is a settings file already: {path}",
             hint="Change that one, write another with --config, or write over it with --force.",
         )
-    group = service_group() if os.geteuid() == 0 else None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with Folder.open_for_leader(path.parent) as folder:
-            if group is not None and folder.owner is None:
-                folder.owner = 0, group
-            folder.replace(path.name, content, FILE_MODE if group is None else GROUP_MODE, is_durable=True)
+            folder.owner, mode = rights_of_new(folder)
+            folder.replace(path.name, content, mode, is_durable=True)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            explain(f"cannot write {path}", error),
-            hint="Check the owner of its folder, or name another with --config.",
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -299,10 +287,7 @@ def _check(
     options: Mapping[str, object], places: Places, environ: Mapping[str, str], *, as_json: bool
 ) -> int:
     checked = check_settings(options, places.files, environ)
-    warnings, problems = checked.warnings(), [*checked.problems, *checked.provider_problems]
-    if not checked.is_unreadable:
-        parts = (checked.route_problem(is_thorough=True), checked.parts_problem(), checked.page_problem())
-        problems += [*checked.key_problems(), *(problem for problem in parts if problem is not None)]
+    warnings, problems = checked.warnings(), checked.every_problem()
     if as_json:
         told = [{"message": str(problem), "hint": problem.hint} for problem in problems]
         print_json({"problems": told, "warnings": warnings})

@@ -1,22 +1,27 @@
-"""``device-auth hardware``: list the parts of the speaker, or test them one after another."""
+"""``device-auth hardware``: list the parts of the speaker, test them one after another, switch a board on or off."""
 
 import argparse
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Final
 
-from device_auth.assembly.doors import open_doors
+from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.hardware_parts import library_folder, read_hardware
 from device_auth.assembly.service import STOP_FIRST, is_served
+from device_auth.cli import enabling
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import Busy, ConfigError
+from device_auth.prompts.light import Table
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import Operator, choose_operator
 from device_auth.tools.parts_list import MODULES, PartRow, look_up
 from device_auth.tools.self_test import PartsTest, StepResult
+from device_auth.world.places import ROOT
 from device_auth.world.provider import first_locale
+from device_auth.world.settings import ENVIRONMENT
 from device_auth.world.signals import interruptible
 from hardware.board import BoardPlan, board_names
 from hardware.errors import HardwareError, PartBusy
@@ -32,10 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     parser.add_argument(
         "hardware_action",
-        metavar="list|test",
-        choices=("list", "test"),
-        help="list: every part, its pins and whether it can be used; test: let each part show what it can",
+        metavar="list|test|enable|disable",
+        choices=("list", "test", "enable", "disable"),
+        help="list: every part, its pins and whether it can be used; test: let each part show what it can; enable: put"
+        " a board's drop-in and settings in place, test the parts, and start the service with them; disable: take them back",
     )
+    enabling.add_arguments(parser)
     parser.add_argument("--part", metavar="NAME", help="only this part, by its name in the list")
     parser.add_argument(
         "--seconds",
@@ -53,13 +60,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(
+    args: argparse.Namespace,
+    *,
+    environ: Mapping[str, str] = ENVIRONMENT,
+    euid: int | None = None,
+    root: Path = ROOT,
+) -> int:
     """Run the verb, and return the exit code.
 
     Raises:
+        WrongUse: if the arguments do not go together.
         ConfigError: if the settings are wrong, or there is nothing to test or nobody to ask.
         Busy: if the service holds the parts to test.
     """
+    enabling.refuse_misplaced(args)
+    if args.hardware_action in {"enable", "disable"}:
+
+        def test_parts(doors: Doors, report: Callable[[StepResult], None]) -> None:
+            plan, patterns = read_hardware(doors.settings.hardware, doors.settings.hardware_of)
+            printer = None if doors.is_json else _ResultPrinter(is_json=False)
+
+            def told(result: StepResult) -> None:
+                report(result)
+                if printer is not None:
+                    printer.print(result)
+
+            with library_folder(plan):
+                _test(args, doors, plan, patterns, _choose(plan, args.part), told)
+
+        return enabling.run(args, test_parts, environ=environ, euid=euid, root=root)
     doors = open_doors(vars(args))
     plan, patterns = read_hardware(doors.settings.hardware, doors.settings.hardware_of)
     parts = _choose(plan, args.part)
@@ -68,14 +98,8 @@ def run(args: argparse.Namespace) -> int:
             return _list(plan, parts, is_json=doors.is_json, is_served=is_served(doors))
         if is_served(doors):
             raise Busy("the service is using the parts", hint=STOP_FIRST)
-        parts = tuple(part for part in parts if part.kind != "off")
-        if not parts:
-            raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
-        operator = _choose_operator(parts, is_rig=args.expect)
-        wording = wording_for(first_locale(doors.settings.locale))
         report = _ResultPrinter(is_json=doors.is_json)
-        with interruptible():  # the parts are released
-            PartsTest(plan, patterns, operator, wording, report.print, seconds=args.seconds).run(parts)
+        _test(args, doors, plan, patterns, parts, report.print)
         return 0 if report.is_ok else HardwareError.exit_code
 
 
@@ -128,6 +152,23 @@ def _print_cells(*cells: str) -> None:
 # test
 
 
+def _test(
+    args: argparse.Namespace,
+    doors: Doors,
+    plan: BoardPlan,
+    patterns: Table,
+    parts: Sequence[PlannedPart],
+    report: Callable[[StepResult], None],
+) -> None:
+    parts = tuple(part for part in parts if part.kind != "off")
+    if not parts:
+        raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
+    operator = _choose_operator(parts, is_rig=args.expect)
+    wording = wording_for(first_locale(doors.settings.locale))
+    with interruptible():  # the parts are released
+        PartsTest(plan, patterns, operator, wording, report, seconds=args.seconds).run(parts)
+
+
 def _choose_operator(parts: Sequence[PlannedPart], *, is_rig: bool) -> Operator | None:
     """Return the operator; buttons and simulated parts need none."""
     operator = choose_operator(is_rig=is_rig)
@@ -165,7 +206,10 @@ def _nothing(plan: BoardPlan) -> str:
 
 def _how_to_choose() -> str:
     boards = ", ".join(name for name in board_names() if name != "none")
-    return f'Choose a board in the settings file, below [hardware]: board = "NAME". Known: {boards}.'
+    return (
+        "Switch a board on: sudo device-auth hardware enable BOARD; or set it in the settings file, below [hardware]:"
+        f' board = "NAME". Known: {boards}.'
+    )
 
 
 def _seconds(text: str) -> float:

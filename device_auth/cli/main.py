@@ -28,7 +28,7 @@ VERBS: Final = {
     "doctor": "find out what is wrong, say what to do",
     "seal": "seal a plain link under the key that is set up",
     "config": "init | show | check: the settings",
-    "hardware": "list | test: the parts of the speaker",
+    "hardware": "list | test | enable | disable: the parts",
     "simulator": "a simulated Amazon on loopback",
 }
 
@@ -117,6 +117,15 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Read the arguments; one that is not understood is an error of the verb it was given to."""
         found, left = super().parse_known_args(args, namespace)
+        for action in self._get_positional_actions():
+            # argparse before Python 3.12 fills it with nothing as soon as an option follows the word before it
+            if action.nargs == argparse.OPTIONAL and getattr(found, action.dest, 0) is None and left:
+                if left[0].startswith("-"):
+                    continue
+                try:
+                    setattr(found, action.dest, self._get_values(action, [left.pop(0)]))
+                except argparse.ArgumentError as error:
+                    self.error(str(error))
         if left:
             self.error(f"unknown arguments: {' '.join(_shown(word.partition('=')[0]) for word in left)}")
         return found, left

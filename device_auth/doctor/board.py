@@ -19,6 +19,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.doctor.context import DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.installation import how_to_install
+from device_auth.tools.drop_ins import is_copy
 from device_auth.tools.parts_list import library_of
 from device_auth.world.service_unit import RESTART, UNIT
 from hardware.board import SORTS, BoardPlan, open_parts
@@ -33,8 +34,6 @@ NEW_KERNEL: Final = (6, 6)
 """From this kernel on, the original RPi.GPIO has other numbers for the pins than the kernel."""
 
 READ_AND_WRITE: Final = 0o6
-
-SHIPPED: Final = "usr/share/device-auth/drop-ins"
 
 CLASSES: Final = {"spidev": "spi", "snd": "alsa"}
 """The class of a driver, where its devices have another name. Source: proc(5), ``/proc/devices``."""
@@ -196,14 +195,13 @@ def check_drop_ins(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     for path in map(Path, unit.get("DropInPaths", "").split()):
         if path.name not in {"board.conf", "panel.conf"}:
             continue
-        shipped = context.read(f"{SHIPPED}/{wanted.get(path.name, '')}") if wanted.get(path.name) else ""
         if path.name not in wanted:
             return warn(
                 f"{path} opens devices to the service, and no part that is set needs them.",
                 "Set the board (device-auth hardware list), or remove that file; then: sudo systemctl daemon-reload;"
                 f" {RESTART}",
             )
-        if shipped and context.read(str(path).lstrip("/")) != shipped:
+        if not is_copy(context.read(str(path).lstrip("/")), wanted[path.name]):
             return warn(
                 f"{path} is not the drop-in {wanted[path.name]} of this version: it is another board's, or was changed.",
                 f"If that is not intended: sudo device-auth hardware enable {plan.board}",

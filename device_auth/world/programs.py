@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess  # noqa: TID251  systemctl, journalctl and ss are run here alone
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -33,24 +33,27 @@ class ProgramResult(NamedTuple):
 Run = Callable[[Sequence[str]], ProgramResult]
 
 
-def run_program(words: Sequence[str], within: Seconds = PROGRAM_TIMEOUT) -> ProgramResult:
+def run_program(
+    words: Sequence[str], within: Seconds = PROGRAM_TIMEOUT, environ: Mapping[str, str] | None = None
+) -> ProgramResult:
     """Run a program.
 
     Args:
         words: its name, looked up on the path unless it has a folder, and its arguments.
         within: how long it may take.
+        environ: what it finds of the environment; None for this process's, without the secrets in it.
 
     Raises:
         CannotRun: if it is missing, or did not end in time.
     """
-    environ = {**environment_for_others(), "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    given = environment_for_others() if environ is None else environ
     try:
         process = subprocess.Popen(  # noqa: S603  the arguments are this program's own
             list(words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environ,
+            env={**given, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
             start_new_session=True,
         )
     except OSError as error:

@@ -295,7 +295,7 @@ def test_the_page_about_keys_names_every_provider_and_what_is_to_be_typed() -> N
     assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(KEY_PROVIDERS)
     for text in (f"--name={CREDENTIAL}", f"/etc/credstore.encrypted/{CREDENTIAL}", "key_file =", SEALED):
         assert text in page
-    assert {path.stem for path in KEYS} <= set(re.findall(r"KEY=([a-z-]+)", page))
+    assert {path.stem for path in KEYS} <= set(re.findall(r"--key ([a-z-]+)", page))
 
 
 def test_the_drop_in_for_a_proxy_is_one_that_requests_take_and_holds_no_password() -> None:

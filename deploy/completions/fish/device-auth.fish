@@ -51,7 +51,7 @@ function _shtab_device_auth_using
 end
 
 set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator
-set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --denial --device-endpoint --dialect --dsn --host --interval --issuer --locale --log-format --min-lifetime --part --port --product-id --qr-file --redirect-uri --renewals --report --runtime-dir --scope --sdk --seconds --seed --state-dir --timeout --tls --to --token-endpoint --token-lifetime
+set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --denial --device-endpoint --dialect --dsn --host --interval --issuer --key --locale --log-format --min-lifetime --panel --part --port --product-id --qr-file --redirect-uri --renewals --report --runtime-dir --scope --sdk --seconds --seed --state-dir --timeout --tls --to --token-endpoint --token-lifetime
 
 complete -c device-auth -e
 complete -c device-auth -f
@@ -298,8 +298,12 @@ complete -c device-auth -n '_shtab_device_auth_using config' -l device-endpoint 
 complete -c device-auth -n '_shtab_device_auth_using config' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using config' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
 complete -c device-auth -n '_shtab_device_auth_using config; and test $_shtab_device_auth_npos -eq 0' -ka "init show check" -d 'init|show|check'
-complete -c device-auth -n '_shtab_device_auth_using; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test: the parts of the speaker.'
+complete -c device-auth -n '_shtab_device_auth_using; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test | enable | disable: the parts.'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -s h -l help -d 'show this help message and exit'
+complete -c device-auth -n '_shtab_device_auth_using hardware' -l panel -xka "console sh1106 ssd1306" -d 'enable: also a panel: console, sh1106 or ssd1306'
+complete -c device-auth -n '_shtab_device_auth_using hardware' -l key -xka "systemd-credential rpi-fw-crypto key-file" -d 'enable: also the key that the link is sealed under, and seal it: systemd-credential, rpi-fw-crypto or key-file'
+complete -c device-auth -n '_shtab_device_auth_using hardware' -l no-test -d 'enable: do not test the parts while the service is stopped'
+complete -c device-auth -n '_shtab_device_auth_using hardware' -l keep-settings -d 'disable: take the drop-ins out, and leave the settings as they are'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l part -x -d 'only this part, by its name in the list'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l seconds -x -d 'test: how long a light shows each pattern at the least (default: 1)'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l expect -d 'test: read the answers from standard input instead of asking a person: one a line, in the order of the questions: yes, no or the text that was seen, or {"part": "light", "step": "waiting", "seen": "yes"}'
@@ -320,7 +324,8 @@ complete -c device-auth -n '_shtab_device_auth_using hardware' -l issuer -x -d '
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
-complete -c device-auth -n '_shtab_device_auth_using hardware; and test $_shtab_device_auth_npos -eq 0' -ka "list test" -d 'list|test'
+complete -c device-auth -n '_shtab_device_auth_using hardware; and test $_shtab_device_auth_npos -eq 0' -ka "list test enable disable" -d 'list|test|enable|disable'
+complete -c device-auth -n '_shtab_device_auth_using hardware; and test $_shtab_device_auth_npos -eq 1' -ka "generic-led generic-rgb respeaker-2mic simulated voice-bonnet" -d BOARD
 complete -c device-auth -n '_shtab_device_auth_using; and test $_shtab_device_auth_npos -eq 0' -a simulator -d 'A simulated Amazon on loopback.'
 complete -c device-auth -n '_shtab_device_auth_using simulator' -s h -l help -d 'show this help message and exit'
 complete -c device-auth -n '_shtab_device_auth_using simulator' -l host -x -d 'a loopback address (default 127.0.0.1)'

@@ -14,6 +14,7 @@ from device_auth.doctor.context import UserAccount
 from device_auth.doctor.findings import Finding, Verdict
 from device_auth.installation import how_to_install
 from hardware.board import SORTS
+from tests.enabling_world import shipped
 from tests.patient import Patient, troubles
 from tests.stand_ins.fixtures import importable, not_installed, stand_ins
 from tests.wrong_hardware import WRONG_TABLES
@@ -330,8 +331,7 @@ def test_every_delivered_drop_in_is_one_that_the_doctor_names(patient: Patient) 
 def test_a_drop_in_of_another_board_or_without_a_part_is_told(patient: Patient) -> None:
     drop_in = "/etc/systemd/system/device-auth.service.d/board.conf"
     patient.hardware = RGB
-    patient.put("usr/share/device-auth/drop-ins/boards/generic-rgb.conf", "DeviceAllow=char-gpiochip rw\n")
-    patient.put(drop_in.lstrip("/"), "DeviceAllow=char-gpiochip rw\n")
+    patient.put(drop_in.lstrip("/"), shipped("boards", "generic-rgb"))
     patient.unit["DropInPaths"] = drop_in
     assert finding(patient, "H10").verdict is Verdict.OK
 
@@ -342,13 +342,6 @@ def test_a_drop_in_of_another_board_or_without_a_part_is_told(patient: Patient) 
 
     patient.hardware = {}
     assert "no part that is set needs them" in finding(patient, "H10").sentence
-
-
-def test_without_the_package_a_drop_in_is_compared_with_nothing(patient: Patient) -> None:
-    patient.hardware = {"panel": {"kind": "ssd1306"}}
-    patient.unit["DropInPaths"] = "/etc/systemd/system/device-auth.service.d/panel.conf"
-    with importable("modules"):
-        assert finding(patient, "H10").verdict is Verdict.OK
 
 
 def test_of_a_speaker_that_systemd_does_not_start_no_drop_in_is_looked_for(patient: Patient) -> None:

@@ -1,0 +1,190 @@
+"""A settings file that a program changes: the draft lies beside it, is checked as ``config check`` does, and takes its place."""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from device_auth.assembly.checked_settings import CheckedSettings, check_settings
+from device_auth.core.errors import ConfigError
+from device_auth.world.explain import explain
+from device_auth.world.files import Folder, NotAFile, beside_of, make_folder, read_plain
+from device_auth.world.owners import belongs_to_another
+from device_auth.world.settings import ENVIRONMENT, LARGEST_FILE, SETTINGS, SettingsFiles, service_group
+from device_auth.world.toml_lines import NotEditable
+
+FILE_MODE: Final = 0o600
+"""Of a settings file that we write: a secret may be put into it."""
+
+GROUP_MODE: Final = 0o640
+"""Of root's, where the group of the service's user can be given the right to read it."""
+
+_MARK: Final = "\ufeff"
+"""Some editors begin a file with it."""
+
+_LINE: Final = re.compile(r", line \d+")
+
+Change = Callable[[str], str]
+
+
+class SettingsDraft(NamedTuple):
+    """What a settings file will be.
+
+    Attributes:
+        path: of the file.
+        is_changed: the draft differs from the file.
+        checked: the settings as the draft has them.
+        problems: that the file had before, and still has.
+        put_in_place: exchanges the file for the draft, which is on the disk by then.
+    """
+
+    path: Path
+    is_changed: bool
+    checked: CheckedSettings
+    problems: tuple[ConfigError, ...]
+    put_in_place: Callable[[], None]
+
+
+@contextmanager
+def drafted(
+    path: Path,
+    change: Change,
+    files: SettingsFiles,
+    options: Mapping[str, object],
+    environ: Mapping[str, str] = ENVIRONMENT,
+    *,
+    new_text: str = "",
+) -> Iterator[SettingsDraft]:
+    """Write the draft of a changed settings file beside it; it is gone afterwards unless it was put in place.
+
+    Where the change changes nothing, nothing is written. Owner and mode stay; those of a new file are as ``config init`` gives them. A link is followed, unless another user has
+    made it for root.
+
+    Args:
+        path: of the file.
+        change: returns the new text for the present one.
+        files: that settings are read from; one in the state folder stands for what was set on the unit.
+        options: the command line's arguments by name.
+        environ: the environment.
+        new_text: the present text where there is no file.
+
+    Raises:
+        ConfigError: if the file cannot be read or written, its layout does not allow the change, or the change would make a
+            setting wrong that is not wrong now.
+    """
+    slot = "settings" if path.name == SETTINGS else "config"
+    before = check_settings(options, files, environ)
+    if before.is_unreadable:
+        raise before.problems[0]
+    if not belongs_to_another(path):  # who else could lead root to any file
+        path = Path(os.path.realpath(path))
+    is_new = not os.path.lexists(path)
+    old = "" if is_new else _read(path)
+    mark = _MARK if old.startswith(_MARK) else ""
+    present = new_text if is_new else old
+    try:
+        text = mark + change(present.removeprefix(mark))
+    except NotEditable as error:
+        raise ConfigError(
+            f"{path} {error}", hint="Change it by hand: sudoedit, then device-auth config check."
+        ) from error
+    known = before.every_problem()
+    if text == present:
+        yield SettingsDraft(path, False, before, tuple(known), lambda: None)
+        return
+    beside = path.with_name(beside_of(path.name))
+    with _written_beside(path, text.encode(), is_new=is_new) as folder:
+        after = check_settings(options, files._replace(**{slot: beside}), environ)
+        kept = _judge(known, after.every_problem(), path, beside)
+        yield SettingsDraft(path, True, after, kept, lambda: _rename(folder, path))
+
+
+def rights_of_new(folder: Folder) -> tuple[tuple[int, int] | None, int]:
+    """Return the owner and the mode of a new settings file; of root's, the group of the service's user may read it.
+
+    Args:
+        folder: that it is put into.
+    """
+    group = service_group() if os.geteuid() == 0 else None
+    if group is None:
+        return folder.owner, FILE_MODE
+    return folder.owner or (0, group), GROUP_MODE
+
+
+def cannot_write(path: Path, error: Exception) -> ConfigError:
+    """Return the error of a settings file that cannot be written."""
+    return ConfigError(
+        explain(f"cannot write {path}", error),
+        hint=getattr(error, "hint", "") or "Check the owner of its folder, or name another with --config.",
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_plain(path, LARGEST_FILE)[0].decode()
+    except (OSError, ValueError) as error:  # it was read a moment ago
+        raise ConfigError(explain(f"cannot read {path}", error), hint="Try again.") from error
+
+
+@contextmanager
+def _written_beside(path: Path, content: bytes, *, is_new: bool) -> Iterator[Folder]:
+    """Write the draft, durable; it is removed at the end, if it still has that name."""
+    beside = beside_of(path.name)
+    try:
+        if is_new:
+            make_folder(path.parent, 0o755)
+        opened = Folder.open_for_leader(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with opened as folder:
+        try:
+            owner, mode = rights_of_new(folder) if is_new else _rights_of(folder, path.name)
+            folder.remove(beside)
+            folder.write_new(beside, content, mode, is_durable=True, owner=owner)
+        except OSError as error:
+            with suppress(OSError):
+                folder.remove(beside)
+            raise cannot_write(path, error) from error
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):
+                folder.remove(beside)
+
+
+def _rights_of(folder: Folder, name: str) -> tuple[tuple[int, int] | None, int]:
+    status = folder.status_of(name)
+    if status is None:
+        return rights_of_new(folder)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFile(name)
+    owner = (status.st_uid, status.st_gid)
+    if folder.owner is not None and status.st_uid != folder.owner[0]:
+        owner = folder.owner  # root writes in another user's folder for that user
+    return owner if os.geteuid() == 0 else None, stat.S_IMODE(status.st_mode)
+
+
+def _rename(folder: Folder, path: Path) -> None:
+    try:
+        folder.rename(beside_of(path.name), path.name)
+        folder.sync()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _judge(
+    known: list[ConfigError], found: list[ConfigError], path: Path, beside: Path
+) -> tuple[ConfigError, ...]:
+    """Return the problems that the file had before; raise the first new one."""
+
+    def named(text: str) -> str:
+        return text.replace(str(beside), str(path))
+
+    before = {_LINE.sub("", str(problem)) for problem in known}
+    for problem in found:
+        if _LINE.sub("", named(str(problem))) not in before:
+            raise ConfigError(f"nothing was changed: {named(str(problem))}", hint=named(problem.hint))
+    return tuple(ConfigError(named(str(problem)), hint=named(problem.hint)) for problem in found)

@@ -1,0 +1,462 @@
+"""Switch a board of parts on, or off again: the unit's drop-ins and the settings, then the service.
+
+Whatever ends this half-way, a signal or the plug, the next run mends: every file is whole at any moment, the drop-ins come
+before the settings that need them and go after them, and a file in ``/run`` stays until the service has been started with
+them. A restart of the machine does the same.
+"""
+
+import errno
+import grp
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from device_auth.assembly.checked_settings import check_settings
+from device_auth.assembly.doors import Doors
+from device_auth.assembly.opening import open_speaker
+from device_auth.assembly.service import find_service
+from device_auth.assembly.settings_draft import SettingsDraft, drafted
+from device_auth.core.errors import ConfigError, NotLinked, StoreError
+from device_auth.core.models import Seconds
+from device_auth.installation import how_to_install
+from device_auth.tools import drop_ins
+from device_auth.tools.drop_ins import BOARDS, GPIO, KEYS, PANELS, DropIn
+from device_auth.tools.parts_list import library_of
+from device_auth.world.explain import explain
+from device_auth.world.files import Folder, read_plain
+from device_auth.world.keys import CREDENTIAL, SYSTEMD_CREDENTIAL
+from device_auth.world.places import ROOT, read_places
+from device_auth.world.programs import CannotRun, run_program
+from device_auth.world.service_unit import (
+    BOOTED,
+    BOTH,
+    LOOK_AT_THE_LOG,
+    SOCKET_UNIT,
+    SYSTEMCTL,
+    UNIT,
+    ask_systemd,
+    report_on,
+    show,
+)
+from device_auth.world.settings import ENVIRONMENT, HARDWARE, SETTINGS
+from device_auth.world.toml_lines import read_toml, with_setting, without_setting
+from hardware.board import read_plan
+from hardware.errors import HardwareError
+from hardware.gpiod_lines import load_library
+from hardware.plans import GPIOD
+
+if TYPE_CHECKING:
+    from device_auth.client import Status
+
+RESTART_DUE: Final = Path("run/device-auth.restart-due")
+"""Is there from the first change on until the service has answered: in memory, as a start of the machine is one too."""
+
+SYSTEMCTL_WITHIN: Final = Seconds(120)
+"""systemd itself gives a start 90 s."""
+
+OWN_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+"""Of systemctl: a variable of the caller's could lead root's command to another bus."""
+
+CREDENTIAL_FILE: Final = Path("etc/credstore.encrypted") / CREDENTIAL
+
+RPI_GPIO: Final = "rpi-gpio"
+"""The back end, and the drop-in of the original RPi.GPIO."""
+
+LARGEST_ENVELOPE: Final = 64 * 1024
+
+OFF: Final = "none"
+"""The board of a speaker without parts."""
+
+SET_ON_UNIT: Final = "# What was set on this unit; it comes before /etc/device-auth/config.toml.\n"
+
+INTO_THE_IMAGE: Final = "the root is read-only: this belongs into the image"
+
+SWITCH_ON: Final = f"sudo systemctl enable --now {BOTH}"
+
+
+class Selection(NamedTuple):
+    """What is to be switched on.
+
+    Attributes:
+        board: by its name; None leaves it as it is.
+        panel: its kind; None leaves it as it is.
+        key: the holder of the key to seal under; None leaves it as it is.
+    """
+
+    board: str | None
+    panel: str | None = None
+    key: str | None = None
+
+
+class FileReport(NamedTuple):
+    """What became of a file: ``written``, ``removed``, ``unchanged``, or ``left``, as it is a person's or the image's."""
+
+    path: str
+    action: str
+
+
+class HardwareSwitch:
+    """The board of one machine.
+
+    Args:
+        options: the command line's arguments by name.
+        new_text: of a settings file, where there is none.
+        environ: the environment.
+        euid: the user ID; that of the process if None.
+        root: the root folder.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, object],
+        new_text: str,
+        *,
+        environ: Mapping[str, str] = ENVIRONMENT,
+        euid: int | None = None,
+        root: Path = ROOT,
+    ) -> None:
+        self._options, self._environ, self._euid, self._root = options, environ, euid, root
+        self._new_text = new_text
+        self._places = read_places(options, environ, euid, root)
+        self.is_booted = os.path.lexists(root / BOOTED)
+        """systemd runs this machine."""
+        self.problems: tuple[ConfigError, ...] = ()
+        """Of the settings, which had them before."""
+        self.kept_key: str | None = None
+        """The holder of the key whose drop-in was left in place."""
+
+    def open_doors(self) -> Doors:
+        """Return the doors of the speaker with the settings as they are now."""
+        doors = Doors(self._options, read_places(self._options, self._environ, self._euid, self._root))
+        doors.machine = self._root
+        return doors
+
+    # -- files
+
+    def enable(self, wanted: Selection) -> list[FileReport]:
+        """Put drop-ins and settings in place.
+
+        Raises:
+            ConfigError: if that cannot be; then nothing was changed.
+            StoreError: if the key is not available.
+        """
+        has_pins = wanted.board is not None and read_plan({"board": wanted.board}).gpio != "simulated"
+        back_end, is_original = choose_back_end(self._hardware().get("gpio")) if has_pins else ("", False)
+        files: dict[str, str | None] = {}
+        if wanted.board is not None:
+            files |= {BOARDS: wanted.board, GPIO: RPI_GPIO if is_original else None}
+        files |= {} if wanted.panel is None else {PANELS: wanted.panel}
+        if wanted.key in drop_ins.shipped(
+            KEYS
+        ):  # else that of the former key stays: the link is moved from one to the other
+            files[KEYS] = wanted.key
+
+        def change(text: str, _: bool) -> str:
+            if wanted.board is not None:
+                gpio = (HARDWARE, "gpio")
+                text = with_setting(text, (HARDWARE, "board"), wanted.board)
+                text = with_setting(text, gpio, back_end) if has_pins else without_setting(text, gpio)
+            if wanted.panel is not None:
+                text = _with_panel(text, wanted.panel)
+            return text if wanted.key is None else with_setting(text, ("key_provider",), wanted.key)
+
+        with self._changing(files, change) as (planned, draft):
+            self._refuse_missing_groups(planned)
+            if wanted.key is not None and self.is_booted:
+                self._prove_key(wanted.key, draft)
+            self._note_restart(planned, draft)
+            drop_ins.put_in_place(planned)
+            draft.put_in_place()
+        return _report(planned, draft)
+
+    def disable(self, *, keeps_settings: bool) -> list[FileReport]:
+        """Take the drop-ins of this program out, and switch the board off in the settings.
+
+        The key's stays while the stored link is sealed under it.
+
+        Raises:
+            ConfigError: if that cannot be; then nothing was changed.
+        """
+        key = self._key_in_place()
+        files: dict[str, str | None] = {BOARDS: None, PANELS: None, GPIO: None}
+        if key in self._sealing_keys():
+            self.kept_key = key
+        elif key is not None:
+            files[KEYS] = None
+
+        before = self._hardware()
+
+        def change(text: str, is_on_unit: bool) -> str:
+            if keeps_settings:
+                return text
+            if before.get("board", OFF) != OFF:
+                text = with_setting(text, (HARDWARE, "board"), OFF)
+            for name in ("gpio", "panel"):
+                text = without_setting(text, (HARDWARE, name))
+            if is_on_unit and before.get("panel", "off") != "off":
+                text = with_setting(text, (HARDWARE, "panel"), "off")  # that of the settings file
+            is_named = KEYS in files and read_toml(text).get("key_provider") == key
+            return without_setting(text, ("key_provider",)) if is_named else text
+
+        with self._changing(files, change) as (planned, draft):
+            self._note_restart(planned, draft)
+            draft.put_in_place()
+            try:
+                drop_ins.put_in_place(planned)
+            except OSError as error:
+                if keeps_settings or not _is_read_only(error):
+                    raise
+                # they are the image's, and do no harm: no part is set that needs them
+                return _report([each._replace(is_left=not each.is_so) for each in planned], draft)
+        return _report(planned, draft)
+
+    def _sealing_keys(self) -> set[str]:
+        """Return the holders of the keys that stored links are sealed under, as far as their files tell."""
+        found = set()
+        with suppress(OSError):
+            for path in self._places.state_dir.glob("link.json*"):
+                with suppress(OSError, ValueError, AttributeError):
+                    found.add(str(json.loads(read_plain(path, LARGEST_ENVELOPE)[0]).get("key_provider")))
+        return found
+
+    @contextmanager
+    def _changing(
+        self, files: Mapping[str, str | None], change: Callable[[str, bool], str]
+    ) -> Iterator[tuple[list[DropIn], SettingsDraft]]:
+        """Prepare drop-ins and settings: these in the settings file, or, where /etc cannot be written, for this unit alone."""
+        on_unit = self._places.state_dir / SETTINGS
+        config = self._places.files.config or self._places.new_config_file
+        try:
+            with ExitStack() as opened:
+                planned = drop_ins.plan(files, self._root)
+                try:
+                    # what was set on the unit would win
+                    draft = opened.enter_context(self._drafted(self._places.files.settings or config, change))
+                except ConfigError as error:
+                    if not _is_read_only(error.__cause__) or self._places.files.settings is not None:
+                        raise
+                    draft = opened.enter_context(self._drafted(on_unit, change))
+                self.problems = draft.problems
+                yield planned, draft
+        except OSError as error:
+            raise self._refusal(error, files, config) from error
+        except ConfigError as error:
+            if _is_read_only(error.__cause__):
+                raise self._refusal(error.__cause__, files, config) from error
+            raise
+
+    def _drafted(
+        self, path: Path, change: Callable[[str, bool], str]
+    ) -> AbstractContextManager[SettingsDraft]:
+        is_on_unit = path.name == SETTINGS
+        return drafted(
+            path,
+            lambda text: change(text, is_on_unit),
+            self._places.files,
+            self._options,
+            self._environ,
+            new_text=SET_ON_UNIT if is_on_unit else self._new_text,
+        )
+
+    def _refusal(
+        self, error: BaseException | None, files: Mapping[str, str | None], path: Path
+    ) -> ConfigError:
+        if isinstance(error, OSError) and error.errno != errno.EROFS:
+            return ConfigError(
+                explain(f"cannot write {error.filename or path}", error),
+                hint="Mend that and try again: it goes on where it stopped.",
+            )
+        names = [
+            f"{self._root / drop_ins.FOLDER / drop_ins.NAMES[sort]} ({sort}/{name}.conf)"
+            for sort, name in files.items()
+            if name in drop_ins.shipped(sort)
+        ]
+        return ConfigError(
+            INTO_THE_IMAGE,
+            hint="Run this where the image is made, in its root (chroot); it needs no systemd there. It writes:"
+            f" {', '.join([*names, str(path)])}.",
+        )
+
+    def _hardware(self) -> Mapping[str, object]:
+        """Return the table of the parts as it counts now."""
+        return check_settings(self._options, self._places.files, self._environ).settings.hardware
+
+    def _refuse_missing_groups(self, planned: list[DropIn]) -> None:
+        """Raise ConfigError if systemd could not start the service with these drop-ins: 216/GROUP."""
+        missing = sorted({name for name in drop_ins.groups_in(planned) if not self._has_group(name)})
+        if missing:
+            raise ConfigError(
+                f"there is no group {missing[0]}, and the service cannot start without; nothing was changed",
+                hint="The package makes it, and so does: sudo make -C deploy/systemd install. Or, for this one alone:"
+                f" sudo groupadd --system {missing[0]}",
+            )
+
+    def _has_group(self, name: str) -> bool:
+        if self._root == ROOT:
+            with suppress(KeyError):
+                return bool(grp.getgrnam(name))
+            return False
+        try:
+            lines = (self._root / "etc" / "group").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return True  # nothing is known of it
+        return any(line.startswith(f"{name}:") for line in lines)
+
+    def _prove_key(self, key: str, draft: SettingsDraft) -> None:
+        """Raise unless the key can be had: a speaker whose key is named and cannot be had takes no link."""
+        if key != SYSTEMD_CREDENTIAL:
+            draft.checked.keys.sealing()
+        elif not (self._root / CREDENTIAL_FILE).exists():
+            raise ConfigError(
+                f"there is no {self._root / CREDENTIAL_FILE}; nothing was changed",
+                hint="docs/encryption.md has the command that makes it.",
+            )
+
+    def _key_in_place(self) -> str | None:
+        """Return whose drop-in of ours is in the place of the key's."""
+        for name in drop_ins.shipped(KEYS):
+            with suppress(ConfigError):
+                if drop_ins.plan({KEYS: name}, self._root)[0].is_so:
+                    return name
+        return None
+
+    # -- the service
+
+    @property
+    def is_restart_due(self) -> bool:
+        """Return whether something was changed that the service has not taken up yet."""
+        return self.is_booted and (self._root / RESTART_DUE).exists()
+
+    def _note_restart(self, planned: list[DropIn], draft: SettingsDraft) -> None:
+        if self.is_booted and (draft.is_changed or not all(each.is_so for each in planned)):
+            with Folder.open(self._root / RESTART_DUE.parent) as folder:
+                folder.replace(RESTART_DUE.name, b"", 0o600)
+
+    def restart(self, meanwhile: Callable[[], None]) -> "Status | None":
+        """Have the service take up the changes, and wait until it answers.
+
+        Args:
+            meanwhile: is called while the service is stopped, and its parts are free.
+
+        Returns:
+            The status that the service reports; None if it is not installed, or not switched on.
+
+        Raises:
+            StoreError: if it does not start, or does not answer.
+        """
+        self._systemctl("daemon-reload")
+        is_wanted = self._is_switched_on()
+        if is_wanted:
+            self._systemctl("stop", SOCKET_UNIT, UNIT)  # both: the socket would bring the service back
+        try:
+            meanwhile()
+        finally:
+            if is_wanted:
+                # started first, the service would bind the address itself, and systemd would refuse the socket
+                self._systemctl("start", SOCKET_UNIT)
+                self._systemctl("start", UNIT)
+        status = None
+        if is_wanted:
+            found = find_service(self.open_doors())
+            if found is None:
+                raise StoreError("the service was started, and does not answer", hint=LOOK_AT_THE_LOG)
+            status = found.status
+        (self._root / RESTART_DUE).unlink(missing_ok=True)
+        return status
+
+    def _is_switched_on(self) -> bool:
+        try:
+            service = show(
+                lambda words: run_program(self._words(words), SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
+            ).get(UNIT, {})
+        except CannotRun as error:
+            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
+        is_enabled = service.get("UnitFileState", "").startswith("enabled")
+        is_up = service.get("ActiveState") in {"active", "activating", "failed"}
+        return service.get("LoadState") == "loaded" and (is_enabled or is_up)
+
+    def _systemctl(self, *words: str) -> None:
+        shown = " ".join(("systemctl", *words))
+        try:
+            ended = run_program(self._words(shown.split()), SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
+        except CannotRun as error:
+            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
+        if ended.exit_code != 0:
+            report = report_on(ask_systemd(self._root), self._root)
+            why, hint = (
+                ("", LOOK_AT_THE_LOG) if report is None else (f": {report.sentence}", report.next_step)
+            )
+            raise StoreError(f"{shown} failed{why}", hint=hint)
+
+    def _words(self, words: Sequence[str]) -> list[str]:
+        """Return the words of a program with its whole path: what root runs is not looked up."""
+        return [str(self._root / SYSTEMCTL), *words[1:]]
+
+    def seal(self) -> bool:
+        """Seal the stored link under the key that is set up; return False if there is no link.
+
+        Raises:
+            DeviceAuthError: if that fails; the link is whole then.
+        """
+        try:
+            open_speaker(self.open_doors()).seal()
+        except NotLinked:
+            return False
+        return True
+
+
+def choose_back_end(present: object) -> tuple[str, bool]:
+    """Return the back end of the pins that is to be used, and whether that is the original RPi.GPIO.
+
+    The one that is set stays, if it is installed; else the first of gpiod, rpi-lgpio, RPi.GPIO that is.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    there = []
+    with suppress(HardwareError):
+        load_library()
+        there.append(GPIOD)
+    library = library_of(RPI_GPIO)
+    if library is not None:
+        there.append(RPI_GPIO)
+    if not there:
+        raise ConfigError(
+            "no library is installed that drives the pins; nothing was changed",
+            hint=f"{how_to_install('gpiod').rstrip('.')}. Or use another one: {how_to_install('rpi-lgpio')}",
+        )
+    chosen = str(present) if present in there else there[0]
+    return chosen, chosen == RPI_GPIO and library is not None and library.package == "RPi.GPIO"
+
+
+def _is_read_only(error: object) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EROFS
+
+
+def _with_panel(text: str, kind: str) -> str:
+    """Return the text with a panel of this kind; what its table has beside the kind stays."""
+    hardware = read_toml(text).get(HARDWARE)
+    has_table = isinstance(hardware, Mapping) and isinstance(hardware.get("panel"), Mapping)
+    if has_table:
+        return with_setting(text, (HARDWARE, "panel", "kind"), kind)
+    return with_setting(text, (HARDWARE, "panel"), {"kind": kind})
+
+
+def _report(planned: list[DropIn], draft: SettingsDraft) -> list[FileReport]:
+    files = [
+        FileReport(str(each.path), _action(each))
+        for each in planned
+        if each.content is not None or not each.is_so or each.is_left
+    ]
+    return [*files, FileReport(str(draft.path), "written" if draft.is_changed else "unchanged")]
+
+
+def _action(planned: DropIn) -> str:
+    if planned.is_left:
+        return "left"
+    if planned.is_so:
+        return "unchanged"
+    return "removed" if planned.content is None else "written"
