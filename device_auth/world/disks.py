@@ -52,6 +52,7 @@ class Mount(NamedTuple):
         number: names it among the others.
         parent: the number of the one that it is mounted on.
         device: its block device, as ``major:minor``; major is 0 where the kernel names none.
+        folder: of the file system, that is mounted; ``/`` unless only a part of it is.
         point: where it is mounted.
         kind: such as ``ext4``.
         source: what is mounted, such as ``/dev/mmcblk0p2``.
@@ -62,6 +63,7 @@ class Mount(NamedTuple):
     number: str
     parent: str
     device: str
+    folder: str
     point: Path
     kind: str
     source: str
@@ -130,31 +132,34 @@ class Slots(NamedTuple):
     Attributes:
         updater: its name.
         remedy: where to keep what must stay; ``{path}`` stands for it.
-        devices: of the slots, as ``major:minor``; empty where all that is not shared lies on a slot.
-        shared: the device that the slots share, likewise; empty if that is not known.
+        devices: of the slots, as ``major:minor``.
+        folder: of the slots, on the device that they share: that device, and the beginning of the path there.
     """
 
     updater: str
     remedy: str
-    devices: frozenset[str] = frozenset()
-    shared: str = ""
+    devices: frozenset[str]
+    folder: tuple[str, str] | None = None
 
     def holds(self, mount: Mount) -> bool:
         """Return whether a file system is on a slot."""
-        return mount.device in self.devices if self.devices else mount.device != self.shared
+        if self.folder is not None and mount.device == self.folder[0]:
+            return mount.folder.startswith(self.folder[1])
+        return mount.device in self.devices
 
 
 def find_slots(root: Path = Path("/")) -> Slots | None:
     """Return the slots of this system; None if no updater that is known here exchanges any.
 
-    Source: the documentation of RAUC ("system.conf", sections ``slot.CLASS.N``) and of Mender ("mender.conf",
-    ``RootfsPartA``); rpi-image-gen, layer ``image-rota``: what is declared in ``slot-shared.d`` is bound from
-    ``/persistent/shared``.
+    Source: the documentation of RAUC ("system.conf", sections ``slot.CLASS.N``), of Mender ("mender.conf",
+    ``RootfsPartA``) and of rpi-image-gen ("image-rota": the root is a slot, ``/var`` is bound from
+    ``/persistent/slots/SLOT/var``, and what ``slot-shared.d`` declares from ``/persistent/shared``).
     """
-    persistent = mount_of(PERSISTENT, root)
-    if persistent is not None and persistent.point == PERSISTENT:
+    system, persistent = mount_of(Path("/"), root), mount_of(PERSISTENT, root)
+    if system is not None and persistent is not None and persistent.point == PERSISTENT:
         remedy = "Declare {path} in the image, in /etc/rpi-image-gen/slot-shared.d, as the package's file there does."
-        return Slots("rpi-image-gen", remedy, shared=persistent.device)
+        own = f"{persistent.folder.rstrip('/')}/slots/"
+        return Slots("rpi-image-gen", remedy, frozenset({system.device}), (persistent.device, own))
     for updater, name, pattern in _UPDATERS:
         try:
             text = (root / name).read_text(errors="replace")
@@ -244,7 +249,7 @@ def _mounts_in(text: str) -> Iterator[Mount]:
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         try:
-            number, parent, device, _, point = left.split()[:5]
+            number, parent, device, folder, point = left.split()[:5]
             kind, source, options = right.split(maxsplit=2)
         except ValueError:
             continue
@@ -252,6 +257,7 @@ def _mounts_in(text: str) -> Iterator[Mount]:
             number,
             parent,
             device,
+            _unescaped(folder),
             Path(_unescaped(point)),
             kind,
             _unescaped(source),

@@ -115,6 +115,13 @@ def rauc_slots(patient: Patient) -> None:
     patient.put("sys/class/block/mmcblk0p3/dev", "179:3\n")
 
 
+def image_rota(patient: Patient, bind: str) -> None:
+    """As rpi-image-gen's A/B image has it, with one more bind from the partition that the slots share."""
+    mount(patient, "40 22 179:7 / /persistent rw - ext4 /dev/mmcblk0p7 rw")
+    mount(patient, f"41 22 179:7 {bind} rw - ext4 /dev/mmcblk0p7 rw")
+    mount(patient, f"42 41 0:23 / {patient.run_dir.resolve()} rw - tmpfs tmpfs rw")
+
+
 def mender_slots(patient: Patient) -> None:
     patient.put(
         "etc/mender/mender.conf",
@@ -240,11 +247,12 @@ BROKEN: dict[str, tuple[Break, str, Verdict, int]] = {
     "the link is on a slot of RAUC": (rauc_slots, "S9", FAIL, 74),
     "the link is on a slot of Mender": (mender_slots, "S9", FAIL, 74),
     "the link is on a /var of the slot's own": (
-        lambda it: mount(it, "40 22 179:3 / /persistent rw - ext4 /dev/mmcblk0p4 rw"),
+        lambda it: image_rota(it, f"/slots/system_a/var {it.folder}"),
         "S9",
         FAIL,
         74,
     ),
+    "the link is on the root of a slot": (lambda it: image_rota(it, "/home /home"), "S9", FAIL, 74),
     "the watchdog is off": (lambda it: it.unit.update(WatchdogUSec="infinity"), "D4", WARN, 0),
 }
 
@@ -639,9 +647,8 @@ def test_a_link_that_the_slots_share_is_well(patient: Patient, slots: Callable[[
     assert "is shared by the slots of" in found.sentence
 
 
-def test_a_link_below_the_folder_that_slots_share_is_well(patient: Patient) -> None:
-    mount(patient, "40 22 179:4 / /persistent rw - ext4 /dev/mmcblk0p4 rw")
-    mount(patient, f"41 22 179:4 /shared/x {patient.state.resolve()} rw - ext4 /dev/mmcblk0p4 rw")
+def test_a_link_that_is_declared_as_shared_is_well(patient: Patient) -> None:
+    image_rota(patient, f"/shared/var/lib/device-auth {patient.state.resolve()}")
 
     assert finding(patient, "S9").sentence.endswith("is shared by the slots of rpi-image-gen.")
 
