@@ -89,9 +89,9 @@ def lay_out(given: Path, debs: list[Path]) -> None:
         text=True,
     )
     for name in files.stdout.split("\0"):
-        if name and (ROOT / name).is_file():
+        if name and ((ROOT / name).is_file() or (ROOT / name).is_symlink()):
             (given / "repository" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, given / "repository" / name)
+            shutil.copy2(ROOT / name, given / "repository" / name, follow_symlinks=False)
     (given / "debs").mkdir()
     for deb in debs:
         shutil.copy2(deb, given / "debs")
@@ -136,6 +136,8 @@ def run_script(script: Script, suite: str, debs: list[Path], prefix: list[str]) 
         run = Path(folder)
         run.chmod(0o755)
         lay_out(run / "given", debs)
+        if (more := HERE / "given" / script.name).exists():
+            subprocess.run([more, suite, run / "given"], check=True)
         subprocess.run(["cp", "--sparse=always", machine / "root.ext4", run / "disk"], check=True)
         for number, words in enumerate(script.boots, start=1):
             began = time.monotonic()

@@ -41,7 +41,7 @@ state() {
 # install_from_clone: the command of the clone with the system's Python, at the place of the one of a virtual environment.
 install_from_clone() {
     mkdir -p /opt/device-auth/bin /opt/device-auth/lib
-    cp -r /repository/device_auth /repository/hardware /opt/device-auth/lib/
+    cp -rL /repository/device_auth /repository/hardware /opt/device-auth/lib/
     printf '%s\n' '#!/usr/bin/python3 -I' 'import sys' 'sys.path.insert(0, "/opt/device-auth/lib")' \
         'from device_auth.cli.main import main' 'sys.exit(main())' > /opt/device-auth/bin/device-auth
     chmod 755 /opt/device-auth/bin/device-auth
