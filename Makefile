@@ -138,7 +138,7 @@ test-bare: $(VENV)/.dev .venv-bare/.installed
 ARCH ?= amd64
 
 test-extras: | $(BIN)/python
-	$(BIN)/python -m tests.extras.run $(ARCH)
+	$(BIN)/python -m tests.extras.run $(ARCH) $(SUITES)
 
 # Installed as on a speaker, compiled: run from the sources, a start would mostly measure the compiler.
 $(BENCH)/.installed: pyproject.toml $(SOURCES)

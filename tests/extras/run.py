@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = ROOT / "docs" / "hardware.md"
+SIMULATOR: Final = ROOT / "docs" / "simulator.md"
 PROGRAM: Final = "/opt/device-auth/bin/device-auth"
 IN_VENV: Final = "/opt/device-auth/lib"
 BY_APT: Final = "/usr/lib/python3/dist-packages"
@@ -112,13 +113,17 @@ class Tree:
         names = ("device_auth", "hardware", "README.md", "pyproject.toml")
         subprocess.run(["cp", "-r", *(ROOT / name for name in names), clone], check=True)
 
-    def run(self, commands: list[str], gpio: str) -> tuple[int, str, list[dict[str, object]]]:
-        """Run commands in the clone, and return the exit code, what was told, and the list of the parts."""
+    def list_parts(self, commands: list[str], gpio: str) -> tuple[int, str, list[dict[str, object]]]:
+        """Run commands, and return the exit code, what was told, and the list of the parts after them."""
         settings = f'[hardware]\nboard = "respeaker-2mic"\ngpio = "{gpio}"\npanel = {{kind = "ssd1306"}}\n'
         (self._given / "config.toml").write_text(settings)
         listing = f"{PROGRAM} --config /given/config.toml hardware list --json > /given/listed"
-        (self._given / "script").write_text("\n".join(["set -e", PREPARE, *commands, listing, ""]))
-        (self._given / "listed").unlink(missing_ok=True)
+        code, told = self.run([*commands, listing])
+        return code, told, json.loads((self._given / "listed").read_text()) if code == 0 else []
+
+    def run(self, commands: list[str]) -> tuple[int, str]:
+        """Run commands in the clone, and return the exit code and what was told."""
+        (self._given / "script").write_text("\n".join(["set -e", PREPARE, *commands, ""]))
         ran = subprocess.run(
             [ROOT / "tests/deploy/in-tree", self._path, self._given, "bash", "/given/script"],
             stdin=subprocess.DEVNULL,
@@ -128,8 +133,7 @@ class Tree:
             timeout=LIMIT,
             check=False,
         )
-        rows = json.loads((self._given / "listed").read_text()) if ran.returncode == 0 else []
-        return ran.returncode, ran.stdout, rows
+        return ran.returncode, ran.stdout
 
     def close(self) -> None:
         """Remove what was given to the runs."""
@@ -158,24 +162,26 @@ def command_of(hint: str) -> str:
 
 
 def main() -> int:
-    """Run everything for the architectures that the command line names."""
+    """Run everything for the suites and the architectures that the command line names; without any, all for amd64."""
     sections, wrong, done = documented(), list[str](), 0
     if sections.keys() != RUNS.keys():
         sys.exit(
             f"the sections of {DOCUMENT.name} are not those that are run: {sections.keys() ^ RUNS.keys()}"
         )
-    for architecture in sys.argv[1:] or ["amd64"]:
-        for suite in SUITES:
+    suites = [word for word in sys.argv[1:] if word in SUITES]
+    for architecture in [word for word in sys.argv[1:] if word not in SUITES] or ["amd64"]:
+        for suite in suites or SUITES:
             tree = Tree(suite, architecture)
             try:
                 for name, run in RUNS.items():
                     if architecture in run.architectures and suite in (*run.suites, *run.fails_in):
-                        problem = judge(name, run, suite, tree.run(sections[name], run.gpio))
+                        problem = judge(name, run, suite, tree.list_parts(sections[name], run.gpio))
                         wrong += _told(f"{suite} {architecture}: {name}", problem)
                         done += 1
                 if architecture == "amd64":
                     wrong += _told(f"{suite} {architecture}: what the program says", _hints(tree))
-                    done += 1
+                    wrong += _told(f"{suite} {architecture}: {SIMULATOR.name}", _simulation(tree))
+                    done += 2
             finally:
                 tree.close()
     print(f"{done} runs, {len(wrong)} of them wrong")
@@ -184,19 +190,28 @@ def main() -> int:
 
 def _hints(tree: Tree) -> str:
     plain = ["sudo python3 -m venv /opt/device-auth", "sudo /opt/device-auth/bin/pip install ."]
-    code, told, rows = tree.run(plain, "gpiod")
+    code, told, rows = tree.list_parts(plain, "gpiod")
     if code != 0:
         return told[-1500:]
     hints = {str(row["part"]): command_of(str(row["hint"])) for row in rows}
     for hint in hints.values():
         print(f"    {hint}")
     commands = [hint.replace("sudo apt install", "sudo apt install -y") for hint in hints.values()]
-    code, told, rows = tree.run([*plain, *commands], "gpiod")
+    code, told, rows = tree.list_parts([*plain, *commands], "gpiod")
     if code != 0:
         return f"ended with {code}:\n{told[-1500:]}"
     found = {row["part"]: row["library"] for row in rows}
     wanted = {part: {package} for part, package in HINTS.items()}
     return "" if {part: set(library) for part, library in found.items()} == wanted else f"{found}"  # type: ignore[call-overload]  # JSON
+
+
+def _simulation(tree: Tree) -> str:
+    """Install what the document of the simulated Amazon says, and link a simulated speaker."""
+    lines = "".join(_CONSOLE.findall(SIMULATOR.read_text())).splitlines()
+    start = lines.index("$ device-auth simulator")
+    install = [line.removeprefix("$ ") for line in lines[:start]]
+    code, told = tree.run([*install, "device-auth link --simulate --json"])
+    return "" if code == 0 and '"event": "linked"' in told else f"ended with {code}:\n{told[-1500:]}"
 
 
 def _told(name: str, problem: str) -> list[str]:
