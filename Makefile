@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-extras test-vm test-deploy test-package test-clients mutants check bench deb clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-extras test-vm test-deploy test-package test-clients mutants check bench deb dist test-dist constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,9 @@ help:
 	@echo "make test-package the Debian packages: built, judged by lintian, from install to purge in Debian's trees (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
 	@echo "make deb          the Debian package, for this machine's suite, or in a tree of Debian's: SUITE=bookworm|trixie (root)"
+	@echo "make dist         wheel, sdist, zipapp, Debian packages, and what each consists of, in dist (packages: root)"
+	@echo "make test-dist    two builds are equal, and each artefact runs on each Python (root for the packages)"
+	@echo "make constraints  look up anew what an installation by hand takes, with hashes"
 	@echo "make clean        remove what these targets made"
 
 $(BIN)/python:
@@ -161,6 +164,25 @@ SUITE ?=
 
 deb:
 	$(if $(SUITE),tests/deploy/in-tree "$$(tests/deploy/tree $(SUITE) build)" .) deploy/build-deb dist
+
+# The same setuptools builds a release and an installation by hand.
+.venv-dist/.installed: deploy/constraints.txt
+	@test -x .venv-dist/bin/python || $(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/pip --disable-pip-version-check --quiet install --require-hashes --requirement deploy/constraints.txt
+	.venv-dist/bin/pip --disable-pip-version-check --quiet install 'cyclonedx-bom==7.5.0' 'pip-tools==7.6.2'
+	@touch $@
+
+dist: .venv-dist/.installed
+	@rm -rf dist
+	.venv-dist/bin/python deploy/build_dist.py dist $(SUITES)
+
+test-dist: .venv-dist/.installed $(VENV)/.dev
+	SUITES='$(SUITES)' $(BIN)/pytest --noconftest tests/deploy/dist_checks.py
+
+constraints: .venv-dist/.installed
+	CUSTOM_COMPILE_COMMAND='make constraints' .venv-dist/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe \
+	    --strip-extras --no-emit-index-url --no-emit-find-links --extra gpiod --build-deps-for wheel \
+	    --output-file deploy/constraints.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO_DIR) build dist *.egg-info tests/clients/node/node_modules .coverage .coverage.* .hypothesis .schemathesis .mypy_cache .pytest_cache .ruff_cache
