@@ -33,6 +33,7 @@ from device_auth.world.settings import (
     read_settings,
     variable_of,
 )
+from device_auth.world.toml_lines import with_setting
 from device_auth.world.unit import SERIAL_NUMBER
 from hardware.settings import Key
 
@@ -103,6 +104,8 @@ def example_text() -> str:
         "\n# The board of lights and buttons this speaker has: device-auth hardware list.\n"
         "# Every setting above must stay above this line.\n"
         f'[{HARDWARE}]\n# board = "none"\n'
+        "\n# The library that drives the pins: gpiod, or rpi-gpio for the module RPi.GPIO.\n"
+        '# gpio = "gpiod"\n'
         "\n# Patterns of the light in place of the usual ones, by state, trouble or notice:\n"
         '# "off", or a kind and a colour ("blue", "#0040ff"). Kinds: solid; blink with\n'
         "# on_ms, off_ms and perhaps count and pause_ms; breathe with brighter_ms and\n"
@@ -112,6 +115,17 @@ def example_text() -> str:
         '# linked = { kind = "solid", colour = "#0040ff" }\n'
     )
     return head + "".join(_explained(key) for key in KEYS) + tail
+
+
+def _new_text() -> str:
+    """Return the example with the library of the pins that is installed here, if one is."""
+    from device_auth.tools.switching import choose_back_end
+
+    try:
+        back_end, _ = choose_back_end(None)
+    except ConfigError:
+        return example_text()
+    return with_setting(example_text(), (HARDWARE, "gpio"), back_end)
 
 
 def _explained(key: Key) -> str:
@@ -124,7 +138,7 @@ def _explained(key: Key) -> str:
 
 
 def _init(places: Places, *, has_force: bool) -> int:
-    path, content = places.new_config_file, example_text().encode()
+    path, content = places.new_config_file, _new_text().encode()
     try:
         as_owner(path, lambda _: _write_new(path, content, has_force=has_force))
     except StoreError as error:  # of the path, before anything was looked at

@@ -14,6 +14,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.states import StateWord
 from device_auth.world.settings import KEYS, add_provider_options, option_of, variable_of
 from hardware.led import Colour, Solid
+from tests.stand_ins.fixtures import importable, not_installed
 from tests.wrong_hardware import WRONG_TABLES, as_toml
 
 CANARY = "canary-2f7c1d"
@@ -152,6 +153,25 @@ def test_init_tells_when_another_file_would_be_read_first(
     assert (tmp_path / "own/device-auth/config.toml").read_text() == config.example_text()
     told = capsys.readouterr().err.replace("\n  ", " ")
     assert f"But {system} is read first" in told
+
+
+@pytest.mark.parametrize(
+    ("stand_ins", "written"),
+    [
+        (("modules",), 'gpio = "gpiod"'),
+        (("gpiod_1", "original"), 'gpio = "rpi-gpio"'),
+        ((), '# gpio = "gpiod"'),
+    ],
+)
+def test_init_writes_down_which_library_of_the_pins_there_is(
+    tmp_path: Path, stand_ins: tuple[str, ...], written: str
+) -> None:
+    with importable(*stand_ins) if stand_ins else not_installed():
+        run_config(tmp_path, "init", "--config", str(tmp_path / "config.toml"))
+    text = (tmp_path / "config.toml").read_text()
+
+    assert written in text.splitlines()
+    assert tomllib.loads(text).get("hardware", {}) == tomllib.loads(written)
 
 
 def test_show_gives_every_value_and_where_it_comes_from(
