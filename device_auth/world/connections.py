@@ -9,7 +9,10 @@ late.
 import http.client
 import logging
 import socket
+import weakref
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import requests  # noqa: TID251  the transport's library
@@ -146,13 +149,33 @@ def _cancellable_pools(dialer: Dialer, handle: CancelHandle) -> dict[str, type[H
     class CancellableSecureConnection(CancellableConnection, HTTPSConnection):
         pass
 
-    class Pool(HTTPConnectionPool):
+    class Pool(_ClosedWhenDropped, HTTPConnectionPool):
         ConnectionCls = CancellableConnection
 
-    class SecurePool(HTTPSConnectionPool):
+    class SecurePool(_ClosedWhenDropped, HTTPSConnectionPool):
         ConnectionCls = CancellableSecureConnection
 
     return {"http": Pool, "https": SecurePool}
+
+
+class _ClosedWhenDropped(HTTPConnectionPool):
+    """Closes its connections when nothing holds it any more, as urllib3 does by itself from 1.26.16 on.
+
+    Debian bookworm has 1.26.12: after new settings the former connections stayed open until the collector came.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # the kernel closes them at the end of the process
+        weakref.finalize(self, _close_all, self.pool).atexit = False
+
+
+def _close_all(connections: Any) -> None:
+    with suppress(Empty):
+        while True:
+            connection = connections.get(block=False)
+            if connection is not None:
+                connection.close()
 
 
 class _WatchedResponse(http.client.HTTPResponse):

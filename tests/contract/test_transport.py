@@ -1,5 +1,6 @@
 """What every transport does: the real one over a socket on loopback, and the simulated one alike."""
 
+import gc
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from device_auth.core.models import Monotonic, UnixTime, Unreachable, WireReques
 from device_auth.core.ports import Transport
 from device_auth.core.states import Trouble
 from device_auth.world.transport import HttpTransport
-from tests.scripted_server import Peer, ScriptedServer
+from tests.scripted_server import Peer, ScriptedServer, answers
 from tests.simulated_transport import SILENCE, SimulatedTransport
 from tests.transports import Sending, SimulatedClock
 from tests.waiting import LONG
@@ -109,6 +110,19 @@ def test_requests_are_carried_and_answered_in_turn(provider: Provider) -> None:
     assert body_of(provider.transport.send(ask(provider, b"a"))) == b"first"
     assert body_of(provider.transport.send(ask(provider, b"b"))) == b"second"
     assert provider.asked() == [b"a", b"b"]
+
+
+def test_what_is_kept_open_is_closed_when_nobody_holds_the_transport(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    with ScriptedServer(answers()) as server:
+        transport = HttpTransport(SimulatedClock())
+        assert isinstance(transport.send(WireRequest("GET", server.url, {})), WireResponse)
+        del transport
+        gc.collect()
+
+    # by us, and not by the collector: with Debian bookworm's urllib3 it was the collector
+    assert [str(each.message) for each in recwarn if each.category is ResourceWarning] == []
 
 
 def test_an_answer_names_what_was_asked_and_counts_from_before_it_left(provider: Provider) -> None:
