@@ -2,7 +2,7 @@
 
     .venv-dist/bin/python deploy/build_dist.py FOLDER [SUITE ...]
 
-FOLDER gets wheel, sdist, zipapp, the Debian package of each SUITE, for each of them what it consists of (CycloneDX 1.6),
+FOLDER gets wheel, sdist, zipapp, the Debian packages of each SUITE, for each of them what it consists of (CycloneDX 1.6),
 and SHA256SUMS. The date of everything is that of debian/changelog. What cannot be built here is named at the end.
 """
 
@@ -120,12 +120,12 @@ def write_zipapp(wheel: Path, out: Path) -> Path:
 # Debian's
 
 
-def build_package(suite: str, sources: Path, out: Path) -> Path:
-    """Build the package of a suite, in a tree of that suite."""
+def build_packages(suite: str, sources: Path, out: Path) -> list[Path]:
+    """Build the packages of a suite, in a tree of that suite."""
     tree = run("tests/deploy/tree", suite, "build").strip()
     run("tests/deploy/in-tree", tree, sources, "deploy/build-deb", f"built-{suite}")
-    found = next((sources / f"built-{suite}").glob("*.deb"))
-    return Path(shutil.copyfile(found, out / found.name))
+    found = sorted((sources / f"built-{suite}").glob("*.deb"))
+    return [Path(shutil.copyfile(package, out / package.name)) for package in found]
 
 
 def read_control(text: str) -> dict[str, str]:
@@ -171,16 +171,26 @@ def packages_needed(package: Mapping[str, str], status: str) -> dict[str, dict[s
 # What they consist of
 
 
-def write_bom_of_package(package: Path, suite: str, epoch: int) -> None:
-    """Write what a package needs, in the versions of its suite."""
+def write_boms_of_packages(packages: Sequence[Path], suite: str, epoch: int) -> None:
+    """Write what each package of a suite needs, in the versions of that suite."""
     machine = Path(run("tests/deploy/tree", suite, "machine").strip())
     status = (machine / "var" / "lib" / "dpkg" / "status").read_text("utf-8")
     release = dict(
         re.findall(r'^(\w+)="?(.*?)"?$', (machine / "etc" / "os-release").read_text(), re.MULTILINE)
     )
-    own = read_control(run("dpkg-deb", "--field", package))
-    closure = packages_needed(own, status)
-    bom = {
+    controls = [run("dpkg-deb", "--field", package) for package in packages]
+    for package, control in zip(packages, controls, strict=True):
+        own = read_control(control)
+        closure = packages_needed(own, "\n\n".join([status, *controls]))
+        bom = as_bom(own, closure, release, epoch)
+        package.with_suffix(".cdx.json").write_text(json.dumps(bom, indent=2) + "\n", "utf-8")
+
+
+def as_bom(
+    own: Mapping[str, str], closure: Mapping[str, Mapping[str, str]], release: Mapping[str, str], epoch: int
+) -> Json:
+    """Return what a Debian package consists of as CycloneDX has it."""
+    return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -191,7 +201,6 @@ def write_bom_of_package(package: Path, suite: str, epoch: int) -> None:
         },
         "components": [as_component(closure[name], release) for name in sorted(closure)],
     }
-    package.with_suffix(".cdx.json").write_text(json.dumps(bom, indent=2) + "\n", "utf-8")
 
 
 def as_component(package: Mapping[str, str], release: Mapping[str, str]) -> Json:
@@ -253,15 +262,15 @@ def main(out: Path, suites: Sequence[str]) -> None:
         wheel = build_wheel(sources, out, epoch)
         write_sdist(sources, names, wheel, out, epoch)
         buildable = suites if os.geteuid() == 0 else ()
-        packages = {suite: build_package(suite, sources, out) for suite in buildable}
+        packages = {suite: build_packages(suite, sources, out) for suite in buildable}
     write_zipapp(wheel, out)
     write_bom_of_wheel(wheel)
-    for suite, package in packages.items():
-        write_bom_of_package(package, suite, epoch)
+    for suite, built in packages.items():
+        write_boms_of_packages(built, suite, epoch)
     write_sums(out)
     for suite in suites:
         if suite not in packages:
-            sys.stderr.write(f"left out: the package of {suite}, as only root can build in a tree of it\n")
+            sys.stderr.write(f"left out: the packages of {suite}, as only root can build in a tree of it\n")
 
 
 if __name__ == "__main__":
