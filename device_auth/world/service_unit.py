@@ -154,7 +154,8 @@ RESULTS: Final[Mapping[str, str]] = {
 """By ``Result``, where the exit code does not tell."""
 
 SOCKET_RESULTS: Final[Mapping[str, str]] = {
-    "resources": "its address is taken, or its group does not exist",
+    "resources": "its address is taken, or cannot be made",
+    "exit-code": "its user or its group does not exist",
     "service-start-limit-hit": "the service failed too often in a short time",
     "service-failed-permanent": "the service failed for good",
     "trigger-limit-hit": "the service was asked for too often while it failed",
@@ -357,11 +358,12 @@ def _of_start(service: Mapping[str, str], socket: Mapping[str, str]) -> ServiceR
             ServiceCondition.FAILED, f"The service failed: {end.sentence}.{_beside(socket)}", step
         )
     if service.get("SubState", "").startswith("auto-restart"):
-        return ServiceReport(
-            ServiceCondition.FAILING,
-            f"The service fails and is started again and again (restarts so far: {times}): {end.sentence}.",
-            end.next_step,
+        again = (
+            "failed, and is about to be started again"
+            if times == "0"
+            else f"fails and is started again and again (restarts so far: {times})"
         )
+        return ServiceReport(ServiceCondition.FAILING, f"The service {again}: {end.sentence}.", end.next_step)
     if times != "0":
         return ServiceReport(
             ServiceCondition.FAILING,
