@@ -147,7 +147,7 @@ def command_body(parser: argparse.ArgumentParser) -> Iterator[str]:
         options = [action for action in actions if action.option_strings]
         yield from [f".SS {literal(title.capitalize())}"] if options else []
         for action in options:
-            yield from item(tag_of(action), help_of(action))
+            yield from described(action)
     yield ".SH ENVIRONMENT"
     for name, meaning in PROSE["environment"].items():
         yield from item(bold(name), meaning)
@@ -195,7 +195,9 @@ def described(action: argparse.Action) -> Iterator[str]:
         for word, meaning in zip(words, parts[1::2], strict=True):
             yield from item(bold(word), meaning)
     else:
-        yield from item(tag_of(action), help_of(action))
+        unnamed = [word for word in words if literal(word) not in tag_of(action) + literal(help_of(action))]
+        listed = ", ".join(f"`{word}`" for word in words)
+        yield from item(tag_of(action), help_of(action), f"(one of {listed})" if unnamed else "")
 
 
 def help_of(action: argparse.Action) -> str:
@@ -208,7 +210,8 @@ def value_of(action: argparse.Action) -> str:
     if action.nargs == 0:
         return ""
     if isinstance(action.metavar, str) and "|" not in action.metavar:
-        return f"[{italic(action.metavar)}]" if action.nargs == argparse.OPTIONAL else italic(action.metavar)
+        is_left_out = action.nargs == argparse.OPTIONAL and action.option_strings
+        return f"[{italic(action.metavar)}]" if is_left_out else italic(action.metavar)
     if action.choices:
         return "|".join(bold(str(choice)) for choice in action.choices)
     return italic(action.dest.upper())

@@ -40,6 +40,9 @@ TYPED: Final = {
     "device-auth link --client-sec": "device-auth link --client-secret-file",
     "device-auth token --dialect rf": "device-auth token --dialect rfc8628",
     "device-auth config ch": "device-auth config check",
+    "device-auth hardware enable resp": "device-auth hardware enable respeaker-2mic",
+    "device-auth hardware enable --panel sh": "device-auth hardware enable --panel sh1106",
+    "device-auth hardware enable --key rpi": "device-auth hardware enable --key rpi-fw-crypto",
     "device-auth export resp": "device-auth export respeaker",
     "device-auth doctor --report CHANGE": "device-auth doctor --report CHANGELOG.md",
 }
