@@ -24,6 +24,7 @@ from device_auth.cli.main import EXIT_CODES, VERBS, make_parser  # noqa: E402
 from device_auth.core.states import StateWord, Trouble, phrase_of  # noqa: E402
 from device_auth.prompts.light import PATTERN_KEYS, TABLE  # noqa: E402
 from device_auth.service.page import KEYS as PAGE_KEYS  # noqa: E402
+from device_auth.world.service_unit import UNIT, report_on  # noqa: E402
 from device_auth.world.settings import KEYS, option_of, variable_of  # noqa: E402
 from hardware.board import HARDWARE_KEYS  # noqa: E402
 from hardware.led import Blink  # noqa: E402
@@ -316,7 +317,7 @@ def start_table() -> Iterator[str]:
         ".TS",
         "tab(@);",
         "lb lb lb lb",
-        "lw(17) lw(19) lw(8) lw(18).",
+        "lw(16) lw(9) lw(8) lw(29).",
         "Cause@Unit@Light@Status",
         "_",
     )
@@ -328,12 +329,22 @@ def start_table() -> Iterator[str]:
 def seen_at(start: Mapping[str, str]) -> tuple[str, str, str]:
     """Return what becomes of the unit at a start, and what the light and ``status`` show."""
     if "exit" in start:
-        return f"{start['unit']}: {start['exit']}", "dark", start.get("status", "")
+        code = start["exit"].partition("/")[0]
+        return f"{start['unit']}: {code}", "dark", sentence_of_down(start["unit"], code)
     trouble = Trouble(start.get("trouble", Trouble.NONE))
     state = StateWord(start.get("state", StateWord.UNLINKED))
     light = TABLE[state if trouble is Trouble.NONE else trouble]
     words = f"{light.count} blinks" if isinstance(light, Blink) else "dark"
     return "active", words, phrase_of(state, trouble).sentence
+
+
+def sentence_of_down(unit: str, code: str) -> str:
+    """Return what ``status`` says of a service that does not come up."""
+    active = "failed" if unit == "failed" else "activating"
+    known = {"LoadState": "loaded", "ActiveState": active, "SubState": "auto-restart", "NRestarts": "N"}
+    units = {UNIT: {**known, "Result": "exit-code", "ExecMainStatus": code}}
+    report = report_on(units, Path("/"))
+    return report.sentence if report is not None else ""
 
 
 # ---------------------------------------------------------------------------------------------------------
