@@ -58,7 +58,7 @@ def shipped(sort: str) -> dict[str, bytes]:
 
 
 def _shipped_folder() -> Traversable:
-    # in a clone a link to deploy/systemd; in a wheel and in a zip the files themselves
+    # in a clone each is a link to that of deploy/systemd; in a wheel, a zip and a package the file itself
     return files("device_auth.tools").joinpath("systemd")
 
 

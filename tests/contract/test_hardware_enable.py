@@ -86,7 +86,8 @@ def test_without_a_settings_file_one_is_written_that_explains_every_setting(worl
 
     text = world.settings.read_text()
     assert "# client_id = " in text
-    assert '# board = "none"\nboard = "generic-rgb"\ngpio = "gpiod"\n' in text
+    assert '# board = "none"\nboard = "generic-rgb"\n' in text
+    assert '\ngpio = "gpiod"\n' in text
     assert "client_id is not set" in world.err
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from device_auth.service.api import ADMISSION as SOCKET_ADMISSION
 from device_auth.service.page import ADMISSION as PAGE_ADMISSION
+from device_auth.tools.drop_ins import SORTS, shipped
 from device_auth.wire.addresses import read_proxy
 from device_auth.world.keys import CREDENTIAL
 from device_auth.world.route import Authorities
@@ -115,6 +116,16 @@ def test_what_is_known_to_break_stays_out() -> None:
     settings = [line for line in SERVICE.splitlines() if not line.startswith("#")]
 
     assert not any(line.startswith(("ProcSubset=", "PrivateUsers=", "DynamicUser=")) for line in settings)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_each_drop_in_goes_with_the_program_and_stands_once(sort: str) -> None:
+    ours = {path.stem: path.read_bytes() for path in (UNITS / sort).glob("*.conf")}
+
+    assert ours
+    assert shipped(sort) == ours
+    # links of single files: what copies a clone follows them, and would pass over one of a folder
+    assert all(path.is_symlink() for path in (ROOT / "device_auth/tools/systemd" / sort).iterdir())
 
 
 def test_every_board_with_pins_has_a_file_that_opens_them() -> None:
