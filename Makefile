@@ -9,7 +9,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-extras test-vm test-deploy test-package test-clients mutants check bench deb dist test-dist constraints clean
+.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make test-newest  the tests on Python 3.13, or on NEWEST=PYTHON"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
 	@echo "make test-deploy  the service on booted Debian systems in a virtual machine (Debian 12, root)"
+	@echo "make test-images  what makes images, judged by rpi-image-gen, cloud-init and shellcheck, and run in a tree (Debian 12, root)"
 	@echo "make test-package the Debian packages: built, judged by lintian, from install to purge in Debian's trees (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
 	@echo "make deb          the Debian package, for this machine's suite, or in a tree of Debian's: SUITE=bookworm|trixie (root)"
@@ -96,6 +97,11 @@ SABOTAGE ?=
 
 test-package: | $(BIN)/python
 	$(BIN)/python -m tests.deploy.package $(SUITES:%=--suite %) $(if $(SABOTAGE),--sabotage)
+
+# What makes images: judged by the tools that read it, its hooks run in a tree. RPI_IMAGE_GEN names a clone of that generator.
+test-images:
+	$(MAKE) deb SUITE=trixie
+	tests/deploy/images dist/device-auth_*~deb13u1_all.deb
 
 # Clients that this project did not write; what is missing here is named, and fails the run.
 CLIENTS := .venv-clients
