@@ -16,6 +16,7 @@ from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
 from device_auth.wire.addresses import stays_here
 from device_auth.world.files import Folder
+from device_auth.world.owners import ROOT as ROOT_ID
 from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_addresses, read_authorities, read_dsn_of_board
@@ -80,6 +81,12 @@ def run(
             settings = read_settings(options, places.files, environ)
             trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
             proxy = _find_proxy(settings, environ)
+            of_service = read_places({}, {}, ROOT_ID, root).state_dir
+            if options.get("state_dir") is None and of_service != places.state_dir and of_service.exists():
+                say(
+                    f"The service's identity and the settings made on this unit, in {of_service}, are not counted here:"
+                    " sudo device-auth config show"
+                )
             return _show(_with_dsn_in_force(settings, root), places, trust, proxy, as_json=as_json)
         case _:
             return _check(options, places, environ, as_json=as_json)

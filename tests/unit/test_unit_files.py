@@ -305,3 +305,19 @@ def test_root_reads_a_file_of_root_that_the_service_may_read_in_the_services_fol
 
     os.chown(path, 0, 65534)
     assert open_unit.read().dsn == "F-0001"
+
+
+def test_show_tells_a_user_that_the_services_own_files_are_not_counted(
+    unit: Unit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit.write("identity.toml", IDENTITY)
+    parser = ArgumentParser()
+    config.add_arguments(parser)
+
+    home = {"HOME": str(unit.root / "home")}
+    assert config.run(parser.parse_args(["show"]), environ=home, euid=1000, root=unit.root) == 0
+
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"in {unit.state}, are not counted here: sudo device-auth config show" in told
+    assert unit.config("show") == 0
+    assert capsys.readouterr().err == ""
