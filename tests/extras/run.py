@@ -151,7 +151,12 @@ def judge(name: str, run: Run, suite: str, ended: tuple[int, str, list[dict[str,
     if code != 0:
         return f"ended with {code}:\n{told[-1500:]}"
     versions = row.get("library")
-    if not isinstance(versions, dict) or list(versions) != [run.package] or not is_used:
+    if (
+        not isinstance(versions, dict)
+        or list(versions) != [run.package]
+        or not all(versions.values())
+        or not is_used
+    ):
         return f"another library answers: {row}"
     return ""
 
