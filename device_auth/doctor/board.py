@@ -104,14 +104,18 @@ def check_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         return ok("No part is on a pin.")
     kernel, model = context.line("proc/sys/kernel/osrelease"), context.line("proc/device-tree/model")
     facts = {"kernel": kernel, "model": model}
-    remedy = f'{how_to_install("rpi-lgpio")}; or set gpio = "{GPIOD}" below [hardware].'
     provider = library_of("rpi-gpio")
     if provider is None:
+        remedy = f'{how_to_install("rpi-lgpio")}; or set gpio = "{GPIOD}" below [hardware].'
         return fail("The module RPi.GPIO is not installed.", remedy, PART, provider="none", **facts)
     facts |= {"provider": provider.package, "version": provider.version, "module": provider.path}
     if provider.package == "RPi.GPIO" and ("Raspberry Pi 5" in model or _version_of(kernel) >= NEW_KERNEL):
         machine = model if "Raspberry Pi 5" in model else f"kernel {kernel}"
-        return fail(f"The original RPi.GPIO does not work on {machine}.", remedy, PART, **facts)
+        instead = (
+            f'Set gpio = "{GPIOD}" below [hardware]; or remove RPi.GPIO and take rpi-lgpio in its place.'
+        )
+        step = f"{instead} {how_to_install('rpi-lgpio')}"
+        return fail(f"The original RPi.GPIO does not work on {machine}.", step, PART, **facts)
     return ok(f"{provider.package} provides RPi.GPIO.", **facts)
 
 

@@ -108,7 +108,7 @@ def library_of(back_end: str) -> PartLibrary | None:
         return None
     package = module
     if module == MODULES["rpi-gpio"]:
-        with suppress(OSError, UnicodeDecodeError):  # the original is not text
+        with suppress(OSError, UnicodeDecodeError):  # a compiled module is not text
             if _USES_LGPIO.search(Path(spec.origin).read_text()):
                 package = "rpi-lgpio"
     try:

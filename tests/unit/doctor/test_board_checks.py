@@ -204,7 +204,8 @@ def test_the_original_rpi_gpio_is_told_where_it_does_not_work(
         found = finding(patient, "H2")
 
     assert found.verdict is expected
-    assert (expected is FAIL) == ("rpi-lgpio" in found.next_step)
+    assert (expected is FAIL) == ("remove RPi.GPIO and take rpi-lgpio" in found.next_step)
+    assert (expected is FAIL) == ('gpio = "gpiod"' in found.next_step)
 
 
 def test_a_machine_that_does_not_say_what_it_is_is_taken_for_an_old_one(patient: Patient) -> None:
