@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OFF: Final = "none"
 PLAIN: Final = KEY_PROVIDERS[-1]
 
+BOARDS: Final = sorted({*board_names(), "kernel-led"} - {OFF})
+
 PANEL_KINDS: Final = ("console", "sh1106", "ssd1306")
 """Those with a drop-in."""
 
@@ -41,8 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "board",
         nargs="?",
         metavar="BOARD",
-        choices=[name for name in board_names() if name != OFF],
-        help="enable: the board of parts that this speaker has",
+        choices=BOARDS,
+        help="enable: the board of parts that this speaker has; kernel-led: LEDs of the kernel's that the settings name",
     )
     parser.add_argument(
         "--panel",
@@ -62,7 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--keep-settings",
         action="store_true",
-        help="disable: take the drop-ins out, and leave the settings as they are",
+        help="put the drop-ins in place, or take them out, and leave the settings as they are",
     )
 
 
@@ -75,7 +77,7 @@ def refuse_misplaced(args: Namespace) -> None:
         "--no-test": args.no_test,
         "--keep-settings": args.keep_settings,
     }
-    fitting = {"enable": {"BOARD", "--panel", "--key", "--no-test"}, "disable": {"--keep-settings"}}
+    fitting = {"enable": given.keys(), "disable": {"--keep-settings"}}
     wrong = [name for name in given if given[name] and name not in fitting.get(args.hardware_action, ())]
     if wrong:
         raise WrongUse(f"{wrong[0]} has no meaning for: hardware {args.hardware_action}")
@@ -167,10 +169,10 @@ def _enable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "li
     if args.board is args.panel is args.key is None:
         raise WrongUse(
             "hardware enable needs a BOARD, a --panel or a --key",
-            hint=f"Boards: {', '.join(name for name in board_names() if name != OFF)}.",
+            hint=f"Boards: {', '.join(BOARDS)}.",
         )
     outcome.fields.update(board=args.board, panel=args.panel, key=args.key)
-    return switch.enable(Selection(args.board, args.panel, args.key))
+    return switch.enable(Selection(args.board, args.panel, args.key, args.keep_settings))
 
 
 def _disable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "list[FileReport]":
@@ -178,7 +180,7 @@ def _disable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "l
     files = switch.disable(keeps_settings=args.keep_settings)
     if switch.kept_key is not None:
         outcome.note(
-            f"The drop-in of the key stays: the stored link is sealed under {switch.kept_key}.",
+            f"The drop-in of the key stays: a stored link is, or may be, sealed under {switch.kept_key}.",
             "docs/encryption.md says how to move the link to another key, or to none.",
         )
     return files

@@ -182,7 +182,7 @@ def check_unit(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         return fail(
             f"systemd keeps what the {hidden.name} needs from the service: the drop-in of the board is missing, or does"
             " not open it.",
-            f"sudo device-auth hardware enable {plan.board}; or put {drop_in or 'a drop-in'} of deploy/systemd into"
+            f"{_enabling(plan, hidden.sort)}; or put {drop_in or 'a drop-in'} of deploy/systemd into"
             f" /etc/systemd/system/{UNIT}.d, then: sudo systemctl daemon-reload; {RESTART}",
             PART,
             allowed=unit.get("DeviceAllow", ""),
@@ -208,7 +208,7 @@ def check_drop_ins(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         if not is_copy(context.read(str(path).lstrip("/")), wanted[path.name]):
             return warn(
                 f"{path} is not the drop-in {wanted[path.name]} of this version: it is another board's, or was changed.",
-                f"If that is not intended: sudo device-auth hardware enable {plan.board}",
+                f"If that is not intended: {_enabling(plan, 'panel' if path.name == 'panel.conf' else '')}",
             )
     return ok("The drop-ins are those of the parts that are set.", drop_ins=unit.get("DropInPaths", ""))
 
@@ -355,6 +355,15 @@ def _drop_ins_of(plan: BoardPlan) -> dict[str, str]:
         if isinstance(part, OledPlan | ConsolePlan):
             wanted["panel.conf"] = f"panels/{part.kind}.conf"
     return wanted
+
+
+def _enabling(plan: BoardPlan, sort: str) -> str:
+    """Return the command that puts the drop-in of the board, or of the panel, in place."""
+    wanted = _drop_ins_of(plan)
+    if sort == "panel":
+        return f"sudo device-auth hardware enable --panel {Path(wanted.get('panel.conf', '')).stem}"
+    name = Path(wanted.get("board.conf", "")).stem
+    return f"sudo device-auth hardware enable {name}{'' if name == plan.board else ' --keep-settings'}"
 
 
 def _found(context: DoctorContext, need: Need) -> list[Path]:

@@ -43,7 +43,7 @@ from device_auth.world.service_unit import (
 )
 from device_auth.world.settings import ENVIRONMENT, HARDWARE, SETTINGS
 from device_auth.world.toml_lines import read_toml, with_setting, without_setting
-from hardware.board import read_plan
+from hardware.board import board_names, read_plan
 from hardware.errors import HardwareError
 from hardware.gpiod_lines import load_library
 from hardware.plans import GPIOD
@@ -81,14 +81,16 @@ class Selection(NamedTuple):
     """What is to be switched on.
 
     Attributes:
-        board: by its name; None leaves it as it is.
+        board: by its name, or that of a drop-in without a board; None leaves it as it is.
         panel: its kind; None leaves it as it is.
         key: the holder of the key to seal under; None leaves it as it is.
+        keeps_settings: only the drop-ins are wanted.
     """
 
     board: str | None
     panel: str | None = None
     key: str | None = None
+    keeps_settings: bool = False
 
 
 class FileReport(NamedTuple):
@@ -143,19 +145,22 @@ class HardwareSwitch:
             ConfigError: if that cannot be; then nothing was changed.
             StoreError: if the key is not available.
         """
-        has_pins = wanted.board is not None and read_plan({"board": wanted.board}).gpio != "simulated"
+        is_board = wanted.board in board_names()  # that of a kernel's LED is a drop-in alone
+        has_pins = is_board and read_plan({"board": wanted.board}).gpio != "simulated"
         back_end, is_original = choose_back_end(self._hardware().get("gpio")) if has_pins else ("", False)
         files: dict[str, str | None] = {}
         if wanted.board is not None:
             files |= {BOARDS: wanted.board, GPIO: RPI_GPIO if is_original else None}
-        files |= {} if wanted.panel is None else {PANELS: wanted.panel}
-        if wanted.key in drop_ins.shipped(
-            KEYS
-        ):  # else that of the former key stays: the link is moved from one to the other
+        if wanted.panel is not None:
+            files[PANELS] = wanted.panel
+        # Of a key without a drop-in, that of the former key stays: the link is moved from one to the other.
+        if wanted.key in drop_ins.shipped(KEYS):
             files[KEYS] = wanted.key
 
         def change(text: str, _: bool) -> str:
-            if wanted.board is not None:
+            if wanted.keeps_settings:
+                return text
+            if is_board:
                 gpio = (HARDWARE, "gpio")
                 text = with_setting(text, (HARDWARE, "board"), wanted.board)
                 text = with_setting(text, gpio, back_end) if has_pins else without_setting(text, gpio)
@@ -182,11 +187,10 @@ class HardwareSwitch:
         """
         key = self._key_in_place()
         files: dict[str, str | None] = {BOARDS: None, PANELS: None, GPIO: None}
-        if key in self._sealing_keys():
+        if key is not None and self._may_seal(key):
             self.kept_key = key
         elif key is not None:
             files[KEYS] = None
-
         before = self._hardware()
 
         def change(text: str, is_on_unit: bool) -> str:
@@ -213,14 +217,16 @@ class HardwareSwitch:
                 return _report([each._replace(is_left=not each.is_so) for each in planned], draft)
         return _report(planned, draft)
 
-    def _sealing_keys(self) -> set[str]:
-        """Return the holders of the keys that stored links are sealed under, as far as their files tell."""
-        found = set()
-        with suppress(OSError):
+    def _may_seal(self, key: str) -> bool:
+        """Return whether a link is stored that is sealed under a key, or cannot be looked at."""
+        try:
             for path in self._places.state_dir.glob("link.json*"):
-                with suppress(OSError, ValueError, AttributeError):
-                    found.add(str(json.loads(read_plain(path, LARGEST_ENVELOPE)[0]).get("key_provider")))
-        return found
+                envelope = json.loads(read_plain(path, LARGEST_ENVELOPE)[0])
+                if not isinstance(envelope, dict) or envelope.get("key_provider") == key:
+                    return True
+        except (OSError, ValueError):
+            return True
+        return False
 
     @contextmanager
     def _changing(

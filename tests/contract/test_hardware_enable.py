@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import stat
 import sys
 import tomllib
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from device_auth.cli.enabling import PANEL_KINDS
+from device_auth.cli.enabling import BOARDS, PANEL_KINDS
 from device_auth.core.errors import StoreError
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
@@ -204,6 +203,20 @@ def test_on_and_off_many_times_leaves_the_file_as_it_is(world: EnablingWorld) ->
     assert len(texts) == 1
 
 
+@pytest.mark.parametrize("words", [("generic-led", "--keep-settings"), ("kernel-led",)])
+def test_a_drop_in_alone_leaves_the_settings_as_they_are(
+    world: EnablingWorld, words: tuple[str, ...]
+) -> None:
+    assert world.run("enable", *words) == 0
+
+    assert world.in_place() == {"board.conf": shipped("boards", words[0])}
+    assert world.settings.read_text() == OF_A_PERSON
+
+
+def test_every_board_with_a_drop_in_can_be_named() -> None:
+    assert set(drop_ins.shipped(drop_ins.BOARDS)) | {"simulated"} == set(BOARDS)
+
+
 def test_disable_may_leave_the_settings(world: EnablingWorld) -> None:
     world.run("enable", "generic-led")
     text = world.settings.read_text()
@@ -239,17 +252,21 @@ def test_disable_makes_no_settings(world: EnablingWorld) -> None:
     assert not world.settings.exists()
 
 
-def test_the_drop_in_of_a_key_stays_while_a_link_is_sealed_under_it(world: EnablingWorld) -> None:
+@pytest.mark.parametrize("stored", ['{"version": 2, "key_provider": "rpi-fw-crypto"}', "torn"])
+def test_the_drop_in_of_a_key_stays_while_a_link_may_be_sealed_under_it(
+    world: EnablingWorld, stored: str
+) -> None:
     world.run("enable", "generic-led", "--key=rpi-fw-crypto")
     state = world.root / "var/lib/device-auth"
     state.mkdir(parents=True)
-    (state / "link.json").write_text(json.dumps({"version": 2, "key_provider": "rpi-fw-crypto"}))
+    (state / "link.json").write_text('{"version": 1, "key_provider": "plain"}')
+    (state / "link.json.previous").write_text(stored)
 
     assert world.run("disable") == 0
 
     assert world.in_place() == {"key.conf": shipped("keys", "rpi-fw-crypto")}
     assert tomllib.loads(world.settings.read_text())["key_provider"] == "rpi-fw-crypto"
-    assert "sealed under rpi-fw-crypto" in world.err
+    assert "under rpi-fw-crypto" in world.err
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -302,7 +319,7 @@ def test_the_library_that_is_set_stays(world: EnablingWorld) -> None:
         (("enable", "generic-led", "--panel=lcd"), "invalid choice: 'lcd'"),
         (("enable", "generic-led", "--key=plain"), "invalid choice: 'plain'"),
         (("enable", "generic-led", "voice-bonnet"), "unknown arguments"),
-        (("enable", "generic-led", "--keep-settings"), "--keep-settings has no meaning"),
+        (("list", "--keep-settings"), "--keep-settings has no meaning"),
         (("disable", "generic-led"), "BOARD has no meaning"),
         (("list", "generic-led"), "BOARD has no meaning"),
         (("test", "--no-test"), "--no-test has no meaning"),

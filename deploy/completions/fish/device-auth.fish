@@ -303,7 +303,7 @@ complete -c device-auth -n '_shtab_device_auth_using hardware' -s h -l help -d '
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l panel -xka "console sh1106 ssd1306" -d 'enable: also a panel: console, sh1106 or ssd1306'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l key -xka "systemd-credential rpi-fw-crypto key-file" -d 'enable: also the key that the link is sealed under, and seal it: systemd-credential, rpi-fw-crypto or key-file'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l no-test -d 'enable: do not test the parts while the service is stopped'
-complete -c device-auth -n '_shtab_device_auth_using hardware' -l keep-settings -d 'disable: take the drop-ins out, and leave the settings as they are'
+complete -c device-auth -n '_shtab_device_auth_using hardware' -l keep-settings -d 'put the drop-ins in place, or take them out, and leave the settings as they are'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l part -x -d 'only this part, by its name in the list'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l seconds -x -d 'test: how long a light shows each pattern at the least (default: 1)'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l expect -d 'test: read the answers from standard input instead of asking a person: one a line, in the order of the questions: yes, no or the text that was seen, or {"part": "light", "step": "waiting", "seen": "yes"}'
@@ -325,7 +325,7 @@ complete -c device-auth -n '_shtab_device_auth_using hardware' -l device-endpoin
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using hardware' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
 complete -c device-auth -n '_shtab_device_auth_using hardware; and test $_shtab_device_auth_npos -eq 0' -ka "list test enable disable" -d 'list|test|enable|disable'
-complete -c device-auth -n '_shtab_device_auth_using hardware; and test $_shtab_device_auth_npos -eq 1' -ka "generic-led generic-rgb respeaker-2mic simulated voice-bonnet" -d BOARD
+complete -c device-auth -n '_shtab_device_auth_using hardware; and test $_shtab_device_auth_npos -eq 1' -ka "generic-led generic-rgb kernel-led respeaker-2mic simulated voice-bonnet" -d BOARD
 complete -c device-auth -n '_shtab_device_auth_using; and test $_shtab_device_auth_npos -eq 0' -a simulator -d 'A simulated Amazon on loopback.'
 complete -c device-auth -n '_shtab_device_auth_using simulator' -s h -l help -d 'show this help message and exit'
 complete -c device-auth -n '_shtab_device_auth_using simulator' -l host -x -d 'a loopback address (default 127.0.0.1)'
