@@ -432,7 +432,7 @@ def choose_back_end(present: object) -> tuple[str, bool]:
     if not there:
         raise ConfigError(
             "no library is installed that drives the pins; nothing was changed",
-            hint=f"{how_to_install('gpiod').rstrip('.')}. Or use another one: {how_to_install('rpi-lgpio')}",
+            hint=f"{how_to_install('gpiod')}; or use another one. {how_to_install('rpi-lgpio')}",
         )
     chosen = str(present) if present in there else there[0]
     return chosen, chosen == RPI_GPIO and library is not None and library.package == "RPi.GPIO"
