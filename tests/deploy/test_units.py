@@ -272,6 +272,13 @@ def test_only_a_wrong_command_line_is_not_tried_again() -> None:
     assert "Restart=on-failure" in SERVICE
 
 
+def test_a_service_that_ended_for_good_is_not_started_for_ever_by_whoever_waits() -> None:
+    socket = (UNITS / "device-auth.socket").read_text()
+
+    # each start takes seconds on a speaker: systemd's own limit, 20 in two seconds, is never reached
+    assert "\nTriggerLimitIntervalSec=10min\nTriggerLimitBurst=10\n" in socket
+
+
 def test_the_watchdog_is_three_of_the_loops_longest_waits() -> None:
     from device_auth.service.daemon import WATCHED_EVERY
 
