@@ -65,8 +65,9 @@ def copy_sources(to: Path) -> list[str]:
     for name in names:
         target = to / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, target)
-        target.chmod(0o755 if os.access(ROOT / name, os.X_OK) else 0o644)
+        shutil.copyfile(ROOT / name, target, follow_symlinks=False)
+        if not target.is_symlink():
+            target.chmod(0o755 if os.access(ROOT / name, os.X_OK) else 0o644)
     return names
 
 
@@ -82,17 +83,19 @@ def write_sdist(sources: Path, names: Sequence[str], wheel: Path, out: Path, epo
     stem = "-".join(wheel.name.split("-")[:2])
     with zipfile.ZipFile(wheel) as packed:
         metadata = packed.read(f"{stem}.dist-info/METADATA")
+    (sources / "PKG-INFO").write_bytes(metadata)
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, content, mode in [
-            ("PKG-INFO", metadata, 0o644),
-            *(
-                (name, (sources / name).read_bytes(), (sources / name).stat().st_mode & 0o777)
-                for name in names
-            ),
-        ]:
+        for name in ("PKG-INFO", *names):
+            source = sources / name
             entry = tarfile.TarInfo(f"{stem}/{name}")
-            entry.size, entry.mode, entry.mtime = len(content), mode, epoch
+            entry.mtime = epoch
+            if source.is_symlink():
+                entry.type, entry.linkname = tarfile.SYMTYPE, str(source.readlink())
+                archive.addfile(entry)
+                continue
+            content = source.read_bytes()
+            entry.size, entry.mode = len(content), source.stat().st_mode & 0o777
             archive.addfile(entry, io.BytesIO(content))
     (out / f"{stem}.tar.gz").write_bytes(gzip.compress(written.getvalue(), mtime=epoch))
 
