@@ -25,7 +25,7 @@ SYSTEMCTL: Final = """\
 #!/bin/sh
 root=${0%/usr/bin/systemctl}
 echo "$@" >> "$root/asked"
-env > "$root/environment"
+env >> "$root/environment"
 case $1 in
 show) cat "$root/state" ;;
 esac

@@ -1,6 +1,9 @@
 import os
+import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -85,6 +88,15 @@ def test_what_was_wrong_before_does_not_stop_another_change(path: Path) -> None:
     assert any("client_id" in str(problem) for problem in draft.problems)
 
 
+def test_what_was_wrong_before_hides_no_new_problem(path: Path) -> None:
+    path.write_text("# nothing set\n[hardware]\n")
+
+    with pytest.raises(ConfigError, match="kitchen"):
+        change(path, board="kitchen")
+
+    assert path.read_text() == "# nothing set\n[hardware]\n"
+
+
 @pytest.mark.parametrize("text", ["[hardware", "x = 1\n" * 70_000, "a = '\udc80'"])
 def test_a_file_that_cannot_be_read_as_settings_is_left_alone(path: Path, text: str) -> None:
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -152,13 +164,22 @@ def test_the_mark_that_some_editors_begin_a_file_with_stays(path: Path) -> None:
     assert path.read_text() == "\ufeff" + OLD.replace('"none"', '"simulated"')
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user can reach, which pytest's own are not."""
+    folder = Path(mkdtemp(prefix="device-auth-draft-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led astray")
-def test_another_user_leads_root_to_no_file_of_roots(tmp_path: Path) -> None:
-    treasure = tmp_path / "treasure.toml"
+def test_another_user_leads_root_to_no_file_of_roots(place: Path) -> None:
+    treasure = place / "treasure.toml"
     treasure.write_text(OLD)
-    treasure.chmod(0o600)
-    home = tmp_path / "home"
-    home.mkdir()
+    treasure.chmod(0o644)  # that user may read it
+    home = place / "home"
+    home.mkdir(0o755)
     (home / "config.toml").symlink_to(treasure)
     os.chown(home, 65534, 65534)
 
