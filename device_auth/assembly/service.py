@@ -28,7 +28,7 @@ SOCKET: Final = Path(f"run/{NAME}/api.sock")
 HURRY: Final = (Seconds(0.5), Seconds(0.3))
 """How long the service may take to answer where a person wants to know how it is; systemd's answer comes between."""
 
-PATIENCE: Final = (Seconds(1), Seconds(8), Seconds(8), Seconds(8))
+PATIENCE: Final = (Seconds(1), Seconds(2), Seconds(4), Seconds(8), Seconds(10))
 """How long it may take where it is needed: after each time systemd is asked whether to wait on."""
 
 ASK_AS_MEMBER: Final = (

@@ -47,8 +47,8 @@ GROUPS: Final = {
 
 SERVICE: Final = "D"
 
-CAUSES: Final = frozenset({"D1", "D2", "D9"})
-"""The checks of which each finds that the service is down."""
+CAUSES: Final = frozenset({"D1", "D2", "D5", "D9"})
+"""The checks of which each finds that the service is down, or does not answer."""
 
 Progress = Callable[[int, int, Sequence[str]], None]
 """Takes the number of checks that have ended, of all checks, and the names of those that run."""

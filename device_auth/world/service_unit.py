@@ -281,7 +281,7 @@ def report_on(units: Units, root: Path) -> ServiceReport | None:
         return ServiceReport(
             ServiceCondition.SILENT,
             "The service does not answer, and systemd does not tell why.",
-            f"See: systemctl status {BOTH}",
+            f"Try it with sudo, or see: systemctl status {BOTH}",
         )
     if loaded == "not-found":
         return None

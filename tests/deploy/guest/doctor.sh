@@ -76,12 +76,13 @@ fails_by() {
     wait_until 60 sh -c "systemctl show $unit --property=SubState | grep -q auto-restart"
 }
 
+# mends CASE: put everything back, and see that the service answers again.
 mends() {
     rm -f /etc/systemd/system/$unit.d/test.conf /etc/systemd/system/$socket.d/test.conf
     systemctl daemon-reload
     systemctl reset-failed $both
     systemctl restart $both
-    wait_until 60 is_answering
+    check "$1-is-mended" wait_until 60 is_answering
 }
 
 is_answering() {
@@ -104,17 +105,17 @@ check missing-program-token-is-soon is_soon missing-program-token
 check missing-program-token-names-the-cause grep -qF "203/EXEC" missing-program-token
 asked missing-program-unlink device-auth unlink
 check missing-program-unlink-names-the-cause grep -qF "203/EXEC" missing-program-unlink
-mends
+mends missing-program
 
 fails_by SupplementaryGroups=no-such-group
 tells missing-group failing "216/GROUP, a group"
 check missing-group-doctor-names-the-group grep -qF "names the group no-such-group" missing-group-doctor
 same missing-group-doctor-advises-no-chown 0 "$(grep -c 'sudo chown' missing-group-doctor)"
-mends
+mends missing-group
 
 fails_by User=no-such-user
 tells missing-user failing "217/USER, the user"
-mends
+mends missing-user
 
 kill -STOP "$(systemctl show $unit --property=MainPID --value)"
 tells stopped-process not-answering "is stopped by a signal"
@@ -128,19 +129,19 @@ systemctl stop $both
 systemctl daemon-reload
 systemctl start $both
 tells failed-socket failed "Its socket failed"
-mends
+mends failed-socket
 
 systemctl stop $both
 tells stopped stopped "The service is stopped."
 asked stopped-unlink device-auth unlink
 same stopped-unlink-exit 0 "$(cat stopped-unlink.exit)"
-mends
+mends stopped
 
 systemctl stop $both
 systemctl mask $both
 tells masked masked "The service is masked"
 systemctl unmask $both
-mends
+mends masked
 
 # The link of the service's user, whom nobody else is: root wipes it as that user.
 store_link() {
@@ -157,7 +158,7 @@ check wiped-link-is-there store_link
 asked wipe device-auth unlink --wipe
 same wiped-exit 0 "$(cat wipe.exit)"
 same wiped-nothing-is-left "" "$(find /var/lib/device-auth -name 'link.json*')"
-mends
+mends wiped
 
 echo "# changed" >> /usr/share/device-auth/device_auth/__main__.py
 asked changed device-auth doctor --json
