@@ -45,6 +45,7 @@ all_compiled() { # each module has its bytecode, of this Python
     done
 }
 
+install -d -m 700 /etc/credstore.encrypted # systemd of trixie has it
 files > /tmp/before
 
 # What an image or its maker wrote before: settings, a member of the administrators, files beside ours.
@@ -79,6 +80,7 @@ for module in json sitecustomize usercustomize requests device_auth; do
 done
 install -d -o device-auth -g device-auth-client -m 700 "$state"
 install -d -o device-auth -m 755 /tmp/runtime
+same isolated '#!/usr/bin/python3 -IS' "$(head -n 1 /usr/bin/device-auth)"
 check unlinked-75 ended_with 75 service device-auth token --state-dir /tmp/nothing --runtime-dir /tmp/runtime
 check usage-2 ended_with 2 device-auth nonsense
 check config-0 ended_with 0 device-auth config check
@@ -94,16 +96,18 @@ check simulator-compiled all_compiled
 install -d -o ann -m 700 /tmp/ann
 check debian-tests-link setpriv --reuid=ann --regid=ann --clear-groups env HOME=/nonexistent AUTOPKGTEST_TMP=/tmp/ann /given/link
 
-# A link, made by the older version; then a board's drop-in, as `hardware enable` puts it in place.
+# A link, made by the older version; then a panel.
 check link speaker link --json
-cp /usr/share/device-auth/drop-ins/boards/generic-led.conf "$drop_ins/board.conf"
+check enable ended_with 0 device-auth hardware enable simulated --panel console --no-test
+check enabled-drop-in grep -qxFf /usr/share/device-auth/drop-ins/panels/console.conf "$drop_ins/panel.conf"
+settings=$(sha256sum /etc/device-auth/config.toml)
 link=$(sha256sum "$state/simulated/link.json")
-board=$(sha256sum "$drop_ins/board.conf")
+panel=$(sha256sum "$drop_ins/panel.conf")
 
 check upgrade dpkg_quietly --install /given/now/*.deb
 check upgraded test "$(dpkg-query --show --showformat='${Version}' device-auth)" = "$(dpkg-deb --field /given/now/device-auth_*.deb Version)"
 same link-after-upgrade "$link" "$(sha256sum "$state/simulated/link.json")"
-same board-after-upgrade "$board" "$(sha256sum "$drop_ins/board.conf")"
+same panel-after-upgrade "$panel" "$(sha256sum "$drop_ins/panel.conf")"
 same settings-after-upgrade "$settings" "$(sha256sum /etc/device-auth/config.toml)"
 check token-after-upgrade speaker token
 check compiled-after-upgrade all_compiled
@@ -141,8 +145,9 @@ same link-after-install-again "$link" "$(sha256sum "$state/link.json")"
 # Purged: overwritten and gone, but for what the factory wrote. A second name shows what was in the file.
 service sh -c "echo 'dsn = \"D1\"' > $state/identity.toml; echo locked > $state/factory.lock"
 ln "$state/link.json" /var/lib/second-name
-install -D -m 600 /etc/device-auth/config.toml /etc/credstore.encrypted/device-auth.key
-touch /etc/credstore.encrypted/other
+for name in device-auth.key other; do
+    install -D -m 600 /etc/device-auth/config.toml /etc/credstore.encrypted/$name
+done
 mkdir -p /run/device-auth
 token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
 check token-was-there grep -qF "$token" /var/lib/second-name
@@ -156,7 +161,7 @@ check runtime-gone test ! -e /run/device-auth
 check users-stay id device-auth
 
 # And nothing of it all is left in the tree.
-rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted /tmp/strange
+rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted/other /tmp/strange
 check fresh dpkg_quietly --install /given/now/*.deb
 check purge-again dpkg_quietly --purge device-auth device-auth-simulator
 check purge-twice dpkg_quietly --purge device-auth device-auth-simulator
