@@ -150,16 +150,15 @@ def run(
         outcome.note(
             f"The settings are not right yet: {switch.problems[0]}.", "See all: device-auth config check"
         )
+    key = args.key if enables else None
     if not (outcome.fields["changed"] or switch.is_restart_due):
         outcome.note("Nothing was to be changed.")
+        if key is not None and switch.is_booted:
+            _seal(switch, outcome)
     elif switch.is_booted:
-        _restart(switch, outcome, test_parts if enables and not args.no_test else None)
+        _restart(switch, outcome, test_parts if enables and not args.no_test else None, seals=key is not None)
     else:
         outcome.note(NOT_BOOTED)
-    if not switch.is_booted:
-        return outcome.finish()
-    if enables and args.key is not None and "problem" not in outcome.fields:
-        _seal(switch, outcome)
     return outcome.finish()
 
 
@@ -186,7 +185,9 @@ def _disable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "l
     return files
 
 
-def _restart(switch: "HardwareSwitch", outcome: _Outcome, test_parts: TestParts | None) -> None:
+def _restart(
+    switch: "HardwareSwitch", outcome: _Outcome, test_parts: TestParts | None, *, seals: bool
+) -> None:
     from device_auth.tools.switching import SWITCH_ON
 
     results: list[StepResult] = []
@@ -202,7 +203,12 @@ def _restart(switch: "HardwareSwitch", outcome: _Outcome, test_parts: TestParts 
             outcome.fields["test"] = [{**result._asdict(), "ok": result.is_ok} for result in results]
 
     try:
-        status = switch.restart(test)
+        is_served = switch.restart(test)
+        if seals:
+            _seal(
+                switch, outcome
+            )  # before it is told how the service is: beside a key, a plain link is a trouble
+        status = switch.status() if is_served else None
     except DeviceAuthError as error:
         outcome.problem(error)
         return

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.assembly.checked_settings import check_settings
@@ -20,7 +21,8 @@ from device_auth.assembly.opening import open_speaker
 from device_auth.assembly.service import find_service
 from device_auth.assembly.settings_draft import SettingsDraft, drafted
 from device_auth.core.errors import ConfigError, NotLinked, StoreError
-from device_auth.core.models import Seconds
+from device_auth.core.models import Seconds, later
+from device_auth.core.states import StateWord
 from device_auth.installation import how_to_install
 from device_auth.tools import drop_ins
 from device_auth.tools.drop_ins import BOARDS, GPIO, KEYS, PANELS, DropIn
@@ -56,6 +58,9 @@ RESTART_DUE: Final = Path("run/device-auth.restart-due")
 
 SYSTEMCTL_WITHIN: Final = Seconds(120)
 """systemd itself gives a start 90 s."""
+
+IN_USE_WITHIN: Final = Seconds(5)
+LOOKS_EVERY: Final = Seconds(0.1)
 
 OWN_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 """Of systemctl: a variable of the caller's could lead root's command to another bus."""
@@ -341,14 +346,14 @@ class HardwareSwitch:
             with Folder.open(self._root / RESTART_DUE.parent) as folder:
                 folder.replace(RESTART_DUE.name, b"", 0o600)
 
-    def restart(self, meanwhile: Callable[[], None]) -> "Status | None":
+    def restart(self, meanwhile: Callable[[], None]) -> bool:
         """Have the service take up the changes, and wait until it answers.
 
         Args:
             meanwhile: is called while the service is stopped, and its parts are free.
 
         Returns:
-            The status that the service reports; None if it is not installed, or not switched on.
+            Whether it answers; False if it is not installed, or not switched on.
 
         Raises:
             StoreError: if it does not start, or does not answer.
@@ -364,14 +369,21 @@ class HardwareSwitch:
                 # started first, the service would bind the address itself, and systemd would refuse the socket
                 self._systemctl("start", SOCKET_UNIT)
                 self._systemctl("start", UNIT)
-        status = None
         if is_wanted:
-            found = find_service(self.open_doors())
-            if found is None:
-                raise StoreError("the service was started, and does not answer", hint=LOOK_AT_THE_LOG)
-            status = found.status
+            self.status()
         (self._root / RESTART_DUE).unlink(missing_ok=True)
-        return status
+        return is_wanted
+
+    def status(self) -> "Status":
+        """Return the status that the service reports, once it answers.
+
+        Raises:
+            DeviceAuthError: if it does not.
+        """
+        found = find_service(self.open_doors())
+        if found is None:
+            raise StoreError("the service was started, and does not answer", hint=LOOK_AT_THE_LOG)
+        return found.status
 
     def _is_switched_on(self) -> bool:
         try:
@@ -402,15 +414,20 @@ class HardwareSwitch:
         return [str(self._root / SYSTEMCTL), *words[1:]]
 
     def seal(self) -> bool:
-        """Seal the stored link under the key that is set up; return False if there is no link.
+        """Seal the stored link under the key that is set up, and wait until it is in use; return False if there is no link.
 
         Raises:
             DeviceAuthError: if that fails; the link is whole then.
         """
+        doors = self.open_doors()
+        speaker = open_speaker(doors)
         try:
-            open_speaker(self.open_doors()).seal()
+            speaker.seal()
         except NotLinked:
             return False
+        until = later(doors.clock.now(), IN_USE_WITHIN)
+        while speaker.status().state != StateWord.LINKED and doors.clock.now() < until:
+            doors.clock.take(SimpleQueue(), later(doors.clock.now(), LOOKS_EVERY))
         return True
 
 

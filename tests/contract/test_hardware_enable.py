@@ -512,6 +512,7 @@ def test_with_a_key_the_stored_link_is_sealed(world: EnablingWorld, key_file: Pa
     del key_file
     world.boot()
     with world.served() as served:
+        served.is_linked()
         code, told = world.results("enable", "simulated", "--no-test", "--key=key-file")
 
         assert served.actions.asked == ["seal"]
@@ -525,6 +526,7 @@ def test_a_link_that_a_killed_run_left_plain_is_sealed_by_the_next(
     del key_file
     world.boot()
     with world.served() as served:
+        served.is_linked()
         served.actions.sealed_under = StoreError("the disk is full")
         assert world.run("enable", "simulated", "--no-test", "--key=key-file") == 74
         served.actions.sealed_under = "key-file"
