@@ -6,14 +6,14 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from device_auth.assembly.checked_settings import CheckedSettings, check_settings
 from device_auth.core.errors import ConfigError
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder, NotAFile, beside_of, make_folder, read_plain
 from device_auth.world.owners import belongs_to_another
-from device_auth.world.settings import ENVIRONMENT, LARGEST_FILE, SETTINGS, SettingsFiles, service_group
+from device_auth.world.settings import ENVIRONMENT, LARGEST_FILE, SettingsFiles, service_group
 from device_auth.world.toml_lines import NotEditable
 
 FILE_MODE: Final = 0o600
@@ -56,26 +56,27 @@ def drafted(
     options: Mapping[str, object],
     environ: Mapping[str, str] = ENVIRONMENT,
     *,
+    slot: Literal["config", "settings"] = "config",
     new_text: str = "",
 ) -> Iterator[SettingsDraft]:
     """Write the draft of a changed settings file beside it; it is gone afterwards unless it was put in place.
 
-    Where the change changes nothing, nothing is written. Owner and mode stay; those of a new file are as ``config init`` gives them. A link is followed, unless another user has
-    made it for root.
+    Where the change changes nothing, nothing is written. Owner and mode stay; those of a new file are as ``config init``
+    gives them. A link is followed, unless another user has made it for root.
 
     Args:
         path: of the file.
         change: returns the new text for the present one.
-        files: that settings are read from; one in the state folder stands for what was set on the unit.
+        files: that settings are read from.
         options: the command line's arguments by name.
         environ: the environment.
+        slot: which of the files it is.
         new_text: the present text where there is no file.
 
     Raises:
         ConfigError: if the file cannot be read or written, its layout does not allow the change, or the change would make a
             setting wrong that is not wrong now.
     """
-    slot = "settings" if path.name == SETTINGS else "config"
     before = check_settings(options, files, environ)
     if before.is_unreadable:
         raise before.problems[0]

@@ -262,13 +262,14 @@ class HardwareSwitch:
     def _drafted(
         self, path: Path, change: Callable[[str, bool], str]
     ) -> AbstractContextManager[SettingsDraft]:
-        is_on_unit = path.name == SETTINGS
+        is_on_unit = path == self._places.state_dir / SETTINGS
         return drafted(
             path,
             lambda text: change(text, is_on_unit),
             self._places.files,
             self._options,
             self._environ,
+            slot="settings" if is_on_unit else "config",
             new_text=SET_ON_UNIT if is_on_unit else self._new_text,
         )
 

@@ -129,7 +129,9 @@ def test_a_new_file_begins_with_the_text_that_is_given(tmp_path: Path) -> None:
 def test_what_is_set_on_the_unit_counts_before_the_settings_file(path: Path, tmp_path: Path) -> None:
     own = tmp_path / "state" / SETTINGS
 
-    with drafted(own, set_board, SettingsFiles(config=path), {}, {}, new_text="# set here\n") as draft:
+    files = SettingsFiles(config=path)
+
+    with drafted(own, set_board, files, {}, {}, slot="settings", new_text="# set here\n") as draft:
         draft.put_in_place()
 
     assert own.read_text() == '# set here\n\n[hardware]\nboard = "simulated"\n'
