@@ -26,6 +26,9 @@ DEBIAN_NAMES: Final = {
 COMPILED: Final = frozenset({"spidev"})
 """PyPI has only the sources of these, for a C compiler and Python's headers."""
 
+COMPILED_ON_32_BITS: Final = frozenset({"gpiod"})
+"""PyPI has wheels of these for 64 bits only."""
+
 NO_WHEEL: Final = (3, 13)
 """From this Python on lgpio, which rpi-lgpio needs, has no wheel; Debian 13 lacks the library to build it with."""
 
@@ -43,6 +46,7 @@ class Installation(NamedTuple):
         is_environment: whether that is the interpreter of a virtual environment.
         is_of_system: whether the system's package manager owns the interpreter's packages (PEP 668).
         is_ours: whether this user may write to the environment.
+        is_32_bit: whether the interpreter is.
     """
 
     modules: str
@@ -51,6 +55,7 @@ class Installation(NamedTuple):
     is_environment: bool
     is_of_system: bool
     is_ours: bool
+    is_32_bit: bool = False
 
     def how_to_install(self, package: str, *, again: bool = False) -> str:
         """Return the words that tell a person how to install a package of PyPI, or one in its place.
@@ -69,7 +74,8 @@ class Installation(NamedTuple):
                 "Install it on Raspberry Pi OS: sudo apt install python3-rpi-lgpio; this environment must then be made with"
                 " python3 -m venv --system-site-packages, as pip finds no lgpio for this Python"
             )
-        first = "sudo apt install gcc python3-dev && " if package in COMPILED else ""
+        compiled = COMPILED | COMPILED_ON_32_BITS if self.is_32_bit else COMPILED
+        first = "sudo apt install gcc python3-dev && " if package in compiled else ""
         option = " --force-reinstall" if again else ""
         return f"Install it: {first}{python} -m pip install{option} {package}"
 
@@ -98,6 +104,7 @@ def this_installation() -> Installation:
         is_environment=sys.prefix != sys.base_prefix,
         is_of_system=marker.exists(),
         is_ours=os.access(sys.prefix, os.W_OK),
+        is_32_bit=sys.maxsize < 2**32,
     )
 
 

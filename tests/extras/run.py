@@ -38,6 +38,7 @@ class Run(NamedTuple):
         architectures: where that is so.
         gpio: the setting.
         fails_in: the suites where the document says that it cannot be had.
+        compiled: what pip is to take as source, as it must where there is no wheel.
     """
 
     part: str
@@ -47,10 +48,12 @@ class Run(NamedTuple):
     architectures: tuple[str, ...] = ("amd64",)
     gpio: str = "gpiod"
     fails_in: tuple[str, ...] = ()
+    compiled: str = ""
 
 
 RUNS: Final = {
     "gpiod by pip": Run("button", "gpiod", IN_VENV, architectures=("amd64", "arm64")),
+    "gpiod by pip, 32 bits": Run("button", "gpiod", IN_VENV, compiled="gpiod"),
     "gpiod by apt": Run("button", "gpiod", BY_APT, ("trixie",), ("amd64", "arm64"), fails_in=("bookworm",)),
     "rpi-lgpio by pip": Run(
         "button", "rpi-lgpio", IN_VENV, ("bookworm",), ("amd64", "arm64"), "rpi-gpio", fails_in=("trixie",)
@@ -180,7 +183,11 @@ def main() -> int:
             try:
                 for name, run in RUNS.items():
                     if architecture in run.architectures and suite in (*run.suites, *run.fails_in):
-                        problem = judge(name, run, suite, tree.list_parts(sections[name], run.gpio))
+                        commands = sections[name]
+                        if run.compiled:
+                            commands = [f"echo no-binary = {run.compiled} >> /etc/pip.conf", *commands]
+                        ended = tree.list_parts(commands, run.gpio)
+                        problem = judge(name, run, suite, ended)
                         wrong += _told(f"{suite} {architecture}: {name}", problem)
                         done += 1
                 if architecture == "amd64":

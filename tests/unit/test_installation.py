@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from struct import calcsize
 from typing import Final
 
 import pytest
@@ -42,6 +43,11 @@ PYENV: Final = VENV._replace(
             VENV,
             "spidev",
             "Install it: sudo apt install gcc python3-dev && /opt/device-auth/bin/python3 -m pip install spidev",
+        ),
+        (
+            VENV._replace(is_32_bit=True),
+            "gpiod",
+            "Install it: sudo apt install gcc python3-dev && /opt/device-auth/bin/python3 -m pip install gpiod",
         ),
         (PACKAGE, "flask", "Install it: sudo apt install python3-flask"),
         (PACKAGE, "gpiod", "Install it: sudo apt install python3-libgpiod"),
@@ -95,6 +101,7 @@ def test_this_one_is_the_virtual_environment_of_the_tests() -> None:
     found = this_installation()
 
     assert found.is_environment
+    assert found.is_32_bit == (calcsize("P") == 4)
     assert Path(found.modules, "device_auth").is_dir()
     assert how_to_install("flask").endswith(f"{found.python} -m pip install flask")
 
