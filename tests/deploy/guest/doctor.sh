@@ -101,7 +101,6 @@ fails_by ExecStart= ExecStart=/opt/no-such-program
 tells missing-program failing "203/EXEC, its program is missing"
 asked missing-program-token device-auth token
 same missing-program-token-exit 75 "$(cat missing-program-token.exit)"
-check missing-program-token-is-soon is_soon missing-program-token
 check missing-program-token-names-the-cause grep -qF "203/EXEC" missing-program-token
 asked missing-program-unlink device-auth unlink
 check missing-program-unlink-names-the-cause grep -qF "203/EXEC" missing-program-unlink
