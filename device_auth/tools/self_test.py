@@ -198,24 +198,24 @@ class PartsTest:
         step: str,
         expected: str,
         reported: str | None,
-        show: Callable[[], object] = lambda: None,
+        wait: Callable[[], object] = lambda: None,
     ) -> None:
-        """Report what the operator saw while ``show`` ran, or what a simulated part reports."""
+        """Report what the operator saw, a rig until ``wait`` was over, or what a simulated part reports."""
         if reported is not None and (self._operator is None or not self._operator.is_rig):
             seen = reported
         else:
             try:
-                seen = self._ask(part.name, step, expected, show)
+                seen = self._ask(part.name, step, expected, wait)
             except NobodyAnswers as error:
                 raise _StepFailed(step, expected, error) from error
         self._report(StepResult(part.name, step, expected, seen))
 
-    def _ask(self, part: str, step: str, expected: str, show: Callable[[], object]) -> str:
+    def _ask(self, part: str, step: str, expected: str, wait: Callable[[], object]) -> str:
         if self._operator is None:
             raise NobodyAnswers
         self._operator.ask(part, step, expected)
         if self._operator.is_rig:  # a person looks until there is an answer
-            show()
+            wait()
         return self._operator.answer(part, step, expected)
 
 
