@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SOCKET: Final = Path(f"run/{NAME}/api.sock")
 """Where the system's service listens, below the root folder."""
 
-HURRY: Final = (Seconds(0.5), Seconds(0.3))
+HURRY: Final = (Seconds(0.5), Seconds(0.5))
 """How long the service may take to answer where a person wants to know how it is; systemd's answer comes between."""
 
 PATIENCE: Final = (Seconds(1), Seconds(2), Seconds(4), Seconds(8), Seconds(10))
