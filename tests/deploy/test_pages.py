@@ -134,9 +134,9 @@ def test_there_is_a_page_for_every_verb_and_one_for_the_settings_and_the_service
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verbs_page_names_the_options_of_its_help_and_no_others(pages: dict[str, str], verb: str) -> None:
     page = as_read(pages[f"device-auth-{verb}.1"])
-    lists = [page.partition(".SH DESCRIPTION")[0], section(page, "COMMON OPTIONS")]
-    lists += [section(page, "OPTIONS")] if ".SH OPTIONS" in page else []
-    tags = "\n".join([*lists[:2], *re.findall(r"^\.TP\n(.+)$", "".join(lists[2:]), re.MULTILINE)])
+    own = section(page, "OPTIONS") if ".SH OPTIONS" in page else ""
+    entries = re.findall(r"^\.TP\n(.+)$", own, re.MULTILINE)
+    tags = "\n".join([section(page, "COMMON OPTIONS"), *entries])
 
     assert set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", tags)) == shown_options(parser_of(verb))
 
