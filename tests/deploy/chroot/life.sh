@@ -85,7 +85,8 @@ check unlinked-75 ended_with 75 service device-auth token --state-dir /tmp/nothi
 check usage-2 ended_with 2 device-auth nonsense
 check config-0 ended_with 0 device-auth config check
 check config-78 ended_with 78 device-auth config check --config /tmp/strange/json.py
-check closed-command ended_with 0 env --chdir /tmp/strange PYTHONPATH=/tmp/strange PYTHONHOME=/tmp/strange PYTHONSTARTUP=/tmp/strange/json.py device-auth config show
+check closed-command ended_with 0 env --chdir /tmp/strange PYTHONPATH=/tmp/strange PYTHONSTARTUP=/tmp/strange/json.py device-auth config show
+check closed-to-home ended_with 0 env PYTHONHOME=/tmp/strange device-auth config show
 check nothing-strange-ran test ! -e /tmp/strange/ran
 same example "$(sed '/^#/d; /^$/d' /usr/share/doc/device-auth/examples/config.toml)" "[hardware]"
 
