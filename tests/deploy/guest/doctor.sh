@@ -1,5 +1,5 @@
 # What status, token and the doctor tell of a service that is down, fails or hangs, and how soon.
-# limit: 560
+# limit: 900
 unit=device-auth.service
 socket=device-auth.socket
 both="$socket $unit"
@@ -40,7 +40,7 @@ shows() {
 asked_until() {
     local cause=$1 times
     shift
-    for times in 1 2 3 4 5; do
+    for times in 1 2 3; do
         asked "$@"
         grep -qF "$cause" "$1" && break
     done
