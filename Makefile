@@ -90,6 +90,7 @@ SCRIPTS ?=
 BOOT_WITH ?=
 
 test-deploy: | $(BIN)/python
+	for suite in $(SUITES); do $(BOOT_WITH) $(MAKE) --silent deb SUITE=$$suite || exit; done
 	$(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --prefix '$(BOOT_WITH)' $(SCRIPTS)
 
 # Built twice, judged, and lived through from install to purge in trees; SABOTAGE=yes: packages with faults must fail.

@@ -12,8 +12,9 @@ import pytest
 from device_auth import __version__
 from device_auth.world.settings import IDENTITY
 from tests.command import ROOT
-from tests.deploy.boot import HERE, read_script
+from tests.deploy.boot import read_script
 from tests.deploy.package import LIFE, SABOTAGES, differences, problems_of_table
+from tests.deploy.packing import HERE
 
 DEBIAN: Final = ROOT / "debian"
 POSTRM: Final = (DEBIAN / "device-auth.postrm").read_text()

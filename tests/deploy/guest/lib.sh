@@ -48,3 +48,62 @@ install_from_clone() {
     ln -s /opt/device-auth/bin/device-auth /usr/local/bin/
     python3 -m compileall -q /opt/device-auth/lib
 }
+
+# settings: the speaker's settings file, as its maker writes it; it asks the simulated Amazon of amazon.service.
+settings() {
+    cat <<END
+client_id = "amzn1.application-oa2-client.51000000000000000000000000000005"
+product_id = "Speaker"
+dsn = "G0001"
+base_url = "http://127.0.0.1:8100/auth/O2/"
+$*
+END
+}
+
+# is_state WORD: whether the speaker is in this state.
+is_state() {
+    [ "$(state)" = "$1" ]
+}
+
+# is_up: whether socket and service are active, and nothing in the system has failed.
+is_up() {
+    systemctl is-active device-auth.socket device-auth.service && [ "$(systemctl is-system-running)" = running ]
+}
+
+# link_speaker: as an administrator who is not root, by the socket.
+link_speaker() {
+    id ann >/dev/null 2>&1 || useradd --groups device-auth-client,device-auth-admin ann
+    timeout 300 sudo -u ann device-auth link --json
+}
+
+# token_of: the access token that the socket hands out.
+token_of() {
+    curl -s --max-time 30 --unix-socket /run/device-auth/api.sock http://localhost/v1/token | sed -n 's/.*"access_token": *"\([^"]*\)".*/\1/p'
+}
+
+# is_token TEXT: whether it is one of the simulated Amazon's.
+is_token() {
+    case $1 in
+        "Atza|Sim"* | "Sim|"*) return 0 ;;
+        *) echo "no token: <${1:0:20}>"; return 1 ;;
+    esac
+}
+
+# install_deb FILE: as its owner would, without a question and without a network.
+install_deb() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --allow-downgrades "$@" </dev/null
+}
+
+# files_of_system: each file with owner, mode and, in /etc, its content; without what a running system writes by itself.
+# Users and groups stay after a purge: Debian's custom.
+files_of_system() {
+    find / -xdev \( -path /given -o -path /root/seen -o -path /var/log -o -path /var/cache -o -path /var/lib/dpkg \
+        -o -path /var/lib/apt -o -path /var/lib/amazon -o -path /tmp -o -path /var/tmp \) -prune -o \
+        ! -path '/etc/*' \( ! -path '/var/lib/systemd/*' -o -path '/var/lib/systemd/deb-*' \) -printf '%y %u:%g %m %p %l\n' | LC_ALL=C sort
+    find /etc ! -name 'passwd*' ! -name 'group*' ! -name 'shadow*' ! -name 'gshadow*' ! -name 'sub?id*' \
+        -printf '%y %u:%g %m %p %l\n' | LC_ALL=C sort
+    find /etc -type f ! -name 'passwd*' ! -name 'group*' ! -name 'shadow*' ! -name 'gshadow*' ! -name 'sub?id*' \
+        -exec sha256sum {} + | LC_ALL=C sort -k 2
+    find /run -path /run/device-auth -print
+    systemctl list-unit-files --no-legend --plain 'device-auth*'
+}
