@@ -467,7 +467,7 @@ def step(state: SpeakerState, event: Event, now: Monotonic) -> Step:
             answer = Unreachable(Trouble.PROVIDER_UNAVAILABLE, what, timed_out=True)
             return _take_answer(state, CallAnswered(event.question, answer, event.draw), now)
         case GrantStored(link):
-            return _link(replace(state, stored=link), linking.Saved(), now)
+            return _link(replace(state, stored=link, is_unlinking=False), linking.Saved(), now)
         case LinkStored(number, link):
             return _keep(replace(state, stored=link), number, refresh.LinkSaved(), now)
         case LinkNotStored():
@@ -750,7 +750,8 @@ def _store_grant(state: SpeakerState, refresh_token: Secret, flow: Flow) -> Step
     command = StoreGrant(refresh_token, flow, former)
     # without a link in use, a published token belongs to a former owner
     withdraw = () if former is not None else (refresh.Withdraw(),)
-    return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)
+    # after an erasing that failed the store may be empty, until this is stored
+    return replace(state, overwritten=overwritten, owed=None), (*withdraw, command)
 
 
 def _put_to_use(state: SpeakerState, now: Monotonic) -> Step:

@@ -693,6 +693,16 @@ FOUND: Final[dict[str, tuple[list[Happening], bool]]] = {
         ],
         False,
     ),
+    "a new grant comes while it is not known whether the store was erased": (
+        [
+            *LINKED,
+            Submit(),
+            FailWrites((FAILS_BEFORE, FAILS_AFTER, FAILS_BEFORE, FAILS_BEFORE)),
+            Unlink(),
+            Submit(),
+        ],
+        False,
+    ),
     "the mark of a link that is given up is not on the disk yet": (
         [
             Submit(leaves_no_trace=False),
