@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.assembly.checked_settings import check_settings
 from device_auth.assembly.doors import Doors
+from device_auth.assembly.hardware_parts import hint_of
 from device_auth.assembly.opening import open_speaker
 from device_auth.assembly.service import find_service
 from device_auth.assembly.settings_draft import SettingsDraft, drafted
 from device_auth.core.errors import ConfigError, NotLinked, StoreError
 from device_auth.core.models import Seconds, later
 from device_auth.core.states import StateWord
-from device_auth.installation import how_to_install
 from device_auth.tools import drop_ins
 from device_auth.tools.drop_ins import BOARDS, GPIO, KEYS, PANELS, DropIn
 from device_auth.tools.parts_list import library_of
@@ -440,17 +440,19 @@ def choose_back_end(present: object) -> tuple[str, bool]:
     Raises:
         ConfigError: if there is none.
     """
-    there = []
-    with suppress(HardwareError):
+    there, hint = [], ""
+    try:
         load_library()
         there.append(GPIOD)
+    except HardwareError as error:
+        hint = hint_of(error)
     library = library_of(RPI_GPIO)
     if library is not None:
         there.append(RPI_GPIO)
     if not there:
         raise ConfigError(
             "no library is installed that drives the pins; nothing was changed",
-            hint=f"{how_to_install('gpiod')}; or use another one. {how_to_install('rpi-lgpio')}",
+            hint=hint,
         )
     chosen = str(present) if present in there else there[0]
     return chosen, chosen == RPI_GPIO and library is not None and library.package == "RPi.GPIO"
