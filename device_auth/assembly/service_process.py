@@ -173,12 +173,29 @@ def _run_once(
         opened.callback(telling.close)
         servers.is_telling = telling.is_telling
         opened.callback(servers.close)
-        servers.open_missing(feed, daemon)
+        on_started = _answering(servers, feed, daemon, notifier, is_anew=begun.is_anew)
         opened.callback(lambda: notifier.reloading() if servers.is_left else notifier.stopping())
-        if daemon.run(notifier.ready):
+        if daemon.run(on_started):
             log.info("a fresh process goes on: the memory of this one holds what was unlinked")
             servers.leave()
     return servers.left
+
+
+def _answering(
+    servers: "_Servers", feed: StatusFeed, daemon: Daemon, notifier: Notifier, *, is_anew: bool
+) -> Callable[[], None]:
+    """Begin to answer, and return what is called once the link is known: a fresh process answers only then.
+
+    Those who came in the gap would be told "starting", and a command that there is no link.
+    """
+
+    def on_started() -> None:
+        servers.open_missing(feed, daemon)
+        notifier.ready()
+
+    if not is_anew:
+        servers.open_missing(feed, daemon)
+    return on_started
 
 
 def _keep_metrics(doors: "Doors", loop: "Loop", feed: StatusFeed, opened: ExitStack) -> None:

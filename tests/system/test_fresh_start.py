@@ -119,6 +119,27 @@ def test_nobody_is_refused_in_the_gap_and_the_process_is_the_same(
     assert living.process.poll() is None
 
 
+def test_those_who_ask_in_the_gap_are_answered_when_the_fresh_process_knows_its_link(
+    household: Household, living: Living
+) -> None:
+    household.link(living)
+    living.client.unlink()
+    living.wait_until("unlinked")
+    household.link(living)
+    # "starting", it was for a moment: a command that came then was told that there is no link
+    states: set[str] = set()
+
+    def has_gone_on() -> bool:
+        states.add(living.client.status().state)
+        return ANEW in living.told
+
+    wait_for(has_gone_on)
+    for _ in range(20):
+        states.add(living.client.status().state)
+
+    assert states == {"linked"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_in_the_gap_is_heard(household: Household, living: Living, number: signal.Signals) -> None:
     household.link(living)
@@ -131,7 +152,8 @@ def test_a_signal_in_the_gap_is_heard(household: Household, living: Living, numb
         household.link(living)
         assert living.end() == 0
     else:
-        assert living.process.wait(LONG) == 0
+        # another thread of the old process may take it, which ends it at once; systemd.service(5) counts both as clean
+        assert living.process.wait(LONG) in {0, -number}
 
 
 def test_while_someone_links_or_is_told_something_nothing_is_cut_short(
