@@ -89,7 +89,7 @@ class UnixListener:
             self.listener.listen(UNIX_BACKLOG)  # not before: until now every connection is refused
             beside.rename(self._path)
         except OSError as error:
-            hint = "Check the owner of its folder, and the length of its path."
+            hint = "Check the owner of its folder, and the length of its path; another is chosen with --runtime-dir."
             raise store_error(f"cannot make the socket {self._path}", error, hint) from error
 
     def _admit_group(self, beside: Path) -> None:

@@ -76,6 +76,8 @@ def reason_of(error: Exception) -> str:
     """
     if not isinstance(error, OSError):
         return "not a valid path"
+    if error.errno is None and "path too long" in str(error):
+        return "the path is longer than the 107 bytes that a socket's may have"  # refused by Python itself
     known = _REASONS.get(error.errno or 0)
     return known or (error.strerror or "unknown error").lower()
 

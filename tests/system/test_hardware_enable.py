@@ -178,10 +178,11 @@ def begin(root: Path, capsys: pytest.CaptureFixture[str]) -> EnablingWorld:
 @pytest.mark.slow
 @pytest.mark.strace
 def test_killed_at_any_change_it_is_mended_by_the_next_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
+    tmp_path = tmp_path_factory.mktemp("killed")  # the path of a socket below it has few bytes
     trial = begin(tmp_path / "trial", capsys)
     log = tmp_path / "log"
     with trial.served():

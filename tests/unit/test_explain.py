@@ -1,5 +1,6 @@
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def test_a_process_is_named_without_controls(tmp_path: Path, name: bytes, shown:
 
     assert describe_process(tmp_path / "7") == f"process 7 ({shown})"
     assert describe_process(tmp_path / "8") == "process 8 (gone by now)"
+
+
+def test_a_socket_whose_path_is_too_long_is_told_so(tmp_path: Path) -> None:
+    # Python refuses it itself, and gives no number: it was told as "unknown error"
+    with socket.socket(socket.AF_UNIX) as listener, pytest.raises(OSError, match="too long") as refused:
+        listener.bind(str(tmp_path / ("x" * 108)))
+
+    assert explain("cannot make it", refused.value) == (
+        "cannot make it: the path is longer than the 107 bytes that a socket's may have"
+    )
 
 
 def test_a_hint_that_is_given_stands_in_for_ours() -> None:
