@@ -387,18 +387,23 @@ MUTANTS: Final = (
     ),
     M(
         "a new grant settles what is owed to the disk",
-        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
-        "return replace(state, overwritten=overwritten, is_unlinking=False), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten), (*withdraw, command)",
     ),
     M(
-        "a new grant ends the doubt of an erasure",
-        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
+        "a stored grant ends the doubt of an erasure",
+        "return _link(replace(state, stored=link, is_unlinking=False), linking.Saved(), now)",
+        "return _link(replace(state, stored=link), linking.Saved(), now)",
+    ),
+    M(
+        "a grant that is not stored yet does not end the doubt of an erasure",
         "return replace(state, overwritten=overwritten, owed=None), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
     ),
     M(
         "what a grant is stored over is remembered",
-        "return replace(state, overwritten=overwritten, owed=None, is_unlinking=False), (*withdraw, command)",
-        "return replace(state, owed=None, is_unlinking=False), (*withdraw, command)",
+        "return replace(state, overwritten=overwritten, owed=None), (*withdraw, command)",
+        "return replace(state, owed=None), (*withdraw, command)",
     ),
     M(
         "a link that is told knows it",
