@@ -119,9 +119,12 @@ def _share(number: float) -> float:
     return float(number)
 
 
+NO_BOARD: Final = "none"
+"""The board of a speaker without parts."""
+
 _BOARD: Final = Key(
     "board",
-    default="none",
+    default=NO_BOARD,
     parse=_known_board,
     example="generic-led",
     explanation="The board of parts; its table stands in hardware/boards.",

@@ -126,7 +126,7 @@ def example_text() -> str:
 
 def _new_text() -> str:
     """Return the example with the library of the pins that is installed here, if one is."""
-    from device_auth.tools.switching import choose_back_end
+    from device_auth.tools.parts_list import choose_back_end
 
     try:
         back_end, _ = choose_back_end(None)

@@ -14,6 +14,7 @@ from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.assembly.local import locked, refresh, usable
+from device_auth.assembly.service import SOCKET
 from device_auth.cli.output import print_json, print_line
 from device_auth.client import Client, ClientError
 from device_auth.core.errors import ConfigError, StoreError
@@ -40,8 +41,6 @@ from device_auth.world.provider import provider_problems, read_authorities, read
 from device_auth.world.settings import Settings, SettingsFiles, gather_settings
 from device_auth.world.transport import HttpTransport
 from hardware.board import BoardPlan
-
-SYSTEM_SOCKET: Final = Path("run/device-auth/api.sock")
 
 REFRESH_TIMEOUT: Final = Seconds(14)
 """How long a refresh may take; less than the check that waits for it is given."""
@@ -260,7 +259,7 @@ def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
     system = read_places({}, {}, euid=0, root=root)
     is_system = not named and (
         places.state_dir == system.state_dir
-        or (root / SYSTEM_SOCKET).exists()
+        or (root / SOCKET).exists()
         or (system.state_dir.exists() and not places.state_dir.exists())
     )
     if is_system:

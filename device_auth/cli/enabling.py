@@ -12,7 +12,7 @@ from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, WrongUse
 from device_auth.core.states import Trouble
 from device_auth.prompts.stderr import say, say_problem
 from device_auth.world.settings import KEY_PROVIDERS
-from hardware.board import board_names
+from hardware.board import NO_BOARD, board_names
 from hardware.errors import HardwareError
 
 if TYPE_CHECKING:
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from device_auth.tools.self_test import StepResult
     from device_auth.tools.switching import FileReport, HardwareSwitch
 
-OFF: Final = "none"
 PLAIN: Final = KEY_PROVIDERS[-1]
 
-BOARDS: Final = sorted({*board_names(), "kernel-led"} - {OFF})
+BOARDS: Final = sorted({*board_names(), "kernel-led"} - {NO_BOARD})
 
 PANEL_KINDS: Final = ("console", "sh1106", "ssd1306")
 """Those with a drop-in."""
@@ -175,7 +174,7 @@ def _enable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "li
 
 
 def _disable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "list[FileReport]":
-    outcome.fields.update(board=None if args.keep_settings else OFF)
+    outcome.fields.update(board=None if args.keep_settings else NO_BOARD)
     files = switch.disable(keeps_settings=args.keep_settings)
     if switch.kept_key is not None:
         outcome.note(

@@ -23,7 +23,7 @@ from device_auth.world.places import ROOT
 from device_auth.world.provider import first_locale
 from device_auth.world.settings import ENVIRONMENT
 from device_auth.world.signals import interruptible
-from hardware.board import BoardPlan, board_names
+from hardware.board import NO_BOARD, BoardPlan, board_names
 from hardware.errors import HardwareError, PartBusy
 from hardware.plans import PlannedPart
 
@@ -205,7 +205,7 @@ def _nothing(plan: BoardPlan) -> str:
 
 
 def _how_to_choose() -> str:
-    boards = ", ".join(name for name in board_names() if name != "none")
+    boards = ", ".join(name for name in board_names() if name != NO_BOARD)
     return (
         "Switch a board on: sudo device-auth hardware enable BOARD; or set it in the settings file, below [hardware]:"
         f' board = "NAME". Known: {boards}.'

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.assembly.hardware_parts import hint_of
+from device_auth.core.errors import ConfigError
 from device_auth.tools.single_part import close_single, open_single, time_for
 from hardware.board import Parts
 from hardware.errors import HardwareError, PartBusy
+from hardware.gpiod_lines import load_library
+from hardware.plans import GPIOD
 
 if TYPE_CHECKING:
     from hardware.board import BoardPlan
     from hardware.plans import PlannedPart
 
+RPI_GPIO: Final = "rpi-gpio"
+
 MODULES: Final = {
-    "rpi-gpio": "RPi.GPIO",
-    "gpiod": "gpiod",
+    RPI_GPIO: "RPi.GPIO",
+    GPIOD: "gpiod",
     "spidev": "spidev",
     "ssd1306": "luma.oled",
     "sh1106": "luma.oled",
@@ -107,7 +112,7 @@ def library_of(back_end: str) -> PartLibrary | None:
     if module is None or spec is None or spec.origin is None:
         return None
     package = module
-    if module == MODULES["rpi-gpio"]:
+    if module == MODULES[RPI_GPIO]:
         with suppress(OSError, UnicodeDecodeError):  # a compiled module is not text
             if _USES_LGPIO.search(Path(spec.origin).read_text()):
                 package = "rpi-lgpio"
@@ -115,3 +120,26 @@ def library_of(back_end: str) -> PartLibrary | None:
         return PartLibrary(module, package, version(package), spec.origin)
     except PackageNotFoundError:
         return PartLibrary(module, package, "", spec.origin)
+
+
+def choose_back_end(present: object) -> tuple[str, bool]:
+    """Return the back end of the pins that is to be used, and whether that is the original RPi.GPIO.
+
+    The one that is set stays, if it is installed; else the first of gpiod, rpi-lgpio, RPi.GPIO that is.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    there, hint = [], ""
+    try:
+        load_library()
+        there.append(GPIOD)
+    except HardwareError as error:
+        hint = hint_of(error)
+    library = library_of(RPI_GPIO)
+    if library is not None:
+        there.append(RPI_GPIO)
+    if not there:
+        raise ConfigError("no library is installed that drives the pins; nothing was changed", hint=hint)
+    chosen = str(present) if present in there else there[0]
+    return chosen, chosen == RPI_GPIO and library is not None and library.package == "RPi.GPIO"

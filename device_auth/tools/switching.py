@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.assembly.checked_settings import check_settings
 from device_auth.assembly.doors import Doors
-from device_auth.assembly.hardware_parts import hint_of
 from device_auth.assembly.opening import open_speaker
 from device_auth.assembly.service import find_service
 from device_auth.assembly.settings_draft import SettingsDraft, drafted
@@ -26,12 +25,12 @@ from device_auth.core.models import Seconds, later
 from device_auth.core.states import StateWord
 from device_auth.tools import drop_ins
 from device_auth.tools.drop_ins import BOARDS, GPIO, KEYS, PANELS, DropIn
-from device_auth.tools.parts_list import library_of
+from device_auth.tools.parts_list import RPI_GPIO, choose_back_end
 from device_auth.world.explain import explain
 from device_auth.world.files import Folder, read_plain
 from device_auth.world.keys import CREDENTIAL, SYSTEMD_CREDENTIAL
 from device_auth.world.places import ROOT, read_places
-from device_auth.world.programs import CannotRun, run_program
+from device_auth.world.programs import CannotRun, ProgramResult, run_program
 from device_auth.world.service_unit import (
     BOOTED,
     BOTH,
@@ -45,10 +44,7 @@ from device_auth.world.service_unit import (
 )
 from device_auth.world.settings import ENVIRONMENT, HARDWARE, SETTINGS
 from device_auth.world.toml_lines import read_toml, with_setting, without_setting
-from hardware.board import board_names, read_plan
-from hardware.errors import HardwareError
-from hardware.gpiod_lines import load_library
-from hardware.plans import GPIOD
+from hardware.board import NO_BOARD, board_names, read_plan
 
 if TYPE_CHECKING:
     from device_auth.client import Status
@@ -67,13 +63,7 @@ OWN_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 CREDENTIAL_FILE: Final = Path("etc/credstore.encrypted") / CREDENTIAL
 
-RPI_GPIO: Final = "rpi-gpio"
-"""The back end, and the drop-in of the original RPi.GPIO."""
-
 LARGEST_ENVELOPE: Final = 64 * 1024
-
-OFF: Final = "none"
-"""The board of a speaker without parts."""
 
 SET_ON_UNIT: Final = "# What was set on this unit; it comes before /etc/device-auth/config.toml.\n"
 
@@ -201,8 +191,8 @@ class HardwareSwitch:
         def change(text: str, is_on_unit: bool) -> str:
             if keeps_settings:
                 return text
-            if before.get("board", OFF) != OFF:
-                text = with_setting(text, (HARDWARE, "board"), OFF)
+            if before.get("board", NO_BOARD) != NO_BOARD:
+                text = with_setting(text, (HARDWARE, "board"), NO_BOARD)
             for name in ("gpio", "panel"):
                 text = without_setting(text, (HARDWARE, name))
             if is_on_unit and before.get("panel", "off") != "off":
@@ -387,32 +377,25 @@ class HardwareSwitch:
         return found.status
 
     def _is_switched_on(self) -> bool:
-        try:
-            service = show(
-                lambda words: run_program(self._words(words), SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
-            ).get(UNIT, {})
-        except CannotRun as error:
-            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
+        service = show(self._run).get(UNIT, {})
         is_enabled = service.get("UnitFileState", "").startswith("enabled")
         is_up = service.get("ActiveState") in {"active", "activating", "failed"}
         return service.get("LoadState") == "loaded" and (is_enabled or is_up)
 
     def _systemctl(self, *words: str) -> None:
-        shown = " ".join(("systemctl", *words))
-        try:
-            ended = run_program(self._words(shown.split()), SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
-        except CannotRun as error:
-            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
-        if ended.exit_code != 0:
+        if self._run(["systemctl", *words]).exit_code != 0:
             report = report_on(ask_systemd(self._root), self._root)
             why, hint = (
                 ("", LOOK_AT_THE_LOG) if report is None else (f": {report.sentence}", report.next_step)
             )
-            raise StoreError(f"{shown} failed{why}", hint=hint)
+            raise StoreError(f"systemctl {' '.join(words)} failed{why}", hint=hint)
 
-    def _words(self, words: Sequence[str]) -> list[str]:
-        """Return the words of a program with its whole path: what root runs is not looked up."""
-        return [str(self._root / SYSTEMCTL), *words[1:]]
+    def _run(self, words: Sequence[str]) -> ProgramResult:
+        """Run systemctl by its whole path: what root runs is not looked up."""
+        try:
+            return run_program([str(self._root / SYSTEMCTL), *words[1:]], SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
+        except CannotRun as error:
+            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
 
     def seal(self) -> bool:
         """Seal the stored link under the key that is set up, and wait until it is in use; return False if there is no link.
@@ -430,32 +413,6 @@ class HardwareSwitch:
         while speaker.status().state != StateWord.LINKED and doors.clock.now() < until:
             doors.clock.take(SimpleQueue(), later(doors.clock.now(), LOOKS_EVERY))
         return True
-
-
-def choose_back_end(present: object) -> tuple[str, bool]:
-    """Return the back end of the pins that is to be used, and whether that is the original RPi.GPIO.
-
-    The one that is set stays, if it is installed; else the first of gpiod, rpi-lgpio, RPi.GPIO that is.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    there, hint = [], ""
-    try:
-        load_library()
-        there.append(GPIOD)
-    except HardwareError as error:
-        hint = hint_of(error)
-    library = library_of(RPI_GPIO)
-    if library is not None:
-        there.append(RPI_GPIO)
-    if not there:
-        raise ConfigError(
-            "no library is installed that drives the pins; nothing was changed",
-            hint=hint,
-        )
-    chosen = str(present) if present in there else there[0]
-    return chosen, chosen == RPI_GPIO and library is not None and library.package == "RPi.GPIO"
 
 
 def _is_read_only(error: object) -> bool:
