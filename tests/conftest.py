@@ -35,6 +35,7 @@ settings.load_profile("device-auth")
 def pytest_configure(config: pytest.Config) -> None:
     _reset_environment(config)
     _reset_signals()
+    os.umask(0o022)  # a caller's 077 closes the folders of a test to the users that it plays
 
 
 def _reset_environment(config: pytest.Config) -> None:
