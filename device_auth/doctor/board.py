@@ -22,6 +22,7 @@ from device_auth.installation import how_to_install
 from device_auth.tools.drop_ins import is_copy
 from device_auth.tools.parts_list import library_of
 from device_auth.world.service_unit import RESTART, UNIT
+from device_auth.world.unit import container_kind
 from hardware.board import SORTS, BoardPlan, open_parts
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
@@ -215,7 +216,7 @@ def check_drop_ins(context: DoctorContext, read_plan: ReadPlan) -> Finding:
 
 def check_container(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check whether a container keeps from the parts what they need. Source: systemd's "Container Interface"."""
-    kind = container_kind(context)
+    kind = container_kind(context.root)
     if not kind:
         return ok("This runs in no container.")
     if any(part.back_end == "rpi-gpio" for part in read_plan().parts) and not context.line(
@@ -231,13 +232,6 @@ def check_container(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         f"This runs in a container ({kind}): devices must be passed in, and the link needs a volume (S3).",
         container=kind,
     )
-
-
-def container_kind(context: DoctorContext) -> str:
-    """Return the kind of the container that this runs in; empty if it is none, as far as is known."""
-    named = context.line("run/systemd/container")
-    files = {"docker": ".dockerenv", "podman": "run/.containerenv"}
-    return named or next((kind for kind, name in files.items() if (context.root / name).exists()), "")
 
 
 def check_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Finding:

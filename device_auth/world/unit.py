@@ -26,13 +26,18 @@ _APPLICATION: Final = bytes.fromhex("5d0b6f3f0a8c4c0e9b0a4a3c6f1e7d28")
 
 _MACHINE_ID: Final = "etc/machine-id"
 
-_CONTAINER_SIGNS: Final = (
-    "run/systemd/container",
-    "run/host/container-manager",
-    "run/.containerenv",
-    ".dockerenv",
-)
-"""Files of containers. Source: systemd's container interface; podman-run(1); Docker's ``.dockerenv``."""
+CONTAINER_SIGNS: Final = {
+    "run/systemd/container": "",
+    "run/host/container-manager": "",
+    "run/.containerenv": "podman",
+    ".dockerenv": "docker",
+}
+"""Files of containers, each with the kind it is a sign of; empty where the file itself names the kind.
+
+Source: systemd's container interface; podman-run(1); Docker's ``.dockerenv``.
+"""
+
+_LONGEST_KIND: Final = 64
 
 _ON_NO_DISK: Final = {"tmpfs", "ramfs", "overlay", "squashfs", "rootfs"}
 """File systems whose machine ID is gone at the next start, or is every unit's."""
@@ -81,9 +86,20 @@ def read_serial_number(path: Path = SERIAL_NUMBER) -> str:
     return ""
 
 
+def container_kind(root: Path = ROOT) -> str:
+    """Return the kind of the container that this runs in: empty if there is no sign of one, ``unknown`` if it has no name."""
+    sign = next((sign for sign in CONTAINER_SIGNS if (root / sign).exists()), None)
+    if sign is None:
+        return ""
+    kind = CONTAINER_SIGNS[sign]
+    with suppress(OSError), (root / sign).open("rb") as stream:
+        kind = kind or stream.read(_LONGEST_KIND).decode("ascii", "replace").partition("\n")[0].strip()
+    return kind or "unknown"
+
+
 def _read_machine_id(root: Path) -> str:
     """Return the machine ID if it lies on this machine's own disk, else nothing."""
-    if any((root / sign).exists() for sign in _CONTAINER_SIGNS):
+    if container_kind(root):
         return ""
     with suppress(OSError, ValueError):
         path = (root / _MACHINE_ID).resolve(strict=True)

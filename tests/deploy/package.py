@@ -183,6 +183,11 @@ SABOTAGES: Final = (
         "purged-but-identity",
     ),
     Sabotage(
+        "a purge that leaves a drop-in",
+        replaced("DEBIAN/postrm", 'drop_ins="board panel ', 'drop_ins="board '),
+        "drop-in-of-others",
+    ),
+    Sabotage(
         "a removal that takes the link",
         replaced("DEBIAN/postrm", '"$1" = purge', '"$1" = remove'),
         "link-after-remove",

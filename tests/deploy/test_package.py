@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from device_auth import __version__
+from device_auth.tools.drop_ins import FOLDER, NAMES
 from device_auth.world.settings import IDENTITY
 from tests.command import ROOT
 from tests.deploy.boot import read_script
@@ -53,14 +54,19 @@ def test_the_command_finds_the_folder_that_the_modules_are_put_into() -> None:
 
 
 def test_a_purge_takes_the_drop_ins_that_are_ours_and_keeps_the_identity() -> None:
-    makefile = (ROOT / "deploy" / "systemd" / "Makefile").read_text()
-    ours = re.search(r"^OURS := (.+)$", makefile, re.MULTILINE)
-    taken = re.search(r"^ *for part in (.+); do$", POSTRM, re.MULTILINE)
+    systemd = ROOT / "deploy" / "systemd"
+    ours = re.search(r"^OURS := (.+)$", (systemd / "Makefile").read_text(), re.MULTILINE)
+    put_by_hand = {
+        path.name
+        for path in systemd.glob("*.conf")
+        if f"# Installed as /{FOLDER}/{path.name}\n" in path.read_text()
+    }
 
     assert ours is not None
-    assert taken is not None
-    assert set(taken[1].split()) == set(ours[1].split())
-    assert POSTRM.count(IDENTITY) == POSTRM.count("factory.lock") >= 2
+    assert {f"{name}.conf" for name in ours[1].split()} == {*NAMES.values(), *put_by_hand}
+    assert "s/^OURS := //p" in (DEBIAN / "rules").read_text()
+    assert POSTRM.count("#DROP_INS#") == 1
+    assert POSTRM.count(IDENTITY) == POSTRM.count("factory-lock.json") >= 2
 
 
 def test_the_settings_are_a_file_of_the_owner_and_not_of_the_package() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from device_auth import __version__
 from device_auth.assembly.doors import without_simulator
 from device_auth.core.errors import ConfigError
 from device_auth.installation import DEBIAN_NAMES, PACKAGED, Installation, how_to_install, this_installation
@@ -121,7 +122,7 @@ def test_a_simulated_amazon_that_is_a_package_of_its_own_is_named_as_one() -> No
     error = without_simulator(missing)
 
     assert error.exit_code == ConfigError.exit_code
-    assert "device-auth-simulator" in error.hint
+    assert error.hint.endswith(f": sudo apt install ./device-auth-simulator_{__version__}*_all.deb")
 
 
 def test_without_flask_the_simulated_amazon_names_flask() -> None:

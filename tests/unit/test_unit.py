@@ -9,7 +9,7 @@ import pytest
 from device_auth.core.models import Mark
 from device_auth.core.unit import adopt, claim_new, fill_in, is_copied, judge
 from device_auth.world.settings import SettingsFiles
-from device_auth.world.unit import ThisUnit, UnknownUnit
+from device_auth.world.unit import CONTAINER_SIGNS, ThisUnit, UnknownUnit
 from tests.links import make_link
 
 
@@ -167,7 +167,7 @@ def test_a_mount_elsewhere_does_not_matter(root: Path) -> None:
     assert unit_of(root).board != ""
 
 
-@pytest.mark.parametrize("sign", ["run/systemd/container", "run/.containerenv", ".dockerenv"])
+@pytest.mark.parametrize("sign", CONTAINER_SIGNS)
 def test_a_containers_machine_id_is_no_mark(root: Path, sign: str) -> None:
     put(root, "etc/machine-id", ID + "\n")
     put(root, sign, "")

@@ -144,7 +144,7 @@ check install-again dpkg_quietly --install /given/now/*.deb
 same link-after-install-again "$link" "$(sha256sum "$state/link.json")"
 
 # Purged: overwritten and gone, but for what the factory wrote. A second name shows what was in the file.
-service sh -c "echo 'dsn = \"D1\"' > $state/identity.toml; echo locked > $state/factory.lock"
+service sh -c "echo 'dsn = \"D1\"' > $state/identity.toml; echo locked > $state/factory-lock.json"
 ln "$state/link.json" /var/lib/second-name
 for name in device-auth.key other; do
     install -D -m 600 /etc/device-auth/config.toml /etc/credstore.encrypted/$name
@@ -153,7 +153,7 @@ mkdir -p /run/device-auth
 token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
 check token-was-there grep -qF "$token" /var/lib/second-name
 check purge dpkg_quietly --purge device-auth device-auth-simulator
-same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory.lock /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
+same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory-lock.json /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
 check purge-says-so grep -q identity.toml /tmp/dpkg.log
 check overwritten ended_with 1 grep -F "$token" /var/lib/second-name
 same drop-in-of-others "$drop_ins/mine.conf" "$(find /etc/systemd/system/device-auth.service.d -type f)"

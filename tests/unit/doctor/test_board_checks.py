@@ -355,7 +355,12 @@ def test_of_a_speaker_that_systemd_does_not_start_no_drop_in_is_looked_for(patie
 @pytest.mark.usefixtures("stand_ins")
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(".dockerenv", "docker"), ("run/.containerenv", "podman"), ("run/systemd/container", "lxc")],
+    [
+        (".dockerenv", "docker"),
+        ("run/.containerenv", "podman"),
+        ("run/systemd/container", "lxc"),
+        ("run/host/container-manager", "systemd-nspawn"),
+    ],
 )
 def test_a_container_is_told_and_what_it_hides(patient: Patient, name: str, kind: str) -> None:
     patient.hardware = {**RGB, "gpio": "rpi-gpio"}
