@@ -81,8 +81,11 @@ test-kills: $(VENV)/.dev
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants
 
+# SIGKILL of make leaves a recipe running; a virtual machine would go on for minutes.
+ENDS_WITH_MAKE := setpriv --pdeathsig TERM
+
 test-vm: | $(BIN)/python
-	tests/vm/run $(BIN)/pip
+	$(ENDS_WITH_MAKE) tests/vm/run $(BIN)/pip
 
 # SUITES and SCRIPTS choose; BOOT_WITH is what each virtual machine is started by (nice, flock FILE).
 SUITES ?= bookworm trixie
@@ -91,7 +94,7 @@ BOOT_WITH ?=
 
 test-deploy: | $(BIN)/python
 	for suite in $(SUITES); do $(BOOT_WITH) $(MAKE) --silent deb SUITE=$$suite || exit; done
-	$(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --prefix '$(BOOT_WITH)' $(SCRIPTS)
+	$(ENDS_WITH_MAKE) $(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --prefix '$(BOOT_WITH)' $(SCRIPTS)
 
 # Built twice, judged, and lived through from install to purge in trees; SABOTAGE=yes: packages with faults must fail.
 SABOTAGE ?=

@@ -9,6 +9,7 @@ import argparse
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ LIMIT: Final = 580
 """Seconds that one boot may last, on a busy host too; a script may ask for more."""
 
 _QEMU: Final = "qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem -smp 2 -m 768M -nodefaults -display none -no-reboot"
+_ENDS_WITH_US: Final = "setpriv --pdeathsig KILL unshare --pid --fork --kill-child"
+"""Whatever ends this program, be it SIGKILL, ends what is started by this, and all that it has started: no prefix hides a machine."""
 _CHECK: Final = re.compile(r"^\s*(?:check|same) ([^\s#]+)", re.MULTILINE)
 
 
@@ -105,6 +108,7 @@ def boot(machine: Path, run: Path, *, words: str, limit: int, prefix: list[str])
     """Boot the machine of a folder once, on the disk of a run; return what it reported."""
     (run / "report").unlink(missing_ok=True)
     command = [
+        *_ENDS_WITH_US.split(),
         *prefix,
         *("timeout", "--kill-after=10", str(limit), *_QEMU.split()),
         *("-kernel", f"{machine}/vmlinuz", "-initrd", f"{machine}/initrd"),
@@ -165,6 +169,7 @@ def main() -> int:
     parser.add_argument("--suite", action="append", choices=SUITES, help="may be repeated; default: all")
     parser.add_argument("--prefix", default="", help="what each virtual machine is started by, such as nice")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the disks of a run are removed
 
     wrong = 0
     for suite in chosen.suite or SUITES:

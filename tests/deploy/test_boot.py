@@ -1,11 +1,18 @@
 """The lane that boots Debian: what counts as passed."""
 
+import fcntl
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.deploy.boot import GUEST, SUITES, problems_of, read_script
+from tests.deploy.packing import ROOT
+from tests.waiting import wait_for
 
 TEXT: Final = """\
 # Shows something.
@@ -58,3 +65,36 @@ def test_nothing_checked_is_a_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(GUEST.glob("*.sh")), ids=lambda path: path.stem)
 def test_each_guest_script_checks_something(path: Path) -> None:
     assert path.stem == "lib" or read_script(path).checks
+
+
+def is_free(lock: Path) -> bool:
+    with lock.open("w") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a machine")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+def test_a_machine_ends_with_who_started_it(tmp_path: Path, how: signal.Signals) -> None:
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.write_text(f"#!/bin/sh\n: > {tmp_path}/started\nsleep 600 &\nwait\n")
+    qemu.chmod(0o755)
+    lock = tmp_path / "lock"  # held by each process from the prefix on
+    program = f"""
+from pathlib import Path
+from tests.deploy.boot import boot
+here = Path({str(tmp_path)!r})
+boot(here, here, words="rw", limit=600, prefix=["flock", str(here / "lock")])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ) as booting:
+        wait_for((tmp_path / "started").exists)
+        assert not is_free(lock)
+
+        booting.send_signal(how)
+
+    wait_for(lambda: is_free(lock))
