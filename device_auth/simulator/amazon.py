@@ -267,6 +267,11 @@ class Amazon:
             mark = fingerprint(refresh_token)
             kept = self._refresh_tokens.get(mark)
             if kept is None:
+                if refresh_token.startswith(REFRESH_PREFIX):
+                    sentence = "A refresh token came that was not issued here, or has been forgotten."
+                    self.referee.report(
+                        RuleName.UNKNOWN_REFRESH_TOKEN, sentence, endpoint=Endpoint.REFRESH, client=client_id
+                    )
                 return OAuthRefusal("invalid_grant", "The refresh token is not known.")
             grant = self._grants[kept.grant_id]
             applicant = grant.applicant

@@ -1,4 +1,4 @@
-"""The simulated Amazon's own certificate authority, for TLS on loopback.
+"""The simulated Amazon's own certificate authority, for TLS on loopback or on one address of this machine.
 
 Certificates are valid from 2000 to the end of 2049, so that a unit without a clock accepts them. The authority may
 sign for this machine alone (name constraints), so that trusting it by accident does no harm.
@@ -8,7 +8,7 @@ import fcntl
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +40,9 @@ _ADDRESSES: Final = ("127.0.0.1", "::1")
 _NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 
 
-def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SSLContext, Path]:
+def server_context(
+    folder: Path, validity: Validity = FOR_YEARS, address: IPv4Address | IPv6Address | None = None
+) -> tuple[ssl.SSLContext, Path]:
     """Make the server's TLS context, with a new certificate by the authority in a folder.
 
     Any number of servers may share the folder; each waits for the one before it.
@@ -48,6 +50,7 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
     Args:
         folder: of the authority, which is made on first use.
         validity: of the server's certificate, for tests of bad ones.
+        address: one that clients reach this machine by, beside loopback; the folder's authority was made with it.
 
     Returns:
         The context, and the file for the clients' ``--ca-file``.
@@ -59,18 +62,19 @@ def server_context(folder: Path, validity: Validity = FOR_YEARS) -> tuple[ssl.SS
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.open(folder) as held:
             fcntl.flock(held.fd, fcntl.LOCK_EX)
-            context = _load(folder, validity)
+            context = _load(folder, validity, address)
     except (OSError, ValueError, TypeError) as error:
         hint = "Name a folder of your own that holds nothing else, or delete ca.pem and ca-key.pem in it."
         raise ConfigError(f"cannot make certificates in {folder}", hint=hint) from error
     return context, folder / "ca.pem"
 
 
-def _load(folder: Path, validity: Validity) -> ssl.SSLContext:
+def _load(folder: Path, validity: Validity, address: IPv4Address | IPv6Address | None) -> ssl.SSLContext:
     """Make the context; the caller holds the folder's lock."""
-    authority, authority_key = _authority(folder)
+    beside = () if address is None else (str(address),)
+    authority, authority_key = _authority(folder, beside)
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _sign_server(key.public_key(), authority, authority_key, validity)
+    certificate = _sign_server(key.public_key(), authority, authority_key, validity, beside)
     chain = folder / "server.pem"
     _write(chain, _key_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM), mode=0o600)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -79,7 +83,7 @@ def _load(folder: Path, validity: Validity) -> ssl.SSLContext:
     return context
 
 
-def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _authority(folder: Path, beside: tuple[str, ...]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """Read the authority from its folder, or make it."""
     certificate_file, key_file = folder / "ca.pem", folder / "ca-key.pem"
     if certificate_file.exists() and key_file.exists():
@@ -88,15 +92,15 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
             raise TypeError(key_file)
         return x509.load_pem_x509_certificate(certificate_file.read_bytes()), key
     new_key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _sign_authority(new_key)
+    certificate = _sign_authority(new_key, beside)
     _write(key_file, _key_bytes(new_key), mode=0o600)
     _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return certificate, new_key
 
 
-def _sign_authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def _sign_authority(key: ec.EllipticCurvePrivateKey, beside: tuple[str, ...]) -> x509.Certificate:
     name = _name("Simulated Amazon, for tests on this machine only")
-    inside = [_NAME, *(x509.IPAddress(ip_network(each)) for each in _NETWORKS)]
+    inside = [_NAME, *(x509.IPAddress(ip_network(each)) for each in (*_NETWORKS, *beside))]
     public_key = key.public_key()
     return (
         _begin(name, name, public_key, FOR_YEARS)
@@ -112,8 +116,9 @@ def _sign_server(
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
     validity: Validity,
+    beside: tuple[str, ...],
 ) -> x509.Certificate:
-    names = [_NAME, *(x509.IPAddress(ip_address(each)) for each in _ADDRESSES)]
+    names = [_NAME, *(x509.IPAddress(ip_address(each)) for each in (*_ADDRESSES, *beside))]
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (
         _begin(_name("localhost"), authority.subject, public_key, validity)

@@ -80,6 +80,7 @@ class RuleName(StrEnum):
     TOKEN_BY_QUERY = "token-by-query"
     OLD_REFRESH_TOKEN = "old-refresh-token"
     REFRESH_TOKEN_ELSEWHERE = "refresh-token-elsewhere"
+    UNKNOWN_REFRESH_TOKEN = "unknown-refresh-token"
     FOLLOWED_REDIRECT = "followed-redirect"
     NO_STATE = "no-state"
     OPEN_TO_FORGERY = "open-to-forgery"
@@ -181,6 +182,11 @@ RULES: Final[Mapping[RuleName, Rule]] = {
     ),
     RuleName.REFRESH_TOKEN_ELSEWHERE: Rule(
         "A refresh token was sent to an address that is not its token endpoint.", "RFC 6749 §10.4"
+    ),
+    RuleName.UNKNOWN_REFRESH_TOKEN: Rule(
+        "A refresh token came that is of this simulated Amazon's form, and that it has not issued or has forgotten.",
+        "RFC 6749 §10.4: a token is its client's own; yet it may be of an earlier run, or have been forgotten",
+        is_note=True,
     ),
     RuleName.FOLLOWED_REDIRECT: Rule(
         "A client followed a scripted redirect of an endpoint.",

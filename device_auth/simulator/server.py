@@ -55,7 +55,7 @@ class Running:
     """
 
     def __init__(
-        self, amazon: Amazon, server: "_Server", verification_base: str | None, ca_file: Path | None
+        self, amazon: Amazon, server: "SimulatorServer", verification_base: str | None, ca_file: Path | None
     ) -> None:
         self.amazon = amazon
         self.origin = server.origin
@@ -87,12 +87,7 @@ class Running:
 
     def stop(self) -> None:
         """Stop listening, close all connections, and wait for the threads; a second call does nothing."""
-        if not self._server.stopping.is_set():
-            self._server.stopping.set()
-            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
-            self._accepting.join()
-            self._server.server_close()
-            self._server.hang_up()
+        self._server.stop(self._accepting)
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +130,7 @@ def serve(
 
         context, ca_file = authority.server_context(tls, validity or authority.FOR_YEARS)
     try:
-        server = _Server(host, port, context, amazon.clock)
+        server = SimulatorServer(host, port, context, amazon.clock)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen on {host} port {port}", hint="Choose another port.") from error
     server.wait = wait or server.stopping.wait
@@ -177,7 +172,7 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(present, min(_MANY_FILES, most)), most))
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class SimulatorServer(socketserver.ThreadingTCPServer):
     """The listening socket, with a thread and a socket for each client."""
 
     allow_reuse_address = True
@@ -232,7 +227,20 @@ class _Server(socketserver.ThreadingTCPServer):
         with self._lock:
             return len(self._open)
 
-    def hang_up(self) -> None:
+    def stop(self, accepting: threading.Thread) -> None:
+        """Stop listening, close all connections, and wait for the threads; a second call does nothing.
+
+        Args:
+            accepting: the thread that runs ``accept``.
+        """
+        if not self.stopping.is_set():
+            self.stopping.set()
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
+            accepting.join()
+            self.server_close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
         """Close every connection and wait for its thread."""
         with self._lock:
             connections = dict(self._open)
@@ -250,7 +258,7 @@ class _ClientConnection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_TIMEOUT
     disable_nagle_algorithm = True
-    server: _Server
+    server: SimulatorServer
 
     def _exchange(self) -> None:
         body = self._read_body()

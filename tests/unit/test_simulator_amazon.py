@@ -631,7 +631,7 @@ def test_a_refresh_token_belongs_to_its_client_and_dialect(amazon: Amazon) -> No
     assert isinstance(amazon.refresh(LWA, tokens.refresh_token, "another"), OAuthRefusal)
     assert isinstance(amazon.refresh(RFC, tokens.refresh_token, CLIENT_ID), OAuthRefusal)
     assert isinstance(amazon.refresh(LWA, "Sim|R|unknown", CLIENT_ID), OAuthRefusal)
-    assert kinds(amazon) == [RuleName.REFRESH_TOKEN_ELSEWHERE]
+    assert kinds(amazon) == [RuleName.REFRESH_TOKEN_ELSEWHERE, RuleName.UNKNOWN_REFRESH_TOKEN]
 
 
 def test_either_token_revokes_the_grant_of_its_own_client(amazon: Amazon) -> None:
