@@ -157,19 +157,38 @@ def command_body(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def verb_body(verb: str, parser: argparse.ArgumentParser, common: list[str]) -> Iterator[str]:
     """Yield the lines of a verb's page; the options that every verb has are explained on the command's."""
-    own = [each for _, shown in groups(parser) for each in shown if not {*common} & {*each.option_strings}]
     about = PROSE["verbs"][verb]
-    synopsis = (bold(f"{PROGRAM} {verb}"), *map(use_of, own), f"[{italic('OPTION')}]...")
-    yield from (".SH SYNOPSIS", " ".join(synopsis))
-    yield from (".SH DESCRIPTION", *paragraphs(about["description"]), *([".SH OPTIONS"] if own else []))
+    sub_verbs = verbs_of(parser)
+    yield ".SH SYNOPSIS"
+    lines = [(f"{PROGRAM} {verb} {name}", each) for name, each in sub_verbs.items()]
+    for number, (words, its_parser) in enumerate(lines or [(f"{PROGRAM} {verb}", parser)]):
+        used = map(use_of, own_of(its_parser, common))
+        yield from [".br"] if number else []
+        yield " ".join((bold(words), *used, f"[{italic('OPTION')}]..."))
+    yield from (".SH DESCRIPTION", *paragraphs(about["description"]))
+    own = own_of(parser, common)
+    yield from [".SH OPTIONS"] if own else []
     for action in own:
         yield from described(action)
+    for name, its_parser in sub_verbs.items():
+        yield f".SH {literal(f'{verb} {name}'.upper())}"
+        yield prose(f"{its_parser.description}")
+        for action in own_of(its_parser, common):
+            yield from described(action)
     shared = ", ".join(f"`{option}`" for option in common if option != "--version")
     yield from (
         ".SH COMMON OPTIONS",
         prose(f"Every verb accepts these, which {PROGRAM}(1) explains: {shared}."),
     )
     yield from endings(about, [f"{PROGRAM}(1)", *about["see_also"]])
+
+
+def own_of(parser: argparse.ArgumentParser, common: list[str]) -> list[argparse.Action]:
+    """Return the arguments that a verb alone has; its sub-verbs are no argument."""
+    shown = [
+        action for _, group in groups(parser) for action in group if not {*common} & {*action.option_strings}
+    ]
+    return [action for action in shown if not isinstance(action, argparse._SubParsersAction)]
 
 
 def endings(about: Mapping[str, Any], see_also: Iterable[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import gc
 import importlib
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
@@ -30,6 +30,7 @@ VERBS: Final = {
     "config": "init | show | check: the settings",
     "hardware": "list | test | enable | disable: the parts",
     "simulator": "a simulated Amazon on loopback",
+    "factory": "the rig: a unit's identity, its tests, its lock",
 }
 
 EXIT_CODES: Final = """\
@@ -39,12 +40,12 @@ exit codes:
   2    the command line is wrong
   69   the provider was not reached
   70   a bug in this program
-  72   a part of the speaker failed its test
+  72   a part of the speaker failed its test, or the unit a check of the factory
   74   the store cannot be read or written
   75   not linked, the code expired, or try again
   76   only answers came that could not be understood
-  77   denied by the owner, or the link was revoked
-  78   a setting, the client or an extra package is wrong or missing
+  77   denied by the owner, the link was revoked, or the unit is locked (factory)
+  78   a setting, the client or an extra package is wrong or missing, or another identity is there (factory)
   130  interrupted
 """
 
@@ -170,7 +171,7 @@ def _shown(word: str, quotes: str = "") -> str:
 
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; the result has no entry for an option that was not given."""
-    parser = make_parser([name for name in VERBS if name in words])
+    parser = make_parser(words)
     # argparse would take the verb behind a bare --simulate for its value
     return parser.parse_args(
         [
@@ -180,11 +181,12 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     )
 
 
-def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+def make_parser(loaded: Container[str] | None = None) -> argparse.ArgumentParser:
     """Make the parser.
 
     Args:
-        loaded: the verbs whose own arguments are wanted; importing the others is left out.
+        loaded: the verbs and sub-verbs whose own arguments are wanted, as the words of a command line name them; importing
+            the others is left out. None for all.
     """
     parser = Parser(
         prog="device-auth",
@@ -194,8 +196,20 @@ def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
     )
     parser.add_argument("--version", action="version", version=f"device-auth {__version__}")
     _add_common_options(parser)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, summary in VERBS.items():
+    modules = {name: (summary, name) for name, summary in VERBS.items()}
+    _add_verbs(parser, "verb", modules, loaded)
+    return parser
+
+
+def _add_verbs(
+    parser: argparse.ArgumentParser,
+    dest: str,
+    modules: Mapping[str, tuple[str, str]],
+    loaded: Container[str] | None,
+) -> None:
+    """Add a parser for each verb: its summary, and the module that is imported where it is wanted."""
+    verbs = parser.add_subparsers(dest=dest, metavar="VERB", required=True)
+    for name, (summary, module) in modules.items():
         verb = verbs.add_parser(
             name,
             help=summary,
@@ -203,10 +217,12 @@ def make_parser(loaded: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser
             epilog=EXIT_CODES,
             allow_abbrev=False,
         )
-        if name in loaded:
-            _import_verb(name).add_arguments(verb)
+        if loaded is None or name in loaded:
+            found = _import_verb(module)
+            found.add_arguments(verb)
             _add_common_options(verb)
-    return parser
+            if hasattr(found, "SUB_VERBS"):
+                _add_verbs(verb, "sub_verb", found.SUB_VERBS, loaded)
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:

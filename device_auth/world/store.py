@@ -650,6 +650,16 @@ def is_of_the_store(name: str) -> bool:
     )
 
 
+def has_any_link(directory: Path) -> bool | None:
+    """Return whether a state folder holds a link, be it in use, damaged or set aside; None if it cannot be read."""
+    try:
+        return any(is_of_the_store(path.name) for path in directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+
+
 def _lock(folder: Folder) -> None:
     try:
         fcntl.flock(folder.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -72,6 +72,7 @@ ENDS: Final = {
     "hardware list": 0,
     "hardware test --seconds=0": 0,
     "simulator --port=0": 78,
+    "factory status": 0,
 }
 """The exit code of each verb with ``--simulate`` where Flask is not installed."""
 
@@ -90,6 +91,7 @@ OWN_ENDS: Final = {
     "config check": 0,
     "hardware list": 0,
     "hardware test --expect --seconds=0": 72,
+    "factory status": 0,
 }
 """The exit code of each verb on a speaker of its own, whose provider is not reached; None where the machine decides."""
 

@@ -1,0 +1,34 @@
+"""``device-auth factory``: the verbs of the line, on the unit and at the station.
+
+Each sub-verb is a module of this room, imported only when its name stands on the command line.
+"""
+
+import argparse
+import importlib
+from typing import Final, NamedTuple
+
+
+class SubVerb(NamedTuple):
+    """What a sub-verb is for, and the module of this room that has it."""
+
+    summary: str
+    module: str
+
+
+SUB_VERBS: Final = {
+    "status": SubVerb(
+        "whether the unit is locked, its identity, and whether an owner's link is there", "factory_status"
+    ),
+}
+"""Each sub-verb by its name; its module has ``add_arguments`` and ``run``, as a verb's has."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's own arguments: the sub-verbs alone, which ``cli.main`` adds."""
+    del parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-verb, and return its exit code or raise ``DeviceAuthError``."""
+    module = importlib.import_module(f"device_auth.cli.{SUB_VERBS[args.sub_verb].module}")
+    return int(module.run(args))

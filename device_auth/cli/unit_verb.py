@@ -1,0 +1,265 @@
+"""The runner of the factory's verbs on a unit: each one's talk begins with ``started`` and ends with exactly one ``result``.
+
+That holds for an error, a bug, Ctrl-C, SIGTERM, a terminal or a connection that is gone, and the end of ``--timeout``.
+Only a killed process, or a reader that does not read, leaves the talk without its end.
+"""
+
+import argparse
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final, Self
+
+from device_auth import __version__
+from device_auth.assembly.doors import Doors, open_doors
+from device_auth.cli.output import print_line
+from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, Interrupted, WrongUse
+from device_auth.core.models import Seconds, later
+from device_auth.core.public import rfc3339
+from device_auth.factory.talk import (
+    LONGEST_LINE,
+    AskEvent,
+    Header,
+    RunOutcome,
+    StartedEvent,
+    Talk,
+    read_answer,
+    read_header,
+)
+from device_auth.factory.unit.identity import read_identity
+from device_auth.world.clock import BootClock
+from device_auth.world.signals import ENDINGS, handled
+
+HEADER_WITHIN: Final = Seconds(30)
+"""How long the station's header is waited for."""
+
+LONGEST_TIMEOUT: Final = 24 * 3600
+
+INTERRUPTED: Final = 130
+BUG: Final = 70
+OUTPUT_BROKE: Final = 74
+
+_HEEDED: Final = (*ENDINGS, signal.SIGALRM)
+
+
+def add_unit_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every factory verb on the unit has."""
+    parser.add_argument(
+        "--timeout", type=_timeout, metavar="S", help="end with 75 after S seconds (default: no limit)"
+    )
+    parser.add_argument(
+        "--talk",
+        action="store_true",
+        help="a station runs this: read the header of its run, and the answers to questions, from standard input",
+    )
+
+
+def run_unit_verb(args: argparse.Namespace, name: str, job: Callable[[Talk, Doors], None]) -> int:
+    """Run a verb on the unit, with its talk on standard output.
+
+    Args:
+        args: the command line, with ``add_unit_options``.
+        name: of the verb.
+        job: does the work, and writes its checks.
+
+    Returns:
+        The exit code, which the result names too.
+
+    Raises:
+        DeviceAuthError: if the job raised one, or its time was over; the result has been written.
+        BaseException: if the job raised another.
+    """
+    clock = BootClock()
+    began = clock.now()
+    station = _Station()
+    broken: tuple[RunOutcome, int] | None = None
+    talk = Talk(name, _print_whole, _ask_person)
+    with _Endings() as endings:
+        try:
+            with endings.end_this(args.timeout):
+                if args.talk:
+                    talk = Talk(name, _print_whole, station.answer, station.read_header())
+                doors = open_doors(vars(args))
+                talk.say(StartedEvent(name, _dsn_of(doors), __version__, rfc3339(clock.wall())))
+                job(talk, doors)
+        except BaseException as error:
+            broken = _how_it_ended(error)
+            if isinstance(error, _TimeOver):
+                raise Busy(
+                    f"factory {name} did not end within {args.timeout:g} s", hint="Run it again."
+                ) from None
+            raise
+        finally:
+            result = talk.result(clock.now() - began, broken)
+            talk.say(result)
+    return result.exit
+
+
+def _dsn_of(doors: Doors) -> str | None:
+    try:
+        identity = read_identity(doors.places)
+    except ConfigError:
+        return None
+    return None if identity is None else identity.dsn
+
+
+def _how_it_ended(error: BaseException) -> tuple[RunOutcome, int]:
+    """Return the outcome of a verb that an error ended, and the exit code that ``cli.main`` gives it."""
+    match error:
+        case _TimeOver():
+            return RunOutcome.TIMEOUT, Busy.exit_code
+        case KeyboardInterrupt():
+            return RunOutcome.ABORTED, INTERRUPTED
+        case Interrupted():
+            return RunOutcome.ABORTED, Interrupted.exit_code
+        case DeviceAuthError():
+            return RunOutcome.ERROR, error.exit_code
+        case BrokenPipeError():
+            return RunOutcome.ABORTED, OUTPUT_BROKE
+        case _:
+            return RunOutcome.ERROR, BUG
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The end
+
+
+class _TimeOver(BaseException):
+    """The time of ``--timeout`` is over; no ``except Exception`` of a job may catch it."""
+
+
+class _Endings:
+    """Lets the first signal, or the end of the time, end the work; further ones do not disturb what follows it.
+
+    As a context it has the handlers installed.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+        self._handlers = ExitStack()
+
+    def __enter__(self) -> Self:
+        heeded = [number for number in _HEEDED if signal.getsignal(number) is not signal.SIG_IGN]
+        self._handlers.enter_context(handled(dict.fromkeys(heeded, self._on_signal)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handlers.close()
+
+    @contextmanager
+    def end_this(self, timeout: float | None) -> Iterator[None]:
+        """End what is done in here; no signal raises after it."""
+        self._is_open = True
+        signal.setitimer(signal.ITIMER_REAL, timeout or 0)
+        try:
+            yield
+        finally:
+            self._is_open = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._is_open:
+            self._is_open = False
+            raise _TimeOver if number == signal.SIGALRM else KeyboardInterrupt
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold the signals back: a line is written whole."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _print_whole(line: str) -> None:
+    with _undisturbed():
+        print_line(line)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The station, or a person
+
+
+class _Station:
+    """The lines that a station writes to standard input. They are read here byte by byte: nothing is read ahead."""
+
+    def __init__(self) -> None:
+        self._unread = b""
+
+    def read_header(self) -> Header:
+        """Return the header of the run.
+
+        Raises:
+            WrongUse: if there is none, or none comes in time.
+        """
+        line = self._read_line(HEADER_WITHIN)
+        if line is None:
+            raise WrongUse(
+                f"no header of a run came on standard input within {HEADER_WITHIN:.0f} s",
+                hint="Without a station, leave --talk out.",
+            )
+        return read_header(line)
+
+    def answer(self, question: AskEvent) -> str:
+        """Return the station's answer to a question."""
+        line = self._read_line(None)
+        if line is None:
+            raise _nobody_answers(question)
+        return read_answer(line, question.name)
+
+    def _read_line(self, within: Seconds | None) -> bytes | None:
+        """Return the next line; None if standard input ends first, or the time."""
+        clock = BootClock()
+        until = None if within is None else later(clock.now(), within)
+        while b"\n" not in self._unread:
+            if len(self._unread) > LONGEST_LINE:
+                raise WrongUse(f"a line on standard input is longer than {LONGEST_LINE} bytes")
+            left = None if until is None else max(0, until - clock.now())
+            if not select.select([0], [], [], left)[0]:
+                return None
+            piece = os.read(0, LONGEST_LINE)
+            if not piece:
+                return None
+            self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+
+def _ask_person(question: AskEvent) -> str:
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError(
+            "cannot ask a person: standard input is not a terminal",
+            hint="Run it in a terminal, or let a station answer: --talk",
+        )
+    known = [answer.casefold() for answer in question.answers]
+    while True:
+        sys.stderr.write(f"{question.question} [{'/'.join(question.answers) or 'text'}] ")
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            raise _nobody_answers(question)
+        answer = line.strip()
+        if not known:
+            return answer
+        meant = [number for number, each in enumerate(known) if answer and each.startswith(answer.casefold())]
+        if len(meant) == 1:
+            return question.answers[meant[0]]
+
+
+def _nobody_answers(question: AskEvent) -> Interrupted:
+    return Interrupted(f"nobody answered the question {question.name}: standard input was closed")
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {LONGEST_TIMEOUT}")
+    return seconds
