@@ -8,12 +8,12 @@ from threading import Event
 import pytest
 
 from device_auth.assembly.doors import open_doors
-from device_auth.cli.doctor import compose, open_context
 from device_auth.cli.main import read_arguments
 from device_auth.core.errors import ConfigError
 from device_auth.core.states import TROUBLES, Trouble
 from device_auth.core.values import replace
 from device_auth.doctor.check_run import GROUPS, LIMIT, CheckResult, examine
+from device_auth.doctor.examination import compose, open_context
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok
 from device_auth.doctor.rendering import TextStyle, as_text
 from tests.command import ROOT

@@ -17,12 +17,14 @@ import pytest
 
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli import doctor
-from device_auth.cli.doctor import examine_speaker, open_context
+from device_auth.cli.doctor import examine_speaker
 from device_auth.cli.main import read_arguments
 from device_auth.core.errors import ClientRejected, StoreError
 from device_auth.core.models import DialectName, Mark, Monotonic, Seconds, Secret, UnixTime, View, later
 from device_auth.core.states import StateWord, Trouble
 from device_auth.core.values import replace
+from device_auth.doctor import examination
+from device_auth.doctor.examination import open_context
 from device_auth.doctor.findings import Verdict
 from device_auth.doctor.link import check_refresh
 from device_auth.doctor.redaction import Redaction
@@ -239,13 +241,13 @@ def test_a_service_that_cannot_refresh_says_why(linked: Command, trouble: Troubl
         served.actions.refresh = end_in_trouble
         served.is_linked()
 
-        assert check_refresh(lambda: doctor._refresh_by_service(context)).exit_code == exit_code
+        assert check_refresh(lambda: examination._refresh_by_service(context)).exit_code == exit_code
 
 
 def test_a_service_that_goes_away_meanwhile_is_no_bug(linked: Command) -> None:
     context = open_context(speaker_of(linked))
 
-    assert check_refresh(lambda: doctor._refresh_by_service(context)).exit_code == 69
+    assert check_refresh(lambda: examination._refresh_by_service(context)).exit_code == 69
 
 
 def test_a_store_that_cannot_be_read_does_not_keep_the_rest_from_being_told(
