@@ -505,12 +505,14 @@ class Header(NamedTuple):
         key: of this run alone.
         tokens: texts that must not be left on the unit.
         dsn: that the unit's label bears; None if the station has read none.
+        ca: the certificates, as PEM, by which the unit knows the station's simulated Amazon; None if there is none.
     """
 
     run: UUID
     key: Secret
     tokens: tuple[Secret, ...] = ()
     dsn: str | None = None
+    ca: str | None = None
 
     @property
     def key_bytes(self) -> bytes:
@@ -527,6 +529,7 @@ def write_header(header: Header) -> str:
             "key": header.key.reveal(),
             "tokens": [token.reveal() for token in header.tokens],
             "dsn": header.dsn,
+            "ca": header.ca,
         }
     )
 
@@ -544,8 +547,8 @@ def read_header(line: bytes) -> Header:
         key, tokens = _text(fields.get("key")), _texts(fields.get("tokens", []))
         if not re.fullmatch(rf"[0-9a-f]{{{2 * KEY_LENGTH}}}", key) or len(tokens) > MOST_SECRETS:
             raise _LineRefused(f"its key is not {KEY_LENGTH} bytes in hexadecimal, or it has too many tokens")
-        dsn = _perhaps(_text)(fields.get("dsn"))
-        return Header(UUID(_text(fields.get("run"))), Secret(key), tuple(map(Secret, tokens)), dsn)
+        dsn, ca = (_perhaps(_text)(fields.get(member)) for member in ("dsn", "ca"))
+        return Header(UUID(_text(fields.get("run"))), Secret(key), tuple(map(Secret, tokens)), dsn, ca)
     except (ValueError, RecursionError) as error:
         reason = (
             str(error)

@@ -80,16 +80,25 @@ class Amazon:
         clock: monotonic seconds; tests share a virtual clock.
         memory: a file that outlives the process, so that a later process can refresh the tokens of this one. It
             holds fingerprints of refresh tokens, never a token.
+        on_issue: called with each device code and each token that is issued; nothing else here keeps a token.
 
     Raises:
         StoreError: if the memory cannot be read.
     """
 
-    def __init__(self, options: Options, *, clock: Callable[[], float], memory: Path | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        clock: Callable[[], float],
+        memory: Path | None = None,
+        on_issue: Callable[[str], object] | None = None,
+    ) -> None:
         self.options = options
         self.clock = clock
         self.referee = Referee(clock, is_strict=options.is_strict, allowed=options.allowed)
         self._memory = memory
+        self._on_issue = on_issue
         self._lock = threading.RLock()
         self._script = Script()
         self._drawn = 0
@@ -129,6 +138,8 @@ class Amazon:
             )
             self._pairs[pair.device_code] = pair
             self._device_codes[plain_code(pair.user_code)] = pair.device_code
+            if self._on_issue is not None:
+                self._on_issue(pair.device_code)
             if len(self._pairs) > self.options.most_remembered:
                 oldest = self._pairs.pop(next(iter(self._pairs)))
                 del self._device_codes[plain_code(oldest.user_code)]
@@ -637,6 +648,9 @@ class Amazon:
             self._forgotten["access_tokens"] += 1
         self._refresh_tokens[fingerprint(refresh_token)] = KeptToken(grant.grant_id)
         self._remember()
+        if self._on_issue is not None:
+            for token in (access_token, *(() if kept_token else (refresh_token,))):
+                self._on_issue(token)
         return Tokens(
             access_token=access_token,
             refresh_token=refresh_token,

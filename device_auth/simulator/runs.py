@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from werkzeug.exceptions import NotFound
 
 from device_auth.core.errors import ConfigError
+from device_auth.core.models import Secret
 from device_auth.simulator import authority
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.app import create_app
@@ -40,10 +41,12 @@ class SimulatedRun:
     Attributes:
         amazon: its state and decisions.
         base_url: for Login with Amazon.
+        issued: every device code and token so far, in order.
     """
 
     amazon: Amazon
     base_url: str
+    issued: list[Secret]
 
 
 class RunsServer:
@@ -90,12 +93,13 @@ class RunsServer:
         """Serve a simulated Amazon of its own meanwhile; afterwards its path is unknown."""
         name = secrets.token_hex(_NAME_BYTES)
         origin = f"{self.origin}/{_PATH}/{name}"
-        amazon = Amazon(options, clock=self._now)
+        issued: list[Secret] = []
+        amazon = Amazon(options, clock=self._now, on_issue=lambda text: issued.append(Secret(text)))
         app = create_app(amazon, origin=origin)
         with self._lock:
             self._apps[name] = app
         try:
-            yield SimulatedRun(amazon, f"{origin}/auth/O2/")
+            yield SimulatedRun(amazon, f"{origin}/auth/O2/", issued)
         finally:
             with self._lock:
                 del self._apps[name]

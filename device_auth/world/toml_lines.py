@@ -123,6 +123,31 @@ def write_value(value: object) -> str:
             return str(value)
 
 
+def line_numbers(text: str) -> dict[tuple[str | int, ...], int]:
+    """Return the line at which each key and each table of a TOML text begins, counted from 1.
+
+    Keys are paths; an element of an array of tables is the number of its ``[[…]]``, from 0. What stands inside a value has
+    no line of its own.
+
+    Raises:
+        NotEditable: if a line is not understood.
+    """
+    found: dict[tuple[str | int, ...], int] = {}
+    elements: dict[Path, int] = {}
+    line = 1
+    for statement in _cut(text):
+        if statement.path and statement.value is None and statement.path[-1] == _ARRAY:
+            elements[statement.path] = elements.get(statement.path, -1) + 1
+        place = tuple(
+            elements.get(statement.path[: depth + 1], 0) if name == _ARRAY else name
+            for depth, name in enumerate(statement.path)
+        )
+        if place:
+            found.setdefault(place, line)
+        line += statement.text.count("\n")
+    return found
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The text in statements
 

@@ -3,7 +3,14 @@ import tomllib
 import pytest
 
 from device_auth.cli.config import example_text
-from device_auth.world.toml_lines import NotEditable, _proved, with_setting, without_setting, write_value
+from device_auth.world.toml_lines import (
+    NotEditable,
+    _proved,
+    line_numbers,
+    with_setting,
+    without_setting,
+    write_value,
+)
 
 BOARD = ("hardware", "board")
 
@@ -134,3 +141,36 @@ def test_a_setting_that_comes_back_takes_the_place_of_its_comment() -> None:
     without = without_setting(OF_A_PERSON, ("hardware", "gpio"))
 
     assert with_setting(without, ("hardware", "gpio"), "rpi-gpio") == OF_A_PERSON
+
+
+def test_each_key_and_table_has_its_line() -> None:
+    text = """\
+# a station
+[station]
+id = "x"
+
+[[slot]]
+name = "a"
+[[slot]]
+# more
+name = "b"
+steps = [
+    1,
+]
+out.of = 3
+[[plan.steps]]
+limits = { a = 3 }
+"""
+
+    assert line_numbers(text) == {
+        ("station",): 2,
+        ("station", "id"): 3,
+        ("slot", 0): 5,
+        ("slot", 0, "name"): 6,
+        ("slot", 1): 7,
+        ("slot", 1, "name"): 9,
+        ("slot", 1, "steps"): 10,
+        ("slot", 1, "out", "of"): 13,
+        ("plan", "steps", 0): 14,
+        ("plan", "steps", 0, "limits"): 15,
+    }

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from device_auth.core.errors import ConfigError
+from device_auth.core.models import Secret
 from device_auth.simulator import authority
 from device_auth.simulator.models import Options
 from device_auth.simulator.referee import RuleName
@@ -61,6 +62,9 @@ def test_a_token_of_one_run_is_worth_nothing_in_another(server: RunsServer) -> N
         here, there = speaker_of(server, first), speaker_of(server, second)
         tokens = linked(here, first)
 
+        assert Secret(tokens["access_token"]) in first.issued
+        assert Secret(tokens["refresh_token"]) in first.issued
+        assert second.issued == []
         assert refresh(here, tokens["refresh_token"]).status_code == 200
         assert refresh(there, tokens["refresh_token"]).json()["error"] == "invalid_grant"
         assert second.amazon.referee.counts()[RuleName.UNKNOWN_REFRESH_TOKEN] == 1
