@@ -1,5 +1,6 @@
 """The world of every test: it does not depend on who starts the tests, from where, or beside what."""
 
+import gc
 import os
 import shutil
 import signal
@@ -29,6 +30,15 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("device-auth")
+
+# Thousands of tests are collected, in each worker, and all of them stay: looking through them for garbage again and again
+# takes longer than the collection itself.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # pytest's own terminal has read NO_COLOR and its like by then

@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -75,12 +76,15 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES: Final = {module_of(path): ast.parse(path.read_text()) for path in SOURCES}
+@cache
+def parsed_modules() -> dict[str, ast.Module]:
+    return {module_of(path): ast.parse(path.read_text()) for path in SOURCES}
 
 
 def imported_at_run_time(module: str) -> set[str]:
     """Return the modules of ours that a module imports anywhere, but not for the type checker alone."""
-    found, left = set(), list[ast.AST]([MODULES[module]])
+    modules = parsed_modules()
+    found, left = set(), list[ast.AST]([modules[module]])
     while left:
         node = left.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -90,13 +94,13 @@ def imported_at_run_time(module: str) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {name if name in MODULES else f"{node.module}" for name in names}
+            found |= {name if name in modules else f"{node.module}" for name in names}
         left += ast.iter_child_nodes(node)
-    return found & MODULES.keys()
+    return found & modules.keys()
 
 
 def class_names() -> Iterator[tuple[str, str]]:
-    for module, tree in MODULES.items():
+    for module, tree in parsed_modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 yield node.name.lstrip("_"), module
@@ -136,7 +140,7 @@ def test_nothing_is_patched_with_mocks() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     # raises CycleError, which names the circle; the import linter judges rooms and floors, not every module
-    TopologicalSorter({module: imported_at_run_time(module) for module in MODULES}).prepare()
+    TopologicalSorter({module: imported_at_run_time(module) for module in parsed_modules()}).prepare()
 
 
 def test_each_class_name_stands_for_one_class() -> None:
@@ -156,7 +160,7 @@ def test_no_class_name_holds_a_word_that_says_nothing() -> None:
 def test_no_docstring_begins_with_give_or_say() -> None:
     documented = [
         (module, ast.get_docstring(node) or "")
-        for module, tree in MODULES.items()
+        for module, tree in parsed_modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     ]
