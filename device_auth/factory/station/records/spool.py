@@ -1,0 +1,493 @@
+"""The records of one station: its own file first, the database of all stations when it is there.
+
+The one idea: nothing is believed before it is on this station's disk, and nothing waits for the database. What the database
+has not got yet is noted in the same transaction as the change itself (``outbox``), and forgotten after the database has
+committed it; so a crash at any moment costs at most a push that changes nothing.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NoAnswerInTime
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final, Self
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from device_auth import __version__
+from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, StoreError
+from device_auth.factory.station.records import ledger, schema
+from device_auth.factory.station.records.databases import (
+    DatabaseAddress,
+    DatabaseAway,
+    insert_new,
+    insert_or_update,
+    open_database,
+    open_station_file,
+    reading,
+    writing,
+)
+from device_auth.factory.station.records.ledger import DsnRefused, DsnRow, Happening, NoDsnLeft
+from device_auth.factory.station.records.push import AllStations
+from device_auth.factory.station.records.rows import (
+    Row,
+    end_row,
+    phase_rows,
+    plain_text,
+    product_row,
+    start_row,
+    unit_row,
+)
+from device_auth.factory.station.records.tables import (
+    BURNT,
+    DSN_STATES,
+    FREE,
+    GIVEN,
+    LOCKED,
+    PROVISIONED,
+    WRITTEN,
+    attachment,
+    dsn,
+    identity_event,
+    measurement,
+    outbox,
+    phase,
+    product,
+    run,
+    station,
+    unit,
+)
+from device_auth.factory.station.run_record import (
+    UNKNOWN_DUT,
+    DsnProblem,
+    DsnRule,
+    Product,
+    RunRecord,
+    RunStart,
+)
+from device_auth.factory.talk import RunOutcome
+from device_auth.world.clock import BootClock
+from device_auth.world.explain import store_error
+from device_auth.world.files import make_folder
+
+SPARE: Final = 64 * 1024 * 1024
+"""Bytes that must be free for a new run, so that those which are under way can be saved."""
+
+ANSWER_TIME: Final = 0.15
+"""Seconds that a scan waits for the database of all stations."""
+
+LOCK_FILE: Final = "station.lock"
+
+logger: Final = logging.getLogger(__name__)
+
+
+class StationRecords:
+    """The records of one station; see ``RunRecords``.
+
+    Attributes:
+        folder: of the station.
+        file: its own database.
+        all_stations: the database of all stations; None if there is none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        station_id: str,
+        rule: DsnRule,
+        database: DatabaseAddress | None = None,
+        *,
+        wall: Callable[[], float] | None = None,
+        spare: int = SPARE,
+    ) -> None:
+        """Open the records of a station; one process at a time.
+
+        Args:
+            folder: of the station; made if it is not there.
+            station_id: its name.
+            rule: of the DSNs that it gives.
+            database: of all stations; None if this one is alone.
+            wall: the wall clock, in seconds since 1970.
+            spare: bytes that must be free for a new run.
+
+        Raises:
+            Busy: if another process has them open.
+            StoreError: if the folder cannot be used.
+            ConfigError: if they belong to another station, or were made by a newer program.
+        """
+        self.folder = folder
+        self._station_id = station_id
+        self._rule = rule
+        self._wall = BootClock().wall if wall is None else wall
+        self._spare = spare
+        # SQLite's own queue of writers starves some of them for seconds
+        self._turn = Lock()
+        self._scans = ThreadPoolExecutor(1, "scan")
+        self._lock = _lock_folder(folder)
+        try:
+            self.file = open_station_file(folder)
+            prepare(self.file)
+            with writing(self.file) as connection:
+                self._check_name(connection)
+                self._last_order = _last_order(connection)
+                self._end_what_was_cut_off(connection)
+            self.all_stations = (
+                None if database is None else AllStations(self.file, open_database(database), station_id)
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Release the station's folder."""
+        self._scans.shutdown(wait=False, cancel_futures=True)
+        with suppress(AttributeError):
+            self.file.dispose()
+        with suppress(OSError):
+            os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -----------------------------------------------------------------------------------------------------
+    # Runs
+
+    def begin(
+        self, *, slot: str, product: Product, batch: str = "", operator: str = "", is_golden: bool = False
+    ) -> RunStart:
+        """Begin a run; see ``RunRecords``."""
+        self._check_room()
+        with self._writing() as connection:
+            start = RunStart(
+                run_uuid=str(uuid4()),
+                station_id=self._station_id,
+                slot=slot,
+                operator=operator,
+                product=product,
+                batch=batch,
+                start_time_millis=self._millis(),
+                order_millis=self._next_order(),
+                is_golden=is_golden,
+            )
+            self._add_product(connection, product)
+            connection.execute(insert(run), start_row(start, __version__))
+        return start
+
+    def save(self, record: RunRecord) -> None:
+        """Save the record of a run; see ``RunRecords``."""
+        uuid = record.start.run_uuid
+        with self._writing() as connection:
+            self._add_product(connection, record.start.product)
+            connection.execute(insert_new(connection, run), start_row(record.start, __version__))
+            ended = connection.execute(
+                update(run).where(run.c.run_uuid == uuid, run.c.outcome.is_(None)).values(end_row(record))
+            )
+            if ended.rowcount == 0:
+                return
+            for table, rows in zip((phase, measurement, attachment), phase_rows(record), strict=True):
+                if rows:
+                    connection.execute(insert(table), rows)
+            if record.board:
+                _keep_unit(connection, unit_row(record))
+            self._burn_unbound(connection, dsn.c.run_uuid == uuid, "the run ended before it was written")
+            _post(connection, run.name, uuid)
+
+    def _add_product(self, connection: Connection, made: Product) -> None:
+        connection.execute(insert_new(connection, product), product_row(made))
+
+    def _end_what_was_cut_off(self, connection: Connection) -> None:
+        """End the runs of a process that ended during them, and burn what nobody can know about."""
+        cut_off = select(run.c.run_uuid, run.c.start_time_millis).where(run.c.outcome.is_(None))
+        for uuid, started in connection.execute(cut_off).all():
+            given = connection.execute(select(dsn.c.dsn, dsn.c.board).where(dsn.c.run_uuid == uuid)).first()
+            connection.execute(
+                update(run)
+                .where(run.c.run_uuid == uuid)
+                .values(
+                    dut_id=UNKNOWN_DUT if given is None else given.dsn,
+                    board="" if given is None else given.board,
+                    end_time_millis=started,
+                    seconds=0.0,
+                    outcome=RunOutcome.ABORTED.value,
+                    outcome_details="the station ended during this run",
+                )
+            )
+            _post(connection, run.name, uuid)
+        self._burn_unbound(connection, dsn.c.run_uuid != "", "the station ended during its run")
+
+    def _check_name(self, connection: Connection) -> None:
+        """Raise ConfigError unless this folder is this station's; a new folder becomes it."""
+        name = connection.execute(select(station.c.station_id)).scalar()
+        if name is None:
+            connection.execute(
+                insert(station),
+                {
+                    "station_id": self._station_id,
+                    "token": "",
+                    "next_token": "",
+                    "version": __version__,
+                    "seen_millis": self._millis(),
+                },
+            )
+        elif name != self._station_id:
+            raise ConfigError(
+                f"the records in {self.folder} are those of the station {name}, not of {self._station_id}",
+                hint="Name another folder, or that station.",
+            )
+
+    def _check_room(self) -> None:
+        try:
+            found = os.statvfs(self.folder)
+        except OSError as error:
+            raise store_error(f"cannot use {self.folder}", error) from error
+        if found.f_bavail * found.f_frsize < self._spare or (found.f_files and not found.f_favail):
+            raise StoreError(
+                f"no new run: the disk of {self.folder} is full",
+                hint=f"Free {self._spare // 2**20} MiB (see: df -h, df -i). Runs that are under way are still saved.",
+            )
+
+    # -----------------------------------------------------------------------------------------------------
+    # DSNs
+
+    def take_dsn(self, run: RunStart, board: str, *, scanned: str = "") -> str:
+        """Return the DSN for a unit; see ``RunRecords``."""
+        board = plain_text(board)
+        if scanned:
+            self._refuse(scanned, ledger.problem_of_form(scanned, self._rule))
+        if board and self.all_stations is not None and not self._has(board):
+            # another station may have had this unit before
+            with suppress(DatabaseAway):
+                self.all_stations.fetch(board=board)
+        number = self._give(run, board, scanned)
+        if number is None:
+            try:
+                self._stock(scanned)
+            except DatabaseAway as error:
+                self._refuse(scanned, DsnProblem.UNCLEAR if scanned else None)
+                raise NoDsnLeft(
+                    "no DSN is left at this station, and the database is away", hint=str(error)
+                ) from error
+            number = self._give(run, board, scanned)
+        if number is None and scanned:
+            self._refuse(scanned, DsnProblem.UNKNOWN)
+        if number is None:
+            raise NoDsnLeft(
+                f"no free DSN is left for the product {self._rule.product}",
+                hint="Add some: device-auth factory dsn add STATION.toml",
+            )
+        return number
+
+    def _has(self, board: str) -> bool:
+        with reading(self.file) as connection:
+            return ledger.find_of_board(connection, board) is not None
+
+    def _give(self, run: RunStart, board: str, scanned: str) -> str | None:
+        """Give a number that this station's file has; return None if it has none to give."""
+        with self._writing() as connection:
+            if board and ledger.is_scrapped(connection, board):
+                raise DsnRefused(
+                    DsnProblem.FOREIGN,
+                    f"the unit {board} was scrapped",
+                    hint="Its DSN was moved to another board. Take this one off the line.",
+                )
+            own = ledger.find_of_board(connection, board) if board else None
+            if own is not None:
+                if scanned and scanned != own.dsn:
+                    raise DsnRefused(
+                        DsnProblem.DOUBLE,
+                        f"the label says {scanned}, but this unit was given {own.dsn}",
+                        hint="Put the right label on it, or move the DSN with a reason: device-auth factory dsn rework",
+                    )
+                return own.dsn
+            if scanned:
+                row = ledger.find(connection, scanned)
+                if row is None or row.state == FREE:
+                    return None
+                self._refuse(
+                    scanned, ledger.problem_of(row, self._rule, board=board, station_id=self._station_id)
+                )
+            else:
+                row = ledger.next_blocked(connection, self._rule.product, self._station_id)
+                if row is None:
+                    return None
+            self._change(connection, row, GIVEN, board, run)
+            return row.dsn
+
+    def _stock(self, scanned: str) -> None:
+        """Take a block for this station: the next free one, or the one that a scanned number is in."""
+        if self.all_stations is not None:
+            self.all_stations.fetch(product=self._rule.product, number=scanned)
+            return
+        with self._writing() as connection:
+            if scanned:
+                ledger.take_block_of(connection, scanned, self._station_id)
+            else:
+                ledger.take_block(connection, self._rule.product, self._station_id)
+
+    def check_dsn(self, scanned: str) -> DsnProblem | None:
+        """Return why a scanned DSN could not be taken now; see ``RunRecords``."""
+        problem = ledger.problem_of_form(scanned, self._rule)
+        if problem is not None:
+            return problem
+        with reading(self.file) as connection:
+            row = ledger.find(connection, scanned)
+        if row is None and self.all_stations is not None:
+            try:
+                row = self._scans.submit(self.all_stations.find, scanned).result(ANSWER_TIME)
+            except (NoAnswerInTime, DeviceAuthError, SQLAlchemyError):
+                return DsnProblem.UNCLEAR
+        return ledger.problem_of(row, self._rule, station_id=self._station_id)
+
+    def mark_written(self, dsn: str, run: RunStart) -> None:
+        """Note that a unit has its DSN."""
+        self._mark(dsn, WRITTEN, run)
+
+    def mark_locked(self, dsn: str, run: RunStart) -> None:
+        """Note that a unit has its DSN for good."""
+        self._mark(dsn, LOCKED, run)
+
+    def mark_burnt(self, dsn: str, run: RunStart, reason: str) -> None:
+        """Note that a DSN is never to be used (again)."""
+        self._mark(dsn, BURNT, run, reason)
+
+    def _mark(self, number: str, state: str, run: RunStart, reason: str = "") -> None:
+        with self._writing() as connection:
+            row = ledger.find(connection, number)
+            if row is None:
+                raise DsnRefused(DsnProblem.UNKNOWN, f"the DSN {number} is not in the ledger")
+            if DSN_STATES.index(state) > DSN_STATES.index(row.state):
+                self._change(connection, row, state, row.board, run, reason)
+
+    def _burn_unbound(self, connection: Connection, which: object, reason: str) -> None:
+        """Burn the numbers that were given to units of which nothing stays the same, and not read back."""
+        lost = select(dsn).where(which, dsn.c.state == GIVEN, dsn.c.board == "", dsn.c.moves == 0)  # type: ignore[arg-type]  # a condition
+        for row in connection.execute(lost).all():
+            self._change(connection, DsnRow(*row), BURNT, "", None, reason)
+
+    def _change(
+        self,
+        connection: Connection,
+        row: DsnRow,
+        state: str,
+        board: str,
+        run: RunStart | None,
+        reason: str = "",
+    ) -> None:
+        happening = Happening(
+            station_id=self._station_id,
+            operator="" if run is None else plain_text(run.operator),
+            time_millis=self._millis(),
+            order_millis=self._next_order(),
+            run_uuid=row.run_uuid if run is None else run.run_uuid,
+            reason=plain_text(reason),
+        )
+        event = ledger.change(connection, row, state, board, happening)
+        _post(connection, identity_event.name, event)
+        _post(connection, dsn.name, row.dsn)
+
+    def _refuse(self, scanned: str, problem: DsnProblem | None) -> None:
+        if problem is not None:
+            raise DsnRefused(problem, f"the DSN {plain_text(scanned)[:32]!a} {_WORDS[problem]}")
+
+    # -----------------------------------------------------------------------------------------------------
+    # The database of all stations
+
+    def push(self) -> int:
+        """Push what is not there yet to the database; see ``RunRecords``."""
+        if self.all_stations is not None:
+            try:
+                self.all_stations.push()
+                self.all_stations.keep_stock(self._rule.product)
+            except DeviceAuthError as error:
+                logger.warning("%s %s", error, error.hint)
+            except SQLAlchemyError as error:
+                logger.warning("the database took no records: %s", type(error).__name__)
+        return self.waiting()
+
+    def waiting(self) -> int:
+        """Return how many changes the database of all stations has not got yet."""
+        with reading(self.file) as connection:
+            return connection.execute(select(func.count()).select_from(outbox)).scalar_one()
+
+    # -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._turn, writing(self.file) as connection:
+            yield connection
+
+    def _millis(self) -> int:
+        return round(self._wall() * 1000)
+
+    def _next_order(self) -> int:
+        """Return the moment for the order of what happens here: the wall clock's, but never earlier than the last one."""
+        self._last_order = max(self._millis(), self._last_order + 1)
+        return self._last_order
+
+
+_WORDS: Final = {
+    DsnProblem.MALFORMED: "cannot be one: wrong letters, length or check digit",
+    DsnProblem.UNKNOWN: "is not in the ledger",
+    DsnProblem.FOREIGN: "belongs to another product or station",
+    DsnProblem.DOUBLE: "was given to another unit",
+    DsnProblem.LOCKED: "is locked in another unit",
+    DsnProblem.BURNT: "is burnt",
+    DsnProblem.UNCLEAR: "is not known here, and the database of all stations does not answer",
+}
+
+
+def prepare(engine: Engine) -> None:
+    """Bring a station's own file to this program's tables."""
+    found = schema.revision_of(engine)
+    if found != schema.NEWEST:
+        schema.migrate(engine)
+
+
+def _post(connection: Connection, table: str, key: str) -> None:
+    """Note that the database of all stations does not have a row as it is now."""
+    connection.execute(insert(outbox), {"table_name": table, "key": key})
+
+
+def _keep_unit(connection: Connection, row: Row) -> None:
+    """Keep what a unit read of itself, if it is newer than what is known."""
+    newer = insert_or_update(
+        connection,
+        unit,
+        columns=("facts", "order_millis", *(name for name in PROVISIONED if row[name] is not None)),
+        only_if=lambda new: new.order_millis >= unit.c.order_millis,
+    )
+    connection.execute(newer, row)
+    _post(connection, unit.name, row["board"])
+
+
+def _last_order(connection: Connection) -> int:
+    """Return the latest moment that this station has ordered by."""
+    found = [
+        connection.execute(select(func.max(table.c.order_millis))).scalar() for table in (run, identity_event)
+    ]
+    return max((each for each in found if each is not None), default=0)
+
+
+def _lock_folder(folder: Path) -> int:
+    try:
+        make_folder(folder, 0o700)
+        fd = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise store_error(f"cannot use the station's folder {folder}", error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Busy(
+            f"another process runs the station in {folder}", hint="Stop it, or name another folder."
+        ) from error
+    return fd
