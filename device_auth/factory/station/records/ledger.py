@@ -102,7 +102,7 @@ def add_block(connection: Connection, product: str, numbers: Sequence[str]) -> N
 
 
 def take_block(connection: Connection, product: str, station_id: str) -> bool:
-    """Give a station the next free block of a product; return whether there was one."""
+    """Assign the next free block of a product to a station; return whether there was one."""
     free = (
         select(dsn_block.c.block_uuid)
         .where(dsn_block.c.product == product, dsn_block.c.station_id.is_(None))
@@ -118,7 +118,7 @@ def take_block(connection: Connection, product: str, station_id: str) -> bool:
 
 
 def take_block_of(connection: Connection, number: str, station_id: str) -> bool:
-    """Give a station the block of a DSN that no station has; return whether that was so."""
+    """Assign the block of a DSN that no station has to one; return whether that was so."""
     free = (
         select(dsn_block.c.block_uuid)
         .join(dsn, dsn.c.block_uuid == dsn_block.c.block_uuid)

@@ -291,7 +291,7 @@ class StationRecords:
             return ledger.find_of_board(connection, board) is not None
 
     def _give(self, run: RunStart, board: str, scanned: str) -> str | None:
-        """Give a number that this station's file has; return None if it has none to give."""
+        """Assign a number that this station's file has; return None if it has none to give."""
         with self._writing() as connection:
             if board and ledger.is_scrapped(connection, board):
                 raise DsnRefused(
