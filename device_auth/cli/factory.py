@@ -19,6 +19,9 @@ SUB_VERBS: Final = {
     "status": SubVerb(
         "whether the unit is locked, its identity, and whether an owner's link is there", "factory_status"
     ),
+    "wipe": SubVerb(
+        "erase what a test may have left; with --verify, prove that no token is left", "factory_wipe"
+    ),
 }
 """Each sub-verb by its name; its module has ``add_arguments`` and ``run``, as a verb's has."""
 

@@ -11,12 +11,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final, Self
 
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.output import print_line
-from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, Interrupted, WrongUse
+from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, Interrupted, StoreError, WrongUse
 from device_auth.core.models import Seconds, later
 from device_auth.core.public import rfc3339
 from device_auth.factory.talk import (
@@ -31,6 +32,7 @@ from device_auth.factory.talk import (
 )
 from device_auth.factory.unit.identity import read_identity
 from device_auth.world.clock import BootClock
+from device_auth.world.places import ROOT
 from device_auth.world.signals import ENDINGS, handled
 
 HEADER_WITHIN: Final = Seconds(30)
@@ -55,6 +57,34 @@ def add_unit_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a station runs this: read the header of its run, and the answers to questions, from standard input",
     )
+
+
+def add_root_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that gives a simulated unit a root folder of its own."""
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        type=Path,
+        help="with --simulate: the root folder of the simulated unit (default: it has none, and is not searched beyond its"
+        " own folders)",
+    )
+
+
+def root_of(args: argparse.Namespace) -> Path | None:
+    """Return the root folder of the unit; None for a simulated unit that has none of its own.
+
+    Raises:
+        WrongUse: if a real unit is given another.
+        StoreError: if this process is not root's, and so cannot look at all of a real unit.
+    """
+    root: Path | None = args.root
+    if "simulate" in vars(args):
+        return root
+    if root is not None:
+        raise WrongUse("--root is for a simulated unit", hint="Use it together with --simulate.")
+    if os.geteuid() != 0:
+        raise StoreError("permission denied: only root can look at all of a unit", hint="Run it with sudo.")
+    return ROOT
 
 
 def run_unit_verb(args: argparse.Namespace, name: str, job: Callable[[Talk, Doors], None]) -> int:

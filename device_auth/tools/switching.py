@@ -9,7 +9,7 @@ import errno
 import grp
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,16 +30,14 @@ from device_auth.world.explain import explain
 from device_auth.world.files import Folder, read_plain
 from device_auth.world.keys import CREDENTIAL, SYSTEMD_CREDENTIAL
 from device_auth.world.places import ROOT, read_places
-from device_auth.world.programs import CannotRun, ProgramResult, run_program
 from device_auth.world.service_unit import (
     BOOTED,
     BOTH,
     LOOK_AT_THE_LOG,
     SOCKET_UNIT,
-    SYSTEMCTL,
     UNIT,
-    ask_systemd,
-    report_on,
+    drive_systemctl,
+    run_systemctl,
     show,
 )
 from device_auth.world.settings import ENVIRONMENT, HARDWARE, SETTINGS
@@ -52,14 +50,8 @@ if TYPE_CHECKING:
 RESTART_DUE: Final = Path("run/device-auth.restart-due")
 """Is there from the first change on until the service has answered: in memory, as a start of the machine is one too."""
 
-SYSTEMCTL_WITHIN: Final = Seconds(120)
-"""systemd itself gives a start 90 s."""
-
 IN_USE_WITHIN: Final = Seconds(5)
 LOOKS_EVERY: Final = Seconds(0.1)
-
-OWN_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-"""Of systemctl: a variable of the caller's could lead root's command to another bus."""
 
 CREDENTIAL_FILE: Final = Path("etc/credstore.encrypted") / CREDENTIAL
 
@@ -377,25 +369,13 @@ class HardwareSwitch:
         return found.status
 
     def _is_switched_on(self) -> bool:
-        service = show(self._run).get(UNIT, {})
+        service = show(drive_systemctl(self._root)).get(UNIT, {})
         is_enabled = service.get("UnitFileState", "").startswith("enabled")
         is_up = service.get("ActiveState") in {"active", "activating", "failed"}
         return service.get("LoadState") == "loaded" and (is_enabled or is_up)
 
     def _systemctl(self, *words: str) -> None:
-        if self._run(["systemctl", *words]).exit_code != 0:
-            report = report_on(ask_systemd(self._root), self._root)
-            why, hint = (
-                ("", LOOK_AT_THE_LOG) if report is None else (f": {report.sentence}", report.next_step)
-            )
-            raise StoreError(f"systemctl {' '.join(words)} failed{why}", hint=hint)
-
-    def _run(self, words: Sequence[str]) -> ProgramResult:
-        """Run systemctl by its whole path: what root runs is not looked up."""
-        try:
-            return run_program([str(self._root / SYSTEMCTL), *words[1:]], SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
-        except CannotRun as error:
-            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
+        run_systemctl(self._root, *words)
 
     def seal(self) -> bool:
         """Seal the stored link under the key that is set up, and wait until it is in use; return False if there is no link.

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess  # noqa: TID251  systemctl, journalctl and ss are run here alone
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -46,18 +46,7 @@ def run_program(
     Raises:
         CannotRun: if it is missing, or did not end in time.
     """
-    given = environment_for_others() if environ is None else environ
-    try:
-        process = subprocess.Popen(  # noqa: S603  the arguments are this program's own
-            list(words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**given, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CannotRun(explain(words[0], error)) from error
+    process = _start(words, environ)
     late: list[bool] = []
 
     def kill() -> None:
@@ -73,6 +62,53 @@ def run_program(
     if late:
         raise CannotRun(f"{words[0]}: no answer within {within:g} s")
     return ProgramResult(exit_code, output.decode("utf-8", "replace"))
+
+
+def stream_program(words: Sequence[str], within: Seconds) -> Iterator[bytes]:
+    """Run a program, and return all of its output in pieces.
+
+    Args:
+        words: as for ``run_program``.
+        within: how long it may take, with what is done between the pieces.
+
+    Raises:
+        CannotRun: if it is missing, failed, or did not end in time.
+    """
+    process = _start(words, None)
+    late: list[bool] = []
+
+    def kill() -> None:
+        late.append(True)
+        _kill_all(process)
+
+    with cancelled_after(within, kill), process:
+        assert process.stdout is not None  # noqa: S101  it was asked for
+        try:
+            while piece := process.stdout.read(MOST_OUTPUT):
+                yield piece
+        except BaseException:
+            _kill_all(process)
+            raise
+        exit_code = process.wait()
+    if late:
+        raise CannotRun(f"{words[0]}: no end within {within:g} s")
+    if exit_code != 0:
+        raise CannotRun(f"{words[0]}: exit code {exit_code}")
+
+
+def _start(words: Sequence[str], environ: Mapping[str, str] | None) -> "subprocess.Popen[bytes]":
+    given = environment_for_others() if environ is None else environ
+    try:
+        return subprocess.Popen(  # noqa: S603  the arguments are this program's own
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**given, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CannotRun(explain(words[0], error)) from error
 
 
 def _kill_all(process: "subprocess.Popen[bytes]") -> None:

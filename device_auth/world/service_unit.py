@@ -1,4 +1,4 @@
-"""The system's service as systemd knows it: whether it is up, and if not, why, in words for a person.
+"""The system's service as systemd knows it: whether it is up, and if not, why, in words for a person; and its stop.
 
 systemd is asked only where the service does not answer by itself, so that the usual path stays cheap.
 
@@ -7,12 +7,13 @@ Source: systemctl(1), ``show``; org.freedesktop.systemd1(5); systemd.exec(5), "P
 
 import os
 import signal
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ UNIT_FOLDERS: Final = (
 
 ANSWER_WITHIN: Final = Seconds(1)
 """How long systemd may take to answer where a person waits: a small board needs a tenth of that."""
+
+SYSTEMCTL_WITHIN: Final = Seconds(120)
+"""systemd itself gives a start 90 s."""
+
+OWN_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+"""Of systemctl: a variable of the caller's could lead root's command to another bus."""
+
+START_DUE: Final = Path("run/device-auth.start-due")
+"""Is there while the service is stopped for something else: who finds it although nothing else goes on starts it again."""
 
 PROPERTIES: Final = (
     *("Id", "LoadState", "UnitFileState", "ActiveState", "SubState", "Result"),
@@ -306,6 +316,74 @@ def report_on(units: Units, root: Path) -> ServiceReport | None:
             return _of_stopped(service, socket)
         case _:
             return _of_running(service, socket, root)
+
+
+def run_systemctl(root: Path, *words: str) -> None:
+    """Have systemd do something with the units.
+
+    Raises:
+        StoreError: if it fails.
+    """
+    if drive_systemctl(root)(["systemctl", *words]).exit_code != 0:
+        report = report_on(ask_systemd(root), root)
+        why, hint = ("", LOOK_AT_THE_LOG) if report is None else (f": {report.sentence}", report.next_step)
+        raise StoreError(f"systemctl {' '.join(words)} failed{why}", hint=hint)
+
+
+def drive_systemctl(root: Path) -> "Run":
+    """Return what runs systemctl by its whole path, and waits as long as a start may take.
+
+    It raises StoreError if it is missing, or does not end in time.
+    """
+    from device_auth.world.programs import CannotRun, run_program
+
+    def run(words: "Sequence[str]") -> "ProgramResult":
+        try:
+            return run_program([str(root / SYSTEMCTL), *words[1:]], SYSTEMCTL_WITHIN, OWN_ENVIRONMENT)
+        except CannotRun as error:
+            raise StoreError(str(error), hint=LOOK_AT_THE_LOG) from error
+
+    return run
+
+
+@contextmanager
+def service_stopped(root: Path) -> Iterator[None]:
+    """Stop the service and its socket, if they are up, and start them again whatever happens meanwhile.
+
+    Where the process is killed meanwhile, ``start_what_is_due`` of the next one starts them, or the next start of the
+    machine does.
+
+    Raises:
+        StoreError: if systemd cannot stop or start them.
+    """
+    if not os.path.lexists(root / BOOTED):
+        yield
+        return
+    units, due = show(drive_systemctl(root)), root / START_DUE
+    was_up = {"active", "activating", "reloading"} & {unit.get("ActiveState") for unit in units.values()}
+    if not was_up and not due.exists():
+        yield
+        return
+    due.touch()
+    try:
+        run_systemctl(root, "stop", SOCKET_UNIT, UNIT)  # both: the socket would bring the service back
+        yield
+    finally:
+        start_what_is_due(root)
+
+
+def start_what_is_due(root: Path) -> None:
+    """Start the service and its socket, if somebody stopped them who was to start them again.
+
+    Raises:
+        StoreError: if systemd cannot start them.
+    """
+    due = root / START_DUE
+    if due.exists():
+        # started first, the service would bind the address itself, and systemd would refuse the socket
+        run_systemctl(root, "start", SOCKET_UNIT)
+        run_systemctl(root, "start", UNIT)
+        due.unlink(missing_ok=True)
 
 
 def silent_at(path: Path) -> ServiceReport:

@@ -21,6 +21,7 @@ MAY_REVEAL: Final = {
     "device_auth/doctor/redaction.py",  # masks it wherever it stands
     "device_auth/factory/talk.py",  # sends the key of a run and what must not be left; masks both wherever they stand
     "device_auth/factory/station/records/databases.py",  # gives the database its password
+    "device_auth/factory/unit/token_search.py",  # searches for what a run may have left on a unit
     "device_auth/service/api.py",  # passes on which token was rejected
     "device_auth/tools/exports_sdk.py",  # writes the refresh token where its new owner reads it
     "device_auth/tools/exports_text.py",  # writes it in the form that its new owner reads

@@ -1,0 +1,180 @@
+"""Wipe a unit after its test, and search it for tokens wherever one may have come to lie.
+
+The product's own wiping removes the files of ours, and keeps the identity and the lock. Then every place of this machine
+is searched where a program that ran here can have left a token.
+Not seen is what lies in blocks that no file has any more, in a swap partition, in files that a process has mapped and
+closed, and in compressed parts of the journal that no entry leads to any more.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from device_auth.assembly.doors import Doors
+from device_auth.assembly.local import LocalSpeaker
+from device_auth.core.errors import StoreError
+from device_auth.core.models import Seconds
+from device_auth.factory.talk import CheckOutcome, Talk
+from device_auth.factory.unit.token_search import FoundToken, TokenSearch
+from device_auth.world.places import ROOT
+from device_auth.world.service_unit import service_stopped
+
+LEFT: Final = 74
+"""The exit code where something is left, or may be."""
+
+JOURNALCTL: Final = "/usr/bin/journalctl"
+
+JOURNALCTL_WITHIN: Final = Seconds(600)
+
+MOST_NAMED: Final = 5
+"""Places that one check names."""
+
+_PLACES: Final = {
+    "logs": ("var/log", "run/log"),
+    "homes": ("root", "home"),
+    "temporary-files": ("tmp", "var/tmp", "var/crash", "var/lib/systemd/coredump"),
+}
+"""By the name of the check: folders below the root."""
+
+_JOURNALS: Final = ("var/log/journal", "run/log/journal")
+_SWAP_FILES: Final = ("var/swap", "swapfile", "swap.img")
+_DELETED: Final = " (deleted)"
+
+
+class SearchedPlaces(NamedTuple):
+    """Where tokens are searched for.
+
+    Attributes:
+        state: the state folder.
+        runtime: the runtime folder, if there is one.
+        root: the root folder of the unit; None for a simulated unit that has none of its own.
+        proc: the folder of the kernel that knows the unit's processes.
+    """
+
+    state: Path
+    runtime: Path | None
+    root: Path | None
+    proc: Path = Path("/proc")
+
+
+def wipe_unit(talk: Talk, doors: Doors, root: Path | None, *, verifies: bool) -> None:
+    """Erase what a test may have left, and report whether a token is left.
+
+    Args:
+        talk: of the verb.
+        doors: of the unit.
+        root: the root folder of the unit; None for a simulated unit that has none of its own.
+        verifies: search the unit too.
+
+    Raises:
+        DeviceAuthError: if the service cannot be stopped or started, or another process holds the store.
+    """
+    began = doors.clock.now()
+    with service_stopped(doors.machine):
+        try:
+            proof = LocalSpeaker(doors).unlink(is_wipe=True).proof
+        except StoreError as error:
+            outcome, detail = CheckOutcome.FAIL, str(error)
+        else:
+            outcome, detail = CheckOutcome.PASS, f"files removed: {proof['files_removed']}"
+        talk.check("wipe", outcome, detail, doors.clock.now() - began, LEFT)
+        if verifies:
+            search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
+
+
+def search_unit(talk: Talk, doors: Doors, places: SearchedPlaces) -> None:
+    """Report for each kind of place whether it holds a token of the run, or any token."""
+    search = TokenSearch(() if talk.header is None else talk.header.tokens)
+    for name, look in _looks(search, places):
+        began = doors.clock.now()
+        note = look()
+        found, searched = search.take_found()
+        outcome = CheckOutcome.FAIL if found else CheckOutcome.PASS
+        detail = _in_words(found) if found else f"bytes searched: {searched}{note}"
+        talk.check(f"left-{name}", outcome, detail, doors.clock.now() - began, LEFT)
+
+
+def _looks(search: TokenSearch, places: SearchedPlaces) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Return each check's name, and what makes it and returns a note."""
+    folders = [places.state] if places.runtime is None else [places.state, places.runtime]
+    yield "state", partial(_folders, search, folders[:1])
+    yield "runtime", partial(_folders, search, folders[1:])
+    is_machine = places.root == ROOT  # of a simulated unit the kernel knows too much
+    yield "deleted-files", partial(_deleted, search, places.proc, None if is_machine else folders)
+    if places.root is not None:
+        for name, below in _PLACES.items():
+            yield name, partial(_folders, search, [places.root / folder for folder in below])
+        yield "journal", partial(_journal, search, places.root)
+        yield "swap", partial(_swap, search, places.root)
+
+
+def _in_words(found: list[FoundToken]) -> str:
+    places = [each.where if not each.why_not else f"{each.where} ({each.why_not})" for each in found]
+    more = f" and {len(places) - MOST_NAMED} more" if len(places) > MOST_NAMED else ""
+    what = "a token is in" if any(not each.why_not for each in found) else "cannot search"
+    return f"{what} {', '.join(places[:MOST_NAMED])}{more}"
+
+
+def _folders(search: TokenSearch, folders: list[Path]) -> str:
+    for folder in folders:
+        search.files_below(folder)
+    return ""
+
+
+def _deleted(search: TokenSearch, proc: Path, folders: list[Path] | None) -> str:
+    """Search files that have no name any more, while a process has them open; those of any folder, if none is given."""
+    count = 0
+    for process in _names(proc):
+        if process.isdecimal():
+            for number in _names(proc / process / "fd"):
+                path = proc / process / "fd" / number
+                with suppress(OSError):  # closed meanwhile
+                    target = os.readlink(path)  # noqa: PTH115  of a Path it would cut off what ends in a slash
+                    if not target.endswith(_DELETED):
+                        continue
+                    name = target.removesuffix(_DELETED)
+                    if folders is None or any(Path(name).is_relative_to(folder) for folder in folders):
+                        count += 1
+                        search.named(f"{name}, deleted, open in process {process}", name, path)
+    return f"; files: {count}"
+
+
+def _journal(search: TokenSearch, root: Path) -> str:
+    """Search what the journal has, as its own program reads it: parts may be compressed there."""
+    from device_auth.world.programs import CannotRun, stream_program
+
+    files = sorted(path for top in _JOURNALS for path in (root / top).rglob("*.journal*"))
+    for path in files:
+        if path.stat().st_size > 0:
+            words = [JOURNALCTL, f"--file={path}", "--output=export", "--all", "--quiet"]
+            try:
+                search.stream(str(path), stream_program(words, JOURNALCTL_WITHIN))
+            except CannotRun as error:
+                search.found.append(FoundToken(f"compressed parts of {path}", str(error)))
+    return f"; files: {len(files)}"
+
+
+def _swap(search: TokenSearch, root: Path) -> str:
+    """Search swap files, in use or not; a partition is named, but not searched."""
+    files, partitions = [root / name for name in _SWAP_FILES], []
+    with suppress(OSError):
+        for line in (root / "proc/swaps").read_text(errors="surrogateescape").splitlines()[1:]:
+            name, kind = line.split()[:2]
+            name = name.replace("\\040", " ")
+            if kind == "file":
+                files.append(root / name.lstrip("/"))
+            elif not name.startswith("/dev/zram"):  # in memory
+                partitions.append(name)
+    for path in dict.fromkeys(files):
+        search.files_below(path)
+    return f"; not searched: {', '.join(partitions)}" if partitions else ""
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  thousands of names, none of which need be a Path
+    except OSError:
+        return []
