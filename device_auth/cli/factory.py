@@ -22,6 +22,7 @@ SUB_VERBS: Final = {
     "wipe": SubVerb(
         "erase what a test may have left; with --verify, prove that no token is left", "factory_wipe"
     ),
+    "run": SubVerb("at the station: run units through the plan, and keep their records", "factory_run"),
 }
 """Each sub-verb by its name; its module has ``add_arguments`` and ``run``, as a verb's has."""
 

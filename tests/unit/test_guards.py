@@ -44,6 +44,7 @@ EXCUSED_FROM_BANS: Final = {
     "device_auth/cli/quick_token.py",  # os.environ, for the names alone: reading the settings costs all that is saved
     "device_auth/tools/authorize.py",  # subprocess: starts a browser
     "device_auth/client.py",  # runs in other programs: time between attempts, os.environ for the user's own folder
+    "device_auth/factory/station/local.py",  # subprocess
     "device_auth/world/clock.py",  # time
     "device_auth/world/connections.py",  # requests' own parts, below the transport
     "device_auth/world/keys.py",  # subprocess

@@ -50,8 +50,8 @@ function _shtab_device_auth_using
   test "$_shtab_device_auth_cmdpath" = "$argv"
 end
 
-set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator factory 'factory status' 'factory wipe'
-set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --denial --device-endpoint --dialect --dsn --host --interval --issuer --key --locale --log-format --min-lifetime --panel --part --port --product-id --qr-file --redirect-uri --renewals --report --root --runtime-dir --scope --sdk --seconds --seed --state-dir --timeout --tls --to --token-endpoint --token-lifetime
+set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator factory 'factory status' 'factory wipe' 'factory run'
+set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --denial --device-endpoint --dialect --dsn --host --interval --issuer --key --locale --log-format --min-lifetime --operator --panel --part --port --product-id --qr-file --redirect-uri --renewals --report --root --runtime-dir --scope --sdk --seconds --seed --slots --state-dir --timeout --tls --to --token-endpoint --token-lifetime --units
 
 complete -c device-auth -e
 complete -c device-auth -f
@@ -422,3 +422,25 @@ complete -c device-auth -n '_shtab_device_auth_using factory wipe' -l issuer -x 
 complete -c device-auth -n '_shtab_device_auth_using factory wipe' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using factory wipe' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using factory wipe' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
+complete -c device-auth -n '_shtab_device_auth_using factory; and test $_shtab_device_auth_npos -eq 0' -a run -d 'At the station: run units through the plan, and keep their records.'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -s h -l help -d 'show this help message and exit'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l slots -x -d 'use the first N slots alone'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l units -x -d 'end after N units (default: one for each slot)'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l operator -x -d 'who works here (default: that of the station'"'"'s file)'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the settings file'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l state-dir -xka "(__fish_complete_directories)" -d 'where the link is stored'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l runtime-dir -xka "(__fish_complete_directories)" -d 'where access tokens are handed out'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l simulate -d 'use a simulated Amazon whose owner approves after 5 s'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l json -d 'print machine-readable JSON'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -s v -l verbose -d 'log to stderr'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l dialect -xka "lwa rfc8628" -d 'The provider'"'"'s dialect: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow)'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l client-id -x -d 'The client ID'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l product-id -x -d 'The Product ID in the developer console, Alexa Voice Service, Products'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l dsn -x -d 'This unit'"'"'s serial number, a different one on each unit'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l scope -x -d 'The scope of the link: names separated by spaces'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l locale -x -d 'Language and country of the page where the owner enters the code'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l base-url -x -d 'The address of Login with Amazon'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l issuer -x -d 'The provider'"'"'s issuer address, whose metadata names the endpoints (RFC 8414)'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'

@@ -53,10 +53,12 @@ class ReachedUnit(NamedTuple):
     Attributes:
         address: of the unit, as its transport has it: a host, a serial line, a folder.
         fingerprint: of its host key; empty where the way has none.
+        board: what stays the same on the unit where its own facts do not tell: a simulated one shares its machine's.
     """
 
     address: str
     fingerprint: str = ""
+    board: str = ""
 
 
 class UnitTransport(Protocol):
@@ -68,7 +70,7 @@ class UnitTransport(Protocol):
         ...
 
     def open(self, deadline: Monotonic) -> ReachedUnit:
-        """Open the way; once in a run.
+        """Open the way; after ``close`` anew, to the same unit.
 
         Raises:
             UnitFailure: if that fails or takes too long.
