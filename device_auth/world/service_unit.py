@@ -50,7 +50,7 @@ START_DUE: Final = Path("run/device-auth.start-due")
 
 PROPERTIES: Final = (
     *("Id", "LoadState", "UnitFileState", "ActiveState", "SubState", "Result"),
-    *("ExecMainCode", "ExecMainStatus", "NRestarts", "MainPID"),
+    *("ExecMainCode", "ExecMainStatus", "NRestarts", "MainPID", "Job"),
 )
 
 KILLED: Final = {"2", "3"}
@@ -312,6 +312,9 @@ def report_on(units: Units, root: Path) -> ServiceReport | None:
             return _of_start(service, socket)
         case "deactivating":
             return ServiceReport(ServiceCondition.STOPPED, "The service is being stopped.", START)
+        case "inactive" if service.get("Job"):
+            # its start waits for that of another unit, at each try of a service that fails too
+            return _of_start(service, socket)
         case "inactive":
             return _of_stopped(service, socket)
         case _:

@@ -34,6 +34,7 @@ SENTENCES: Final = {
     "it is not ready in time": "The service failed, and is about to be started again: it was not ready in time.",
     "it runs": "The service runs, but does not answer.",
     "it is stopped": "The service is stopped.",
+    "its start waits": "The service is starting.",
     "its socket failed": "The service is stopped. Its socket failed: its user or its group does not exist.",
     "it is masked": "The service is masked: systemd is told never to start it.",
     "it is not installed": "",

@@ -1,8 +1,6 @@
 # What the service costs, beside `python3 -c "import requests"` in the same machine. Times are told; sizes and exposure are held.
 # boot: rw systemd.wants=amazon.service
-property() {
-    systemctl show -P "$1" device-auth.service
-}
+# limit: 1200
 
 # timed COMMAND...: the shortest of three runs, in milliseconds.
 timed() {
@@ -18,7 +16,7 @@ timed() {
 
 # resident: of the service, in kB.
 resident() {
-    awk '/^VmRSS/ { print $2 }' "/proc/$(property MainPID)/status"
+    awk '/^VmRSS/ { print $2 }' "/proc/$(systemctl show -P MainPID device-auth.service)/status"
 }
 
 # starts_in: from ExecStart to READY, in milliseconds; the shortest of three.
@@ -26,7 +24,7 @@ starts_in() {
     local best=999999 took
     for _ in 1 2 3; do
         systemctl restart device-auth.service
-        took=$((($(property ActiveEnterTimestampMonotonic) - $(property ExecMainStartTimestampMonotonic)) / 1000))
+        took=$(start_took)
         [ "$took" -ge "$best" ] || best=$took
     done
     echo "$best"

@@ -33,7 +33,7 @@ is_soon() {
 # shows: what systemd knows, as the tests of this project have it word for word.
 shows() {
     echo "--- systemctl show ($suite, $(systemctl --version | head -n 1)):"
-    systemctl show $both --no-pager --property=Id,LoadState,UnitFileState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts,MainPID,DeviceAllow,DropInPaths
+    systemctl show $both --no-pager --property=Id,LoadState,UnitFileState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts,MainPID,Job,DeviceAllow,DropInPaths
 }
 
 # asked_until CAUSE NAME COMMAND...: as asked; again if systemctl was too slow on this machine for the time that a status has.
