@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 BENCH := .venv-bench
+# By a line with the folder: the finder that setuptools would install takes as long as the start of Python, at each start of one.
+EDITABLE := --config-settings editable_mode=compat --editable
 CACHE := $(VENV)/.pycache
 SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
@@ -40,11 +42,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[simulator]'
+	$(PIP) install $(EDITABLE) '.[simulator]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install $(EDITABLE) '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
@@ -132,7 +134,7 @@ OLDEST := 'requests==2.28.1' 'urllib3==1.26.12' 'qrcode==7.4.2' 'cryptography==3
 
 .venv-oldest/.dev: pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/pip --disable-pip-version-check --quiet install --editable '.[dev]' $(OLDEST)
+	.venv-oldest/bin/pip --disable-pip-version-check --quiet install $(EDITABLE) '.[dev]' $(OLDEST)
 	@touch $@
 
 test-oldest: .venv-oldest/.dev
@@ -143,7 +145,7 @@ NEWEST ?= python3.13
 
 .venv-newest/.dev: pyproject.toml
 	$(NEWEST) -m venv .venv-newest
-	.venv-newest/bin/pip --disable-pip-version-check --quiet install --editable '.[dev]'
+	.venv-newest/bin/pip --disable-pip-version-check --quiet install $(EDITABLE) '.[dev]'
 	@touch $@
 
 test-newest: .venv-newest/.dev

@@ -35,10 +35,14 @@ class Session:
         self._stream = pyte.ByteStream(screen)
         self.screen = screen
         self.heard = b""
+        self._read: tuple[tuple[int, ...], str] = ((), "")
 
     @property
     def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+        now = (len(self.heard), self.screen.lines, self.screen.columns)
+        if self._read[0] != now:  # to read a screen takes long: only when there is something new
+            self._read = (now, "\n".join(line.rstrip() for line in self.screen.display).rstrip())
+        return self._read[1]
 
     def type(self, text: str) -> None:
         os.write(self._far, text.encode())
