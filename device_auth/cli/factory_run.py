@@ -2,23 +2,26 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from device_auth.cli.output import print_json
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.core.models import Monotonic
-from device_auth.factory.talk import AskEvent, RunOutcome
+from device_auth.factory.talk import RunOutcome
+from device_auth.prompts.stderr import say
 from device_auth.world.clock import BootClock
 from device_auth.world.signals import ENDINGS, handled
 
 if TYPE_CHECKING:
+    from device_auth.core.models import Monotonic
+    from device_auth.factory.station.desk import CountedUnits, ScanDesk
     from device_auth.factory.station.plan import SlotPlan, StationPlan
-    from device_auth.factory.station.run_record import RunRecord
+    from device_auth.factory.station.run_record import RunRecord, RunRecords
     from device_auth.factory.station.runner import RunsTally
     from device_auth.factory.station.table import SlotTable
+    from device_auth.factory.station.transport import Halt
 
 INTERRUPTED: Final = 130
 
@@ -28,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("station", type=Path, metavar="STATION.toml", help="the station's file")
     parser.add_argument("--slots", type=_count, metavar="N", help="use the first N slots alone")
     parser.add_argument(
-        "--units", type=_count, metavar="N", help="end after N units (default: one for each slot)"
+        "--units",
+        type=_count,
+        metavar="N",
+        help="end after N units (default: one for each slot if all are simulated, else as labels are scanned)",
     )
     parser.add_argument(
         "--operator", metavar="ID", help="who works here (default: that of the station's file)"
@@ -58,34 +64,27 @@ def _run_station(
     """Run the station, and return what became of its runs, and whether somebody ended it."""
     from device_auth.factory.station.amazon import StationAmazon
     from device_auth.factory.station.rig import rig_of
-    from device_auth.factory.station.runner import CountedUnits, ExpectedUnit, StationRunner
+    from device_auth.factory.station.runner import StationRunner
     from device_auth.factory.station.transport import Halt
 
-    clock = BootClock()
-    halt = Halt()
+    clock, halt = BootClock(), Halt()
     with ExitStack() as stack:
         stack.callback(halt.close)
         records = plan.open_records()
         stack.callback(records.close)
         amazon = stack.enter_context(StationAmazon(plan.listen, plan.port, clock.now))
-        watcher: _JsonWatcher | _TableWatcher
-        if "json" in vars(args):
-            watcher = _JsonWatcher()
-        else:
-            from device_auth.factory.station.table import SlotTable
-
-            table = stack.enter_context(SlotTable(plan.station_id, [slot.name for slot in slots], sys.stdout))
-            watcher = _TableWatcher(table, clock.now)
+        watcher = _open_watcher(plan, slots, stack, is_json="json" in vars(args))
+        desk = _open_desk(plan, slots, args, records, watcher, halt, stack)
         runner = StationRunner(
             plan,
             slots,
             records=records,
             amazon=amazon,
-            source=CountedUnits(args.units or len(slots), ExpectedUnit()),
+            source=desk,
             watcher=watcher,
-            rig_of=lambda slot: rig_of(slot, _ask_nobody, clock.now),
+            rig_of=lambda slot: rig_of(slot, desk.ask, clock.now, halt),
             halt=halt,
-            operator=lambda: args.operator or plan.operator,
+            operator=lambda: desk.operator,
         )
         stack.enter_context(handled(dict.fromkeys(ENDINGS, lambda _number, _frame: halt.set())))
         tally = runner.run()
@@ -93,8 +92,60 @@ def _run_station(
     return tally, halt.is_set
 
 
+def _open_watcher(
+    plan: "StationPlan", slots: "tuple[SlotPlan, ...]", stack: ExitStack, *, is_json: bool
+) -> "_JsonWatcher | _TableWatcher":
+    if is_json:
+        return _JsonWatcher()
+    from device_auth.factory.station.table import SlotTable
+
+    names = [slot.name for slot in slots]
+    return _TableWatcher(stack.enter_context(SlotTable(plan.station_id, names, sys.stdout)))
+
+
+def _open_desk(
+    plan: "StationPlan",
+    slots: "tuple[SlotPlan, ...]",
+    args: argparse.Namespace,
+    records: "RunRecords",
+    watcher: "_JsonWatcher | _TableWatcher",
+    halt: "Halt",
+    stack: ExitStack,
+) -> "CountedUnits | ScanDesk":
+    """Return what brings the units: a count where all are simulated and there is no scanner, else the labels."""
+    from device_auth.factory.station.desk import CountedUnits, ScanDesk
+    from device_auth.factory.station.scanner import Scanner
+
+    operator = args.operator or plan.operator
+    if plan.scanner is None and plan.golden is None and all(slot.transport == "local" for slot in slots):
+        return CountedUnits(args.units or len(slots), operator)
+    scanner = stack.enter_context(
+        Scanner.of_stdin() if plan.scanner is None else Scanner.of_device(plan.scanner, plan.keys)
+    )
+    desk = ScanDesk(
+        scanner,
+        [slot.name for slot in slots],
+        records=records,
+        golden=plan.golden,
+        tell=watcher.tell,
+        halt=halt,
+        clock=BootClock(),
+        units=args.units,
+        operator=operator,
+    )
+    reading = threading.Thread(target=desk.read_labels, name="labels", daemon=True)
+    reading.start()
+    stack.callback(reading.join)
+    stack.callback(desk.close)
+    return desk
+
+
 class _JsonWatcher:
     """Prints each run's end as a JSON object on a line."""
+
+    def tell(self, words: str, *, is_good: bool) -> None:
+        """Tell the operator on standard error."""
+        say(words if is_good else f"\a{words}")
 
     def began(self, slot: str, step: str, dsn: str) -> None:
         """Print nothing: steps are in the record."""
@@ -132,10 +183,11 @@ class _JsonWatcher:
 class _TableWatcher:
     """Shows each slot in a table."""
 
-    def __init__(self, table: "SlotTable", now: Callable[[], Monotonic]) -> None:
+    def __init__(self, table: "SlotTable") -> None:
         self._table = table
-        self._now = now
+        self._now = BootClock().now
         self._since: dict[str, Monotonic] = {}
+        self.tell = table.tell
 
     def began(self, slot: str, step: str, dsn: str) -> None:
         """Show a step."""
@@ -173,13 +225,6 @@ class _TableWatcher:
         lost = f", {tally.lost} without a record" if tally.lost else ""
         is_good = not tally.lost and not tally.stopped
         self._table.tell(f"{sum(tally.outcomes.values())} runs: {counts or 'none'}{lost}", is_good=is_good)
-
-
-def _ask_nobody(slot: str, question: AskEvent, deadline: Monotonic) -> str:
-    from device_auth.factory.station.rig import NoAnswer
-
-    del slot, deadline
-    raise NoAnswer(f"nobody is here to answer {question.name}")
 
 
 def _count(text: str) -> int:

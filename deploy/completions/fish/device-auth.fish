@@ -425,7 +425,7 @@ complete -c device-auth -n '_shtab_device_auth_using factory wipe' -l ca-file -x
 complete -c device-auth -n '_shtab_device_auth_using factory; and test $_shtab_device_auth_npos -eq 0' -a run -d 'At the station: run units through the plan, and keep their records.'
 complete -c device-auth -n '_shtab_device_auth_using factory run' -s h -l help -d 'show this help message and exit'
 complete -c device-auth -n '_shtab_device_auth_using factory run' -l slots -x -d 'use the first N slots alone'
-complete -c device-auth -n '_shtab_device_auth_using factory run' -l units -x -d 'end after N units (default: one for each slot)'
+complete -c device-auth -n '_shtab_device_auth_using factory run' -l units -x -d 'end after N units (default: one for each slot if all are simulated, else as labels are scanned)'
 complete -c device-auth -n '_shtab_device_auth_using factory run' -l operator -x -d 'who works here (default: that of the station'"'"'s file)'
 complete -c device-auth -n '_shtab_device_auth_using factory run' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the settings file'
 complete -c device-auth -n '_shtab_device_auth_using factory run' -l state-dir -xka "(__fish_complete_directories)" -d 'where the link is stored'

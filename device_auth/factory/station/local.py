@@ -93,7 +93,13 @@ class LocalTransport:
     def start(self, words: Sequence[str], deadline: Monotonic) -> None:
         """Start a verb; see ``UnitTransport``."""
         self.finish(deadline)
-        places = ("--state-dir", str(self._folder / "state"), "--runtime-dir", str(self._folder / "run"))
+        places = (
+            "--simulate",
+            "--state-dir",
+            str(self._folder / "state"),
+            "--runtime-dir",
+            str(self._folder / "run"),
+        )
         try:
             verb = subprocess.Popen(  # noqa: S603  the station's own file names the program
                 [*self._program, *words, *places],

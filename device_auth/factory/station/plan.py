@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.factory.station.run_record import DsnRule, Product
+from device_auth.factory.station.scanner import US_KEYS, read_layout
 from device_auth.factory.station.transport import Halt, UnitTransport
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
@@ -124,14 +125,16 @@ class SlotPlan:
         name: as the operator reads it.
         transport: its module's name in ``TRANSPORTS``.
         settings: of the transport.
+        camera: a picture in which its code is to be seen; None where the code is that of the talk.
         answers: who answers a unit's questions: ``OPERATOR``, ``yes`` (of simulated units alone), or a program with its
-            arguments, which gets the question on its stdin and prints the answer.
+            arguments, which gets the slot, the DSN and the question as arguments and prints the answer.
     """
 
     name: str
     transport: str
     settings: Mapping[str, Any]
     answers: str | tuple[str, ...]
+    camera: Path | None = None
 
     def make_transport(self, folder: Path, now: Callable[[], Monotonic], halt: Halt) -> UnitTransport:
         """Return the way to the unit that is in this slot now."""
@@ -150,6 +153,8 @@ class StationPlan:
         database: of all stations; empty if this one is alone.
         password_file: of that database; None where it asks for none.
         operator: who works here, until another badge is scanned.
+        scanner: its device; None for standard input.
+        keys: of its keyboard.
         listen: the address of this machine that the simulated Amazon listens on.
         port: of it, 0 for a free one.
         reach_within: seconds to open the way to a unit.
@@ -160,6 +165,8 @@ class StationPlan:
     database: str
     password_file: Path | None
     operator: str
+    scanner: Path | None
+    keys: Mapping[int, str]
     listen: str
     port: int
     product: Product
@@ -230,6 +237,14 @@ STATION_KEYS: Final = (
         default=None,
     ),
     Key("operator", explanation="Who works here, until a badge is scanned.", example="anna", parse=_read_word),
+    Key(
+        "scanner",
+        ValueType.PATH,
+        explanation="The scanner's own device; none: labels come by standard input.",
+        example="/dev/input/by-id/usb-scanner-event-kbd",
+        default=None,
+    ),
+    Key("keys", ValueType.TABLE, explanation="The keys of its keyboard that differ.", example={}, default=US_KEYS, parse=read_layout),
 )  # fmt: skip
 
 AMAZON_KEYS: Final = (
@@ -324,6 +339,7 @@ SLOT_KEYS: Final = (
     Key("transport", explanation="The way to its unit.", example="local", is_required=True, choices=tuple(TRANSPORTS)),
     Key("count", ValueType.WHOLE, explanation="So many alike: NAME-01 and on.", example=8, default=None, within=range(1, MOST_SLOTS + 1)),
     Key("answers", ValueType.ANY, explanation="Who answers a unit's questions.", example=OPERATOR, default=OPERATOR, parse=_read_answers),
+    Key("camera", ValueType.PATH, explanation="The picture in which its code is to be seen.", example="/run/station/slot-1.jpg", default=None),
 )  # fmt: skip
 
 _TABLES: Final = {"station": True, "amazon": False, "product": True, "plan": False, "slot": True}
@@ -401,6 +417,8 @@ class _PlanReader:
             if station["database_password_file"] is None
             else self._beside(station["database_password_file"]),
             operator=station["operator"],
+            scanner=station["scanner"],
+            keys=station["keys"],
             listen=amazon["listen"],
             port=amazon["port"],
             product=Product(
@@ -496,7 +514,7 @@ class _PlanReader:
             [read["name"]] if count is None else [f"{read['name']}-{each:02}" for each in range(1, count + 1)]
         )
         for name in names:
-            yield SlotPlan(name, read["transport"], settings, answers)
+            yield SlotPlan(name, read["transport"], settings, answers, read.get("camera"))
 
     def _read(
         self, part: str, keys: Iterable[Key], table: object, path: tuple[str | int, ...]

@@ -4,10 +4,12 @@ A program gets the slot, the DSN, the name of the question and the question as a
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from device_auth.core.models import Monotonic, Seconds
+from device_auth.factory.station.camera import NoPicture, read_code
 from device_auth.factory.station.plan import OPERATOR, SlotPlan
-from device_auth.factory.station.transport import UnitFailure, UnitSilent
+from device_auth.factory.station.transport import Halt, RunAborted, UnitFailure, UnitSilent
 from device_auth.factory.station.unit_run import Answerer, CodeReader
 from device_auth.factory.talk import AskEvent, CodeEvent
 from device_auth.world.programs import CannotRun, run_program
@@ -16,12 +18,20 @@ AskOperator = Callable[[str, AskEvent, Monotonic], str]
 """Asks a person about a slot, and returns the answer; raises ``UnitFailure`` if none comes by the deadline."""
 
 
+_NEXT_PICTURE: Final = Seconds(0.5)
+"""Seconds after which a camera has another picture."""
+
+
+class CodeNotSeen(UnitFailure):
+    """The unit shows no code, or another one than it has told."""
+
+
 class NoAnswer(UnitFailure):
     """Neither the rig nor a person has answered a unit's question."""
 
 
 def rig_of(
-    slot: SlotPlan, ask_operator: AskOperator, now: Callable[[], Monotonic]
+    slot: SlotPlan, ask_operator: AskOperator, now: Callable[[], Monotonic], halt: Halt
 ) -> tuple[Answerer, CodeReader]:
     """Return who answers the questions of a slot's unit, and who reads its code.
 
@@ -29,6 +39,7 @@ def rig_of(
         slot: with its ``answers``.
         ask_operator: asks a person.
         now: reads the clock of deadlines.
+        halt: ends every wait.
     """
 
     def answer(question: AskEvent, dsn: str, deadline: Monotonic) -> str:
@@ -53,10 +64,29 @@ def rig_of(
             )
         return said
 
-    return answer, read_told_code
+    return answer, _reader_of(slot, now, halt)
 
 
-def read_told_code(told: CodeEvent, deadline: Monotonic) -> str:
-    """Return the code that the unit has told in its talk: nobody looks at it."""
-    del deadline
-    return told.user_code
+def _reader_of(slot: SlotPlan, now: Callable[[], Monotonic], halt: Halt) -> CodeReader:
+    """Return what reads the codes of a slot's unit: its camera's picture, else the talk alone."""
+    camera = slot.camera
+    if camera is None:
+        return lambda told, _deadline: told.user_code
+
+    def read_by_camera(told: CodeEvent, deadline: Monotonic) -> str:
+        seen = ""
+        while now() < deadline:
+            if halt.is_set:
+                raise RunAborted("the operator ended the run")
+            try:
+                found = read_code(camera)
+            except NoPicture as error:
+                raise CodeNotSeen(f"{error}. {error.hint}") from error
+            if found is not None and found.user_code == told.user_code:
+                return found.user_code
+            # an earlier code may still be in the picture
+            seen = "" if found is None else ", only that of another one"
+            halt.wait(_NEXT_PICTURE)
+        raise CodeNotSeen(f"the camera does not see the unit's code{seen}")
+
+    return read_by_camera

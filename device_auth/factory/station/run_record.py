@@ -196,6 +196,10 @@ class RunRecords(Protocol):
         """
         ...
 
+    def golden_outcomes(self, since_millis: int) -> Mapping[str, RunOutcome]:
+        """Return the last outcome of each golden unit whose run began at this station since then, by its DSN."""
+        ...
+
     def check_dsn(self, scanned: str) -> DsnProblem | None:
         """Return why a scanned DSN could not be taken now; None if it could be. Takes less than 0.2 s."""
         ...

@@ -75,30 +75,6 @@ class RunsTally:
     stopped: str = ""
 
 
-class CountedUnits:
-    """So many units, each for the slot that is free first.
-
-    Args:
-        units: how many; None for ever.
-        expected: what is known of each.
-    """
-
-    def __init__(self, units: int | None, expected: ExpectedUnit) -> None:
-        self._left = units
-        self._expected = expected
-        self._lock = threading.Lock()
-
-    def next_unit(self, slot: str) -> ExpectedUnit | None:
-        """Return the next unit; see ``UnitSource``."""
-        del slot  # any will do
-        with self._lock:
-            if self._left is not None:
-                if self._left == 0:
-                    return None
-                self._left -= 1
-            return self._expected
-
-
 class StationRunner:
     """Runs the units of all slots.
 

@@ -9,7 +9,7 @@ import select
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from device_auth.core.models import Monotonic
+from device_auth.core.models import Monotonic, Seconds
 from device_auth.factory.talk import LONGEST_LINE, LONGEST_TALK
 
 KEPT_TALK: Final = 64 * 1024
@@ -129,6 +129,10 @@ class Halt:
         """End the waits that there are, and those to come."""
         self.is_set = True
         os.eventfd_write(self._event, 1)
+
+    def wait(self, within: Seconds) -> None:
+        """Wait for it, no longer than so many seconds."""
+        select.select([self._event], [], [], within)
 
     def fileno(self) -> int:
         """Return a descriptor that can be read from then on."""

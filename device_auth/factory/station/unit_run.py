@@ -360,7 +360,10 @@ class UnitRun:
                     "--client-id": product.client_id,
                     **{name: value for name, value in optional.items() if value},
                 }
-                return ("factory", "identity", "write", *(word for pair in given.items() for word in pair))
+                form = self._plan.dsn_rule
+                flags = (*["--check-digit"] * form.has_check_digit, *["--hyphens"] * form.may_have_hyphens)
+                words = (word for pair in given.items() for word in pair)
+                return ("factory", "identity", "write", *words, *flags)
             case "link-test":
                 assert self._owner is not None, "the way is open"  # noqa: S101  our own bug
                 return ("factory", "link-test", "--base-url", self._owner.base_url)

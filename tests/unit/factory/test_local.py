@@ -51,7 +51,7 @@ def test_a_verb_is_a_process_with_folders_of_its_own(reach: Reach, tmp_path: Pat
     line = unit.read_line(NEVER)
     assert line is not None
     assert eval(line) == [  # noqa: S307  it is the test's own
-        "factory", "facts", "--state-dir", f"{tmp_path}/unit/state", "--runtime-dir", f"{tmp_path}/unit/run",
+        "factory", "facts", "--simulate", "--state-dir", f"{tmp_path}/unit/state", "--runtime-dir", f"{tmp_path}/unit/run",
     ]  # fmt: skip
     assert unit.read_line(NEVER) is None
     assert unit.finish(NEVER) == 7

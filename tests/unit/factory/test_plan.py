@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,20 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_too_long_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="longer than"):
         read(tmp_path, "#" * 300_000)
+
+
+def test_the_shipped_example_is_a_plan_of_the_whole_line() -> None:
+    example = Path(__file__).parents[3] / "deploy" / "factory" / "station.toml"
+    plan = read_plan(example)
+
+    assert [step.verb for step in plan.steps] == list(DEFAULT_BUDGETS)
+    assert len(plan.slots) == 8
+
+
+def test_what_the_example_leaves_as_a_comment_is_valid_too(tmp_path: Path) -> None:
+    example = (Path(__file__).parents[3] / "deploy" / "factory" / "station.toml").read_text()
+    plan = read(tmp_path, re.sub(r"(?m)^# (?=[a-z_]+ = )", "", example))
+
+    assert plan.golden is not None
+    assert plan.scanner is not None
+    assert (plan.operator, plan.database) == ("anna", "postgresql://rig@db.example/factory")

@@ -100,6 +100,8 @@ class Line:
             database="",
             password_file=None,
             operator="",
+            scanner=None,
+            keys={},
             listen="",
             port=0,
             product=product,

@@ -8,7 +8,7 @@ committed it; so a crash at any moment costs at most a push that changes nothing
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NoAnswerInTime
 from contextlib import contextmanager, suppress
@@ -200,6 +200,16 @@ class StationRecords:
                 _keep_unit(connection, unit_row(record))
             self._burn_unbound(connection, dsn.c.run_uuid == uuid, "the run ended before it was written")
             _post(connection, run.name, uuid)
+
+    def golden_outcomes(self, since_millis: int) -> Mapping[str, RunOutcome]:
+        """Return the last outcome of each golden unit; see ``RunRecords``."""
+        found = (
+            select(run.c.dut_id, run.c.outcome)
+            .where(run.c.is_golden, run.c.outcome.is_not(None), run.c.start_time_millis >= since_millis)
+            .order_by(run.c.order_millis)
+        )
+        with reading(self.file) as connection:
+            return {row.dut_id: RunOutcome(row.outcome) for row in connection.execute(found)}
 
     def _add_product(self, connection: Connection, made: Product) -> None:
         connection.execute(insert_new(connection, product), product_row(made))
