@@ -354,6 +354,7 @@ def seen_at(start: Mapping[str, str]) -> tuple[str, str, str]:
     state = StateWord(start.get("state", StateWord.UNLINKED))
     light = TABLE[state if trouble is Trouble.NONE else trouble]
     words = f"{light.count} blinks" if isinstance(light, Blink) else "dark"
+    words = start.get("light", words)  # it has no light then
     return "active", words, phrase_of(state, trouble).sentence
 
 

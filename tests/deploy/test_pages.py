@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from deploy.man.write_pages import PROSE, all_pages
+from deploy.man.write_pages import PROSE, SERVICE, all_pages, seen_at
 from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.cli.main import EXIT_CODES, VERBS, make_parser, read_arguments
 from device_auth.prompts.light import PATTERN_KEYS
@@ -200,6 +200,17 @@ def test_the_example_of_a_settings_file_can_be_used(tmp_path: Path) -> None:
     assert problems == []
     plan, _ = read_hardware(settings.hardware)
     assert plan.board == tomllib.loads(file.read_text())["hardware"]["board"]
+
+
+def test_each_row_of_the_table_of_starts_is_walked_in_the_booted_machine(pages: dict[str, str]) -> None:
+    script = (ROOT / "tests" / "deploy" / "guest" / "starts.sh").read_text()
+    walked = re.findall(r'^row \S+ "(.+)"(?: press)?$', script, re.MULTILINE)
+    table = " ".join(as_read(section(pages["device-auth.service.8"], "HOW IT STARTS")).split())
+
+    assert set(walked) == {row["cause"] for row in SERVICE["starts"]}
+    for row in SERVICE["starts"]:
+        cells = [f"T{{ {cell} T}}" for cell in (row["cause"], *seen_at(row))]
+        assert "@".join(cells) in table
 
 
 def test_every_page_that_is_referred_to_is_there(pages: dict[str, str]) -> None:
