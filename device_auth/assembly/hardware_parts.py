@@ -139,7 +139,13 @@ def open_hardware(
             if plan.voice.volume > 0 and not isinstance(parts.voice, NoVoice):
                 channels.append(CodeChannel.VOICE)
         is_momentary = parts.light is not None or parts.voice is not None
-        yield OpenedParts(tuple(prompts), tuple(channels), is_momentary=is_momentary, is_speaking=is_speaking)
+        yield OpenedParts(
+            tuple(prompts),
+            tuple(channels),
+            is_momentary=is_momentary,
+            is_speaking=is_speaking,
+            has_real_button=not isinstance(parts.button, SimulatedButton | None),
+        )
 
 
 @contextmanager

@@ -52,6 +52,7 @@ class OpenedParts:
         sidebar: the drawing of a simulated speaker; None of a real one.
         is_momentary: they tell only while the command runs, so the last view is shown for a while.
         is_speaking: returns whether the voice has not ended yet.
+        has_real_button: a hand presses the button, and no program.
     """
 
     prompts: "tuple[Prompt, ...]" = ()
@@ -59,3 +60,4 @@ class OpenedParts:
     sidebar: "Sidebar | None" = None
     is_momentary: bool = False
     is_speaking: "Callable[[], bool]" = never_speaks
+    has_real_button: bool = False

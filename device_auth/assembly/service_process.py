@@ -25,11 +25,12 @@ from device_auth.service.status_feed import StatusFeed
 from device_auth.service.systemd import Notifier, Sockets, is_anew, sockets_given, start_anew
 from device_auth.world.c_library import call_c
 from device_auth.world.clock import clock_steps
+from device_auth.world.factory_lock import OPEN_FOR, LockPlaces, is_machines_own, note_reset
 from device_auth.world.places import make_runtime_dir, read_places
 from device_auth.world.settings import ENVIRONMENT
 from device_auth.world.signals import ServiceSignals, woken_by_signals
 from device_auth.world.token_files import FileTokens
-from device_auth.world.wiping import wipe
+from device_auth.world.wiping import wipe as wipe_everything
 
 if TYPE_CHECKING:
     import socket
@@ -165,6 +166,7 @@ def _run_once(
             servers,
             open_store,
             lambda: refuse_without_channel([*telling.code_channels, *servers.code_channels]),
+            lambda: _wipe(doors, is_by_hand=telling.has_real_button),
         )
         opened.enter_context(woken_by_signals(lambda: loop.call_soon(lambda: None)))
         opened.enter_context(clock_steps(lambda: loop.call_soon(feed.follow_clock_step)))
@@ -451,6 +453,7 @@ def _make_daemon(
     servers: _Servers,
     open_store: Callable[[], TokenGrant | None],
     refuse_code: Callable[[], Refusal | None],
+    wipe: Callable[[], None],
 ) -> Daemon:
     return Daemon(
         loop=loop,
@@ -459,7 +462,7 @@ def _make_daemon(
         read_options=in_force.reload,
         check_route=in_force.check_route,
         refuse_code=refuse_code,
-        wipe=lambda: _wipe(doors),
+        wipe=wipe,
         revoke=servers.revoke,
         report_alive=report_alive,
         open_store=open_store,
@@ -490,6 +493,11 @@ class _PartsTelling:
     def code_channels(self) -> tuple[CodeChannel, ...]:
         """Return the parts by which a person can learn a code."""
         return self._parts.code_channels
+
+    @property
+    def has_real_button(self) -> bool:
+        """Return whether a hand presses the button, and no program."""
+        return self._parts.has_real_button
 
     def tell(self, view: View) -> None:
         """Tell a view by every part, without blocking."""
@@ -585,11 +593,25 @@ def listen_for_simulated_page() -> "socket.socket":
         return listener
 
 
-def _wipe(doors: "Doors") -> None:
-    wiped = wipe(doors.store, doors.places.runtime_dir)
+def _wipe(doors: "Doors", *, is_by_hand: bool) -> None:
+    """Carry out a reset: remove every file of ours, and prove it."""
+    wiped = wipe_everything(doors.store, doors.places.runtime_dir)
     log.info("wiped: %d files removed, no secret found in %d bytes", len(wiped.removed), wiped.scanned)
     for path in wiped.kept:
         log.info("kept, as it is the unit's own: %s", path)
+    _open_lock(doors, is_by_hand=is_by_hand)
+
+
+def _open_lock(doors: "Doors", *, is_by_hand: bool) -> None:
+    """Open the factory's lock for a while, after a reset; a simulated button is no hand on a real unit."""
+    places = LockPlaces(doors.places.state_dir, doors.places.runtime_dir)
+    if not is_by_hand and is_machines_own(places, doors.machine):
+        return
+    try:
+        if note_reset(places, doors.clock.now()):
+            log.warning("the factory's lock is open for %d minutes", OPEN_FOR // 60)
+    except StoreError as error:
+        log.error("%s", error)
 
 
 def _summary(view: View) -> str:

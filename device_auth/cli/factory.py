@@ -16,6 +16,7 @@ class SubVerb(NamedTuple):
 
 
 SUB_VERBS: Final = {
+    "identity": SubVerb("write, show or erase what makes this unit the one of its label", "factory_identity"),
     "status": SubVerb(
         "whether the unit is locked, its identity, and whether an owner's link is there", "factory_status"
     ),

@@ -5,9 +5,9 @@ import argparse
 from device_auth.assembly.doors import Doors
 from device_auth.cli.unit_verb import add_unit_options, run_unit_verb
 from device_auth.factory.talk import StatusEvent, Talk
+from device_auth.factory.unit.gate import look_at_gate
 from device_auth.factory.unit.identity import read_identity
 from device_auth.prompts.stderr import say
-from device_auth.world.store import has_any_link
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,17 +16,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tell the state of the unit."""
-    return run_unit_verb(args, "status", _report)
+    """Report the state of the unit."""
+    return run_unit_verb(args, "status", _report, is_always_open=True)
 
 
 def _report(talk: Talk, doors: Doors) -> None:
-    is_linked = has_any_link(doors.places.state_dir)
-    talk.say(StatusEvent(locked=False, opened_for=None, linked=is_linked))
-    say(f"an owner's link: {'unknown' if is_linked is None else 'there' if is_linked else 'none'}")
+    status = look_at_gate(doors.places, doors.clock.now(), doors.machine)
+    talk.say(status)
+    say(f"locked: {_lock_in_words(status)}")
+    say(f"an owner's link: {'unknown' if status.linked is None else 'there' if status.linked else 'none'}")
     identity = read_identity(doors.places)
     if identity is None:
         say("identity: none")
     else:
         talk.say(identity)
         say(f"identity: DSN {identity.dsn}")
+
+
+def _lock_in_words(status: StatusEvent) -> str:
+    if status.locked:
+        return "yes"
+    return "no" if status.opened_for is None else f"open for {status.opened_for} s after a reset by hand"

@@ -5,12 +5,13 @@ Only a killed process, or a reader that does not read, leaves the talk without i
 """
 
 import argparse
+import fcntl
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,6 +24,7 @@ from device_auth.core.public import rfc3339
 from device_auth.factory.talk import (
     LONGEST_LINE,
     AskEvent,
+    CheckOutcome,
     Header,
     RunOutcome,
     StartedEvent,
@@ -30,9 +32,11 @@ from device_auth.factory.talk import (
     read_answer,
     read_header,
 )
+from device_auth.factory.unit.gate import refuse_closed
 from device_auth.factory.unit.identity import read_identity
 from device_auth.world.clock import BootClock
-from device_auth.world.places import ROOT
+from device_auth.world.files import Folder
+from device_auth.world.places import ROOT, make_runtime_dir
 from device_auth.world.signals import ENDINGS, handled
 
 HEADER_WITHIN: Final = Seconds(30)
@@ -87,19 +91,28 @@ def root_of(args: argparse.Namespace) -> Path | None:
     return ROOT
 
 
-def run_unit_verb(args: argparse.Namespace, name: str, job: Callable[[Talk, Doors], None]) -> int:
+def run_unit_verb(
+    args: argparse.Namespace,
+    name: str,
+    job: Callable[[Talk, Doors], None],
+    *,
+    needs_root: bool = False,
+    is_always_open: bool = False,
+) -> int:
     """Run a verb on the unit, with its talk on standard output.
 
     Args:
         args: the command line, with ``add_unit_options``.
         name: of the verb.
         job: does the work, and writes its checks.
+        needs_root: it changes or stops something: on the unit itself only root may, and one verb at a time.
+        is_always_open: it runs on a locked unit, and beside an owner's link.
 
     Returns:
         The exit code, which the result names too.
 
     Raises:
-        DeviceAuthError: if the job raised one, or its time was over; the result has been written.
+        DeviceAuthError: if the job raised one, the unit is locked, or the time was over; the result has been written.
         BaseException: if the job raised another.
     """
     clock = BootClock()
@@ -114,18 +127,49 @@ def run_unit_verb(args: argparse.Namespace, name: str, job: Callable[[Talk, Door
                     talk = Talk(name, _print_whole, station.answer, station.read_header())
                 doors = open_doors(vars(args))
                 talk.say(StartedEvent(name, _dsn_of(doors), __version__, rfc3339(clock.wall())))
-                job(talk, doors)
+                if not is_always_open:
+                    refuse_closed(doors.places, clock.now(), doors.machine)
+                with _alone(doors, name) if needs_root else nullcontext():
+                    job(talk, doors)
+        except _TimeOver:
+            late = Busy(f"factory {name} did not end within {args.timeout:g} s", hint="Run it again.")
+            broken = RunOutcome.TIMEOUT, late.exit_code
+            raise late from None
         except BaseException as error:
             broken = _how_it_ended(error)
-            if isinstance(error, _TimeOver):
-                raise Busy(
-                    f"factory {name} did not end within {args.timeout:g} s", hint="Run it again."
-                ) from None
+            if isinstance(error, DeviceAuthError):
+                talk.check(name, CheckOutcome.ERROR, f"{error} {error.hint}".strip())
             raise
         finally:
             result = talk.result(clock.now() - began, broken)
             talk.say(result)
     return result.exit
+
+
+@contextmanager
+def _alone(doors: Doors, name: str) -> Iterator[None]:
+    """Keep other verbs of the factory off this unit; a killed one does not.
+
+    Raises:
+        WrongUse: if only root may run it.
+        Busy: if another verb runs.
+        StoreError: if there is no runtime folder to be had.
+    """
+    if os.geteuid() != 0 and not doors.options.keys() & {"state_dir", "simulate"}:
+        raise WrongUse(f"factory {name} is for root alone", hint="Run it with sudo.")
+    folder = doors.places.runtime_dir
+    if folder is None:
+        yield
+        return
+    make_runtime_dir(folder)
+    with Folder.open(folder) as held:
+        try:
+            fcntl.flock(held.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(
+                "another verb of the factory runs on this unit", hint="Wait until it has ended."
+            ) from error
+        yield
 
 
 def _dsn_of(doors: Doors) -> str | None:
@@ -139,14 +183,14 @@ def _dsn_of(doors: Doors) -> str | None:
 def _how_it_ended(error: BaseException) -> tuple[RunOutcome, int]:
     """Return the outcome of a verb that an error ended, and the exit code that ``cli.main`` gives it."""
     match error:
-        case _TimeOver():
-            return RunOutcome.TIMEOUT, Busy.exit_code
         case KeyboardInterrupt():
             return RunOutcome.ABORTED, INTERRUPTED
         case Interrupted():
             return RunOutcome.ABORTED, Interrupted.exit_code
         case DeviceAuthError():
             return RunOutcome.ERROR, error.exit_code
+        case SystemExit(code=int(code)):
+            return RunOutcome.ERROR, code
         case BrokenPipeError():
             return RunOutcome.ABORTED, OUTPUT_BROKE
         case _:

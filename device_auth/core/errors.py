@@ -90,6 +90,12 @@ class ServiceDown(Busy):
     """The service that keeps the link is down, fails, or does not answer."""
 
 
+class UnitLocked(DeviceAuthError):
+    """The factory has locked this unit: its verbs are refused until a reset by hand."""
+
+    exit_code = 77
+
+
 class RefreshRejected(DeviceAuthError):
     """The account must be linked again."""
 

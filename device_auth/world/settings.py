@@ -781,18 +781,24 @@ def _check_identity(file: _File) -> None:
     """Raise ConfigError unless a file is a unit's identity, whole: half of one would leave IDs to weaker files."""
     for problem in _unknown_names(file):
         raise problem
-    for key in IDENTITY_KEYS:
-        try:
-            if key.name in file.table:
-                _refuse_marks(file.table[key.name])
-                key.read(file.table[key.name])
-        except ValueError as fault:
-            raise wrong(key, f"{file.kind} {file.place_of(key.name)}", str(fault.args[0])) from fault
+    for key, fault in faults_of_identity(file.table):
+        raise wrong(key, f"{file.kind} {file.place_of(key.name)}", fault)
     if IDS[0] not in file.table:
         raise ConfigError(
             f"{file.path} has no {IDS[0]}, so it is not the identity of a unit",
             hint="Put back what was written when the unit was made. If this unit never had an identity, remove the file.",
         )
+
+
+def faults_of_identity(table: Mapping[str, object]) -> Iterator[tuple[Key, str]]:
+    """Yield each key of a unit's identity whose value it cannot have, and why."""
+    for key in IDENTITY_KEYS:
+        try:
+            if key.name in table:
+                _refuse_marks(table[key.name])
+                key.read(table[key.name])
+        except ValueError as fault:
+            yield key, str(fault.args[0])
 
 
 def _holds_secret(name: str, value: object) -> bool:

@@ -1,6 +1,6 @@
 """Wiping: remove every file of ours, and prove that no byte of an old token is left in the two folders.
 
-What belongs to the unit stays: its identity, and what was set on it.
+What belongs to the unit stays: its identity, what was set on it, and the factory's lock.
 
 The proof covers readable files: none in the state and runtime folders holds a token that was found there before.
 Nothing is overwritten first: a card writes every block to a new place and keeps the old one until it needs it, so only
@@ -21,6 +21,7 @@ from device_auth.core.models import Link, Secret
 from device_auth.core.values import dataclass
 from device_auth.world.certificate import CERTIFICATE
 from device_auth.world.explain import store_error
+from device_auth.world.factory_lock import LOCK
 from device_auth.world.files import Folder, NotAFile, beside_of
 from device_auth.world.pending import PENDING
 from device_auth.world.places import METRICS, REDIRECT_PAGE
@@ -37,8 +38,11 @@ _RUNTIME_FILES: Final = (
     METRICS,
 )
 
-_STATE_FILES: Final = (beside_of(CERTIFICATE), CERTIFICATE)
-"""Files of ours in the state folder that are not the store's."""
+_KEPT: Final = (*UNIT_FILES, LOCK)
+"""The unit's own: its identity, what was set on it, and the factory's lock."""
+
+_STATE_FILES: Final = (beside_of(CERTIFICATE), CERTIFICATE, *map(beside_of, _KEPT))
+"""Files of ours in the state folder that are not the store's; of the unit's own, what a killed writer left."""
 
 _SECRET: Final = re.compile(
     rb'"(?:refresh_token|access_token|device_code|sealed)"\s*:\s*"((?:[^"\\]|\\.)*)("?)', re.DOTALL
@@ -107,7 +111,7 @@ def wipe(store: FileStore, runtime: Path | None, *, also: Iterable[Secret] = ())
             f"old tokens are left in {', '.join(str(path) for path in holding)}",
             hint="Find out which program made these files, remove them, and wipe again.",
         )
-    kept = tuple(path for name in UNIT_FILES if os.path.lexists(path := store.directory / name))
+    kept = tuple(path for name in _KEPT if os.path.lexists(path := store.directory / name))
     return Wiped(tuple(removed), len(secrets), scanned, tuple(unread), kept, was_plain)
 
 

@@ -50,8 +50,8 @@ function _shtab_device_auth_using
   test "$_shtab_device_auth_cmdpath" = "$argv"
 end
 
-set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator factory 'factory status' 'factory wipe' 'factory run'
-set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --denial --device-endpoint --dialect --dsn --host --interval --issuer --key --locale --log-format --min-lifetime --operator --panel --part --port --product-id --qr-file --redirect-uri --renewals --report --root --runtime-dir --scope --sdk --seconds --seed --slots --state-dir --timeout --tls --to --token-endpoint --token-lifetime --units
+set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator factory 'factory identity' 'factory status' 'factory wipe' 'factory run'
+set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --batch --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --denial --device-endpoint --dialect --dsn --host --interval --issuer --key --locale --log-format --min-lifetime --operator --panel --part --part-number --port --product-id --qr-file --redirect-uri --renewals --report --revision --root --runtime-dir --scope --sdk --seconds --seed --slots --state-dir --timeout --tls --to --token-endpoint --token-lifetime --units
 
 complete -c device-auth -e
 complete -c device-auth -f
@@ -378,6 +378,34 @@ complete -c device-auth -n '_shtab_device_auth_using factory' -l issuer -x -d 'T
 complete -c device-auth -n '_shtab_device_auth_using factory' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using factory' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using factory' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
+complete -c device-auth -n '_shtab_device_auth_using factory; and test $_shtab_device_auth_npos -eq 0' -a identity -d 'Write, show or erase what makes this unit the one of its label.'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -s h -l help -d 'show this help message and exit'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l part-number -x -d 'write: of the product'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l revision -x -d 'write: of the product'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l batch -x -d 'write: in which the unit was made'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l hyphens -d 'write: the DSNs of this product may have hyphens, which Amazon'"'"'s own installer refuses'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l check-digit -d 'write: the last character of this product'"'"'s DSNs is a check digit (ISO/IEC 7064 MOD 37,36)'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l force -d 'write: over another identity'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l timeout -x -d 'end with 75 after S seconds (default: no limit)'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l talk -d 'a station runs this: read the header of its run, and the answers to questions, from standard input'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the settings file'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l state-dir -xka "(__fish_complete_directories)" -d 'where the link is stored'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l runtime-dir -xka "(__fish_complete_directories)" -d 'where access tokens are handed out'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l simulate -d 'use a simulated Amazon whose owner approves after 5 s'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l json -d 'print machine-readable JSON'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -s v -l verbose -d 'log to stderr'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l dialect -xka "lwa rfc8628" -d 'The provider'"'"'s dialect: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow)'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l client-id -x -d 'The client ID'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l product-id -x -d 'The Product ID in the developer console, Alexa Voice Service, Products'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l dsn -x -d 'This unit'"'"'s serial number, a different one on each unit'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l scope -x -d 'The scope of the link: names separated by spaces'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l locale -x -d 'Language and country of the page where the owner enters the code'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l base-url -x -d 'The address of Login with Amazon'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l issuer -x -d 'The provider'"'"'s issuer address, whose metadata names the endpoints (RFC 8414)'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
+complete -c device-auth -n '_shtab_device_auth_using factory identity' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
+complete -c device-auth -n '_shtab_device_auth_using factory identity; and test $_shtab_device_auth_npos -eq 0' -ka "write show erase" -d 'write|show|erase'
 complete -c device-auth -n '_shtab_device_auth_using factory; and test $_shtab_device_auth_npos -eq 0' -a status -d 'Whether the unit is locked, its identity, and whether an owner'"'"'s link is there.'
 complete -c device-auth -n '_shtab_device_auth_using factory status' -s h -l help -d 'show this help message and exit'
 complete -c device-auth -n '_shtab_device_auth_using factory status' -l timeout -x -d 'end with 75 after S seconds (default: no limit)'
