@@ -17,6 +17,12 @@ class SubVerb(NamedTuple):
 
 SUB_VERBS: Final = {
     "identity": SubVerb("write, show or erase what makes this unit the one of its label", "factory_identity"),
+    "facts": SubVerb(
+        "what the unit reads of itself: board, addresses, card, image, versions", "factory_facts"
+    ),
+    "lock": SubVerb(
+        "every check once more; then no verb of the factory until a reset by hand", "factory_lock"
+    ),
     "status": SubVerb(
         "whether the unit is locked, its identity, and whether an owner's link is there", "factory_status"
     ),

@@ -615,6 +615,11 @@ class Talk:
         self._worst = RunOutcome.PASS
         self._exit = 0
 
+    @property
+    def has_failed(self) -> bool:
+        """Return whether a check has not passed."""
+        return bool(self._failed)
+
     def say(self, event: Event) -> None:
         """Write a line.
 

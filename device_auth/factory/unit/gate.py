@@ -8,7 +8,7 @@ from pathlib import Path
 from device_auth.core.errors import Busy, UnitLocked
 from device_auth.core.models import Monotonic
 from device_auth.factory.talk import StatusEvent
-from device_auth.world.factory_lock import LockPlaces, LockState, look_at_lock, machine_places
+from device_auth.world.factory_lock import LockPlaces, LockState, look_at_lock, machine_places, sync_lock
 from device_auth.world.places import Places
 from device_auth.world.store import has_any_link
 
@@ -33,6 +33,7 @@ def refuse_closed(places: Places, now: Monotonic, root: Path) -> None:
                 f"whether this unit is locked is not known: {lock.doubt}", hint="Run it with sudo."
             )
         if lock.is_shut:
+            sync_lock(each)
             raise UnitLocked(
                 f"this unit is locked ({each.state_dir})",
                 hint="Reset it by hand: hold the button for 10 s, and tap it once more. Then the factory's verbs run"

@@ -1,0 +1,63 @@
+"""Locking the unit, the last step of the line: every check once more, then the lock.
+
+What the unit has shown earlier in the run may have changed since. A check that fails leaves the unit unlocked.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from device_auth.assembly.doors import Doors
+from device_auth.core.errors import ConfigError
+from device_auth.factory.talk import CheckOutcome, Talk
+from device_auth.factory.unit.identity import read_identity
+from device_auth.world.factory_lock import LockPlaces, write_lock
+
+UnitCheck = Callable[[Talk, Doors], None]
+"""Checks something on the unit, and writes the outcome of each check that it makes."""
+
+
+def check_identity_and_label(talk: Talk, doors: Doors) -> None:
+    """Check that the unit has an identity, and that of its label where the station has read one."""
+    identity = read_identity(doors.places)
+    label = None if talk.header is None else talk.header.dsn
+    if identity is None:
+        outcome, detail = CheckOutcome.FAIL, "this unit has no identity"
+    elif label is not None and label != identity.dsn:
+        outcome, detail = CheckOutcome.FAIL, f"the unit is {identity.dsn}, and its label says {label}"
+    else:
+        outcome, detail = CheckOutcome.PASS, f"DSN {identity.dsn}"
+    talk.check("identity", outcome, detail, exit_code=ConfigError.exit_code)
+
+
+FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (check_identity_and_label,)
+"""What every unit must pass once more before it is locked."""
+
+
+def lock_unit(talk: Talk, doors: Doors, checks: Sequence[UnitCheck] = FINAL_CHECKS) -> bool:
+    """Make every check, and lock the unit if none fails.
+
+    Args:
+        talk: is told each check.
+        doors: of the unit.
+        checks: made in this order.
+
+    Returns:
+        Whether the unit is locked now.
+
+    Raises:
+        StoreError: if the lock cannot be written.
+    """
+    for check in checks:
+        check(talk, doors)
+    if talk.has_failed:
+        return False
+    identity = read_identity(doors.places)
+    write_lock(
+        LockPlaces(doors.places.state_dir, doors.places.runtime_dir),
+        board=doors.unit.board,
+        dsn="" if identity is None else identity.dsn,
+        run="" if talk.header is None else str(talk.header.run),
+        at=doors.clock.wall(),
+    )
+    talk.check("lock", CheckOutcome.PASS, "the unit is locked")
+    return True
