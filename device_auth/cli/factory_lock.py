@@ -3,7 +3,7 @@
 import argparse
 
 from device_auth.assembly.doors import Doors
-from device_auth.cli.unit_verb import add_unit_options, run_unit_verb
+from device_auth.cli.unit_verb import add_root_option, add_unit_options, root_of, run_unit_verb
 from device_auth.factory.talk import Talk
 from device_auth.factory.unit.lock import lock_unit
 from device_auth.prompts.stderr import say
@@ -12,15 +12,16 @@ from device_auth.prompts.stderr import say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     add_unit_options(parser)
+    add_root_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Lock the unit."""
-    return run_unit_verb(args, "lock", _lock, needs_root=True)
 
+    def job(talk: Talk, doors: Doors) -> None:
+        if lock_unit(talk, doors, root_of(args)):
+            say("The unit is locked. A reset by hand opens it for ten minutes.")
+        else:
+            say("The unit is not locked: a check failed.")
 
-def _lock(talk: Talk, doors: Doors) -> None:
-    if lock_unit(talk, doors):
-        say("The unit is locked. A reset by hand opens it for ten minutes.")
-    else:
-        say("The unit is not locked: a check failed.")
+    return run_unit_verb(args, "lock", job, needs_root=True)

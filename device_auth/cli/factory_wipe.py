@@ -25,4 +25,4 @@ def run(args: argparse.Namespace) -> int:
     def job(talk: Talk, doors: Doors) -> None:
         wipe_unit(talk, doors, root_of(args), verifies=args.verify)
 
-    return run_unit_verb(args, "wipe", job)
+    return run_unit_verb(args, "wipe", job, needs_root=True)

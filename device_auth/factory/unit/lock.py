@@ -4,19 +4,22 @@ What the unit has shown earlier in the run may have changed since. A check that 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from device_auth.assembly.doors import Doors
 from device_auth.core.errors import ConfigError
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.identity import read_identity
+from device_auth.factory.unit.wiping import SearchedPlaces, search_unit
 from device_auth.world.factory_lock import LockPlaces, write_lock
 
-UnitCheck = Callable[[Talk, Doors], None]
-"""Checks something on the unit, and writes the outcome of each check that it makes."""
+UnitCheck = Callable[[Talk, Doors, Path | None], None]
+"""Checks something on the unit, and writes the outcome of each check that it makes; is given the root folder of the unit, or
+None for a simulated unit that has none of its own."""
 
 
-def check_identity_and_label(talk: Talk, doors: Doors) -> None:
+def check_identity_and_label(talk: Talk, doors: Doors, _root: Path | None) -> None:
     """Check that the unit has an identity, and that of its label where the station has read one."""
     identity = read_identity(doors.places)
     label = None if talk.header is None else talk.header.dsn
@@ -29,16 +32,24 @@ def check_identity_and_label(talk: Talk, doors: Doors) -> None:
     talk.check("identity", outcome, detail, exit_code=ConfigError.exit_code)
 
 
-FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (check_identity_and_label,)
+def check_no_token(talk: Talk, doors: Doors, root: Path | None) -> None:
+    """Check that no token is left on the unit, as ``factory wipe --verify`` does."""
+    search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
+
+
+FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (check_identity_and_label, check_no_token)
 """What every unit must pass once more before it is locked."""
 
 
-def lock_unit(talk: Talk, doors: Doors, checks: Sequence[UnitCheck] = FINAL_CHECKS) -> bool:
+def lock_unit(
+    talk: Talk, doors: Doors, root: Path | None, checks: Sequence[UnitCheck] = FINAL_CHECKS
+) -> bool:
     """Make every check, and lock the unit if none fails.
 
     Args:
         talk: is told each check.
         doors: of the unit.
+        root: of the unit; None for a simulated unit that has none of its own.
         checks: made in this order.
 
     Returns:
@@ -48,7 +59,7 @@ def lock_unit(talk: Talk, doors: Doors, checks: Sequence[UnitCheck] = FINAL_CHEC
         StoreError: if the lock cannot be written.
     """
     for check in checks:
-        check(talk, doors)
+        check(talk, doors, root)
     if talk.has_failed:
         return False
     identity = read_identity(doors.places)
