@@ -11,7 +11,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
+.PHONY: help demo test test-slow coverage test-factory test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow    the store killed at every system call, every phrase heard, every bench run once"
 	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
 	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
+	@echo "make test-factory the factory whole: PostgreSQL, stations killed at random moments (Debian 12, root)"
 	@echo "make mutants      break each decision of core/speaker.py, and see a test notice (four minutes)"
 	@echo "make check        format, lint, types, import floors"
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
@@ -65,7 +66,7 @@ $(CACHE): | $(VENV)/.dev
 	@$(BIN)/pytest --collect-only --quiet > $(VENV)/.collected
 
 test: $(VENV)/.dev | $(CACHE)
-	$(BIN)/pytest -n 6 --dist worksteal -m 'not slow'
+	$(BIN)/pytest -n 6 --dist worksteal -m 'not slow and not factory'
 
 test-slow: $(VENV)/.dev | $(CACHE)
 	$(BIN)/pytest -n 6 --dist worksteal -m slow
@@ -76,6 +77,11 @@ coverage: $(VENV)/.dev | $(CACHE)
 	$(BIN)/pytest -n 6 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
+
+# The factory whole: records on PostgreSQL, stations killed at random moments (PostgreSQL's programs, root).
+test-factory: $(VENV)/.dev
+	$(BIN)/pytest -m factory
+	$(BIN)/python -m tests.factory.power_cuts
 
 test-kills: $(VENV)/.dev
 	$(BIN)/python -m tests.kills

@@ -23,6 +23,12 @@ DEBIAN_NAMES: Final = {
 }
 """The packages of PyPI that a hint may name, and those of Debian and Raspberry Pi OS."""
 
+STATION: Final = "alembic pillow 'psycopg[binary]' rich 'sqlalchemy>=2.0' zxing-cpp"
+"""What the factory's station needs of PyPI (the extra ``factory``), as words of a command line."""
+
+OF_STATION: Final = frozenset({"alembic", "pillow", "psycopg", "rich", "sqlalchemy", "zxing-cpp"})
+"""Who lacks one of these lacks most of them."""
+
 COMPILED: Final = frozenset({"spidev"})
 """PyPI has only the sources of these, for a C compiler and Python's headers."""
 
@@ -66,6 +72,8 @@ class Installation(NamedTuple):
             package: its name there.
             again: whether it may be there, but not whole.
         """
+        if self._uses_apt and package in OF_STATION:
+            return "The factory's station needs a virtual environment of its own, see docs/factory.md: Debian's packages are too old"
         if self._uses_apt:
             return self._by_apt(package, " --reinstall" if again else "")
         python = self.python if self.is_ours else f"sudo {self.python}"
@@ -76,6 +84,7 @@ class Installation(NamedTuple):
             )
         compiled = COMPILED | COMPILED_ON_32_BITS if self.is_32_bit else COMPILED
         first = "sudo apt install gcc python3-dev && " if package in compiled else ""
+        package = STATION if package in OF_STATION else package
         option = " --force-reinstall" if again else ""
         return f"Install it: {first}{python} -m pip install{option} {package}"
 

@@ -7,6 +7,11 @@ import argparse
 import importlib
 from typing import Final, NamedTuple
 
+from device_auth.core.errors import ConfigError
+
+STATION: Final = "device_auth.factory.station"
+"""No Debian package has it."""
+
 
 class SubVerb(NamedTuple):
     """What a sub-verb is for, and the module of this room that has it."""
@@ -30,6 +35,11 @@ SUB_VERBS: Final = {
         "erase what a test may have left; with --verify, prove that no token is left", "factory_wipe"
     ),
     "run": SubVerb("at the station: run units through the plan, and keep their records", "factory_run"),
+    "database": SubVerb("upgrade | sql | adopt: the tables of the records", "factory_database"),
+    "dsn": SubVerb("add | list | show | check | burn | rework: the serial numbers", "factory_dsn"),
+    "export": SubVerb("hand the records on: JSON, JUnit XML, CSV", "factory_export"),
+    "import": SubVerb("take over what rpi-sb-provisioner knows of each board", "factory_import"),
+    "report": SubVerb("yield, retests, time of each step", "factory_report"),
 }
 """Each sub-verb by its name; its module has ``add_arguments`` and ``run``, as a verb's has."""
 
@@ -42,4 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-verb, and return its exit code or raise ``DeviceAuthError``."""
     module = importlib.import_module(f"device_auth.cli.{SUB_VERBS[args.sub_verb].module}")
-    return int(module.run(args))
+    try:
+        return int(module.run(args))
+    except ModuleNotFoundError as error:
+        if error.name != STATION:
+            raise
+        raise ConfigError(
+            "this installation is a speaker's: it has no station",
+            hint="Install the program at the station, in a virtual environment of its own: docs/factory.md",
+        ) from error

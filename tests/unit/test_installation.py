@@ -1,6 +1,7 @@
 """What a person is told to type where a Python package is missing."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from struct import calcsize
@@ -11,7 +12,15 @@ import pytest
 from device_auth import __version__
 from device_auth.assembly.doors import without_simulator
 from device_auth.core.errors import ConfigError
-from device_auth.installation import DEBIAN_NAMES, PACKAGED, Installation, how_to_install, this_installation
+from device_auth.installation import (
+    DEBIAN_NAMES,
+    OF_STATION,
+    PACKAGED,
+    STATION,
+    Installation,
+    how_to_install,
+    this_installation,
+)
 from tests.extras.run import DOCUMENT, RUNS, documented
 from tests.unit.test_guards import ROOT, SOURCES
 
@@ -59,6 +68,21 @@ PYENV: Final = VENV._replace(
 )
 def test_what_is_told_fits_the_installation(installation: Installation, package: str, told: str) -> None:
     assert installation.how_to_install(package) == told
+
+
+@pytest.mark.parametrize("package", sorted(OF_STATION))
+def test_a_station_installs_all_that_it_needs_in_an_environment_of_its_own(package: str) -> None:
+    assert f"-m pip install {STATION}" in VENV.how_to_install(package)
+    assert "virtual environment" in PACKAGE.how_to_install(package)
+
+
+def test_a_station_needs_what_the_extra_has() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][
+        "factory"
+    ]
+
+    assert sorted(re.split(r"[>=\[]", name)[0] for name in extra) == sorted(OF_STATION)
+    assert sorted(re.split(r"[>=\[]", name)[0] for name in shlex.split(STATION)) == sorted(OF_STATION)
 
 
 def test_where_python_has_no_lgpio_raspberry_pi_os_has_it() -> None:

@@ -185,14 +185,9 @@ class StationPlan:
             StoreError: if the folder cannot be used.
             ConfigError: if they belong to another station, or a package is missing.
         """
-        try:
-            from device_auth.factory.station.records.databases import read_address
-            from device_auth.factory.station.records.spool import StationRecords
-        except ImportError as error:
-            raise ConfigError(
-                f"the station needs the extra factory, which cannot be loaded: {error}",
-                hint="Install it: pip install 'device-auth[factory]'",
-            ) from error
+        from device_auth.factory.station.records.databases import read_address
+        from device_auth.factory.station.records.spool import StationRecords
+
         database = read_address(self.database, self.password_file) if self.database else None
         return StationRecords(self.folder, self.station_id, self.dsn_rule, database)
 

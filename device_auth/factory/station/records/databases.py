@@ -8,7 +8,7 @@ The password of a database lies in a file, closed to others: never in the addres
 
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -173,17 +173,20 @@ def explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise explain(engine, error) from error
+        ours = _explain(engine, error)
+        if ours is None:
+            raise
+        raise ours from error
 
 
-def explain(engine: Engine, error: SQLAlchemyError) -> StoreError | DatabaseAway | SQLAlchemyError:
-    """Return an error of a database as one of ours, or itself if it is a bug of ours."""
+def _explain(engine: Engine, error: SQLAlchemyError) -> StoreError | DatabaseAway | None:
+    """Return an error of a database as one of ours; None if it is another one."""
     cause = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(cause, sqlite3.Error):
-        return _explain_sqlite(Path(engine.url.database or ""), cause) or error
+        return _explain_sqlite(Path(engine.url.database or ""), cause)
     is_away = isinstance(error, DBAPIError) and (error.connection_invalidated or _says_away(error))
     if not is_away:
-        return error
+        return None
     return DatabaseAway(
         f"cannot reach the database {engine.url.host}: {_first_line(cause)}",
         hint="The records of this station are kept, and pushed later.",
@@ -233,20 +236,24 @@ def _insert(engine: Engine | Connection, table: Table) -> Any:
 
 
 def insert_or_update(
-    engine: Engine | Connection, table: Table, *, columns: Iterable[str], only_if: Any
+    engine: Engine | Connection,
+    table: Table,
+    changed: Callable[[Any], Mapping[str, Any]],
+    *,
+    only_if: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Return an INSERT that changes a row which is there already.
 
     Args:
         engine: says which dialect is spoken.
         table: what it inserts into.
-        columns: those that are changed.
-        only_if: takes the row that would have been inserted; returns the condition under which the other is changed.
+        changed: takes the row that would have been inserted; returns the columns that change, and to what.
+        only_if: takes that row too; returns the condition under which the other is changed.
     """
     statement = _insert(engine, table)
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
-        set_={name: new[name] for name in columns},
-        where=only_if(new),
+        set_=changed(new),
+        where=None if only_if is None else only_if(new),
     )

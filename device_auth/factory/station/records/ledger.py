@@ -28,8 +28,8 @@ from device_auth.factory.station.records.tables import (
     dsn,
     dsn_block,
     identity_event,
-    unit,
 )
+from device_auth.factory.station.records.units import mark_scrapped
 from device_auth.factory.station.run_record import DsnProblem, DsnRule
 
 DSN: Final = re.compile(r"[0-9A-Za-z_-]{4,32}")
@@ -43,6 +43,22 @@ class DsnRefused(DeviceAuthError):
     def __init__(self, problem: DsnProblem, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.problem = problem
+
+
+_WORDS: Final = {
+    DsnProblem.MALFORMED: "cannot be one: wrong letters, length or check digit",
+    DsnProblem.UNKNOWN: "is not in the ledger",
+    DsnProblem.FOREIGN: "belongs to another product or station",
+    DsnProblem.DOUBLE: "was given to another unit",
+    DsnProblem.LOCKED: "is locked in another unit",
+    DsnProblem.BURNT: "is burnt",
+    DsnProblem.UNCLEAR: "is not known here, and the database of all stations does not answer",
+}
+
+
+def refusal(number: str, problem: DsnProblem) -> DsnRefused:
+    """Return the error of a DSN that is not taken."""
+    return DsnRefused(problem, f"the DSN {number[:32]!a} {_WORDS[problem]}")
 
 
 class NoDsnLeft(Busy):
@@ -179,11 +195,6 @@ def find_of_board(connection: Connection, board: str) -> DsnRow | None:
     return None if row is None else DsnRow(*row)
 
 
-def is_scrapped(connection: Connection, board: str) -> bool:
-    """Return whether a board was marked as scrapped."""
-    return bool(connection.execute(select(unit.c.is_scrapped).where(unit.c.board == board)).scalar())
-
-
 def next_blocked(connection: Connection, product: str, station_id: str) -> DsnRow | None:
     """Return the next number of a station's blocks; None if none is left."""
     row = connection.execute(
@@ -240,24 +251,19 @@ def change(connection: Connection, row: DsnRow, state: str, board: str, happenin
     return note(connection, row.dsn, state, board, happening)
 
 
-def move(connection: Connection, row: DsnRow, happening: Happening) -> None:
-    """Take a DSN from its board, which is scrapped, so that the next board can be given it.
+def move(connection: Connection, row: DsnRow, happening: Happening) -> str:
+    """Take a DSN from its board, which is scrapped, so that the next board can be given it; return the event's key.
 
     Raises:
         WrongUse: if no unit has it.
     """
     if row.state not in {GIVEN, WRITTEN, LOCKED} or not row.board:
         raise WrongUse(f"the DSN {row.dsn} is on no board: it is {row.state}", hint="Nothing was moved.")
-    scrapped = insert_or_update(
-        connection, unit, only_if=lambda _: unit.c.board == row.board, columns=("is_scrapped",)
-    )
-    connection.execute(
-        scrapped, {"board": row.board, "is_scrapped": True, "order_millis": happening.order_millis}
-    )
+    mark_scrapped(connection, row.board, happening.order_millis)
     connection.execute(
         update(dsn).where(dsn.c.dsn == row.dsn).values(state=GIVEN, board="", moves=dsn.c.moves + 1)
     )
-    note(connection, row.dsn, "moved", row.board, happening)
+    return note(connection, row.dsn, "moved", row.board, happening)
 
 
 def note(connection: Connection, number: str, event: str, board: str, happening: Happening) -> str:
@@ -282,10 +288,10 @@ def put_ahead(connection: Connection) -> Any:
     return insert_or_update(
         connection,
         dsn,
+        lambda new: {name: new[name] for name in ("state", "station_id", "board", "run_uuid", "moves")},
         only_if=lambda new: or_(
             new.moves > dsn.c.moves, (new.moves == dsn.c.moves) & (_rank(new) > _rank(dsn.c))
         ),
-        columns=("state", "station_id", "board", "run_uuid", "moves"),
     )
 
 

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, Table, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from device_auth import __version__
@@ -25,7 +25,6 @@ from device_auth.factory.station.records import ledger
 from device_auth.factory.station.records.databases import (
     DatabaseAway,
     insert_new,
-    insert_or_update,
     reading,
     writing,
 )
@@ -34,7 +33,6 @@ from device_auth.factory.station.records.schema import check_revision
 from device_auth.factory.station.records.tables import (
     BLOCKED,
     BURNT,
-    PROVISIONED,
     attachment,
     dsn,
     dsn_block,
@@ -47,6 +45,7 @@ from device_auth.factory.station.records.tables import (
     station,
     unit,
 )
+from device_auth.factory.station.records.units import keep_units, mark_scrapped
 from device_auth.world.clock import BootClock
 
 BATCH: Final = 500
@@ -94,6 +93,12 @@ class AllStations:
         self._check_awake()
         with self._noticing(), reading(self.database) as connection:
             return ledger.find(connection, number)
+
+    def has(self, board: str) -> bool:
+        """Return whether a board was given a DSN, perhaps at another station."""
+        self._check_awake()
+        with self._noticing(), reading(self.database) as connection:
+            return ledger.find_of_board(connection, board) is not None
 
     def fetch(self, *, board: str = "", product: str = "", number: str = "") -> None:
         """Bring DSNs to this station's file.
@@ -151,10 +156,8 @@ class AllStations:
             if numbers:
                 connection.execute(ledger.put_ahead(connection), numbers)
             if scrapped:
-                mark = insert_or_update(
-                    connection, unit, columns=("is_scrapped",), only_if=lambda _: ~unit.c.is_scrapped
-                )
-                connection.execute(mark, scrapped)
+                for row in scrapped:
+                    mark_scrapped(connection, row["board"], row["order_millis"])
 
     # -----------------------------------------------------------------------------------------------------
     # Records
@@ -280,6 +283,11 @@ class _Noticing:
             self._database.rest()
 
 
+def post(connection: Connection, table: Table, key: str) -> None:
+    """Note in a station's file that the database of all stations does not have a row as it is now."""
+    connection.execute(insert(outbox), {"table_name": table.name, "key": key})
+
+
 def _what(keys: Mapping[str, set[str]]) -> Iterable[tuple[Table, Any]]:
     """Return which rows of which tables belong to entries of the outbox."""
     for name, key in _KEYS.items():
@@ -298,13 +306,9 @@ def _in(column: Any, rows: Iterable[Mapping[str, Any]], name: str) -> Any:
 
 def _put(connection: Connection, rows: Mapping[Table, list[dict[str, Any]]]) -> None:
     """Put rows into the database, in the order in which they need each other."""
-    known = insert_or_update(
-        connection,
-        unit,
-        columns=("facts", "order_millis", *PROVISIONED),
-        only_if=lambda new: new.order_millis > unit.c.order_millis,
-    )
-    statements = {unit: known, dsn: ledger.put_ahead(connection)}
-    for table in (product, unit, run, phase, measurement, attachment, dsn_block, dsn, identity_event):
+    statements = {dsn: ledger.put_ahead(connection)}
+    if rows[unit]:
+        keep_units(connection, rows[unit])
+    for table in (product, run, phase, measurement, attachment, dsn_block, dsn, identity_event):
         if rows[table]:
             connection.execute(statements.get(table, insert_new(connection, table)), rows[table])

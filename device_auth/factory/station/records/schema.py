@@ -49,6 +49,13 @@ def check_revision(connection: Connection) -> None:
     raise WrongRevision(f"the database has {name}, this program needs {NEWEST}", hint=hint)
 
 
+def prepare(engine: Engine) -> None:
+    """Bring a station's own file to this program's tables."""
+    found = revision_of(engine)
+    if found != NEWEST:
+        migrate(engine)
+
+
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring a database to a revision: all of it, or nothing.
 

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Final, Self
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from device_auth import __version__
@@ -27,16 +27,14 @@ from device_auth.factory.station.records.databases import (
     DatabaseAddress,
     DatabaseAway,
     insert_new,
-    insert_or_update,
     open_database,
     open_station_file,
     reading,
     writing,
 )
 from device_auth.factory.station.records.ledger import DsnRefused, DsnRow, Happening, NoDsnLeft
-from device_auth.factory.station.records.push import AllStations
+from device_auth.factory.station.records.push import AllStations, post
 from device_auth.factory.station.records.rows import (
-    Row,
     end_row,
     phase_rows,
     plain_text,
@@ -50,7 +48,6 @@ from device_auth.factory.station.records.tables import (
     FREE,
     GIVEN,
     LOCKED,
-    PROVISIONED,
     WRITTEN,
     attachment,
     dsn,
@@ -63,6 +60,7 @@ from device_auth.factory.station.records.tables import (
     station,
     unit,
 )
+from device_auth.factory.station.records.units import is_scrapped, keep_units
 from device_auth.factory.station.run_record import (
     UNKNOWN_DUT,
     DsnProblem,
@@ -132,7 +130,7 @@ class StationRecords:
         self._lock = _lock_folder(folder)
         try:
             self.file = open_station_file(folder)
-            prepare(self.file)
+            schema.prepare(self.file)
             with writing(self.file) as connection:
                 self._check_name(connection)
                 self._last_order = _last_order(connection)
@@ -149,6 +147,8 @@ class StationRecords:
         self._scans.shutdown(wait=False, cancel_futures=True)
         with suppress(AttributeError):
             self.file.dispose()
+            if self.all_stations is not None:
+                self.all_stations.database.dispose()
         with suppress(OSError):
             os.close(self._lock)
 
@@ -197,9 +197,10 @@ class StationRecords:
                 if rows:
                     connection.execute(insert(table), rows)
             if record.board:
-                _keep_unit(connection, unit_row(record))
+                keep_units(connection, [unit_row(record)])
+                post(connection, unit, plain_text(record.board))
             self._burn_unbound(connection, dsn.c.run_uuid == uuid, "the run ended before it was written")
-            _post(connection, run.name, uuid)
+            post(connection, run, uuid)
 
     def golden_outcomes(self, since_millis: int) -> Mapping[str, RunOutcome]:
         """Return the last outcome of each golden unit; see ``RunRecords``."""
@@ -231,7 +232,7 @@ class StationRecords:
                     outcome_details="the station ended during this run",
                 )
             )
-            _post(connection, run.name, uuid)
+            post(connection, run, uuid)
         self._burn_unbound(connection, dsn.c.run_uuid != "", "the station ended during its run")
 
     def _check_name(self, connection: Connection) -> None:
@@ -276,7 +277,8 @@ class StationRecords:
         if board and self.all_stations is not None and not self._has(board):
             # another station may have had this unit before
             with suppress(DatabaseAway):
-                self.all_stations.fetch(board=board)
+                if self.all_stations.has(board):
+                    self.all_stations.fetch(board=board)
         number = self._give(run, board, scanned)
         if number is None:
             try:
@@ -303,7 +305,7 @@ class StationRecords:
     def _give(self, run: RunStart, board: str, scanned: str) -> str | None:
         """Assign a number that this station's file has; return None if it has none to give."""
         with self._writing() as connection:
-            if board and ledger.is_scrapped(connection, board):
+            if board and is_scrapped(connection, board):
                 raise DsnRefused(
                     DsnProblem.FOREIGN,
                     f"the unit {board} was scrapped",
@@ -401,12 +403,12 @@ class StationRecords:
             reason=plain_text(reason),
         )
         event = ledger.change(connection, row, state, board, happening)
-        _post(connection, identity_event.name, event)
-        _post(connection, dsn.name, row.dsn)
+        post(connection, identity_event, event)
+        post(connection, dsn, row.dsn)
 
     def _refuse(self, scanned: str, problem: DsnProblem | None) -> None:
         if problem is not None:
-            raise DsnRefused(problem, f"the DSN {plain_text(scanned)[:32]!a} {_WORDS[problem]}")
+            raise ledger.refusal(scanned, problem)
 
     # -----------------------------------------------------------------------------------------------------
     # The database of all stations
@@ -442,41 +444,6 @@ class StationRecords:
         """Return the moment for the order of what happens here: the wall clock's, but never earlier than the last one."""
         self._last_order = max(self._millis(), self._last_order + 1)
         return self._last_order
-
-
-_WORDS: Final = {
-    DsnProblem.MALFORMED: "cannot be one: wrong letters, length or check digit",
-    DsnProblem.UNKNOWN: "is not in the ledger",
-    DsnProblem.FOREIGN: "belongs to another product or station",
-    DsnProblem.DOUBLE: "was given to another unit",
-    DsnProblem.LOCKED: "is locked in another unit",
-    DsnProblem.BURNT: "is burnt",
-    DsnProblem.UNCLEAR: "is not known here, and the database of all stations does not answer",
-}
-
-
-def prepare(engine: Engine) -> None:
-    """Bring a station's own file to this program's tables."""
-    found = schema.revision_of(engine)
-    if found != schema.NEWEST:
-        schema.migrate(engine)
-
-
-def _post(connection: Connection, table: str, key: str) -> None:
-    """Note that the database of all stations does not have a row as it is now."""
-    connection.execute(insert(outbox), {"table_name": table, "key": key})
-
-
-def _keep_unit(connection: Connection, row: Row) -> None:
-    """Keep what a unit read of itself, if it is newer than what is known."""
-    newer = insert_or_update(
-        connection,
-        unit,
-        columns=("facts", "order_millis", *(name for name in PROVISIONED if row[name] is not None)),
-        only_if=lambda new: new.order_millis >= unit.c.order_millis,
-    )
-    connection.execute(newer, row)
-    _post(connection, unit.name, row["board"])
 
 
 def _last_order(connection: Connection) -> int:

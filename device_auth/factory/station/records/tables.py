@@ -136,7 +136,15 @@ phase: Final = Table(
     Column("seconds", Double, nullable=False),
     Column("exit_code", Integer),
     Column("details", Text, nullable=False),
-    Index(None, "name", "seconds"),
+    Index(None, "name", "seconds", "run_uuid"),
+    Index(
+        "ix_phase_not_passed",
+        "name",
+        "outcome",
+        "run_uuid",
+        postgresql_where=text("outcome <> 'PASS'"),
+        sqlite_where=text("outcome <> 'PASS'"),
+    ),
 )
 
 measurement: Final = Table(

@@ -17,16 +17,18 @@ _NUMBERED_RUN: Final = """
 CREATE VIEW numbered_run AS
 SELECT run.*,
        row_number() OVER (PARTITION BY dut_id ORDER BY order_millis, run_uuid) AS number,
-       row_number() OVER (PARTITION BY dut_id ORDER BY order_millis DESC, run_uuid DESC) AS number_from_last
+       count(*) OVER (PARTITION BY dut_id) AS runs,
+       last_value(outcome) OVER (PARTITION BY dut_id ORDER BY order_millis, run_uuid
+                                 ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS last_outcome
 FROM run
 WHERE outcome IS NOT NULL AND outcome <> 'ABORTED' AND NOT is_golden AND dut_id <> 'UNKNOWN_DUT'
 """
 
 _UNIT_OUTCOME: Final = """
 CREATE VIEW unit_outcome AS
-SELECT dut_id, board, product_uuid, batch, station_id, run_uuid, outcome, outcome_details, order_millis, number AS runs
+SELECT dut_id, board, product_uuid, batch, station_id, run_uuid, outcome, outcome_details, order_millis, runs
 FROM numbered_run
-WHERE number_from_last = 1
+WHERE number = runs
 """
 
 _YIELD: Final = """
@@ -34,10 +36,9 @@ CREATE VIEW first_pass_yield AS
 SELECT product.name AS product, product.part_number, product.revision, first.batch,
        count(*) AS units,
        sum(CASE WHEN first.outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_first,
-       sum(CASE WHEN last.outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_last,
-       CAST(sum(last.number - 1) AS INTEGER) AS retests
+       sum(CASE WHEN first.last_outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_last,
+       CAST(sum(first.runs - 1) AS BIGINT) AS retests
 FROM numbered_run AS first
-JOIN numbered_run AS last ON last.dut_id = first.dut_id AND last.number_from_last = 1
 JOIN product ON product.product_uuid = first.product_uuid
 WHERE first.number = 1
 GROUP BY product.name, product.part_number, product.revision, first.batch
