@@ -7,7 +7,7 @@ parts of a fault that change the connection (delay, reset, drip); it finds them 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Final, cast
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, g, request
 from jinja2 import FunctionLoader
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import AUTHORIZATION_PAGES, Amazon
@@ -143,6 +144,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     """
     # Its templates and its style sheet may lie in an archive, where Flask would not find them.
     app = Flask(__name__, static_folder=None)
+    app.url_rule_class = _Rule
     app.jinja_loader = FunctionLoader(lambda name: _read_own(f"templates/{name}"))
     app.add_url_rule("/static/<path:filename>", "static", _style_sheet)
     app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -159,6 +161,22 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     app.register_blueprint(control_pages(amazon))
     app.register_error_handler(HTTPException, answer_in_json)
     return app
+
+
+class _Rule(Rule):
+    """A rule of which the code that builds an address is made when it is first needed.
+
+    The pages build one address. Made beforehand, for every rule, that code takes five times as long as the rest of an
+    application, and each simulated Amazon has one. Where werkzeug has no such method any more, it is made beforehand again.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compiled = cache(partial(super()._compile_builder, append_unknown))
+
+        def build(rule: Rule, **values: object) -> tuple[str, str]:
+            return compiled()(rule, **values)
+
+        return build
 
 
 def _style_sheet(filename: str) -> Response:
