@@ -11,7 +11,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-factory test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
+.PHONY: help demo test test-slow coverage test-factory test-factory-quick test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow    the store killed at every system call, every phrase heard, every bench run once"
 	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
 	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
+	@echo "make test-factory-quick  a line of eight simulated units, four of them broken"
 	@echo "make test-factory the factory whole: PostgreSQL, stations killed at random moments (Debian 12, root)"
 	@echo "make mutants      break each decision of core/speaker.py, and see a test notice (four minutes)"
 	@echo "make check        format, lint, types, import floors"
@@ -74,11 +75,14 @@ test-slow: $(VENV)/.dev | $(CACHE)
 # Counting costs as much again as half of the tests themselves, so it has a lane of its own.
 coverage: $(VENV)/.dev | $(CACHE)
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 6 --dist worksteal --cov --cov-report=
+	$(BIN)/pytest -n 6 --dist worksteal -m 'not factory' --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
 
-# The factory whole: records on PostgreSQL, stations killed at random moments (PostgreSQL's programs, root).
+test-factory-quick: $(VENV)/.dev
+	$(BIN)/pytest -m factory_quick
+
+# The factory whole: 32 units, records on PostgreSQL, stations killed at random moments (PostgreSQL's programs, root).
 test-factory: $(VENV)/.dev
 	$(BIN)/pytest -m factory
 	$(BIN)/python -m tests.factory.power_cuts
@@ -144,7 +148,7 @@ OLDEST := 'requests==2.28.1' 'urllib3==1.26.12' 'qrcode==7.4.2' 'cryptography==3
 	@touch $@
 
 test-oldest: .venv-oldest/.dev
-	.venv-oldest/bin/pytest -n 6 --dist worksteal -p no:requests_mock
+	.venv-oldest/bin/pytest -n 6 --dist worksteal -m 'not factory' -p no:requests_mock
 
 # Another Python: that of trixie, unless one is named.
 NEWEST ?= python3.13
@@ -155,7 +159,7 @@ NEWEST ?= python3.13
 	@touch $@
 
 test-newest: .venv-newest/.dev
-	.venv-newest/bin/pytest -n 6 --dist worksteal
+	.venv-newest/bin/pytest -n 6 --dist worksteal -m 'not factory'
 
 # As on a speaker whose owner has installed nothing but the program.
 .venv-bare/.installed: pyproject.toml $(SOURCES)

@@ -53,6 +53,7 @@ class ScriptedUnit:
         self.opened = 0
         self.exit_code: int | None = None
         self.fingerprint = ""
+        self.remark = b""
         self.said_at_link: Callable[[], object] = lambda: None
         self.ask_code: Callable[[str | None], str] = "CODE-OF-{}".format
         self._tail = TalkTail()
@@ -60,7 +61,7 @@ class ScriptedUnit:
 
     @property
     def talk(self) -> bytes:
-        return self._tail.kept()
+        return self._tail.kept() + self.remark
 
     def open(self, _deadline: Monotonic) -> ReachedUnit:
         self.opened += 1

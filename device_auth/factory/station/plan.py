@@ -209,8 +209,8 @@ def _read_seconds(given: float) -> Seconds:
 
 
 def _read_answers(given: object) -> str | tuple[str, ...]:
-    if given in {OPERATOR, "yes"}:
-        return str(given)
+    if isinstance(given, str) and given in {OPERATOR, "yes"}:
+        return given
     if isinstance(given, list) and given and all(isinstance(word, str) and word for word in given):
         return tuple(given)
     raise ValueError('must be "operator", or a program and its arguments as a list of texts')

@@ -67,6 +67,9 @@ BOARD_FACTS: Final = ("serial", "rpi_duid", "mmc_cid", "eth_mac", "wifi_mac")
 _LONGEST_DETAILS: Final = 2000
 """Characters of a record's words."""
 
+_LONGEST_REMARK: Final = 200
+"""Characters of a unit's own last words among them."""
+
 _EXITS: Final = {
     69: "the unit does not reach the simulated Amazon",
     70: "a bug of the unit's program",
@@ -396,11 +399,17 @@ class UnitRun:
         heard.exit_code = transport.finish(last)
         end = reader.end()
         if isinstance(end, Unreadable):
-            raise UnitGone(f"the unit's talk cannot be read: {end.reason}")
+            raise UnitGone(f"the unit's talk cannot be read: {end.reason}{self._last_remark()}")
         heard.result = end
         outcome, why = judge_result(end, heard.exit_code, heard.failed)
         if outcome is not RunOutcome.PASS:
             raise AttemptEnded(outcome, why)
+
+    def _last_remark(self) -> str:
+        """Return the last line that the unit wrote for people, behind a colon; nothing if it wrote none."""
+        lines = self._masks().readable(self._doors.transport.talk).splitlines()
+        remarks = [line for line in lines if line.strip() and not line.startswith("{")]
+        return f": {remarks[-1].strip()[:_LONGEST_REMARK]}" if remarks else ""
 
     def _hear(self, event: Event, heard: _Heard, deadline: Monotonic) -> None:
         match event:

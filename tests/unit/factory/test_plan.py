@@ -54,6 +54,12 @@ def test_slots_alike_are_counted(tmp_path: Path) -> None:
     assert [slot.name for slot in plan.slots] == ["one-01", "one-02", "one-03"]
 
 
+def test_a_program_of_the_rig_answers_questions(tmp_path: Path) -> None:
+    plan = read(tmp_path, f'{GOOD}answers = ["/opt/rig/look", "--led"]\n')
+
+    assert plan.slots[0].answers == ("/opt/rig/look", "--led")
+
+
 def test_a_step_has_its_own_limits(tmp_path: Path) -> None:
     steps = """\
 [[plan.steps]]

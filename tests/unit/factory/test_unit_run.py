@@ -295,6 +295,13 @@ def test_a_verb_that_ends_without_a_result_is_gone(line: Line, unit: ScriptedUni
     assert record.phases[-1].exit_code == -9
 
 
+def test_the_last_words_of_a_unit_are_told(line: Line, unit: ScriptedUnit) -> None:
+    unit.verbs["selftest"] = saying(b'{"schema": 1, "event": "x"}', None)
+    unit.remark = b"Sim|A|x is wrong: no such verb\n"
+
+    assert ended(line.run()).endswith("it ends without a result: … is wrong: no such verb")
+
+
 def test_a_bug_of_the_station_costs_no_record(line: Line, unit: ScriptedUnit) -> None:
     def bug() -> None:
         raise ZeroDivisionError(CANARY)
