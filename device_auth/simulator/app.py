@@ -144,7 +144,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     """
     # Its templates and its style sheet may lie in an archive, where Flask would not find them.
     app = Flask(__name__, static_folder=None)
-    app.url_rule_class = _Rule
+    app.url_rule_class = _UrlRule
     app.jinja_loader = FunctionLoader(lambda name: _read_own(f"templates/{name}"))
     app.add_url_rule("/static/<path:filename>", "static", _style_sheet)
     app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -163,7 +163,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     return app
 
 
-class _Rule(Rule):
+class _UrlRule(Rule):
     """A rule of which the code that builds an address is made when it is first needed.
 
     The pages build one address. Made beforehand, for every rule, that code takes five times as long as the rest of an
