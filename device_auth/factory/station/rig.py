@@ -18,6 +18,9 @@ AskOperator = Callable[[str, AskEvent, Monotonic], str]
 """Asks a person about a slot, and returns the answer; raises ``UnitFailure`` if none comes by the deadline."""
 
 
+LONGEST_LOOK: Final = Seconds(60)
+"""How long a program of the rig may look at a unit; Ctrl-C does not end it before."""
+
 _NEXT_PICTURE: Final = Seconds(0.5)
 """Seconds after which a camera has another picture."""
 
@@ -53,7 +56,7 @@ def rig_of(
         if left <= 0:
             raise UnitSilent("the time of the step was over at a question")
         try:
-            found = run_program(words, left)
+            found = run_program(words, min(left, LONGEST_LOOK))
         except CannotRun as error:
             raise NoAnswer(f"no answer to {question.name}: {error}") from error
         said = found.output.strip()
