@@ -22,11 +22,18 @@ from typing import Final, NoReturn
 
 import cryptography
 
-from device_auth.core.errors import StoreError
+from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import Link, UnixTime, hand_over
+from device_auth.factory.talk import IdentityEvent
+from device_auth.factory.unit.identity import erase_identity, write_identity
+from device_auth.world import provider, toml_lines  # noqa: F401  a child may not load anything any more
 from device_auth.world.envelope import Plain
+from device_auth.world.factory_lock import LockPlaces, write_lock
 from device_auth.world.fields import MAX_BYTES
+from device_auth.world.places import Places
+from device_auth.world.settings import SettingsFiles
 from device_auth.world.store import NEWEST, PREVIOUS, FileStore
+from device_auth.world.wiping import wipe
 from tests.keys import keys_of, make_key
 from tests.links import make_link
 
@@ -34,7 +41,7 @@ PR_SET_PTRACER = 0x59616D61
 PR_SET_PTRACER_ANY = -1
 
 DONE, REFUSED, BROKEN, CRASHED = 0, 3, 4, 5
-"""How a child ends by itself: all done; a ``StoreError``; any other exception; cut short by ``crash_at``."""
+"""How a child ends by itself: all done; a ``StoreError`` or a ``ConfigError``; any other exception; cut short by ``crash_at``."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Step:
     """One thing to ask of a store.
 
     ``save``, ``replace``, ``erase``, ``read``, ``hand over``, ``move`` it to the best key, ``seal`` it, or ``prove`` that it is
-    writable.
+    writable. Or of the factory, beside the store: ``write identity``, ``force identity``, ``erase identity``, ``lock``, and ``wipe``; the owner is the DSN.
     """
 
     verb: str
@@ -100,6 +107,7 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     logging.disable()  # a line of log would be a system call of its own
     make_key().seal(b"", bytes(12), b"")  # loads what seals, as loading is made of system calls too
+    "".encode("utf-8-sig")  # the encoding of an identity
     make_key().fingerprint  # noqa: B018  the same
     for line in sys.stdin:
         request = json.loads(line)
@@ -151,7 +159,7 @@ def be_the_child(run: Run, report: int) -> NoReturn:
                 take(step, store)
                 os.write(report, b"+")
         code = DONE
-    except StoreError as error:
+    except (StoreError, ConfigError) as error:
         code, said = REFUSED, str(error)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
         said = repr(error)
@@ -182,8 +190,29 @@ def take(step: Step, store: FileStore) -> None:
             store.seal()
         case "prove":
             store.prove_writable()
+        case "write identity" | "force identity":
+            has_force = step.verb == "force identity"
+            write_identity(places_of(store.directory), identity_of(step.owner), has_force=has_force)
+        case "erase identity":
+            erase_identity(places_of(store.directory))
+        case "wipe":
+            wipe(store, None)
+        case "lock":
+            write_lock(
+                LockPlaces(store.directory, None), board="b0a2", dsn=step.owner, run="", at=UnixTime(1.9e9)
+            )
         case _:
             raise ValueError(step.verb)
+
+
+def places_of(folder: Path) -> Places:
+    """Return the places of a unit with this state folder."""
+    return Places(folder, None, SettingsFiles(), folder / "config.toml")
+
+
+def identity_of(dsn: str) -> IdentityEvent:
+    """Return an identity with this DSN."""
+    return IdentityEvent(dsn, "Kitchen", f"amzn1.application-oa2-client.51{'0' * 29}5", None, None, "2026-48")
 
 
 def crash_before_call(number: int) -> None:

@@ -4,7 +4,6 @@ A unit is not believed: any bytes from it are read to events or to an ``Unreadab
 comes out without controls, cut, and with the run's secrets masked. Of a newer unit, unknown events and members are ignored.
 """
 
-import hashlib
 import hmac
 import json
 import math
@@ -12,11 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from threading import Lock
-from typing import Any, Final, NamedTuple, TypeVar, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from device_auth.core.errors import WrongUse
 from device_auth.core.models import Secret
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 SCHEMA: Final = 1
 
@@ -221,7 +222,7 @@ def _mac_of(fields: Mapping[str, object], key: bytes) -> str:
     """Return HMAC-SHA256 over the result's own JSON: without ``mac``, in order of the names, without spaces, in ASCII."""
     without = {name: value for name, value in fields.items() if name != "mac"}
     canonical = json.dumps(without, sort_keys=True, separators=(",", ":"))
-    return hmac.digest(key, canonical.encode(), hashlib.sha256).hex()
+    return hmac.digest(key, canonical.encode(), "sha256").hex()
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -508,7 +509,7 @@ class Header(NamedTuple):
         ca: the certificates, as PEM, by which the unit knows the station's simulated Amazon; None if there is none.
     """
 
-    run: UUID
+    run: "UUID"
     key: Secret
     tokens: tuple[Secret, ...] = ()
     dsn: str | None = None
@@ -540,6 +541,8 @@ def read_header(line: bytes) -> Header:
     Raises:
         WrongUse: if it is none; the message shows nothing of it.
     """
+    from uuid import UUID
+
     try:
         fields = _read_object(line)
         if fields.get("schema") != SCHEMA:

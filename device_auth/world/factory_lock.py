@@ -6,7 +6,6 @@ the note of another start, of another unit or of a copied folder opens nothing. 
 """
 
 import errno
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -194,6 +193,8 @@ def _opened_for(places: LockPlaces, now: Monotonic, boot_id: Path) -> int | None
 
 def _name_of_lock(places: LockPlaces) -> str:
     """Return what only this file has: its content, and its place on its disk, which no copy has."""
+    import hashlib
+
     path = places.state_dir / LOCK
     with Folder.open(places.state_dir) as folder:
         found, status = folder.read(LOCK, MAX_BYTES), folder.status_of(LOCK)

@@ -15,7 +15,6 @@ from device_auth.factory.talk import IdentityEvent
 from device_auth.world.explain import store_error
 from device_auth.world.files import Folder, beside_of, make_folder
 from device_auth.world.places import SIMULATED, Places
-from device_auth.world.provider import provider_problems
 from device_auth.world.settings import (
     IDENTITY,
     IDS,
@@ -24,7 +23,6 @@ from device_auth.world.settings import (
     faults_of_identity,
     read_settings,
 )
-from device_auth.world.toml_lines import write_value
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
@@ -82,6 +80,8 @@ def check_identity(identity: IdentityEvent, form: DsnForm) -> None:
         identity: to be written.
         form: of the product's DSNs.
     """
+    from device_auth.world.provider import provider_problems
+
     dsn = identity.dsn
     if not _DSN.fullmatch(dsn):
         raise WrongUse("--dsn is not 4 to 32 letters, digits and underscores", hint="Nothing was written.")
@@ -194,4 +194,6 @@ def _table_of(identity: IdentityEvent) -> dict[str, str]:
 
 
 def _text_of(identity: IdentityEvent) -> str:
+    from device_auth.world.toml_lines import write_value
+
     return HEAD + "".join(f"{key} = {write_value(value)}\n" for key, value in _table_of(identity).items())
