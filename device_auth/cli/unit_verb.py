@@ -294,9 +294,10 @@ class _Station:
             if len(self._unread) > LONGEST_LINE:
                 raise WrongUse(f"a line on standard input is longer than {LONGEST_LINE} bytes")
             left = None if until is None else max(0, until - clock.now())
-            if not select.select([0], [], [], left)[0]:
-                return None
-            piece = os.read(0, LONGEST_LINE)
+            try:
+                piece = os.read(0, LONGEST_LINE) if select.select([0], [], [], left)[0] else b""
+            except OSError:  # it was closed before this process began
+                piece = b""
             if not piece:
                 return None
             self._unread += piece

@@ -4,18 +4,20 @@ import argparse
 import json
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
 from device_auth.assembly.doors import Doors
 from device_auth.cli.unit_verb import add_unit_options, run_unit_verb
-from device_auth.core.errors import Busy, DeviceAuthError, Interrupted, StoreError, UnitLocked
-from device_auth.factory.talk import CheckOutcome, Talk
+from device_auth.core.errors import Busy, DeviceAuthError, Interrupted, StoreError, UnitLocked, WrongUse
+from device_auth.core.models import Secret
+from device_auth.factory.talk import CheckOutcome, Header, Masks, Talk, TalkReader, write_answer, write_header
 from device_auth.world.factory_lock import LOCK
 from tests.waiting import LONG
 
@@ -43,8 +45,11 @@ class Unit:
         )
         return run_unit_verb(args, "test", job, needs_root=needs_root, is_always_open=is_always_open)
 
+    def output(self) -> str:
+        return self._capsys.readouterr().out
+
     def said(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
+        return [json.loads(line) for line in self.output().splitlines()]
 
 
 @pytest.fixture
@@ -173,6 +178,107 @@ def test_without_a_terminal_no_person_is_asked(unit: Unit) -> None:
 
     assert refused.value.exit_code == 78
     assert [each["event"] for each in unit.said()] == ["started", "ask", "check", "result"]
+
+
+KEY: Final = bytes(range(32))
+HEADER: Final = Header(UUID(int=7), Secret(KEY.hex()), (Secret("a token of this run"),), "KS0001")
+
+
+@contextmanager
+def station_says(*lines: str) -> Iterator[None]:
+    """Let standard input hold these lines, and end."""
+    reading, writing = os.pipe()
+    os.write(writing, "".join(f"{line}\n" for line in lines).encode())
+    os.close(writing)
+    former = os.dup(0)
+    os.dup2(reading, 0)
+    os.close(reading)
+    try:
+        yield
+    finally:
+        os.dup2(former, 0)
+        os.close(former)
+
+
+def test_a_station_proves_the_result_by_the_key_of_its_run(unit: Unit) -> None:
+    def job(talk: Talk, _doors: Doors) -> None:
+        assert talk.header == HEADER
+        talk.check("left", CheckOutcome.FAIL, "found: a token of this run", exit_code=74)
+
+    with station_says(write_header(HEADER)):
+        assert unit.run(job, "--talk") == 74
+
+    said = unit.output()
+    reader = TalkReader(Masks(), KEY)
+    reader.feed(said.encode())
+    assert reader.result is not None
+    assert (reader.result.exit, reader.result.is_proved) == (74, True)
+    assert "a token of this run" not in said
+    assert KEY.hex() not in said
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [""],
+        ["[]"],
+        [write_header(HEADER).replace('"schema": 1', '"schema": 2')],
+        [write_header(HEADER).replace(KEY.hex(), "00")],
+        ["x" * 70_000],
+        ["[" * 60_000],
+    ],
+)
+def test_a_header_that_is_none_is_wrong_use_and_shows_nothing_of_it(unit: Unit, lines: list[str]) -> None:
+    with station_says(*(line[:60_000] for line in lines)), pytest.raises(WrongUse) as refused:
+        unit.run(raising(AssertionError("it ran")), "--talk")
+
+    assert KEY.hex() not in str(refused.value)
+    last = unit.said()[-1]
+    assert (last["event"], last["outcome"], last["exit"], last["mac"]) == ("result", "ERROR", 2, None)
+
+
+def test_a_closed_standard_input_is_told(unit: Unit) -> None:
+    former = os.dup(0)
+    os.close(0)
+    try:
+        with pytest.raises(WrongUse, match="no header of a run came on standard input"):
+            unit.run(nothing, "--talk")
+    finally:
+        os.dup2(former, 0)
+        os.close(former)
+
+
+def test_the_station_answers_each_question_by_its_name(unit: Unit) -> None:
+    answers: list[str] = []
+
+    def job(talk: Talk, _doors: Doors) -> None:
+        answers.extend(talk.ask(name, "What is it?", ()) for name in ("light", "panel"))
+
+    with station_says(
+        write_header(HEADER), write_answer("light", "green"), write_answer("panel", "KS\x1b0001")
+    ):
+        assert unit.run(job, "--talk") == 0
+
+    assert answers == ["green", "KS0001"]
+    assert [each["name"] for each in unit.said() if each["event"] == "ask"] == ["light", "panel"]
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "outcome"),
+    [
+        (write_answer("panel", "yes"), WrongUse, "ERROR"),
+        ("yes", WrongUse, "ERROR"),
+        (None, Interrupted, "ABORTED"),
+    ],
+)
+def test_an_answer_that_is_none_ends_the_verb(
+    unit: Unit, line: str | None, error: type[DeviceAuthError], outcome: str
+) -> None:
+    with station_says(write_header(HEADER), *([] if line is None else [line])), pytest.raises(error):
+        unit.run(ask, "--talk")
+
+    assert unit.said()[-1]["outcome"] == outcome
 
 
 def test_two_verbs_do_not_run_at_once(unit: Unit) -> None:
