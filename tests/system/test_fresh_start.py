@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from device_auth.world.factory_lock import LOCK
 from tests.command import ROOT, bare_environment
 from tests.daemon_process import Household, Living
 from tests.waiting import LONG, wait_for
@@ -45,10 +46,13 @@ def copies_in_memory(pid: int, secret: bytes) -> int:
 
 
 @pytest.mark.parametrize("how", ["unlink", "hold 10.2"])
-def test_no_byte_of_the_token_is_left_in_memory(household: Household, living: Living, how: str) -> None:
+def test_no_byte_of_the_token_is_left_in_memory_and_a_reset_by_hand_opens_the_factorys_lock(
+    household: Household, living: Living, how: str
+) -> None:
     household.link(living)
     token, pid = refresh_token(household), living.process.pid
     assert copies_in_memory(pid, token) > 0
+    (household.state / LOCK).write_text("of the factory")
 
     if how == "unlink":
         living.client.unlink()
@@ -61,6 +65,14 @@ def test_no_byte_of_the_token_is_left_in_memory(household: Household, living: Li
 
     assert copies_in_memory(pid, token) == 0
     assert token not in Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert (household.state / LOCK).read_text() == "of the factory"
+    lock = next(
+        found
+        for line in household.ask("factory", "status").stdout.splitlines()
+        if (found := json.loads(line))["event"] == "status"
+    )
+    assert lock["locked"] == (how == "unlink")
+    assert (lock["opened_for"] is None) == (how == "unlink")
     household.link(living)
     assert living.end() == 0
     assert not living.path.exists()

@@ -245,6 +245,22 @@ def test_lines_press_a_simulated_button_and_any_other_is_logged(
 
 
 @pytest.mark.parametrize(
+    ("hardware", "is_real"),
+    [
+        ('board = "simulated"', False),
+        ('gpio = "rpi-gpio"\nbutton = {pin = 17, pull = "up", active = "low"}', True),
+        ('voice = {kind = "simulated"}', False),
+    ],
+)
+@pytest.mark.usefixtures("stand_ins")
+def test_a_real_button_is_told_from_a_simulated_one_and_from_none(
+    tmp_path: Path, heard: Heard, hardware: str, is_real: bool
+) -> None:
+    with hardware_of(speaker_with(tmp_path, f"[hardware]\n{hardware}\n"), heard) as parts:
+        assert parts.has_real_button == is_real
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"board": "simulatd"}, "board ('simulatd') is not a known board"),
