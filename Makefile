@@ -27,10 +27,10 @@ help:
 	@echo "make bench        the figures of the README, each beside a peer in the same run"
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-bare    every verb in an environment without any extra package"
-	@echo "make test-extras  each command of docs/hardware.md in Debian trees; ARCH=arm64 takes half an hour (Debian 12, root)"
+	@echo "make test-extras  each command of docs/hardware.md in Debian trees, also with ARCH=arm64 (Debian 12, root)"
 	@echo "make test-newest  the tests on Python 3.13, or on NEWEST=PYTHON"
 	@echo "make test-vm      the hardware tests on a real kernel in a virtual machine (Debian 12, root)"
-	@echo "make test-deploy  the service on booted Debian systems in a virtual machine (Debian 12, root)"
+	@echo "make test-deploy  the service on booted Debian systems in a virtual machine, also with ARCH=arm64 (Debian 12, root)"
 	@echo "make test-images  what makes images, judged by rpi-image-gen, cloud-init and shellcheck, and run in a tree (Debian 12, root)"
 	@echo "make test-package the Debian packages: built, judged by lintian, from install to purge in Debian's trees (Debian 12, root)"
 	@echo "make test-clients clients of others against the simulated Amazon (npm, oidc-agent; three minutes)"
@@ -99,14 +99,15 @@ ENDS_WITH_MAKE := setpriv --pdeathsig TERM
 test-vm: | $(BIN)/python
 	$(ENDS_WITH_MAKE) tests/vm/run $(BIN)/pip
 
-# SUITES and SCRIPTS choose; BOOT_WITH is what each virtual machine is started by (nice, flock FILE).
+# SUITES, SCRIPTS and ARCH choose; BOOT_WITH is what each virtual machine is started by (nice, flock FILE).
 SUITES ?= bookworm trixie
+ARCH ?= amd64
 SCRIPTS ?=
 BOOT_WITH ?=
 
 test-deploy: | $(BIN)/python
 	for suite in $(SUITES); do $(BOOT_WITH) $(MAKE) --silent deb SUITE=$$suite || exit; done
-	$(ENDS_WITH_MAKE) $(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --prefix '$(BOOT_WITH)' $(SCRIPTS)
+	$(ENDS_WITH_MAKE) $(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --arch $(ARCH) --prefix '$(BOOT_WITH)' $(SCRIPTS)
 
 # Built twice, judged, and lived through from install to purge in trees; SABOTAGE=yes: packages with faults must fail.
 SABOTAGE ?=
@@ -171,8 +172,6 @@ test-newest: .venv-newest/.dev
 
 test-bare: $(VENV)/.dev .venv-bare/.installed
 	DEVICE_AUTH_BARE=$(CURDIR)/.venv-bare/bin/device-auth $(BIN)/pytest tests/system/test_without_extras.py
-
-ARCH ?= amd64
 
 test-extras: | $(BIN)/python
 	$(BIN)/python -m tests.extras.run $(ARCH) $(SUITES)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -26,10 +27,66 @@ SUITES: Final = {"bookworm": "deb12", "trixie": "deb13"}
 LIMIT: Final = 580
 """Seconds that one boot may last, on a busy host too; a script may ask for more."""
 
-_QEMU: Final = "qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem -smp 2 -m 768M -nodefaults -display none -no-reboot"
+_DISKS: Final = ("root.ext4", "second", "given.ext4")
+"""What each machine has, as files of a run; the second is empty."""
+_QEMU: Final = "-accel tcg,thread=multi -nodefaults -display none -no-reboot"
+_WORDS: Final = "loglevel=4 panic=-1 systemd.getty_auto=no"
 _ENDS_WITH_US: Final = "setpriv --pdeathsig KILL unshare --pid --fork --kill-child"
 """Whatever ends this program, be it SIGKILL, ends what is started by this, and all that it has started: no prefix hides a machine."""
 _CHECK: Final = re.compile(r"^\s*(?:check|same) ([^\s#]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of virtual machine.
+
+    Attributes:
+        architecture: of Debian.
+        qemu: its command; in braces: the folder of a run, and of what the machine boots.
+        words: for its kernel.
+        disks: the devices of root, second disk and what is given.
+        report: the device of the second serial port.
+    """
+
+    architecture: str
+    qemu: str
+    words: str
+    disks: str
+    report: str
+
+
+_VIRTIO: Final = " ".join(f"-drive file={{run}}/{name},format=raw,if=virtio,cache=unsafe" for name in _DISKS)
+MACHINES: Final = {
+    "pc": Machine(
+        architecture="amd64",
+        qemu=f"qemu-system-x86_64 -cpu Nehalem -smp 2 -m 768M {_VIRTIO} -device virtio-rng-pci"
+        " -chardev null,id=parallel -device isa-parallel,chardev=parallel"
+        " -serial file:{run}/console -serial file:{run}/report",
+        # Beside busy cores the kernel's check of its timer sees no tick, and the kernel hangs there.
+        words="console=ttyS0 no_timer_check",
+        disks="/dev/vda,/dev/vdb,/dev/vdc",
+        report="/dev/ttyS1",
+    ),
+    "virt": Machine(
+        architecture="arm64",
+        qemu=f"qemu-system-aarch64 -M virt -cpu cortex-a53 -smp 2 -m 768M {_VIRTIO} -device virtio-rng-pci"
+        " -device virtio-keyboard-pci -serial file:{run}/console"
+        " -chardev file,id=report,path={run}/report -device pci-serial,chardev=report",
+        words="console=ttyAMA0",
+        disks="/dev/vda,/dev/vdb,/dev/vdc",
+        report="/dev/ttyS0",
+    ),
+    # A Pi 3, with its own pins. Its first serial port is Bluetooth's.
+    "raspi3b": Machine(
+        architecture="arm64",
+        qemu="qemu-system-aarch64 -M raspi3b -smp 4 -m 1G -dtb {machine}/pi.dtb"
+        " -drive file={run}/card,format=raw,if=sd,cache=unsafe"
+        " -serial file:{run}/console -serial file:{run}/report",
+        words="earlycon=pl011,mmio32,0x3f201000 keep_bootcon",
+        disks="/dev/mmcblk0p1,/dev/mmcblk0p2,/dev/mmcblk0p3",
+        report="/dev/ttyS1",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +96,7 @@ class Script:
     Attributes:
         boots: words for the kernel's command line, one text a boot.
         suites: where it is run.
+        machines: the kinds of machine where it is run.
         limit: seconds that each boot may last.
         checks: a pattern for the name of each check in it; a shell variable in a name stands for anything.
     """
@@ -46,6 +104,7 @@ class Script:
     name: str
     boots: tuple[str, ...]
     suites: tuple[str, ...]
+    machines: tuple[str, ...]
     limit: int
     checks: tuple[str, ...]
 
@@ -53,12 +112,16 @@ class Script:
 def read_script(path: Path) -> Script:
     """Read what a guest script says of itself."""
     text = path.read_text()
-    said = {word: re.findall(rf"^# {word}:(.*)$", text, re.MULTILINE) for word in ("boot", "suites", "limit")}
+    said = {
+        word: re.findall(rf"^# {word}:(.*)$", text, re.MULTILINE)
+        for word in ("boot", "suites", "machines", "limit")
+    }
     names = dict.fromkeys(name.strip("\"'") for name in _CHECK.findall(text))
     return Script(
         name=path.stem,
         boots=tuple(boot.strip() for boot in said["boot"]) or ("rw",),
         suites=tuple(said["suites"][0].split()) if said["suites"] else tuple(SUITES),
+        machines=tuple(said["machines"][0].split()) if said["machines"] else ("pc",),
         limit=int(said["limit"][0]) if said["limit"] else LIMIT,
         checks=tuple(re.sub(r"\\\$(?:\\\{\w+\\\}|\w+)", ".+", re.escape(name)) for name in names),
     )
@@ -81,12 +144,13 @@ def problems_of(script: Script, reports: list[str]) -> list[str]:
     return problems
 
 
-def lay_out(given: Path, suite: str) -> None:
+def lay_out(given: Path, suite: str, architecture: str) -> None:
     """Put what the machine is given into a folder: the clone, the suite's package, and the same as an older version."""
     clone_to(given / "repository", mask=0o022)
     # The simulated Amazon is started at each boot: compiled here, by the suite's Python, it takes a tenth of the time.
     modules = [f"repository/{name}" for name in ("device_auth", "hardware")]
-    compiled = in_tree(suite, "machine", given, "python3", "-m", "compileall", "-q", *modules)
+    command = ("python3", "-m", "compileall", "-q", *modules)
+    compiled = in_tree(suite, "machine", given, *command, architecture=architecture)
     assert compiled.returncode == 0, compiled.stdout
     for name in ("debs", "older"):
         (given / name).mkdir()
@@ -104,21 +168,35 @@ def _make_disk(folder: Path, disk: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def boot(machine: Path, run: Path, *, words: str, limit: int, prefix: list[str]) -> str:
-    """Boot the machine of a folder once, on the disk of a run; return what it reported."""
+def _make_card(run: Path) -> None:
+    """Make one card of the disks of a run; its size is a power of two, as qemu wants it."""
+    with (run / "card").open("wb") as card:
+        card.truncate(4 << 30)
+    sizes = [-(-(run / name).stat().st_size // (1 << 20)) for name in _DISKS]
+    subprocess.run(
+        ["sfdisk", "--quiet", run / "card"],
+        input="".join(f",{size}M\n" for size in sizes),
+        check=True,
+        text=True,
+    )
+    start = 1
+    for name, size in zip(_DISKS, sizes, strict=True):
+        ends = [f"if={run / name}", f"of={run / 'card'}", f"seek={start}"]
+        subprocess.run(["dd", *ends, "bs=1M", "conv=sparse,notrunc"], check=True, capture_output=True)
+        start += size
+
+
+def boot(machine: Machine, made: Path, run: Path, *, words: str, limit: int, prefix: list[str]) -> str:
+    """Boot a machine once with what was made for it, on the disks of a run; return what it reported."""
     (run / "report").unlink(missing_ok=True)
     command = [
         *_ENDS_WITH_US.split(),
         *prefix,
-        *("timeout", "--kill-after=10", str(limit), *_QEMU.split()),
-        *("-kernel", f"{machine}/vmlinuz", "-initrd", f"{machine}/initrd"),
-        # beside busy cores the kernel's check of its timer sees no tick, and the kernel hangs there
-        *("-append", f"console=ttyS0 loglevel=4 panic=-1 no_timer_check systemd.getty_auto=no {words}"),
-        *("-drive", f"file={run}/disk,format=raw,if=virtio,cache=unsafe"),
-        *("-drive", f"file={run}/second,format=raw,if=virtio,cache=unsafe"),
-        *("-drive", f"file={run}/given.ext4,format=raw,if=virtio,readonly=on"),
-        *("-device", "virtio-rng-pci"),
-        *("-serial", f"file:{run}/console", "-serial", f"file:{run}/report"),
+        *("timeout", "--kill-after=10", str(limit)),
+        *machine.qemu.format(run=run, machine=made).split(),
+        *_QEMU.split(),
+        *("-kernel", f"{made}/vmlinuz", "-initrd", f"{made}/initrd"),
+        *("-append", f"{machine.words} {_WORDS} disks={machine.disks} test.report={machine.report} {words}"),
     ]
     ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
     report = (
@@ -134,28 +212,30 @@ def boot(machine: Path, run: Path, *, words: str, limit: int, prefix: list[str])
     return report
 
 
-def run_script(script: Script, suite: str, prefix: list[str]) -> list[str]:
+def run_script(script: Script, suite: str, machine: Machine, prefix: list[str]) -> list[str]:
     """Run a guest script in a fresh machine of a suite; return what is wrong."""
-    machine = Path(
+    made = Path(
         subprocess.run(
-            [HERE / "machine", suite], check=True, stdout=subprocess.PIPE, text=True
+            [HERE / "machine", suite, machine.architecture], check=True, stdout=subprocess.PIPE, text=True
         ).stdout.strip()
     )
     reports = []
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         run.chmod(0o755)
-        lay_out(run / "given", suite)
+        lay_out(run / "given", suite, machine.architecture)
         if (more := HERE / "given" / script.name).exists():
-            subprocess.run([more, suite, run / "given"], check=True)
+            subprocess.run([more, suite, machine.architecture, run / "given"], check=True)
         _make_disk(run / "given", run / "given.ext4")
-        subprocess.run(["cp", "--sparse=always", machine / "root.ext4", run / "disk"], check=True)
+        subprocess.run(["cp", "--sparse=always", made / "root.ext4", run], check=True)
         with (run / "second").open("wb") as second:
             second.truncate(512 << 20)
+        if "/card" in machine.qemu:
+            _make_card(run)
         for number, words in enumerate(script.boots, start=1):
             began = time.monotonic()
-            told = f"{words} test.script={script.name} test.boot={number} test.suite={suite}"
-            reports.append(boot(machine, run, words=told, limit=script.limit, prefix=prefix))
+            told = f"{words} test.script={script.name} test.boot={number} test.suite={suite} test.now={time.time():.0f}"
+            reports.append(boot(machine, made, run, words=told, limit=script.limit, prefix=prefix))
             print(f"--- {script.name}, {suite}, boot {number}: {time.monotonic() - began:.0f} s")
             print(reports[-1], flush=True)
     return problems_of(script, reports)
@@ -167,19 +247,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scripts", nargs="*", choices=[*scripts, []], help="default: all")
     parser.add_argument("--suite", action="append", choices=SUITES, help="may be repeated; default: all")
+    parser.add_argument("--arch", default="amd64", choices=("amd64", "arm64"))
     parser.add_argument("--prefix", default="", help="what each virtual machine is started by, such as nice")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the disks of a run are removed
 
     wrong = 0
-    for suite in chosen.suite or SUITES:
-        for name in chosen.scripts or scripts:
-            if suite not in scripts[name].suites:
+    for suite, name in product(chosen.suite or SUITES, chosen.scripts or scripts):
+        for kind in scripts[name].machines:
+            if suite not in scripts[name].suites or MACHINES[kind].architecture != chosen.arch:
                 continue
-            problems = run_script(scripts[name], suite, shlex.split(chosen.prefix))
-            print(
-                f"{'FAILED' if problems else 'passed'}: {name}, {suite}", *problems, sep="\n    ", flush=True
-            )
+            problems = run_script(scripts[name], suite, MACHINES[kind], shlex.split(chosen.prefix))
+            told = f"{'FAILED' if problems else 'passed'}: {name}, {suite}, {kind}"
+            print(told, *problems, sep="\n    ", flush=True)
             wrong += bool(problems)
     print("test-deploy:", f"{wrong} failed" if wrong else "all passed")
     return 1 if wrong else 0

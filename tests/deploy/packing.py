@@ -17,16 +17,20 @@ Change = Callable[[Path], None]
 """A change to the folder of an unpacked package; its scripts are below ``DEBIAN``."""
 
 
-def tree(suite: str, kind: str) -> str:
+def tree(suite: str, kind: str, architecture: str = "amd64") -> str:
     """Return the folder of a suite's tree, made where there is none yet."""
-    made = subprocess.run([HERE / "tree", suite, kind], check=True, stdout=subprocess.PIPE, text=True)
+    made = subprocess.run(
+        [HERE / "tree", suite, kind, architecture], check=True, stdout=subprocess.PIPE, text=True
+    )
     return made.stdout.strip()
 
 
-def in_tree(suite: str, kind: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def in_tree(
+    suite: str, kind: str, folder: Path, *command: str, architecture: str = "amd64"
+) -> subprocess.CompletedProcess[str]:
     """Run a command in a suite's tree, with a folder as /given; what it says is in ``stdout``."""
     return subprocess.run(
-        [HERE / "in-tree", tree(suite, kind), folder, *command],
+        [HERE / "in-tree", tree(suite, kind, architecture), folder, *command],
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.deploy.boot import GUEST, SUITES, problems_of, read_script
+from tests.deploy.boot import GUEST, MACHINES, SUITES, problems_of, read_script
 from tests.deploy.packing import ROOT
 from tests.waiting import wait_for
 
@@ -18,6 +18,7 @@ TEXT: Final = """\
 # Shows something.
 # boot: rw
 # boot: ro
+# machines: pc raspi3b
 # limit: 60
 check one true
 for row in a b; do
@@ -38,6 +39,7 @@ def test_a_script_says_what_it_needs(tmp_path: Path) -> None:
     script = read_script(tmp_path / "shown.sh")
 
     assert (script.boots, script.suites, script.limit) == (("rw", "ro"), tuple(SUITES), 60)
+    assert script.machines == ("pc", "raspi3b")
 
 
 def test_each_check_seen_in_one_of_the_boots_is_a_pass(tmp_path: Path) -> None:
@@ -63,8 +65,9 @@ def test_nothing_checked_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(GUEST.glob("*.sh")), ids=lambda path: path.stem)
-def test_each_guest_script_checks_something(path: Path) -> None:
+def test_each_guest_script_checks_something_in_a_machine_that_there_is(path: Path) -> None:
     assert path.stem == "lib" or read_script(path).checks
+    assert set(read_script(path).machines) <= MACHINES.keys()
 
 
 def is_free(lock: Path) -> bool:
@@ -85,9 +88,9 @@ def test_a_machine_ends_with_who_started_it(tmp_path: Path, how: signal.Signals)
     lock = tmp_path / "lock"  # held by each process from the prefix on
     program = f"""
 from pathlib import Path
-from tests.deploy.boot import boot
+from tests.deploy.boot import MACHINES, boot
 here = Path({str(tmp_path)!r})
-boot(here, here, words="rw", limit=600, prefix=["flock", str(here / "lock")])
+boot(MACHINES["pc"], here, here, words="rw", limit=600, prefix=["flock", str(here / "lock")])
 """
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}

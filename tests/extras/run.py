@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.deploy.packing import tree
+
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENT: Final = ROOT / "docs" / "hardware.md"
 SIMULATOR: Final = ROOT / "docs" / "simulator.md"
@@ -85,6 +87,7 @@ printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
 export DEBIAN_FRONTEND=noninteractive
 [ -e lists/lock ] || apt-get update -qq
+dpkg --purge python3-libgpiod > /dev/null 2>&1
 cp -r clone /root/clone
 cd /root/clone
 """
@@ -104,10 +107,7 @@ class Tree:
 
     def __init__(self, suite: str, architecture: str) -> None:
         self.suite = suite
-        made = subprocess.run(
-            [ROOT / "tests/extras/tree", suite, architecture], stdout=subprocess.PIPE, text=True, check=True
-        )
-        self._path = made.stdout.strip()
+        self._path = tree(suite, "machine", architecture)
         self._given = Path(tempfile.mkdtemp(prefix=f"extras-{suite}-{architecture}-"))
         for name in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
             (self._given / Path(name).name).write_bytes(Path(name).read_bytes())
@@ -179,23 +179,23 @@ def main() -> int:
     suites = [word for word in sys.argv[1:] if word in SUITES]
     for architecture in [word for word in sys.argv[1:] if word not in SUITES] or ["amd64"]:
         for suite in suites or SUITES:
-            tree = Tree(suite, architecture)
+            made = Tree(suite, architecture)
             try:
                 for name, run in RUNS.items():
                     if architecture in run.architectures and suite in (*run.suites, *run.fails_in):
                         commands = sections[name]
                         if run.compiled:
                             commands = [f"echo no-binary = {run.compiled} >> /etc/pip.conf", *commands]
-                        ended = tree.list_parts(commands, run.gpio)
+                        ended = made.list_parts(commands, run.gpio)
                         problem = judge(name, run, suite, ended)
                         wrong += _told(f"{suite} {architecture}: {name}", problem)
                         done += 1
                 if architecture == "amd64":
-                    wrong += _told(f"{suite} {architecture}: what the program says", _hints(tree))
-                    wrong += _told(f"{suite} {architecture}: {SIMULATOR.name}", _simulation(tree))
+                    wrong += _told(f"{suite} {architecture}: what the program says", _hints(made))
+                    wrong += _told(f"{suite} {architecture}: {SIMULATOR.name}", _simulation(made))
                     done += 2
             finally:
-                tree.close()
+                made.close()
     print(f"{done} runs, {len(wrong)} of them wrong")
     return 1 if wrong or not done else 0
 

@@ -88,6 +88,6 @@ check reset-leaves-no-token test -z "$(grep -rl 'Atzr\|Sim|R' /var/lib/device-au
 
 walk uninstall
 check uninstalled test -z "$(find / -xdev -name '*device-auth*' -not -path '/home/*' -not -path '/root/*' -not -path '/proc/*' \
-    -not -path '/etc/credstore.encrypted/*' -not -path '/var/lib/systemd/*' -not -path '/var/log/*' | tee /dev/ttyS1)"
+    -not -path '/etc/credstore.encrypted/*' -not -path '/var/lib/systemd/*' -not -path '/var/log/*' | tee "$report")"
 check uninstalled-no-user test -z "$(getent passwd device-auth; getent group device-auth device-auth-client device-auth-admin)"
 same uninstalled-nothing-failed "" "$(systemctl --failed --plain --no-legend)"

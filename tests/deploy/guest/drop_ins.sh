@@ -3,14 +3,11 @@
 
 install_from_clone
 
-# Parts of a speaker: an I2C bus, a sound card, an LED. A board without SPI and pins has only the kernel's numbers for
-# them: a node of such a number tells "no such device" to whom the unit lets through, and "not permitted" to whom not.
+# Parts of a speaker, made by the kernel: a chip of lines, a device on an SPI bus (at the pins of a parallel port), an I2C
+# bus, a sound card, an LED. For the last two nodes there are only numbers: what the unit lets through opens, or tells "no such device".
 modprobe i2c-stub chip_addr=0x3c
 modprobe snd-dummy
 rmmod i2c-dev 2>/dev/null # nobody loads it by himself: the drop-in has to
-number_of() { sed -n "s/^ *\([0-9]*\) $1\$/\1/p" /proc/devices | head -1; }
-[ -e /dev/gpiochip0 ] || mknod /dev/gpiochip0 c "$(number_of gpiochip)" 0
-[ -e /dev/spidev0.1 ] || mknod /dev/spidev0.1 c "$(number_of spi)" 1
 mknod /dev/gpiomem c 10 229 # the number of /dev/fuse, which opens for everyone whose unit allows it
 modprobe fuse
 mknod /dev/vcio c 10 130    # the number of the watchdog
@@ -22,10 +19,18 @@ check groups getent group gpio spi i2c
 check sysusers-again systemd-sysusers # a second run changes nothing and fails at nothing
 
 # Raspberry Pi OS and our rules give a group its devices; nodes made by hand have to be given.
-chgrp gpio /dev/gpiochip0 /dev/gpiomem
-chgrp spi /dev/spidev0.1
+modprobe uhid
+python3 /repository/tests/deploy/guest/cp2112.py &
+modprobe --all parport_pc spi-lm70llp
+wait_until 30 test -e /sys/bus/spi/devices/spi0.0
+echo spidev > /sys/bus/spi/devices/spi0.0/driver_override
+echo spi0.0 > /sys/bus/spi/drivers/spidev/bind
+belongs_to() { [ "$(stat -c '%G %a' "$2")" = "$1 660" ]; }
+check gpio-group wait_until 30 belongs_to gpio /dev/gpiochip0
+check spi-group wait_until 30 belongs_to spi /dev/spidev0.0
+chgrp gpio /dev/gpiomem
 chgrp video /dev/vcio
-chmod 660 /dev/gpiochip0 /dev/gpiomem /dev/spidev0.1 /dev/vcio
+chmod 660 /dev/gpiomem /dev/vcio
 
 cat > /usr/local/bin/opens <<'EOF'
 #!/usr/bin/python3
@@ -45,7 +50,7 @@ cat > $drop_ins/zz-test.conf <<EOF
 [Service]
 Type=oneshot
 ExecStart=
-ExecStart=/usr/local/bin/opens /dev/gpiochip0 /dev/spidev0.1 /dev/i2c-0 /dev/snd/controlC0 /dev/gpiomem /dev/vcio /dev/tty1 /dev/ttyS0 $led/trigger
+ExecStart=/usr/local/bin/opens /dev/gpiochip0 /dev/spidev0.0 /dev/i2c-0 /dev/snd/controlC0 /dev/gpiomem /dev/vcio /dev/tty1 /dev/ttyS0 $led/trigger
 StandardOutput=truncate:/run/opened
 Restart=no
 EOF
@@ -64,12 +69,12 @@ cd /repository/deploy/systemd || exit
 same alone "" "$(opened)"
 same generic-led "/dev/gpiochip0" "$(opened boards/generic-led.conf)"
 same generic-rgb "/dev/gpiochip0" "$(opened boards/generic-rgb.conf)"
-same respeaker-2mic "/dev/gpiochip0 /dev/spidev0.1 /dev/snd/controlC0" "$(opened boards/respeaker-2mic.conf)"
+same respeaker-2mic "/dev/gpiochip0 /dev/spidev0.0 /dev/snd/controlC0" "$(opened boards/respeaker-2mic.conf)"
 same voice-bonnet "/dev/gpiochip0 /dev/snd/controlC0" "$(opened boards/voice-bonnet.conf)"
 same kernel-led "$led/trigger" "$(opened boards/kernel-led.conf)"
 # Where nobody has loaded i2c-dev yet, systemd does not know its class of devices, and closes it for as long as the unit runs.
 sed '/modprobe/d' panels/ssd1306.conf > /run/without-module.conf
-rmmod i2c-dev
+rmmod i2c-dev 2>/dev/null
 same without-module "" "$(opened /run/without-module.conf)"
 same ssd1306 "/dev/i2c-0" "$(opened panels/ssd1306.conf)"
 same sh1106 "/dev/i2c-0" "$(opened panels/sh1106.conf)"

@@ -1,4 +1,5 @@
 # The life of the package: installed, linked, over a boot, upgraded, downgraded, removed, installed again, purged.
+# machines: pc virt
 # boot: rw systemd.wants=amazon.service
 # boot: rw systemd.wants=amazon.service
 mkdir -p /root/seen
@@ -48,6 +49,11 @@ case $boot in
     check rebooted-linked wait_until 200 is_state linked
     check rebooted-token is_token "$(token_of)"
     check rebooted-link-kept sha256sum -c link-before
+    # In the machine's own seconds, beside a program that has only begun.
+    began() { systemctl show -P "$1" device-auth.service | awk '{ printf "%.1f", $1 / 1000000 }'; }
+    token_at=$(awk -v at="$(stat -c %.Y /run/device-auth/token.json)" -v now="$(date +%s.%N)" '{ printf "%.1f", $1 - (now - at) }' /proc/uptime)
+    echo "seconds from the kernel's start: service started $(began ExecMainStartTimestampMonotonic), ready $(began ActiveEnterTimestampMonotonic), token $token_at"
+    (TIMEFORMAT="python3 -c 'import requests': %R s"; time python3 -c 'import requests') 2>&1
 
     token_of > token-before
     python3 /repository/tests/deploy/poll.py > gap &
