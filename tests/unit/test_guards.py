@@ -19,6 +19,7 @@ MAY_REVEAL: Final = {
     "device_auth/core/public.py",  # hands the access token to programs
     "device_auth/doctor/provider_probe.py",  # shows the proxy its name and password
     "device_auth/doctor/redaction.py",  # masks it wherever it stands
+    "device_auth/factory/station/serial.py",  # types the password at a unit's prompt
     "device_auth/factory/talk.py",  # sends the key of a run and what must not be left; masks both wherever they stand
     "device_auth/factory/station/records/databases.py",  # gives the database its password
     "device_auth/factory/unit/token_search.py",  # searches for what a run may have left on a unit
@@ -43,6 +44,7 @@ EXCUSED_FROM_BANS: Final = {
     "device_auth/assembly/doors.py",  # random
     "device_auth/cli/quick_token.py",  # os.environ, for the names alone: reading the settings costs all that is saved
     "device_auth/tools/authorize.py",  # subprocess: starts a browser
+    "device_auth/factory/station/ssh.py",  # subprocess
     "device_auth/client.py",  # runs in other programs: time between attempts, os.environ for the user's own folder
     "device_auth/factory/station/local.py",  # subprocess
     "device_auth/world/clock.py",  # time

@@ -4,9 +4,11 @@ Open the way, start a verb of the unit's ``device-auth``, read and write its lin
 and all that one verb says, have a greatest length, and no call waits beyond its deadline. A ``Halt`` ends every wait at once.
 """
 
+import json
 import os
+import re
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from device_auth.core.models import Monotonic, Seconds
@@ -238,7 +240,7 @@ class TalkChannel:
         """
         left = memoryview(line + b"\n")
         while left:
-            self._await({self._writes: select.POLLOUT}, deadline)
+            await_ready({self._writes: select.POLLOUT}, deadline, now=self._now, halt=self._halt)
             try:
                 left = left[os.write(self._writes, left) :]
             except BlockingIOError:
@@ -250,7 +252,7 @@ class TalkChannel:
         wanted = {self._reads: select.POLLIN}
         if self._remarks is not None:
             wanted[self._remarks] = select.POLLIN
-        ready = self._await(wanted, deadline)
+        ready = await_ready(wanted, deadline, now=self._now, halt=self._halt)
         # the remarks first: once stdout has ended nobody reads them
         for number in sorted(ready, key=lambda each: each == self._reads):
             try:
@@ -269,23 +271,63 @@ class TalkChannel:
             if self._said > LONGEST_TALK:
                 raise TalkTooLong(f"the verb said more than {LONGEST_TALK} bytes")
 
-    def _await(self, wanted: dict[int, int], deadline: Monotonic) -> set[int]:
-        """Wait until a descriptor is ready, and return those that are.
 
-        Raises:
-            RunAborted: if the halt comes first.
-            UnitSilent: if the deadline does.
-        """
-        watch = select.poll()
-        watch.register(self._halt.fileno(), select.POLLIN)
-        for number, events in wanted.items():
-            watch.register(number, events)
-        while True:
-            left = deadline - self._now()
-            ready = {number for number, _ in watch.poll(1000 * max(0.0, min(left, LONGEST_WAIT)))}
-            if self._halt.fileno() in ready:
-                raise RunAborted("the operator ended the run")
-            if ready:
-                return ready
-            if left <= 0:
-                raise UnitSilent("no answer in the time that the step has")
+def await_ready(
+    wanted: Mapping[int, int], deadline: Monotonic, *, now: Callable[[], Monotonic], halt: Halt
+) -> set[int]:
+    """Wait until a descriptor is ready, and return those that are.
+
+    Args:
+        wanted: the events of poll(2) for each descriptor.
+        deadline: of the wait.
+        now: reads the clock of deadlines.
+        halt: ends the wait.
+
+    Raises:
+        RunAborted: if the halt comes first.
+        UnitSilent: if the deadline does.
+    """
+    watch = select.poll()
+    watch.register(halt.fileno(), select.POLLIN)
+    for number, events in wanted.items():
+        watch.register(number, events)
+    while True:
+        left = deadline - now()
+        ready = {number for number, _ in watch.poll(1000 * max(0.0, min(left, LONGEST_WAIT)))}
+        if halt.fileno() in ready:
+            raise RunAborted("the operator ended the run")
+        if ready:
+            return ready
+        if left <= 0:
+            raise UnitSilent("no answer in the time that the step has")
+
+
+def is_talk(line: bytes) -> bool:
+    """Return whether a line is one of the talk, of whatever schema."""
+    if not line.startswith(b"{"):
+        return False
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and "schema" in fields
+
+
+USER_NAME: Final = r"[a-z_][0-9a-z_-]*"
+"""The form of a user's name on a unit."""
+
+
+def of_form(pattern: str, words: str) -> Callable[[str], str]:
+    """Return the reader of a setting that must have a form.
+
+    Args:
+        pattern: of the whole text.
+        words: for it, which complete "must be ...".
+    """
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {words}")
+        return text
+
+    return read
