@@ -38,6 +38,8 @@ DEFAULT_BUDGETS: Final[Mapping[str, Seconds]] = {
 
 TRANSPORTS: Final[Mapping[str, str]] = {
     "local": "device_auth.factory.station.local",
+    "serial": "device_auth.factory.station.serial",
+    "ssh": "device_auth.factory.station.ssh",
 }
 """The ways to a unit, each with its module, which has ``KEYS`` and ``make_transport``."""
 

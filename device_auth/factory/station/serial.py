@@ -134,7 +134,7 @@ class LineMender:
         return begun + line if begun and self._counts(begun + line) else None
 
 
-class _Verb(NamedTuple):
+class _SerialVerb(NamedTuple):
     """A verb that runs: its lines, what counts of them, and the marks around it."""
 
     lines: TalkChannel
@@ -165,7 +165,7 @@ class SerialTransport:
         self._halt = halt
         self._tail = TalkTail()
         self._line: int | None = None
-        self._verb: _Verb | None = None
+        self._verb: _SerialVerb | None = None
         self._exit: int | None = None
         self._given_up = ""
 
@@ -201,7 +201,7 @@ class SerialTransport:
         mark = uuid4().hex
         lines = TalkChannel(self._line, self._line, None, tail=self._tail, now=self._now, halt=self._halt)
         marks = re.compile(rf"(begin-{mark}|end-{mark} \d+)".encode())
-        self._verb = _Verb(
+        self._verb = _SerialVerb(
             lines, LineMender(lambda line: is_talk(line) or marks.fullmatch(line) is not None), mark
         )
         self._exit = None

@@ -113,7 +113,7 @@ count = 0
         "line 7: product: client_id (7) must be text in quotation marks, not a number. For example: client_id ="
         ' "amzn1.application-oa2-client.51000000000000000000000000000005"',
         "line 10: plan: steps are out of order. The order is identity, selftest, link-test, wipe, lock.",
-        "line 14: slot 1: transport ('locl') must be local. Did you mean 'local'?",
+        "line 14: slot 1: transport ('locl') must be local or serial or ssh. Did you mean 'local'?",
         "line 20: slot 2: count (0) must be a whole number from 1 to 256. For example: count = 8",
         "line 22: there is no table 'stattion'. Did you mean 'station'?",
     ]  # fmt: skip
