@@ -333,6 +333,7 @@ def start_table() -> Iterator[str]:
     """Yield the table of starts."""
     yield from (
         ".PP",
+        ".na",  # a column is as narrow as a word, and troff tells of each line that it cannot adjust
         ".TS",
         "tab(@);",
         "lb lb lb lb",
@@ -342,7 +343,7 @@ def start_table() -> Iterator[str]:
     )
     for start in SERVICE["starts"]:
         yield "@".join(f"T{{\n{prose(cell)}\nT}}" for cell in (start["cause"], *seen_at(start)))
-    yield ".TE"
+    yield from (".TE", ".ad")
 
 
 def seen_at(start: Mapping[str, str]) -> tuple[str, str, str]:
