@@ -99,19 +99,20 @@ ENDS_WITH_MAKE := setpriv --pdeathsig TERM
 test-vm: | $(BIN)/python
 	$(ENDS_WITH_MAKE) tests/vm/run $(BIN)/pip
 
-# SUITES, SCRIPTS and ARCH choose; BOOT_WITH is what each virtual machine is started by (nice, flock FILE).
+# SUITES, SCRIPTS and ARCH choose; BOOT_WITH is what each virtual machine is started by (nice, flock FILE). SABOTAGE=yes: packages
+# with faults, of which each must fail the lane; here those that only a boot shows, in test-package the others.
 SUITES ?= bookworm trixie
 ARCH ?= amd64
+SABOTAGE ?=
 SCRIPTS ?=
 BOOT_WITH ?=
 
 test-deploy: | $(BIN)/python
 	for suite in $(SUITES); do $(BOOT_WITH) $(MAKE) --silent deb SUITE=$$suite || exit; done
-	$(ENDS_WITH_MAKE) $(BIN)/python -m tests.deploy.boot $(SUITES:%=--suite %) --arch $(ARCH) --prefix '$(BOOT_WITH)' $(SCRIPTS)
+	$(ENDS_WITH_MAKE) $(BIN)/python -m tests.deploy.$(if $(SABOTAGE),sabotage,boot --arch $(ARCH)) $(SUITES:%=--suite %) \
+	    --prefix '$(BOOT_WITH)' $(SCRIPTS)
 
-# Built twice, judged, and lived through from install to purge in trees; SABOTAGE=yes: packages with faults must fail.
-SABOTAGE ?=
-
+# Built twice, judged, and lived through from install to purge in trees.
 test-package: | $(BIN)/python
 	$(BIN)/python -m tests.deploy.package $(SUITES:%=--suite %) $(if $(SABOTAGE),--sabotage)
 

@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from tests.deploy.packing import HERE, ROOT, clone_to, in_tree, of_version, repack
+from tests.deploy.packing import HERE, ROOT, Change, clone_to, in_tree, of_version, repack
 
 GUEST: Final = HERE / "guest"
 SUITES: Final = {"bookworm": "deb12", "trixie": "deb13"}
@@ -144,8 +144,8 @@ def problems_of(script: Script, reports: list[str]) -> list[str]:
     return problems
 
 
-def lay_out(given: Path, suite: str, architecture: str) -> None:
-    """Put what the machine is given into a folder: the clone, the suite's package, and the same as an older version."""
+def lay_out(given: Path, suite: str, architecture: str, change: Change | None = None) -> None:
+    """Put what the machine is given into a folder: the clone, the suite's package, changed or not, and the same as an older version."""
     clone_to(given / "repository", mask=0o022)
     # The simulated Amazon is started at each boot: compiled here, by the suite's Python, it takes a tenth of the time.
     modules = [f"repository/{name}" for name in ("device_auth", "hardware")]
@@ -155,8 +155,11 @@ def lay_out(given: Path, suite: str, architecture: str) -> None:
     for name in ("debs", "older"):
         (given / name).mkdir()
     for built in (ROOT / "dist").glob(f"device-auth*~{SUITES[suite]}u*_all.deb"):
-        shutil.copy2(built, given / "debs")
-        repack(built, given / "older", of_version("0.0.9"))
+        if change is None:
+            shutil.copy2(built, given / "debs")
+        else:
+            repack(built, given / "debs", change)
+        repack(given / "debs" / built.name, given / "older", of_version("0.0.9"))
 
 
 def _make_disk(folder: Path, disk: Path) -> None:
@@ -212,8 +215,10 @@ def boot(machine: Machine, made: Path, run: Path, *, words: str, limit: int, pre
     return report
 
 
-def run_script(script: Script, suite: str, machine: Machine, prefix: list[str]) -> list[str]:
-    """Run a guest script in a fresh machine of a suite; return what is wrong."""
+def run_script(
+    script: Script, suite: str, machine: Machine, prefix: list[str], change: Change | None = None
+) -> list[str]:
+    """Run a guest script in a fresh machine of a suite, with the package as it is or changed; return what is wrong."""
     made = Path(
         subprocess.run(
             [HERE / "machine", suite, machine.architecture], check=True, stdout=subprocess.PIPE, text=True
@@ -223,7 +228,7 @@ def run_script(script: Script, suite: str, machine: Machine, prefix: list[str]) 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         run.chmod(0o755)
-        lay_out(run / "given", suite, machine.architecture)
+        lay_out(run / "given", suite, machine.architecture, change)
         if (more := HERE / "given" / script.name).exists():
             subprocess.run([more, suite, machine.architecture, run / "given"], check=True)
         _make_disk(run / "given", run / "given.ext4")

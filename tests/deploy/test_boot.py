@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from tests.deploy.boot import GUEST, MACHINES, SUITES, problems_of, read_script
 from tests.deploy.packing import ROOT
+from tests.deploy.sabotage import FAULTS
 from tests.waiting import wait_for
 
 TEXT: Final = """\
@@ -68,6 +70,12 @@ def test_nothing_checked_is_a_failure(tmp_path: Path) -> None:
 def test_each_guest_script_checks_something_in_a_machine_that_there_is(path: Path) -> None:
     assert path.stem == "lib" or read_script(path).checks
     assert set(read_script(path).machines) <= MACHINES.keys()
+
+
+def test_each_fault_is_for_a_check_of_the_script_that_boots_with_it() -> None:
+    for name, sabotages in FAULTS.items():
+        checks = read_script(GUEST / f"{name}.sh").checks
+        assert [each.noticed_by for each in sabotages if re.escape(each.noticed_by) not in checks] == []
 
 
 def is_free(lock: Path) -> bool:

@@ -70,6 +70,12 @@ is_up() {
     systemctl is-active device-auth.socket device-auth.service && [ "$(systemctl is-system-running)" = running ]
 }
 
+# start_took: the time of the last start from ExecStart to READY, in milliseconds.
+start_took() {
+    echo $((($(systemctl show -P ActiveEnterTimestampMonotonic device-auth.service) -
+        $(systemctl show -P ExecMainStartTimestampMonotonic device-auth.service)) / 1000))
+}
+
 # link_speaker: as an administrator who is not root, by the socket.
 link_speaker() {
     id ann >/dev/null 2>&1 || useradd --groups device-auth-client,device-auth-admin ann

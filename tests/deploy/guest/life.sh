@@ -18,6 +18,7 @@ case $boot in
     same installed-without-complaint 0 "$?"
     check installed-nothing-refused sh -c '! grep -iE "refus|fail|could not|error|warning|deb-systemd-invoke" installing'
     check installed-up wait_until 200 is_up
+    check installed-no-network-target sh -c '[ "$(systemctl is-active network-online.target)" = inactive ]'
     check installed-settings-kept cmp settings-before /etc/device-auth/config.toml
     same installed-socket "device-auth-client 660" "$(stat -c '%G %a' /run/device-auth/api.sock)"
     check installed-socket-is-systemds sh -c 'ss -xlp src /run/device-auth/api.sock | grep -q "pid=1,"'
@@ -41,7 +42,6 @@ case $boot in
     same linked-state linked "$(state)"
     check linked-token is_token "$(token_of)"
     check linked-token-file grep -q access_token /run/device-auth/token.json
-    check linked-no-network-target sh -c '[ "$(systemctl is-active network-online.target)" = inactive ]'
     sha256sum $link > link-before
     ;;
 2)
@@ -69,6 +69,8 @@ case $boot in
     wait $poller
     same upgraded-answers 0 "$?"
     cat gap
+    systemctl restart device-auth.service
+    echo "a start takes $(start_took) ms"
     check upgraded-link-kept sha256sum -c link-before
     check upgraded-settings-kept cmp settings-before /etc/device-auth/config.toml
     check upgraded-token is_token "$(token_of)"
