@@ -96,6 +96,9 @@ _KERNEL: Final = re.compile(rb"\[ *\d+\.\d{6}\](\[[^\]\n]*\])? ")
 _BOOT: Final = re.compile(rb"(\[ *0\.000000\]|Starting kernel|U-Boot \d)")
 
 
+_OUR_MARKS: Final = re.compile(rb"\r?\n?(begin|end|OK)-[0-9a-f]{32}( \d+)?(?=\r?\n|$)")
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Lines
 
@@ -171,8 +174,8 @@ class SerialTransport:
 
     @property
     def talk(self) -> bytes:
-        """Return the end of what the unit has said; see ``UnitTransport``."""
-        return self._tail.kept()
+        """Return the end of what the unit has said, without our own marks; see ``UnitTransport``."""
+        return _OUR_MARKS.sub(b"", self._tail.kept())
 
     def open(self, deadline: Monotonic) -> ReachedUnit:
         """Open the line, log in, and have a shell whose terminal prints nothing back; see ``UnitTransport``."""
