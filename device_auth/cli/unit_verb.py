@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -127,9 +128,8 @@ def run_unit_verb(
                     talk = Talk(name, _print_whole, station.answer, station.read_header())
                 doors = open_doors(vars(args))
                 talk.say(StartedEvent(name, _dsn_of(doors), __version__, rfc3339(clock.wall())))
-                if not is_always_open:
-                    refuse_closed(doors.places, clock.now(), doors.machine)
-                with _alone(doors, name) if needs_root else nullcontext():
+                gate = None if is_always_open else partial(_refuse_closed, doors)
+                with _entered(doors, name, gate, is_alone=needs_root):
                     job(talk, doors)
         except _TimeOver:
             late = Busy(f"factory {name} did not end within {args.timeout:g} s", hint="Run it again.")
@@ -144,6 +144,21 @@ def run_unit_verb(
             result = talk.result(clock.now() - began, broken)
             talk.say(result)
     return result.exit
+
+
+def _refuse_closed(doors: Doors) -> None:
+    refuse_closed(doors.places, doors.clock.now(), doors.machine)
+
+
+@contextmanager
+def _entered(doors: Doors, name: str, gate: Callable[[], None] | None, *, is_alone: bool) -> Iterator[None]:
+    """Pass the gate, and for a verb that runs alone once more then: another one may have locked the unit meanwhile."""
+    if gate is not None:
+        gate()
+    with _alone(doors, name) if is_alone else nullcontext():
+        if gate is not None and is_alone:
+            gate()
+        yield
 
 
 @contextmanager
@@ -260,7 +275,7 @@ def _print_whole(line: str) -> None:
 
 
 class _Station:
-    """The lines that a station writes to standard input. They are read here byte by byte: nothing is read ahead."""
+    """The lines that a station writes to standard input, read from its descriptor: no other buffer holds any back."""
 
     def __init__(self) -> None:
         self._unread = b""

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wipe",
         action="store_true",
-        help="remove every file of ours, and prove that no token is left; the unit's identity and settings stay",
+        help="remove every file of ours, and prove that no token is left; the unit's identity, its settings and the factory's lock stay",
     )
 
 

@@ -65,17 +65,17 @@ def test_a_wipe_takes_the_certificate_for_browsers_with_it(state: Path) -> None:
     assert list(state.iterdir()) == []
 
 
-def test_a_wipe_keeps_the_units_identity_and_what_was_set_on_it_and_says_so(
-    state: Path, runtime: Path
-) -> None:
+def test_a_wipe_keeps_what_is_the_units_own_and_says_so(state: Path, runtime: Path) -> None:
     fill(state, runtime)
-    for name in ("identity.toml", "settings.toml"):
+    own = ("identity.toml", "settings.toml", "factory-lock.json")
+    for name in own:
         (state / name).write_text('dsn = "F-0001"\n')
+        (state / f"{name}.new").write_text("of a writer that was killed")
 
     wiped = wipe_now(state, runtime)
 
-    assert wiped.kept == (state / "identity.toml", state / "settings.toml")
-    assert sorted(state.iterdir()) == list(wiped.kept)
+    assert wiped.kept == tuple(state / name for name in own)
+    assert sorted(state.iterdir()) == sorted(wiped.kept)
 
 
 def test_a_wipe_leaves_nothing_of_ours_and_says_what_it_removed(state: Path, runtime: Path) -> None:

@@ -161,6 +161,20 @@ same credential-of-others /etc/credstore.encrypted/other "$(find /etc/credstore.
 check runtime-gone test ! -e /run/device-auth
 check users-stay id device-auth
 
+# The factory's lock holds after each of them: no verb but the one that looks runs.
+locked() {
+    ended_with 77 device-auth factory facts && ended_with 77 device-auth factory identity erase --force \
+        && ended_with 77 device-auth factory identity write --force --dsn KS0001 --product-id P --client-id C --simulate \
+        && ended_with 0 device-auth factory status
+}
+check install-after-purge dpkg_quietly --install /given/now/*.deb
+check locked-after-purge locked
+check remove-locked dpkg_quietly --remove device-auth device-auth-simulator
+check install-after-remove dpkg_quietly --install /given/now/*.deb
+check locked-after-remove locked
+check purge-locked dpkg_quietly --purge device-auth device-auth-simulator
+check locked-file-stays grep -q locked "$state/factory-lock.json"
+
 # And nothing of it all is left in the tree.
 rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted/other /tmp/strange
 check fresh dpkg_quietly --install /given/now/*.deb
