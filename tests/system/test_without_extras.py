@@ -27,6 +27,7 @@ EXTRAS: Final = {
     "rpi-gpio": ("RPi", "lgpio"),
     "apa102": ("spidev",),
     "panel": ("luma", "PIL", "smbus2"),
+    "factory": ("sqlalchemy", "alembic", "psycopg", "rich", "zxingcpp"),
 }
 """The modules of each extra."""
 
@@ -211,3 +212,30 @@ def test_the_service_runs_without_its_parts_and_says_what_to_install(speaker: Sp
 def test_each_verb_is_looked_at() -> None:
     assert {words.split()[0] for words in ENDS} == set(VERBS)
     assert {words.split()[0] for words in OWN_ENDS} == set(VERBS) - {"run", "simulator"}
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        *(("run", package) for package in EXTRAS["factory"][:3]),
+        *((words, "sqlalchemy") for words in ("report", "export", "dsn list", "database upgrade", "import")),
+    ],
+)
+def test_a_station_names_the_package_that_its_records_need(
+    speaker: Speaker, words: str, package: str
+) -> None:
+    station = speaker.folder / "station.toml"
+    station.write_text(
+        '[station]\nid = "s1"\nfolder = "records"\n'
+        '[product]\nname = "speaker"\nproduct_id = "SPEAKER"\n'
+        'client_id = "amzn1.application-oa2-client.51000000000000000000000000000005"\n'
+        '[[slot]]\nname = "slot"\ntransport = "local"\n'
+    )
+    more = [str(speaker.folder)] if words == "import" else []
+
+    ran = speaker.run([package], "factory", *words.split(), str(station), *more)
+
+    assert ran.returncode == 78
+    assert (package if BARE is None else "the Python package") in ran.stderr
+    assert "pip install" in ran.stderr
+    assert not (speaker.folder / "records").exists()

@@ -28,6 +28,16 @@ FILE: Final = "records.sqlite"
 CONNECT_TIMEOUT: Final = 2
 """Seconds until the database counts as away."""
 
+_BOUNDS: Final = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c statement_timeout=60000 -c lock_timeout=10000",
+}
+"""A database whose machine is gone, or that answers nothing, is away too. Source: libpq's parameters; milliseconds from the fifth on."""
+
 LOCK_TIMEOUT: Final = 30
 """Seconds that a writer waits for another process at the same file."""
 
@@ -93,7 +103,7 @@ def open_database(address: DatabaseAddress) -> Engine:
     url = make_url(address.url)
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url)
-    asked: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "device-auth factory"}
+    asked: dict[str, Any] = {"application_name": "device-auth factory", **_BOUNDS}
     if address.password_file is not None:
         asked["password"] = read_password(address.password_file).reveal()
     return create_engine(

@@ -66,6 +66,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _OF_UPGRADES})
         found = _revision(connection)
         if found != NONE and found not in _known():
