@@ -18,11 +18,11 @@ SSHD: Final = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin
 USER: Final = pwd.getpwuid(os.geteuid()).pw_name
 
 
-def make_key(path: Path) -> str:
+def make_key(path: Path, comment: str = "") -> str:
     """Make a key pair, and return the public key."""
     for old in (path, path.with_suffix(".pub")):
         old.unlink(missing_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
     return path.with_suffix(".pub").read_text().strip()
 
 
@@ -32,9 +32,10 @@ class Sshd:
     Args:
         folder: of its own.
         station_key: the public key that it lets in.
+        authorized: where that stands; in its folder unless told.
     """
 
-    def __init__(self, folder: Path, station_key: str) -> None:
+    def __init__(self, folder: Path, station_key: str, authorized: Path | None = None) -> None:
         assert SSHD is not None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0:
@@ -43,7 +44,8 @@ class Sshd:
         self.folder = folder
         self.port = free_port()
         self.more: list[str] = []
-        self.authorized = folder / "authorized_keys"
+        self.authorized = authorized or folder / "authorized_keys"
+        self.authorized.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.authorized.write_text(f"{station_key}\n")
         self.host_key = make_key(folder / "host_key")
         self._process: subprocess.Popen[bytes] | None = None

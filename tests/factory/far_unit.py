@@ -18,10 +18,12 @@ HERE: Final = Path(__file__).parent
 def main() -> None:
     folder, slot, *words = sys.argv[1:]
     unit = Path(folder) / slot
-    for name in ("state", "run"):
+    for name in ("state", "run", "root"):
         (unit / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["DEVICE_AUTH_SLOT"] = slot
     places = ["--simulate", "--state-dir", str(unit / "state"), "--runtime-dir", str(unit / "run")]
+    if words[1] in {"wipe", "lock"}:
+        places += ["--root", str(unit / "root")]
     command = [sys.executable, str(HERE / "broken_unit.py"), *words, *places]
     if words[1] != "facts":
         os.execv(command[0], command)  # noqa: S606  the unit takes this process

@@ -82,6 +82,11 @@ def run_far_line(
     ended = scan_and_run(station, list(settings))
     end_units(folder)
     check_line(folder, list(settings), ended, expected)
+    if transport == "ssh":
+        open_still = {name for name in settings if "device-auth-station" in keys_of(folder, name).read_text()}
+        assert open_still == {name for name in settings if name in expected}, (
+            "a unit that failed may come back"
+        )
 
 
 def has_answered(remarks: list[str], before: int, process: "subprocess.Popen[str]") -> bool:
@@ -120,12 +125,17 @@ def scan_and_run(station: Path, slots: list[str]) -> EndedStation:
     return EndedStation(exit_code, [json.loads(line) for line in out.splitlines()], "".join(remarks))
 
 
+def keys_of(folder: Path, name: str) -> Path:
+    """Return the file by which a unit lets the station in."""
+    return folder / "units" / name / "root/root/.ssh/authorized_keys"
+
+
 def by_ssh(folder: Path, slots: list[str], stack: ExitStack) -> dict[str, str]:
     key = folder / "station_key"
-    public = make_key(key)
+    public = make_key(key, "device-auth-station")
     settings = {}
     for name in slots:
-        unit = Sshd(folder / "sshd" / name, public)
+        unit = Sshd(folder / "sshd" / name, public, keys_of(folder, name))
         stack.callback(unit.stop)
         unit.start()
         settings[name] = f'host = "127.0.0.1"\nport = {unit.port}\nuser = "{USER}"\nidentity_file = "{key}"\n'

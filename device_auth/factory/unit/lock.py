@@ -11,6 +11,7 @@ from device_auth.assembly.doors import Doors
 from device_auth.core.errors import ConfigError
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.identity import read_identity
+from device_auth.factory.unit.station_keys import remove_station_keys
 from device_auth.factory.unit.wiping import SearchedPlaces, search_unit
 from device_auth.world.factory_lock import LockPlaces, write_lock
 
@@ -37,7 +38,7 @@ def check_no_token(talk: Talk, doors: Doors, root: Path | None) -> None:
     search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
 
 
-FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (check_identity_and_label, check_no_token)
+FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (check_identity_and_label, check_no_token, remove_station_keys)
 """What every unit must pass once more before it is locked."""
 
 
