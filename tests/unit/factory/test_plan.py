@@ -183,8 +183,9 @@ def test_the_shipped_example_is_a_plan_of_the_whole_line() -> None:
 
 def test_what_the_example_leaves_as_a_comment_is_valid_too(tmp_path: Path) -> None:
     example = (Path(__file__).parents[3] / "deploy" / "factory" / "station.toml").read_text()
-    plan = read(tmp_path, re.sub(r"(?m)^# (?=[a-z_]+ = )", "", example))
+    plan = read(tmp_path, re.sub(r"(?m)^# (?=[a-z_]+ = |\[\[)", "", example))
 
     assert plan.golden is not None
     assert plan.scanner is not None
+    assert {slot.transport for slot in plan.slots} == {"local", "serial", "ssh"}
     assert (plan.operator, plan.database) == ("anna", "postgresql://rig@db.example/factory")
