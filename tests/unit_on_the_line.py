@@ -1,7 +1,7 @@
 """A simulated unit on the line, with folders and a root of its own, and the talk of a verb run in this process."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from uuid import UUID
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.core.models import Secret
 from device_auth.factory.talk import AskEvent, Header, Talk
+from tests.world import CLIENT_ID
 
 KEY = "0f" * 32
 MACHINE = "1f" * 16
@@ -29,6 +30,7 @@ class UnitOnTheLine:
         lines: what it said.
         asked: the names of its questions.
         held: what stays open until its end.
+        rig: called with each line.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class UnitOnTheLine:
     lines: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     held: ExitStack = field(default_factory=ExitStack)
+    rig: Callable[[dict[str, Any]], object] = lambda _: None
 
     @property
     def root(self) -> Path:
@@ -64,6 +67,11 @@ class UnitOnTheLine:
         self.write("etc/machine-id", MACHINE + "\n")
         return self
 
+    def identify(self, dsn: str = "K-0001") -> None:
+        """Write an identity."""
+        ids = f'dsn = "{dsn}"\nproduct_id = "kitchen"\nclient_id = "{CLIENT_ID}"\n'
+        (self.state / "identity.toml").write_text(ids)
+
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file below the root."""
         path = self.root / name
@@ -81,7 +89,7 @@ class UnitOnTheLine:
         self.lines.clear()
         self.asked.clear()
         header = Header(UUID(int=1), Secret(KEY), tuple(map(Secret, tokens)), dsn)
-        return Talk(verb, lambda line: self.lines.append(json.loads(line)), self._answer, header)
+        return Talk(verb, self._hear, self._answer, header)
 
     @property
     def checks(self) -> Mapping[str, str]:
@@ -96,6 +104,10 @@ class UnitOnTheLine:
     def detail(self, name: str) -> str:
         """Return what a check said."""
         return next(str(line["detail"]) for line in self.lines if line.get("name") == name)
+
+    def _hear(self, line: str) -> None:
+        self.lines.append(json.loads(line))
+        self.rig(self.lines[-1])
 
     def _answer(self, question: AskEvent) -> str:
         self.asked.append(question.name)

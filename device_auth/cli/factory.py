@@ -31,6 +31,9 @@ SUB_VERBS: Final = {
     "status": SubVerb(
         "whether the unit is locked, its identity, and whether an owner's link is there", "factory_status"
     ),
+    "link-test": SubVerb(
+        "the whole life of a link, against a simulated Amazon, in folders of its own", "factory_link_test"
+    ),
     "wipe": SubVerb(
         "erase what a test may have left; with --verify, prove that no token is left", "factory_wipe"
     ),

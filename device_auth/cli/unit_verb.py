@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -19,7 +19,7 @@ from typing import Final, Self
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.cli.output import print_line
-from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, Interrupted, StoreError, WrongUse
+from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, Interrupted, WrongUse
 from device_auth.core.models import Seconds, later
 from device_auth.core.public import rfc3339
 from device_auth.factory.talk import (
@@ -37,7 +37,7 @@ from device_auth.factory.unit.gate import refuse_closed
 from device_auth.factory.unit.identity import read_identity
 from device_auth.world.clock import BootClock
 from device_auth.world.files import Folder
-from device_auth.world.places import ROOT, make_runtime_dir
+from device_auth.world.places import ROOT, factory_dir, make_runtime_dir
 from device_auth.world.signals import ENDINGS, handled
 
 HEADER_WITHIN: Final = Seconds(30)
@@ -80,15 +80,12 @@ def root_of(args: argparse.Namespace) -> Path | None:
 
     Raises:
         WrongUse: if a real unit is given another.
-        StoreError: if this process is not root's, and so cannot look at all of a real unit.
     """
     root: Path | None = args.root
     if "simulate" in vars(args):
         return root
     if root is not None:
         raise WrongUse("--root is for a simulated unit", hint="Use it together with --simulate.")
-    if os.geteuid() != 0:
-        raise StoreError("permission denied: only root can look at all of a unit", hint="Run it with sudo.")
     return ROOT
 
 
@@ -129,6 +126,7 @@ def run_unit_verb(
                 doors = open_doors(vars(args))
                 talk.say(StartedEvent(name, _dsn_of(doors), __version__, rfc3339(clock.wall())))
                 gate = None if is_always_open else partial(_refuse_closed, doors)
+                _remove_leftover_profiles(doors)
                 with _entered(doors, name, gate, is_alone=needs_root):
                     job(talk, doors)
         except _TimeOver:
@@ -185,6 +183,19 @@ def _alone(doors: Doors, name: str) -> Iterator[None]:
                 "another verb of the factory runs on this unit", hint="Wait until it has ended."
             ) from error
         yield
+
+
+def _remove_leftover_profiles(doors: Doors) -> None:
+    """Remove what a link-test that was killed with its reaper has left."""
+    runtime_dir = doors.places.runtime_dir
+    if runtime_dir is None:
+        return
+    with suppress(OSError):
+        if not os.listdir(factory_dir(runtime_dir)):  # noqa: PTH208  no Path is wanted of it
+            return
+        from device_auth.factory.unit.profile import remove_leftover_profiles
+
+        remove_leftover_profiles(runtime_dir)
 
 
 def _dsn_of(doors: Doors) -> str | None:

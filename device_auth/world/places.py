@@ -104,6 +104,11 @@ def read_places(
     )
 
 
+def factory_dir(runtime_dir: Path) -> Path:
+    """Return the folder of the factory's profiles, beside the runtime folder and on the same disk."""
+    return runtime_dir.with_name(f"{runtime_dir.name}-factory")
+
+
 def make_runtime_dir(path: Path) -> None:
     """Make the runtime folder if there is none, and check that nobody else can put files in it.
 
