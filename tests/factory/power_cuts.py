@@ -161,8 +161,12 @@ def compare_numbers(database: Engine, folders: Sequence[Path]) -> None:
     """Compare what was given with the ledger: no number for two units, no unit with two numbers."""
     units: dict[str, set[str]] = {}
     numbers: dict[str, set[str]] = {}
+    cut_off: set[str] = set()
     for folder in folders:
-        for words in read_told(folder):
+        told = read_told(folder)
+        without_board = {words[1] for words in told if words[0] == "given" and words[2] == "-"}
+        cut_off |= without_board - {words[1] for words in told if words[0] == "saved"}
+        for words in told:
             if words[0] == "given":
                 who = f"{folder.name} {words[3]} {words[1]}" if words[2] == "-" else words[2]
                 units.setdefault(words[1], set()).add(who)
@@ -179,11 +183,15 @@ def compare_numbers(database: Engine, folders: Sequence[Path]) -> None:
             .having(func.count() > 1)
         ).all()
         assert events == [], f"given twice by the ledger's own events: {events}"
-        states = Counter(connection.execute(select(dsn.c.state)).scalars())
+        state_of = {row.dsn: row.state for row in connection.execute(select(dsn.c.dsn, dsn.c.state))}
+        states = Counter(state_of.values())
         burnt = sorted(connection.execute(select(dsn.c.dsn).where(dsn.c.state == "burnt")).scalars())
         unknown = units.keys() - set(
             connection.execute(select(dsn.c.dsn).where(dsn.c.state.not_in(["free", "blocked"]))).scalars()
         )
+    assert all(state_of[number] in {"burnt", "written"} for number in cut_off), (
+        "a cut off number can be given again"
+    )
     assert not unknown, f"given, and the ledger does not know: {unknown}"
     print(f"  {len(units)} DSNs acknowledged, none twice; the ledger: {dict(states)}")
     print(f"  burnt: {' '.join(burnt) or 'none'}")

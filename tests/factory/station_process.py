@@ -28,8 +28,8 @@ from device_auth.factory.talk import RunOutcome
 
 PRODUCT: Final = Product("speaker", "SP-1", "B")
 TOLD: Final = "told"
-EACH_WITHOUT_BOARD: Final = 5
-"""Every fifth unit has nothing by which it could be recognised."""
+EACH_WITHOUT_BOARD: Final = 2
+"""Every second unit has nothing by which it could be recognised: if the station dies, its number is burnt."""
 
 
 class ToldFile:

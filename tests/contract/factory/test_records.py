@@ -22,7 +22,7 @@ from device_auth.factory.station.records.tables import (
 )
 from device_auth.factory.station.run_record import DsnProblem, DsnRule
 from device_auth.factory.talk import RunOutcome
-from tests.factory.record_world import NUMBERS, RecordWorld, begin, ended, run_unit
+from tests.factory.record_world import NUMBERS, RULE, RecordWorld, begin, ended, run_unit
 
 PARTS = (run, phase, measurement, attachment, identity_event)
 
@@ -283,6 +283,23 @@ def test_a_new_folder_takes_over_a_lost_one_and_what_that_could_give_is_burnt(wo
         assert run_unit(records, "b1") == kept
     with world.station("s1") as old, pytest.raises(ConfigError, match="another folder"):
         old.all_stations.push()  # type: ignore[union-attr]  # it has one
+
+
+def test_a_lost_folder_that_still_runs_gets_no_further_block(world: RecordWorld) -> None:
+    with world.station("s1") as old:
+        run_unit(old, "b1")
+        old.push()
+        by_hand(world, reason="thought lost").adopt()
+        with world.station(folder="new", station_id="s1") as new:
+            assert run_unit(new, "b2") == "SP0060"
+
+        assert old.all_stations is not None
+        with pytest.raises(ConfigError, match="another folder is the station s1 by now"):
+            old.all_stations.fetch(product=RULE.product)
+        run_unit(old, "b3")
+        assert old.push() > 0
+    assert {row["station_id"] for row in world.rows(run)} == {"s1"}
+    assert [row["board"] for row in world.rows(run)] == ["b1"]
 
 
 def test_what_an_older_run_read_of_a_unit_does_not_replace_what_a_newer_one_read(world: RecordWorld) -> None:
