@@ -26,6 +26,9 @@ NETWORKS = {
 }
 """What is done to the network, and the addresses of the provider's name; the last answers."""
 
+QUICK = ("8 dead of 9", "IPv6 only")
+"""The networks of ``make test``: each is three processes in namespaces, and half a second of a core."""
+
 LINK = """
 import subprocess, sys
 from device_auth.simulator.amazon import Amazon
@@ -46,7 +49,13 @@ with serve(Amazon(strict(approve_after=0, interval=1), clock=BootClock().now), h
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="a network of its own is not allowed here")
-@pytest.mark.parametrize(("made", "ips"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(
+    ("made", "ips"),
+    [
+        pytest.param(*network, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, network in NETWORKS.items()
+    ],
+)
 def test_a_speaker_is_linked_by_the_one_address_that_answers_and_the_doctor_names_the_dead(
     tmp_path: Path, made: str, ips: list[str]
 ) -> None:

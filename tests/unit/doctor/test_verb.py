@@ -394,8 +394,15 @@ def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_p
     assert not any(line.lstrip().startswith(("0 of", "1 of")) for line in lines)
 
 
-@pytest.mark.parametrize("name", ["NO_COLOR=1", "CLICOLOR=0", "TERM=dumb", "TERM="])
-@pytest.mark.parametrize("words", ["doctor", "link"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        *(("doctor", name) for name in ("NO_COLOR=1", "CLICOLOR=0", "TERM=dumb", "TERM=")),
+        *(("link", name) for name in ("NO_COLOR=1", "TERM=dumb")),
+        # each of these a speaker and its Amazon on a terminal, for what the doctor reads by the same two lines
+        *(pytest.param("link", name, marks=pytest.mark.slow) for name in ("CLICOLOR=0", "TERM=")),
+    ],
+)
 def test_no_colour_where_none_is_wanted_and_no_escape_sequence_on_a_dumb_terminal(
     name: str, words: str, tmp_path: Path
 ) -> None:
