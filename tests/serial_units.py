@@ -30,12 +30,18 @@ while :; do
     printf '\n'
     if [ "$user $password" = "root open sesame" ]; then
         printf 'Linux unit 6.12.0\nLast login: Mon Nov 30\n'
-        (trap - INT; exec bash --noprofile --norc -i)
+        trap - INT
+        exec bash --noprofile --norc -i
     else
         printf 'Login incorrect\n'
     fi
 done
 """
+
+GETTY: Final = """
+while :; do setsid --ctty --wait "$@" <"$0" >"$0" 2>&1; done
+"""
+"""Starts a shell on a line, and another one when that has ended, as init does with a getty."""
 
 SHELLS: Final = {
     "bash": ("bash", "--noprofile", "--norc", "-i"),
@@ -56,7 +62,7 @@ class SerialUnit:
 
     def __init__(self, shell: str = "bash", noise: Noise = bytes) -> None:
         self._station_far, self._station_near = os.openpty()
-        self._unit_far, unit_near = os.openpty()
+        self._unit_far, self._unit_near = os.openpty()
         # as a line is without a station: nothing is made of the bytes, nothing is printed back
         tty.setraw(self._station_near)
         self.device = Path(os.ttyname(self._station_near))
@@ -64,14 +70,11 @@ class SerialUnit:
         self.carried = b""
         self.sent = b""
         self._shell = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", *SHELLS[shell]],
-            stdin=unit_near,
-            stdout=unit_near,
-            stderr=unit_near,
+            ["sh", "-c", GETTY, os.ttyname(self._unit_near), *SHELLS[shell]],
+            stdin=subprocess.DEVNULL,
             env={**os.environ, "TERM": "vt220", "PS1": "root@unit:~# "},
-            start_new_session=True,
+            process_group=0,  # a session of its own would take the line as its own terminal
         )
-        os.close(unit_near)
         for number in (self._station_far, self._unit_far):
             os.set_blocking(number, False)
         self._end, self._ending = os.pipe()
@@ -97,11 +100,18 @@ class SerialUnit:
     def close(self) -> None:
         """End the unit and all that it runs."""
         self._stop_carrying()
-        for pid in [*descendants_of(self._shell.pid), self._shell.pid]:
+        # the parent first: it would start another shell
+        for pid in [self._shell.pid, *descendants_of(self._shell.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._shell.wait()
-        for number in (self._station_far, self._station_near, self._unit_far, self._end):
+        for number in (
+            self._station_far,
+            self._station_near,
+            self._unit_far,
+            self._unit_near,
+            self._end,
+        ):
             if number >= 0:
                 os.close(number)
 
@@ -121,8 +131,10 @@ class SerialUnit:
                     continue
                 try:
                     content = os.read(reads, 65536)
-                except OSError:  # the shell has ended
-                    return
+                except OSError:
+                    # the shell has ended, and the next one has not begun
+                    select.select([self._end], [], [], 0.02)
+                    continue
                 if reads == self._unit_far:
                     content = self.noise(content)
                     self.carried += content
