@@ -1,10 +1,13 @@
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from device_auth.core.errors import ConfigError
+from device_auth.factory.station import local, plan
 from device_auth.factory.station.plan import DEFAULT_BUDGETS, Limit, StationPlan, read_plan
+from hardware.settings import Key
 
 GOOD = """\
 [station]
@@ -35,12 +38,12 @@ def faults(folder: Path, text: str) -> list[str]:
 
 
 def test_what_a_file_leaves_out_is_the_whole_line(tmp_path: Path) -> None:
-    plan = read(tmp_path, GOOD)
+    found = read(tmp_path, GOOD)
 
-    assert [step.verb for step in plan.steps] == list(DEFAULT_BUDGETS)
-    assert [step.attempts for step in plan.steps] == [1] * len(DEFAULT_BUDGETS)
-    assert (plan.listen, plan.port, plan.database, plan.golden) == ("127.0.0.1", 0, "", None)
-    assert [(slot.name, slot.answers) for slot in plan.slots] == [("one", "operator")]
+    assert [step.verb for step in found.steps] == list(DEFAULT_BUDGETS)
+    assert [step.attempts for step in found.steps] == [1] * len(DEFAULT_BUDGETS)
+    assert (found.listen, found.port, found.database, found.golden) == ("127.0.0.1", 0, "", None)
+    assert [(slot.name, slot.answers) for slot in found.slots] == [("one", "operator")]
 
 
 def test_paths_count_from_the_file(tmp_path: Path) -> None:
@@ -49,15 +52,15 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
 
 
 def test_slots_alike_are_counted(tmp_path: Path) -> None:
-    plan = read(tmp_path, f'{GOOD}count = 3\nanswers = "yes"\n')
+    found = read(tmp_path, f'{GOOD}count = 3\nanswers = "yes"\n')
 
-    assert [slot.name for slot in plan.slots] == ["one-01", "one-02", "one-03"]
+    assert [slot.name for slot in found.slots] == ["one-01", "one-02", "one-03"]
 
 
 def test_a_program_of_the_rig_answers_questions(tmp_path: Path) -> None:
-    plan = read(tmp_path, f'{GOOD}answers = ["/opt/rig/look", "--led"]\n')
+    found = read(tmp_path, f'{GOOD}answers = ["/opt/rig/look", "--led"]\n')
 
-    assert plan.slots[0].answers == ("/opt/rig/look", "--led")
+    assert found.slots[0].answers == ("/opt/rig/look", "--led")
 
 
 def test_a_step_has_its_own_limits(tmp_path: Path) -> None:
@@ -70,13 +73,13 @@ budget = 40
 attempts = 2
 limits = { link_seconds = { maximum = 20 } }
 """
-    plan = read(tmp_path, GOOD + steps)
+    found = read(tmp_path, GOOD + steps)
 
-    assert [f"{step.verb} {step.budget:g} {step.attempts}" for step in plan.steps] == [
+    assert [f"{step.verb} {step.budget:g} {step.attempts}" for step in found.steps] == [
         "identity 30 1",
         "link-test 40 2",
     ]
-    assert plan.steps[1].limits == {"link_seconds": Limit(None, 20)}
+    assert found.steps[1].limits == {"link_seconds": Limit(None, 20)}
 
 
 def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
@@ -175,17 +178,40 @@ def test_a_file_that_is_too_long_is_none(tmp_path: Path) -> None:
 
 def test_the_shipped_example_is_a_plan_of_the_whole_line() -> None:
     example = Path(__file__).parents[3] / "deploy" / "factory" / "station.toml"
-    plan = read_plan(example)
+    found = read_plan(example)
 
-    assert [step.verb for step in plan.steps] == list(DEFAULT_BUDGETS)
-    assert len(plan.slots) == 8
+    assert [step.verb for step in found.steps] == list(DEFAULT_BUDGETS)
+    assert len(found.slots) == 8
 
 
 def test_what_the_example_leaves_as_a_comment_is_valid_too(tmp_path: Path) -> None:
     example = (Path(__file__).parents[3] / "deploy" / "factory" / "station.toml").read_text()
-    plan = read(tmp_path, re.sub(r"(?m)^# (?=[a-z_]+ = |\[\[)", "", example))
+    found = read(tmp_path, re.sub(r"(?m)^# (?=[a-z_]+ = |\[\[)", "", example))
 
-    assert plan.golden is not None
-    assert plan.scanner is not None
-    assert {slot.transport for slot in plan.slots} == {"local", "serial", "ssh"}
-    assert (plan.operator, plan.database) == ("anna", "postgresql://rig@db.example/factory")
+    assert found.golden is not None
+    assert found.scanner is not None
+    assert {slot.transport for slot in found.slots} == {"local", "serial", "ssh"}
+    assert (found.operator, found.database) == ("anna", "postgresql://rig@db.example/factory")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        plan.STATION_KEYS,
+        plan.AMAZON_KEYS,
+        plan.PRODUCT_KEYS,
+        plan.DSN_KEYS,
+        plan.PLAN_KEYS,
+        plan.STEP_KEYS,
+        plan.LIMIT_KEYS,
+        plan.GOLDEN_KEYS,
+        plan.SLOT_KEYS,
+        local.KEYS,
+    ],
+)
+def test_the_manual_has_each_key_with_its_explanation(keys: Sequence[Key]) -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "factory.md").read_text()
+
+    missing = [key.name for key in keys if f"| `{key.name}` | {key.explanation} |" not in manual]
+    unsaid = [key.name for key in keys if key.is_required and f"{key.explanation} | required |" not in manual]
+    assert (missing, unsaid) == ([], [])
