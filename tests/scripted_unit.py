@@ -23,7 +23,7 @@ from device_auth.factory.talk import (
     write_event,
 )
 
-FACTS: Final[Mapping[str, object]] = {"serial": "10000000abcdef01", "boot_id": "first"}
+FACTS: Final[Mapping[str, object]] = {"serial": "10000000abcdef01", "eth_mac": None}
 
 Said = Event | bytes | Callable[[], object] | None
 """An event, a raw line, something that happens at this moment (and may raise), or the end: the verb was killed."""

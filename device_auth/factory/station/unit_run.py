@@ -311,16 +311,14 @@ class UnitRun:
         self._meet_again(PlannedStep("same-unit", FACTS_BUDGET), _Heard())
 
     def _meet_again(self, step: PlannedStep, heard: _Heard) -> None:
-        """See that the unit is the one that the run began with, and has not restarted."""
+        """See that the unit is the one that the run began with."""
         del step
         facts = self._read_facts(heard)
         changed = [
             name
-            for name in (*BOARD_FACTS, "boot_id")
+            for name in BOARD_FACTS
             if self._facts.get(name) is not None and facts.get(name) != self._facts[name]
         ]
-        if changed == ["boot_id"]:
-            raise AttemptEnded(RunOutcome.ERROR, "the unit restarted during the run", is_final=True)
         if changed:
             raise AttemptEnded(
                 RunOutcome.ERROR, f"this is another unit now: {', '.join(changed)} changed", is_final=True
@@ -406,9 +404,10 @@ class UnitRun:
             raise AttemptEnded(outcome, why)
 
     def _last_remark(self) -> str:
-        """Return the last line that the unit wrote for people, behind a colon; nothing if it wrote none."""
+        """Return the unit's last error, else its last line for people, behind a colon; nothing if it wrote none."""
         lines = self._masks().readable(self._doors.transport.talk).splitlines()
         remarks = [line for line in lines if line.strip() and not line.startswith("{")]
+        remarks = [line for line in remarks if line.startswith("device-auth: ")] or remarks
         return f": {remarks[-1].strip()[:_LONGEST_REMARK]}" if remarks else ""
 
     def _hear(self, event: Event, heard: _Heard, deadline: Monotonic) -> None:
