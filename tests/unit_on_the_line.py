@@ -97,13 +97,18 @@ class UnitOnTheLine:
         return {line["name"]: line["outcome"] for line in self.lines if line["event"] == "check"}
 
     @property
+    def measured(self) -> Mapping[str, object]:
+        """Return each value that was measured."""
+        return {line["name"]: line["value"] for line in self.lines if line["event"] == "measurement"}
+
+    @property
     def failed(self) -> list[str]:
         """Return the names of the checks that did not pass, in their order."""
         return [name for name, outcome in self.checks.items() if outcome in {"FAIL", "ERROR"}]
 
     def detail(self, name: str) -> str:
         """Return what a check said."""
-        return next(str(line["detail"]) for line in self.lines if line.get("name") == name)
+        return next(str(line["detail"]) for line in self.lines if "detail" in line and line["name"] == name)
 
     def _hear(self, line: str) -> None:
         self.lines.append(json.loads(line))

@@ -31,6 +31,9 @@ SUB_VERBS: Final = {
     "status": SubVerb(
         "whether the unit is locked, its identity, and whether an owner's link is there", "factory_status"
     ),
+    "selftest": SubVerb(
+        "identity, the doctor without a network, leftovers of a cloned image, every part", "factory_selftest"
+    ),
     "link-test": SubVerb(
         "the whole life of a link, against a simulated Amazon, in folders of its own", "factory_link_test"
     ),

@@ -22,7 +22,12 @@ class Operator(Protocol):
 
     @property
     def is_rig(self) -> bool:
-        """Return whether it answers for simulated parts too, and needs the time of each step to look."""
+        """Return whether it answers for simulated parts too."""
+        ...
+
+    @property
+    def needs_time(self) -> bool:
+        """Return whether it needs the time of each step to look, before it answers."""
         ...
 
     def ask(self, part: str, step: str, expected: str) -> None:
@@ -42,6 +47,7 @@ class PersonAtTerminal:
     """Answers yes or no; each pattern is shown until the answer."""
 
     is_rig: Final = False
+    needs_time: Final = False
 
     def __init__(self, answers: TextIO, questions: TextIO) -> None:
         self._answers = answers
@@ -76,6 +82,7 @@ class Rig:
     """
 
     is_rig: Final = True
+    needs_time: Final = True
 
     def __init__(self, answers: TextIO) -> None:
         self._answers = answers

@@ -214,7 +214,7 @@ class PartsTest:
         if self._operator is None:
             raise NobodyAnswers
         self._operator.ask(part, step, expected)
-        if self._operator.is_rig:  # a person looks until there is an answer
+        if self._operator.needs_time:  # others look until there is an answer
             wait()
         return self._operator.answer(part, step, expected)
 

@@ -384,6 +384,7 @@ class TrustingRig:
     """Is content with everything."""
 
     is_rig = True
+    needs_time = True
 
     def ask(self, part: str, step: str, expected: str) -> None:
         pass

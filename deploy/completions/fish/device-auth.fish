@@ -50,8 +50,8 @@ function _shtab_device_auth_using
   test "$_shtab_device_auth_cmdpath" = "$argv"
 end
 
-set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator factory 'factory identity' 'factory facts' 'factory lock' 'factory status' 'factory link-test' 'factory wipe' 'factory run' 'factory database' 'factory dsn' 'factory export' 'factory import' 'factory report'
-set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --batch --block --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --count --denial --device-endpoint --dialect --digits --dsn --first --format --from --host --interval --issuer --key --locale --log-format --min-lifetime --operator --panel --part --part-number --port --product-id --qr-file --reason --redirect-uri --renewals --report --revision --root --run --runtime-dir --scope --sdk --seconds --seed --since --slots --state --state-dir --timeout --tls --to --token-endpoint --token-lifetime --units
+set -g _shtab_device_auth_commands link run status token unlink authorize export doctor seal config hardware simulator factory 'factory identity' 'factory facts' 'factory lock' 'factory status' 'factory selftest' 'factory link-test' 'factory wipe' 'factory run' 'factory database' 'factory dsn' 'factory export' 'factory import' 'factory report'
+set -g _shtab_device_auth_opts_with_value --allow --approve-after --authorization-endpoint --base-url --batch --block --ca-file --client-id --client-secret-file --clients-file --code-lifetime --config --count --denial --device-endpoint --dialect --digits --dsn --first --format --from --host --image-digest --interval --issuer --key --locale --log-format --min-lifetime --operator --panel --part --part-number --port --product-id --qr-file --reason --redirect-uri --renewals --report --revision --root --run --runtime-dir --scope --sdk --seconds --seed --since --slots --state --state-dir --timeout --tls --to --token-endpoint --token-lifetime --units
 
 complete -c device-auth -e
 complete -c device-auth -f
@@ -470,6 +470,30 @@ complete -c device-auth -n '_shtab_device_auth_using factory status' -l issuer -
 complete -c device-auth -n '_shtab_device_auth_using factory status' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using factory status' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
 complete -c device-auth -n '_shtab_device_auth_using factory status' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
+complete -c device-auth -n '_shtab_device_auth_using factory; and test $_shtab_device_auth_npos -eq 0' -a selftest -d 'Identity, the doctor without a network, leftovers of a cloned image, every part.'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -s h -l help -d 'show this help message and exit'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l timeout -x -d 'end with 75 after S seconds (default: no limit)'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l talk -d 'a station runs this: read the header of its run, and the answers to questions, from standard input'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l root -xka "(__fish_complete_directories)" -d 'with --simulate: the root folder of the simulated unit (default: it has none, and is not searched beyond its own folders)'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l image-digest -x -d 'of a file of the image that no unit may have: machine ID, SSH host key, credential secret, random seed'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l no-parts -d 'this product has no parts'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the settings file'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l state-dir -xka "(__fish_complete_directories)" -d 'where the link is stored'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l runtime-dir -xka "(__fish_complete_directories)" -d 'where access tokens are handed out'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l simulate -d 'use a simulated Amazon whose owner approves after 5 s'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l json -d 'print machine-readable JSON'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -s v -l verbose -d 'log to stderr'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l dialect -xka "lwa rfc8628" -d 'The provider'"'"'s dialect: lwa (Login with Amazon) or rfc8628 (any other provider of the device flow)'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l client-id -x -d 'The client ID'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l product-id -x -d 'The Product ID in the developer console, Alexa Voice Service, Products'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l dsn -x -d 'This unit'"'"'s serial number, a different one on each unit'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l scope -x -d 'The scope of the link: names separated by spaces'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l locale -x -d 'Language and country of the page where the owner enters the code'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l base-url -x -d 'The address of Login with Amazon'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l issuer -x -d 'The provider'"'"'s issuer address, whose metadata names the endpoints (RFC 8414)'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l token-endpoint -x -d 'The token endpoint, if the provider has no metadata'
+complete -c device-auth -n '_shtab_device_auth_using factory selftest' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Certificates to trust instead of the system'"'"'s, as PEM'
 complete -c device-auth -n '_shtab_device_auth_using factory; and test $_shtab_device_auth_npos -eq 0' -a link-test -d 'The whole life of a link, against a simulated Amazon, in folders of its own.'
 complete -c device-auth -n '_shtab_device_auth_using factory link-test' -s h -l help -d 'show this help message and exit'
 complete -c device-auth -n '_shtab_device_auth_using factory link-test' -l timeout -x -d 'end with 75 after S seconds (default: no limit)'

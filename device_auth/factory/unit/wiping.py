@@ -8,13 +8,14 @@ closed, and in compressed parts of the journal that no entry leads to any more.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from device_auth.assembly.doors import Doors
 from device_auth.assembly.local import LocalSpeaker
+from device_auth.assembly.service import is_of_system
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.factory.talk import CheckOutcome, Talk
@@ -73,7 +74,7 @@ def wipe_unit(talk: Talk, doors: Doors, root: Path | None, *, verifies: bool) ->
         DeviceAuthError: if the service cannot be stopped or started, or another process holds the store.
     """
     began = doors.clock.now()
-    with service_stopped(doors.machine):
+    with service_set_aside(doors):
         try:
             proof = LocalSpeaker(doors).unlink(is_wipe=True).proof
         except StoreError as error:
@@ -85,16 +86,34 @@ def wipe_unit(talk: Talk, doors: Doors, root: Path | None, *, verifies: bool) ->
             search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
 
 
+def service_set_aside(doors: Doors) -> AbstractContextManager[None]:
+    """Have the service of the system stopped meanwhile, if it keeps this unit: it holds the store and the parts."""
+    return service_stopped(doors.machine) if is_of_system(doors) else nullcontext()
+
+
 def search_unit(talk: Talk, doors: Doors, places: SearchedPlaces) -> None:
     """Report for each kind of place whether it holds a token of the run, or any token."""
     search = TokenSearch(() if talk.header is None else talk.header.tokens)
     for name, look in _looks(search, places):
-        began = doors.clock.now()
-        note = look()
-        found, searched = search.take_found()
-        outcome = CheckOutcome.FAIL if found else CheckOutcome.PASS
-        detail = _in_words(found) if found else f"bytes searched: {searched}{note}"
-        talk.check(f"left-{name}", outcome, detail, doors.clock.now() - began, LEFT)
+        report_search(talk, doors, search, f"left-{name}", look)
+
+
+def report_search(talk: Talk, doors: Doors, search: TokenSearch, name: str, look: Callable[[], str]) -> None:
+    """Search, and report what was found as one check.
+
+    Args:
+        talk: is told the check.
+        doors: have the clock.
+        search: takes note of what it finds.
+        name: of the check.
+        look: searches, and returns a note.
+    """
+    began = doors.clock.now()
+    note = look()
+    found, searched = search.take_found()
+    outcome = CheckOutcome.FAIL if found else CheckOutcome.PASS
+    detail = _in_words(found) if found else f"bytes searched: {searched}{note}"
+    talk.check(name, outcome, detail, doors.clock.now() - began, LEFT)
 
 
 def _looks(search: TokenSearch, places: SearchedPlaces) -> Iterator[tuple[str, Callable[[], str]]]:
