@@ -50,7 +50,7 @@ chmod 640 /etc/device-auth/config.toml
 systemctl restart device-auth.service
 wait_until 150 is_state unlinked
 
-budget deb-size $(($(stat -c %s /given/debs/device-auth_*.deb) / 1000)) 400 kB
+budget deb-size $(($(stat -c %s /given/debs/device-auth_*.deb) / 1000)) 450 kB
 budget exposure "$(exposure)" 1.6 ""
 mkdir -p /etc/systemd/system/device-auth.service.d
 for drop_in in /usr/share/device-auth/drop-ins/*.conf /usr/share/device-auth/drop-ins/*/*.conf; do
