@@ -25,7 +25,7 @@ AS_ANOTHER: Final = (
     "import encodings.idna, encodings.utf_8_sig, unicodedata, urllib.request\n"
     "for package in (device_auth, hardware):\n"
     "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-    "        if 'simulator' not in found.name and '__main__' not in found.name:\n"
+    "        if not {'simulator', 'station', '__main__'} & {*found.name.split('.')}:\n"
     "            try: importlib.import_module(found.name)\n"
     "            except ImportError: pass  # a part's library is missing\n"
     "groups = [int(gid) for gid in sys.argv.pop(1).split(',') if gid]\n"
