@@ -16,6 +16,7 @@ from tests.command import ROOT
 from tests.deploy.boot import read_script
 from tests.deploy.package import LIFE, SABOTAGES, differences, problems_of_table
 from tests.deploy.packing import HERE
+from tests.deploy.real_systemd import needs_systemd, run_beside_systemd
 
 DEBIAN: Final = ROOT / "debian"
 POSTRM: Final = (DEBIAN / "device-auth.postrm").read_text()
@@ -77,7 +78,10 @@ def test_the_settings_are_a_file_of_the_owner_and_not_of_the_package() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(DEBIAN / name for name in ("device-auth.postinst", "device-auth.postrm", "tests/link")),
+        *(
+            DEBIAN / name
+            for name in ("device-auth.preinst", "device-auth.postinst", "device-auth.postrm", "tests/link")
+        ),
         *(ROOT / "deploy" / "build-deb", HERE / "in-tree", HERE / "tree", LIFE),
     ],
     ids=lambda path: path.name,
@@ -91,6 +95,16 @@ def test_the_scripts_are_sound_shell(path: Path) -> None:
     )
 
     assert (found.returncode, found.stdout) == (0, "")
+
+
+@needs_systemd
+def test_who_asks_during_an_upgrade_is_answered_by_the_new_version() -> None:
+    assert run_beside_systemd("exchange").splitlines() == [
+        "before: old",
+        "in between: running dead",
+        "after: new",
+        "left: ",
+    ]
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.fault)

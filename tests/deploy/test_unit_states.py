@@ -1,8 +1,5 @@
 """What a real systemd prints of the service in each state, and what people are told of it."""
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +7,10 @@ import pytest
 
 from device_auth.world.service_unit import ServiceReport, read_properties, report_on
 from tests.command import ROOT
-from tests.waiting import LONG
+from tests.deploy.real_systemd import needs_systemd, run_beside_systemd
 
 PRINTED: Final = (ROOT / "tests/deploy/unit_states.txt").read_text()
 """By systemd 252 and 257, which print the same."""
-
-NO_MANAGER: Final = 77
 
 SENTENCES: Final = {
     "its program is missing": "The service failed, and is about to be started again: 203/EXEC, its program"
@@ -75,19 +70,6 @@ def test_a_service_that_is_not_switched_on_is_not_missed(tmp_path: Path) -> None
     assert report_on(read_properties(cases(PRINTED)["it is stopped"]), tmp_path) is None
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/lib/systemd/systemd").exists() or shutil.which("unshare") is None,
-    reason="root starts a manager of systemd's in namespaces of its own",
-)
+@needs_systemd
 def test_the_systemd_of_this_machine_prints_what_was_printed() -> None:
-    ran = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--mount-proc", ROOT / "tests/deploy/unit_states"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-    )
-    if ran.returncode == NO_MANAGER or "unshare" in ran.stderr:
-        pytest.skip("this machine makes no namespaces, or starts no manager in them")
-
-    assert cases(ran.stdout) == cases(PRINTED), ran.stderr
+    assert cases(run_beside_systemd("unit_states")) == cases(PRINTED)
