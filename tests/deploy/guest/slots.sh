@@ -20,7 +20,6 @@ case $boot in
     echo 'tmpfs /tmp tmpfs' > /etc/fstab
     mkdir -p /persistent /etc/systemd/system/amazon.service.d /var/lib/device-auth
     printf '[Service]\nEnvironment=MEMORY=/persistent\n' > /etc/systemd/system/amazon.service.d/memory.conf
-    mkfs.ext4 -q /dev/vdb
     mount /dev/vdb /persistent
     mkdir -p /persistent/a /persistent/b /persistent/shared
     cp -a /var/. /persistent/a/

@@ -103,12 +103,17 @@ good_settings() {
 disk() {
     systemctl stop device-auth.socket device-auth.service
     umount $home 2>/dev/null
-    rm -f /run/disk
-    truncate -s 8M /run/disk
-    "mkfs.$1" /run/disk >/dev/null 2>&1
-    mount -o loop /run/disk $home
-    [ "$1" = vfat ] || chown device-auth:device-auth-client $home
-    [ "$1" = vfat ] || chmod 700 $home
+    case $1 in
+    ext4)
+        mount /dev/vdb $home || exit 1 # or what is to be filled is the root
+        chown device-auth:device-auth-client $home
+        chmod 700 $home
+        ;;
+    vfat)
+        mkfs.vfat -C /run/disk 8192 >/dev/null
+        mount -o loop /run/disk $home || exit 1
+        ;;
+    esac
 }
 
 no_disk() {
@@ -132,7 +137,9 @@ row wrong-setting "A setting is wrong"
 good_settings
 disk ext4 && mount -o remount,ro $home
 row read-only-disk "The disk is read-only or full: told at the first press, or at the next save of a link" press
-disk ext4 && dd if=/dev/zero of=$home/filling bs=64k 2>/dev/null
+disk ext4
+fallocate -l "$(df --output=avail -B1 $home | tail -n 1)" $home/filling
+dd if=/dev/zero of=$home/filling-too bs=4k 2>/dev/null
 row full-disk "The disk is read-only or full: told at the first press, or at the next save of a link" press
 disk vfat
 row foreign-disk "The state folder cannot be made, or given to the service"
