@@ -1,10 +1,15 @@
 """``device-auth factory selftest``: identity, the doctor without a network, leftovers of an image, every part."""
 
 import argparse
-import re
 
 from device_auth.assembly.doors import Doors
-from device_auth.cli.unit_verb import add_root_option, add_unit_options, root_of, run_unit_verb
+from device_auth.cli.unit_verb import (
+    add_image_option,
+    add_root_option,
+    add_unit_options,
+    root_of,
+    run_unit_verb,
+)
 from device_auth.factory.talk import Talk
 from device_auth.factory.unit.selftest import SelfTestOptions, run_selftest
 
@@ -13,16 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     add_unit_options(parser)
     add_root_option(parser)
-    parser.add_argument(
-        "--image-digest",
-        dest="image_digests",
-        type=_digest,
-        action="append",
-        default=[],
-        metavar="SHA256",
-        help="of a file of the image that no unit may have: machine ID, SSH host key, credential secret, random seed;"
-        " may be given several times",
-    )
+    add_image_option(parser)
     parser.add_argument("--no-parts", action="store_true", help="this product has no parts")
 
 
@@ -37,9 +33,3 @@ def run(args: argparse.Namespace) -> int:
         run_selftest(talk, doors, options)
 
     return run_unit_verb(args, "selftest", job, needs_root=True)
-
-
-def _digest(text: str) -> str:
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError("a digest has 64 hexadecimal digits: sha256sum FILE")
-    return text.lower()

@@ -43,6 +43,8 @@ from device_auth.world.signals import ENDINGS, handled
 HEADER_WITHIN: Final = Seconds(30)
 """How long the station's header is waited for."""
 
+_DIGEST_LENGTH: Final = 64
+
 LONGEST_TIMEOUT: Final = 24 * 3600
 
 INTERRUPTED: Final = 130
@@ -72,6 +74,20 @@ def add_root_option(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="with --simulate: the root folder of the simulated unit (default: it has none, and is not searched beyond its"
         " own folders)",
+    )
+
+
+def add_image_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that tells what the image has, and no unit may have."""
+    parser.add_argument(
+        "--image-digest",
+        dest="image_digests",
+        type=_digest,
+        action="append",
+        default=[],
+        metavar="SHA256",
+        help="of a file of the image that no unit may have: machine ID, SSH host key, credential secret, random seed;"
+        " may be given several times",
     )
 
 
@@ -364,3 +380,9 @@ def _timeout(text: str) -> float:
     if not 0 < seconds <= LONGEST_TIMEOUT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {LONGEST_TIMEOUT}")
     return seconds
+
+
+def _digest(text: str) -> str:
+    if len(text) != _DIGEST_LENGTH or not set(text.lower()) <= set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError("a digest has 64 hexadecimal digits: sha256sum FILE")
+    return text.lower()

@@ -432,6 +432,7 @@ complete -c device-auth -n '_shtab_device_auth_using factory lock' -s h -l help 
 complete -c device-auth -n '_shtab_device_auth_using factory lock' -l timeout -x -d 'end with 75 after S seconds (default: no limit)'
 complete -c device-auth -n '_shtab_device_auth_using factory lock' -l talk -d 'a station runs this: read the header of its run, and the answers to questions, from standard input'
 complete -c device-auth -n '_shtab_device_auth_using factory lock' -l root -xka "(__fish_complete_directories)" -d 'with --simulate: the root folder of the simulated unit (default: it has none, and is not searched beyond its own folders)'
+complete -c device-auth -n '_shtab_device_auth_using factory lock' -l image-digest -x -d 'of a file of the image that no unit may have: machine ID, SSH host key, credential secret, random seed'
 complete -c device-auth -n '_shtab_device_auth_using factory lock' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the settings file'
 complete -c device-auth -n '_shtab_device_auth_using factory lock' -l state-dir -xka "(__fish_complete_directories)" -d 'where the link is stored'
 complete -c device-auth -n '_shtab_device_auth_using factory lock' -l runtime-dir -xka "(__fish_complete_directories)" -d 'where access tokens are handed out'

@@ -4,6 +4,7 @@ What the unit has shown earlier in the run may have changed since. A check that 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from device_auth.assembly.doors import Doors
 from device_auth.core.errors import ConfigError
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.identity import read_identity
+from device_auth.factory.unit.selftest import ask_doctor, look_at_image
 from device_auth.factory.unit.station_keys import remove_station_keys
 from device_auth.factory.unit.wiping import SearchedPlaces, search_unit
 from device_auth.world.factory_lock import LockPlaces, write_lock
@@ -38,8 +40,19 @@ def check_no_token(talk: Talk, doors: Doors, root: Path | None) -> None:
     search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
 
 
-FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (check_identity_and_label, check_no_token, remove_station_keys)
-"""What every unit must pass once more before it is locked."""
+FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (
+    check_identity_and_label,
+    ask_doctor,
+    look_at_image,
+    check_no_token,
+    remove_station_keys,
+)
+"""What every unit must pass once more before it is locked; parts need a rig that looks, and are not tested again."""
+
+
+def final_checks(image: frozenset[str]) -> list[UnitCheck]:
+    """Return the checks, for a unit whose image has files with these digests (SHA-256)."""
+    return [partial(look_at_image, image=image) if each is look_at_image else each for each in FINAL_CHECKS]
 
 
 def lock_unit(

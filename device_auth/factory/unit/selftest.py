@@ -68,7 +68,7 @@ def run_selftest(talk: Talk, doors: Doors, options: SelfTestOptions) -> None:
         DeviceAuthError: if another service uses the parts, or systemd cannot stop or start this one.
     """
     _check_dsn(talk, doors, options.label)
-    _ask_doctor(talk, doors)
+    ask_doctor(talk, doors)
     look_at_image(talk, doors, options.root, options.image)
     with service_set_aside(doors):
         _test_parts(talk, doors, has_parts=options.has_parts)
@@ -94,7 +94,7 @@ def _check_dsn(talk: Talk, doors: Doors, label: str | None) -> None:
     talk.check("dsn", CheckOutcome.FAIL, problem, exit_code=ConfigError.exit_code)
 
 
-def _ask_doctor(talk: Talk, doors: Doors) -> None:
+def ask_doctor(talk: Talk, doors: Doors, _root: Path | None = None) -> None:
     """Make the doctor's checks as they are, without those of the network and of a link."""
     began = doors.clock.now()
     doors = _with_identity(doors)
