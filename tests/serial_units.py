@@ -39,7 +39,7 @@ done
 """
 
 GETTY: Final = """
-while :; do setsid --ctty --wait "$@" <"$0" >"$0" 2>&1; done
+while [ -e "$0" ]; do setsid --ctty --wait "$@" <"$0" >"$0" 2>&1; done
 """
 """Starts a shell on a line, and another one when that has ended, as init does with a getty."""
 

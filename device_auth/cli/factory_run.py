@@ -15,6 +15,8 @@ from device_auth.world.clock import BootClock
 from device_auth.world.signals import ENDINGS, handled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from device_auth.core.models import Monotonic
     from device_auth.factory.station.desk import CountedUnits, ScanDesk
     from device_auth.factory.station.plan import SlotPlan, StationPlan
@@ -75,6 +77,7 @@ def _run_station(
         amazon = stack.enter_context(StationAmazon(plan.listen, plan.port, clock.now))
         watcher = _open_watcher(plan, slots, stack, is_json="json" in vars(args))
         desk = _open_desk(plan, slots, args, records, watcher, halt, stack)
+        watcher.name_operator(lambda: desk.operator)
         runner = StationRunner(
             plan,
             slots,
@@ -147,6 +150,9 @@ class _JsonWatcher:
         """Tell the operator on standard error."""
         say(words if is_good else f"\a{words}")
 
+    def name_operator(self, operator: "Callable[[], str]") -> None:
+        """Print nothing: the operator is in the record."""
+
     def began(self, slot: str, step: str, dsn: str) -> None:
         """Print nothing: steps are in the record."""
 
@@ -188,6 +194,10 @@ class _TableWatcher:
         self._now = BootClock().now
         self._since: dict[str, Monotonic] = {}
         self.tell = table.tell
+
+    def name_operator(self, operator: "Callable[[], str]") -> None:
+        """Show who works at the station, whoever that is from now on."""
+        self._table.operator = operator
 
     def began(self, slot: str, step: str, dsn: str) -> None:
         """Show a step."""

@@ -79,10 +79,7 @@ _QUIET: Final = Seconds(0.3)
 """After so long without a character a unit waits for one."""
 
 _ANSWER_WITHIN: Final = Seconds(3)
-"""How long a shell may take for an echo; then the line is looked at again."""
-
-_ENDING: Final = Seconds(3)
-"""How long a verb may take to end after Ctrl-C."""
+"""How long a shell may take for an echo, or a verb to end after Ctrl-C; then the line is looked at again."""
 
 _MOST_PASSWORDS: Final = 2
 _MOST_PASSWORD: Final = 1024
@@ -187,11 +184,13 @@ class SerialTransport:
         except (OSError, termios.error) as error:
             reason = error if isinstance(error, OSError) else OSError(*error.args)
             raise UnitNotReached(explain(f"cannot open the serial line {self._device}", reason)) from error
+        self._given_up = ""
         self._log_in(password, deadline)
-        self._ask_shell(
-            lambda ready: f"{_SHELL} {shlex.quote(f'{_TERMINAL}; {ready}; exec /bin/sh')}", deadline
-        )
-        if "O''K" in self._ask_shell(str, deadline):
+        with suppress(UnitSilent):
+            self._ask_shell(
+                lambda ready: f"{_SHELL} {shlex.quote(f'{_TERMINAL}; {ready}; exec /bin/sh')}", deadline
+            )
+        if "O''K" in self._await_shell(deadline):
             raise UnitNotReached("the unit's terminal prints back what it is sent: no secret may go there")
         return ReachedUnit(str(self._device))
 
@@ -309,29 +308,45 @@ class SerialTransport:
                 has_sent_user = False
             else:
                 with suppress(UnitSilent):
-                    self._ask_shell(str, Monotonic(min(deadline, later(self._now(), _ANSWER_WITHIN))))
+                    self._ask_shell(str, deadline)
                     return
                 if self._now() >= deadline:
                     raise UnitSilent("no shell answers on the serial line")
-                self._send(b"\n")
+                # a verb that was just about to begin has not noticed the first one
+                self._send(_INTERRUPT + _QUIT + b"\n")
+
+    def _await_shell(self, deadline: Monotonic) -> str:
+        """Ask the shell until it answers, and return what it printed last: the kernel may break into an answer.
+
+        Raises:
+            UnitFailure: if it does not answer by the deadline.
+        """
+        while True:
+            try:
+                return self._ask_shell(str, deadline)
+            except UnitSilent:
+                if self._now() >= deadline:
+                    raise
 
     def _ask_shell(self, command: Callable[[str], str], deadline: Monotonic) -> str:
         """Return what is printed until the shell answers.
 
         Args:
             command: makes the line for the shell of a command that prints the answer.
-            deadline: of the answer.
+            deadline: not waited for beyond ``_ANSWER_WITHIN``.
 
         Raises:
-            UnitFailure: if there is none by the deadline.
+            UnitSilent: if there is no answer.
+            UnitGone: if the line is gone.
         """
+        until = Monotonic(min(deadline, later(self._now(), _ANSWER_WITHIN)))
         mark = uuid4().hex
         # in pieces, so that what a terminal prints back is not taken for the answer
         echo = f"echo O''K-{mark}"
         self._send(f" {command(echo)}\n".encode())
         text = ""
         while f"OK-{mark}" not in text:
-            text = (text + self._hear(deadline))[-LONGEST_LINE:]
+            text = (text + self._hear(until))[-LONGEST_LINE:]
         return text
 
     def _end_what_runs(self, deadline: Monotonic) -> None:
@@ -346,7 +361,7 @@ class SerialTransport:
             # the keys clear what the terminal holds, so the end of the loop is written again
             self._send(key + f"over-{self._given_up}\n".encode())
             with suppress(UnitSilent):
-                self._ask_shell(str, Monotonic(min(deadline, later(self._now(), _ENDING))))
+                self._ask_shell(str, deadline)
                 self._given_up = ""
         if self._given_up:
             raise UnitSilent("the verb before does not end")

@@ -63,6 +63,8 @@ class SlotRow(NamedTuple):
 class SlotTable:
     """Shows the slots of a station for as long as its context lasts. Every method may be called by any thread.
 
+    ``operator`` returns who works at the station now, for the first line.
+
     Args:
         station: its ID.
         slots: their names, in order.
@@ -79,7 +81,7 @@ class SlotTable:
         self._lock = Lock()
         self._clock = BootClock()
         self._message: tuple[str, bool] = ("", True)
-        self.operator = ""
+        self.operator: Callable[[], str] = str
         self._live = _open_screen(out, self._draw) if out.isatty() else None
 
     def __enter__(self) -> Self:
@@ -122,7 +124,8 @@ class SlotTable:
 
     def _draw(self, size: tuple[int, int]) -> "Text":
         with self._lock:
-            rows, message, operator = dict(self._rows), self._message, self.operator
+            rows, message = dict(self._rows), self._message
+        operator = self.operator()
         return draw(
             f"{self._station}{f'  operator {operator}' if operator else ''}",
             rows,

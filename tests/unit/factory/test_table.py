@@ -196,7 +196,7 @@ def test_a_terminal_shows_the_table_and_afterwards_what_became_of_each(
     rows = slots(32)
     with terminal(monkeypatch) as window:
         with SlotTable("station-1", list(rows), window.out) as table:
-            table.operator = "anna"
+            table.operator = lambda: "anna"
             for name, row in rows.items():
                 table.show(name, row)
             wait_for(lambda: "slot-30 FAIL    selftest" in window.text())
