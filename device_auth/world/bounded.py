@@ -53,12 +53,17 @@ def cancelled_after(within: Seconds, cancel: Callable[[], object]) -> Iterator[N
 
     Args:
         within: how long it may take.
-        cancel: called from another thread when the time is up; ends what is under way.
+        cancel: called from another thread when the time is up, and after as long again until it is over; ends what is
+            under way, which may be nothing yet.
     """
-    alarm = threading.Timer(within, cancel)
-    alarm.daemon = True
-    alarm.start()
+    is_over = threading.Event()
+
+    def cancel_until_over() -> None:
+        while not is_over.wait(within):
+            cancel()
+
+    threading.Thread(target=cancel_until_over, daemon=True).start()
     try:
         yield
     finally:
-        alarm.cancel()
+        is_over.set()

@@ -39,6 +39,15 @@ def test_work_that_takes_too_long_is_cancelled() -> None:
         assert cancelled.wait(Seconds(LONG))
 
 
+def test_work_that_begins_after_the_time_is_up_is_cancelled_too() -> None:
+    # a request was not under way yet when it was cancelled, as its library was still being loaded, and then went on for ever
+    cancelled = threading.Semaphore(0)
+
+    with cancelled_after(Seconds(0.01), cancelled.release):
+        assert cancelled.acquire(timeout=LONG)
+        assert cancelled.acquire(timeout=LONG)
+
+
 def test_work_that_ends_in_time_is_not_cancelled() -> None:
     cancelled = threading.Event()
 
