@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from device_auth.core.models import Seconds
@@ -86,8 +87,13 @@ def _watch_memory(process: "subprocess.Popen[str]", memory: list[float]) -> None
         time.sleep(LOOKS_EVERY)
 
 
-def measure_scans() -> list[float]:
-    """Return the seconds from the last byte of each label to the start of the unit's run, which is then on the disk."""
+def measure_scans() -> tuple[list[float], list[float]]:
+    """Return the seconds from each label to what it leads to.
+
+    Returns:
+        From the last byte of a label to the start of the unit's run, which is then on the disk; and from a label that is
+        unreadable, foreign or another unit's to the words for the operator.
+    """
     with tempfile.TemporaryDirectory(prefix="device-auth-bench-") as name:
         station = write_station(Path(name), ["one"], is_broken=False)
         add_dsns(station, SCANS)
@@ -95,13 +101,14 @@ def measure_scans() -> list[float]:
         records = plan.open_records()
         reads, writes = os.pipe()
         halt, clock = Halt(), BootClock()
+        refused: SimpleQueue[tuple[float, str]] = SimpleQueue()
         with Scanner.of_stdin(reads) as scanner:
             desk = ScanDesk(
                 scanner,
                 ["one"],
                 records=records,
                 golden=None,
-                tell=lambda words, *, is_good: None if is_good else sys.exit(words),
+                tell=lambda words, *, is_good: None if is_good else refused.put((clock.now(), words)),
                 halt=halt,
                 clock=clock,
             )
@@ -118,13 +125,19 @@ def measure_scans() -> list[float]:
                 start = records.begin(slot="one", product=plan.product)
                 records.take_dsn(start, f"board-{number}", scanned=unit.scanned)
                 took.append(clock.now() - sent[0])
+            told = []
+            for bad in (b"KS 00001\n", b"XX000001\n", b"KS000001\n") * (SCANS // 2):
+                sent = []
+                _scan(writes, bad, sent)
+                at, _ = refused.get(timeout=60)
+                told.append(at - sent[0])
             desk.close()
             reading.join(Seconds(10))
         records.close()
         halt.close()
         for number in (reads, writes):
             os.close(number)
-    return took
+    return took, told
 
 
 def _scan(writes: int, label: bytes, sent: list[float]) -> None:
@@ -142,8 +155,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="*", default=USUAL_SLOTS)
     parser.add_argument("--rounds", type=int, default=3, help="units of each slot")
     args = parser.parse_args()
-    scans = measure_scans()
-    print(f"scan to start: {1000 * sorted(scans)[len(scans) // 2]:.0f} ms, p95 {1000 * _p95(scans):.0f} ms")
+    for what, took in zip(("start", "refusal"), measure_scans(), strict=True):
+        print(f"scan to {what}: {1000 * sorted(took)[len(took) // 2]:.0f} ms, p95 {1000 * _p95(took):.0f} ms")
     steps = ("reach", *STEPS)
     print(f"load {os.getloadavg()[0]:.1f}; seconds of each step are the p95")
     print("slots  units/h  CPU s/unit  station MiB  " + "  ".join(f"{step:>9}" for step in steps))
