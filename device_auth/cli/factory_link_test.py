@@ -6,7 +6,6 @@ import os
 from device_auth.assembly.doors import Doors
 from device_auth.cli.unit_verb import add_unit_options, run_unit_verb
 from device_auth.factory.talk import Talk
-from device_auth.factory.unit.link_test import LinkTest, run_link_test
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +17,8 @@ def run(args: argparse.Namespace) -> int:
     """Test the unit's link."""
 
     def job(talk: Talk, doors: Doors) -> None:
+        from device_auth.factory.unit.link_test import LinkTest, run_link_test
+
         is_root = os.geteuid() == 0 and not doors.is_simulated
         run_link_test(talk, LinkTest(doors, root_becomes_stranger=is_root))
 

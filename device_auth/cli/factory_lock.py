@@ -11,7 +11,6 @@ from device_auth.cli.unit_verb import (
     run_unit_verb,
 )
 from device_auth.factory.talk import Talk
-from device_auth.factory.unit.lock import final_checks, lock_unit
 from device_auth.prompts.stderr import say
 
 
@@ -26,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Lock the unit."""
 
     def job(talk: Talk, doors: Doors) -> None:
+        from device_auth.factory.unit.lock import final_checks, lock_unit
+
         if lock_unit(talk, doors, root_of(args), final_checks(frozenset(args.image_digests))):
             say("The unit is locked. A reset by hand opens it for ten minutes.")
         else:

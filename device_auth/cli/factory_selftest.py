@@ -11,7 +11,6 @@ from device_auth.cli.unit_verb import (
     run_unit_verb,
 )
 from device_auth.factory.talk import Talk
-from device_auth.factory.unit.selftest import SelfTestOptions, run_selftest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Test the unit."""
 
     def job(talk: Talk, doors: Doors) -> None:
+        from device_auth.factory.unit.selftest import SelfTestOptions, run_selftest
+
         label = getattr(args, "dsn", None)
         options = SelfTestOptions(
             root_of(args), label, frozenset(args.image_digests), has_parts=not args.no_parts

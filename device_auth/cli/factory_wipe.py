@@ -5,7 +5,6 @@ import argparse
 from device_auth.assembly.doors import Doors
 from device_auth.cli.unit_verb import add_root_option, add_unit_options, root_of, run_unit_verb
 from device_auth.factory.talk import Talk
-from device_auth.factory.unit.wiping import wipe_unit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     """Wipe the unit."""
 
     def job(talk: Talk, doors: Doors) -> None:
+        from device_auth.factory.unit.wiping import wipe_unit
+
         wipe_unit(talk, doors, root_of(args), verifies=args.verify)
 
     return run_unit_verb(args, "wipe", job, needs_root=True)
