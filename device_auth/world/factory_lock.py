@@ -17,6 +17,7 @@ from device_auth.core.public import rfc3339
 from device_auth.world.explain import explain, store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
 from device_auth.world.files import Folder, read_plain
+from device_auth.world.pending import BOOT_ID
 from device_auth.world.places import NAME
 
 LOCK: Final = "factory-lock.json"
@@ -27,8 +28,6 @@ OPENED: Final = "factory-opened.json"
 
 OPEN_FOR: Final = Seconds(600)
 """How long a reset by hand opens the lock."""
-
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _OFFSETS: Final = Path("/proc/self/timens_offsets")
 """How far this process's clocks were moved for it alone. Source: time_namespaces(7)."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from device_auth.assembly.doors import Doors
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, StoreError
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.identity import read_identity
 from device_auth.factory.unit.selftest import ask_doctor, look_at_image
 from device_auth.factory.unit.station_keys import remove_station_keys
 from device_auth.factory.unit.wiping import SearchedPlaces, search_unit
+from device_auth.world.disks import doubt_about
 from device_auth.world.factory_lock import LockPlaces, write_lock
 
 UnitCheck = Callable[[Talk, Doors, Path | None], None]
@@ -35,6 +36,16 @@ def check_identity_and_label(talk: Talk, doors: Doors, _root: Path | None) -> No
     talk.check("identity", outcome, detail, exit_code=ConfigError.exit_code)
 
 
+def check_what_lasts(talk: Talk, doors: Doors, root: Path | None) -> None:
+    """Check that identity and lock outlast a power cut: a lock in memory would be gone with the first."""
+    if root is None:
+        return
+    doubt = doubt_about(doors.places.state_dir, root)
+    outcome = CheckOutcome.PASS if doubt is None else CheckOutcome.FAIL
+    detail = "" if doubt is None else f"{doubt.sentence} {doubt.hint}"
+    talk.check("state-lasts", outcome, detail, exit_code=StoreError.exit_code)
+
+
 def check_no_token(talk: Talk, doors: Doors, root: Path | None) -> None:
     """Check that no token is left on the unit, as ``factory wipe --verify`` does."""
     search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
@@ -42,6 +53,7 @@ def check_no_token(talk: Talk, doors: Doors, root: Path | None) -> None:
 
 FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (
     check_identity_and_label,
+    check_what_lasts,
     ask_doctor,
     look_at_image,
     check_no_token,
