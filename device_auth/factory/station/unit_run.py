@@ -187,8 +187,8 @@ class UnitRun:
         """Run every step of the plan that comes to its turn, and return the record; never raises."""
         try:
             outcome, details = self._run_steps()
-        except Exception as bug:  # noqa: BLE001  a bug of the station must not cost a record, or the line
-            outcome, details = RunOutcome.ERROR, f"a bug of the station: {_place_of(bug)}"
+        except Exception as bug:  # noqa: BLE001  outside of an attempt too
+            outcome, details = RunOutcome.ERROR, _words_of_bug(bug)
         self._doors.transport.close()
         return RunRecord(
             start=self._start,
@@ -253,12 +253,13 @@ class UnitRun:
             outcome, details = RunOutcome.ERROR, str(end)
         except DeviceAuthError as error:  # of the station's own records
             outcome, details, is_final = RunOutcome.ERROR, f"{error}. {error.hint}", True
-        finally:
+        except Exception as bug:  # noqa: BLE001  a bug of the station must not cost a record, or the line
+            outcome, details, is_final = RunOutcome.ERROR, _words_of_bug(bug), True
+        if outcome is not RunOutcome.PASS:
             # a verb that the station has given up is ended at once
-            code = self._doors.transport.finish(
-                later(self._doors.now(), GRACE if outcome is RunOutcome.PASS else Seconds(0))
-            )
-            heard.exit_code = code if heard.exit_code is None else heard.exit_code
+            with suppress(UnitFailure):
+                code = self._doors.transport.finish(self._doors.now())
+                heard.exit_code = code if heard.exit_code is None else heard.exit_code
         measurements, breach = judge_measurements(heard.measurements, step.limits)
         if outcome is RunOutcome.PASS and breach:
             outcome, details = RunOutcome.FAIL, breach
@@ -523,10 +524,10 @@ def _millis(moment: UnixTime) -> int:
     return round(moment * 1000)
 
 
-def _place_of(bug: Exception) -> str:
+def _words_of_bug(bug: Exception) -> str:
     """Return where a bug struck, without the error's own text: it might hold a secret."""
     frame = bug.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = "" if frame is None else f" in {frame.tb_frame.f_code.co_qualname} line {frame.tb_lineno}"
-    return f"{type(bug).__name__}{place}"
+    return f"a bug of the station: {type(bug).__name__}{place}"

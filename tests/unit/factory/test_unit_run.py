@@ -311,7 +311,8 @@ def test_a_bug_of_the_station_costs_no_record(line: Line, unit: ScriptedUnit) ->
     record = line.run()
 
     assert record.outcome is RunOutcome.ERROR
-    assert record.outcome_details.startswith("a bug of the station: ZeroDivisionError in ")
+    assert record.outcome_details.startswith("wipe: a bug of the station: ZeroDivisionError in ")
+    assert record.phases[-1].attachments[0].name == "talk.txt"
     assert CANARY not in record.outcome_details
 
 
