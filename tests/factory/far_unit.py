@@ -18,8 +18,10 @@ HERE: Final = Path(__file__).parent
 def main() -> None:
     folder, slot, *words = sys.argv[1:]
     unit = Path(folder) / slot
-    for name in ("state", "run", "root"):
+    for name in ("state", "run", "root/etc"):
         (unit / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    # what the first start of a unit makes
+    (unit / "root/etc/machine-id").write_text(f"{zlib.crc32(slot.encode()):032x}\n")
     os.environ["DEVICE_AUTH_SLOT"] = slot
     places = ["--simulate", "--state-dir", str(unit / "state"), "--runtime-dir", str(unit / "run")]
     if words[1] in {"wipe", "lock"}:
