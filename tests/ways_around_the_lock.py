@@ -21,6 +21,7 @@ from device_auth.cli.main import main
 from device_auth.core.models import Monotonic
 from device_auth.world.clock import BootClock
 from device_auth.world.factory_lock import LOCK, OPENED, LockPlaces, note_reset, write_lock
+from tests.waiting import wait_for
 
 STATE: Final = Path("/var/lib/device-auth")
 RUNTIME: Final = Path("/run/device-auth")
@@ -219,7 +220,8 @@ def try_way(name: str) -> None:
     report(name, sorted({code for code, _ in ended}), others, is_as_it_was=seen() == before)
 
 
-def try_all() -> None:
+def make_machine() -> None:
+    """Give this process a machine of its own, with an identity and a lock."""
     for folder in (Path("/var/lib"), Path("/run")):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(folder)], check=True)
     for folder in (STATE, RUNTIME, ELSEWHERE):
@@ -227,6 +229,29 @@ def try_all() -> None:
     STATE.chmod(0o700)
     assert said(["factory", *WRITE])[0] == 0
     lock()
+
+
+def press_a_simulated_button() -> None:
+    """Have the service of this machine reset by a button that a program presses."""
+    config, log = ELSEWHERE / "config.toml", ELSEWHERE / "log"
+    config.write_text('page = "off"\n[hardware]\nboard = "simulated"\n')
+    words = [sys.executable, "-m", "device_auth", "run", f"--config={config}"]
+    with (
+        log.open("w") as file,
+        subprocess.Popen(words, stdin=subprocess.PIPE, stderr=file, text=True) as service,
+    ):
+        assert service.stdin is not None
+        for press, answer in (("hold 10.2", "the button: hold-10s"), ("tap", "the account is forgotten")):
+            service.stdin.write(f"{press}\n")
+            service.stdin.flush()
+            wait_for(lambda answer=answer: answer in log.read_text(), log.read_text())  # type: ignore[misc]  # bound here
+        wait_for(lambda: "wiped: " in log.read_text())
+        codes = [said(["factory", "facts"])[0]]
+        service.terminate()
+    report("a simulated button", codes, [], is_as_it_was=not (RUNTIME / OPENED).exists())
+
+
+def try_all() -> None:
     for name in WAYS:
         try_way(name)
     before = seen()
@@ -244,4 +269,5 @@ def try_all() -> None:
 
 
 if __name__ == "__main__":
-    try_all()
+    make_machine()
+    press_a_simulated_button() if "--press" in sys.argv else try_all()

@@ -17,10 +17,10 @@ ROOT: Final = Path(__file__).parent.parent.parent
 
 
 @cache
-def results() -> dict[str, dict[str, Any]]:
+def results(*words: str) -> dict[str, dict[str, Any]]:
     """Return what came of each way, by its name; they are tried once, in one process."""
     ran = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-m", "tests.ways_around_the_lock"],
+        ["unshare", "--mount", sys.executable, "-m", "tests.ways_around_the_lock", *words],
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -47,3 +47,10 @@ def test_no_way_of_the_verbs_own_gets_around_the_lock(way: str) -> None:
 
 def test_a_reset_by_hand_lets_them_run_until_the_unit_is_locked_again() -> None:
     assert results()["by hand"]["codes"] == [0, 0, 77]
+
+
+@pytest.mark.slow
+def test_a_simulated_button_resets_the_machines_speaker_and_opens_no_lock() -> None:
+    found = results("--press")["a simulated button"]
+
+    assert (found["codes"], found["is_as_it_was"]) == ([77], True)
