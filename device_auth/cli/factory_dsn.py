@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    return _ACTIONS[args.action](args, open_records(args))
+    with open_records(args) as opened:
+        return _ACTIONS[args.action](args, opened)
 
 
 def _add(args: argparse.Namespace, opened: OpenedRecords) -> int:

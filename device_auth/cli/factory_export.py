@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the runs."""
     since = read_since(args)
-    opened = open_records(args)
-    from device_auth.factory.station.records.exports import read_runs
+    with open_records(args) as opened:
+        from device_auth.factory.station.records.exports import read_runs
 
-    _FORMATS[args.format](read_runs(opened.engine, since, args.run or ""))
+        _FORMATS[args.format](read_runs(opened.engine, since, args.run or ""))
     return 0
 
 

@@ -20,14 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import the boards; the same again changes nothing."""
-    opened = open_records(args)
-    from device_auth.factory.station.records.databases import writing
-    from device_auth.factory.station.records.provisioned import read_provisioned
-    from device_auth.factory.station.records.units import keep_provisioned
+    with open_records(args) as opened:
+        from device_auth.factory.station.records.databases import writing
+        from device_auth.factory.station.records.provisioned import read_provisioned
+        from device_auth.factory.station.records.units import keep_provisioned
 
-    found = read_provisioned(args.provisioned)
-    with writing(opened.engine) as connection:
-        keep_provisioned(connection, found.rows)
+        found = read_provisioned(args.provisioned)
+        with writing(opened.engine) as connection:
+            keep_provisioned(connection, found.rows)
     left_out = f"; {found.left_out} entries without a serial number were left out" if found.left_out else ""
     say(f"{len(found.rows)} boards are known{left_out}")
     return 0

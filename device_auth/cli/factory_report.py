@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
     since = read_since(args)
-    opened = open_records(args)
-    from device_auth.factory.station.records.reports import read_report
+    with open_records(args) as opened:
+        from device_auth.factory.station.records.reports import read_report
 
-    report = read_report(opened.engine, since)
+        report = read_report(opened.engine, since)
     if "json" in args:
         print_json(report)
         return 0

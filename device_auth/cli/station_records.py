@@ -1,6 +1,7 @@
 """The database that a verb of the station's records works on, as the station's file names it."""
 
 from argparse import ArgumentParser, Namespace
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -9,6 +10,8 @@ from device_auth.core.errors import WrongUse
 from device_auth.world.clock import BootClock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Engine
 
     from device_auth.factory.station.plan import StationPlan
@@ -53,7 +56,8 @@ class OpenedRecords(NamedTuple):
         return LedgerByHand(self.engine, self.is_shared, happening)
 
 
-def open_records(args: Namespace, *, is_prepared: bool = True) -> OpenedRecords:
+@contextmanager
+def open_records(args: Namespace, *, is_prepared: bool = True) -> "Iterator[OpenedRecords]":
     """Open the records that a verb works on: the database of all stations, if the station's file names one.
 
     Raises:
@@ -72,19 +76,24 @@ def open_records(args: Namespace, *, is_prepared: bool = True) -> OpenedRecords:
     from device_auth.world.files import make_folder
 
     plan = read_plan(args.station)
-    if plan.database and not getattr(args, "here", False):
+    is_shared = bool(plan.database) and not getattr(args, "here", False)
+    if is_shared:
         engine = open_database(read_address(plan.database, plan.password_file))
-        if is_prepared:
+    else:
+        try:
+            make_folder(plan.folder, 0o700)
+        except OSError as error:
+            raise store_error(f"cannot use the station's folder {plan.folder}", error) from error
+        engine = open_station_file(plan.folder)
+    try:
+        if not is_shared:
+            schema.prepare(engine)
+        elif is_prepared:
             with reading(engine) as connection:
                 schema.check_revision(connection)
-        return OpenedRecords(engine, plan, is_shared=True)
-    try:
-        make_folder(plan.folder, 0o700)
-    except OSError as error:
-        raise store_error(f"cannot use the station's folder {plan.folder}", error) from error
-    engine = open_station_file(plan.folder)
-    schema.prepare(engine)
-    return OpenedRecords(engine, plan, is_shared=False)
+        yield OpenedRecords(engine, plan, is_shared)
+    finally:
+        engine.dispose()
 
 
 def read_since(args: Namespace) -> int:

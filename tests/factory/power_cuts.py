@@ -37,12 +37,21 @@ from device_auth.factory.station.records.tables import (
     phase,
     run,
 )
-from tests.factory.station_process import PRODUCT, read_told
+from tests.factory.station_process import PRODUCT, TOLD, read_told
 from tests.postgresql import Cluster, running_cluster
 
 BLOCK: Final = 100
-AWAY: Final = 4.0
+DONE_MEANWHILE: Final = 4000
+"""Bytes that stations are to acknowledge while the database is stopped; without a block they cannot."""
+
+AWAY_AT_MOST: Final = 15
 """Seconds that the database is stopped for."""
+
+
+def _told(folder: Path) -> int:
+    """Return how much a station has acknowledged, in bytes."""
+    path = folder / TOLD
+    return path.stat().st_size if path.exists() else 0
 
 
 class KilledStations:
@@ -69,6 +78,7 @@ class KilledStations:
             for folder in folders
         }
         self._running: dict[Path, subprocess.Popen[bytes]] = {}
+        self._told_at_start: dict[Path, int] = {}
         self.kills = 0
 
     def start(self) -> None:
@@ -76,20 +86,30 @@ class KilledStations:
             self._start(folder)
 
     def _start(self, folder: Path) -> None:
+        self._told_at_start[folder] = _told(folder)
         with (folder.parent / f"{folder.name}.log").open("ab") as log:
             self._running[folder] = subprocess.Popen(self._words[folder], stdout=log, stderr=log)
 
+    def told(self) -> int:
+        """Return how much all stations have acknowledged."""
+        return sum(_told(folder) for folder in self._words)
+
     def kill_one(self, chance: random.Random) -> None:
-        """Kill one that still runs, and start it again."""
-        alive = [folder for folder, station in self._running.items() if station.poll() is None]
-        if not alive:
+        """Kill one that is at work, at a random moment of it, and start it again."""
+        at_work = [
+            folder
+            for folder, station in self._running.items()
+            if station.poll() is None and _told(folder) > self._told_at_start[folder]
+        ]
+        if not at_work:
             return
-        folder = chance.choice(alive)
+        folder = chance.choice(at_work)
+        Event().wait(chance.uniform(0, 0.2))
         station = self._running[folder]
         station.kill()
         if station.wait() < 0:
             self.kills += 1
-        self._start(folder)
+            self._start(folder)
 
     def are_over(self) -> bool:
         return all(station.poll() is not None for station in self._running.values())
@@ -107,12 +127,18 @@ def play(stations: KilledStations, cluster: Cluster, chance: random.Random, kill
 
     def stop_database() -> None:
         cluster.stop()
-        Event().wait(AWAY)
+        before = stations.told()
+        for _ in range(AWAY_AT_MOST):
+            Event().wait(1)
+            if stations.told() > before + DONE_MEANWHILE:
+                break
+        done.append(stations.told() - before)
         cluster.start()
 
     stopping: list[Thread] = []
+    done: list[int] = []
     while not stations.are_over():
-        Event().wait(chance.uniform(0.3, 1.5))
+        Event().wait(chance.uniform(0.05, 0.5))
         if stations.kills < kills:
             stations.kill_one(chance)
         if stops and stations.kills >= stops[0] and not any(thread.is_alive() for thread in stopping):
@@ -122,11 +148,13 @@ def play(stations: KilledStations, cluster: Cluster, chance: random.Random, kill
     for thread in stopping:
         thread.join()
     stations.check_ended_well()
-    print(f"  killed {stations.kills} times, the database stopped {len(stopping)} times")
+    print(
+        f"  killed {stations.kills} times at work, the database stopped {len(stopping)} times, {done} bytes acknowledged meanwhile"
+    )
     assert stations.kills >= kills, (
         "they were done before they were killed often enough: raise --runs or --numbers"
     )
-    assert len(stopping) == 2
+    assert len(done) == 2
 
 
 def compare_runs(database: Engine, folders: Sequence[Path]) -> None:

@@ -20,6 +20,7 @@ from device_auth.factory.station.records.spool import StationRecords
 from device_auth.factory.station.run_record import DsnRule, RunPhase, RunRecord, RunStart
 from device_auth.factory.talk import RunOutcome
 from tests.factory.station_process import PRODUCT, phases
+from tests.waiting import LONG
 
 RULE: Final = DsnRule(PRODUCT.name)
 NUMBERS: Final = [f"SP{number:04d}" for number in range(240)]
@@ -58,6 +59,7 @@ class RecordWorld:
             settings.pop("rule", RULE),
             address,
             wall=lambda: self.wall,
+            answer_time=settings.pop("answer_time", LONG),
             **settings,
         ) as records:
             yield records
@@ -68,11 +70,12 @@ class RecordWorld:
     def rows(self, table: Table, engine: Engine | None = None) -> list[dict[str, Any]]:
         engine = engine or self.database
         assert engine is not None
+        wanted = select(table).order_by(*table.primary_key.columns)
         with reading(engine) as connection:
-            return [
-                dict(row)
-                for row in connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
-            ]
+            found = [dict(row) for row in connection.execute(wanted).mappings()]
+        # a station that is closed does not do it again
+        engine.dispose()
+        return found
 
     def count(self, table: Table) -> int:
         assert self.database is not None

@@ -145,7 +145,7 @@ def test_while_the_database_is_away_runs_go_on_as_long_as_there_are_numbers(tmp_
         add_block(connection, PRODUCT.name, ["SP0000"])
         connection.execute(dsn.update().values(state="blocked", station_id="s1"))
 
-    with world.station(address=away) as records:
+    with world.station(address=away, answer_time=0.1) as records:
         assert run_unit(records, "b1") == "SP0000"
         assert records.push() > 0
         assert records.check_dsn("SP0001") is DsnProblem.UNCLEAR

@@ -9,11 +9,10 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NoAnswerInTime
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Final, Self
 from uuid import uuid4
 
@@ -103,6 +102,7 @@ class StationRecords:
         *,
         wall: Callable[[], float] | None = None,
         spare: int = SPARE,
+        answer_time: float = ANSWER_TIME,
     ) -> None:
         """Open the records of a station; one process at a time.
 
@@ -113,6 +113,7 @@ class StationRecords:
             database: of all stations; None if this one is alone.
             wall: the wall clock, in seconds since 1970.
             spare: bytes that must be free for a new run.
+            answer_time: seconds that a scan waits for the database of all stations.
 
         Raises:
             Busy: if another process has them open.
@@ -126,7 +127,8 @@ class StationRecords:
         self._spare = spare
         # SQLite's own queue of writers starves some of them for seconds
         self._turn = Lock()
-        self._scans = ThreadPoolExecutor(1, "scan")
+        self._answer_time = answer_time
+        self._is_asking = Lock()
         self._lock = _lock_folder(folder)
         try:
             self.file = open_station_file(folder)
@@ -144,7 +146,6 @@ class StationRecords:
 
     def close(self) -> None:
         """Release the station's folder."""
-        self._scans.shutdown(wait=False, cancel_futures=True)
         with suppress(AttributeError):
             self.file.dispose()
             if self.all_stations is not None:
@@ -353,11 +354,28 @@ class StationRecords:
         with reading(self.file) as connection:
             row = ledger.find(connection, scanned)
         if row is None and self.all_stations is not None:
-            try:
-                row = self._scans.submit(self.all_stations.find, scanned).result(ANSWER_TIME)
-            except (NoAnswerInTime, DeviceAuthError, SQLAlchemyError):
+            found = self._ask(self.all_stations, scanned)
+            if found is None:
                 return DsnProblem.UNCLEAR
+            (row,) = found
         return ledger.problem_of(row, self._rule, station_id=self._station_id)
+
+    def _ask(self, all_stations: AllStations, number: str) -> tuple[DsnRow | None] | None:
+        """Return what the database of all stations knows of a DSN, in a tuple; None if it does not say so in time."""
+        answers: SimpleQueue[tuple[DsnRow | None] | None] = SimpleQueue()
+
+        def ask() -> None:
+            found = None
+            with self._is_asking, suppress(DeviceAuthError, SQLAlchemyError):
+                found = (all_stations.find(number),)
+            answers.put(found)
+
+        # One that hangs in a scan before is not asked again.
+        if not self._is_asking.locked():
+            Thread(target=ask, name="scan", daemon=True).start()
+            with suppress(Empty):
+                return answers.get(timeout=self._answer_time)
+        return None
 
     def mark_written(self, dsn: str, run: RunStart) -> None:
         """Note that a unit has its DSN."""
