@@ -1,10 +1,17 @@
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
 from device_auth.factory.talk import CheckOutcome
 from device_auth.factory.unit.station_keys import remove_station_keys
 from tests.unit_on_the_line import UnitOnTheLine
+
+USER = 12345
+"""A user whom the machine does not know by name."""
 
 STATION = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA device-auth-station\n"
 WITH_OPTIONS = 'restrict,command="echo \\"hi\\"" ssh-rsa AAAAB3Nz device-auth-station@rig-2\n'
@@ -61,6 +68,33 @@ def test_a_file_that_cannot_be_looked_at_is_a_failure(unit: UnitOnTheLine) -> No
 
     assert remove(unit) == {"left-station-key": "FAIL"}
     assert "not a file" in unit.detail("left-station-key")
+
+
+@pytest.fixture
+def users_unit() -> Iterator[UnitOnTheLine]:
+    """A unit whose folders another user can enter."""
+    folder = Path(mkdtemp(prefix="device-auth-"))
+    folder.chmod(0o755)
+    yield UnitOnTheLine(folder).make()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_users_file_stays_the_users_and_leads_root_nowhere(users_unit: UnitOnTheLine) -> None:
+    keys = users_unit.write("home/pi/.ssh/authorized_keys", STATION + OWNER)
+    secret = users_unit.write("root/other", STATION)
+    secret.chmod(0o600)
+    (keys.parent / "authorized_keys2").symlink_to(secret)
+    for path in (keys.parent, keys):
+        os.chown(path, USER, USER)
+
+    assert remove(users_unit) == {"left-station-key": "FAIL"}
+    assert "not a file" in users_unit.detail("left-station-key")
+    (keys.parent / "authorized_keys2").unlink()
+    assert remove(users_unit) == {"left-station-key": "PASS"}
+    assert keys.read_text() == OWNER
+    assert keys.stat().st_uid == USER
+    assert secret.read_text() == STATION
 
 
 def test_a_simulated_unit_without_a_root_has_no_keys(unit: UnitOnTheLine) -> None:
