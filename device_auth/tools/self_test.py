@@ -71,6 +71,7 @@ class PartsTest:
             terminal sees it until the answer.
         limit: seconds after which a part hangs.
         time_for: returns the time of a part.
+        request: asks for a press of a button, which is listened to already; has the part, the gesture and a sentence.
     """
 
     def __init__(
@@ -84,6 +85,9 @@ class PartsTest:
         seconds: float = 1.0,
         limit: float = PART_LIMIT,
         time_for: Callable[[PlannedPart], PartTime] = time_for,
+        request: Callable[[str, Gesture, str], object] = lambda part, gesture, text: say(
+            f"{part}, {gesture}: {text}"
+        ),
     ) -> None:
         self._plan = plan
         self._patterns = patterns
@@ -93,6 +97,7 @@ class PartsTest:
         self._seconds = seconds
         self._limit = limit
         self._time_for = time_for
+        self._request = request
 
     def run(self, parts: Sequence[PlannedPart]) -> None:
         """Test these parts of the plan; stop when the answers end."""
@@ -156,7 +161,7 @@ class PartsTest:
             if isinstance(button, SimulatedButton):
                 button.hold(seconds)
             else:
-                say(f"{part.name}, {gesture}: {request}")
+                self._request(part.name, gesture, request)
             while (seen := time.wait(inbox, PRESS_TIME)) in (Gesture.HELD_5S, Gesture.HELD_10S):
                 if not isinstance(button, SimulatedButton):
                     say("Let go now.")

@@ -72,6 +72,7 @@ def exit_code_of(unit: UnitOnTheLine, running: Running, **options: object) -> in
 # The whole life
 
 
+@pytest.mark.slow
 def test_a_whole_process_links_refreshes_notices_and_leaves_nothing_behind(tmp_path: Path) -> None:
     canaries = Canaries(key=KEY)
     bench = Bench(tmp_path, canaries)
@@ -309,6 +310,7 @@ print(seen, unit.failed)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_on_a_machine_an_owners_files_are_closed_to_it(tmp_path: Path) -> None:
     with TemporaryDirectory() as folder:

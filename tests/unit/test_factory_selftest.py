@@ -6,7 +6,7 @@ import pytest
 
 from device_auth.core.errors import Interrupted, StoreError
 from device_auth.factory.talk import AskEvent, Talk
-from device_auth.factory.unit.selftest import SelfTestOptions, _report_untested, run_selftest
+from device_auth.factory.unit.selftest import SelfTestOptions, _report_untested, _TalkOperator, run_selftest
 from device_auth.world.service_unit import START_DUE, service_stopped, start_what_is_due
 from hardware.board import read_plan
 from tests.enabling_world import OFF, ON, EnablingWorld
@@ -133,6 +133,18 @@ def test_a_board_that_cannot_be_read_is_not_tested_and_fails(unit: UnitOnTheLine
     run_selftest(unit.talk("selftest", dsn="K-0001"), doors, SelfTestOptions(None))
 
     assert unit.checks["parts"] == "FAIL"
+
+
+def test_a_rig_is_asked_to_press_a_real_button(
+    unit: UnitOnTheLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = unit.talk("selftest")
+
+    _TalkOperator(talk).request("button", "tap", "Press it.")
+    _TalkOperator(Talk("selftest", lambda _: None, lambda _: "")).request("button", "tap", "Press it.")
+
+    assert unit.asked == ["part-button-tap"]
+    assert "button, tap: Press it." in capsys.readouterr().err
 
 
 def test_a_rig_that_goes_away_ends_it(unit: UnitOnTheLine) -> None:

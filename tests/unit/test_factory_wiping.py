@@ -60,6 +60,10 @@ def active_swap(unit: UnitOnTheLine) -> None:
 LEFTOVERS: Final[dict[str, tuple[str, Callable[[UnitOnTheLine], object]]]] = {
     "a file of the state folder": ("left-state", lambda unit: (unit.state / "x").write_text(OTHER_TOKEN)),
     "a file of the runtime folder": ("left-runtime", lambda unit: (unit.runtime / "x").write_text(TOKEN)),
+    "a profile that could not be removed": (
+        "left-runtime",
+        lambda unit: unit.write("../run/simulated-factory/link-test-x/run/token.json", TOKEN),
+    ),
     "the name of a file": ("left-state", lambda unit: (unit.state / TOKEN).touch()),
     "a log in UTF-16": ("left-logs", lambda unit: unit.write("var/log/x", TOKEN.encode("utf-16"))),
     "a log that is packed": (

@@ -21,6 +21,7 @@ from device_auth.factory.unit.identity import read_identity
 from device_auth.factory.unit.leftovers import look_for_leftovers
 from device_auth.factory.unit.token_search import TokenSearch
 from device_auth.factory.unit.wiping import LEFT, report_search, service_set_aside
+from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import read_answer
 from device_auth.tools.self_test import PartsTest, StepResult
@@ -190,7 +191,7 @@ def _test_parts(talk: Talk, doors: Doors, *, has_parts: bool) -> None:
     operator = _TalkOperator(talk)
     wording = wording_for(first_locale(doors.settings.locale))
     with library_folder(plan):
-        PartsTest(plan, patterns, operator, wording, report).run(parts)
+        PartsTest(plan, patterns, operator, wording, report, request=operator.request).run(parts)
     _report_untested(talk, parts, tested)
 
 
@@ -221,6 +222,13 @@ class _TalkOperator:
     def is_rig(self) -> bool:
         """Return whether a station answers, for simulated parts too."""
         return self._talk.header is not None
+
+    def request(self, part: str, gesture: str, text: str) -> None:
+        """Have a button pressed: a rig answers when it has done so."""
+        if self.is_rig:
+            self._talk.ask(_name_of(part, gesture), f"{part}, {gesture}: {text}")
+        else:
+            say(f"{part}, {gesture}: {text}")
 
     def ask(self, part: str, step: str, expected: str) -> None:
         """Ask nothing yet: the answer comes at once with the question."""

@@ -20,7 +20,7 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.token_search import FoundToken, TokenSearch
-from device_auth.world.places import ROOT
+from device_auth.world.places import ROOT, factory_dir
 from device_auth.world.service_unit import service_stopped
 
 LEFT: Final = 74
@@ -120,7 +120,8 @@ def _looks(search: TokenSearch, places: SearchedPlaces) -> Iterator[tuple[str, C
     """Return each check's name, and what makes it and returns a note."""
     folders = [places.state] if places.runtime is None else [places.state, places.runtime]
     yield "state", partial(_folders, search, folders[:1])
-    yield "runtime", partial(_folders, search, folders[1:])
+    # a profile that could not be removed is there too
+    yield "runtime", partial(_folders, search, [*folders[1:], *map(factory_dir, folders[1:])])
     is_machine = places.root == ROOT  # of a simulated unit the kernel knows too much
     yield "deleted-files", partial(_deleted, search, places.proc, None if is_machine else folders)
     if places.root is not None:
