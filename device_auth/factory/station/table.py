@@ -93,10 +93,12 @@ class SlotTable:
         if self._live is None:
             return
         self._live.stop()
-        # the screen of the table is gone with it; what became of each slot stays to be read
+        # the screen of the table is gone with it; what became of each slot, and the last words, stay to be read
         for name, row in self._rows.items():
             if row.status != IDLE:
                 self._out.write(_plain(name, row) + "\n")
+        if self._message[0]:
+            self._out.write(_printable(self._message[0]) + "\n")
 
     def show(self, slot: str, row: SlotRow) -> None:
         """Show what is new of a slot."""

@@ -203,9 +203,11 @@ def test_a_terminal_shows_the_table_and_afterwards_what_became_of_each(
             lines = window.text().splitlines()
             assert lines[0].startswith("station-1  operator anna  idle 8  runs 8  PASS 8  FAIL 8")
             assert sum(line.count("slot-") for line in lines) == 32
+            table.tell("32 runs: 8 PASS", is_good=True)
 
         assert b"\x1b[?1049l" in (window.text() and window.heard), "the screen of before is back"
         assert "slot-30 FAIL G0A1B2C3029K selftest 14.2 s the light did not light" in window.text()
+        assert window.text().rstrip().endswith("\n32 runs: 8 PASS")
 
 
 def test_a_bad_label_is_told_at_once_by_colour_beep_and_words(monkeypatch: pytest.MonkeyPatch) -> None:
