@@ -106,6 +106,9 @@ GOOD: Final[st.SearchStrategy[Event]] = st.one_of(
 LINE: Final = st.binary(max_size=80) | ALMOST | GOOD.map(lambda event: write_event(event).encode())
 
 
+FILLING: Final = b" " * 1023 + b"\n"
+
+
 def texts_of(value: object) -> list[str]:
     """Return every text in an event."""
     if isinstance(value, str):
@@ -166,8 +169,8 @@ def test_no_result_is_proved_without_the_key(noise: bytes) -> None:
     [
         ([b"x" * (LONGEST_LINE + 1)], f"a line is longer than {LONGEST_LINE} bytes"),
         ([b'"' + b"x" * LONGEST_LINE + b'"\n'], f"a line is longer than {LONGEST_LINE} bytes"),
-        ([b"\n" * LONGEST_LINE] * 17, f"it is longer than {LONGEST_TALK} bytes"),
-        ([b"\n" * (LONGEST_TALK + 1)], f"it is longer than {LONGEST_TALK} bytes"),
+        ([FILLING * 64] * 17, f"it is longer than {LONGEST_TALK} bytes"),
+        ([FILLING * 1024 + b"\n"], f"it is longer than {LONGEST_TALK} bytes"),
         ([b"\xff\n"], "a line is not JSON"),
         ([b"[" * 5000 + b"\n"], "a line is not JSON"),
         ([b"[1]\n"], "a line is not a JSON object"),
