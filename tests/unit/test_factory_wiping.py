@@ -1,5 +1,6 @@
 import gzip
 import lzma
+import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,8 +191,9 @@ def test_on_a_machine_the_deleted_files_of_any_folder_are_searched(
     proc = tmp_path / "proc"
     (proc / "17/fd").mkdir(parents=True)
     (proc / "self").mkdir()
-    gone = tmp_path / f"somewhere {TOKEN}"
-    (proc / "17/fd/3").symlink_to(f"{gone} (deleted)")
+    gone = tmp_path / f"somewhere {TOKEN} (deleted)"
+    gone.touch()  # as behind the kernel's own link
+    (proc / "17/fd/3").symlink_to(gone)
     (proc / "17/fd/4").symlink_to("/dev/null")
     search = TokenSearch()
 
@@ -199,3 +201,17 @@ def test_on_a_machine_the_deleted_files_of_any_folder_are_searched(
 
     assert note == "; files: 1"
     assert [each.where for each in search.take_found()[0]] == ["the name of a file"]
+
+
+def test_a_terminal_whose_other_end_is_gone_is_no_file() -> None:
+    far, near = os.openpty()
+    os.close(far)
+    try:
+        assert str(Path(f"/proc/self/fd/{near}").readlink()).endswith(" (deleted)")
+        search = TokenSearch()
+
+        _deleted(search, Path("/proc"), [Path("/dev/pts")])
+
+        assert search.take_found()[0] == []  # opening it fails: Input/output error
+    finally:
+        os.close(near)

@@ -7,6 +7,7 @@ closed, and in compressed parts of the journal that no entry leads to any more.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -153,8 +154,8 @@ def _deleted(search: TokenSearch, proc: Path, folders: list[Path] | None) -> str
                 path = proc / process / "fd" / number
                 with suppress(OSError):  # closed meanwhile
                     target = os.readlink(path)  # noqa: PTH115  of a Path it would cut off what ends in a slash
-                    if not target.endswith(_DELETED):
-                        continue
+                    if not target.endswith(_DELETED) or not stat.S_ISREG(path.stat().st_mode):
+                        continue  # opened, a terminal would fail, or become this process's own
                     name = target.removesuffix(_DELETED)
                     if folders is None or any(Path(name).is_relative_to(folder) for folder in folders):
                         count += 1
