@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
-from device_auth.core.errors import DeviceAuthError
+from device_auth.core.errors import DeviceAuthError, StoreError
 from device_auth.factory.station.amazon import StationAmazon
 from device_auth.factory.station.plan import SlotPlan, StationPlan
 from device_auth.factory.station.run_record import RunRecord, RunRecords
@@ -174,7 +175,7 @@ class StationRunner:
                 read_code=read_code,
                 now=self._clock.now,
                 wall=self._clock.wall,
-                tell=lambda step, dsn: self._watcher.began(slot.name, step, dsn),
+                tell=lambda step, dsn: self._show(partial(self._watcher.began, slot.name, step, dsn)),
             )
             record = UnitRun(self._plan, start, doors, unit.scanned).run()
         try:
@@ -182,11 +183,18 @@ class StationRunner:
         except DeviceAuthError as error:
             with self._lock:
                 self.tally.lost += 1
-            self._watcher.unrecorded(slot.name, str(error))
+            self._show(partial(self._watcher.unrecorded, slot.name, str(error)))
             raise
         with self._lock:
             self.tally.outcomes[record.outcome] += 1
-        self._watcher.ended(slot.name, record)
+        self._show(partial(self._watcher.ended, slot.name, record))
+
+    def _show(self, show: Callable[[], None]) -> None:
+        """Show something of a slot. Where that fails, runs under way go on to their records, and none is begun."""
+        try:
+            show()
+        except (OSError, StoreError):
+            self._stop("nobody can read the output any more")
 
     def _push_all_along(self) -> None:
         """Push to the database of all stations now and then, and once more at the end."""

@@ -81,6 +81,7 @@ class Screen:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self.is_unread = False
         self.steps: list[tuple[str, str]] = []
         self.ends: list[tuple[str, RunOutcome]] = []
         self.unrecorded_slots: list[str] = []
@@ -88,10 +89,14 @@ class Screen:
     def began(self, slot: str, step: str, dsn: str) -> None:
         del dsn
         self.steps.append((slot, step))
+        if self.is_unread:
+            raise BrokenPipeError
 
     def ended(self, slot: str, record: RunRecord) -> None:
         assert record in self._shelf.saved, "an outcome is shown before its record is saved"
         self.ends.append((slot, record.outcome))
+        if self.is_unread:
+            raise BrokenPipeError
 
     def unrecorded(self, slot: str, words: str) -> None:
         assert words
@@ -233,6 +238,14 @@ def test_ctrl_c_ends_every_run_with_a_record(station: Station) -> None:
     assert [record.outcome_details for record in station.shelf.saved] == [
         "selftest: the operator ended the run"
     ] * 3
+
+
+def test_a_reader_that_is_gone_costs_no_record_and_no_outcome(station: Station) -> None:
+    station.screen.is_unread = True
+    tally = station.run(ScriptedUnit, units=3)
+
+    assert tally.stopped == "nobody can read the output any more"
+    assert [record.outcome for record in station.shelf.saved] == [RunOutcome.PASS]
 
 
 def test_each_run_has_an_amazon_of_its_own_until_it_has_ended(station: Station) -> None:
