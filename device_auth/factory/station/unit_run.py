@@ -35,6 +35,7 @@ from device_auth.factory.station.transport import (
 )
 from device_auth.factory.talk import (
     KEY_LENGTH,
+    MOST_SECRETS,
     AskEvent,
     CheckEvent,
     CheckOutcome,
@@ -385,7 +386,11 @@ class UnitRun:
         last = later(deadline, GRACE)
         transport.start((*words, "--talk", "--timeout", f"{budget:g}"), deadline)
         header = Header(
-            UUID(self._start.run_uuid), self._key, self._issued(), self._dsn or None, self._doors.certificates
+            UUID(self._start.run_uuid),
+            self._key,
+            self._issued()[-MOST_SECRETS:],  # earlier ones are found by their form
+            self._dsn or None,
+            self._doors.certificates,
         )
         with suppress(UnitGone):  # it may have said why before it read
             transport.write_line(write_header(header).encode(), deadline)

@@ -15,6 +15,7 @@ from device_auth.factory.station.run_record import DsnRule, Product, RunRecord, 
 from device_auth.factory.station.transport import KEPT_TALK, RunAborted, TalkTooLong, UnitSilent
 from device_auth.factory.station.unit_run import RunDoors, UnitRun, board_of
 from device_auth.factory.talk import (
+    MOST_SECRETS,
     AskEvent,
     CheckEvent,
     CheckOutcome,
@@ -177,6 +178,13 @@ def test_the_unit_gets_its_words_as_options_and_its_secrets_by_its_input(
     assert {header.key for header in unit.headers} == {unit.headers[0].key}
     assert unit.headers[3].ca == "the CA"
     assert unit.headers[4].tokens == (Secret(CANARY),)
+
+
+def test_a_unit_is_told_no_more_tokens_than_it_takes(line: Line, unit: ScriptedUnit) -> None:
+    line.issued += [Secret(f"{CANARY}-{number}") for number in range(MOST_SECRETS + 9)]
+
+    assert line.run().outcome is RunOutcome.PASS
+    assert unit.headers[-1].tokens == tuple(line.issued[-MOST_SECRETS:])
 
 
 def test_the_rig_is_the_owner_of_the_unit(line: Line, unit: ScriptedUnit) -> None:
