@@ -80,7 +80,7 @@ coverage: $(VENV)/.dev | $(CACHE)
 	$(BIN)/coverage report --include='device_auth/core/*,device_auth/wire/*' --fail-under=100
 
 test-factory-quick: $(VENV)/.dev
-	$(BIN)/pytest -m factory_quick
+	$(BIN)/pytest -n 5 -m factory_quick tests/factory
 
 # The factory whole: 32 units, records on PostgreSQL, stations killed at random moments (PostgreSQL's programs, root).
 test-factory: $(VENV)/.dev
