@@ -156,8 +156,9 @@ class ScanDesk:
                     if self._clock.now() >= deadline:
                         raise UnitSilent(f"nobody has answered {question.name} in time")
                     self._change.wait(_LOOK_EVERY)
-                return self._answers.pop(id(asked))
+                return self._answers[id(asked)]
             finally:
+                self._answers.pop(id(asked), None)
                 was_first = self._asked[0] is asked
                 self._asked.remove(asked)
                 if was_first:
