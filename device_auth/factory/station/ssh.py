@@ -63,11 +63,9 @@ _FINAL: Final = (
     "Permission denied",
     "Too many authentication failures",
     "Bad configuration",
-    "Could not resolve hostname",
-    "No such file",
-    "not accessible",
 )
-"""What another attempt would not change."""
+"""What another attempt would not change. A name that cannot be resolved and an interface that is not there may be those of a
+unit that is still starting."""
 
 
 # ---------------------------------------------------------------------------------------------------------
