@@ -27,8 +27,6 @@ SUITES: Final = {"bookworm": "deb12", "trixie": "deb13"}
 LIMIT: Final = 580
 """Seconds that one boot may last, on a busy host too; a script may ask for more."""
 
-_DISKS: Final = ("root.ext4", "second", "given.ext4")
-"""What each machine has, as files of a run; the second has an empty file system."""
 _QEMU: Final = "-accel tcg,thread=multi -nodefaults -display none -no-reboot"
 _WORDS: Final = "loglevel=4 panic=-1 systemd.getty_auto=no"
 _ENDS_WITH_US: Final = "setpriv --pdeathsig KILL unshare --pid --fork --kill-child"
@@ -42,20 +40,21 @@ class Machine:
 
     Attributes:
         architecture: of Debian.
-        qemu: its command; in braces: the folder of a run, and of what the machine boots.
+        qemu: its command; in braces: the folder of a run.
         words: for its kernel.
-        disks: the devices of root, second disk and what is given.
         report: the device of the second serial port.
     """
 
     architecture: str
     qemu: str
     words: str
-    disks: str
     report: str
 
 
-_VIRTIO: Final = " ".join(f"-drive file={{run}}/{name},format=raw,if=virtio,cache=unsafe" for name in _DISKS)
+_VIRTIO: Final = " ".join(
+    f"-drive file={{run}}/{name},format=raw,if=virtio,cache=unsafe"
+    for name in ("root.ext4", "second", "given.ext4")
+)
 MACHINES: Final = {
     "pc": Machine(
         architecture="amd64",
@@ -64,7 +63,6 @@ MACHINES: Final = {
         " -serial file:{run}/console -serial file:{run}/report",
         # Beside busy cores the kernel's check of its timer sees no tick, and the kernel hangs there.
         words="console=ttyS0 no_timer_check",
-        disks="/dev/vda,/dev/vdb,/dev/vdc",
         report="/dev/ttyS1",
     ),
     "virt": Machine(
@@ -73,18 +71,7 @@ MACHINES: Final = {
         " -device virtio-keyboard-pci -serial file:{run}/console"
         " -chardev file,id=report,path={run}/report -device pci-serial,chardev=report",
         words="console=ttyAMA0",
-        disks="/dev/vda,/dev/vdb,/dev/vdc",
         report="/dev/ttyS0",
-    ),
-    # A Pi 3, with its own pins. Its first serial port is Bluetooth's.
-    "raspi3b": Machine(
-        architecture="arm64",
-        qemu="qemu-system-aarch64 -M raspi3b -smp 4 -m 1G -dtb {machine}/pi.dtb"
-        " -drive file={run}/card,format=raw,if=sd,cache=unsafe"
-        " -serial file:{run}/console -serial file:{run}/report",
-        words="earlycon=pl011,mmio32,0x3f201000 keep_bootcon",
-        disks="/dev/mmcblk0p1,/dev/mmcblk0p2,/dev/mmcblk0p3",
-        report="/dev/ttyS1",
     ),
 }
 
@@ -171,24 +158,6 @@ def _make_disk(folder: Path, disk: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _make_card(run: Path) -> None:
-    """Make one card of the disks of a run; its size is a power of two, as qemu wants it."""
-    with (run / "card").open("wb") as card:
-        card.truncate(4 << 30)
-    sizes = [-(-(run / name).stat().st_size // (1 << 20)) for name in _DISKS]
-    subprocess.run(
-        ["sfdisk", "--quiet", run / "card"],
-        input="".join(f",{size}M\n" for size in sizes),
-        check=True,
-        text=True,
-    )
-    start = 1
-    for name, size in zip(_DISKS, sizes, strict=True):
-        ends = [f"if={run / name}", f"of={run / 'card'}", f"seek={start}"]
-        subprocess.run(["dd", *ends, "bs=1M", "conv=sparse,notrunc"], check=True, capture_output=True)
-        start += size
-
-
 def boot(machine: Machine, made: Path, run: Path, *, words: str, limit: int, prefix: list[str]) -> str:
     """Boot a machine once with what was made for it, on the disks of a run; return what it reported."""
     (run / "report").unlink(missing_ok=True)
@@ -196,10 +165,10 @@ def boot(machine: Machine, made: Path, run: Path, *, words: str, limit: int, pre
         *_ENDS_WITH_US.split(),
         *prefix,
         *("timeout", "--kill-after=10", str(limit)),
-        *machine.qemu.format(run=run, machine=made).split(),
+        *machine.qemu.format(run=run).split(),
         *_QEMU.split(),
         *("-kernel", f"{made}/vmlinuz", "-initrd", f"{made}/initrd"),
-        *("-append", f"{machine.words} {_WORDS} disks={machine.disks} test.report={machine.report} {words}"),
+        *("-append", f"{machine.words} {_WORDS} test.report={machine.report} {words}"),
     ]
     ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
     report = (
@@ -237,11 +206,9 @@ def run_script(
         subprocess.run(
             ["mke2fs", "-q", "-t", "ext4", run / "second", "512M"], check=True, capture_output=True
         )
-        if "/card" in machine.qemu:
-            _make_card(run)
         for number, words in enumerate(script.boots, start=1):
             began = time.monotonic()
-            told = f"{words} test.script={script.name} test.boot={number} test.suite={suite} test.now={time.time():.0f}"
+            told = f"{words} test.script={script.name} test.boot={number} test.suite={suite}"
             reports.append(boot(machine, made, run, words=told, limit=script.limit, prefix=prefix))
             print(f"--- {script.name}, {suite}, boot {number}: {time.monotonic() - began:.0f} s")
             print(reports[-1], flush=True)

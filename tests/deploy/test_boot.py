@@ -20,7 +20,7 @@ TEXT: Final = """\
 # Shows something.
 # boot: rw
 # boot: ro
-# machines: pc raspi3b
+# machines: pc virt
 # limit: 60
 check one true
 for row in a b; do
@@ -41,7 +41,7 @@ def test_a_script_says_what_it_needs(tmp_path: Path) -> None:
     script = read_script(tmp_path / "shown.sh")
 
     assert (script.boots, script.suites, script.limit) == (("rw", "ro"), tuple(SUITES), 60)
-    assert script.machines == ("pc", "raspi3b")
+    assert script.machines == ("pc", "virt")
 
 
 def test_each_check_seen_in_one_of_the_boots_is_a_pass(tmp_path: Path) -> None:

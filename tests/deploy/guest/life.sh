@@ -1,5 +1,6 @@
 # The life of the package: installed, linked, over a boot, upgraded, downgraded, removed, installed again, purged.
 # machines: pc virt
+# limit: 1200
 # boot: rw systemd.wants=amazon.service
 # boot: rw systemd.wants=amazon.service
 mkdir -p /root/seen
