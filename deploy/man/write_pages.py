@@ -152,11 +152,14 @@ def command_body(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield ".SH ENVIRONMENT"
     for name, meaning in PROSE["environment"].items():
         yield from item(bold(name), meaning)
+    yield ".SH FILES"
+    for path, meaning in PROSE["files"].items():
+        yield from item(italic(path), meaning)
     yield from endings(PROSE, [*(f"{PROGRAM}-{verb}(1)" for verb in VERBS), *PROSE["see_also"]])
 
 
 def verb_body(verb: str, parser: argparse.ArgumentParser, common: list[str]) -> Iterator[str]:
-    """Yield the lines of a verb's page; the options that every verb has are explained on the command's."""
+    """Yield the lines of a verb's page; what every verb has is explained on the command's."""
     about = PROSE["verbs"][verb]
     sub_verbs = verbs_of(parser)
     yield ".SH SYNOPSIS"
@@ -178,7 +181,9 @@ def verb_body(verb: str, parser: argparse.ArgumentParser, common: list[str]) -> 
     shared = ", ".join(f"`{option}`" for option in common if option != "--version")
     yield from (
         ".SH COMMON OPTIONS",
-        prose(f"Every verb accepts these, which {PROGRAM}(1) explains: {shared}."),
+        prose(
+            f"Every verb accepts these, which {PROGRAM}(1) explains, as it does files and environment: {shared}."
+        ),
     )
     yield from endings(about, [f"{PROGRAM}(1)", *about["see_also"]])
 
@@ -196,9 +201,6 @@ def endings(about: Mapping[str, Any], see_also: Iterable[str]) -> Iterator[str]:
     yield ".SH EXIT STATUS"
     for code, meaning in re.findall(r"^  (\d+) +(.+)$", EXIT_CODES, re.MULTILINE):
         yield from item(bold(code), meaning)
-    yield ".SH FILES"
-    for path, meaning in PROSE["files"].items():
-        yield from item(italic(path), meaning)
     yield ".SH EXAMPLES"
     for command, meaning in about["examples"].items():
         yield from item(bold(command), meaning)

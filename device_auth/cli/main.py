@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
-from device_auth.core.errors import DeviceAuthError
+from device_auth.core.errors import ConfigError, DeviceAuthError
 from device_auth.prompts.stderr import USUAL_COLUMNS, null_stream, say_problem
 from device_auth.world.settings import add_provider_options
 
@@ -254,7 +254,19 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_verb(name: str) -> Verb:
-    return cast("Verb", importlib.import_module(f"device_auth.cli.{name}"))
+    module = f"device_auth.cli.{name}"
+    try:
+        return cast("Verb", importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+    # Debian's packages have it in one of its own
+    say_problem(
+        f"the verb {name} is not installed",
+        "Install the package that was built with this one: sudo apt install"
+        f" ./device-auth-{name}_{__version__}*_all.deb",
+    )
+    sys.exit(ConfigError.exit_code)
 
 
 def _log_to_stderr(*, is_verbose: bool) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from struct import calcsize
@@ -11,6 +12,7 @@ import pytest
 
 from device_auth import __version__
 from device_auth.assembly.doors import without_simulator
+from device_auth.cli.main import main
 from device_auth.core.errors import ConfigError
 from device_auth.installation import (
     DEBIAN_NAMES,
@@ -147,6 +149,18 @@ def test_a_simulated_amazon_that_is_a_package_of_its_own_is_named_as_one() -> No
 
     assert error.exit_code == ConfigError.exit_code
     assert error.hint.endswith(f": sudo apt install ./device-auth-simulator_{__version__}*_all.deb")
+
+
+def test_a_verb_that_is_a_package_of_its_own_is_named_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "device_auth.cli.factory", None)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["factory", "status"])
+
+    assert ended.value.code == ConfigError.exit_code
+    assert f"sudo apt install ./device-auth-factory_{__version__}*_all.deb" in capsys.readouterr().err
 
 
 def test_without_flask_the_simulated_amazon_names_flask() -> None:

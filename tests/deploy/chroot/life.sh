@@ -90,6 +90,8 @@ check closed-to-home ended_with 0 env PYTHONHOME=/tmp/strange device-auth config
 check nothing-strange-ran test ! -e /tmp/strange/ran
 same example "$(sed '/^#/d; /^$/d' /usr/share/doc/device-auth/examples/config.toml)" "[hardware]"
 
+check no-factory-78 ended_with 78 device-auth factory status
+check no-factory-named grep -q device-auth-factory /tmp/said
 check no-simulator-78 ended_with 78 service device-auth link --simulate --state-dir "$state" --runtime-dir /tmp/runtime
 check no-simulator-named grep -q device-auth-simulator /tmp/said
 check simulator dpkg_quietly --install /given/older/device-auth-simulator_*.deb
@@ -134,7 +136,7 @@ check back dpkg_quietly --force-downgrade --install /given/now/*.deb
 # Removed: what the owner has stays.
 service cp "$state/simulated/link.json" "$state/link.json"
 link=$(sha256sum "$state/link.json")
-check remove dpkg_quietly --remove device-auth device-auth-simulator
+check remove dpkg_quietly --remove device-auth device-auth-factory device-auth-simulator
 check remove-says-how grep -q 'unlink --wipe' /tmp/dpkg.log
 same link-after-remove "$link" "$(sha256sum "$state/link.json")"
 same settings-after-remove "$settings" "$(sha256sum /etc/device-auth/config.toml)"
@@ -152,7 +154,7 @@ done
 mkdir -p /run/device-auth
 token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
 check token-was-there grep -qF "$token" /var/lib/second-name
-check purge dpkg_quietly --purge device-auth device-auth-simulator
+check purge dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
 same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory-lock.json /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
 check purge-says-so grep -q identity.toml /tmp/dpkg.log
 check overwritten ended_with 1 grep -F "$token" /var/lib/second-name
@@ -169,17 +171,17 @@ locked() {
 }
 check install-after-purge dpkg_quietly --install /given/now/*.deb
 check locked-after-purge locked
-check remove-locked dpkg_quietly --remove device-auth device-auth-simulator
+check remove-locked dpkg_quietly --remove device-auth device-auth-factory device-auth-simulator
 check install-after-remove dpkg_quietly --install /given/now/*.deb
 check locked-after-remove locked
-check purge-locked dpkg_quietly --purge device-auth device-auth-simulator
+check purge-locked dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
 check locked-file-stays grep -q locked "$state/factory-lock.json"
 
 # And nothing of it all is left in the tree.
 rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted/other /tmp/strange
 check fresh dpkg_quietly --install /given/now/*.deb
-check purge-again dpkg_quietly --purge device-auth device-auth-simulator
-check purge-twice dpkg_quietly --purge device-auth device-auth-simulator
+check purge-again dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+check purge-twice dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
 userdel ann
 files > /tmp/after
 check nothing-left diff /tmp/before /tmp/after
