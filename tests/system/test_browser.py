@@ -78,6 +78,7 @@ def test_an_owner_scans_the_picture_approves_and_the_speaker_is_linked(
 ) -> None:
     with started(*words, "--qr-file", str(tmp_path / "code.png")) as process:
         code = read_event(process, "code")
+        wait_for((tmp_path / "code.png").exists)  # the picture is another prompt's, and may come later
         link = decoded(Image.open(tmp_path / "code.png"))
         phone.open(link)
         phone.look("prefilled")
