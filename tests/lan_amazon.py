@@ -19,7 +19,7 @@ def main() -> None:
     """Print what a client finds there."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        StationAmazon(ADDRESS, 0, BootClock().now) as amazon,
+        StationAmazon(Path(folder), ADDRESS, 0, BootClock().now) as amazon,
         amazon.owner(CLIENT_ID, DSN) as owner,
     ):
         ca_file = Path(folder) / "ca.pem"

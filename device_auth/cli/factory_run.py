@@ -74,7 +74,7 @@ def _run_station(
         stack.callback(halt.close)
         records = plan.open_records()
         stack.callback(records.close)
-        amazon = stack.enter_context(StationAmazon(plan.listen, plan.port, clock.now))
+        amazon = stack.enter_context(StationAmazon(plan.folder, plan.listen, plan.port, clock.now))
         watcher = _open_watcher(plan, slots, stack, is_json="json" in vars(args))
         desk = _open_desk(plan, slots, args, records, watcher, halt, stack)
         watcher.name_operator(lambda: desk.operator)

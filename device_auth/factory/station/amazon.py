@@ -5,7 +5,6 @@ worth nothing for another. The rig approves only the code of the run's own DSN.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,9 @@ try:
     from device_auth.simulator.runs import RunsServer, SimulatedRun
 except ImportError as error:
     raise without_simulator(error) from error
+
+AUTHORITY: Final = "amazon"
+"""The folder with the certificate authority, in the station's; a station that was killed leaves it to the next start."""
 
 _INTERVAL: Final = 1
 """Seconds between polls that units are told: its owner approves at once."""
@@ -89,6 +91,7 @@ class StationAmazon:
     """The simulated Amazon of a station, until it is stopped; a context manager.
 
     Args:
+        folder: of the station, which is this process's alone.
         host: an address of this machine that the units reach.
         port: 0 for a free one.
         now: reads the clock.
@@ -97,9 +100,10 @@ class StationAmazon:
         ConfigError: if it cannot listen there, or an extra package is missing.
     """
 
-    def __init__(self, host: str, port: int, now: Callable[[], Monotonic]) -> None:
+    def __init__(self, folder: Path, host: str, port: int, now: Callable[[], Monotonic]) -> None:
         # an authority of its own for each start: one that a unit kept by mistake is worth nothing
-        self._folder = Path(tempfile.mkdtemp(prefix="device-auth-station-"))
+        self._folder = folder / AUTHORITY
+        shutil.rmtree(self._folder, ignore_errors=True)
         try:
             self._server = RunsServer(host, port, self._folder, now)
             self.certificates = self._server.ca_file.read_text()

@@ -153,8 +153,8 @@ class Station:
 
 
 @pytest.fixture(scope="module")
-def amazon() -> Iterator[StationAmazon]:
-    with StationAmazon("127.0.0.1", 0, BootClock().now) as amazon:
+def amazon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StationAmazon]:
+    with StationAmazon(tmp_path_factory.mktemp("station"), "127.0.0.1", 0, BootClock().now) as amazon:
         yield amazon
 
 
