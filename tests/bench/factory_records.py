@@ -31,10 +31,11 @@ STEPS: Final = ("identity", "selftest", "link-test", "wipe", "lock")
 
 
 def timed(what: str, act: Callable[[], object], budget: float | None = None) -> None:
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     act()
     asked = "" if budget is None else f"   (at most {budget:g} s)"
-    print(f"  {what:44} {time.monotonic() - began:7.2f} s{asked}", flush=True)
+    took, of_it = time.monotonic() - began, time.process_time() - worked
+    print(f"  {what:44} {took:7.2f} s, {of_it:6.2f} s of them this process's CPU{asked}", flush=True)
 
 
 def spool(records: StationRecords) -> None:

@@ -48,7 +48,7 @@ from device_auth.factory.station.records.tables import (
 from device_auth.factory.station.records.units import keep_units, mark_scrapped
 from device_auth.world.clock import BootClock
 
-BATCH: Final = 500
+BATCH: Final = 1000
 """Entries of the outbox in one transaction."""
 
 KEPT_IN_STOCK: Final = 50
