@@ -49,11 +49,11 @@ class OpenedRecords(NamedTuple):
     def by_hand(self, reason: str) -> "LedgerByHand":
         """Return the ledger for a person's change."""
         from device_auth.factory.station.records.by_hand import LedgerByHand
-        from device_auth.factory.station.records.ledger import Happening
+        from device_auth.factory.station.records.ledger import LedgerEntry
 
         millis = round(BootClock().wall() * 1000)
-        happening = Happening(self.plan.station_id, self.plan.operator, millis, millis, reason=reason)
-        return LedgerByHand(self.engine, self.is_shared, happening)
+        entry = LedgerEntry(self.plan.station_id, self.plan.operator, millis, millis, reason=reason)
+        return LedgerByHand(self.engine, self.is_shared, entry)
 
 
 @contextmanager

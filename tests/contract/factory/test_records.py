@@ -8,7 +8,7 @@ from device_auth.core.errors import Busy, ConfigError, WrongUse
 from device_auth.factory.station.records import ledger
 from device_auth.factory.station.records.by_hand import LedgerByHand
 from device_auth.factory.station.records.databases import reading, writing
-from device_auth.factory.station.records.ledger import DsnRefused, Happening, NoDsnLeft
+from device_auth.factory.station.records.ledger import DsnRefused, LedgerEntry, NoDsnLeft
 from device_auth.factory.station.records.reports import read_report
 from device_auth.factory.station.records.tables import (
     attachment,
@@ -30,7 +30,7 @@ PARTS = (run, phase, measurement, attachment, identity_event)
 def by_hand(world: RecordWorld, station: str = "s1", reason: str = "repaired") -> LedgerByHand:
     assert world.database is not None
     return LedgerByHand(
-        world.database, is_shared=True, happening=Happening(station, "anna", 9, 9, reason=reason)
+        world.database, is_shared=True, entry=LedgerEntry(station, "anna", 9, 9, reason=reason)
     )
 
 

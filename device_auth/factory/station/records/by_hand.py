@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, select, update
 from device_auth.core.errors import WrongUse
 from device_auth.factory.station.records import ledger
 from device_auth.factory.station.records.databases import writing
-from device_auth.factory.station.records.ledger import DsnRow, Happening
+from device_auth.factory.station.records.ledger import DsnRow, LedgerEntry
 from device_auth.factory.station.records.push import post
 from device_auth.factory.station.records.tables import (
     BLOCKED,
@@ -27,12 +27,12 @@ class LedgerByHand:
     Attributes:
         engine: of the database of all stations, or of a station's own file.
         is_shared: whether it is the first.
-        happening: who, when and why.
+        entry: who, when and why.
     """
 
     engine: Engine
     is_shared: bool
-    happening: Happening
+    entry: LedgerEntry
 
     def burn(self, number: str) -> None:
         """Burn a DSN: it is never given, or never again.
@@ -44,7 +44,7 @@ class LedgerByHand:
             row = self._row(connection, number)
             if row.state == BURNT:
                 raise WrongUse(f"the DSN {number} is burnt already", hint="Nothing was changed.")
-            event = ledger.change(connection, row, BURNT, row.board, self.happening)
+            event = ledger.change(connection, row, BURNT, row.board, self.entry)
             self._post(connection, row, event)
 
     def move(self, number: str) -> str:
@@ -55,7 +55,7 @@ class LedgerByHand:
         """
         with writing(self.engine) as connection:
             row = self._row(connection, number)
-            event = ledger.move(connection, row, self.happening)
+            event = ledger.move(connection, row, self.entry)
             self._post(connection, row, event)
             if not self.is_shared:
                 post(connection, unit, row.board)
@@ -66,7 +66,7 @@ class LedgerByHand:
 
         What the lost folder gave and had not pushed yet is known to nobody: all that it could give is burnt.
         """
-        name = self.happening.station_id
+        name = self.entry.station_id
         with writing(self.engine) as connection:
             lost = connection.execute(
                 select(dsn)
@@ -76,7 +76,7 @@ class LedgerByHand:
             ).all()
             for each in lost:
                 row = DsnRow(*each)
-                ledger.change(connection, row, BURNT, row.board, self.happening)
+                ledger.change(connection, row, BURNT, row.board, self.entry)
             # that of a new folder
             connection.execute(update(station).where(station.c.station_id == name).values(token=""))
         return [each.dsn for each in lost]

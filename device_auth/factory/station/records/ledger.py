@@ -78,7 +78,7 @@ class DsnRow(NamedTuple):
     moves: int
 
 
-class Happening(NamedTuple):
+class LedgerEntry(NamedTuple):
     """What surrounds a change of a DSN, for its event: who, where and when."""
 
     station_id: str
@@ -241,17 +241,17 @@ def problem_of_form(number: str, rule: DsnRule) -> DsnProblem | None:
     return DsnProblem.MALFORMED if rule.has_check_digit and not has_check_digit(number) else None
 
 
-def change(connection: Connection, row: DsnRow, state: str, board: str, happening: Happening) -> str:
+def change(connection: Connection, row: DsnRow, state: str, board: str, entry: LedgerEntry) -> str:
     """Bring a DSN to a later state, on a board; return the key of the event."""
     connection.execute(
         update(dsn)
         .where(dsn.c.dsn == row.dsn)
-        .values(state=state, board=board, run_uuid=happening.run_uuid or row.run_uuid)
+        .values(state=state, board=board, run_uuid=entry.run_uuid or row.run_uuid)
     )
-    return note(connection, row.dsn, state, board, happening)
+    return note(connection, row.dsn, state, board, entry)
 
 
-def move(connection: Connection, row: DsnRow, happening: Happening) -> str:
+def move(connection: Connection, row: DsnRow, entry: LedgerEntry) -> str:
     """Take a DSN from its board, which is scrapped, so that the next board can be given it; return the event's key.
 
     Raises:
@@ -259,19 +259,19 @@ def move(connection: Connection, row: DsnRow, happening: Happening) -> str:
     """
     if row.state not in {GIVEN, WRITTEN, LOCKED} or not row.board:
         raise WrongUse(f"the DSN {row.dsn} is on no board: it is {row.state}", hint="Nothing was moved.")
-    mark_scrapped(connection, row.board, happening.order_millis)
+    mark_scrapped(connection, row.board, entry.order_millis)
     connection.execute(
         update(dsn).where(dsn.c.dsn == row.dsn).values(state=GIVEN, board="", moves=dsn.c.moves + 1)
     )
-    return note(connection, row.dsn, "moved", row.board, happening)
+    return note(connection, row.dsn, "moved", row.board, entry)
 
 
-def note(connection: Connection, number: str, event: str, board: str, happening: Happening) -> str:
+def note(connection: Connection, number: str, event: str, board: str, entry: LedgerEntry) -> str:
     """Add an event of a DSN; return its key."""
     key = str(uuid4())
     connection.execute(
         insert(identity_event),
-        {"event_uuid": key, "dsn": number, "event": event, "board": board, **happening._asdict()},
+        {"event_uuid": key, "dsn": number, "event": event, "board": board, **entry._asdict()},
     )
     return key
 

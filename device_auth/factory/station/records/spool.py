@@ -31,7 +31,7 @@ from device_auth.factory.station.records.databases import (
     reading,
     writing,
 )
-from device_auth.factory.station.records.ledger import DsnRefused, DsnRow, Happening, NoDsnLeft
+from device_auth.factory.station.records.ledger import DsnRefused, DsnRow, LedgerEntry, NoDsnLeft
 from device_auth.factory.station.records.push import AllStations, post
 from device_auth.factory.station.records.rows import (
     end_row,
@@ -412,7 +412,7 @@ class StationRecords:
         run: RunStart | None,
         reason: str = "",
     ) -> None:
-        happening = Happening(
+        entry = LedgerEntry(
             station_id=self._station_id,
             operator="" if run is None else plain_text(run.operator),
             time_millis=self._millis(),
@@ -420,7 +420,7 @@ class StationRecords:
             run_uuid=row.run_uuid if run is None else run.run_uuid,
             reason=plain_text(reason),
         )
-        event = ledger.change(connection, row, state, board, happening)
+        event = ledger.change(connection, row, state, board, entry)
         post(connection, identity_event, event)
         post(connection, dsn, row.dsn)
 
