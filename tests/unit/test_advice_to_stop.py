@@ -38,9 +38,12 @@ def texts_of(path: Path) -> Iterator[str]:
 
 
 def advice_in(path: Path) -> list[str]:
-    """Return each command of ours that stops a unit, in a file."""
+    """Return each command of ours that stops the service or its socket, in a file; another unit of ours is none of them."""
     return [
-        found[0] for text in texts_of(path) for found in STOPS.finditer(text) if "device-auth" in found[0]
+        found[0]
+        for text in texts_of(path)
+        for found in STOPS.finditer(text)
+        if re.search(r"device-auth(?!-)", found[0])
     ]
 
 

@@ -97,7 +97,7 @@ def phone(driver: webdriver.Chrome, bench: Bench, scheme: str, tmp_path: Path) -
     console_of(driver)
 
 
-in_light_and_dark = pytest.mark.parametrize("scheme", ["light", "dark"])
+in_light_and_dark = pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 
 
 def go_through_every_state(phone: Phone) -> None:
