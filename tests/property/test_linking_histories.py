@@ -164,7 +164,7 @@ class Happen:
     event: linking.Event
 
 
-LedgerEntry = Wait | WaitUntilDue | GoOn | Hear | HearLate | Disk | Proof | Press | Bring | Restart | Happen
+Happening = Wait | WaitUntilDue | GoOn | Hear | HearLate | Disk | Proof | Press | Bring | Restart | Happen
 
 LENGTHS = st.sampled_from([0.0, 0.1, 1.0, 4.9, 5.0, 5.1, 29.0, 31.0, 61.0, 130.0, 700.0])
 SHORT_LIVES = st.sampled_from([1.0, 6.0, 11.0, 31.0, 100.0, 600.0, 1800.0])
@@ -208,7 +208,7 @@ DRAWS = st.sampled_from([0.0, 0.5, 0.999])
 HEARD = st.builds(Hear, ANSWERS, DRAWS, SHORT_LIVES, INTERVALS)
 
 
-def goes_on() -> st.SearchStrategy[LedgerEntry]:
+def goes_on() -> st.SearchStrategy[Happening]:
     """Return a strategy of its own each time: ``one_of`` counts the same one once only."""
     return st.builds(
         GoOn,
@@ -239,7 +239,7 @@ PRESSES = st.builds(
     postpones_within=st.sampled_from([0.0, 8.0, NEVER, NEVER]),
 )
 BRINGS = st.builds(Bring, st.sampled_from(Flow), st.booleans())
-HAPPENINGS: st.SearchStrategy[LedgerEntry] = st.one_of(
+HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     *[goes_on() for _ in range(10)],
     HEARD,
     st.builds(Wait, LENGTHS),
@@ -252,7 +252,7 @@ HAPPENINGS: st.SearchStrategy[LedgerEntry] = st.one_of(
     st.builds(Happen, st.sampled_from([OwnerLeft(), OwnerBack()])),
     st.builds(Happen, st.sampled_from([Cancelled(), LinkLost(), LinkLost(REVOKED), TimePassed()])),
 )
-BEGINNINGS: st.SearchStrategy[list[LedgerEntry]] = st.sampled_from(
+BEGINNINGS: st.SearchStrategy[list[Happening]] = st.sampled_from(
     [
         [],
         [Disk(works=True)],
@@ -269,7 +269,7 @@ BEGINNINGS: st.SearchStrategy[list[LedgerEntry]] = st.sampled_from(
     ]
 )
 """Up to each turn of the way; chance alone would seldom come so far."""
-HISTORIES: st.SearchStrategy[list[LedgerEntry]] = st.builds(
+HISTORIES: st.SearchStrategy[list[Happening]] = st.builds(
     lambda press, beginning, rest: [press, *beginning, *rest],
     PRESSES,
     BEGINNINGS,
@@ -310,17 +310,17 @@ class World:
     renewals: int = 0
     present_until: float = 0.0
 
-    def play(self, entry: LedgerEntry) -> None:
-        match entry:
+    def play(self, happening: Happening) -> None:
+        match happening:
             case Wait(length):
                 self.now += length
                 self.feed(TimePassed())
             case WaitUntilDue():
                 self.wait_until_due()
             case GoOn():
-                self.go_on(entry)
+                self.go_on(happening)
             case Hear():
-                self.hear(entry)
+                self.hear(happening)
             case HearLate():
                 if isinstance(self.state, Waiting) and self.timed_out == self.state.pair:
                     self.feed(Answered(self.new_grant(), 0.5))
@@ -331,7 +331,7 @@ class World:
                     refusal = REVOKED if standing is ProofStanding.REFUSED else None
                     self.feed(ProofChanged(standing, Trouble.NONE, refusal))
             case Press():
-                self.press(entry)
+                self.press(happening)
             case Bring(flow, leaves_no_trace):
                 self.bring(flow, leaves_no_trace=leaves_no_trace)
             case Restart(finds):
@@ -355,42 +355,42 @@ class World:
                 return
         raise AssertionError(f"{self.state} is never done with {due}")
 
-    def go_on(self, entry: GoOn) -> None:
+    def go_on(self, happening: GoOn) -> None:
         if self.disk is not None:
-            self.end_disk(works=entry.works)
+            self.end_disk(works=happening.works)
         elif self.call is not None:
-            self.play(Wait(entry.took))
-            self.hear(entry.hear)
+            self.play(Wait(happening.took))
+            self.hear(happening.hear)
         elif isinstance(self.state, Proving):
-            self.play(Proof(entry.standing))
+            self.play(Proof(happening.standing))
         else:
             self.wait_until_due()
 
-    def hear(self, entry: Hear) -> None:
+    def hear(self, happening: Hear) -> None:
         call, self.call = self.call, None
         if call is None:
-            self.hear_stray(entry.answer or make_pair(name="stray"))
+            self.hear_stray(happening.answer or make_pair(name="stray"))
             return
         if isinstance(call, RequestCodePair):
-            answer = entry.answer or self.new_pair(entry)
-            self.feed(Answered(answer, entry.draw))
+            answer = happening.answer or self.new_pair(happening)
+            self.feed(Answered(answer, happening.draw))
             return
-        answer = entry.answer or self.new_grant()
+        answer = happening.answer or self.new_grant()
         self.note(call.pair, answer)
-        self.feed(Answered(answer, entry.draw))
+        self.feed(Answered(answer, happening.draw))
 
     def hear_stray(self, answer: Answer) -> None:
         before = self.state
         self.feed(Answered(answer, 0.5))
         assert self.state == before, "an answer to no question was heard"
 
-    def new_pair(self, entry: Hear) -> CodePair:
+    def new_pair(self, happening: Hear) -> CodePair:
         self.pairs += 1
         pair = make_pair(
             name=str(self.pairs),
             sent_at=self.now,
-            expires_in=entry.expires_in,
-            interval=entry.interval,
+            expires_in=happening.expires_in,
+            interval=happening.interval,
         )
         assert isinstance(self.state, Requesting)
         rules = self.state.request.rules
@@ -614,11 +614,11 @@ class World:
 
 @settings(max_examples=250)
 @given(HISTORIES)
-def test_no_history_makes_the_machine_break_its_word(history: list[LedgerEntry]) -> None:
+def test_no_history_makes_the_machine_break_its_word(history: list[Happening]) -> None:
     world = World()
 
-    for entry in history:
-        world.play(entry)
+    for happening in history:
+        world.play(happening)
 
 
 OWNER_COMES_AND_GOES: Final = st.sampled_from(
@@ -644,15 +644,15 @@ OWNER_COMES_AND_GOES: Final = st.sampled_from(
     st.sampled_from([0.0, 3.0, NEVER]),
 )
 def test_an_owner_who_comes_and_goes_is_polled_for_in_time(
-    history: list[LedgerEntry], first_at_once: bool, expires_in: float, postpones_within: float
+    history: list[Happening], first_at_once: bool, expires_in: float, postpones_within: float
 ) -> None:
     world = World()
     world.play(Press(PollRules(first_at_once, False), False, 0, NEVER, NEVER, postpones_within))
     world.play(Disk(works=True))
     world.play(Hear(None, expires_in=expires_in, interval=5))
 
-    for entry in history:
-        world.play(entry)
+    for happening in history:
+        world.play(happening)
 
     assert postpones_within > 0 or not world.postponed
 

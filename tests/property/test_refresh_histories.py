@@ -101,7 +101,7 @@ class Tell:
     """People are told "linked"."""
 
 
-LedgerEntry = GoOn | Late | Wish | Wait | Break | Tell
+Happening = GoOn | Late | Wish | Wait | Break | Tell
 
 ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
     [
@@ -127,7 +127,7 @@ DRAWS = st.sampled_from([0.0, 0.5, 0.999])
 LENGTHS = st.sampled_from([0.0, 0.5, 5.0, 9.9, 31.0, 301.0, 4000.0])
 
 
-def goes_on() -> st.SearchStrategy[LedgerEntry]:
+def goes_on() -> st.SearchStrategy[Happening]:
     """Return a strategy of its own each time: ``one_of`` counts the same one once only."""
     return st.builds(
         GoOn,
@@ -139,7 +139,7 @@ def goes_on() -> st.SearchStrategy[LedgerEntry]:
     )
 
 
-HAPPENINGS: st.SearchStrategy[LedgerEntry] = st.one_of(
+HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     *[goes_on() for _ in range(6)],
     st.builds(Late, ANSWERS),
     st.builds(Wish, st.sampled_from([0.0, 60.0, 3000.0, 1e6, 999_999_999.0]), st.booleans()),
@@ -170,17 +170,17 @@ class World:
     def __post_init__(self) -> None:
         self.stored = self.state.link
 
-    def play(self, entry: LedgerEntry) -> None:
-        self.let_happen(entry)
+    def play(self, happening: Happening) -> None:
+        self.let_happen(happening)
         due = refresh.next_moment(self.state)
         assert self.served is None or due <= self.served.expires_at, "the end of a token is slept through"
         if self.stored.refresh_token != self.state.link.refresh_token:
             assert due <= self.now + 60, "a refresh token is never stored"
 
-    def let_happen(self, entry: LedgerEntry) -> None:
-        match entry:
+    def let_happen(self, happening: Happening) -> None:
+        match happening:
             case GoOn():
-                self.go_on(entry)
+                self.go_on(happening)
             case Late(answer):
                 self.hear_late(answer)
             case Wish(min_lifetime, is_rejection):
@@ -198,12 +198,12 @@ class World:
 
     # -- what happens
 
-    def go_on(self, entry: GoOn) -> None:
+    def go_on(self, happening: GoOn) -> None:
         if self.is_out:
             sent_at = self.now
-            self.now += entry.took
+            self.now += happening.took
             self.come()
-            self.hear(entry, sent_at)
+            self.hear(happening, sent_at)
             return
         due = refresh.next_moment(self.state)
         if due < NEVER:
@@ -224,11 +224,11 @@ class World:
         assert refresh.next_moment(self.state) > self.now, f"{self.state} is never done"
         assert self.served is None or self.served.expires_at > self.now, "a token is served that has ended"
 
-    def hear(self, entry: GoOn, sent_at: float) -> None:
-        answer = entry.answer or self.new_grant(entry.brings, sent_at, entry.expires_in)
+    def hear(self, happening: GoOn, sent_at: float) -> None:
+        answer = happening.answer or self.new_grant(happening.brings, sent_at, happening.expires_in)
         before, self.is_out = self.state, False
-        self.note(answer, entry.draw)
-        self.feed(RefreshAnswered(answer, entry.draw))
+        self.note(answer, happening.draw)
+        self.feed(RefreshAnswered(answer, happening.draw))
         if not isinstance(answer, TokenGrant | Refusal):
             assert replace(self.state, ask_at=None, attempt=0, trouble=Trouble.NONE, refusal=None) == replace(
                 before, ask_at=None, attempt=0, trouble=Trouble.NONE, refusal=None
@@ -339,12 +339,12 @@ class World:
 
 @settings(max_examples=200)
 @given(st.booleans(), st.lists(HAPPENINGS, min_size=8, max_size=40))
-def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list[LedgerEntry]) -> None:
+def test_no_history_makes_the_machine_lose_a_link(is_proved: bool, history: list[Happening]) -> None:
     world = World(refresh.begin(make_held_link(is_proved=is_proved), moment(0)))
     world.come()
 
-    for entry in history:
-        world.play(entry)
+    for happening in history:
+        world.play(happening)
 
 
 @settings(max_examples=50)

@@ -136,9 +136,7 @@ class Happen:
     event: speaker.Event
 
 
-LedgerEntry = (
-    Press | Submit | GoOn | Wait | TimeOut | AnswerLate | Revoke | FailWrites | Kill | Unlink | Happen
-)
+Happening = Press | Submit | GoOn | Wait | TimeOut | AnswerLate | Revoke | FailWrites | Kill | Unlink | Happen
 
 ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
     [
@@ -158,13 +156,13 @@ ANSWERS: st.SearchStrategy[Answer | None] = st.sampled_from(
 )
 
 
-def goes_on() -> st.SearchStrategy[LedgerEntry]:
+def goes_on() -> st.SearchStrategy[Happening]:
     """Return a strategy of its own each time: ``one_of`` counts the same one once only."""
     return st.builds(GoOn, ANSWERS, st.sampled_from([0.0, 0.2, 3.0]), st.sampled_from([True, True, False]))
 
 
 WAYS = st.sampled_from(["works", FAILS_BEFORE, FAILS_AFTER])
-HAPPENINGS: st.SearchStrategy[LedgerEntry] = st.one_of(
+HAPPENINGS: st.SearchStrategy[Happening] = st.one_of(
     *[goes_on() for _ in range(9)],
     st.builds(Press, st.sampled_from([True, True, False]), st.integers(0, 1), st.booleans()),
     st.builds(Submit, st.booleans()),
@@ -177,10 +175,10 @@ HAPPENINGS: st.SearchStrategy[LedgerEntry] = st.one_of(
     st.builds(Unlink),
     st.builds(Happen, st.sampled_from([Cancelled(), Cancelled(), refresh.TokenWanted(seconds(3000))])),
 )
-LINKED: Final[list[LedgerEntry]] = [Press(), *[GoOn()] * 6]
-AGAIN: Final[list[LedgerEntry]] = [*LINKED, Press(again=True)]
+LINKED: Final[list[Happening]] = [Press(), *[GoOn()] * 6]
+AGAIN: Final[list[Happening]] = [*LINKED, Press(again=True)]
 DOWN: Final = GoOn(NO_ANSWER)
-BEGINNINGS: st.SearchStrategy[list[LedgerEntry]] = st.sampled_from(
+BEGINNINGS: st.SearchStrategy[list[Happening]] = st.sampled_from(
     [
         [],
         LINKED,
@@ -198,7 +196,7 @@ BEGINNINGS: st.SearchStrategy[list[LedgerEntry]] = st.sampled_from(
     ]
 )
 """Up to each turn of the way; chance alone would seldom come so far."""
-HISTORIES: st.SearchStrategy[list[LedgerEntry]] = st.builds(
+HISTORIES: st.SearchStrategy[list[Happening]] = st.builds(
     lambda beginning, rest: [*beginning, *rest], BEGINNINGS, st.lists(HAPPENINGS, min_size=4, max_size=30)
 )
 
@@ -252,15 +250,15 @@ class World:
 
     # -- what happens
 
-    def play(self, entry: LedgerEntry) -> None:
-        match entry:
+    def play(self, happening: Happening) -> None:
+        match happening:
             case Press(again, renewals, leaves_no_trace):
                 self.feed(LinkRequested(RULES, renewals, again=again, leaves_no_trace=leaves_no_trace))
             case Submit(leaves_no_trace):
                 request = LinkRequested(RULES, leaves_no_trace=leaves_no_trace)
                 self.feed(linking.GrantSubmitted(request, self.open_account(), Flow.AUTHORIZATION_CODE))
             case GoOn():
-                self.go_on(entry)
+                self.go_on(happening)
             case Wait(length):
                 self.wait(length)
             case TimeOut():
@@ -291,18 +289,18 @@ class World:
             case Happen(event):
                 self.feed(event)
 
-    def go_on(self, entry: GoOn) -> None:
+    def go_on(self, happening: GoOn) -> None:
         if not self.lines:
             due = speaker.next_moment(self.state)
             if due != NEVER:
                 self.wait(max(0.0, due - self.now))
             return
         question = self.lines[0]
-        self.now += entry.took
-        if entry.approves and isinstance(question, linking.PollToken):
+        self.now += happening.took
+        if happening.approves and isinstance(question, linking.PollToken):
             self.approved.add(question.pair)
-        is_wrong_answer = isinstance(question, RequestRefresh) and isinstance(entry.answer, Pending)
-        answer = entry.answer
+        is_wrong_answer = isinstance(question, RequestRefresh) and isinstance(happening.answer, Pending)
+        answer = happening.answer
         if answer is None or is_wrong_answer:
             answer = self.answer(question)
         self.lines.pop(0)
@@ -645,10 +643,10 @@ def all_of(link: Link) -> set[int]:
 # ---------------------------------------------------------------------------------------------------------
 
 
-UNPROVED: Final[list[LedgerEntry]] = [*AGAIN, *[GoOn()] * 3, Wait(10.5), Revoke()]
+UNPROVED: Final[list[Happening]] = [*AGAIN, *[GoOn()] * 3, Wait(10.5), Revoke()]
 """A former link, and a new one that is told, not proved and about to be refused."""
 
-FOUND: Final[dict[str, tuple[list[LedgerEntry], bool]]] = {
+FOUND: Final[dict[str, tuple[list[Happening], bool]]] = {
     "the former link rotates during the trial": (
         [*LINKED, Submit(leaves_no_trace=True), GoOn(), TimeOut(), TimeOut(), Revoke()],
         True,
@@ -722,22 +720,22 @@ FOUND: Final[dict[str, tuple[list[LedgerEntry], bool]]] = {
 
 
 @pytest.mark.parametrize(("history", "rotates"), FOUND.values(), ids=FOUND)
-def test_histories_that_lost_the_right_link(history: list[LedgerEntry], rotates: bool) -> None:
+def test_histories_that_lost_the_right_link(history: list[Happening], rotates: bool) -> None:
     play_and_settle(history, rotates, 100.0)
 
 
 @settings(max_examples=300)
 @given(HISTORIES, st.booleans(), st.sampled_from([100.0, 600.0, 3600.0]))
 def test_whatever_happens_the_right_one_of_two_links_lives(
-    history: list[LedgerEntry], rotates: bool, lifetime: float
+    history: list[Happening], rotates: bool, lifetime: float
 ) -> None:
     play_and_settle(history, rotates, lifetime)
 
 
-def play_and_settle(history: list[LedgerEntry], rotates: bool, lifetime: float) -> None:
+def play_and_settle(history: list[Happening], rotates: bool, lifetime: float) -> None:
     world = World(rotates, lifetime)
-    for entry in history:
-        world.play(entry)
+    for happening in history:
+        world.play(happening)
 
     world.settle()
     world.die()
