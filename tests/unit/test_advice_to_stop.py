@@ -21,8 +21,9 @@ PAGES: Final = sorted(
     path
     for place in ("docs", "deploy", "debian", ".")
     for path in (ROOT / place).glob("*.md" if place == "." else "**/*")
-    if path.is_file() and path.name != "CHANGELOG.md"
+    if path.is_file() and path.name != "CHANGELOG.md" and path.suffix != ".preinst"
 )
+"""Not what dpkg does itself: at an upgrade it keeps the socket, where programs wait."""
 
 
 def texts_of(path: Path) -> Iterator[str]:
