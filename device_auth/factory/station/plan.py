@@ -48,6 +48,8 @@ OPERATOR: Final = "operator"
 
 _WORD: Final = re.compile(r"[0-9A-Za-z_.-]{1,32}")
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
 
 if TYPE_CHECKING:
     from device_auth.factory.station.records.spool import StationRecords
@@ -159,6 +161,8 @@ class StationPlan:
         keys: of its keyboard.
         listen: the address of this machine that the simulated Amazon listens on.
         port: of it, 0 for a free one.
+        has_parts: whether the product has a light, a button or another part to test.
+        image_digests: SHA-256 of files of its image that no unit may have.
         reach_within: seconds to open the way to a unit.
     """
 
@@ -174,6 +178,8 @@ class StationPlan:
     product: Product
     batch: str
     dsn_rule: DsnRule
+    has_parts: bool
+    image_digests: tuple[str, ...]
     reach_within: Seconds
     steps: tuple[PlannedStep, ...]
     golden: GoldenUnits | None
@@ -216,6 +222,12 @@ def _read_answers(given: object) -> str | tuple[str, ...]:
     if isinstance(given, list) and given and all(isinstance(word, str) and word for word in given):
         return tuple(given)
     raise ValueError('must be "operator", or a program and its arguments as a list of texts')
+
+
+def _read_digests(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_DIGEST.fullmatch(digest) for digest in given):
+        raise ValueError("must be digests as sha256sum prints them: 64 hexadecimal digits each")
+    return given
 
 
 STATION_KEYS: Final = (
@@ -267,6 +279,15 @@ PRODUCT_KEYS: Final = (
         is_required=True,
     ),
     Key("dsn", ValueType.TABLE, explanation="The form of its serial numbers.", example={}, default={}),
+    Key("parts", ValueType.FLAG, explanation="Whether it has parts to test: a light, a button.", example=True, default=True),
+    Key(
+        "image_digests",
+        ValueType.WORDS,
+        explanation="SHA-256 of files of its image that no unit may have.",
+        example=["0f" * 32],
+        default=(),
+        parse=_read_digests,
+    ),
 )  # fmt: skip
 
 DSN_KEYS: Final = (
@@ -427,6 +448,8 @@ class _PlanReader:
             ),
             batch=product["batch"],
             dsn_rule=DsnRule(product["name"], dsn["prefix"], dsn["check_digit"], dsn["hyphens"]),
+            has_parts=product["parts"],
+            image_digests=tuple(product["image_digests"]),
             reach_within=plan["reach_within"],
             steps=steps,
             golden=golden,

@@ -6,7 +6,7 @@ swapped, or came back as another, is told.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -370,10 +370,18 @@ class UnitRun:
             case "link-test":
                 assert self._owner is not None, "the way is open"  # noqa: S101  our own bug
                 return ("factory", "link-test", "--base-url", self._owner.base_url)
+            case "selftest":
+                return ("factory", "selftest", *["--no-parts"] * (not self._plan.has_parts), *self._image())
             case "wipe":
                 return ("factory", "wipe", "--verify")
+            case "lock":
+                return ("factory", "lock", *self._image())
             case _:
                 return ("factory", verb)
+
+    def _image(self) -> Iterator[str]:
+        """Return the options that name what the image has, and no unit may have."""
+        return (word for digest in self._plan.image_digests for word in ("--image-digest", digest))
 
     def _talk(self, words: tuple[str, ...], budget: Seconds, heard: _Heard) -> None:
         """Run a verb on the unit to its end.

@@ -51,6 +51,22 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
     assert read(tmp_path, GOOD.replace('"records"', '"/srv/records"')).folder == Path("/srv/records")
 
 
+def test_a_product_has_parts_unless_its_file_denies_it(tmp_path: Path) -> None:
+    without = read(
+        tmp_path,
+        GOOD.replace('name = "kitchen"', f'name = "kitchen"\nparts = false\nimage_digests = ["{"0f" * 32}"]'),
+    )
+
+    assert (read(tmp_path, GOOD).has_parts, read(tmp_path, GOOD).image_digests) == (True, ())
+    assert (without.has_parts, without.image_digests) == (False, ("0f" * 32,))
+    (fault,) = faults(
+        tmp_path, GOOD.replace('name = "kitchen"', 'name = "kitchen"\nimage_digests = ["0F00"]')
+    )
+    assert fault.startswith(
+        "line 7: product: image_digests (['0F00']) must be digests as sha256sum prints them"
+    )
+
+
 def test_slots_alike_are_counted(tmp_path: Path) -> None:
     found = read(tmp_path, f'{GOOD}count = 3\nanswers = "yes"\n')
 

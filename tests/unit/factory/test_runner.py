@@ -130,6 +130,8 @@ class Station:
             product=PRODUCT,
             batch="7",
             dsn_rule=DsnRule("kitchen"),
+            has_parts=True,
+            image_digests=(),
             reach_within=Seconds(9),
             steps=self.steps,
             golden=None,

@@ -78,6 +78,8 @@ class Line:
         self.is_golden = False
         self.told: list[str] = []
         self.pairs: list[str] = []
+        self.has_parts = True
+        self.image_digests: tuple[str, ...] = ()
         unit.ask_code = self.ask_code
 
     def ask_code(self, dsn: str | None, client_id: str = CLIENT_ID) -> str:
@@ -108,6 +110,8 @@ class Line:
             product=product,
             batch="7",
             dsn_rule=DsnRule("kitchen"),
+            has_parts=self.has_parts,
+            image_digests=self.image_digests,
             reach_within=Seconds(30),
             steps=self.steps,
             golden=None,
@@ -178,6 +182,19 @@ def test_the_unit_gets_its_words_as_options_and_its_secrets_by_its_input(
     assert {header.key for header in unit.headers} == {unit.headers[0].key}
     assert unit.headers[3].ca == "the CA"
     assert unit.headers[4].tokens == (Secret(CANARY),)
+
+
+def test_a_product_without_parts_and_the_files_of_its_image_are_told(line: Line, unit: ScriptedUnit) -> None:
+    line.has_parts = False
+    line.image_digests = ("a" * 64, "b" * 64)
+    record = line.run()
+
+    image = ("--image-digest", "a" * 64, "--image-digest", "b" * 64)
+    assert ended(record) == "PASS "
+    assert [words[2:-3] for words in unit.ran if words[1] in {"selftest", "lock"}] == [
+        ("--no-parts", *image),
+        image,
+    ]
 
 
 def test_a_unit_is_told_no_more_tokens_than_it_takes(line: Line, unit: ScriptedUnit) -> None:
