@@ -43,6 +43,9 @@ TRANSPORTS: Final[Mapping[str, str]] = {
 }
 """The ways to a unit, each with its module, which has ``KEYS`` and ``make_transport``."""
 
+MUST_DIFFER: Final = frozenset({"image-machine-id", "image-ssh-host-keys"})
+"""Measurements that no two units share, unless a limit says otherwise: clones of one unit would."""
+
 OPERATOR: Final = "operator"
 """Of ``answers``: a person is asked."""
 
@@ -83,10 +86,17 @@ class TransportModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a measurement must be within; None where it has no bound."""
+    """What a measurement must be.
 
-    minimum: float | None
-    maximum: float | None
+    Attributes:
+        minimum: not less; None where it has no such bound.
+        maximum: not more; None where it has no such bound.
+        is_unique: a text that no other unit has.
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+    is_unique: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,10 @@ class PlannedStep:
     budget: Seconds
     attempts: int = 1
     limits: Mapping[str, Limit] = field(default_factory=dict)
+
+    def limit_of(self, measurement: str) -> Limit:
+        """Return what a measurement must be, also where the plan says nothing of it."""
+        return self.limits.get(measurement, Limit(is_unique=measurement in MUST_DIFFER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +339,13 @@ STEP_KEYS: Final = (
 LIMIT_KEYS: Final = (
     Key("minimum", ValueType.NUMBER, explanation="Not less.", example=0, default=None),
     Key("maximum", ValueType.NUMBER, explanation="Not more.", example=20, default=None),
+    Key(
+        "unique",
+        ValueType.FLAG,
+        explanation="No other unit has the same text; of `image-machine-id` and `image-ssh-host-keys` unless `false` stands here.",
+        example=True,
+        default=None,
+    ),
 )
 
 GOLDEN_KEYS: Final = (
@@ -485,7 +506,10 @@ class _PlanReader:
         limits = {}
         for name, each in cast("Mapping[str, object]", read.get("limits", {})).items():
             limit = self._read(f"limits of {name!a}", LIMIT_KEYS, each, (*path, "limits", name))
-            limits[name] = Limit(limit.get("minimum"), limit.get("maximum"))
+            unique = limit.get("unique")
+            limits[name] = Limit(
+                limit.get("minimum"), limit.get("maximum"), name in MUST_DIFFER if unique is None else unique
+            )
         budget = read.get("budget") or DEFAULT_BUDGETS.get(verb, Seconds(60))
         return PlannedStep(verb, budget, read.get("attempts", 1), limits)
 

@@ -10,7 +10,7 @@ A length of time is taken from a clock that no one sets; wall time stands beside
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from device_auth.factory.talk import RunOutcome
 
@@ -144,6 +144,22 @@ class RunRecord:
     phases: tuple[RunPhase, ...] = ()
 
 
+class UniqueValue(NamedTuple):
+    """What a unit has measured of itself, and no other unit may have.
+
+    Attributes:
+        dsn: of the unit.
+        board: of the unit; empty if nothing was read.
+        name: of the measurement.
+        text: its value.
+    """
+
+    dsn: str
+    board: str
+    name: str
+    text: str
+
+
 class DsnProblem(StrEnum):
     """Why a scanned DSN is not taken."""
 
@@ -192,6 +208,17 @@ class RunRecords(Protocol):
         Raises:
             DsnRefused: if the scanned one cannot be taken, or the unit has another one.
             NoDsnLeft: if there is no free one.
+            StoreError: if the station's disk refuses.
+        """
+        ...
+
+    def find_twin(self, run: RunStart, value: UniqueValue) -> str:
+        """Return the DSN of another unit with the same value; empty if none is known.
+
+        Units under way count, and of each other unit what it said last; golden units and other runs of this unit do not.
+        Where the database of all stations is away, only this station's own records are searched.
+
+        Raises:
             StoreError: if the station's disk refuses.
         """
         ...

@@ -24,6 +24,7 @@ from device_auth.factory.station.run_record import (
     RunRecord,
     RunRecords,
     RunStart,
+    UniqueValue,
 )
 from device_auth.factory.station.transport import (
     ReachedUnit,
@@ -123,9 +124,10 @@ class AttemptEnded(Exception):
 
 @dataclass(slots=True)
 class _Heard:
-    """What one attempt of a step has said so far."""
+    """What one attempt of a step has said so far; ``twins`` are units that have said the same, by the measurement."""
 
     measurements: list[MeasurementEvent] = field(default_factory=list)
+    twins: dict[str, str] = field(default_factory=dict)
     failed: list[CheckEvent] = field(default_factory=list)
     facts: Mapping[str, object] | None = None
     result: ResultEvent | None = None
@@ -261,7 +263,7 @@ class UnitRun:
             with suppress(UnitFailure):
                 code = self._doors.transport.finish(self._doors.now())
                 heard.exit_code = code if heard.exit_code is None else heard.exit_code
-        measurements, breach = judge_measurements(heard.measurements, step.limits)
+        measurements, breach = judge_measurements(heard.measurements, step, heard.twins)
         if outcome is RunOutcome.PASS and breach:
             outcome, details = RunOutcome.FAIL, breach
         masks = self._masks()
@@ -347,6 +349,10 @@ class UnitRun:
             records.mark_written(self._dsn, self._start)
         if step.verb == "lock":
             records.mark_locked(self._dsn, self._start)
+        for each in heard.measurements:
+            if step.limit_of(each.name).is_unique and isinstance(each.value, str):
+                value = UniqueValue(self._dsn, self._board, each.name, each.value)
+                heard.twins[each.name] = records.find_twin(self._start, value)
 
     def _words_of(self, verb: str) -> tuple[str, ...]:
         match verb:
@@ -491,14 +497,20 @@ def judge_result(
 
 
 def judge_measurements(
-    measured: list[MeasurementEvent], limits: Mapping[str, Limit]
+    measured: list[MeasurementEvent], step: PlannedStep, twins: Mapping[str, str]
 ) -> tuple[tuple[Measurement, ...], str]:
-    """Return measurements with their limits, and which of these are broken, in words; of the same name the last counts."""
+    """Return measurements with their limits, and which of these are broken, in words; of the same name the last counts.
+
+    Args:
+        measured: in the attempt.
+        step: with the limits.
+        twins: the DSN of another unit that has said the same, by the name of the measurement.
+    """
     judged, breaches = [], []
     latest = {each.name: each for each in measured}
     for name, each in latest.items():
-        limit = limits.get(name, Limit(None, None))
-        breach = _breach_of(each, limit)
+        limit = step.limit_of(name)
+        breach = _breach_of(each, limit, twins.get(name, ""))
         breaches += [breach] if breach else []
         judged.append(
             Measurement(
@@ -510,12 +522,16 @@ def judge_measurements(
                 limit.maximum,
             )
         )
-    breaches += [f"{name} was not measured" for name in limits if name not in latest]
+    breaches += [f"{name} was not measured" for name in step.limits if name not in latest]
     return tuple(judged), "; ".join(breaches)
 
 
-def _breach_of(measured: MeasurementEvent, limit: Limit) -> str:
+def _breach_of(measured: MeasurementEvent, limit: Limit, twin: str) -> str:
     value = measured.value
+    if limit.is_unique and not isinstance(value, str):
+        return f"{measured.name} is no text"
+    if twin:
+        return f"{measured.name} is the same as that of the unit {twin}: one is a clone of the other"
     if limit.minimum is None and limit.maximum is None:
         return ""
     if not isinstance(value, int | float):

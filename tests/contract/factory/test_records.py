@@ -10,6 +10,7 @@ from device_auth.factory.station.records.by_hand import LedgerByHand
 from device_auth.factory.station.records.databases import reading, writing
 from device_auth.factory.station.records.ledger import DsnRefused, LedgerEntry, NoDsnLeft
 from device_auth.factory.station.records.reports import read_report
+from device_auth.factory.station.records.spool import StationRecords
 from device_auth.factory.station.records.tables import (
     attachment,
     dsn,
@@ -20,7 +21,14 @@ from device_auth.factory.station.records.tables import (
     run,
     unit,
 )
-from device_auth.factory.station.run_record import DsnProblem, DsnRule
+from device_auth.factory.station.run_record import (
+    DsnProblem,
+    DsnRule,
+    Measurement,
+    RunPhase,
+    RunStart,
+    UniqueValue,
+)
 from device_auth.factory.talk import RunOutcome
 from tests.factory.record_world import NUMBERS, RULE, RecordWorld, begin, ended, run_unit
 
@@ -326,6 +334,65 @@ def test_one_folder_is_open_in_one_process_and_belongs_to_one_station(world: Rec
         world.station(folder="s1", station_id="s2"),
     ):
         pass
+
+
+def twin_of(records: StationRecords, start: RunStart, dsn: str, board: str, text: str) -> str:
+    return records.find_twin(start, UniqueValue(dsn, board, "image-machine-id", text))
+
+
+def save_with(records: StationRecords, dsn: str, board: str, text: str, *, is_golden: bool = False) -> None:
+    """Save a run whose unit has said a text."""
+    said = Measurement("image-machine-id", text, "SHA-256")
+    selftest = RunPhase("selftest", RunOutcome.PASS, 0, 1, 0.001, measurements=(said,))
+    records.save(ended(begin(records, is_golden=is_golden), dsn, board, steps=(selftest,)))
+
+
+def test_the_twin_of_a_unit_is_found_at_this_station_and_at_another(world: RecordWorld) -> None:
+    with world.station("s1") as one, world.station("s2") as two:
+        save_with(one, "SP0001", "b1", "é'ab")
+        one.push()
+        two.push()
+
+        for records in (one, two):
+            start = begin(records)
+            assert twin_of(records, start, "SP0002", "b2", "é'ab") == "SP0001"
+            assert twin_of(records, start, "SP0002", "b2", "cd") == ""
+            # a retest, and a unit that got another DSN or another board
+            assert twin_of(records, start, "SP0001", "b1", "é'ab") == ""
+            assert twin_of(records, start, "SP0003", "b1", "é'ab") == ""
+            assert twin_of(records, start, "SP0001", "b3", "é'ab") == ""
+
+
+def test_a_unit_that_says_something_else_now_is_no_twin_any_more(world: RecordWorld) -> None:
+    with world.station("s1") as records:
+        save_with(records, "SP0001", "b1", "ab")
+        save_with(records, "SP0002", "b2", "ab")
+        save_with(records, "SP0002", "b2", "cd")
+        start = begin(records)
+
+        assert twin_of(records, start, "SP0001", "b1", "ab") == ""
+        save_with(records, "SP0002", "b2", "ab")
+        assert twin_of(records, start, "SP0001", "b1", "ab") == "SP0002"
+
+
+def test_a_golden_unit_is_nobodys_twin(world: RecordWorld) -> None:
+    with world.station("s1") as records:
+        save_with(records, "GOLDEN1", "b1", "ab", is_golden=True)
+
+        assert twin_of(records, begin(records), "SP0002", "b2", "ab") == ""
+
+
+def test_of_two_clones_that_are_tested_at_once_the_second_has_a_twin(world: RecordWorld) -> None:
+    with world.station("s1") as records:
+        first, second = begin(records), begin(records)
+
+        assert twin_of(records, first, "SP0001", "b1", "ab") == ""
+        assert twin_of(records, first, "SP0001", "b1", "ab") == ""
+        assert twin_of(records, second, "SP0002", "b2", "ab") == "SP0001"
+        # its record has not got as far
+        records.save(ended(first, "SP0001", "b1", RunOutcome.ABORTED, steps=()))
+        records.save(ended(second, "SP0002", "b2", RunOutcome.FAIL, steps=()))
+        assert twin_of(records, begin(records), "SP0003", "b3", "ab") == ""
 
 
 def test_a_dsn_of_another_product_is_foreign(world: RecordWorld) -> None:

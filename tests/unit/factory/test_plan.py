@@ -87,7 +87,7 @@ verb = "identity"
 verb = "link-test"
 budget = 40
 attempts = 2
-limits = { link_seconds = { maximum = 20 } }
+limits = { link_seconds = { maximum = 20 }, own = { unique = true }, image-machine-id = { unique = false }, image-ssh-host-keys = {} }
 """
     found = read(tmp_path, GOOD + steps)
 
@@ -95,7 +95,14 @@ limits = { link_seconds = { maximum = 20 } }
         "identity 30 1",
         "link-test 40 2",
     ]
-    assert found.steps[1].limits == {"link_seconds": Limit(None, 20)}
+    assert found.steps[1].limits == {
+        "link_seconds": Limit(None, 20),
+        "own": Limit(is_unique=True),
+        "image-machine-id": Limit(),
+        "image-ssh-host-keys": Limit(is_unique=True),
+    }
+    assert found.steps[0].limit_of("image-machine-id") == Limit(is_unique=True)
+    assert found.steps[0].limit_of("link_seconds") == Limit()
 
 
 def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:

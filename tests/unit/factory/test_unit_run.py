@@ -11,7 +11,7 @@ from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import DialectName, Seconds, Secret
 from device_auth.factory.station.amazon import SlotOwner
 from device_auth.factory.station.plan import DEFAULT_BUDGETS, Limit, PlannedStep, StationPlan
-from device_auth.factory.station.run_record import DsnRule, Product, RunRecord, RunStart
+from device_auth.factory.station.run_record import DsnRule, Product, RunRecord, RunStart, UniqueValue
 from device_auth.factory.station.transport import KEPT_TALK, RunAborted, TalkTooLong, UnitSilent
 from device_auth.factory.station.unit_run import RunDoors, UnitRun, board_of
 from device_auth.factory.talk import (
@@ -48,6 +48,7 @@ class Noted:
     def __init__(self) -> None:
         self.noted: list[str] = []
         self.refusal: Exception | None = None
+        self.twins: dict[str, str] = {}
 
     def take_dsn(self, run: RunStart, board: str, *, scanned: str = "") -> str:
         del run
@@ -55,6 +56,10 @@ class Noted:
             raise self.refusal
         self.noted.append(f"taken by {board}")
         return scanned or DSN
+
+    def find_twin(self, run: RunStart, value: UniqueValue) -> str:
+        del run
+        return self.twins.get(value.text, "")
 
     def mark_written(self, dsn: str, run: RunStart) -> None:
         del run
@@ -494,6 +499,50 @@ def test_what_was_not_measured_is_not_within_limits(line: Line, said: list[Said]
     line.unit.verbs["link-test"] = saying(*said)
 
     assert words in ended(line.run())
+
+
+SELFTEST = PlannedStep("selftest", Seconds(9))
+
+
+@pytest.mark.parametrize("name", ["image-machine-id", "image-ssh-host-keys"])
+def test_a_clone_of_another_unit_fails_and_that_one_is_named(line: Line, name: str) -> None:
+    line.steps = (SELFTEST,)
+    line.unit.verbs["selftest"] = saying(MeasurementEvent(name, "ab" * 32, "SHA-256"))
+    line.records.twins = {"ab" * 32: "KS0007"}
+
+    record = line.run()
+
+    assert ended(record) == (
+        f"FAIL selftest: {name} is the same as that of the unit KS0007: one is a clone of the other"
+    )
+    assert [each.outcome for each in record.phases[-1].measurements] == [RunOutcome.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "words"),
+    [
+        ({"image-machine-id": Limit()}, "ab", ""),
+        ({}, "cd", ""),
+        ({"own": Limit(is_unique=True)}, "ab", "own was not measured"),
+        ({"image-machine-id": Limit(is_unique=True)}, None, "image-machine-id is no text"),
+    ],
+)
+def test_the_plan_says_what_no_two_units_share(
+    line: Line, limits: Mapping[str, Limit], value: str | None, words: str
+) -> None:
+    line.steps = (PlannedStep("selftest", Seconds(9), limits=limits),)
+    line.unit.verbs["selftest"] = saying(MeasurementEvent("image-machine-id", value, ""))
+    line.records.twins = {"ab": ""} if "own" in limits else {"ab": "KS0007"}
+
+    assert ended(line.run()) == (f"FAIL selftest: {words}" if words else "PASS ")
+
+
+def test_a_golden_unit_may_be_anothers_clone(line: Line) -> None:
+    line.steps, line.is_golden = (SELFTEST,), True
+    line.unit.verbs["selftest"] = saying(MeasurementEvent("image-machine-id", "ab", "SHA-256"))
+    line.records.twins = {"ab": "KS0007"}
+
+    assert ended(line.run("KSGOOD1")) == "PASS "
 
 
 # Secrets

@@ -45,7 +45,8 @@ from device_auth.factory.station.records.tables import (
     station,
     unit,
 )
-from device_auth.factory.station.records.units import keep_units, mark_scrapped
+from device_auth.factory.station.records.units import find_twin, keep_units, mark_scrapped
+from device_auth.factory.station.run_record import UniqueValue
 from device_auth.world.clock import BootClock
 
 BATCH: Final = 1000
@@ -99,6 +100,12 @@ class AllStations:
         self._check_awake()
         with self._noticing(), reading(self.database) as connection:
             return ledger.find_of_board(connection, board) is not None
+
+    def find_twin(self, value: UniqueValue) -> str:
+        """Return the DSN of another unit that said this value last, at any station; empty if none did."""
+        self._check_awake()
+        with self._noticing(), reading(self.database) as connection:
+            return find_twin(connection, value)
 
     def fetch(self, *, board: str = "", product: str = "", number: str = "") -> None:
         """Bring DSNs to this station's file.

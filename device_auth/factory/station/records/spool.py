@@ -59,7 +59,7 @@ from device_auth.factory.station.records.tables import (
     station,
     unit,
 )
-from device_auth.factory.station.records.units import is_scrapped, keep_units
+from device_auth.factory.station.records.units import find_twin, is_scrapped, keep_units
 from device_auth.factory.station.run_record import (
     UNKNOWN_DUT,
     DsnProblem,
@@ -67,6 +67,7 @@ from device_auth.factory.station.run_record import (
     Product,
     RunRecord,
     RunStart,
+    UniqueValue,
 )
 from device_auth.factory.talk import RunOutcome
 from device_auth.world.clock import BootClock
@@ -129,6 +130,9 @@ class StationRecords:
         self._turn = Lock()
         self._answer_time = answer_time
         self._is_asking = Lock()
+        # of the runs under way, which have no record yet
+        self._values: dict[tuple[str, str], UniqueValue] = {}
+        self._of_values = Lock()
         self._lock = _lock_folder(folder)
         try:
             self.file = open_station_file(folder)
@@ -192,16 +196,44 @@ class StationRecords:
             ended = connection.execute(
                 update(run).where(run.c.run_uuid == uuid, run.c.outcome.is_(None)).values(end_row(record))
             )
-            if ended.rowcount == 0:
-                return
-            for table, rows in zip((phase, measurement, attachment), phase_rows(record), strict=True):
-                if rows:
-                    connection.execute(insert(table), rows)
-            if record.board:
-                keep_units(connection, [unit_row(record)])
-                post(connection, unit, plain_text(record.board))
-            self._burn_unbound(connection, dsn.c.run_uuid == uuid, "the run ended before it was written")
-            post(connection, run, uuid)
+            if ended.rowcount:
+                self._add_parts(connection, record)
+        with self._of_values:
+            self._values = {key: value for key, value in self._values.items() if key[0] != uuid}
+
+    def _add_parts(self, connection: Connection, record: RunRecord) -> None:
+        """Add what belongs to a run that has ended."""
+        uuid = record.start.run_uuid
+        for table, rows in zip((phase, measurement, attachment), phase_rows(record), strict=True):
+            if rows:
+                connection.execute(insert(table), rows)
+        if record.board:
+            keep_units(connection, [unit_row(record)])
+            post(connection, unit, plain_text(record.board))
+        self._burn_unbound(connection, dsn.c.run_uuid == uuid, "the run ended before it was written")
+        post(connection, run, uuid)
+
+    def find_twin(self, run: RunStart, value: UniqueValue) -> str:
+        """Return the DSN of another unit with the same value; see ``RunRecords``."""
+        value = value._replace(board=plain_text(value.board))
+        with self._of_values:
+            under_way = [
+                other.dsn
+                for (uuid, _), other in self._values.items()
+                if uuid != run.run_uuid
+                and (other.name, other.text) == (value.name, value.text)
+                and other.dsn != value.dsn
+                and (other.board != value.board or not other.board)
+            ]
+            self._values[run.run_uuid, value.name] = value
+        if under_way:
+            return under_way[0]
+        with reading(self.file) as connection:
+            twin = find_twin(connection, value)
+        if not twin and self.all_stations is not None:
+            with suppress(DatabaseAway):
+                return self.all_stations.find_twin(value)
+        return twin
 
     def golden_outcomes(self, since_millis: int) -> Mapping[str, RunOutcome]:
         """Return the last outcome of each golden unit; see ``RunRecords``."""

@@ -161,6 +161,13 @@ measurement: Final = Table(
     Column("outcome", Text, nullable=False),
     Column("minimum", Double),
     Column("maximum", Double),
+    Index(
+        "ix_measurement_text",
+        "name",
+        text("CAST(other AS TEXT)"),
+        postgresql_where=text("other IS NOT NULL"),
+        sqlite_where=text("other IS NOT NULL"),
+    ),
 )
 
 attachment: Final = Table(

@@ -1,16 +1,18 @@
-"""Units: what each read of itself, and what rpi-sb-provisioner knew of its board before.
+"""Units: what each read of itself, and what rpi-sb-provisioner knew of its board before; which two have what one alone may.
 
 What was read from the unit stands; what the provisioner knew fills the gaps, never the other way round.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, case, delete, func, select, update
+from sqlalchemy import Connection, Text, case, cast, delete, func, null, or_, select, update
 
 from device_auth.factory.station.records.databases import insert_or_update
-from device_auth.factory.station.records.rows import Row
-from device_auth.factory.station.records.tables import PROVISIONED, unit
+from device_auth.factory.station.records.rows import Row, plain_text
+from device_auth.factory.station.records.tables import PROVISIONED, measurement, run, unit
+from device_auth.factory.station.run_record import UniqueValue
 
 SHORT: Final = 8
 """Digits of the serial number that rpi-sb-provisioner has of some boards: the last ones of the board's own."""
@@ -73,3 +75,38 @@ def mark_scrapped(connection: Connection, board: str, order_millis: int) -> None
 def is_scrapped(connection: Connection, board: str) -> bool:
     """Return whether a board was marked as scrapped."""
     return bool(connection.execute(select(unit.c.is_scrapped).where(unit.c.board == board)).scalar())
+
+
+def find_twin(connection: Connection, value: UniqueValue) -> str:
+    """Return the DSN of another unit that said this value last; empty if none did. Golden units are left out."""
+    wanted = json.dumps(plain_text(value.text))
+    said = cast(measurement.c.other, Text)
+    later, later_run = measurement.alias(), run.alias()
+    # another card, or a card written anew: what such a unit said before is no longer so
+    says_otherwise = (
+        select(later.c.run_uuid)
+        .join(later_run, later_run.c.run_uuid == later.c.run_uuid)
+        .where(
+            later_run.c.dut_id == run.c.dut_id,
+            later_run.c.order_millis > run.c.order_millis,
+            later.c.name == measurement.c.name,
+            cast(later.c.other, Text) != wanted,
+        )
+    )
+    found = (
+        select(run.c.dut_id)
+        .join(measurement, measurement.c.run_uuid == run.c.run_uuid)
+        .where(
+            measurement.c.name == plain_text(value.name),
+            # the index has these alone
+            measurement.c.other.is_not(null()),
+            said == wanted,
+            run.c.is_golden.is_(False),
+            run.c.dut_id != value.dsn,
+            or_(run.c.board != value.board, run.c.board == ""),
+            ~says_otherwise.exists(),
+        )
+        .order_by(run.c.order_millis)
+        .limit(1)
+    )
+    return connection.execute(found).scalar() or ""

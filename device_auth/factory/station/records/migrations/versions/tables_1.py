@@ -128,6 +128,15 @@ def _make_runs() -> None:
         sa.Column("minimum", sa.Double),
         sa.Column("maximum", sa.Double),
     )
+    # which other unit has said the same text
+    is_other = sa.text("other IS NOT NULL")
+    op.create_index(
+        "ix_measurement_text",
+        "measurement",
+        ["name", sa.text("CAST(other AS TEXT)")],
+        postgresql_where=is_other,
+        sqlite_where=is_other,
+    )
     op.create_table(
         "attachment",
         sa.Column("run_uuid", sa.Text, sa.ForeignKey("run.run_uuid"), primary_key=True),
