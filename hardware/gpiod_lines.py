@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from datetime import timedelta
+from errno import EINVAL, EOPNOTSUPP
 from select import POLLIN, poll
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,10 @@ DEBOUNCE: Final = timedelta(milliseconds=5)
 """The kernel drops levels that last shorter, so that chatter wakes nobody. The rest of 20 ms is waited here, because
 the kernel stamps an edge only after its own wait, and a longer one would make presses look shorter."""
 
+_CANNOT_DEBOUNCE: Final = (EINVAL, EOPNOTSUPP)
+"""Answers of a chip that has no debounce, or none so short. The kernel's own has no thread, which the interrupts of an
+expander (USB, I2C) must have: request_irq refuses it. Source: Linux gpiolib-cdev.c, debounce_setup; irq/manage.c, __setup_irq."""
+
 _NANOSECONDS: Final = 1_000_000_000
 
 _OTHER_WAY: Final = 'Or set gpio = "rpi-gpio" and use the module RPi.GPIO, which rpi-lgpio provides.'
@@ -34,7 +39,7 @@ _OTHER_WAY: Final = 'Or set gpio = "rpi-gpio" and use the module RPi.GPIO, which
 _HINTS: Final = Hints(
     missing="gpiodetect lists the chips, gpioinfo their lines; set chip and pin.",
     denied="Join the group gpio: usermod -aG gpio USER, then log in again.",
-    failed="Check the path of the chip.",
+    failed="gpiodetect lists the chips; set chip. A button needs a line that reports edges, which gpiomon shows.",
     busy="Stop the program that uses it; gpioinfo names it.",
 )
 
@@ -99,15 +104,25 @@ class EdgeButton:
         self._names = _names(chip, [line])
         self._pressed = Value.ACTIVE
         self._rising = gpiod.EdgeEvent.Type.RISING_EDGE
-        settings = gpiod.LineSettings(
-            direction=Direction.INPUT,
-            edge_detection=Edge.BOTH,
-            bias={"up": Bias.PULL_UP, "down": Bias.PULL_DOWN, "off": Bias.DISABLED}[pull],
-            active_low=is_active_low,
-            debounce_period=DEBOUNCE,
-        )
+
+        def request(debounce: timedelta) -> Any:
+            settings = gpiod.LineSettings(
+                direction=Direction.INPUT,
+                edge_detection=Edge.BOTH,
+                bias={"up": Bias.PULL_UP, "down": Bias.PULL_DOWN, "off": Bias.DISABLED}[pull],
+                active_low=is_active_low,
+                debounce_period=debounce,
+            )
+            with _os_errors():
+                return gpiod.request_lines(chip, consumer=CONSUMER, config={line: settings})
+
         with _named(self._names):
-            self._request = gpiod.request_lines(chip, consumer=CONSUMER, config={line: settings})
+            try:
+                self._request = request(DEBOUNCE)
+            except OSError as error:
+                if error.errno not in _CANNOT_DEBOUNCE:
+                    raise
+                self._request = request(timedelta())  # the detector waits all of 20 ms anyway
         self._stop = os.eventfd(0)
         self._detector: GestureDetector | None = None
         self._thread: Thread | None = None
@@ -169,12 +184,23 @@ def load_library() -> Any:
 @contextmanager
 def _named(names: str) -> Iterator[None]:
     try:
-        with device_errors(names, _HINTS):
+        with device_errors(names, _HINTS), _os_errors():
             yield
     except ValueError as error:
         raise PartMissing(
             f"there is no {names}: {error}", hint="gpioinfo lists the lines of a chip."
         ) from error
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Raise as OSError what the kernel answered: the bindings make ValueError of EINVAL, NotImplementedError of EOPNOTSUPP."""
+    try:
+        yield
+    except (ValueError, NotImplementedError) as error:
+        if len(error.args) == 1:  # the bindings' own
+            raise
+        raise OSError(*error.args) from error
 
 
 def _names(chip: str, lines: Sequence[int | str]) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from errno import EINVAL, ENXIO, EOPNOTSUPP
 from importlib import import_module
+from os import strerror
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,35 @@ def test_the_line_is_asked_for_with_edges_pull_and_the_kernels_debounce(
     assert settings.event_clock is gpiod.line.Clock.MONOTONIC
     assert gpiod.bench.consumers == {17: "device-auth"}
     assert button._thread is None
+
+
+@pytest.mark.parametrize("answer", [EINVAL, EOPNOTSUPP])
+def test_a_chip_that_cannot_debounce_is_asked_without_and_bounces_are_waited_out(
+    gpiod: Any, answer: int
+) -> None:
+    # Seen with a CP2112: the kernel's own debounce has no thread to nest in that of an expander's interrupt.
+    gpiod.bench.no_debounce = answer
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = EdgeButton(17, pull="up", is_active_low=True, chip=CHIP, clock=clock)
+    assert not gpiod.bench.settings[17].debounce_period
+    button.listen(told.append, lambda _: None)
+    for high, at in ((False, 1.0), (False, 1.2), (True, 1.4), (False, 2.0), (False, 4.0), (True, 8.0)):
+        for bounce in range(9):  # of 2 ms, at the ends of a press and within it
+            clock.pass_time(at + bounce / 500 - clock.now())
+            gpiod.bench.drive(17, high=high != bool(bounce % 2), at=clock.now())
+    clock.pass_time(1)
+    button.close()
+
+    assert told == [Gesture.TAP, Gesture.HELD_5S, Gesture.HOLD_5S]
+
+
+@pytest.mark.parametrize("answer", [EINVAL, ENXIO, EOPNOTSUPP])
+def test_a_line_that_reports_no_edges_is_told_as_what_it_is(gpiod: Any, answer: int) -> None:
+    gpiod.bench.no_edges = answer
+    with pytest.raises(PartMissing, match=f"cannot use line 17 of {CHIP}: {strerror(answer)}") as missing:
+        EdgeButton(17, pull="up", is_active_low=True, chip=CHIP, clock=SimulatedClock())
+
+    assert "gpiomon" in missing.value.hint
 
 
 def test_nobody_is_woken_while_the_button_rests(gpiod: Any) -> None:

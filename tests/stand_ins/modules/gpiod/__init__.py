@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from errno import EBUSY, ENODEV, ENOENT, EPERM
+from errno import EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -70,13 +70,15 @@ class EdgeEvent:
 
 @dataclass
 class Bench:
-    """The lines of one chip, who has them, and what is to go wrong."""
+    """The lines of one chip, who has them, and what is to go wrong; ``no_*`` is the number of the kernel's answer to who asks for that."""
 
     chip: str = "/dev/gpiochip0"
     lines: int = 54
     names: dict[str, int] = field(default_factory=lambda: {f"GPIO{offset}": offset for offset in range(54)})
     is_closed_to_us: bool = False
     is_unplugged: bool = False
+    no_debounce: int = 0
+    no_edges: int = 0
     busy: set[int] = field(default_factory=set)
     driven: dict[int, bool] = field(default_factory=dict)
     latches: dict[int, bool] = field(default_factory=dict)
@@ -203,7 +205,17 @@ def request_lines(
     return LineRequest(wanted)
 
 
+def _error(number: int) -> Exception:
+    """What the bindings make of the kernel's answer."""
+    kind = {EINVAL: ValueError, EOPNOTSUPP: NotImplementedError}.get(number, OSError)
+    return kind(number, os.strerror(number))
+
+
 def _configure(offset: int, settings: LineSettings, value: Value | None) -> None:
+    if bench.no_debounce and settings.debounce_period:
+        raise _error(bench.no_debounce)
+    if bench.no_edges and settings.edge_detection is not Edge.NONE:
+        raise _error(bench.no_edges)
     bench.settings[offset] = settings
     if settings.direction is Direction.OUTPUT:
         bench.latches[offset] = bool(value or settings.output_value) != settings.active_low
