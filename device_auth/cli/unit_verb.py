@@ -152,7 +152,7 @@ def run_unit_verb(
         except BaseException as error:
             broken = _how_it_ended(error)
             if isinstance(error, DeviceAuthError):
-                talk.check(name, CheckOutcome.ERROR, f"{error} {error.hint}".strip())
+                talk.check(name, CheckOutcome.ERROR, f"{error}. {error.hint}" if error.hint else str(error))
             raise
         finally:
             result = talk.result(clock.now() - began, broken)

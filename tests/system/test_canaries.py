@@ -488,7 +488,7 @@ def test_a_proxy_is_not_quoted_and_its_password_not_told(bench: Bench, here: Her
     with ScriptedServer(refuse) as proxy:
         given = {"https_proxy": f"http://owner:{PROXY}@127.0.0.1:{proxy.port}"}
         ran = bench.run(
-            *("authorize", "--paste", "--timeout", "0.5", "-v"),
+            *("authorize", "--paste", "--timeout", "20", "-v"),
             *(*provider, "--base-url", "https://192.0.2.1/"),
             stdin=f"{PASTED}\n",
             environment=given,

@@ -8,6 +8,7 @@ from pathlib import Path
 from device_auth.core.errors import Busy, UnitLocked
 from device_auth.core.models import Monotonic
 from device_auth.factory.talk import StatusEvent
+from device_auth.world.explain import STOP_SERVICE
 from device_auth.world.factory_lock import LockPlaces, LockState, look_at_lock, machine_places, sync_lock
 from device_auth.world.places import Places
 from device_auth.world.store import has_any_link
@@ -43,7 +44,7 @@ def refuse_closed(places: Places, now: Monotonic, root: Path) -> None:
         if has_any_link(each.state_dir) is not False:
             raise Busy(
                 f"an owner's link is on this unit ({each.state_dir})",
-                hint="Unlink it first: device-auth unlink --wipe",
+                hint=f"To unlink it, stop the service ({STOP_SERVICE}), run: sudo device-auth unlink --wipe, and start both again.",
             )
 
 

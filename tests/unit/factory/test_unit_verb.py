@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -100,7 +101,7 @@ def test_the_checks_make_the_result(
 @pytest.mark.parametrize(
     ("error", "outcome", "exit_code", "detail"),
     [
-        (StoreError("the disk is full", hint="Buy one."), "ERROR", 74, "the disk is full Buy one."),
+        (StoreError("the disk is full", hint="Buy one."), "ERROR", 74, "the disk is full. Buy one."),
         (Busy("later"), "ERROR", 75, "later"),
         (Interrupted("nobody answered"), "ABORTED", 130, "nobody answered"),
         (ZeroDivisionError("a secret"), "ERROR", 70, None),
@@ -312,6 +313,9 @@ def test_an_owners_link_refuses_every_verb_but_the_one_that_looks(unit: Unit, na
     with pytest.raises(Busy, match="an owner's link is on this unit") as refused:
         unit.run(raising(AssertionError("it ran")))
 
-    assert "unlink --wipe" in refused.value.hint
+    assert re.findall(r"sudo [\w .-]*", refused.value.hint) == [
+        "sudo systemctl stop device-auth.socket device-auth.service",
+        "sudo device-auth unlink --wipe",
+    ]
     assert unit.said()[-1]["exit"] == 75
     assert unit.run(nothing, is_always_open=True) == 0
