@@ -178,6 +178,16 @@ SABOTAGES: Final = (
         "overwritten",
     ),
     Sabotage(
+        "a purge that overwrites what a name in the service's folder leads to",
+        replaced("DEBIAN/postrm", '--reuid="$(stat --format=%u .)"', "--reuid=0"),
+        "file-of-root-is-not-overwritten",
+    ),
+    Sabotage(
+        "a purge that leaves what root stored there",
+        replaced("DEBIAN/postrm", '--reuid="$(stat --format=%u .)"', "--reuid=device-auth"),
+        "overwritten-of-root",
+    ),
+    Sabotage(
         "a purge that takes the unit's identity",
         replaced("DEBIAN/postrm", "identity.toml", "no.toml"),
         "purged-but-identity",

@@ -33,6 +33,15 @@ ended_with() { # CODE COMMAND...
     [ "$status" = "$expected" ] || { cat /tmp/said; return 1; }
 }
 
+link_of_root() { # as somebody tries it first: by root, in a folder of root's; a second name shows what is in the link
+    rm -rf "$state/simulated"
+    ended_with 0 device-auth link --simulate && [ "$(stat -c %U "$state/simulated")" = root ] && ln "$state/simulated/link.json" /var/lib/name-of-root
+}
+
+all_erased() { # NAME: no complaint, and no token under the second name
+    ! grep -E 'find|overwritten' /tmp/dpkg.log && ! grep -F 'Sim|' "$1"
+}
+
 no_dpkg_rests() {
     ! find / -xdev -name '*.dpkg-*' -not -path '/var/lib/dpkg/*' | grep .
 }
@@ -154,10 +163,14 @@ done
 mkdir -p /run/device-auth
 token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
 check token-was-there grep -qF "$token" /var/lib/second-name
+check link-of-root link_of_root
+check token-of-root-was-there grep -qF 'Sim|' /var/lib/name-of-root
 check purge dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
 same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory-lock.json /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
 check purge-says-so grep -q identity.toml /tmp/dpkg.log
 check overwritten ended_with 1 grep -F "$token" /var/lib/second-name
+check overwritten-of-root all_erased /var/lib/name-of-root
+rm /var/lib/name-of-root
 same drop-in-of-others "$drop_ins/mine.conf" "$(find /etc/systemd/system/device-auth.service.d -type f)"
 same credential-of-others /etc/credstore.encrypted/other "$(find /etc/credstore.encrypted -type f)"
 check runtime-gone test ! -e /run/device-auth
@@ -174,13 +187,23 @@ check locked-after-purge locked
 check remove-locked dpkg_quietly --remove device-auth device-auth-factory device-auth-simulator
 check install-after-remove dpkg_quietly --install /given/now/*.deb
 check locked-after-remove locked
+# A name that the service could have put there leads to a file of root's.
+echo whole > /var/lib/of-root
+chmod 600 /var/lib/of-root
+ln /var/lib/of-root "$state/name-of-service"
 check purge-locked dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+same file-of-root-is-not-overwritten whole "$(cat /var/lib/of-root)"
+check name-of-service-gone test ! -e "$state/name-of-service"
+check not-all-overwritten-is-told grep -q 'not all of' /tmp/dpkg.log
 check locked-file-stays grep -q locked "$state/factory-lock.json"
 
 # And nothing of it all is left in the tree.
-rm -r /var/lib/second-name "$state" "$drop_ins" /etc/credstore.encrypted/other /tmp/strange
+rm -r /var/lib/second-name /var/lib/of-root "$state" "$drop_ins" /etc/credstore.encrypted/other /tmp/strange
 check fresh dpkg_quietly --install /given/now/*.deb
+check link-of-root-alone link_of_root
 check purge-again dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+check overwritten-again all_erased /var/lib/name-of-root
+rm /var/lib/name-of-root
 check purge-twice dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
 userdel ann
 files > /tmp/after
