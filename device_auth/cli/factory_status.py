@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(talk: Talk, doors: Doors) -> None:
-    status = look_at_gate(doors.places, doors.clock.now(), doors.machine)
+    status = look_at_gate(doors)
     talk.say(status)
     say(f"locked: {_lock_in_words(status)}")
     say(f"an owner's link: {'unknown' if status.linked is None else 'there' if status.linked else 'none'}")

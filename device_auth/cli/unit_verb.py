@@ -36,9 +36,10 @@ from device_auth.factory.talk import (
 from device_auth.factory.unit.gate import refuse_closed
 from device_auth.factory.unit.identity import read_identity
 from device_auth.world.clock import BootClock
+from device_auth.world.factory_lock import LockPlaces, is_machines_own, machine_places
 from device_auth.world.files import Folder
 from device_auth.world.places import ROOT, factory_dir, make_runtime_dir
-from device_auth.world.signals import ENDINGS, handled
+from device_auth.world.signals import HELD_BACK, handled, held_back
 
 HEADER_WITHIN: Final = Seconds(30)
 """How long the station's header is waited for."""
@@ -50,8 +51,6 @@ LONGEST_TIMEOUT: Final = 24 * 3600
 INTERRUPTED: Final = 130
 BUG: Final = 70
 OUTPUT_BROKE: Final = 74
-
-_HEEDED: Final = (*ENDINGS, signal.SIGALRM)
 
 
 def add_unit_options(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +140,7 @@ def run_unit_verb(
                     talk = Talk(name, _print_whole, station.answer, station.read_header())
                 doors = open_doors(vars(args))
                 talk.say(StartedEvent(name, _dsn_of(doors), __version__, rfc3339(clock.wall())))
-                gate = None if is_always_open else partial(_refuse_closed, doors)
+                gate = None if is_always_open else partial(refuse_closed, doors)
                 _remove_leftover_profiles(doors)
                 with _entered(doors, name, gate, is_alone=needs_root):
                     job(talk, doors)
@@ -160,10 +159,6 @@ def run_unit_verb(
     return result.exit
 
 
-def _refuse_closed(doors: Doors) -> None:
-    refuse_closed(doors.places, doors.clock.now(), doors.machine)
-
-
 @contextmanager
 def _entered(doors: Doors, name: str, gate: Callable[[], None] | None, *, is_alone: bool) -> Iterator[None]:
     """Pass the gate, and for a verb that runs alone once more then: another one may have locked the unit meanwhile."""
@@ -179,6 +174,9 @@ def _entered(doors: Doors, name: str, gate: Callable[[], None] | None, *, is_alo
 def _alone(doors: Doors, name: str) -> Iterator[None]:
     """Keep other verbs of the factory off this unit; a killed one does not.
 
+    The machine's own unit is kept by the machine's runtime folder, whatever other folder is in use: two of them would not
+    keep two verbs off each other.
+
     Raises:
         WrongUse: if only root may run it.
         Busy: if another verb runs.
@@ -186,7 +184,9 @@ def _alone(doors: Doors, name: str) -> Iterator[None]:
     """
     if os.geteuid() != 0 and not doors.options.keys() & {"state_dir", "simulate"}:
         raise WrongUse(f"factory {name} is for root alone", hint="Run it with sudo.")
-    folder = doors.places.runtime_dir
+    own = machine_places(doors.machine)
+    in_use = LockPlaces(doors.places.state_dir, doors.places.runtime_dir)
+    folder = own.runtime_dir if is_machines_own(in_use, doors.machine) else in_use.runtime_dir
     if folder is None:
         yield
         return
@@ -258,7 +258,7 @@ class _Endings:
         self._handlers = ExitStack()
 
     def __enter__(self) -> Self:
-        heeded = [number for number in _HEEDED if signal.getsignal(number) is not signal.SIG_IGN]
+        heeded = [number for number in HELD_BACK if signal.getsignal(number) is not signal.SIG_IGN]
         self._handlers.enter_context(handled(dict.fromkeys(heeded, self._on_signal)))
         return self
 
@@ -282,18 +282,8 @@ class _Endings:
             raise _TimeOver if number == signal.SIGALRM else KeyboardInterrupt
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold the signals back: a line is written whole."""
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-
-
 def _print_whole(line: str) -> None:
-    with _undisturbed():
+    with held_back():
         print_line(line)
 
 

@@ -45,6 +45,9 @@ _LARGEST_NUMBER: Final = 2**63 - 1
 
 _TOKEN: Final = re.compile(r"(?:At[a-z]{2}|Sim)\|[^\s\"'<>&;,\\]*")
 
+_REST_OF_TOKEN: Final = re.compile(r"\A[^\s\"'<>&;,\\]{0,4096}")
+"""At the start of a text that was cut there."""
+
 _DEEPEST: Final = 16
 """Lists and objects inside one another."""
 
@@ -241,10 +244,10 @@ class Masks:
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         texts = {text for secret in secrets if len(text := secret.reveal()) >= self._SHORTEST}
         # the longest first: one may contain another
-        known = sorted(
+        self._forms = sorted(
             {form for text in texts for form in (text, json.dumps(text)[1:-1])}, key=len, reverse=True
         )
-        self._known = re.compile("|".join(map(re.escape, known)) if known else r"(?!)")
+        self._known = re.compile("|".join(map(re.escape, self._forms)) or r"(?!)")
 
     def mask(self, text: str) -> str:
         """Return a text that may be shown and kept."""
@@ -254,15 +257,25 @@ class Masks:
         """Return the end of what a unit wrote, for a record: lines without controls, masked.
 
         Args:
-            raw: any bytes.
+            raw: any bytes; if they are as many as ``most``, what stood before them may have been let go of.
             most: characters of the result; the line that would be cut is left out.
         """
         text = raw.decode("utf-8", "replace")
+        is_cut = len(raw) >= most
+        if is_cut:
+            text = text[self._length_of_rest(text) :]
         lines = [self.mask(_without_controls(line)) for line in re.split(r"[\r\n]+", text)]
         shown = "\n".join(lines)
+        if is_cut:
+            shown = _REST_OF_TOKEN.sub(MASK, shown)
         if len(shown) <= most:
             return shown
         return shown[-most:].partition("\n")[2]
+
+    def _length_of_rest(self, text: str) -> int:
+        """Return how much of a known secret stands at the start of a text: without its beginning it is not masked."""
+        rests = (form[start:] for form in self._forms for start in range(len(form)))
+        return max((len(rest) for rest in rests if text.startswith(rest)), default=0)
 
 
 def _without_controls(text: str) -> str:

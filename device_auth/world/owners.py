@@ -13,6 +13,7 @@ its user cannot be traced by that user.
 import json
 import logging
 import os
+import signal
 import stat
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from device_auth.core import errors
 from device_auth.core.errors import DeviceAuthError, StoreError
+from device_auth.world.signals import HELD_BACK, blocked
 
 if TYPE_CHECKING:
     from socket import socket
@@ -141,10 +143,11 @@ def _in_a_child(owner: Owner, job: Callable[[Question], Json], answer: Question)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        _be(owner, theirs, job)
+    with blocked():  # or a handler of this process's would run in the child, and what it raises
+        child = os.fork()
+        if child == 0:
+            ours.close()
+            _be(owner, theirs, job)
     theirs.close()
     try:
         with ours:
@@ -181,6 +184,7 @@ def _be(owner: Owner, theirs: "socket", job: Callable[[Question], Json]) -> NoRe
     """Become the user, do the job, send its result and end."""
     exit_code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
         replies = theirs.makefile("rb")
 
         def ask(question: object) -> Json:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
+from device_auth.world.signals import held_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -372,7 +373,8 @@ def service_stopped(root: Path) -> Iterator[None]:
         run_systemctl(root, "stop", SOCKET_UNIT, UNIT)  # both: the socket would bring the service back
         yield
     finally:
-        start_what_is_due(root)
+        with held_back():
+            start_what_is_due(root)
 
 
 def start_what_is_due(root: Path) -> None:

@@ -13,19 +13,54 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 MOST_AT_ONCE: Final = 64
 
 ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, kill, and a terminal that is gone: closed, or its connection lost."""
 
+HELD_BACK: Final = (*ENDINGS, signal.SIGALRM)
+"""Those, and the end of a time."""
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Block these signals in this thread, and in a child that is forked in here."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back what the handlers of these signals do until after what is done in here.
+
+    Blocked in the main thread alone, a signal would be taken by another one, and its handler run in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler runs in another thread
+        return
+    came: list[int] = []
+    noted = [number for number in HELD_BACK if callable(signal.getsignal(number))]
+    with blocked():
+        try:
+            with handled(dict.fromkeys(noted, lambda number, _: came.append(number))):
+                yield
+        finally:
+            for number in came:
+                signal.raise_signal(number)
+
 
 @contextmanager
 def handled(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], object]]) -> Iterator[None]:
     """Install these handlers, and the former ones at the end."""
-    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    former: dict[signal.Signals, Any] = {}
     try:
+        for number, handler in handlers.items():
+            former[number] = signal.signal(number, handler)
         yield
     finally:
         for number, handler in former.items():

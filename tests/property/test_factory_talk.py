@@ -216,6 +216,16 @@ def test_a_newer_units_words_are_ignored() -> None:
 def test_a_token_is_masked_in_the_remains_of_a_talk() -> None:
     raw = b"first\nlast \x1b[31m" + b"\n".join(token.encode() for token in TOKENS) + b"\xff\n"
 
-    shown = Masks([Secret(SECRET)]).readable(raw, most=20)
+    shown = Masks([Secret(SECRET)]).readable(raw, most=21)
 
-    assert shown == "last [31m…\n…\n…\n…�\n"
+    assert shown == "…\nlast [31m…\n…\n…\n…�\n"
+
+
+@pytest.mark.parametrize("end", [b"\n", b'"}\n{"event": "check"}\n', b""])
+def test_of_a_secret_whose_beginning_was_cut_off_nothing_is_left(end: bytes) -> None:
+    raw = b'{"detail": "a ' + SECRET.encode() + end
+
+    for length in range(1, len(raw) + 1):
+        shown = Masks([Secret(SECRET)]).readable(raw[-length:], most=length)
+
+        assert SECRET[-3:] not in shown

@@ -246,6 +246,21 @@ def test_an_interrupted_one_leaves_none_either_and_says_how_it_ended(
         assert profiles(unit) == []
 
 
+def test_an_end_that_meets_the_reaper_at_its_start_makes_no_second_result(unit: UnitOnTheLine) -> None:
+    words = [*("factory", "link-test", "--base-url=http://127.0.0.1:9/", "--timeout=0.5"), *unit.places]
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.end_at_fork", "_start_reaper", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    events = [json.loads(line)["event"] for line in ran.stdout.splitlines()]
+    assert (ran.returncode, events.count("result"), events[-1]) == (75, 1, "result")
+    assert list(factory_dir(unit.runtime).iterdir()) == []
+
+
 def test_what_was_killed_with_its_reaper_is_removed_by_the_next_verb(unit: UnitOnTheLine) -> None:
     with amazon_of() as running, begun(unit, running) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -258,6 +273,28 @@ def test_what_was_killed_with_its_reaper_is_removed_by_the_next_verb(unit: UnitO
     subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     assert profiles(unit) == []
+
+
+def test_a_leftover_is_removed_from_no_other_folder_that_is_put_in_the_place(tmp_path: Path) -> None:
+    top, others = factory_dir(tmp_path / "run"), tmp_path / "others"
+    (top / "link-test-a").mkdir(parents=True)
+    (others / "link-test-b").mkdir(parents=True)
+    child = os.fork()
+    if child == 0:
+
+        def exchange(event: str, _: object) -> None:
+            if event in {"os.listdir", "os.scandir"} and not top.is_symlink():
+                top.rename(tmp_path / "moved")
+                top.symlink_to(others)
+
+        sys.addaudithook(exchange)
+        remove_leftover_profiles(tmp_path / "run")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+    assert top.is_symlink()
+    assert (others / "link-test-b").exists()
+    assert not (tmp_path / "moved/link-test-a").exists()
 
 
 def test_a_profile_in_use_is_no_leftover(unit: UnitOnTheLine) -> None:

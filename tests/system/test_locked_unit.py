@@ -49,6 +49,12 @@ def test_a_reset_by_hand_lets_them_run_until_the_unit_is_locked_again() -> None:
     assert results()["by hand"]["codes"] == [0, 0, 77]
 
 
+def test_a_simulated_unit_of_a_user_who_may_not_look_at_the_lock_is_no_concern_of_it() -> None:
+    found = results()["simulated by another user"]
+
+    assert (found["codes"], found["is_as_it_was"]) == ([0], True)
+
+
 @pytest.mark.slow
 def test_a_simulated_button_resets_the_machines_speaker_and_opens_no_lock() -> None:
     found = results("--press")["a simulated button"]

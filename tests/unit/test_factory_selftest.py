@@ -1,13 +1,20 @@
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from device_auth.core.errors import Interrupted, StoreError
+from device_auth.assembly.doors import Doors
+from device_auth.core.errors import Busy, Interrupted, StoreError
 from device_auth.factory.talk import AskEvent, Talk
 from device_auth.factory.unit.selftest import SelfTestOptions, _report_untested, _TalkOperator, run_selftest
+from device_auth.factory.unit.wiping import service_set_aside
+from device_auth.world.places import read_places
 from device_auth.world.service_unit import START_DUE, service_stopped, start_what_is_due
+from device_auth.world.signals import interruptible
 from hardware.board import read_plan
 from tests.enabling_world import OFF, ON, EnablingWorld
 from tests.unit_on_the_line import UnitOnTheLine
@@ -231,6 +238,49 @@ def test_what_a_killed_verb_has_stopped_the_next_one_starts(machine: EnablingWor
     assert asked(machine) == [STOPPED, STOPPED, *STARTED]
     start_what_is_due(machine.root)
     assert asked(machine)[4:] == []
+
+
+def test_an_end_that_comes_while_it_is_started_again_does_not_cut_that_short(machine: EnablingWorld) -> None:
+    machine.boot(ON)
+    during_systemctl(machine, "start device-auth.socket", "kill -TERM $PPID")
+
+    with another_thread(), pytest.raises(KeyboardInterrupt), interruptible(), service_stopped(machine.root):
+        pass
+
+    assert asked(machine) == [STOPPED, *STARTED]
+    assert not (machine.root / START_DUE).exists()
+
+
+def test_a_link_that_the_service_made_until_its_stop_is_an_owners(machine: EnablingWorld) -> None:
+    machine.boot(ON)
+    doors = Doors({}, read_places({}, {}, 0, machine.root))
+    doors.machine = machine.root
+    state = doors.places.state_dir
+    state.mkdir(parents=True)
+    during_systemctl(machine, STOPPED, f"touch '{state}/link.json'")
+
+    with pytest.raises(Busy, match="an owner's link is on this unit"), service_set_aside(doors):
+        raise AssertionError("it ran")
+
+    assert asked(machine) == [STOPPED, *STARTED]
+
+
+@contextmanager
+def another_thread() -> Iterator[None]:
+    """Have one that takes the signals which the main thread blocks."""
+    end = Event()
+    thread = Thread(target=end.wait)
+    thread.start()
+    yield
+    end.set()
+    thread.join()
+
+
+def during_systemctl(machine: EnablingWorld, words: str, command: str) -> None:
+    """Have something happen while systemctl does something."""
+    program = machine.root / "usr/bin/systemctl"
+    first, rest = program.read_text().split("\n", 1)
+    program.write_text(f'{first}\n[ "$*" != "{words}" ] || {command}\n{rest}')
 
 
 def test_a_service_that_does_not_start_again_is_an_error_that_names_it(machine: EnablingWorld) -> None:

@@ -166,6 +166,23 @@ def test_a_journal_that_cannot_be_read_is_no_proof(unit: UnitOnTheLine) -> None:
     assert "cannot search compressed parts of" in unit.detail("left-journal")
 
 
+def test_a_journal_that_is_gone_when_it_is_looked_at_is_no_proof(unit: UnitOnTheLine) -> None:
+    unit.write(f"var/log/journal/{MACHINE}/user.journal", "")
+    (unit.root / f"var/log/journal/{MACHINE}/system.journal").symlink_to("rotated")
+
+    wipe_unit(unit.talk("wipe"), unit.doors(), unit.root, verifies=True)
+
+    assert unit.failed == ["left-journal"]
+
+
+def test_processes_that_cannot_be_listed_are_no_proof(tmp_path: Path) -> None:
+    search = TokenSearch()
+
+    _deleted(search, tmp_path / "proc", None)
+
+    assert [each.why_not for each in search.found] == ["No such file or directory"]
+
+
 def test_a_swap_partition_is_named_as_not_searched(unit: UnitOnTheLine) -> None:
     unit.write("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 8 8 -2\n")
 

@@ -7,6 +7,7 @@ import pytest
 
 from device_auth.core.errors import Busy, StoreError
 from device_auth.world.owners import ROOT, Owner, as_owner, owner_of
+from tests.end_at_fork import in_a_child
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -90,3 +91,8 @@ def test_on_a_path_of_its_own_an_error_is_the_jobs_own(tmp_path: Path) -> None:
 def test_a_path_that_is_open_already_and_gone_was_led_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="was just moved"):
         owner_of(tmp_path / "not-there", is_there=True)
+
+
+@needs_root
+def test_a_signal_that_meets_the_child_at_its_start_lets_it_do_nothing_of_the_parents(users: Path) -> None:
+    assert in_a_child("_in_a_child", lambda: as_owner(users, lambda _: 1)) == "ChildBroke;"

@@ -20,6 +20,7 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.world.explain import explain
 from device_auth.world.places import factory_dir, make_runtime_dir
+from device_auth.world.signals import blocked
 
 LIFE: Final = Seconds(15 * 60)
 """How long a profile may last."""
@@ -28,7 +29,6 @@ STRANGER: Final = 65533
 """A user and a group that no account has: a profile is used with their rights. Source: Debian Policy, 9.2.2."""
 
 _BEGINNING: Final = "link-test-"
-_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 
 @contextmanager
@@ -60,14 +60,14 @@ def factory_profile(runtime_dir: Path, life: Seconds = LIFE) -> Iterator[Path]:
 
 def remove_leftover_profiles(runtime_dir: Path) -> None:
     """Remove every profile that no process uses any more; what cannot be removed is left for the next time."""
-    top = factory_dir(runtime_dir)
-    with suppress(OSError), _locked(top):
-        if top.stat().st_uid != os.geteuid():
-            return  # root removes nothing that another user may exchange meanwhile
-        for folder in top.iterdir():
+    with suppress(OSError), _locked(factory_dir(runtime_dir)) as top:
+        # by the open folder alone: another user may put a link in the place of its name
+        if os.fstat(top).st_uid != os.geteuid():
+            return
+        for name in os.listdir(top):  # noqa: PTH208  a Path would be looked up anew
             with suppress(OSError):
-                lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                lock = _lock(name, fcntl.LOCK_EX | fcntl.LOCK_NB, top)
+                shutil.rmtree(name, ignore_errors=True, dir_fd=top)
                 os.close(lock)
 
 
@@ -97,16 +97,17 @@ def _make(top: Path) -> tuple[Path, int]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[int]:
     lock = _lock(folder, fcntl.LOCK_EX)
     try:
-        yield
+        yield lock
     finally:
         os.close(lock)
 
 
-def _lock(folder: Path, how: int) -> int:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _lock(folder: Path | str, how: int, below: int | None = None) -> int:
+    """Lock a folder until the returned descriptor is closed; a relative one is ``below`` an open folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=below)
     try:
         fcntl.flock(fd, how)
     except OSError:
@@ -119,16 +120,15 @@ def _start_reaper(folder: Path, life: Seconds) -> tuple[int, int]:
     """Start the process that removes a folder; return its number, and the file whose end lets it begin."""
     reading, ending = os.pipe()
     this = os.getpid()
-    reaper = os.fork()
-    if reaper == 0:
-        try:
-            os.setsid()  # or the end of a terminal would end it too
-            for number in _ENDINGS:
-                signal.signal(number, signal.SIG_IGN)
-            _close_all_but(reading)
-            _reap(reading, folder, life, this)
-        finally:
-            os._exit(0)
+    with blocked():  # in the reaper for good: no handler of the verb's runs there
+        reaper = os.fork()
+        if reaper == 0:
+            try:
+                os.setsid()  # or the end of a terminal would end it too
+                _close_all_but(reading)
+                _reap(reading, folder, life, this)
+            finally:
+                os._exit(0)
     os.close(reading)
     return reaper, ending
 

@@ -1,7 +1,8 @@
 """The station's key on the unit: by it the line's station logs in, and no shipped unit may have it.
 
 It is the last thing to go before the lock, when all else has passed: until then the station must be able to come back.
-The connection that is open stays open without it.
+The connection that is open stays open without it. It goes before the lock and not after: a unit that lost its power between
+the two is found at the line, which cannot reach it, while a locked one with the key would be taken for finished.
 """
 
 from functools import partial

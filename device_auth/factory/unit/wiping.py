@@ -9,7 +9,7 @@ closed, and in compressed parts of the journal that no entry leads to any more.
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +20,7 @@ from device_auth.assembly.service import is_of_system
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.factory.talk import CheckOutcome, Talk
+from device_auth.factory.unit.gate import refuse_closed
 from device_auth.factory.unit.token_search import FoundToken, TokenSearch
 from device_auth.world.places import ROOT, factory_dir
 from device_auth.world.service_unit import service_stopped
@@ -87,9 +88,19 @@ def wipe_unit(talk: Talk, doors: Doors, root: Path | None, *, verifies: bool) ->
             search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
 
 
-def service_set_aside(doors: Doors) -> AbstractContextManager[None]:
-    """Have the service of the system stopped meanwhile, if it keeps this unit: it holds the store and the parts."""
-    return service_stopped(doors.machine) if is_of_system(doors) else nullcontext()
+@contextmanager
+def service_set_aside(doors: Doors) -> Iterator[None]:
+    """Have the service of the system stopped meanwhile, if it keeps this unit: it holds the store and the parts.
+
+    Raises:
+        DeviceAuthError: if it cannot be stopped or started, or has meanwhile been linked, or reset.
+    """
+    if not is_of_system(doors):
+        yield
+        return
+    with service_stopped(doors.machine):
+        refuse_closed(doors)  # the verb has passed the gate, but the service ran on until now
+        yield
 
 
 def search_unit(talk: Talk, doors: Doors, places: SearchedPlaces) -> None:
@@ -148,7 +159,12 @@ def _folders(search: TokenSearch, folders: list[Path]) -> str:
 def _deleted(search: TokenSearch, proc: Path, folders: list[Path] | None) -> str:
     """Search files that have no name any more, while a process has them open; those of any folder, if none is given."""
     count = 0
-    for process in _names(proc):
+    try:
+        processes = os.listdir(proc)  # noqa: PTH208  hundreds of names, none of which need be a Path
+    except OSError as error:
+        search.found.append(FoundToken(str(proc), error.strerror or type(error).__name__))
+        return ""
+    for process in processes:
         if process.isdecimal():
             for number in _names(proc / process / "fd"):
                 path = proc / process / "fd" / number
@@ -169,12 +185,14 @@ def _journal(search: TokenSearch, root: Path) -> str:
 
     files = sorted(path for top in _JOURNALS for path in (root / top).rglob("*.journal*"))
     for path in files:
-        if path.stat().st_size > 0:
-            words = [JOURNALCTL, f"--file={path}", "--output=export", "--all", "--quiet"]
-            try:
+        words = [JOURNALCTL, f"--file={path}", "--output=export", "--all", "--quiet"]
+        try:
+            if path.stat().st_size > 0:
                 search.stream(str(path), stream_program(words, JOURNALCTL_WITHIN))
-            except CannotRun as error:
-                search.found.append(FoundToken(f"compressed parts of {path}", str(error)))
+        except CannotRun as error:
+            search.found.append(FoundToken(f"compressed parts of {path}", str(error)))
+        except OSError as error:  # it was rotated meanwhile: its content has another name now
+            search.found.append(FoundToken(str(path), error.strerror or type(error).__name__))
     return f"; files: {len(files)}"
 
 

@@ -15,11 +15,12 @@ from uuid import UUID
 import pytest
 
 from device_auth.assembly.doors import Doors
-from device_auth.cli.unit_verb import add_unit_options, run_unit_verb
+from device_auth.cli.unit_verb import _alone, add_unit_options, run_unit_verb
 from device_auth.core.errors import Busy, DeviceAuthError, Interrupted, StoreError, UnitLocked, WrongUse
 from device_auth.core.models import Secret
 from device_auth.factory.talk import CheckOutcome, Header, Masks, Talk, TalkReader, write_answer, write_header
 from device_auth.world.factory_lock import LOCK
+from device_auth.world.places import read_places
 from tests.waiting import LONG
 
 
@@ -290,6 +291,27 @@ def test_two_verbs_do_not_run_at_once(unit: Unit) -> None:
 
     assert unit.run(job) == 0
     assert unit.run(nothing) == 0
+
+
+@pytest.mark.parametrize("first", ["run/device-auth", "elsewhere"])
+def test_two_verbs_do_not_run_at_once_on_the_machines_unit_whatever_runtime_folder_they_are_given(
+    tmp_path: Path, first: str
+) -> None:
+    def doors(runtime: str) -> Doors:
+        options = {"state_dir": f"{tmp_path}/var/lib/device-auth", "runtime_dir": f"{tmp_path}/{runtime}"}
+        opened = Doors(options, read_places(options, {}, 0, tmp_path))
+        opened.machine = tmp_path
+        return opened
+
+    with (
+        _alone(doors(first), "lock"),
+        pytest.raises(Busy, match="another verb of the factory runs"),
+        _alone(doors("another"), "identity write"),
+    ):
+        pass
+
+    with _alone(doors("another"), "identity write"):
+        pass
 
 
 def test_a_locked_unit_refuses_every_verb_but_the_one_that_looks(unit: Unit) -> None:
