@@ -1,7 +1,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 from threading import Event, Thread
 
@@ -10,7 +10,13 @@ import pytest
 from device_auth.assembly.doors import Doors
 from device_auth.core.errors import Busy, Interrupted, StoreError
 from device_auth.factory.talk import AskEvent, Talk
-from device_auth.factory.unit.selftest import SelfTestOptions, _report_untested, _TalkOperator, run_selftest
+from device_auth.factory.unit.selftest import (
+    SelfTestOptions,
+    _report_untested,
+    _TalkOperator,
+    ask_doctor,
+    run_selftest,
+)
 from device_auth.factory.unit.wiping import service_set_aside
 from device_auth.world.places import read_places
 from device_auth.world.service_unit import START_DUE, service_stopped, start_what_is_due
@@ -162,6 +168,23 @@ def test_a_rig_that_goes_away_ends_it(unit: UnitOnTheLine) -> None:
 
     with pytest.raises(Interrupted):
         run_selftest(talk, unit.doors(), SelfTestOptions(None))
+
+
+@pytest.mark.parametrize(("content", "outcome"), [("as shipped", "PASS"), ("otherwise", "FAIL")])
+def test_a_file_of_the_package_that_is_not_as_shipped_fails_a_unit_that_is_new(
+    tmp_path: Path, content: str, outcome: str
+) -> None:
+    unit = UnitOnTheLine(tmp_path).make()
+    shipped = md5(b"as shipped", usedforsecurity=False).hexdigest()
+    sums = "".join(f"{shipped}  {name}\n" for name in ("usr/x", "usr/share/doc/device-auth/left-out"))
+    unit.write("var/lib/dpkg/info/device-auth.md5sums", sums)
+    unit.write("usr/x", content)
+    doors = unit.doors()
+    doors.machine = unit.root
+
+    ask_doctor(unit.talk("selftest"), doors)
+
+    assert [line["outcome"] for line in unit.lines if "D11" in line.get("name", "")] == [outcome]
 
 
 def test_a_part_without_a_result_has_failed(unit: UnitOnTheLine) -> None:

@@ -36,6 +36,9 @@ _GROUPS_LEFT_OUT: Final = frozenset({"L", "N"})
 _LEFT_OUT: Final = frozenset({"T2", "C9"})
 """Checks of other groups for which a provider would be asked."""
 
+_NO_WARNING: Final = frozenset({"D11"})
+"""Checks whose warning fails a unit: at an owner's a file of the package may have been changed on purpose, on the line not."""
+
 _OUTCOMES: Final = {
     Verdict.OK: CheckOutcome.PASS,
     Verdict.WARN: CheckOutcome.PASS,
@@ -106,13 +109,16 @@ def ask_doctor(talk: Talk, doors: Doors, _root: Path | None = None) -> None:
     )
     wanted = [each for each in checks if each.code[0] not in _GROUPS_LEFT_OUT and each.code not in _LEFT_OUT]
     for check, finding in examine(wanted, doors.clock):
-        warning = "warning: " if finding.verdict is Verdict.WARN else ""
-        step = f" {finding.next_step}" if finding.verdict is Verdict.FAIL and finding.next_step else ""
+        verdict, exit_code = finding.verdict, finding.exit_code
+        if verdict is Verdict.WARN and check.code in _NO_WARNING:
+            verdict, exit_code = Verdict.FAIL, ConfigError.exit_code
+        warning = "warning: " if verdict is Verdict.WARN else ""
+        step = f" {finding.next_step}" if verdict is Verdict.FAIL and finding.next_step else ""
         talk.check(
             f"doctor-{check.code}-{check.name}",
-            _OUTCOMES[finding.verdict],
+            _OUTCOMES[verdict],
             f"{warning}{finding.sentence}{step}",
-            exit_code=finding.exit_code,
+            exit_code=exit_code,
         )
     talk.measure("doctor-seconds", round(doors.clock.now() - began, 3), "s")
 

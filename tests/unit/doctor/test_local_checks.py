@@ -86,10 +86,10 @@ def install_package(patient: Patient, content: str | None) -> None:
     patient.put("usr/bin/device-auth", "as it was")
     patient.put(
         "var/lib/dpkg/info/device-auth.md5sums",
-        f"{md5('as it was')}  usr/bin/device-auth\n{md5('its text')}  usr/share/doc/device-auth/a name\n",
+        f"{md5('as it was')}  usr/bin/device-auth\n{md5('its text')}  usr/share/device-auth/a name\n",
     )
     if content is not None:
-        patient.put("usr/share/doc/device-auth/a name", content)
+        patient.put("usr/share/device-auth/a name", content)
 
 
 def md5(text: str) -> str:
