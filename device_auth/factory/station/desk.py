@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
+from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.factory.station.plan import GoldenUnits
 from device_auth.factory.station.rig import NoAnswer
@@ -174,7 +175,17 @@ class ScanDesk:
     # For the scanner
 
     def read_labels(self) -> None:
-        """Read labels until ``close``, or their end."""
+        """Read labels until ``close``, their end, or until nobody can be told of them."""
+        try:
+            self._read_labels()
+        except OSError:
+            # the runner notices too, and says so
+            return
+        finally:
+            # slots that wait for a label that nobody reads would wait for ever
+            self.close()
+
+    def _read_labels(self) -> None:
         is_lost = False
         while not self._has_all_lines:
             try:
@@ -188,7 +199,10 @@ class ScanDesk:
                 continue
             is_lost = False
             if line is not None:
-                self.take(line)
+                try:
+                    self.take(line)
+                except DeviceAuthError as error:  # the records cannot be asked just now
+                    self._tell(f"{error}. {error.hint}", is_good=False)
             elif self._scanner.is_ended:
                 self.close()
 
@@ -236,8 +250,9 @@ class ScanDesk:
 
     def _place(self, dsn: str) -> str:
         """Send a unit to a slot; return why not, in words after its DSN."""
-        if dsn in self._running.values():
-            return "is in a slot already"
+        with self._change:
+            if dsn in self._running.values():
+                return "is in a slot already"
         is_golden = self._golden is not None and dsn in self._golden.good | self._golden.bad
         if not is_golden:
             problem = self._records.check_dsn(dsn)
@@ -249,7 +264,8 @@ class ScanDesk:
         with self._change:
             free = [slot for slot in self._slots if slot in self._waiting and self._waiting[slot] is None]
             slot = self._chosen or (free[0] if free else "")
-            if any(unit is not None and unit.scanned == dsn for unit in self._waiting.values()):
+            placed = {unit.scanned for unit in self._waiting.values() if unit is not None}
+            if dsn in placed or dsn in self._running.values():
                 return "is in a slot already"
             if slot not in free:
                 return f"cannot be taken: {slot or 'every slot'} is busy"

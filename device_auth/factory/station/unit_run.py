@@ -141,7 +141,7 @@ class RunDoors:
     Attributes:
         records: take the DSN, and what became of it.
         transport: the way to the unit.
-        open_owner: has the simulated Amazon serve the unit of a DSN, until it is closed.
+        owner: has the simulated Amazon serve the unit of a DSN, until it is closed.
         certificates: of that, as PEM.
         answer: answers the unit's questions.
         read_code: reads the code that the unit shows.

@@ -196,16 +196,20 @@ def test_a_scanned_dsn_is_checked_against_the_ledger(world: RecordWorld) -> None
         other.push()
     with world.station("s1") as records:
         locked = run_unit(records, "b1")
-        given = run_unit(records, "b2", RunOutcome.FAIL)
+        failed = run_unit(records, "b2", RunOutcome.FAIL)
+        without_board = records.take_dsn(begin(records), "")
 
         assert records.check_dsn("SP0239") is None
         assert records.check_dsn(locked) is DsnProblem.LOCKED
         assert records.check_dsn(elsewhere) is DsnProblem.LOCKED
-        assert records.check_dsn(given) is DsnProblem.DOUBLE
+        assert records.check_dsn(without_board) is DsnProblem.DOUBLE
+        # it may come back; whether it is that unit its board tells
+        assert records.check_dsn(failed) is None
+        assert records.take_dsn(begin(records), "b2", scanned=failed) == failed
         assert records.check_dsn("SP9999") is DsnProblem.UNKNOWN
         assert records.check_dsn("SP 1") is DsnProblem.MALFORMED
         with pytest.raises(DsnRefused) as refused:
-            records.take_dsn(begin(records), "b3", scanned=given)
+            records.take_dsn(begin(records), "b3", scanned=failed)
         assert refused.value.problem is DsnProblem.DOUBLE
         with pytest.raises(DsnRefused, match="was given"):
             records.take_dsn(begin(records), "b1", scanned="SP0239")

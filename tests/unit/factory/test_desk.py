@@ -1,11 +1,12 @@
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from device_auth.core.errors import StoreError
 from device_auth.core.models import NEVER, Monotonic, Seconds
 from device_auth.factory.station.desk import CountedUnits, ScanDesk, judge_proofs
 from device_auth.factory.station.plan import GoldenUnits
@@ -31,8 +32,10 @@ class Ledger:
     def __init__(self) -> None:
         self.problems: dict[str, DsnProblem] = {}
         self.outcomes: dict[str, RunOutcome] = {}
+        self.look: Callable[[], object] = lambda: None
 
     def check_dsn(self, scanned: str) -> DsnProblem | None:
+        self.look()
         return self.problems.get(scanned)
 
     def golden_outcomes(self, since_millis: int) -> Mapping[str, RunOutcome]:
@@ -47,6 +50,7 @@ class Desk:
         self.ledger = Ledger()
         self.halt = Halt()
         self.told: list[tuple[str, bool]] = []
+        self.is_unread = False
         self._labels, self._label = os.pipe()
         self.scanner = Scanner.of_stdin(self._labels)
         self.desk = ScanDesk(
@@ -54,7 +58,7 @@ class Desk:
             ["one", "two"],
             records=cast("RunRecords", self.ledger),
             golden=golden,
-            tell=lambda words, *, is_good: self.told.append((words, is_good)),
+            tell=self.tell,
             halt=self.halt,
             clock=BootClock(),
             units=units,
@@ -63,6 +67,11 @@ class Desk:
         self._pool = ThreadPoolExecutor()
         self._reading = threading.Thread(target=self.desk.read_labels, daemon=True)
         self._reading.start()
+
+    def tell(self, words: str, *, is_good: bool) -> None:
+        if self.is_unread:
+            raise BrokenPipeError
+        self.told.append((words, is_good))
 
     def wait_in(self, slot: str) -> "Future[ExpectedUnit | None]":
         waiting = self._pool.submit(self.desk.next_unit, slot)
@@ -115,6 +124,45 @@ def test_a_label_brings_its_unit_to_a_free_slot(desk: Desk) -> None:
 
     assert desk.scan("KS0001") == ("KS0001 in one", True)
     assert one.result(LONG) == ExpectedUnit("KS0001")
+
+
+def test_a_label_that_is_read_twice_at_once_is_taken_once(desk: Desk) -> None:
+    one = desk.wait_in("one")
+    desk.wait_in("two")
+
+    def scan_again() -> None:
+        # while the ledger is asked about it, the slot takes the unit of the label before
+        desk.ledger.look = lambda: None
+        desk.desk.take("KS0001")
+        one.result(LONG)
+
+    desk.ledger.look = scan_again
+    desk.say("KS0001")
+    wait_for(lambda: len(desk.told) == 2)
+
+    assert desk.told == [("KS0001 in one", True), ("KS0001 is in a slot already", False)]
+
+
+def test_a_ledger_that_cannot_be_read_stops_no_label(desk: Desk) -> None:
+    one = desk.wait_in("one")
+
+    def fail() -> None:
+        raise StoreError("the disk reports an error", hint="Look at dmesg.")
+
+    desk.ledger.look = fail
+    assert desk.scan("KS0001") == ("the disk reports an error. Look at dmesg.", False)
+    desk.ledger.look = lambda: None
+    desk.scan("KS0001")
+
+    assert one.result(LONG) == ExpectedUnit("KS0001")
+
+
+def test_where_nobody_can_be_told_the_labels_are_over(desk: Desk) -> None:
+    one = desk.wait_in("one")
+    desk.is_unread = True
+    desk.say("a label of nothing")
+
+    assert one.result(LONG) is None
 
 
 def test_the_label_of_a_slot_says_where_the_next_unit_goes(desk: Desk) -> None:

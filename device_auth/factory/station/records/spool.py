@@ -390,7 +390,9 @@ class StationRecords:
             if found is None:
                 return DsnProblem.UNCLEAR
             (row,) = found
-        return ledger.problem_of(row, self._rule, station_id=self._station_id)
+        # a unit that did not pass comes back with its label: whether this is its board, the run will see
+        board = "" if row is None or row.state == LOCKED else row.board
+        return ledger.problem_of(row, self._rule, board=board, station_id=self._station_id)
 
     def _ask(self, all_stations: AllStations, number: str) -> tuple[DsnRow | None] | None:
         """Return what the database of all stations knows of a DSN, in a tuple; None if it does not say so in time."""
