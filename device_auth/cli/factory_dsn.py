@@ -25,6 +25,9 @@ LONGEST_LIST: Final = 10_000_000
 MOST_AT_ONCE: Final = 1_000_000
 """DSNs that one command adds."""
 
+LONGEST_DSN: Final = 32
+"""Characters."""
+
 COLUMNS: Final = ("dsn", "state", "station_id", "board", "run_uuid", "moves")
 """Of a line of ``list`` and ``show``; new ones are added at the end."""
 
@@ -93,6 +96,8 @@ def _numbers_of_row(args: argparse.Namespace, rule: "DsnRule") -> list[str]:
             f"add needs --first and --count (at most {MOST_AT_ONCE}), or --from FILE",
             hint="Nothing was added.",
         )
+    if not 1 <= args.digits <= LONGEST_DSN:
+        raise WrongUse(f"--digits is not from 1 to {LONGEST_DSN}", hint="Nothing was added.")
     bodies = [
         f"{rule.prefix}{number:0{args.digits}d}" for number in range(args.first, args.first + args.count)
     ]

@@ -85,6 +85,8 @@ def test_a_ledger_from_its_first_number_to_a_moved_one(verbs: StationVerbs) -> N
 @pytest.mark.parametrize(
     "words",
     [
+        "dsn add --first=1 --count=2 --digits=-1",
+        "dsn add --first=1 --count=2 --digits=1000000000",
         "dsn add",
         "dsn add --first=1",
         "dsn add --first=-1 --count=1",

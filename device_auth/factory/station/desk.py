@@ -68,6 +68,11 @@ class CountedUnits:
             self._left -= 1
             return ExpectedUnit()
 
+    def close(self) -> None:
+        """Bring no further unit; see ``UnitSource``."""
+        with self._lock:
+            self._left = 0
+
     def ask(self, slot: str, question: AskEvent, deadline: Monotonic) -> str:
         """Refuse to answer: no labels come, and so nobody is there."""
         del slot, deadline

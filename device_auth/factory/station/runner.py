@@ -44,6 +44,10 @@ class UnitSource(Protocol):
         """Wait for the next unit of a slot; None if there is none any more."""
         ...
 
+    def close(self) -> None:
+        """Bring no further unit; ends the waits for one."""
+        ...
+
 
 class SlotWatcher(Protocol):
     """Is told what becomes of the slots, from any thread."""
@@ -149,6 +153,8 @@ class StationRunner:
         """Begin no further run, at any slot."""
         with self._lock:
             self.tally.stopped = self.tally.stopped or words
+        # a slot that waits for a label would never learn of it
+        self._source.close()
 
     def _run_unit(self, slot: SlotPlan, unit: ExpectedUnit) -> None:
         """Run a unit, and show its outcome once the record is on the disk.

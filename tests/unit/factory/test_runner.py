@@ -103,6 +103,27 @@ class Screen:
         self.unrecorded_slots.append(slot)
 
 
+class OneLabel:
+    """A label for one of two slots once both have asked; the other waits until no label is taken any more."""
+
+    def __init__(self) -> None:
+        self._given = threading.Lock()
+        self._both = threading.Barrier(2)
+        self._closed = threading.Event()
+        self.was_closed = False
+
+    def next_unit(self, slot: str) -> ExpectedUnit | None:
+        del slot
+        self._both.wait(10)
+        if self._given.acquire(blocking=False):
+            return ExpectedUnit("KS0001")
+        self.was_closed = self._closed.wait(5)
+        return None
+
+    def close(self) -> None:
+        self._closed.set()
+
+
 class Station:
     """A runner with everything around it; what a test changes comes before ``run``."""
 
@@ -111,6 +132,7 @@ class Station:
         self.shelf = Shelf()
         self.screen = Screen(self.shelf)
         self.halt = Halt()
+        self.source: OneLabel | None = None
         self.steps: tuple[PlannedStep, ...] = (PlannedStep("selftest", Seconds(9)),)
 
     def run(self, *makers: Callable[[], ScriptedUnit], units: int | None = None) -> RunsTally:
@@ -142,7 +164,7 @@ class Station:
             slots,
             records=cast("RunRecords", self.shelf),
             amazon=self.amazon,
-            source=CountedUnits(len(slots) if units is None else units, "anna"),
+            source=self.source or CountedUnits(len(slots) if units is None else units, "anna"),
             watcher=self.screen,
             rig_of=lambda _slot: (
                 lambda _question, _dsn, _deadline: "yes",
@@ -175,6 +197,16 @@ def test_every_slot_has_its_units_and_every_run_its_record(station: Station) -> 
     assert len(station.screen.ends) == len(station.shelf.saved) == 12
     assert {start.operator for start in station.shelf.begun} == {"anna"}
     assert station.shelf.pushes == 1
+
+
+def test_a_slot_that_can_begin_no_run_ends_the_wait_of_the_others(station: Station) -> None:
+    station.source = OneLabel()
+    station.shelf.may_begin = 0
+
+    tally = station.run(ScriptedUnit, ScriptedUnit)
+
+    assert tally.stopped == "the disk is full. Free some."
+    assert station.source.was_closed
 
 
 def test_a_broken_unit_stops_no_other(station: Station) -> None:
