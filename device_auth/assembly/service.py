@@ -112,10 +112,13 @@ def refuse_beside_service(doors: "Doors") -> None:
         raise Busy("the service is using the link", hint=STOP_FIRST)
 
 
-def is_served(doors: "Doors") -> bool:
-    """Return whether a service runs on this speaker, and holds its parts; one that refuses this user does so too."""
+def is_served(doors: "Doors", patience: Sequence[Seconds] = HURRY) -> bool:
+    """Return whether a service runs on this speaker, and holds its parts; one that refuses this user does so too.
+
+    One of which nothing can be known in time counts as running: whoever needs the parts must be patient.
+    """
     try:
-        found = _ask_service(doors, HURRY)
+        found = _ask_service(doors, patience)
     except Busy as refused:
         say(f"device-auth: {refused}")
         return True

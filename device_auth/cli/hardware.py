@@ -9,7 +9,7 @@ from typing import Final
 
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.hardware_parts import library_folder, read_hardware
-from device_auth.assembly.service import STOP_FIRST, is_served
+from device_auth.assembly.service import PATIENCE, STOP_FIRST, is_served
 from device_auth.cli import enabling
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import Busy, ConfigError
@@ -96,7 +96,7 @@ def run(
     with library_folder(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=doors.is_json, is_served=is_served(doors))
-        if is_served(doors):
+        if is_served(doors, PATIENCE):
             raise Busy("the service is using the parts", hint=STOP_FIRST)
         report = _ResultPrinter(is_json=doors.is_json)
         _test(args, doors, plan, patterns, parts, report.print)

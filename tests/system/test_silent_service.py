@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from device_auth.assembly.opening import open_speaker
-from device_auth.assembly.service import find_service, is_served, refuse_beside_service
+from device_auth.assembly.service import PATIENCE, find_service, is_served, refuse_beside_service
 from device_auth.cli import status
 from device_auth.core.errors import DeviceAuthError, ServiceDown
 from device_auth.core.models import Seconds
@@ -317,6 +317,8 @@ def test_a_verb_that_needs_an_answer_gives_a_slow_systemd_the_time(machine: Sile
     machine.systemctl(f"sleep {2 * ANSWER_WITHIN}; cat {told}")
 
     assert find_service(machine.doors()) is None
+    # nor was a self-test made, once it had stopped them itself
+    assert not is_served(machine.doors(), PATIENCE)
 
 
 @pytest.mark.parametrize("service", [STOPPED, FAILED, GROUP], ids=["stopped", "failed", "failing"])

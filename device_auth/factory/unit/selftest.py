@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from device_auth.assembly.doors import Doors
 from device_auth.assembly.hardware_parts import library_folder, read_hardware
-from device_auth.assembly.service import STOP_FIRST, is_served
+from device_auth.assembly.service import PATIENCE, STOP_FIRST, is_served
 from device_auth.core.errors import Busy, ConfigError
 from device_auth.doctor.check_run import examine
 from device_auth.doctor.examination import compose, gather_for, open_context, read_stored
@@ -167,7 +167,7 @@ def _search(search: TokenSearch, places: Sequence[Path]) -> str:
 
 
 def _test_parts(talk: Talk, doors: Doors, *, has_parts: bool) -> None:
-    if is_served(doors):
+    if is_served(doors, PATIENCE):
         raise Busy("the service is using the parts", hint=STOP_FIRST)
     try:
         plan, patterns = read_hardware(doors.settings.hardware, doors.settings.hardware_of)
