@@ -192,7 +192,8 @@ class UnitRun:
             outcome, details = self._run_steps()
         except Exception as bug:  # noqa: BLE001  outside of an attempt too
             outcome, details = RunOutcome.ERROR, _words_of_bug(bug)
-        self._doors.transport.close()
+        with suppress(Exception):  # what the run found is worth more than a descriptor
+            self._doors.transport.close()
         return RunRecord(
             start=self._start,
             dut_id=self._dsn or self._scanned or UNKNOWN_DUT,

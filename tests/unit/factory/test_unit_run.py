@@ -349,6 +349,15 @@ def test_a_bug_of_the_station_costs_no_record(line: Line, unit: ScriptedUnit) ->
 # Who it is
 
 
+def test_a_way_that_cannot_be_given_up_costs_no_record(line: Line, unit: ScriptedUnit) -> None:
+    def close() -> None:
+        raise OSError(24, "too many open files")
+
+    unit.close = close  # type: ignore[method-assign]  # a bug of its transport
+
+    assert ended(line.run()) == "PASS "
+
+
 def test_a_unit_with_another_dsn_fails_for_good(line: Line, unit: ScriptedUnit) -> None:
     unit.verbs["identity"] = saying(IdentityEvent("KS9999", None, None, None, None, None))
     line.steps = (PlannedStep("identity", Seconds(9), attempts=3),)
