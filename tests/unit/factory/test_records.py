@@ -156,6 +156,14 @@ def test_while_the_database_is_away_runs_go_on_as_long_as_there_are_numbers(tmp_
     assert refused.value.exit_code == 75
 
 
+def test_a_push_that_cannot_read_the_stations_disk_raises_nothing(alone: RecordWorld) -> None:
+    with alone.station() as records:
+        with writing(records.file) as connection:
+            connection.exec_driver_sql("ALTER TABLE outbox RENAME TO away")
+
+        assert records.push() == 0
+
+
 @pytest.mark.parametrize(
     ("scanned", "problem"),
     [

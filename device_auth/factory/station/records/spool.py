@@ -467,15 +467,20 @@ class StationRecords:
 
     def push(self) -> int:
         """Push what is not there yet to the database; see ``RunRecords``."""
-        if self.all_stations is not None:
-            try:
+        # the thread that pushes now and then must not end with one of these
+        try:
+            if self.all_stations is not None:
                 self.all_stations.push()
                 self.all_stations.keep_stock(self._rule.product)
-            except DeviceAuthError as error:
-                logger.warning("%s %s", error, error.hint)
-            except SQLAlchemyError as error:
-                logger.warning("the database took no records: %s", type(error).__name__)
-        return self.waiting()
+        except DeviceAuthError as error:
+            logger.warning("%s %s", error, error.hint)
+        except SQLAlchemyError as error:
+            logger.warning("the database took no records: %s", type(error).__name__)
+        try:
+            return self.waiting()
+        except (DeviceAuthError, SQLAlchemyError) as error:
+            logger.warning("cannot read what waits for the database: %s", type(error).__name__)
+            return 0
 
     def waiting(self) -> int:
         """Return how many changes the database of all stations has not got yet."""
