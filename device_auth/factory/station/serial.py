@@ -202,7 +202,7 @@ class SerialTransport:
         self._end_what_runs(deadline)
         mark = uuid4().hex
         lines = TalkChannel(self._line, self._line, None, tail=self._tail, now=self._now, halt=self._halt)
-        marks = re.compile(rf"(begin-{mark}|end-{mark} \d+)".encode())
+        marks = re.compile(rf"(begin-{mark}|end-{mark} \d{{1,3}})".encode())
         self._verb = _SerialVerb(
             lines, LineMender(lambda line: is_talk(line) or marks.fullmatch(line) is not None), mark
         )

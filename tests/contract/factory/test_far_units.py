@@ -540,6 +540,17 @@ def test_a_unit_that_restarts_is_told(serial: Serial) -> None:
         way.transport.read_line(long())
 
 
+def test_an_end_with_a_number_that_cannot_be_is_none(serial: Serial) -> None:
+    way = serial()
+    way.transport.open(long())
+    way.transport.start(("sleep 1000",), long())
+    verb = way.transport._verb
+    assert verb is not None
+    way.unit.say(f"end-{verb.mark} {'9' * 5000}\r\n{talk(name='next')}\r\n".encode())
+
+    assert way.transport.read_line(long()) == talk(name="next").encode()
+
+
 def test_a_verb_that_does_not_heed_ctrl_c_is_ended(serial: Serial) -> None:
     way = serial()
     way.transport.open(long())
