@@ -21,6 +21,7 @@ from device_auth.cli.main import main
 from device_auth.core.models import Monotonic
 from device_auth.world.clock import BootClock
 from device_auth.world.factory_lock import LOCK, OPENED, LockPlaces, note_reset, write_lock
+from tests.another_user import AS_ANOTHER
 from tests.waiting import wait_for
 
 STATE: Final = Path("/var/lib/device-auth")
@@ -161,7 +162,7 @@ WAYS: Final[dict[str, tuple[Callable[[], list[str]], dict[str, str]]]] = {
 IN_OTHER_PROCESSES: Final = {
     "a clock that was moved": ["unshare", "-fT", "--boottime", "-100", sys.executable, "-m", "device_auth", "factory", *WRITE],
     "another user": [
-        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "device_auth", "factory"),
+        *(sys.executable, "-c", f"{AS_ANOTHER}from device_auth.cli.main import main\nsys.exit(main())\n", "", "factory"),
         *("facts", "--state-dir=/run/elsewhere/nobody", "--runtime-dir=/run/elsewhere/nobodys"),
     ],
 }  # fmt: skip

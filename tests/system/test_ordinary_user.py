@@ -11,26 +11,12 @@ from typing import Final
 
 import pytest
 
+from tests.another_user import AS_ANOTHER, NOBODY
 from tests.command import ROOT, bare_environment
 from tests.socket_world import READERS, SocketWorld
 from tests.waiting import LONG
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-
-NOBODY: Final = 65534
-
-AS_ANOTHER: Final = (
-    # everything is imported first: an ordinary user cannot read an interpreter in root's home
-    "import importlib, os, pkgutil, sys, device_auth, hardware\n"
-    "import encodings.idna, encodings.utf_8_sig, unicodedata, urllib.request\n"
-    "for package in (device_auth, hardware):\n"
-    "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-    "        if not {'simulator', 'station', '__main__'} & {*found.name.split('.')}:\n"
-    "            try: importlib.import_module(found.name)\n"
-    "            except ImportError: pass  # a part's library is missing\n"
-    "groups = [int(gid) for gid in sys.argv.pop(1).split(',') if gid]\n"
-    f"os.setgroups(groups); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-)
 
 CLIENT: Final = (
     "--client-id=amzn1.application-oa2-client.0123456789abcdef0123456789abcdef",
