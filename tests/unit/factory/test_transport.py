@@ -34,12 +34,15 @@ class Wires:
         self.hears, writes = os.pipe()
         remarks, self.remarks = os.pipe()
         self._open = {reads, self.says, self.hears, writes, remarks, self.remarks}
+        self._reads = reads
+        self._speakers: list[threading.Thread] = []
         self.channel = TalkChannel(
             reads, writes, remarks, tail=self.tail, now=BootClock().now, halt=self.halt
         )
 
     def say(self, content: bytes) -> None:
-        threading.Thread(target=self._say, args=(content,), daemon=True).start()
+        self._speakers.append(threading.Thread(target=self._say, args=(content,), daemon=True))
+        self._speakers[-1].start()
 
     def _say(self, content: bytes) -> None:
         with suppress(OSError):
@@ -51,6 +54,10 @@ class Wires:
         self._open.discard(number)
 
     def close(self) -> None:
+        # a thread that still writes ends with its reader; later its descriptor would be the next test's
+        self.end(self._reads)
+        for speaker in self._speakers:
+            speaker.join()
         for number in self._open:
             os.close(number)
         self.halt.close()
