@@ -21,6 +21,9 @@ from device_auth.factory.station.unit_run import Answerer, CodeReader, RunDoors,
 from device_auth.factory.talk import RunOutcome
 from device_auth.world.clock import BootClock
 
+_LONGEST_JOIN: Final = 0.5
+"""Seconds after which the main thread looks whether a signal came."""
+
 PUSH_EVERY: Final = 5.0
 """Seconds between two pushes to the database of all stations."""
 
@@ -132,7 +135,9 @@ class StationRunner:
         for thread in (*threads, pushing):
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                # bounded: the handler of a signal that another thread takes, or that comes just before the wait, runs after it
+                thread.join(_LONGEST_JOIN)
         self._has_ended.set()
         pushing.join()
         return self.tally

@@ -1,8 +1,10 @@
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 
@@ -16,6 +18,7 @@ from device_auth.factory.station.runner import ExpectedUnit, RunsTally, StationR
 from device_auth.factory.station.transport import Halt, RunAborted, UnitTransport
 from device_auth.factory.talk import RunOutcome
 from device_auth.world.clock import BootClock
+from device_auth.world.signals import handled
 from tests.scripted_unit import ScriptedUnit
 from tests.waiting import wait_for
 
@@ -207,6 +210,29 @@ def test_a_slot_that_can_begin_no_run_ends_the_wait_of_the_others(station: Stati
 
     assert tally.stopped == "the disk is full. Free some."
     assert station.source.was_closed
+
+
+def main_thread_waits() -> bool:
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    return frame.f_code.co_name in {"join", "_wait_for_tstate_lock"}
+
+
+def test_a_signal_that_the_thread_of_a_slot_takes_is_heeded(station: Station) -> None:
+    def take_signal(_unit: object, _header: object, _options: object) -> NoReturn:
+        wait_for(main_thread_waits)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        wait_for(lambda: station.halt.is_set)
+        raise RunAborted("the operator ended the run")
+
+    def taking() -> ScriptedUnit:
+        unit = ScriptedUnit()
+        unit.verbs["selftest"] = take_signal
+        return unit
+
+    with handled({signal.SIGUSR1: lambda _number, _frame: station.halt.set()}):
+        tally = station.run(taking)
+
+    assert tally.outcomes == {RunOutcome.ABORTED: 1}
 
 
 def test_a_broken_unit_stops_no_other(station: Station) -> None:
