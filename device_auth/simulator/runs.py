@@ -1,7 +1,7 @@
 """Many simulated Amazons behind one address: each is made for one run of one unit and has a path of its own.
 
-What one of them has issued, no other knows: a code or a token of one run is worth nothing in the next, whoever sends it.
-The control API answers loopback alone, as it does everywhere; who holds a ``SimulatedRun`` needs none.
+None knows what another has issued: a code or a token of one run is worth nothing in the next, whichever unit sends it.
+The control API answers loopback alone, as it does everywhere; the holder of a ``SimulatedRun`` needs none.
 """
 
 import secrets
@@ -84,9 +84,7 @@ class RunsServer:
         self._now = now
         self._lock = threading.Lock()
         self._apps: dict[str, WSGIApplication] = {}
-        self._server.app = self._answer
-        self._accepting = threading.Thread(target=self._server.accept, name="simulated Amazon", daemon=True)
-        self._accepting.start()
+        self._server.start(self._answer)
 
     @contextmanager
     def run(self, options: Options) -> Iterator[SimulatedRun]:
@@ -117,7 +115,7 @@ class RunsServer:
 
     def stop(self) -> None:
         """Stop listening, and close all connections; a second call does nothing."""
-        self._server.stop(self._accepting)
+        self._server.stop()
 
     def __enter__(self) -> Self:
         return self

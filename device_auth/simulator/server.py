@@ -66,8 +66,6 @@ class Running:
         self.control = f"{server.origin}/control/"
         self.ca_file = ca_file
         self._server = server
-        self._accepting = threading.Thread(target=server.accept, daemon=True)
-        self._accepting.start()
 
     def announcement(self) -> dict[str, str | None]:
         """Return the addresses as members of a JSON object."""
@@ -87,7 +85,7 @@ class Running:
 
     def stop(self) -> None:
         """Stop listening, close all connections, and wait for the threads; a second call does nothing."""
-        self._server.stop(self._accepting)
+        self._server.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +132,7 @@ def serve(
     except (OSError, OverflowError) as error:
         raise ConfigError(f"cannot listen on {host} port {port}", hint="Choose another port.") from error
     server.wait = wait or server.stopping.wait
-    server.app = create_app(amazon, origin=server.origin, verification_base=verification_base)
+    server.start(create_app(amazon, origin=server.origin, verification_base=verification_base))
     return Running(amazon, server, verification_base, ca_file)
 
 
@@ -188,12 +186,18 @@ class SimulatorServer(socketserver.ThreadingTCPServer):
         self._tls = tls
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, socket.socket] = {}
+        self._accepting = threading.Thread(target=self._accept, name="simulated Amazon", daemon=True)
         super().__init__((host, port), _ClientConnection)
         shown = f"[{host}]" if ":" in host else host
         self.scheme = "http" if tls is None else "https"
         self.origin = f"{self.scheme}://{shown}:{self.server_address[1]}"
 
-    def accept(self) -> None:
+    def start(self, app: "WSGIApplication") -> None:
+        """Start to answer clients by an application."""
+        self.app = app
+        self._accepting.start()
+
+    def _accept(self) -> None:
         """Start a thread for each client, until the listening socket is shut down."""
         while not self.stopping.is_set():
             self.handle_request()
@@ -227,16 +231,12 @@ class SimulatorServer(socketserver.ThreadingTCPServer):
         with self._lock:
             return len(self._open)
 
-    def stop(self, accepting: threading.Thread) -> None:
-        """Stop listening, close all connections, and wait for the threads; a second call does nothing.
-
-        Args:
-            accepting: the thread that runs ``accept``.
-        """
+    def stop(self) -> None:
+        """Stop listening, close all connections, and wait for the threads; a second call does nothing."""
         if not self.stopping.is_set():
             self.stopping.set()
             self.socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
-            accepting.join()
+            self._accepting.join()
             self.server_close()
             self._hang_up()
 
