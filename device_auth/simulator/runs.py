@@ -76,9 +76,8 @@ class RunsServer:
         try:
             self._server = SimulatorServer(host, port, context, now)
         except (OSError, OverflowError) as error:
-            reason = (
-                explain(f"cannot listen on {host} port {port}", error) if isinstance(error, OSError) else host
-            )
+            words = f"cannot listen on {host} port {port}"
+            reason = explain(words, error) if isinstance(error, OSError) else words
             raise ConfigError(reason, hint="Look at the addresses of this machine: ip address") from error
         self.origin = self._server.origin
         self._now = now

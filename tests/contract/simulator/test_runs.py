@@ -118,6 +118,11 @@ def test_it_listens_on_one_address_of_this_machine(tmp_path: Path, host: str) ->
         RunsServer(host, 0, tmp_path, Clock())
 
 
+def test_a_port_that_cannot_be_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1 port 65536"):
+        RunsServer("127.0.0.1", 65536, tmp_path, Clock())
+
+
 def test_the_certificate_of_a_station_holds_for_its_address_and_no_other(tmp_path: Path) -> None:
     context, ca_file = authority.server_context(tmp_path, address=ipaddress.ip_address("192.168.7.1"))
     assert shake_hands(context, ca_file, "192.168.7.1") == ""
