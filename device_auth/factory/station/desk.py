@@ -122,7 +122,6 @@ class ScanDesk:
         self._chosen = ""
         self._asked: deque[tuple[str, AskEvent]] = deque()
         self._answers: dict[int, str] = {}
-        self._has_all_units = False
         self._has_all_lines = False
 
     # -----------------------------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ class ScanDesk:
             self._running.pop(slot, None)
             self._waiting[slot] = None
             while (unit := self._waiting[slot]) is None:
-                if self._halt.is_set or self._has_all_units or self._has_all_lines:
+                if self._halt.is_set or self._left == 0 or self._has_all_lines:
                     del self._waiting[slot]
                     return None
                 self._change.wait(_LOOK_EVERY)
@@ -280,7 +279,6 @@ class ScanDesk:
                 self._left -= 1
             self._chosen = ""
             self._waiting[slot] = ExpectedUnit(dsn, is_golden)
-            self._has_all_units = self._left == 0
             self._change.notify_all()
         self._tell(f"{dsn} in {slot}", is_good=True)
         return ""

@@ -41,10 +41,6 @@ class TalkTooLong(UnitFailure):
     """A line, or all that one verb said, is longer than the limit."""
 
 
-class TalkGarbled(UnitFailure):
-    """A line is none of ours."""
-
-
 class RunAborted(UnitFailure):
     """The operator ended the run."""
 

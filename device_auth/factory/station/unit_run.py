@@ -130,7 +130,6 @@ class _Heard:
     twins: dict[str, str] = field(default_factory=dict)
     failed: list[CheckEvent] = field(default_factory=list)
     facts: Mapping[str, object] | None = None
-    result: ResultEvent | None = None
     exit_code: int | None = None
 
 
@@ -225,9 +224,7 @@ class UnitRun:
                 steps.append((PlannedStep("same-unit", FACTS_BUDGET), self._meet_again))
             steps.append((step, self._take_step))
         for step, take in steps:
-            is_final, attempt = False, 0
-            while not is_final:
-                attempt += 1
+            for attempt in range(1, step.attempts + 1):
                 phase, is_final = self._attempt(step, attempt, take)
                 self._phases.append(phase)
                 if phase.outcome is RunOutcome.PASS:
@@ -419,7 +416,6 @@ class UnitRun:
         end = reader.end()
         if isinstance(end, Unreadable):
             raise UnitGone(f"the unit's talk cannot be read: {end.reason}{self._last_remark()}")
-        heard.result = end
         outcome, why = judge_result(end, heard.exit_code, heard.failed)
         if outcome is not RunOutcome.PASS:
             raise AttemptEnded(outcome, why)
