@@ -11,10 +11,10 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
@@ -39,7 +39,7 @@ from device_auth.world.clock import BootClock
 from device_auth.world.factory_lock import LockPlaces, is_machines_own, machine_places
 from device_auth.world.files import Folder
 from device_auth.world.places import ROOT, factory_dir, make_runtime_dir
-from device_auth.world.signals import HELD_BACK, handled, held_back
+from device_auth.world.signals import HELD_BACK, handled, heeded, held_back
 
 HEADER_WITHIN: Final = Seconds(30)
 """How long the station's header is waited for."""
@@ -133,7 +133,8 @@ def run_unit_verb(
     station = _Station()
     broken: tuple[RunOutcome, int] | None = None
     talk = Talk(name, _print_whole, _ask_person)
-    with _Endings() as endings:
+    endings = _Endings()
+    with handled(dict.fromkeys(heeded(*HELD_BACK), endings.on_signal)):
         try:
             with endings.end_this(args.timeout):
                 if args.talk:
@@ -248,22 +249,10 @@ class _TimeOver(BaseException):
 
 
 class _Endings:
-    """Lets the first signal, or the end of the time, end the work; further ones do not disturb what follows it.
-
-    As a context it has the handlers installed.
-    """
+    """Lets the first signal, or the end of the time, end the work; further ones do not disturb what follows it."""
 
     def __init__(self) -> None:
         self._is_open = False
-        self._handlers = ExitStack()
-
-    def __enter__(self) -> Self:
-        heeded = [number for number in HELD_BACK if signal.getsignal(number) is not signal.SIG_IGN]
-        self._handlers.enter_context(handled(dict.fromkeys(heeded, self._on_signal)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._handlers.close()
 
     @contextmanager
     def end_this(self, timeout: float | None) -> Iterator[None]:
@@ -276,7 +265,8 @@ class _Endings:
             self._is_open = False
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _on_signal(self, number: int, _frame: object) -> None:
+    def on_signal(self, number: int, _frame: object) -> None:
+        """End the work, if it is not over: the handler of every signal that this process heeds."""
         if self._is_open:
             self._is_open = False
             raise _TimeOver if number == signal.SIGALRM else KeyboardInterrupt

@@ -134,10 +134,10 @@ class ServiceSignals:
 
 def interruptible() -> AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP end the work as Ctrl-C does."""
-    return handled(dict.fromkeys(_heeded(signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))
+    return handled(dict.fromkeys(heeded(signal.SIGTERM, signal.SIGHUP), signal.default_int_handler))
 
 
-def _heeded(*numbers: signal.Signals) -> list[signal.Signals]:
+def heeded(*numbers: signal.Signals) -> list[signal.Signals]:
     """Return those signals that this process was not started to ignore, as by nohup."""
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
@@ -190,7 +190,7 @@ def cancelled_by_signals(cancel: Callable[[], object], wake: Callable[[], object
         Which signals came.
     """
     came = EndingSignals()
-    numbers = _heeded(*ENDINGS)
+    numbers = heeded(*ENDINGS)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         for ending in numbers:
