@@ -6,7 +6,6 @@ What the unit has shown earlier in the run may have changed since. A check that 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from device_auth.assembly.doors import Doors
 from device_auth.core.errors import ConfigError, StoreError
@@ -14,7 +13,7 @@ from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.identity import read_identity
 from device_auth.factory.unit.selftest import ask_doctor, look_at_image
 from device_auth.factory.unit.station_keys import remove_station_keys
-from device_auth.factory.unit.wiping import SearchedPlaces, search_unit
+from device_auth.factory.unit.wiping import search_unit
 from device_auth.world.disks import doubt_about
 from device_auth.world.factory_lock import LockPlaces, write_lock
 
@@ -46,30 +45,23 @@ def check_what_lasts(talk: Talk, doors: Doors, root: Path | None) -> None:
     talk.check("state-lasts", outcome, detail, exit_code=StoreError.exit_code)
 
 
-def check_no_token(talk: Talk, doors: Doors, root: Path | None) -> None:
-    """Check that no token is left on the unit, as ``factory wipe --verify`` does."""
-    search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
+def final_checks(image: frozenset[str]) -> tuple[UnitCheck, ...]:
+    """Return what a unit must pass once more before it is locked; parts need a rig that looks, and are not tested again.
+
+    Args:
+        image: SHA-256 of files of the image that no unit may have.
+    """
+    return (
+        check_identity_and_label,
+        check_what_lasts,
+        ask_doctor,
+        partial(look_at_image, image=image),
+        search_unit,
+        remove_station_keys,
+    )
 
 
-FINAL_CHECKS: Final[tuple[UnitCheck, ...]] = (
-    check_identity_and_label,
-    check_what_lasts,
-    ask_doctor,
-    look_at_image,
-    check_no_token,
-    remove_station_keys,
-)
-"""What every unit must pass once more before it is locked; parts need a rig that looks, and are not tested again."""
-
-
-def final_checks(image: frozenset[str]) -> list[UnitCheck]:
-    """Return the checks, for a unit whose image has files with these digests (SHA-256)."""
-    return [partial(look_at_image, image=image) if each is look_at_image else each for each in FINAL_CHECKS]
-
-
-def lock_unit(
-    talk: Talk, doors: Doors, root: Path | None, checks: Sequence[UnitCheck] = FINAL_CHECKS
-) -> bool:
+def lock_unit(talk: Talk, doors: Doors, root: Path | None, checks: Sequence[UnitCheck]) -> bool:
     """Make every check, and lock the unit if none fails.
 
     Args:

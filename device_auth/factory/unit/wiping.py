@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from device_auth.assembly.doors import Doors
 from device_auth.assembly.local import LocalSpeaker
@@ -22,7 +22,7 @@ from device_auth.core.models import Seconds
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.gate import refuse_closed
 from device_auth.factory.unit.token_search import FoundToken, TokenSearch
-from device_auth.world.places import ROOT, factory_dir
+from device_auth.world.places import ROOT, Places, factory_dir
 from device_auth.world.service_unit import service_stopped
 
 LEFT: Final = 74
@@ -31,6 +31,9 @@ LEFT: Final = 74
 JOURNALCTL: Final = "/usr/bin/journalctl"
 
 JOURNALCTL_WITHIN: Final = Seconds(600)
+
+PROC: Final = Path("/proc")
+"""The folder of the kernel that knows the unit's processes."""
 
 MOST_NAMED: Final = 5
 """Places that one check names."""
@@ -45,22 +48,6 @@ _PLACES: Final = {
 _JOURNALS: Final = ("var/log/journal", "run/log/journal")
 _SWAP_FILES: Final = ("var/swap", "swapfile", "swap.img")
 _DELETED: Final = " (deleted)"
-
-
-class SearchedPlaces(NamedTuple):
-    """Where tokens are searched for.
-
-    Attributes:
-        state: the state folder.
-        runtime: the runtime folder, if there is one.
-        root: the root folder of the unit; None for a simulated unit that has none of its own.
-        proc: the folder of the kernel that knows the unit's processes.
-    """
-
-    state: Path
-    runtime: Path | None
-    root: Path | None
-    proc: Path = Path("/proc")
 
 
 def wipe_unit(talk: Talk, doors: Doors, root: Path | None, *, verifies: bool) -> None:
@@ -85,7 +72,7 @@ def wipe_unit(talk: Talk, doors: Doors, root: Path | None, *, verifies: bool) ->
             outcome, detail = CheckOutcome.PASS, f"files removed: {proof['files_removed']}"
         talk.check("wipe", outcome, detail, doors.clock.now() - began, LEFT)
         if verifies:
-            search_unit(talk, doors, SearchedPlaces(doors.places.state_dir, doors.places.runtime_dir, root))
+            search_unit(talk, doors, root)
 
 
 @contextmanager
@@ -103,10 +90,16 @@ def service_set_aside(doors: Doors) -> Iterator[None]:
         yield
 
 
-def search_unit(talk: Talk, doors: Doors, places: SearchedPlaces) -> None:
-    """Report for each kind of place whether it holds a token of the run, or any token."""
+def search_unit(talk: Talk, doors: Doors, root: Path | None) -> None:
+    """Report for each kind of place whether it holds a token of the run, or any token.
+
+    Args:
+        talk: is told each check.
+        doors: of the unit.
+        root: the root folder of the unit; None for a simulated unit that has none of its own.
+    """
     search = TokenSearch(() if talk.header is None else talk.header.tokens)
-    for name, look in _looks(search, places):
+    for name, look in _looks(search, doors.places, root):
         report_search(talk, doors, search, f"left-{name}", look)
 
 
@@ -128,19 +121,20 @@ def report_search(talk: Talk, doors: Doors, search: TokenSearch, name: str, look
     talk.check(name, outcome, detail, doors.clock.now() - began, LEFT)
 
 
-def _looks(search: TokenSearch, places: SearchedPlaces) -> Iterator[tuple[str, Callable[[], str]]]:
+def _looks(search: TokenSearch, places: Places, root: Path | None) -> Iterator[tuple[str, Callable[[], str]]]:
     """Return each check's name, and what makes it and returns a note."""
-    folders = [places.state] if places.runtime is None else [places.state, places.runtime]
-    yield "state", partial(_folders, search, folders[:1])
+    state, runtime = places.state_dir, places.runtime_dir
+    of_runtime = [] if runtime is None else [runtime]
+    yield "state", partial(_folders, search, [state])
     # a profile that could not be removed is there too
-    yield "runtime", partial(_folders, search, [*folders[1:], *map(factory_dir, folders[1:])])
-    is_machine = places.root == ROOT  # of a simulated unit the kernel knows too much
-    yield "deleted-files", partial(_deleted, search, places.proc, None if is_machine else folders)
-    if places.root is not None:
+    yield "runtime", partial(_folders, search, [*of_runtime, *map(factory_dir, of_runtime)])
+    is_machine = root == ROOT  # of a simulated unit the kernel knows too much
+    yield "deleted-files", partial(_deleted, search, PROC, None if is_machine else [state, *of_runtime])
+    if root is not None:
         for name, below in _PLACES.items():
-            yield name, partial(_folders, search, [places.root / folder for folder in below])
-        yield "journal", partial(_journal, search, places.root)
-        yield "swap", partial(_swap, search, places.root)
+            yield name, partial(_folders, search, [root / folder for folder in below])
+        yield "journal", partial(_journal, search, root)
+        yield "swap", partial(_swap, search, root)
 
 
 def _in_words(found: list[FoundToken]) -> str:
