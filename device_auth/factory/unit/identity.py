@@ -6,6 +6,7 @@ the file is the old one or the new one, whole, and the next write makes it durab
 
 import os
 import re
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +72,20 @@ def read_identity(places: Places) -> IdentityEvent | None:
     given = {name: getattr(settings, name) for name in IDS} | dict(settings.identity)
     attributes: dict[str, Any] = {attribute: given.get(key) or None for key, attribute in _KEYS.items()}
     return IdentityEvent(**attributes)
+
+
+def problem_of_label(identity: IdentityEvent | None, labels: Set[str]) -> str:
+    """Return why a unit is not the one that its label names; empty if it is, or if no label was read.
+
+    Args:
+        identity: of the unit.
+        labels: each DSN that was read of its label.
+    """
+    if identity is None:
+        return "this unit has no identity"
+    if labels <= {identity.dsn}:
+        return ""
+    return f"the unit is {identity.dsn}, and its label says {', '.join(sorted(labels))}"
 
 
 def check_identity(identity: IdentityEvent, form: DsnForm) -> None:

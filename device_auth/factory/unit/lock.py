@@ -9,8 +9,8 @@ from pathlib import Path
 
 from device_auth.assembly.doors import Doors
 from device_auth.core.errors import ConfigError, StoreError
-from device_auth.factory.talk import CheckOutcome, Talk
-from device_auth.factory.unit.identity import read_identity
+from device_auth.factory.talk import CheckOutcome, IdentityEvent, Talk
+from device_auth.factory.unit.identity import problem_of_label, read_identity
 from device_auth.factory.unit.selftest import ask_doctor, look_at_image
 from device_auth.factory.unit.station_keys import remove_station_keys
 from device_auth.factory.unit.wiping import search_unit
@@ -26,12 +26,9 @@ def check_identity_and_label(talk: Talk, doors: Doors, _root: Path | None) -> No
     """Check that the unit has an identity, and that of its label where the station has read one."""
     identity = read_identity(doors.places)
     label = None if talk.header is None else talk.header.dsn
-    if identity is None:
-        outcome, detail = CheckOutcome.FAIL, "this unit has no identity"
-    elif label is not None and label != identity.dsn:
-        outcome, detail = CheckOutcome.FAIL, f"the unit is {identity.dsn}, and its label says {label}"
-    else:
-        outcome, detail = CheckOutcome.PASS, f"DSN {identity.dsn}"
+    problem = problem_of_label(identity, set() if label is None else {label})
+    outcome = CheckOutcome.FAIL if problem else CheckOutcome.PASS
+    detail = problem or f"DSN {_dsn_of(identity)}"
     talk.check("identity", outcome, detail, exit_code=ConfigError.exit_code)
 
 
@@ -80,13 +77,16 @@ def lock_unit(talk: Talk, doors: Doors, root: Path | None, checks: Sequence[Unit
         check(talk, doors, root)
     if talk.has_failed:
         return False
-    identity = read_identity(doors.places)
     write_lock(
         LockPlaces(doors.places.state_dir, doors.places.runtime_dir),
         board=doors.unit.board,
-        dsn="" if identity is None else identity.dsn,
+        dsn=_dsn_of(read_identity(doors.places)),
         run="" if talk.header is None else str(talk.header.run),
         at=doors.clock.wall(),
     )
     talk.check("lock", CheckOutcome.PASS, "the unit is locked")
     return True
+
+
+def _dsn_of(identity: IdentityEvent | None) -> str:
+    return "" if identity is None else identity.dsn

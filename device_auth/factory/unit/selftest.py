@@ -17,7 +17,7 @@ from device_auth.doctor.check_run import examine
 from device_auth.doctor.examination import compose, gather_for, open_context, read_stored
 from device_auth.doctor.findings import Verdict
 from device_auth.factory.talk import CheckOutcome, Talk
-from device_auth.factory.unit.identity import read_identity
+from device_auth.factory.unit.identity import problem_of_label, read_identity
 from device_auth.factory.unit.leftovers import look_for_leftovers
 from device_auth.factory.unit.token_search import TokenSearch
 from device_auth.factory.unit.wiping import LEFT, report_search, service_set_aside
@@ -80,22 +80,18 @@ def run_selftest(talk: Talk, doors: Doors, options: SelfTestOptions) -> None:
 
 def _check_dsn(talk: Talk, doors: Doors, label: str | None) -> None:
     """Compare the DSN of the identity with the label's, be it of the option or of the header, or both."""
-    labels = {label, None if talk.header is None else talk.header.dsn} - {None}
+    of_header = None if talk.header is None else talk.header.dsn
+    labels = {each for each in (label, of_header) if each is not None}
     try:
         identity = read_identity(doors.places)
     except ConfigError as error:
-        talk.check("dsn", CheckOutcome.FAIL, str(error), exit_code=ConfigError.exit_code)
-        return
-    if identity is None:
-        problem = "this unit has no identity"
-    elif not labels:
-        problem = "the DSN of the label was not given (--dsn)"
-    elif labels != {identity.dsn}:
-        problem = f"the unit is {identity.dsn}, and its label says {', '.join(map(str, labels))}"
+        problem = str(error)
     else:
-        talk.check("dsn", CheckOutcome.PASS, identity.dsn)
-        return
-    talk.check("dsn", CheckOutcome.FAIL, problem, exit_code=ConfigError.exit_code)
+        problem = problem_of_label(identity, labels)
+        if not problem and not labels:
+            problem = "the DSN of the label was not given (--dsn)"
+    outcome = CheckOutcome.FAIL if problem else CheckOutcome.PASS
+    talk.check("dsn", outcome, problem or next(iter(labels)), exit_code=ConfigError.exit_code)
 
 
 def ask_doctor(talk: Talk, doors: Doors, _root: Path | None = None) -> None:
