@@ -16,8 +16,7 @@ from device_auth.factory.unit.identity import (
     write_identity,
 )
 from device_auth.prompts.stderr import say
-
-_NEEDED = ("dsn", "product_id", "client_id")
+from device_auth.world.settings import IDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace, talk: Talk, doors: Doors) -> None:
-    missing = [f"--{name.replace('_', '-')}" for name in _NEEDED if not getattr(args, name, None)]
+    missing = [f"--{name.replace('_', '-')}" for name in IDS if not getattr(args, name, None)]
     if missing:
         raise WrongUse(f"{', '.join(missing)} must be given", hint="Nothing was written.")
     identity = IdentityEvent(

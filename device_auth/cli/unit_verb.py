@@ -18,6 +18,7 @@ from typing import Final
 
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
+from device_auth.cli.main import BUG, INTERRUPTED, OUTPUT_BROKE
 from device_auth.cli.output import print_line
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, Interrupted, WrongUse
 from device_auth.core.models import Seconds, later
@@ -47,10 +48,6 @@ HEADER_WITHIN: Final = Seconds(30)
 _DIGEST_LENGTH: Final = 64
 
 LONGEST_TIMEOUT: Final = 24 * 3600
-
-INTERRUPTED: Final = 130
-BUG: Final = 70
-OUTPUT_BROKE: Final = 74
 
 
 def add_unit_options(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ the file is the old one or the new one, whole, and the next write makes it durab
 
 import os
 import re
-from collections.abc import Set
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -74,7 +73,7 @@ def read_identity(places: Places) -> IdentityEvent | None:
     return IdentityEvent(**attributes)
 
 
-def problem_of_label(identity: IdentityEvent | None, labels: Set[str]) -> str:
+def problem_of_label(identity: IdentityEvent | None, labels: set[str]) -> str:
     """Return why a unit is not the one that its label names; empty if it is, or if no label was read.
 
     Args:

@@ -51,7 +51,9 @@ _PASSWORD: Final = re.compile(
 
 _LARGEST_FILE: Final = 1 << 20
 
-_JOURNALS: Final = ("var/log/journal", "run/log/journal")
+JOURNALS: Final = ("var/log/journal", "run/log/journal")
+"""Folders below the root that hold the journal."""
+
 _JOURNAL_START: Final = b"LPKSHHRH"
 _JOURNAL_MACHINE: Final = slice(40, 56)
 """Where the header of a journal file has the machine ID. Source: systemd's JOURNAL_FILE_FORMAT.md, ``struct Header``."""
@@ -182,7 +184,7 @@ def _journal(root: Path) -> Leftover:
     except OSError:
         own = ""
     count = 0
-    for top in _JOURNALS:
+    for top in JOURNALS:
         for folder in _entries(root / top):
             # systemd names a namespace's behind the ID
             if folder.is_dir() and folder.name.partition(".")[0] != own:

@@ -21,14 +21,13 @@ from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
 from device_auth.world.keys import ONLY_PLAIN
 from device_auth.world.places import Places
-from device_auth.world.settings import PROVIDER_OPTIONS, SettingsFiles, read_settings
+from device_auth.world.settings import IDS, PROVIDER_OPTIONS, SettingsFiles, read_settings
 
 LOOKS_EVERY: Final = Seconds(1)
 """Between two refreshes while the station is to revoke the link."""
 
 LARGEST_CA: Final = 1 << 20
 
-_IDS: Final = ("client_id", "product_id", "dsn")
 _ADDRESSES: Final = ("base_url", "issuer", "device_endpoint")
 
 
@@ -87,7 +86,7 @@ def _options(doors: Doors) -> dict[str, object]:
         raise WrongUse("no simulated Amazon is named", hint="Name it with --base-url ADDRESS.")
     files = SettingsFiles(doors.places.files.identity) if doors.is_simulated else doors.places.files
     known = read_settings({}, files, {})
-    return {name: value for name in _IDS if (value := getattr(known, name))} | options
+    return {name: value for name in IDS if (value := getattr(known, name))} | options
 
 
 def _authorities(talk: Talk, options: Mapping[str, object]) -> bytes | None:

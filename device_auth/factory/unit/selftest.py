@@ -26,9 +26,8 @@ from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import read_answer
 from device_auth.tools.self_test import PartsTest, StepResult
 from device_auth.world.provider import first_locale
+from device_auth.world.settings import IDS
 from hardware.plans import PlannedPart
-
-_IDS: Final = ("client_id", "product_id", "dsn")
 
 _GROUPS_LEFT_OUT: Final = frozenset({"L", "N"})
 """Of the doctor's checks: the link, which no unit has yet, and the network."""
@@ -126,7 +125,7 @@ def _with_identity(doors: Doors) -> Doors:
         identity = read_identity(doors.places) if doors.is_simulated else None
     if identity is None:
         return doors
-    ids = {name: value for name in _IDS if (value := getattr(identity, name))}
+    ids = {name: value for name in IDS if (value := getattr(identity, name))}
     return Doors({**ids, **doors.options}, doors.places)
 
 

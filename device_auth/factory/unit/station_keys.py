@@ -12,15 +12,13 @@ from typing import Final
 from device_auth.assembly.doors import Doors
 from device_auth.core.errors import DeviceAuthError
 from device_auth.factory.talk import CheckOutcome, Talk
+from device_auth.factory.unit.wiping import LEFT
 from device_auth.world.explain import explain, store_error
 from device_auth.world.files import Folder
 from device_auth.world.owners import Json, Question, as_owner
 
 COMMENT: Final = b"device-auth-station"
 """With which the comment of the station's public key begins."""
-
-LEFT: Final = 74
-"""The exit code where one is left, or may be."""
 
 _NAMES: Final = ("authorized_keys", "authorized_keys2")
 _MOST_BYTES: Final = 1024 * 1024

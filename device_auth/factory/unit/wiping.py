@@ -21,6 +21,7 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.factory.talk import CheckOutcome, Talk
 from device_auth.factory.unit.gate import refuse_closed
+from device_auth.factory.unit.leftovers import JOURNALS
 from device_auth.factory.unit.token_search import FoundToken, TokenSearch
 from device_auth.world.places import ROOT, Places, factory_dir
 from device_auth.world.service_unit import service_stopped
@@ -45,7 +46,6 @@ _PLACES: Final = {
 }
 """By the name of the check: folders below the root."""
 
-_JOURNALS: Final = ("var/log/journal", "run/log/journal")
 _SWAP_FILES: Final = ("var/swap", "swapfile", "swap.img")
 _DELETED: Final = " (deleted)"
 
@@ -177,7 +177,7 @@ def _journal(search: TokenSearch, root: Path) -> str:
     """Search what the journal has, as its own program reads it: parts may be compressed there."""
     from device_auth.world.programs import CannotRun, stream_program
 
-    files = sorted(path for top in _JOURNALS for path in (root / top).rglob("*.journal*"))
+    files = sorted(path for top in JOURNALS for path in (root / top).rglob("*.journal*"))
     for path in files:
         words = [JOURNALCTL, f"--file={path}", "--output=export", "--all", "--quiet"]
         try:
