@@ -16,8 +16,8 @@ from device_auth.core.models import Monotonic, Seconds, UnixTime
 from device_auth.core.public import rfc3339
 from device_auth.world.explain import explain, store_error
 from device_auth.world.fields import MAX_BYTES, Malformed, read_fields, write_fields
-from device_auth.world.files import Folder, read_plain
-from device_auth.world.pending import BOOT_ID
+from device_auth.world.files import RUNTIME_MODE, Folder, read_plain
+from device_auth.world.pending import BOOT_ID, read_boot_id
 from device_auth.world.places import NAME
 
 LOCK: Final = "factory-lock.json"
@@ -35,7 +35,6 @@ _OFFSETS: Final = Path("/proc/self/timens_offsets")
 FOLDER_MODE: Final = 0o700
 LOCK_MODE: Final = 0o600
 OPENED_MODE: Final = 0o644
-RUNTIME_MODE: Final = 0o755
 
 
 class LockPlaces(NamedTuple):
@@ -123,16 +122,9 @@ def write_lock(places: LockPlaces, *, board: str, dsn: str, run: str, at: UnixTi
     )
     try:
         with Folder.open_to_write(places.state_dir, FOLDER_MODE, for_owner=True) as folder:
-            status = os.fstat(folder.fd)
-            folder.owner = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
-            folder.replace(LOCK, content, LOCK_MODE, is_durable=True)
-            found = folder.read(LOCK, MAX_BYTES + 1)
+            folder.replace_for_owner(LOCK, content, LOCK_MODE)
     except OSError as error:
         raise store_error(f"cannot write {path}", error, at=places.state_dir) from error
-    if found is None or found[0] != content:
-        raise StoreError(
-            f"{path} does not read back as it was written", hint="The card may be failing: replace it."
-        )
 
 
 def sync_lock(places: LockPlaces) -> None:
@@ -159,7 +151,7 @@ def note_reset(places: LockPlaces, now: Monotonic, boot_id: Path = BOOT_ID) -> b
         return False
     try:
         content = write_fields(
-            {"boot_id": _read_boot_id(boot_id), "at": float(now), "lock": _name_of_lock(places)}
+            {"boot_id": read_boot_id(boot_id), "at": float(now), "lock": _name_of_lock(places)}
         )
         with Folder.open_to_write(places.runtime_dir, RUNTIME_MODE) as folder:
             folder.replace(OPENED, content, OPENED_MODE)
@@ -181,7 +173,7 @@ def _opened_for(places: LockPlaces, now: Monotonic, boot_id: Path) -> int | None
     try:
         fields = read_fields(read_plain(places.runtime_dir / OPENED, MAX_BYTES + 1)[0])
         passed = now - fields.number("at")
-        is_of_this = fields.text("boot_id") == _read_boot_id(boot_id)
+        is_of_this = fields.text("boot_id") == read_boot_id(boot_id)
         is_of_this = is_of_this and fields.text("lock") == _name_of_lock(places)
         if is_of_this and 0 <= passed < OPEN_FOR and not _is_clock_moved():
             return int(OPEN_FOR - passed)
@@ -210,7 +202,3 @@ def _is_clock_moved() -> bool:
     except FileNotFoundError:
         return False
     return any(set(line.split()[1:]) != {"0"} for line in lines)
-
-
-def _read_boot_id(path: Path) -> str:
-    return path.read_text("ascii", "replace").strip()

@@ -346,6 +346,23 @@ class Folder:
                 self.remove(beside)
             raise
 
+    def replace_for_owner(self, name: str, content: bytes, mode: int) -> None:
+        """Put a file in the place of another as ``replace`` does: durable, the property of the folder's owner, and read back.
+
+        Raises:
+            StoreError: if it does not read back as it was written.
+        """
+        if os.geteuid() == ROOT:
+            status = os.fstat(self.fd)
+            self.owner = status.st_uid, status.st_gid
+        self.replace(name, content, mode, is_durable=True)
+        found = self.read(name, len(content) + 1)
+        if found is None or found[0] != content:
+            raise StoreError(
+                f"{self.path / name} does not read back as it was written",
+                hint="The card may be failing: replace it.",
+            )
+
     def link(self, name: str, other: str) -> None:
         """Make a second name for a file; it must be free. A share without second names gets a copy, which is as durable."""
         try:

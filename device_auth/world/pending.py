@@ -41,7 +41,7 @@ class FilePending:
         if self._directory is None:
             return
         try:
-            content = write_fields({"boot_id": self._read_boot_id(), **_pending_to_json(pending)})
+            content = write_fields({"boot_id": read_boot_id(self._boot_id), **_pending_to_json(pending)})
             with Folder.open_to_write(self._directory, RUNTIME_MODE) as folder:
                 folder.replace(PENDING, content, FILE_MODE)
         except (OSError, ValueError) as error:
@@ -80,11 +80,8 @@ class FilePending:
         except OSError as error:
             logger.warning("%s", explain("cannot remove the code pair", error))
 
-    def _read_boot_id(self) -> str:
-        return self._boot_id.read_text("ascii", "replace").strip()
-
     def _read_pending(self, fields: Fields) -> PendingPair:
-        if fields.filled_text("boot_id") != self._read_boot_id():
+        if fields.filled_text("boot_id") != read_boot_id(self._boot_id):
             raise Malformed("the pair is from another boot")
         pending = _pending_from_json(fields)
         left = pending.pair.expires_at - self._clock.now()
@@ -93,6 +90,11 @@ class FilePending:
         if left > pending.pair.expires_in or pending.interval <= 0 or pending.pair.interval <= 0:
             raise Malformed("the times of the pair are impossible")
         return pending
+
+
+def read_boot_id(path: Path) -> str:
+    """Return the ID of this start of the machine, from the kernel's file."""
+    return path.read_text("ascii", "replace").strip()
 
 
 def _pending_to_json(pending: PendingPair) -> dict[str, object]:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from device_auth.core.errors import ConfigError, StoreError, WrongUse
+from device_auth.core.errors import ConfigError, WrongUse
 from device_auth.factory.check_digit import has_check_digit
 from device_auth.factory.talk import IdentityEvent
 from device_auth.world.explain import store_error
@@ -18,7 +18,6 @@ from device_auth.world.places import SIMULATED, Places
 from device_auth.world.settings import (
     IDENTITY,
     IDS,
-    LARGEST_FILE,
     SettingsFiles,
     faults_of_identity,
     read_settings,
@@ -147,15 +146,7 @@ def write_identity(places: Places, identity: IdentityEvent, *, has_force: bool =
         with Folder.open_to_write(path.parent, FOLDER_MODE, for_owner=True) as folder:
             folder.remove(beside_of(IDENTITY))  # of a writer that was killed
             if present != identity:
-                owner = os.fstat(folder.fd)
-                folder.owner = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
-                folder.replace(IDENTITY, content, FILE_MODE, is_durable=True)
-                found = folder.read(IDENTITY, LARGEST_FILE + 1)
-                if found is None or found[0] != content:
-                    raise StoreError(
-                        f"{path} does not read back as it was written",
-                        hint="The card may be failing: replace it.",
-                    )
+                folder.replace_for_owner(IDENTITY, content, FILE_MODE)
             else:
                 folder.sync()  # the writer may have been killed before this
     except OSError as error:
