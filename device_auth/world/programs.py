@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess  # noqa: TID251  systemctl, journalctl and ss are run here alone
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from device_auth.core.models import Seconds
@@ -46,14 +46,7 @@ def run_program(
     Raises:
         CannotRun: if it is missing, or did not end in time.
     """
-    process = _start(words, environ)
-    late: list[bool] = []
-
-    def kill() -> None:
-        late.append(True)
-        _kill_all(process)
-
-    with cancelled_after(within, kill), process:
+    with _started(words, within, environ) as (process, late):
         assert process.stdout is not None  # noqa: S101  it was asked for
         output = process.stdout.read(MOST_OUTPUT)
         if len(output) == MOST_OUTPUT:
@@ -74,14 +67,7 @@ def stream_program(words: Sequence[str], within: Seconds) -> Iterator[bytes]:
     Raises:
         CannotRun: if it is missing, failed, or did not end in time.
     """
-    process = _start(words, None)
-    late: list[bool] = []
-
-    def kill() -> None:
-        late.append(True)
-        _kill_all(process)
-
-    with cancelled_after(within, kill), process:
+    with _started(words, within) as (process, late):
         assert process.stdout is not None  # noqa: S101  it was asked for
         try:
             while piece := process.stdout.read(MOST_OUTPUT):
@@ -96,10 +82,14 @@ def stream_program(words: Sequence[str], within: Seconds) -> Iterator[bytes]:
         raise CannotRun(f"{words[0]}: exit code {exit_code}")
 
 
-def _start(words: Sequence[str], environ: Mapping[str, str] | None) -> "subprocess.Popen[bytes]":
+@contextmanager
+def _started(
+    words: Sequence[str], within: Seconds, environ: Mapping[str, str] | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", list[bool]]]:
+    """Start a program, and kill it when the time is up; the list beside it is then not empty any more."""
     given = environment_for_others() if environ is None else environ
     try:
-        return subprocess.Popen(  # noqa: S603  the arguments are this program's own
+        process = subprocess.Popen(  # noqa: S603  the arguments are this program's own
             list(words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -109,6 +99,14 @@ def _start(words: Sequence[str], environ: Mapping[str, str] | None) -> "subproce
         )
     except OSError as error:
         raise CannotRun(explain(words[0], error)) from error
+    late: list[bool] = []
+
+    def kill() -> None:
+        late.append(True)
+        _kill_all(process)
+
+    with cancelled_after(within, kill), process:
+        yield process, late
 
 
 def _kill_all(process: "subprocess.Popen[bytes]") -> None:
