@@ -10,8 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -22,6 +22,7 @@ from device_auth.core.models import Monotonic
 from device_auth.world.clock import BootClock
 from device_auth.world.factory_lock import LOCK, OPENED, LockPlaces, note_reset, write_lock
 from tests.another_user import AS_ANOTHER
+from tests.standard_input import lines_on_stdin
 from tests.waiting import wait_for
 
 STATE: Final = Path("/var/lib/device-auth")
@@ -174,25 +175,10 @@ SIMULATED_BY_ANOTHER_USER: Final = [*IN_OTHER_PROCESSES["another user"], "--simu
 def said(words: list[str]) -> tuple[int, list[dict[str, Any]]]:
     """Run the command in this process; return its exit code and the lines of its talk."""
     out = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(io.StringIO()), header_on_stdin():
+    with redirect_stdout(out), redirect_stderr(io.StringIO()), lines_on_stdin(json.dumps(HEADER)):
         code = main(words)
     lines = out.getvalue().splitlines()
     return code, [json.loads(line) for line in lines if line.startswith("{")]
-
-
-@contextmanager
-def header_on_stdin() -> Iterator[None]:
-    reading, writing = os.pipe()
-    os.write(writing, json.dumps(HEADER).encode() + b"\n")
-    os.close(writing)
-    former = os.dup(0)
-    os.dup2(reading, 0)
-    os.close(reading)
-    try:
-        yield
-    finally:
-        os.dup2(former, 0)
-        os.close(former)
 
 
 def seen() -> dict[str, bytes]:

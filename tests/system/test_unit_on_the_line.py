@@ -3,8 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -26,27 +25,13 @@ from device_auth.factory.talk import (
     Unreadable,
     write_header,
 )
+from tests.standard_input import lines_on_stdin
 
 KEY: Final = os.urandom(32)
 TOKEN: Final = "Sim|canary|0123456789"
 HEADER: Final = Header(UUID(int=13), Secret(KEY.hex()), (Secret(TOKEN),), "KS0001")
 CLIENT: Final = f"amzn1.application-oa2-client.51{'0' * 29}5"
 WRITE: Final = ("identity", "write", "--dsn=KS0001", "--product-id=Kitchen", f"--client-id={CLIENT}")
-
-
-@contextmanager
-def header_on_stdin() -> Iterator[None]:
-    reading, writing = os.pipe()
-    os.write(writing, f"{write_header(HEADER)}\n".encode())
-    os.close(writing)
-    former = os.dup(0)
-    os.dup2(reading, 0)
-    os.close(reading)
-    try:
-        yield
-    finally:
-        os.dup2(former, 0)
-        os.close(former)
 
 
 class Unit:
@@ -60,7 +45,7 @@ class Unit:
         """Run a verb as a station does; return what it said before its result, and that."""
         places = (f"--state-dir={self.folder}/state", f"--runtime-dir={self.folder}/run", "--simulate")
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), header_on_stdin():
+        with redirect_stdout(out), redirect_stderr(err), lines_on_stdin(write_header(HEADER)):
             code = main(["factory", *words, *places, "--talk"])
         self.said += out.getvalue() + err.getvalue()
         reader = TalkReader(Masks(), KEY)

@@ -5,8 +5,8 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -21,6 +21,7 @@ from device_auth.core.models import Secret
 from device_auth.factory.talk import CheckOutcome, Header, Masks, Talk, TalkReader, write_answer, write_header
 from device_auth.world.factory_lock import LOCK
 from device_auth.world.places import read_places
+from tests.standard_input import lines_on_stdin
 from tests.waiting import LONG
 
 
@@ -186,28 +187,12 @@ KEY: Final = bytes(range(32))
 HEADER: Final = Header(UUID(int=7), Secret(KEY.hex()), (Secret("a token of this run"),), "KS0001")
 
 
-@contextmanager
-def station_says(*lines: str) -> Iterator[None]:
-    """Let standard input hold these lines, and end."""
-    reading, writing = os.pipe()
-    os.write(writing, "".join(f"{line}\n" for line in lines).encode())
-    os.close(writing)
-    former = os.dup(0)
-    os.dup2(reading, 0)
-    os.close(reading)
-    try:
-        yield
-    finally:
-        os.dup2(former, 0)
-        os.close(former)
-
-
 def test_a_station_proves_the_result_by_the_key_of_its_run(unit: Unit) -> None:
     def job(talk: Talk, _doors: Doors) -> None:
         assert talk.header == HEADER
         talk.check("left", CheckOutcome.FAIL, "found: a token of this run", exit_code=74)
 
-    with station_says(write_header(HEADER)):
+    with lines_on_stdin(write_header(HEADER)):
         assert unit.run(job, "--talk") == 74
 
     said = unit.output()
@@ -232,7 +217,7 @@ def test_a_station_proves_the_result_by_the_key_of_its_run(unit: Unit) -> None:
     ],
 )
 def test_a_header_that_is_none_is_wrong_use_and_shows_nothing_of_it(unit: Unit, lines: list[str]) -> None:
-    with station_says(*(line[:60_000] for line in lines)), pytest.raises(WrongUse) as refused:
+    with lines_on_stdin(*(line[:60_000] for line in lines)), pytest.raises(WrongUse) as refused:
         unit.run(raising(AssertionError("it ran")), "--talk")
 
     assert KEY.hex() not in str(refused.value)
@@ -257,7 +242,7 @@ def test_the_station_answers_each_question_by_its_name(unit: Unit) -> None:
     def job(talk: Talk, _doors: Doors) -> None:
         answers.extend(talk.ask(name, "What is it?", ()) for name in ("light", "panel"))
 
-    with station_says(
+    with lines_on_stdin(
         write_header(HEADER), write_answer("light", "green"), write_answer("panel", "KS\x1b0001")
     ):
         assert unit.run(job, "--talk") == 0
@@ -277,7 +262,7 @@ def test_the_station_answers_each_question_by_its_name(unit: Unit) -> None:
 def test_an_answer_that_is_none_ends_the_verb(
     unit: Unit, line: str | None, error: type[DeviceAuthError], outcome: str
 ) -> None:
-    with station_says(write_header(HEADER), *([] if line is None else [line])), pytest.raises(error):
+    with lines_on_stdin(write_header(HEADER), *([] if line is None else [line])), pytest.raises(error):
         unit.run(ask, "--talk")
 
     assert unit.said()[-1]["outcome"] == outcome
