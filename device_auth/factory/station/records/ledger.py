@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import Connection, case, insert, or_, select, update
+from sqlalchemy import Connection, Select, case, insert, or_, select, update
 
 from device_auth.core.errors import Busy, DeviceAuthError, WrongUse
 from device_auth.factory.check_digit import has_check_digit
@@ -126,11 +126,7 @@ def take_block(connection: Connection, product: str, station_id: str) -> bool:
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    block = connection.execute(free).scalar()
-    if block is None:
-        return False
-    _give_block(connection, block, station_id)
-    return True
+    return _take(connection, free, station_id)
 
 
 def take_block_of(connection: Connection, number: str, station_id: str) -> bool:
@@ -141,20 +137,21 @@ def take_block_of(connection: Connection, number: str, station_id: str) -> bool:
         .where(dsn.c.dsn == number, dsn_block.c.station_id.is_(None))
         .with_for_update(of=dsn_block)
     )
+    return _take(connection, free, station_id)
+
+
+def _take(connection: Connection, free: Select[tuple[str]], station_id: str) -> bool:
+    """Assign the block that is found to a station; return whether there is one."""
     block = connection.execute(free).scalar()
     if block is None:
         return False
-    _give_block(connection, block, station_id)
-    return True
-
-
-def _give_block(connection: Connection, block: str, station_id: str) -> None:
     connection.execute(update(dsn_block).where(dsn_block.c.block_uuid == block).values(station_id=station_id))
     connection.execute(
         update(dsn)
         .where(dsn.c.block_uuid == block, dsn.c.state == FREE)
         .values(state=BLOCKED, station_id=station_id)
     )
+    return True
 
 
 def blocks_of(connection: Connection, station_id: str) -> set[str]:
@@ -180,29 +177,33 @@ def copy_blocks(source: Connection, target: Connection, blocks: Iterable[str]) -
 
 def find(connection: Connection, number: str) -> DsnRow | None:
     """Return what is known of a DSN."""
-    row = connection.execute(select(dsn).where(dsn.c.dsn == number)).one_or_none()
-    return None if row is None else DsnRow(*row)
+    return _row_of(connection, select(dsn).where(dsn.c.dsn == number))
 
 
 def find_of_board(connection: Connection, board: str) -> DsnRow | None:
     """Return the DSN that a board was given; the last one if it has had several."""
-    row = connection.execute(
+    given = (
         select(dsn)
         .where(dsn.c.board == board, dsn.c.state.in_((GIVEN, WRITTEN, LOCKED)))
         .order_by(_rank(dsn.c).desc(), dsn.c.dsn)
         .limit(1)
-    ).one_or_none()
-    return None if row is None else DsnRow(*row)
+    )
+    return _row_of(connection, given)
 
 
 def next_blocked(connection: Connection, product: str, station_id: str) -> DsnRow | None:
     """Return the next number of a station's blocks; None if none is left."""
-    row = connection.execute(
+    left = (
         select(dsn)
         .where(dsn.c.product == product, dsn.c.station_id == station_id, dsn.c.state == BLOCKED)
         .order_by(dsn.c.dsn)
         .limit(1)
-    ).one_or_none()
+    )
+    return _row_of(connection, left)
+
+
+def _row_of(connection: Connection, wanted: Select[Any]) -> DsnRow | None:
+    row = connection.execute(wanted).one_or_none()
     return None if row is None else DsnRow(*row)
 
 

@@ -9,8 +9,8 @@ that of two folders with one name (a copied disk) the second is refused, before 
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
@@ -91,20 +91,17 @@ class AllStations:
 
     def find(self, number: str) -> DsnRow | None:
         """Return what the database knows of a DSN."""
-        self._check_awake()
-        with self._noticing(), reading(self.database) as connection:
+        with self._asking() as connection:
             return ledger.find(connection, number)
 
     def has(self, board: str) -> bool:
         """Return whether a board was given a DSN, perhaps at another station."""
-        self._check_awake()
-        with self._noticing(), reading(self.database) as connection:
+        with self._asking() as connection:
             return ledger.find_of_board(connection, board) is not None
 
     def find_twin(self, value: UniqueValue) -> str:
         """Return the DSN of another unit that said this value last, at any station; empty if none did."""
-        self._check_awake()
-        with self._noticing(), reading(self.database) as connection:
+        with self._asking() as connection:
             return find_twin(connection, value)
 
     def fetch(self, *, board: str = "", product: str = "", number: str = "") -> None:
@@ -162,9 +159,8 @@ class AllStations:
                 connection.execute(insert_new(connection, dsn_block), blocks)
             if numbers:
                 connection.execute(ledger.put_ahead(connection), numbers)
-            if scrapped:
-                for row in scrapped:
-                    mark_scrapped(connection, row["board"], row["order_millis"])
+            for row in scrapped:
+                mark_scrapped(connection, row["board"], row["order_millis"])
 
     # -----------------------------------------------------------------------------------------------------
     # Records
@@ -268,26 +264,21 @@ class AllStations:
         if self._clock.now() < self._rests_until:
             raise DatabaseAway("the database did not answer a moment ago")
 
-    def _noticing(self) -> "_Noticing":
-        return _Noticing(self)
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Notice that the database is away: then it is not asked for a while."""
+        try:
+            yield
+        except DatabaseAway:
+            self._rests_until = later(self._clock.now(), REST)
+            raise
 
-    def rest(self) -> None:
-        """Do not ask the database for a while."""
-        self._rests_until = later(self._clock.now(), REST)
-
-
-class _Noticing:
-    """Notices that the database is away."""
-
-    def __init__(self, database: AllStations) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, DatabaseAway):
-            self._database.rest()
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """Open a transaction that only reads in the database, unless that was away a moment ago."""
+        self._check_awake()
+        with self._noticing(), reading(self.database) as connection:
+            yield connection
 
 
 def post(connection: Connection, table: Table, key: str) -> None:
