@@ -4,10 +4,10 @@ import argparse
 import sys
 import threading
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from device_auth.cli.output import print_json
+from device_auth.cli.station_records import add_station
 from device_auth.core.errors import ConfigError, StoreError
 from device_auth.factory.talk import RunOutcome
 from device_auth.prompts.stderr import say
@@ -30,7 +30,7 @@ INTERRUPTED: Final = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
-    parser.add_argument("station", type=Path, metavar="STATION.toml", help="the station's file")
+    add_station(parser)
     parser.add_argument("--slots", type=_count, metavar="N", help="use the first N slots alone")
     parser.add_argument(
         "--units",

@@ -1,10 +1,14 @@
-"""The check digit of a DSN: one more character, by which a DSN that was typed or read wrong is recognised.
+"""The form of a DSN, and its check digit: one more character, by which a DSN that was typed or read wrong is recognised.
 
-It is ISO/IEC 7064 MOD 37,36 over 0-9 and A-Z: it tells each wrong character and each pair of neighbours that changed places.
-An underscore or a hyphen does not count, and small letters count as capital ones.
+The check digit is that of ISO/IEC 7064 MOD 37,36 over 0-9 and A-Z: it tells each wrong character and each pair of neighbours
+that changed places. An underscore or a hyphen does not count, and small letters count as capital ones.
 """
 
+import re
 from typing import Final
+
+ANY_DSN: Final = re.compile(r"[0-9A-Za-z_-]{4,32}")
+"""The form of every DSN; that of a product may be narrower."""
 
 DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

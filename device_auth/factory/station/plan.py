@@ -15,7 +15,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.factory.station.run_record import DsnRule, Product
 from device_auth.factory.station.scanner import US_KEYS, read_layout
-from device_auth.factory.station.transport import Halt, UnitTransport
+from device_auth.factory.station.transport import Halt, UnitTransport, of_form
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
 from device_auth.world.toml_lines import NotEditable, line_numbers
@@ -48,8 +48,6 @@ MUST_DIFFER: Final = frozenset({"image-machine-id", "image-ssh-host-keys"})
 
 OPERATOR: Final = "operator"
 """Of ``answers``: a person is asked."""
-
-_WORD: Final = re.compile(r"[0-9A-Za-z_.-]{1,32}")
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -218,10 +216,7 @@ class StationPlan:
 # The schema
 
 
-def _read_word(given: str) -> str:
-    if not _WORD.fullmatch(given):
-        raise ValueError("must be 1 to 32 letters, digits, dots, _ or -")
-    return given
+_read_word: Final = of_form(r"[0-9A-Za-z_.-]{1,32}", "1 to 32 letters, digits, dots, _ or -")
 
 
 def _read_seconds(given: float) -> Seconds:

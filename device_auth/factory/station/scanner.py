@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, Self
 
 from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import Monotonic, Seconds, later
+from device_auth.factory.check_digit import ANY_DSN
 from device_auth.world.clock import BootClock
 from device_auth.world.explain import explain
 
@@ -34,7 +35,6 @@ SILENCE: Final = Seconds(1)
 LOST: Final = "\N{REPLACEMENT CHARACTER}"
 """Stands in a line for what could not be read, so that the line is no label."""
 
-_DSN: Final = re.compile(r"[0-9A-Za-z_-]{4,32}")
 _OPERATOR: Final = re.compile(r"[0-9A-Za-z_.@-]{1,32}")
 _ENDS: Final = "\r\n\t"
 
@@ -81,7 +81,7 @@ def read_scan(line: str) -> Scan:
         if not _OPERATOR.fullmatch(rest):
             raise UnreadableLabel(f"unreadable label: {head}; must be followed by 1 to 32 letters or digits")
         return Scan(ScanKind.OPERATOR if head == "OP" else ScanKind.SLOT, rest)
-    if not _DSN.fullmatch(head):
+    if not ANY_DSN.fullmatch(head):
         raise UnreadableLabel("unreadable label: not a DSN (4 to 32 letters, digits, _ and -)")
     return Scan(ScanKind.UNIT, head)
 

@@ -5,12 +5,11 @@ the file is the old one or the new one, whole, and the next write makes it durab
 """
 
 import os
-import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from device_auth.core.errors import ConfigError, WrongUse
-from device_auth.factory.check_digit import has_check_digit
+from device_auth.factory.check_digit import ANY_DSN, has_check_digit
 from device_auth.factory.talk import IdentityEvent
 from device_auth.world.explain import store_error
 from device_auth.world.files import Folder, beside_of, make_folder
@@ -35,8 +34,6 @@ _KEYS: Final = {
     "batch": "batch",
 }
 """Each key of the file, with the attribute of the identity that it holds."""
-
-_DSN: Final = re.compile(r"[0-9A-Za-z_-]{4,32}")
 
 
 class DsnForm(NamedTuple):
@@ -96,7 +93,7 @@ def check_identity(identity: IdentityEvent, form: DsnForm) -> None:
     from device_auth.world.provider import provider_problems
 
     dsn = identity.dsn
-    if not _DSN.fullmatch(dsn):
+    if not ANY_DSN.fullmatch(dsn):
         raise WrongUse("--dsn is not 4 to 32 letters, digits and underscores", hint="Nothing was written.")
     if "-" in dsn and not form.may_have_hyphens:
         raise WrongUse(

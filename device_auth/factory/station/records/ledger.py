@@ -7,7 +7,6 @@ blocks are its own. From then on the station alone gives them, from its own file
 Every function works within a transaction of its caller, on either kind of database.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -15,7 +14,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Select, case, insert, or_, select, update
 
 from device_auth.core.errors import Busy, DeviceAuthError, WrongUse
-from device_auth.factory.check_digit import has_check_digit
+from device_auth.factory.check_digit import ANY_DSN, has_check_digit
 from device_auth.factory.station.records.databases import insert_new, insert_or_update
 from device_auth.factory.station.records.tables import (
     BLOCKED,
@@ -31,8 +30,6 @@ from device_auth.factory.station.records.tables import (
 )
 from device_auth.factory.station.records.units import mark_scrapped
 from device_auth.factory.station.run_record import DsnProblem, DsnRule
-
-DSN: Final = re.compile(r"[0-9A-Za-z_-]{4,32}")
 
 
 class DsnRefused(DeviceAuthError):
@@ -234,8 +231,8 @@ def problem_of(
 
 
 def problem_of_form(number: str, rule: DsnRule) -> DsnProblem | None:
-    """Return whether a scanned text is no DSN at all, or not one of the product."""
-    if not DSN.fullmatch(number) or ("-" in number and not rule.may_have_hyphens):
+    """Return why a scanned text is no DSN at all, or not one of the product; None if it may be one."""
+    if not ANY_DSN.fullmatch(number) or ("-" in number and not rule.may_have_hyphens):
         return DsnProblem.MALFORMED
     if not number.startswith(rule.prefix):
         return DsnProblem.FOREIGN
