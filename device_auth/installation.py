@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from device_auth import __version__
+
 PACKAGED: Final = "/usr/share/device-auth"
 """The folder of the modules where Debian's package installs them."""
 
@@ -114,6 +116,14 @@ def this_installation() -> Installation:
         is_of_system=marker.exists(),
         is_ours=os.access(sys.prefix, os.W_OK),
         is_32_bit=sys.maxsize < 2**32,
+    )
+
+
+def how_to_install_sibling(package: str) -> str:
+    """Return how a Debian package of this program is installed beside the one that is there; no full stop ends the words."""
+    return (
+        "Install the package that was built with this one: sudo apt install"
+        f" ./{package}_{__version__}*_all.deb"
     )
 
 

@@ -314,14 +314,12 @@ def open_doors(options: Mapping[str, object]) -> Doors:
 
 def without_simulator(error: ImportError) -> DeviceAuthError:
     """Return the error that tells what to install for the simulated Amazon; Flask brings what it needs."""
-    from device_auth import __version__
-    from device_auth.installation import how_to_install
+    from device_auth.installation import how_to_install, how_to_install_sibling
 
     if (error.name or "").startswith("device_auth.simulator"):
         return ConfigError(
             "the simulated Amazon is not installed",
-            hint="Install the package that was built with this one: sudo apt install"
-            f" ./device-auth-simulator_{__version__}*_all.deb",
+            hint=how_to_install_sibling("device-auth-simulator"),
         )
     return ConfigError(
         f"the simulated Amazon needs the package Flask, which cannot be loaded: {error}",

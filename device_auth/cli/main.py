@@ -261,11 +261,9 @@ def _import_verb(name: str) -> Verb:
         if error.name != module:
             raise
     # Debian's packages have it in one of its own
-    say_problem(
-        f"the verb {name} is not installed",
-        "Install the package that was built with this one: sudo apt install"
-        f" ./device-auth-{name}_{__version__}*_all.deb",
-    )
+    from device_auth.installation import how_to_install_sibling
+
+    say_problem(f"the verb {name} is not installed", how_to_install_sibling(f"device-auth-{name}"))
     sys.exit(ConfigError.exit_code)
 
 
