@@ -13,7 +13,6 @@ its user cannot be traced by that user.
 import json
 import logging
 import os
-import signal
 import stat
 import sys
 from collections.abc import Callable
@@ -23,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from device_auth.core import errors
 from device_auth.core.errors import DeviceAuthError, StoreError
-from device_auth.world.signals import HELD_BACK, blocked
 
 if TYPE_CHECKING:
     from socket import socket
@@ -139,6 +137,8 @@ def _in_a_child(owner: Owner, job: Callable[[Question], Json], answer: Question)
     import socket
     import traceback  # noqa: F401  the child may not be able to load it
 
+    from device_auth.world.signals import blocked
+
     ours, theirs = socket.socketpair()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -184,6 +184,10 @@ def _be(owner: Owner, theirs: "socket", job: Callable[[Question], Json]) -> NoRe
     """Become the user, do the job, send its result and end."""
     exit_code = 1
     try:
+        import signal
+
+        from device_auth.world.signals import HELD_BACK
+
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
         replies = theirs.makefile("rb")
 

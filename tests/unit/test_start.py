@@ -143,6 +143,7 @@ def test_a_status_reads_the_disk_and_loads_nothing_else(command: Command) -> Non
         "device_auth.client",
         "device_auth.assembly.parts",
         "device_auth.prompts.fanout",
+        "device_auth.world.signals",
     }
 
 
