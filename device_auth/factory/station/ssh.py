@@ -58,6 +58,10 @@ _ALIVE_EVERY_S: Final = 3
 _ALIVE_COUNT: Final = 3
 """So many unanswered questions, one every so many seconds, and the unit is gone."""
 
+_NO_CONNECTION_OF_ITS_OWN: Final = ("ControlMaster=no", "ProxyCommand=false")
+"""Without the second ssh connects by itself where it is not let in by the connection that there is: a verb would begin on
+whatever is plugged in now, or wait for a unit whose kernel hangs."""
+
 _FINAL: Final = (
     "Host key verification failed",
     "Permission denied",
@@ -202,7 +206,9 @@ class SshTransport:
         self.finish(deadline)
         if self._connection is None or self._connection.ssh.poll() is not None:
             raise self._lost()
-        self._verb = self._run_ssh([*self._settings["command"], *words], self._tail, "ControlMaster=no")
+        self._verb = self._run_ssh(
+            [*self._settings["command"], *words], self._tail, *_NO_CONNECTION_OF_ITS_OWN
+        )
         self._has_begun = False
 
     def read_line(self, deadline: Monotonic) -> bytes | None:
@@ -329,7 +335,9 @@ class SshTransport:
 
     def _options(self, *more: str) -> list[str]:
         settings = self._settings
+        # ssh takes the first value that it is given
         options = [
+            *more,
             "BatchMode=yes",
             "PreferredAuthentications=publickey",
             f"IdentityFile={settings['identity_file']}",
@@ -354,7 +362,6 @@ class SshTransport:
             "EscapeChar=none",
             "RequestTTY=no",
             "LogLevel=ERROR",
-            *more,
         ]
         if settings["interface"]:
             options.append(f"BindInterface={settings['interface']}")

@@ -370,6 +370,16 @@ def test_a_unit_whose_kernel_hangs_is_noticed(ssh: SshWay) -> None:
         ssh.transport.read_line(long())
 
 
+def test_a_verb_makes_no_connection_of_its_own(ssh: SshWay) -> None:
+    ssh.transport.open(long())
+    # the way into the connection is gone, and the unit would still let another in
+    ssh.transport._socket.unlink()
+    ssh.transport.start(("echo", '{"schema":1}'), long())
+
+    with pytest.raises(UnitGone):
+        ssh.transport.read_line(long())
+
+
 def test_an_interface_and_a_command_may_be_the_way(ssh: SshWay) -> None:
     by_interface = ssh.another(interface="lo")
     by_interface.open(long())
