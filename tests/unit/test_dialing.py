@@ -321,7 +321,8 @@ def test_without_room_for_a_thread_it_is_an_error_that_passes(dialer: Dialer, ha
     with no_room_for_threads(), pytest.raises(BlockingIOError):
         reached(dialer, handle)
 
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    # a thread of an earlier test may close its own meanwhile
+    assert not set(Path("/proc/self/fd").iterdir()) - before
 
 
 def test_an_impossible_name_is_an_error() -> None:
