@@ -19,7 +19,7 @@ from device_auth.world.store import NEWEST
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
-    from device_auth.client import ClientError, Status
+    from device_auth.client import Status
     from device_auth.world.service_unit import ServiceReport
 
 SOCKET: Final = Path(f"run/{NAME}/api.sock")
@@ -149,9 +149,9 @@ def _ask_service(doors: "Doors", patience: Sequence[Seconds]) -> "FoundService |
         except Refused as error:
             client.close()
             raise Busy(f"permission denied by the service: {error}", hint=ASK_AS_MEMBER) from error
-        except (ClientError, TimeoutError) as error:
+        except (ClientError, TimeoutError):
             if report is None or patience is not HURRY:
-                report = _report_on(doors, path, patience, is_listening=_is_listening(error))
+                report = _report_on(doors, path, patience)
             if report is None or not report.is_coming:
                 return report
             if number == 0 and patience is not HURRY:
@@ -169,19 +169,15 @@ def _report_without_socket(doors: "Doors", patience: Sequence[Seconds]) -> "Serv
     return _ask_systemd(doors, patience)
 
 
-def _report_on(
-    doors: "Doors", path: Path, patience: Sequence[Seconds], *, is_listening: bool
-) -> "ServiceReport | None":
+def _report_on(doors: "Doors", path: Path, patience: Sequence[Seconds]) -> "ServiceReport | None":
     """Return why nothing answers at a socket; None if nobody listens there, and no service should."""
     if path == doors.machine / SOCKET:
         report = _ask_systemd(doors, patience)
         if report is not None:
             return report
-    if not is_listening:
-        return None
     from device_auth.world.service_unit import silent_at
 
-    return silent_at(path)
+    return silent_at(path, doors.machine)
 
 
 def _ask_systemd(doors: "Doors", patience: Sequence[Seconds]) -> "ServiceReport | None":
@@ -192,11 +188,6 @@ def _ask_systemd(doors: "Doors", patience: Sequence[Seconds]) -> "ServiceReport 
     # Whoever can wait for the service can wait for systemd on a slow machine: without its word nothing may be done.
     within = max((ANSWER_WITHIN, *patience[1:]))
     return report_on(ask_systemd(doors.machine, within), doors.machine)
-
-
-def _is_listening(error: "ClientError | TimeoutError") -> bool:
-    """Return whether a process, or systemd for one, listens at the socket."""
-    return not isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)
 
 
 def _has_own_link(doors: "Doors") -> bool:

@@ -34,7 +34,7 @@ from device_auth.world.settings import (
     read_settings,
     variable_of,
 )
-from device_auth.world.toml_lines import with_setting
+from device_auth.world.toml_lines import with_setting, write_value
 from device_auth.world.unit import SERIAL_NUMBER
 from hardware.settings import Key
 
@@ -286,8 +286,8 @@ def _seen(value: object) -> str:
 
 
 def _plainly(value: object) -> str:
-    """Return a value as a person writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Return a value as a settings file has it, a text without its marks."""
+    return str(value) if isinstance(value, str | Path) else write_value(value)
 
 
 def _plain(value: object) -> object:

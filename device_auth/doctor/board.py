@@ -59,18 +59,18 @@ class Need(NamedTuple):
     remedy: str
 
 
-def checks(context: DoctorContext, read_plan: ReadPlan, *, hidden: str = "") -> list[Check]:
+def checks(context: DoctorContext, read_plan: ReadPlan, *, hidden: Finding | None = None) -> list[Check]:
     """Return the checks of the parts.
 
     Args:
         context: whose parts.
         read_plan: reads the settings of the parts; raises ``ConfigError``.
-        hidden: why this user cannot read them; empty if he can.
+        hidden: that this user cannot read them; None if he can.
     """
     after = ("H1",)
     before_parts = ("H1", "H2", "H3", "H4", "H5")
     return [
-        Check("H1", "board", (lambda: skipped(hidden)) if hidden else partial(check_board, read_plan)),
+        Check("H1", "board", (lambda: hidden) if hidden else partial(check_board, read_plan)),
         Check("H2", "gpio-library", partial(check_library, context, read_plan), after),
         Check("H3", "devices", partial(check_devices, context, read_plan), after),
         Check("H4", "device-rights", partial(check_rights, context, read_plan), ("H1", "H3", "H5")),
@@ -243,7 +243,7 @@ def check_part(context: DoctorContext, read_plan: ReadPlan, sort: str) -> Findin
     if context.daemon.is_running:
         return skipped(f"Not touched: the service is using the {sort}, and reports if it fails (D7).")
     if not context.is_ours:
-        return skipped(context.refusal())
+        return context.refused()
     error = _try_out(plan, wanted)
     if error is not None:
         return fail(f"The {sort} cannot be used: {error}.", hint_of(error), error.exit_code)

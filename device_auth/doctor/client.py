@@ -48,7 +48,7 @@ def checks(
     credential_probe: CredentialProbe | None,
     link_secret: LinkSecret | None = None,
     *,
-    hidden: str = "",
+    hidden: Finding | None = None,
     is_unread: bool = False,
     serial_number: Path = SERIAL_NUMBER,
 ) -> list[Check]:
@@ -59,7 +59,7 @@ def checks(
         problems: of the others, from ``settings.gather_settings``.
         credential_probe: asks the provider (after N14), or None.
         link_secret: of the stored link, if it may take one.
-        hidden: why this user cannot know what the state folder has of them, the unit's identity first; empty if he can.
+        hidden: that this user cannot know what the state folder has of them, the unit's identity first; None if he can.
         is_unread: nor can he read the settings file, for the same reason.
         serial_number: the file with the board's serial number, used where no DSN is set.
     """
@@ -67,7 +67,7 @@ def checks(
     def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
         def look() -> Finding:
             if hidden and any(name in IDS for name in names):
-                return skipped(hidden)
+                return hidden
             found = _form(settings, serial_number, frozenset(names))
             if found is None:
                 return well()
@@ -94,15 +94,15 @@ def checks(
             "C9", "client-rejected", lambda: _acceptance(credential_probe, link_secret), after=("C2", "N14")
         ),
     ]
-    if is_unread:
-        return [Check(each.code, each.name, lambda: skipped(hidden)) for each in found]
+    if hidden is not None and is_unread:
+        return [Check(each.code, each.name, lambda: hidden) for each in found]
     return found
 
 
-def _reading(problems: Sequence[ConfigError], hidden: str) -> Finding:
+def _reading(problems: Sequence[ConfigError], hidden: Finding | None) -> Finding:
     if problems:
         return _wrong(problems)
-    return skipped(hidden) if hidden else ok("The settings can be read.")
+    return hidden or ok("The settings can be read.")
 
 
 def _form(settings: Settings, serial_number: Path, names: frozenset[str]) -> Finding | None:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from device_auth.client import Client, ClientError, Refused, Status
 from device_auth.core.models import Link, Seconds
 from device_auth.core.ports import WaitingClock
+from device_auth.doctor.findings import Finding, skipped
 from device_auth.world.keys import ONLY_PLAIN, Keys
 from device_auth.world.places import ROOT, Places
 from device_auth.world.programs import CannotRun, Run, run_program
@@ -27,6 +28,8 @@ SOCKET: Final = "api.sock"
 
 ANSWER_TIMEOUT: Final = Seconds(4)
 """How long the service may take to answer."""
+
+AS_ROOT: Final = "sudo device-auth doctor"
 
 MOST_READ: Final = 64 * 1024
 """Characters of a file of the machine that are read."""
@@ -213,10 +216,10 @@ class DoctorContext:
         """Return whether what the state folder has is hidden from this process."""
         return is_closed(self.places.state_dir)
 
-    def refusal(self) -> str:
-        """Return that permission is denied, and which users have it."""
+    def refused(self) -> Finding:
+        """Return the finding of a check that this user may not make, with the users who may."""
         users = "root" if self.account.uid == 0 else f"root and {self.account.name}"
-        return f"Permission denied; {users} may look there: sudo device-auth doctor"
+        return skipped(f"Permission denied; {users} may look there.", AS_ROOT)
 
     def read(self, name: str, limit: int | None = MOST_READ) -> str:
         """Return the text of a file below the root folder, up to a limit if there is one; empty if it cannot be read."""

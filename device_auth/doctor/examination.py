@@ -96,11 +96,11 @@ def compose(
                 [each for each in problems if each not in unread],
                 credential_probe,
                 _link_secret(context, settings, stored),
-                hidden=context.refusal() if context.is_closed or unread else "",
+                hidden=context.refused() if context.is_closed or unread else None,
                 is_unread=bool(unread),
             ),
             *link.checks(context, partial(_refresh, speaker, context) if is_online else None),
-            *board.checks(context, read_plan, hidden=context.refusal() if unread else ""),
+            *board.checks(context, read_plan, hidden=context.refused() if unread else None),
             *service.checks(context),
         ]
     )

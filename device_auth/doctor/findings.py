@@ -75,6 +75,6 @@ def fail(sentence: str, next_step: str, exit_code: int, **facts: str) -> Finding
     return Finding(Verdict.FAIL, sentence, next_step, exit_code, tuple(facts.items()))
 
 
-def skipped(because: str) -> Finding:
-    """Return the finding of a check that was not made."""
-    return Finding(Verdict.SKIPPED, because)
+def skipped(because: str, next_step: str = "") -> Finding:
+    """Return the finding of a check that was not made; the next step is what would make it."""
+    return Finding(Verdict.SKIPPED, because, next_step)

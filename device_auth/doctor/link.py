@@ -79,7 +79,7 @@ def check_link(context: DoctorContext) -> Finding:
         facts = {name: value for name, value in known.items() if value}
         return _finding_of(state, trouble, status.hint, _handed_over(status), facts)
     if not context.is_ours:
-        return skipped(context.refusal())
+        return context.refused()
     try:
         link = context.read_link()
     except StoreError as error:
@@ -176,7 +176,7 @@ def check_unit(context: DoctorContext) -> Finding:
     if status is not None:
         return copied if status.trouble == Trouble.COPIED else ok("The service uses no other speaker's link.")
     if not context.is_ours:
-        return skipped(context.refusal())
+        return context.refused()
     try:
         link = context.read_link()
     except StoreError as error:

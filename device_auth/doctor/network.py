@@ -140,7 +140,9 @@ def checks(
         Check("N11", "certificate-issuer", there(issuer), after=("N10",)),
         Check("N12", "certificate-name", there(name), after=("N11",)),
         Check("N13", "certificate-date", there(date), after=("N12",)),
-        Check("N14", "provider-answer", there(lambda _: _answer(credential_probe)), after=("N13",)),
+        Check(
+            "N14", "provider-answer", there(lambda probe: _answer(probe, credential_probe)), after=("N13",)
+        ),
         Check("N15", "slow", there(_speed), after=("N13",)),
     ]
 
@@ -359,7 +361,7 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
         return ok("The proxy looks up the provider's name.")
     found = probe.lookup
     if not found.addresses:
-        return _no_name(probe.host, found.error_number)
+        return _no_name(probe, found.error_number)
     ips = sorted({address.ip for address in found.addresses})
     facts = {"name": probe.host, "addresses": " ".join(ips)}
     if not probe.is_local and all(_is_nowhere(ip) for ip in ips):
@@ -391,12 +393,19 @@ def _name(probe: ProviderProbe, machine: Machine) -> Finding:
     return ok(f"The name {probe.host} is found.", **facts)
 
 
-def _no_name(name: str, number: int | None) -> Finding:
+def _if_right(next_step: str, probe: ProviderProbe) -> str:
+    """Return a step that helps if the address of the provider is right; one that may be mistyped is to be checked first."""
+    if probe.is_usual:
+        return next_step[0].upper() + next_step[1:]
+    return f"Check the address of the provider for typing errors; if it is right, {next_step}"
+
+
+def _no_name(probe: ProviderProbe, number: int | None) -> Finding:
+    name = probe.host
     if number in NO_SUCH_NAME:
         return _unreachable(
             f"The DNS server does not know the name {name}.",
-            "Check the address of the provider for typing errors; if it is right, the DNS server holds it back:"
-            " set another",
+            _if_right(f"set another DNS server (/{RESOLV_CONF}): this one holds the name back", probe),
             name=name,
             answer="no such name",
         )
@@ -451,8 +460,11 @@ def _connection(probe: ProviderProbe) -> Finding:
     if not probe.is_reached:
         return _unreachable(
             f"{probe.host} {_problems(tried)} on port {probe.port}.",
-            f"Check that the provider's address is right, that the firewall of the router lets port {probe.port} out,"
-            f" and with a phone in the same network that there is internet at all",
+            _if_right(
+                f"check that the firewall of the router lets port {probe.port} out, and with a phone in the same network"
+                " that there is internet at all",
+                probe,
+            ),
             **facts,
         )
     if not dead:
@@ -536,9 +548,8 @@ def _failed_handshake(probe: ProviderProbe) -> Finding:
             )
         case HandshakeStep.NAME:
             sentence = f"The certificate is for another name than {host}."
-            next_step = (
-                "Check the address of the provider for typing errors; if it is right, another server answers in its"
-                " place: use another network or DNS server"
+            next_step = _if_right(
+                "use another network or DNS server: another server answers in its place", probe
             )
         case HandshakeStep.DATE if handshake.verify_code == EXPIRED:
             sentence = "By the clock of this machine a certificate of the server has expired."
@@ -551,9 +562,10 @@ def _failed_handshake(probe: ProviderProbe) -> Finding:
             next_step = "Set the clock: sudo timedatectl set-ntp true"
         case _:
             sentence = f"No secure connection to {host}: {handshake.reason or 'no connection'}."
-            next_step = (
-                "Check that nothing in the network opens TLS connections (a filter, a firewall), that the address and"
-                " the port of the provider are right, and that it speaks TLS 1.2 or newer"
+            next_step = _if_right(
+                "check that nothing in the network opens TLS connections (a filter, a firewall), and that the provider"
+                " speaks TLS 1.2 or newer",
+                probe,
             )
     facts = {"reason": handshake.reason} if handshake.verify_code is None else _shown(handshake)
     return _unreachable(sentence, next_step, **facts)
@@ -594,7 +606,7 @@ def _day(certificate: object, name: str) -> str:
     return moment.isoformat()
 
 
-def _answer(credential_probe: CredentialProbe | None) -> Finding:
+def _answer(probe: ProviderProbe, credential_probe: CredentialProbe | None) -> Finding:
     if credential_probe is None:
         return skipped("The provider was not asked.")
     answer = credential_probe.poll
@@ -611,7 +623,7 @@ def _answer(credential_probe: CredentialProbe | None) -> Finding:
         return _portal_found(answer=odd.what)
     return fail(
         f"The provider answers, but not as documented: {odd.what}.",
-        f"Check the address of the provider; if it is right, wait, for only the provider can mend this; {AGAIN}",
+        f"{_if_right('wait, for only the provider can mend this', probe)}; {AGAIN}",
         ProviderUnclear.exit_code,
     )
 

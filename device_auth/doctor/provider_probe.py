@@ -32,6 +32,7 @@ from device_auth.wire.addresses import Proxy, fault_of_address, is_loopback
 from device_auth.world.bounded import bounded, cancelled_after
 from device_auth.world.dialing import FAMILIES, NO_ROUTE, Address, Resolve, dial_first, resolve
 from device_auth.world.route import Authorities, Route
+from device_auth.world.settings import KEY_OF
 from device_auth.world.transport import EXPIRED, NOT_YET_VALID, WRONG_NAME, route_to
 
 STEP_TIMEOUT: Final = Seconds(4)
@@ -45,6 +46,9 @@ NO_ADDRESS: Final = (
     "There is no provider to connect to: its address or the file of certificates cannot be used (C6, C7)."
 )
 """Why a check was skipped where there is no probe."""
+
+USUAL_HOST: Final = urlsplit(str(KEY_OF["base_url"].default)).netloc
+"""The one that nobody has to set, and so nobody mistypes."""
 
 NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY})
 """The resolver's reasons by which a name has no address, at least in this family."""
@@ -194,6 +198,7 @@ class ProviderProbe:
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.is_secure else 80)
         self.is_local = is_loopback(self.host)
+        self.is_usual = parts.netloc == USUAL_HOST
         self.route = route
         self.proxy = route.proxy
         self._netloc = parts.netloc

@@ -1,14 +1,18 @@
 """Findings as text for people and as fields for programs; they are redacted before."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
 from device_auth.doctor.check_run import GROUPS, CheckResult, exit_code_of, verdict_of
-from device_auth.doctor.findings import Verdict
+from device_auth.doctor.findings import Finding, Verdict
 
 INDENT: Final = 4
+
+TITLE: Final = 16
+"""Columns of a group's title where its findings are counted beside it."""
 
 _ASCII: Final = {"→": "->", "…": "...", "–": "-", "’": "'"}
 
@@ -18,6 +22,8 @@ _WORDS: Final = {
     Verdict.FAIL: "FAILED",
     Verdict.SKIPPED: "skipped",
 }
+_WRONG: Final = (Verdict.FAIL, Verdict.WARN)
+_WORST_FIRST: Final = (*_WRONG, Verdict.SKIPPED, Verdict.OK)
 _COLOURS: Final = {Verdict.OK: "32", Verdict.WARN: "33", Verdict.FAIL: "31;1", Verdict.SKIPPED: "2"}
 
 
@@ -48,14 +54,35 @@ class TextStyle(NamedTuple):
 
 
 def as_text(examined: Sequence[CheckResult], style: TextStyle) -> list[str]:
-    """Return lines for people: the findings by group, and a summary."""
+    """Return lines for people: the findings by group, a count, and the finding to begin with.
+
+    That one comes last, because a terminal shows the last lines. Without facts it stands nowhere else, and what is well or
+    was skipped is only counted.
+    """
+    first = _first(examined)
     lines = []
     for letter, group in groupby(examined, key=lambda each: each.check.code[0]):
-        lines.append(GROUPS[letter].title)
-        for _, alike in groupby(group, key=_skipped_because):
+        of_group, title = list(group), GROUPS[letter].title
+        if style.has_facts:
+            told = of_group
+        else:
+            title = f"{title:<{TITLE}}{_count(of_group)}"
+            told = [each for each in of_group if each.finding.verdict in _WRONG and each is not first]
+        lines += _wrap(title, style, "", "  ")
+        for _, alike in groupby(told, key=_skipped_because):
             lines += _about(list(alike), style)
+        if style.has_facts:
+            lines.append("")
+    if not style.has_facts:
         lines.append("")
-    return [*lines, *_wrap(_summary(examined), style, "", "")]
+    more = "" if style.has_facts else " (-v lists them)"
+    lines += _wrap(f"{len(examined)} checks: {_count(examined)}{more}.", style, "", "")
+    for refused, count in Counter(each.finding for each in examined if _is_refused(each.finding)).items():
+        lines += _wrap(f"{count} skipped: {refused.sentence}", style, "", "  ")
+        lines += _step(refused, style, "  ")
+    if first is None:
+        return [*lines, "Nothing wrong was found."]
+    return [*lines, "Begin with:", *_about([first], style._replace(has_facts=False))]
 
 
 def as_fields(examined: Sequence[CheckResult], *, at: str, version: str) -> dict[str, object]:
@@ -96,22 +123,35 @@ def _about(alike: Sequence[CheckResult], style: TextStyle) -> Iterator[str]:
     yield first.replace(word, shown, 1)
     yield from more
     yield from _wrap(finding.sentence, style, indent, indent)
-    if finding.next_step:
-        arrow = style.clean("→ ")
-        yield from _wrap(finding.next_step, style, indent + arrow, indent + " " * len(arrow))
+    yield from _step(finding, style, indent)
     if style.has_facts:
         for name, value in finding.facts:
             yield from _wrap(f"{name}: {value}", style, indent + "  ", indent + "    ")
 
 
-def _summary(examined: Sequence[CheckResult]) -> str:
-    count = {verdict: sum(each.finding.verdict is verdict for each in examined) for verdict in Verdict}
-    text = f"{len(examined)} checks: {count[Verdict.FAIL]} failed, {count[Verdict.WARN]} with a warning, {count[Verdict.SKIPPED]} skipped."
+def _step(finding: Finding, style: TextStyle, indent: str) -> list[str]:
+    """Return the lines of the next step; none if there is none."""
+    arrow = style.clean("→ ")
+    return _wrap(finding.next_step, style, indent + arrow, indent + " " * len(arrow))
+
+
+def _is_refused(finding: Finding) -> bool:
+    """Return whether a check was skipped that could be made by another user."""
+    return finding.verdict is Verdict.SKIPPED and bool(finding.next_step)
+
+
+def _first(examined: Sequence[CheckResult]) -> CheckResult | None:
+    """Return the finding to begin with: the first of the worst; None if nothing is wrong."""
     worst = verdict_of(examined)
-    if worst is Verdict.OK:
-        return f"{text} Nothing wrong was found."
-    first = next(each.check for each in examined if each.finding.verdict is worst)
-    return f"{text} Begin with {first.code} {first.name}."
+    found = (each for each in examined if each.finding.verdict is worst)
+    return None if worst is Verdict.OK else next(found)
+
+
+def _count(examined: Sequence[CheckResult]) -> str:
+    """Return how many findings there are of each verdict, the worst first."""
+    count = Counter(each.finding.verdict for each in examined)
+    words = {**_WORDS, Verdict.WARN: "warning" if count[Verdict.WARN] == 1 else "warnings"}
+    return ", ".join(f"{count[verdict]} {words[verdict]}" for verdict in _WORST_FIRST if count[verdict])
 
 
 def _wrap(text: str, style: TextStyle, first: str, rest: str) -> list[str]:

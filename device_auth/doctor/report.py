@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +24,7 @@ from device_auth.world.files import OwnersFile
 from device_auth.world.programs import CannotRun
 from device_auth.world.service_unit import UNIT
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
+from device_auth.world.toml_lines import write_value
 
 FILE_MODE: Final = 0o600
 
@@ -134,11 +135,12 @@ def _settings(settings: Settings) -> Iterator[str]:
         yield f"{name}: {path or 'none'}{' (cannot be read)' if path in settings.unread else ''}"
     for key in KEYS:
         value = getattr(settings, key.name)
-        shown = (HIDDEN if value else "") if key.is_secret or value is None else value
-        yield f"{key.name:<15}  {shown if shown != '' else 'not set'}  ({settings.origins[key.name]})"
-    tables: Mapping[str, object] = {HARDWARE: dict(settings.hardware), PAGE: settings.page}
-    for name, table in tables.items():
-        yield f"{name:<15}  {table!r}"
+        if key.is_secret and value:
+            value = HIDDEN
+        shown = value if isinstance(value, str) else "" if value is None else write_value(value)
+        yield f"{key.name:<15}  {shown or 'not set'}  ({settings.origins[key.name]})"
+    for name, table in ((HARDWARE, settings.hardware or None), (PAGE, settings.page)):
+        yield f"{name:<15}  {'not set' if table is None else write_value(table)}"
     for name, value in settings.identity.items():
         yield f"{name:<15}  {value}"
 

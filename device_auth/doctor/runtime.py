@@ -51,7 +51,7 @@ def check_folder(context: DoctorContext) -> Finding:
         return skipped(f"There is no {path} yet; the service and the command token make it.")
     except OSError as error:
         if isinstance(error, PermissionError) and not context.is_ours:
-            return skipped(context.refusal())
+            return context.refused()
         return fail(
             f"{explain(f'cannot open {path}', error)}.", "Run this with sudo, or as its owner.", RUNTIME
         )
@@ -123,7 +123,7 @@ def check_files(context: DoctorContext) -> Finding:
         except FileNotFoundError:
             continue
         except PermissionError:
-            return skipped(context.refusal())
+            return context.refused()
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode) or mode & forbidden or status.st_uid != context.account.uid:
             return fail(

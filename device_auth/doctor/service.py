@@ -9,7 +9,7 @@ from typing import Final
 
 from device_auth import __version__
 from device_auth.core.states import StateWord, Trouble, phrase_of
-from device_auth.doctor.context import DoctorContext
+from device_auth.doctor.context import AS_ROOT, DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.doctor.link import EXIT_CODES, OF_THE_LINK
 from device_auth.world.disks import mount_of
@@ -23,6 +23,7 @@ from device_auth.world.service_unit import (
     UNIT,
     ServiceCondition,
     report_on,
+    silent_at,
     socket_failure,
 )
 
@@ -137,7 +138,7 @@ def check_response(context: DoctorContext) -> Finding:
     if daemon.status is not None:
         return ok("The service answers on its socket.")
     if daemon.is_running:
-        return skipped(f"The service refuses to answer this user: {daemon.problem}")
+        return skipped(f"The service refuses to answer this user: {daemon.problem}", AS_ROOT)
     if not context.has_socket:
         if context.unit.get("ActiveState") == "active":
             return fail(
@@ -146,7 +147,10 @@ def check_response(context: DoctorContext) -> Finding:
                 DOWN,
             )
         return skipped("No service runs for this speaker.")
-    report = report_on(context.units, context.root) if context.unit else None
+    if context.unit:
+        report = report_on(context.units, context.root)
+    else:
+        report = None if context.socket is None else silent_at(context.socket, context.root)
     if report is not None:
         return fail(report.sentence, report.next_step, DOWN, problem=daemon.problem)
     return fail(

@@ -189,17 +189,19 @@ def check_space(context: DoctorContext) -> Finding:
     # Some file systems add inodes as they need them, and report 0 of 0.
     names = found.f_favail if found.f_files else LEAST_FILES
     facts = {"free_bytes": str(free), "free_inodes": str(found.f_favail)}
+    mount = mount_of(path, context.root)
+    disk = f"The disk of {path}" + ("" if mount is None else f" ({mount.name})")
     if free < LEAST_SPACE or names < LEAST_FILES:
         what = "full" if free < LEAST_SPACE else "out of room for more files"
         return fail(
-            f"The disk of {path} is {what}.",
+            f"{disk} is {what}.",
             "Free some space (see: df -h, df -i), then try again.",
             STORE,
             **facts,
         )
     if free < LITTLE_SPACE:
         return warn(
-            f"The disk of {path} is nearly full: {free // 1024} KiB are left.",
+            f"{disk} is nearly full: {free // 1024} KiB are left.",
             "Free some space (see: df -h).",
             **facts,
         )
@@ -387,7 +389,7 @@ def _in_a_word(found: Link | StoreError | None) -> str:
 
 def _if_allowed(context: DoctorContext, look: Look) -> Finding:
     """Run a check if this process has permission; else return a finding that names the users who have it."""
-    return _explained(context, look) if context.is_ours else skipped(context.refusal())
+    return _explained(context, look) if context.is_ours else context.refused()
 
 
 def _explained(context: DoctorContext, look: Look) -> Finding:
@@ -396,7 +398,7 @@ def _explained(context: DoctorContext, look: Look) -> Finding:
         return look(context)
     except OSError as error:
         if isinstance(error, PermissionError) and not context.is_ours:
-            return skipped(context.refusal())
+            return context.refused()
         return _failed(store_error(f"{context.places.state_dir} cannot be examined", error))
 
 

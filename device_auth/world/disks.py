@@ -75,6 +75,11 @@ class Mount(NamedTuple):
         """Return whether nothing can be written there, be it by this mount alone or by the file system."""
         return "ro" in {*self.options, *"".join(self.line.split()[5:6]).split(",")}
 
+    @property
+    def name(self) -> str:
+        """Return what is mounted, and where, for a person."""
+        return f"{self.source}, mounted on {self.point}"
+
 
 class Doubt(NamedTuple):
     """Why what is stored in a folder may not outlast a power cut.

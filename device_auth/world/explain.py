@@ -35,6 +35,9 @@ _CANNOT: Final = frozenset({errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOS
 """Answers of a file system to what it is not made for: FAT and exFAT have no modes and no second names, a share perhaps no
 locks."""
 
+_OF_THE_MOUNT: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EROFS})
+"""Answers that are about all of a file system, of which a machine has several: it is named."""
+
 STOP_SERVICE: Final = "sudo systemctl stop device-auth.socket device-auth.service"
 """Both units: the socket alone would start the service again."""
 
@@ -112,7 +115,7 @@ def store_error(action: str, error: OSError, hint: str = "", at: Path | None = N
     number = error.errno or 0
     reason = _DISK_REASONS.get(number) or reason_of(error)
     own = getattr(error, "hint", "")
-    if at is not None and number in {*_CANNOT, errno.EIO, errno.EROFS}:
+    if at is not None and number in {*_CANNOT, *_OF_THE_MOUNT}:
         kind, kind_hint = _of_the_disk(number, at)
         reason, own = reason + kind, own or kind_hint
     return StoreError(f"{action}: {reason}", hint=hint or own or _HINTS.get(number, _ANY_HINT))
@@ -125,8 +128,9 @@ def _of_the_disk(number: int, at: Path) -> tuple[str, str]:
     mount = mount_of(at)
     if mount is None:
         return "", ""
-    if number == errno.EROFS:
-        return "", _HINTS[number].replace("remount,rw /)", f"remount,rw {mount.point})")
-    if number == errno.EIO:
-        return "", _ASK_THE_SERVER if mount.kind in OVER_THE_NETWORK else ""
+    if number in _OF_THE_MOUNT:
+        hint = _HINTS[number].replace("remount,rw /)", f"remount,rw {mount.point})")
+        if number == errno.EIO and mount.kind in OVER_THE_NETWORK:
+            hint = _ASK_THE_SERVER
+        return f" ({mount.name})", hint
     return ("", "") if mount.kind in NATIVE else (f"; the disk is {mount.kind}", ANOTHER_DISK)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
+from device_auth.world.explain import describe_process
 from device_auth.world.signals import held_back
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ PROPERTIES: Final = (
     *("Id", "LoadState", "UnitFileState", "ActiveState", "SubState", "Result"),
     *("ExecMainCode", "ExecMainStatus", "NRestarts", "MainPID", "Job"),
 )
+
+_STOPPED: Final = frozenset({"T", "t"})
+_WAITS: Final = {
+    "D": ", which waits for a disk or a device",
+    **dict.fromkeys(_STOPPED, ", which is stopped by a signal"),
+}
+"""States of a process that say why it does not answer. Source: proc(5), ``/proc/PID/stat``."""
 
 KILLED: Final = {"2", "3"}
 """Of ``ExecMainCode``: ended by a signal. Source: waitid(2), CLD_KILLED and CLD_DUMPED."""
@@ -391,15 +399,16 @@ def start_what_is_due(root: Path) -> None:
         due.unlink(missing_ok=True)
 
 
-def silent_at(path: Path) -> ServiceReport:
-    """Return the report on a service of another kind that listens at a socket and does not answer."""
-    return ServiceReport(
-        ServiceCondition.SILENT,
-        f"The service at {path} does not answer.",
-        "End it, and start it again: device-auth run",
-        is_coming=True,
-        is_of_system=False,
-    )
+def silent_at(path: Path, root: Path) -> ServiceReport | None:
+    """Return the report on a service of another kind that listens at a socket and does not answer; None if nobody listens."""
+    process = _listener_at(path)
+    if process is None:
+        return None
+    again = "end it, and start it again: device-auth run"
+    silent = _silent(f"The service at {path} does not answer", process, root)
+    if silent.is_coming:
+        return silent._replace(next_step=again.capitalize(), is_of_system=False)
+    return silent._replace(next_step=f"Let it go on: kill -CONT {process}; or {again}", is_of_system=False)
 
 
 def end_of(service: Mapping[str, str]) -> EndOfStart:
@@ -481,20 +490,41 @@ def _of_running(service: Mapping[str, str], socket: Mapping[str, str], root: Pat
             ServiceCondition.SILENT, f"The service runs, but nothing can reach it.{_beside(socket)}", RESTART
         )
     process = service.get("MainPID", "0")
+    silent = _silent("The service runs, but does not answer", process, root)
+    if silent.is_coming:
+        return silent._replace(next_step=f"If that lasts: {RESTART}. {LOOK_AT_THE_LOG}")
+    return silent._replace(next_step=f"Let it go on: sudo kill -CONT {process}; or start it again: {RESTART}")
+
+
+def _silent(sentence: str, process: str, root: Path) -> ServiceReport:
+    """Return the report on a service that hangs, without a next step: it names the process, and why it waits.
+
+    An answer may still come, unless a signal stopped the process.
+    """
     state = _process_state(process, root)
-    if state in {"T", "t"}:
-        return ServiceReport(
-            ServiceCondition.SILENT,
-            f"The service does not answer: its process {process} is stopped by a signal.",
-            f"Let it go on: sudo kill -CONT {process}; or start it again: {RESTART}",
-        )
-    why = f": its process {process} waits for a disk or a device" if state == "D" else ""
-    return ServiceReport(
-        ServiceCondition.SILENT,
-        f"The service runs, but does not answer{why}.",
-        f"If that lasts: {RESTART}. {LOOK_AT_THE_LOG}",
-        is_coming=True,
-    )
+    if state:
+        sentence += f"; it is {describe_process(root / 'proc' / process)}{_WAITS.get(state, '')}"
+    return ServiceReport(ServiceCondition.SILENT, f"{sentence}.", "", is_coming=state not in _STOPPED)
+
+
+def _listener_at(path: Path) -> str | None:
+    """Return the number of the process that listens at a socket, empty if unknown; None if nobody listens.
+
+    Source: unix(7), SO_PEERCRED.
+    """
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        try:
+            connection.connect(str(path))
+            found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
+        except OSError:  # more wait there than may
+            return ""
+    return str(struct.unpack("3i", found)[0])
 
 
 def _beside(socket: Mapping[str, str]) -> str:
@@ -525,5 +555,6 @@ def _process_state(number: str, root: Path) -> str:
         return ""
     with suppress(OSError):
         # the name may hold spaces and brackets
-        return (root / "proc" / number / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        state = (root / "proc" / number / "stat").read_text(errors="replace").rpartition(") ")[2][:1]
+        return state if state.isalpha() else ""
     return ""

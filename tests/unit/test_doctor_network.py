@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -403,6 +404,31 @@ def test_a_name_that_does_not_exist_is_found(here: FakeMachine) -> None:
 
     assert "does not know the name amazon.test" in finding.sentence
     assert finding.exit_code == 69
+
+
+USUAL: Final = "https://api.amazon.com/auth/o2/token"
+
+
+@pytest.mark.parametrize("url", [USUAL, f"https://{HOST}/auth/o2/token"])
+@pytest.mark.parametrize("code", ["N7", "N9", "N12", "N14"])
+def test_only_an_address_that_was_set_is_to_be_checked_for_typing_errors(
+    authority: Authority, here: FakeMachine, url: str, code: str
+) -> None:
+    asked = CredentialProbe(
+        SimulatedTransport([make_response(body=b"oops", status=503)]),
+        Provider(DialectName.LWA, "", "", token_endpoint=url),
+    )
+    host = "other.test" if code == "N12" else url.split("/")[2]
+    with provider(authority, authority.server_context(host)) as far:
+        far.url = url
+        if code == "N7":
+            far.names = socket.EAI_NONAME
+        if code == "N9":
+            far.ports.clear()
+        finding = one(look(far, here.machine, asked), code)
+
+    assert ("typing errors" in finding.next_step) is (url != USUAL)
+    assert finding.next_step[0].isupper()
 
 
 def test_a_name_that_cannot_be_one_is_found(here: FakeMachine) -> None:

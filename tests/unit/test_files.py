@@ -43,6 +43,14 @@ def test_each_refusal_of_the_system_is_said_with_a_next_step(number: int, reason
     assert error.exit_code == 74
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+def test_the_file_system_is_named_where_all_of_it_is_concerned(number: int) -> None:
+    error = store_error("cannot write x", OSError(number, os.strerror(number)), at=Path("/proc/self"))
+
+    assert str(error).endswith(" (proc, mounted on /proc)")
+    assert ("remount,rw /proc)" in error.hint) is (number == errno.EROFS)
+
+
 @pytest.mark.parametrize(
     "number", [errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK], ids=errno.errorcode.get
 )

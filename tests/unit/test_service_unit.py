@@ -86,13 +86,15 @@ def test_a_service_that_runs_beside_a_failed_socket_is_said_to_be_out_of_reach(t
     ("stat", "words"),
     [
         ("7 (x) D 1", "waits for a disk or a device"),
-        ("7 (x) S 1", "does not answer."),
+        ("7 (x) S 1", "does not answer; it is process 7 (x)."),
+        ("7 (x) T 1", "process 7 (x), which is stopped by a signal."),
         ("7", "does not answer."),
     ],
 )
 def test_the_state_of_the_process_is_told_where_it_is_a_reason(tmp_path: Path, stat: str, words: str) -> None:
     (tmp_path / "proc/7").mkdir(parents=True)
     (tmp_path / "proc/7/stat").write_text(stat)
+    (tmp_path / "proc/7/comm").write_text("x\n")
     report = report_on({UNIT: {"LoadState": "loaded", "ActiveState": "active", "MainPID": "7"}}, tmp_path)
 
     assert report is not None

@@ -96,7 +96,7 @@ def test_the_page_shows_what_is_printed(checks: list[Check]) -> None:
     finding = fail(revoked.sentence, revoked.next_step, 77)
     shown = as_text([CheckResult(check, finding) for check in checks if check.code == "L1"], TextStyle())
 
-    assert "\n".join(shown[:4]).rstrip() in PAGE
+    assert "\n".join(shown[-4:]) in PAGE
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
@@ -117,5 +117,5 @@ def test_a_user_who_may_not_read_the_services_settings_is_not_told_that_they_are
     told = next(check for check in by_root if check.code == "C1").look()
 
     assert {each.verdict for each in looked.values()} == {Verdict.SKIPPED}
-    assert "sudo device-auth doctor" in looked["C1"].sentence
+    assert looked["C1"].next_step == "sudo device-auth doctor"
     assert "permission denied" in told.sentence

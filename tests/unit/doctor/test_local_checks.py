@@ -31,6 +31,7 @@ from tests.command import ROOT
 from tests.keys import keys_of, make_key
 from tests.links import make_link
 from tests.patient import DISKS, Patient, answering, troubles
+from tests.silent_service import listening
 from tests.socket_world import SocketWorld
 from tests.waiting import LONG
 
@@ -620,7 +621,7 @@ def test_what_another_user_may_not_see_is_left_to_those_who_may(open_patient: Pa
     finally:
         os.seteuid(0)
 
-    refused = {code for code, each in found.items() if "sudo device-auth doctor" in each.sentence}
+    refused = {code for code, each in found.items() if each.next_step == "sudo device-auth doctor"}
     assert refused == {"S2", "S5", "S6", "S7", "L1", "L4"}
     assert {found[code].verdict for code in ("S1", "S3", "S4", "R1", "R3")} == {Verdict.OK}
 
@@ -915,10 +916,38 @@ def test_why_the_service_failed_is_told_in_words(patient: Patient, unit: dict[st
 
 def test_a_process_that_a_signal_stopped_is_named(patient: Patient) -> None:
     patient.put("proc/77/stat", "77 (device-auth) T 1 77 77 0")
+    patient.put("proc/77/comm", "device-auth\n")
     patient.unit["MainPID"] = "77"
     (patient.run_dir / "api.sock").touch()
+    found = finding(patient, "D5")
 
-    assert "sudo kill -CONT 77" in finding(patient, "D5").next_step
+    assert "process 77 (device-auth), which is stopped by a signal" in found.sentence
+    assert "sudo kill -CONT 77" in found.next_step
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence", "next_step"),
+    [
+        ("S", "does not answer; it is process {} (own-service).", "End it, and start it again"),
+        (
+            "T",
+            "does not answer; it is process {} (own-service), which is stopped by a signal.",
+            "kill -CONT {}",
+        ),
+    ],
+)
+def test_without_systemd_the_process_that_listens_is_named(
+    patient: Patient, state: str, sentence: str, next_step: str
+) -> None:
+    pid = os.getpid()
+    patient.unit.clear()
+    patient.put(f"proc/{pid}/stat", f"{pid} (own-service) {state} 1 1 1 0")
+    patient.put(f"proc/{pid}/comm", "own-service\n")
+    with listening(patient.run_dir / "api.sock", "silent"):
+        found = finding(patient, "D5")
+
+    assert sentence.format(pid) in found.sentence
+    assert next_step.format(pid) in found.next_step
 
 
 def test_a_read_only_root_is_a_reason_why_the_service_does_not_start(patient: Patient) -> None:

@@ -1,5 +1,7 @@
 """Findings as people and programs read them: any width, any encoding, with colour or without."""
 
+from typing import Final
+
 import pytest
 
 from device_auth.doctor.check_run import CheckResult
@@ -29,27 +31,66 @@ EXAMINED = [
 ]
 
 
-def test_findings_are_told_by_group_with_what_to_do_next() -> None:
-    assert as_text(EXAMINED, TextStyle()) == [
-        "Store",
-        "  ok      S1 state-folder",
-        "    The folder is ours.",
+TWO_FAILED: Final = [
+    *EXAMINED[:2],
+    found("N7", "no-name", fail("The name is not known.", "Set another DNS server.", 69)),
+    *EXAMINED[2:],
+]
+
+
+def test_what_is_wrong_is_told_by_group_and_the_finding_to_begin_with_comes_last() -> None:
+    assert as_text(TWO_FAILED, TextStyle()) == [
+        "Store           1 warning, 1 ok",
         "  warning S4 state-space",
         "    The disk is nearly full: 9 KiB are left.",
         "    → Free some space (see: df -h).",
-        "",
-        "Link",
+        "Network         1 FAILED",
+        "Link            1 FAILED",
         "  FAILED  L1 linked",
         "    The account no longer allows this speaker.",
         "    → Link it: device-auth link",
+        "Service         3 skipped",
         "",
-        "Service",
-        "  skipped D1 unit",
-        "    systemd does not answer here.",
-        "  skipped D2 service-running, D3 restarts",
-        "    Not looked at because of D1 unit.",
-        "",
-        "6 checks: 1 failed, 1 with a warning, 3 skipped. Begin with L1 linked.",
+        "7 checks: 2 FAILED, 1 warning, 3 skipped, 1 ok (-v lists them).",
+        "Begin with:",
+        "  FAILED  N7 no-name",
+        "    The name is not known.",
+        "    → Set another DNS server.",
+    ]
+
+
+def test_with_facts_every_finding_is_told_in_its_place_and_the_one_to_begin_with_once_more() -> None:
+    lines = as_text(TWO_FAILED, TextStyle(has_facts=True))
+
+    assert lines[:6] == [
+        "Store",
+        "  ok      S1 state-folder",
+        "    The folder is ours.",
+        "      path: /var/lib/device-auth",
+        "      mode: 0700",
+        "  warning S4 state-space",
+    ]
+    told = [
+        "  FAILED  N7 no-name",
+        "    The name is not known.",
+        "    → Set another DNS server.",
+    ]
+    assert lines[lines.index(told[0]) :][:3] == told
+    assert lines[-5:] == ["7 checks: 2 FAILED, 1 warning, 3 skipped, 1 ok.", "Begin with:", *told]
+
+
+def test_what_only_another_user_may_look_at_is_told_once_with_how() -> None:
+    refused = skipped("Permission denied; root may look there.", "sudo device-auth doctor")
+    lines = as_text(
+        [found("S2", "state-files", refused), EXAMINED[0], found("C1", "settings-unreadable", refused)],
+        TextStyle(),
+    )
+
+    assert lines[-4:] == [
+        "3 checks: 2 skipped, 1 ok (-v lists them).",
+        "2 skipped: Permission denied; root may look there.",
+        "  → sudo device-auth doctor",
+        "Nothing wrong was found.",
     ]
 
 
@@ -70,7 +111,8 @@ def test_facts_are_told_to_those_who_want_them() -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "no-such-encoding"])
 def test_a_serial_line_gets_letters_that_it_can_carry(encoding: str) -> None:
     told = as_text(
-        [found("C2", "client-id", warn("It is …cdef, “odd”.", "Look →"))], TextStyle(encoding=encoding)
+        [found("C2", "client-id", warn("It is …cdef, “odd”.", "Look →"))],
+        TextStyle(encoding=encoding, has_facts=True),
     )
 
     assert told[2] == "    It is ...cdef, ?odd?."
@@ -79,30 +121,27 @@ def test_a_serial_line_gets_letters_that_it_can_carry(encoding: str) -> None:
 
 
 def test_controls_do_not_reach_the_terminal() -> None:
-    told = as_text([found("S1", "state-folder", ok("It is \x1b[31mred\x07."))], TextStyle())
+    told = as_text([found("S1", "state-folder", ok("It is \x1b[31mred\x07."))], TextStyle(has_facts=True))
 
     assert told[2] == "    It is ?[31mred?."
 
 
 def test_colour_repeats_the_verdict_and_adds_no_width() -> None:
-    plain, coloured = as_text(EXAMINED, TextStyle()), as_text(EXAMINED, TextStyle(has_colour=True))
+    style = TextStyle(has_facts=True)
+    plain, coloured = as_text(EXAMINED, style), as_text(EXAMINED, style._replace(has_colour=True))
 
     assert coloured[1] == "  \x1b[32mok     \x1b[0m S1 state-folder"
-    assert "\x1b[31;1mFAILED " in coloured[8]
+    assert "\x1b[31;1mFAILED " in coloured[-3]
     assert [line for line in coloured if "\x1b" not in line] == [
         line for line, other in zip(plain, coloured, strict=True) if "\x1b" not in other
     ]
 
 
-def test_the_summary_says_where_to_begin() -> None:
-    def summary(*examined: CheckResult) -> str:
-        return as_text(examined, TextStyle())[-1]
+def test_where_nothing_failed_one_begins_with_the_first_warning() -> None:
+    warned, well = as_text(EXAMINED[:2], TextStyle()), as_text(EXAMINED[:1], TextStyle())
 
-    assert (
-        summary(*EXAMINED[:2])
-        == "2 checks: 0 failed, 1 with a warning, 0 skipped. Begin with S4 state-space."
-    )
-    assert summary(EXAMINED[0]).endswith("0 skipped. Nothing wrong was found.")
+    assert warned[-4:-2] == ["Begin with:", "  warning S4 state-space"]
+    assert well[-2:] == ["1 checks: 1 ok (-v lists them).", "Nothing wrong was found."]
 
 
 def test_programs_get_every_finding_whole() -> None:

@@ -343,8 +343,8 @@ def test_people_read_it_by_group_on_stdout(linked: Command, capsys: pytest.Captu
     linked.run("doctor", *linked.provider)
     told = capsys.readouterr()
 
-    assert told.out.startswith("Store\n  ok      S1 state-folder\n")
-    assert "\nLink\n  ok      L1 linked\n" in told.out
+    assert told.out.startswith("Store           ")
+    assert re.search(r"\nLink +1 skipped, 3 ok\n", told.out)
     assert "\x1b" not in told.out
     assert "mode: 0700" not in told.out
     assert told.err == ""
@@ -354,7 +354,9 @@ def test_verbose_tells_the_facts_too(linked: Command, capsys: pytest.CaptureFixt
     capsys.readouterr()
     linked.run("doctor", "-v", *linked.provider)
 
-    assert "mode: 0700" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.startswith("Store\n  ok      S1 state-folder\n")
+    assert "mode: 0700" in told
 
 
 def test_what_is_logged_meanwhile_is_redacted_and_told_only_if_asked_for(
@@ -384,7 +386,7 @@ def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_p
     places = f"--state-dir {tmp_path}/state --runtime-dir {tmp_path}/run"
     with session(tmp_path, columns=40, rows=400) as shell:
         shell.wait_for("ready>")
-        shell.run("doctor", "--simulate", places)
+        shell.run("doctor", "-v", "--simulate", places)
         shell.wait_for(lambda: bool(re.search(r"left with \d", shell.text)))  # not the words that were typed
         lines = shell.text.splitlines()
         colours = {shell.screen.buffer[y][2].fg for y in range(len(lines))}
@@ -392,6 +394,19 @@ def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_p
     assert "Store" in lines
     assert {"green", "brown"} <= colours
     assert not any(line.lstrip().startswith(("0 of", "1 of")) for line in lines)
+
+
+def test_the_last_screen_has_the_first_failure_with_its_step(tmp_path: Path) -> None:
+    with session(tmp_path) as shell:
+        shell.wait_for("ready>")
+        # many failures: of the network, of each setting, of the state folder
+        (tmp_path / "state").write_text("no folder")
+        shell.run("doctor", "--base-url", "http://127.0.0.1:9/", f"--state-dir {tmp_path}/state")
+        shell.wait_for(lambda: bool(re.search(r"left with \d", shell.text)))
+        screen = shell.text
+
+    assert "Begin with:\n  FAILED  S1 state-folder\n" in screen
+    assert "is not a folder.\n    → Move it away, or name another with --state-dir.\n" in screen
 
 
 @pytest.mark.parametrize(
@@ -486,7 +501,22 @@ def test_the_report_holds_everything_for_its_owner_alone(
     assert f"base_url         {linked.running.base_url}  (option --base-url)" in text
     assert "client_id        …cdef  (option --client-id)" in text
     assert "dsn              <dsn-1>  (option --dsn)" in text
+    assert "metrics          false  (default)" in text
+    assert re.search(r"^hardware +not set$", text, re.MULTILINE)
+    assert re.search(r"^page +not set$", text, re.MULTILINE)
     assert f"Wrote {tmp_path / 'report'}." in capsys.readouterr().err
+
+
+def test_the_report_has_tables_as_a_settings_file_has_them(linked: Command, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[page]\nport = 8080\n[hardware]\nboard = "none"\n[hardware.led]\nkind = "mono"\nflip = true\n'
+    )
+    linked.run("doctor", "--config", str(config), "--report", str(tmp_path / "report"), *linked.provider)
+    text = (tmp_path / "report").read_text()
+
+    assert 'hardware         { board = "none", led = { kind = "mono", flip = true } }' in text
+    assert "page             { port = 8080 }" in text
 
 
 def test_a_report_takes_the_place_of_another(linked: Command, tmp_path: Path) -> None:
