@@ -74,15 +74,18 @@ def choose_language(locale: str) -> LanguageChoice:
 
 
 def wording_for(locale: str) -> Wording:
-    """Read the wording for a locale, with a voice of its region."""
+    """Read the wording for a locale, with the voice and the words of its region."""
     choice = choose_language(locale)
-    return replace(read_wording(choice.language), voice=choice.voice)
+    region = choice.voice.rpartition("-")[2].upper()
+    return replace(read_wording(choice.language, region), voice=choice.voice)
 
 
-def read_wording(language: str) -> Wording:
-    """Read the wording of one of ``LANGUAGES``."""
+def read_wording(language: str, region: str = "") -> Wording:
+    """Read the wording of one of ``LANGUAGES``, with the words of a region in place of the language's own."""
     text = (files("device_auth.prompts") / "phrases" / f"{language}.toml").read_text(encoding="utf-8")
     table = tomllib.loads(text)
+    for name, phrases in table.pop("regions", {}).get(region, {}).items():
+        table[name] |= phrases
     troubles = {name: TroublePhrases(**phrases) for name, phrases in table.pop("troubles").items()}
     return Wording(troubles=troubles, **table)
 

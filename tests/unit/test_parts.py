@@ -358,7 +358,7 @@ def test_without_a_terminal_light_and_voice_are_written_in_lines(
     assert capsys.readouterr().err.splitlines() == [
         "light: cyan, blinking quickly",
         "light: dark",
-        'voice: "Ich frage nach einem Code. Einen Moment."',
+        'voice: "Ich fordere einen Code an. Einen Moment."',
     ]
 
 

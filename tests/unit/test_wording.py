@@ -1,5 +1,6 @@
 """What the speaker says in six languages: complete, and told so that no character is taken for another."""
 
+import re
 import shutil
 import string
 import subprocess
@@ -284,6 +285,47 @@ def test_any_other_locale_is_english_and_known_to_be_a_stand_in(locale: str) -> 
     choice = choose_language(locale)
 
     assert (choice.language, choice.voice, choice.is_known) == ("en", "en-US", False)
+
+
+@pytest.mark.parametrize(
+    ("locale", "six"), [("pt-BR", "meia"), ("pt_BR.UTF-8", "meia"), ("pt", "meia"), ("pt-PT", "seis")]
+)
+def test_a_country_may_have_words_of_its_own(locale: str, six: str) -> None:
+    wording = wording_for(locale)
+
+    assert (wording.digits["6"], wording.digits["7"]) == (six, "sete")
+
+
+def every_phrase(wording: Wording) -> str:
+    tables = (wording.states, wording.moments, wording.short, wording.page)
+    told = [phrase for table in tables for phrase in table.values()]
+    told += [text for trouble in wording.troubles.values() for text in asdict(trouble).values()]
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize(
+    ("language", "others"),
+    [
+        ("de", r"du|dein\w*|dir|dich|kopple\w*|Handy"),
+        ("es", r"tú|tu|tus|te|ti|vosotros|enlace|permiso|parlante|móvil"),
+        ("fr", r"tu|ton|ta|tes|toi|liens?|entrez|entrez-y|haut-parleur"),
+        ("it", r"Lei|voi|vostr\w+|legam\w+|cellulare"),
+        ("pt", r"tu|teu|tua|telefone|telemóvel|ecrã|palavra-passe|ligação|carregue"),
+    ],
+)
+def test_each_language_has_one_form_of_address_and_one_word_for_a_thing(language: str, others: str) -> None:
+    # as CONTRIBUTING has them
+    assert re.findall(rf"(?i)(?<!\w)(?:{others})(?!\w)", every_phrase(read_wording(language))) == []
+
+
+def test_what_is_to_be_done_is_no_state() -> None:
+    orders = {"de": "stellen", "es": "iniciar", "fr": "régler", "it": "impostare", "pt": "entrar"}
+    found = {
+        language: [text for text in read_wording(language).short.values() if text.endswith(order)]
+        for language, order in orders.items()
+    }
+
+    assert not any(found.values())
 
 
 def test_what_is_said_carries_the_region_of_the_locale() -> None:
