@@ -1,4 +1,4 @@
-"""The command ``device-auth``, and ``python -m device_auth``: asks the service for a token at once, else runs the verb."""
+"""The command ``device-auth``, and ``python -m device_auth``: answers ``token`` and ``status`` at once, else runs the verb."""
 
 import sys
 
@@ -7,11 +7,11 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run the command of this process, and return its exit code."""
-    if sys.argv[1:] == ["token"]:
-        from device_auth.cli.quick_token import print_quickly
+    if sys.argv[1:] in (["token"], ["status"]):
+        from device_auth.cli.quick_answers import print_quickly
 
         try:
-            if print_quickly():
+            if print_quickly(sys.argv[1]):
                 return 0
         except KeyboardInterrupt:
             return INTERRUPTED

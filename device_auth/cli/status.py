@@ -8,8 +8,8 @@ from device_auth.assembly.opening import read_health, read_status
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ClientRejected, NotLinked, RefreshRejected
 from device_auth.core.models import Mark
-from device_auth.core.public import TOKENLESS, health_fields, status_fields
-from device_auth.core.states import FOR_NOW, STATES, TROUBLES, StateWord, Trouble, phrase_of
+from device_auth.core.public import TOKENLESS, health_fields, status_fields, status_text
+from device_auth.core.states import STATES, TROUBLES, StateWord
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
@@ -51,8 +51,7 @@ def show(doors: "Doors") -> int:
     if doors.is_json:
         print_json(fields)
     else:
-        for line in _lines(fields):
-            print_line(line)
+        print_line(status_text(fields))
     is_known = not status.service or status.state != StateWord.STARTING
     return 0 if is_known else NotLinked.exit_code
 
@@ -68,32 +67,3 @@ def check(doors: "Doors") -> int:
         hint = health.hint or NEXT_STEPS.get(health.reason, "")
         print_line(f"unhealthy ({health.reason}): {hint}".rstrip(": "))
     return 0 if health.reason is None else CODES.get(health.reason, NotLinked.exit_code)
-
-
-def _lines(fields: dict[str, object]) -> list[str]:
-    word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
-    service = fields.get("service")
-    phrase = phrase_of(word, trouble, is_checking=bool(fields["is_checking"]))
-    if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
-        phrase = FOR_NOW
-    rows = {
-        "state": None if service and word is StateWord.STARTING else f"{word}: {phrase.sentence}",
-        "service": service,
-        "trouble": None if trouble is Trouble.NONE else trouble,
-        "since": fields["since"],
-        "handed over": _handed_over(fields.get("handed_over")),
-        "next": fields["hint"],
-        "account": fields["account"],
-        "user ID": fields["account_id"] if fields["account_id"] != fields["account"] else None,
-        "code until" if word is StateWord.WAITING else "token until": fields["expires_at"],
-        "dialect": fields["dialect"],
-    }
-    return [f"{name + ':':<13}{value}" for name, value in rows.items() if value]
-
-
-def _handed_over(fields: object) -> str | None:
-    match fields:
-        case {"to": to, "at": at}:
-            return f"to {to or 'another client'}" + (f", at {at}" if at else "")
-        case _:
-            return None

@@ -1,11 +1,12 @@
 """The status and the access token as other programs read them: one JSON form for command line, socket and events."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from device_auth.core.models import Link, Mark, Secret, UnixTime
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import FOR_NOW, StateWord, Trouble, phrase_of
 from device_auth.core.values import dataclass
 
 FRESH: Final = 60
@@ -169,6 +170,40 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
     if status.handed_over is not None:
         fields["handed_over"] = {"to": status.handed_over.to, "at": _date(status.handed_over.at)}
     return fields
+
+
+def status_text(fields: Mapping[str, object]) -> str:
+    """Return a status for people, in lines.
+
+    Args:
+        fields: the JSON object of it.
+    """
+    word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
+    service = fields.get("service")
+    phrase = phrase_of(word, trouble, is_checking=bool(fields["is_checking"]))
+    if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
+        phrase = FOR_NOW
+    rows = {
+        "state": None if service and word is StateWord.STARTING else f"{word}: {phrase.sentence}",
+        "service": service,
+        "trouble": None if trouble is Trouble.NONE else trouble,
+        "since": fields["since"],
+        "handed over": _handed_over(fields.get("handed_over")),
+        "next": fields["hint"],
+        "account": fields["account"],
+        "user ID": fields["account_id"] if fields["account_id"] != fields["account"] else None,
+        "code until" if word is StateWord.WAITING else "token until": fields["expires_at"],
+        "dialect": fields["dialect"],
+    }
+    return "\n".join(f"{name + ':':<13}{value}" for name, value in rows.items() if value)
+
+
+def _handed_over(fields: object) -> str | None:
+    match fields:
+        case {"to": to, "at": at}:
+            return f"to {to or 'another client'}" + (f", at {at}" if at else "")
+        case _:
+            return None
 
 
 def token_fields(token: AccessToken) -> dict[str, object]:

@@ -40,6 +40,7 @@ from device_auth.core.public import (
     health_fields,
     health_of,
     status_fields,
+    status_text,
     token_fields,
     write_json,
 )
@@ -267,7 +268,11 @@ class Api:
 
     def _status(self, accepted: Connection, request: HttpRequest) -> HttpReply:
         _read_query(request, set())
-        return _reply(HTTPStatus.OK, self._read_status(self._feed.look(), accepted.peer))
+        fields = self._read_status(self._feed.look(), accepted.peer)
+        if request.headers.get("accept") != "text/plain":
+            return _reply(HTTPStatus.OK, fields)
+        text = (status_text(fields) + "\n").encode()
+        return HttpReply(HTTPStatus.OK, text, {"Content-Type": "text/plain; charset=utf-8"})
 
     def _health(self, _accepted: Connection, request: HttpRequest) -> HttpReply:
         """Answer from what is known at this moment, so that neither a recovery nor an end of the token comes late."""

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from device_auth.cli.quick_answers import print_quickly
 from device_auth.core.states import STATES, StateWord
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import serve
@@ -272,3 +273,19 @@ def test_a_verb_comes_to_the_same_both_ways(sides: tuple[Side, Side], tmp_path: 
 
     one, other = seen.values()
     assert {name for name in one if one[name] != other[name]} == {name for name, _ in case.known}, seen
+
+
+@pytest.mark.parametrize("state", ["unlinked", "linked"])
+@pytest.mark.parametrize("verb", ["token", "status"])
+def test_a_quick_answer_is_the_verbs(
+    sides: tuple[Side, Side], capfd: pytest.CaptureFixture[str], verb: str, state: str
+) -> None:
+    _, side = sides
+    side.bring_to(state)
+    expected = side.run(verb)
+    capfd.readouterr()
+
+    is_printed = print_quickly(verb, str(side.command.folder / "run" / "api.sock"))
+
+    assert is_printed == (expected.code == 0)
+    assert capfd.readouterr().out == (expected.stdout if is_printed else "")

@@ -1,6 +1,7 @@
 """The JSON that other programs read: one form everywhere."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ from device_auth.core.public import (
     health_of,
     rfc3339,
     status_fields,
+    status_text,
     token_fields,
     write_json,
 )
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import FOR_NOW, STATES, TROUBLES, StateWord, Trouble
 from device_auth.core.values import replace
 from tests.links import make_link
 
@@ -143,3 +145,47 @@ def test_a_token_is_four_fields() -> None:
 )
 def test_a_moment_is_written_in_utc_to_the_second_before(moment: float, text: str) -> None:
     assert rfc3339(UnixTime(moment)) == text
+
+
+def text_of(**changes: Any) -> list[str]:
+    return status_text(status_fields(replace(UNLINKED, **changes))).splitlines()
+
+
+def test_a_status_for_people_has_a_row_for_what_is_known() -> None:
+    assert text_of(account_id="amzn1.account.A") == [
+        f"state:       unlinked: {STATES[StateWord.UNLINKED].sentence}",
+        "next:        press",
+        "account:     Anna",
+        "user ID:     amzn1.account.A",
+        "token until: 2027-01-15T08:00:00Z",
+        "dialect:     lwa",
+    ]
+
+
+def test_a_status_for_people_names_the_trouble_and_the_end_of_the_code() -> None:
+    rows = text_of(state=StateWord.WAITING, trouble=Trouble.NO_NETWORK)
+
+    assert rows[:2] == [
+        f"state:       waiting: {TROUBLES[Trouble.NO_NETWORK].sentence}",
+        "trouble:     no-network",
+    ]
+    assert "code until:  2027-01-15T08:00:00Z" in rows
+
+
+def test_a_status_for_people_says_of_a_link_that_it_may_not_last() -> None:
+    assert text_of(state=StateWord.LINKED, lasts=False)[0] == f"state:       linked: {FOR_NOW.sentence}"
+
+
+def test_a_status_for_people_has_no_state_that_a_silent_service_keeps() -> None:
+    assert text_of(state=StateWord.STARTING, service="hung")[0] == "service:     hung"
+
+
+@pytest.mark.parametrize(
+    ("handed_over", "row"),
+    [
+        (HandOver("avs", UnixTime(1.8e9)), "handed over: to avs, at 2027-01-15T08:00:00Z"),
+        (HandOver(None, None), "handed over: to another client"),
+    ],
+)
+def test_a_status_for_people_names_the_client_that_has_the_link(handed_over: HandOver, row: str) -> None:
+    assert row in text_of(handed_over=handed_over)
