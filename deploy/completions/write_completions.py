@@ -32,7 +32,8 @@ def completions() -> dict[str, str]:
     parser = make_parser()
     for action in every_action(parser):
         fit_for_completion(action)
-    return {name: shtab.complete(parser, shell) for shell, name in NAMES.items()}
+    texts = {name: shtab.complete(parser, shell) for shell, name in NAMES.items()}
+    return {**texts, NAMES["fish"]: each_option_once(texts[NAMES["fish"]])}
 
 
 def every_action(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
@@ -56,6 +57,38 @@ def fit_for_completion(action: argparse.Action) -> None:
     if action.option_strings and action.nargs == argparse.OPTIONAL:
         # shtab would take the verb behind a bare --simulate for its value
         action.nargs, action.choices = 0, None
+
+
+def each_option_once(fish: str) -> str:
+    """Return a script for fish in which an option has one line with its verbs, where shtab writes a line for each verb.
+
+    At each completion fish reads each line; one for each verb also takes 2 kB in the package.
+    """
+    line = re.compile(
+        r"^complete -c device-auth -n '?_shtab_device_auth_using(?: ([a-z][a-z -]*))?'? (-[ls] .*)\n",
+        re.MULTILINE,
+    )
+    verbs_of: dict[str, list[str]] = {}
+    for verb, option in line.findall(fish):
+        verbs_of.setdefault(option, []).append(f'"{verb}"' if " " in verb or not verb else verb)
+    every = max(map(len, verbs_of.values()))
+    lines = [
+        "complete -c device-auth"
+        + (f" -n '_shtab_device_auth_using {' '.join(verbs)}'" if len(verbs) < every else "")
+        + f" {option}\n"
+        for option, verbs in verbs_of.items()
+    ]
+    # Its condition takes one verb, of one word or two, without quotes.
+    fish = re.sub(
+        r"'_shtab_device_auth_using ?([a-z -]*); and ",
+        r"""'_shtab_device_auth_using "\1"; and """,
+        line.sub("", fish),
+    )
+    condition = (
+        'test "$_shtab_device_auth_cmdpath" = "$argv"',
+        'contains -- "$_shtab_device_auth_cmdpath" $argv',
+    )
+    return fish.replace(*condition) + "".join(lines)
 
 
 if __name__ == "__main__":

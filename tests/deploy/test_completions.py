@@ -1,7 +1,8 @@
-"""The completions: they are what shtab writes today, name what ``--help`` names, and complete in real shells."""
+"""The completions: they are what their writer makes today, name what ``--help`` names, and complete in real shells."""
 
 import argparse
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Final
@@ -40,6 +41,7 @@ TYPED: Final = {
     "device-auth link --client-sec": "device-auth link --client-secret-file",
     "device-auth token --dialect rf": "device-auth token --dialect rfc8628",
     "device-auth config ch": "device-auth config check",
+    "device-auth factory wipe --verif": "device-auth factory wipe --verify",
     "device-auth hardware enable resp": "device-auth hardware enable respeaker-2mic",
     "device-auth hardware enable --panel sh": "device-auth hardware enable --panel sh1106",
     "device-auth hardware enable --key rpi": "device-auth hardware enable --key rpi-fw-crypto",
@@ -64,8 +66,12 @@ def completed_options(shell: str, verb: str) -> set[str]:
     text = (FOLDER / NAMES[shell]).read_text()
     name = f"_shtab_device_auth_{verb}" if verb else "_shtab_device_auth"
     if shell == "fish":
-        condition = f"'_shtab_device_auth_using {verb}'" if verb else "_shtab_device_auth_using"
-        lines = re.findall(rf"^complete -c device-auth -n {condition} (-.*)$", text, re.MULTILINE)
+        pattern = r"^complete -c device-auth(?: -n '_shtab_device_auth_using ([^';]+)')? (-[ls] .*)$"
+        lines = [
+            line
+            for verbs, line in re.findall(pattern, text, re.MULTILINE)
+            if not verbs or verb in shlex.split(verbs)
+        ]
         found = [
             word for line in lines for word in re.findall(r"(?:^|\s)-([ls] \S+)", line.partition(" -d ")[0])
         ]
