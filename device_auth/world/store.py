@@ -7,7 +7,8 @@ newest does not verify. Four rules hold at every moment, wherever a write is cut
 2. ``link.json.previous`` is always of the same link as ``link.json``, and holds nothing that the newest has dropped
    (a replaced owner's link, a grant that was handed over). So before the newest drops one of these, the previous
    generation is removed and the folder synced.
-3. Changes that a killed process left unsynced are made durable before the next one.
+3. Changes that a killed process left unsynced are made durable before the next one; a proof that the folder can be written
+   changes names beside alone, and makes all durable at its end.
 4. When the key changes, the generation under the former key stays until the new one has been read back and opened;
    then it is removed, so that no weaker copy stays on the card.
 
@@ -225,7 +226,7 @@ class FileStore:
         Raises:
             StoreError: if it could not.
         """
-        with self._writing(f"cannot write to {self.directory}") as folder:
+        with self._writing(f"cannot write to {self.directory}", is_proof=True) as folder:
             self._sealing_key()
             folder.write_new(_BESIDE, PROBE, FILE_MODE, is_durable=True, owner=self._owner)
             folder.link(_BESIDE, _BESIDE_PREVIOUS)
@@ -433,7 +434,7 @@ class FileStore:
         return [link for link in found if link is not None]
 
     @contextmanager
-    def _writing(self, what: str) -> Iterator[Folder]:
+    def _writing(self, what: str, *, is_proof: bool = False) -> Iterator[Folder]:
         folder = self._folder
         if folder is None:
             raise StoreError(f"{what}: the lock is not held")
@@ -441,7 +442,8 @@ class FileStore:
         try:
             if not is_settled:
                 _clear(folder)
-                folder.sync()
+                if not is_proof:
+                    folder.sync()
             yield folder
         except OSError as error:
             with suppress(OSError):

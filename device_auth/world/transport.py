@@ -2,13 +2,15 @@
 
 A time-out counts from the last byte, so a server that sends a byte a second outlasts any. ``abandon`` bounds a request:
 it shuts down the sockets in use, which ends every wait of the sending thread. requests takes long to import on a small
-machine, so it is loaded at the first request.
+machine, so it is loaded at the first request, or before it beside something that is waited for: ``load``.
 """
 
 import errno
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from device_auth.core.errors import ConfigError
@@ -49,8 +51,34 @@ ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
 """Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
 
+GUESSER: Final = "chardet"
+OTHER_GUESSER: Final = "charset_normalizer"
+"""Guess the encoding of a text, which no answer is read as; requests imports one of them, for a tenth of its time."""
+
+GUESSER_VERSION: Final = "5.0.0"
+"""Every requests from 2.28 on takes it."""
+
+_loading: Final = threading.Lock()
+
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
 """The result of an abandoned ``send``."""
+
+
+def load() -> None:
+    """Load what sends requests, all but what guesses encodings; once it is loaded, do nothing."""
+    with _loading:
+        if "requests" not in sys.modules:
+            guesser = ModuleType(GUESSER)
+            guesser.__dict__["__version__"] = GUESSER_VERSION
+            stand_ins = {GUESSER: guesser, OTHER_GUESSER: None}
+            absent = {name: it for name, it in stand_ins.items() if name not in sys.modules}
+            sys.modules.update(absent)  # type: ignore[arg-type]  # None: the import of it fails
+            try:
+                import requests  # noqa: F401, TID251  loaded here
+            finally:
+                for name in absent:
+                    del sys.modules[name]
+        import device_auth.world.connections  # noqa: F401  loaded here
 
 
 class DatedClock(Clock, Protocol):
@@ -131,6 +159,7 @@ class HttpTransport:
             idle.close()
 
     def _take_session(self, context: "ssl.SSLContext | None") -> "CancellableSession":
+        load()
         from device_auth.world.connections import CancellableSession
 
         # removed, not shared: an abandoned send may still be running, and must not disturb the next one
@@ -191,6 +220,7 @@ def route_to(url: str, authorities: Authorities, proxy: Proxy | None = None) -> 
         authorities: as for ``HttpTransport``.
         proxy: as for ``HttpTransport``.
     """
+    load()
     from device_auth.world.connections import proxy_of_environment
 
     try:

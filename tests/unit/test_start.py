@@ -170,6 +170,13 @@ def test_a_link_loads_no_network_before_its_first_request_and_no_part_without_a_
     }
 
 
+def test_a_link_loads_no_guesser_of_encodings(command: Command) -> None:
+    modules = loaded(command, "link", "--json", *command.provider)
+
+    assert "requests" in modules
+    assert not modules & {"charset_normalizer", "chardet"}
+
+
 def test_a_service_at_rest_loads_no_network_and_no_part_without_a_board(command: Command) -> None:
     with start(command, "run", *command.provider) as process:
         wait_for(lambda: is_up(command) or process.poll() is not None)

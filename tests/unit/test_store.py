@@ -152,6 +152,21 @@ def test_a_proof_leaves_nothing_behind(folder: Path, store: FileStore) -> None:
     assert names(folder) == set()
 
 
+def test_proof_new_link_and_its_next_generation_wait_six_times_for_the_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(0o700)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    with FileStore(folder) as store:
+        store.prove_writable()
+        store.replace(ANNA_1)
+        store.save(ANNA_2)
+
+    assert len(synced) == 6
+
+
 def test_what_a_killed_writer_left_is_cleared_away(folder: Path) -> None:
     folder.mkdir(0o700)
     (folder / f"{NEWEST}.new").write_bytes(b"half a li")
