@@ -130,6 +130,8 @@ class RunRecord:
         outcome_details: why it ended so, in words.
         host_key_fingerprint: of the unit's SSH host key; empty where the transport has none.
         unit: what the unit read of itself (unit.json); None for what it could not read.
+        is_judged: whether it says anything of the unit; False if the station's own trouble ended it. Of an aborted one
+            it does not matter.
     """
 
     start: RunStart
@@ -142,6 +144,7 @@ class RunRecord:
     host_key_fingerprint: str = ""
     unit: Mapping[str, str | int | bool | None] = field(default_factory=dict)
     phases: tuple[RunPhase, ...] = ()
+    is_judged: bool = True
 
 
 class UniqueValue(NamedTuple):

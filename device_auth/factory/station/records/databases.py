@@ -8,12 +8,24 @@ The password of a database lies in a file, closed to others: never in the addres
 
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import (
+    ARRAY,
+    URL,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -267,3 +279,20 @@ def insert_or_update(
         set_=changed(new),
         where=None if only_if is None else only_if(new),
     )
+
+
+def insert_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Carry out an INSERT of ours for rows, all with the same columns and each with a key of its own; none: nothing.
+
+    PostgreSQL gets a list for each column, in one statement: row by row each would wait for the other between any two.
+    """
+    if not rows:
+        return
+    if connection.dialect.name != "postgresql":
+        connection.execute(statement, rows)
+        return
+    columns = [statement.table.c[name] for name in rows[0]]
+    lists = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
+    given = func.unnest(*lists).table_valued(*rows[0]).render_derived()
+    values = {name: [row[name] for row in rows] for name in rows[0]}
+    connection.execute(statement.from_select(list(rows[0]), select(*given.columns)), values)

@@ -35,6 +35,7 @@ RUN_COLUMNS: Final = (
     "batch",
     "is_golden",
     "host_key_fingerprint",
+    "is_judged",
 )
 """Of the CSV of runs."""
 
@@ -134,6 +135,7 @@ def _record(
             "station_version": row["station_version"],
             "order_millis": row["order_millis"],
             "unit": facts,
+            "is_judged": row["is_judged"],
         },
         "phases": [
             {

@@ -7,7 +7,7 @@ blocks are its own. From then on the station alone gives them, from its own file
 Every function works within a transaction of its caller, on either kind of database.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, case, insert, or_, select, update
 
 from device_auth.core.errors import Busy, DeviceAuthError, WrongUse
 from device_auth.factory.check_digit import ANY_DSN, has_check_digit
-from device_auth.factory.station.records.databases import insert_new, insert_or_update
+from device_auth.factory.station.records.databases import insert_or_update
 from device_auth.factory.station.records.tables import (
     BLOCKED,
     BURNT,
@@ -158,14 +158,6 @@ def blocks_of(connection: Connection, station_id: str) -> set[str]:
             select(dsn_block.c.block_uuid).where(dsn_block.c.station_id == station_id)
         ).scalars()
     )
-
-
-def copy_blocks(source: Connection, target: Connection, blocks: Iterable[str]) -> None:
-    """Copy blocks with their numbers from the database of all stations to a station's file."""
-    for block in blocks:
-        for table in (dsn_block, dsn):
-            rows = source.execute(select(table).where(table.c.block_uuid == block)).mappings().all()
-            target.execute(insert_new(target, table), [dict(row) for row in rows])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from device_auth.factory.station.records import ledger
 from device_auth.factory.station.records.databases import (
     DatabaseAway,
     insert_new,
+    insert_rows,
     reading,
     writing,
 )
@@ -155,10 +156,8 @@ class AllStations:
             )
             scrapped = _rows(connection, unit, unit.c.is_scrapped)
         with writing(self._file) as connection:
-            if blocks:
-                connection.execute(insert_new(connection, dsn_block), blocks)
-            if numbers:
-                connection.execute(ledger.put_ahead(connection), numbers)
+            insert_rows(connection, insert_new(connection, dsn_block), blocks)
+            insert_rows(connection, ledger.put_ahead(connection), numbers)
             for row in scrapped:
                 mark_scrapped(connection, row["board"], row["order_millis"])
 
@@ -210,9 +209,8 @@ class AllStations:
             self._check_token(connection)
             _put(connection, rows)
         with writing(self._file) as connection:
-            connection.execute(
-                delete(outbox).where(outbox.c.number.in_([number for number, _, _ in entries]))
-            )
+            # nothing else stands between: entries are read in their order, and later ones have later numbers
+            connection.execute(delete(outbox).where(outbox.c.number.between(entries[0][0], entries[-1][0])))
 
     # -----------------------------------------------------------------------------------------------------
     # Who this station is
@@ -295,7 +293,9 @@ def _what(keys: Mapping[str, set[str]]) -> Iterable[tuple[Table, Any]]:
 
 
 def _rows(connection: Connection, table: Table, which: Any) -> list[dict[str, Any]]:
-    return [dict(row) for row in connection.execute(select(table).where(which)).mappings()]
+    names = [column.name for column in table.columns]
+    # thousands of rows: their mappings would cost as much as all the rest
+    return [dict(zip(names, row, strict=True)) for row in connection.execute(select(table).where(which))]
 
 
 def _in(column: Any, rows: Iterable[Mapping[str, Any]], name: str) -> Any:
@@ -305,8 +305,6 @@ def _in(column: Any, rows: Iterable[Mapping[str, Any]], name: str) -> Any:
 def _put(connection: Connection, rows: Mapping[Table, list[dict[str, Any]]]) -> None:
     """Put rows into the database, in the order in which they need each other."""
     statements = {dsn: ledger.put_ahead(connection)}
-    if rows[unit]:
-        keep_units(connection, rows[unit])
+    keep_units(connection, rows[unit])
     for table in (product, run, phase, measurement, attachment, dsn_block, dsn, identity_event):
-        if rows[table]:
-            connection.execute(statements.get(table, insert_new(connection, table)), rows[table])
+        insert_rows(connection, statements.get(table, insert_new(connection, table)), rows[table])

@@ -14,16 +14,16 @@ _COUNTED: Final = "run.outcome IS NOT NULL AND NOT run.is_golden AND run.order_m
 _QUESTIONS: Final = {
     "outcomes": f"SELECT outcome, count(*) AS runs FROM run WHERE {_COUNTED} GROUP BY outcome ORDER BY outcome",
     "yields": """
-        SELECT product.name AS product, product.part_number, product.revision, first.batch,
+        SELECT product.name AS product, product.part_number, product.revision, first_run.batch,
                count(*) AS units,
-               sum(CASE WHEN first.outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_first,
-               sum(CASE WHEN first.last_outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_last,
-               CAST(sum(first.runs - 1) AS BIGINT) AS retests
-        FROM numbered_run AS first
-        JOIN product ON product.product_uuid = first.product_uuid
-        WHERE first.number = 1 AND first.order_millis >= :since
-        GROUP BY product.name, product.part_number, product.revision, first.batch
-        ORDER BY product.name, product.part_number, product.revision, first.batch
+               sum(CASE WHEN outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_first,
+               sum(CASE WHEN last_outcome = 'PASS' THEN 1 ELSE 0 END) AS passed_last,
+               CAST(sum(runs - 1) AS BIGINT) AS retests
+        FROM first_run
+        JOIN product ON product.product_uuid = first_run.product_uuid
+        WHERE order_millis >= :since
+        GROUP BY product.name, product.part_number, product.revision, first_run.batch
+        ORDER BY product.name, product.part_number, product.revision, first_run.batch
     """,
     "failures": f"""
         SELECT phase.name AS step, phase.outcome, count(*) AS attempts
@@ -45,15 +45,18 @@ _STEPS_IN_POSTGRESQL: Final = f"""
     GROUP BY phase.name ORDER BY phase.name
 """
 
-_KEPT: Final = f"run_uuid NOT IN (SELECT run_uuid FROM run WHERE NOT ({_COUNTED}))"
+_LEFT_OUT: Final = "CREATE TEMPORARY TABLE left_out (run_uuid TEXT PRIMARY KEY) WITHOUT ROWID"
 
-_NAMES: Final = f"""
-    SELECT name, count(*) AS attempts, max(seconds) AS longest FROM phase WHERE {_KEPT} GROUP BY name ORDER BY name
+_LEAVE_OUT: Final = f"INSERT INTO left_out SELECT run_uuid FROM run WHERE NOT ({_COUNTED})"
+
+_NAMES: Final = """
+    SELECT name, count(*) AS attempts, max(seconds) AS longest FROM phase WHERE run_uuid NOT IN left_out
+    GROUP BY name ORDER BY name
 """
 
-_AT_PLACE: Final = (
-    f"SELECT seconds FROM phase WHERE name = :name AND {_KEPT} ORDER BY seconds LIMIT 1 OFFSET :place"
-)
+_AT_PLACE: Final = """
+    SELECT seconds FROM phase WHERE name = :name AND run_uuid NOT IN left_out ORDER BY seconds LIMIT 1 OFFSET :place
+"""
 
 
 def read_report(engine: Engine, since: int = 0) -> dict[str, list[dict[str, Any]]]:
@@ -88,7 +91,10 @@ def _steps(connection: Connection, since: int) -> list[dict[str, Any]]:
         place = -(-row["attempts"] * percent // 100) - 1
         return float(_ask(connection, _AT_PLACE, since, name=row["name"], place=place)[0]["seconds"])
 
-    return [
+    # found once, and not for each of the questions; what it is kept in belongs to this connection alone
+    connection.execute(text(_LEFT_OUT))
+    connection.execute(text(_LEAVE_OUT), {"since": since})
+    steps = [
         {
             "name": row["name"],
             "attempts": row["attempts"],
@@ -98,3 +104,5 @@ def _steps(connection: Connection, since: int) -> list[dict[str, Any]]:
         }
         for row in _ask(connection, _NAMES, since)
     ]
+    connection.execute(text("DROP TABLE left_out"))
+    return steps

@@ -18,6 +18,7 @@ from device_auth.factory.station.run_record import (
     RunRecord,
     RunStart,
 )
+from device_auth.factory.talk import RunOutcome
 
 LONGEST_TEXT: Final = 4000
 """Characters."""
@@ -68,6 +69,7 @@ def end_row(record: RunRecord) -> Row:
         "outcome": record.outcome.value,
         "outcome_details": plain_text(record.outcome_details),
         "host_key_fingerprint": plain_text(record.host_key_fingerprint),
+        "is_judged": record.is_judged and record.outcome is not RunOutcome.ABORTED,
     }
 
 

@@ -12,7 +12,7 @@ from device_auth.factory.station.records.databases import reading, writing
 if TYPE_CHECKING:
     from alembic.config import Config
 
-NEWEST: Final = "views_2"
+NEWEST: Final = "judged_3"
 """The revision that this program reads and writes."""
 
 NONE: Final = "base"

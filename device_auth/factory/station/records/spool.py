@@ -263,6 +263,7 @@ class StationRecords:
                     seconds=0.0,
                     outcome=RunOutcome.ABORTED.value,
                     outcome_details="the station ended during this run",
+                    is_judged=False,
                 )
             )
             post(connection, run, uuid)

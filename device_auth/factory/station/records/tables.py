@@ -119,6 +119,8 @@ run: Final = Table(
     Column("outcome", Text),
     Column("outcome_details", Text, nullable=False, server_default=""),
     Column("host_key_fingerprint", Text, nullable=False, server_default=""),
+    # false: it says nothing of its unit, for it was aborted, or the station's own trouble ended it
+    Column("is_judged", Boolean, nullable=False, server_default=text("true")),
     Index(None, "dut_id", "order_millis"),
     Index(None, "order_millis"),
 )

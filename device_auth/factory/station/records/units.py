@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Text, case, cast, delete, func, null, or_, select, update
 
-from device_auth.factory.station.records.databases import insert_or_update
+from device_auth.factory.station.records.databases import insert_or_update, insert_rows
 from device_auth.factory.station.records.rows import Row, plain_text
 from device_auth.factory.station.records.tables import PROVISIONED, measurement, run, unit
 from device_auth.factory.station.run_record import UniqueValue
@@ -29,7 +29,7 @@ def keep_units(connection: Connection, rows: Sequence[Row]) -> None:
         },
         only_if=lambda new: new.order_millis >= unit.c.order_millis,
     )
-    connection.execute(newer, rows)
+    insert_rows(connection, newer, rows)
     _join_short(connection, [row["board"] for row in rows])
 
 

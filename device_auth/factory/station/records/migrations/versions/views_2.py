@@ -24,7 +24,7 @@ FROM run
 WHERE outcome IS NOT NULL AND outcome <> 'ABORTED' AND NOT is_golden AND dut_id <> 'UNKNOWN_DUT'
 """
 
-_UNIT_OUTCOME: Final = """
+UNIT_OUTCOME: Final = """
 CREATE VIEW unit_outcome AS
 SELECT dut_id, board, product_uuid, batch, station_id, run_uuid, outcome, outcome_details, order_millis, runs
 FROM numbered_run
@@ -44,7 +44,7 @@ WHERE first.number = 1
 GROUP BY product.name, product.part_number, product.revision, first.batch
 """
 
-_RETEST: Final = """
+RETEST: Final = """
 CREATE VIEW retest AS
 SELECT run_uuid, dut_id, number, outcome, outcome_details, station_id, slot, order_millis
 FROM numbered_run
@@ -54,7 +54,7 @@ WHERE number > 1
 
 def upgrade() -> None:
     """Make the views."""
-    for statement in (_NUMBERED_RUN, _UNIT_OUTCOME, _YIELD, _RETEST):
+    for statement in (_NUMBERED_RUN, UNIT_OUTCOME, _YIELD, RETEST):
         op.execute(statement)
 
 
