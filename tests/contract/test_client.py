@@ -238,6 +238,16 @@ def test_a_connection_is_kept_open(tmp_path: Path) -> None:
         ]
 
 
+def test_a_connection_that_ends_with_its_answer_is_opened_anew(tmp_path: Path) -> None:
+    without_length = b"HTTP/1.1 200 OK\r\n\r\n" + TOKEN
+    connections = [http(TOKEN, "200 OK", "Connection: close")], [without_length], [http(TOKEN)]
+    with Script(tmp_path / "api.sock", *connections) as script, Client(str(script.path)) as client:
+        for _ in connections:
+            assert client.token().access_token == "CANARY"
+
+        assert len(script.requests) == 3
+
+
 def test_threads_may_share_a_client(world: SocketWorld, client: Client) -> None:
     world.is_linked(world.issue("one"))
     tokens = []
@@ -347,6 +357,9 @@ def test_an_answer_that_does_not_come_is_not_waited_for_forever(tmp_path: Path) 
         ),
         (http(b'{"type": 7, "detail": []}', "503 Oops"), TryLater),
         (b"nonsense\r\n\r\n", Unavailable),
+        (b"HTTP/1.1 two\r\n\r\n", Unavailable),
+        (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", Unavailable),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: %s\r\n" % (b"y" * 60_000) * 2 + b"\r\n{}", Unavailable),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", Unavailable),
         (b"", Unavailable),
     ],

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Generator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -199,10 +198,10 @@ def test_a_link_that_the_service_cannot_save_ends_with_the_stores_error(
     [
         (Revoked("it was"), status("unlinked"), RefreshRejected),
         (SpeakerUnlinked("it is"), status("unlinked"), ClientRejected),
-        (SpeakerUnlinked("it is"), replace(status("unlinked"), dialect=None), NotLinked),
+        (SpeakerUnlinked("it is"), status("unlinked")._replace(dialect=None), NotLinked),
         (
             SpeakerUnlinked("it is"),
-            replace(status("unlinked"), handed_over=HandedOver("env", None)),
+            status("unlinked")._replace(handed_over=HandedOver("env", None)),
             NotLinked,
         ),
         (TryLater("not now"), status("linked", trouble="no-network"), NotLinked),
@@ -244,7 +243,7 @@ def test_a_refusal_that_is_checked_is_told_by_status_as_such(
 
 
 def test_an_attempt_whose_link_is_refused_once_tells_that_it_is_checked(tmp_path: Path) -> None:
-    proving = replace(status("proving", 2, trouble="provider-unavailable"), is_checking=True)
+    proving = status("proving", 2, trouble="provider-unavailable")._replace(is_checking=True)
     client = ScriptedClient(status("unlinked"), status("requesting", 1), proving, status("linked", 3))
     told: list[View] = []
     audience = Audience(is_read=False, is_on_a_terminal=False, follow=told.append)
@@ -267,7 +266,7 @@ def test_an_unlink_that_the_service_cannot_store_is_an_error(tmp_path: Path) -> 
 def test_an_unlink_knows_whether_the_provider_is_told_later(
     tmp_path: Path, dialect: str | None, is_revoked: bool | None
 ) -> None:
-    client = ScriptedClient(replace(status("unlinked"), dialect=dialect))
+    client = ScriptedClient(status("unlinked")._replace(dialect=dialect))
 
     result = speaker_of(client, tmp_path).unlink(is_wipe=False)
 
@@ -305,9 +304,9 @@ def test_who_has_a_link_of_his_own_is_told_of_it_beside_a_service_of_others(
     ("told", "doubt"),
     [
         (status("linked"), ""),
-        (replace(status("linked"), lasts=False), "do this"),
-        (replace(status("linked", trouble="no-network"), lasts=False), FOR_NOW.next_step),
-        (replace(status("linked"), hint="", lasts=False), FOR_NOW.next_step),
+        (status("linked")._replace(lasts=False), "do this"),
+        (status("linked", trouble="no-network")._replace(lasts=False), FOR_NOW.next_step),
+        (status("linked")._replace(hint="", lasts=False), FOR_NOW.next_step),
     ],
 )
 def test_what_the_service_doubts_is_told_of_its_link(
@@ -322,7 +321,7 @@ def test_what_the_service_doubts_is_told_of_its_link(
 def test_a_new_link_of_the_service_is_told_with_its_doubt(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    linked = replace(status("linked", 3), lasts=False, hint="It is in memory.")
+    linked = status("linked", 3)._replace(lasts=False, hint="It is in memory.")
     client = ScriptedClient(status("unlinked"), status("waiting", 1, code=CODE), status("proving", 2), linked)
 
     assert follow(client, tmp_path, again=False) == 0
@@ -332,7 +331,7 @@ def test_a_new_link_of_the_service_is_told_with_its_doubt(
 
 
 def test_an_adopted_link_of_the_service_is_told_with_its_doubt(tmp_path: Path) -> None:
-    linked = replace(status("linked", 3), lasts=False, hint="It is in memory.")
+    linked = status("linked", 3)._replace(lasts=False, hint="It is in memory.")
 
     class Adopting(ScriptedClient):
         def status(self) -> Status:

@@ -177,6 +177,18 @@ def test_a_link_loads_no_guesser_of_encodings(command: Command) -> None:
     assert not modules & {"charset_normalizer", "chardet"}
 
 
+def test_the_client_for_other_programs_loads_neither_network_nor_anything_heavy() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import device_auth.client; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True, timeout=LONG
+    )
+
+    modules = set(ran.stdout.split())
+    assert heavy(modules) == set()
+    assert ours(modules) == {"device_auth.client"}
+    assert not modules & {"pathlib", "logging", "argparse"}
+
+
 def test_a_service_at_rest_loads_no_network_and_no_part_without_a_board(command: Command) -> None:
     with start(command, "run", *command.provider) as process:
         wait_for(lambda: is_up(command) or process.poll() is not None)
