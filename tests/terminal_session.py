@@ -110,7 +110,8 @@ def session(
         yield Session(far, pyte.Screen(columns, rows))
     finally:
         with contextlib.suppress(OSError):  # it has ended, or the terminal is gone
-            os.killpg(os.tcgetpgrp(far), signal.SIGKILL)
+            if group := os.tcgetpgrp(far):  # 0 for none; to kill that group would kill the tests
+                os.killpg(group, signal.SIGKILL)
         running.kill()
         running.wait()
         os.close(far)

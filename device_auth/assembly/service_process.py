@@ -27,7 +27,7 @@ from device_auth.world.c_library import call_c
 from device_auth.world.clock import clock_steps
 from device_auth.world.factory_lock import OPEN_FOR, LockPlaces, is_machines_own, note_reset
 from device_auth.world.places import make_runtime_dir, read_places
-from device_auth.world.settings import ENVIRONMENT
+from device_auth.world.settings import AT_START, ENVIRONMENT
 from device_auth.world.signals import ServiceSignals, woken_by_signals
 from device_auth.world.token_files import FileTokens
 from device_auth.world.wiping import wipe as wipe_everything
@@ -257,7 +257,7 @@ class _SettingsInForce:
         self.checked, self._options = new, options
         if self._doors.store.is_locked:
             _move_to_best_key(self._doors)
-        for name in ("hardware", "page", "locale", "metrics"):
+        for name in AT_START:
             if self.has_changed(name):
                 log.warning("%s has changed, which counts from the next start on: %s", name, RESTART)
         return options

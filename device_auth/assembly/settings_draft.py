@@ -1,19 +1,21 @@
 """A settings file that a program changes: the draft lies beside it, is checked as ``config check`` does, and takes its place."""
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from device_auth.assembly.checked_settings import CheckedSettings, check_settings
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, SettingMissing
 from device_auth.world.explain import explain
-from device_auth.world.files import Folder, NotAFile, beside_of, make_folder, read_plain
+from device_auth.world.files import Folder, NotAFile, OwnersFile, beside_of, make_folder, read_plain
 from device_auth.world.owners import belongs_to_another
-from device_auth.world.settings import ENVIRONMENT, LARGEST_FILE, SettingsFiles, service_group
+from device_auth.world.places import Places
+from device_auth.world.settings import ENVIRONMENT, LARGEST_FILE, SETTINGS, SettingsFiles, service_group
 from device_auth.world.toml_lines import NotEditable
 
 FILE_MODE: Final = 0o600
@@ -22,7 +24,10 @@ FILE_MODE: Final = 0o600
 GROUP_MODE: Final = 0o640
 """Of root's, where the group of the service's user can be given the right to read it."""
 
-_MARK: Final = "\ufeff"
+SET_ON_UNIT: Final = "# What was set on this unit; it comes before /etc/device-auth/config.toml.\n"
+"""The text of the unit's own settings file, where there is none yet."""
+
+MARK: Final = "\ufeff"
 """Some editors begin a file with it."""
 
 _LINE: Final = re.compile(r", line \d+")
@@ -58,6 +63,7 @@ def drafted(
     *,
     slot: Literal["config", "settings"] = "config",
     new_text: str = "",
+    is_repair: bool = False,
 ) -> Iterator[SettingsDraft]:
     """Write the draft of a changed settings file beside it; it is gone afterwards unless it was put in place.
 
@@ -72,20 +78,19 @@ def drafted(
         environ: the environment.
         slot: which of the files it is.
         new_text: the present text where there is no file.
+        is_repair: the file itself may be one that is no TOML; the draft may not.
 
     Raises:
         ConfigError: if the file cannot be read or written, its layout does not allow the change, or the change would make a
             setting wrong that is not wrong now.
     """
     before = check_settings(options, files, environ)
-    if before.is_unreadable:
+    if before.is_unreadable and not (is_repair and before.settings.unread == (path,)):
         raise before.problems[0]
-    if not belongs_to_another(path):  # who else could lead root to any file
-        path = Path(os.path.realpath(path))
+    path = real_path(path)
     is_new = not os.path.lexists(path)
-    old = "" if is_new else _read(path)
-    mark = _MARK if old.startswith(_MARK) else ""
-    present = new_text if is_new else old
+    present = read_present(path, new_text)
+    mark = MARK if present.startswith(MARK) else ""
     try:
         text = mark + change(present.removeprefix(mark))
     except NotEditable as error:
@@ -97,10 +102,79 @@ def drafted(
         yield SettingsDraft(path, False, before, tuple(known), lambda: None)
         return
     beside = path.with_name(beside_of(path.name))
-    with _written_beside(path, text.encode(), is_new=is_new) as folder:
+    with _written_beside(path, text.encode("utf-8", "surrogateescape"), is_new=is_new) as folder:
         after = check_settings(options, files._replace(**{slot: beside}), environ)
-        kept = _judge(known, after.every_problem(), path, beside)
+        kept = _judge([] if after.is_unreadable else known, after.every_problem(), path, beside)
         yield SettingsDraft(path, True, after, kept, lambda: _rename(folder, path))
+
+
+@contextmanager
+def drafted_where_it_counts(
+    places: Places,
+    change: Callable[[str, bool], str],
+    options: Mapping[str, object],
+    environ: Mapping[str, str] = ENVIRONMENT,
+    *,
+    new_text: str,
+) -> Iterator[SettingsDraft]:
+    """Draft a change in the unit's own settings file where there is one, for it wins; else in the settings file.
+
+    Where the disk of that one is read-only, the unit gets a file of its own.
+
+    Args:
+        places: the files of the speaker.
+        change: returns the new text for the present one; told whether it is that of the unit's own file.
+        options: the command line's arguments by name.
+        environ: the environment.
+        new_text: of a settings file where there is none.
+
+    Raises:
+        ConfigError: as ``drafted`` does.
+    """
+    on_unit, config = places.state_dir / SETTINGS, places.files.config or places.new_config_file
+
+    def draft(path: Path) -> SettingsDraft:
+        is_on_unit = path == on_unit
+        return opened.enter_context(
+            drafted(
+                path,
+                lambda text: change(text, is_on_unit),
+                places.files,
+                options,
+                environ,
+                slot="settings" if is_on_unit else "config",
+                new_text=SET_ON_UNIT if is_on_unit else new_text,
+            )
+        )
+
+    with ExitStack() as opened:
+        try:
+            made = draft(places.files.settings or config)
+        except ConfigError as error:
+            if not is_read_only(error.__cause__) or places.files.settings is not None:
+                raise
+            made = draft(on_unit)
+        yield made
+
+
+def real_path(path: Path) -> Path:
+    """Return the path that a link leads to; the path itself where another user could lead root to any file."""
+    return path if belongs_to_another(path) else Path(os.path.realpath(path))
+
+
+def prove_writable(path: Path) -> None:
+    """Raise ConfigError unless a settings file could be written now; its folder is made."""
+    path = real_path(path)
+    try:
+        make_folder(path.parent, 0o755)
+        OwnersFile(path).prove()
+    except (OSError, ValueError) as error:
+        raise cannot_write(path, error) from error
+
+
+def is_read_only(error: object) -> bool:
+    """Return whether an error is that of a read-only disk."""
+    return isinstance(error, OSError) and error.errno == errno.EROFS
 
 
 def rights_of_new(folder: Folder) -> tuple[tuple[int, int] | None, int]:
@@ -117,17 +191,28 @@ def rights_of_new(folder: Folder) -> tuple[tuple[int, int] | None, int]:
 
 def cannot_write(path: Path, error: Exception) -> ConfigError:
     """Return the error of a settings file that cannot be written."""
+    first = "Run this as its owner (sudo)" if isinstance(error, PermissionError) else "Check its folder"
     return ConfigError(
         explain(f"cannot write {path}", error),
-        hint=getattr(error, "hint", "") or "Check the owner of its folder, or name another with --config.",
+        hint=getattr(error, "hint", "") or f"{first}, or name another with --config.",
     )
 
 
-def _read(path: Path) -> str:
+def read_present(path: Path, new_text: str) -> str:
+    """Return the text of a settings file, or that of a new one.
+
+    Raises:
+        ConfigError: if it cannot be read, or is too large to be one.
+    """
+    if not os.path.lexists(path):
+        return new_text
     try:
-        return read_plain(path, LARGEST_FILE)[0].decode()
-    except (OSError, ValueError) as error:  # it was read a moment ago
-        raise ConfigError(explain(f"cannot read {path}", error), hint="Try again.") from error
+        raw = read_plain(path, LARGEST_FILE + 1)[0]
+    except (OSError, ValueError) as error:
+        raise ConfigError(explain(f"cannot read {path}", error), hint="Check the path.") from error
+    if len(raw) > LARGEST_FILE:
+        raise ConfigError(f"{path} is too large for a settings file", hint="Check that it is the right file.")
+    return raw.decode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -179,13 +264,14 @@ def _rename(folder: Folder, path: Path) -> None:
 def _judge(
     known: list[ConfigError], found: list[ConfigError], path: Path, beside: Path
 ) -> tuple[ConfigError, ...]:
-    """Return the problems that the file had before; raise the first new one."""
+    """Return the problems that the file had before, and what is not set; raise the first new one."""
 
     def named(text: str) -> str:
         return text.replace(str(beside), str(path))
 
     before = {_LINE.sub("", str(problem)) for problem in known}
     for problem in found:
-        if _LINE.sub("", named(str(problem))) not in before:
+        is_missing = isinstance(problem, SettingMissing)  # one is set after the other
+        if not is_missing and _LINE.sub("", named(str(problem))) not in before:
             raise ConfigError(f"nothing was changed: {named(str(problem))}", hint=named(problem.hint))
     return tuple(ConfigError(named(str(problem)), hint=named(problem.hint)) for problem in found)

@@ -1,7 +1,6 @@
-"""The verb ``config``: write an example settings file, show what holds, find what is wrong."""
+"""The verb ``config``: write a settings file, show and change what it holds, find what is wrong."""
 
 import os
-import textwrap
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +8,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from device_auth.assembly.checked_settings import check_settings
-from device_auth.assembly.settings_draft import cannot_write, rights_of_new
 from device_auth.cli.output import print_json, print_line
-from device_auth.core.errors import ConfigError, StoreError
+from device_auth.core.errors import ConfigError, WrongUse
 from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
 from device_auth.wire.addresses import stays_here
-from device_auth.world.files import Folder
 from device_auth.world.owners import ROOT as ROOT_ID
-from device_auth.world.owners import as_owner
 from device_auth.world.places import ROOT, Places, read_places
 from device_auth.world.provider import provider_addresses, read_authorities, read_dsn_of_board
 from device_auth.world.route import Trust, find_trust, proxy_variables
@@ -25,18 +21,22 @@ from device_auth.world.settings import (
     DEFAULT,
     ENVIRONMENT,
     HARDWARE,
+    HIDDEN,
+    KEY_OF,
     KEYS,
     OF_UNIT,
     PAGE,
     Settings,
     add_secret_option,
     option_of,
+    path_of,
     read_settings,
-    variable_of,
 )
-from device_auth.world.toml_lines import with_setting, write_value
+from device_auth.world.toml_lines import value_at, write_plainly
 from device_auth.world.unit import SERIAL_NUMBER
 from hardware.settings import Key
+
+ACTIONS: Final = ("init", "show", "check", "get", "set", "edit")
 
 WIDTH: Final = 80
 """Columns that every terminal has."""
@@ -44,7 +44,6 @@ WIDTH: Final = 80
 OF_BOARD: Final = "board"
 """The origin of the serial number that the board itself has."""
 
-HIDDEN: Final = "set (hidden)"
 NOT_SET: Final = "not set"
 
 
@@ -52,10 +51,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument(
         "config_action",
-        metavar="init|show|check",
-        choices=("init", "show", "check"),
+        metavar="|".join(ACTIONS),
+        choices=ACTIONS,
         help="init: write a settings file with every setting explained; show: every value and where it comes from;"
-        " check: find everything that is wrong",
+        " check: find everything that is wrong; get: print one value; set: change one value; edit: change the file with"
+        " your editor",
+    )
+    parser.add_argument(
+        "key", nargs="?", metavar="KEY", help="get, set: the setting, as client_id or hardware.board"
+    )
+    parser.add_argument(
+        "value",
+        nargs="?",
+        metavar="VALUE",
+        help="set: its value; without it, and always for a secret, it is asked for or read from standard input",
     )
     parser.add_argument(
         "--force", action="store_true", default=SUPPRESS, help="init: write over the file that is there"
@@ -69,108 +78,60 @@ def run(
     """Carry out the verb and return the exit code.
 
     Raises:
-        ConfigError: if the file cannot be written (init), or the settings cannot be read (show).
+        WrongUse: if an argument has no meaning for what is to be done.
+        ConfigError: if the file cannot be written, or the settings cannot be read (show, get).
     """
     options = vars(args)
+    _refuse_misplaced(options)
     places = read_places(options, environ, euid, root)
     as_json = bool(options.get("json"))
-    match args.config_action:
-        case "init":
-            return _init(places, has_force=bool(options.get("force")))
-        case "show":
-            settings = read_settings(options, places.files, environ)
-            trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
-            proxy = _find_proxy(settings, environ)
-            of_service = read_places({}, {}, ROOT_ID, root).state_dir
-            if options.get("state_dir") is None and of_service != places.state_dir and of_service.exists():
-                say(
-                    f"The service's identity and the settings made on this unit, in {of_service}, are not counted here:"
-                    " sudo device-auth config show"
-                )
-            return _show(_with_dsn_in_force(settings, root), places, trust, proxy, as_json=as_json)
-        case _:
-            return _check(options, places, environ, as_json=as_json)
+    if args.config_action in {"show", "get"}:
+        settings = read_settings(options, places.files, environ)
+        of_service = read_places({}, {}, ROOT_ID, root).state_dir
+        if options.get("state_dir") is None and of_service != places.state_dir and of_service.exists():
+            say(
+                f"The service's identity and the settings made on this unit, in {of_service}, are not counted here:"
+                f" sudo device-auth config {args.config_action}"
+            )
+        settings = _with_dsn_in_force(settings, root)
+        if args.config_action == "get":
+            return _get(settings, args.key, as_json=as_json)
+        trust = find_trust(Path(settings.ca_file) if settings.ca_file else None, environ)
+        proxy = _find_proxy(settings, environ)
+        return _show(settings, places, trust, proxy, as_json=as_json)
+    if args.config_action == "check":
+        return _check(options, places, environ, as_json=as_json)
+    from device_auth.cli.first_settings import init, new_text
+    from device_auth.cli.settings_changes import Invocation, edit, set_value
+
+    call = Invocation(options, places, environ, root)
+    if args.config_action == "init":
+        is_root = (os.geteuid() if euid is None else euid) == ROOT_ID
+        return init(call, has_force=bool(options.get("force")), is_root=is_root)
+    of_new_file = new_text() if places.files.config is None else ""
+    return set_value(args, call, of_new_file) if args.config_action == "set" else edit(call, of_new_file)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# init
-
-
-def example_text() -> str:
-    """Return a settings file that explains every setting and sets none."""
-    head = (
-        "# Settings of device-auth. Take the # away before a setting to make it count.\n"
-        "# A variable of the environment is stronger than this file, an option than both.\n"
-        "# After a change: device-auth config check\n"
-    )
-    tail = (
-        "\n# The speaker's own page for phones near it, where the code is shown after a\n"
-        "# press. It is on; this line switches it off. To say where it is served, write a\n"
-        "# table [page] with listen and hosts instead.\n"
-        '# page = "off"\n'
-        "\n# The board of lights and buttons this speaker has: device-auth hardware list.\n"
-        "# Every setting above must stay above this line.\n"
-        f'[{HARDWARE}]\n# board = "none"\n'
-        "\n# The library that drives the pins: gpiod, or rpi-gpio for the module RPi.GPIO.\n"
-        '# gpio = "gpiod"\n'
-        "\n# Patterns of the light in place of the usual ones, by state, trouble or notice:\n"
-        '# "off", or a kind and a colour ("blue", "#0040ff"). Kinds: solid; blink with\n'
-        "# on_ms, off_ms and perhaps count and pause_ms; breathe with brighter_ms and\n"
-        "# darker_ms. Nothing faster than 2 Hz, and no trouble like another; to see them:\n"
-        "# device-auth hardware test.\n"
-        f"# [{HARDWARE}.patterns]\n"
-        '# linked = { kind = "solid", colour = "#0040ff" }\n'
-    )
-    return head + "".join(_explained(key) for key in KEYS) + tail
-
-
-def _new_text() -> str:
-    """Return the example with the library of the pins that is installed here, if one is."""
-    from device_auth.tools.parts_list import choose_back_end
-
-    try:
-        back_end, _ = choose_back_end(None)
-    except ConfigError:
-        return example_text()
-    return with_setting(example_text(), (HARDWARE, "gpio"), back_end)
-
-
-def _explained(key: Key) -> str:
-    default = f"Default: {_plainly(key.default)}." if key.default not in {"", None} else ""
-    belongs = f"Only for the dialect {' or '.join(key.only)}." if key.only else ""
-    story = " ".join(part for part in (key.explanation, belongs, default) if part)
-    comment = textwrap.fill(story, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-    ways = ", ".join(way for way in (variable_of(key), option_of(key)) if way)
-    return f"\n{comment}\n# ({ways})\n# {key.example_line}\n"
-
-
-def _init(places: Places, *, has_force: bool) -> int:
-    path, content = places.new_config_file, _new_text().encode()
-    try:
-        as_owner(path, lambda _: _write_new(path, content, has_force=has_force))
-    except StoreError as error:  # of the path, before anything was looked at
-        raise ConfigError(f"cannot write {path}: {error}", hint=error.hint) from error
-    say(f"Wrote {path}.")
-    say("Fill in what your speaker needs, then run: device-auth config check")
-    if places.files.config not in {None, path}:
-        say(f"But {places.files.config} is read first; name the new one with --config, or change that one.")
-    return 0
-
-
-def _write_new(path: Path, content: bytes, *, has_force: bool) -> None:
-    """Write the file."""
-    if not has_force and os.path.lexists(path):
-        raise ConfigError(
-            f"there is a settings file already: {path}",
-            hint="Change that one, write another with --config, or write over it with --force.",
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with Folder.open_for_leader(path.parent) as folder:
-            folder.owner, mode = rights_of_new(folder)
-            folder.replace(path.name, content, mode, is_durable=True)
-    except (OSError, ValueError) as error:
-        raise cannot_write(path, error) from error
+def _refuse_misplaced(options: Mapping[str, object]) -> None:
+    """Raise WrongUse for an argument of one action that is given to another, or one that is missing."""
+    action = options["config_action"]
+    names = {"get": ("key",), "set": ("key", "value", "config")}
+    given = {name: options.get(name) is not None for name in ("key", "value")}
+    wrong = [name.upper() for name in given if given[name] and name not in names.get(str(action), ())]
+    if action in {"set", "edit"}:
+        wrong += [
+            option_of(key)
+            for key in KEYS
+            if options.get(option_of(key).strip("-").replace("-", "_")) is not None
+        ]
+    if action in {"init", "set", "edit"} and options.get("simulate") is not None:
+        wrong.append("--simulate")
+    if options.get("force") and action != "init":
+        wrong.append("--force")
+    if wrong:
+        raise WrongUse(f"{wrong[0]} has no meaning for: config {action}")
+    if action in names and not given["key"]:
+        raise WrongUse(f"config {action} needs a KEY", hint="To list them: device-auth config show")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -228,6 +189,44 @@ def _show(
     return 0
 
 
+def _get(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Print one value.
+
+    Raises:
+        WrongUse: if there is no such setting.
+        ConfigError: if it is not set.
+    """
+    path = path_of(name)
+    key = KEY_OF.get(path[0])
+    if key is not None:
+        value: object = _value(settings, key)
+        origins = [settings.origins[key.name], *settings.passed_over.get(key.name, ())]
+    else:
+        value = value_at({HARDWARE: settings.hardware, PAGE: settings.page}, path)
+        holding = (
+            file
+            for file, table in settings.hardware_of.items()
+            if value_at({HARDWARE: table}, path) is not None
+        )
+        origins = (
+            [settings.origins.get(PAGE, DEFAULT)] if path[0] == PAGE else [f"file {file}" for file in holding]
+        )
+    if as_json:
+        print_json(
+            {
+                "key": name,
+                "value": _plain(value),
+                "origin": origins[0] if origins else DEFAULT,
+                "passed_over": origins[1:],
+            }
+        )
+    elif value is not None:
+        print_line(_seen(value))
+    if value is None:
+        raise ConfigError(f"{name} is not set", hint=f"Set it: device-auth config set {name} VALUE")
+    return 0
+
+
 def _with_dsn_in_force(settings: Settings, root: Path) -> Settings:
     """Return the settings with the DSN that a link is asked for with: where none is set, the board's serial number."""
     if settings.dsn or settings.dialect is not DialectName.LWA:
@@ -281,13 +280,8 @@ def _print_row(name: str, value: object, origin: str) -> None:
 
 def _seen(value: object) -> str:
     """Return a value in printable characters."""
-    text = _plainly(value)
+    text = write_plainly(value)
     return text if text.isprintable() else ascii(text)
-
-
-def _plainly(value: object) -> str:
-    """Return a value as a settings file has it, a text without its marks."""
-    return str(value) if isinstance(value, str | Path) else write_value(value)
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from device_auth.cli.config import example_text
+from device_auth.cli.first_settings import example_text
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import Busy, ConfigError, DeviceAuthError, WrongUse
 from device_auth.core.states import Trouble
@@ -187,7 +187,7 @@ def _disable(args: Namespace, switch: "HardwareSwitch", outcome: _Outcome) -> "l
 def _restart(
     switch: "HardwareSwitch", outcome: _Outcome, test_parts: TestParts | None, *, seals: bool
 ) -> None:
-    from device_auth.tools.switching import SWITCH_ON
+    from device_auth.world.service_unit import SWITCH_ON
 
     results: list[StepResult] = []
 

@@ -27,6 +27,40 @@ def is_typed() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
+def is_conversation() -> bool:
+    """Return whether a person reads the questions and types the answers."""
+    return is_typed() and sys.stderr.isatty()
+
+
+def ask_line(question: str) -> str:
+    """Ask at the terminal for one line, and return it without the blanks and the pairs of marks around it.
+
+    Bytes that are not text stay in it as surrogates.
+
+    Args:
+        question: on stderr.
+
+    Raises:
+        Interrupted: if Ctrl-D ends the answers.
+    """
+    from device_auth.core.errors import Interrupted
+    from device_auth.wire.pasted import trim
+
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        line = sys.stdin.buffer.readline(LARGEST_PIECE)
+    except OSError:  # the terminal has gone away
+        line = b""
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    if not line:
+        sys.stderr.write("\n")
+        raise Interrupted("nobody answers any more: standard input was closed")
+    return trim(line.decode(sys.stdin.encoding, "surrogateescape"))
+
+
 def read_paste(longest: int) -> bytes:
     """Wait for a line, and return it with all that comes right behind it; empty if there is no more.
 

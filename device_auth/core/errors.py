@@ -34,6 +34,10 @@ class ConfigError(DeviceAuthError):
     exit_code = 78
 
 
+class SettingMissing(ConfigError):
+    """A setting is not set; the message begins with its name."""
+
+
 class ProviderUnreachable(DeviceAuthError):
     """Nothing usable came back within the time asked for."""
 

@@ -10,7 +10,7 @@ import grp
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,7 +19,7 @@ from device_auth.assembly.checked_settings import check_settings
 from device_auth.assembly.doors import Doors
 from device_auth.assembly.opening import open_speaker
 from device_auth.assembly.service import find_service
-from device_auth.assembly.settings_draft import SettingsDraft, drafted
+from device_auth.assembly.settings_draft import SettingsDraft, drafted_where_it_counts, is_read_only
 from device_auth.core.errors import ConfigError, NotLinked, StoreError
 from device_auth.core.models import Seconds, later
 from device_auth.core.states import StateWord
@@ -32,7 +32,6 @@ from device_auth.world.keys import CREDENTIAL, SYSTEMD_CREDENTIAL
 from device_auth.world.places import ROOT, read_places
 from device_auth.world.service_unit import (
     BOOTED,
-    BOTH,
     LOOK_AT_THE_LOG,
     SOCKET_UNIT,
     UNIT,
@@ -40,7 +39,7 @@ from device_auth.world.service_unit import (
     run_systemctl,
     show,
 )
-from device_auth.world.settings import ENVIRONMENT, HARDWARE, SETTINGS
+from device_auth.world.settings import ENVIRONMENT, HARDWARE
 from device_auth.world.toml_lines import read_toml, with_setting, without_setting
 from hardware.board import NO_BOARD, board_names, read_plan
 
@@ -57,11 +56,7 @@ CREDENTIAL_FILE: Final = Path("etc/credstore.encrypted") / CREDENTIAL
 
 LARGEST_ENVELOPE: Final = 64 * 1024
 
-SET_ON_UNIT: Final = "# What was set on this unit; it comes before /etc/device-auth/config.toml.\n"
-
 INTO_THE_IMAGE: Final = "the root is read-only: this belongs into the image"
-
-SWITCH_ON: Final = f"sudo systemctl enable --now {BOTH}"
 
 
 class Selection(NamedTuple):
@@ -198,7 +193,7 @@ class HardwareSwitch:
             try:
                 drop_ins.put_in_place(planned)
             except OSError as error:
-                if keeps_settings or not _is_read_only(error):
+                if keeps_settings or not is_read_only(error):
                     raise
                 # they are the image's, and do no harm: no part is set that needs them
                 return _report([each._replace(is_left=not each.is_so) for each in planned], draft)
@@ -219,41 +214,21 @@ class HardwareSwitch:
     def _changing(
         self, files: Mapping[str, str | None], change: Callable[[str, bool], str]
     ) -> Iterator[tuple[list[DropIn], SettingsDraft]]:
-        """Prepare drop-ins and settings: these in the settings file, or, where /etc cannot be written, for this unit alone."""
-        on_unit = self._places.state_dir / SETTINGS
+        """Prepare drop-ins and settings."""
         config = self._places.files.config or self._places.new_config_file
         try:
-            with ExitStack() as opened:
-                planned = drop_ins.plan(files, self._root)
-                try:
-                    # what was set on the unit would win
-                    draft = opened.enter_context(self._drafted(self._places.files.settings or config, change))
-                except ConfigError as error:
-                    if not _is_read_only(error.__cause__) or self._places.files.settings is not None:
-                        raise
-                    draft = opened.enter_context(self._drafted(on_unit, change))
+            planned = drop_ins.plan(files, self._root)
+            with drafted_where_it_counts(
+                self._places, change, self._options, self._environ, new_text=self._new_text
+            ) as draft:
                 self.problems = draft.problems
                 yield planned, draft
         except OSError as error:
             raise self._refusal(error, files, config) from error
         except ConfigError as error:
-            if _is_read_only(error.__cause__):
+            if is_read_only(error.__cause__):
                 raise self._refusal(error.__cause__, files, config) from error
             raise
-
-    def _drafted(
-        self, path: Path, change: Callable[[str, bool], str]
-    ) -> AbstractContextManager[SettingsDraft]:
-        is_on_unit = path == self._places.state_dir / SETTINGS
-        return drafted(
-            path,
-            lambda text: change(text, is_on_unit),
-            self._places.files,
-            self._options,
-            self._environ,
-            slot="settings" if is_on_unit else "config",
-            new_text=SET_ON_UNIT if is_on_unit else self._new_text,
-        )
 
     def _refusal(
         self, error: BaseException | None, files: Mapping[str, str | None], path: Path
@@ -393,10 +368,6 @@ class HardwareSwitch:
         while speaker.status().state != StateWord.LINKED and doors.clock.now() < until:
             doors.clock.take(SimpleQueue(), later(doors.clock.now(), LOOKS_EVERY))
         return True
-
-
-def _is_read_only(error: object) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EROFS
 
 
 def _with_panel(text: str, kind: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-import subprocess  # noqa: TID251  systemctl, journalctl and ss are run here alone
+import subprocess  # noqa: TID251  systemctl, journalctl, ss and an editor are run here alone
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
@@ -55,6 +55,26 @@ def run_program(
     if late:
         raise CannotRun(f"{words[0]}: no answer within {within:g} s")
     return ProgramResult(exit_code, output.decode("utf-8", "replace"))
+
+
+def run_in_terminal(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a program that a person works with, and return its exit code. Ctrl-C is for that program alone.
+
+    Args:
+        words: its name and its arguments.
+        environ: what it finds of the environment.
+
+    Raises:
+        CannotRun: if it is missing.
+    """
+    from device_auth.world.signals import handled
+
+    # a handler is reset in the program, which ignoring is not
+    with handled(dict.fromkeys((signal.SIGINT, signal.SIGQUIT), lambda *_: None)):
+        try:
+            return subprocess.run(list(words), env=dict(environ), check=False).returncode  # noqa: S603  its user named it
+        except OSError as error:
+            raise CannotRun(explain(words[0], error)) from error
 
 
 def stream_program(words: Sequence[str], within: Seconds) -> Iterator[bytes]:

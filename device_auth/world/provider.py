@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, SettingMissing
 from device_auth.core.models import DialectName, Link, Provider
 from device_auth.wire.addresses import fault_of_address
 from device_auth.world.route import Authorities
@@ -69,6 +69,15 @@ def read_provider(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> Pr
 def provider_problems(settings: Settings, serial_number: Path = SERIAL_NUMBER) -> list[ConfigError]:
     """Return every problem that keeps these settings from naming a provider."""
     return [*_refused_options(settings), *_missing(settings, serial_number), *_malformed(settings)]
+
+
+def fault_of_answer(key: Key, given: str, dialect: DialectName) -> str:
+    """Return what is wrong with the text of a setting, in words that complete "NAME ...", or nothing."""
+    try:
+        value = str(key.read(given))
+    except ValueError as fault:
+        return str(fault.args[0])
+    return "" if key.is_secret else _fault_of_value(key, value, dialect)
 
 
 def _as_one(problems: list[ConfigError], settings: Settings) -> ConfigError:
@@ -219,21 +228,25 @@ def read_dsn_of_board(serial_number: Path = SERIAL_NUMBER) -> str:
     return "" if _is_placeholder(KEY_OF["dsn"], found) or _fault_of_id(found) else found
 
 
-def _not_set(name: str, more: str = "") -> ConfigError:
+def _not_set(name: str, more: str = "") -> SettingMissing:
     key = KEY_OF[name]
-    return ConfigError(f"{name} is not set{more}", hint=f"Set it: {ways_of(key)}. {key.explanation}")
+    return SettingMissing(f"{name} is not set{more}", hint=f"Set it: {ways_of(key)}. {key.explanation}")
 
 
 def _malformed(settings: Settings) -> Iterator[ConfigError]:
-    for name, judge in _FAULTS.items():
+    for name in _FAULTS:
         key, value = KEY_OF[name], str(getattr(settings, name))
-        if not value or not key.belongs_to(settings.dialect):
-            continue
-        fault = "is a placeholder" if key.is_own and _is_placeholder(key, value) else judge(value)
-        if not fault and name == "client_id" and settings.dialect is DialectName.LWA:
-            fault = _fault_of_length(value, LONGEST_LWA_CLIENT_ID)
-        if fault:
-            yield wrong(key, settings.origins[name], fault)
+        if value and key.belongs_to(settings.dialect):
+            fault = _fault_of_value(key, value, settings.dialect)
+            if fault:
+                yield wrong(key, settings.origins[name], fault)
+
+
+def _fault_of_value(key: Key, value: str, dialect: DialectName) -> str:
+    fault = "is a placeholder" if key.is_own and _is_placeholder(key, value) else _FAULTS[key.name](value)
+    if not fault and key.name == "client_id" and dialect is DialectName.LWA:
+        fault = _fault_of_length(value, LONGEST_LWA_CLIENT_ID)
+    return fault
 
 
 def _is_placeholder(key: Key, value: str) -> bool:

@@ -67,6 +67,8 @@ KILLED: Final = {"2", "3"}
 
 BOTH: Final = f"{SOCKET_UNIT} {UNIT}"
 START: Final = f"sudo systemctl start {BOTH}"
+SWITCH_ON: Final = f"sudo systemctl enable --now {BOTH}"
+
 RESTART: Final = f"sudo systemctl restart {BOTH}"
 LOOK_AT_THE_LOG: Final = f"See why: journalctl -u {UNIT} -n 50"
 

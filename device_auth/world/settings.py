@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, WrongUse
 from device_auth.core.models import DialectName, Secret
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
@@ -56,10 +56,16 @@ HARDWARE: Final = "hardware"
 PAGE: Final = "page"
 TABLES: Final = (HARDWARE, PAGE)
 
+AT_START: Final = (HARDWARE, PAGE, "locale", "metrics")
+"""What the service reads at a start alone; the rest it reads anew at a reload too."""
+
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 """The folder in which systemd puts a unit's credentials, for that unit alone. Source: systemd.exec(5)."""
 
 CREDENTIAL: Final = "device-auth.client-secret"
+
+HIDDEN: Final = "set (hidden)"
+"""Stands for a secret where settings are shown."""
 
 SERVICE_GROUP: Final = "device-auth"
 """The group of the service's user, where the package or ``make install`` made it."""
@@ -123,9 +129,8 @@ def _read_client_secret(given: str) -> Secret:
 
 
 def _read_poll_every(given: object) -> str | int:
-    value = int(given) if isinstance(given, str) and given.isascii() and given.isdigit() else given
-    if value == TOLD or (type(value) is int and value in POLL_RANGE):
-        return value
+    if given == TOLD or (type(given) is int and given in POLL_RANGE):
+        return given
     raise ValueError(f"must be {TOLD} or a whole number from {POLL_RANGE[0]} to {POLL_RANGE[-1]}")
 
 
@@ -338,6 +343,19 @@ def ways_of(key: Key) -> str:
     """Name every way to set a setting."""
     option = option_of(key)
     return f"{option}{', ' if option else ''}{variable_of(key)}, or {key.name} in the settings file"
+
+
+def path_of(name: str) -> tuple[str, ...]:
+    """Return the path of a setting: one at the top of the file, or, with dots, one in a table.
+
+    Raises:
+        WrongUse: if there is none of that name.
+    """
+    path = tuple(name.split("."))
+    known = [*KEY_OF, *TABLES]
+    if path[0] not in (known if len(path) == 1 else TABLES) or "" in path:
+        raise WrongUse(f"there is no setting {name!a}", hint=nearest(path[0], known))
+    return path
 
 
 def add_option(parser: "_ActionsContainer", name: str) -> None:
@@ -600,15 +618,15 @@ def _given(
         yield _read_secret(key, Path(folder, CREDENTIAL), f"credential {CREDENTIAL}", is_guarded=True)
     for file in files:
         if key.name in file.table:
-            yield file.origin, _as_value(key, file.table[key.name])
+            yield file.origin, read_word(key, file.table[key.name])
     # an empty variable is how a unit or a shell takes one back
     if environ.get(variable_of(key)):
-        yield f"environment {variable_of(key)}", _as_value(key, environ[variable_of(key)])
+        yield f"environment {variable_of(key)}", read_word(key, environ[variable_of(key)])
     argument, origin = _argument_of(key, options), f"option {option_of(key)}"
     if argument is not None and key.is_secret:
         yield _read_secret(key, Path(str(argument)), origin)
     elif argument is not None:
-        yield origin, _as_value(key, argument)
+        yield origin, read_word(key, argument)
 
 
 def _refuse_marks(given: object) -> None:
@@ -621,11 +639,11 @@ def _argument_of(key: Key, options: Mapping[str, object]) -> object:
     return options.get(option_of(key).strip("-").replace("-", "_"))
 
 
-def _as_value(key: Key, given: object) -> object:
-    """Return a number for its digits, and true or false for the word, which is how the environment has them."""
+def read_word(key: Key, given: object) -> object:
+    """Return a number for its digits, and true or false for the word, which is how a shell has them."""
     if key.type is ValueType.FLAG and isinstance(given, str):
         return {"true": True, "false": False}.get(given, given)
-    if key.type is not ValueType.WHOLE or not isinstance(given, str):
+    if key.type not in {ValueType.WHOLE, ValueType.ANY} or not isinstance(given, str):
         return given
     return int(given) if given.isascii() and given.isdigit() and len(given) <= LONGEST_NAME else given
 
@@ -772,7 +790,7 @@ def _read_file(kind: str, path: Path) -> _File:
     if kind == OF_UNIT:
         _check_identity(file)
     for key in filter(None, map(KEY_OF.get, file.table)):
-        if _holds_secret(key.name, file.table[key.name]):
+        if holds_secret(key.name, file.table[key.name]):
             _refuse_open(key, path, status)
     return file
 
@@ -801,7 +819,7 @@ def faults_of_identity(table: Mapping[str, object]) -> Iterator[tuple[Key, str]]
             yield key, str(fault.args[0])
 
 
-def _holds_secret(name: str, value: object) -> bool:
+def holds_secret(name: str, value: object) -> bool:
     """Return whether a setting is a secret, or a proxy's address with a password in it."""
     return name == "client_secret" or (name == "proxy" and "@" in str(value))
 
@@ -842,7 +860,7 @@ def _fault_of_table(table: Mapping[str, object]) -> str:
         for name, held in (
             (name, value[name]) for value in level if isinstance(value, dict) for name in value
         ):
-            if _holds_secret(name, held):
+            if holds_secret(name, held):
                 return f"has {name} inside a table"
         inner = (
             value.values() if isinstance(value, dict) else value

@@ -11,6 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 Path = tuple[str, ...]
@@ -62,6 +63,13 @@ def read_toml(text: str) -> dict[str, Any]:
         raise NotEditable(f"is not valid TOML: {error}") from error
 
 
+def value_at(table: object, path: Path) -> Any:
+    """Return what stands at a path; None if nothing does."""
+    for name in path:
+        table = table.get(name) if isinstance(table, Mapping) else None
+    return table
+
+
 def with_setting(text: str, path: Path, value: object) -> str:
     """Return the text with one setting changed or added.
 
@@ -74,9 +82,9 @@ def with_setting(text: str, path: Path, value: object) -> str:
         NotEditable: if the text is not TOML, or the setting cannot be changed in its layout.
     """
     before = read_toml(text)
-    if _held(before, path) == value and type(_held(before, path)) is type(value):
+    if value_at(before, path) == value and type(value_at(before, path)) is type(value):
         return text
-    if any(isinstance(_held(before, path[:length]), list) for length in range(1, len(path))):
+    if any(isinstance(value_at(before, path[:length]), list) for length in range(1, len(path))):
         raise _refusal(path)  # of several tables, none is meant more than another
     statements = _cut(text)
     changed = _exchange(statements, before, path, value) or _insert(statements, text, path, value)
@@ -90,7 +98,7 @@ def without_setting(text: str, path: Path) -> str:
         NotEditable: if the text is not TOML, or the setting cannot be taken out of its layout.
     """
     before = read_toml(text)
-    if _held(before, path) is None:
+    if value_at(before, path) is None:
         return text
     expected = _without(before, path)
     statements = _cut(text)
@@ -98,7 +106,7 @@ def without_setting(text: str, path: Path) -> str:
         outer = _inline(statements, path)
         if outer is None:
             raise _refusal(path)
-        changed = _exchange(statements, before, outer.path, _held(expected, outer.path))
+        changed = _exchange(statements, before, outer.path, value_at(expected, outer.path))
         return _proved(changed, expected, path)
     lines = [
         re.sub(r"(?m)^(?=.)", "# ", statement.text) if statement.path[: len(path)] == path else statement.text
@@ -121,6 +129,11 @@ def write_value(value: object) -> str:
             return f"[{', '.join(map(write_value, value))}]"
         case _:
             return str(value)
+
+
+def write_plainly(value: object) -> str:
+    """Return a value as TOML has it, a text without its marks."""
+    return str(value) if isinstance(value, str | PurePath) else write_value(value)
 
 
 def line_numbers(text: str) -> dict[tuple[str | int, ...], int]:
@@ -222,7 +235,7 @@ def _exchange(statements: Sequence[_Statement], before: Mapping[str, Any], path:
     outer = _inline(statements, path)
     if outer is None or outer.value is None:
         return ""
-    changed = _held(_with(before, path, value), outer.path)
+    changed = value_at(_with(before, path, value), outer.path)
     return "".join(
         _put(statement, write_value(changed)) if statement is outer else statement.text
         for statement in statements
@@ -302,13 +315,6 @@ def _key(name: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------
 # The meaning
-
-
-def _held(table: object, path: Path) -> Any:
-    """Return what stands at a path; None if nothing does."""
-    for name in path:
-        table = table.get(name) if isinstance(table, Mapping) else None
-    return table
 
 
 def _with(table: Mapping[str, Any], path: Path, value: object) -> dict[str, Any]:

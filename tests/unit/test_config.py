@@ -10,6 +10,7 @@ import pytest
 
 from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.cli import config
+from device_auth.cli.first_settings import example_text
 from device_auth.core.errors import ConfigError
 from device_auth.core.states import StateWord
 from device_auth.world.settings import KEYS, add_provider_options, option_of, variable_of
@@ -47,7 +48,7 @@ def uncommented(text: str) -> str:
 
 
 def test_the_example_explains_every_key_and_sets_none() -> None:
-    text = config.example_text()
+    text = example_text()
 
     assert tomllib.loads(text) == {"hardware": {}}
     for key in KEYS:
@@ -58,7 +59,7 @@ def test_the_example_explains_every_key_and_sets_none() -> None:
 
 
 def test_the_example_is_toml_once_its_settings_are_taken_out_of_the_comments() -> None:
-    found = tomllib.loads(uncommented(config.example_text()))
+    found = tomllib.loads(uncommented(example_text()))
 
     assert {name: str(value) for name, value in found.items() if name not in {"hardware", "page"}} == {
         key.name: str(key.example) for key in KEYS
@@ -75,13 +76,88 @@ def test_init_writes_the_example_for_its_owner_alone_and_says_where(
 
     assert run_config(tmp_path, "init", "--config", str(path)) == 0
 
-    assert path.read_text() == config.example_text()
+    assert path.read_text() == example_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
     told = capsys.readouterr()
     assert told.out == ""
     assert str(path) in told.err
-    assert "device-auth config check" in told.err
+    assert f"device-auth config set client_id VALUE --config {path}" in " ".join(told.err.split())
+
+
+def test_init_writes_what_the_options_give_and_asks_nothing_without_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    given = ("--client-id", CLIENT_ID, "--product-id", "Kitchen", "--dsn", "G0001", "--locale", "de-DE")
+
+    assert run_config(tmp_path, "--json", "--config", str(path), *given, "init") == 0
+
+    assert tomllib.loads(path.read_text()) == {**tomllib.loads(COMPLETE), "locale": "de-DE", "hardware": {}}
+    assert all(variable_of(key) in path.read_text() for key in KEYS)
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(path),
+        "set": {**tomllib.loads(COMPLETE), "locale": "de-DE"},
+        "problems": [],
+        "next": f"device-auth link --config {path}",
+    }
+
+
+def test_init_for_programs_tells_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_config(tmp_path, "--json", "--config", str(tmp_path / "c.toml"), "--dsn", "G0001", "init", euid=1000)
+
+    told = json.loads(capsys.readouterr().out)
+    assert [problem["message"] for problem in told["problems"]] == [
+        "client_id is not set",
+        "product_id is not set",
+    ]
+    assert told["next"] == f"device-auth config set client_id VALUE --config {tmp_path}/c.toml"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("--dsn", "123456"), "dsn (option --dsn) is a placeholder"),
+        (("--locale", "english"), "locale (option --locale) must be a language"),
+        (("--issuer", "https://id.test/"), "does not belong to the dialect lwa"),
+    ],
+)
+def test_init_writes_no_file_with_a_wrong_setting(tmp_path: Path, given: tuple[str, str], why: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        run_config(tmp_path, "--config", str(tmp_path / "config.toml"), *given, "init")
+
+    assert why in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "command"),
+    [
+        ((), (), "sudo systemctl enable --now device-auth.socket device-auth.service"),
+        (("/missing",), (), "device-auth link"),
+        ((), ("--product-id", ""), "sudo device-auth config set product_id VALUE"),
+    ],
+)
+def test_init_names_the_next_command_of_the_service(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    files: tuple[str, ...],
+    given: tuple[str, ...],
+    command: str,
+) -> None:
+    unit = tmp_path / "usr/lib/systemd/system/device-auth.service"
+    unit.parent.mkdir(parents=True)
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    if not files:
+        unit.touch()
+    ids = {"--client-id": CLIENT_ID, "--product-id": "Kitchen", "--dsn": "G0001"}
+    for option in given[:1]:
+        del ids[option]
+
+    run_config(tmp_path, *(word for pair in ids.items() for word in pair), "init", euid=0)
+
+    assert f"Next: {command}\n" in capsys.readouterr().err
+    assert (tmp_path / "etc/device-auth/config.toml").exists()
 
 
 def test_init_does_not_touch_a_file_that_is_there(tmp_path: Path) -> None:
@@ -91,6 +167,7 @@ def test_init_does_not_touch_a_file_that_is_there(tmp_path: Path) -> None:
         run_config(tmp_path, "init", "--config", str(path))
 
     assert "--force" in caught.value.hint
+    assert "config set" in caught.value.hint
     assert path.read_text() == COMPLETE
 
 
@@ -107,7 +184,7 @@ def test_init_with_force_replaces_the_file_and_its_mode(tmp_path: Path) -> None:
 
     assert run_config(tmp_path, "init", "--config", str(path), "--force") == 0
 
-    assert path.read_text() == config.example_text()
+    assert path.read_text() == example_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -150,7 +227,7 @@ def test_init_tells_when_another_file_would_be_read_first(
 
     run_config(tmp_path, "init", euid=1000, XDG_CONFIG_HOME=str(tmp_path / "own"))
 
-    assert (tmp_path / "own/device-auth/config.toml").read_text() == config.example_text()
+    assert (tmp_path / "own/device-auth/config.toml").read_text() == example_text()
     told = capsys.readouterr().err.replace("\n  ", " ")
     assert f"But {system} is read first" in told
 

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from device_auth.cli.config import example_text
+from device_auth.cli.first_settings import example_text
 from device_auth.world.toml_lines import (
     NotEditable,
     _proved,

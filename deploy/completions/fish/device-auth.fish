@@ -66,8 +66,8 @@ complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device
 complete -c device-auth -n '_shtab_device_auth_using "export"; and test $_shtab_device_auth_npos -eq 0' -ka "avs-device-sdk avs-java-sample respeaker alexapi env json" -d FORMAT
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a doctor -d 'Find out what is wrong, say what to do.'
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a seal -d 'Seal a plain link under the key that is set up.'
-complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a config -d 'Init | show | check: the settings.'
-complete -c device-auth -n '_shtab_device_auth_using "config"; and test $_shtab_device_auth_npos -eq 0' -ka "init show check" -d 'init|show|check'
+complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a config -d 'Init | show | check | get | set | edit: the settings.'
+complete -c device-auth -n '_shtab_device_auth_using "config"; and test $_shtab_device_auth_npos -eq 0' -ka "init show check get set edit" -d 'init|show|check|get|set|edit'
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test | enable | disable: the parts.'
 complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 0' -ka "list test enable disable" -d 'list|test|enable|disable'
 complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 1' -ka "generic-led generic-rgb kernel-led respeaker-2mic simulated voice-bonnet" -d BOARD
