@@ -132,6 +132,7 @@ class _MadeWhenAsked:
             for name in kind.__match_args__
         ]
         twin: Any = dataclasses.make_dataclass(kind.__name__, described, kw_only=True)
+        kind.__dataclass_fields__ = twin.__dataclass_fields__  # once for each class
         return twin.__dataclass_fields__  # type: ignore[no-any-return]  # not in the published types
 
 

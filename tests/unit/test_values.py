@@ -178,6 +178,11 @@ def test_the_tools_of_the_standard_library_take_our_values() -> None:
     assert dataclasses.asdict(Ours("a")) == dataclasses.asdict(Theirs("a"))
 
 
+def test_what_those_tools_read_is_made_once_for_a_class() -> None:
+    assert dataclasses.fields(Ours)[0] is dataclasses.fields(Ours("a"))[0]
+    assert [each.name for each in dataclasses.fields(Box)] == ["inside"]
+
+
 def test_the_machine_loads_without_what_our_values_spare_it() -> None:
     script = (
         "import sys, device_auth.core.linking; print(sorted({'dataclasses', 'inspect'} & set(sys.modules)))"
