@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from http import HTTPStatus
 from importlib.resources import files
+from threading import Lock
 from typing import Final, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, g, request
 from jinja2 import FunctionLoader
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Rule
+from werkzeug.routing import Map, Rule, RuleFactory
 
 from device_auth.core.models import DialectName
 from device_auth.simulator.amazon import AUTHORIZATION_PAGES, Amazon
@@ -145,6 +146,7 @@ def create_app(amazon: Amazon, *, origin: str, verification_base: str | None = N
     # Its templates and its style sheet may lie in an archive, where Flask would not find them.
     app = Flask(__name__, static_folder=None)
     app.url_rule_class = _UrlRule
+    app.url_map = _RULES
     app.jinja_loader = FunctionLoader(lambda name: _read_own(f"templates/{name}"))
     app.add_url_rule("/static/<path:filename>", "static", _style_sheet)
     app.config["PROPAGATE_EXCEPTIONS"] = True
@@ -167,7 +169,7 @@ class _UrlRule(Rule):
     """A rule of which the code that builds an address is made when it is first needed.
 
     The pages build one address. Made beforehand, for every rule, that code takes five times as long as the rest of an
-    application, and each simulated Amazon has one. Where werkzeug has no such method any more, it is made beforehand again.
+    application. Where werkzeug has no such method any more, it is made beforehand again.
     """
 
     def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
@@ -177,6 +179,26 @@ class _UrlRule(Rule):
             return compiled()(rule, **values)
 
         return build
+
+
+class _Rules(Map):
+    """The rules of all applications, which have the same: to read them takes longer than all else that makes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[tuple[object, ...]] = set()
+        self._lock = Lock()
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        with self._lock:
+            for rule in rulefactory.get_rules(self):
+                known = (rule.rule, rule.endpoint, frozenset(rule.methods or ()))
+                if known not in self._known:
+                    self._known.add(known)
+                    super().add(rule)
+
+
+_RULES: Final = _Rules()
 
 
 def _style_sheet(filename: str) -> Response:

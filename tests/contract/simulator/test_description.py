@@ -36,6 +36,23 @@ def test_each_path_there_is_is_described_and_no_other() -> None:
     assert {rule.rule for rule in app.url_map.iter_rules()} - PAGES == DESCRIBED["paths"].keys()
 
 
+def test_a_second_simulated_amazon_has_the_rules_of_the_first_and_answers_for_itself() -> None:
+    origins = ("http://127.0.0.1:8100", "http://127.0.0.1:8101")
+    apps = [create_app(Amazon(Options(), clock=lambda: 0.0), origin=origin) for origin in origins]
+    rules = [
+        sorted((rule.rule, rule.endpoint, *sorted(rule.methods or ())) for rule in app.url_map.iter_rules())
+        for app in apps
+    ]
+    answers = [
+        app.test_client().get("/.well-known/openid-configuration", base_url=origin).get_json()
+        for app, origin in zip(apps, origins, strict=True)
+    ]
+
+    assert rules[0] == rules[1]
+    assert len({*map(tuple, rules[0])}) == len(rules[0])
+    assert [each["issuer"] for each in answers] == list(origins)
+
+
 def test_each_control_has_the_methods_that_are_described(running: Running) -> None:
     for path, operations in DESCRIBED["paths"].items():
         if path.startswith("/control"):
