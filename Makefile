@@ -17,7 +17,7 @@ DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-di
 help:
 	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
 	@echo "make test         unit, property, contract and system tests"
-	@echo "make test-slow    the store killed at every system call, every phrase heard, every bench run once"
+	@echo "make test-slow    the store killed at every system call, pages in a browser, every phrase heard, every bench run once"
 	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
 	@echo "make test-kills   the daemon killed at 200 random moments (eight minutes)"
 	@echo "make test-factory-quick  a line of eight simulated units, four of them broken"
@@ -59,12 +59,15 @@ demo: $(VENV)/.demo
 	$(DEMO) token
 
 # What is compiled is kept, whatever the environment says: pytest rewrites each assertion of each file, in each worker.
-# Collecting once beforehand does it for all of them. Workers beyond the cores fill the waits of the others.
+# Collecting once beforehand, in two halves, does it for all of them. Workers beyond the cores fill the waits of the others.
 test test-slow coverage $(CACHE): export PYTHONPYCACHEPREFIX = $(CURDIR)/$(CACHE)
 test test-slow coverage $(CACHE): export PYTHONDONTWRITEBYTECODE =
+# A plugin of hypothesis loads trio, which a browser's driver brought along, at each start; no test here is of trio.
+test test-slow coverage $(CACHE): export HYPOTHESIS_NO_PLUGINS = 1
 
 $(CACHE): | $(VENV)/.dev
-	@$(BIN)/pytest --collect-only --quiet > $(VENV)/.collected
+	@$(BIN)/pytest --collect-only --quiet tests/unit > $(VENV)/.collected-units & units=$$!; \
+	    $(BIN)/pytest --collect-only --quiet --ignore tests/unit > $(VENV)/.collected && wait $$units
 
 test: $(VENV)/.dev | $(CACHE)
 	$(BIN)/pytest -n 6 --dist worksteal -m 'not slow and not factory'

@@ -6,14 +6,20 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.phone import Phone
+
 KEPT: Final = {
     *("PATH", "TMPDIR", "LD_LIBRARY_PATH", "CI"),
-    *("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"),
+    *("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE", "HYPOTHESIS_NO_PLUGINS"),
     "DEVICE_AUTH_BENCHES",  # which light and button the contract tests of the hardware run against
 }
 """The variables of the caller's environment that tests and their children see."""
@@ -34,6 +40,12 @@ settings.load_profile("device-auth")
 # Thousands of tests are collected, in each worker, and all of them stay: looking through them for garbage again and again
 # takes longer than the collection itself.
 gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the files, the same way in each worker: those that wait, which lie together, fill up with those that compute."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: crc32(item.location[0].encode()))
 
 
 def pytest_collection_finish() -> None:
@@ -78,6 +90,38 @@ def _reset_signals() -> None:
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the test a home of its own: no other test's settings lie there."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def ca_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a file with one authority."""
+    from tests.certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority")).ca_file
+
+
+@pytest.fixture
+def few_authorities(ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one authority be trusted: to read the hundreds of this machine takes longer than most tests."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Phone]":
+    """Pick up a phone, once for all tests of this process: a browser is long in starting."""
+    from tests.phone import open_phone
+
+    with open_phone(tmp_path_factory.mktemp("phone")) as phone:
+        yield phone
+
+
+@pytest.fixture
+def phone(browser: "Phone", tmp_path: Path) -> "Iterator[Phone]":
+    """Give the test the phone as another has left it, but for the page and how pages are seen."""
+    browser.wear("light", scripts=True)
+    browser.shots = tmp_path
+    yield browser
+    browser.open("about:blank")
 
 
 def pytest_runtest_teardown() -> None:

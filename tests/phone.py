@@ -93,7 +93,7 @@ def console_of(driver: webdriver.Chrome) -> list[str]:
 
 
 @contextmanager
-def open_browser(folder: Path, *flags: str) -> Iterator[webdriver.Chrome]:
+def open_browser(folder: Path) -> Iterator[webdriver.Chrome]:
     """Start a browser of a phone's size with a profile of its own, which is gone at the end."""
     assert CHROMIUM
     assert DRIVER
@@ -110,8 +110,8 @@ def open_browser(folder: Path, *flags: str) -> Iterator[webdriver.Chrome]:
         "--disable-component-update",
         "--disable-sync",
         "--hide-scrollbars",
+        "--accept-lang=en-US",
         f"--user-data-dir={folder / 'browser'}",
-        *flags,
     ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

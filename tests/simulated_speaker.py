@@ -79,7 +79,7 @@ class Speaker:
         form: Mapping[str, str] | str,
         *,
         headers: Mapping[str, str | None] | None = None,
-        patience: float = 10,
+        patience: float = LONG,
     ) -> requests.Response:
         usual: dict[str, str | None] = {"Accept": "application/json", "Content-Type": FORM}
         return self.session.post(

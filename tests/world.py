@@ -56,7 +56,7 @@ class SkippingClock:
 
     def __init__(self) -> None:
         self.moment = 1000.0
-        self.patience = 30.0
+        self.patience = LONG
         self.set_by = 0.0
         self.is_asking: Callable[[], bool] = lambda: False
         self.is_set = True

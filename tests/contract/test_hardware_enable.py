@@ -20,6 +20,8 @@ from tests.enabling_world import ABSENT, FAILED, OFF, RESTARTED, EnablingWorld, 
 from tests.stand_ins.fixtures import importable, not_installed
 from tests.unit.test_config import COMPLETE
 
+pytestmark = pytest.mark.usefixtures("few_authorities")
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

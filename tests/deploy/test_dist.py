@@ -92,6 +92,7 @@ def test_the_zipapp_can_be_run_by_everyone_and_keeps_exit_codes(wheel: Path, tmp
     assert run_zipapp(app, "config", "show", "--config", str(tmp_path / "none.toml")).returncode == 78
 
 
+@pytest.mark.slow  # a process for each board, of an archive that nothing is compiled for
 def test_the_zipapp_finds_its_boards(wheel: Path, tmp_path: Path) -> None:
     app = write_zipapp(wheel, tmp_path)
 

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.command import ROOT
-from tests.phone import needs_a_browser, open_phone
+from tests.phone import Phone, needs_a_browser
 from tests.ports import free_port
 from tests.waiting import wait_for
 
@@ -143,7 +143,10 @@ def served(folder: Path, port: int = 0) -> Iterator[int]:
 @pytest.mark.parametrize("name", ["comitup", "wifi-connect"])
 @needs_a_browser[0]
 @needs_a_browser[1]
-def test_the_phone_waits_for_the_page_and_lands_on_it(portal: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.slow
+def test_the_phone_waits_for_the_page_and_lands_on_it(
+    portal: Path, tmp_path: Path, phone: Phone, name: str
+) -> None:
     (tmp_path / "speaker").mkdir()
     (tmp_path / "speaker" / "index.html").write_text("<!doctype html><title>The speaker</title>")
     port = free_port()
@@ -153,7 +156,7 @@ def test_the_phone_waits_for_the_page_and_lands_on_it(portal: Path, tmp_path: Pa
         shown, start = portal, "connect.html"
     else:
         shown, start = with_wifi_connect(portal, tmp_path, page), "index.html"
-    with open_phone(tmp_path / "phone") as phone, served(shown) as here:
+    with served(shown) as here:
         phone.open(f"http://127.0.0.1:{here}/{start}")
         # not there yet: the address stands on the page, to be read and tapped
         wait_for(lambda: phone.driver.execute_script("return document.querySelector('p a')?.href") == page)

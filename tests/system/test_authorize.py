@@ -1,28 +1,15 @@
 """A maker links the speaker by a real browser: signs in, allows, goes on past the warning, and ends on our page."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.command import read_event, read_lines, started, stream_of
-from tests.phone import Phone, needs_a_browser, open_phone
+from tests.phone import Phone, needs_a_browser
 from tests.ports import free_port
 from tests.waiting import LONG
 
-pytestmark = needs_a_browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
-    with open_phone(tmp_path_factory.mktemp("phone")) as phone:
-        yield phone
-
-
-@pytest.fixture
-def phone(browser: Phone, tmp_path: Path) -> Phone:
-    browser.shots = tmp_path
-    return browser
+pytestmark = [*needs_a_browser, pytest.mark.slow]
 
 
 @pytest.fixture

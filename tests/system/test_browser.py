@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.code_views import photograph
 from tests.command import read_event, read_lines, started, stream_of
-from tests.phone import Phone, needs_a_browser, open_phone
+from tests.phone import Phone, needs_a_browser
 from tests.qr_decoders import READERS
 from tests.waiting import LONG, wait_for
 from tests.world import CLIENT_ID
@@ -25,7 +25,7 @@ from tests.world import CLIENT_ID
 if TYPE_CHECKING:
     import subprocess
 
-pytestmark = needs_a_browser
+pytestmark = [*needs_a_browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,10 @@ def addresses() -> Iterator[dict[str, str]]:
         assert simulator.wait(LONG) == 0
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
-    with open_phone(tmp_path_factory.mktemp("phone")) as phone:
-        yield phone
-
-
 @pytest.fixture(params=["scripts", "no scripts"])
-def phone(request: pytest.FixtureRequest, browser: Phone, tmp_path: Path) -> Phone:
-    browser.wear("light", scripts=request.param == "scripts")
-    browser.shots = tmp_path
-    return browser
+def phone(request: pytest.FixtureRequest, phone: Phone) -> Phone:
+    phone.wear("light", scripts=request.param == "scripts")
+    return phone
 
 
 @pytest.fixture

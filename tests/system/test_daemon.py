@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import pytest
@@ -275,6 +276,7 @@ def test_a_signal_right_after_the_socket_was_made_stops_it_well(
         with household.living(waits=False) as living:
             while not path.exists():
                 assert living.process.poll() is None, living.told
+                Event().wait(0.001)
             living.send(number)
             assert living.process.wait(LONG) == 0
         assert not path.exists()

@@ -2,19 +2,19 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.another_user import AS_ANOTHER, NOBODY
+from tests.another_user import NOBODY, AnotherUser, another_user
 from tests.command import ROOT, bare_environment
 from tests.socket_world import READERS, SocketWorld
-from tests.waiting import LONG
+
+if TYPE_CHECKING:
+    import subprocess
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -52,12 +52,17 @@ def program() -> Iterator[Path]:
         yield Path(made)
 
 
+@pytest.fixture(scope="module")
+def user(program: Path) -> Iterator[AnotherUser]:
+    with another_user(program) as user:
+        yield user
+
+
 @pytest.fixture
-def folder(program: Path) -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)
-        (folder / "program").symlink_to(program)
         (folder / "run").mkdir(mode=0o755)
         (folder / "state").mkdir()
         os.chown(folder / "state", NOBODY, NOBODY)
@@ -72,31 +77,24 @@ def served(folder: Path) -> Iterator[SocketWorld]:
         yield served
 
 
-def run(folder: Path, words: str, *groups: int) -> "subprocess.CompletedProcess[str]":
+def run(user: AnotherUser, folder: Path, words: str, *groups: int) -> "subprocess.CompletedProcess[str]":
     """Run the command as a user of these groups."""
-    act = AS_ANOTHER + "from device_auth.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
     places = ("--state-dir", str(folder / "state"), "--runtime-dir", str(folder / "run"))
     config = ("--config", str(folder / "config.toml"))
-    command = [sys.executable, "-c", act, ",".join(map(str, groups)), *words.split(), *places, *config]
-    if words.startswith("link"):
-        command += CLIENT
-    return subprocess.run(
-        command,
-        check=False,
-        cwd=folder / "program",
-        env={**bare_environment(), "HOME": str(folder)},
-        input="Atzr|pasted\n",
-        capture_output=True,
-        text=True,
-        timeout=LONG,
+    return user.run(
+        "from device_auth.cli.main import main; sys.exit(main())",
+        [*words.split(), *places, *config, *(CLIENT if words.startswith("link") else ())],
+        groups=groups,
+        environment={**bare_environment(), "HOME": str(folder)},
+        typed="Atzr|pasted\n",
     )
 
 
 @pytest.mark.parametrize("words", VERBS)
 def test_a_user_outside_the_group_is_told_which_to_join(
-    folder: Path, served: SocketWorld, words: str
+    user: AnotherUser, folder: Path, served: SocketWorld, words: str
 ) -> None:
-    done = run(folder, words)
+    done = run(user, folder, words)
 
     assert done.returncode == 75, done.stderr
     assert "device-auth-client" in done.stderr or "the service is using the parts" in done.stderr
@@ -106,9 +104,9 @@ def test_a_user_outside_the_group_is_told_which_to_join(
 
 @pytest.mark.parametrize(("words", "code"), [("status", 0), ("token", 0), ("link", 0), ("unlink", 75)])
 def test_a_member_may_read_and_is_told_which_group_may_act(
-    folder: Path, served: SocketWorld, words: str, code: int
+    user: AnotherUser, folder: Path, served: SocketWorld, words: str, code: int
 ) -> None:
-    done = run(folder, words, READERS)
+    done = run(user, folder, words, READERS)
 
     assert done.returncode == code, done.stderr
     assert (code == 0) is ("device-auth-admin" not in done.stderr)
@@ -116,25 +114,25 @@ def test_a_member_may_read_and_is_told_which_group_may_act(
 
 
 @pytest.mark.usefixtures("served")
-def test_a_user_outside_the_group_reads_of_the_doctor_why(folder: Path) -> None:
-    done = run(folder, "doctor")
+def test_a_user_outside_the_group_reads_of_the_doctor_why(user: AnotherUser, folder: Path) -> None:
+    done = run(user, folder, "doctor")
 
     assert "refuses to answer this user" in done.stdout
     assert "device-auth-client" in done.stdout
 
 
 def test_a_program_outside_the_group_is_refused_and_the_service_never_called_missing(
-    served: SocketWorld,
+    user: AnotherUser, served: SocketWorld
 ) -> None:
-    act = AS_ANOTHER + (
+    act = (
         "from device_auth.client import Client, Refused\n"
         "for ask in (Client(sys.argv[1]).status, lambda: next(Client(sys.argv[1]).events())):\n"
         "    try: ask()\n"
         "    except Refused as error: print(error.problem, error)\n"
     )
-    command = [sys.executable, "-c", act, "", str(served.path)]
-    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, timeout=LONG)
+    done = user.run(act, [str(served.path)], environment=bare_environment())
 
     lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
     assert len(lines) == 2
     assert all(line.startswith("forbidden ") and "device-auth-client" in line for line in lines)

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from device_auth.world.explain import STOP_SERVICE
-from tests.unit.test_guards import ROOT, SOURCES
+from tests.unit.test_guards import ROOT, SOURCES, module_of, parsed_modules
 
 STOPS: Final = re.compile(
     r"systemctl\s+(?:--\S+\s+)*(?:stop|disable|mask)\b[^.;:`\n]*(?:\.(?:service|socket)[^.;:`\n]*)*"
@@ -33,7 +33,9 @@ def texts_of(path: Path) -> Iterator[str]:
         # a command in the text may be broken over two lines
         yield re.sub(r"(?<!`)`[^`\n]+\n[^`\n]+`(?!`)", lambda found: found[0].replace("\n", " "), text)
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(
+        parsed_modules()[module_of(path)] if path in SOURCES else ast.parse(path.read_text())
+    ):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 

@@ -18,6 +18,8 @@ from hardware.led import Colour, Solid
 from tests.stand_ins.fixtures import importable, not_installed
 from tests.wrong_hardware import WRONG_TABLES, as_toml
 
+pytestmark = pytest.mark.usefixtures("few_authorities")
+
 CANARY = "canary-2f7c1d"
 CLIENT_ID = "amzn1.application-oa2-client.0123456789abcdefghijklmnopqrstuv"
 COMPLETE = f'client_id = "{CLIENT_ID}"\nproduct_id = "Kitchen"\ndsn = "G0001"\n'

@@ -23,6 +23,8 @@ from tests.simulated_transport import SimulatedTransport
 from tests.values import NO_ANSWER, make_provider, make_response
 from tests.world import CLIENT_ID
 
+pytestmark = pytest.mark.usefixtures("few_authorities")
+
 NO_SERIAL = Path("/nowhere/serial-number")
 LWA = {"client_id": CLIENT_ID, "product_id": "Kitchen", "dsn": "G0001"}
 RFC8628 = {"dialect": "rfc8628", "client_id": "speaker", "issuer": "https://accounts.example.org"}
@@ -187,7 +189,10 @@ def test_a_variable_whose_authorities_cannot_be_read_is_named(monkeypatch: pytes
     assert "CURL_CA_BUNDLE" in found["C7"].next_step
 
 
-def test_without_a_ca_file_the_finding_says_whose_authorities_are_trusted() -> None:
+def test_without_a_ca_file_the_finding_says_whose_authorities_are_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
     found = look()["C7"]
 
     assert found.sentence == "The system's authorities are trusted." or "certifi" in found.sentence

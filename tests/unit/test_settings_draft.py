@@ -13,6 +13,8 @@ from device_auth.world.settings import SETTINGS, SettingsFiles
 from device_auth.world.toml_lines import with_setting
 from tests.unit.test_config import COMPLETE
 
+pytestmark = pytest.mark.usefixtures("few_authorities")
+
 OLD = COMPLETE + '\n[hardware]\nboard = "none"  # for now\n'
 
 

@@ -13,14 +13,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from device_auth.core.states import StateWord, Trouble
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
-from tests.phone import CHROMIUM, CONTRAST, DRIVER, HEIGHT, WIDTH, console_of, open_browser
+from tests.phone import CONTRAST, HEIGHT, WIDTH, console_of, needs_a_browser
+from tests.phone import Phone as AnyPhone
 from tests.qr_decoders import READERS, Reader
 from tests.waiting import LONG
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
-]
+pytestmark = [*needs_a_browser, pytest.mark.slow]
 
 SMALL_TARGETS = """
 return [...document.querySelectorAll('a')].map(node => node.getBoundingClientRect())
@@ -76,28 +74,22 @@ def bench() -> Iterator[Bench]:
         yield bench
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with open_browser(tmp_path_factory.mktemp("browser"), "--accept-lang=en-US") as driver:
-        yield driver
-
-
 @pytest.fixture
 def scheme() -> str:
     return "light"
 
 
 @pytest.fixture
-def phone(driver: webdriver.Chrome, bench: Bench, scheme: str, tmp_path: Path) -> Iterator[Phone]:
-    features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
-    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    yield Phone(driver, bench, tmp_path)
-    driver.get("about:blank")
-    console_of(driver)
+def phone(browser: AnyPhone, bench: Bench, scheme: str, tmp_path: Path) -> Iterator[Phone]:
+    browser.wear(scheme, scripts=True)
+    browser.driver.implicitly_wait(0)
+    console_of(browser.driver)
+    yield Phone(browser.driver, bench, tmp_path)
+    browser.driver.implicitly_wait(LONG)
+    browser.open("about:blank")
 
 
-in_light_and_dark = pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+in_light_and_dark = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 
 def go_through_every_state(phone: Phone) -> None:

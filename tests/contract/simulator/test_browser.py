@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -7,24 +5,17 @@ import pytest
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.models import PairState
 from device_auth.simulator.server import Running
-from tests.phone import Phone, needs_a_browser, open_phone
+from tests.phone import Phone, needs_a_browser
 from tests.scripted_server import ScriptedServer, answers
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA, Speaker
 
-pytestmark = needs_a_browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
-    with open_phone(tmp_path_factory.mktemp("phone")) as phone:
-        yield phone
+pytestmark = [*needs_a_browser, pytest.mark.slow]
 
 
 @pytest.fixture(params=["light", "dark"])
-def phone(request: pytest.FixtureRequest, browser: Phone, tmp_path: Path) -> Phone:
-    browser.wear(request.param, scripts=False)
-    browser.shots = tmp_path
-    return browser
+def phone(request: pytest.FixtureRequest, phone: Phone) -> Phone:
+    phone.wear(request.param, scripts=False)
+    return phone
 
 
 def test_an_owner_approves_on_the_phone(amazon: Amazon, lwa: Speaker, phone: Phone) -> None:

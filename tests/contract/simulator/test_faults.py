@@ -16,7 +16,7 @@ from device_auth.simulator.models import PairState
 from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running, serve
 from tests.simulated_speaker import FORM, Clock, Speaker
-from tests.waiting import LONG
+from tests.waiting import LONG, wait_for
 
 
 def kinds(amazon: Amazon) -> list[str]:
@@ -376,14 +376,6 @@ def test_a_dripping_answer_comes_whole_a_byte_at_a_time(
     assert kinds(amazon) == []
 
 
-def until(claim: Callable[[], bool]) -> None:
-    patience, pause = 1000, threading.Event()
-    while not claim():
-        patience -= 1
-        assert patience
-        pause.wait(0.005)
-
-
 def open_poll(running: Running, pair: dict[str, str], fault: Fault) -> http.client.HTTPConnection:
     running.amazon.script(Endpoint.TOKEN_POLL, [fault])
     connection = http.client.HTTPConnection("127.0.0.1", int(running.origin.rpartition(":")[2]), timeout=LONG)
@@ -407,7 +399,7 @@ def test_an_answer_that_nobody_waited_for_did_not_end(amazon: Amazon, clock: Clo
         open_poll(running, pair, Fault(delay=60)).close()
         gave_up.set()
         assert has_passed.wait(LONG)
-        until(lambda: running.connections() == 1)
+        wait_for(lambda: running.connections() == 1)
 
         speaker.poll(pair)
         speaker.close()
@@ -420,7 +412,7 @@ def test_the_server_stops_while_faults_last(
     amazon: Amazon, running: Running, lwa: Speaker, fault: Fault
 ) -> None:
     connection = open_poll(running, lwa.pair(), fault)
-    until(lambda: amazon.pairs()[0].polls == 1)
+    wait_for(lambda: amazon.pairs()[0].polls == 1)
 
     running.stop()
 
@@ -438,7 +430,7 @@ def test_a_hanging_answer_ends_when_the_client_gives_up(running: Running, lwa: S
 
     connection.close()
 
-    until(lambda: running.connections() == 1)  # the speaker's own, kept open
+    wait_for(lambda: running.connections() == 1)  # the speaker's own, kept open
 
 
 # The server itself

@@ -387,7 +387,8 @@ def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_p
     with session(tmp_path, columns=40, rows=400) as shell:
         shell.wait_for("ready>")
         shell.run("doctor", "-v", "--simulate", places)
-        shell.wait_for(lambda: bool(re.search(r"left with \d", shell.text)))  # not the words that were typed
+        # not the words that were typed, and not on the screen: to read one of 400 rows takes long
+        shell.wait_for(lambda: bool(re.search(rb"left with \d", shell.heard)))
         lines = shell.text.splitlines()
         colours = {shell.screen.buffer[y][2].fg for y in range(len(lines))}
 
@@ -427,7 +428,7 @@ def test_no_colour_where_none_is_wanted_and_no_escape_sequence_on_a_dumb_termina
         shell.type(
             f"{name} {sys.executable} -m device_auth {words} --simulate {places}; echo 'left' with $?\n"
         )
-        shell.wait_for(lambda: bool(re.search(r"left with \d", shell.text)))
+        shell.wait_for(lambda: bool(re.search(rb"left with \d", shell.heard)))
 
     heard = shell.heard.decode()
     looks = set(re.findall(r"\x1b\[[0-9;]*m", heard))

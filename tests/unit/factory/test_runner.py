@@ -20,7 +20,7 @@ from device_auth.factory.talk import RunOutcome
 from device_auth.world.clock import BootClock
 from device_auth.world.signals import handled
 from tests.scripted_unit import ScriptedUnit
-from tests.waiting import wait_for
+from tests.waiting import LONG, wait_for
 
 if TYPE_CHECKING:
     from device_auth.factory.station.run_record import RunRecords
@@ -117,10 +117,10 @@ class OneLabel:
 
     def next_unit(self, slot: str) -> ExpectedUnit | None:
         del slot
-        self._both.wait(10)
+        self._both.wait(LONG)
         if self._given.acquire(blocking=False):
             return ExpectedUnit("KS0001")
-        self.was_closed = self._closed.wait(5)
+        self.was_closed = self._closed.wait(LONG)
         return None
 
     def close(self) -> None:
