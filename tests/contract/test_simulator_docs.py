@@ -154,7 +154,8 @@ def test_the_example_of_pytest_passes(tmp_path: Path) -> None:
     assert len(script.strip().splitlines()) <= 20
     (tmp_path / "test_speaker.py").write_text(script)
 
-    pytest_of_theirs = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    not_theirs = ("cacheprovider", "hypothesispytest", "xdist", "pytest_cov")
+    pytest_of_theirs = (sys.executable, "-m", "pytest", "-q", *(f"-pno:{name}" for name in not_theirs))
     done = run(*pytest_of_theirs, "test_speaker.py", folder=tmp_path)
 
     assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout + done.stderr
