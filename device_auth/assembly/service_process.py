@@ -175,7 +175,7 @@ def _run_once(
         opened.callback(telling.close)
         servers.is_telling = telling.is_telling
         opened.callback(servers.close)
-        on_started = _answering(servers, feed, daemon, notifier, is_anew=begun.is_anew)
+        on_started = _answering(doors, loop, servers, feed, daemon, notifier, is_anew=begun.is_anew)
         opened.callback(lambda: notifier.reloading() if servers.is_left else notifier.stopping())
         if daemon.run(on_started):
             log.info("a fresh process goes on: the memory of this one holds what was unlinked")
@@ -184,7 +184,14 @@ def _run_once(
 
 
 def _answering(
-    servers: "_Servers", feed: StatusFeed, daemon: Daemon, notifier: Notifier, *, is_anew: bool
+    doors: "Doors",
+    loop: "Loop",
+    servers: "_Servers",
+    feed: StatusFeed,
+    daemon: Daemon,
+    notifier: Notifier,
+    *,
+    is_anew: bool,
 ) -> Callable[[], None]:
     """Begin to answer, and return what is called once the link is known: a fresh process answers only then.
 
@@ -194,6 +201,8 @@ def _answering(
     def on_started() -> None:
         servers.open_missing(feed, daemon)
         notifier.ready()
+        if loop.keeping is None:
+            doors.load_transport()  # else a refresh loads it, and no owner waits for that
 
     if not is_anew:
         servers.open_missing(feed, daemon)

@@ -189,9 +189,10 @@ def test_the_client_for_other_programs_loads_neither_network_nor_anything_heavy(
     assert not modules & {"pathlib", "logging", "argparse"}
 
 
-def test_a_service_at_rest_loads_no_network_and_no_part_without_a_board(command: Command) -> None:
-    with start(command, "run", *command.provider) as process:
-        wait_for(lambda: is_up(command) or process.poll() is not None)
+def test_a_service_is_up_before_it_loads_the_network_and_no_part_without_a_board(command: Command) -> None:
+    notes = command.folder / "notes"
+    with start(command, "run", *command.provider, before_network=True) as process:
+        wait_for(lambda: (notes.exists() and is_up(command)) or process.poll() is not None)
         process.terminate()
         assert process.wait(LONG) == 0
 
