@@ -7,8 +7,8 @@ that changed places. An underscore or a hyphen does not count, and small letters
 import re
 from typing import Final
 
-ANY_DSN: Final = re.compile(r"[0-9A-Za-z_-]{4,32}")
-"""The form of every DSN; that of a product may be narrower."""
+ANY_DSN: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_-]{3,31}")
+"""The form of every DSN; that of a product may be narrower. It is an argument of programs: never an option."""
 
 DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -51,6 +51,8 @@ _REST_OF_TOKEN: Final = re.compile(r"\A[^\s\"'<>&;,\\]{0,4096}")
 _DEEPEST: Final = 16
 """Lists and objects inside one another."""
 
+_A_WORD: Final = re.compile("[0-9A-Za-z_][0-9A-Za-z_.-]*")
+
 
 class RunOutcome(StrEnum):
     """How a verb, a step or a run ended. Source: OpenHTF's record, ``outcome``."""
@@ -431,6 +433,20 @@ def _text(value: object) -> str:
     return value
 
 
+def _word(value: object) -> str:
+    """Return the name of a question: a program of the rig gets it as an argument, which must never be an option."""
+    if not _A_WORD.fullmatch(_text(value)):
+        raise ValueError
+    return _text(value)
+
+
+def _question(value: object) -> str:
+    """Return a question, which is an argument too."""
+    if _text(value).startswith("-"):
+        raise ValueError
+    return _text(value)
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError  # noqa: TRY004  a unit's fault, not ours
@@ -491,7 +507,7 @@ _EVENTS: Final[Mapping[str, tuple[type[Any], Mapping[str, Callable[[Any], object
         },
     ),
     "wait": (WaitEvent, {"for": _text}),
-    "ask": (AskEvent, {"name": _text, "question": _text, "answers": _texts}),
+    "ask": (AskEvent, {"name": _word, "question": _question, "answers": _texts}),
     "result": (
         ResultEvent,
         {

@@ -13,6 +13,7 @@ from device_auth.factory.talk import (
     LONGEST_LINE,
     LONGEST_TALK,
     LONGEST_TEXT,
+    AskEvent,
     CheckEvent,
     CheckOutcome,
     CodeEvent,
@@ -190,6 +191,19 @@ def test_no_result_is_proved_without_the_key(noise: bytes) -> None:
         (
             [b'{"schema": 1, "event": "unit", "a": ' + b"[" * 20 + b"]" * 20 + b"}\n"],
             "a line has more than 16 lists and objects inside one another",
+        ),
+        *(
+            (
+                [write_event(AskEvent(name, question, ())).encode() + b"\n"],
+                f"the event ask has no valid {member}",
+            )
+            for name, question, member in (
+                ("--help", "Is it lit?", "name"),
+                ("\x07-e", "Is it lit?", "name"),
+                ("two words", "Is it lit?", "name"),
+                ("", "Is it lit?", "name"),
+                ("part-button-tap", "-rf /", "question"),
+            )
         ),
         (
             [write_event(ResultEvent("facts", RunOutcome.PASS, 0, (), 1)).encode() + b"\n{}\n"],

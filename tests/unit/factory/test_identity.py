@@ -86,6 +86,7 @@ def test_a_file_that_is_no_identity_is_told_and_makes_way_only_by_force(places: 
         (IDENTITY._replace(dsn="KS1"), FORM, "4 to 32"),
         (IDENTITY._replace(dsn="K" * 33), FORM, "4 to 32"),
         (IDENTITY._replace(dsn="KS 0001"), FORM, "4 to 32"),
+        (IDENTITY._replace(dsn="-KS001"), DsnForm(may_have_hyphens=True), "4 to 32"),
         (IDENTITY._replace(dsn="KS0001\n"), FORM, "4 to 32"),
         (IDENTITY._replace(dsn="KSÄ001"), FORM, "4 to 32"),
         (IDENTITY._replace(dsn="KS٣001"), FORM, "4 to 32"),

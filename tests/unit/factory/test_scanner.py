@@ -113,6 +113,7 @@ def test_a_label_is_a_dsn_a_badge_or_a_slot(line: str, scan: Scan) -> None:
         "OP",
         "AT;",
         ";G0A1B2C3",
+        "--help",
         "https://example.org/G0A1B2C3",
         "4006381333931\x004006",
     ],
