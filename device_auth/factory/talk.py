@@ -134,11 +134,13 @@ class StatusEvent(NamedTuple):
         locked: the factory verbs are refused.
         opened_for: seconds for which a reset by hand has opened the lock; None if there is no lock, or it is shut.
         linked: an owner's link is there; None if that cannot be read.
+        run: in which the unit was locked; None if it is not, or no station did it.
     """
 
     locked: bool
     opened_for: int | None
     linked: bool | None
+    run: str | None = None
 
 
 class CodeEvent(NamedTuple):
@@ -495,7 +497,10 @@ _EVENTS: Final[Mapping[str, tuple[type[Any], Mapping[str, Callable[[Any], object
         IdentityEvent,
         {"dsn": _text, **dict.fromkeys(IdentityEvent._fields[1:], _perhaps(_text))},
     ),
-    "status": (StatusEvent, {"locked": _flag, "opened_for": _perhaps(_whole), "linked": _perhaps(_flag)}),
+    "status": (
+        StatusEvent,
+        {"locked": _flag, "opened_for": _perhaps(_whole), "linked": _perhaps(_flag), "run": _perhaps(_text)},
+    ),
     "code": (
         CodeEvent,
         {

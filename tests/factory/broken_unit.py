@@ -59,6 +59,20 @@ def leave_token(state_dir: str) -> None:
     os.dup2(reads, 0)
 
 
+def run_unforgotten(words: list[str], verb: str, state_dir: str) -> NoReturn:
+    """Become the real verb on a unit that stays in its slot; a lock kills the station before it can say so."""
+    kept = Path(state_dir).parents[2] / "kept"
+    for option, name in (("--state-dir", "state"), ("--runtime-dir", "run")):
+        (kept / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        words = with_value(words, option, str(kept / name))
+    if verb == "lock":
+        locked = subprocess.run([*REAL, *words], stdout=subprocess.PIPE, check=True)
+        assert b'"exit": 0' in locked.stdout
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(0)
+    run(words)
+
+
 def main() -> NoReturn:
     words = sys.argv[1:]
     verb = words[1]
@@ -81,6 +95,8 @@ def main() -> NoReturn:
             sys.stdout.buffer.write(os.urandom(2000) + b"\n")
             sys.stdout.flush()
             os._exit(0)
+        case "unforgotten", _:
+            run_unforgotten(words, verb, state_dir)
         case "leftover", "wipe":
             leave_token(state_dir)
         case "no-network", "link-test":

@@ -69,6 +69,30 @@ def test_eight_units_of_which_four_are_broken(tmp_path: Path) -> None:
 
 
 @pytest.mark.factory
+def test_a_station_that_is_killed_after_a_units_lock_learns_of_it_from_the_unit(tmp_path: Path) -> None:
+    station = write_station(tmp_path, ["unforgotten"], steps=["identity", "wipe", "lock"])
+    add_dsns(station, 3)
+
+    killed = run_factory("run", station)
+    state = ask_records(tmp_path, "select dsn, state from dsn where state <> 'blocked'")
+    again = run_factory("run", station)
+
+    assert (killed.exit_code, state) == (-9, [("KS000001", "written")])
+    assert again.exit_code == 0, again.errors
+    said = "reach: the unit has locked itself in an earlier run, as its status says"
+    assert ask_records(
+        tmp_path, "select dut_id, outcome, outcome_details from run order by order_millis"
+    ) == [
+        ("KS000001", "ABORTED", "the station ended during this run"),
+        ("KS000001", "PASS", said),
+    ]
+    assert ask_records(tmp_path, "select dsn from dsn where state = 'locked'") == [("KS000001",)]
+    assert ask_records(tmp_path, "select dsn, reason from identity_event where event = 'locked'") == [
+        ("KS000001", "its own status says so: the result of its lock was lost")
+    ]
+
+
+@pytest.mark.factory
 def test_thirty_two_units_of_which_eight_are_broken_in_eight_ways(tmp_path: Path) -> None:
     slots = [*FAULTS, *(f"good-{number:02}" for number in range(24))]
 

@@ -79,7 +79,7 @@ def test_a_unit_gets_its_identity_is_wiped_and_locked_and_then_only_looked_at(un
     assert any(isinstance(event, UnitEvent) for event in facts)
     assert refused == {77}
     assert looked.exit == 0
-    assert StatusEvent(locked=True, opened_for=None, linked=False) in status
+    assert StatusEvent(locked=True, opened_for=None, linked=False, run=str(HEADER.run)) in status
     assert identity in status
 
 

@@ -16,7 +16,7 @@ from device_auth.factory.station.rig import NoAnswer
 from device_auth.factory.station.run_record import DsnProblem, RunRecords
 from device_auth.factory.station.runner import ExpectedUnit
 from device_auth.factory.station.scanner import ScanKind, Scanner, ScannerGone, UnreadableLabel, read_scan
-from device_auth.factory.station.transport import Halt, RunAborted, UnitSilent
+from device_auth.factory.station.transport import Halt, RunAborted
 from device_auth.factory.talk import AskEvent, RunOutcome
 from device_auth.world.clock import BootClock
 
@@ -159,7 +159,7 @@ class ScanDesk:
                     if self._has_all_lines:
                         raise NoAnswer(f"nobody is here to answer {question.name}")
                     if self._clock.now() >= deadline:
-                        raise UnitSilent(f"nobody has answered {question.name} in time")
+                        raise NoAnswer(f"nobody has answered {question.name} in time")
                     self._change.wait(_LOOK_EVERY)
                 return self._answers[id(asked)]
             finally:

@@ -20,10 +20,10 @@ from device_auth.factory.station.transport import (
     LONGEST_WAIT,
     Halt,
     ReachedUnit,
+    StationFailure,
     TalkChannel,
     TalkTail,
     UnitGone,
-    UnitNotReached,
     UnitTransport,
 )
 from device_auth.world.explain import explain
@@ -87,7 +87,7 @@ class LocalTransport:
             for name in ("state", "run"):
                 (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise UnitNotReached(explain(f"cannot make the unit's folder {self._folder}", error)) from error
+            raise StationFailure(explain(f"cannot make the unit's folder {self._folder}", error)) from error
         return ReachedUnit(str(self._folder), board=self._board)
 
     def start(self, words: Sequence[str], deadline: Monotonic) -> None:
@@ -112,7 +112,7 @@ class LocalTransport:
                 bufsize=0,
             )
         except OSError as error:
-            raise UnitNotReached(explain(f"cannot start {self._program[0]}", error)) from error
+            raise StationFailure(explain(f"cannot start {self._program[0]}", error)) from error
         assert verb.stdin is not None  # noqa: S101  it was asked for
         assert verb.stdout is not None  # noqa: S101  it was asked for
         assert verb.stderr is not None  # noqa: S101  it was asked for

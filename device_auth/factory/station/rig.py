@@ -9,7 +9,7 @@ from typing import Final
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.factory.station.camera import NoPicture, read_code
 from device_auth.factory.station.plan import OPERATOR, SlotPlan
-from device_auth.factory.station.transport import Halt, RunAborted, UnitFailure, UnitSilent
+from device_auth.factory.station.transport import Halt, RunAborted, StationFailure, UnitFailure, UnitSilent
 from device_auth.factory.station.unit_run import Answerer, CodeReader
 from device_auth.factory.talk import AskEvent, CodeEvent
 from device_auth.world.programs import CannotRun, run_program
@@ -29,7 +29,7 @@ class CodeNotSeen(UnitFailure):
     """The unit shows no code, or another one than it has told."""
 
 
-class NoAnswer(UnitFailure):
+class NoAnswer(StationFailure):
     """Neither the rig nor a person has answered a unit's question."""
 
 
@@ -84,7 +84,7 @@ def _reader_of(slot: SlotPlan, now: Callable[[], Monotonic], halt: Halt) -> Code
             try:
                 found = read_code(camera)
             except NoPicture as error:
-                raise CodeNotSeen(f"{error}. {error.hint}") from error
+                raise StationFailure(f"{error}. {error.hint}") from error
             if found is not None and found.user_code == told.user_code:
                 return found.user_code
             # an earlier code may still be in the picture

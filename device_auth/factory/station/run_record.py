@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
+from device_auth.core.errors import DeviceAuthError
 from device_auth.factory.talk import RunOutcome
 
 UNKNOWN_DUT: Final = "UNKNOWN_DUT"
@@ -176,6 +177,16 @@ class DsnProblem(StrEnum):
     """The database that knows could not be asked."""
 
 
+class DsnRefused(DeviceAuthError):
+    """A DSN cannot be given to this unit."""
+
+    exit_code = 78
+
+    def __init__(self, problem: DsnProblem, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problem = problem
+
+
 class RunRecords(Protocol):
     """The records of one station. Every method may be called from any thread."""
 
@@ -240,6 +251,20 @@ class RunRecords(Protocol):
 
     def mark_locked(self, dsn: str, run: RunStart) -> None:
         """Note that a unit has its DSN for good."""
+        ...
+
+    def recognise_locked(self, dsn: str, locked_in: str, run: RunStart) -> str | None:
+        """Note that a unit is locked which says so itself: the result of its lock was lost.
+
+        Args:
+            dsn: of the unit.
+            locked_in: the run in which it was locked.
+            run: in which it says so.
+
+        Returns:
+            The unit's board, as the ledger has it; None if the DSN is not written, or was asked for by another run since: the
+            lock is then another one's, or an older one. Nothing is noted then.
+        """
         ...
 
     def mark_burnt(self, dsn: str, run: RunStart, reason: str) -> None:

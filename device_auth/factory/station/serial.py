@@ -28,6 +28,7 @@ from device_auth.factory.station.transport import (
     USER_NAME,
     Halt,
     ReachedUnit,
+    StationFailure,
     TalkChannel,
     TalkTail,
     UnitFailure,
@@ -183,7 +184,7 @@ class SerialTransport:
             _set_raw(self._line, self._speed)
         except (OSError, termios.error) as error:
             reason = error if isinstance(error, OSError) else OSError(*error.args)
-            raise UnitNotReached(explain(f"cannot open the serial line {self._device}", reason)) from error
+            raise StationFailure(explain(f"cannot open the serial line {self._device}", reason)) from error
         self._given_up = ""
         self._log_in(password, deadline)
         with suppress(UnitSilent):
@@ -401,9 +402,9 @@ class SerialTransport:
         try:
             content, status = read_plain(self._password_file, _MOST_PASSWORD)
         except (OSError, ValueError) as error:
-            raise UnitNotReached(explain(f"cannot read {self._password_file}", error)) from error
+            raise StationFailure(explain(f"cannot read {self._password_file}", error)) from error
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UnitNotReached(f"{self._password_file} can be read by others: chmod 600")
+            raise StationFailure(f"{self._password_file} can be read by others: chmod 600")
         return Secret(content.decode("utf-8", "replace").rstrip("\r\n"))
 
 

@@ -31,6 +31,7 @@ from device_auth.factory.station.transport import (
     Halt,
     ReachedUnit,
     RunAborted,
+    StationFailure,
     TalkChannel,
     TalkTail,
     TalkTooLong,
@@ -319,7 +320,7 @@ class SshTransport:
                 start_new_session=True,
             )
         except OSError as error:
-            raise UnitNotReached(f"cannot run ssh: {error.strerror}") from error
+            raise StationFailure(f"cannot run ssh: {error.strerror}") from error
         assert ssh.stdin is not None  # noqa: S101  asked for
         assert ssh.stdout is not None  # noqa: S101  asked for
         assert ssh.stderr is not None  # noqa: S101  asked for

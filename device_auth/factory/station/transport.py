@@ -25,6 +25,10 @@ class UnitFailure(Exception):
     """What a unit, or the way to it, did wrong; the text is for people and holds no secret."""
 
 
+class StationFailure(UnitFailure):
+    """The station's own end of the way, or its rig, is in no order: that says nothing of the unit."""
+
+
 class UnitNotReached(UnitFailure):
     """The way cannot be opened: no answer, no permission, another host key, no such line."""
 

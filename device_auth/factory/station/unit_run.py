@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
-from device_auth.core.errors import DeviceAuthError, StoreError
+from device_auth.core.errors import DeviceAuthError, UnitLocked
 from device_auth.core.models import Monotonic, Seconds, Secret, UnixTime, later
 from device_auth.factory.station.amazon import NotApproved, SlotOwner
 from device_auth.factory.station.plan import Limit, PlannedStep, StationPlan
 from device_auth.factory.station.run_record import (
     UNKNOWN_DUT,
     Attachment,
+    DsnProblem,
+    DsnRefused,
     Measurement,
     RunPhase,
     RunRecord,
@@ -29,6 +31,7 @@ from device_auth.factory.station.run_record import (
 from device_auth.factory.station.transport import (
     ReachedUnit,
     RunAborted,
+    StationFailure,
     UnitFailure,
     UnitGone,
     UnitSilent,
@@ -49,6 +52,7 @@ from device_auth.factory.talk import (
     ResultEvent,
     RunOutcome,
     StartedEvent,
+    StatusEvent,
     TalkReader,
     UnitEvent,
     Unreadable,
@@ -131,6 +135,8 @@ class _Heard:
     failed: list[CheckEvent] = field(default_factory=list)
     facts: Mapping[str, object] | None = None
     exit_code: int | None = None
+    dsn: str = ""
+    locked_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,7 @@ class UnitRun:
         self._has_identity = False
         self._owner: SlotOwner | None = None
         self._phases: list[RunPhase] = []
+        self._is_judged = True
         self._began = doors.now()
 
     def run(self) -> RunRecord:
@@ -190,7 +197,7 @@ class UnitRun:
         try:
             outcome, details = self._run_steps()
         except Exception as bug:  # noqa: BLE001  outside of an attempt too
-            outcome, details = RunOutcome.ERROR, _words_of_bug(bug)
+            outcome, details, self._is_judged = RunOutcome.ERROR, _words_of_bug(bug), False
         with suppress(Exception):  # what the run found is worth more than a descriptor
             self._doors.transport.close()
         return RunRecord(
@@ -208,13 +215,14 @@ class UnitRun:
                 if value is None or isinstance(value, str | int | bool)
             },
             phases=tuple(self._phases),
+            is_judged=self._is_judged,
         )
 
     # -----------------------------------------------------------------------------------------------------
     # The steps
 
     def _run_steps(self) -> tuple[RunOutcome, str]:
-        """Return the outcome of the run, and why it is not PASS."""
+        """Return the outcome of the run, and why it ended before its last step."""
         reach = PlannedStep("reach", self._plan.reach_within)
         steps: list[tuple[PlannedStep, Callable[[PlannedStep, _Heard], None]]] = [(reach, self._reach)]
         for step in self._plan.steps:
@@ -227,10 +235,11 @@ class UnitRun:
             for attempt in range(1, step.attempts + 1):
                 phase, is_final = self._attempt(step, attempt, take)
                 self._phases.append(phase)
-                if phase.outcome is RunOutcome.PASS:
-                    break
-                if is_final or attempt == step.attempts:
+                is_passed = phase.outcome is RunOutcome.PASS
+                if is_final or (not is_passed and attempt == step.attempts):
                     return phase.outcome, f"{phase.name}: {phase.details}"
+                if is_passed:
+                    break
         return RunOutcome.PASS, ""
 
     def _attempt(
@@ -240,6 +249,7 @@ class UnitRun:
         self._doors.tell(step.verb, self._dsn or self._scanned)
         began, wall, heard, is_final = self._doors.now(), self._doors.wall(), _Heard(), False
         outcome, details = RunOutcome.PASS, ""
+        self._is_judged = True  # the last attempt decides
         try:
             if attempt > 1:
                 self._reopen()
@@ -252,10 +262,13 @@ class UnitRun:
             outcome, details = RunOutcome.TIMEOUT, str(end)
         except UnitFailure as end:
             outcome, details = RunOutcome.ERROR, str(end)
+            self._is_judged = not isinstance(end, StationFailure)
         except DeviceAuthError as error:  # of the station's own records
             outcome, details, is_final = RunOutcome.ERROR, f"{error}. {error.hint}", True
+            self._is_judged = False
         except Exception as bug:  # noqa: BLE001  a bug of the station must not cost a record, or the line
             outcome, details, is_final = RunOutcome.ERROR, _words_of_bug(bug), True
+            self._is_judged = False
         if outcome is not RunOutcome.PASS:
             # a verb that the station has given up is ended at once
             with suppress(UnitFailure):
@@ -286,7 +299,12 @@ class UnitRun:
     def _reach(self, step: PlannedStep, heard: _Heard) -> None:
         """Open the way, read who the unit is, and find its DSN."""
         self._reached = self._doors.transport.open(later(self._doors.now(), step.budget))
-        self._facts = self._read_facts(heard)
+        try:
+            self._facts = self._read_facts(heard)
+        except AttemptEnded:
+            if heard.exit_code == UnitLocked.exit_code and not self._start.is_golden:
+                self._recognise_locked(heard)
+            raise
         self._board = self._reached.board or board_of(self._facts)
         try:
             # a golden unit has its own, which is nobody else's and not of the ledger
@@ -295,11 +313,29 @@ class UnitRun:
                 if self._start.is_golden
                 else self._doors.records.take_dsn(self._start, self._board, scanned=self._scanned)
             )
-        except StoreError:
-            raise
-        except DeviceAuthError as refused:
+        except DsnRefused as refused:
+            if refused.problem is DsnProblem.UNCLEAR:
+                raise  # nobody could say: the station's own trouble, as every other error of its records
             raise AttemptEnded(RunOutcome.FAIL, f"{refused}. {refused.hint}", is_final=True) from refused
         self._owner = self._doors.owner(self._dsn)
+
+    def _recognise_locked(self, heard: _Heard) -> None:
+        """End the run of a unit that has locked itself in an earlier one, and whose word of it was lost.
+
+        Its proved ``factory status`` is its word, and names that run. Of another locked unit nothing is noted.
+        """
+        found = _Heard()
+        self._talk(("factory", "status"), FACTS_BUDGET, found)
+        if not found.locked_in or (self._scanned and self._scanned != found.dsn):
+            return
+        board = self._doors.records.recognise_locked(found.dsn, found.locked_in, self._start)
+        if board is not None:
+            self._dsn, self._board, heard.exit_code = found.dsn, board, found.exit_code
+            raise AttemptEnded(
+                RunOutcome.PASS,
+                "the unit has locked itself in an earlier run, as its status says",
+                is_final=True,
+            )
 
     def _reopen(self) -> None:
         """Open the way anew, to the same unit."""
@@ -433,6 +469,10 @@ class UnitRun:
                 raise AttemptEnded(
                     RunOutcome.ERROR, f"this is another unit now: its DSN is {found!a}", is_final=True
                 )
+            case IdentityEvent(dsn=found) if not self._dsn:
+                heard.dsn = found
+            case StatusEvent(locked=True, linked=False, run=str(run)):
+                heard.locked_in = run
             case IdentityEvent(dsn=found) if found != self._dsn:
                 raise AttemptEnded(
                     RunOutcome.FAIL, f"the unit has the DSN {found!a}, not {self._dsn}", is_final=True

@@ -11,11 +11,12 @@ from device_auth.world.explain import STOP_SERVICE
 from device_auth.world.factory_lock import (
     LOCK,
     LockPlaces,
-    LockState,
     look_at_lock,
     machine_places,
     sync_lock,
 )
+from device_auth.world.fields import MAX_BYTES, Malformed, read_fields
+from device_auth.world.files import read_plain
 from device_auth.world.store import has_any_link
 
 
@@ -51,15 +52,24 @@ def refuse_closed(doors: Doors) -> None:
 def look_at_gate(doors: Doors) -> StatusEvent:
     """Return what ``refuse_closed`` goes by, for a person and for a station."""
     looked_at, now = _places_of(doors), doors.clock.now()
-    locks: list[LockState] = [lock for each in looked_at if (lock := look_at_lock(each, now)).is_there]
-    is_shut = any(lock.is_shut for lock in locks)
-    opened = min((lock.opened_for for lock in locks if lock.opened_for is not None), default=None)
+    locks = {each: lock for each in looked_at if (lock := look_at_lock(each, now)).is_there}
+    is_shut = any(lock.is_shut for lock in locks.values())
+    opened = min((lock.opened_for for lock in locks.values() if lock.opened_for is not None), default=None)
     links = [has_any_link(each.state_dir) for each in looked_at]
     return StatusEvent(
         locked=is_shut,
         opened_for=None if is_shut else opened,
         linked=True if True in links else None if None in links else False,
+        run=next((run for each in locks if (run := _run_of(each)) is not None), None),
     )
+
+
+def _run_of(places: LockPlaces) -> str | None:
+    """Return the run in which a station locked the unit; None if none did, or that cannot be read."""
+    try:
+        return read_fields(read_plain(places.state_dir / LOCK, MAX_BYTES + 1)[0]).text("run") or None
+    except (OSError, ValueError, Malformed):
+        return None
 
 
 def _places_of(doors: Doors) -> list[LockPlaces]:

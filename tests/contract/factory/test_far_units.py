@@ -17,6 +17,7 @@ from device_auth.factory.station.ssh import SshTransport
 from device_auth.factory.station.transport import (
     Halt,
     RunAborted,
+    StationFailure,
     TalkTooLong,
     UnitFailure,
     UnitGone,
@@ -496,7 +497,7 @@ def test_a_missing_password_is_told(serial: Serial) -> None:
 def test_a_password_that_others_can_read_is_refused(serial: Serial, password_file: Path) -> None:
     password_file.chmod(0o644)
 
-    with pytest.raises(UnitNotReached, match="can be read by others"):
+    with pytest.raises(StationFailure, match="can be read by others"):
         serial("login", password_file=password_file).transport.open(long())
 
 
@@ -610,5 +611,5 @@ def test_what_is_no_serial_line_is_told(serial: Serial, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     for device in ("/dev/null", tmp_path / "file", tmp_path / "missing"):
-        with pytest.raises(UnitNotReached, match="cannot open the serial line"):
+        with pytest.raises(StationFailure, match="cannot open the serial line"):
             serial(device=Path(device)).transport.open(long())

@@ -8,7 +8,7 @@ from device_auth.core.errors import Busy, ConfigError, WrongUse
 from device_auth.factory.station.records import ledger
 from device_auth.factory.station.records.by_hand import LedgerByHand
 from device_auth.factory.station.records.databases import reading, writing
-from device_auth.factory.station.records.ledger import DsnRefused, LedgerEntry, NoDsnLeft
+from device_auth.factory.station.records.ledger import LedgerEntry, NoDsnLeft
 from device_auth.factory.station.records.reports import read_report
 from device_auth.factory.station.records.spool import StationRecords
 from device_auth.factory.station.records.tables import (
@@ -23,6 +23,7 @@ from device_auth.factory.station.records.tables import (
 )
 from device_auth.factory.station.run_record import (
     DsnProblem,
+    DsnRefused,
     DsnRule,
     Measurement,
     RunPhase,
@@ -157,19 +158,23 @@ def test_the_first_pass_counts_the_first_run_alone_and_a_clock_that_goes_back_ch
         run_unit(records, "b2")
         run_unit(records, "golden", RunOutcome.FAIL, is_golden=True)
         records.save(ended(begin(records), "SP0019", "b4", RunOutcome.ABORTED))
+        # the station was in no order, and the unit then passed at once
+        records.save(replace(ended(begin(records), "SP0003", "b5", RunOutcome.ERROR), is_judged=False))
+        assert run_unit(records, "b5") == "SP0003"
         records.push()
 
     report = read_report(world.database)
 
     made = report["yields"][0]
-    assert (made["units"], made["passed_first"], made["passed_last"], made["retests"]) == (2, 1, 2, 1)
+    assert (made["units"], made["passed_first"], made["passed_last"], made["retests"]) == (3, 2, 3, 1)
     assert report["outcomes"] == [
         {"outcome": "ABORTED", "runs": 1},
+        {"outcome": "ERROR", "runs": 1},
         {"outcome": "FAIL", "runs": 1},
-        {"outcome": "PASS", "runs": 2},
+        {"outcome": "PASS", "runs": 3},
     ]
     assert [row["name"] for row in report["steps"]] == ["identity", "link-test", "lock", "selftest", "wipe"]
-    assert {row["attempts"] for row in report["steps"]} == {4}
+    assert {row["attempts"] for row in report["steps"]} == {6}
 
 
 @pytest.mark.parametrize("since", [0, 1])
@@ -246,6 +251,47 @@ def test_a_moved_dsn_goes_to_the_board_whose_label_has_it_and_the_old_board_is_r
     assert [(row["dsn"], row["board"], row["reason"], row["operator"]) for row in moved] == [
         (number, "b1", "repaired", "anna")
     ]
+
+
+def test_a_lock_that_a_unit_says_again_is_noted_with_how_it_became_known(world: RecordWorld) -> None:
+    with world.station("s1") as one:
+        first = begin(one)
+        number = one.take_dsn(first, "b1")
+        one.mark_written(number, first)
+        one.save(ended(first, number, outcome=RunOutcome.ERROR))
+        one.push()
+    with world.station("s2") as two:
+        again = begin(two)
+        assert two.recognise_locked("SP0001", first.run_uuid, again) is None
+        assert two.recognise_locked("SP9999", first.run_uuid, again) is None
+        assert two.recognise_locked(number, first.run_uuid, again) == "b1"
+        assert two.recognise_locked(number, first.run_uuid, again) is None
+        two.save(ended(again, number))
+        two.push()
+
+    assert state_of(world, number) == "locked"
+    (event,) = [row for row in world.rows(identity_event) if row["event"] == "locked"]
+    assert (event["dsn"], event["board"], event["run_uuid"]) == (number, "b1", again.run_uuid)
+    assert event["reason"] == "its own status says so: the result of its lock was lost"
+
+
+def test_a_lock_of_an_older_run_or_of_a_board_that_was_replaced_is_not_that_of_the_last_run(
+    world: RecordWorld,
+) -> None:
+    with world.station() as records:
+        first, retest, moved = (begin(records) for _ in range(3))
+        number = records.take_dsn(first, "b1")
+        records.mark_written(number, first)
+        assert records.take_dsn(retest, "b1") == number
+        assert records.recognise_locked(number, first.run_uuid, begin(records)) is None
+        records.push()
+        by_hand(world).move(number)
+        records.push()
+        assert records.take_dsn(moved, "b2", scanned=number) == number
+        records.mark_written(number, moved)
+
+        assert records.recognise_locked(number, retest.run_uuid, begin(records)) is None
+        assert records.recognise_locked(number, moved.run_uuid, begin(records)) == "b2"
 
 
 def test_what_a_person_burns_is_never_given(world: RecordWorld) -> None:

@@ -14,7 +14,7 @@ from device_auth.factory.station.rig import NoAnswer
 from device_auth.factory.station.run_record import DsnProblem
 from device_auth.factory.station.runner import ExpectedUnit
 from device_auth.factory.station.scanner import Scanner
-from device_auth.factory.station.transport import Halt, RunAborted, UnitSilent
+from device_auth.factory.station.transport import Halt, RunAborted
 from device_auth.factory.talk import AskEvent, RunOutcome
 from device_auth.world.clock import BootClock
 from tests.waiting import LONG, wait_for
@@ -272,7 +272,7 @@ def test_a_label_is_a_label_while_a_question_waits(desk: Desk) -> None:
 
 
 def test_a_question_has_a_deadline(desk: Desk) -> None:
-    with pytest.raises(UnitSilent, match="nobody has answered led"):
+    with pytest.raises(NoAnswer, match="nobody has answered led"):
         desk.ask("one", deadline=Monotonic(0)).result(LONG)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from device_auth.core.models import NEVER, Monotonic
 from device_auth.factory.station.local import LocalTransport
-from device_auth.factory.station.transport import Halt, RunAborted, UnitGone, UnitNotReached, UnitSilent
+from device_auth.factory.station.transport import Halt, RunAborted, StationFailure, UnitGone, UnitSilent
 from device_auth.world.clock import BootClock
 from tests.waiting import wait_for
 
@@ -111,7 +111,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, halt: Halt) -> None
     unit = LocalTransport(("/nowhere/program",), tmp_path / "unit", "one", BootClock().now, halt)
     unit.open(NEVER)
 
-    with pytest.raises(UnitNotReached, match="/nowhere/program"):
+    with pytest.raises(StationFailure, match="/nowhere/program"):
         unit.start((), NEVER)
 
 
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, halt: Halt) -> Non
     (tmp_path / "file").touch()
     unit = LocalTransport(("x",), tmp_path / "file" / "unit", "one", BootClock().now, halt)
 
-    with pytest.raises(UnitNotReached, match="cannot make the unit's folder"):
+    with pytest.raises(StationFailure, match="cannot make the unit's folder"):
         unit.open(NEVER)
 
 

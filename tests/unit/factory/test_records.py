@@ -29,7 +29,7 @@ from device_auth.factory.station.records.exports import (
     read_runs,
     run_columns,
 )
-from device_auth.factory.station.records.ledger import DsnRefused, NoDsnLeft, add_block
+from device_auth.factory.station.records.ledger import NoDsnLeft, add_block
 from device_auth.factory.station.records.provisioned import read_provisioned
 from device_auth.factory.station.records.spool import SPARE
 from device_auth.factory.station.records.tables import dsn, identity_event, run, unit
@@ -38,6 +38,7 @@ from device_auth.factory.station.run_record import (
     LARGEST_ATTACHMENT,
     Attachment,
     DsnProblem,
+    DsnRefused,
     DsnRule,
     Measurement,
     RunPhase,

@@ -8,7 +8,7 @@ import qrcode
 from device_auth.core.models import NEVER, Monotonic, Seconds, later
 from device_auth.factory.station.plan import OPERATOR, SlotPlan
 from device_auth.factory.station.rig import CodeNotSeen, NoAnswer, rig_of
-from device_auth.factory.station.transport import Halt, RunAborted, UnitSilent
+from device_auth.factory.station.transport import Halt, RunAborted, StationFailure, UnitSilent
 from device_auth.factory.station.unit_run import Answerer, CodeReader
 from device_auth.factory.talk import AskEvent, CodeEvent
 from device_auth.world.clock import BootClock
@@ -104,7 +104,7 @@ def test_a_camera_that_sees_another_code_approves_nothing(make_rig: MakeRig, tmp
 
 
 def test_a_camera_without_a_picture_is_told(make_rig: MakeRig, tmp_path: Path) -> None:
-    with pytest.raises(CodeNotSeen, match="cannot read the picture"):
+    with pytest.raises(StationFailure, match="cannot read the picture"):
         make_rig(camera=tmp_path / "slot-1.png")[1](CODE, NEVER)
 
 

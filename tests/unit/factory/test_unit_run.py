@@ -2,7 +2,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
@@ -11,7 +11,18 @@ from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import DialectName, Seconds, Secret
 from device_auth.factory.station.amazon import SlotOwner
 from device_auth.factory.station.plan import DEFAULT_BUDGETS, Limit, PlannedStep, StationPlan
-from device_auth.factory.station.run_record import DsnRule, Product, RunRecord, RunStart, UniqueValue
+from device_auth.factory.station.records.databases import DatabaseAway
+from device_auth.factory.station.records.ledger import NoDsnLeft
+from device_auth.factory.station.rig import NoAnswer
+from device_auth.factory.station.run_record import (
+    DsnProblem,
+    DsnRefused,
+    DsnRule,
+    Product,
+    RunRecord,
+    RunStart,
+    UniqueValue,
+)
 from device_auth.factory.station.transport import KEPT_TALK, RunAborted, TalkTooLong, UnitSilent
 from device_auth.factory.station.unit_run import RunDoors, UnitRun, board_of
 from device_auth.factory.talk import (
@@ -24,6 +35,7 @@ from device_auth.factory.talk import (
     IdentityEvent,
     MeasurementEvent,
     RunOutcome,
+    StatusEvent,
     UnitEvent,
     WaitEvent,
 )
@@ -49,6 +61,7 @@ class Noted:
         self.noted: list[str] = []
         self.refusal: Exception | None = None
         self.twins: dict[str, str] = {}
+        self.written: dict[str, str] = {}
 
     def take_dsn(self, run: RunStart, board: str, *, scanned: str = "") -> str:
         del run
@@ -60,6 +73,11 @@ class Noted:
     def find_twin(self, run: RunStart, value: UniqueValue) -> str:
         del run
         return self.twins.get(value.text, "")
+
+    def recognise_locked(self, dsn: str, locked_in: str, run: RunStart) -> str | None:
+        del run
+        self.noted.append(f"said to be locked {dsn} {locked_in}")
+        return self.written.get(dsn)
 
     def mark_written(self, dsn: str, run: RunStart) -> None:
         del run
@@ -389,16 +407,111 @@ def test_a_unit_that_does_not_say_who_it_is_gets_no_dsn(line: Line, unit: Script
 
 
 def test_a_label_that_cannot_be_given_fails_the_unit(line: Line) -> None:
-    line.records.refusal = ConfigError("the DSN is locked in another unit", hint="Take it off the line.")
+    refused = DsnRefused(DsnProblem.LOCKED, "the DSN is locked in another unit", hint="Take it off the line.")
+    line.records.refusal = refused
 
-    assert ended(line.run("KS7")) == "FAIL reach: the DSN is locked in another unit. Take it off the line."
-    assert line.run("KS7").dut_id == "KS7"
+    record = line.run("KS7")
+
+    assert ended(record) == "FAIL reach: the DSN is locked in another unit. Take it off the line."
+    assert (record.dut_id, record.is_judged) == ("KS7", True)
 
 
-def test_a_full_disk_is_the_stations_fault(line: Line) -> None:
-    line.records.refusal = StoreError("the disk is full", hint="Free some.")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        NoDsnLeft("no free DSN is left"),
+        DatabaseAway("the database does not answer"),
+        DsnRefused(DsnProblem.UNCLEAR, "the database does not answer"),
+        ConfigError("another folder is the station"),
+        StoreError("the disk is full"),
+        ValueError("a bug"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_trouble_of_the_stations_own_making_never_fails_a_unit(line: Line, trouble: Exception) -> None:
+    line.records.refusal = trouble
 
-    assert ended(line.run()) == "ERROR reach: the disk is full. Free some."
+    record = line.run("KS7")
+
+    assert (record.outcome, record.is_judged) == (RunOutcome.ERROR, False)
+
+
+def test_a_rig_that_gives_no_answer_never_fails_a_unit(line: Line, unit: ScriptedUnit) -> None:
+    unit.verbs["selftest"] = saying(AskEvent("led", "Is it lit?", ("yes", "no")))
+
+    def answer(question: AskEvent) -> str:
+        raise NoAnswer(f"nobody has answered {question.name}")
+
+    line.answers = answer
+    record = line.run()
+
+    assert (ended(record), record.is_judged) == ("ERROR selftest: nobody has answered led", False)
+
+
+def test_the_last_attempt_says_whether_the_unit_is_judged(line: Line, unit: ScriptedUnit) -> None:
+    said = iter([[AskEvent("led", "Is it lit?", ("yes", "no"))], [gone]])
+    unit.verbs["selftest"] = lambda _unit, _header, _options: next(said)
+
+    def answer(question: AskEvent) -> str:
+        raise NoAnswer(f"nobody has answered {question.name}")
+
+    line.answers, line.steps = answer, (PlannedStep("selftest", Seconds(30), attempts=2),)
+    record = line.run()
+
+    assert [phase.outcome for phase in record.phases[1:]] == [RunOutcome.ERROR, RunOutcome.ERROR]
+    assert record.is_judged
+
+
+def lock(
+    unit: ScriptedUnit,
+    dsn: str = DSN,
+    *,
+    mac: str | None = None,
+    linked: bool = False,
+    run: str | None = "run-1",
+) -> None:
+    """Have the unit be locked, and say so in its status."""
+    unit.dsn = dsn
+    unit.verbs["facts"] = saying(result("facts", RunOutcome.FAIL, 77, "facts"))
+    status = StatusEvent(locked=True, opened_for=None, linked=linked, run=run)
+    unit.verbs["status"] = saying(
+        status, IdentityEvent(dsn, "K", CLIENT_ID, None, None, None), result("status")._replace(mac=mac)
+    )
+
+
+@pytest.mark.parametrize("scanned", ["", DSN])
+def test_a_unit_whose_word_of_its_lock_was_lost_says_it_again(
+    line: Line, unit: ScriptedUnit, scanned: str
+) -> None:
+    lock(unit)
+    line.records.written[DSN] = "b1"
+
+    record = line.run(scanned)
+
+    assert ended(record) == "PASS reach: the unit has locked itself in an earlier run, as its status says"
+    assert (record.dut_id, record.board, record.is_judged) == (DSN, "b1", True)
+    assert line.records.noted == [f"said to be locked {DSN} run-1"]
+    assert [words[1] for words in unit.ran] == ["facts", "status"]
+
+
+def test_a_locked_unit_that_the_ledger_does_not_have_as_written_fails(line: Line, unit: ScriptedUnit) -> None:
+    lock(unit)
+
+    assert ended(line.run()) == "FAIL reach: the unit is locked"
+
+
+@pytest.mark.parametrize(
+    ("said", "scanned"),
+    [({"mac": "0" * 64}, ""), ({"linked": True}, ""), ({"run": None}, ""), ({"dsn": "KS0002"}, DSN)],
+)
+def test_a_lock_is_believed_only_if_it_is_proved_and_of_the_label(
+    line: Line, unit: ScriptedUnit, said: dict[str, Any], scanned: str
+) -> None:
+    lock(unit, **said)
+    line.records.written = {DSN: "b1", "KS0002": "b2"}
+
+    assert line.run(scanned).outcome in {RunOutcome.FAIL, RunOutcome.ERROR}
+    assert line.records.noted == []
 
 
 def test_a_golden_unit_keeps_its_dsn_and_is_not_locked(line: Line, unit: ScriptedUnit) -> None:

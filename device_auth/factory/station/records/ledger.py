@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Select, case, insert, or_, select, update
 
-from device_auth.core.errors import Busy, DeviceAuthError, WrongUse
+from device_auth.core.errors import Busy, WrongUse
 from device_auth.factory.check_digit import ANY_DSN, has_check_digit
 from device_auth.factory.station.records.databases import insert_or_update
 from device_auth.factory.station.records.tables import (
@@ -29,18 +29,7 @@ from device_auth.factory.station.records.tables import (
     identity_event,
 )
 from device_auth.factory.station.records.units import mark_scrapped
-from device_auth.factory.station.run_record import DsnProblem, DsnRule
-
-
-class DsnRefused(DeviceAuthError):
-    """A DSN cannot be given to this unit."""
-
-    exit_code = 78
-
-    def __init__(self, problem: DsnProblem, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.problem = problem
-
+from device_auth.factory.station.run_record import DsnProblem, DsnRefused, DsnRule
 
 _WORDS: Final = {
     DsnProblem.MALFORMED: "cannot be one: wrong letters, length or check digit",

@@ -31,7 +31,7 @@ from device_auth.factory.station.records.databases import (
     reading,
     writing,
 )
-from device_auth.factory.station.records.ledger import DsnRefused, DsnRow, LedgerEntry, NoDsnLeft
+from device_auth.factory.station.records.ledger import DsnRow, LedgerEntry, NoDsnLeft
 from device_auth.factory.station.records.push import AllStations, post
 from device_auth.factory.station.records.rows import (
     end_row,
@@ -63,6 +63,7 @@ from device_auth.factory.station.records.units import find_twin, is_scrapped, ke
 from device_auth.factory.station.run_record import (
     UNKNOWN_DUT,
     DsnProblem,
+    DsnRefused,
     DsnRule,
     Product,
     RunRecord,
@@ -353,6 +354,9 @@ class StationRecords:
                         f"the label says {scanned}, but this unit was given {own.dsn}",
                         hint="Put the right label on it, or move the DSN with a reason: device-auth factory dsn rework",
                     )
+                # a retest: what becomes of this unit, even where the station is killed, becomes of this run's
+                mine = update(dsn).where(dsn.c.dsn == own.dsn).values(run_uuid=run.run_uuid)
+                connection.execute(mine)
                 return own.dsn
             if scanned:
                 row = ledger.find(connection, scanned)
@@ -419,6 +423,28 @@ class StationRecords:
     def mark_locked(self, dsn: str, run: RunStart) -> None:
         """Note that a unit has its DSN for good."""
         self._mark(dsn, LOCKED, run)
+
+    def recognise_locked(self, dsn: str, locked_in: str, run: RunStart) -> str | None:
+        """Note that a unit is locked which says so itself; see ``RunRecords``."""
+        if self.all_stations is not None:
+            # another station may have written it, and lost the unit's word
+            with suppress(DatabaseAway):
+                there = self.all_stations.find(dsn)
+                if there is not None and there.board:
+                    self.all_stations.fetch(board=there.board)
+        with self._writing() as connection:
+            row = ledger.find(connection, dsn)
+            if row is None or row.state != WRITTEN or row.run_uuid != locked_in:
+                return None
+            self._change(
+                connection,
+                row,
+                LOCKED,
+                row.board,
+                run,
+                "its own status says so: the result of its lock was lost",
+            )
+            return row.board
 
     def mark_burnt(self, dsn: str, run: RunStart, reason: str) -> None:
         """Note that a DSN is never to be used (again)."""
