@@ -82,7 +82,13 @@ def test_the_settings_are_a_file_of_the_owner_and_not_of_the_package() -> None:
             DEBIAN / name
             for name in ("device-auth.preinst", "device-auth.postinst", "device-auth.postrm", "tests/link")
         ),
-        *(ROOT / "deploy" / "build-deb", HERE / "in-tree", HERE / "tree", LIFE),
+        *(
+            ROOT / "deploy" / "build-deb",
+            ROOT / "deploy" / "factory" / "post-flash.sh",
+            HERE / "in-tree",
+            HERE / "tree",
+            LIFE,
+        ),
     ],
     ids=lambda path: path.name,
 )
