@@ -22,6 +22,12 @@ KEY_RELEASE_S: Final = 0.6
 """A key counts as released after so many seconds without a repeat: terminals report no release, and a key that is held
 begins to repeat after half a second or less."""
 
+TAP_S: Final = 0.3
+"""The length of a tap."""
+
+BETWEEN_PRESSES_S: Final = 0.3
+"""The pause of a hand between two presses."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShownPattern:
@@ -70,6 +76,7 @@ class SimulatedButton:
         self._key_up = clock.alarm(self.release)
         self._script = clock.alarm(self._next_of_script)
         self._left: list[tuple[float, bool]] = []
+        self._next_press_at = self._keys_until = float("-inf")
         self._is_pressed = False
         self._detector: GestureDetector | None = None
 
@@ -96,21 +103,36 @@ class SimulatedButton:
         self._set(is_pressed=False)
 
     def play(self, script: Iterable[tuple[float, bool]]) -> None:
-        """Press and release by a script: seconds from now, each with whether the button is pressed from then on."""
+        """Press and release by a script, after the presses that are left: a hand makes one after another.
+
+        Args:
+            script: seconds from now, each with whether the button is pressed from then on.
+        """
         with self._lock:
-            now = self._clock.now()
-            self._left = [(now + after, is_pressed) for after, is_pressed in script]
+            start = max(self._clock.now(), self._next_press_at)
+            self._left += [(start + after, is_pressed) for after, is_pressed in script]
+            self._next_press_at = self._left[-1][0] + BETWEEN_PRESSES_S
             self._next_of_script()
 
     def hold(self, seconds: float) -> None:
         """Press now and release after so many seconds; 0.2 is a tap."""
         self.play([(0, True), (seconds, False)])
 
-    def press_by_key(self) -> None:
-        """Press until the key that stands for the button has not repeated for ``KEY_RELEASE_S``."""
+    def press_by_key(self) -> bool:
+        """Press until the key that stands for the button has not repeated for ``KEY_RELEASE_S``.
+
+        While a script presses, the key is a tap after it, and False is returned.
+        """
         with self._lock:
+            now = self._clock.now()
+            is_repeated, self._keys_until = now < self._keys_until, now + KEY_RELEASE_S
+            if now < self._next_press_at:
+                if not is_repeated:
+                    self.hold(TAP_S)
+                return False
             self.press()
-            self._key_up.set(self._clock.now() + KEY_RELEASE_S)
+            self._key_up.set(self._keys_until)
+            return True
 
     def _set(self, *, is_pressed: bool) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.core.models import Seconds, View
@@ -48,35 +48,41 @@ def announcing(
     Raises:
         ConfigError: if the picture cannot be written there.
     """
-    fanout = PromptFanout([*_prompts_for(doors, audience, sidebar), *parts], doors.clock)
+    with ExitStack() as opened:
+        fanout = PromptFanout([*_prompts_for(doors, audience, sidebar, opened), *parts], doors.clock)
+        opened.callback(fanout.close)
 
-    def tell(view: View) -> None:
-        fanout.tell(view)
-        if audience.qr_file is not None and view.code_pair is not None:
-            fanout.wait(DRAWING_TIME)  # a program that reads of a code may open its picture at once
-        if audience.follow is not None:
-            audience.follow(view)
+        def tell(view: View) -> None:
+            fanout.tell(view)
+            if audience.qr_file is not None and view.code_pair is not None:
+                fanout.wait(DRAWING_TIME)  # a program that reads of a code may open its picture at once
+            if audience.follow is not None:
+                audience.follow(view)
 
-    try:
         yield Announcer(tell, fanout.is_behind)
-    finally:
-        fanout.close()
 
 
-def _prompts_for(doors: "Doors", audience: "Audience", sidebar: "Sidebar | None") -> "list[Prompt]":
+def terminal_of(doors: "Doors", *, qr: bool, sidebar: "Sidebar | None", opened: ExitStack) -> "Prompt":
+    """Open the prompt on standard error; what others write there goes above its live lines until ``opened`` is closed."""
+    from device_auth.prompts import terminal
+
+    prompt = terminal.open_terminal(
+        sys.stderr,
+        environ_no_color=doors.is_colourless,
+        is_dumb=doors.is_dumb,
+        qr=qr,
+        sidebar=sidebar,
+    )
+    opened.enter_context(prompt.lines_go_above())
+    return prompt
+
+
+def _prompts_for(
+    doors: "Doors", audience: "Audience", sidebar: "Sidebar | None", opened: ExitStack
+) -> "list[Prompt]":
     prompts: list[Prompt] = []
     if audience.is_read:
-        from device_auth.prompts import terminal
-
-        prompts.append(
-            terminal.open_terminal(
-                sys.stderr,
-                environ_no_color=doors.is_colourless,
-                is_dumb=doors.is_dumb,
-                qr=audience.has_qr,
-                sidebar=sidebar,
-            )
-        )
+        prompts.append(terminal_of(doors, qr=audience.has_qr, sidebar=sidebar, opened=opened))
     if audience.qr_file is not None:
         from device_auth.prompts import picture
         from device_auth.world.files import OwnersFile

@@ -79,6 +79,17 @@ class Doors:
         return "simulate" in self.options
 
     @property
+    def greeting(self) -> str:
+        """Return what a simulation is, for a person who may never have seen one."""
+        is_manual = self.options.get("simulate") == "manual"
+        owner = (
+            "you are its owner, and approve on its page on this machine"
+            if is_manual
+            else f"so is its owner, who approves after {APPROVE_AFTER:.0f} s: nobody need scan the code"
+        )
+        return f"A simulation: Amazon is simulated in this process, and {owner}."
+
+    @property
     def is_json(self) -> bool:
         """Return whether a program reads stdout."""
         return "json" in self.options

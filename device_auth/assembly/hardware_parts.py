@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from device_auth.assembly.keyboard import keys_of
 from device_auth.assembly.opened_parts import OpenedParts, PartsListener, never_speaks
-from device_auth.assembly.simulated_speaker import DrawnSpeaker, PlainLight, plain_voice
+from device_auth.assembly.simulated_speaker import HELP, KEYS, DrawnSpeaker, PlainLight, plain_voice
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Refusal
 from device_auth.core.states import Trouble
@@ -32,7 +32,7 @@ from hardware.button import Gesture
 from hardware.clock import PartsClock
 from hardware.errors import HardwareError
 from hardware.settings import Settings as HardwareSettings
-from hardware.simulated import SimulatedButton, SimulatedLight
+from hardware.simulated import TAP_S, SimulatedButton, SimulatedLight
 from hardware.voice import NoVoice, QuietHours
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ PATTERNS: Final = "patterns"
 
 NEVER_QUIET: Final = QuietHours(0, 0)
 
-TAP_TIME: Final = 0.3
-"""Seconds of a simulated tap."""
+END_OF_INPUT: Final = b"\x04"
+"""Ctrl-D, which is a key like any other where keys are read one by one."""
 
 HELD: Final = {Gesture.HELD_5S, Gesture.HELD_10S}
 
@@ -124,7 +124,7 @@ def open_hardware(
         if parts.button is not None:
             watch_button(parts.button, light, clock, listener)
             if presses is not None and isinstance(parts.button, SimulatedButton):
-                _press_by_lines(presses, parts.button)
+                _press_by_lines(presses, parts.button, listener)
         prompts: list[Prompt] = [] if light is None else [light]
         channels: list[CodeChannel] = []
         is_speaking = never_speaks
@@ -160,15 +160,16 @@ def open_in_lines(
             button = SimulatedButton(opened.enter_context(_clock_of_parts()))
             watch_button(button, light, clock, listener)
             opened.callback(button.close)
-            _press_by_lines(presses, button)
+            _press_by_lines(presses, button, listener)
         yield OpenedParts((light, voice), (CodeChannel.VOICE,), is_speaking=voice.is_speaking)
 
 
 @contextmanager
 def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iterator[OpenedParts]:
-    """Make a simulated speaker that is drawn on the terminal; the space bar is its button."""
+    """Make a simulated speaker that is drawn on the terminal; keys are its button."""
+    on_end = listener.on_end
     with ExitStack() as opened:
-        drawn = DrawnSpeaker(opened.enter_context(_clock_of_parts()))
+        drawn = DrawnSpeaker(opened.enter_context(_clock_of_parts()), in_service=on_end is not None)
         opened.callback(drawn.voice.close)
         light = LightPrompt(drawn.light)
         voice = _voice_prompt(drawn.voice, NEVER_QUIET, locale, clock)
@@ -177,10 +178,17 @@ def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iter
             drawn.explain(gesture)
             listener.on_gesture(gesture)
 
+        def on_keys(typed: bytes) -> None:
+            if on_end is not None and (not typed or END_OF_INPUT in typed):
+                on_end()
+            if HELP in typed:
+                say(KEYS)
+            drawn.press_by_keys(typed)
+
         watch_button(drawn.button, light, clock, PartsListener(on_gesture, listener.on_failure))
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
-            opened.enter_context(keys_of(sys.stdin.fileno(), drawn.press_on_space))
+            opened.enter_context(keys_of(sys.stdin.fileno(), on_keys))
         yield OpenedParts(
             (light, voice),
             (CodeChannel.VOICE,),
@@ -209,18 +217,24 @@ def watch_button(
         on_failure(error)
 
 
-def _press_by_lines(lines: Iterable[str], button: SimulatedButton) -> None:
+def _press_by_lines(lines: Iterable[str], button: SimulatedButton, listener: PartsListener) -> None:
     """Start a thread that presses a simulated button for each line."""
 
+    def press(line: str) -> None:
+        match line.split():
+            case ["tap"]:
+                button.hold(TAP_S)
+            case ["hold", seconds] if seconds.replace(".", "", 1).isdecimal():
+                button.hold(float(seconds))
+            case _:
+                log.warning("%r is not a press: write tap, or hold and a number of seconds", line.strip())
+
     def read() -> None:
-        for line in lines:
-            match line.split():
-                case ["tap"]:
-                    button.hold(TAP_TIME)
-                case ["hold", seconds] if seconds.replace(".", "", 1).isdecimal():
-                    button.hold(float(seconds))
-                case _:
-                    log.warning("%r is not a press: write tap, or hold and a number of seconds", line.strip())
+        with suppress(OSError):  # the terminal is gone
+            for line in lines:
+                press(line)
+        if listener.on_end is not None:
+            listener.on_end()
 
     Thread(target=read, name="presses", daemon=True).start()
 

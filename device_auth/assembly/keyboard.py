@@ -36,7 +36,7 @@ def keys_of(
 
     Args:
         terminal: the file of standard input.
-        on_keys: called with the typed bytes on a thread of its own; must not block.
+        on_keys: called with the typed bytes on a thread of its own, with none when the terminal is gone; must not block.
         is_ours: returns whether the terminal may be read and changed.
     """
     if not is_ours(terminal):
@@ -66,15 +66,14 @@ def _read_keys(
     while True:
         ready, _, _ = select([terminal, ending], [], [])
         # reading from the background would stop the whole command (SIGTTIN)
-        if ending in ready or not is_ours(terminal):
+        if ending in ready or (not is_ours(terminal) and os.isatty(terminal)):
             return
-        try:
+        typed = b""
+        with suppress(OSError):
             typed = os.read(terminal, 1024)
-        except OSError:
-            return
+        on_keys(typed)
         if not typed:
             return
-        on_keys(typed)
 
 
 def _read_each_key(terminal: int, original: list[Any]) -> None:

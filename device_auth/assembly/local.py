@@ -264,6 +264,8 @@ class LocalSpeaker:
             parts = opened.enter_context(
                 open_parts(doors.settings, doors.clock, listener, simulated_as=simulated_as)
             )
+            if doors.is_simulated and audience.is_read:
+                say(doors.greeting)
             announcer = opened.enter_context(
                 announcing(doors, audience, parts=parts.prompts, sidebar=parts.sidebar)
             )

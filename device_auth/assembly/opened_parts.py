@@ -22,10 +22,12 @@ class PartsListener:
     Attributes:
         on_gesture: called with each gesture of the button.
         on_failure: called with a part's name and its trouble, when it cannot be opened and when it fails later.
+        on_end: called when what presses a simulated button has ended: keys, or lines; None if it may.
     """
 
     on_gesture: "Callable[[Gesture], None]"
     on_failure: "Callable[[str, Refusal], None]"
+    on_end: "Callable[[], None] | None" = None
 
 
 class SimulatedAs(StrEnum):

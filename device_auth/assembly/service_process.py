@@ -2,11 +2,13 @@
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
+from device_auth.assembly.announcing import terminal_of
 from device_auth.assembly.checked_settings import CheckedSettings, check_settings
 from device_auth.assembly.opened_parts import OpenedParts, PartsListener, SimulatedAs
 from device_auth.assembly.parts import open_parts
@@ -16,8 +18,9 @@ from device_auth.core.policy import REFRESH_DISTANCE
 from device_auth.core.states import StateWord, Trouble, phrase_of
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
 from device_auth.prompts.fanout import PromptFanout
+from device_auth.prompts.stderr import Stderr, say
 from device_auth.service.api import Api
-from device_auth.service.callers import read_permissions
+from device_auth.service.callers import Permissions, read_permissions
 from device_auth.service.daemon import Daemon, DaemonOptions, explained
 from device_auth.service.journal import open_log
 from device_auth.service.page import Page, open_listener
@@ -62,6 +65,28 @@ PR_SET_DUMPABLE: Final = 4
 SIMULATED_PAGE: Final = "127.0.0.1:8080"
 
 
+class ServiceStreams(NamedTuple):
+    """What a person, or a program, has of a running service.
+
+    Attributes:
+        log_to: standard error.
+        log_format: ``json`` or ``text``; None for the journal where standard error leads there, else text.
+        presses: lines that press a simulated button.
+        is_ended_by_input: the service of a simulated speaker ends with them, or with the keyboard.
+        on_page: called with the address of a simulated speaker's page.
+    """
+
+    log_to: TextIO | Stderr
+    log_format: str | None = None
+    presses: Iterable[str] | None = None
+    is_ended_by_input: bool = False
+    on_page: Callable[[str], None] = lambda _address: None
+
+    def is_drawn(self, doors: "Doors") -> bool:
+        """Return whether a simulated speaker is drawn on standard error."""
+        return doors.is_simulated and sys.stderr.isatty() and not doors.is_dumb and self.log_format is None
+
+
 class Beginning(NamedTuple):
     """How a process of the service begins.
 
@@ -74,16 +99,12 @@ class Beginning(NamedTuple):
     is_anew: bool
 
 
-def run_service(
-    doors: "Doors", *, log_to: TextIO, log_format: str | None, presses: Iterable[str] | None
-) -> None:
+def run_service(doors: "Doors", streams: ServiceStreams) -> None:
     """Run the service of a speaker until a signal stops it.
 
     Args:
         doors: of the speaker.
-        log_to: standard error.
-        log_format: ``json`` or ``text``; None for the journal where standard error leads there, else text.
-        presses: lines that press a simulated button.
+        streams: its log, and what presses a simulated button.
 
     Raises:
         ConfigError: if the options of a simulation cannot be used.
@@ -93,18 +114,13 @@ def run_service(
         _keep_memory_private()
         doors.is_service = True
         begun = Beginning(sockets_given(ENVIRONMENT, os.getpid()), is_anew(ENVIRONMENT, os.getpid()))
-        while (kept := _run_once(doors, signals, begun, log_to, log_format, presses)) is not None:
+        while (kept := _run_once(doors, signals, begun, streams)) is not None:
             _start_anew(signals, kept)
             begun = Beginning(kept, is_anew=True)
 
 
 def _run_once(
-    doors: "Doors",
-    signals: ServiceSignals,
-    begun: Beginning,
-    log_to: TextIO,
-    log_format: str | None,
-    presses: Iterable[str] | None,
+    doors: "Doors", signals: ServiceSignals, begun: Beginning, streams: ServiceStreams
 ) -> Sockets | None:
     """Run the service until a signal stops it, or a fresh process is due.
 
@@ -115,11 +131,18 @@ def _run_once(
     with ExitStack() as opened:
         is_verbose = "verbose" in doors.options
         journal = opened.enter_context(
-            open_log(ENVIRONMENT, doors.clock, stderr=log_to, form=log_format, is_verbose=is_verbose)
+            open_log(
+                ENVIRONMENT,
+                doors.clock,
+                stderr=streams.log_to,
+                form=streams.log_format,
+                is_verbose=is_verbose,
+                is_quiet=streams.is_drawn(doors) and not is_verbose,
+            )
         )
         opened.enter_context(doors.simulated_amazon(_link_of_simulation(doors)))
         in_force = _SettingsInForce(doors)
-        servers = _Servers(doors, in_force, begun.sockets)
+        servers = _Servers(doors, in_force, begun.sockets, streams.on_page)
         if doors.doubt:
             log.warning("%s", doors.doubt)
         feed = StatusFeed(doors.clock, FileTokens(doors.places.runtime_dir, doors.clock, keep_bare=True))
@@ -171,7 +194,7 @@ def _run_once(
         opened.enter_context(woken_by_signals(lambda: loop.call_soon(lambda: None)))
         opened.enter_context(clock_steps(lambda: loop.call_soon(feed.follow_clock_step)))
         signals.answer_by(daemon.stop, daemon.reload)
-        telling = _PartsTelling(doors, daemon, presses)
+        telling = _PartsTelling(doors, daemon, streams)
         opened.callback(telling.close)
         servers.is_telling = telling.is_telling
         opened.callback(servers.close)
@@ -309,13 +332,17 @@ class _Servers:
         doors: of the speaker.
         in_force: the settings.
         given: sockets that listen already, from the service manager or from the process before a fresh start.
+        on_page: see ``ServiceStreams``.
 
     Attributes:
         is_telling: returns whether a person is still being told something.
         left: the sockets for a fresh process, once they are left to it.
     """
 
-    def __init__(self, doors: "Doors", in_force: _SettingsInForce, given: Sockets) -> None:
+    def __init__(
+        self, doors: "Doors", in_force: _SettingsInForce, given: Sockets, on_page: Callable[[str], None]
+    ) -> None:
+        self._on_page = on_page
         self._doors = doors
         self._in_force = in_force
         self._given = given
@@ -388,7 +415,10 @@ class _Servers:
     def _open_api(self, feed: StatusFeed, daemon: Daemon) -> Api | None:
         """Open the socket: that of the service manager, or else our own; return None without a runtime folder."""
         runtime_dir, clock = self._doors.places.runtime_dir, self._doors.clock
-        permissions = read_permissions()
+        # a simulated speaker is its user's own
+        permissions = (
+            Permissions(None, None, os.geteuid()) if self._doors.is_simulated else read_permissions()
+        )
         if given := self._given.get(MANAGER_API):
             return Api(feed, daemon, clock, listener=given[0], permissions=permissions)
         if runtime_dir is None:
@@ -426,6 +456,10 @@ class _Servers:
         except ConfigError as error:
             log.error("cannot serve the page: %s", error)
             return None
+        if doors.is_simulated:
+            address = "http://{}:{}/".format(*sockets[0].getsockname())
+            say(f"The speaker's page: {address}")
+            self._on_page(address)
         return page
 
 
@@ -487,13 +521,13 @@ class _PartsTelling:
     Args:
         doors: of the speaker.
         daemon: hears the button, and of each part that does not work.
-        presses: lines that press a simulated button.
+        streams: what presses a simulated button.
     """
 
-    def __init__(self, doors: "Doors", daemon: Daemon, presses: Iterable[str] | None) -> None:
+    def __init__(self, doors: "Doors", daemon: Daemon, streams: ServiceStreams) -> None:
         self._doors = doors
         self._daemon = daemon
-        self._presses = presses
+        self._streams = streams
         self._failed: set[str] = set()
         self._opened = ExitStack()
         self._open()
@@ -532,20 +566,40 @@ class _PartsTelling:
 
     def _open(self) -> None:
         """Open the parts; a wrong setting of theirs must not stop a linked speaker, which goes on without parts."""
-        doors = self._doors
-        listener = PartsListener(self._daemon.on_gesture, self._note_failure)
-        simulated_as = SimulatedAs.LINES if doors.is_simulated else None
+        doors, streams = self._doors, self._streams
+        on_end = self._daemon.stop if streams.is_ended_by_input else None
+        listener = PartsListener(self._daemon.on_gesture, self._note_failure, on_end)
+        simulated_as = self._simulated_as()
         self._parts = OpenedParts()
         try:
             self._parts = self._opened.enter_context(
                 open_parts(
-                    doors.settings, doors.clock, listener, simulated_as=simulated_as, presses=self._presses
+                    doors.settings,
+                    doors.clock,
+                    listener,
+                    simulated_as=simulated_as,
+                    presses=streams.presses,
                 )
             )
         except ConfigError as error:
             self._daemon.on_part_failure("parts", _until_restart(error))
-        self._fanout = PromptFanout(self._parts.prompts, doors.clock)
+        prompts = list(self._parts.prompts)
+        if simulated_as is not None:
+            is_drawn = simulated_as is SimulatedAs.DRAWING
+            prompts.append(terminal_of(doors, qr=is_drawn, sidebar=self._parts.sidebar, opened=self._opened))
+        self._fanout = PromptFanout(prompts, doors.clock)
         self._opened.callback(self._fanout.close)
+
+    def _simulated_as(self) -> SimulatedAs | None:
+        """Return how a simulated speaker is shown; None of a real one."""
+        if not self._doors.is_simulated:
+            return None
+        is_drawn = self._streams.is_drawn(self._doors)
+        from device_auth.assembly.simulated_speaker import KEYS, LINES
+
+        say(self._doors.greeting)
+        say(KEYS if is_drawn else LINES)
+        return SimulatedAs.DRAWING if is_drawn else SimulatedAs.LINES
 
     def _note_failure(self, part: str, refusal: Refusal) -> None:
         self._failed.add(part)

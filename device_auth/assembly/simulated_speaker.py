@@ -13,7 +13,7 @@ from device_auth.prompts.terminal_layout import TerminalStyle, columns_of
 from hardware.button import Gesture
 from hardware.clock import AlarmClock
 from hardware.led import Glow, Off, Pattern, changes_at
-from hardware.simulated import KEY_RELEASE_S, SimulatedButton, SimulatedLight, SimulatedVoice
+from hardware.simulated import KEY_RELEASE_S, TAP_S, SimulatedButton, SimulatedLight, SimulatedVoice
 from hardware.voice import Utterance, Voice
 
 SECONDS_A_CHARACTER: Final = 0.05
@@ -28,9 +28,16 @@ SHORTEST_FRAME: Final = Seconds(0.1)
 NOTE_SECONDS: Final = 4.0
 """How long the meaning of a gesture is shown."""
 
-SPACE: Final = b" "
+SPACE: Final = ord(" ")
+ENTER: Final = frozenset(b"\r\n")
+HOLDS: Final = {ord("5"): 5.2, ord("0"): 10.2}
+"""Keys, and seconds of the holds that they stand for."""
+HELP: Final = b"?"
 
 HINT: Final = "space bar: its button"
+HINT_IN_SERVICE: Final = "? lists the keys"
+
+KEYS: Final = "Its button: space or enter taps, 5 and 0 hold it for 5 and 10 s. Ctrl-C ends."
 
 MEANINGS: Final = {
     Gesture.TAP: "a tap: the code is told again",
@@ -43,6 +50,12 @@ MEANINGS: Final = {
 }
 """The text for each gesture; a test checks that none is missing."""
 
+MEANINGS_IN_SERVICE: Final = MEANINGS | {
+    Gesture.TAP: "a tap",
+    Gesture.HOLD_5S: "a tap now unlinks",
+    Gesture.HOLD_10S: "a tap now resets",
+}
+
 HELD_FROM: Final = 1.0
 """Seconds from which a press is shown with its length."""
 
@@ -54,6 +67,9 @@ _CUBE: Final = (0, 95, 135, 175, 215, 255)
 
 _UNLIT: Final = 236
 """The grey of a lamp that is off."""
+
+
+LINES: Final = "Its button: write tap, or hold and a number of seconds, in a line of standard input."
 
 
 class ObservedVoice:
@@ -96,12 +112,17 @@ class DrawnSpeaker:
     Args:
         clock: the parts' own; the caller closes it.
         pace: seconds of the voice for a character; 0 for no time.
+        in_service: a service answers the button, also to a hold.
     """
 
     rows: Final = 2
 
-    def __init__(self, clock: AlarmClock, *, pace: float = SECONDS_A_CHARACTER) -> None:
+    def __init__(
+        self, clock: AlarmClock, *, pace: float = SECONDS_A_CHARACTER, in_service: bool = False
+    ) -> None:
         self._clock = clock
+        self._hint = HINT_IN_SERVICE if in_service else HINT
+        self._meanings = MEANINGS_IN_SERVICE if in_service else MEANINGS
         self._lock = Lock()
         self._spoken = ""
         self._is_speaking = False
@@ -113,21 +134,35 @@ class DrawnSpeaker:
             SimulatedVoice(seconds_a_character=pace, listen=self._hear), self._begin, self._end
         )
 
-    def press_on_space(self, typed: bytes) -> None:
-        """Press the button if the space bar was typed."""
-        if SPACE not in typed:
+    def press_by_keys(self, typed: bytes) -> None:
+        """Press the button as ``KEYS`` says."""
+        for key in typed:
+            if key == SPACE:
+                self._press_on_space()
+            elif key in ENTER:
+                self._note_for_a_while("pressed")
+                self.button.hold(TAP_S)
+            elif key in HOLDS:
+                self._note_for_a_while(f"held for {HOLDS[key]:.0f} s")
+                self.button.hold(HOLDS[key])
+
+    def _press_on_space(self) -> None:
+        if not self.button.press_by_key():
+            self._note_for_a_while("a tap follows")
             return
         now = self._clock.now()
         with self._lock:
             if now >= self._pressed_until:
                 self._pressed_since, self._note = now, ""
             self._pressed_until = now + KEY_RELEASE_S
-        self.button.press_by_key()
 
     def explain(self, gesture: Gesture) -> None:
         """Show for a while what a gesture means."""
+        self._note_for_a_while(self._meanings[gesture])
+
+    def _note_for_a_while(self, note: str) -> None:
         with self._lock:
-            self._note = MEANINGS[gesture]
+            self._note = note
             self._note_until = self._clock.now() + NOTE_SECONDS
 
     def lines(self, style: TerminalStyle) -> list[str]:
@@ -153,7 +188,7 @@ class DrawnSpeaker:
         held = now - self._pressed_since
         if now < self._pressed_until and held >= HELD_FROM:
             return f"held {held:.0f} s{self._note and ': '}{self._note}"
-        return self._note if self._note and now < self._note_until else HINT
+        return self._note if self._note and now < self._note_until else self._hint
 
     def _begin(self, _utterances: Sequence[Utterance]) -> None:
         with self._lock:

@@ -195,7 +195,7 @@ class _AuthorizationRun:
             )
             self._tell_way_back(is_secure=place.is_secure, port=place.port)
             if page:
-                open_browser(page)
+                open_browser(page.as_uri())
             with self._simulated_owner(self._come_back):
                 answer = doors.clock.take(came, self._until)
         return self._judge(answer)

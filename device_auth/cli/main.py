@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
 from device_auth.core.errors import ConfigError, DeviceAuthError
-from device_auth.prompts.stderr import USUAL_COLUMNS, null_stream, say_problem
+from device_auth.prompts.stderr import USUAL_COLUMNS, Stderr, null_stream, say_problem
 from device_auth.world.settings import add_provider_options
 
 VERBS: Final = {
@@ -272,9 +272,9 @@ def _log_to_stderr(*, is_verbose: bool) -> None:
     import logging
 
     if is_verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=Stderr())
         return
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(Stderr())
     handler.addFilter(lambda record: record.name != "device_auth.service.loop")
     logging.basicConfig(level=logging.WARNING, format="device-auth: %(message)s", handlers=[handler])
 

@@ -4,10 +4,11 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Iterable
 
 from device_auth.assembly.doors import open_doors
-from device_auth.assembly.service_process import run_service
+from device_auth.assembly.service_process import ServiceStreams, run_service
+from device_auth.core.errors import WrongUse
+from device_auth.prompts.stderr import Stderr
 from device_auth.world.settings import add_secret_option
 
 
@@ -18,18 +19,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("json", "text"),
         help="log to stderr in this form; without it, to the journal where stderr leads there, else as text",
     )
+    parser.add_argument(
+        "--open", action="store_true", help="open the page of a simulated speaker in a browser"
+    )
     add_secret_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until told to stop."""
+    """Run until told to stop; a simulated speaker also until its terminal or its pipe ends."""
     doors = open_doors(vars(args))
-    presses = sys.stdin if doors.is_simulated else _piped_lines()
-    run_service(doors, log_to=sys.stderr, log_format=args.log_format, presses=presses)
+    if args.open and not doors.is_simulated:
+        raise WrongUse("--open is for a simulated speaker", hint="Try: device-auth run --simulate --open")
+    is_piped = sys.stdin is not None and _is_pipe(os.fstat(sys.stdin.fileno()).st_mode)
+    streams = ServiceStreams(
+        Stderr(),
+        args.log_format,
+        presses=sys.stdin if is_piped or doors.is_simulated else None,
+        is_ended_by_input=doors.is_simulated and (is_piped or (sys.stdin is not None and sys.stdin.isatty())),
+    )
+    if args.open:
+        from device_auth.tools.authorize import open_browser
+
+        streams = streams._replace(on_page=open_browser)
+    run_service(doors, streams)
     return 0
 
 
-def _piped_lines() -> Iterable[str] | None:
-    """Return the lines of a program that presses a simulated button, or None without such a program."""
-    is_piped = sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode)
-    return sys.stdin if is_piped else None
+def _is_pipe(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

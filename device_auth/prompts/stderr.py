@@ -8,6 +8,22 @@ USUAL_COLUMNS: Final = 80
 """Of a terminal that does not know its own size, as a serial line."""
 
 
+class Stderr:
+    """Standard error as it is at each write: while live lines stand on a terminal, others go above them."""
+
+    def write(self, text: str) -> int:
+        """Write whole lines."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Have them seen."""
+        sys.stderr.flush()
+
+    def fileno(self) -> int:
+        """Return the number of the open file."""
+        return sys.stderr.fileno()
+
+
 def say(text: str, indent: str = "") -> None:
     """Write a sentence; on a terminal, broken between words and never within an address or a path.
 

@@ -6,8 +6,11 @@ when it changes. The cursor is never hidden, so nothing can leave it hidden.
 """
 
 import os
+import sys
+from contextlib import contextmanager
 from math import ceil
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from threading import RLock
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, cast
 
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble, phrase_of
@@ -16,7 +19,7 @@ from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
 from device_auth.prompts.view_changes import is_asked_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from device_auth.core.models import CodePair, Refusal, View
 
@@ -168,9 +171,26 @@ class TerminalPrompt:
         self._seen: Size | None = None
         self._written_for: Size | None = None
         self._live: list[str] = []
+        self._lock = RLock()
+
+    @contextmanager
+    def lines_go_above(self) -> "Iterator[None]":
+        """Write what others write to standard error meanwhile, whole lines, above the live lines; on a terminal only."""
+        if not self._is_tty:
+            yield
+            return
+        former, sys.stderr = sys.stderr, cast("TextIO", _LinesAbove(self._write_above, sys.stderr))
+        try:
+            yield
+        finally:
+            sys.stderr = former
 
     def show(self, view: "View", now: Monotonic) -> Monotonic | None:
         """Write the new lines; on a terminal write the live lines again."""
+        with self._lock:
+            return self._show(view, now)
+
+    def _show(self, view: "View", now: Monotonic) -> Monotonic | None:
         before, self._view = self._view, view
         size, last_seen = self._size(), self._seen
         self._seen = size
@@ -195,9 +215,10 @@ class TerminalPrompt:
 
     def close(self) -> None:
         """Leave the cursor on a line of its own."""
-        if self._is_tty and self._live:
-            self._live = []
-            self._write("\n")
+        with self._lock:
+            if self._is_tty and self._live:
+                self._live = []
+                self._write("\n")
 
     # -----------------------------------------------------------------------------------------------------
     # The lines of a view
@@ -207,13 +228,18 @@ class TerminalPrompt:
     ) -> list[str]:
         again = before is None or is_asked_for(before, view)
         lines: list[str] = []
+        if view.notice is not None and (again or before is None or view.notice is not before.notice):
+            from device_auth.prompts.wording import DEFAULT_LANGUAGE, read_wording
+
+            lines += style.wrap(read_wording(DEFAULT_LANGUAGE).moments[view.notice])
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
             lines += style.wrap(_refusal_text(view.refusal, view.hint), sgr=BAD)
         if view.code_pair is not None and (again or is_resized or view.code_pair != self._drawn):
             is_renewed = self._drawn not in {None, view.code_pair}
             lines += lay_out(view.code_pair, style, qr=self._qr, renewed=is_renewed)
             self._drawn = view.code_pair
-        if view.state is StateWord.LINKED and (again or before is None or before.state is not view.state):
+        is_asked = again and view.notice is None
+        if view.state is StateWord.LINKED and (is_asked or before is None or before.state is not view.state):
             lines += style.wrap(_linked_text(view), sgr=GOOD)
             lines += style.wrap(view.doubt, sgr=WARNING) if view.doubt else []
         return lines
@@ -277,11 +303,20 @@ class TerminalPrompt:
         lines = [*sidebar, *lines][: max(1, style.rows - 1)]
         if not (lasting or lines or self._live):
             return
-        up = len(self._live) - 1
-        start = "\n" if is_resized else "\r" + (f"\x1b[{up}A" if up > 0 else "")
+        start = "\n" if is_resized else self._to_first_live_line()
         above = CLEAR_BELOW + "".join(f"{line}\n" for line in lasting) if lasting else ""
         self._live = lines
         self._write(start + above + "\n".join(line + CLEAR_LINE for line in lines) + CLEAR_BELOW)
+
+    def _to_first_live_line(self) -> str:
+        up = len(self._live) - 1
+        return "\r" + (f"\x1b[{up}A" if up > 0 else "")
+
+    def _write_above(self, text: str) -> None:
+        """Write whole lines in place of the live lines, and those below them again."""
+        with self._lock:
+            below = "\n".join(line + CLEAR_LINE for line in self._live)
+            self._write((self._to_first_live_line() + CLEAR_BELOW if self._live else "") + text + below)
 
     def _append(self, lasting: list[str], live: list[LiveLine], style: TerminalStyle) -> None:
         """Write the lasting lines, and each live sentence that was not among the last ones: one change, one line."""
@@ -295,6 +330,21 @@ class TerminalPrompt:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class _LinesAbove:
+    """Standard error while live lines stand on it: each write is of whole lines, and goes above them."""
+
+    def __init__(self, write_above: "Callable[[str], None]", stream: TextIO) -> None:
+        self._write_above = write_above
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._write_above(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 def _refusal_text(refusal: "Refusal", hint: str) -> str:

@@ -6,11 +6,13 @@ All text of a provider passes through ``TerminalStyle.clean``.
 
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
 
 from device_auth.core.errors import DeviceAuthError
 from device_auth.core.values import dataclass
 from device_auth.prompts.letters import draw_letters
 from device_auth.prompts.picture import BLOCKS, RESET, ascii_blocks, half_blocks, read_matrix
+from device_auth.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,6 +169,8 @@ def _steps(
     """Return the steps to the approval, with the user code in ``form``."""
     heading = "New code: the old one no longer works." if renewed else "Link this speaker to your account"
     open_it = "Scan this with a phone, or open" if scan else "On your phone or computer, open"
+    if is_loopback(urlsplit(pair.verification_uri).hostname or ""):
+        open_it = "Open this here (no phone can):"
     enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
     first = style.wrap(open_it, columns=columns, indent=INDENT)
     second = style.wrap(

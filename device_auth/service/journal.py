@@ -22,6 +22,7 @@ from device_auth.core.models import Monotonic, Seconds, UnixTime, View, later
 from device_auth.core.ports import Clock
 from device_auth.core.public import write_json
 from device_auth.core.states import Trouble, phrase_of
+from device_auth.prompts.stderr import Stderr
 
 log: Final = logging.getLogger(__name__)
 
@@ -165,9 +166,10 @@ def open_log(
     environ: Mapping[str, str],
     clock: Clock,
     *,
-    stderr: TextIO,
+    stderr: TextIO | Stderr,
     form: str | None = None,
     is_verbose: bool = False,
+    is_quiet: bool = False,
     journal: Path = JOURNAL,
 ) -> Iterator[JournalLog]:
     """Log to the journal if stderr leads there, else to stderr; restore the former handlers at the end.
@@ -178,13 +180,14 @@ def open_log(
         stderr: where lines go that do not go to the journal.
         form: ``json`` or ``text`` on stderr, even where there is a journal.
         is_verbose: log debug lines as well.
+        is_quiet: log warnings alone: people are told the rest in another way.
         journal: where the journal's socket is.
     """
     opened = JournalLog(_choose(environ, stderr, form, journal), clock)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers[:] = [opened]
-    root.setLevel(logging.DEBUG if is_verbose else logging.INFO)
+    root.setLevel(logging.DEBUG if is_verbose else logging.WARNING if is_quiet else logging.INFO)
     try:
         yield opened
     finally:
@@ -193,7 +196,7 @@ def open_log(
         opened.close()
 
 
-def _choose(environ: Mapping[str, str], stderr: TextIO, form: str | None, journal: Path) -> Write:
+def _choose(environ: Mapping[str, str], stderr: TextIO | Stderr, form: str | None, journal: Path) -> Write:
     if form == "json":
         return lambda line: _put(stderr, _as_json(line))
     is_read_by_journal = _leads_to_journal(stderr, environ.get("JOURNAL_STREAM", ""))
@@ -207,7 +210,7 @@ def _choose(environ: Mapping[str, str], stderr: TextIO, form: str | None, journa
     return write_text
 
 
-def _leads_to_journal(stderr: TextIO, named: str) -> bool:
+def _leads_to_journal(stderr: TextIO | Stderr, named: str) -> bool:
     """Return whether stderr is the very stream that the service manager connected to the journal."""
     try:
         found = os.fstat(stderr.fileno())
@@ -271,7 +274,7 @@ def _as_json(line: LogLine) -> str:
     return write_json(fields)
 
 
-def _put(stream: TextIO, text: str) -> None:
+def _put(stream: TextIO | Stderr, text: str) -> None:
     # a log that cannot be written must not end the service
     with suppress(OSError, ValueError):
         stream.write(f"{text}\n")

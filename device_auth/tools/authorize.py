@@ -87,8 +87,8 @@ def redirect_page(folder: Path | None, address: str) -> Iterator[Path | None]:
         yield page
 
 
-def open_browser(page: Path) -> None:
-    """Open a file in a browser, and do not wait for it.
+def open_browser(address: str) -> None:
+    """Open an address, without any secret, in a browser, and do not wait for it.
 
     The browser runs in a process of its own without our output, the keyboard and our secrets: browsers write to the
     terminal, those for terminals read from it, and their environment goes into reports of crashes.
@@ -97,8 +97,8 @@ def open_browser(page: Path) -> None:
     def start() -> None:
         nothing = subprocess.DEVNULL
         with suppress(OSError):
-            subprocess.run(  # noqa: S603  our own interpreter and a file that we wrote
-                [sys.executable, "-m", "webbrowser", page.as_uri()],
+            subprocess.run(  # noqa: S603  our own interpreter
+                [sys.executable, "-m", "webbrowser", address],
                 stdin=nothing,
                 stdout=nothing,
                 stderr=nothing,

@@ -1,10 +1,13 @@
 """The simulated speaker on a real terminal: seen, heard and pressed; and the terminal is given back on every way out."""
 
 import os
+import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,9 +15,10 @@ import requests
 
 from device_auth.world.disks import doubt_about
 from tests.code_views import photograph
+from tests.command import ROOT, bare_environment
 from tests.qr_decoders import READERS
 from tests.terminal_session import CONTROL_C, CONTROL_Q, CONTROL_S, CONTROL_Z, Session, session
-from tests.waiting import LONG
+from tests.waiting import LONG, wait_for
 
 
 @pytest.fixture
@@ -191,3 +195,96 @@ def test_a_terminal_that_takes_no_text_for_ever_does_not_keep_the_speaker_from_b
     terminal.type(CONTROL_Q)
     terminal.wait_for("left with 0")
     assert terminal.is_as_a_shell_wants_it
+
+
+# -- the service ------------------------------------------------------------------------------------------
+
+
+def test_a_newcomer_is_told_what_this_is_and_what_the_keys_do(terminal: Session, places: list[str]) -> None:
+    terminal.run("run", "--simulate", *places)
+    terminal.wait_for("? lists the keys")
+    assert "A simulation: Amazon is simulated in this process, and so is its owner" in terminal.text
+    assert "Its button: space or enter taps, 5 and 0 hold it" in terminal.text
+    assert re.search(r"^The speaker's page: http://127\.0\.0\.1:\d+/$", terminal.text, re.MULTILINE)
+
+    terminal.type("\n")
+    terminal.wait_for("Waiting for your approval. Time left: ")
+    terminal.wait_for("1. Open this here")
+    terminal.wait_for("Linked. ")
+    terminal.type("?")
+    terminal.wait_for(lambda: terminal.text.count("Its button:") == 1 and "light" in terminal.text)
+    assert terminal.text.splitlines()[-3].startswith("Its button:")
+    terminal.type("\x04")
+    terminal.wait_for("left with 0")
+    assert terminal.is_as_a_shell_wants_it
+
+
+@pytest.mark.slow
+def test_a_hold_and_a_tap_at_once_unlink(terminal: Session, places: list[str]) -> None:
+    terminal.run("run", "--simulate", *places)
+    terminal.wait_for("? lists the keys")
+    terminal.type("\n")
+    terminal.wait_for("Linked. ")
+    terminal.type("5 ")
+
+    terminal.wait_for("To unlink this speaker, press the button once within ten seconds.")
+    terminal.wait_for("This speaker is no longer linked.")
+    terminal.type(CONTROL_C)
+    terminal.wait_for("left with 0")
+
+
+def start(places: list[str], words: tuple[str, ...] = (), **streams: Any) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "device_auth", "run", "--simulate", *places, *words]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=bare_environment(), **streams
+    )
+
+
+def test_the_service_ends_with_the_pipe_that_presses_its_button(places: list[str]) -> None:
+    running = start(places, stdin=subprocess.PIPE)
+    _, told = running.communicate("tap\n", timeout=LONG)
+
+    assert running.returncode == 0
+    assert "A simulation: Amazon is simulated in this process" in told
+
+
+def test_the_service_ends_with_its_terminal(places: list[str]) -> None:
+    far, near = os.openpty()
+    running = start(places, stdin=near)
+    os.close(near)
+    assert running.stderr is not None
+    while "The speaker's page" not in running.stderr.readline():
+        pass
+    os.close(far)
+
+    running.communicate(timeout=LONG)
+    assert running.returncode == 0
+
+
+def test_nothing_on_standard_input_does_not_end_the_service(places: list[str]) -> None:
+    running = start(places, stdin=subprocess.DEVNULL)
+    assert running.stderr is not None
+    lines = [running.stderr.readline() for _ in range(4)]
+    status = [sys.executable, "-m", "device_auth", "status", "--simulate", *places]
+    subprocess.run(status, cwd=ROOT, env=bare_environment(), check=True, capture_output=True)
+
+    assert running.poll() is None, lines
+    running.terminate()
+    running.communicate(timeout=LONG)
+    assert running.returncode == 0
+
+
+def test_the_page_of_a_simulated_speaker_is_opened_if_asked_for(places: list[str], tmp_path: Path) -> None:
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}.new; mv {seen}.new {seen}\n')
+    browser.chmod(0o700)
+    command = [sys.executable, "-m", "device_auth", "run", "--simulate", "--open", *places]
+    environment = {**bare_environment(), "BROWSER": f"{browser} %s"}
+    running = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
+    )
+    wait_for(seen.exists)
+    running.terminate()
+
+    assert running.wait(LONG) == 0
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", seen.read_text())

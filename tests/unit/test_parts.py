@@ -337,7 +337,7 @@ def test_the_space_bar_is_the_button_of_a_drawn_speaker(tmp_path: Path, heard: H
     speaker = speaker_with(tmp_path, "", "--simulate=auto")
     with open_drawn(speaker.settings.locale, speaker.clock, heard.listener) as parts:
         assert isinstance(parts.sidebar, DrawnSpeaker)
-        parts.sidebar.press_on_space(b" ")
+        parts.sidebar.press_by_keys(b" ")
 
         assert heard.gestures.get(timeout=LONG) is Gesture.TAP
         assert [prompt.name for prompt in parts.prompts] == ["light", "voice"]

@@ -283,7 +283,7 @@ def test_the_browser_is_given_the_page_and_neither_our_output_nor_our_keyboard(
     monkeypatch.setenv("BROWSER", f"{browser} %s")
 
     page = tmp_path / "a page.html"
-    open_browser(page)
+    open_browser(page.as_uri())
 
     wait_for(seen.exists)
     assert seen.read_text() == f"{page.as_uri()}\n/dev/null\n"

@@ -8,6 +8,7 @@ from device_auth.assembly.simulated_speaker import (
     HINT,
     LONGEST_FRAME,
     MEANINGS,
+    MEANINGS_IN_SERVICE,
     NOTE_SECONDS,
     SHORTEST_FRAME,
     DrawnSpeaker,
@@ -43,7 +44,7 @@ class Bench:
     def hold_key(self, seconds: float) -> None:
         """Keep the space bar down: a terminal repeats it."""
         for _ in range(round(seconds * 10)):
-            self.drawn.press_on_space(b" ")
+            self.drawn.press_by_keys(b" ")
             self.clock.pass_time(0.1)
 
     def lines(self, style: TerminalStyle = PLAIN) -> list[str]:
@@ -167,7 +168,7 @@ def test_the_space_bar_is_said_to_be_the_button() -> None:
 
 def test_a_tap_is_noticed_for_a_while() -> None:
     bench = Bench()
-    bench.drawn.press_on_space(b" ")
+    bench.drawn.press_by_keys(b" ")
     bench.clock.pass_time(KEY_RELEASE_S + 0.1)
     noticed = bench.lines()[0]
     bench.clock.pass_time(NOTE_SECONDS)
@@ -192,7 +193,7 @@ def test_a_hold_shows_its_length_and_what_letting_go_would_do() -> None:
 
 def test_a_new_press_forgets_what_the_one_before_meant() -> None:
     bench = Bench()
-    bench.drawn.press_on_space(b" ")
+    bench.drawn.press_by_keys(b" ")
     bench.clock.pass_time(1)
     bench.hold_key(2)
 
@@ -201,15 +202,36 @@ def test_a_new_press_forgets_what_the_one_before_meant() -> None:
 
 def test_any_other_key_is_no_press() -> None:
     bench = Bench()
-    bench.drawn.press_on_space(b"q\n")
+    bench.drawn.press_by_keys(b"q4?\x1b[A")
     bench.clock.pass_time(5)
 
     assert bench.told == []
 
 
+@pytest.mark.parametrize(
+    ("keys", "note", "gestures"),
+    [
+        (b"\n", "pressed", [Gesture.TAP]),
+        (b"\r", "pressed", [Gesture.TAP]),
+        (b"5", "held for 5 s", [Gesture.HELD_5S, Gesture.HOLD_5S]),
+        (b"0", "held for 10 s", [Gesture.HELD_5S, Gesture.HELD_10S, Gesture.HOLD_10S]),
+        (b"5 ", "a tap follows", [Gesture.HELD_5S, Gesture.HOLD_5S, Gesture.TAP]),
+    ],
+)
+def test_keys_press_and_hold_and_are_noticed_at_once(keys: bytes, note: str, gestures: list[Gesture]) -> None:
+    bench = Bench()
+    bench.drawn.press_by_keys(keys)
+    noticed = bench.lines()[0]
+    bench.clock.pass_time(12)
+
+    assert noticed.endswith(note)
+    assert bench.told == gestures
+
+
 @pytest.mark.parametrize("gesture", Gesture)
 def test_every_gesture_is_explained(gesture: Gesture) -> None:
     assert MEANINGS[gesture]
+    assert MEANINGS_IN_SERVICE[gesture]
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80])

@@ -3,6 +3,7 @@ import io
 import os
 import re
 import struct
+import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.models import Monotonic, Refusal, View
-from device_auth.core.states import TROUBLES, StateWord, Trouble
+from device_auth.core.states import TROUBLES, OneTimeNotice, StateWord, Trouble
+from device_auth.prompts.stderr import say
 from device_auth.prompts.terminal import (
     LEAST_ROWS_WITH_SIDEBAR,
     USUAL_SIZE,
@@ -587,3 +589,51 @@ def test_lines_of_another_are_for_a_terminal_only(tmp_path: Path) -> None:
         log.seek(0)
 
         assert "first" not in log.read()
+
+
+# -- what others write ------------------------------------------------------------------------------------
+
+
+def test_what_others_write_stands_above_the_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = Window(80, 24, qr=False)
+    monkeypatch.setattr("sys.stderr", window.out)
+    with window.prompt.lines_go_above():
+        window.show(REQUESTING)
+        say("The first.")
+        window.show(SAVING)
+        say("The second.")
+        window.look()
+    say("The last.")
+
+    assert window.text.splitlines() == [
+        "The first.",
+        "The second.",
+        "The link is being saved. Do not unplug the speaker.",
+    ]
+    assert sys.stderr is window.out
+
+
+def test_what_others_write_to_a_file_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = Window(is_tty=False)
+    monkeypatch.setattr("sys.stderr", window.out)
+    with window.prompt.lines_go_above():
+        assert sys.stderr is window.out
+
+
+def test_a_question_about_a_link_is_told_in_place_of_the_link() -> None:
+    window = Window(80, 24)
+    window.show(LINKED)
+    window.show(replace(LINKED, notice=OneTimeNotice.CONFIRM_UNLINK, sequence=LINKED.sequence + 1))
+
+    assert window.text.count("Linked.") == 1
+    assert "To unlink this speaker, press the button once within ten seconds." in window.text
+
+
+def test_nobody_is_bidden_to_scan_the_address_of_this_machine() -> None:
+    window = Window(80, 24)
+    window.show(waiting(replace(code_pair(), verification_uri="http://127.0.0.1:8100/us/code")))
+
+    assert "1. Open this here (no phone can):\n" in "\n".join(
+        line[-36:].strip() + "\n" for line in window.text.splitlines()
+    )
+    assert "phone, or open" not in window.text

@@ -117,6 +117,7 @@ complete -c device-auth -n '_shtab_device_auth_using link' -l qr-file -xka "(__f
 complete -c device-auth -n '_shtab_device_auth_using link' -l renewals -x -d 'How many times an expired code is replaced by itself while someone is there'
 complete -c device-auth -n '_shtab_device_auth_using link run token authorize export config' -l client-secret-file -xka "(__fish_complete_path (commandline -ct))" -d 'A file with the client'"'"'s secret, readable by its owner alone'
 complete -c device-auth -n '_shtab_device_auth_using run' -l log-format -xka "json text" -d 'log to stderr in this form'
+complete -c device-auth -n '_shtab_device_auth_using run' -l open -d 'open the page of a simulated speaker in a browser'
 complete -c device-auth -n '_shtab_device_auth_using status' -l check -d 'report whether the speaker is linked and a fresh access token is there: 0, or 75, 77 or 78 by cause'
 complete -c device-auth -n '_shtab_device_auth_using token' -l min-lifetime -x -d 'refresh if less than S seconds are left (default 60)'
 complete -c device-auth -n '_shtab_device_auth_using unlink' -l wipe -d 'remove every file of ours, and prove that no token is left'

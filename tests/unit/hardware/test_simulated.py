@@ -52,6 +52,33 @@ def test_a_script_presses_the_button() -> None:
     assert told == [Gesture.TAP, Gesture.HELD_5S, Gesture.HOLD_5S]
 
 
+def test_a_tap_after_a_hold_waits_for_its_end_as_a_hand_does() -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    button.hold(5.2)
+    button.hold(0.3)
+    clock.pass_time(5.5)
+    is_held = told[:]
+    clock.pass_time(0.5)
+
+    assert is_held == [Gesture.HELD_5S, Gesture.HOLD_5S]
+    assert told == [*is_held, Gesture.TAP]
+
+
+def test_a_key_while_a_script_holds_is_one_tap_after_it_however_long_it_repeats() -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    button.hold(5.2)
+    for _ in range(20):
+        button.press_by_key()
+        clock.pass_time(0.1)
+    clock.pass_time(5)
+
+    assert told == [Gesture.HELD_5S, Gesture.HOLD_5S, Gesture.TAP]
+
+
 def test_a_script_ends_with_the_button() -> None:
     clock, told = SimulatedClock(), list[Gesture]()
     button = SimulatedButton(clock)
