@@ -50,7 +50,7 @@ chmod 640 /etc/device-auth/config.toml
 systemctl restart device-auth.service
 wait_until 150 is_state unlinked
 
-budget deb-size $(($(stat -c %s /given/debs/device-auth_*.deb) / 1000)) 450 kB
+budget deb-size $(($(stat -c %s /given/debs/device-auth_*.deb) / 1000)) 400 kB
 budget exposure "$(exposure)" 1.6 ""
 mkdir -p /etc/systemd/system/device-auth.service.d
 for drop_in in /usr/share/device-auth/drop-ins/*.conf /usr/share/device-auth/drop-ins/*/*.conf; do
@@ -74,12 +74,14 @@ wait_until 150 is_state unlinked
 budget resident-unlinked $(($(resident) / 1024)) 30 MB
 link_speaker > /dev/null 2>&1
 check figure-linked is_state linked
-# What linking has loaded stays until the next start; the aim is 30.
-budget resident-linked $(($(resident) / 1024)) 32 MB
+# The aim is 30. Seen: 26 on bookworm, 33 on trixie, where Python, urllib3 and OpenSSL take more.
+most=30
+[ "$suite" != trixie ] || most=34
+budget resident-linked $(($(resident) / 1024)) $most MB
 start=$(starts_in)
 wait_until 150 is_state linked
 token_of > /dev/null
-budget resident-linked-again $(($(resident) / 1024)) 30 MB
+budget resident-linked-again $(($(resident) / 1024)) $most MB
 echo "budget start when linked: $start ms"
 
 # Sealed under a credential, as docs/encryption.md says.
@@ -91,8 +93,7 @@ timeout 60 device-auth seal
 wait_until 150 is_state linked
 check figure-sealed grep -q '"sealed"' /var/lib/device-auth/link.json
 token_of > /dev/null
-# Seen from 37 to 39; the aim is 38.
-budget resident-sealed $(($(resident) / 1024)) 40 MB
+budget resident-sealed $(($(resident) / 1024)) 38 MB
 
 systemd-analyze critical-chain multi-user.target --no-pager 2>/dev/null | head -12
 same figure-holds-up-nothing "" "$(systemctl show -P Before device-auth.service | tr ' ' '\n' | grep -vE '^(multi-user|shutdown)\.target$')"
