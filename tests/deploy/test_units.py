@@ -311,7 +311,12 @@ def test_the_page_about_keys_names_every_provider_and_what_is_to_be_typed() -> N
     page = (ROOT / "docs" / "encryption.md").read_text()
 
     assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(KEY_PROVIDERS)
-    for text in (f"--name={CREDENTIAL}", f"/etc/credstore.encrypted/{CREDENTIAL}", "key_file =", SEALED):
+    for text in (
+        f"--name={CREDENTIAL}",
+        f"/etc/credstore.encrypted/{CREDENTIAL}",
+        "config set key_file",
+        SEALED,
+    ):
         assert text in page
     assert {path.stem for path in KEYS} <= set(re.findall(r"--key ([a-z-]+)", page))
 

@@ -104,7 +104,9 @@ GOOD: Final[st.SearchStrategy[Event]] = st.one_of(
     st.builds(CheckEvent, TEXT, st.sampled_from(CheckOutcome), TEXT, NUMBER),
     st.builds(MeasurementEvent, TEXT, NUMBER | PERHAPS, TEXT),
     st.builds(IdentityEvent, TEXT, PERHAPS, PERHAPS, PERHAPS, PERHAPS, PERHAPS),
-    st.builds(StatusEvent, st.booleans(), st.none() | st.integers(0, 600), st.none() | st.booleans()),
+    st.builds(
+        StatusEvent, st.booleans(), st.none() | st.integers(0, 600), st.none() | st.booleans(), PERHAPS
+    ),
     st.builds(CodeEvent, TEXT, TEXT, PERHAPS, st.integers(0, 9999), st.integers(0, 99)),
     st.builds(UnitEvent, st.dictionaries(st.sampled_from(["serial", "mmc_cid", "eth_mac"]), PERHAPS)),
 )

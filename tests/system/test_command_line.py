@@ -604,7 +604,11 @@ def test_a_slip_of_the_keyboard_is_told_what_was_meant(
 
 @pytest.mark.parametrize(
     ("verb", "missing"),
-    [("config", "init|show|check"), ("hardware", "list|test|enable|disable"), ("export env", "--to")],
+    [
+        ("config", "init|show|check|get|set|edit"),
+        ("hardware", "list|test|enable|disable"),
+        ("export env", "--to"),
+    ],
 )
 def test_a_missing_word_is_named_as_the_help_names_it(
     verb: str, missing: str, capsys: pytest.CaptureFixture[str]
