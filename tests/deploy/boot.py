@@ -76,6 +76,12 @@ MACHINES: Final = {
 }
 
 
+MOST_PANICS: Final = 3
+"""Boots in a row that may end so: emulated processors can lose a race with a kernel that writes to its own code as it starts."""
+
+_PANIC: Final = "Kernel panic - not syncing"
+
+
 @dataclass(frozen=True)
 class Script:
     """A guest script, as its first lines describe it.
@@ -170,18 +176,25 @@ def boot(machine: Machine, made: Path, run: Path, *, words: str, limit: int, pre
         *("-kernel", f"{made}/vmlinuz", "-initrd", f"{made}/initrd"),
         *("-append", f"{machine.words} {_WORDS} test.report={machine.report} {words}"),
     ]
-    ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
-    report = (
-        (run / "report").read_text(errors="replace").replace("\r", "") if (run / "report").exists() else ""
-    )
+    boots = 0
+    while True:
+        boots += 1
+        ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
+        report, console = _text_of(run / "report"), _text_of(run / "console")
+        if report or _PANIC not in console or boots == MOST_PANICS:
+            break
+        print("the kernel panicked before anything of ours ran; booted once more", flush=True)
     if ended.returncode or "exit status: " not in report:
-        console = (run / "console").read_text(errors="replace") if (run / "console").exists() else ""
         print(
             f"the machine ended with status {ended.returncode}; its console:",
             *console.splitlines()[-40:],
             sep="\n",
         )
     return report
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text(errors="replace").replace("\r", "") if path.exists() else ""
 
 
 def run_script(

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.deploy.boot import GUEST, MACHINES, SUITES, problems_of, read_script
+from tests.deploy.boot import GUEST, MACHINES, SUITES, Machine, boot, problems_of, read_script
 from tests.deploy.packing import ROOT
 from tests.deploy.sabotage import FAULTS
 from tests.waiting import wait_for
@@ -42,6 +42,34 @@ def test_a_script_says_what_it_needs(tmp_path: Path) -> None:
 
     assert (script.boots, script.suites, script.limit) == (("rw", "ro"), tuple(SUITES), 60)
     assert script.machines == ("pc", "virt")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the machine is ended by namespaces, which root makes")
+@pytest.mark.parametrize(
+    ("before", "times"), [("", 2), ("system: running", 1)], ids=["nothing-of-ours-ran", "something-ran"]
+)
+def test_a_kernel_that_panics_before_anything_ran_is_booted_once_more(
+    tmp_path: Path, before: str, times: int
+) -> None:
+    emulator = tmp_path / "emulator"
+    emulator.write_text(
+        f"""#!/bin/sh
+        cd {tmp_path}
+        echo >> starts
+        if test "$(wc -l < starts)" = 1; then
+            echo '[ 1.8] Kernel panic - not syncing: Fatal exception in interrupt' > console
+            printf '%s' '{before}' > report
+        else
+            echo 'exit status: 0' > report
+        fi
+        """
+    )
+    emulator.chmod(0o755)
+    machine = Machine("amd64", str(emulator), "", "")
+
+    report = boot(machine, tmp_path, tmp_path, words="", limit=60, prefix=[])
+    assert (tmp_path / "starts").read_text().count("\n") == times
+    assert report == (before or "exit status: 0\n")
 
 
 def test_each_check_seen_in_one_of_the_boots_is_a_pass(tmp_path: Path) -> None:
