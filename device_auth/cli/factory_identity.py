@@ -16,6 +16,7 @@ from device_auth.factory.unit.identity import (
     write_identity,
 )
 from device_auth.prompts.stderr import say
+from device_auth.world.service_unit import RELOAD
 from device_auth.world.settings import IDS
 
 
@@ -111,4 +112,4 @@ def _erase(args: argparse.Namespace, talk: Talk, doors: Doors) -> None:
 def _tell_service(doors: Doors, *, is_changed: bool) -> None:
     """Tell how a service that runs gets to know the identity."""
     if is_changed and is_of_system(doors):
-        say("A service that runs uses it from now on after: sudo systemctl reload device-auth")
+        say(f"A service that runs uses it from now on after: {RELOAD}")

@@ -10,7 +10,7 @@ from device_auth.assembly.checked_settings import check_settings
 from device_auth.assembly.settings_draft import cannot_write, prove_writable, rights_of_new
 from device_auth.cli.output import print_json
 from device_auth.cli.pasting import ask_hidden, ask_line, is_conversation
-from device_auth.cli.settings_changes import RELOAD, Invocation
+from device_auth.cli.settings_changes import Invocation
 from device_auth.core.errors import ConfigError, Interrupted, SettingMissing, StoreError
 from device_auth.core.models import DialectName
 from device_auth.prompts.stderr import say
@@ -23,7 +23,7 @@ from device_auth.world.provider import (
     read_dsn_of_board,
     warnings_about,
 )
-from device_auth.world.service_unit import SWITCH_ON, UNIT, ask_systemd, is_installed
+from device_auth.world.service_unit import RELOAD, SWITCH_ON, UNIT, ask_systemd, is_installed
 from device_auth.world.settings import (
     HARDWARE,
     KEY_OF,
@@ -42,7 +42,7 @@ from hardware.board import NO_BOARD, board_names
 from hardware.settings import Key
 
 WIDTH: Final = 80
-"""Columns that every terminal has."""
+"""Columns of the comments in the file."""
 
 WELCOME: Final = (
     "The settings of this speaker, question by question. Enter alone leaves a setting out; Ctrl-C ends this, and nothing is"

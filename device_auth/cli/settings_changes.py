@@ -29,7 +29,7 @@ from device_auth.world.files import beside_of
 from device_auth.world.owners import ROOT as ROOT_ID
 from device_auth.world.owners import as_owner
 from device_auth.world.places import Places, read_places
-from device_auth.world.service_unit import RESTART, UNIT, is_installed
+from device_auth.world.service_unit import RELOAD, RESTART, is_installed
 from device_auth.world.settings import (
     AT_START,
     HIDDEN,
@@ -45,8 +45,6 @@ from device_auth.world.settings import (
 )
 from device_auth.world.toml_lines import NotEditable, read_toml, value_at, with_setting
 from device_auth.world.toml_lines import Path as SettingPath
-
-RELOAD: Final = f"sudo systemctl reload {UNIT.removesuffix('.service')}"
 
 EDITORS: Final = ("sensible-editor", "editor", "nano", "vi")
 """Those that are looked for where ``VISUAL`` and ``EDITOR`` name none. Source: environ(7); Debian Policy 11.4."""

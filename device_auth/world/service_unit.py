@@ -68,7 +68,7 @@ KILLED: Final = {"2", "3"}
 BOTH: Final = f"{SOCKET_UNIT} {UNIT}"
 START: Final = f"sudo systemctl start {BOTH}"
 SWITCH_ON: Final = f"sudo systemctl enable --now {BOTH}"
-
+RELOAD: Final = f"sudo systemctl reload {UNIT.removesuffix('.service')}"
 RESTART: Final = f"sudo systemctl restart {BOTH}"
 LOOK_AT_THE_LOG: Final = f"See why: journalctl -u {UNIT} -n 50"
 

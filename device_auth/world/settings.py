@@ -582,7 +582,7 @@ def given_outside_file(
     if options.get("config") is not None:
         yield "config", "option --config"
     for key in KEYS:
-        if _argument_of(key, options) is not None:
+        if argument_of(key, options) is not None:
             yield key.name, f"option {option_of(key)}"
         elif environ.get(variable_of(key)):
             yield key.name, f"environment {variable_of(key)}"
@@ -622,7 +622,7 @@ def _given(
     # an empty variable is how a unit or a shell takes one back
     if environ.get(variable_of(key)):
         yield f"environment {variable_of(key)}", read_word(key, environ[variable_of(key)])
-    argument, origin = _argument_of(key, options), f"option {option_of(key)}"
+    argument, origin = argument_of(key, options), f"option {option_of(key)}"
     if argument is not None and key.is_secret:
         yield _read_secret(key, Path(str(argument)), origin)
     elif argument is not None:
@@ -635,7 +635,8 @@ def _refuse_marks(given: object) -> None:
         raise ValueError("has quotation marks around it, which do not belong to it")
 
 
-def _argument_of(key: Key, options: Mapping[str, object]) -> object:
+def argument_of(key: Key, options: Mapping[str, object]) -> object:
+    """Return what the option of a setting was given; None if it was not."""
     return options.get(option_of(key).strip("-").replace("-", "_"))
 
 

@@ -21,6 +21,7 @@ from device_auth.core.models import Secret, UnixTime
 from device_auth.core.public import FRESH, AccessToken, rfc3339, token_fields, write_json
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import Running, serve
+from device_auth.world.service_unit import UNIT_FOLDERS
 from tests.command import ROOT, Command, bare_environment
 from tests.daemon_process import Household
 from tests.silent_service import listening
@@ -79,6 +80,7 @@ def ask(folder: Path, answer: bytes, verb: str = "token") -> bool:
 def test_it_asks_what_the_verb_asks_and_where() -> None:
     assert SYSTEM_SOCKET == quick_answers.SYSTEM_SOCKET
     assert quick_answers.MIN_LIFETIME == FRESH
+    assert quick_answers._UNITS == UNIT_FOLDERS
 
 
 def test_the_services_own_answer_is_understood(
