@@ -28,6 +28,7 @@ from device_auth.world.settings import (
     PAGE,
     Settings,
     add_secret_option,
+    argument_of,
     option_of,
     path_of,
     read_settings,
@@ -118,18 +119,19 @@ def _refuse_misplaced(options: Mapping[str, object]) -> None:
     names = {"get": ("key",), "set": ("key", "value", "config")}
     given = {name: options.get(name) is not None for name in ("key", "value")}
     wrong = [name.upper() for name in given if given[name] and name not in names.get(str(action), ())]
-    if action in {"set", "edit"}:
-        wrong += [
-            option_of(key)
-            for key in KEYS
-            if options.get(option_of(key).strip("-").replace("-", "_")) is not None
-        ]
+    without_meaning = [
+        key for key in KEYS if action in {"set", "edit"} or (action == "init" and key.is_secret)
+    ]
+    wrong += [option_of(key) for key in without_meaning if argument_of(key, options) is not None]
     if action in {"init", "set", "edit"} and options.get("simulate") is not None:
         wrong.append("--simulate")
     if options.get("force") and action != "init":
         wrong.append("--force")
     if wrong:
-        raise WrongUse(f"{wrong[0]} has no meaning for: config {action}")
+        hint = (
+            "A secret comes after it: device-auth config set client_secret < FILE" if action == "init" else ""
+        )
+        raise WrongUse(f"{wrong[0]} has no meaning for: config {action}", hint=hint)
     if action in names and not given["key"]:
         raise WrongUse(f"config {action} needs a KEY", hint="To list them: device-auth config show")
 

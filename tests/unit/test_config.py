@@ -11,7 +11,7 @@ import pytest
 from device_auth.assembly.hardware_parts import read_hardware
 from device_auth.cli import config
 from device_auth.cli.first_settings import example_text
-from device_auth.core.errors import ConfigError
+from device_auth.core.errors import ConfigError, WrongUse
 from device_auth.core.states import StateWord
 from device_auth.world.settings import KEYS, add_provider_options, option_of, variable_of
 from hardware.led import Colour, Solid
@@ -103,6 +103,19 @@ def test_init_writes_what_the_options_give_and_asks_nothing_without_a_terminal(
         "problems": [],
         "next": f"device-auth link --config {path}",
     }
+
+
+def test_init_does_not_pass_over_a_secret(tmp_path: Path) -> None:
+    path, secret = tmp_path / "config.toml", tmp_path / "secret"
+    secret.write_text("a-secret-of-ours")
+    secret.chmod(0o600)
+    given = ("--dialect", "rfc8628", "--client-secret-file", str(secret))
+
+    with pytest.raises(WrongUse, match=r"--client-secret-file has no meaning for: config init") as raised:
+        run_config(tmp_path, "--config", str(path), *given, "init")
+
+    assert raised.value.hint == "A secret comes after it: device-auth config set client_secret < FILE"
+    assert not path.exists()
 
 
 def test_init_for_programs_tells_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
