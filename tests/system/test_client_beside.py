@@ -104,6 +104,36 @@ def test_a_client_is_ended_with_what_runs_it(household: Household) -> None:
         assert not lives(pid)
 
 
+INTERRUPTED: Final = """
+import runpy, signal, sys
+install, at, count = signal.signal, int(sys.argv.pop(1)), 0
+def interrupted(number, then):
+    global count
+    before, count = install(number, then), count + 1
+    if count == at:
+        signal.raise_signal(signal.SIGTERM)
+    return before
+signal.signal = interrupted
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script, and sends it SIGTERM when it has installed its nth handler."""
+
+
+@pytest.mark.parametrize("at", [3, 4])
+def test_a_client_that_has_just_started_is_ended_too(at: int) -> None:
+    words = [sys.executable, "-c", INTERRUPTED, str(at), str(WHILE_LINKED), *NAMED]
+    environ = {**bare_environment(), "PYTHONPATH": str(ROOT)}
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.wait(LONG) == 0
+        named = line(process)  # nothing if it was ended before it could say so
+        is_left = bool(named) and lives(int(named))
+        if is_left:
+            os.kill(int(named), signal.SIGKILL)
+    assert not is_left
+
+
 def test_the_example_has_a_token(household: Household) -> None:
     with household.living() as living:
         household.link(living)
