@@ -20,7 +20,8 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 from device_auth import __version__  # noqa: E402  that of this clone, not of what is installed
-from device_auth.cli.main import EXIT_CODES, VERBS, make_parser  # noqa: E402
+from device_auth.cli.examples import EXAMPLES  # noqa: E402
+from device_auth.cli.main import EXIT_CODES, VERBS, help_of_provider, make_parser  # noqa: E402
 from device_auth.core.states import StateWord, Trouble, phrase_of  # noqa: E402
 from device_auth.prompts.light import PATTERN_KEYS, TABLE  # noqa: E402
 from device_auth.service.page import KEYS as PAGE_KEYS  # noqa: E402
@@ -34,7 +35,7 @@ from hardware.settings import Key, ValueType, as_toml  # noqa: E402
 PROGRAM: Final = "device-auth"
 
 PROSE: Final[dict[str, Any]] = tomllib.loads((HERE / "prose.toml").read_text("utf-8"))
-"""What the program does not know of itself: descriptions and examples, files, variables, references."""
+"""What the program does not know of itself: descriptions, files, variables, references."""
 
 SERVICE: Final[dict[str, Any]] = tomllib.loads((HERE / "service.toml").read_text("utf-8"))
 """The page of the service: its sections, and the table of what goes wrong at a start."""
@@ -112,7 +113,7 @@ def command_pages() -> Iterator[tuple[str, str]]:
     """Yield the page of the command and that of each verb: the name of its file, and its text."""
     parser = make_parser()
     yield f"{PROGRAM}.1", whole_page(PROGRAM, 1, PROSE["summary"], command_body(parser))
-    common = [option for _, shown in groups(parser) for each in shown for option in each.option_strings]
+    common = [*options_in(parser), *options_in(help_of_provider(PROGRAM))]
     for verb, its_parser in verbs_of(parser).items():
         name = f"{PROGRAM}-{verb}"
         yield f"{name}.1", whole_page(name, 1, VERBS[verb], verb_body(verb, its_parser, common))
@@ -124,6 +125,11 @@ def groups(parser: argparse.ArgumentParser) -> Iterator[tuple[str, list[argparse
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         if shown:
             yield group.title or "", shown
+
+
+def options_in(parser: argparse.ArgumentParser) -> list[str]:
+    """Return every spelling of the options that a help text lists."""
+    return [option for _, shown in groups(parser) for each in shown for option in each.option_strings]
 
 
 def verbs_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
@@ -149,13 +155,16 @@ def command_body(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield from [f".SS {literal(title.capitalize())}"] if options else []
         for action in options:
             yield from described(action)
+    for _, actions in groups(help_of_provider(PROGRAM)):
+        for action in actions:
+            yield from described(action)
     yield ".SH ENVIRONMENT"
     for name, meaning in PROSE["environment"].items():
         yield from item(bold(name), meaning)
     yield ".SH FILES"
     for path, meaning in PROSE["files"].items():
         yield from item(italic(path), meaning)
-    yield from endings(PROSE, [*(f"{PROGRAM}-{verb}(1)" for verb in VERBS), *PROSE["see_also"]])
+    yield from endings("", [*(f"{PROGRAM}-{verb}(1)" for verb in VERBS), *PROSE["see_also"]])
 
 
 def verb_body(verb: str, parser: argparse.ArgumentParser, common: list[str]) -> Iterator[str]:
@@ -178,14 +187,15 @@ def verb_body(verb: str, parser: argparse.ArgumentParser, common: list[str]) -> 
         yield prose(f"{its_parser.description}")
         for action in own_of(its_parser, common):
             yield from described(action)
-    shared = ", ".join(f"`{option}`" for option in common if option != "--version")
+    shared = ", ".join(f"`{option}`" for option in options_in(parser) if option in common)
     yield from (
         ".SH COMMON OPTIONS",
         prose(
-            f"Every verb accepts these, which {PROGRAM}(1) explains, as it does files and environment: {shared}."
+            f"Every verb accepts these and those of the provider, which {PROGRAM}(1) explains, as it does files and"
+            f" environment: {shared}."
         ),
     )
-    yield from endings(about, [f"{PROGRAM}(1)", *about["see_also"]])
+    yield from endings(verb, [f"{PROGRAM}(1)", *about["see_also"]])
 
 
 def own_of(parser: argparse.ArgumentParser, common: list[str]) -> list[argparse.Action]:
@@ -196,13 +206,13 @@ def own_of(parser: argparse.ArgumentParser, common: list[str]) -> list[argparse.
     return [action for action in shown if not isinstance(action, argparse._SubParsersAction)]
 
 
-def endings(about: Mapping[str, Any], see_also: Iterable[str]) -> Iterator[str]:
+def endings(verb: str, see_also: Iterable[str]) -> Iterator[str]:
     """Yield the sections that every page of section 1 ends with."""
     yield ".SH EXIT STATUS"
-    for code, meaning in re.findall(r"^  (\d+) +(.+)$", EXIT_CODES, re.MULTILINE):
+    for code, meaning in re.findall(r"^  (\d+) +(.+(?:\n {7}.+)*)$", EXIT_CODES, re.MULTILINE):
         yield from item(bold(code), meaning)
     yield ".SH EXAMPLES"
-    for command, meaning in about["examples"].items():
+    for command, meaning in EXAMPLES[verb].items():
         yield from item(bold(command), meaning)
     yield from (".SH SEE ALSO", prose(", ".join(see_also)))
 

@@ -44,13 +44,17 @@ exit codes:
   74   the store cannot be read or written
   75   not linked, the code expired, or try again
   76   only answers came that could not be understood
-  77   denied by the owner, the link was revoked, or the unit is locked (factory)
-  78   a setting, the client or an extra package is wrong or missing, or another identity is there (factory)
+  77   denied by the owner, link revoked, or the unit is locked (factory)
+  78   a setting, the client or an extra is wrong or missing, or another
+       identity is there (factory)
   130  interrupted
 """
 
 SIMULATIONS: Final = ("auto", "manual")
 """Who approves in a simulation: its owner by himself, or a person on its page."""
+
+UNFOLDED: Final = ("link", "run", "authorize")
+"""Modules of the verbs whose help text lists the options of the provider: they make a link."""
 
 HIDDEN: Final = "…"
 """Stands for a word that could be a secret."""
@@ -132,8 +136,11 @@ class Parser(argparse.ArgumentParser):
         return found, left
 
     def format_help(self) -> str:
-        """Return the help text, as wide as the terminal."""
+        """Return the help text, as wide as the terminal: examples and exit codes end it."""
+        from device_auth.cli.examples import examples_for
+
         self._width = None
+        self.epilog = f"{examples_for(self.prog)}\n{EXIT_CODES}"
         return super().format_help()
 
     def _get_formatter(self) -> argparse.HelpFormatter:
@@ -157,7 +164,7 @@ class Parser(argparse.ArgumentParser):
         if given is None:
             return ""
         word = given[1] or given[2] or given[3]
-        known = {*VERBS, *re.findall(r"--[\w-]+", self.format_help())}
+        known = {*VERBS, *(option for option in self._option_string_actions if option.startswith("--"))}
         near = [] if word in known else difflib.get_close_matches(word, known, n=1)
         return f"Did you mean {near[0]}? " if near else ""
 
@@ -191,7 +198,6 @@ def make_parser(loaded: Container[str] | None = None) -> argparse.ArgumentParser
     parser = Parser(
         prog="device-auth",
         description="Link a screenless speaker to its owner's account, and keep it linked.",
-        epilog=EXIT_CODES,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"device-auth {__version__}")
@@ -214,21 +220,24 @@ def _add_verbs(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            epilog=EXIT_CODES,
             allow_abbrev=False,
         )
         if loaded is None or name in loaded:
             found = _import_verb(module)
             found.add_arguments(verb)
-            _add_common_options(verb)
+            _add_common_options(verb, is_folded=module not in UNFOLDED)
             if hasattr(found, "SUB_VERBS"):
                 _add_verbs(verb, "sub_verb", found.SUB_VERBS, loaded)
 
 
-def _add_common_options(parser: argparse.ArgumentParser) -> None:
+def _add_common_options(parser: argparse.ArgumentParser, *, is_folded: bool = True) -> None:
     """Add the options that every verb accepts, before the verb and after it.
 
     The defaults are suppressed, or a value given before the verb would be lost behind it.
+
+    Args:
+        parser: of the command or a verb.
+        is_folded: the help text does not list those of the provider, which work all the same.
     """
     group = parser.add_argument_group("places and output")
     group.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="the settings file")
@@ -250,7 +259,35 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", default=argparse.SUPPRESS, help="print machine-readable JSON"
     )
     group.add_argument("-v", "--verbose", action="count", default=argparse.SUPPRESS, help="log to stderr")
+    provider = parser.add_argument_group("provider")
+    provider.add_argument(
+        "--help-provider",
+        action=_HelpOfProvider,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="list the provider's options, which every verb has" if is_folded else argparse.SUPPRESS,
+    )
+    add_provider_options(provider, is_shown=not is_folded)
+
+
+class _HelpOfProvider(argparse.Action):
+    """Prints what the help text of most verbs leaves out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(help_of_provider(parser.prog).format_help(), end="")  # noqa: T201  as argparse prints its own help
+        parser.exit()
+
+
+def help_of_provider(prog: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of the provider alone, for its help text."""
+    parser = argparse.ArgumentParser(
+        prog,
+        usage="%(prog)s [OPTION]...",
+        description="Each is also a setting, as client_id, and an environment variable, as DEVICE_AUTH_CLIENT_ID.",
+        add_help=False,
+    )
     add_provider_options(parser.add_argument_group("provider"))
+    return parser
 
 
 def _import_verb(name: str) -> Verb:

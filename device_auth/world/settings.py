@@ -358,27 +358,28 @@ def path_of(name: str) -> tuple[str, ...]:
     return path
 
 
-def add_option(parser: "_ActionsContainer", name: str) -> None:
+def add_option(parser: "_ActionsContainer", name: str, *, is_shown: bool = True) -> None:
     """Add one setting's option to a parser or a group of one; it appears among the arguments only if it was given."""
     import argparse
 
     key = KEY_OF[name]
+    explained = (
+        "A file with the client's secret, readable by its owner alone." if key.is_secret else key.explanation
+    )
     parser.add_argument(
         option_of(key),
         metavar=None if key.choices else option_of(key).rpartition("-")[2].upper(),
         choices=key.choices or None,
         type=int if key.type is ValueType.WHOLE else str,
         default=argparse.SUPPRESS,
-        help="A file with the client's secret, readable by its owner alone."
-        if key.is_secret
-        else key.explanation,
+        help=explained if is_shown else argparse.SUPPRESS,
     )
 
 
-def add_provider_options(parser: "_ActionsContainer") -> None:
-    """Add the options that name the provider and the client."""
+def add_provider_options(parser: "_ActionsContainer", *, is_shown: bool = True) -> None:
+    """Add the options that name the provider and the client; a help text may leave them out."""
     for name in PROVIDER_OPTIONS:
-        add_option(parser, name)
+        add_option(parser, name, is_shown=is_shown)
 
 
 def add_secret_option(parser: "_ActionsContainer") -> None:

@@ -1,5 +1,6 @@
 """The command line against the simulated Amazon, in real time: verbs, exit codes, JSON, signals, kills."""
 
+import argparse
 import fcntl
 import json
 import os
@@ -18,11 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.cli.main import main, make_parser, read_arguments
+from device_auth.cli.examples import EXAMPLES
+from device_auth.cli.main import VERBS, main, make_parser, read_arguments
 from device_auth.core.models import Mark
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
+from device_auth.world.settings import KEY_OF, PROVIDER_OPTIONS, option_of
 from device_auth.world.store import FileStore
 from device_auth.world.transport import READ_TIMEOUT
 from tests.command import (
@@ -589,6 +592,7 @@ def test_a_wrong_command_line_exits_with_2_and_two_lines(
     [
         ("lnk", "Did you mean link? To list every option: device-auth --help"),
         ("link --bas-url x", "Did you mean --base-url? To list every option: device-auth link --help"),
+        ("status --bas-url x", "Did you mean --base-url? To list every option: device-auth status --help"),
         ("link --timeout soon", "To list every option: device-auth link --help"),
         ("status qqq", "To list every option: device-auth status --help"),
     ],
@@ -664,6 +668,53 @@ def test_the_readmes_help_text_is_the_programs(monkeypatch: pytest.MonkeyPatch) 
     shown = readme.split("$ device-auth --help\n", 1)[1].split("```", 1)[0]
 
     assert shown.strip() == make_parser([]).format_help().strip()
+
+
+def every_parser() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of the command, of each verb and of each sub-verb, by the words that are typed."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    left = [make_parser()]
+    for parser in left:
+        found[parser.prog] = parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                left += action.choices.values()
+    return found
+
+
+def test_every_example_is_a_command_line_that_the_program_reads() -> None:
+    for command in (command for group in EXAMPLES.values() for command in group):
+        program, *words = shlex.split(command)
+        assert program == "device-auth"
+        assert read_arguments(words).verb in VERBS
+
+
+def test_each_help_shows_up_to_three_examples_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    for words, parser in every_parser().items():
+        text = parser.format_help()
+        shown = re.findall(r"^  (device-auth.*)\n      \S", text, re.MULTILINE)
+        assert 1 <= len(shown) <= 3, words
+        assert all(f"{command} ".startswith(f"{words} ") for command in shown)
+        assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_provider_options_are_folded_except_where_a_link_is_made_and_work_everywhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parsers = every_parser()
+    for verb in VERBS:
+        help_text = parsers[f"device-auth {verb}"].format_help()
+        is_listed = "\n  --client-id ID" in help_text
+        assert is_listed == (verb in {"link", "run", "authorize"})
+        assert ("--help-provider" in help_text) != is_listed
+        with pytest.raises(SystemExit) as ended:
+            main([verb, "--help-provider"])
+        assert ended.value.code == 0
+        told = capsys.readouterr().out
+        assert [name for name in PROVIDER_OPTIONS if option_of(KEY_OF[name]) not in told] == []
+    assert read_arguments(["status", "--client-id", "it"]).client_id == "it"
 
 
 def test_help_names_every_exit_code_last(capsys: pytest.CaptureFixture[str]) -> None:
