@@ -277,31 +277,39 @@ def _is_awaited(state: Keeping, answer: Answer) -> bool:
 
 
 def _take_answer(state: Keeping, event: RefreshAnswered, now: Monotonic) -> Step:
-    answer = event.answer
-    phase = Phase.REFRESHING if state.link.is_proved or state.is_told else Phase.PROVING
-    reaction = react(answer, phase)
-    match answer:
-        case TokenGrant():
-            return _keep(state, answer, event.draw)
-        case Refusal() if reaction is Reaction.REFUSE:
-            return _give_up(state, answer, Mark.MISCONFIGURED)
-        case Refusal() if reaction is Reaction.ASK_AGAIN and state.is_doubted:
-            return _give_up(state, answer, Mark.REVOKED)
-        case Refusal() if reaction is Reaction.ASK_AGAIN:
-            ask_at = later(now, Seconds(ASK_AGAIN_AFTER * (1 + event.draw)))
-            attempt = state.attempt + 1
+    match event.answer:
+        case TokenGrant() as grant:
+            return _keep(state, grant, event.draw)
+        case Refusal() as refusal:
+            return _take_refusal(state, refusal, event.draw, now)
+        case answer:
+            return _try_again(state, answer, event.draw, now)
+
+
+def _take_refusal(state: Keeping, refusal: Refusal, draw: float, now: Monotonic) -> Step:
+    attempt, trouble = state.attempt + 1, refusal.trouble
+    match react(refusal, Phase.REFRESHING if state.link.is_proved or state.is_told else Phase.PROVING):
+        case Reaction.REFUSE:
+            return _give_up(state, refusal, Mark.MISCONFIGURED)
+        case Reaction.ASK_AGAIN if state.is_doubted:
+            return _give_up(state, refusal, Mark.REVOKED)
+        case Reaction.ASK_AGAIN:
+            ask_at = later(now, Seconds(ASK_AGAIN_AFTER * (1 + draw)))
             doubted = replace(state, ask_at=ask_at, attempt=attempt, is_doubted=True)
             return replace(doubted, trouble=Trouble.PROVIDER_UNAVAILABLE, refusal=None), ()
-        case Refusal() if reaction is Reaction.ALARM:
-            ask_at = later(now, Seconds(ALARM_WAIT * (0.5 + event.draw)))
-            attempt = state.attempt + 1
-            return replace(state, ask_at=ask_at, attempt=attempt, trouble=answer.trouble, refusal=answer), ()
+        case Reaction.ALARM:
+            ask_at = later(now, Seconds(ALARM_WAIT * (0.5 + draw)))
+            return replace(state, ask_at=ask_at, attempt=attempt, trouble=trouble, refusal=refusal), ()
         case _:
-            attempt = state.attempt + 1
-            ask_at = later(now, refresh_wait(attempt, event.draw, answer))
-            refusal = answer.refusal if isinstance(answer, Unreachable) else None
-            waiting = replace(state, ask_at=ask_at, attempt=attempt, trouble=_trouble(answer))
-            return replace(waiting, refusal=refusal), ()
+            return _try_again(state, refusal, draw, now)
+
+
+def _try_again(state: Keeping, answer: Answer, draw: float, now: Monotonic) -> Step:
+    attempt = state.attempt + 1
+    ask_at = later(now, refresh_wait(attempt, draw, answer))
+    refusal = answer.refusal if isinstance(answer, Unreachable) else None
+    trouble = answer.trouble if isinstance(answer, Unclear | Unreachable) else Trouble.PROVIDER_UNAVAILABLE
+    return replace(state, ask_at=ask_at, attempt=attempt, trouble=trouble, refusal=refusal), ()
 
 
 def _keep(state: Keeping, grant: TokenGrant, draw: float) -> Step:
@@ -339,10 +347,6 @@ def _give_up(state: Keeping, refusal: Refusal, mark: Mark) -> Step:
     link = replace(state.link, mark=mark)
     given_up = replace(state, link=link, grant=None, ask_at=NEVER, trouble=refusal.trouble, refusal=refusal)
     return given_up, (SaveLink(link), Withdraw())
-
-
-def _trouble(answer: Answer) -> Trouble:
-    return answer.trouble if isinstance(answer, Unclear | Unreachable) else Trouble.PROVIDER_UNAVAILABLE
 
 
 def _without_storage(state: Keeping) -> Trouble:

@@ -1,7 +1,8 @@
 """Frozen, slotted dataclasses, made in a twentieth of the time.
 
 A speaker makes the classes of its values again at each start. The standard library writes six functions for each of
-them as text and compiles it, and loads ``inspect`` to do so; here all classes share six functions.
+them as text and compiles it, and loads ``inspect`` to do so; here all classes share six functions. A class that is made
+often gets a constructor of its own after all: it takes a third of the time.
 
 To a type checker these *are* the standard library's. Of it there is what is used: ``frozen=True, slots=True``,
 ``eq=False``, defaults that do not change, ``field(default=…, repr=False)``, ``replace``. The standard library's own
@@ -9,6 +10,7 @@ tools (``dataclasses.replace``, ``fields``, ``asdict``) take these values too.
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
 __all__ = ["dataclass", "field", "replace"]
@@ -16,6 +18,11 @@ __all__ = ["dataclass", "field", "replace"]
 T = TypeVar("T")
 
 _NONE_GIVEN: Final = object()
+
+_OFTEN: Final = 1000
+"""Values of a class before it gets a constructor of its own: no verb makes so many, a simulated fleet does at once."""
+
+_made_so_far: Final[dict[type, int]] = {}
 
 
 class _Field(NamedTuple):
@@ -49,20 +56,25 @@ def _dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Callable[[type[
         # made again, as the standard library does it: slots cannot be added to a class that is there
         made = type(described)(described.__name__, described.__bases__, members)
         made.__setters__ = tuple(getattr(made, name).__set__ for name in names)
+        if len(names) > 1:  # of one name it returns no tuple
+            made.__values__ = attrgetter(*names)
         return made
 
     return make
 
 
 def _replace(value: Any, **changes: object) -> Any:
-    values = [changes.pop(name) if name in changes else getattr(value, name) for name in value.__match_args__]
-    return type(value)(
-        *values, **changes
-    )  # an unknown field name is still in changes: the class raises TypeError
+    names, values = value.__match_args__, _values_of(value)
+    for name, changed in changes.items():
+        if name not in names:
+            return type(value)(*values, **changes)  # which raises TypeError
+        values[names.index(name)] = changed
+    return type(value)(*values)
 
 
 def _values_of(value: Any) -> list[object]:
-    return [getattr(value, name) for name in value.__match_args__]
+    read = getattr(value, "__values__", None)
+    return [getattr(value, name) for name in value.__match_args__] if read is None else [*read(value)]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -75,6 +87,21 @@ def _init(self: Any, /, *values: object, **named: object) -> None:
         values = _arrange(self, values, named)
     for set_field, value in zip(setters, values, strict=True):
         set_field(self, value)
+    kind = type(self)
+    _made_so_far[kind] = so_far = _made_so_far.get(kind, 0) + 1
+    if so_far == _OFTEN:
+        kind.__init__ = _write_init(kind)
+
+
+def _write_init(kind: Any) -> Callable[..., None]:
+    """Return a constructor of this class alone."""
+    names, defaults = kind.__match_args__, kind.__field_defaults__
+    known = {f"_set_{name}": setter for name, setter in zip(names, kind.__setters__, strict=True)}
+    known |= {f"_default_{name}": default for name, default in defaults.items()}
+    given = ", ".join(f"{name}=_default_{name}" if name in defaults else name for name in names)
+    lines = [f"def __init__(self, {given}):", *(f" _set_{name}(self, {name})" for name in names), " pass"]
+    exec("\n".join(lines), known)  # noqa: S102  the names of our own fields
+    return known["__init__"]  # type: ignore[no-any-return]  # known to what was just run
 
 
 def _arrange(made: Any, values: tuple[object, ...], named: dict[str, object]) -> tuple[object, ...]:

@@ -55,7 +55,23 @@ class Nothing:
     """A value without fields."""
 
 
-both = pytest.mark.parametrize("kind", [Ours, Theirs])
+@values.dataclass(frozen=True, slots=True)
+class MadeOften:
+    """The same, made so often that it has a constructor of its own."""
+
+    name: str
+    secret: str = values.field(default="hidden", repr=False)
+    count: int = 0
+
+    @property
+    def twice(self) -> int:
+        return 2 * self.count
+
+
+for _ in range(values._OFTEN):
+    MadeOften("a")
+
+both = pytest.mark.parametrize("kind", [Ours, Theirs, MadeOften])
 
 
 @both
@@ -130,8 +146,16 @@ def test_a_value_is_taken_apart_by_match(kind: Any) -> None:
             pytest.fail("no match")
 
 
+def test_only_a_class_that_is_made_often_gets_a_constructor_of_its_own() -> None:
+    often, ours, rare = (vars(kind)["__init__"] for kind in (MadeOften, Ours, Box))
+
+    assert often is not ours
+    assert rare is ours
+
+
 def test_a_value_without_fields_is_one_of_its_kind() -> None:
-    assert Nothing() == Nothing()
+    for _ in range(values._OFTEN + 1):
+        assert Nothing() == Nothing()
     assert repr(Nothing()) == "Nothing()"
 
 
@@ -142,7 +166,13 @@ def test_a_value_holds_nothing_but_its_fields(kind: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "replace"),
-    [(Ours, values.replace), (Ours, dataclasses.replace), (Theirs, dataclasses.replace)],
+    [
+        (Ours, values.replace),
+        (Ours, dataclasses.replace),
+        (Theirs, dataclasses.replace),
+        (MadeOften, values.replace),
+        (MadeOften, dataclasses.replace),
+    ],
 )
 def test_a_changed_copy_leaves_the_value_as_it_is(kind: Any, replace: Callable[..., Any]) -> None:
     value = kind("a")
