@@ -58,19 +58,31 @@ OTHER_GUESSER: Final = "charset_normalizer"
 GUESSER_VERSION: Final = "5.0.0"
 """Every requests from 2.28 on takes it."""
 
+NAMES: Final = "idna"
+AUTHORITIES: Final = "requests.certs"
+"""Import much that a request does not use: a host's name with letters beyond ASCII loads the first when it is met, and whom to trust is ``Route``'s."""
+
 _loading: Final = threading.Lock()
 
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
 """The result of an abandoned ``send``."""
 
 
+class _NoFile:
+    """The file of authorities for requests, which goes without where it cannot import; 2.32.0 to 2.32.4 read the file at once."""
+
+    def __fspath__(self) -> str:
+        raise ImportError
+
+
 def load() -> None:
-    """Load what sends requests, all but what guesses encodings; once it is loaded, do nothing."""
+    """Load what sends requests, all but what no request uses; once it is loaded, do nothing."""
     with _loading:
         if "requests" not in sys.modules:
-            guesser = ModuleType(GUESSER)
+            guesser, names, authorities = ModuleType(GUESSER), ModuleType(NAMES), ModuleType(AUTHORITIES)
             guesser.__dict__["__version__"] = GUESSER_VERSION
-            stand_ins = {GUESSER: guesser, OTHER_GUESSER: None}
+            authorities.__dict__["where"] = _NoFile
+            stand_ins = {GUESSER: guesser, OTHER_GUESSER: None, NAMES: names, AUTHORITIES: authorities}
             absent = {name: it for name, it in stand_ins.items() if name not in sys.modules}
             sys.modules.update(absent)  # type: ignore[arg-type]  # None: the import of it fails
             try:

@@ -170,11 +170,28 @@ def test_a_link_loads_no_network_before_its_first_request_and_no_part_without_a_
     }
 
 
-def test_a_link_loads_no_guesser_of_encodings(command: Command) -> None:
+def test_a_link_loads_nothing_of_requests_that_it_does_not_use(command: Command) -> None:
     modules = loaded(command, "link", "--json", *command.provider)
 
     assert "requests" in modules
-    assert not modules & {"charset_normalizer", "chardet"}
+    assert not modules & {"charset_normalizer", "chardet", "idna", "certifi"}
+
+
+def test_requests_reads_no_authorities_while_it_is_loaded() -> None:
+    code = f"""import os, sys; sys.path.insert(0, {str(ROOT)!r})
+from device_auth.world.transport import load
+load()
+from requests import adapters, certs, utils
+assert getattr(adapters, "_preloaded_ssl_context", None) is None
+assert os.path.exists(certs.where()), "not what another program would be given"
+try:
+    os.stat(utils.DEFAULT_CA_BUNDLE_PATH)
+except ImportError:
+    print("none")
+"""
+    ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=LONG)
+
+    assert ran.stdout == "none\n"
 
 
 def test_the_client_for_other_programs_loads_neither_network_nor_anything_heavy() -> None:
