@@ -189,7 +189,9 @@ try:
 except ImportError:
     print("none")
 """
-    ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=LONG)
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=LONG
+    )
 
     assert ran.stdout == "none\n"
 
