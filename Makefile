@@ -11,11 +11,12 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo test test-slow coverage test-factory test-factory-quick test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
+.PHONY: help demo pictures test test-slow coverage test-factory test-factory-quick test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         link a simulated speaker to a simulated Amazon, then show status and token"
+	@echo "make pictures     take the README's recording and pictures anew (chromium)"
 	@echo "make test         unit, property, contract and system tests"
 	@echo "make test-slow    the store killed at every system call, pages in a browser, every phrase heard, every bench run once"
 	@echo "make coverage     the same tests, counting what they reach, with the floors held (four minutes)"
@@ -57,6 +58,9 @@ demo: $(VENV)/.demo
 	$(DEMO) link
 	$(DEMO) status
 	$(DEMO) token
+
+pictures: $(VENV)/.dev
+	$(BIN)/python -m tests.pictures.make
 
 # What is compiled is kept, whatever the environment says: pytest rewrites each assertion of each file, in each worker.
 # Collecting once beforehand, in two halves, does it for all of them. Workers beyond the cores fill the waits of the others.
