@@ -51,17 +51,6 @@ ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
 """Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
 
-GUESSER: Final = "chardet"
-OTHER_GUESSER: Final = "charset_normalizer"
-"""Guess the encoding of a text, which no answer is read as; requests imports one of them, for a tenth of its time."""
-
-GUESSER_VERSION: Final = "5.0.0"
-"""Every requests from 2.28 on takes it."""
-
-NAMES: Final = "idna"
-AUTHORITIES: Final = "requests.certs"
-"""Import much that a request does not use: a host's name with letters beyond ASCII loads the first when it is met, and whom to trust is ``Route``'s."""
-
 _loading: Final = threading.Lock()
 
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
@@ -75,16 +64,26 @@ class _NoFile:
         raise ImportError
 
 
+STAND_INS: Final[dict[str, dict[str, object]]] = {
+    "chardet": {"__version__": "5.0.0"},
+    "charset_normalizer": {},
+    "idna": {},
+    "requests.certs": {"where": _NoFile},
+    "urllib3.http2": {"probe": None},
+}
+"""Members of what stands in for a module while requests is loaded. No request uses them, and they take up to
+a third of the time: no answer is read as text, a name beyond ASCII loads idna when it is met, whom to trust is ``Authorities``', and
+nobody asks for HTTP/2. Every requests from 2.28 on takes that version of chardet."""
+
+
 def load() -> None:
     """Load what sends requests, all but what no request uses; once it is loaded, do nothing."""
     with _loading:
         if "requests" not in sys.modules:
-            guesser, names, authorities = ModuleType(GUESSER), ModuleType(NAMES), ModuleType(AUTHORITIES)
-            guesser.__dict__["__version__"] = GUESSER_VERSION
-            authorities.__dict__["where"] = _NoFile
-            stand_ins = {GUESSER: guesser, OTHER_GUESSER: None, NAMES: names, AUTHORITIES: authorities}
-            absent = {name: it for name, it in stand_ins.items() if name not in sys.modules}
-            sys.modules.update(absent)  # type: ignore[arg-type]  # None: the import of it fails
+            absent = STAND_INS.keys() - sys.modules.keys()
+            for name in absent:
+                sys.modules[name] = stand_in = ModuleType(name)
+                vars(stand_in).update(STAND_INS[name])
             try:
                 import requests  # noqa: F401, TID251  loaded here
             finally:

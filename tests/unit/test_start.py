@@ -174,7 +174,7 @@ def test_a_link_loads_nothing_of_requests_that_it_does_not_use(command: Command)
     modules = loaded(command, "link", "--json", *command.provider)
 
     assert "requests" in modules
-    assert not modules & {"charset_normalizer", "chardet", "idna", "certifi"}
+    assert not modules & {"charset_normalizer", "chardet", "idna", "certifi", "importlib.metadata"}
 
 
 def test_requests_reads_no_authorities_while_it_is_loaded() -> None:
