@@ -15,6 +15,7 @@ from device_auth.core.errors import StoreError
 from device_auth.core.models import Seconds
 from device_auth.core.states import StateWord, Trouble
 from device_auth.simulator.amazon import Amazon
+from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
 from device_auth.world.envelope import Plain, write_envelope
 from tests.command import Command
@@ -178,6 +179,9 @@ def test_a_new_link_that_is_taken_back_leaves_the_sealed_one_kept(world: World, 
     with open_household(world, keys=lambda: sources.keys) as household:
         household.press(began + 1)
         household.approve(began + 20)
+        world.amazon.script(
+            Endpoint.REFRESH, [Fault(status=503, times=None)]
+        )  # it would be proved before, now and then
         world.when[StateWord.PROVING] = household.daemon.cancel
         view = household.live(began + 100)
 
