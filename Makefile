@@ -11,7 +11,7 @@ SOURCES := $(shell find device_auth hardware -type f -not -name '*.pyc')
 DEMO_DIR := .demo
 DEMO := $(BIN)/device-auth --simulate --state-dir $(DEMO_DIR)/state --runtime-dir $(DEMO_DIR)/run
 
-.PHONY: help demo pictures test test-slow coverage test-factory test-factory-quick test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench deb dist test-dist constraints clean
+.PHONY: help demo pictures test test-slow coverage test-factory test-factory-quick test-kills test-oldest test-bare test-newest test-extras test-vm test-deploy test-package test-images test-clients mutants check bench instructions deb dist test-dist constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,7 +25,8 @@ help:
 	@echo "make test-factory the factory whole: PostgreSQL, stations killed at random moments (Debian 12, root)"
 	@echo "make mutants      break each decision of core/speaker.py, and see a test notice (four minutes)"
 	@echo "make check        format, lint, types, import floors"
-	@echo "make bench        the figures of the README, each beside a peer in the same run"
+	@echo "make bench        the figures of the README, each beside a peer in the same run; COMPARE=REVISION (root)"
+	@echo "make instructions how many instructions link, token and status take (valgrind, root)"
 	@echo "make test-oldest  the tests against the oldest supported packages"
 	@echo "make test-bare    every verb in an environment without any extra package"
 	@echo "make test-extras  each command of docs/hardware.md in Debian trees, also with ARCH=arm64 (Debian 12, root)"
@@ -192,13 +193,13 @@ $(BENCH)/.installed: pyproject.toml $(SOURCES)
 	@rm -rf build *.egg-info
 	@touch $@
 
+# COMPARE=REVISION measures that revision's program in the same run.
 bench: $(BENCH)/.installed
-	$(BENCH)/bin/python -m tests.bench.link
-	$(BENCH)/bin/python -m tests.bench.kept_token
-	$(BENCH)/bin/python -m tests.bench.save
-	$(BENCH)/bin/python -m tests.bench.approval
+	$(BENCH)/bin/python -m tests.bench.table $(COMPARE:%=--compare %)
 	$(BENCH)/bin/python -m tests.bench.speakers
-	$(BENCH)/bin/python -m tests.bench.daemon
+
+instructions: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.table --only instructions
 
 # In a tree of the suite, or else with what this machine has: dpkg names what is missing.
 SUITE ?=

@@ -1,6 +1,6 @@
 """The least that links: the three requests of ``device-auth link``, nothing kept, nothing heeded.
 
-Run by ``link.py``: python tests/bench/bare_link.py BASE_URL CLIENT_ID
+Run by ``table.py``: python tests/bench/bare_link.py BASE_URL CLIENT_ID [AUTHORITIES]
 """
 
 import json
@@ -8,7 +8,8 @@ import sys
 
 import requests
 
-base_url, client_id = sys.argv[1:]
+base_url, client_id, *authorities = sys.argv[1:]
+verify = authorities[0] if authorities else True
 product = {"productID": "kitchen", "productInstanceAttributes": {"deviceSerialNumber": "K-0001"}}
 with requests.Session() as session:
     pair = session.post(
@@ -20,6 +21,7 @@ with requests.Session() as session:
             "scope_data": json.dumps({"alexa:all": product}),
         },
         timeout=10,
+        verify=verify,
     ).json()
     print(json.dumps(pair), flush=True)
     polled = {
@@ -27,10 +29,13 @@ with requests.Session() as session:
         "device_code": pair["device_code"],
         "user_code": pair["user_code"],
     }
-    grant = session.post(base_url + "token", data=polled, timeout=10).json()
+    grant = session.post(base_url + "token", data=polled, timeout=10, verify=verify).json()
     refreshed = {
         "grant_type": "refresh_token",
         "refresh_token": grant["refresh_token"],
         "client_id": client_id,
     }
-    print(json.dumps(session.post(base_url + "token", data=refreshed, timeout=10).json()), flush=True)
+    print(
+        json.dumps(session.post(base_url + "token", data=refreshed, timeout=10, verify=verify).json()),
+        flush=True,
+    )

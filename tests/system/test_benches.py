@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -21,9 +22,23 @@ def run_bench(name: str, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["link", "kept_token", "save"])
+@pytest.mark.parametrize("name", ["link", "save"])
 def test_a_bench_tells_a_ratio(name: str) -> None:
     assert "ratio" in run_bench(name, "--rounds", "1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put folders into the places of the system's")
+@pytest.mark.parametrize(
+    ("parts", "revision", "rows"),
+    [
+        (["processes", "authorities", "socket", "save", "fleet"], ["--compare", "HEAD"], 14),
+        (["daemon"], [], 7),
+    ],
+)
+def test_the_table_has_a_row_for_each_budget(parts: list[str], revision: list[str], rows: int) -> None:
+    told = run_bench("table", "--quick", *revision, "--only", *parts).splitlines()[2:]
+
+    assert [len(row.split(" | ")) for row in told] == [5 + bool(revision)] * rows
 
 
 def test_a_few_speakers_are_linked_at_once_without_a_complaint() -> None:
