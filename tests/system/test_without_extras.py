@@ -185,6 +185,10 @@ def test_the_doctor_says_what_to_install(speaker: Speaker) -> None:
 
 
 def test_the_service_runs_without_its_parts_and_says_what_to_install(speaker: Speaker) -> None:
+    def ask() -> dict[str, str]:
+        fields: dict[str, str] = json.loads(speaker.run(EVERY, "status", "--json").stdout)
+        return fields
+
     with subprocess.Popen(
         speaker.command(EVERY, "run", *speaker.places()),
         cwd=ROOT if BARE is None else speaker.folder,
@@ -195,7 +199,8 @@ def test_the_service_runs_without_its_parts_and_says_what_to_install(speaker: Sp
     ) as service:
         try:
             wait_for((speaker.folder / "run" / "api.sock").exists)
-            status = json.loads(speaker.run(EVERY, "status", "--json").stdout)
+            wait_for(lambda: ask()["state"] != "starting")
+            status = ask()
         finally:
             service.terminate()
         _, log = service.communicate(timeout=LONG)
