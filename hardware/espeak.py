@@ -148,7 +148,7 @@ class EspeakVoice(ProgramVoice):
     def _render(self, turn: int, utterances: Sequence[Utterance]) -> Sound | None:
         parts = []
         for language, group in groupby(utterances, key=lambda utterance: utterance.language):
-            command = (*self._command, "-v", _tag(language))
+            command = (*self._command, "-v", _espeaks_voice(_tag(language)))
             wav = self._run(turn, command, as_ssml(tuple(group)).encode(), self._timeout)
             if wav is None:
                 return None
@@ -259,6 +259,12 @@ def _tag(language: str) -> str:
     if not fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", language):
         raise HardwareError(f"{language!r} is not a language tag", hint="Use a tag such as en or pt-BR.")
     return language
+
+
+def _espeaks_voice(tag: str) -> str:
+    """Return a tag by which espeak-ng has a voice of the region: it knows America's Spanish as one, and Mexico's as that."""
+    is_american = fullmatch(r"es-([A-Z]{2}|419)", tag) and tag != "es-ES"
+    return "es-419" if is_american else tag
 
 
 def _start(command: Sequence[str], errors: int) -> subprocess.Popen[bytes]:

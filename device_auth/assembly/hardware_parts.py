@@ -23,7 +23,7 @@ from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.stderr import say
 from device_auth.prompts.voice import VoicePrompt
-from device_auth.prompts.wording import choose_language, wording_for
+from device_auth.prompts.wording import EXTRA_PACKAGE, choose_language, wording_for
 from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
 from device_auth.world.settings import HARDWARE, SETTINGS, as_config_error, folder_for_lgpio, giving_to_root
@@ -241,8 +241,10 @@ def _press_by_lines(lines: Iterable[str], button: SimulatedButton, listener: Par
 
 def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, locale: str, clock: "BootClock") -> VoicePrompt:
     locale = first_locale(locale)
-    if not choose_language(locale).is_known:
-        log.warning("the voice does not speak %s; it speaks English", locale)
+    choice = choose_language(locale)
+    if choice.missing or not choice.is_known:
+        missing = f": install {EXTRA_PACKAGE}" if choice.missing else ""
+        log.warning("the voice does not speak %s%s; it speaks %s", locale, missing, choice.language)
     return VoicePrompt(
         voice, wording_for(locale), quiet_hours=quiet_hours, local_minute=lambda: local_minute(clock)
     )

@@ -6,6 +6,7 @@ refuse; the finding says what that leaves open.
 
 import stat
 from collections.abc import Callable, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,8 +14,10 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
+from device_auth.prompts.wording import EXTRA_PACKAGE, PHRASES, choose_language
 from device_auth.service.provider_client import NAME_THE_ENDPOINT
 from device_auth.world.provider import (
+    first_locale,
     provider_problems,
     read_authorities,
     warnings_about,
@@ -51,6 +54,7 @@ def checks(
     hidden: Finding | None = None,
     is_unread: bool = False,
     serial_number: Path = SERIAL_NUMBER,
+    phrases: Traversable = PHRASES,
 ) -> list[Check]:
     """Return the checks of the client's settings.
 
@@ -62,6 +66,7 @@ def checks(
         hidden: that this user cannot know what the state folder has of them, the unit's identity first; None if he can.
         is_unread: nor can he read the settings file, for the same reason.
         serial_number: the file with the board's serial number, used where no DSN is set.
+        phrases: the folder of the languages that are installed.
     """
 
     def about(names: Sequence[str], well: Callable[[], Finding]) -> Callable[[], Finding]:
@@ -86,7 +91,7 @@ def checks(
         Check("C2", "client-id", about(["client_id"], lambda: _client_id(settings))),
         Check("C3", "product-id", about(["product_id"], lambda: _product_id(settings))),
         Check("C4", "dsn", about(["dsn"], lambda: _dsn(settings, serial_number))),
-        Check("C5", "scope", about(["scope", "locale"], lambda: _scope(settings))),
+        Check("C5", "scope", about(["scope", "locale"], lambda: _scope_and_language(settings, phrases))),
         Check("C6", "provider-address", about(ADDRESSES, lambda: _addresses(settings))),
         Check("C7", "ca-file", lambda: _ca_file(settings)),
         Check("C8", "client-secret", lambda: _client_secret(settings, link_secret)),
@@ -162,10 +167,21 @@ def _dsn(settings: Settings, serial_number: Path) -> Finding:
     return ok("A DSN is set.", dsn=settings.dsn, origin=settings.origins["dsn"])
 
 
-def _scope(settings: Settings) -> Finding:
+def _scope_and_language(settings: Settings, phrases: Traversable) -> Finding:
+    locale = first_locale(settings.locale)
+    choice = choose_language(locale, phrases)
+    if choice.missing:
+        return warn(
+            f"The words of the locale {locale} are not installed: the speaker speaks {choice.language}.",
+            f"Install them: apt install {EXTRA_PACKAGE}",
+            locale=locale,
+        )
+    spoken = (
+        "" if choice.is_known else f" The speaker has no words for the locale {locale}: it speaks English."
+    )
     if not settings.scope:
-        return ok("No scope is set: the provider decides what the link is for.")
-    return ok("A scope is set.", scope=settings.scope)
+        return ok(f"No scope is set: the provider decides what the link is for.{spoken}")
+    return ok(f"A scope is set.{spoken}", scope=settings.scope)
 
 
 def _addresses(settings: Settings) -> Finding:

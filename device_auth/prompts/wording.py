@@ -7,19 +7,35 @@ with a spelling word and each digit called a digit, because O and 0, I and 1, B 
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
-from re import findall, fullmatch, split, sub
-from typing import Final
+from re import escape, findall, fullmatch, split, sub
+from typing import TYPE_CHECKING, Any, Final
 
 from device_auth.core.values import dataclass, replace
 from hardware.voice import Utterance
 
-LANGUAGES: Final = ("en", "de", "fr", "es", "it", "pt")
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+LANGUAGES: Final = ("en", "de", "fr", "es", "it", "pt", "nl", "ja", "hi", "ar")
 DEFAULT_LANGUAGE: Final = "en"
+
+VARIANTS: Final = {
+    "en-GB": "AU GB IE IN NZ ZA",
+    "es-419": "419 AR BO CL CO CR CU DO EC GT HN MX NI PA PE PR PY SV US UY VE",
+    "fr-CA": "CA",
+    "pt-PT": "AO CV GW MO MZ PT ST TL",
+}
+"""Tables of the words that some countries have in place of their language's, and the countries. Source: CLDR, parentLocales."""
+
+PHRASES: Final = files("device_auth.prompts") / "phrases"
+EXTRA_PACKAGE: Final = "device-auth-l10n"
+"""Debian's package of the tables that the program's own package leaves out."""
 
 _AFTER_CHARACTER: Final = 0.7
 """Seconds: time to write one character."""
 _AFTER_SPELLED: Final = 1.0
 _AFTER_SENTENCE: Final = 0.5
+_AFTER_WORDS: Final = 0.3
 _AFTER_CODE: Final = 1.5
 _SPELL_UP_TO: Final = 2
 """A word of an address with no more letters is spelled: ``us`` and ``de`` are countries there, not words."""
@@ -29,14 +45,19 @@ _VOWELS: Final = frozenset("aeiouyAEIOUY")
 
 @dataclass(frozen=True, slots=True)
 class LanguageChoice:
-    """The language for a locale; ``is_known`` is False where it is only the default.
+    """The language for a locale.
 
-    ``voice`` is the tag for the voice: the locale itself where its language is known, to keep its region.
+    Attributes:
+        language: of ``LANGUAGES``, or of ``VARIANTS``.
+        voice: the tag for the voice: the locale itself where its language is known, to keep its region.
+        is_known: False where the language is only the default.
+        missing: the language that the locale asks for, of ours too, if its table is not installed.
     """
 
     language: str
     voice: str
     is_known: bool
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +70,12 @@ class TroublePhrases:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One language: every phrase, the spelling, and the words of the panel and of the page."""
+    """One language: every phrase, the spelling, and the words of the panel and of the page.
+
+    Attributes:
+        readings: how to write a word for the voice, where voices misread the word that people read.
+        direction: of writing, ``ltr`` or ``rtl``.
+    """
 
     voice: str
     states: Mapping[str, str]
@@ -62,42 +88,95 @@ class Wording:
     letters: Mapping[str, str]
     digits: Mapping[str, str]
     symbols: Mapping[str, str]
+    readings: Mapping[str, str]
+    direction: str = "ltr"
 
 
-def choose_language(locale: str) -> LanguageChoice:
-    """Choose the language for a locale such as ``en-US``, ``de_DE.UTF-8`` or ``fr``; English for any other."""
-    tag = split(r"[.@]", locale)[0].replace("_", "-")
-    language = tag.partition("-")[0].lower()
+def choose_language(locale: str, phrases: "Traversable" = PHRASES) -> LanguageChoice:
+    """Choose the language for a locale such as ``en-US``, ``de_DE.UTF-8`` or ``fr``; English for any other.
+
+    Args:
+        locale: need not be one.
+        phrases: the folder of the tables that are installed.
+    """
+    language, missing = find_language(locale, phrases)
+    tag = _tag_of(locale)
+    voice = tag if language and "-" in tag else read_wording(language or DEFAULT_LANGUAGE).voice
+    return LanguageChoice(language or DEFAULT_LANGUAGE, voice, is_known=bool(language), missing=missing)
+
+
+def find_language(locale: str, phrases: "Traversable" = PHRASES) -> tuple[str, str]:
+    """Find the language of a locale.
+
+    Returns:
+        It, or its nearest that is installed, or nothing; and the one that is ours and is not installed, or nothing.
+    """
+    tag = _tag_of(locale)
+    language, _, rest = tag.partition("-")
+    language, region = language.lower(), rest.rpartition("-")[2].upper()
     if language not in LANGUAGES or not fullmatch(r"[A-Za-z]+(-[A-Za-z0-9]{2,8})*", tag):
-        return LanguageChoice(DEFAULT_LANGUAGE, read_wording(DEFAULT_LANGUAGE).voice, is_known=False)
-    return LanguageChoice(language, tag if "-" in tag else read_wording(language).voice, is_known=True)
+        return "", ""
+    ours = [name for name, regions in VARIANTS.items() if name[:2] == language and region in regions.split()]
+    missing = ""
+    for name in (*ours, language):
+        if (phrases / f"{name}.toml").is_file():
+            return name, missing
+        missing = missing or name
+    return "", missing
+
+
+def _tag_of(locale: str) -> str:
+    return split(r"[.@]", locale)[0].replace("_", "-")
 
 
 def wording_for(locale: str) -> Wording:
-    """Read the wording for a locale, with the voice and the words of its region."""
+    """Read the wording for a locale, with the voice of its region."""
     choice = choose_language(locale)
-    region = choice.voice.rpartition("-")[2].upper()
-    return replace(read_wording(choice.language, region), voice=choice.voice)
+    return replace(read_wording(choice.language), voice=choice.voice)
 
 
-def read_wording(language: str, region: str = "") -> Wording:
-    """Read the wording of one of ``LANGUAGES``, with the words of a region in place of the language's own."""
-    text = (files("device_auth.prompts") / "phrases" / f"{language}.toml").read_text(encoding="utf-8")
-    table = tomllib.loads(text)
-    for name, phrases in table.pop("regions", {}).get(region, {}).items():
-        table[name] |= phrases
+def read_wording(language: str) -> Wording:
+    """Read the wording of one of ``LANGUAGES`` or ``VARIANTS``.
+
+    A variant has only what differs; a language that no panel can draw has English on it.
+    """
+    table = _read_table(language[:2])
+    if language not in LANGUAGES:
+        _lay_over(table, _read_table(language))
+    if "short" not in table:
+        table["short"] = _read_table(DEFAULT_LANGUAGE)["short"]
     troubles = {name: TroublePhrases(**phrases) for name, phrases in table.pop("troubles").items()}
-    return Wording(troubles=troubles, **table)
+    return Wording(troubles=troubles, **{"readings": {}, **table})
+
+
+def _read_table(language: str) -> dict[str, Any]:
+    return tomllib.loads((PHRASES / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+def _lay_over(table: dict[str, Any], own: Mapping[str, Any]) -> None:
+    for name, value in own.items():
+        if isinstance(value, Mapping):
+            _lay_over(table[name], value)
+        else:
+            table[name] = value
+
+
+def _utter(wording: Wording, text: str, pause: float, name: str) -> Utterance:
+    """Return an utterance, written as a voice reads it."""
+    if wording.readings:
+        longest_first = sorted(wording.readings, key=len, reverse=True)
+        text = sub("|".join(map(escape, longest_first)), lambda found: wording.readings[found[0]], text)
+    return Utterance(text, wording.voice, pause, name)
 
 
 def state_words(wording: Wording, state: str) -> tuple[Utterance, ...]:
     """Return the words for a state."""
-    return (Utterance(wording.states[state], wording.voice, name=f"state-{state}"),)
+    return (_utter(wording, wording.states[state], _AFTER_WORDS, f"state-{state}"),)
 
 
 def notice_words(wording: Wording, notice: str) -> tuple[Utterance, ...]:
     """Return the words for an event, or for the next thing to do."""
-    return (Utterance(wording.moments[notice], wording.voice, _AFTER_SENTENCE, f"moment-{notice}"),)
+    return (_utter(wording, wording.moments[notice], _AFTER_SENTENCE, f"moment-{notice}"),)
 
 
 def linked_words(
@@ -107,7 +186,7 @@ def linked_words(
     words = notice_words(wording, "just-linked") if is_new else state_words(wording, "linked")
     if account:
         text = wording.moments["linked-to"].format(account=account)
-        words = tuple(Utterance(text, each.language, each.pause, each.name) for each in words)
+        words = tuple(_utter(wording, text, each.pause, each.name) for each in words)
     return words if lasts else (*words, *notice_words(wording, "for-now"))
 
 
@@ -115,8 +194,8 @@ def trouble_words(wording: Wording, trouble: str) -> tuple[Utterance, ...]:
     """Return the words for a trouble, and for what to do."""
     phrases = wording.troubles[trouble]
     return (
-        Utterance(phrases.sentence, wording.voice, _AFTER_SENTENCE, f"trouble-{trouble}"),
-        Utterance(phrases.next_step, wording.voice, name=f"trouble-{trouble}-next"),
+        _utter(wording, phrases.sentence, _AFTER_SENTENCE, f"trouble-{trouble}"),
+        _utter(wording, phrases.next_step, _AFTER_WORDS, f"trouble-{trouble}-next"),
     )
 
 
@@ -146,7 +225,7 @@ def code_words(wording: Wording, user_code: str) -> tuple[Utterance, ...]:
 def address_words(wording: Wording, address: str) -> tuple[Utterance, ...]:
     """Return the words for an address as people say it: signs by name, countries letter by letter, no scheme."""
     spoken = " ".join(_words_of_address(wording, sub(r"^https?://", "", address)))
-    return (Utterance(spoken, wording.voice, _AFTER_CODE, "address"),)
+    return (_utter(wording, spoken, _AFTER_CODE, "address"),)
 
 
 def _words_of_address(wording: Wording, address: str) -> Iterator[str]:
@@ -158,9 +237,7 @@ def _words_of_address(wording: Wording, address: str) -> Iterator[str]:
 
 
 def _plain(wording: Wording, character: str) -> Utterance:
-    return Utterance(
-        _name_of(wording, character), wording.voice, _AFTER_CHARACTER, _recording("plain", character)
-    )
+    return _utter(wording, _name_of(wording, character), _AFTER_CHARACTER, _recording("plain", character))
 
 
 def _spelled(wording: Wording, character: str) -> Utterance:
@@ -169,7 +246,7 @@ def _spelled(wording: Wording, character: str) -> Utterance:
         name = wording.spelling["letter"].format(letter=name, word=word)
     elif character in wording.digits:
         name = wording.spelling["digit"].format(digit=name)
-    return Utterance(name, wording.voice, _AFTER_SPELLED, _recording("spelled", character))
+    return _utter(wording, name, _AFTER_SPELLED, _recording("spelled", character))
 
 
 def _name_of(wording: Wording, character: str) -> str:

@@ -242,6 +242,10 @@ def check_request(request: HttpRequest, own: Address, names: Collection[str]) ->
         raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
+def _languages_in(request: HttpRequest) -> str:
+    return request.headers.get("accept-language", "")
+
+
 def _language_fields(language: str) -> dict[str, str]:
     return {
         "Content-Type": "text/html; charset=utf-8",
@@ -359,7 +363,8 @@ class Page:
             return self._reply(HTTPStatus.NO_CONTENT)
         language = self._language_of(request)
         model = self._renderer.model(self._feed.look(), sees_code=self._sees_code(accepted))
-        return self._reply(HTTPStatus.OK, self._renderer.page(model, language), _language_fields(language))
+        page = self._renderer.page(model, language, _languages_in(request))
+        return self._reply(HTTPStatus.OK, page, _language_fields(language))
 
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         if not self.server.open_stream(accepted):
@@ -412,9 +417,7 @@ class Page:
         return accepted.peer.nearness is Nearness.NEIGHBOUR or self._shows_code_here
 
     def _language_of(self, request: HttpRequest | None) -> str:
-        return self._renderer.language_for(
-            "" if request is None else request.headers.get("accept-language", "")
-        )
+        return self._renderer.language_for("" if request is None else _languages_in(request))
 
     @cached_property
     def _renderer(self) -> "PageRenderer":

@@ -5,7 +5,7 @@ Text of the provider is escaped wherever it stands, and becomes a link only if p
 
 import threading
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -25,7 +25,7 @@ from device_auth.core.values import dataclass, field
 from device_auth.http.admission import CROWDED
 from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
-from device_auth.prompts.wording import LANGUAGES, Wording, choose_language, code_words, read_wording
+from device_auth.prompts.wording import Wording, choose_language, code_words, find_language, read_wording
 from device_auth.service.status_feed import Snapshot
 from device_auth.wire.answers import read_page_uri
 
@@ -42,7 +42,7 @@ LONG_CODE: Final = 10
 """Characters of a user code; a longer one is set smaller, to fit a phone."""
 
 _LANGUAGE_RANGE: Final = (
-    r"\s*(\*|[A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
+    r"\s*(\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9-]*)?)\s*(?:;\s*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*)?"
 )
 """A language range and its weight. Source: RFC 4647 §2.1; RFC 9110 §12.4.2."""
 
@@ -66,7 +66,7 @@ _REFUSALS: Final = {
 
 
 def best_language(accepted: str, otherwise: str) -> str:
-    """Return the language that a visitor prefers among ours.
+    """Return the language that a visitor prefers among ours, or of a country with words of its own.
 
     Args:
         accepted: the field ``Accept-Language``; malformed parts are ignored.
@@ -75,15 +75,25 @@ def best_language(accepted: str, otherwise: str) -> str:
     Source: RFC 9110 §12.4.2, §12.5.4; RFC 4647 §3.3.1.
     """
     best, most = otherwise, 0.0
-    for part in accepted.split(","):
-        found = fullmatch(_LANGUAGE_RANGE, part)
-        if found is None:
-            continue
-        language = otherwise if found[1] == "*" else found[1].lower()
-        weight = float(found[2] or 1)
-        if language in LANGUAGES and weight > most:
+    for wanted, weight in _ranges(accepted):
+        language = otherwise if wanted == "*" else find_language(wanted)[0]
+        if language and weight > most:
             best, most = language, weight
     return best
+
+
+def is_second_choice(accepted: str, language: str) -> bool:
+    """Return whether a visitor would rather read another language; one of another country is no other language."""
+    wanted, weight = max(_ranges(accepted), key=lambda each: each[1], default=("*", 0.0))
+    return weight > 0 and wanted != "*" and wanted.partition("-")[0].lower() != language[:2]
+
+
+def _ranges(accepted: str) -> Iterator[tuple[str, float]]:
+    """Yield each language range with its weight, the first of equal ones first."""
+    for part in accepted.split(","):
+        found = fullmatch(_LANGUAGE_RANGE, part)
+        if found is not None:
+            yield found[1].rstrip("-"), float(found[2] or 1)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -159,12 +169,15 @@ class PageRenderer:
         """Return the model of the page now."""
         return read_model(snapshot, self._clock.now(), self._clock.wall(), sees_code=sees_code)
 
-    def page(self, model: PageModel, language: str) -> bytes:
-        """Render the whole page."""
-        words = read_words(language).page
+    def page(self, model: PageModel, language: str, accepted: str = "") -> bytes:
+        """Render the whole page; where ``accepted`` asks for another language, it says so."""
+        wording = read_words(language)
+        words = wording.page
         left = self._left_of(model)
         values = {
             "language": language,
+            "direction": wording.direction,
+            "other": escape(words["other-language"]) if is_second_choice(accepted, language) else "",
             "title": escape(words["title"]),
             "refresh": str(REFRESH),
             "sight": _name_of(self._main(model, language)),
@@ -195,7 +208,8 @@ class PageRenderer:
             language: one of ours.
             is_stranger: the visitor is in another network, whatever else is wrong.
         """
-        words = read_words(language).page
+        wording = read_words(language)
+        words = wording.page
         is_crowded = status in CROWDED
         why, what_next = (
             ("not-this-network", "join-network") if is_stranger else _REFUSALS.get(status, _UNANSWERED)
@@ -203,9 +217,12 @@ class PageRenderer:
         lines = [_mark(_BAD, "bad"), _headline(words[why])]
         lines += [_paragraph("told", words[what_next])] if what_next else []
         lines += [_paragraph("told", words["open-here"])] if addresses else []
-        lines += [f'<p><a class="go" href="{escape(it)}">{_breakable(it)}</a></p>' for it in addresses]
+        lines += [
+            f'<p><a class="go" dir="ltr" href="{escape(it)}">{_breakable(it)}</a></p>' for it in addresses
+        ]
         values = {
             "language": language,
+            "direction": wording.direction,
             "title": escape(words["title"]),
             "refresh": f'\n<meta http-equiv="refresh" content="{REFRESH}">' if is_crowded else "",
             "style": read_static("page.css"),
@@ -251,12 +268,14 @@ class PageRenderer:
         plain = address.removeprefix("https://").removeprefix("http://")
         values = {
             "link": escape(link),
-            "approve": escape(words["approve"]).format(host=escape(host)),
+            "approve": escape(words["approve"]).format(host=f'<bdi dir="ltr">{escape(host)}</bdi>'),
             "come_back": escape(words["come-back"]),
             "qr": escape(words["qr"]),
             "picture": self._picture(link),
             "second_phone": escape(words["second-phone"]),
-            "by_hand": escape(words["by-hand"]).format(address=f"<strong>{_breakable(plain)}</strong>"),
+            "by_hand": escape(words["by-hand"]).format(
+                address=f'<strong dir="ltr">{_breakable(plain)}</strong>'
+            ),
         }
         return _fill("way.html", values)
 
@@ -316,7 +335,7 @@ def _headline(text: str) -> str:
 
 
 def _paragraph(kind: str, text: str, **strong: str) -> str:
-    values = {name: f"<strong>{escape(value)}</strong>" for name, value in strong.items()}
+    values = {name: f'<strong dir="auto">{escape(value)}</strong>' for name, value in strong.items()}
     return f'<p class="{kind}">{escape(text).format(**values)}</p>'
 
 
@@ -331,7 +350,7 @@ def _breakable(address: str) -> str:
 
 def _timer(left: int | None) -> str:
     text = "" if left is None else f"{left // 60}:{left % 60:02}"
-    return f'<span id="left" role="timer" aria-live="off">{text}</span>'
+    return f'<span id="left" role="timer" aria-live="off" dir="ltr">{text}</span>'
 
 
 def _name_of(main: str) -> str:

@@ -2,6 +2,7 @@
 
 import grp
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from device_auth.core.models import DialectName, Secret, WireResponse
 from device_auth.doctor.client import ADDRESSES, LinkSecret, checks
 from device_auth.doctor.credential_probe import CredentialProbe
 from device_auth.doctor.findings import Finding, Verdict, skipped
+from device_auth.prompts.wording import PHRASES
 from device_auth.world.settings import (
     PROVIDER_OPTIONS,
     Settings,
@@ -96,6 +98,21 @@ def test_a_setting_that_is_wrong_is_found_under_its_own_code(
     assert sentence in found[code].sentence
     assert found[code].next_step
     assert found[code].exit_code == (78 if verdict is Verdict.FAIL else 0)
+
+
+def test_words_that_are_not_installed_are_named_with_the_package_that_has_them(tmp_path: Path) -> None:
+    shutil.copy(str(PHRASES / "en.toml"), tmp_path)
+
+    def scope(locale: str) -> Finding:
+        given = read_settings({**LWA, "locale": locale}, None, {})
+        return next(each for each in checks(given, [], None, phrases=tmp_path) if each.code == "C5").look()
+
+    assert scope("ja-JP").verdict is Verdict.WARN
+    assert "ja-JP are not installed: the speaker speaks en." in scope("ja-JP").sentence
+    assert scope("ja-JP").next_step == "Install them: apt install device-auth-l10n"
+    assert scope("sv-SE").verdict is Verdict.OK
+    assert "no words for the locale sv-SE: it speaks English" in scope("sv-SE").sentence
+    assert "locale" not in scope("en-US").sentence
 
 
 def test_a_provider_without_an_address_is_found() -> None:

@@ -78,13 +78,17 @@ def language_of(wording: Wording) -> str:
         ("en;q=0.5, fr;q=0.7", "fr"),
         ("pt-BR", "pt"),
         ("PT", "pt"),
-        ("nl, it;q=0.1", "it"),
-        ("nl,*;q=0.5", "es"),
+        ("sv, it;q=0.1", "it"),
+        ("sv,*;q=0.5", "es"),
         ("de;q=0, fr;q=0.001", "fr"),
         ("de;q=0", "es"),
         ("*", "es"),
         ("", "es"),
-        ("ja", "es"),
+        ("ja", "ja"),
+        ("pt-PT, pt;q=0.9", "pt-PT"),
+        ("es-mx", "es-419"),
+        ("en-IN;q=0.2, sv", "en-GB"),
+        ("sv", "es"),
         ("deutsch", "es"),
         ("en;q=0.8,de;q=0.8", "en"),
         ("de;q=2, fr;q=0.1", "fr"),
@@ -103,8 +107,48 @@ def test_a_long_wish_is_read_in_time() -> None:
 
 
 def test_whoever_likes_none_of_ours_gets_the_speakers_own() -> None:
-    assert PageRenderer(StillClock(), "de-AT").language_for("ja") == "de"
-    assert PageRenderer(StillClock(), "ja-JP").language_for("ja") == "en"
+    assert PageRenderer(StillClock(), "de-AT").language_for("sv") == "de"
+    assert PageRenderer(StillClock(), "sv-SE").language_for("sv") == "en"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language", "is_so"),
+    [
+        ("sv-SE, sv;q=0.9, en;q=0.8", "en", True),
+        ("sv", "de", True),
+        ("en;q=0.8, sv", "en", True),
+        ("de-AT, en;q=0.9", "de", False),
+        ("en;q=0.9, sv;q=0.1", "en", False),
+        ("pt-PT", "pt", False),  # the words of another country are no other language
+        ("es-MX, es;q=0.9", "es-419", False),
+        ("*", "de", False),
+        ("", "de", False),
+        ("sv;q=0", "de", False),
+    ],
+)
+def test_the_page_says_when_it_speaks_another_language_than_asked_for(
+    painter: PageRenderer, accepted: str, language: str, is_so: bool
+) -> None:
+    page = painter.page(PageModel(StateWord.UNLINKED, Trouble.NONE), language, accepted).decode()
+
+    assert (read_wording(language).page["other-language"] in unescape(page)) is is_so
+
+
+def test_arabic_runs_from_right_to_left_and_code_time_and_addresses_from_left_to_right(
+    painter: PageRenderer, pair: CodePair
+) -> None:
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "ar").decode()
+    refusal = painter.refusal(
+        HTTPStatus.NOT_FOUND, ["http://a.local:8080/"], "ar", is_stranger=False
+    ).decode()
+    runs = re.findall(
+        r'<(p class="code|span id="left|bdi|strong|a class="go)[^>]*dir="ltr"[^>]*>', page + refusal
+    )
+
+    assert '<html lang="ar" dir="rtl">' in page
+    assert '<html lang="ar" dir="rtl">' in refusal
+    assert runs == ['p class="code', 'span id="left', "bdi", "strong", 'a class="go']
+    assert 'dir="ltr">' in painter.page(PageModel(StateWord.UNLINKED, Trouble.NONE), "de").decode()
 
 
 # -- the model
@@ -183,7 +227,7 @@ def test_while_waiting_there_is_all_that_an_owner_needs(
     page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), language).decode()
     said = shown(painter, PageModel(StateWord.WAITING, Trouble.NONE, pair), language)
 
-    assert f'<html lang="{language}">' in page
+    assert f'<html lang="{language}" dir="{wording.direction}">' in page
     assert f'href="{PREFILLED}"' in page
     assert page.count("<h1") == 1
     assert "FUP8UN" in said
@@ -300,7 +344,8 @@ def test_a_new_link_says_whose_and_how_to_undo_it(painter: PageRenderer, wording
 def test_an_old_link_says_whose(painter: PageRenderer, wording: Wording) -> None:
     said = shown(painter, PageModel(StateWord.LINKED, Trouble.NONE, account="anna"), language_of(wording))
 
-    assert said == f"{wording.states['linked']} {wording.page['account'].format(account='anna')}"
+    account = wording.page["account"].format(account=" anna").replace("  ", " ")
+    assert said == f"{wording.states['linked']} {account}"
 
 
 def test_a_long_code_is_set_smaller(painter: PageRenderer) -> None:

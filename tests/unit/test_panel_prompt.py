@@ -9,7 +9,7 @@ from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.panel import TRY_AGAIN_AFTER, WORD_STAYS_FOR, PanelPrompt, without_accents
 from device_auth.prompts.view_changes import JUST_LINKED_FOR
-from device_auth.prompts.wording import LANGUAGES, read_wording
+from device_auth.prompts.wording import LANGUAGES, VARIANTS, read_wording
 from hardware.errors import PartBusy, PartMissing
 from hardware.panel import Matrix, Picture, Shown
 from hardware.simulated import SimulatedPanel
@@ -129,7 +129,7 @@ def test_a_code_that_no_panel_can_draw_is_said_without_the_code(caplog: pytest.L
     assert caplog.messages == ["the panel: the text has characters this panel cannot draw"]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", [*LANGUAGES, *VARIANTS])
 def test_every_state_and_trouble_has_a_word_that_fits_the_smallest_panel(
     language: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -428,5 +428,5 @@ def test_a_link_that_may_not_last_is_told_so_with_the_link_and_at_a_press() -> N
     bench.show(linked)
     bench.show(replace(linked, sequence=linked.sequence + 1))
 
-    for_now = "After a power cut you may have to link this speaker again."
+    for_now = "After a power outage you may have to link this speaker again."
     assert bench.hear() == [WORDING.moments["just-linked"], for_now, WORDING.states["linked"], for_now]

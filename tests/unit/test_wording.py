@@ -1,23 +1,29 @@
-"""What the speaker says in six languages: complete, and told so that no character is taken for another."""
+"""What the speaker says in its languages: complete, and told so that no character is taken for another."""
 
 import re
 import shutil
 import string
 import subprocess
+import tomllib
 import unicodedata
 from dataclasses import asdict, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import (
+    DEFAULT_LANGUAGE,
     LANGUAGES,
+    PHRASES,
+    VARIANTS,
     Wording,
     address_words,
     choose_language,
     code_words,
+    linked_words,
     notice_words,
     read_wording,
     state_words,
@@ -25,6 +31,7 @@ from device_auth.prompts.wording import (
     waiting_words,
     wording_for,
 )
+from hardware.voice import Utterance
 
 STATES = {str(word) for word in StateWord}
 TROUBLES = {str(trouble) for trouble in Trouble} - {Trouble.NONE}
@@ -73,9 +80,12 @@ PAGE = {
     "looks-again": set[str](),
     "not-answered": set[str](),
     "open-here": set[str](),
+    "other-language": set[str](),
 }
 """Each phrase of the page, and the places in it that are filled in."""
 
+SCRIPTS = {"ar": "ARABIC", "hi": "DEVANAGARI", "ja": "HIRAGANA|KATAKANA|CJK"}
+"""Languages of another script: their words for a letter only sound like it, and no panel draws them."""
 ALPHABET = string.ascii_uppercase + string.digits
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 
@@ -103,7 +113,7 @@ def gaps(wording: Wording) -> set[str]:
     return found
 
 
-@pytest.fixture(params=LANGUAGES)
+@pytest.fixture(params=[*LANGUAGES, *VARIANTS])
 def wording(request: pytest.FixtureRequest) -> Wording:
     return read_wording(request.param)
 
@@ -149,12 +159,13 @@ def test_no_phrase_is_the_same_as_another(wording: Wording) -> None:
 
 
 def test_languages_share_no_sentence() -> None:
-    for one, other in combinations(LANGUAGES, 2):
+    for one, other in combinations(LANGUAGES, 2):  # a variant has most of its language's
         assert set(read_wording(one).states.values()).isdisjoint(read_wording(other).states.values())
 
 
-def test_a_spelling_word_begins_with_its_letter(wording: Wording) -> None:
-    for letter, word in wording.words.items():
+@pytest.mark.parametrize("language", sorted({*LANGUAGES, *VARIANTS} - SCRIPTS.keys()))
+def test_a_spelling_word_begins_with_its_letter(language: str) -> None:
+    for letter, word in read_wording(language).words.items():
         assert unicodedata.normalize("NFD", word)[0] == letter
 
 
@@ -186,8 +197,8 @@ def test_a_figure_is_called_a_figure_and_a_letter_has_its_word(wording: Wording,
     letter, figure = code_words(wording, pair)[-2:]
 
     assert wording.words[pair[0]] in letter.text
-    assert letter.text.startswith(wording.letters.get(pair[0], pair[0]))
-    assert figure.text == wording.spelling["digit"].format(digit=wording.digits[pair[1]])
+    assert wording.letters.get(pair[0], pair[0]) in letter.text
+    assert aloud(wording, wording.spelling["digit"].format(digit=wording.digits[pair[1]])) == figure.text
 
 
 def test_a_code_is_told_twice_and_then_with_spelling_words() -> None:
@@ -245,8 +256,8 @@ def test_a_trouble_is_said_with_its_next_step(wording: Wording) -> None:
     sentence, next_step = trouble_words(wording, "no-network")
 
     assert (sentence.text, next_step.text) == (
-        wording.troubles["no-network"].sentence,
-        wording.troubles["no-network"].next_step,
+        aloud(wording, wording.troubles["no-network"].sentence),
+        aloud(wording, wording.troubles["no-network"].next_step),
     )
 
 
@@ -266,10 +277,23 @@ def test_every_recording_has_a_name_of_its_own_that_a_file_can_have(wording: Wor
     ("locale", "language", "voice"),
     [
         ("en-US", "en", "en-US"),
-        ("en-GB", "en", "en-GB"),
+        ("en-GB", "en-GB", "en-GB"),
+        ("en-IN", "en-GB", "en-IN"),
+        ("en-CA", "en", "en-CA"),
         ("de_AT.UTF-8", "de", "de-AT"),
         ("FR", "fr", "fr-FR"),
-        ("es-419", "es", "es-419"),
+        ("es-419", "es-419", "es-419"),
+        ("es_MX.UTF-8", "es-419", "es-MX"),
+        ("es-US", "es-419", "es-US"),
+        ("es-ES", "es", "es-ES"),
+        ("fr-CA", "fr-CA", "fr-CA"),
+        ("fr-CH", "fr", "fr-CH"),
+        ("ja-JP", "ja", "ja-JP"),
+        ("hi", "hi", "hi-IN"),
+        ("ar_EG", "ar", "ar-EG"),
+        ("nl-BE", "nl", "nl-BE"),
+        ("pt-PT", "pt-PT", "pt-PT"),
+        ("pt-AO", "pt-PT", "pt-AO"),
         ("it_IT@euro", "it", "it-IT"),
         ("pt", "pt", "pt-BR"),
     ],
@@ -280,11 +304,90 @@ def test_a_locale_chooses_the_language_and_keeps_its_region(locale: str, languag
     assert (choice.language, choice.voice, choice.is_known) == (language, voice, True)
 
 
-@pytest.mark.parametrize("locale", ["", "C", "C.UTF-8", "ja-JP", "eng", "en-", "en -x"])
+@pytest.mark.parametrize("locale", ["", "C", "C.UTF-8", "sv-SE", "eng", "en-", "en -x"])
 def test_any_other_locale_is_english_and_known_to_be_a_stand_in(locale: str) -> None:
     choice = choose_language(locale)
 
     assert (choice.language, choice.voice, choice.is_known) == ("en", "en-US", False)
+    assert choice.missing == ""
+
+
+def test_a_table_that_is_not_installed_is_named_and_the_nearest_is_taken(tmp_path: Path) -> None:
+    for language in ("en", "pt"):
+        shutil.copy(str(PHRASES / f"{language}.toml"), tmp_path)
+    japan, portugal, brazil = (choose_language(locale, tmp_path) for locale in ("ja-JP", "pt-PT", "pt-BR"))
+
+    assert (japan.language, japan.voice, japan.is_known, japan.missing) == ("en", "en-US", False, "ja")
+    assert (portugal.language, portugal.is_known, portugal.missing) == ("pt", True, "pt-PT")
+    assert (brazil.language, brazil.missing) == ("pt", "")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_has_only_what_differs_from_its_language(variant: str) -> None:
+    own = tomllib.loads((PHRASES / f"{variant}.toml").read_text(encoding="utf-8"))
+    language = tomllib.loads((PHRASES / f"{variant[:2]}.toml").read_text(encoding="utf-8"))
+
+    assert set(leaves(own)) <= set(leaves(language))
+    assert [name for name, phrase in leaves(own).items() if leaves(language)[name] == phrase] == []
+
+
+def test_a_country_has_one_variant_at_most() -> None:
+    countries = [f"{name[:2]}-{region}" for name, regions in VARIANTS.items() for region in regions.split()]
+
+    assert len(set(countries)) == len(countries)
+    assert {name[:2] for name in VARIANTS} <= set(LANGUAGES)
+
+
+def test_every_table_that_ships_is_one_of_these() -> None:
+    shipped = {path.name.removesuffix(".toml") for path in PHRASES.iterdir() if path.name.endswith(".toml")}
+
+    assert shipped == {*LANGUAGES, *VARIANTS}
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_a_language_keeps_to_its_script(language: str) -> None:
+    wording = read_wording(language)
+    texts = [*wording.words.values(), *wording.digits.values(), *wording.symbols.values()]
+    texts += re.sub(r"\{\w+\}|QR", "", every_phrase(replace(wording, short={}))).splitlines()
+    strange = {
+        character
+        for character in "".join(texts)
+        if character.isalpha() and not re.match(SCRIPTS[language], unicodedata.name(character))
+    }
+
+    assert strange == set()
+    assert read_wording(language).short == read_wording(DEFAULT_LANGUAGE).short
+
+
+def test_only_arabic_is_written_from_right_to_left(wording: Wording) -> None:
+    assert wording.direction == ("rtl" if wording.voice.startswith("ar") else "ltr")
+
+
+def test_what_a_japanese_voice_speaks_is_in_kana_and_its_particles_as_they_sound() -> None:
+    # espeak-ng says "Chinese letter" for each kanji, and "ha" for the particle
+    wording = read_wording("ja")
+    told = "\n".join(utterance.text for utterance in every_utterance(wording))
+
+    assert re.findall(r"[\u3400-\u9fff]", told) == []
+    assert re.findall(r".{4}は[、わ]|(?:スピーカー|には|では|ばあい|コード)は", told) == []
+
+
+def test_an_arabic_voice_is_given_the_vowels_that_people_do_not_write() -> None:
+    told = [utterance.text for utterance in state_words(read_wording("ar"), "linked")]
+
+    assert told == ["مُكَبِّر الصَوْت هاذا مُرْتَبِط بِحِسابِك."]
+    assert not re.search(
+        r"[\u064c-\u0650\u0652]",
+        every_phrase(read_wording("ar")).replace("ٍ", "").replace("ِ", "").replace("ُ", ""),
+    )
+
+
+@pytest.mark.parametrize("language", ["ar", "ja"])
+def test_every_reading_is_of_a_word_that_is_said(language: str) -> None:
+    wording = read_wording(language)
+    said = "\n".join(u.text for u in every_utterance(replace(wording, readings={})))
+
+    assert [word for word in wording.readings if word not in said] == []
 
 
 @pytest.mark.parametrize(
@@ -294,6 +397,33 @@ def test_a_country_may_have_words_of_its_own(locale: str, six: str) -> None:
     wording = wording_for(locale)
 
     assert (wording.digits["6"], wording.digits["7"]) == (six, "sete")
+
+
+def leaves(table: dict[str, Any], path: str = "") -> dict[str, str]:
+    """Return each phrase of a table with its place, but not whom it speaks with."""
+    found: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            found |= leaves(value, f"{path}{name}.")
+        elif name != "voice":
+            found[path + name] = value
+    return found
+
+
+def aloud(wording: Wording, text: str) -> str:
+    longest_first = sorted(wording.readings, key=len, reverse=True)
+    if not longest_first:
+        return text
+    return re.sub("|".join(map(re.escape, longest_first)), lambda found: wording.readings[found[0]], text)
+
+
+def every_utterance(wording: Wording) -> list[Utterance]:
+    told = [utterance for state in STATES for utterance in state_words(wording, state)]
+    told += [utterance for moment in MOMENTS for utterance in notice_words(wording, moment)]
+    told += [utterance for trouble in TROUBLES for utterance in trouble_words(wording, trouble)]
+    told += code_words(wording, f"{ALPHABET}-_.")
+    told += address_words(wording, "https://amazon.com/us/code?cbl-code=A&b:c")
+    return [*told, *linked_words(wording, "Ann", is_new=True, lasts=False)]
 
 
 def every_phrase(wording: Wording) -> str:

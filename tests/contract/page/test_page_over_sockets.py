@@ -81,9 +81,9 @@ def test_the_countdown_is_the_pairs_own(bench: Bench) -> None:
 def test_a_visitor_is_spoken_to_in_his_language(bench: Bench) -> None:
     answer = bench.ask("GET", "/", {"Accept-Language": "fr-CA,fr;q=0.8,en;q=0.5"})
 
-    assert answer.fields["Content-Language"] == "fr"
+    assert answer.fields["Content-Language"] == "fr-CA"
     assert answer.fields["Vary"] == "Accept-Language"
-    assert '<html lang="fr">' in answer.body.decode()
+    assert '<html lang="fr-CA" dir="ltr">' in answer.body.decode()
 
 
 def test_without_script_a_browser_looks_again(bench: Bench) -> None:
