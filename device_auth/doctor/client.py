@@ -14,6 +14,7 @@ from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, WireResponse
 from device_auth.doctor.credential_probe import CredentialProbe, error_name
 from device_auth.doctor.findings import Check, Finding, Verdict, fail, ok, skipped, warn
+from device_auth.installation import how_to_install_sibling
 from device_auth.prompts.wording import EXTRA_PACKAGE, PHRASES, choose_language
 from device_auth.service.provider_client import NAME_THE_ENDPOINT
 from device_auth.world.provider import (
@@ -173,7 +174,7 @@ def _scope_and_language(settings: Settings, phrases: Traversable) -> Finding:
     if choice.missing:
         return warn(
             f"The words of the locale {locale} are not installed: the speaker speaks {choice.language}.",
-            f"Install them: apt install {EXTRA_PACKAGE}",
+            f"{how_to_install_sibling(EXTRA_PACKAGE)} && sudo systemctl restart device-auth",
             locale=locale,
         )
     spoken = (

@@ -103,6 +103,10 @@ check no-factory-78 ended_with 78 device-auth factory status
 check no-factory-named grep -q device-auth-factory /tmp/said
 check no-simulator-78 ended_with 78 service device-auth link --simulate --state-dir "$state" --runtime-dir /tmp/runtime
 check no-simulator-named grep -q device-auth-simulator /tmp/said
+ja() { device-auth doctor --locale ja-JP --json | grep '"C5"' | grep -q "$@"; }
+check no-japanese-named ja device-auth-l10n
+check l10n dpkg_quietly --install /given/older/device-auth-l10n_*.deb
+check japanese ja -v device-auth-l10n
 check simulator dpkg_quietly --install /given/older/device-auth-simulator_*.deb
 check simulator-compiled all_compiled
 install -d -o ann -m 700 /tmp/ann
@@ -145,7 +149,7 @@ check back dpkg_quietly --force-downgrade --install /given/now/*.deb
 # Removed: what the owner has stays.
 service cp "$state/simulated/link.json" "$state/link.json"
 link=$(sha256sum "$state/link.json")
-check remove dpkg_quietly --remove device-auth device-auth-factory device-auth-simulator
+check remove dpkg_quietly --remove device-auth device-auth-factory device-auth-l10n device-auth-simulator
 check remove-says-how grep -q 'unlink --wipe' /tmp/dpkg.log
 same link-after-remove "$link" "$(sha256sum "$state/link.json")"
 same settings-after-remove "$settings" "$(sha256sum /etc/device-auth/config.toml)"
@@ -165,7 +169,7 @@ token=$(grep -o 'Sim|[A-Za-z0-9|_-]*' "$state/link.json" | head -1)
 check token-was-there grep -qF "$token" /var/lib/second-name
 check link-of-root link_of_root
 check token-of-root-was-there grep -qF 'Sim|' /var/lib/name-of-root
-check purge dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+check purge dpkg_quietly --purge device-auth device-auth-factory device-auth-l10n device-auth-simulator
 same purged-but-identity "/var/lib/device-auth /var/lib/device-auth/factory-lock.json /var/lib/device-auth/identity.toml" "$(find $state | sort | xargs)"
 check purge-says-so grep -q identity.toml /tmp/dpkg.log
 check overwritten ended_with 1 grep -F "$token" /var/lib/second-name
@@ -184,14 +188,14 @@ locked() {
 }
 check install-after-purge dpkg_quietly --install /given/now/*.deb
 check locked-after-purge locked
-check remove-locked dpkg_quietly --remove device-auth device-auth-factory device-auth-simulator
+check remove-locked dpkg_quietly --remove device-auth device-auth-factory device-auth-l10n device-auth-simulator
 check install-after-remove dpkg_quietly --install /given/now/*.deb
 check locked-after-remove locked
 # A name that the service could have put there leads to a file of root's.
 echo whole > /var/lib/of-root
 chmod 600 /var/lib/of-root
 ln /var/lib/of-root "$state/name-of-service"
-check purge-locked dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+check purge-locked dpkg_quietly --purge device-auth device-auth-factory device-auth-l10n device-auth-simulator
 same file-of-root-is-not-overwritten whole "$(cat /var/lib/of-root)"
 check name-of-service-gone test ! -e "$state/name-of-service"
 check not-all-overwritten-is-told grep -q 'not all of' /tmp/dpkg.log
@@ -201,10 +205,10 @@ check locked-file-stays grep -q locked "$state/factory-lock.json"
 rm -r /var/lib/second-name /var/lib/of-root "$state" "$drop_ins" /etc/credstore.encrypted/other /tmp/strange
 check fresh dpkg_quietly --install /given/now/*.deb
 check link-of-root-alone link_of_root
-check purge-again dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+check purge-again dpkg_quietly --purge device-auth device-auth-factory device-auth-l10n device-auth-simulator
 check overwritten-again all_erased /var/lib/name-of-root
 rm /var/lib/name-of-root
-check purge-twice dpkg_quietly --purge device-auth device-auth-factory device-auth-simulator
+check purge-twice dpkg_quietly --purge device-auth device-auth-factory device-auth-l10n device-auth-simulator
 userdel ann
 files > /tmp/after
 check nothing-left diff /tmp/before /tmp/after
