@@ -6,6 +6,7 @@ the zeros at the end are for the SK9822, a common copy that shows its data only 
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware.errors import Hints, PartMissing, device_errors, explain_import
@@ -44,6 +45,7 @@ class SpiLeds:
         bus: the X of /dev/spidevX.Y.
         device: the Y of /dev/spidevX.Y.
         leds: their number.
+        power: switches their supply on; None where they always have it. Released here also if the bus cannot be opened.
 
     Raises:
         PartMissing: if spidev is not installed, the bus is not enabled, or permission is denied.
@@ -52,14 +54,19 @@ class SpiLeds:
 
     fades: Final = True
 
-    def __init__(self, bus: int, device: int, leds: int) -> None:
+    def __init__(self, bus: int, device: int, leds: int, power: Outputs | None = None) -> None:
         self._path = f"/dev/spidev{bus}.{device}"
         self._leds = leds
-        with device_errors(self._path, _HINTS):
-            self._spi = _library().SpiDev()
-            self._spi.open(bus, device)
-            self._spi.max_speed_hz = SPEED_HZ
-            self._spi.mode = 0
+        with ExitStack() as opened:
+            if power is not None:
+                opened.callback(power.close)
+                power.write((True,))
+            with device_errors(self._path, _HINTS):
+                self._spi = _library().SpiDev()
+                self._spi.open(bus, device)
+                self._spi.max_speed_hz = SPEED_HZ
+                self._spi.mode = 0
+            self._power = opened.pop_all()
 
     def glow(self, glow: Glow) -> None:
         """Show a glow on every LED."""
@@ -67,8 +74,9 @@ class SpiLeds:
             self._spi.writebytes(list(frame(glow, self._leds)))
 
     def close(self) -> None:
-        """Release the bus."""
-        self._spi.close()
+        """Release the bus, and switch the supply off."""
+        with self._power:
+            self._spi.close()
 
 
 class PinLeds:

@@ -50,14 +50,24 @@ _SERIAL_DEVICES: Final = re.compile(r"/dev/(ttyAMA|ttyS|serial)\d+")
 
 @dataclass(frozen=True, slots=True)
 class BoardPlan:
-    """Everything the settings want, checked; nothing has been opened."""
+    """Everything the settings want, checked; nothing has been opened.
+
+    ``fitted`` are the sorts of parts that are on the board itself, so that nobody has to wire them.
+    """
 
     board: str
+    title: str
+    fitted: frozenset[str]
     gpio: str
     chip: str
     is_white: bool
     brightness: float
     parts: tuple[PlannedPart, ...]
+
+    @property
+    def pin_library(self) -> str:
+        """Return the library that drives the pins; empty if no part is on one."""
+        return self.gpio if any(part.pins for part in self.parts) else ""
 
     @property
     def voice(self) -> plans.VoicePlan | None:
@@ -181,7 +191,9 @@ def read_plan(settings: Settings) -> BoardPlan:
         BadSetting: if a name is unknown, a value is not acceptable, or a pin has two uses.
     """
     board = read_key("hardware", _BOARD, settings)
-    merged = _merge(tomllib.loads((_boards() / f"{board}.toml").read_text(encoding="utf-8")), settings)
+    table = tomllib.loads((_boards() / f"{board}.toml").read_text(encoding="utf-8"))
+    title, fitted = table.pop("title"), table.pop("fitted", ())
+    merged = _merge(table, settings)
     wanted = read_table("hardware", HARDWARE_KEYS, merged)
     gpio = wanted["gpio"]
     if "chip" in merged and gpio != plans.GPIOD:
@@ -192,6 +204,8 @@ def read_plan(settings: Settings) -> BoardPlan:
     _refuse_conflicts(parts, wanted["buses"])
     return BoardPlan(
         board=board,
+        title=title,
+        fitted=frozenset(sort for sort in fitted if _is_of_board(merged[sort], table[sort])),
         gpio=gpio,
         chip=str(wanted["chip"]),
         is_white=wanted["colours"] == "white",
@@ -251,6 +265,11 @@ def _merge(board: Settings, settings: Settings) -> dict[str, object]:
     return merged
 
 
+def _is_of_board(merged: object, table: Settings) -> bool:
+    """Return whether a part is still the board's own, though the settings may change single entries."""
+    return isinstance(merged, Mapping) and merged.get("kind") == table.get("kind")
+
+
 def _plan_parts(wanted: Settings, gpio: str) -> Iterator[PlannedPart]:
     lights = _tables(wanted, "light")
     for number, table in enumerate(lights, start=1):
@@ -276,22 +295,21 @@ def _tables(wanted: Settings, sort: str, most: int | None = None) -> list[Settin
 
 def _refuse_conflicts(parts: Sequence[PlannedPart], buses: Sequence[str]) -> None:
     users: dict[Pin, str] = {}
-    used = dict.fromkeys((*buses, *(bus for part in parts for bus in _buses_of(part))))
+    used = dict.fromkeys((*buses, *(bus for part in parts for bus in buses_of(part))))
     claims: list[tuple[Pin, str]] = [
         (pin, f"{bus} ({role})") for bus in used for pin, role in BUSES[bus].items()
     ]
-    claims += [(_bcm(pin), f"{part.name} ({role})") for part in parts for role, pin in part.pins]
+    claims += [(plans.bcm_number(pin), f"{part.name} ({role})") for part in parts for role, pin in part.pins]
     for pin, user in claims:
         if pin in users:
-            shown = f"GPIO{pin}" if isinstance(pin, int) else pin
             raise BadSetting(
-                f"both {users[pin]} and {user} use {shown}",
+                f"both {users[pin]} and {user} use {plans.name_pin(pin)}",
                 hint="Set another pin for one of them (BCM numbers).",
             )
         users[pin] = user
 
 
-def _buses_of(part: PlannedPart) -> tuple[str, ...]:
+def buses_of(part: PlannedPart) -> tuple[str, ...]:
     """Return the bus of the header that a part uses, if the pins of that bus are known."""
     match part:
         case plans.OledPlan():
@@ -303,12 +321,6 @@ def _buses_of(part: PlannedPart) -> tuple[str, ...]:
         case _:
             return ()
     return (bus,) if bus in BUSES else ()
-
-
-def _bcm(pin: Pin) -> Pin:
-    """Return the number of a pin that bears the kernel's name for a Pi's line, such as GPIO17; any other unchanged."""
-    named = re.fullmatch(r"GPIO(\d+)", pin) if isinstance(pin, str) else None
-    return int(named[1]) if named else pin
 
 
 def _open_light(wanted: plans.LightPlan, plan: BoardPlan, clock: AlarmClock) -> Light:
@@ -333,7 +345,9 @@ def _open_lamp(wanted: plans.LampPlan, plan: BoardPlan) -> Lamp:
         case plans.SpiLedsPlan():
             from hardware.apa102 import SpiLeds
 
-            return SpiLeds(wanted.bus, wanted.device, wanted.leds)
+            has_power = wanted.pins and plan.gpio != "simulated"
+            power = _open_outputs(wanted, plan, is_active_low=False) if has_power else None
+            return SpiLeds(wanted.bus, wanted.device, wanted.leds, power)
         case plans.PinLedsPlan():
             from hardware.apa102 import PinLeds
 
@@ -349,7 +363,7 @@ def _open_lamp(wanted: plans.LampPlan, plan: BoardPlan) -> Lamp:
 
 def _open_outputs(wanted: plans.LampPlan, plan: BoardPlan, *, is_active_low: bool) -> Outputs:
     pins = [pin for _, pin in wanted.pins]
-    if wanted.back_end == plans.GPIOD:
+    if plan.gpio == plans.GPIOD:
         from hardware.gpiod_lines import LineOutputs
 
         return LineOutputs(pins, is_active_low=is_active_low, chip=plan.chip)

@@ -5,6 +5,7 @@ The keys of each table stand here beside their reader, and the fields of a plan 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
 Pin = int | str
 """A BCM number; with gpiod also the name of a line."""
 
+_ODD: Final = (3, 5, 7, 11, 13, 15, 19, 21, 23, 27, 29, 31, 33, 35, 37)
+_EVEN: Final = (8, 10, 12, 16, 18, 22, 24, 26, 28, 32, 36, 38, 40)
+
 PINS: Final = range(54)
 """BCM numbers that a Raspberry Pi has; 0 to 27 are on the header."""
+
+HEADER: Final[Mapping[int, int]] = {
+    **dict(zip((2, 3, 4, 17, 27, 22, 10, 9, 11, 0, 5, 6, 13, 19, 26), _ODD, strict=True)),
+    **dict(zip((14, 15, 18, 23, 24, 25, 8, 7, 1, 12, 16, 20, 21), _EVEN, strict=True)),
+}
+"""The place on the header of each BCM number there. Source: Raspberry Pi documentation, "GPIO and the 40-pin header"."""
 
 GPIOD: Final = "gpiod"
 """The back end that also knows lines by their names."""
@@ -32,7 +42,7 @@ BAUD_RATES: Final = (9600, 19200, 38400, 57600, 115200)
 
 KERNEL_LEDS: Final = Path("/sys/class/leds")
 
-_ROLES: Final = ("pin", "red", "green", "blue", "data", "clock")
+_ROLES: Final = ("pin", "red", "green", "blue", "data", "clock", "power")
 _OLEDS: Final = ("ssd1306", "sh1106")
 _LEVELS: Final = ("high", "low")
 
@@ -58,6 +68,14 @@ class PlannedPart:
         """Return light, button, panel or voice."""
         return self.name.partition(" ")[0]
 
+    @property
+    def pins_in_words(self) -> str:
+        """Return each pin by its role, its BCM number or name, and its place on the header."""
+        return ", ".join(
+            f"{role} {name_pin(pin)}" + (f" (header {place})" if (place := header_place(pin)) else "")
+            for role, pin in self.pins
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedPlan(PlannedPart):
@@ -75,7 +93,7 @@ class RgbPlan(PlannedPart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpiLedsPlan(PlannedPart):
-    """A chain of APA102 LEDs on /dev/spidevBUS.DEVICE."""
+    """A chain of APA102 LEDs on /dev/spidevBUS.DEVICE; its one pin, if it has any, is high for their supply."""
 
     bus: int
     device: int
@@ -196,6 +214,23 @@ _VOICES: Final[Mapping[str, type[VoicePlan]]] = {
 }
 
 
+def bcm_number(pin: Pin) -> Pin:
+    """Return the number of a pin that bears the kernel's name for a Pi's line, such as GPIO17; any other unchanged."""
+    named = re.fullmatch(r"GPIO(\d+)", pin) if isinstance(pin, str) else None
+    return int(named[1]) if named else pin
+
+
+def name_pin(pin: Pin) -> str:
+    """Return a pin by its BCM number, such as GPIO17, or the name of its line."""
+    return f"GPIO{pin}" if isinstance(pin, int) else pin
+
+
+def header_place(pin: Pin) -> int | None:
+    """Return the place of a pin on the header, 1 to 40; None for one that is not there."""
+    number = bcm_number(pin)
+    return HEADER.get(number) if isinstance(number, int) else None
+
+
 def parse_device(path: Path) -> Path:
     """Return the absolute path of a device.
 
@@ -267,6 +302,7 @@ LIGHT_KEYS: Final = (
     _whole("bus", "The X of /dev/spidevX.Y.", 0, range(10), "apa102"),
     _whole("device", "The Y of /dev/spidevX.Y.", 0, range(10), "apa102"),
     _whole("leds", "How many LEDs the chain has.", 1, range(1, 1025), "apa102", "apa102-pins"),
+    _pin("power", "A pin that is high while the LEDs are used.", "apa102")._replace(is_required=False),
     Key(
         "name",
         only=("kernel",),
@@ -378,7 +414,7 @@ def read_light(name: str, table: Settings, gpio: str) -> LightPlan:
     if "name" in found:
         found["led"] = found.pop("name")
     pins = _take_pins(name, found, gpio)
-    back_end = gpio if pins else {"apa102": "spidev"}.get(kind, kind)
+    back_end = {"apa102": "spidev"}.get(kind) or (gpio if pins else kind)
     return _LIGHTS[kind](name=name, back_end=back_end, pins=pins, **found)
 
 
@@ -407,7 +443,7 @@ def read_voice(table: Settings) -> VoicePlan:
 
 
 def _take_pins(name: str, found: dict[str, Any], gpio: str) -> tuple[tuple[str, Pin], ...]:
-    pins = tuple((role, found.pop(role)) for role in _ROLES if role in found)
+    pins = tuple((role, pin) for role in _ROLES if (pin := found.pop(role, "")) != "")
     for role, pin in pins:
         if isinstance(pin, str) and gpio != GPIOD:
             raise BadSetting(

@@ -96,7 +96,7 @@ def _refuse_paths_of_another(hardware: HardwareSettings, file: Path) -> None:
 
 def library_folder(plan: BoardPlan) -> AbstractContextManager[None]:
     """Provide the folder that a library of the pins writes to, for as long as the parts are open."""
-    return folder_for_lgpio() if any(part.back_end == "rpi-gpio" for part in plan.parts) else nullcontext()
+    return folder_for_lgpio() if plan.pin_library == "rpi-gpio" else nullcontext()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         metavar="BOARD",
         choices=BOARDS,
-        help="enable: the board of parts that this speaker has; kernel-led: LEDs of the kernel's that the settings name",
+        help="enable, wiring: a board of parts; kernel-led: LEDs of the kernel's that the settings name",
     )
     parser.add_argument(
         "--panel",
@@ -76,7 +76,7 @@ def refuse_misplaced(args: Namespace) -> None:
         "--no-test": args.no_test,
         "--keep-settings": args.keep_settings,
     }
-    fitting = {"enable": given.keys(), "disable": {"--keep-settings"}}
+    fitting = {"enable": given.keys(), "disable": {"--keep-settings"}, "wiring": {"BOARD"}}
     wrong = [name for name in given if given[name] and name not in fitting.get(args.hardware_action, ())]
     if wrong:
         raise WrongUse(f"{wrong[0]} has no meaning for: hardware {args.hardware_action}")

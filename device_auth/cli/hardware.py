@@ -1,8 +1,9 @@
-"""``device-auth hardware``: list the parts of the speaker, test them one after another, switch a board on or off."""
+"""``device-auth hardware``: list the parts of the speaker and their wires, test them, switch a board on or off."""
 
 import argparse
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
@@ -26,9 +27,13 @@ from device_auth.world.signals import interruptible
 from hardware.board import NO_BOARD, BoardPlan, board_names
 from hardware.errors import HardwareError, PartBusy
 from hardware.plans import PlannedPart
+from hardware.wiring import Wire, wires_of
 
 _WIDTHS: Final = (8, 11, 10, 14, 17, 7)
 """Columns of the table, in the order of ``PartRow``: 77 with two between each, for terminals of 80 columns."""
+
+_WIRE_WIDTHS: Final = (8, 6, 8, 52)
+"""The same, in the order of ``Wire``."""
 
 _COLUMNS: Final = 80
 
@@ -37,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's own arguments."""
     parser.add_argument(
         "hardware_action",
-        metavar="list|test|enable|disable",
-        choices=("list", "test", "enable", "disable"),
-        help="list: every part, its pins and whether it can be used; test: let each part show what it can; enable: put"
+        metavar="list|test|wiring|enable|disable",
+        choices=("list", "test", "wiring", "enable", "disable"),
+        help="list: every part, its pins and whether it can be used; test: let each part show what it can; wiring: where"
+        " each wire of a BOARD goes, or of this speaker's own; enable: put"
         " a board's drop-in and settings in place, test the parts, and start the service with them; disable: take them back",
     )
     enabling.add_arguments(parser)
@@ -90,9 +96,14 @@ def run(
                 _test(args, doors, plan, patterns, _choose(plan, args.part), told)
 
         return enabling.run(args, test_parts, environ=environ, euid=euid, root=root)
+    if args.board is not None:  # of wiring: the settings of this speaker have no say in it
+        plan, _ = read_hardware({"board": args.board})
+        return _show_wiring(plan, _choose(plan, args.part), is_json="json" in args)
     doors = open_doors(vars(args))
     plan, patterns = read_hardware(doors.settings.hardware, doors.settings.hardware_of)
     parts = _choose(plan, args.part)
+    if args.hardware_action == "wiring":
+        return _show_wiring(plan, parts, is_json=doors.is_json)
     with library_folder(plan):
         if args.hardware_action == "list":
             return _list(plan, parts, is_json=doors.is_json, is_served=is_served(doors))
@@ -121,7 +132,7 @@ def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_se
     if is_json:
         print_json([row._asdict() for row in rows])
     elif rows:
-        _print_cells("part", "kind", "back end", "pins", "library", "state")
+        _print_cells("part", "kind", "back end", "pins (header)", "library", "state")
         for row in rows:
             _print_row(row)
     if not plan.parts:
@@ -130,7 +141,10 @@ def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_se
 
 
 def _print_row(row: PartRow) -> None:
-    pins = ", ".join(f"{role} {pin}" for role, pin in row.pins.items())
+    pins = ", ".join(
+        f"{role} {pin}" + (f" ({place})" if (place := row.header[role]) else "")
+        for role, pin in row.pins.items()
+    )
     library = ", ".join(f"{name} {number}".rstrip() for name, number in row.library.items())
     _print_cells(row.part, row.kind, row.back_end, pins, library, row.state)
     if row.module:
@@ -140,12 +154,45 @@ def _print_row(row: PartRow) -> None:
             print_line(f"    {line}")
 
 
-def _print_cells(*cells: str) -> None:
+def _print_cells(*cells: str, widths: Sequence[int] = _WIDTHS) -> None:
     """Print one row in columns; a text that is too long for its column continues below."""
-    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
+    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
     for line in zip_longest(*columns, fillvalue=""):
-        padded = (text.ljust(width) for text, width in zip(line, _WIDTHS, strict=True))
+        padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
         print_line("  ".join(padded).rstrip())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# wiring
+
+
+def _show_wiring(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool) -> int:
+    wires = wires_of(replace(plan, parts=tuple(parts)))
+    if is_json:
+        print_json({"board": plan.board, "title": plan.title, "wires": [wire._asdict() for wire in wires]})
+        return 0
+    if not wires:
+        say(f"device-auth: {_nothing(plan) if not plan.parts else 'no part has a wire on the header'}")
+        return 0
+    print_line(f"{plan.board}: {plan.title}\n")
+    _print_cells("part", "header", "pin", "goes to", widths=_WIRE_WIDTHS)
+    for wire in wires:
+        end = f"on board: {wire.end}" if wire.is_fitted else wire.end
+        _print_cells(wire.part, str(wire.header or ""), wire.signal, end, widths=_WIRE_WIDTHS)
+    print_line("")
+    for line in draw_header(wires):
+        print_line(line)
+    return 0
+
+
+def draw_header(wires: Sequence[Wire]) -> Iterator[str]:
+    """Yield the rows of the header from its end near the card to the last wire; the pins of wires are marked."""
+    used = {wire.header: f"{wire.part} {wire.signal}" for wire in wires if wire.header}
+    marks = {place: "#" if place in used else "." for place in range(1, 41)}
+    for left in range(1, max(used, default=0) + 1, 2):
+        right = left + 1
+        row = f"{used.get(left, ''):>24} {left:>2} {marks[left]}  {marks[right]} {right:<2} {used.get(right, '')}"
+        yield row.rstrip()
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ VERBS: Final = {
     "doctor": "find out what is wrong, say what to do",
     "seal": "seal a plain link under the key that is set up",
     "config": "init | show | check | get | set | edit: the settings",
-    "hardware": "list | test | enable | disable: the parts",
+    "hardware": "list | test | wiring | enable | disable: the parts",
     "simulator": "a simulated Amazon on loopback",
     "factory": "the rig: a unit's identity, its tests, its lock",
 }

@@ -20,7 +20,7 @@ from device_auth.doctor.context import DoctorContext, UserAccount
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.installation import how_to_install
 from device_auth.tools.drop_ins import is_copy
-from device_auth.tools.parts_list import library_of
+from device_auth.tools.parts_list import RPI_GPIO, library_of
 from device_auth.world.service_unit import RESTART, UNIT
 from device_auth.world.unit import container_kind
 from hardware.board import SORTS, BoardPlan, open_parts
@@ -98,14 +98,14 @@ def check_board(read_plan: ReadPlan) -> Finding:
 
 def check_library(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     """Check whether the library of the pins is installed, and works on this machine."""
-    used = {part.back_end for part in read_plan().parts}
-    if GPIOD in used:
+    used = read_plan().pin_library
+    if used == GPIOD:
         return _check_gpiod()
-    if "rpi-gpio" not in used:
+    if used != RPI_GPIO:
         return ok("No part is on a pin.")
     kernel, model = context.line("proc/sys/kernel/osrelease"), context.line("proc/device-tree/model")
     facts = {"kernel": kernel, "model": model}
-    provider = library_of("rpi-gpio")
+    provider = library_of(RPI_GPIO)
     if provider is None:
         remedy = f'{how_to_install("rpi-lgpio")}; or set gpio = "{GPIOD}" below [hardware].'
         return fail("The module RPi.GPIO is not installed.", remedy, PART, provider="none", **facts)
@@ -219,9 +219,7 @@ def check_container(context: DoctorContext, read_plan: ReadPlan) -> Finding:
     kind = container_kind(context.root)
     if not kind:
         return ok("This runs in no container.")
-    if any(part.back_end == "rpi-gpio" for part in read_plan().parts) and not context.line(
-        "proc/device-tree/model"
-    ):
+    if read_plan().pin_library == RPI_GPIO and not context.line("proc/device-tree/model"):
         return warn(
             f"This runs in a container ({kind}), where the model of the board cannot be read: rpi-lgpio does not work.",
             'Set gpio = "gpiod" in [hardware], or the variable RPI_LGPIO_REVISION; and pass the device in, such as'
@@ -284,13 +282,13 @@ def _needs(plan: BoardPlan) -> list[tuple[PlannedPart, Need]]:
 
 
 def _needs_of(part: PlannedPart, plan: BoardPlan) -> Iterator[Need]:
+    if part.pins and plan.gpio == RPI_GPIO:
+        yield Need(
+            "dev/gpiochip*", "gpio", "Is this a Raspberry Pi with a kernel of 4.8 or newer? See: uname -a"
+        )
+    elif part.pins and plan.gpio == GPIOD:
+        yield Need(plan.chip.lstrip("/"), "gpio", "See which chips there are: gpiodetect")
     match part:
-        case PlannedPart(back_end="rpi-gpio"):
-            yield Need(
-                "dev/gpiochip*", "gpio", "Is this a Raspberry Pi with a kernel of 4.8 or newer? See: uname -a"
-            )
-        case PlannedPart(back_end="gpiod"):
-            yield Need(plan.chip.lstrip("/"), "gpio", "See which chips there are: gpiodetect")
         case SpiLedsPlan():
             device = f"dev/spidev{part.bus}.{part.device}"
             yield Need(device, "spi", "Switch the SPI bus on: sudo raspi-config nonint do_spi 0")
@@ -369,9 +367,8 @@ def _list(context: DoctorContext, plan: BoardPlan) -> str:
 
 
 def _described(part: PlannedPart) -> str:
-    pins = ", ".join(f"{role} {pin}" for role, pin in part.pins)
     kind = f" ({part.kind})" if part.kind != part.name else ""
-    return f"{part.name}{kind}" + (f" on {pins}" if pins else "")
+    return f"{part.name}{kind}" + (f" on {part.pins_in_words}" if part.pins else "")
 
 
 def _version_of(kernel: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from device_auth.tools.single_part import close_single, open_single, time_for
 from hardware.board import Parts
 from hardware.errors import HardwareError, PartBusy
 from hardware.gpiod_lines import load_library
-from hardware.plans import GPIOD
+from hardware.plans import GPIOD, header_place
 
 if TYPE_CHECKING:
     from hardware.board import BoardPlan
@@ -50,6 +50,7 @@ class PartRow(NamedTuple):
         kind: of its table.
         back_end: what drives it.
         pins: by role.
+        header: the place of each on the header, where it is there.
         library: the package that provides the module of the back end, and its version; empty if there is none.
         module: the file of that module.
         state: free, busy, missing or off.
@@ -61,6 +62,7 @@ class PartRow(NamedTuple):
     kind: str
     back_end: str
     pins: dict[str, int | str]
+    header: dict[str, int | None]
     library: dict[str, str]
     module: str
     state: str
@@ -79,7 +81,8 @@ def look_up(plan: "BoardPlan", part: "PlannedPart", served: PartBusy | None) -> 
     found = library_of(part.back_end)
     library, module = ({}, "") if found is None else ({found.package: found.version}, found.path)
     state, error = _state(plan, part, served)
-    row = PartRow(part.name, part.kind, part.back_end, dict(part.pins), library, module, state)
+    places = {role: header_place(pin) for role, pin in part.pins}
+    row = PartRow(part.name, part.kind, part.back_end, dict(part.pins), places, library, module, state)
     return row if error is None else row._replace(problem=str(error), hint=hint_of(error))
 
 

@@ -109,6 +109,8 @@ class PartsTest:
         """Test one part; return False if the answers have ended."""
         time = self._time_for(part)
         opened = Parts()
+        if part.pins and part.back_end != "simulated":
+            say(f"{part.name}: {part.pins_in_words}")
         try:
             opened = self._open(part, time)
             self._try_out(part, opened, time)

@@ -315,7 +315,7 @@ def test_the_library_that_is_set_stays(world: EnablingWorld) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("enable",), "needs a BOARD, a --panel or a --key\nBoards: generic-led, "),
+        (("enable",), "needs a BOARD, a --panel or a --key\nBoards: aiy-voice-v1, "),
         (("enable", "kitchen"), "invalid choice: 'kitchen'"),
         (("enable", "--json", "kitchen"), "invalid choice: 'kitchen'"),
         (("enable", "none"), "invalid choice: 'none'"),

@@ -610,7 +610,7 @@ def test_a_slip_of_the_keyboard_is_told_what_was_meant(
     ("verb", "missing"),
     [
         ("config", "init|show|check|get|set|edit"),
-        ("hardware", "list|test|enable|disable"),
+        ("hardware", "list|test|wiring|enable|disable"),
         ("export env", "--to"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from device_auth.cli.enabling import BOARDS
 from device_auth.cli.main import main
 from device_auth.installation import how_to_install
 from device_auth.prompts.light import TABLE, Table
@@ -130,6 +131,7 @@ def test_list_shows_every_part_that_can_be_used_as_free(machine: Machine) -> Non
             "kind": "led",
             "back_end": "rpi-gpio",
             "pins": {"pin": 27},
+            "header": {"pin": 13},
             "library": {"rpi-lgpio": ""},
             "module": str(STAND_IN),
             "state": "free",
@@ -141,6 +143,7 @@ def test_list_shows_every_part_that_can_be_used_as_free(machine: Machine) -> Non
             "kind": "button",
             "back_end": "rpi-gpio",
             "pins": {"pin": 17},
+            "header": {"pin": 11},
             "library": {"rpi-lgpio": ""},
             "module": str(STAND_IN),
             "state": "free",
@@ -235,8 +238,97 @@ def test_wrong_settings_are_refused(machine: Machine, action: str, settings: str
     assert "device-auth: [hardware] " in machine.err
 
 
+def test_list_names_each_pin_by_both_its_numbers_or_its_name(machine: Machine) -> None:
+    settings = '[hardware]\nboard = "generic-rgb"\ngpio = "gpiod"\nbutton = {pin = "TALK"}\n'
+    _, out = machine.run("list", settings=settings)
+
+    for words in ("red 22 (15),", "green 23 (16),", "blue 24 (18)", "pin TALK  "):
+        assert words in out
+
+
+# ---------------------------------------------------------------------------------------------------------
+# wiring
+
+
+def test_wiring_shows_where_each_wire_of_a_board_goes(machine: Machine) -> None:
+    code, out = machine.run("wiring", "generic-led", settings="this is no settings file")
+
+    assert code == 0
+    assert (
+        out
+        == """\
+generic-led: One LED and a button
+
+part      header  pin       goes to
+light     13      GPIO27    330 ohm, then the long leg of the LED
+light     14      ground    the short leg
+button    11      GPIO17    one contact of the button, pull-up of the Pi
+button    9       ground    the other contact
+
+                          1 .  . 2
+                          3 .  . 4
+                          5 .  . 6
+                          7 .  . 8
+           button ground  9 #  . 10
+           button GPIO17 11 #  . 12
+            light GPIO27 13 #  # 14 light ground
+"""
+    )
+
+
+def test_wiring_is_told_to_programs_too(machine: Machine) -> None:
+    _, out = machine.run("wiring", "--json", "aiy-voice-v1", "--part=light")
+
+    assert json.loads(out) == {
+        "board": "aiy-voice-v1",
+        "title": "Google AIY Voice Kit v1 (Voice HAT)",
+        "wires": [
+            {
+                "part": "light",
+                "header": 22,
+                "signal": "GPIO25",
+                "end": "LED, lit if high",
+                "is_fitted": True,
+            }
+        ],
+    }
+
+
+def test_wiring_without_a_board_is_that_of_this_speaker(machine: Machine) -> None:
+    _, out = machine.run("wiring", settings='[hardware]\nboard = "generic-led"\nlight = {pin = 4}\n')
+
+    assert "light     7       GPIO4     330 ohm" in out
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_wiring_of_every_board_fits_80_columns(machine: Machine, board: str) -> None:
+    code, out = machine.run("wiring", board)
+
+    assert code == (78 if board == "kernel-led" else 0)
+    assert max((len(line) for line in out.splitlines()), default=0) <= 80
+    assert bool(out) is (board not in ("kernel-led", "simulated"))
+
+
 # ---------------------------------------------------------------------------------------------------------
 # test, as a command
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("board", [name for name in BOARDS if name != "kernel-led"])
+def test_the_parts_of_every_board_pass_as_simulated_ones(machine: Machine, board: str) -> None:
+    settings = f'[hardware]\nboard = "{board}"\ngpio = "simulated"\n'
+    code, results = machine.results("--expect", settings=settings, stdin="yes\n" * 20)
+
+    assert code == 0
+    assert {result["part"] for result in results} >= {"button"}
+    assert all(result["ok"] for result in results)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_before_a_part_is_tested_its_pins_are_named(machine: Machine) -> None:
+    machine.results("--expect", "--part=light", settings=LED_BOARD)
+
+    assert "light: pin GPIO27 (header 13)" in machine.err
 
 
 def test_a_simulated_speaker_tests_itself_in_a_moment_and_asks_nothing(machine: Machine) -> None:

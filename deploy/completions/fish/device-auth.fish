@@ -68,9 +68,9 @@ complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a seal -d 'Seal a plain link under the key that is set up.'
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a config -d 'Init | show | check | get | set | edit: the settings.'
 complete -c device-auth -n '_shtab_device_auth_using "config"; and test $_shtab_device_auth_npos -eq 0' -ka "init show check get set edit" -d 'init|show|check|get|set|edit'
-complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test | enable | disable: the parts.'
-complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 0' -ka "list test enable disable" -d 'list|test|enable|disable'
-complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 1' -ka "generic-led generic-rgb kernel-led respeaker-2mic simulated voice-bonnet" -d BOARD
+complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test | wiring | enable | disable: the parts.'
+complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 0' -ka "list test wiring enable disable" -d 'list|test|wiring|enable|disable'
+complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 1' -ka "aiy-voice-v1 aiy-voice-v2 generic-led generic-rgb hifiberry kernel-led pirate-audio raspiaudio respeaker-2mic respeaker-4mic simulated speaker-bonnet voice-bonnet" -d BOARD
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a simulator -d 'A simulated Amazon on loopback.'
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a factory -d 'The rig: a unit'"'"'s identity, its tests, its lock.'
 complete -c device-auth -n '_shtab_device_auth_using "factory"; and test $_shtab_device_auth_npos -eq 0' -a identity -d 'Write, show or erase what makes this unit the one of its label.'

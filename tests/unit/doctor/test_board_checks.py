@@ -60,8 +60,8 @@ def test_parts_that_are_well_are_all_tried_and_named(patient: Patient) -> None:
     verdicts = {code: each.finding.verdict for code, each in found.items() if code.startswith("H")}
     assert verdicts == dict.fromkeys([f"H{number}" for number in range(1, 12)], Verdict.OK)
     assert found["H1"].finding.sentence == (
-        "The board is simulated: light (rgb) on red 22, green 23, blue 24; button on pin 17; panel (simulated);"
-        " voice (simulated)."
+        "The board is simulated: light (rgb) on red GPIO22 (header 15), green GPIO23 (header 16), blue GPIO24"
+        " (header 18); button on pin GPIO17 (header 11); panel (simulated); voice (simulated)."
     )
 
 

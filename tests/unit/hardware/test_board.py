@@ -45,15 +45,23 @@ def test_the_default_board_has_no_parts() -> None:
 
 def test_every_board_is_in_the_list_and_can_be_planned() -> None:
     assert board_names() == (
+        "aiy-voice-v1",
+        "aiy-voice-v2",
         "generic-led",
         "generic-rgb",
+        "hifiberry",
         "none",
+        "pirate-audio",
+        "raspiaudio",
         "respeaker-2mic",
+        "respeaker-4mic",
         "simulated",
+        "speaker-bonnet",
         "voice-bonnet",
     )
     for name in board_names():
-        assert read_plan({"board": name}).board == name
+        plan = read_plan({"board": name})
+        assert (plan.board, bool(plan.title)) == (name, True)
 
 
 @pytest.mark.parametrize("name", [name for name in board_names() if name not in ("none", "simulated")])
@@ -63,7 +71,7 @@ def test_every_pin_of_a_real_board_has_its_source_beside_it(name: str) -> None:
     pins = [
         line
         for line in lines
-        if line.split(" = ")[0] in ("pin", "red", "green", "blue", "data", "clock", "bus")
+        if line.split(" = ")[0] in ("pin", "red", "green", "blue", "data", "clock", "power", "bus")
     ]
 
     assert pins
@@ -76,10 +84,40 @@ def test_every_board_opens_where_its_libraries_are(name: str) -> None:
     parts, _ = opened({"board": name})
 
     assert parts.problems == ()
-    assert (parts.light is None) == (name == "none")
+    assert (parts.light is None) == (name in ("none", "aiy-voice-v2", "pirate-audio"))
     assert (parts.button is None) == (name == "none")
 
     parts.close()
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("gpio", ["gpiod", "rpi-gpio", "simulated"])
+def test_the_ring_of_the_respeaker_4mic_has_its_supply_while_it_is_open(gpio: str) -> None:
+    def supply() -> bool:
+        if gpio == "gpiod":
+            return bool(import_module("gpiod").bench.level(5))
+        return bool(import_module("RPi.GPIO").bench.latches.get(5))
+
+    parts, _ = opened({"board": "respeaker-4mic", "gpio": gpio, "button": "off"})
+    assert parts.light is not None
+    parts.light.show(Solid(RED))
+
+    assert import_module("spidev").bench.sent[-1][4:-5] == bytes.fromhex("ff0000ff" * 12)
+    assert supply() is (gpio != "simulated")
+
+    parts.close()
+
+    assert not supply()
+    assert not import_module("spidev").bench.is_open
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_the_supply_is_let_go_where_the_bus_cannot_be_opened() -> None:
+    import_module("spidev").bench.devices.clear()
+    parts, _ = opened({"board": "respeaker-4mic", "gpio": "rpi-gpio", "button": "off"})
+
+    assert [problem.part for problem in parts.problems] == ["light"]
+    assert import_module("RPi.GPIO").bench.directions == {}
 
 
 @pytest.mark.usefixtures("stand_ins")
@@ -111,8 +149,21 @@ def test_a_table_of_another_kind_stands_alone() -> None:
 def test_a_board_whose_back_end_is_not_set_means_gpiod(name: str) -> None:
     plan = read_plan({"board": name})
 
-    assert plan.gpio == "gpiod"
-    assert {part.back_end for part in plan.parts if part.pins} == {"gpiod"}
+    assert plan.pin_library == "gpiod"
+    assert {part.back_end for part in plan.parts if part.pins} <= {"gpiod", "spidev"}
+
+
+def test_a_part_stays_the_boards_own_unless_the_settings_name_another_kind() -> None:
+    fitted = [
+        sorted(read_plan({"board": "aiy-voice-v1", **own}).fitted)
+        for own in (
+            {"light": {"active": "low"}},
+            {"light": "off"},
+            {"light": {"kind": "kernel", "name": "ACT"}},
+        )
+    ]
+
+    assert fitted == [["button", "light"], ["button"], ["button"]]
 
 
 def test_off_leaves_a_part_out() -> None:
@@ -295,6 +346,7 @@ def test_a_setting_that_is_wrong_is_named_with_what_would_be_right(
         ({"board": "respeaker-2mic", "button": {"pin": 10}}, "GPIO10", ("spi0 (MOSI)", "button (pin)")),
         ({"board": "voice-bonnet", "button": {"pin": 2}}, "GPIO2", ("i2c1 (SDA)", "button (pin)")),
         ({"board": "voice-bonnet", "light": {"clock": 5}}, "GPIO5", ("light (data)", "light (clock)")),
+        ({"board": "respeaker-4mic", "button": {"pin": 5}}, "GPIO5", ("light (power)", "button (pin)")),
         ({"light": [LED, LED]}, "GPIO27", ("light 1 (pin)", "light 2 (pin)")),
         (
             {"board": "generic-led", "light": {"pin": 3}, "panel": {"kind": "ssd1306"}},
