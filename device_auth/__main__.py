@@ -15,9 +15,19 @@ def main() -> int:
                 return 0
         except KeyboardInterrupt:
             return INTERRUPTED
+    load_argparse()
     from device_auth.cli.main import main as run_verb
 
     return run_verb()
+
+
+def load_argparse() -> None:
+    """Load argparse without gettext, which looks for files of translations at each of its sentences: there are none."""
+    sys.modules["gettext"] = stand_in = type(sys)("gettext")
+    vars(stand_in).update(gettext=str, ngettext=lambda one, many, count: one if count == 1 else many)
+    import argparse  # noqa: F401  loaded here
+
+    del sys.modules["gettext"]
 
 
 if __name__ == "__main__":

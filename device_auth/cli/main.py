@@ -10,7 +10,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Container, Mapping, Sequence
-from typing import Final, NoReturn, Protocol, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
 from device_auth.core.errors import ConfigError, DeviceAuthError
@@ -213,8 +213,20 @@ def _add_verbs(
     modules: Mapping[str, tuple[str, str]],
     loaded: Container[str] | None,
 ) -> None:
-    """Add a parser for each verb: its summary, and the module that is imported where it is wanted."""
-    verbs = parser.add_subparsers(dest=dest, metavar="VERB", required=True)
+    """Add a parser for each verb that is wanted, and of the others the summary.
+
+    Args:
+        parser: of the command or a verb.
+        dest: the name of the verb's name among the arguments.
+        modules: the summary and the module of each verb.
+        loaded: see ``make_parser``.
+    """
+
+    def make(prog: str, **described: Any) -> Parser | None:
+        is_wanted = loaded is None or prog.rpartition(" ")[2] in loaded
+        return Parser(prog=prog, **described) if is_wanted else None
+
+    verbs = parser.add_subparsers(dest=dest, metavar="VERB", required=True, parser_class=make)  # type: ignore[call-overload]  # the parser of a verb that is not named is not used
     for name, (summary, module) in modules.items():
         verb = verbs.add_parser(
             name,

@@ -94,7 +94,7 @@ class FilePending:
 
 def read_boot_id(path: Path) -> str:
     """Return the ID of this start of the machine, from the kernel's file."""
-    return path.read_text("ascii", "replace").strip()
+    return path.read_bytes().decode("ascii", "replace").strip()  # as a text it loads a codec
 
 
 def _pending_to_json(pending: PendingPair) -> dict[str, object]:

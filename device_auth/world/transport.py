@@ -64,16 +64,20 @@ class _NoFile:
         raise ImportError
 
 
-STAND_INS: Final[dict[str, dict[str, object]]] = {
+STAND_INS: Final[dict[str, dict[str, object] | None]] = {
+    "bz2": None,
     "chardet": {"__version__": "5.0.0"},
     "charset_normalizer": {},
     "idna": {},
+    "lzma": None,
     "requests.certs": {"where": _NoFile},
     "urllib3.http2": {"probe": None},
+    "zipfile": {},
 }
-"""Members of what stands in for a module while requests is loaded. No request uses them, and they take up to
-a third of the time: no answer is read as text, a name beyond ASCII loads idna when it is met, whom to trust is ``Authorities``', and
-nobody asks for HTTP/2. Every requests from 2.28 on takes that version of chardet."""
+"""Members of what stands in for a module while requests is loaded; None: it cannot be imported.
+No request uses them, and they take up to a third of the time: no answer is read as text, a name beyond ASCII loads idna when it is
+met, whom to trust is ``Authorities``', no file is in an archive, and nobody asks for HTTP/2. Every requests from 2.28 on takes that
+version of chardet."""
 
 
 def load() -> None:
@@ -81,15 +85,22 @@ def load() -> None:
     with _loading:
         if "requests" not in sys.modules:
             absent = STAND_INS.keys() - sys.modules.keys()
-            for name in absent:
-                sys.modules[name] = stand_in = ModuleType(name)
-                vars(stand_in).update(STAND_INS[name])
+            sys.modules.update({name: _stand_in(name) for name in absent})  # type: ignore[misc]  # None: see above
             try:
                 import requests  # noqa: F401, TID251  loaded here
             finally:
                 for name in absent:
                     del sys.modules[name]
         import device_auth.world.connections  # noqa: F401  loaded here
+
+
+def _stand_in(name: str) -> ModuleType | None:
+    members = STAND_INS[name]
+    if members is None:
+        return None
+    made = ModuleType(name)
+    vars(made).update(members)
+    return made
 
 
 class DatedClock(Clock, Protocol):
