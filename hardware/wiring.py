@@ -71,18 +71,18 @@ def wires_of(plan: BoardPlan) -> list[Wire]:
 def _by_hand(part: PlannedPart) -> Iterator[tuple[Pin, str]]:
     match part:
         case plans.LedPlan(active="high"):
-            yield part.pins[0][1], f"{_RESISTOR} the long leg of the LED"
-            yield GROUND, "the short leg"
+            yield part.pins[0][1], f"{_RESISTOR} long leg of the LED"
+            yield GROUND, "short leg"
         case plans.LedPlan():
-            yield part.pins[0][1], f"{_RESISTOR} the short leg of the LED"
-            yield _LOW_VOLTS, "the long leg"
+            yield part.pins[0][1], f"{_RESISTOR} short leg of the LED"
+            yield _LOW_VOLTS, "long leg"
         case plans.RgbPlan():
             for role, pin in part.pins:
-                yield pin, f"{_RESISTOR} the {role} leg of the LED"
-            yield GROUND if part.common == "cathode" else _LOW_VOLTS, "the common leg"
+                yield pin, f"{_RESISTOR} {role} leg of the LED"
+            yield GROUND if part.common == "cathode" else _LOW_VOLTS, "common leg"
         case plans.ButtonPlan():
-            yield part.pins[0][1], f"one contact of the button{_PULLED[part.pull]}"
-            yield GROUND if part.active == "low" else _LOW_VOLTS, "the other contact"
+            yield part.pins[0][1], f"contact 1 of the button{_PULLED[part.pull]}"
+            yield GROUND if part.active == "low" else _LOW_VOLTS, "contact 2"
         case plans.SpiLedsPlan() | plans.PinLedsPlan():
             yield from _signals(part)
             yield _HIGH_VOLTS, "5 V"

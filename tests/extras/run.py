@@ -94,11 +94,12 @@ cd /root/clone
 
 
 def documented() -> dict[str, list[str]]:
-    """Return the commands of each section of the document."""
+    """Return the commands of each section of the document that has some."""
     found = {}
     for title, text in _SECTION.findall(DOCUMENT.read_text()):
         lines = "".join(_CONSOLE.findall(text)).splitlines()
-        found[title] = [line.removeprefix("$ ") for line in lines]
+        if lines:
+            found[title] = [line.removeprefix("$ ") for line in lines]
     return found
 
 

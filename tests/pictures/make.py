@@ -1,4 +1,4 @@
-"""Makes the pictures of the README anew: ``make pictures``.
+"""Makes the pictures of README and docs anew: ``make pictures``.
 
 What a picture is made of is kept where it still says what the program says, so that pictures change when words do.
 """
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tests.command import ROOT
-from tests.pictures import doctor, page
+from tests.pictures import doctor, hardware_page, page
 from tests.pictures.drawing import draw_recording, draw_screen
 from tests.pictures.recording import (
     differences,
@@ -40,6 +40,7 @@ def draw_doctor(folder: Path) -> str:
 def main() -> int:
     """Make all of them; return the exit code."""
     FOLDER.mkdir(exist_ok=True)
+    hardware_page.main()
     with TemporaryDirectory() as folder:
         places = {name: Path(folder) / name for name in ("speaker", "doctor", "phone")}
         for place in places.values():

@@ -29,6 +29,7 @@ from device_auth.tools.single_part import RealTime, SimulatedTime
 from hardware.board import read_plan
 from hardware.led import ORANGE, Breathe, Off, Solid
 from hardware.plans import PlannedPart
+from tests.command import ROOT
 from tests.socket_world import SocketWorld
 from tests.stand_ins.fixtures import FOLDER, not_installed, stand_ins
 
@@ -260,10 +261,10 @@ def test_wiring_shows_where_each_wire_of_a_board_goes(machine: Machine) -> None:
 generic-led: One LED and a button
 
 part      header  pin       goes to
-light     13      GPIO27    330 ohm, then the long leg of the LED
-light     14      ground    the short leg
-button    11      GPIO17    one contact of the button, pull-up of the Pi
-button    9       ground    the other contact
+light     13      GPIO27    330 ohm, then long leg of the LED
+light     14      ground    short leg
+button    11      GPIO17    contact 1 of the button, pull-up of the Pi
+button    9       ground    contact 2
 
                           1 .  . 2
                           3 .  . 4
@@ -274,6 +275,7 @@ button    9       ground    the other contact
             light GPIO27 13 #  # 14 light ground
 """
     )
+    assert out in (ROOT / "docs" / "hardware.md").read_text()
 
 
 def test_wiring_is_told_to_programs_too(machine: Machine) -> None:

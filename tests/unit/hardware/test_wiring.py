@@ -39,16 +39,16 @@ def test_what_is_not_on_the_header_has_no_place_there(pin: int | str) -> None:
         (
             None,
             f"GPIO{pin}" if isinstance(pin, int) else pin,
-            "one contact of the button, a resistor of its own",
+            "contact 1 of the button, a resistor of its own",
         ),
-        (6, "ground", "the other contact"),
+        (6, "ground", "contact 2"),
     ]
 
 
 def test_an_led_that_hangs_on_the_supply_is_wired_the_other_way_round() -> None:
     assert wired({"light": {"kind": "led", "pin": 27, "active": "low"}}) == [
-        (13, "GPIO27", "330 ohm, then the short leg of the LED"),
-        (17, "3.3 V", "the long leg"),
+        (13, "GPIO27", "330 ohm, then short leg of the LED"),
+        (17, "3.3 V", "long leg"),
     ]
 
 
@@ -56,14 +56,14 @@ def test_the_shared_leg_goes_where_the_settings_say() -> None:
     assert wired({"board": "generic-rgb", "button": "off", "light": {"common": "anode"}})[-1] == (
         17,
         "3.3 V",
-        "the common leg",
+        "common leg",
     )
 
 
 def test_a_button_on_the_supply_is_pulled_down() -> None:
     assert wired({"button": {"pin": 17, "pull": "down", "active": "high"}}) == [
-        (11, "GPIO17", "one contact of the button, pull-down of the Pi"),
-        (17, "3.3 V", "the other contact"),
+        (11, "GPIO17", "contact 1 of the button, pull-down of the Pi"),
+        (17, "3.3 V", "contact 2"),
     ]
 
 
