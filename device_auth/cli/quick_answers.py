@@ -50,7 +50,7 @@ def print_quickly(verb: str, path: str = SYSTEM_SOCKET, root: str = "/") -> bool
     try:
         text = _text_for(verb, path, root)
         return bool(text) and os.write(1, text + b"\n") == len(text) + 1
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # the last two of a moment that is none
         return False
 
 
@@ -58,7 +58,7 @@ def _text_for(verb: str, path: str, root: str) -> bytes:
     try:
         answer = _ask(verb, path)
     except FileNotFoundError:
-        return _kept_token(root) if verb == "token" else b""
+        return _kept(verb, root)
     return _text_in(answer) if verb == "status" else _token_in(answer)
 
 
@@ -105,10 +105,10 @@ def _token_in(answer: bytes) -> bytes:
     return _token_of(body) if lasts else b""
 
 
-def _kept_token(root: str) -> bytes:
-    """Return the token that a verb has kept, where no service should run and nothing has changed since.
+def _kept(verb: str, root: str) -> bytes:
+    """Return the text by what a verb has kept, where no service should run and nothing has changed since.
 
-    The verb that kept it had found the link whole, in use and this unit's own, by the settings of that moment.
+    The verb that kept the token had found the link whole, in use and this unit's own, by the settings of that moment.
 
     Raises:
         OSError: if a file cannot be read.
@@ -122,10 +122,47 @@ def _kept_token(root: str) -> bytes:
     decisive = [f"{state}/{name}" for name in ("", "link.json", "identity.toml", "settings.toml")]
     decisive += [f"{folder}/{name}" for folder in settings for name in ("", "config.toml")]
     is_settled = all(_changed_at(path) < status.st_mtime_ns for path in decisive)
-    is_usable = link.startswith(_PLAIN) and _member(link, b'"mark": ', b",") == b"null"
-    now, ends = time.time(), _member(kept, b'"expires_at": "', b'"')
-    lasts = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + MIN_LIFETIME)).encode() < ends
-    return _token_of(kept) if is_settled and is_usable and lasts and status.st_mtime <= now else b""
+    if not (is_settled and link.startswith(_PLAIN) and _member(link, b'"mark": ', b",") == b"null"):
+        return b""
+    ends = _member(kept, b'"expires_at": "', b'"')
+    left = MIN_LIFETIME if verb == "token" else 0
+    lasts = status.st_mtime <= time.time() and _date(time.time() + left) < ends
+    if verb == "token":
+        return _token_of(kept) if lasts else b""
+    is_sure = _outlasts_power_cut(state, root) and not os.path.lexists(f"{runtime}/pending.json")
+    return _status_of(link, ends if lasts else b"") if is_sure else b""
+
+
+def _outlasts_power_cut(folder: str, root: str) -> bool:
+    """Return whether a folder lies on a device that is no file's and no memory's."""
+    device = os.stat(folder).st_dev  # noqa: PTH116  pathlib is too dear here
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return "/virtual/" not in os.readlink(f"{root}sys/dev/block/{number}")  # noqa: PTH115  likewise
+
+
+def _status_of(link: bytes, ends: bytes) -> bytes:
+    """Return the status of a link in use; nothing where it is not proved, or has a text that JSON writes in another way."""
+    if (
+        b"\\" in link
+        or not link.isascii()
+        or b'"is_proved": true' not in link
+        or b'"replaces": null' not in link
+    ):
+        return b""
+    account, user = (_member(link, b'"%s": "' % name, b'"') for name in (b"account", b"account_id"))
+    rows = {
+        b"state": b"linked: The speaker is linked to an account.",
+        b"since": _date(float(_member(link, b'"linked_at": ', b","))),
+        b"account": account,
+        b"user ID": user if user != account else b"",
+        b"token until": ends,
+        b"dialect": _member(link, b'"dialect": "', b'"'),
+    }
+    return b"\n".join(b"%-13b%b" % (name + b":", value) for name, value in rows.items() if value)
+
+
+def _date(moment: float) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)).encode()
 
 
 def _places(root: str) -> tuple[str, ...]:

@@ -19,9 +19,12 @@ from device_auth.cli.quick_answers import print_quickly
 from device_auth.client import SYSTEM_SOCKET
 from device_auth.core.models import Secret, UnixTime
 from device_auth.core.public import FRESH, AccessToken, rfc3339, token_fields, write_json
+from device_auth.core.values import replace
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import Running, serve
+from device_auth.world.envelope import Plain, write_envelope
 from device_auth.world.service_unit import UNIT_FOLDERS
+from device_auth.world.store import FileStore
 from tests.command import ROOT, Command, bare_environment
 from tests.daemon_process import Household
 from tests.silent_service import listening
@@ -175,16 +178,25 @@ class Kept:
         monkeypatch.setenv("HOME", str(home))
         for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
             monkeypatch.delenv(name, raising=False)
-        places = ["--state-dir", str(self.state), "--runtime-dir", str(self.run)]
-        assert main(["link", *Command(root, running).provider, *places]) == 0
-        wait_for(self._touched_later)
+        self.places = ["--state-dir", str(self.state), "--runtime-dir", str(self.run)]
+        assert main(["link", *Command(root, running).provider, *self.places]) == 0
+        wait_for(self.touched_later)
+        self.lie_on("../../devices/platform/mmc/mmcblk0/mmcblk0p2")
 
     @property
     def token(self) -> str:
         return str(json.loads((self.run / "token.json").read_text())["access_token"])
 
-    def prints(self) -> bool:
-        return print_quickly("token", self._missing, f"{self.root}/")
+    def prints(self, verb: str = "token") -> bool:
+        return print_quickly(verb, self._missing, f"{self.root}/")
+
+    def lie_on(self, device: str) -> None:
+        """Have the state folder on this device, as sysfs names it."""
+        number = self.state.stat().st_dev
+        link = self.root / "sys/dev/block" / f"{os.major(number)}:{os.minor(number)}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(device)
 
     def make(self, path: Path, text: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,9 +206,9 @@ class Kept:
         """Change a file, so that its token seems kept after that."""
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
-        wait_for(self._touched_later)
+        wait_for(self.touched_later)
 
-    def _touched_later(self) -> bool:
+    def touched_later(self) -> bool:
         """Touch the token once the clock of files has gone on."""
         token = self.run / "token.json"
         token.touch()
@@ -221,6 +233,36 @@ def test_a_kept_token_is_printed_where_there_is_no_service(
 
     assert kept.prints()
     assert capfd.readouterr().out == f"{kept.token}\n"
+
+
+def end_token(kept: Kept) -> None:
+    kept.change(kept.run / "token.json", ends_of(kept), rfc3339(UnixTime(time.time() - 1)))
+
+
+def name_account(kept: Kept) -> None:
+    """Name the account, as the provider's profile does; what stands in the file is not verified here."""
+    path = kept.state / "link.json"
+    link = FileStore(kept.state).read()
+    assert link is not None
+    path.write_bytes(write_envelope(replace(link, account="Ann, B.", account_id="amzn1.account.A"), Plain()))
+    wait_for(kept.touched_later)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda _: None, end_token, name_account, lambda kept: os.utime(kept.run / "token.json", (2e9, 2e9))],
+    ids=["linked", "a token that has ended", "an account with a name", "a clock that is set back"],
+)
+def test_a_status_is_that_of_the_verb_where_there_is_no_service(
+    kept: Kept, capfd: pytest.CaptureFixture[str], change: Callable[[Kept], object]
+) -> None:
+    change(kept)
+    capfd.readouterr()
+    assert main(["status", *kept.places]) == 0
+    expected = capfd.readouterr().out
+
+    assert kept.prints("status")
+    assert capfd.readouterr().out == expected
 
 
 def install_service(kept: Kept) -> None:
@@ -260,6 +302,38 @@ def test_a_kept_token_is_the_verbs_where_anything_else_is_so(
     capfd.readouterr()
 
     assert not kept.prints()
+    assert capfd.readouterr().out == ""
+
+
+NO_STATUS: Final[dict[str, Callable[[Kept], object]]] = {
+    **{
+        name: change
+        for name, change in CHANGES.items()
+        if name not in {"a token that ends", "a clock that is set back"}
+    },
+    "a code": lambda kept: kept.make(kept.run / "pending.json"),
+    "a link in memory": lambda kept: kept.lie_on("../../devices/virtual/block/zram0"),
+    "a link that is not proved": lambda kept: kept.change(
+        kept.state / "link.json", '"is_proved": true', '"is_proved": false'
+    ),
+    "a link without a date": lambda kept: kept.change(
+        kept.state / "link.json", '"linked_at": ', '"linked_at": x'
+    ),
+    "an account beyond ASCII": lambda kept: kept.change(
+        kept.state / "link.json", '"account": null', '"account": "K\\u00fc"'
+    ),
+}
+del NO_STATUS["a token with an escape"]
+
+
+@pytest.mark.parametrize("change", NO_STATUS.values(), ids=NO_STATUS)
+def test_a_status_is_the_verbs_where_anything_else_is_so(
+    kept: Kept, capfd: pytest.CaptureFixture[str], change: Callable[[Kept], object]
+) -> None:
+    change(kept)
+    capfd.readouterr()
+
+    assert not kept.prints("status")
     assert capfd.readouterr().out == ""
 
 
