@@ -21,16 +21,25 @@ SUPPLIES: Final = {_LOW_VOLTS: (1, 17), _HIGH_VOLTS: (2, 4), GROUND: (6, 9, 14, 
 """The places on the header without a number. Source: Raspberry Pi documentation, "GPIO and the 40-pin header"."""
 
 _RESISTOR: Final = "330 ohm, then"
-"""The least that keeps an LED at 3.3 V below the 16 mA that a pin gives at the most."""
+"""Keeps an LED at 3.3 V far below the 16 mA that a pin gives at the most."""
 
 _PULLED: Final = {
     "up": ", pull-up of the Pi",
     "down": ", pull-down of the Pi",
     "off": ", a resistor of its own",
 }
-_LEGS_OF_PANEL: Final = {"SDA": "SDA", "SCL": "SCL"}
-_LEGS_OF_CHAIN: Final = {"MOSI": "data in", "SCLK": "clock in"}
-_LEGS_OF_LINE: Final = {"TXD": "RX of the other end", "RXD": "TX of the other end"}
+
+_LEGS: Final = {
+    "SDA": "SDA",
+    "SCL": "SCL",
+    "MOSI": "data in",
+    "SCLK": "clock in",
+    "data": "data in",
+    "clock": "clock in",
+    "TXD": "RX of the other end",
+    "RXD": "TX of the other end",
+}
+"""Where the line of a bus ends, or the pin of a chain of LEDs."""
 
 
 class Wire(NamedTuple):
@@ -70,32 +79,25 @@ def wires_of(plan: BoardPlan) -> list[Wire]:
 
 def _by_hand(part: PlannedPart) -> Iterator[tuple[Pin, str]]:
     match part:
-        case plans.LedPlan(active="high"):
-            yield part.pins[0][1], f"{_RESISTOR} long leg of the LED"
-            yield GROUND, "short leg"
         case plans.LedPlan():
-            yield part.pins[0][1], f"{_RESISTOR} short leg of the LED"
-            yield _LOW_VOLTS, "long leg"
+            long, short = ("long", "short") if part.active == "high" else ("short", "long")
+            yield part.pins[0][1], f"{_RESISTOR} {long} leg of the LED"
+            yield GROUND if part.active == "high" else _LOW_VOLTS, f"{short} leg"
         case plans.RgbPlan():
-            for role, pin in part.pins:
-                yield pin, f"{_RESISTOR} {role} leg of the LED"
+            yield from ((pin, f"{_RESISTOR} {role} leg of the LED") for role, pin in part.pins)
             yield GROUND if part.common == "cathode" else _LOW_VOLTS, "common leg"
         case plans.ButtonPlan():
             yield part.pins[0][1], f"contact 1 of the button{_PULLED[part.pull]}"
             yield GROUND if part.active == "low" else _LOW_VOLTS, "contact 2"
-        case plans.SpiLedsPlan() | plans.PinLedsPlan():
-            yield from _signals(part)
-            yield _HIGH_VOLTS, "5 V"
-            yield GROUND, "ground"
-        case plans.OledPlan():
-            yield from _signals(part)
-            yield _LOW_VOLTS, "VCC"
-            yield GROUND, "GND"
-        case plans.ConsolePlan() if buses_of(part):
-            yield from _signals(part)
-            yield GROUND, "ground of the other end"
         case _:
-            yield from _signals(part)
+            signals = list(_signals(part))
+            yield from signals
+            if isinstance(part, plans.OledPlan):
+                yield _LOW_VOLTS, "VCC"
+            if isinstance(part, plans.SpiLedsPlan | plans.PinLedsPlan):
+                yield _HIGH_VOLTS, "5 V"
+            if signals:
+                yield GROUND, "ground"
 
 
 def _on_board(part: PlannedPart) -> Iterator[tuple[Pin, str]]:
@@ -109,11 +111,10 @@ def _on_board(part: PlannedPart) -> Iterator[tuple[Pin, str]]:
 
 
 def _signals(part: PlannedPart) -> Iterator[tuple[Pin, str]]:
-    """Yield the pins of the part's bus, and those that it has by itself."""
-    legs = {**_LEGS_OF_CHAIN, **_LEGS_OF_PANEL, **_LEGS_OF_LINE}
+    """Yield the lines of the part's bus that it uses, and the pins that it has by itself."""
     for bus in buses_of(part):
-        yield from ((pin, legs[role]) for pin, role in BUSES[bus].items() if role in legs)
-    yield from ((pin, f"{role} in" if role in {"data", "clock"} else role) for role, pin in part.pins)
+        yield from ((pin, _LEGS[line]) for pin, line in BUSES[bus].items() if line in _LEGS)
+    yield from ((pin, _LEGS.get(role, role)) for role, pin in part.pins)
 
 
 def _nearest(supply: str, wires: list[Wire], taken: set[int | None]) -> int:

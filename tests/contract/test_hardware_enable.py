@@ -215,6 +215,15 @@ def test_a_drop_in_alone_leaves_the_settings_as_they_are(
     assert world.settings.read_text() == OF_A_PERSON
 
 
+@pytest.mark.parametrize("board", ["pirate-audio", "respeaker-4mic"])
+def test_a_board_whose_drop_in_is_a_link_gets_a_file_of_its_own(world: EnablingWorld, board: str) -> None:
+    assert world.run("enable", board) == 0
+
+    assert world.in_place() == {"board.conf": shipped("boards", board)}
+    assert not (world.folder / "board.conf").is_symlink()
+    assert hardware_of(world)["board"] == board
+
+
 def test_every_board_with_a_drop_in_can_be_named() -> None:
     assert set(drop_ins.shipped(drop_ins.BOARDS)) | {"simulated"} == set(BOARDS)
 

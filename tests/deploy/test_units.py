@@ -134,6 +134,14 @@ def test_every_board_with_pins_has_a_file_that_opens_them() -> None:
     assert with_pins <= {board.stem for board in BOARDS}
 
 
+def test_an_image_may_have_every_board_that_has_a_file() -> None:
+    layer = (ROOT / "deploy" / "images" / "rpi-image-gen" / "layer" / "device-auth.yaml").read_text()
+    known = re.findall(r"^# X-Env-Var-board-Valid: keywords:(.*)$", layer, re.MULTILINE)
+
+    # a board that came later was refused by the layer
+    assert [set(names.split(",")) for names in known] == [{"none", *(board.stem for board in BOARDS)}]
+
+
 def test_every_panel_that_is_a_device_has_a_file_that_opens_it() -> None:
     assert set(PANEL_KEYS[0].choices) - {"simulated"} == {panel.stem for panel in PANELS}
 

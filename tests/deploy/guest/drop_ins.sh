@@ -70,6 +70,8 @@ same alone "" "$(opened)"
 same generic-led "/dev/gpiochip0" "$(opened boards/generic-led.conf)"
 same generic-rgb "/dev/gpiochip0" "$(opened boards/generic-rgb.conf)"
 same respeaker-2mic "/dev/gpiochip0 /dev/spidev0.0 /dev/snd/controlC0" "$(opened boards/respeaker-2mic.conf)"
+same respeaker-4mic "/dev/gpiochip0 /dev/spidev0.0 /dev/snd/controlC0" "$(opened boards/respeaker-4mic.conf)"
+same speaker-bonnet "/dev/gpiochip0 /dev/snd/controlC0" "$(opened boards/speaker-bonnet.conf)"
 same voice-bonnet "/dev/gpiochip0 /dev/snd/controlC0" "$(opened boards/voice-bonnet.conf)"
 same kernel-led "$led/trigger" "$(opened boards/kernel-led.conf)"
 # Where nobody has loaded i2c-dev yet, systemd does not know its class of devices, and closes it for as long as the unit runs.
