@@ -156,6 +156,7 @@ class Status(NamedTuple):
         linked_at: when the link was made, so that another link has another moment; None if there is none.
         lasts: whether what is stored outlasts a power cut; if not, the hint of a linked speaker has the reason.
         is_checking: the provider has refused the link once, and is being asked again.
+        name: what people call the speaker; empty if the service is older.
     """
 
     state: str
@@ -172,6 +173,7 @@ class Status(NamedTuple):
     linked_at: datetime | None = None
     lasts: bool = True
     is_checking: bool = False
+    name: str = ""
 
 
 class Health(NamedTuple):
@@ -617,6 +619,7 @@ def _as_status(fields: Any) -> Status:
         linked_at=_as_time(fields.get("linked_at")),
         lasts=fields.get("lasts") is not False,
         is_checking=fields.get("is_checking") is True,
+        name=_optional_text(fields.get("name")) or "",
     )
 
 

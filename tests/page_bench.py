@@ -73,6 +73,9 @@ class NotedActions:
     def owner_is_back(self) -> None:
         self.asked.put("back")
 
+    def identify(self) -> None:
+        self.asked.put("identify")
+
     def link(self, *, again: bool = False) -> None:
         self.asked.put("link again" if again else "link")
 
@@ -140,6 +143,8 @@ class Bench:
             settings=settings or PageSettings(listen=("127.0.0.1:0",)),
             admission=admission,
             limits=limits,
+            name=lambda: "Kitchen",
+            has_light=lambda: True,
             nearness=find_nearness if nearness is None else lambda _visitor, _own: nearness,
         )
 

@@ -172,6 +172,9 @@ class ScriptedActions:
     def owner_is_back(self) -> None:
         self._hear("owner_is_back")
 
+    def identify(self) -> None:
+        self._hear("identify")
+
     def wait_until_asked(self, times: int) -> None:
         """Wait until there were so many calls."""
         with self._heard:
@@ -226,6 +229,7 @@ class SocketWorld:
             listener=self.listener or self.path,
             permissions=self.permissions,
             identify=self.identify,
+            name=lambda: "Kitchen",
             limits=self.limits,
             admission=self.admission,
             timeouts=self.timeouts,

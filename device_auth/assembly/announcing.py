@@ -72,6 +72,7 @@ def terminal_of(doors: "Doors", *, qr: bool, sidebar: "Sidebar | None", opened: 
         is_dumb=doors.is_dumb,
         qr=qr,
         sidebar=sidebar,
+        speaker=doors.name,
     )
     opened.enter_context(prompt.lines_go_above())
     return prompt

@@ -6,9 +6,9 @@ nothing real is ever touched. The provider's client is imported when a request i
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from os import urandom
+from os import uname, urandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -115,6 +115,14 @@ class Doors:
             settings = read_settings({**self.options, **self._overlay}, None, {})
             return settings._replace(hardware=SIMULATED_HARDWARE)
         return read_settings(self.options, self.places.files)
+
+    @property
+    def name(self) -> str:
+        """Return what people call this speaker: the setting, else the host name."""
+        name = ""
+        with suppress(ConfigError):
+            name = self.settings.name
+        return name or uname().nodename
 
     def forget_settings(self) -> None:
         """Drop the settings and the keys, so that they are read again when they are next needed."""

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from device_auth.prompts.light import LightPrompt, Table, read_patterns
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.stderr import say
-from device_auth.prompts.voice import VoicePrompt
+from device_auth.prompts.voice import VoicePrompt, nameless
 from device_auth.prompts.wording import EXTRA_PACKAGE, choose_language, wording_for
 from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
@@ -101,7 +101,11 @@ def library_folder(plan: BoardPlan) -> AbstractContextManager[None]:
 
 @contextmanager
 def open_hardware(
-    settings: "Settings", clock: "BootClock", listener: PartsListener, presses: Iterable[str] | None = None
+    settings: "Settings",
+    clock: "BootClock",
+    listener: PartsListener,
+    presses: Iterable[str] | None = None,
+    name: Callable[[], str] = nameless,
 ) -> Iterator[OpenedParts]:
     """Open the parts that the settings name; see ``parts.open_parts``.
 
@@ -133,7 +137,7 @@ def open_hardware(
             prompts.append(PanelPrompt(parts.panel, wording, draw_code=draw_code))
             channels.append(CodeChannel.PANEL)
         if parts.voice is not None and plan.voice is not None:
-            voice = _voice_prompt(parts.voice, plan.voice.quiet_hours, settings.locale, clock)
+            voice = _voice_prompt(parts.voice, plan.voice.quiet_hours, settings.locale, clock, name)
             prompts.append(voice)
             is_speaking = voice.is_speaking
             if plan.voice.volume > 0 and not isinstance(parts.voice, NoVoice):
@@ -145,34 +149,41 @@ def open_hardware(
             is_momentary=is_momentary,
             is_speaking=is_speaking,
             has_real_button=not isinstance(parts.button, SimulatedButton | None),
+            has_light=light is not None,
         )
 
 
 @contextmanager
 def open_in_lines(
-    locale: str, clock: "BootClock", listener: PartsListener, presses: Iterable[str] | None = None
+    locale: str,
+    clock: "BootClock",
+    listener: PartsListener,
+    presses: Iterable[str] | None = None,
+    name: Callable[[], str] = nameless,
 ) -> Iterator[OpenedParts]:
     """Make a simulated speaker that is written in lines; see ``parts.open_parts``."""
     light = LightPrompt(PlainLight(say))
-    voice = _voice_prompt(plain_voice(say), NEVER_QUIET, locale, clock)
+    voice = _voice_prompt(plain_voice(say), NEVER_QUIET, locale, clock, name)
     with ExitStack() as opened:
         if presses is not None:
             button = SimulatedButton(opened.enter_context(_clock_of_parts()))
             watch_button(button, light, clock, listener)
             opened.callback(button.close)
             _press_by_lines(presses, button, listener)
-        yield OpenedParts((light, voice), (CodeChannel.VOICE,), is_speaking=voice.is_speaking)
+        yield OpenedParts((light, voice), (CodeChannel.VOICE,), is_speaking=voice.is_speaking, has_light=True)
 
 
 @contextmanager
-def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iterator[OpenedParts]:
+def open_drawn(
+    locale: str, clock: "BootClock", listener: PartsListener, name: Callable[[], str] = nameless
+) -> Iterator[OpenedParts]:
     """Make a simulated speaker that is drawn on the terminal; keys are its button."""
     on_end = listener.on_end
     with ExitStack() as opened:
         drawn = DrawnSpeaker(opened.enter_context(_clock_of_parts()), in_service=on_end is not None)
         opened.callback(drawn.voice.close)
         light = LightPrompt(drawn.light)
-        voice = _voice_prompt(drawn.voice, NEVER_QUIET, locale, clock)
+        voice = _voice_prompt(drawn.voice, NEVER_QUIET, locale, clock, name)
 
         def on_gesture(gesture: Gesture) -> None:
             drawn.explain(gesture)
@@ -195,6 +206,7 @@ def open_drawn(locale: str, clock: "BootClock", listener: PartsListener) -> Iter
             sidebar=drawn,
             is_momentary=True,
             is_speaking=voice.is_speaking,
+            has_light=True,
         )
 
 
@@ -239,14 +251,20 @@ def _press_by_lines(lines: Iterable[str], button: SimulatedButton, listener: Par
     Thread(target=read, name="presses", daemon=True).start()
 
 
-def _voice_prompt(voice: "Voice", quiet_hours: QuietHours, locale: str, clock: "BootClock") -> VoicePrompt:
+def _voice_prompt(
+    voice: "Voice", quiet_hours: QuietHours, locale: str, clock: "BootClock", name: Callable[[], str]
+) -> VoicePrompt:
     locale = first_locale(locale)
     choice = choose_language(locale)
     if choice.missing or not choice.is_known:
         missing = f": install {EXTRA_PACKAGE}" if choice.missing else ""
         log.warning("the voice does not speak %s%s; it speaks %s", locale, missing, choice.language)
     return VoicePrompt(
-        voice, wording_for(locale), quiet_hours=quiet_hours, local_minute=lambda: local_minute(clock)
+        voice,
+        wording_for(locale),
+        quiet_hours=quiet_hours,
+        local_minute=lambda: local_minute(clock),
+        speaker=name,
     )
 
 

@@ -136,6 +136,7 @@ class LocalSpeaker:
             linked_at=None if link is None else link.linked_at,
             dialect=None if link is None else link.dialect,
             version=__version__,
+            name=doors.name,
             handed_over=hand_over_of(link),
             lasts=not doors.doubt,
         )

@@ -55,6 +55,7 @@ class OpenedParts:
         is_momentary: they tell only while the command runs, so the last view is shown for a while.
         is_speaking: returns whether the voice has not ended yet.
         has_real_button: a hand presses the button, and no program.
+        has_light: there is a light.
     """
 
     prompts: "tuple[Prompt, ...]" = ()
@@ -63,3 +64,4 @@ class OpenedParts:
     is_momentary: bool = False
     is_speaking: "Callable[[], bool]" = never_speaks
     has_real_button: bool = False
+    has_light: bool = False

@@ -83,5 +83,6 @@ def _status_beside(doors: Doors, report: "ServiceReport") -> "SpeakerStatus":
         account=None,
         dialect=None,
         version=__version__,
+        name=doors.name,
         service=report.condition,
     )

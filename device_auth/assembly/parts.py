@@ -3,7 +3,7 @@
 Nothing of the hardware is imported where there are none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ def open_parts(
     *,
     simulated_as: SimulatedAs | None = None,
     presses: Iterable[str] | None = None,
+    name: Callable[[], str] = lambda: "",
 ) -> AbstractContextManager[OpenedParts]:
     """Open the parts of a speaker for as long as the context lasts.
 
@@ -30,6 +31,7 @@ def open_parts(
         listener: hears the button, and of each part that does not work; the other parts go on.
         simulated_as: how a simulated speaker is shown; None for a real one.
         presses: lines that press a simulated button: ``tap``, or ``hold`` and a number of seconds.
+        name: returns what people call the speaker.
 
     Raises:
         ConfigError: if a setting of the parts cannot be used.
@@ -39,10 +41,10 @@ def open_parts(
     from device_auth.assembly import hardware_parts
 
     if simulated_as is None:
-        return hardware_parts.open_hardware(settings, clock, listener, presses)
+        return hardware_parts.open_hardware(settings, clock, listener, presses, name)
     if simulated_as is SimulatedAs.LINES:
-        return hardware_parts.open_in_lines(settings.locale, clock, listener, presses)
-    return hardware_parts.open_drawn(settings.locale, clock, listener)
+        return hardware_parts.open_in_lines(settings.locale, clock, listener, presses, name)
+    return hardware_parts.open_drawn(settings.locale, clock, listener, name)
 
 
 def has_no_parts(hardware: Mapping[str, object]) -> bool:

@@ -426,6 +426,7 @@ def _read_status(status: "Status") -> SpeakerStatus:
         linked_at=_read_time(status.linked_at),
         dialect=status.dialect,
         version=status.version,
+        name=status.name,
         handed_over=None if handed_over is None else HandOver(handed_over.to, _read_time(handed_over.at)),
         lasts=status.lasts,
         is_checking=status.is_checking,

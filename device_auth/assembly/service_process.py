@@ -196,7 +196,7 @@ def _run_once(
         signals.answer_by(daemon.stop, daemon.reload)
         telling = _PartsTelling(doors, daemon, streams)
         opened.callback(telling.close)
-        servers.is_telling = telling.is_telling
+        servers.is_telling, servers.has_light = telling.is_telling, telling.has_light
         opened.callback(servers.close)
         on_started = _answering(doors, loop, servers, feed, daemon, notifier, is_anew=begun.is_anew)
         opened.callback(lambda: notifier.reloading() if servers.is_left else notifier.stopping())
@@ -336,6 +336,7 @@ class _Servers:
 
     Attributes:
         is_telling: returns whether a person is still being told something.
+        has_light: returns whether there is a light.
         left: the sockets for a fresh process, once they are left to it.
     """
 
@@ -350,6 +351,7 @@ class _Servers:
         self._page: Page | None = None
         self._revoking: threading.Thread | None = None
         self.is_telling: Callable[[], bool] = lambda: False
+        self.has_light: Callable[[], bool] = lambda: False
         self.left: Sockets | None = None
 
     @property
@@ -419,8 +421,12 @@ class _Servers:
         permissions = (
             Permissions(None, None, os.geteuid()) if self._doors.is_simulated else read_permissions()
         )
+
+        def name() -> str:
+            return self._doors.name
+
         if given := self._given.get(MANAGER_API):
-            return Api(feed, daemon, clock, listener=given[0], permissions=permissions)
+            return Api(feed, daemon, clock, listener=given[0], permissions=permissions, name=name)
         if runtime_dir is None:
             log.error("cannot open the socket: there is no runtime folder")
             return None
@@ -428,7 +434,7 @@ class _Servers:
         try:
             make_runtime_dir(runtime_dir)
             path = runtime_dir / SOCKET
-            return Api(feed, daemon, clock, listener=path, taken=taken, permissions=permissions)
+            return Api(feed, daemon, clock, listener=path, taken=taken, permissions=permissions, name=name)
         except StoreError as error:
             log.error("cannot open the socket: %s", error)
             return None
@@ -450,7 +456,15 @@ class _Servers:
         if doors.is_simulated:
             sockets = sockets or [listen_for_simulated_page()]
             settings = settings._replace(hosts=(*settings.hosts, "localhost"))  # its code is worth nothing
-        page = Page(feed, daemon, doors.clock, settings=settings, sockets=sockets)
+        page = Page(
+            feed,
+            daemon,
+            doors.clock,
+            settings=settings,
+            sockets=sockets,
+            name=lambda: doors.name,
+            has_light=self.has_light,
+        )
         try:
             page.start()
         except ConfigError as error:
@@ -546,6 +560,10 @@ class _PartsTelling:
         """Tell a view by every part, without blocking."""
         self._fanout.tell(view)
 
+    def has_light(self) -> bool:
+        """Return whether there is a light."""
+        return self._parts.has_light
+
     def is_telling(self) -> bool:
         """Return whether a person is still being told the last view."""
         return self._fanout.is_behind() or self._parts.is_speaking()
@@ -579,6 +597,7 @@ class _PartsTelling:
                     listener,
                     simulated_as=simulated_as,
                     presses=streams.presses,
+                    name=lambda: doors.name,
                 )
             )
         except ConfigError as error:

@@ -33,6 +33,7 @@ class SpeakerStatus:
         since: since when state and trouble are so, as far as that is known.
         expires_at: the end of the current code, or else of the access token.
         account: the name of the account, else its user ID; None if unknown.
+        name: what people call the speaker.
         dialect: of the stored link; None if there is none.
         version: of the program that holds the link.
         account_id: the user ID of the account; None if unknown.
@@ -51,6 +52,7 @@ class SpeakerStatus:
     account: str | None
     dialect: str | None
     version: str
+    name: str
     handed_over: HandOver | None = None
     account_id: str | None = None
     linked_at: UnixTime | None = None
@@ -154,6 +156,7 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
     fields: dict[str, object] = {
         "state": status.state,
         "trouble": status.trouble,
+        "name": status.name,
         "since": _date(status.since),
         "hint": status.hint,
         "expires_at": _date(status.expires_at),
@@ -190,6 +193,7 @@ def status_text(fields: Mapping[str, object]) -> str:
         "since": fields["since"],
         "handed over": _handed_over(fields.get("handed_over")),
         "next": fields["hint"],
+        "name": fields["name"],
         "account": fields["account"],
         "user ID": fields["account_id"] if fields["account_id"] != fields["account"] else None,
         "code until" if word is StateWord.WAITING else "token until": fields["expires_at"],

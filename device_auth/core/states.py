@@ -46,6 +46,12 @@ class OneTimeNotice(StrEnum):
     JUST_RESET = "just-reset"
     PRESS_REMEMBERED = "press-remembered"
     CANNOT_TELL_CODE = "cannot-tell-code"
+    IDENTIFY = "identify"
+    IDENTIFY_SILENTLY = "identify-silently"
+
+
+IDENTIFYING: Final = {OneTimeNotice.IDENTIFY, OneTimeNotice.IDENTIFY_SILENTLY}
+"""Which of several speakers this is: told by light and voice, or by the light alone."""
 
 
 class Phrase(NamedTuple):

@@ -12,8 +12,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, assert_never
 
 from device_auth.core.models import NEVER, Monotonic, Seconds, later
-from device_auth.core.states import StateWord, Trouble
-from device_auth.prompts.view_changes import JUST_LINKED_FOR, LAST_MINUTE, has_just_linked
+from device_auth.core.states import IDENTIFYING, StateWord, Trouble
+from device_auth.prompts.view_changes import JUST_LINKED_FOR, LAST_MINUTE, has_just_linked, is_asked_for
 from hardware.button import Gesture
 from hardware.errors import BadSetting, HardwareError, PartBusy
 from hardware.led import (
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from hardware.led import Light
     from hardware.settings import Settings
 
+IDENTIFIES_FOR: Final = Seconds(5)
+"""How long the light shows which speaker it is."""
+
 TRY_AGAIN_AFTER: Final = Seconds(5)
 """A light that failed is tried again after so long."""
 
@@ -59,6 +62,7 @@ class LightCue(StrEnum):
     JUST_LINKED = "just-linked"
     HELD_5S = "held-5s"
     HELD_10S = "held-10s"
+    IDENTIFY = "identify"
 
 
 Meaning = StateWord | Trouble | LightCue
@@ -92,6 +96,7 @@ TABLE: Final[Table] = {
     LightCue.JUST_LINKED: Solid(CYAN),
     LightCue.HELD_5S: Solid(ORANGE),
     LightCue.HELD_10S: Blink(250, 250, RED),
+    LightCue.IDENTIFY: Blink(750, 250, WHITE),
 }
 """The pattern of each meaning; a test holds it complete. ``Trouble.NONE`` has none: the state is shown instead."""
 
@@ -115,20 +120,28 @@ _HELD: Final = {Gesture.HELD_5S: LightCue.HELD_5S, Gesture.HELD_10S: LightCue.HE
 
 
 def meaning_of(
-    view: "View", now: Monotonic, *, held: Gesture | None = None, is_just_linked: bool = False
+    view: "View",
+    now: Monotonic,
+    *,
+    held: Gesture | None = None,
+    is_just_linked: bool = False,
+    is_identifying: bool = False,
 ) -> Meaning:
-    """Return the first of: a hold, a new link, a code that waits, a trouble, the state.
+    """Return the first of: a hold, a new link, which speaker it is, a code that waits, a trouble, the state.
 
     Args:
         view: the state and the trouble to show.
         now: decides on the last minute of a code.
         held: the last gesture of the button; only that of a hold counts.
         is_just_linked: whether the link is new.
+        is_identifying: whether a person wants to know which speaker this is.
     """
     if held in _HELD:
         return _HELD[held]
     if is_just_linked:
         return LightCue.JUST_LINKED
+    if is_identifying:
+        return LightCue.IDENTIFY
     if view.state is StateWord.WAITING:
         return StateWord.WAITING if now < _last_minute_of(view.code_pair) else LightCue.LAST_MINUTE
     return view.state if view.trouble is Trouble.NONE else view.trouble
@@ -140,10 +153,13 @@ def pattern_for(
     *,
     held: Gesture | None = None,
     is_just_linked: bool = False,
+    is_identifying: bool = False,
     table: Table = TABLE,
 ) -> Rhythm:
     """Return the pattern of a view; the arguments are those of ``meaning_of``."""
-    return table[meaning_of(view, now, held=held, is_just_linked=is_just_linked)]
+    return table[
+        meaning_of(view, now, held=held, is_just_linked=is_just_linked, is_identifying=is_identifying)
+    ]
 
 
 def _last_minute_of(pair: "CodePair | None") -> Monotonic:
@@ -167,6 +183,7 @@ class LightPrompt:
         self._view: View | None = None
         self._held: Gesture | None = None
         self._linked_until = Monotonic(0.0)
+        self._identifies_until = Monotonic(0.0)
 
     def show(self, view: "View", now: Monotonic) -> Monotonic | None:
         """Show a view, and return the moment at which its pattern changes by itself, or None."""
@@ -175,6 +192,8 @@ class LightPrompt:
                 self._linked_until = later(now, JUST_LINKED_FOR)
             elif view.state is not StateWord.LINKED:
                 self._linked_until = Monotonic(0.0)
+            if view.notice in IDENTIFYING and is_asked_for(self._view, view):
+                self._identifies_until = later(now, IDENTIFIES_FOR)
             self._view = view
             try:
                 self._draw(now)
@@ -201,14 +220,18 @@ class LightPrompt:
         if self._view is None:
             pattern = self._table[_HELD[self._held]] if self._held in _HELD else Off()
         else:
-            is_just_linked = now < self._linked_until
             pattern = pattern_for(
-                self._view, now, held=self._held, is_just_linked=is_just_linked, table=self._table
+                self._view,
+                now,
+                held=self._held,
+                is_just_linked=now < self._linked_until,
+                is_identifying=now < self._identifies_until,
+                table=self._table,
             )
         self._light.show(pattern)
 
     def _changes_at(self, view: "View", now: Monotonic) -> Monotonic | None:
-        moments = (self._linked_until, _last_minute_of(view.code_pair))
+        moments = (self._linked_until, self._identifies_until, _last_minute_of(view.code_pair))
         return min((moment for moment in moments if now < moment < NEVER), default=None)
 
 

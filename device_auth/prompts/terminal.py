@@ -71,6 +71,7 @@ def open_terminal(
     qr: bool,
     is_dumb: bool = False,
     sidebar: Sidebar | None = None,
+    speaker: str = "",
 ) -> "TerminalPrompt":
     """Open the prompt for a stream, and find out what the stream can show.
 
@@ -83,13 +84,20 @@ def open_terminal(
         qr: whether to draw the QR code.
         is_dumb: whether a terminal obeys no escape sequence; it is written to like a file.
         sidebar: shown as well, if the stream is a terminal.
+        speaker: what people call it.
     """
     encoding = stream.encoding or "ascii"
     try:
         number = stream.fileno()
     except (OSError, ValueError):
         return TerminalPrompt(
-            stream, size=lambda: ENDLESS, is_tty=False, colour=False, encoding=encoding, qr=qr
+            stream,
+            size=lambda: ENDLESS,
+            is_tty=False,
+            colour=False,
+            encoding=encoding,
+            qr=qr,
+            speaker=speaker,
         )
     stream.flush()
     is_tty = os.isatty(number)
@@ -103,6 +111,7 @@ def open_terminal(
         encoding=encoding,
         qr=qr,
         sidebar=sidebar if is_tty else None,
+        speaker=speaker,
     )
 
 
@@ -144,6 +153,7 @@ class TerminalPrompt:
         encoding: of the stream.
         qr: whether to draw the QR code.
         sidebar: shown above the live lines; on a terminal only.
+        speaker: what people call it.
     """
 
     name: Final = "terminal"
@@ -158,6 +168,7 @@ class TerminalPrompt:
         encoding: str,
         qr: bool,
         sidebar: Sidebar | None = None,
+        speaker: str = "",
     ) -> None:
         self._stream = stream
         self._size = size
@@ -166,6 +177,7 @@ class TerminalPrompt:
         self._encoding = encoding
         self._qr = qr
         self._sidebar = sidebar
+        self._speaker = speaker
         self._view: View | None = None
         self._drawn: CodePair | None = None
         self._seen: Size | None = None
@@ -229,9 +241,9 @@ class TerminalPrompt:
         again = before is None or is_asked_for(before, view)
         lines: list[str] = []
         if view.notice is not None and (again or before is None or view.notice is not before.notice):
-            from device_auth.prompts.wording import DEFAULT_LANGUAGE, read_wording
+            from device_auth.prompts.wording import DEFAULT_LANGUAGE, notice_text, read_wording
 
-            lines += style.wrap(read_wording(DEFAULT_LANGUAGE).moments[view.notice])
+            lines += style.wrap(notice_text(read_wording(DEFAULT_LANGUAGE), view.notice, self._speaker))
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
             lines += style.wrap(_refusal_text(view.refusal, view.hint), sgr=BAD)
         if view.code_pair is not None and (again or is_resized or view.code_pair != self._drawn):

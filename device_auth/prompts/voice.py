@@ -9,7 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from device_auth.core.models import Monotonic, Seconds, later
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import IDENTIFYING, OneTimeNotice, StateWord, Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.prompts.view_changes import has_just_linked, is_asked_for
 from device_auth.prompts.wording import linked_words, notice_words, state_words, trouble_words, waiting_words
@@ -61,6 +61,11 @@ class Announcement:
     is_repeated: bool = False
 
 
+def nameless() -> str:
+    """Return the name of a speaker that is not known."""
+    return ""
+
+
 class VoicePrompt:
     """Tells aloud. Each announcement has a thread of its own, so a new view can interrupt it.
 
@@ -69,6 +74,7 @@ class VoicePrompt:
         wording: the language.
         quiet_hours: when the voice speaks only if asked.
         local_minute: returns the minute of the local day, 0 to 1439, or None while the clock is not set.
+        speaker: returns what people call the speaker.
     """
 
     name: Final = "voice"
@@ -80,11 +86,13 @@ class VoicePrompt:
         *,
         quiet_hours: "QuietHours",
         local_minute: "Callable[[], int | None]",
+        speaker: "Callable[[], str]" = nameless,
     ) -> None:
         self._voice = voice
         self._wording = wording
         self._quiet_hours = quiet_hours
         self._local_minute = local_minute
+        self._speaker = speaker
         self._view: View | None = None
         self._told_pair: CodePair | None = None
         self._next: Announcement | None = None
@@ -138,7 +146,7 @@ class VoicePrompt:
 
     def _words_for(self, before: "View | None", view: "View") -> "tuple[Utterance, ...]":
         if view.notice is not None:
-            return notice_words(self._wording, view.notice)
+            return notice_words(self._wording, view.notice, name=self._speaker())
         if view.state is StateWord.WAITING and view.code_pair is not None:
             return self._code_words(view.code_pair, view)
         if before is not None and has_just_linked(before, view):
@@ -198,6 +206,8 @@ class VoicePrompt:
 
 def _interrupts(before: "View | None", view: "View") -> bool:
     """Return whether a view interrupts the announcement before it; a trouble does not interrupt a code."""
+    if view.notice is OneTimeNotice.IDENTIFY_SILENTLY:
+        return False
     if before is None or is_asked_for(before, view):
         return True
     if view.state is StateWord.WAITING:
@@ -208,7 +218,7 @@ def _interrupts(before: "View | None", view: "View") -> bool:
 def _shows_presence(before: "View | None", view: "View") -> bool:
     """Return whether only a person can have caused a view: by a press or an approval. A renewal happens by itself."""
     if is_asked_for(before, view):
-        return True
+        return view.notice not in IDENTIFYING  # any visitor of the page may want to know it
     is_request = view.state is StateWord.REQUESTING and (
         before is None or before.state not in {StateWord.REQUESTING, StateWord.WAITING}
     )

@@ -10,6 +10,7 @@ from importlib.resources import files
 from re import escape, findall, fullmatch, split, sub
 from typing import TYPE_CHECKING, Any, Final
 
+from device_auth.core.states import IDENTIFYING, OneTimeNotice
 from device_auth.core.values import dataclass, replace
 from hardware.voice import Utterance
 
@@ -174,9 +175,16 @@ def state_words(wording: Wording, state: str) -> tuple[Utterance, ...]:
     return (_utter(wording, wording.states[state], _AFTER_WORDS, f"state-{state}"),)
 
 
-def notice_words(wording: Wording, notice: str) -> tuple[Utterance, ...]:
-    """Return the words for an event, or for the next thing to do."""
-    return (_utter(wording, wording.moments[notice], _AFTER_SENTENCE, f"moment-{notice}"),)
+def notice_words(wording: Wording, notice: str, *, name: str = "") -> tuple[Utterance, ...]:
+    """Return the words for an event, or for the next thing to do, with the speaker's name where it belongs."""
+    text = notice_text(wording, notice, name)
+    return (_utter(wording, text, _AFTER_SENTENCE, f"moment-{notice}"),)
+
+
+def notice_text(wording: Wording, notice: str, name: str) -> str:
+    """Return the sentence for a notice; the two that identify a speaker differ in who tells them alone."""
+    text = wording.moments[OneTimeNotice.IDENTIFY if notice in IDENTIFYING else notice]
+    return text.replace("{name}", name)
 
 
 def linked_words(

@@ -168,6 +168,7 @@ class Api:
         limits: of each request and reply.
         admission: how many connections and event streams at once.
         timeouts: of replies.
+        name: returns what people call the speaker.
 
     Raises:
         StoreError: if the socket cannot be made.
@@ -186,6 +187,7 @@ class Api:
         limits: ReadLimits = READ_LIMITS,
         admission: ConnectionLimits = ADMISSION,
         timeouts: ApiTimeouts = TIMEOUTS,
+        name: Callable[[], str] = lambda: "",
     ) -> None:
         self._feed = feed
         self._actions = actions
@@ -195,6 +197,7 @@ class Api:
         self._limits = limits
         self._most_streams = admission.streams
         self._timeouts = timeouts
+        self._name = name
         self._lock = threading.Lock()
         self._forced: _ForcedRefresh | None = None
         self._own = None
@@ -428,6 +431,7 @@ class Api:
                 linked_at=None if link is None else link.linked_at,
                 dialect=None if link is None else link.dialect,
                 version=__version__,
+                name=self._name(),
                 handed_over=hand_over_of(link),
                 lasts=not view.doubt,
                 is_checking=view.is_checking,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from device_auth.core import linking
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreBusy, StoreError
+from device_auth.core.identifying import identification
 from device_auth.core.models import (
     NEVER,
     DialectName,
@@ -150,6 +151,8 @@ class Daemon:
         self._asked: OneTimeNotice | None = None
         self._asked_until = NEVER
         self._failed_parts: dict[str, Refusal] = {}
+        self._pressed_at: Monotonic | None = None
+        self._identified_at: Monotonic | None = None
 
     # -- from any thread or signal handler
 
@@ -242,6 +245,10 @@ class Daemon:
         """Poll soon: the page is seen again."""
         self._loop.post(linking.OwnerBack())
 
+    def identify(self) -> None:
+        """Let a person know which speaker this is, unless that was just done."""
+        self._loop.call_soon(self._identify)
+
     # -- on the loop's thread
 
     def run(self, started: Callable[[], None]) -> bool:
@@ -330,6 +337,8 @@ class Daemon:
         from hardware.button import Gesture  # loaded already where there is a button
 
         log.info("the button: %s", gesture)
+        if gesture not in {Gesture.STUCK, Gesture.FREED}:
+            self._pressed_at = self._clock.now()
         self._cancel_late_question()
         match gesture:
             case Gesture.TAP if self._asked is OneTimeNotice.CONFIRM_UNLINK:
@@ -366,6 +375,15 @@ class Daemon:
         if self._clock.now() >= self._asked_until:
             self._ask(None)
             self._loop.tell_notice(OneTimeNotice.CANCELLED)
+
+    def _identify(self) -> None:
+        now = self._clock.now()
+        notice = identification(
+            now, last=self._identified_at, pressed=self._pressed_at, state=self._loop.view().state
+        )
+        if notice is not None:
+            self._identified_at = now
+            self._loop.tell_notice(notice)
 
     def _link(self, problem: Refusal | None, *, again: bool = False) -> None:
         """Answer a tap: link if there is no link or ``again`` is set, otherwise tell the state again.

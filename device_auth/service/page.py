@@ -102,6 +102,7 @@ _METHODS: Final = {
     "/events": ("GET",),
     "/left": _ACTION_METHODS,
     "/back": _ACTION_METHODS,
+    "/identify": _ACTION_METHODS,
 }
 
 
@@ -263,13 +264,15 @@ class Page:
 
     Args:
         feed: what the loop knows.
-        actions: called when the owner leaves to approve, and comes back.
+        actions: called when the owner leaves to approve, comes back, or asks which speaker this is.
         clock: for both times.
         settings: where to listen, and the names of the speaker.
         sockets: sockets that listen already; then ``settings.listen`` is not used.
         limits: of each request and reply.
         admission: how many visitors at once, and how often.
         nearness: returns where a visitor (first) is who came in on an address of ours (second).
+        name: returns what people call the speaker.
+        has_light: returns whether it has a light, which can show which speaker it is.
     """
 
     def __init__(
@@ -283,6 +286,8 @@ class Page:
         limits: ReadLimits = READ_LIMITS,
         admission: ConnectionLimits = ADMISSION,
         nearness: Callable[[Address, Address], Nearness] = find_nearness,
+        name: Callable[[], str] = lambda: "",
+        has_light: Callable[[], bool] = lambda: False,
     ) -> None:
         self._feed = feed
         self._clock = clock
@@ -291,7 +296,13 @@ class Page:
         self.listeners = list(sockets)
         self._nearness_of = nearness
         self._shows_code_here = names_loopback(settings.hosts)
-        self._actions = {"/left": actions.owner_left, "/back": actions.owner_is_back}
+        self._name = name
+        self._has_light = has_light
+        self._actions = {
+            "/left": actions.owner_left,
+            "/back": actions.owner_is_back,
+            "/identify": actions.identify,
+        }
         self.server = HttpServer(
             "page",
             clock,
@@ -363,8 +374,10 @@ class Page:
             return self._reply(HTTPStatus.NO_CONTENT)
         language = self._language_of(request)
         model = self._renderer.model(self._feed.look(), sees_code=self._sees_code(accepted))
-        page = self._renderer.page(model, language, _languages_in(request))
-        return self._reply(HTTPStatus.OK, page, _language_fields(language))
+        body = self._renderer.page(
+            model, language, _languages_in(request), name=self._name(), has_light=self._has_light()
+        )
+        return self._reply(HTTPStatus.OK, body, _language_fields(language))
 
     def _open_events(self, accepted: Visitor, request: HttpRequest) -> HttpReply:
         if not self.server.open_stream(accepted):

@@ -169,16 +169,30 @@ class PageRenderer:
         """Return the model of the page now."""
         return read_model(snapshot, self._clock.now(), self._clock.wall(), sees_code=sees_code)
 
-    def page(self, model: PageModel, language: str, accepted: str = "") -> bytes:
-        """Render the whole page; where ``accepted`` asks for another language, it says so."""
+    def page(
+        self, model: PageModel, language: str, accepted: str = "", *, name: str = "", has_light: bool = False
+    ) -> bytes:
+        """Render the whole page.
+
+        Args:
+            model: what it shows.
+            language: one of ours.
+            accepted: the page says so where this asks for another language.
+            name: of the speaker; empty for none.
+            has_light: a visitor may let the speaker's light show which speaker it is.
+        """
         wording = read_words(language)
         words = wording.page
         left = self._left_of(model)
+        title = escape(words["title"])
+        asks = {key: escape(words[key]) for key in ("which", "identify", "identified")}
         values = {
             "language": language,
             "direction": wording.direction,
             "other": escape(words["other-language"]) if is_second_choice(accepted, language) else "",
-            "title": escape(words["title"]),
+            "title": f"{title}: {escape(name)}" if name else title,
+            "heading": f"{title}: <bdi>{escape(name)}</bdi>" if name else title,
+            "which": _fill("which.html", asks) if has_light else "",
             "refresh": str(REFRESH),
             "sight": _name_of(self._main(model, language)),
             "left": str(left),
@@ -299,6 +313,7 @@ def _without_code(model: PageModel, wording: Wording) -> str:
             lines = [_mark(_BAD, "bad"), _headline(trouble.sentence), _paragraph("told", trouble.next_step)]
         case StateWord.UNLINKED:
             lines = [_mark(_BUTTON), _headline(wording.page["press"])]
+            lines.append(_paragraph("told", wording.page["what-for"]))
         case StateWord.WAITING if model.is_withheld:
             note = _paragraph("note", wording.page["withheld"])
             lines = [_mark(_BUSY), _headline(wording.states[model.state]), note, *_notes(model, wording)]

@@ -89,6 +89,10 @@ class Actions(Protocol):
         """Report that the page is visible again: perhaps the owner has approved."""
         ...
 
+    def identify(self) -> None:
+        """Let a person know which speaker this is, unless that was just done."""
+        ...
+
 
 class StatusFeed:
     """Holds the newest snapshot. Publishes the access token in it and as token files.

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Final, NamedTuple, TypeVar
 
 from device_auth.assembly.hardware_parts import draw_code, hint_of
-from device_auth.prompts.light import Table, describe
+from device_auth.prompts.light import LightCue, Table, describe
 from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import Wording, notice_words
 from device_auth.tools.operators import NOT_AS_EXPECTED, NobodyAnswers, Operator
@@ -249,6 +249,8 @@ def different_patterns(patterns: Table, part: PlannedPart, *, is_white: bool) ->
     """Return each pattern that looks different on this light once, by the names of all that it means."""
     found: dict[Pattern, tuple[Rhythm, list[str]]] = {}
     for meaning, pattern in patterns.items():
+        if meaning is LightCue.IDENTIFY:
+            continue  # of which speaker it is nobody need be asked here, and a rig counts the questions
         looks = without_fades(pattern) if _cannot_fade(part) else pattern
         if is_white or part.kind in _ONE_COLOUR:
             looks = in_white(looks)

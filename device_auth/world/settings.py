@@ -128,6 +128,12 @@ def _read_client_secret(given: str) -> Secret:
     return Secret(given)
 
 
+def _read_label(given: str) -> str:
+    if not given.isprintable() or len(given) > LONGEST_NAME:
+        raise ValueError(f"must be printable and have at most {LONGEST_NAME} characters")
+    return given
+
+
 def _read_poll_every(given: object) -> str | int:
     if given == TOLD or (type(given) is int and given in POLL_RANGE):
         return given
@@ -181,6 +187,13 @@ KEYS: Final = (
         example="de-DE",
         default="en-US",
         only=_LWA,
+    ),
+    Key(
+        "name",
+        explanation="What people call this speaker, where several are; the host name if not set. Everyone near may read and hear it.",
+        example="Kitchen",
+        parse=_read_label,
+        has_option=False,
     ),
     Key(
         "base_url",
@@ -302,17 +315,11 @@ IDS: Final = ("dsn", "product_id", "client_id")
 """The settings that the unit's identity may have; the first it must have."""
 
 
-def _read_identity_text(given: str) -> str:
-    if not given.isprintable() or len(given) > LONGEST_NAME:
-        raise ValueError(f"must be printable and have at most {LONGEST_NAME} characters")
-    return given
-
-
 IDENTITY_KEYS: Final = (
     *(KEY_OF[name] for name in IDS),
-    Key("part", explanation="The part number.", parse=_read_identity_text),
-    Key("revision", explanation="The revision of the part.", parse=_read_identity_text),
-    Key("batch", explanation="The batch it was made in.", parse=_read_identity_text),
+    Key("part", explanation="The part number.", parse=_read_label),
+    Key("revision", explanation="The revision of the part.", parse=_read_label),
+    Key("batch", explanation="The batch it was made in.", parse=_read_label),
 )
 """Everything that the unit's identity may have."""
 
@@ -335,8 +342,8 @@ def option_of(key: Key) -> str:
 
 
 def variable_of(key: Key) -> str:
-    """Return the name of a setting's environment variable."""
-    return PREFIX + key.name.upper()
+    """Return the name of a setting's environment variable; that of the speaker's name would be one that Docker makes."""
+    return "" if key.name == "name" else PREFIX + key.name.upper()
 
 
 def ways_of(key: Key) -> str:
@@ -427,6 +434,7 @@ class Settings(NamedTuple):
     dsn: str
     scope: str
     locale: str
+    name: str
     base_url: str
     issuer: str
     device_endpoint: str

@@ -44,6 +44,7 @@ def test_status_tells_state_trouble_and_what_next(world: SocketWorld) -> None:
     assert world.ask("/v1/status", caller=READER).fields == {
         "state": "unlinked",
         "trouble": "denied",
+        "name": "Kitchen",
         "since": "2027-01-15T08:00:00Z",
         "hint": "Press the button.",
         "expires_at": None,

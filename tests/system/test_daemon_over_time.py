@@ -87,6 +87,24 @@ def test_a_tap_on_a_linked_speaker_tells_that_it_is_linked(household: Household)
     assert len(household.world.codes) == 1
 
 
+def test_which_speaker_it_is_is_told_once_in_ten_seconds_and_aloud_only_soon_after_a_press(
+    household: Household,
+) -> None:
+    household.press(100, Gesture.HELD_5S)
+    for second in (90, 99, 101, 109, 112, 699, 710):
+        household.at(second, household.daemon.identify)
+    household.live(720)
+
+    assert household.moments == [
+        OneTimeNotice.IDENTIFY_SILENTLY,
+        OneTimeNotice.IDENTIFY,
+        OneTimeNotice.IDENTIFY,
+        OneTimeNotice.IDENTIFY,
+        OneTimeNotice.IDENTIFY_SILENTLY,
+    ]
+    assert household.last.state is StateWord.UNLINKED
+
+
 def test_a_hold_of_five_seconds_and_a_tap_unlink(household: Household) -> None:
     household.link()
     household.press(100, Gesture.HELD_5S, Gesture.HOLD_5S)

@@ -1,12 +1,13 @@
 """The light: which pattern tells what, what comes first, and what a setting may put in its place."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 
 from device_auth.core.models import View
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import IDENTIFYING, OneTimeNotice, StateWord, Trouble
 from device_auth.prompts.light import (
     TABLE,
     TRY_AGAIN_AFTER,
@@ -96,18 +97,22 @@ def test_a_well_speaker_is_dark() -> None:
 # -- what comes first -------------------------------------------------------------------------------------
 
 
-def test_a_hold_comes_before_a_new_link_before_a_code_before_a_trouble_before_the_state() -> None:
+def test_a_hold_comes_before_a_new_link_before_which_speaker_it_is_before_a_code_before_a_trouble_before_the_state() -> (
+    None
+):
     view = waiting(trouble=Trouble.NO_NETWORK)
 
     assert (
-        meaning_of(view, moment(0), held=Gesture.HELD_5S, is_just_linked=True),
-        meaning_of(view, moment(0), is_just_linked=True),
+        meaning_of(view, moment(0), held=Gesture.HELD_5S, is_just_linked=True, is_identifying=True),
+        meaning_of(view, moment(0), is_just_linked=True, is_identifying=True),
+        meaning_of(view, moment(0), is_identifying=True),
         meaning_of(view, moment(0)),
         meaning_of(View(StateWord.REQUESTING, Trouble.NO_NETWORK), moment(0)),
         meaning_of(REQUESTING, moment(0)),
     ) == (
         LightCue.HELD_5S,
         LightCue.JUST_LINKED,
+        LightCue.IDENTIFY,
         StateWord.WAITING,
         Trouble.NO_NETWORK,
         StateWord.REQUESTING,
@@ -176,6 +181,22 @@ def test_a_new_request_ends_the_light_of_a_new_link() -> None:
         prompt.show(view, moment(1))
 
     assert lamp.shown[-2:] == [TABLE[StateWord.REQUESTING], Off()]
+
+
+@pytest.mark.parametrize("notice", sorted(IDENTIFYING))
+def test_a_light_shows_for_five_seconds_which_speaker_it_is_each_time_it_is_asked(
+    notice: OneTimeNotice,
+) -> None:
+    lamp = Lamp()
+    prompt = LightPrompt(lamp)
+    prompt.show(UNLINKED, moment(0))
+
+    for number in (1, 2):
+        asked = replace(UNLINKED, notice=notice, sequence=number)
+        assert prompt.show(asked, moment(10 * number)) == moment(10 * number + 5)
+        assert prompt.show(asked, moment(10 * number + 5)) is None
+
+    assert lamp.shown[1:] == [TABLE[LightCue.IDENTIFY], Off()] * 2
 
 
 def test_a_hold_is_shown_until_it_is_let_go() -> None:

@@ -3,7 +3,7 @@
 import re
 import sys
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 from http import HTTPStatus
 
 import pytest
@@ -212,12 +212,25 @@ def test_a_sight_prints_no_code(pair: CodePair) -> None:
 # -- each state, in each language
 
 
-def test_before_a_press_there_is_one_sentence_and_nothing_else(
+def test_before_a_press_there_is_what_to_do_and_what_it_is_for(
     painter: PageRenderer, wording: Wording
 ) -> None:
     said = shown(painter, PageModel(StateWord.UNLINKED, Trouble.NONE), language_of(wording))
 
-    assert said == wording.page["press"]
+    assert said == f"{wording.page['press']} {wording.page['what-for']}"
+    assert wording.page["which"] not in said
+
+
+def test_a_speaker_with_a_light_can_be_asked_which_it_is(painter: PageRenderer, wording: Wording) -> None:
+    model, language = PageModel(StateWord.UNLINKED, Trouble.NONE), language_of(wording)
+
+    page = painter.page(model, language, name="Bob's <Kitchen>", has_light=True).decode()
+
+    asked = [escape(wording.page[key]) for key in ("which", "identified", "identify")]
+    assert re.search(r'<p>(.*)</p>\n<button .*data-done="(.*)">(.*)</button>', page).groups() == tuple(asked)  # type: ignore[union-attr]
+    title, name = escape(wording.page["title"]), "Bob&#x27;s &lt;Kitchen&gt;"
+    assert f"<title>{title}: {name}</title>" in page
+    assert f"<header><p>{title}: <bdi>{name}</bdi></p></header>" in page
 
 
 def test_while_waiting_there_is_all_that_an_owner_needs(

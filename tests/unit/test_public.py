@@ -25,7 +25,7 @@ from device_auth.core.values import replace
 from tests.links import make_link
 
 UNLINKED = SpeakerStatus(
-    StateWord.UNLINKED, Trouble.NONE, None, "press", UnixTime(1.8e9), "Anna", "lwa", "1.0"
+    StateWord.UNLINKED, Trouble.NONE, None, "press", UnixTime(1.8e9), "Anna", "lwa", "1.0", "Kitchen"
 )
 
 
@@ -46,10 +46,11 @@ def test_json_has_no_half_of_a_surrogate_pair(text: str, shown: str) -> None:
     assert json.loads(written) == {"hint": [shown]}
 
 
-def test_a_status_is_twelve_fields() -> None:
+def test_a_status_is_thirteen_fields() -> None:
     assert status_fields(UNLINKED) == {
         "state": "unlinked",
         "trouble": "none",
+        "name": "Kitchen",
         "since": None,
         "hint": "press",
         "expires_at": "2027-01-15T08:00:00Z",
@@ -155,6 +156,7 @@ def test_a_status_for_people_has_a_row_for_what_is_known() -> None:
     assert text_of(account_id="amzn1.account.A") == [
         f"state:       unlinked: {STATES[StateWord.UNLINKED].sentence}",
         "next:        press",
+        "name:        Kitchen",
         "account:     Anna",
         "user ID:     amzn1.account.A",
         "token until: 2027-01-15T08:00:00Z",

@@ -8,7 +8,7 @@ from threading import enumerate as threads
 import pytest
 
 from device_auth.core.models import Monotonic, View
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import OneTimeNotice, StateWord, Trouble
 from device_auth.prompts.voice import CODE_EVERY, PASSES_WITHIN, PRESENCE, STILL_SPEAKING, VoicePrompt
 from device_auth.prompts.wording import read_wording, waiting_words
 from hardware.errors import HardwareError, PartBusy, PartMissing
@@ -35,7 +35,11 @@ class Bench:
         self.minute = minute
         self.simulated = SimulatedVoice()
         self.prompt = VoicePrompt(
-            voice or self.simulated, WORDING, quiet_hours=NIGHT, local_minute=lambda: self.minute
+            voice or self.simulated,
+            WORDING,
+            quiet_hours=NIGHT,
+            local_minute=lambda: self.minute,
+            speaker=lambda: "Kitchen",
         )
         self.heard_before = 0
 
@@ -198,6 +202,35 @@ def test_a_trouble_that_somebody_has_to_mend_is_told_once(trouble: Trouble) -> N
     bench.show(replace(view, hint="another"), 2)
 
     assert bench.hear() == trouble_words(trouble)
+
+
+# -- which speaker it is ----------------------------------------------------------------------------------
+
+
+def test_a_voice_says_which_speaker_it_is() -> None:
+    bench = Bench()
+    bench.show(LINKED)
+    bench.show(replace(LINKED, notice=OneTimeNotice.IDENTIFY, sequence=1), 10)
+
+    assert bench.hear() == ["Here I am: Kitchen."]
+
+
+def test_a_light_that_shows_it_alone_interrupts_no_code() -> None:
+    bench = Bench()
+    bench.show(waiting())
+    assert bench.hear() == CODE
+    again = bench.show(replace(waiting(sequence=1), notice=OneTimeNotice.IDENTIFY_SILENTLY), 10)
+
+    assert again == moment(CODE_EVERY)
+    assert bench.hear() == []
+
+
+def test_a_visitor_of_the_page_wakes_nobody_in_the_quiet_hours() -> None:
+    bench = Bench(minute=23 * 60)
+    bench.show(LINKED)
+    bench.show(replace(LINKED, notice=OneTimeNotice.IDENTIFY, sequence=1), 10)
+
+    assert bench.hear() == []
 
 
 # -- the quiet hours --------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ MOMENTS = {
     "code-again",
     "new-code",
     "just-linked",
+    "identify",
     "linked-to",
     "for-now",
     "checking-again",
@@ -58,6 +59,10 @@ MOMENTS = {
 PAGE = {
     "title": set[str](),
     "press": set[str](),
+    "what-for": set[str](),
+    "which": set[str](),
+    "identify": set[str](),
+    "identified": set[str](),
     "lead": set[str](),
     "compare": set[str](),
     "enter": set[str](),

@@ -53,6 +53,14 @@ document.addEventListener("visibilitychange", () => {
 main.addEventListener("click", event => {
   if (event.target.closest(".go")) tell("/left");
 });
+document.documentElement.className = "live";
+document.querySelector("button")?.addEventListener("click", event => {
+  const button = event.target, asked = button.textContent;
+  tell("/identify");
+  button.textContent = button.dataset.done;
+  button.disabled = true;
+  setTimeout(() => { button.textContent = asked; button.disabled = false; }, 10000);
+});
 if (performance.getEntriesByType("navigation")[0]?.type === "back_forward") tell("/back");
 if (document.visibilityState === "visible") listen();
 countFrom(Number(main.dataset.left));

@@ -21,7 +21,7 @@ from tests.waiting import LONG
 pytestmark = [*needs_a_browser, pytest.mark.slow]
 
 SMALL_TARGETS = """
-return [...document.querySelectorAll('a')].map(node => node.getBoundingClientRect())
+return [...document.querySelectorAll('a, button')].filter(node => node.checkVisibility()).map(node => node.getBoundingClientRect())
   .filter(box => box.height < 44 || box.right > innerWidth || box.bottom > innerHeight).map(box => box.toJSON());
 """
 """What a thumb cannot hit without scrolling. Source: WCAG 2.2, 2.5.5."""
@@ -202,6 +202,19 @@ def test_the_owner_leaves_by_the_link_and_comes_back(phone: Phone) -> None:
     phone.until(lambda: "Done." in phone.text())
 
     assert phone.bench.actions.next() == "back"
+
+
+@in_light_and_dark
+def test_a_button_lets_the_speaker_be_known_by_its_light(phone: Phone) -> None:
+    phone.open()
+    button = phone.driver.find_element(By.TAG_NAME, "button")
+    button.click()
+
+    assert phone.bench.actions.next() == "identify"
+    assert (button.text, button.is_enabled()) == ("Look: its light is blinking now.", False)
+    phone.look("asked")
+    phone.bench.wait_for_approval()
+    phone.until(lambda: not button.is_displayed())
 
 
 def test_a_page_that_lost_the_speaker_says_so(phone: Phone) -> None:

@@ -226,12 +226,13 @@ def status_of_events(bench: Bench) -> int:
 # -- actions
 
 
-def test_the_page_tells_that_the_owner_leaves_and_comes_back(bench: Bench) -> None:
-    left, back = (bench.ask("POST", path, JSON, "{}") for path in ("/left", "/back"))
+def test_the_page_tells_that_the_owner_leaves_comes_back_or_looks_for_it(bench: Bench) -> None:
+    paths = ("/left", "/back", "/identify")
+    left, back, asked = (bench.ask("POST", path, JSON, "{}") for path in paths)
 
-    assert (left.status, back.status) == (204, 204)
+    assert (left.status, back.status, asked.status) == (204, 204, 204)
     assert "Content-Length" not in left.fields
-    assert (bench.actions.next(), bench.actions.next()) == ("left", "back")
+    assert [bench.actions.next() for _ in paths] == ["left", "back", "identify"]
 
 
 @pytest.mark.parametrize("body", ["", "{", '{"unlink": true}'])
@@ -250,8 +251,9 @@ def test_what_a_beacon_holds_makes_no_difference(bench: Bench, body: str) -> Non
         {**JSON, "Host": "evil.example"},
     ],
 )
-def test_a_page_of_another_site_cannot_tell_anything(bench: Bench, fields: dict[str, str]) -> None:
-    assert bench.ask("POST", "/left", fields, "{}").status in {403, 415, 421}
+@pytest.mark.parametrize("path", ["/left", "/identify"])
+def test_a_page_of_another_site_cannot_tell_anything(bench: Bench, fields: dict[str, str], path: str) -> None:
+    assert bench.ask("POST", path, fields, "{}").status in {403, 415, 421}
     assert bench.actions.asked.empty()
 
 
