@@ -449,7 +449,7 @@ def test_status_of_a_speaker_that_was_never_linked(
     fields, *lines = capsys.readouterr().out.splitlines()
     status = json.loads(fields)
     assert set(status) == {
-        *("state", "trouble", "since", "hint", "expires_at"),
+        *("state", "trouble", "name", "since", "hint", "expires_at"),
         *("account", "account_id", "linked_at", "dialect", "version", "lasts", "is_checking"),
     }
     assert (status["state"], status["trouble"]) == ("unlinked", "none")
