@@ -43,7 +43,7 @@ TYPED: Final = {
     "device-auth token --help-p": "device-auth token --help-provider",
     "device-auth config ch": "device-auth config check",
     "device-auth factory wipe --verif": "device-auth factory wipe --verify",
-    "device-auth hardware enable resp": "device-auth hardware enable respeaker-2mic",
+    "device-auth hardware enable respeaker-2": "device-auth hardware enable respeaker-2mic",
     "device-auth hardware enable --panel sh": "device-auth hardware enable --panel sh1106",
     "device-auth hardware enable --key rpi": "device-auth hardware enable --key rpi-fw-crypto",
     "device-auth export resp": "device-auth export respeaker",
