@@ -37,7 +37,7 @@ from device_auth.world.toml_lines import value_at, write_plainly
 from device_auth.world.unit import SERIAL_NUMBER
 from hardware.settings import Key
 
-ACTIONS: Final = ("init", "show", "check", "get", "set", "edit")
+ACTIONS: Final = ("init", "show", "check", "get", "set", "unset", "edit")
 
 WIDTH: Final = 80
 """Columns that every terminal has."""
@@ -55,11 +55,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="|".join(ACTIONS),
         choices=ACTIONS,
         help="init: write a settings file with every setting explained; show: every value and where it comes from;"
-        " check: find everything that is wrong; get: print one value; set: change one value; edit: change the file with"
+        " check: find everything that is wrong; get: print one value; set: change one value; unset: leave one out; edit: change the file with"
         " your editor",
     )
     parser.add_argument(
-        "key", nargs="?", metavar="KEY", help="get, set: the setting, as client_id or hardware.board"
+        "key", nargs="?", metavar="KEY", help="get, set, unset: the setting, as client_id or hardware.board"
     )
     parser.add_argument(
         "value",
@@ -103,12 +103,14 @@ def run(
     if args.config_action == "check":
         return _check(options, places, environ, as_json=as_json)
     from device_auth.cli.first_settings import init, new_text
-    from device_auth.cli.settings_changes import Invocation, edit, set_value
+    from device_auth.cli.settings_changes import Invocation, edit, set_value, unset
 
     call = Invocation(options, places, environ, root)
     if args.config_action == "init":
         is_root = (os.geteuid() if euid is None else euid) == ROOT_ID
         return init(call, has_force=bool(options.get("force")), is_root=is_root)
+    if args.config_action == "unset":
+        return unset(args, call)
     of_new_file = new_text() if places.files.config is None else ""
     return set_value(args, call, of_new_file) if args.config_action == "set" else edit(call, of_new_file)
 
@@ -116,14 +118,14 @@ def run(
 def _refuse_misplaced(options: Mapping[str, object]) -> None:
     """Raise WrongUse for an argument of one action that is given to another, or one that is missing."""
     action = options["config_action"]
-    names = {"get": ("key",), "set": ("key", "value", "config")}
+    names = {"get": ("key",), "set": ("key", "value", "config"), "unset": ("key",)}
     given = {name: options.get(name) is not None for name in ("key", "value")}
     wrong = [name.upper() for name in given if given[name] and name not in names.get(str(action), ())]
     without_meaning = [
-        key for key in KEYS if action in {"set", "edit"} or (action == "init" and key.is_secret)
+        key for key in KEYS if action in {"set", "unset", "edit"} or (action == "init" and key.is_secret)
     ]
     wrong += [option_of(key) for key in without_meaning if argument_of(key, options) is not None]
-    if action in {"init", "set", "edit"} and options.get("simulate") is not None:
+    if action in {"init", "set", "unset", "edit"} and options.get("simulate") is not None:
         wrong.append("--simulate")
     if options.get("force") and action != "init":
         wrong.append("--force")

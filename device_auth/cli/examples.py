@@ -54,6 +54,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "device-auth config init": "Ask for what is needed, write the settings: as root the service's.",
         "device-auth config init --client-id ID --product-id ID --dsn DSN": "The same from a script.",
         "device-auth config set hardware.board generic-led": "Change one setting.",
+        "device-auth config unset locale": "Leave one setting out, so that its default counts.",
         "device-auth config set client_secret": "Change a secret: it is asked for, or read from standard input.",
         "device-auth config get --json dsn": "Show one value and its origin to a program.",
         "device-auth config check": "Find what is wrong before the service does.",

@@ -27,7 +27,7 @@ VERBS: Final = {
     "export": "hand the link to another AVS client (move it, not copy it)",
     "doctor": "find out what is wrong, say what to do",
     "seal": "seal a plain link under the key that is set up",
-    "config": "init | show | check | get | set | edit: the settings",
+    "config": "init | show | check | get | set | unset | edit: the settings",
     "hardware": "list | test | wiring | enable | disable: the parts",
     "simulator": "a simulated Amazon on loopback",
     "factory": "the rig: a unit's identity, its tests, its lock",

@@ -1,4 +1,4 @@
-"""``device-auth config set`` and ``edit``: change a settings file; what is wrong is refused, and the file stays as it is."""
+"""``device-auth config set``, ``unset`` and ``edit``: change a settings file; what is wrong is refused, and the file stays as it is."""
 
 import os
 import shlex
@@ -32,6 +32,7 @@ from device_auth.world.places import Places, read_places
 from device_auth.world.service_unit import RELOAD, RESTART, is_installed
 from device_auth.world.settings import (
     AT_START,
+    DEFAULT,
     HIDDEN,
     KEY_OF,
     LARGEST_FILE,
@@ -43,11 +44,19 @@ from device_auth.world.settings import (
     path_of,
     read_word,
 )
-from device_auth.world.toml_lines import NotEditable, read_toml, value_at, with_setting
+from device_auth.world.toml_lines import NotEditable, read_toml, value_at, with_setting, without_setting
 from device_auth.world.toml_lines import Path as SettingPath
 
 EDITORS: Final = ("sensible-editor", "editor", "nano", "vi")
 """Those that are looked for where ``VISUAL`` and ``EDITOR`` name none. Source: environ(7); Debian Policy 11.4."""
+
+
+REMARK: Final = "#! "
+"""Begins a line that tells a person in his editor what another program changed; it is taken out again."""
+
+
+class ChangedMeanwhile(ConfigError):
+    """The file is not the one that a person began to edit."""
 
 
 class Invocation(NamedTuple):
@@ -103,6 +112,37 @@ def set_value(args: Namespace, call: Invocation, new_text: str) -> int:
     return _report(call, draft, {path[0]}, _notes_about(draft, path, value), key=args.key, value=shown)
 
 
+def unset(args: Namespace, call: Invocation) -> int:
+    """Make one setting a comment in the strongest file that has it, and return the exit code.
+
+    Raises:
+        WrongUse: if there is no such setting.
+        ConfigError: if the file cannot be changed, or a setting would be wrong without it; nothing was changed.
+    """
+    path, files, options = path_of(args.key), call.places.files, call.options
+    config, on_unit = files.config or call.places.new_config_file, files.settings
+    is_on_unit = on_unit is not None and not options.get("config") and _holds(on_unit, path)
+    with drafted(
+        on_unit if on_unit is not None and is_on_unit else config,
+        lambda text: without_setting(text, path),
+        files,
+        options,
+        call.environ,
+        slot="settings" if is_on_unit else "config",
+    ) as draft:
+        draft.put_in_place()
+    origin = draft.checked.settings.origins.get(path[0], DEFAULT)
+    notes = [f"{path[0]} is still set: {origin}"] if len(path) == 1 and origin != DEFAULT else []
+    return _report(call, draft, {path[0]}, notes, key=args.key, value=None)
+
+
+def _holds(file: Path, path: SettingPath) -> bool:
+    try:
+        return value_at(read_toml(read_present(file, "")), path) is not None
+    except NotEditable:
+        return False
+
+
 def edit(call: Invocation, new_text: str) -> int:
     """Have a person edit the settings file, check what came of it, and return the exit code.
 
@@ -111,8 +151,14 @@ def edit(call: Invocation, new_text: str) -> int:
     """
     path, new_text = _file_to_edit(call, new_text)
     original = text = read_present(path, new_text)
+    on_unit = call.places.files.settings
+    if on_unit is not None and on_unit != path and not call.is_json:
+        say(
+            f"This is {path}. What was set on this unit comes first: {on_unit}, which config set and unset change."
+        )
     while True:
         text = as_owner(path, partial(_edited, text, call.environ))
+        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(REMARK))
         try:
             return _put_in_place(call, path, new_text, original, text)
         except ConfigError as error:
@@ -121,6 +167,21 @@ def edit(call: Invocation, new_text: str) -> int:
             say_problem(str(error), error.hint)
             if ask_line("Edit it again? [Y/n] ").lower().startswith("n"):
                 return error.exit_code
+            if isinstance(error, ChangedMeanwhile):
+                former, original = original, read_present(path, new_text)
+                text = _remarks(former, original) + text
+
+
+def _remarks(former: str, present: str) -> str:
+    """Return what another program changed, as lines that a person reads above his own text."""
+    from difflib import unified_diff
+
+    changed = unified_diff(former.splitlines(), present.splitlines(), lineterm="", n=0)
+    told = [line for line in changed if not line.startswith(("---", "+++", "@@"))]
+    lines = [
+        "Changed meanwhile (- as it was, + as it is); take over what you want, for your text replaces it:"
+    ]
+    return "".join(f"{REMARK}{line}\n" for line in lines + told)
 
 
 def _file_to_edit(call: Invocation, new_text: str) -> tuple[Path, str]:
@@ -142,9 +203,9 @@ def _file_to_edit(call: Invocation, new_text: str) -> tuple[Path, str]:
 def _put_in_place(call: Invocation, path: Path, new_text: str, original: str, text: str) -> int:
     def change(present: str) -> str:
         if present != original.removeprefix(MARK):
-            raise ConfigError(
+            raise ChangedMeanwhile(
                 f"{path} was changed by another program meanwhile; nothing was changed here",
-                hint="Edit it again.",
+                hint="Edit it again: your text is kept, with what was changed above it.",
             )
         return text.removeprefix(MARK)
 

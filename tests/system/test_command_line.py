@@ -609,7 +609,7 @@ def test_a_slip_of_the_keyboard_is_told_what_was_meant(
 @pytest.mark.parametrize(
     ("verb", "missing"),
     [
-        ("config", "init|show|check|get|set|edit"),
+        ("config", "init|show|check|get|set|unset|edit"),
         ("hardware", "list|test|wiring|enable|disable"),
         ("export env", "--to"),
     ],

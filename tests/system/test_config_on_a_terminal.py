@@ -96,6 +96,30 @@ def test_bytes_that_are_not_text_are_asked_for_again(path: Path) -> None:
         terminal.wait_for("left with 130")
 
 
+def test_an_edit_beside_another_program_is_not_lost_and_both_can_be_had(path: Path, tmp_path: Path) -> None:
+    path.write_text("renewals = 3\n")
+    path.chmod(0o600)
+    seen, editor = tmp_path / "seen", tmp_path / "editor"
+    editor.write_text(
+        f'#!/bin/sh\ncp "$1" {seen}\n'
+        f'if grep -q mine "$1"; then echo \'dsn = "K-7"\' >> "$1"; exit; fi\n'
+        f"echo '# mine' >> \"$1\"; echo 'dsn = \"K-7\"' >> {path}\n"
+    )
+    editor.chmod(0o700)
+    with session(path.parent) as terminal:
+        terminal.type(f"export EDITOR={editor}\n")
+        terminal.run("config", "edit", "--config", str(path))
+        terminal.wait_for("Edit it again? [Y/n]")
+        assert "your text is kept" in " ".join(terminal.text.split())
+        terminal.type("\n")
+        terminal.wait_for("left with 0")
+
+    remark, added, *mine = seen.read_text().splitlines()
+    assert (remark.startswith("#! Changed meanwhile"), added) == (True, '#! +dsn = "K-7"')
+    assert mine == ["renewals = 3", "# mine"]
+    assert path.read_text() == 'renewals = 3\n# mine\ndsn = "K-7"\n'
+
+
 def test_what_an_edit_made_wrong_can_be_edited_again_or_left(path: Path) -> None:
     path.write_text("renewals = 3\n")
     path.chmod(0o600)

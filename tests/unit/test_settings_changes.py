@@ -207,6 +207,34 @@ def test_what_was_set_on_the_unit_is_changed_there(tmp_path: Path) -> None:
     assert path.read_text() == TEXT
 
 
+def test_unset_makes_a_setting_a_comment_and_says_what_still_sets_it(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(path, "unset", "renewals", DEVICE_AUTH_RENEWALS="4") == 0
+
+    assert path.read_text() == TEXT.replace("renewals = 3", "# renewals = 3")
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        f"Changed {path}.",
+        "Note: renewals is still set: environment DEVICE_AUTH_RENEWALS",
+    ]
+    assert run(path, "unset", "renewals") == 0
+    assert capsys.readouterr().err == f"Nothing was changed in {path}.\n"
+
+
+def test_unset_takes_out_first_what_was_set_on_the_unit(tmp_path: Path) -> None:
+    config = settings_file(tmp_path, TEXT)
+    on_unit = tmp_path / "state/settings.toml"
+    on_unit.parent.mkdir()
+    on_unit.write_text("renewals = 7\n")
+    words = ("--state-dir", str(on_unit.parent), "unset", "renewals")
+
+    assert run_config(tmp_path, *words, euid=None, DEVICE_AUTH_CONFIG=str(config)) == 0
+    assert (on_unit.read_text(), config.read_text()) == ("# renewals = 7\n", TEXT)
+    assert run_config(tmp_path, *words, euid=None, DEVICE_AUTH_CONFIG=str(config)) == 0
+    assert "# renewals = 3" in config.read_text()
+
+
 def test_two_settings_that_belong_together_can_be_set_one_after_the_other(path: Path) -> None:
     run(path, "set", "dialect", "rfc8628")
     run(path, "set", "device_endpoint", "https://id.test/device")

@@ -66,8 +66,8 @@ complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device
 complete -c device-auth -n '_shtab_device_auth_using "export"; and test $_shtab_device_auth_npos -eq 0' -ka "avs-device-sdk avs-java-sample respeaker alexapi env json" -d FORMAT
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a doctor -d 'Find out what is wrong, say what to do.'
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a seal -d 'Seal a plain link under the key that is set up.'
-complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a config -d 'Init | show | check | get | set | edit: the settings.'
-complete -c device-auth -n '_shtab_device_auth_using "config"; and test $_shtab_device_auth_npos -eq 0' -ka "init show check get set edit" -d 'init|show|check|get|set|edit'
+complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a config -d 'Init | show | check | get | set | unset | edit: the settings.'
+complete -c device-auth -n '_shtab_device_auth_using "config"; and test $_shtab_device_auth_npos -eq 0' -ka "init show check get set unset edit" -d 'init|show|check|get|set|unset|edit'
 complete -c device-auth -n '_shtab_device_auth_using ""; and test $_shtab_device_auth_npos -eq 0' -a hardware -d 'List | test | wiring | enable | disable: the parts.'
 complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 0' -ka "list test wiring enable disable" -d 'list|test|wiring|enable|disable'
 complete -c device-auth -n '_shtab_device_auth_using "hardware"; and test $_shtab_device_auth_npos -eq 1' -ka "aiy-voice-v1 aiy-voice-v2 generic-led generic-rgb hifiberry kernel-led pirate-audio raspiaudio respeaker-2mic respeaker-4mic simulated speaker-bonnet voice-bonnet" -d BOARD
