@@ -38,7 +38,7 @@ def test_the_account_is_told_to_everyone_as_far_as_the_scope_gives_it(
     assert (status.account, status.account_id) == (account, account_id)
     assert (fields["account"], fields["account_id"]) == (account, account_id)
     assert ("account: " in text) is (account is not None)
-    assert (f"Account: <strong>{NAME}</strong>" in page) is (account == NAME)
+    assert (f'Account: <strong dir="auto">{NAME}</strong>' in page) is (account == NAME)
     assert USER_ID not in page
     assert USER_ID not in household.spoken.read_text()
     (linked,) = (each["facts"] for each in findings if each["code"] == "L1")
