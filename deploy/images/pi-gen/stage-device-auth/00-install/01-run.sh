@@ -1,15 +1,15 @@
 #!/bin/bash -e
 # Installs the package, the product's settings and the drop-in of its board. In files/: device-auth.deb (make deb SUITE=trixie),
-# and what deploy/images/product has: config.toml, firmware.txt.
+# device-auth-l10n.deb for another language than English, and what deploy/images/product has: config.toml, firmware.txt.
 
 board=${DEVICE_AUTH_BOARD:-respeaker-2mic}
 
 # Not in /tmp, over which pi-gen mounts another.
-install -m 644 files/device-auth.deb "${ROOTFS_DIR}/var/tmp/device-auth.deb"
+install -m 644 files/device-auth*.deb "${ROOTFS_DIR}/var/tmp"
 on_chroot << EOF
-apt-get install --yes --no-install-recommends /var/tmp/device-auth.deb
+apt-get install --yes --no-install-recommends /var/tmp/device-auth*.deb
 EOF
-rm "${ROOTFS_DIR}/var/tmp/device-auth.deb"
+rm "${ROOTFS_DIR}"/var/tmp/device-auth*.deb
 
 install -m 640 files/config.toml "${ROOTFS_DIR}/etc/device-auth/config.toml"
 on_chroot << EOF
