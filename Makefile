@@ -60,6 +60,10 @@ demo: $(VENV)/.demo
 	$(DEMO) status
 	$(DEMO) token
 
+# What judges pages, alone: the package would bring a browser of its own along.
+$(VENV)/axe: | $(VENV)/.dev
+	$(PIP) install --no-deps --target $@ axe-playwright-python==0.1.8
+
 pictures: $(VENV)/.dev
 	$(BIN)/python -m tests.pictures.make
 
@@ -77,11 +81,11 @@ $(CACHE): | $(VENV)/.dev
 test: $(VENV)/.dev | $(CACHE)
 	$(BIN)/pytest -n 6 --dist worksteal -m 'not slow and not factory'
 
-test-slow: $(VENV)/.dev | $(CACHE)
+test-slow: $(VENV)/.dev | $(CACHE) $(VENV)/axe
 	$(BIN)/pytest -n 6 --dist worksteal -m slow
 
 # Counting costs as much again as half of the tests themselves, so it has a lane of its own.
-coverage: $(VENV)/.dev | $(CACHE)
+coverage: $(VENV)/.dev | $(CACHE) $(VENV)/axe
 	@rm -f .coverage .coverage.*
 	$(BIN)/pytest -n 6 --dist worksteal -m 'not factory' --cov --cov-report=
 	$(BIN)/coverage report

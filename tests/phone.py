@@ -1,6 +1,7 @@
 """A phone: Debian's chromium without a window, of a phone's size; it notes what does not fit or cannot be read."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,12 +52,22 @@ return [...document.querySelectorAll('button, input:not([type=hidden])')].map(no
 """What a thumb cannot hit without scrolling. Source: WCAG 2.2, 2.5.5."""
 
 
+AXE: Final = Path(sys.prefix, "axe", "axe_playwright_python", "axe.min.js")
+"""What judges pages: ``make test-slow`` puts it there."""
+
+JUDGE: Final = """
+const tell = arguments[0];
+axe.run().then(found => tell(found.violations.map(each => `${each.id}: ${each.nodes.map(node => node.html)}`)));
+"""
+
+
 class Phone:
     """The browser, and where its pictures are kept."""
 
     def __init__(self, driver: webdriver.Chrome, shots: Path) -> None:
         self.driver = driver
         self.shots = shots
+        self.runs_scripts = True
 
     def open(self, address: str) -> None:
         self.driver.get(address)
@@ -70,6 +81,7 @@ class Phone:
 
     def wear(self, scheme: str, *, scripts: bool) -> None:
         """Choose light or dark colours, and whether pages may run scripts."""
+        self.runs_scripts = scripts
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
         self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
@@ -83,7 +95,18 @@ class Phone:
         assert size == [WIDTH, HEIGHT]
         assert self.driver.execute_script(CONTRAST) >= 4.5
         assert self.driver.execute_script(SMALL_TARGETS) == []
+        assert not self.runs_scripts or violations(self.driver) == []
         assert not [message for message in console_of(self.driver) if "Security Policy" in message]
+
+
+def violations(driver: webdriver.Chrome) -> list[str]:
+    """Return what axe-core finds wrong with the page, which may run scripts; nothing where it is not installed."""
+    if not AXE.exists():
+        return []
+    driver.execute_script(AXE.read_text("utf-8"))
+    found = driver.execute_async_script(JUDGE)
+    assert isinstance(found, list)
+    return found
 
 
 def console_of(driver: webdriver.Chrome) -> list[str]:

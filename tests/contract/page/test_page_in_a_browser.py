@@ -12,8 +12,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from device_auth.core.states import StateWord, Trouble
+from device_auth.prompts.wording import LANGUAGES, VARIANTS, read_wording
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
-from tests.phone import CONTRAST, HEIGHT, WIDTH, console_of, needs_a_browser
+from tests.phone import AXE, CONTRAST, HEIGHT, WIDTH, console_of, needs_a_browser, violations
 from tests.phone import Phone as AnyPhone
 from tests.qr_decoders import READERS, Reader
 from tests.waiting import LONG
@@ -66,6 +67,7 @@ class Phone:
         assert self.driver.execute_script(measured) == [WIDTH, HEIGHT]
         assert self.driver.execute_script(CONTRAST) >= 4.5
         assert self.driver.execute_script(SMALL_TARGETS) == []
+        assert not self.has_script or violations(self.driver) == []
 
 
 @pytest.fixture
@@ -89,6 +91,7 @@ def phone(browser: AnyPhone, bench: Bench, scheme: str, tmp_path: Path) -> Itera
     browser.open("about:blank")
 
 
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make .venv/axe")
 in_light_and_dark = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 
@@ -171,6 +174,42 @@ def test_the_qr_code_is_read_from_the_screen(phone: Phone, read: Reader) -> None
     phone.see("FUP8UN", "waiting")
 
     assert read(Image.open(io.BytesIO(phone.driver.get_screenshot_as_png())).convert("L")) == [PREFILLED]
+
+
+@needs_axe
+def test_what_judges_pages_finds_what_is_wrong(phone: Phone) -> None:
+    phone.open()
+    phone.driver.execute_script("document.documentElement.lang = 'xx-nothing'; document.title = ''")
+
+    assert {each.partition(":")[0] for each in violations(phone.driver)} == {
+        "html-lang-valid",
+        "document-title",
+    }
+
+
+@needs_axe
+@pytest.mark.parametrize("language", [*LANGUAGES, *VARIANTS])
+def test_each_language_is_judged_and_its_code_read(phone: Phone, language: str) -> None:
+    phone.driver.execute_cdp_cmd("Network.enable", {})
+    phone.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": language}})
+    try:
+        phone.bench.show(StateWord.UNLINKED, Trouble.COPIED)
+        phone.open()
+        phone.look("1-copied")
+        phone.bench.link(account="anna@example.com")
+        phone.open()
+        phone.look("2-linked")
+        phone.bench.wait_for_approval()
+        phone.open()
+        phone.look("3-waiting")
+    finally:
+        phone.driver.execute_cdp_cmd("Network.disable", {})
+
+    html = phone.driver.find_element(By.TAG_NAME, "html")
+    assert language.startswith(html.get_attribute("lang") or "nothing")
+    assert html.get_attribute("dir") == read_wording(language).direction
+    picture = Image.open(io.BytesIO(phone.driver.get_screenshot_as_png())).convert("L")
+    assert [read(picture) for read in READERS] == [[PREFILLED]] * len(READERS)
 
 
 def test_the_countdown_counts_down(phone: Phone) -> None:
