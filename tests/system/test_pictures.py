@@ -14,7 +14,6 @@ from tests.pictures import doctor, page
 from tests.pictures.make import CAST, FOLDER, draw_doctor, draw_run
 from tests.pictures.recording import UNTIL_SPOKEN, WORDS, Words, differences, read_cast, record, words_of
 
-README: Final = (ROOT / "README.md").read_text()
 ANEW: Final = "the program says something else than its picture: make pictures"
 MOST_BYTES: Final = 150_000
 MOST_BYTES_OF_ALL: Final = 500_000
@@ -91,9 +90,12 @@ def test_the_picture_of_the_page_shows_what_is_served(scheme: str) -> None:
     assert picture.size == (page.SCALE * page.WIDTH, page.SCALE * page.HEIGHT)
 
 
-def test_every_picture_is_small_and_stands_in_the_readme() -> None:
+def test_every_picture_is_small_and_is_shown() -> None:
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
 
     assert max(sizes.values()) < MOST_BYTES
     assert sum(sizes.values()) < MOST_BYTES_OF_ALL
-    assert set(sizes) == {Path(name).name for name in re.findall(r"docs/pictures/[\w.-]+", README)}
+    assert set(sizes) == {
+        name for page in pages for name in re.findall(r"pictures/([\w.-]+)", page.read_text("utf-8"))
+    }
