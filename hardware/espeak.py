@@ -159,7 +159,7 @@ class EspeakVoice(ProgramVoice):
 def as_ssml(utterances: Sequence[Utterance]) -> str:
     """Return utterances as SSML, which has pauses. Source: W3C SSML 1.1 §3.1.8, §3.2.3."""
     sentences = (
-        f'<s>{escape(utterance.text, quote=False)}</s><break time="{round(1000 * utterance.pause)}ms"/>'
+        f'<s>{escape(utterance.reading or utterance.text, quote=False)}</s><break time="{round(1000 * utterance.pause)}ms"/>'
         for utterance in utterances
     )
     return f"<speak>{''.join(sentences)}</speak>"

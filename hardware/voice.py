@@ -13,14 +13,16 @@ _DAY_MINUTES: Final = 24 * 60
 class Utterance:
     """One text to say, and the seconds of silence after it.
 
-    ``name`` is the name of its recording; ``language`` is a BCP 47 tag such as ``en`` or ``pt-BR``. Text and name may
-    give a secret away letter by letter, so neither is printed.
+    ``name`` is the name of its recording; ``language`` is a BCP 47 tag such as ``en`` or ``pt-BR``; ``reading`` is the
+    text as it sounds, where a simple voice misreads what people write. All but the tag may give a secret away letter by
+    letter, so none is printed.
     """
 
     text: str = field(repr=False)
     language: str
     pause: float = 0.3
     name: str = field(default="", repr=False)
+    reading: str = field(default="", repr=False)
 
 
 class Voice(Protocol):

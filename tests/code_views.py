@@ -10,6 +10,7 @@ from PIL import Image
 from device_auth.core.models import CodePair, Monotonic, Refusal, Seconds, Secret, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.terminal import Sidebar, TerminalPrompt
+from device_auth.prompts.wording import Wording
 
 PLAIN_URI: Final = "https://amazon.com/us/code"
 REQUESTING: Final = View(StateWord.REQUESTING, Trouble.NONE)
@@ -52,6 +53,7 @@ class Window:
         encoding: str = "utf-8",
         qr: bool = True,
         sidebar: Sidebar | None = None,
+        words: Wording | None = None,
     ) -> None:
         self.out = io.StringIO()
         self.size = (columns, rows)
@@ -66,6 +68,7 @@ class Window:
             encoding=encoding,
             qr=qr,
             sidebar=sidebar,
+            words=words,
         )
 
     def show(self, view: View, now: float = 0) -> Monotonic | None:

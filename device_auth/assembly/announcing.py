@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from device_auth.core.models import Seconds, View
 from device_auth.prompts.fanout import PromptFanout
+from device_auth.prompts.stderr import words_for
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
@@ -73,6 +74,7 @@ def terminal_of(doors: "Doors", *, qr: bool, sidebar: "Sidebar | None", opened: 
         qr=qr,
         sidebar=sidebar,
         speaker=doors.name,
+        words=words_for(doors.settings.locale, sys.stderr),
     )
     opened.enter_context(prompt.lines_go_above())
     return prompt

@@ -55,11 +55,34 @@ def print_quickly(verb: str, path: str = SYSTEM_SOCKET, root: str = "/") -> bool
 
 
 def _text_for(verb: str, path: str, root: str) -> bytes:
+    if verb == "status" and not _is_read_in_english(root):
+        return b""
     try:
         answer = _ask(verb, path)
     except FileNotFoundError:
         return _kept(verb, root)
     return _text_in(answer) if verb == "status" else _token_in(answer)
+
+
+def _is_read_in_english(root: str) -> bool:
+    """Return whether no settings file names another language for the verb's sentences.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
+    uid, environ = os.geteuid(), os.environ  # noqa: TID251  world.settings is too dear here
+    own = environ.get("XDG_CONFIG_HOME") or environ.get("HOME", "") + "/.config"
+    others = f"{own}/device-auth/config.toml" if uid else f"{root}var/lib/device-auth/settings.toml"
+    for path in (f"{root}etc/device-auth/config.toml", others):
+        try:
+            text, _ = _read(path)
+        except FileNotFoundError:
+            continue
+        for line in text.split(b"\n"):
+            name, _, value = line.partition(b"=")
+            if b"locale" in name and not name.lstrip().startswith(b"#") and value.strip(b" '\"")[:2] != b"en":
+                return False
+    return True
 
 
 def _ask(verb: str, path: str) -> bytes:

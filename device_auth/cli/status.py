@@ -1,6 +1,7 @@
 """``device-auth status``: the state, since when, and the next step; with ``--check``, whether a fresh token is there."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Final
 
 from device_auth.assembly.doors import open_doors
@@ -9,10 +10,12 @@ from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ClientRejected, NotLinked, RefreshRejected
 from device_auth.core.models import Mark
 from device_auth.core.public import TOKENLESS, health_fields, status_fields, status_text
-from device_auth.core.states import STATES, TROUBLES, StateWord
+from device_auth.core.states import STATES, TROUBLES, Phrase, StateWord, Trouble
+from device_auth.prompts.stderr import words_for
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
+    from device_auth.core.public import SpeakerStatus
 
 CODES: Final[dict[str, int]] = {
     Mark.REVOKED: RefreshRejected.exit_code,
@@ -27,6 +30,36 @@ NEXT_STEPS: Final = {
     TOKENLESS: "The speaker is linked, and no fresh access token is there. Run: device-auth token",
 }
 """The sentences for each reason."""
+
+
+def _next_steps(doors: "Doors") -> dict[str, str]:
+    """Return the sentences for each reason, in the language of the settings where it has them."""
+    words = words_for(doors.settings.locale, sys.stdout)
+    if words is None:
+        return NEXT_STEPS
+    from device_auth.prompts.wording import written_phrase
+
+    phrases = {word.value: written_phrase(words, word, Trouble.NONE) for word in StateWord}
+    for trouble in words.troubles:
+        phrases[trouble] = written_phrase(words, StateWord.UNLINKED, Trouble(trouble))
+    return NEXT_STEPS | {word: " ".join(phrase).strip() for word, phrase in phrases.items()}
+
+
+def _written(doors: "Doors", status: "SpeakerStatus") -> Phrase | None:
+    """Return the words of a status in the language of the settings; None for English."""
+    words = words_for(doors.settings.locale, sys.stdout)
+    if words is None:
+        return None
+    from device_auth.prompts.wording import written_phrase
+
+    return written_phrase(
+        words,
+        StateWord(status.state),
+        Trouble(status.trouble),
+        status.hint,
+        is_checking=status.is_checking,
+        lasts=status.lasts,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +84,7 @@ def show(doors: "Doors") -> int:
     if doors.is_json:
         print_json(fields)
     else:
-        print_line(status_text(fields))
+        print_line(status_text(fields, _written(doors, status)))
     is_known = not status.service or status.state != StateWord.STARTING
     return 0 if is_known else NotLinked.exit_code
 
@@ -64,6 +97,6 @@ def check(doors: "Doors") -> int:
     elif health.reason is None:
         print_line("healthy")
     else:
-        hint = health.hint or NEXT_STEPS.get(health.reason, "")
+        hint = health.hint or _next_steps(doors).get(health.reason, "")
         print_line(f"unhealthy ({health.reason}): {hint}".rstrip(": "))
     return 0 if health.reason is None else CODES.get(health.reason, NotLinked.exit_code)

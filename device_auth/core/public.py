@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from device_auth.core.models import Link, Mark, Secret, UnixTime
-from device_auth.core.states import FOR_NOW, StateWord, Trouble, phrase_of
+from device_auth.core.states import FOR_NOW, Phrase, StateWord, Trouble, phrase_of
 from device_auth.core.values import dataclass
 
 FRESH: Final = 60
@@ -175,24 +175,27 @@ def status_fields(status: SpeakerStatus) -> dict[str, object]:
     return fields
 
 
-def status_text(fields: Mapping[str, object]) -> str:
+def status_text(fields: Mapping[str, object], phrase: Phrase | None = None) -> str:
     """Return a status for people, in lines.
 
     Args:
         fields: the JSON object of it.
+        phrase: its words in another language than English.
     """
     word, trouble = StateWord(str(fields["state"])), Trouble(str(fields["trouble"]))
     service = fields.get("service")
-    phrase = phrase_of(word, trouble, is_checking=bool(fields["is_checking"]))
-    if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
-        phrase = FOR_NOW
+    if phrase is None:
+        phrase = phrase_of(word, trouble, is_checking=bool(fields["is_checking"]))
+        if word is StateWord.LINKED and trouble is Trouble.NONE and not fields["lasts"]:
+            phrase = FOR_NOW
+        phrase = phrase._replace(next_step=str(fields["hint"]))
     rows = {
         "state": None if service and word is StateWord.STARTING else f"{word}: {phrase.sentence}",
         "service": service,
         "trouble": None if trouble is Trouble.NONE else trouble,
         "since": fields["since"],
         "handed over": _handed_over(fields.get("handed_over")),
-        "next": fields["hint"],
+        "next": phrase.next_step,
         "name": fields["name"],
         "account": fields["account"],
         "user ID": fields["account_id"] if fields["account_id"] != fields["account"] else None,

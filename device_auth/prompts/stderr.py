@@ -2,10 +2,35 @@
 
 import os
 import sys
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    from device_auth.prompts.wording import Wording
 
 USUAL_COLUMNS: Final = 80
 """Of a terminal that does not know its own size, as a serial line."""
+
+
+def words_for(locale: str, stream: TextIO) -> "Wording | None":
+    """Return the words of a person's language; None for English, which ``core.states`` has, with the commands to run.
+
+    Args:
+        locale: of the settings: of several the first counts.
+        stream: English is written to one whose encoding has not the characters.
+    """
+    if locale.lower().startswith("en-"):
+        return None
+    from device_auth.prompts.wording import choose_language, read_wording
+
+    language = choose_language(locale.partition(",")[0].strip()).language
+    if language.startswith("en"):
+        return None
+    wording = read_wording(language)
+    try:
+        "".join(wording.states.values()).encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return None
+    return wording
 
 
 class Stderr:

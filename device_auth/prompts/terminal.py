@@ -13,7 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol, TextIO, cast
 
 from device_auth.core.models import Monotonic, Seconds
-from device_auth.core.states import STATES, TROUBLES, StateWord, Trouble, phrase_of
+from device_auth.core.states import STATES, TROUBLES, Phrase, StateWord, Trouble, phrase_of
 from device_auth.core.values import replace
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
 from device_auth.prompts.view_changes import is_asked_for
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from device_auth.core.models import CodePair, Refusal, View
+    from device_auth.prompts.wording import Wording
 
 Size = tuple[int, int]
 """Columns and rows."""
@@ -72,6 +73,7 @@ def open_terminal(
     is_dumb: bool = False,
     sidebar: Sidebar | None = None,
     speaker: str = "",
+    words: "Wording | None" = None,
 ) -> "TerminalPrompt":
     """Open the prompt for a stream, and find out what the stream can show.
 
@@ -85,6 +87,7 @@ def open_terminal(
         is_dumb: whether a terminal obeys no escape sequence; it is written to like a file.
         sidebar: shown as well, if the stream is a terminal.
         speaker: what people call it.
+        words: of another language than English.
     """
     encoding = stream.encoding or "ascii"
     try:
@@ -98,6 +101,7 @@ def open_terminal(
             encoding=encoding,
             qr=qr,
             speaker=speaker,
+            words=words,
         )
     stream.flush()
     is_tty = os.isatty(number)
@@ -112,6 +116,7 @@ def open_terminal(
         qr=qr,
         sidebar=sidebar if is_tty else None,
         speaker=speaker,
+        words=words,
     )
 
 
@@ -154,6 +159,7 @@ class TerminalPrompt:
         qr: whether to draw the QR code.
         sidebar: shown above the live lines; on a terminal only.
         speaker: what people call it.
+        words: of another language than English.
     """
 
     name: Final = "terminal"
@@ -169,6 +175,7 @@ class TerminalPrompt:
         qr: bool,
         sidebar: Sidebar | None = None,
         speaker: str = "",
+        words: "Wording | None" = None,
     ) -> None:
         self._stream = stream
         self._size = size
@@ -178,6 +185,7 @@ class TerminalPrompt:
         self._qr = qr
         self._sidebar = sidebar
         self._speaker = speaker
+        self._words = words
         self._view: View | None = None
         self._drawn: CodePair | None = None
         self._seen: Size | None = None
@@ -243,16 +251,17 @@ class TerminalPrompt:
         if view.notice is not None and (again or before is None or view.notice is not before.notice):
             from device_auth.prompts.wording import DEFAULT_LANGUAGE, notice_text, read_wording
 
-            lines += style.wrap(notice_text(read_wording(DEFAULT_LANGUAGE), view.notice, self._speaker))
+            wording = self._words or read_wording(DEFAULT_LANGUAGE)
+            lines += style.wrap(notice_text(wording, view.notice, self._speaker))
         if view.refusal is not None and (again or before is None or view.refusal != before.refusal):
-            lines += style.wrap(_refusal_text(view.refusal, view.hint), sgr=BAD)
+            lines += style.wrap(self._refusal_text(view.refusal, view.hint), sgr=BAD)
         if view.code_pair is not None and (again or is_resized or view.code_pair != self._drawn):
             is_renewed = self._drawn not in {None, view.code_pair}
-            lines += lay_out(view.code_pair, style, qr=self._qr, renewed=is_renewed)
+            lines += lay_out(view.code_pair, style, qr=self._qr, renewed=is_renewed, words=self._words)
             self._drawn = view.code_pair
         is_asked = again and view.notice is None
         if view.state is StateWord.LINKED and (is_asked or before is None or before.state is not view.state):
-            lines += style.wrap(_linked_text(view), sgr=GOOD)
+            lines += style.wrap(self._linked_text(view), sgr=GOOD)
             lines += style.wrap(view.doubt, sgr=WARNING) if view.doubt else []
         return lines
 
@@ -260,15 +269,50 @@ class TerminalPrompt:
         lines: list[LiveLine] = []
         if view.state is StateWord.WAITING and view.code_pair is not None:
             left = Seconds(view.code_pair.expires_at - now)
-            lines.append((PLAIN, f"Waiting for your approval. Time left: {self._in_words(left)}"))
+            lines.append((PLAIN, self._waiting_text(left)))
         elif view.state in ONGOING:
-            lines.append((PLAIN, " ".join(STATES[view.state]).strip()))
+            words = self._words
+            lines.append((PLAIN, words.states[view.state] if words else " ".join(STATES[view.state]).strip()))
         if view.trouble not in {Trouble.NONE, view.refusal.trouble if view.refusal else Trouble.NONE}:
-            phrase = phrase_of(view.state, view.trouble, is_checking=view.is_checking)
-            lines.append((WARNING, f"{phrase.sentence} {view.hint or phrase.next_step}"))
-        elif self._has_cleared(view, before) and not self._is_tty:
+            lines.append((WARNING, " ".join(self._phrase_of(view)).strip()))
+        elif self._has_cleared(view, before) and not self._is_tty and self._words is None:
             lines.append((PLAIN, TROUBLES[Trouble.NONE].sentence))
         return lines
+
+    def _phrase_of(self, view: "View") -> Phrase:
+        if self._words is None:
+            phrase = phrase_of(view.state, view.trouble, is_checking=view.is_checking)
+            return phrase._replace(next_step=view.hint or phrase.next_step)
+        from device_auth.prompts.wording import written_phrase
+
+        return written_phrase(self._words, view.state, view.trouble, view.hint, is_checking=view.is_checking)
+
+    def _waiting_text(self, left: Seconds) -> str:
+        if self._words is None:
+            return f"Waiting for your approval. Time left: {self._in_words(left)}"
+        minutes, seconds = divmod(max(0, ceil(round(left, 3))), 60)
+        time = f"{minutes}:{seconds:02}" if self._is_tty else f"{minutes + bool(seconds)}:00"
+        return f"{self._words.states[StateWord.WAITING]} {self._words.page['valid'].format(time=time)}"
+
+    def _refusal_text(self, refusal: "Refusal", hint: str) -> str:
+        """Return what ended the attempt; in another language than English what only an administrator can mend stays as it is."""
+        own = "" if self._words is None else self._words.troubles[refusal.trouble].sentence
+        if self._words is not None and refusal.trouble in {Trouble.DENIED, Trouble.EXPIRED}:
+            return f"{own} {self._words.troubles[refusal.trouble].next_step}"
+        phrase = TROUBLES[refusal.trouble]
+        reason = refusal.message.strip() or phrase.sentence
+        stop = "" if reason.endswith((".", "!", "?")) else "."
+        text = f"{reason[0].upper()}{reason[1:]}{stop} {refusal.hint or hint or phrase.next_step}"
+        return f"{own} {text}".lstrip()
+
+    def _linked_text(self, view: "View") -> str:
+        if self._words is None:
+            whose = f" The account is {view.account}." if view.account else ""
+            promise = "" if view.doubt else " It stays linked, also when the speaker is unplugged."
+            return f"Linked.{whose}{promise}"
+        moments = self._words.moments
+        text = moments["linked-to"].format(account=view.account) if view.account else moments["just-linked"]
+        return f"{text} {moments['for-now']}" if view.doubt else text
 
     def _has_cleared(self, view: "View", before: "View | None") -> bool:
         had_trouble = before is not None and before.trouble is not Trouble.NONE and before.refusal is None
@@ -357,16 +401,3 @@ class _LinesAbove:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
-
-
-def _refusal_text(refusal: "Refusal", hint: str) -> str:
-    phrase = TROUBLES[refusal.trouble]
-    reason = refusal.message.strip() or phrase.sentence
-    stop = "" if reason.endswith((".", "!", "?")) else "."
-    return f"{reason[0].upper()}{reason[1:]}{stop} {refusal.hint or hint or phrase.next_step}"
-
-
-def _linked_text(view: "View") -> str:
-    whose = f" The account is {view.account}." if view.account else ""
-    promise = "" if view.doubt else " It stays linked, also when the speaker is unplugged."
-    return f"Linked.{whose}{promise}"

@@ -5,7 +5,7 @@ All text of a provider passes through ``TerminalStyle.clean``.
 """
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from device_auth.core.errors import DeviceAuthError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from device_auth.core.models import CodePair
+    from device_auth.prompts.wording import Wording
 
 GAP: Final = 3
 """Columns between the picture and the text."""
@@ -83,7 +84,18 @@ class TerminalStyle:
         return True
 
 
-def lay_out(pair: "CodePair", style: TerminalStyle, *, qr: bool, renewed: bool) -> list[str]:
+class _Sentences(NamedTuple):
+    """What is said around the address and the code."""
+
+    heading: str
+    open_it: str
+    enter: str
+    compare: str
+
+
+def lay_out(
+    pair: "CodePair", style: TerminalStyle, *, qr: bool, renewed: bool, words: "Wording | None" = None
+) -> list[str]:
     """Return the largest arrangement that leaves a row free, or else the smallest.
 
     Args:
@@ -91,35 +103,37 @@ def lay_out(pair: "CodePair", style: TerminalStyle, *, qr: bool, renewed: bool) 
         style: what the terminal can show.
         qr: with the QR code, if it fits; otherwise a line gives the reason.
         renewed: whether it replaces another code.
+        words: of another language than English.
     """
     lines: list[str] = []
-    for lines in _arrangements(pair, style, qr=qr, renewed=renewed):
+    for lines in _arrangements(pair, style, words, qr=qr, renewed=renewed):
         if len(lines) < style.rows:
             break
     return lines
 
 
 def _arrangements(
-    pair: "CodePair", style: TerminalStyle, *, qr: bool, renewed: bool
+    pair: "CodePair", style: TerminalStyle, words: "Wording | None", *, qr: bool, renewed: bool
 ) -> "Iterator[list[str]]":
+    scanned, typed = (_sentences(pair, words, scan=scan, renewed=renewed) for scan in (True, False))
     address = pair.prefilled_uri or pair.verification_uri
     picture, wide, why_not = draw_code(address, style) if qr else ([], 0, "")
     beside = style.columns - wide - GAP
     if picture and beside >= LEAST_TEXT:
-        texts = list(_texts(pair, style, beside, scan=True, renewed=renewed))
+        texts = list(_texts(pair, style, beside, scanned))
         for text in texts:
             yield ["", *_side_by_side(picture, wide, text), ""]
         for text in texts:
             yield _side_by_side(picture, wide, text)
     if picture and wide <= style.columns:
-        for text in _texts(pair, style, style.columns, scan=True, renewed=renewed):
+        for text in _texts(pair, style, style.columns, scanned):
             yield ["", *picture, "", *text, ""]
     if picture:
         why_not = (
             f"The QR code is left out: it needs {wide} columns and {len(picture)} rows beside this text."
         )
     note = style.wrap(why_not)
-    for text in _texts(pair, style, style.columns, scan=False, renewed=renewed):
+    for text in _texts(pair, style, style.columns, typed):
         yield ["", *text, "", *note, ""] if note else ["", *text, ""]
     yield [*note, *text]
 
@@ -144,13 +158,13 @@ def draw_code(
 
 
 def _texts(
-    pair: "CodePair", style: TerminalStyle, columns: int, *, scan: bool, renewed: bool
+    pair: "CodePair", style: TerminalStyle, columns: int, sentences: _Sentences
 ) -> "Iterator[list[str]]":
     """Yield the text with the user code in every form, the largest first, and at last without empty lines."""
     columns = min(columns, MOST_TEXT)
     for form in _forms(pair, style, columns - INDENT):
-        yield _steps(pair, form, style, columns, scan=scan, renewed=renewed)
-    yield [line for line in _steps(pair, [], style, columns, scan=scan, renewed=renewed) if line]
+        yield _steps(pair, form, style, columns, sentences)
+    yield [line for line in _steps(pair, [], style, columns, sentences) if line]
 
 
 def _forms(pair: "CodePair", style: TerminalStyle, width: int) -> "Iterator[list[str]]":
@@ -163,25 +177,38 @@ def _forms(pair: "CodePair", style: TerminalStyle, width: int) -> "Iterator[list
     yield ["  ".join(code[start : start + a_line]) for start in range(0, len(code), a_line)]
 
 
+def _sentences(pair: "CodePair", words: "Wording | None", *, scan: bool, renewed: bool) -> _Sentences:
+    is_here = is_loopback(urlsplit(pair.verification_uri).hostname or "")
+    only_here = "Open this here (no phone can):"
+    if words is not None:
+        return _Sentences(
+            words.moments["new-code"] if renewed else words.page["lead"],
+            only_here if is_here else words.moments["open-address"],
+            f"{words.page['enter']} {pair.user_code}",
+            f"{words.page['compare']} {pair.user_code}",
+        )
+    open_it = "Scan this with a phone, or open" if scan else "On your phone or computer, open"
+    enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
+    return _Sentences(
+        "New code: the old one no longer works." if renewed else "Link this speaker to your account",
+        only_here if is_here else open_it,
+        f"{enter} the code {pair.user_code}",
+        "Check that the page shows the same code, then approve.",
+    )
+
+
 def _steps(
-    pair: "CodePair", form: list[str], style: TerminalStyle, columns: int, *, scan: bool, renewed: bool
+    pair: "CodePair", form: list[str], style: TerminalStyle, columns: int, sentences: _Sentences
 ) -> list[str]:
     """Return the steps to the approval, with the user code in ``form``."""
-    heading = "New code: the old one no longer works." if renewed else "Link this speaker to your account"
-    open_it = "Scan this with a phone, or open" if scan else "On your phone or computer, open"
-    if is_loopback(urlsplit(pair.verification_uri).hostname or ""):
-        open_it = "Open this here (no phone can):"
-    enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
-    first = style.wrap(open_it, columns=columns, indent=INDENT)
-    second = style.wrap(
-        "Check that the page shows the same code, then approve.", columns=columns, indent=INDENT
-    )
+    first = style.wrap(sentences.open_it, columns=columns, indent=INDENT)
+    second = style.wrap(sentences.compare, columns=columns, indent=INDENT)
     return [
-        *style.wrap(heading, columns=columns, sgr=BOLD),
+        *style.wrap(sentences.heading, columns=columns, sgr=BOLD),
         "",
         *_numbered(1, first),
         *style.wrap(pair.verification_uri, columns=columns, sgr=BOLD, indent=INDENT),
-        *style.wrap(f"{enter} the code {pair.user_code}", columns=columns, indent=INDENT),
+        *style.wrap(sentences.enter, columns=columns, indent=INDENT),
         "",
         *style.styled([" " * INDENT + line for line in form], BOLD),
         "",

@@ -7,10 +7,10 @@ with a spelling word and each digit called a digit, because O and 0, I and 1, B 
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
-from re import escape, findall, fullmatch, split, sub
+from re import escape, findall, fullmatch, search, split, sub
 from typing import TYPE_CHECKING, Any, Final
 
-from device_auth.core.states import IDENTIFYING, OneTimeNotice
+from device_auth.core.states import IDENTIFYING, OneTimeNotice, Phrase, StateWord, Trouble, phrase_of
 from device_auth.core.values import dataclass, replace
 from hardware.voice import Utterance
 
@@ -74,7 +74,7 @@ class Wording:
     """One language: every phrase, the spelling, and the words of the panel and of the page.
 
     Attributes:
-        readings: how to write a word for the voice, where voices misread the word that people read.
+        readings: how to write a word for a simple voice that misreads the word that people read.
         direction: of writing, ``ltr`` or ``rtl``.
     """
 
@@ -163,11 +163,39 @@ def _lay_over(table: dict[str, Any], own: Mapping[str, Any]) -> None:
 
 
 def _utter(wording: Wording, text: str, pause: float, name: str) -> Utterance:
-    """Return an utterance, written as a voice reads it."""
-    if wording.readings:
-        longest_first = sorted(wording.readings, key=len, reverse=True)
-        text = sub("|".join(map(escape, longest_first)), lambda found: wording.readings[found[0]], text)
-    return Utterance(text, wording.voice, pause, name)
+    longest_first = "|".join(map(escape, sorted(wording.readings, key=len, reverse=True)))
+    reading = longest_first and sub(longest_first, lambda found: wording.readings[found[0]], text)
+    return Utterance(text, wording.voice, pause, name, reading)
+
+
+def written_phrase(
+    wording: Wording,
+    state: StateWord,
+    trouble: Trouble,
+    hint: str = "",
+    *,
+    is_checking: bool = False,
+    lasts: bool = True,
+) -> Phrase:
+    """Return the words for both at the command line, as ``core.states.phrase_of`` does in English.
+
+    A command that English names stays beside the next step; a hint that is not the usual one stays as it is.
+    """
+    usual = phrase_of(state, trouble, is_checking=is_checking).next_step
+    next_step = ""
+    if is_checking:
+        sentence = wording.moments["checking-again"]
+    elif trouble is not Trouble.NONE:
+        sentence, next_step = wording.troubles[trouble].sentence, wording.troubles[trouble].next_step
+    else:
+        sentence = wording.states[state]
+        if state is StateWord.LINKED and not lasts:
+            sentence = f"{sentence} {wording.moments['for-now']}"
+    if hint not in {"", usual}:
+        return Phrase(sentence, hint)
+    command = search(r"(?:device-auth|timedatectl) [a-z -]*[a-z]", usual)
+    steps = (next_step, command[0] if command else "")
+    return Phrase(sentence, " · ".join(filter(None, steps)))
 
 
 def state_words(wording: Wording, state: str) -> tuple[Utterance, ...]:

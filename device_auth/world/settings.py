@@ -183,10 +183,9 @@ KEYS: Final = (
     ),
     Key(
         "locale",
-        explanation="Language and country of the page where the owner enters the code; of several the first counts.",
+        explanation="Language and country of the voice, the pages and the command line's sentences; of several the first counts.",
         example="de-DE",
         default="en-US",
-        only=_LWA,
     ),
     Key(
         "name",

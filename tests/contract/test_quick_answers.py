@@ -32,6 +32,10 @@ from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
 
 TEXT: Final = "text/plain; charset=utf-8"
+OWN_SETTINGS: Final = (
+    "home/.config/device-auth/config.toml" if os.geteuid() else "var/lib/device-auth/settings.toml"
+)
+"""Settings beside the system's."""
 STATUS: Final = "state:       unlinked: The speaker is not linked.\nnext:        Press.\n"
 
 TOKEN: Final = "Sim|access"
@@ -365,6 +369,39 @@ from device_auth.cli.quick_answers import print_quickly
 print_quickly("token", {path!r})
 sys.stderr.write(" ".join(sorted(sys.modules)))
 """
+
+
+@pytest.mark.parametrize(
+    ("text", "is_quick"),
+    [
+        ('locale = "en-GB"\n', True),
+        ('# locale = "de-DE"\nclient_id = "locale"\n', True),
+        ("", True),
+        ('client_id = "x"\n  locale= "de-DE"\n', False),
+        ("'locale' = 'ja-JP'\n", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["etc/device-auth/config.toml", OWN_SETTINGS])
+def test_a_status_in_another_language_is_the_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, is_quick: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text(text)
+    service = Service(tmp_path, respond("200 OK", STATUS, TEXT))
+
+    assert print_quickly("status", str(service.path), f"{tmp_path}/") is is_quick
+
+    if not is_quick:
+        assert not print_quickly("token", str(service.path))  # it had no request yet
+    service.close()
+
+
+def test_a_status_is_the_verbs_where_settings_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "etc/device-auth/config.toml").mkdir(parents=True)
+
+    assert not print_quickly("status", str(tmp_path / "none"), f"{tmp_path}/")
 
 
 def test_a_service_that_sends_a_byte_now_and_then_keeps_nobody_waiting(tmp_path: Path) -> None:

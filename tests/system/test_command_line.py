@@ -22,6 +22,7 @@ import pytest
 from device_auth.cli.examples import EXAMPLES
 from device_auth.cli.main import VERBS, main, make_parser, read_arguments
 from device_auth.core.models import Mark
+from device_auth.prompts.wording import read_wording
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import Running, serve
@@ -455,6 +456,33 @@ def test_status_of_a_speaker_that_was_never_linked(
     assert (status["state"], status["trouble"]) == ("unlinked", "none")
     assert lines[0].startswith("state:       unlinked")
     assert not (command.folder / "state").exists()
+
+
+def test_the_locale_chooses_the_language_of_a_status_for_people_and_not_that_for_programs(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run("status", "--locale", "de-DE") == 0
+    assert command.run("status", "--check", "--locale", "de-DE") == 75
+    assert command.run("status", "--json", "--locale", "de-DE") == 0
+    words = read_wording("de").states["unlinked"]
+
+    status, step, check, fields = capsys.readouterr().out.splitlines()
+    assert status == f"state:       unlinked: {words}"
+    assert step == "next:        device-auth link"
+    assert check == f"unhealthy (unlinked): {words} device-auth link"
+    assert json.loads(fields)["hint"] == "Press its button, or run: device-auth link"
+
+
+def test_a_link_is_told_in_the_language_of_the_locale(
+    tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, german = Command(tmp_path, quick), read_wording("de")
+    assert command.link("--locale", "de-DE") == 0
+
+    told = capsys.readouterr()
+    assert told.out == "linked\n"
+    assert {german.states["requesting"], german.moments["just-linked"]} <= set(told.err.splitlines())
+    assert "Waiting for your approval" not in told.err
 
 
 def test_status_of_a_linked_speaker(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:

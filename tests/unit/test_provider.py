@@ -264,6 +264,7 @@ def test_a_malformed_scope_is_refused(scope: str) -> None:
 )
 def test_of_several_locales_the_first_counts(locale: str, first: str) -> None:
     assert read_provider(lwa(locale=locale)).locale == first
+    read_provider(rfc8628(locale=locale))  # any speaker has a language
 
 
 @pytest.mark.parametrize("locale", ["english", "en_US.UTF-8", "e", "en-US\r\nX: y", ",en-US", "en-"])

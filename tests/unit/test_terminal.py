@@ -13,7 +13,7 @@ import pytest
 
 from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, OneTimeNotice, StateWord, Trouble
-from device_auth.prompts.stderr import say
+from device_auth.prompts.stderr import say, words_for
 from device_auth.prompts.terminal import (
     LEAST_ROWS_WITH_SIDEBAR,
     USUAL_SIZE,
@@ -22,6 +22,7 @@ from device_auth.prompts.terminal import (
     open_terminal,
 )
 from device_auth.prompts.terminal_layout import TerminalStyle
+from device_auth.prompts.wording import read_wording
 from tests.code_views import (
     EXPIRED,
     LINKED,
@@ -637,3 +638,90 @@ def test_nobody_is_bidden_to_scan_the_address_of_this_machine() -> None:
         line[-36:].strip() + "\n" for line in window.text.splitlines()
     )
     assert "phone, or open" not in window.text
+
+
+# -- another language -------------------------------------------------------------------------------------
+
+
+GERMAN = read_wording("de")
+
+
+def test_in_another_language_each_sentence_is_its_owners() -> None:
+    window = Window(80, 24, is_tty=False, qr=False, words=GERMAN)
+    window.show(REQUESTING)
+    window.show(waiting(), 0)
+    window.show(replace(waiting(), trouble=Trouble.NO_NETWORK), 0)
+    window.show(SAVING, 30)
+    window.show(LINKED, 31)
+    told = " ".join(window.written.split())
+
+    assert GERMAN.states["requesting"] in told
+    assert f"{GERMAN.states['waiting']} Noch 10:00 gültig" in told
+    assert f"{GERMAN.troubles['no-network'].sentence} {GERMAN.troubles['no-network'].next_step}" in told
+    assert GERMAN.states["saving"] in told
+    assert GERMAN.moments["just-linked"] in told
+    assert not re.search(r"Waiting|Time left|Linked|account", told)
+
+
+@pytest.mark.parametrize("doubt", ["", "/run/x is in memory."])
+def test_in_another_language_a_link_is_told_with_its_account_and_its_doubt(doubt: str) -> None:
+    window = Window(80, 24, is_tty=False, words=GERMAN)
+    window.show(PROVING)
+    window.show(replace(LINKED, account="anna@example.com", doubt=doubt))
+    told = " ".join(window.written.split())
+
+    assert "Dieser Lautsprecher ist mit dem Konto von anna@example.com verknüpft." in told
+    assert (GERMAN.moments["for-now"] in told) is bool(doubt)
+    assert doubt in told
+
+
+def test_in_another_language_only_what_an_administrator_must_mend_stays_english() -> None:
+    broken = Refusal(Trouble.MISCONFIGURED, "", "the client ID is unknown", "Run: device-auth config check")
+    owner, administrator = (
+        Window(80, 24, is_tty=False, words=GERMAN),
+        Window(80, 24, is_tty=False, words=GERMAN),
+    )
+    owner.show(REFUSED)
+    administrator.show(View(StateWord.UNLINKED, Trouble.MISCONFIGURED, refusal=broken))
+    expired = GERMAN.troubles["expired"]
+
+    assert " ".join(owner.written.split()) == f"{expired.sentence} {expired.next_step}"
+    assert " ".join(administrator.written.split()) == (
+        f"{GERMAN.troubles['misconfigured'].sentence} The client ID is unknown. Run: device-auth config check"
+    )
+
+
+def test_a_notice_is_told_in_another_language() -> None:
+    window = Window(80, 24, is_tty=False, words=GERMAN)
+    window.show(View(StateWord.UNLINKED, Trouble.NONE, notice=OneTimeNotice.CANCELLED))
+
+    assert window.written.strip() == GERMAN.moments["cancelled"]
+
+
+def test_time_left_is_counted_down_in_another_language() -> None:
+    window = Window(80, 24, words=read_wording("fr"))
+    window.show(waiting(), 0)
+    window.show(waiting(), 18.5)
+
+    assert "Valable encore 9:42" in window.text
+
+
+@pytest.mark.parametrize(
+    ("locale", "encoding", "title"),
+    [
+        ("de-DE", "utf-8", "Ihr Lautsprecher"),
+        ("pt-PT,en-US", "latin-1", "A sua coluna"),
+        ("ja-JP", "utf-8", "お使いのスピーカー"),
+        ("ja-JP", "latin-1", None),
+        ("de-DE", "ascii", None),
+        ("en-US", "utf-8", None),
+        ("en_GB.UTF-8", "utf-8", None),
+        ("sv-SE", "utf-8", None),
+    ],
+)
+def test_the_words_are_of_the_locale_where_the_stream_can_carry_them(
+    locale: str, encoding: str, title: str | None
+) -> None:
+    words = words_for(locale, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+
+    assert (words and words.page["title"]) == title

@@ -5,6 +5,7 @@ import wcwidth
 
 from device_auth.core.models import CodePair
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out, wrap
+from device_auth.prompts.wording import LANGUAGES, VARIANTS, read_wording
 from tests.code_views import PLAIN_URI, code_pair
 
 
@@ -151,3 +152,20 @@ def test_words_are_kept_whole_where_they_fit() -> None:
 
 def test_a_width_of_nothing_still_ends() -> None:
     assert wrap("ab é", 0) == ["a", "b", "é"]
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("language", [*LANGUAGES, *VARIANTS])
+def test_the_steps_fit_in_every_language(language: str, columns: int, renewed: bool) -> None:
+    words = read_wording(language)
+    style = TerminalStyle(columns, 24, "utf-8", colour=False)
+    lines = lay_out(code_pair(), style, qr=False, renewed=renewed, words=words)
+
+    assert len(lines) < 24
+    assert max(map(wcwidth.wcswidth, lines)) <= columns
+    assert "".join(lines).replace(" ", "").count("AAYJHL") >= 2
+    assert PLAIN_URI in "".join(lines).replace(" ", "")
+    told = "".join("".join(lines).split())
+    for sentence in (words.moments["new-code"] if renewed else words.page["lead"], words.page["compare"]):
+        assert "".join(sentence.split()) in told

@@ -111,7 +111,7 @@ complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l clie
 complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l product-id -x -d 'The Product ID in the developer console, Alexa Voice Service, Products'
 complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l dsn -x -d 'This unit'"'"'s serial number, a different one on each unit'
 complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l scope -x -d 'The scope of the link: names separated by spaces'
-complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l locale -x -d 'Language and country of the page where the owner enters the code'
+complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l locale -x -d 'Language and country of the voice, the pages and the command line'"'"'s sentences'
 complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l base-url -x -d 'The address of Login with Amazon'
 complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l issuer -x -d 'The provider'"'"'s issuer address, whose metadata names the endpoints (RFC 8414)'
 complete -c device-auth -n '_shtab_device_auth_using link run authorize' -l device-endpoint -x -d 'The device authorization endpoint, if the provider has no metadata'

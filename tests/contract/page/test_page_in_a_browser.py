@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from PIL import Image
@@ -26,6 +27,12 @@ return [...document.querySelectorAll('a, button')].filter(node => node.checkVisi
   .filter(box => box.height < 44 || box.right > innerWidth || box.bottom > innerHeight).map(box => box.toJSON());
 """
 """What a thumb cannot hit without scrolling. Source: WCAG 2.2, 2.5.5."""
+
+
+RUNS: Final = """
+return [...document.querySelectorAll('.code, #left, strong, bdi')].map(node => getComputedStyle(node).direction);
+"""
+"""The directions of code, time left and addresses."""
 
 
 class Phone:
@@ -140,6 +147,45 @@ def test_every_state_can_be_seen_without_script(phone: Phone) -> None:
     phone.switch_script_off()
 
     go_through_every_state(phone)
+
+
+@pytest.fixture
+def reader(phone: Phone) -> Iterator[Callable[[str], None]]:
+    """Set the languages that the browser asks for."""
+
+    def ask_for(accepted: str) -> None:
+        headers = {"headers": {"Accept-Language": accepted} if accepted else {}}
+        phone.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", headers)
+
+    phone.driver.execute_cdp_cmd("Network.enable", {})
+    yield ask_for
+    ask_for("")
+
+
+def test_arabic_runs_from_right_to_left_around_code_and_address(
+    phone: Phone, reader: Callable[[str], None]
+) -> None:
+    words = read_wording("ar")
+    reader("ar-EG,ar;q=0.9,en;q=0.8")
+    phone.bench.wait_for_approval()
+    phone.open()
+    phone.see("FUP8UN", "waiting")
+
+    button, sentence = (phone.driver.find_element(By.CSS_SELECTOR, it) for it in ("a.go", "main > p"))
+    assert button.text == words.page["approve"].format(host="amazon.com")
+    assert sentence.value_of_css_property("direction") == "rtl"
+    assert set(phone.driver.execute_script(RUNS)) == {"ltr"}
+
+
+def test_a_browser_that_asks_for_another_language_is_told_so_at_the_foot(
+    phone: Phone, reader: Callable[[str], None]
+) -> None:
+    reader("sv-SE,sv;q=0.9,en;q=0.8")
+    phone.open()
+    phone.see(PRESS, "another-language")
+
+    foot = phone.driver.find_element(By.TAG_NAME, "footer").text
+    assert foot == read_wording("en").page["other-language"]
 
 
 def test_without_script_the_page_looks_again_by_itself(phone: Phone) -> None:
