@@ -43,13 +43,16 @@ help:
 	@echo "make clean        remove what these targets made"
 
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("This needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing what it needs into $(VENV), which takes a moment."
 	$(PIP) install $(EDITABLE) '.[simulator]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing what the tests need into $(VENV), about half a minute."
 	$(PIP) install $(EDITABLE) '.[dev]'
 	@touch $@ $(VENV)/.demo
 
@@ -75,6 +78,7 @@ test test-slow coverage $(CACHE): export PYTHONDONTWRITEBYTECODE =
 test test-slow coverage $(CACHE): export HYPOTHESIS_NO_PLUGINS = 1
 
 $(CACHE): | $(VENV)/.dev
+	@echo "Compiling the tests, once: about half a minute."
 	@$(BIN)/pytest --collect-only --quiet tests/unit > $(VENV)/.collected-units & units=$$!; \
 	    $(BIN)/pytest --collect-only --quiet --ignore tests/unit > $(VENV)/.collected && wait $$units
 

@@ -23,7 +23,7 @@ _FULL: Final = 0b111_11111
 
 _HINTS: Final = Hints(
     missing="Enable SPI with dtparam=spi=on in /boot/firmware/config.txt and restart.",
-    denied="Join the group spi: usermod -aG spi USER.",
+    denied="Join the group spi: sudo usermod -aG spi USER, then log in again.",
     failed="Check dtparam=spi=on and the bus number.",
 )
 

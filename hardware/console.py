@@ -205,7 +205,7 @@ def _open_terminal(device: Path, *, is_linux_console: bool) -> int:
     group = "tty" if is_linux_console else "dialout"
     hints = Hints(
         missing="Use the name of a console that exists; a serial line needs enable_uart=1 in /boot/firmware/config.txt.",
-        denied=f"Add the user to the group {group}: usermod -aG {group} NAME.",
+        denied=f"Add the user to the group {group}: sudo usermod -aG {group} USER, then log in again.",
         failed=f"Find the program that uses it: fuser -v {device}.",
     )
     with device_errors(str(device), hints):

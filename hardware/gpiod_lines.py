@@ -38,7 +38,7 @@ _OTHER_WAY: Final = 'Or set gpio = "rpi-gpio" and use the module RPi.GPIO, which
 
 _HINTS: Final = Hints(
     missing="gpiodetect lists the chips, gpioinfo their lines; set chip and pin.",
-    denied="Join the group gpio: usermod -aG gpio USER, then log in again.",
+    denied="Join the group gpio: sudo usermod -aG gpio USER, then log in again.",
     failed="gpiodetect lists the chips; set chip. A button needs a line that reports edges, which gpiomon shows.",
     busy="Stop the program that uses it; gpioinfo names it.",
 )

@@ -151,7 +151,7 @@ def _bus_errors() -> Iterator[None]:
     except ImportError as missing:
         raise PartMissing(explain_import(_LIBRARY, missing), library=_LIBRARY) from missing
     except error.DevicePermissionError as denied:
-        hint = "Add the user to the group i2c: usermod -aG i2c NAME."
+        hint = "Join the group i2c: sudo usermod -aG i2c USER, then log in again."
         raise PartMissing(f"no permission to open the panel: {explain(denied)}", hint=hint) from denied
     except error.DeviceNotFoundError as absent:
         raise PartMissing(f"cannot find the panel: {explain(absent)}", hint=_NOT_THERE) from absent

@@ -36,7 +36,7 @@ _REVISION: Final = (
 _NOT_WHOLE: Final = 'Set gpio = "gpiod", or install the module again. rpi-lgpio needs a working directory, or LG_WD, that it may write to.'
 
 _HINT: Final = (
-    "Join the group gpio (usermod -aG gpio USER), log in again, and check that /dev/gpiochip0 is there."
+    "Join the group gpio (sudo usermod -aG gpio USER), log in again, and check that /dev/gpiochip0 is there."
 )
 
 

@@ -258,7 +258,7 @@ class LocalSpeaker:
                 from hardware.button import Gesture  # loaded already where there is a button
 
                 if gesture is Gesture.TAP:
-                    loop.post(request)
+                    loop.post(replace(request, again=False))  # the link that was asked for may be there
 
             listener = PartsListener(on_gesture, lambda _part, why: say_problem(why.message, why.hint))
             simulated_as = self._simulated_as(audience)

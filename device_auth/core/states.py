@@ -4,7 +4,7 @@ Two words describe the speaker at any moment; status, JSON, light and voice use 
 """
 
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 
 class StateWord(StrEnum):
@@ -61,58 +61,88 @@ class Phrase(NamedTuple):
     next_step: str = ""
 
 
-STATES: Final[dict[StateWord, Phrase]] = {
-    StateWord.STARTING: Phrase("The speaker is starting.", "Wait a moment."),
-    StateWord.UNLINKED: Phrase(
-        "The speaker is not linked to an account.", "Press its button, or run: device-auth link"
-    ),
-    StateWord.REQUESTING: Phrase("The speaker is asking for a code."),
-    StateWord.WAITING: Phrase(
-        "The speaker has a code and waits for its owner to approve.",
-        "Open the page, enter the code and approve.",
-    ),
-    StateWord.SAVING: Phrase("The link is being saved.", "Do not unplug the speaker."),
-    StateWord.PROVING: Phrase("The link is saved and being tried out.", "Wait a moment."),
-    StateWord.LINKED: Phrase("The speaker is linked to an account."),
-}
-"""A phrase for each state; complete, which a test enforces."""
+def _phrase_of_state(state: StateWord) -> Phrase:
+    match state:
+        case StateWord.STARTING:
+            return Phrase("The speaker is starting.", "Wait a moment.")
+        case StateWord.UNLINKED:
+            return Phrase(
+                "The speaker is not linked to an account.", "Press its button, or run: device-auth link"
+            )
+        case StateWord.REQUESTING:
+            return Phrase("The speaker is asking for a code.")
+        case StateWord.WAITING:
+            return Phrase(
+                "The speaker has a code and waits for its owner to approve.",
+                "Open the page, enter the code and approve.",
+            )
+        case StateWord.SAVING:
+            return Phrase("The link is being saved.", "Do not unplug the speaker.")
+        case StateWord.PROVING:
+            return Phrase("The link is saved and being tried out.", "Wait a moment.")
+        case StateWord.LINKED:
+            return Phrase("The speaker is linked to an account.")
+        case _:
+            assert_never(state)
 
-TROUBLES: Final[dict[Trouble, Phrase]] = {
-    Trouble.NONE: Phrase("All is well."),
-    Trouble.NO_NETWORK: Phrase(
-        "There is no way to the network.", "Check the Wi-Fi or the cable; it goes on by itself."
-    ),
-    Trouble.CAPTIVE_PORTAL: Phrase(
-        "The network wants a sign-in page before it lets anything through.",
-        "Sign this network in with a phone, or use another network.",
-    ),
-    Trouble.CLOCK_NOT_SET: Phrase(
-        "The clock is not set, so secure connections cannot be checked.",
-        "Wait until the time is set from the network, or set it: timedatectl set-ntp true",
-    ),
-    Trouble.PROVIDER_UNAVAILABLE: Phrase(
-        "The account service does not answer as it should.",
-        "It is tried again by itself; if that lasts, run: device-auth doctor",
-    ),
-    Trouble.DENIED: Phrase("The request was declined.", "Press the button to get a new code."),
-    Trouble.EXPIRED: Phrase("The code ran out before it was used.", "Press the button to get a new code."),
-    Trouble.REVOKED: Phrase(
-        "The account no longer allows this speaker.",
-        "Link it again: press the button, or run: device-auth link",
-    ),
-    Trouble.COPIED: Phrase(
-        "The link in this speaker was copied from another speaker, so it is not used.",
-        "Link this speaker: press its button, or run: device-auth link. If it is the same speaker with another board,"
-        " run: device-auth link --adopt",
-    ),
-    Trouble.MISCONFIGURED: Phrase("A setting of this speaker is wrong.", "Run: device-auth config check"),
-    Trouble.STORAGE: Phrase(
-        "The link cannot be stored.",
-        "Check that the disk is neither full nor read-only, and who owns the folder.",
-    ),
-    Trouble.HARDWARE: Phrase("A part of the speaker does not work.", "Run: device-auth hardware test"),
-}
-"""A phrase for each trouble; complete, which a test enforces."""
+
+STATES: Final[dict[StateWord, Phrase]] = {state: _phrase_of_state(state) for state in StateWord}
+"""A phrase for each state; without one the types are wrong."""
+
+
+def _phrase_of_trouble(trouble: Trouble) -> Phrase:
+    match trouble:
+        case Trouble.NONE:
+            return Phrase("All is well.")
+        case Trouble.NO_NETWORK:
+            return Phrase(
+                "There is no way to the network.", "Check the Wi-Fi or the cable; it goes on by itself."
+            )
+        case Trouble.CAPTIVE_PORTAL:
+            return Phrase(
+                "The network wants a sign-in page before it lets anything through.",
+                "Sign this network in with a phone, or use another network.",
+            )
+        case Trouble.CLOCK_NOT_SET:
+            return Phrase(
+                "The clock is not set, so secure connections cannot be checked.",
+                "Wait until the time is set from the network, or set it: timedatectl set-ntp true",
+            )
+        case Trouble.PROVIDER_UNAVAILABLE:
+            return Phrase(
+                "The account service does not answer as it should.",
+                "It is tried again by itself; if that lasts, run: device-auth doctor",
+            )
+        case Trouble.DENIED:
+            return Phrase("The request was declined.", "Press the button to get a new code.")
+        case Trouble.EXPIRED:
+            return Phrase("The code ran out before it was used.", "Press the button to get a new code.")
+        case Trouble.REVOKED:
+            return Phrase(
+                "The account no longer allows this speaker.",
+                "Link it again: press the button, or run: device-auth link",
+            )
+        case Trouble.COPIED:
+            return Phrase(
+                "The link in this speaker was copied from another speaker, so it is not used.",
+                "Link this speaker: press its button, or run: device-auth link. If it is the same speaker with another board,"
+                " run: device-auth link --adopt",
+            )
+        case Trouble.MISCONFIGURED:
+            return Phrase("A setting of this speaker is wrong.", "Run: device-auth config check")
+        case Trouble.STORAGE:
+            return Phrase(
+                "The link cannot be stored.",
+                "Check that the disk is neither full nor read-only, and who owns the folder.",
+            )
+        case Trouble.HARDWARE:
+            return Phrase("A part of the speaker does not work.", "Run: device-auth hardware test")
+        case _:
+            assert_never(trouble)
+
+
+TROUBLES: Final[dict[Trouble, Phrase]] = {trouble: _phrase_of_trouble(trouble) for trouble in Trouble}
+"""A phrase for each trouble; without one the types are wrong."""
 
 CHECKING: Final = Phrase(
     "The account service has refused the link once and is being asked again.", "Wait a moment."

@@ -164,7 +164,7 @@ def check_rights(context: DoctorContext, read_plan: ReadPlan) -> Finding:
         if not any(may_use(account, path) for path in paths):
             return fail(
                 f"{account.name} has no permission to use {paths[0]}, which the {part.name} needs.",
-                f"sudo adduser {account.name} {need.group}, then log in again; for the service add"
+                f"sudo usermod -aG {need.group} {account.name}, then log in again; for the service add"
                 f" SupplementaryGroups={need.group} in a drop-in: systemctl edit {UNIT}",
                 PART,
                 **facts,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, assert_never
 
 from device_auth.client import Status
 from device_auth.core.errors import DeviceAuthError, StoreError
@@ -13,19 +13,30 @@ from device_auth.doctor.context import DoctorContext
 from device_auth.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from device_auth.world.token_files import TOKEN, FileTokens
 
-EXIT_CODES: Final[dict[Trouble, int]] = {
-    Trouble.NO_NETWORK: 69,
-    Trouble.CAPTIVE_PORTAL: 69,
-    Trouble.CLOCK_NOT_SET: 69,
-    Trouble.PROVIDER_UNAVAILABLE: 69,
-    Trouble.DENIED: 77,
-    Trouble.EXPIRED: 75,
-    Trouble.REVOKED: 77,
-    Trouble.COPIED: 75,
-    Trouble.MISCONFIGURED: 78,
-    Trouble.STORAGE: 74,
-    Trouble.HARDWARE: 72,
-}
+
+def _exit_code_of(trouble: Trouble) -> int:
+    match trouble:
+        case Trouble.NONE:
+            return 0
+        case (
+            Trouble.NO_NETWORK | Trouble.CAPTIVE_PORTAL | Trouble.CLOCK_NOT_SET | Trouble.PROVIDER_UNAVAILABLE
+        ):
+            return 69
+        case Trouble.DENIED | Trouble.REVOKED:
+            return 77
+        case Trouble.EXPIRED | Trouble.COPIED:
+            return 75
+        case Trouble.MISCONFIGURED:
+            return 78
+        case Trouble.STORAGE:
+            return 74
+        case Trouble.HARDWARE:
+            return 72
+        case _:
+            assert_never(trouble)
+
+
+EXIT_CODES: Final = {trouble: _exit_code_of(trouble) for trouble in Trouble}
 """Of a check that fails with a trouble; the kinds are those of ``core.errors``."""
 
 OF_THE_LINK: Final = {Trouble.DENIED, Trouble.EXPIRED, Trouble.REVOKED, Trouble.MISCONFIGURED}

@@ -73,32 +73,47 @@ _PASSING: Final = short_blinks(2, 2000, PURPLE)
 _ENDED: Final = short_blinks(3, 2000, RED)
 _BROKEN: Final = short_blinks(5, 3000, RED)
 
+
+def _pattern_of(meaning: Meaning) -> Rhythm:
+    match meaning:
+        case StateWord.STARTING:
+            return Blink(100, 2900, DIM_WHITE)
+        case StateWord.UNLINKED | StateWord.LINKED | Trouble.NONE:
+            return Off()
+        case StateWord.REQUESTING | StateWord.SAVING | StateWord.PROVING:
+            return _BUSY
+        case StateWord.WAITING:
+            return Breathe(1000, 1000, ORANGE)
+        case (
+            Trouble.NO_NETWORK | Trouble.CAPTIVE_PORTAL | Trouble.CLOCK_NOT_SET | Trouble.PROVIDER_UNAVAILABLE
+        ):
+            return _PASSING
+        case Trouble.DENIED | Trouble.EXPIRED:
+            return _ENDED
+        case Trouble.REVOKED | Trouble.COPIED:
+            return short_blinks(4, 3000, YELLOW)
+        case Trouble.MISCONFIGURED | Trouble.STORAGE | Trouble.HARDWARE:
+            return _BROKEN
+        case LightCue.LAST_MINUTE:
+            return Blink(500, 500, ORANGE)
+        case LightCue.JUST_LINKED:
+            return Solid(CYAN)
+        case LightCue.HELD_5S:
+            return Solid(ORANGE)
+        case LightCue.HELD_10S:
+            return Blink(250, 250, RED)
+        case LightCue.IDENTIFY:
+            return Blink(750, 250, WHITE)
+        case _:
+            assert_never(meaning)
+
+
 TABLE: Final[Table] = {
-    StateWord.STARTING: Blink(100, 2900, DIM_WHITE),
-    StateWord.UNLINKED: Off(),
-    StateWord.REQUESTING: _BUSY,
-    StateWord.WAITING: Breathe(1000, 1000, ORANGE),
-    StateWord.SAVING: _BUSY,
-    StateWord.PROVING: _BUSY,
-    StateWord.LINKED: Off(),
-    Trouble.NO_NETWORK: _PASSING,
-    Trouble.CAPTIVE_PORTAL: _PASSING,
-    Trouble.CLOCK_NOT_SET: _PASSING,
-    Trouble.PROVIDER_UNAVAILABLE: _PASSING,
-    Trouble.DENIED: _ENDED,
-    Trouble.EXPIRED: _ENDED,
-    Trouble.REVOKED: short_blinks(4, 3000, YELLOW),
-    Trouble.COPIED: short_blinks(4, 3000, YELLOW),
-    Trouble.MISCONFIGURED: _BROKEN,
-    Trouble.STORAGE: _BROKEN,
-    Trouble.HARDWARE: _BROKEN,
-    LightCue.LAST_MINUTE: Blink(500, 500, ORANGE),
-    LightCue.JUST_LINKED: Solid(CYAN),
-    LightCue.HELD_5S: Solid(ORANGE),
-    LightCue.HELD_10S: Blink(250, 250, RED),
-    LightCue.IDENTIFY: Blink(750, 250, WHITE),
+    meaning: _pattern_of(meaning)
+    for meaning in (*StateWord, *Trouble, *LightCue)
+    if meaning is not Trouble.NONE
 }
-"""The pattern of each meaning; a test holds it complete. ``Trouble.NONE`` has none: the state is shown instead."""
+"""The pattern of each meaning; ``Trouble.NONE`` has none, for the state is shown instead."""
 
 COLOURS: Final[Mapping[str, Colour]] = {
     "white": WHITE,

@@ -87,6 +87,21 @@ def test_a_tap_of_the_space_bar_tells_the_code_again(terminal: Session, places: 
     assert READERS[0](photograph(terminal.screen))
 
 
+def test_a_tap_once_another_link_was_made_asks_for_no_third_code(
+    terminal: Session, places: list[str]
+) -> None:
+    terminal.run("link", "--simulate", "--json", *places)
+    terminal.wait_for("left with 0")
+    terminal.type("clear; echo all' 'clear\n")
+    terminal.wait_for("all clear")
+    terminal.run("link", "--simulate", "--again", *places)
+    terminal.wait_for("cyan, steady")
+    terminal.type(" ")
+
+    terminal.wait_for('voice "This speaker is linked to your account."')
+    terminal.wait_for("left with 0")
+
+
 def test_the_owner_approves_and_the_lamp_is_lit(terminal: Session, places: list[str], tmp_path: Path) -> None:
     told = '"Done. This speaker is now linked to your account."'
     terminal.run("link", "--simulate", *places)

@@ -1,6 +1,8 @@
 """CONTRIBUTING claims only what is so: each claim that can be read is read here."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -85,3 +87,23 @@ def test_every_file_that_is_named_is_there() -> None:
     assert [
         name for name in named if not any((top / name).exists() for top in (ROOT, ROOT / "device_auth"))
     ] == []
+
+
+def test_an_older_python_is_refused_at_once_by_name(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.version_info = (3, 9, 2)\nassert sys.argv[1] == '-c'\nexec(sys.argv[2])\n"
+    )
+    old.chmod(0o700)
+
+    made = subprocess.run(
+        ["make", "demo", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode == 2
+    assert f"This needs Python 3.11 or newer, and {old} is 3.9." in made.stderr
+    assert not (tmp_path / "venv").exists()

@@ -181,3 +181,15 @@ def test_no_docstring_begins_with_give_or_say() -> None:
     said = [(module, ast.get_docstring(node) or "") for module, node in documented()]
 
     assert [each for each in said if re.match(r"(Give|Say)s?\b", each[1])] == []
+
+
+def test_there_is_one_way_to_join_a_group() -> None:
+    told = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "deploy" / "README.md"]
+    told += [path for room in ("device_auth", "hardware") for path in (ROOT / room).rglob("*.py")]
+    ways = {
+        way
+        for path in told
+        for way in re.findall(r"(?:sudo )?\b(?:usermod|adduser|gpasswd)\b.{4}", path.read_text())
+    }
+
+    assert ways == {"sudo usermod -aG"}

@@ -325,7 +325,7 @@ def _cut(line: str) -> str:
 
 def _how_to_mend(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "Add the station's user to the group input (sudo usermod -a -G input USER), then log in again."
+        return "Add the station's user to the group input (sudo usermod -aG input USER), then log in again."
     if isinstance(error, FileNotFoundError):
         return "Plug it in; its name stands in /dev/input/by-id and ends in -event-kbd."
     return "Check its plug, and that no other program has grabbed it."

@@ -161,7 +161,7 @@ def test_devices_that_are_closed_to_the_services_user_are_told(
 
     assert found["H4"].finding.verdict is (expected or Verdict.OK)
     if expected:
-        assert "sudo adduser nobody gpio" in found["H4"].finding.next_step
+        assert "sudo usermod -aG gpio nobody" in found["H4"].finding.next_step
 
 
 def test_a_group_of_the_unit_opens_a_device(patient: Patient) -> None:
