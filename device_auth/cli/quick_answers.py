@@ -153,7 +153,8 @@ def _kept(verb: str, root: str) -> bytes:
     if verb == "token":
         return _token_of(kept) if lasts else b""
     is_sure = _outlasts_power_cut(state, root) and not os.path.lexists(f"{runtime}/pending.json")
-    return _status_of(link, ends if lasts else b"") if is_sure else b""
+    may_be_named = any(map(_may_have_name, decisive[3:]))
+    return _status_of(link, ends if lasts else b"") if is_sure and not may_be_named else b""
 
 
 def _outlasts_power_cut(folder: str, root: str) -> bool:
@@ -161,6 +162,16 @@ def _outlasts_power_cut(folder: str, root: str) -> bool:
     device = os.stat(folder).st_dev  # noqa: PTH116  pathlib is too dear here
     number = f"{os.major(device)}:{os.minor(device)}"
     return "/virtual/" not in os.readlink(f"{root}sys/dev/block/{number}")  # noqa: PTH115  likewise
+
+
+def _may_have_name(path: str) -> bool:
+    """Return whether settings may give the speaker a name of its own: a key of any table begins so, or is in quotes."""
+    if not path.endswith(".toml") or not os.path.lexists(path):
+        return False
+    text, _ = _read(path)
+    return len(text) == MOST or any(
+        line.lstrip().startswith((b"name", b"'", b'"')) for line in text.split(b"\n")
+    )
 
 
 def _status_of(link: bytes, ends: bytes) -> bytes:
@@ -176,6 +187,7 @@ def _status_of(link: bytes, ends: bytes) -> bytes:
     rows = {
         b"state": b"linked: The speaker is linked to an account.",
         b"since": _date(float(_member(link, b'"linked_at": ', b","))),
+        b"name": os.uname().nodename.encode("ascii"),
         b"account": account,
         b"user ID": user if user != account else b"",
         b"token until": ends,

@@ -180,6 +180,7 @@ def test_status_is_typed(world: SocketWorld, client: Client) -> None:
         dialect=None,
         version=status.version,
         code=Code(pair.user_code, pair.verification_uri, pair.prefilled_uri, 600, 30),
+        name="Kitchen",
     )
     assert "CANARY" not in repr(status)
 

@@ -216,7 +216,10 @@ class Kept:
         """Touch the token once the clock of files has gone on."""
         token = self.run / "token.json"
         token.touch()
-        return token.stat().st_mtime_ns > (self.state / "link.json").stat().st_ctime_ns
+        changed = [
+            path for path in (self.state / "link.json", self.settings / "config.toml") if path.exists()
+        ]
+        return token.stat().st_mtime_ns > max(path.stat().st_ctime_ns for path in changed)
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +270,17 @@ def test_a_status_is_that_of_the_verb_where_there_is_no_service(
 
     assert kept.prints("status")
     assert capfd.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_quick"),
+    [('board = "name"\n', True), ('name = "Kitchen"\n', False), ('  "name" = "Kitchen"\n', False)],
+)
+def test_a_name_is_the_verbs_to_read(kept: Kept, settings: str, is_quick: bool) -> None:
+    kept.make(kept.settings / "config.toml", settings)
+    wait_for(kept.touched_later)
+
+    assert kept.prints("status") is is_quick
 
 
 def install_service(kept: Kept) -> None:
