@@ -20,14 +20,14 @@ from tests.command import ROOT
 from tests.pictures.wiring import WIRED, draw_board
 
 PAGE: Final = ROOT / "docs" / "hardware.md"
-FOLDER: Final = ROOT / "docs" / "pictures"
+FOLDER: Final = ROOT / "docs" / "wiring"
 
 _PART: Final = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def pictures() -> dict[str, str]:
     """Return each picture by the name of its file."""
-    return {f"wiring-{name}.svg": draw_board(name) for name in WIRED}
+    return {f"{name}.svg": draw_board(name) for name in WIRED}
 
 
 def page(text: str) -> str:
@@ -46,7 +46,7 @@ def _board(name: str) -> str:
     wires = wires_of(plan)
     if wires:
         lines += [
-            f"![The wires of {name}, which the table below has in words](pictures/wiring-{name}.svg)",
+            f"![The wires of {name}, which the table below has in words](wiring/{name}.svg)",
             "",
         ]
         rows = (

@@ -32,14 +32,14 @@ def test_each_board_is_in_the_first_table_of_the_page() -> None:
 def test_each_picture_is_drawn_from_the_boards_present_data() -> None:
     drawn = pictures()
 
-    assert {path.name for path in FOLDER.glob("wiring-*")} == drawn.keys()
+    assert {path.name for path in FOLDER.iterdir()} == drawn.keys()
     assert [name for name, svg in drawn.items() if (FOLDER / name).read_text("utf-8") != svg] == [], ANEW
-    assert set(re.findall(r"\(pictures/([^)]*)\)", TEXT)) == drawn.keys()
+    assert set(re.findall(r"\(wiring/([^)]*)\)", TEXT)) == drawn.keys()
 
 
 @pytest.mark.parametrize("name", WIRED)
 def test_a_picture_shows_each_wire_and_stays_in_its_frame(name: str) -> None:
-    svg = ET.fromstring((FOLDER / f"wiring-{name}.svg").read_text("utf-8"))  # noqa: S314  our own file
+    svg = ET.fromstring((FOLDER / f"{name}.svg").read_text("utf-8"))  # noqa: S314  our own file
     shapes = [(each.tag.rpartition("}")[2], each.attrib, each.text or "") for each in svg.iter()]
     wires = wires_of(read_plan({"board": name}))
     bold = [
