@@ -19,7 +19,7 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import Refusal, Seconds
 from device_auth.core.states import StateWord
-from device_auth.prompts.stderr import say
+from device_auth.prompts.stderr import say, words_for
 from device_auth.world.signals import interruptible
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ class Attempt(NamedTuple):
         match result.ending:
             case Ending.ALREADY_LINKED:
                 if self.lines is None:
-                    say(f"The speaker is linked already. To link it again, run: {self.command} --again")
+                    words = words_for(self.doors.settings.locale, sys.stderr)
+                    already = "The speaker is linked already. To link it again, run:"
+                    say(f"{words.states['linked'] if words else already} {self.command} --again")
                     if result.doubt:
                         say(result.doubt)
             case Ending.LINKED:

@@ -23,7 +23,7 @@ from device_auth.prompts.wording import (
 )
 from hardware.board import open_voice
 from hardware.errors import HardwareError, PartBusy, PartMissing
-from hardware.espeak import CommandVoice, EspeakVoice, RecordedVoice, as_ssml
+from hardware.espeak import CommandVoice, EspeakVoice, RecordedVoice, _espeaks_voice, as_ssml
 from hardware.plans import read_voice
 from hardware.simulated import SimulatedVoice
 from hardware.sound import Sound, read_sound
@@ -437,6 +437,30 @@ def test_signs_that_mean_something_in_ssml_are_told_as_text() -> None:
         as_ssml([Utterance("a<b>&c", "en", 0.25)])
         == '<speak><s>a&lt;b&gt;&amp;c</s><break time="250ms"/></speak>'
     )
+
+
+def test_espeak_is_given_what_it_reads_rightly_and_a_command_what_people_read(tmp_path: Path) -> None:
+    told = Utterance("音声", "ja-JP", 0.25, reading="おんせい")
+    voice = CommandVoice(command=program(tmp_path, PLAYS))
+    voice.say([told])
+
+    assert as_ssml([told]) == '<speak><s>おんせい</s><break time="250ms"/></speak>'
+    assert (tmp_path / "played").read_text() == "音声\n"
+
+
+@pytest.mark.parametrize(
+    ("locale", "voice"),
+    [
+        ("es-US", "es-419"),
+        ("es-MX", "es-419"),
+        ("es-419", "es-419"),
+        ("es-ES", "es-ES"),
+        ("es", "es"),
+        ("fr-CA", "fr-CA"),
+    ],
+)
+def test_espeak_speaks_all_of_americas_spanish_without_a_lisp(locale: str, voice: str) -> None:
+    assert _espeaks_voice(locale) == voice
 
 
 @pytest.fixture(params=LANGUAGES)

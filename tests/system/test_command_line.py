@@ -483,6 +483,8 @@ def test_a_link_is_told_in_the_language_of_the_locale(
     assert told.out == "linked\n"
     assert {german.states["requesting"], german.moments["just-linked"]} <= set(told.err.splitlines())
     assert "Waiting for your approval" not in told.err
+    assert command.link("--locale", "de-DE") == 0
+    assert capsys.readouterr().err == f"{german.states['linked']} device-auth link --again\n"
 
 
 def test_status_of_a_linked_speaker(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,7 +184,7 @@ def test_a_browser_that_asks_for_another_language_is_told_so_at_the_foot(
     phone.open()
     phone.see(PRESS, "another-language")
 
-    foot = phone.driver.find_element(By.TAG_NAME, "footer").text
+    foot = phone.driver.find_element(By.CSS_SELECTOR, "footer .quiet").text
     assert foot == read_wording("en").page["other-language"]
 
 
