@@ -466,7 +466,7 @@ def test_the_locale_chooses_the_language_of_a_status_for_people_and_not_that_for
     assert command.run("status", "--json", "--locale", "de-DE") == 0
     words = read_wording("de").states["unlinked"]
 
-    status, step, check, fields = capsys.readouterr().out.splitlines()
+    status, step, _name, check, fields = capsys.readouterr().out.splitlines()
     assert status == f"state:       unlinked: {words}"
     assert step == "next:        device-auth link"
     assert check == f"unhealthy (unlinked): {words} device-auth link"
