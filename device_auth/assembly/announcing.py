@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from device_auth.core.models import Seconds, View
+from device_auth.core.values import dataclass
 from device_auth.prompts.fanout import PromptFanout
 from device_auth.prompts.stderr import words_for
 
@@ -19,7 +20,8 @@ DRAWING_TIME: Final = Seconds(0.5)
 """How long a program is kept waiting for a code while its picture is being written."""
 
 
-class Announcer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Announcer:
     """Tells views by every prompt of a command.
 
     Attributes:

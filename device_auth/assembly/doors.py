@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreachable
 from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.core.unit import claim_new
+from device_auth.core.values import replace
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
@@ -113,7 +114,7 @@ class Doors:
         """
         if self.is_simulated:
             settings = read_settings({**self.options, **self._overlay}, None, {})
-            return settings._replace(hardware=SIMULATED_HARDWARE)
+            return replace(settings, hardware=SIMULATED_HARDWARE)
         return read_settings(self.options, self.places.files)
 
     @property
@@ -132,7 +133,7 @@ class Doors:
     def use_settings(self, settings: Settings, keys: "Keys") -> None:
         """Use these from now on."""
         self.__dict__.update(settings=settings, keys=keys)
-        self.places = self.places._replace(files=settings.files)
+        self.places = replace(self.places, files=settings.files)
 
     @cached_property
     def keys(self) -> "Keys":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from device_auth import __version__
 from device_auth.assembly.speaker import (
@@ -35,7 +35,7 @@ from device_auth.core.models import (
 )
 from device_auth.core.public import FRESH, AccessToken, SpeakerHealth, SpeakerStatus, hand_over_of, health_of
 from device_auth.core.states import StateWord, Trouble, phrase_of
-from device_auth.core.values import replace
+from device_auth.core.values import dataclass, replace
 from device_auth.prompts.stderr import say, say_problem
 from device_auth.world.envelope import Plain, read_envelope, write_envelope
 
@@ -71,7 +71,8 @@ REVOKING_TIME: Final = Seconds(10)
 """How long the provider may take to confirm a revocation; the speaker has forgotten the link by then."""
 
 
-class GrantOpening(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GrantOpening:
     """All that a grant by another way than a code pair needs, opened before anyone is asked for anything.
 
     Attributes:
@@ -84,7 +85,8 @@ class GrantOpening(NamedTuple):
     provider_client: "ProviderClient"
 
 
-class _Seen(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Seen:
     """The state of a speaker as the disk has it.
 
     Attributes:

@@ -8,10 +8,11 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from device_auth.core.errors import Busy, ServiceDown
 from device_auth.core.models import Seconds
+from device_auth.core.values import dataclass
 from device_auth.prompts.stderr import say
 from device_auth.world.explain import STOP_SERVICE
 from device_auth.world.places import NAME
@@ -41,7 +42,8 @@ STOP_FIRST: Final = (
 )
 
 
-class FoundService(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FoundService:
     """The service that holds the link, and its first answer."""
 
     socket: Path

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from device_auth.assembly.doors import Doors, open_doors
 from device_auth.assembly.speaker import Audience, Ending, LinkResult, error_of, unexplained
@@ -19,6 +19,7 @@ from device_auth.core.errors import (
 )
 from device_auth.core.models import Refusal, Seconds
 from device_auth.core.states import StateWord
+from device_auth.core.values import dataclass
 from device_auth.prompts.stderr import say, words_for
 from device_auth.world.signals import interruptible
 
@@ -30,7 +31,8 @@ CHECK_THE_NETWORK: Final = (
 )
 
 
-class Attempt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Attempt:
     """One attempt at a link.
 
     Attributes:

@@ -11,6 +11,7 @@ from device_auth.assembly.checked_settings import check_settings
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError, WrongUse
 from device_auth.core.models import DialectName
+from device_auth.core.values import replace
 from device_auth.prompts.stderr import say
 from device_auth.wire.addresses import stays_here
 from device_auth.world.owners import ROOT as ROOT_ID
@@ -236,7 +237,7 @@ def _with_dsn_in_force(settings: Settings, root: Path) -> Settings:
     if settings.dsn or settings.dialect is not DialectName.LWA:
         return settings
     dsn = read_dsn_of_board(root / SERIAL_NUMBER.relative_to("/"))
-    return settings._replace(dsn=dsn, origins={**settings.origins, "dsn": OF_BOARD}) if dsn else settings
+    return replace(settings, dsn=dsn, origins={**settings.origins, "dsn": OF_BOARD}) if dsn else settings
 
 
 def _short(origin: str) -> str:

@@ -15,6 +15,7 @@ from device_auth.core.errors import ConfigError, StoreError
 from device_auth.core.models import DialectName, Flow, Link, Seconds, Secret
 from device_auth.core.ports import Transport
 from device_auth.core.states import Trouble
+from device_auth.core.values import replace
 from device_auth.doctor import board, client, clock, link, network, runtime, service, storage
 from device_auth.doctor.check_run import examine, in_order
 from device_auth.doctor.context import DoctorContext, is_closed
@@ -118,7 +119,7 @@ def open_context(speaker: Doors, *, root: Path = ROOT) -> DoctorContext:
     if is_system:
         unit_files = SettingsFiles() if is_closed(system.state_dir) else system.files
         files = unit_files._replace(config=places.files.config)
-        places = system._replace(files=files, new_config_file=places.new_config_file)
+        places = replace(system, files=files, new_config_file=places.new_config_file)
     keys = ONLY_PLAIN if speaker.is_simulated else find_keys(gather_for(speaker, places)[0])
     return DoctorContext(places, speaker.clock, is_system=is_system, keys=keys, root=root)
 

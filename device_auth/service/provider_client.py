@@ -28,7 +28,7 @@ from device_auth.core.models import (
 from device_auth.core.ports import Transport
 from device_auth.core.states import Trouble
 from device_auth.core.values import replace
-from device_auth.wire import authorization_code, lwa, rfc8628
+from device_auth.wire import lwa, rfc8628
 from device_auth.wire.answers import conceal
 
 
@@ -177,6 +177,8 @@ class ProviderClient:
 
     def exchange(self, code: Secret, redirect_uri: str, verifier: Secret | None) -> Answer:
         """Exchange an authorization code for a grant, with the client secret if there is one."""
+        from device_auth.wire import authorization_code
+
         request = authorization_code.write_exchange(
             self.provider,
             code,
@@ -210,6 +212,8 @@ class ProviderClient:
         if isinstance(response, Unreachable):
             return response
         if link.flow is Flow.AUTHORIZATION_CODE:
+            from device_auth.wire import authorization_code
+
             answer = authorization_code.explain_refresh(dialect.read_refresh_answer(response, is_proof=False))
         else:
             answer = dialect.read_refresh_answer(response, is_proof=not link.is_proved)

@@ -3,10 +3,11 @@
 import ipaddress
 import re
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from device_auth.core.models import Secret
+from device_auth.core.values import dataclass
 
 LONGEST_ADDRESS: Final = 512
 """Characters."""
@@ -89,7 +90,8 @@ def _is_host(host: str) -> bool:
     return re.fullmatch(rf"{_LABEL}(\.{_LABEL})*\.?", host) is not None
 
 
-class Proxy(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Proxy:
     """A proxy; as a text, its address with user and password masked.
 
     Attributes:

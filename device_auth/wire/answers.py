@@ -43,7 +43,7 @@ MOST_SECONDS: Final = 10 * 365 * 24 * 3600
 ASSUMED_LIFETIME: Final = Seconds(600)
 """Of an access token whose lifetime cannot be read: short, so that a refresh follows soon."""
 
-_NUMBER: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?")
+_NUMBER: Final = r"[0-9]{1,10}(\.[0-9]{1,10})?"
 
 MOST_USER_CODE: Final = 64
 MOST_DESCRIPTION: Final = 200
@@ -279,7 +279,7 @@ def read_token(value: object) -> Secret | None:
 
 def read_seconds(value: object) -> Seconds | None:
     """Read a lifetime: a positive number of seconds, at most ten years; large providers also send it as a text."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_NUMBER, value):
         value = float(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= MOST_SECONDS:
         return Seconds(int(value))

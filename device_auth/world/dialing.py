@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from device_auth.core.models import Seconds
+from device_auth.core.values import dataclass
 
 ATTEMPT_DELAY: Final = Seconds(0.25)
 """Between the starts of two connection attempts. Source: RFC 8305 §5, "Connection Attempt Delay"."""
@@ -40,7 +41,8 @@ FAMILIES: Final = (socket.AF_INET6, socket.AF_INET)
 """In the order in which they are tried. Source: RFC 8305 §4."""
 
 
-class Address(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Address:
     """An address to connect to; ``where`` has the form that the family wants."""
 
     family: int

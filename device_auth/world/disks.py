@@ -9,7 +9,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+from device_auth.core.values import dataclass
 
 IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "rootfs", "devtmpfs"})
 
@@ -39,13 +41,14 @@ _WITHOUT_OVERLAY: Final = (
 PERSISTENT: Final = Path("/persistent")
 
 _UPDATERS: Final = (
-    ("RAUC", "etc/rauc/system.conf", re.compile(r"^\s*device\s*=\s*(/\S+)", re.MULTILINE)),
-    ("Mender", "etc/mender/mender.conf", re.compile(r'"RootfsPart[AB]"\s*:\s*"(/[^"]+)"')),
+    ("RAUC", "etc/rauc/system.conf", r"(?m)^\s*device\s*=\s*(/\S+)"),
+    ("Mender", "etc/mender/mender.conf", r'"RootfsPart[AB]"\s*:\s*"(/[^"]+)"'),
 )
 """Names, settings files, and how these name the device of a slot."""
 
 
-class Mount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mount:
     """The file system of a path.
 
     Attributes:
@@ -81,7 +84,8 @@ class Mount(NamedTuple):
         return f"{self.source}, mounted on {self.point}"
 
 
-class Doubt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Doubt:
     """Why what is stored in a folder may not outlast a power cut.
 
     Attributes:
@@ -131,7 +135,8 @@ def doubt_about(path: Path, root: Path = Path("/")) -> Doubt | None:
     return Doubt(f"{path} {why}", hint, is_certain=lasts is False)
 
 
-class Slots(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Slots:
     """The slots that an updater exchanges: what lies on one is gone after an update.
 
     Attributes:
@@ -170,7 +175,7 @@ def find_slots(root: Path = Path("/")) -> Slots | None:
             text = (root / name).read_text(errors="replace")
         except OSError:
             continue
-        found = (_number_of(device, root) for device in pattern.findall(text))
+        found = (_number_of(device, root) for device in re.findall(pattern, text))
         devices = frozenset(number for number in found if number)
         if devices:
             return Slots(

@@ -17,10 +17,11 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from device_auth.core.errors import ConfigError, DeviceAuthError, StoreError
 from device_auth.core.models import Seconds
+from device_auth.core.values import dataclass
 from device_auth.world.envelope import KeyMissing, KeyProvider, Plain
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
@@ -68,7 +69,8 @@ PROTECTS: Final = {
 }
 
 
-class KeyProblem(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeyProblem:
     """A key that was set up and is not available.
 
     Attributes:
@@ -81,7 +83,8 @@ class KeyProblem(NamedTuple):
     is_setting: bool
 
 
-class KeyTrouble(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KeyTrouble:
     """The reason why a key is not available.
 
     Attributes:

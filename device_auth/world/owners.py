@@ -18,10 +18,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from device_auth.core import errors
 from device_auth.core.errors import DeviceAuthError, StoreError
+from device_auth.core.values import dataclass
 
 if TYPE_CHECKING:
     from socket import socket
@@ -40,7 +41,8 @@ Question = Callable[[Json], Json]
 """Puts a question to the process that started this one, and returns the answer."""
 
 
-class Owner(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Owner:
     """A user and a group by their numbers."""
 
     uid: int

@@ -8,9 +8,10 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from device_auth.core.errors import ConfigError, StoreError
+from device_auth.core.values import dataclass
 from device_auth.world.explain import explain
 from device_auth.world.settings import (
     CONFIG_VARIABLE,
@@ -39,7 +40,8 @@ METRICS: Final = "metrics.prom"
 ROOT: Final = Path("/")
 
 
-class Places(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Places:
     """The folders and the files of settings.
 
     Attributes:

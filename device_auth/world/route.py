@@ -33,7 +33,7 @@ SYSTEM: Final = "system"
 CERTIFI: Final = "certifi"
 """Origins of authorities, besides the variables."""
 
-_HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")
+_HASHED: Final = r"[0-9a-f]{8}\.\d+"
 """The name of a certificate in a folder. Source: OpenSSL's openssl-rehash(1)."""
 
 REINSTALL: Final = "Reinstall the authorities: sudo apt install --reinstall ca-certificates"
@@ -291,7 +291,7 @@ def _holds_anything(file: str) -> bool:
 def _has_certificates(folder: str) -> bool:
     """Return whether a folder has a certificate that OpenSSL would find; raises OSError if it cannot be read."""
     with os.scandir(folder) as entries:
-        return any(_HASHED.fullmatch(entry.name) for entry in entries)
+        return any(re.fullmatch(_HASHED, entry.name) for entry in entries)
 
 
 def _is_folder_of_certificates(folder: str) -> bool:

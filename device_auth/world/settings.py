@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from device_auth.core.errors import ConfigError, WrongUse
 from device_auth.core.models import DialectName, Secret
+from device_auth.core.values import dataclass
 from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
 from hardware.errors import HardwareError
@@ -411,7 +412,8 @@ class SettingsFiles(NamedTuple):
     config: Path | None = None
 
 
-class Settings(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """All settings, each from the strongest place that gave it; an empty text stands for "not set".
 
     Attributes:
@@ -463,7 +465,8 @@ class Settings(NamedTuple):
         return self.origins[name] != DEFAULT
 
 
-class _File(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _File:
     """A file of settings as it was found; ``kind`` is the word for it in an origin."""
 
     kind: str

@@ -9,6 +9,7 @@ import pytest
 
 from device_auth.assembly.doors import Doors
 from device_auth.core.errors import Busy, Interrupted, StoreError
+from device_auth.core.values import replace
 from device_auth.factory.talk import AskEvent, Talk
 from device_auth.factory.unit.selftest import (
     SelfTestOptions,
@@ -132,7 +133,7 @@ def test_parts_where_the_product_has_none_fail(unit: UnitOnTheLine) -> None:
 @pytest.mark.parametrize(("has_parts", "outcome"), [(True, "FAIL"), (False, "SKIP")])
 def test_no_parts_where_the_product_has_some_fail(unit: UnitOnTheLine, has_parts: bool, outcome: str) -> None:
     doors = unit.doors()
-    doors.__dict__["settings"] = doors.settings._replace(hardware={"board": "none"})
+    doors.__dict__["settings"] = replace(doors.settings, hardware={"board": "none"})
 
     run_selftest(unit.talk("selftest", dsn="K-0001"), doors, SelfTestOptions(None, has_parts=has_parts))
 
@@ -141,7 +142,7 @@ def test_no_parts_where_the_product_has_some_fail(unit: UnitOnTheLine, has_parts
 
 def test_a_board_that_cannot_be_read_is_not_tested_and_fails(unit: UnitOnTheLine) -> None:
     doors = unit.doors()
-    doors.__dict__["settings"] = doors.settings._replace(hardware={"board": "unheard-of"})
+    doors.__dict__["settings"] = replace(doors.settings, hardware={"board": "unheard-of"})
 
     run_selftest(unit.talk("selftest", dsn="K-0001"), doors, SelfTestOptions(None))
 

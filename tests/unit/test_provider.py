@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName, Flow, Link, Provider, Secret, UnixTime
+from device_auth.core.values import replace
 from device_auth.world.provider import (
     LWA_CLIENT_ID,
     compare_with_link,
@@ -142,9 +143,9 @@ def test_all_missing_settings_are_told_at_once_with_the_command_that_writes_a_fi
 def test_a_settings_file_that_is_there_is_named_as_the_place_of_what_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     with pytest.raises(ConfigError) as several:
-        read_provider(settings()._replace(files=SettingsFiles(config=file)), NO_SERIAL)
+        read_provider(replace(settings(), files=SettingsFiles(config=file)), NO_SERIAL)
     with pytest.raises(ConfigError) as one:
-        read_provider(lwa(dsn=None)._replace(files=SettingsFiles(config=file)), NO_SERIAL)
+        read_provider(replace(lwa(dsn=None), files=SettingsFiles(config=file)), NO_SERIAL)
 
     assert several.value.hint.startswith(f"Correct them in {file}, or use options and variables.")
     assert "config init" not in several.value.hint + one.value.hint

@@ -95,7 +95,7 @@ def test_an_option_beats_the_environment_the_environment_the_file_the_file_the_d
 
 
 def test_every_key_is_a_field_of_the_settings() -> None:
-    assert Settings._fields == (
+    assert Settings.__match_args__ == (
         *(key.name for key in KEYS),
         "hardware",
         "page",

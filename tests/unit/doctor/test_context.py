@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from device_auth.core.models import Seconds
+from device_auth.core.values import replace
 from device_auth.doctor.context import gid_of
 from device_auth.doctor.findings import Verdict
 from device_auth.world.programs import MOST_OUTPUT, CannotRun, run_program
@@ -137,7 +138,7 @@ def test_groups_are_looked_up_where_the_system_keeps_them() -> None:
 def test_without_a_runtime_folder_there_is_no_socket(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     context = patient.context()
-    context.places = context.places._replace(runtime_dir=None)
+    context.places = replace(context.places, runtime_dir=None)
 
     assert context.socket is None
     assert not context.daemon.is_running

@@ -686,7 +686,7 @@ def test_a_runtime_folder_that_cannot_be_looked_at_is_told(patient: Patient) -> 
 
 def test_without_a_place_for_a_runtime_folder_there_are_no_token_files(patient: Patient) -> None:
     context = patient.context()
-    context.places = context.places._replace(runtime_dir=None)
+    context.places = replace(context.places, runtime_dir=None)
 
     assert check_folder(context).verdict is WARN
 
