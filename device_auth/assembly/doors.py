@@ -125,6 +125,13 @@ class Doors:
             name = self.settings.name
         return name or uname().nodename
 
+    @property
+    def locale(self) -> str:
+        """Return the locale of what people read here: the setting, English where the settings cannot be used."""
+        with suppress(ConfigError):
+            return self.settings.locale
+        return "en-US"
+
     def forget_settings(self) -> None:
         """Drop the settings and the keys, so that they are read again when they are next needed."""
         self.__dict__.pop("settings", None)

@@ -34,7 +34,7 @@ NEXT_STEPS: Final = {
 
 def _next_steps(doors: "Doors") -> dict[str, str]:
     """Return the sentences for each reason, in the language of the settings where it has them."""
-    words = words_for(doors.settings.locale, sys.stdout)
+    words = words_for(doors.locale, sys.stdout)
     if words is None:
         return NEXT_STEPS
     from device_auth.prompts.wording import written_phrase
@@ -47,7 +47,7 @@ def _next_steps(doors: "Doors") -> dict[str, str]:
 
 def _written(doors: "Doors", status: "SpeakerStatus") -> Phrase | None:
     """Return the words of a status in the language of the settings; None for English."""
-    words = words_for(doors.settings.locale, sys.stdout)
+    words = words_for(doors.locale, sys.stdout)
     if words is None:
         return None
     from device_auth.prompts.wording import written_phrase
