@@ -172,8 +172,9 @@ def _scope_and_language(settings: Settings, phrases: Traversable) -> Finding:
     locale = first_locale(settings.locale)
     choice = choose_language(locale, phrases)
     if choice.missing:
+        spoken = choice.language if choice.is_known else "English"
         return warn(
-            f"The words of the locale {locale} are not installed: the speaker speaks {choice.language}.",
+            f"The words of the locale {locale} are not installed: the speaker speaks {spoken}.",
             f"{how_to_install_sibling(EXTRA_PACKAGE)} && sudo systemctl restart device-auth",
             locale=locale,
         )

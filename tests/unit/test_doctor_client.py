@@ -108,7 +108,7 @@ def test_words_that_are_not_installed_are_named_with_the_package_that_has_them(t
         return next(each for each in checks(given, [], None, phrases=tmp_path) if each.code == "C5").look()
 
     assert scope("ja-JP").verdict is Verdict.WARN
-    assert "ja-JP are not installed: the speaker speaks en." in scope("ja-JP").sentence
+    assert "ja-JP are not installed: the speaker speaks English." in scope("ja-JP").sentence
     assert "sudo apt install ./device-auth-l10n_" in scope("ja-JP").next_step
     assert scope("sv-SE").verdict is Verdict.OK
     assert "no words for the locale sv-SE: it speaks English" in scope("sv-SE").sentence
