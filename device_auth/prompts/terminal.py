@@ -291,19 +291,21 @@ class TerminalPrompt:
         if self._words is None:
             return f"Waiting for your approval. Time left: {self._in_words(left)}"
         minutes, seconds = divmod(max(0, ceil(round(left, 3))), 60)
-        time = f"{minutes}:{seconds:02}" if self._is_tty else f"{minutes + bool(seconds)}:00"
+        if minutes and not self._is_tty:
+            minutes, seconds = minutes + bool(seconds), 0
+        time = f"{minutes}:{seconds:02}"
         return f"{self._words.states[StateWord.WAITING]} {self._words.page['valid'].format(time=time)}"
 
     def _refusal_text(self, refusal: "Refusal", hint: str) -> str:
         """Return what ended the attempt; in another language than English what only an administrator can mend stays as it is."""
-        own = "" if self._words is None else self._words.troubles[refusal.trouble].sentence
-        if self._words is not None and refusal.trouble in {Trouble.DENIED, Trouble.EXPIRED}:
-            return f"{own} {self._words.troubles[refusal.trouble].next_step}"
+        own = None if self._words is None else self._words.troubles.get(refusal.trouble)
+        if own and refusal.trouble in {Trouble.DENIED, Trouble.EXPIRED}:
+            return f"{own.sentence} {own.next_step}"
         phrase = TROUBLES[refusal.trouble]
         reason = refusal.message.strip() or phrase.sentence
         stop = "" if reason.endswith((".", "!", "?")) else "."
         text = f"{reason[0].upper()}{reason[1:]}{stop} {refusal.hint or hint or phrase.next_step}"
-        return f"{own} {text}".lstrip()
+        return f"{own.sentence} {text}" if own else text
 
     def _linked_text(self, view: "View") -> str:
         if self._words is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from device_auth.assembly.speaker import unexplained
 from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, OneTimeNotice, StateWord, Trouble
 from device_auth.prompts.stderr import say, words_for
@@ -691,6 +692,13 @@ def test_in_another_language_only_what_an_administrator_must_mend_stays_english(
     )
 
 
+def test_an_end_without_a_reason_is_told_in_english_alone() -> None:
+    window = Window(is_tty=False, words=GERMAN)
+    window.show(View(StateWord.UNLINKED, Trouble.NONE, refusal=unexplained("Try again.")))
+
+    assert window.written.strip() == "Linking ended without a link. Try again."
+
+
 def test_a_notice_is_told_in_another_language() -> None:
     window = Window(80, 24, is_tty=False, words=GERMAN)
     window.show(View(StateWord.UNLINKED, Trouble.NONE, notice=OneTimeNotice.CANCELLED))
@@ -704,6 +712,14 @@ def test_time_left_is_counted_down_in_another_language() -> None:
     window.show(waiting(), 18.5)
 
     assert "Valable encore 9:42" in window.text
+
+
+@pytest.mark.parametrize(("now", "left"), [(0, "10:00"), (30.5, "10:00"), (60, "9:00"), (570, "0:30")])
+def test_in_lines_another_language_counts_minutes_and_the_last_one_in_seconds(now: float, left: str) -> None:
+    window = Window(is_tty=False, words=GERMAN)
+    window.show(waiting(), now)
+
+    assert f"Noch {left} gültig" in window.written
 
 
 @pytest.mark.parametrize(
