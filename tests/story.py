@@ -42,6 +42,7 @@ def tell_story() -> str:
     """Play every scene on one terminal of 80 × 24 and give what stood on its screen."""
     clock = SimulatedClock()
     drawn = DrawnSpeaker(clock, pace=0)
+    drawn.has_keys = True
     window = Window(80, 24, sidebar=drawn, colour=False)
     prompts = (
         LightPrompt(drawn.light),

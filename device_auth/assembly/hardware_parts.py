@@ -175,12 +175,16 @@ def open_in_lines(
 
 @contextmanager
 def open_drawn(
-    locale: str, clock: "BootClock", listener: PartsListener, name: Callable[[], str] = nameless
+    locale: str,
+    clock: "BootClock",
+    listener: PartsListener,
+    presses: Iterable[str] | None = None,
+    name: Callable[[], str] = nameless,
 ) -> Iterator[OpenedParts]:
-    """Make a simulated speaker that is drawn on the terminal; keys are its button."""
+    """Make a simulated speaker that is drawn on the terminal; keys are its button, or lines where they come by a pipe."""
     on_end = listener.on_end
     with ExitStack() as opened:
-        drawn = DrawnSpeaker(opened.enter_context(_clock_of_parts()), in_service=on_end is not None)
+        drawn = DrawnSpeaker(opened.enter_context(_clock_of_parts()), in_service=presses is not None)
         opened.callback(drawn.voice.close)
         light = LightPrompt(drawn.light)
         voice = _voice_prompt(drawn.voice, NEVER_QUIET, locale, clock, name)
@@ -199,7 +203,9 @@ def open_drawn(
         watch_button(drawn.button, light, clock, PartsListener(on_gesture, listener.on_failure))
         opened.callback(drawn.button.close)
         if sys.stdin is not None and sys.stdin.isatty():
-            opened.enter_context(keys_of(sys.stdin.fileno(), on_keys))
+            drawn.has_keys = opened.enter_context(keys_of(sys.stdin.fileno(), on_keys))
+        elif presses is not None:
+            _press_by_lines(presses, drawn.button, listener)
         yield OpenedParts(
             (light, voice),
             (CodeChannel.VOICE,),

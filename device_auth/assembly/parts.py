@@ -44,7 +44,7 @@ def open_parts(
         return hardware_parts.open_hardware(settings, clock, listener, presses, name)
     if simulated_as is SimulatedAs.LINES:
         return hardware_parts.open_in_lines(settings.locale, clock, listener, presses, name)
-    return hardware_parts.open_drawn(settings.locale, clock, listener, name)
+    return hardware_parts.open_drawn(settings.locale, clock, listener, presses, name)
 
 
 def has_no_parts(hardware: Mapping[str, object]) -> bool:

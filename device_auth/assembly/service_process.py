@@ -617,7 +617,8 @@ class _PartsTelling:
         from device_auth.assembly.simulated_speaker import KEYS, LINES
 
         say(self._doors.greeting)
-        say(KEYS if is_drawn else LINES)
+        if self._streams.presses is not None:
+            say(KEYS if is_drawn and sys.stdin.isatty() else LINES)
         return SimulatedAs.DRAWING if is_drawn else SimulatedAs.LINES
 
     def _note_failure(self, part: str, refusal: Refusal) -> None:

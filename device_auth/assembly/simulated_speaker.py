@@ -113,6 +113,9 @@ class DrawnSpeaker:
         clock: the parts' own; the caller closes it.
         pace: seconds of the voice for a character; 0 for no time.
         in_service: a service answers the button, also to a hold.
+
+    Attributes:
+        has_keys: the keyboard is read, so that its keys may be promised.
     """
 
     rows: Final = 2
@@ -121,6 +124,7 @@ class DrawnSpeaker:
         self, clock: AlarmClock, *, pace: float = SECONDS_A_CHARACTER, in_service: bool = False
     ) -> None:
         self._clock = clock
+        self.has_keys = False
         self._hint = HINT_IN_SERVICE if in_service else HINT
         self._meanings = MEANINGS_IN_SERVICE if in_service else MEANINGS
         self._lock = Lock()
@@ -188,7 +192,7 @@ class DrawnSpeaker:
         held = now - self._pressed_since
         if now < self._pressed_until and held >= HELD_FROM:
             return f"held {held:.0f} s{self._note and ': '}{self._note}"
-        return self._note if self._note and now < self._note_until else self._hint
+        return self._note if self._note and now < self._note_until else self._hint * self.has_keys
 
     def _begin(self, _utterances: Sequence[Utterance]) -> None:
         with self._lock:

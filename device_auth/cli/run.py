@@ -31,11 +31,12 @@ def run(args: argparse.Namespace) -> int:
     if args.open and not doors.is_simulated:
         raise WrongUse("--open is for a simulated speaker", hint="Try: device-auth run --simulate --open")
     is_piped = sys.stdin is not None and _is_pipe(os.fstat(sys.stdin.fileno()).st_mode)
+    is_typed = doors.is_simulated and sys.stdin is not None and sys.stdin.isatty()
     streams = ServiceStreams(
         Stderr(),
         args.log_format,
-        presses=sys.stdin if is_piped or doors.is_simulated else None,
-        is_ended_by_input=doors.is_simulated and (is_piped or (sys.stdin is not None and sys.stdin.isatty())),
+        presses=sys.stdin if is_piped or (doors.is_simulated and not (is_typed and _is_anothers())) else None,
+        is_ended_by_input=doors.is_simulated and (is_piped or is_typed),
     )
     if args.open:
         from device_auth.tools.authorize import open_browser
@@ -43,6 +44,14 @@ def run(args: argparse.Namespace) -> int:
         streams = streams._replace(on_page=open_browser)
     run_service(doors, streams)
     return 0
+
+
+def _is_anothers() -> bool:
+    """Return whether the keyboard is another command's at this moment; to read it would stop this one."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
+    except OSError:  # a terminal, but not the one that controls this process
+        return False
 
 
 def _is_pipe(mode: int) -> bool:

@@ -234,6 +234,34 @@ def test_a_newcomer_is_told_what_this_is_and_what_the_keys_do(terminal: Session,
     assert terminal.is_as_a_shell_wants_it
 
 
+def test_lines_press_the_button_of_a_speaker_that_is_drawn_until_the_pipe_ends(
+    terminal: Session, places: list[str], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "end")
+    words = " ".join([sys.executable, "-m", "device_auth", "run", "--simulate", *places])
+    terminal.type(f"clear; (echo tap; cat {tmp_path}/end) | {words}; echo 'left' with $?\n")
+    terminal.wait_for("enter the code")
+    assert "write tap, or hold and a number of seconds" in terminal.heard.decode()
+    assert "space" not in terminal.heard.decode().partition("A simulation")[2]
+    assert "? lists the keys" not in terminal.text
+    (tmp_path / "end").write_text("")
+
+    terminal.wait_for("left with 0")
+
+
+def test_where_the_keyboard_is_another_commands_no_keys_are_promised(
+    terminal: Session, places: list[str]
+) -> None:
+    words = " ".join([sys.executable, "-m", "device_auth", "run", "--simulate", *places])
+    terminal.type(f"clear; {words} &\n")
+    terminal.wait_for("link it.")
+    assert "Its button" not in terminal.text
+    assert "? lists the keys" not in terminal.text
+    terminal.type("kill %1; wait; echo 'left' them\n")
+
+    terminal.wait_for("left them")
+
+
 @pytest.mark.slow
 def test_a_hold_and_a_tap_at_once_unlink(terminal: Session, places: list[str]) -> None:
     terminal.run("run", "--simulate", *places)

@@ -35,6 +35,7 @@ class Bench:
         self.clock = SimulatedClock()
         self.told: list[Gesture] = []
         self.drawn = DrawnSpeaker(self.clock, pace=pace)
+        self.drawn.has_keys = True
         self.drawn.button.listen(self.hear, lambda _: None)
 
     def hear(self, gesture: Gesture) -> None:
