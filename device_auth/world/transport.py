@@ -5,6 +5,7 @@ it shuts down the sockets in use, which ends every wait of the sending thread. r
 machine, so it is loaded at the first request, or before it beside something that is waited for: ``load``.
 """
 
+import atexit
 import errno
 import sys
 import threading
@@ -56,6 +57,9 @@ ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
 """Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
 
 _loading: Final = threading.Lock()
+atexit.register(
+    _loading.acquire
+)  # a thread that is within OpenSSL when the process ends has it end by SIGSEGV
 
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
 """The result of an abandoned ``send``."""

@@ -240,3 +240,22 @@ def test_a_service_is_up_before_it_loads_the_network_and_no_part_without_a_board
     modules = noted(command)
     assert not heavy(modules)
     assert rooms(modules) == AT_REST | {"http", "service", "wire"}
+
+
+def test_a_process_ends_after_what_is_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "requests.py").write_text(
+        "import subprocess, sys, threading\n"
+        "threading.main_thread().join()\n"
+        "subprocess.run([sys.executable, '-c', ''])\n"
+        "print('loaded', flush=True)\n"
+    )
+    code = f"""import sys, threading; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
+from device_auth.world.transport import load
+threading.Thread(target=load, daemon=True).start()
+while "requests" not in sys.modules: pass
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LONG
+    )
+
+    assert (ran.returncode, ran.stdout) == (0, "loaded\n")
