@@ -71,17 +71,14 @@ echo "budget start: $start ms from ExecStart to READY, $((start * 100 / import))
 check figure-start test "$start" -gt 0 -a "$import" -gt 0
 
 wait_until 150 is_state unlinked
-# The aim is 30. Seen: 26 on bookworm, 33 on trixie, where Python, urllib3 and OpenSSL take more.
-most=30
-[ "$suite" != trixie ] || most=34
-budget resident-unlinked $(($(resident) / 1024)) $most MB
+budget resident-unlinked $(($(resident) / 1024)) 30 MB
 link_speaker > /dev/null 2>&1
 check figure-linked is_state linked
-budget resident-linked $(($(resident) / 1024)) $most MB
+budget resident-linked $(($(resident) / 1024)) 30 MB
 start=$(starts_in)
 wait_until 150 is_state linked
 token_of > /dev/null
-budget resident-linked-again $(($(resident) / 1024)) $most MB
+budget resident-linked-again $(($(resident) / 1024)) 30 MB
 echo "budget start when linked: $start ms"
 
 # Sealed under a credential, as docs/encryption.md says.
