@@ -342,7 +342,7 @@ def daemon(effort: Effort, folder: Path) -> Iterator[Figure]:
 
 
 def budget_of_pages(pages: int) -> str:
-    return "1" if pages == 0 else f"{4 * pages}: the heartbeats"
+    return f"{1 + pages}: the heartbeat" if pages else "1"
 
 
 @contextmanager
