@@ -76,6 +76,7 @@ def terminal_of(doors: "Doors", *, qr: bool, sidebar: "Sidebar | None", opened: 
         qr=qr,
         sidebar=sidebar,
         speaker=doors.name,
+        has_links=doors.has_links,
         words=words_for(doors.settings.locale, sys.stderr),
     )
     opened.enter_context(prompt.lines_go_above())

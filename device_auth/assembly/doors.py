@@ -5,6 +5,7 @@ nothing real is ever touched. The provider's client is imported when a request i
 ``status`` read a file and are done.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -17,6 +18,7 @@ from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreac
 from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.core.unit import claim_new
 from device_auth.core.values import replace
+from device_auth.prompts.stderr import shows_links
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
@@ -104,6 +106,12 @@ class Doors:
     def is_dumb(self) -> bool:
         """Return whether a terminal here obeys no escape sequence, as in a shell of Emacs. Source: term(7)."""
         return ENVIRONMENT.get("TERM", "") in {"", "dumb"}
+
+    @property
+    def has_links(self) -> bool:
+        """Return whether addresses on standard error are to be links: for people, on a terminal that has them."""
+        is_terminal = sys.stderr.isatty() and not self.is_dumb
+        return is_terminal and not self.is_json and shows_links(ENVIRONMENT)
 
     @cached_property
     def settings(self) -> Settings:

@@ -3,7 +3,8 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import ceil
 from os import urandom
 from queue import SimpleQueue
 from threading import Thread
@@ -34,7 +35,7 @@ from device_auth.core.models import (
 from device_auth.core.policy import CALL_BOUND, request_wait
 from device_auth.core.speaker import AnswerCounts
 from device_auth.core.states import TROUBLES, StateWord, Trouble
-from device_auth.prompts.stderr import say
+from device_auth.prompts.stderr import linked, say
 from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
 from device_auth.tools.authorize import (
     RedirectListener,
@@ -197,8 +198,23 @@ class _AuthorizationRun:
             if page:
                 open_browser(page.as_uri())
             with self._simulated_owner(self._come_back):
-                answer = doors.clock.take(came, self._until)
+                answer = self._wait_for(came)
         return self._judge(answer)
+
+    def _wait_for(self, came: "SimpleQueue[Redirect | Refusal]") -> Redirect | Refusal | None:
+        """Return what comes, None once time is up; a person at a terminal sees how much is left."""
+        clock = self._doors.clock
+        if not (self._attempt.is_read and sys.stderr.isatty()) or self._doors.is_dumb:
+            return clock.take(came, self._until)
+        answer = None
+        try:
+            while answer is None and (left := self._until - clock.now()) > 0:
+                minutes, seconds = divmod(ceil(left), 60)
+                _write_live(f"Waiting for your approval. Time left: {minutes}:{seconds:02}")
+                answer = clock.take(came, min(self._until, later(clock.now(), Seconds(left % 1 or 1))))
+        finally:
+            _write_live("")
+        return answer
 
     def paste(self) -> Redirect:
         """Send the owner to the page, and read the address that the browser ended on; again after a slip.
@@ -209,7 +225,7 @@ class _AuthorizationRun:
         self._tell_address("Open this page in a browser, wherever that is, and approve:")
         self._say(
             f"It ends on an address that begins with {self._question.redirect_uri} and that perhaps cannot be opened:"
-            " nothing is wrong then. Copy that address, and paste it here."
+            f" nothing is wrong then. There are {self._args.timeout:.0f} s to copy that address, and paste it here."
         )
         self._draw_code()
         with self._simulated_owner(self._say_what_to_paste):
@@ -320,7 +336,9 @@ class _AuthorizationRun:
             say(text)
 
     def _tell_address(self, what: str) -> None:
-        for line in (what, "", self._question.address, ""):
+        address = self._question.address
+        shown = linked(address, address) if self._doors.has_links else address
+        for line in (what, "", shown, ""):
             self._say(line)
         if self._attempt.lines is not None:
             self._attempt.lines.tell(View(StateWord.WAITING, Trouble.NONE))
@@ -404,6 +422,13 @@ class _AuthorizationRun:
     def _say_what_to_paste(self, address: str) -> None:
         self._say("The simulated owner has approved, and the browser has ended on:")
         self._say(address)
+
+
+def _write_live(text: str) -> None:
+    """Write a text in place of the one before it."""
+    with suppress(OSError):  # a terminal that is gone shows nothing, and says so to the next sentence
+        sys.stderr.write(f"\r{text}\x1b[K")
+        sys.stderr.flush()
 
 
 def _ask(doors: Doors, provider_client: "ProviderClient") -> Question:

@@ -5,10 +5,17 @@ import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from device_auth.prompts.wording import Wording
 
 USUAL_COLUMNS: Final = 80
 """Of a terminal that does not know its own size, as a serial line."""
+
+FIRST_VTE: Final = 5000
+LINKING_VARIABLES: Final = {"WT_SESSION", "KONSOLE_VERSION", "KITTY_WINDOW_ID", "DOMTERM"}
+LINKING_PROGRAMS: Final = {"iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper"}
+LINKING_TERMS: Final = ("xterm-kitty", "xterm-ghostty", "alacritty", "foot", "wezterm")
 
 
 def words_for(locale: str, stream: TextIO) -> "Wording | None":
@@ -31,6 +38,25 @@ def words_for(locale: str, stream: TextIO) -> "Wording | None":
     except UnicodeEncodeError:
         return None
     return wording
+
+
+def shows_links(environ: "Mapping[str, str]") -> bool:
+    """Return whether a terminal is known to make a link of an address (OSC 8); others may print the bytes of one.
+
+    Source: gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda, "Hyperlinks in terminal emulators".
+    """
+    vte = environ.get("VTE_VERSION", "")
+    return (
+        (vte.isdecimal() and int(vte) >= FIRST_VTE)
+        or bool(LINKING_VARIABLES & environ.keys())
+        or environ.get("TERM_PROGRAM", "") in LINKING_PROGRAMS
+        or environ.get("TERM", "").startswith(LINKING_TERMS)
+    )
+
+
+def linked(text: str, uri: str) -> str:
+    """Return a text that leads to an address where it is clicked on."""
+    return f"\x1b]8;;{uri}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
 class Stderr:

@@ -74,6 +74,7 @@ def open_terminal(
     sidebar: Sidebar | None = None,
     speaker: str = "",
     words: "Wording | None" = None,
+    has_links: bool = False,
 ) -> "TerminalPrompt":
     """Open the prompt for a stream, and find out what the stream can show.
 
@@ -88,6 +89,7 @@ def open_terminal(
         sidebar: shown as well, if the stream is a terminal.
         speaker: what people call it.
         words: of another language than English.
+        has_links: whether a terminal makes links of addresses.
     """
     encoding = stream.encoding or "ascii"
     try:
@@ -117,6 +119,7 @@ def open_terminal(
         sidebar=sidebar if is_tty else None,
         speaker=speaker,
         words=words,
+        has_links=has_links,
     )
 
 
@@ -160,6 +163,7 @@ class TerminalPrompt:
         sidebar: shown above the live lines; on a terminal only.
         speaker: what people call it.
         words: of another language than English.
+        has_links: whether addresses can be clicked on; on a terminal only.
     """
 
     name: Final = "terminal"
@@ -176,6 +180,7 @@ class TerminalPrompt:
         sidebar: Sidebar | None = None,
         speaker: str = "",
         words: "Wording | None" = None,
+        has_links: bool = False,
     ) -> None:
         self._stream = stream
         self._size = size
@@ -186,6 +191,7 @@ class TerminalPrompt:
         self._sidebar = sidebar
         self._speaker = speaker
         self._words = words
+        self._has_links = has_links and is_tty
         self._view: View | None = None
         self._drawn: CodePair | None = None
         self._seen: Size | None = None
@@ -219,7 +225,11 @@ class TerminalPrompt:
             return self._next(view, now)  # the window may still be changing: try again in a second
         self._written_for = size
         style = TerminalStyle(
-            *size, encoding=self._encoding, colour=self._colour, has_black_and_white=self._is_tty
+            *size,
+            encoding=self._encoding,
+            colour=self._colour,
+            has_black_and_white=self._is_tty,
+            has_links=self._has_links,
         )
         sidebar = self._sidebar if style.rows >= LEAST_ROWS_WITH_SIDEBAR else None
         room = style if sidebar is None else replace(style, rows=style.rows - sidebar.rows)

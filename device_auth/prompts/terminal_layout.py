@@ -12,6 +12,7 @@ from device_auth.core.errors import DeviceAuthError
 from device_auth.core.values import dataclass
 from device_auth.prompts.letters import draw_letters
 from device_auth.prompts.picture import BLOCKS, RESET, ascii_blocks, half_blocks, read_matrix
+from device_auth.prompts.stderr import linked
 from device_auth.wire.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class TerminalStyle:
         colour: whether it shows colours and bold letters.
         has_black_and_white: whether it can be told to show white on black: a picture needs that on any ground, and
             also where colours are not wanted.
+        has_links: whether an address can be clicked on.
     """
 
     columns: int
@@ -51,6 +53,7 @@ class TerminalStyle:
     encoding: str
     colour: bool
     has_black_and_white: bool = False
+    has_links: bool = False
 
     def clean(self, text: str) -> str:
         """Make any text safe to write: no control characters, those of direction included, and none that it lacks."""
@@ -74,6 +77,12 @@ class TerminalStyle:
         if not self.colour or not sgr:
             return lines
         return [f"\x1b[{sgr}m{line}{RESET}" for line in lines]
+
+    def linked(self, lines: list[str], uri: str) -> list[str]:
+        """Return the lines as a link to an address, if there are links; one that could end it early makes none."""
+        if not self.has_links or not (uri.isascii() and uri.isprintable() and " " not in uri):
+            return lines
+        return [linked(line, uri) for line in lines]
 
     def has_blocks(self) -> bool:
         """Return whether half blocks can be drawn."""
@@ -207,7 +216,10 @@ def _steps(
         *style.wrap(sentences.heading, columns=columns, sgr=BOLD),
         "",
         *_numbered(1, first),
-        *style.wrap(pair.verification_uri, columns=columns, sgr=BOLD, indent=INDENT),
+        *style.linked(
+            style.wrap(pair.verification_uri, columns=columns, sgr=BOLD, indent=INDENT),
+            pair.prefilled_uri or pair.verification_uri,
+        ),
         *style.wrap(sentences.enter, columns=columns, indent=INDENT),
         "",
         *style.styled([" " * INDENT + line for line in form], BOLD),

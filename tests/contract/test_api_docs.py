@@ -14,15 +14,17 @@ from typing import Final
 
 import pytest
 
+from device_auth.client import Status, Token
 from device_auth.core.models import View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service import api
 from device_auth.world.token_files import FileTokens
+from tests.command import ROOT
 from tests.links import StillClock, make_grant
 from tests.socket_world import SocketWorld
 from tests.waiting import LONG
 
-TEXT: Final = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text()
+TEXT: Final = (ROOT / "docs" / "api.md").read_text()
 SCRIPTS: Final = dict(re.findall(r"```sh\n# (\S+)\n(.*?)```", TEXT, re.DOTALL))
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -128,6 +130,38 @@ def test_the_example_in_python_prints_when_the_token_ends(world: SocketWorld) ->
     )
 
     assert done.stdout == "2027-01-15 09:00:00+00:00\n"
+
+
+@needs_curl
+def test_the_loop_for_events_prints_each_state_as_json(world: SocketWorld) -> None:
+    script = SCRIPTS["follow"].replace("/run/device-auth/api.sock", str(world.path))
+
+    line = read_until(script, "{", world.feed.refresh_ended)
+
+    assert json.loads(line)["state"] == "linked"
+
+
+def test_the_client_is_one_file_that_any_program_can_take_along(world: SocketWorld, tmp_path: Path) -> None:
+    [(copied, script)] = re.findall(r"\$ cp (\S+) ./\S+\n\$ python3 -c '(.+)'", TEXT)
+    shutil.copy(copied.replace("/usr/share/device-auth", str(ROOT)), tmp_path / "device_auth_client.py")
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script.replace("Client()", f"Client({str(world.path)!r})")],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    assert done.stdout == "linked\n"
+
+
+@pytest.mark.parametrize("of", [Token, Status])
+def test_the_tables_of_the_client_name_each_field_there_is(of: type[Token | Status]) -> None:
+    table = TEXT[TEXT.index(f"| `{of.__name__}` |") :].partition("\n\n")[0]
+
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE)[1:] == list(of._fields)
 
 
 def test_the_table_of_errors_names_each_type_there_is() -> None:

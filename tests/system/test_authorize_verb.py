@@ -40,6 +40,7 @@ from tests.ports import free_port
 from tests.qr_decoders import read_with_zxing
 from tests.simulated_speaker import strict
 from tests.socket_world import ADMINISTRATOR, SocketWorld
+from tests.terminal_session import CONTROL_C, session
 from tests.waiting import LONG, given_time, wait_for
 from tests.world import CLIENT_ID
 
@@ -801,3 +802,17 @@ def test_a_simulated_owner_comes_back_by_himself_and_what_came_of_it_can_be_impo
     assert told[0] == "linked"
     assert json.loads(told[1])["event"] == "linked"
     assert link.flow is Flow.AUTHORIZATION_CODE
+
+
+def test_a_person_at_a_terminal_sees_the_time_left_and_can_click_on_the_address(tmp_path: Path) -> None:
+    words = ("--simulate=manual", "--no-browser", "--state-dir", str(tmp_path / "state"))
+    with session(tmp_path) as terminal:
+        terminal.type("export TERM_PROGRAM=WezTerm\n")
+        terminal.run("authorize", *words, "--runtime-dir", str(tmp_path / "run"))
+        terminal.wait_for("Waiting for your approval. Time left: 9:5")
+        terminal.type(CONTROL_C)
+        terminal.wait_for("left with 130")
+        assert "Time left" not in terminal.text
+
+        assert b"\x1b]8;;http://127.0.0.1:" in terminal.heard
+        assert b"/ap/oa?" in terminal.heard

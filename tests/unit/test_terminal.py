@@ -741,3 +741,20 @@ def test_the_words_are_of_the_locale_where_the_stream_can_carry_them(
     words = words_for(locale, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
 
     assert (words and words.page["title"]) == title
+
+
+def test_what_is_no_terminal_has_no_links() -> None:
+    for is_tty in (True, False):
+        out = io.StringIO()
+        prompt = TerminalPrompt(
+            out,
+            size=lambda: (80, 24),
+            is_tty=is_tty,
+            colour=True,
+            encoding="utf-8",
+            qr=False,
+            has_links=True,
+        )
+        prompt.show(waiting(), moment(0))
+
+        assert ("\x1b]8;;https://" in out.getvalue()) == is_tty

@@ -1,9 +1,11 @@
 import sys
+from dataclasses import replace
 
 import pytest
 import wcwidth
 
 from device_auth.core.models import CodePair
+from device_auth.prompts.stderr import shows_links
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out, wrap
 from device_auth.prompts.wording import LANGUAGES, VARIANTS, read_wording
 from tests.code_views import PLAIN_URI, code_pair
@@ -169,3 +171,40 @@ def test_the_steps_fit_in_every_language(language: str, columns: int, renewed: b
     told = "".join("".join(lines).split())
     for sentence in (words.moments["new-code"] if renewed else words.page["lead"], words.page["compare"]):
         assert "".join(sentence.split()) in told
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_links"),
+    [
+        ({"TERM": "xterm-256color", "VTE_VERSION": "7001"}, True),
+        ({"TERM": "xterm-256color", "VTE_VERSION": "4900"}, False),
+        ({"TERM": "xterm-256color", "VTE_VERSION": "x"}, False),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, True),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, False),
+        ({"TERM": "xterm-kitty"}, True),
+        ({"TERM": "xterm-256color", "KONSOLE_VERSION": "220401"}, True),
+        ({"TERM": "linux"}, False),
+        ({}, False),
+    ],
+)
+def test_links_are_for_terminals_known_to_have_them(environ: dict[str, str], has_links: bool) -> None:
+    assert shows_links(environ) == has_links
+
+
+def test_a_click_on_the_address_opens_it_with_the_code_filled_in() -> None:
+    plain, linking = (TerminalStyle(80, 24, "utf-8", colour=False, has_links=it) for it in (False, True))
+    pair = replace(code_pair(), prefilled_uri=f"{PLAIN_URI}?cbl-code=AAYJHL")
+
+    shown = lay_out(pair, linking, qr=True, renewed=False)
+
+    link = f"\x1b]8;;{PLAIN_URI}?cbl-code=AAYJHL\x1b\\   {PLAIN_URI}\x1b]8;;\x1b\\"
+    assert "\n".join(shown).count(link) == 1
+    assert [line.replace(link, f"   {PLAIN_URI}") for line in shown] == lay_out(
+        pair, plain, qr=True, renewed=False
+    )
+
+
+def test_an_address_that_could_end_the_link_early_makes_none() -> None:
+    style = TerminalStyle(80, 24, "utf-8", colour=False, has_links=True)
+
+    assert style.linked(["it"], "https://a.test/\x1b\\") == style.linked(["it"], "https://a.test/é") == ["it"]
