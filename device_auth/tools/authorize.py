@@ -289,6 +289,6 @@ def _page(status: HTTPStatus, title: str, text: str, *, sent: Callable[[], None]
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>device-auth</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{escape(title)}</h1>{paragraphs}</body></html>\n"
+        f"<body><main><h1>{escape(title)}</h1>{paragraphs}</main></body></html>\n"
     ).encode()
     return HttpReply(status, body, _HEADERS, sent=sent)
