@@ -133,7 +133,7 @@ def open_hardware(
         channels: list[CodeChannel] = []
         is_speaking = never_speaks
         if parts.panel is not None:
-            wording = wording_for(first_locale(settings.locale))
+            wording = wording_for(settings.locale)
             prompts.append(PanelPrompt(parts.panel, wording, draw_code=draw_code))
             channels.append(CodeChannel.PANEL)
         if parts.voice is not None and plan.voice is not None:

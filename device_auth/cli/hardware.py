@@ -21,7 +21,6 @@ from device_auth.tools.operators import Operator, choose_operator
 from device_auth.tools.parts_list import MODULES, PartRow, look_up
 from device_auth.tools.self_test import PartsTest, StepResult
 from device_auth.world.places import ROOT
-from device_auth.world.provider import first_locale
 from device_auth.world.settings import ENVIRONMENT
 from device_auth.world.signals import interruptible
 from hardware.board import NO_BOARD, BoardPlan, board_names
@@ -211,7 +210,7 @@ def _test(
     if not parts:
         raise ConfigError(f"there is nothing to test: {_nothing(plan)}", hint=_how_to_choose())
     operator = _choose_operator(parts, is_rig=args.expect)
-    wording = wording_for(first_locale(doors.settings.locale))
+    wording = wording_for(doors.settings.locale)
     with interruptible():  # the parts are released
         PartsTest(plan, patterns, operator, wording, report, seconds=args.seconds).run(parts)
 

@@ -27,10 +27,10 @@ def words_for(locale: str, stream: TextIO) -> "Wording | None":
     """
     if locale.lower().startswith("en-"):
         return None
-    from device_auth.prompts.wording import choose_language, read_wording
+    from device_auth.prompts.wording import DEFAULT_LANGUAGE, find_language, read_wording
 
-    language = choose_language(locale.partition(",")[0].strip()).language
-    if language.startswith("en"):
+    language = find_language(locale)[0] or DEFAULT_LANGUAGE
+    if language.startswith(DEFAULT_LANGUAGE):
         return None
     wording = read_wording(language)
     try:

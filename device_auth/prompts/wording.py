@@ -97,7 +97,7 @@ def choose_language(locale: str, phrases: "Traversable" = PHRASES) -> LanguageCh
     """Choose the language for a locale such as ``en-US``, ``de_DE.UTF-8`` or ``fr``; English for any other.
 
     Args:
-        locale: need not be one.
+        locale: need not be one; of several, separated by commas, the first counts.
         phrases: the folder of the tables that are installed.
     """
     language, missing = find_language(locale, phrases)
@@ -107,7 +107,7 @@ def choose_language(locale: str, phrases: "Traversable" = PHRASES) -> LanguageCh
 
 
 def find_language(locale: str, phrases: "Traversable" = PHRASES) -> tuple[str, str]:
-    """Find the language of a locale.
+    """Find the language of a locale, of the first one where there are several.
 
     Returns:
         It, or its nearest that is installed, or nothing; and the one that is ours and is not installed, or nothing.
@@ -127,7 +127,7 @@ def find_language(locale: str, phrases: "Traversable" = PHRASES) -> tuple[str, s
 
 
 def _tag_of(locale: str) -> str:
-    return split(r"[.@]", locale)[0].replace("_", "-")
+    return split(r"[.@,]", locale)[0].strip().replace("_", "-")
 
 
 def wording_for(locale: str) -> Wording:

@@ -25,7 +25,7 @@ from device_auth.core.values import dataclass, field
 from device_auth.http.admission import CROWDED
 from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
-from device_auth.prompts.wording import Wording, choose_language, code_words, find_language, read_wording
+from device_auth.prompts.wording import DEFAULT_LANGUAGE, Wording, code_words, find_language, read_wording
 from device_auth.service.status_feed import Snapshot
 from device_auth.wire.answers import read_page_uri
 
@@ -155,7 +155,7 @@ class PageRenderer:
 
     def __init__(self, clock: Clock, locale: str) -> None:
         self._clock = clock
-        self._language = choose_language(locale).language
+        self._language = find_language(locale)[0] or DEFAULT_LANGUAGE
         self._lock = threading.Lock()
         self._qr_code = ("", "")
         self.policy = _write_policy("page.css", "page.js")

@@ -108,6 +108,7 @@ def test_a_long_wish_is_read_in_time() -> None:
 
 def test_whoever_likes_none_of_ours_gets_the_speakers_own() -> None:
     assert PageRenderer(StillClock(), "de-AT").language_for("sv") == "de"
+    assert PageRenderer(StillClock(), "de-AT,en-US").language_for("sv") == "de"  # it was English
     assert PageRenderer(StillClock(), "sv-SE").language_for("sv") == "en"
 
 

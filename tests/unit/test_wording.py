@@ -301,6 +301,7 @@ def test_every_recording_has_a_name_of_its_own_that_a_file_can_have(wording: Wor
         ("pt-PT", "pt-PT", "pt-PT"),
         ("pt-AO", "pt-PT", "pt-AO"),
         ("it_IT@euro", "it", "it-IT"),
+        (" de-AT , en-US", "de", "de-AT"),
         ("pt", "pt", "pt-BR"),
     ],
 )

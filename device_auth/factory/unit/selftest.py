@@ -25,7 +25,6 @@ from device_auth.prompts.stderr import say
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import read_answer
 from device_auth.tools.self_test import PartsTest, StepResult
-from device_auth.world.provider import first_locale
 from device_auth.world.settings import IDS
 from hardware.plans import PlannedPart
 
@@ -190,7 +189,7 @@ def _test_parts(talk: Talk, doors: Doors, *, has_parts: bool) -> None:
         talk.check(_name_of(result.part, result.step), outcome, detail)
 
     operator = _TalkOperator(talk)
-    wording = wording_for(first_locale(doors.settings.locale))
+    wording = wording_for(doors.settings.locale)
     with library_folder(plan):
         PartsTest(plan, patterns, operator, wording, report, request=operator.request).run(parts)
     _report_untested(talk, parts, tested)
