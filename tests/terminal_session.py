@@ -87,6 +87,15 @@ def session(
     home: Path, columns: int = 80, rows: int = 24, shell: Sequence[str] = ("sh", "-im")
 ) -> Iterator[Session]:
     """Start a shell without a memory for how terminals are to be: what a command breaks stays broken."""
+    with program_on_a_terminal(shell, home, columns, rows) as far:
+        yield Session(far, pyte.Screen(columns, rows))
+
+
+@contextlib.contextmanager
+def program_on_a_terminal(
+    words: Sequence[str], home: Path, columns: int, rows: int, **variables: str
+) -> Iterator[int]:
+    """Start a program on a terminal of its own, and yield the other end of it; the program is killed at the end."""
     far, near = os.openpty()
     fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environment = {
@@ -95,9 +104,10 @@ def session(
         "TERM": "xterm-256color",
         "HOME": str(home),
         "LANG": "C.UTF-8",
+        **variables,
     }
     running = subprocess.Popen(
-        [sys.executable, "-c", _TAKE_THE_TERMINAL, *shell],
+        [sys.executable, "-c", _TAKE_THE_TERMINAL, *words],
         stdin=near,
         stdout=near,
         stderr=near,
@@ -107,7 +117,7 @@ def session(
     )
     os.close(near)
     try:
-        yield Session(far, pyte.Screen(columns, rows))
+        yield far
     finally:
         with contextlib.suppress(OSError):  # it has ended, or the terminal is gone
             if group := os.tcgetpgrp(far):  # 0 for none; to kill that group would kill the tests

@@ -4,14 +4,10 @@ Source: docs.asciinema.org, asciicast v2.
 """
 
 import codecs
-import fcntl
 import json
 import os
 import re
-import struct
-import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +17,7 @@ from typing import Final, NamedTuple
 
 import pyte
 
-from tests.command import ROOT, bare_environment
+from tests.terminal_session import program_on_a_terminal
 from tests.waiting import LONG
 
 COLUMNS: Final = 80
@@ -48,32 +44,12 @@ class Written(NamedTuple):
 
 def record(folder: Path, afterwards: float = AFTERWARDS) -> list[Written]:
     """Run the simulated speaker on a terminal, press its button, and record until some seconds after it is linked."""
-    far, near = os.openpty()
-    fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    environment = {
-        **bare_environment(),
-        "STATE_DIRECTORY": str(folder / "state"),
-        "RUNTIME_DIRECTORY": str(folder / "run"),
-        "TERM": "xterm-256color",
-        "LANG": "C.UTF-8",
-        "HOME": str(folder),
-    }
-    take = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    run = f"sys.argv = {list(WORDS)}; from device_auth.__main__ import main; sys.exit(main())"
-    began = time.monotonic()
-    running = subprocess.Popen(
-        [sys.executable, "-c", f"{take}; {run}"],
-        stdin=near,
-        stdout=near,
-        stderr=near,
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-    )
-    os.close(near)
+    places = {"STATE_DIRECTORY": str(folder / "state"), "RUNTIME_DIRECTORY": str(folder / "run")}
+    run = f"import sys; sys.argv = {list(WORDS)}; from device_auth.__main__ import main; sys.exit(main())"
     decoder = codecs.getincrementaldecoder("utf-8")()
     written, heard, is_pressed, linked_at = list[Written](), "", False, None
-    try:
+    with program_on_a_terminal((sys.executable, "-c", run), folder, COLUMNS, ROWS, **places) as far:
+        began = time.monotonic()
         while linked_at is None or time.monotonic() < linked_at + afterwards:
             assert time.monotonic() < began + LONG, f"waited in vain:\n{heard}"
             if not select([far], [], [], 0.05)[0]:
@@ -90,10 +66,6 @@ def record(folder: Path, afterwards: float = AFTERWARDS) -> list[Written]:
         with suppress(OSError):  # it has ended
             while text := decoder.decode(os.read(far, 65536)):
                 written.append(Written(time.monotonic() - began, text))
-    finally:
-        running.kill()
-        running.wait()
-        os.close(far)
     return written
 
 
