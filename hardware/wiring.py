@@ -20,7 +20,7 @@ _HIGH_VOLTS: Final = "5 V"
 SUPPLIES: Final = {_LOW_VOLTS: (1, 17), _HIGH_VOLTS: (2, 4), GROUND: (6, 9, 14, 20, 25, 30, 34, 39)}
 """The places on the header without a number. Source: Raspberry Pi documentation, "GPIO and the 40-pin header"."""
 
-_RESISTOR: Final = "330 ohm, then"
+RESISTOR: Final = "330 ohm, then "
 """Keeps an LED at 3.3 V far below the 16 mA that a pin gives at the most."""
 
 _PULLED: Final = {
@@ -81,10 +81,10 @@ def _by_hand(part: PlannedPart) -> Iterator[tuple[Pin, str]]:
     match part:
         case plans.LedPlan():
             long, short = ("long", "short") if part.active == "high" else ("short", "long")
-            yield part.pins[0][1], f"{_RESISTOR} {long} leg of the LED"
+            yield part.pins[0][1], f"{RESISTOR}{long} leg of the LED"
             yield GROUND if part.active == "high" else _LOW_VOLTS, f"{short} leg"
         case plans.RgbPlan():
-            yield from ((pin, f"{_RESISTOR} {role} leg of the LED") for role, pin in part.pins)
+            yield from ((pin, f"{RESISTOR}{role} leg of the LED") for role, pin in part.pins)
             yield GROUND if part.common == "cathode" else _LOW_VOLTS, "common leg"
         case plans.ButtonPlan():
             yield part.pins[0][1], f"contact 1 of the button{_PULLED[part.pull]}"

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from hardware.board import BUSES, board_names, read_plan
 from hardware.plans import HEADER
-from hardware.wiring import SUPPLIES, Wire, wires_of
+from hardware.wiring import GROUND, RESISTOR, SUPPLIES, Wire, wires_of
 from tests.command import ROOT
 
 WIRED: Final = [name for name in board_names() if wires_of(read_plan({"board": name}))]
@@ -26,7 +26,6 @@ HEIGHT: Final = TOP + 20 * ROW + 28
 
 NOTE: Final = "The 40-pin header; pin 1 is at the end where the memory card is."
 
-_RESISTOR: Final = "330 ohm, then "
 _COLOURS: Final = ("a", "b", "c", "d")
 
 STYLE: Final = """\
@@ -157,7 +156,7 @@ def _part(box: Box, coloured: dict[Wire, str]) -> list[str]:
     ]
     for row, wire in enumerate(box.wires):
         drawn += _wire(
-            wire, coloured.get(wire, "g" if wire.signal == "ground" else "v"), box.top + 38 + ROW * row
+            wire, coloured.get(wire, "g" if wire.signal == GROUND else "v"), box.top + 38 + ROW * row
         )
     return drawn
 
@@ -171,8 +170,8 @@ def _wire(wire: Wire, colour: str, end: float) -> list[str]:
         y -= ROW // 2
         start += f"L{x + ROW // 2} {y}"
     out, goal = LEFT + ROW + 78, BOXES
-    has_resistor = wire.end.startswith(_RESISTOR)
-    words = wire.end.removeprefix(_RESISTOR)
+    has_resistor = wire.end.startswith(RESISTOR)
+    words = wire.end.removeprefix(RESISTOR)
     dashed = " fit" if wire.is_fitted else ""
     drawn = [
         f'<path d="{start}L{out} {y}C{out + 50} {y} {goal - 120} {end} {goal - 70} {end}L{goal} {end}"'
