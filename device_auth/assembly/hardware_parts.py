@@ -22,7 +22,7 @@ from device_auth.prompts.light import LightPrompt, Table, read_patterns
 from device_auth.prompts.panel import PanelPrompt
 from device_auth.prompts.picture import QUIET_ZONE, read_matrix
 from device_auth.prompts.stderr import say
-from device_auth.prompts.voice import VoicePrompt, nameless
+from device_auth.prompts.voice import VoicePrompt
 from device_auth.prompts.wording import EXTRA_PACKAGE, choose_language, wording_for
 from device_auth.world.owners import belongs_to_another, owner_of
 from device_auth.world.provider import first_locale
@@ -105,7 +105,7 @@ def open_hardware(
     clock: "BootClock",
     listener: PartsListener,
     presses: Iterable[str] | None = None,
-    name: Callable[[], str] = nameless,
+    name: Callable[[], str] = lambda: "",
 ) -> Iterator[OpenedParts]:
     """Open the parts that the settings name; see ``parts.open_parts``.
 
@@ -159,7 +159,7 @@ def open_in_lines(
     clock: "BootClock",
     listener: PartsListener,
     presses: Iterable[str] | None = None,
-    name: Callable[[], str] = nameless,
+    name: Callable[[], str] = lambda: "",
 ) -> Iterator[OpenedParts]:
     """Make a simulated speaker that is written in lines; see ``parts.open_parts``."""
     light = LightPrompt(PlainLight(say))
@@ -179,7 +179,7 @@ def open_drawn(
     clock: "BootClock",
     listener: PartsListener,
     presses: Iterable[str] | None = None,
-    name: Callable[[], str] = nameless,
+    name: Callable[[], str] = lambda: "",
 ) -> Iterator[OpenedParts]:
     """Make a simulated speaker that is drawn on the terminal; keys are its button, or lines where they come by a pipe."""
     on_end = listener.on_end

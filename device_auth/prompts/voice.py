@@ -61,11 +61,6 @@ class Announcement:
     is_repeated: bool = False
 
 
-def nameless() -> str:
-    """Return the name of a speaker that is not known."""
-    return ""
-
-
 class VoicePrompt:
     """Tells aloud. Each announcement has a thread of its own, so a new view can interrupt it.
 
@@ -86,7 +81,7 @@ class VoicePrompt:
         *,
         quiet_hours: "QuietHours",
         local_minute: "Callable[[], int | None]",
-        speaker: "Callable[[], str]" = nameless,
+        speaker: "Callable[[], str]" = lambda: "",
     ) -> None:
         self._voice = voice
         self._wording = wording
