@@ -225,7 +225,7 @@ class _AuthorizationRun:
         self._tell_address("Open this page in a browser, wherever that is, and approve:")
         self._say(
             f"It ends on an address that begins with {self._question.redirect_uri} and that perhaps cannot be opened:"
-            f" nothing is wrong then. There are {self._args.timeout:.0f} s to copy that address, and paste it here."
+            f" nothing is wrong then. You have {self._args.timeout:.0f} s to copy that address and paste it here."
         )
         self._draw_code()
         with self._simulated_owner(self._say_what_to_paste):

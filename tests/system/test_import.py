@@ -318,7 +318,7 @@ def _authorize(holder: TokenHolder, *words: str, capsys: pytest.CaptureFixture[s
             said.append(capsys.readouterr().err)
             return "".join(said)
 
-        wait_for(lambda: "Copy that address" in said_so_far())
+        wait_for(lambda: "paste it here" in said_so_far())
         address = next(line for line in "".join(said).splitlines() if line.startswith("http"))
         asked = dict(parse_qsl(urlsplit(address).query))
         _write(theirs, f"{holder.amazon.approve_authorization(asked)}\n".encode())
