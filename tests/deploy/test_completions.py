@@ -104,7 +104,7 @@ def test_a_real_shell_completes(shell: str, tmp_path: Path) -> None:
         pytest.skip(f"{shell} is not installed")
     with session(tmp_path, shell=command) as terminal:
         terminal.type(f"{set_up}; clear; echo all' 'set\n")
-        terminal.wait_for("all set")
+        terminal.wait_for(lambda: "ready>" in terminal.text.partition("all set")[2])
         for typed, completed in TYPED.items():
             terminal.type(f"{CLEAR_THE_LINE}{typed}\t")
             terminal.wait_for(f"ready> {completed}")

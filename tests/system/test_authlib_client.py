@@ -5,7 +5,8 @@ between are gone through by a browser without script.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Final
 from urllib.parse import urljoin
 
@@ -99,22 +100,31 @@ WAYS: Final = {
 }
 
 
-def new_maker(addresses: dict[str, str], client_id: str, secret: str | None, way: str) -> Maker:
-    requests.post(f"{addresses['control']}referee/reset", timeout=LONG)
-    client = OAuth2Session(
-        client_id,
-        secret,
-        token_endpoint_auth_method=way,
-        scope="alexa:all",
-        redirect_uri=RETURN_URL,
-        code_challenge_method="S256",
-    )
-    return Maker(addresses, client)
+NewMaker = Callable[[str, str | None, str], Maker]
+
+
+@pytest.fixture
+def new_maker(addresses: dict[str, str]) -> Iterator[NewMaker]:
+    with ExitStack() as opened:
+
+        def make(client_id: str, secret: str | None, way: str) -> Maker:
+            requests.post(f"{addresses['control']}referee/reset", timeout=LONG)
+            client = OAuth2Session(
+                client_id,
+                secret,
+                token_endpoint_auth_method=way,
+                scope="alexa:all",
+                redirect_uri=RETURN_URL,
+                code_challenge_method="S256",
+            )
+            return Maker(addresses, opened.enter_context(client))
+
+        yield make
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_authlib_is_given_tokens_and_refreshes_them(addresses: dict[str, str], way: str) -> None:
-    maker = new_maker(addresses, *WAYS[way])
+def test_authlib_is_given_tokens_and_refreshes_them(new_maker: NewMaker, way: str) -> None:
+    maker = new_maker(*WAYS[way])
 
     tokens = maker.exchange(maker.allow())
     refreshed = maker.refresh()
@@ -126,8 +136,8 @@ def test_authlib_is_given_tokens_and_refreshes_them(addresses: dict[str, str], w
     assert maker.complaints() == set()
 
 
-def test_authlib_is_refused_what_is_not_its_own(addresses: dict[str, str]) -> None:
-    maker = new_maker(addresses, *WAYS["PKCE alone"])
+def test_authlib_is_refused_what_is_not_its_own(new_maker: NewMaker) -> None:
+    maker = new_maker(*WAYS["PKCE alone"])
     address = maker.allow()
 
     for more, error in (
