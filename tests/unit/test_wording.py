@@ -16,6 +16,7 @@ import pytest
 from device_auth.core.states import StateWord, Trouble
 from device_auth.prompts.wording import (
     DEFAULT_LANGUAGE,
+    EXTRA_PACKAGE,
     LANGUAGES,
     PHRASES,
     VARIANTS,
@@ -33,6 +34,7 @@ from device_auth.prompts.wording import (
     written_phrase,
 )
 from hardware.voice import Utterance
+from tests.command import ROOT
 
 STATES = {str(word) for word in StateWord}
 TROUBLES = {str(trouble) for trouble in Trouble} - {Trouble.NONE}
@@ -349,6 +351,14 @@ def test_every_table_that_ships_is_one_of_these() -> None:
     shipped = {path.name.removesuffix(".toml") for path in PHRASES.iterdir() if path.name.endswith(".toml")}
 
     assert shipped == {*LANGUAGES, *VARIANTS}
+
+
+def test_the_package_of_the_languages_has_each_but_english() -> None:
+    packed = (ROOT / "debian" / f"{EXTRA_PACKAGE}.install").read_text("utf-8").split()
+
+    assert {Path(path).stem for path in packed} == {
+        name for name in (*LANGUAGES, *VARIANTS) if name[:2] != DEFAULT_LANGUAGE
+    }
 
 
 @pytest.mark.parametrize("language", SCRIPTS)
