@@ -10,8 +10,7 @@ import errno
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -50,26 +49,15 @@ WRONG_NAME: Final = 62
 ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 """Never requested, but some proxies compress nevertheless. Source: RFC 9110 §8.4.1."""
 
-EPOCH: Final = date(1970, 1, 1).toordinal()
-"""The number of that day."""
-
 ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
 """Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
 
 _loading: Final = threading.Lock()
-atexit.register(
-    _loading.acquire
-)  # a thread that is within OpenSSL when the process ends has it end by SIGSEGV
+# a thread that is within OpenSSL when the process ends has it end by SIGSEGV
+atexit.register(_loading.acquire)
 
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
 """The result of an abandoned ``send``."""
-
-
-def _timegm(moment: Sequence[int]) -> int:
-    """Return the seconds since 1970 of a moment in UTC, as ``calendar.timegm`` does."""
-    year, month, day, hour, minute, second = moment[:6]
-    days = date(year, month, 1).toordinal() - EPOCH + day - 1
-    return ((days * 24 + hour) * 60 + minute) * 60 + second
 
 
 class _NoFile:
@@ -81,19 +69,18 @@ class _NoFile:
 
 STAND_INS: Final[dict[str, dict[str, object] | None]] = {
     "bz2": None,
-    "calendar": {"timegm": _timegm},
     "chardet": {"__version__": "5.0.0"},
     "charset_normalizer": {},
     "idna": {},
     "lzma": None,
     "requests.certs": {"where": _NoFile},
     "urllib3.http2": {"probe": None},
-    "zipfile": {},
 }
 """Members of what stands in for a module while requests is loaded; None: it cannot be imported.
 No request uses the modules, and they take up to a third of the time: no answer is read as text, a name beyond ASCII loads idna
-when it is met, whom to trust is ``Authorities``', no file is in an archive, and nobody asks for HTTP/2. Of calendar, which loads
-locale, this is all that is used. Every requests from 2.28 on takes that version of chardet."""
+when it is met, whom to trust is ``Authorities``', no archive is read, and nobody asks for HTTP/2. Every requests from 2.28 on
+takes that version of chardet. Another thread may import something meanwhile, and would keep what it got: so here stands only
+what nobody but requests imports, or what the standard library can do without (bz2 and lzma)."""
 
 
 def load() -> None:

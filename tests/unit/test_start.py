@@ -1,6 +1,5 @@
 """What a start loads: each module costs every start, and a slow speaker starts often."""
 
-import calendar
 import json
 import os
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 from device_auth.client import Client, ClientError
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import Running, serve
-from device_auth.world.transport import STAND_INS, _timegm
 from tests.command import ROOT, Command, bare_environment
 from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
@@ -174,18 +172,27 @@ def test_a_link_loads_nothing_of_requests_that_it_does_not_use(command: Command)
 
     assert "requests" in modules
     assert not modules & {"charset_normalizer", "chardet", "idna", "certifi", "importlib.metadata"}
-    assert not modules & {"bz2", "calendar", "lzma", "zipfile"}
+    assert not modules & {"bz2", "lzma"}
 
 
-@pytest.mark.parametrize(
-    "moment", [(1970, 1, 1, 0, 0, 0), (2000, 2, 29, 23, 59, 60), (1969, 12, 31, 1, 2, 3, 0, 1, 0)]
-)
-def test_what_requests_takes_for_calendar_reckons_as_that_does(moment: tuple[int, ...]) -> None:
-    stand_in = STAND_INS["calendar"]
-
-    assert stand_in is not None
-    assert stand_in == {"timegm": _timegm}
-    assert _timegm(moment) == calendar.timegm(moment)
+@pytest.mark.parametrize("name", ["importlib.resources.readers", "_strptime"])
+def test_what_another_thread_imports_while_requests_is_loaded_is_whole(tmp_path: Path, name: str) -> None:
+    (tmp_path / "requests.py").write_text(
+        "import importlib, threading\n"
+        f"thread = threading.Thread(target=importlib.import_module, args=({name!r},))\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "raise ImportError\n"
+    )
+    code = f"""import contextlib, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
+from device_auth.world.transport import load
+with contextlib.suppress(ImportError):
+    load()
+import calendar, zipfile
+kept = sys.modules[{name!r}]
+assert getattr(kept, "calendar", calendar) is calendar and getattr(kept, "zipfile", zipfile) is zipfile
+"""
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=LONG)
 
 
 def test_a_verb_looks_for_no_translation_of_argparse() -> None:
