@@ -2,13 +2,11 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from device_auth import __version__
 from device_auth.assembly.doors import Doors, open_doors
@@ -21,7 +19,7 @@ from device_auth.doctor.private import learn_from_machine, learn_from_settings, 
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.rendering import TextStyle, as_fields, as_text
 from device_auth.doctor.report import ReportFile, write_report
-from device_auth.prompts.stderr import USUAL_COLUMNS, say
+from device_auth.prompts.stderr import USUAL_COLUMNS, say, width_of
 from device_auth.world.places import ROOT
 
 
@@ -91,19 +89,11 @@ def _text_style(speaker: Doors) -> TextStyle:
     """Return the style that the output can show."""
     is_terminal = sys.stdout.isatty()
     return TextStyle(
-        columns=_columns(sys.stdout) if is_terminal else USUAL_COLUMNS,
+        columns=width_of(sys.stdout) if is_terminal else USUAL_COLUMNS,
         encoding=sys.stdout.encoding or "ascii",
         has_colour=is_terminal and not speaker.is_colourless,
         has_facts="verbose" in speaker.options,
     )
-
-
-def _columns(stream: TextIO) -> int:
-    """Return the width of a terminal; a serial line does not know its own."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
-    except OSError:
-        return USUAL_COLUMNS
 
 
 def _progress(*, is_dumb: bool) -> Progress:
@@ -113,7 +103,7 @@ def _progress(*, is_dumb: bool) -> Progress:
 
     def tell(done: int, of: int, under_way: Sequence[str]) -> None:
         text = f"{done} of {of}: {', '.join(under_way)}" if under_way else ""
-        width = _columns(sys.stderr) - 1
+        width = width_of(sys.stderr) - 1
         sys.stderr.write(f"\r{text[:width]:<{width}}\r")
         sys.stderr.flush()
 

@@ -11,7 +11,7 @@ from device_auth.core.errors import ClientRejected, NotLinked, RefreshRejected
 from device_auth.core.models import Mark
 from device_auth.core.public import TOKENLESS, health_fields, status_fields, status_text
 from device_auth.core.states import STATES, TROUBLES, Phrase, StateWord, Trouble
-from device_auth.prompts.stderr import words_for
+from device_auth.prompts.stderr import width_of, words_for
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
@@ -22,6 +22,9 @@ CODES: Final[dict[str, int]] = {
     Mark.MISCONFIGURED: ClientRejected.exit_code,
 }
 """The exit code of a reason why a speaker is unhealthy; that of any other is ``NotLinked``'s."""
+
+VALUES: Final = 13
+"""The column in which a status has its values."""
 
 NEXT_STEPS: Final = {
     **{word.value: f"{phrase.sentence} {phrase.next_step}" for word, phrase in STATES.items()},
@@ -84,9 +87,21 @@ def show(doors: "Doors") -> int:
     if doors.is_json:
         print_json(fields)
     else:
-        print_line(status_text(fields, _written(doors, status)))
+        _print_sentences(status_text(fields, _written(doors, status)), VALUES)
     is_known = not status.service or status.state != StateWord.STARTING
     return 0 if is_known else NotLinked.exit_code
+
+
+def _print_sentences(text: str, indent: int = 0) -> None:
+    """Print lines; on a terminal each is broken between its words, and goes on in the column ``indent``."""
+    if sys.stdout.isatty():
+        from device_auth.prompts.terminal_layout import wrap
+
+        width = width_of(sys.stdout) - indent
+        text = "\n".join(
+            line[:indent] + f"\n{'':{indent}}".join(wrap(line[indent:], width)) for line in text.splitlines()
+        )
+    print_line(text)
 
 
 def check(doors: "Doors") -> int:
@@ -98,5 +113,5 @@ def check(doors: "Doors") -> int:
         print_line("healthy")
     else:
         hint = health.hint or _next_steps(doors).get(health.reason, "")
-        print_line(f"unhealthy ({health.reason}): {hint}".rstrip(": "))
+        _print_sentences(f"unhealthy ({health.reason}): {hint}".rstrip(": "))
     return 0 if health.reason is None else CODES.get(health.reason, NotLinked.exit_code)

@@ -85,7 +85,7 @@ def say(text: str, indent: str = "") -> None:
 
         text = textwrap.fill(
             text,
-            _columns(),
+            width_of(sys.stderr),
             initial_indent=indent,
             subsequent_indent=indent or "  ",
             break_long_words=False,
@@ -112,8 +112,9 @@ def null_stream() -> TextIO:
     return open(os.devnull, "w")  # noqa: PTH123  it lives as long as the process
 
 
-def _columns() -> int:
+def width_of(terminal: TextIO) -> int:
+    """Return the columns of a terminal; a serial line does not know its own."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+        return os.get_terminal_size(terminal.fileno()).columns or USUAL_COLUMNS
     except OSError:
         return USUAL_COLUMNS

@@ -473,6 +473,20 @@ def test_the_locale_chooses_the_language_of_a_status_for_people_and_not_that_for
     assert json.loads(fields)["hint"] == "Press its button, or run: device-auth link"
 
 
+@pytest.mark.parametrize("language", ["de", "ja"])
+def test_a_status_on_a_terminal_is_broken_between_its_words(tmp_path: Path, language: str) -> None:
+    with session(tmp_path) as terminal:
+        terminal.run("status", "--state-dir", str(tmp_path), "--locale", language)
+        terminal.wait_for("left with 0")
+        first, *more = terminal.text.partition("next:")[0].splitlines()
+
+    assert first.startswith("state:       unlinked:")
+    assert more
+    assert all(line.startswith(" " * 13) for line in more)
+    words = "".join(f"{first} {' '.join(more)}".split()[2:])
+    assert words == read_wording(language).states["unlinked"].replace(" ", "")
+
+
 def test_a_link_is_told_in_the_language_of_the_locale(
     tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ from device_auth.doctor.findings import Verdict
 from device_auth.doctor.link import check_refresh
 from device_auth.doctor.redaction import Redaction
 from device_auth.doctor.report import ReportFile, write_report
+from device_auth.prompts.stderr import width_of
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.faults import Endpoint, Fault
 from device_auth.simulator.server import serve
@@ -445,9 +446,9 @@ def test_no_colour_where_none_is_wanted_and_no_escape_sequence_on_a_dumb_termina
 def test_a_terminal_that_does_not_know_its_width_is_taken_for_a_usual_one() -> None:
     far, near = os.openpty()
     with os.fdopen(far), os.fdopen(near) as terminal:
-        assert doctor._columns(terminal) == 80
+        assert width_of(terminal) == 80
     with Path(os.devnull).open() as nothing:
-        assert doctor._columns(nothing) == 80
+        assert width_of(nothing) == 80
 
 
 def test_progress_leaves_no_trace(
