@@ -15,7 +15,7 @@ from device_auth.cli import enabling
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import Busy, ConfigError
 from device_auth.prompts.light import Table
-from device_auth.prompts.stderr import say
+from device_auth.prompts.stderr import say, say_problem
 from device_auth.prompts.wording import wording_for
 from device_auth.tools.operators import Operator, choose_operator
 from device_auth.tools.parts_list import MODULES, PartRow, look_up
@@ -135,7 +135,7 @@ def _list(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool, is_se
         for row in rows:
             _print_row(row)
     if not plan.parts:
-        say(f"device-auth: {_nothing(plan)}\n  {_how_to_choose()}")
+        say_problem(_nothing(plan), _how_to_choose())
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.terminal_session import session
 from tests.waiting import LONG
 
 if TYPE_CHECKING:
@@ -113,3 +114,15 @@ def test_a_person_at_a_terminal_is_asked_about_every_pattern(settings: Path, ans
     assert [line.split()[0] for line in ended.stdout.splitlines() if not line.startswith(" ")] == [
         "ok" if answer == "y" else "WRONG"
     ] * DIFFERENT
+
+
+def test_a_list_without_parts_names_the_boards_below_what_is_so(tmp_path: Path) -> None:
+    settings = tmp_path / "config.toml"
+    settings.touch()
+    with session(tmp_path) as terminal:
+        terminal.run("hardware", "list", "--config", str(settings))
+        terminal.wait_for("left with ")
+        first, second, *_more = terminal.text[terminal.text.index("device-auth: ") :].splitlines()
+
+    assert first == "device-auth: the board is 'none' and no part is set"
+    assert second.startswith("  Switch a board on: ")
