@@ -612,7 +612,8 @@ def as_config_error(table: str) -> Iterator[None]:
     try:
         yield
     except HardwareError as error:
-        raise ConfigError(f"[{table}] {error}", hint=error.hint) from error
+        fault = str(error).removeprefix(f"{table}: ")
+        raise ConfigError(f"[{table}] {fault}", hint=error.hint) from error
 
 
 def _given(

@@ -276,6 +276,7 @@ def test_a_bad_setting_is_an_error_of_the_settings(settings: dict[str, object], 
         read_hardware(settings)
 
     assert message in str(refused.value)
+    assert str(refused.value).count("hardware") <= 1
     assert refused.value.hint
 
 
