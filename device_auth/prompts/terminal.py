@@ -269,6 +269,8 @@ class TerminalPrompt:
             is_renewed = self._drawn not in {None, view.code_pair}
             lines += lay_out(view.code_pair, style, qr=self._qr, renewed=is_renewed, words=self._words)
             self._drawn = view.code_pair
+        if view.state is StateWord.LINKED:
+            self._drawn = None  # it was used up: the next code replaces none
         is_asked = again and view.notice is None
         if view.state is StateWord.LINKED and (is_asked or before is None or before.state is not view.state):
             lines += style.wrap(self._linked_text(view), sgr=GOOD)

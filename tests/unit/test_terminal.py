@@ -184,6 +184,17 @@ def test_a_renewal_says_that_the_old_code_is_over() -> None:
     assert window.text.index("AAYJHL") < window.text.index("BBBBBB")
 
 
+def test_a_code_after_a_link_replaces_none() -> None:
+    window = Window(100, 60)
+    window.show(waiting())
+
+    window.show(replace(REQUESTING, state=StateWord.LINKED), 100)
+    window.show(waiting(code_pair("BBBBBB", expires_at=1200)), 601)
+
+    assert window.text.count("Link this speaker to your account") == 2
+    assert "New code" not in window.text
+
+
 def test_the_same_code_is_drawn_once_and_again_when_asked() -> None:
     window = Window(100, 60)
     window.show(waiting())
