@@ -22,8 +22,8 @@ EXAMPLES: Final[Mapping[str, Mapping[str, str]]] = {
         "device-auth run -v --log-format text": "Run in the foreground, with every line of the log.",
     },
     "status": {
-        "device-auth status": "Tell a person.",
-        "device-auth status --json": "Tell a program: one object.",
+        "device-auth status": "Print it for a person.",
+        "device-auth status --json": "Print one JSON object for a program.",
         "device-auth status --check": "Let a script go on only where there is a link and a fresh token.",
     },
     "token": {
