@@ -132,6 +132,8 @@ def _authorize(attempt: Attempt) -> int:
     with attempt.interruptible(), speaker.ready_for_grant(again=args.again) as opening:
         if opening is None:
             return attempt.end(LinkResult(Ending.ALREADY_LINKED, doubt=attempt.doors.doubt))
+        if attempt.doors.is_simulated and attempt.is_read:
+            say(attempt.doors.greeting)
         authorization = _AuthorizationRun(attempt, opening)
         redirect = authorization.paste() if args.paste else authorization.catch()
         refresh_token = authorization.exchange(redirect)

@@ -798,7 +798,9 @@ def test_a_simulated_owner_comes_back_by_himself_and_what_came_of_it_can_be_impo
 
     assert maker.command.run("link", "--import", "--simulate", "--again", "--json") == 0
 
-    told = capsys.readouterr().out.splitlines()
+    heard = capsys.readouterr()
+    assert heard.err.startswith("A simulation: Amazon is simulated in this process, and so is its owner")
+    told = heard.out.splitlines()
     assert told[0] == "linked"
     assert json.loads(told[1])["event"] == "linked"
     assert link.flow is Flow.AUTHORIZATION_CODE
