@@ -55,34 +55,38 @@ def print_quickly(verb: str, path: str = SYSTEM_SOCKET, root: str = "/") -> bool
 
 
 def _text_for(verb: str, path: str, root: str) -> bytes:
-    if verb == "status" and not _is_read_in_english(root):
+    folders = _folders(root)
+    settings = _settings(folders) if verb == "status" else []
+    is_read_in_english = all(value.strip(b" '\"")[:2] == b"en" for value in _values(settings, b"locale"))
+    if verb == "status" and not (folders and is_read_in_english):
         return b""
     try:
         answer = _ask(verb, path)
     except FileNotFoundError:
-        return _kept(verb, root)
+        return _kept(verb, root, folders, is_named=bool(_values(settings, b"name")))
     return _text_in(answer) if verb == "status" else _token_in(answer)
 
 
-def _is_read_in_english(root: str) -> bool:
-    """Return whether no settings file names another language for the verb's sentences.
+def _settings(folders: tuple[str, ...]) -> list[bytes]:
+    """Return the lines of all settings that the verb may read, but no comments.
 
     Raises:
-        OSError: if one cannot be read.
+        OSError: if a file cannot be read.
     """
-    uid, environ = os.geteuid(), os.environ  # noqa: TID251  world.settings is too dear here
-    own = environ.get("XDG_CONFIG_HOME") or environ.get("HOME", "") + "/.config"
-    others = f"{own}/device-auth/config.toml" if uid else f"{root}var/lib/device-auth/settings.toml"
-    for path in (f"{root}etc/device-auth/config.toml", others):
+    lines = []
+    for folder, name in zip(folders, ("settings.toml", "config.toml", "config.toml"), strict=False):
         try:
-            text, _ = _read(path)
+            text, _ = _read(f"{folder}/{name}")
         except FileNotFoundError:
             continue
-        for line in text.split(b"\n"):
-            name, _, value = line.partition(b"=")
-            if b"locale" in name and not name.lstrip().startswith(b"#") and value.strip(b" '\"")[:2] != b"en":
-                return False
-    return True
+        lines += [line for line in text.split(b"\n") if not line.lstrip().startswith(b"#")]
+    return lines
+
+
+def _values(settings: list[bytes], key: bytes) -> list[bytes]:
+    """Return what stands behind each key that may be this one, of any table; one with an escape may be any."""
+    parts = [line.partition(b"=") for line in settings]
+    return [value for name, _, value in parts if key in name or b"\\" in name]
 
 
 def _ask(verb: str, path: str) -> bytes:
@@ -128,7 +132,7 @@ def _token_in(answer: bytes) -> bytes:
     return _token_of(body) if lasts else b""
 
 
-def _kept(verb: str, root: str) -> bytes:
+def _kept(verb: str, root: str, folders: tuple[str, ...], *, is_named: bool) -> bytes:
     """Return the text by what a verb has kept, where no service should run and nothing has changed since.
 
     The verb that kept the token had found the link whole, in use and this unit's own, by the settings of that moment.
@@ -136,10 +140,10 @@ def _kept(verb: str, root: str) -> bytes:
     Raises:
         OSError: if a file cannot be read.
     """
-    places = _places(root)
-    if not places or os.path.lexists(places[1] + "/api.sock"):
+    runtime = _runtime(root)
+    if not (folders and runtime) or os.path.lexists(f"{runtime}/api.sock"):
         return b""
-    state, runtime, *settings = places
+    state, *settings = folders
     link, _ = _read(f"{state}/link.json")
     kept, status = _read(f"{runtime}/token.json")
     decisive = [f"{state}/{name}" for name in ("", "link.json", "identity.toml", "settings.toml")]
@@ -153,8 +157,7 @@ def _kept(verb: str, root: str) -> bytes:
     if verb == "token":
         return _token_of(kept) if lasts else b""
     is_sure = _outlasts_power_cut(state, root) and not os.path.lexists(f"{runtime}/pending.json")
-    may_be_named = any(map(_may_have_name, decisive[3:]))
-    return _status_of(link, ends if lasts else b"") if is_sure and not may_be_named else b""
+    return _status_of(link, ends if lasts else b"") if is_sure and not is_named else b""
 
 
 def _outlasts_power_cut(folder: str, root: str) -> bool:
@@ -162,16 +165,6 @@ def _outlasts_power_cut(folder: str, root: str) -> bool:
     device = os.stat(folder).st_dev  # noqa: PTH116  pathlib is too dear here
     number = f"{os.major(device)}:{os.minor(device)}"
     return "/virtual/" not in os.readlink(f"{root}sys/dev/block/{number}")  # noqa: PTH115  likewise
-
-
-def _may_have_name(path: str) -> bool:
-    """Return whether settings may give the speaker a name of its own: a key of any table begins so, or is in quotes."""
-    if not path.endswith(".toml") or not os.path.lexists(path):
-        return False
-    text, _ = _read(path)
-    return len(text) == MOST or any(
-        line.lstrip().startswith((b"name", b"'", b'"')) for line in text.split(b"\n")
-    )
 
 
 def _status_of(link: bytes, ends: bytes) -> bytes:
@@ -200,25 +193,33 @@ def _date(moment: float) -> bytes:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)).encode()
 
 
-def _places(root: str) -> tuple[str, ...]:
-    """Return the folders of state, runtime files and settings that the verb takes in a usual environment, else nothing."""
+def _folders(root: str) -> tuple[str, ...]:
+    """Return the folders of state and settings that the verb takes in a usual environment, else nothing."""
+    uid, environ = os.geteuid(), os.environ  # noqa: TID251  world.settings is too dear here
+    system, home = f"{root}etc/device-auth", environ.get("HOME", "")
+    if "STATE_DIRECTORY" in environ:
+        return ()
+    if uid == 0:
+        return f"{root}var/lib/device-auth", system
+    if environ.keys() & {"XDG_STATE_HOME", "XDG_CONFIG_HOME"} or not home.startswith("/"):
+        return ()
+    return f"{home}/.local/state/device-auth", f"{home}/.config/device-auth", system
+
+
+def _runtime(root: str) -> str:
+    """Return the folder of runtime files that the verb takes in a usual environment; nothing where a service should run."""
     uid, environ = os.geteuid(), os.environ  # noqa: TID251  world.settings is too dear here
     is_installed = os.path.lexists(f"{root}run/systemd/system") and any(
         os.path.lexists(f"{root}{folder}/device-auth.service") for folder in _UNITS
     )
-    if is_installed or any(name in environ for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY")):
-        return ()
-    system = (f"{root}var/lib/device-auth", f"{root}run/device-auth", f"{root}etc/device-auth")
+    if is_installed or "RUNTIME_DIRECTORY" in environ:
+        return ""
     if uid == 0:
-        return system
-    home, session = environ.get("HOME", ""), f"{root}run/user/{uid}"
-    is_usual = not environ.keys() & {"XDG_STATE_HOME", "XDG_CONFIG_HOME"} and home.startswith("/")
+        return f"{root}run/device-auth"
+    session = f"{root}run/user/{uid}"
     found = os.stat(session)  # noqa: PTH116  pathlib is too dear here
     is_ours = found.st_uid == uid and found.st_mode & 0o777 == _PRIVATE
-    if not (is_usual and is_ours and environ.get("XDG_RUNTIME_DIR", session) == session):
-        return ()
-    own = (f"{home}/.local/state/device-auth", f"{session}/device-auth", f"{home}/.config/device-auth")
-    return (*own, system[2])
+    return f"{session}/device-auth" if is_ours and environ.get("XDG_RUNTIME_DIR", session) == session else ""
 
 
 def _changed_at(path: str) -> int:

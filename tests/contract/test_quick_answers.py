@@ -33,13 +33,21 @@ from tests.waiting import LONG, wait_for
 
 TEXT: Final = "text/plain; charset=utf-8"
 OWN_SETTINGS: Final = (
-    "home/.config/device-auth/config.toml" if os.geteuid() else "var/lib/device-auth/settings.toml"
+    ("home/.config/device-auth/config.toml", "home/.local/state/device-auth/settings.toml")
+    if os.geteuid()
+    else ("var/lib/device-auth/settings.toml",)
 )
 """Settings beside the system's."""
 STATUS: Final = "state:       unlinked: The speaker is not linked.\nnext:        Press.\n"
 
 TOKEN: Final = "Sim|access"
 BODY: Final = write_json(token_fields(AccessToken(Secret(TOKEN), UnixTime(2e9), 3600)))
+
+
+@pytest.fixture(autouse=True)
+def _in_a_usual_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def respond(status: str, body: str, media_type: str = "application/json", more: int = 0) -> bytes:
@@ -180,8 +188,6 @@ class Kept:
         self.settings = root / "etc/device-auth" if is_root else home / ".config/device-auth"
         session.mkdir(parents=True, mode=0o700)
         monkeypatch.setenv("HOME", str(home))
-        for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
-            monkeypatch.delenv(name, raising=False)
         self.places = ["--state-dir", str(self.state), "--runtime-dir", str(self.run)]
         assert main(["link", *Command(root, running).provider, *self.places]) == 0
         wait_for(self.touched_later)
@@ -274,7 +280,13 @@ def test_a_status_is_that_of_the_verb_where_there_is_no_service(
 
 @pytest.mark.parametrize(
     ("settings", "is_quick"),
-    [('board = "name"\n', True), ('name = "Kitchen"\n', False), ('  "name" = "Kitchen"\n', False)],
+    [
+        ('board = "name"\n', True),
+        ('name = "Kitchen"\n', False),
+        ('  "name" = "Kitchen"\n', False),
+        ('\ufeffname = "Kitchen"\n', False),
+        ('"n\\u0061me" = "Kitchen"\n', False),
+    ],
 )
 def test_a_name_is_the_verbs_to_read(kept: Kept, settings: str, is_quick: bool) -> None:
     kept.make(kept.settings / "config.toml", settings)
@@ -362,6 +374,16 @@ def test_another_place_is_the_verbs(kept: Kept, monkeypatch: pytest.MonkeyPatch,
     assert not kept.prints()
 
 
+def test_a_status_is_the_verbs_where_settings_are_in_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(tmp_path, respond("200 OK", STATUS, TEXT))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert not print_quickly("status", str(service.path), f"{tmp_path}/")
+    assert not print_quickly("token", str(service.path))  # it had no request yet
+    service.close()
+
+
 def test_without_a_service_and_with_settings_in_the_environment_the_verb_is_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,12 +417,11 @@ sys.stderr.write(" ".join(sorted(sys.modules)))
         ("'locale' = 'ja-JP'\n", False),
     ],
 )
-@pytest.mark.parametrize("name", ["etc/device-auth/config.toml", OWN_SETTINGS])
+@pytest.mark.parametrize("name", ["etc/device-auth/config.toml", *OWN_SETTINGS])
 def test_a_status_in_another_language_is_the_verbs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, is_quick: bool
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text(text)
     service = Service(tmp_path, respond("200 OK", STATUS, TEXT))
