@@ -22,11 +22,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from tests.bench.figures import (
-    CLIENT_ID,
     ENVIRONMENT,
     MEMORY,
     PROGRAM,
     ROOT,
+    SPEAKER,
     quartiles,
     run,
     simulated_amazon,
@@ -170,9 +170,8 @@ def main() -> None:
             key.write_bytes(os.urandom(32))
             settings = f'key_file = "{key}"\n{settings}'
         config.write_text(settings)
-        speaker = ["--client-id", CLIENT_ID, "--product-id", "kitchen", "--dsn", "K-0001"]
         places = ["--state-dir", f"{disk}/state", "--runtime-dir", memory, "--config", str(config)]
-        everything = [*places, *speaker, "--base-url", amazon.base_url]
+        everything = [*places, *SPEAKER, "--base-url", amazon.base_url]
         run([*PROGRAM, "link", "--json", *everything])
         path = Path(memory) / "api.sock"
         print("daemon: start to a stored link served")

@@ -19,6 +19,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 CLIENT_ID: Final = "amzn1.application-oa2-client.51" + "0" * 29 + "5"
+SPEAKER: Final = ("--client-id", CLIENT_ID, "--product-id", "kitchen", "--dsn", "K-0001")
+"""The options that make a speaker of it."""
 
 _INSTALLED: Final = Path(sys.executable).with_name("device-auth")
 PROGRAM: Final = [str(_INSTALLED)] if _INSTALLED.exists() else ["-m", "device_auth"]

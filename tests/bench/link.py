@@ -15,6 +15,7 @@ from tests.bench.figures import (
     MEMORY,
     PROGRAM,
     ROOT,
+    SPEAKER,
     Amazon,
     run,
     run_in_turn,
@@ -43,17 +44,7 @@ class Linking:
     def ours(self) -> Sequence[str]:
         self._speakers += 1
         return [
-            *(
-                *PROGRAM,
-                "link",
-                "--json",
-                "--client-id",
-                CLIENT_ID,
-                "--product-id",
-                "kitchen",
-                "--dsn",
-                "K-0001",
-            ),
+            *(*PROGRAM, "link", "--json", *SPEAKER),
             *("--base-url", self._amazon.base_url, "--state-dir", str(self._disk / f"{self._speakers}")),
             *("--runtime-dir", str(self._memory / f"{self._speakers}")),
         ]

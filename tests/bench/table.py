@@ -21,10 +21,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.bench.daemon import count_wake_ups, cpu_of, field_of, page_stream
 from tests.bench.figures import (
     CLIENT_ID,
     ENVIRONMENT,
     MEMORY,
+    ROOT,
+    SPEAKER,
     Amazon,
     quartiles,
     run,
@@ -32,16 +35,14 @@ from tests.bench.figures import (
     simulated_amazon,
 )
 
-HERE: Final = Path(__file__).absolute().parents[2]
 SITE: Final = next(path for path in sys.path if path.endswith("site-packages"))
-BARE_LINK: Final = str(HERE / "tests" / "bench" / "bare_link.py")
+BARE_LINK: Final = str(ROOT / "tests" / "bench" / "bare_link.py")
 BARE_SERVER: Final = (
     "import http.server as s; s.HTTPServer(('127.0.0.1', 0), s.BaseHTTPRequestHandler).serve_forever()"
 )
 START: Final = "import sys; sys.path[:0] = [{here!r}]; sys.path += [{site!r}]; from device_auth.__main__ import main; sys.exit(main())"
-LAUNCHER: Final = ("-c", START.format(here=str(HERE), site=SITE))
+LAUNCHER: Final = ("-c", START.format(here=str(ROOT), site=SITE))
 PACKAGED: Final = ("-IS", *LAUNCHER)
-SPEAKER: Final = ("--client-id", CLIENT_ID, "--product-id", "kitchen", "--dsn", "K-0001")
 LINKS_AT_ONCE: Final = ("--approve-after", "0", "--interval", "1")
 
 IN_PLACE: Final = 'mount --bind "$1" /run && mount --bind "$2" /var/lib && shift 2 && exec "$@"'
@@ -100,10 +101,9 @@ class Speakers:
         places = ["--state-dir", str(self._folder / name), "--runtime-dir", f"/run/{name}"]
         return [*start, "link", "--json", *SPEAKER, *self._provider, *places, *options]
 
-    def link_in_place(self) -> None:
+    def link_in_place(self, *options: str) -> None:
         """Link the one that the verbs find without an option."""
-        words = [*PACKAGED, "link", "--json", *SPEAKER, *self._provider]
-        subprocess.run([sys.executable, *words], env=ENVIRONMENT, check=True, capture_output=True)
+        run([*PACKAGED, "link", "--json", *SPEAKER, *self._provider, *options])
 
 
 @contextmanager
@@ -125,19 +125,6 @@ def wait_until(is_so: Callable[[], bool], look_every: float = 0.005) -> None:
         if time.monotonic() > until:
             raise SystemExit("failed: waited in vain")
         time.sleep(look_every)
-
-
-def cpu_of(pid: int) -> float:
-    """Return the CPU milliseconds of a process so far. Source: proc(5)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1e3
-
-
-def size_of(pid: int) -> float:
-    """Return the resident MiB of a process. Source: proc(5)."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -274,20 +261,20 @@ def to_first_line(words: Sequence[str]) -> float:
 
 def daemon(effort: Effort, folder: Path) -> Iterator[Figure]:
     """Measure its start, its size, its rest, and the first press."""
-    from tests.bench.daemon import count_wake_ups, page_stream
     from tests.ports import free_port
 
     port = free_port()
     config, key = folder / "config.toml", folder / "key"
     with simulated_amazon(*LINKS_AT_ONCE) as amazon:
-        Speakers(folder, amazon).link_in_place()
+        speakers = Speakers(folder, amazon)
+        speakers.link_in_place()
         token = RUNTIME / "access-token"
         taken, imports = [], []
         for _ in range(max(1, effort.rounds // 4)):
             (RUNTIME / "token.json").unlink(missing_ok=True)
             with service() as process:
                 wait_until(token.exists)
-                taken.append(cpu_of(process.pid))
+                taken.append(cpu_of(process.pid) * 1e3)
             imports.append(run(["-c", "import requests"]).cpu * 1e3)
         measured = f"of {middle(imports):.0f} ms"
         what, peer = "service: start → link served, with a refresh: CPU", "`import requests`"
@@ -322,23 +309,18 @@ def daemon(effort: Effort, folder: Path) -> Iterator[Figure]:
         key.write_bytes(os.urandom(32))
         config.write_text(f'key_file = "{key}"\n')
         shutil.rmtree(STATE)
-        words = [
-            *PACKAGED,
-            "link",
-            "--json",
-            *SPEAKER,
-            "--base-url",
-            amazon.base_url,
-            "--config",
-            str(config),
-        ]
-        subprocess.run([sys.executable, *words], env=ENVIRONMENT, check=True, capture_output=True)
+        speakers.link_in_place("--config", str(config))
         (RUNTIME / "token.json").unlink(missing_ok=True)
         with service("--config", str(config)) as process:
             wait_until(token.exists)
             time.sleep(1)
             yield Figure("service: the same, sealed", "–", f"{size_of(process.pid):.1f} MiB", "38 MiB", "")
     yield from presses(effort)
+
+
+def size_of(pid: int) -> float:
+    """Return the resident MiB of a process."""
+    return field_of(Path(f"/proc/{pid}/status"), "VmRSS") / 1024
 
 
 def budget_of_pages(pages: int) -> str:
@@ -456,16 +438,16 @@ PARTS: Final[dict[str, Part]] = {
 def checkouts(revision: str | None) -> Iterator[dict[str, Path]]:
     """Yield this checkout and, beside it, the program of the revision with the benches of this one."""
     if revision is None:
-        yield {"now": HERE}
+        yield {"now": ROOT}
         return
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        git = ["git", "-C", str(HERE), "worktree"]
+        git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
         try:
             shutil.rmtree(tree / "tests")
-            (tree / "tests").symlink_to(HERE / "tests")
-            yield {revision: tree, "now": HERE}
+            (tree / "tests").symlink_to(ROOT / "tests")
+            yield {revision: tree, "now": ROOT}
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
