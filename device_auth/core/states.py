@@ -87,7 +87,7 @@ def _phrase_of_state(state: StateWord) -> Phrase:
 
 
 STATES: Final[dict[StateWord, Phrase]] = {state: _phrase_of_state(state) for state in StateWord}
-"""A phrase for each state; without one the types are wrong."""
+"""A phrase for each state; mypy fails on a state without one."""
 
 
 def _phrase_of_trouble(trouble: Trouble) -> Phrase:
@@ -142,7 +142,7 @@ def _phrase_of_trouble(trouble: Trouble) -> Phrase:
 
 
 TROUBLES: Final[dict[Trouble, Phrase]] = {trouble: _phrase_of_trouble(trouble) for trouble in Trouble}
-"""A phrase for each trouble; without one the types are wrong."""
+"""A phrase for each trouble; mypy fails on a trouble without one."""
 
 CHECKING: Final = Phrase(
     "The account service has refused the link once and is being asked again.", "Wait a moment."
