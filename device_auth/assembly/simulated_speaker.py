@@ -192,7 +192,9 @@ class DrawnSpeaker:
         held = now - self._pressed_since
         if now < self._pressed_until and held >= HELD_FROM:
             return f"held {held:.0f} s{self._note and ': '}{self._note}"
-        return self._note if self._note and now < self._note_until else self._hint * self.has_keys
+        if self._note and now < self._note_until:
+            return self._note
+        return self._hint if self.has_keys else ""
 
     def _begin(self, _utterances: Sequence[Utterance]) -> None:
         with self._lock:
