@@ -55,6 +55,10 @@ class Sending:
         )
         self._thread.start()
 
+    def ends_within(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def answer(self) -> WireResponse | Unreachable:
         self._thread.join(LONG)
         assert not self._thread.is_alive()

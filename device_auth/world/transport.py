@@ -171,10 +171,11 @@ class HttpTransport:
 
         A ``send`` that waits for the resolver ends only when the resolver does, and sends nothing.
         """
+        # within the lock: a session whose request ends meanwhile would be kept, and its next request cancelled
         with self._lock:
-            abandoned, self._in_use = self._in_use, set()
-        for handle in abandoned:
-            handle.cancel()
+            for handle in self._in_use:
+                handle.cancel()
+            self._in_use.clear()
 
     def close(self) -> None:
         """Close the kept-open session; the next ``send`` makes another."""

@@ -8,6 +8,7 @@ import pytest
 import requests_mock
 
 from device_auth.core.models import WireResponse
+from device_auth.world.dialing import CancelHandle
 from device_auth.world.transport import CANCELLED, HttpTransport
 from tests.certificates import Authority
 from tests.scripted_server import Act, Peer, ScriptedServer, answers, in_turn, raw
@@ -22,7 +23,7 @@ from tests.transports import (
     secure_server,
     tunnel,
 )
-from tests.waiting import LONG
+from tests.waiting import LONG, wait_for
 
 
 def answered_once_then_silent(peer: Peer) -> None:
@@ -204,3 +205,39 @@ def test_an_answer_that_had_come_when_it_was_abandoned_is_given_if_it_shows_its_
     amazon.post(SECURE_URL, content=answer_and_abandon, headers=headers)
 
     assert isinstance(transport.send(post()), WireResponse) is is_given
+
+
+class Slow(CancelHandle):
+    """Of another request: another one has the time to end while this is cancelled."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def __hash__(self) -> int:
+        return 0  # the first of a set, mostly
+
+    def cancel(self) -> None:
+        self._meanwhile()
+
+
+def test_a_session_that_is_kept_has_not_been_abandoned(transport: HttpTransport) -> None:
+    goes_on = threading.Event()
+
+    def answer_late(peer: Peer) -> None:
+        goes_on.wait(LONG)
+        peer.answer()
+
+    with ScriptedServer(answer_late, answers([b"{}"])) as server:
+        ending = Sending(transport, post(server.url))
+
+        def end() -> None:
+            goes_on.set()
+            ending.ends_within(0.3)  # where it waits for the abandoning, it does not end
+
+        wait_for(lambda: transport._in_use)
+        transport._in_use.add(Slow(end))
+        transport.abandon()
+        ending.answer()
+
+        assert isinstance(transport.send(post(server.url)), WireResponse)
