@@ -18,11 +18,11 @@ from device_auth.core.errors import ConfigError, DeviceAuthError, ProviderUnreac
 from device_auth.core.models import DialectName, Link, Seconds
 from device_auth.core.unit import claim_new
 from device_auth.core.values import replace
-from device_auth.prompts.stderr import shows_links
+from device_auth.prompts.stderr import linked, shows_links
 from device_auth.world.clock import BootClock
 from device_auth.world.pending import FilePending
 from device_auth.world.places import Places, read_places
-from device_auth.world.settings import ENVIRONMENT, Settings, read_settings
+from device_auth.world.settings import ENVIRONMENT, KEY_OF, Settings, read_settings
 from device_auth.world.store import FileStore
 from device_auth.world.token_files import FileTokens
 from device_auth.world.unit import ROOT, ThisUnit, UnknownUnit
@@ -113,6 +113,10 @@ class Doors:
         is_terminal = sys.stderr.isatty() and not self.is_dumb
         return is_terminal and not self.is_json and shows_links(ENVIRONMENT)
 
+    def as_link(self, address: str) -> str:
+        """Return an address as a person is to see it: it can be clicked on where there are links."""
+        return linked(address, address) if self.has_links else address
+
     @cached_property
     def settings(self) -> Settings:
         """Return the settings; a simulation reads the command line's only.
@@ -138,7 +142,7 @@ class Doors:
         """Return the locale of what people read here: the setting, English where the settings cannot be used."""
         with suppress(ConfigError):
             return self.settings.locale
-        return "en-US"
+        return str(KEY_OF["locale"].default)
 
     def forget_settings(self) -> None:
         """Drop the settings and the keys, so that they are read again when they are next needed."""

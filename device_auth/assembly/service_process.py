@@ -18,7 +18,7 @@ from device_auth.core.policy import REFRESH_DISTANCE
 from device_auth.core.states import StateWord, Trouble, phrase_of
 from device_auth.prompts.code_channels import CodeChannel, refuse_without_channel
 from device_auth.prompts.fanout import PromptFanout
-from device_auth.prompts.stderr import Stderr, linked, say
+from device_auth.prompts.stderr import Stderr, say
 from device_auth.service.api import Api
 from device_auth.service.callers import Permissions, read_permissions
 from device_auth.service.daemon import Daemon, DaemonOptions, explained
@@ -472,8 +472,7 @@ class _Servers:
             return None
         if doors.is_simulated:
             address = "http://{}:{}/".format(*sockets[0].getsockname())
-            shown = linked(address, address) if doors.has_links else address
-            say(f"The speaker's page: {shown}")
+            say(f"The speaker's page: {doors.as_link(address)}")
             self._on_page(address)
         return page
 

@@ -35,7 +35,7 @@ from device_auth.core.models import (
 from device_auth.core.policy import CALL_BOUND, request_wait
 from device_auth.core.speaker import AnswerCounts
 from device_auth.core.states import TROUBLES, StateWord, Trouble
-from device_auth.prompts.stderr import linked, say
+from device_auth.prompts.stderr import minutes_of, say
 from device_auth.service.calls import Call, CallBroke, CallEnded, Calls
 from device_auth.tools.authorize import (
     RedirectListener,
@@ -211,8 +211,7 @@ class _AuthorizationRun:
         answer = None
         try:
             while answer is None and (left := self._until - clock.now()) > 0:
-                minutes, seconds = divmod(ceil(left), 60)
-                _write_live(f"Waiting for your approval. Time left: {minutes}:{seconds:02}")
+                _write_live(f"Waiting for your approval. Time left: {minutes_of(ceil(left))}")
                 answer = clock.take(came, min(self._until, later(clock.now(), Seconds(left % 1 or 1))))
         finally:
             _write_live("")
@@ -338,9 +337,7 @@ class _AuthorizationRun:
             say(text)
 
     def _tell_address(self, what: str) -> None:
-        address = self._question.address
-        shown = linked(address, address) if self._doors.has_links else address
-        for line in (what, "", shown, ""):
+        for line in (what, "", self._doors.as_link(self._question.address), ""):
             self._say(line)
         if self._attempt.lines is not None:
             self._attempt.lines.tell(View(StateWord.WAITING, Trouble.NONE))

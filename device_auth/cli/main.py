@@ -226,15 +226,15 @@ def _add_verbs(
         is_wanted = loaded is None or prog.rpartition(" ")[2] in loaded
         return Parser(prog=prog, **described) if is_wanted else None
 
-    verbs = parser.add_subparsers(dest=dest, metavar="VERB", required=True, parser_class=make)  # type: ignore[call-overload]  # the parser of a verb that is not named is not used
+    verbs = parser.add_subparsers(dest=dest, metavar="VERB", required=True, parser_class=make)  # type: ignore[call-overload]  # a verb that is not named has none
     for name, (summary, module) in modules.items():
-        verb = verbs.add_parser(
+        verb: Parser | None = verbs.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             allow_abbrev=False,
         )
-        if loaded is None or name in loaded:
+        if verb is not None:
             found = _import_verb(module)
             found.add_arguments(verb)
             _add_common_options(verb, is_folded=module not in UNFOLDED)

@@ -54,6 +54,11 @@ def shows_links(environ: "Mapping[str, str]") -> bool:
     )
 
 
+def minutes_of(seconds: int) -> str:
+    """Return the time that is left as minutes and seconds, such as 9:05."""
+    return f"{seconds // 60}:{seconds % 60:02}"
+
+
 def linked(text: str, uri: str) -> str:
     """Return a text that leads to an address where it is clicked on."""
     return f"\x1b]8;;{uri}\x1b\\{text}\x1b]8;;\x1b\\"

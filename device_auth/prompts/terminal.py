@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO, cast
 from device_auth.core.models import Monotonic, Seconds
 from device_auth.core.states import STATES, TROUBLES, Phrase, StateWord, Trouble, phrase_of
 from device_auth.core.values import replace
+from device_auth.prompts.stderr import minutes_of
 from device_auth.prompts.terminal_layout import TerminalStyle, lay_out
 from device_auth.prompts.view_changes import is_asked_for
 
@@ -39,6 +40,8 @@ CLEAR_LINE: Final = "\x1b[K"
 CLEAR_BELOW: Final = "\x1b[J"
 
 USUAL_SIZE: Final = (80, 24)
+A_MINUTE: Final = 60
+
 ENDLESS: Final = (80, 1_000_000)
 """The size of any other output."""
 
@@ -300,13 +303,13 @@ class TerminalPrompt:
         return written_phrase(self._words, view.state, view.trouble, view.hint, is_checking=view.is_checking)
 
     def _waiting_text(self, left: Seconds) -> str:
+        seconds = max(0, ceil(round(left, 3)))
+        if not self._is_tty and seconds > A_MINUTE:  # a file gets a line for each minute
+            seconds += -seconds % A_MINUTE
         if self._words is None:
-            return f"Waiting for your approval. Time left: {self._in_words(left)}"
-        minutes, seconds = divmod(max(0, ceil(round(left, 3))), 60)
-        if minutes and not self._is_tty:
-            minutes, seconds = minutes + bool(seconds), 0
-        time = f"{minutes}:{seconds:02}"
-        return f"{self._words.states[StateWord.WAITING]} {self._words.page['valid'].format(time=time)}"
+            return f"Waiting for your approval. Time left: {self._in_words(seconds)}"
+        valid = self._words.page["valid"].format(time=minutes_of(seconds))
+        return f"{self._words.states[StateWord.WAITING]} {valid}"
 
     def _refusal_text(self, refusal: "Refusal", hint: str) -> str:
         """Return what ended the attempt; in another language than English what only an administrator can mend stays as it is."""
@@ -332,21 +335,17 @@ class TerminalPrompt:
         had_trouble = before is not None and before.trouble is not Trouble.NONE and before.refusal is None
         return had_trouble and view.trouble is Trouble.NONE and view.state in ONGOING
 
-    def _in_words(self, left: Seconds) -> str:
-        seconds = max(0, ceil(round(left, 3)))
-        minutes, rest = divmod(seconds, 60)
+    def _in_words(self, seconds: int) -> str:
         if self._is_tty:
-            return f"{minutes}:{rest:02}"
-        if not minutes:
-            return f"{rest} s"
-        minutes += bool(rest)
-        return f"{minutes} minute{'s' * (minutes > 1)}"
+            return minutes_of(seconds)
+        minutes = seconds // A_MINUTE
+        return f"{minutes} minute{'s' * (minutes > 1)}" if minutes else f"{seconds} s"
 
     def _next(self, view: "View", now: Monotonic) -> Monotonic | None:
         """Return the moment at which the time left changes on the screen."""
         if view.state is not StateWord.WAITING or view.code_pair is None:
             return None
-        unit = 1 if self._is_tty else 60
+        unit = 1 if self._is_tty else A_MINUTE
         units = ceil(round((view.code_pair.expires_at - now) / unit, 3)) - 1
         if units < (0 if self._is_tty else 1):
             return None

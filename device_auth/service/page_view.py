@@ -25,6 +25,7 @@ from device_auth.core.values import dataclass, field
 from device_auth.http.admission import CROWDED
 from device_auth.http.events import write_event
 from device_auth.prompts.picture import read_matrix, svg
+from device_auth.prompts.stderr import minutes_of
 from device_auth.prompts.wording import DEFAULT_LANGUAGE, Wording, code_words, find_language, read_wording
 from device_auth.service.status_feed import Snapshot
 from device_auth.wire.answers import read_page_uri
@@ -364,7 +365,7 @@ def _breakable(address: str) -> str:
 
 
 def _timer(left: int | None) -> str:
-    text = "" if left is None else f"{left // 60}:{left % 60:02}"
+    text = "" if left is None else minutes_of(left)
     return f'<span id="left" role="timer" aria-live="off" dir="ltr">{text}</span>'
 
 

@@ -53,7 +53,7 @@ ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
 """Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
 
 _loading: Final = threading.Lock()
-# a thread that is within OpenSSL when the process ends has it end by SIGSEGV
+# a process that ends while a thread is within OpenSSL may end by SIGSEGV: its end waits for the loading
 atexit.register(_loading.acquire)
 
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
