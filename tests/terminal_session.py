@@ -1,5 +1,6 @@
 """A shell on a terminal of its own, typed to and looked at as a person would."""
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -32,9 +33,11 @@ class Session:
 
     def __init__(self, far: int, screen: pyte.Screen) -> None:
         self._far = far
-        self._stream = pyte.ByteStream(screen)
+        # what is read may end within a character
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stream = pyte.Stream(screen)
         self.screen = screen
-        self.heard = b""
+        self.heard = ""
         self._read: tuple[tuple[int, ...], str] = ((), "")
 
     @property
@@ -51,7 +54,7 @@ class Session:
         """Bring to the screen what comes within a time."""
         while select([self._far], [], [], seconds)[0]:
             try:
-                heard = os.read(self._far, 65536)
+                heard = self._decoder.decode(os.read(self._far, 65536))
             except OSError:
                 return
             self.heard += heard
@@ -80,6 +83,15 @@ class Session:
         """Return whether whole lines are read, and seen while they are typed."""
         flags = termios.tcgetattr(self._far)[3]
         return bool(flags & termios.ICANON) and bool(flags & termios.ECHO)
+
+
+def read_to_the_end(far: int) -> str:
+    """Read what was written to a terminal that nobody has open any more: the kernel hands it over in pieces."""
+    heard = b""
+    with contextlib.suppress(OSError):
+        while True:
+            heard += os.read(far, 65536)
+    return heard.decode()
 
 
 @contextlib.contextmanager

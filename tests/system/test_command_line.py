@@ -42,7 +42,7 @@ from tests.command import (
 from tests.links import make_link
 from tests.ports import free_port
 from tests.simulated_speaker import strict
-from tests.terminal_session import session
+from tests.terminal_session import read_to_the_end, session
 from tests.waiting import LONG, given_time, is_once_within, wait_for
 
 pytestmark = pytest.mark.usefixtures("own_home")
@@ -854,8 +854,8 @@ def test_a_terminal_breaks_what_is_told_between_words_only(tmp_path: Path) -> No
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     with started("link", "--state-dir", str(tmp_path), terminal=theirs) as process:
         assert process.wait(LONG) == 78
-    lines = os.read(ours, 65536).decode().splitlines()
     os.close(theirs)
+    lines = read_to_the_end(ours).splitlines()
     os.close(ours)
 
     assert len(lines) > 3

@@ -67,7 +67,7 @@ def test_options_are_not_asked_for_and_a_narrow_terminal_has_room(path: Path) ->
         terminal.wait_for("left with 0")
         assert "Next: device-auth link" in " ".join(terminal.text.split())
         # escape sequences are the shell's own: clear
-        assert b"\x1b" not in terminal.heard.partition(b"The settings")[2]
+        assert "\x1b" not in terminal.heard.partition("The settings")[2]
 
     assert tomllib.loads(path.read_text())["product_id"] == "Kitchen"
 

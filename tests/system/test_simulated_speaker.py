@@ -241,8 +241,8 @@ def test_lines_press_the_button_of_a_speaker_that_is_drawn_until_the_pipe_ends(
     words = " ".join([sys.executable, "-m", "device_auth", "run", "--simulate", *places])
     terminal.type(f"clear; (echo tap; cat {tmp_path}/end) | {words}; echo 'left' with $?\n")
     terminal.wait_for("enter the code")
-    assert "write tap, or hold and a number of seconds" in terminal.heard.decode()
-    assert "space" not in terminal.heard.decode().partition("A simulation")[2]
+    assert "write tap, or hold and a number of seconds" in terminal.heard
+    assert "space" not in terminal.heard.partition("A simulation")[2]
     assert "? lists the keys" not in terminal.text
     (tmp_path / "end").write_text("")
 

@@ -389,7 +389,7 @@ def test_on_a_terminal_it_is_drawn_to_its_width_and_says_what_it_waits_for(tmp_p
         shell.wait_for("ready>")
         shell.run("doctor", "-v", "--simulate", places)
         # not the words that were typed, and not on the screen: to read one of 400 rows takes long
-        shell.wait_for(lambda: bool(re.search(rb"left with \d", shell.heard)))
+        shell.wait_for(lambda: bool(re.search(r"left with \d", shell.heard)))
         lines = shell.text.splitlines()
         colours = {shell.screen.buffer[y][2].fg for y in range(len(lines))}
 
@@ -429,9 +429,9 @@ def test_no_colour_where_none_is_wanted_and_no_escape_sequence_on_a_dumb_termina
         shell.type(
             f"{name} {sys.executable} -m device_auth {words} --simulate {places}; echo 'left' with $?\n"
         )
-        shell.wait_for(lambda: bool(re.search(rb"left with \d", shell.heard)))
+        shell.wait_for(lambda: bool(re.search(r"left with \d", shell.heard)))
 
-    heard = shell.heard.decode()
+    heard = shell.heard
     looks = set(re.findall(r"\x1b\[[0-9;]*m", heard))
     black_and_white = {"\x1b[37;97;40m", "\x1b[0m"} if words == "link" else set()
     if name.startswith("TERM"):
