@@ -106,9 +106,12 @@ def test_the_scripts_are_sound_shell(path: Path) -> None:
 @needs_systemd
 def test_who_asks_during_an_upgrade_is_answered_by_the_new_version() -> None:
     assert run_beside_systemd("exchange").splitlines() == [
-        "before: old",
+        "before: 1 by one",
         "in between: running dead",
-        "after: new",
+        "after: 2 by one, units read again: 0",
+        "left: ",
+        "in between: running dead",
+        "after: 3 by two, units read again: 1",
         "left: ",
     ]
 
