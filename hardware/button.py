@@ -208,5 +208,8 @@ class GestureDetector:
             self._alarm.cancel()
 
     def _let_time_pass(self) -> None:
+        """Let time pass up to the moment that the alarm was set for: it may ring late, and an earlier level come after it."""
         with self._lock:
-            self.update(self._state.raw, self._clock.now())
+            due_at = next_update_at(self._state, self._timing)
+            if due_at is not None:
+                self.update(self._state.raw, min(due_at, self._clock.now()))

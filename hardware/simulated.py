@@ -73,7 +73,7 @@ class SimulatedButton:
     def __init__(self, clock: AlarmClock) -> None:
         self._clock = clock
         self._lock = RLock()
-        self._key_up = clock.alarm(self.release)
+        self._key_up = clock.alarm(self._release_key)
         self._script = clock.alarm(self._next_of_script)
         self._left: list[tuple[float, bool]] = []
         self._next_press_at = self._keys_until = float("-inf")
@@ -96,11 +96,11 @@ class SimulatedButton:
 
     def press(self) -> None:
         """Press, without a release."""
-        self._set(is_pressed=True)
+        self._set(is_pressed=True, at=self._clock.now())
 
     def release(self) -> None:
         """Release."""
-        self._set(is_pressed=False)
+        self._set(is_pressed=False, at=self._clock.now())
 
     def play(self, script: Iterable[tuple[float, bool]]) -> None:
         """Press and release by a script, after the presses that are left: a hand makes one after another.
@@ -134,17 +134,23 @@ class SimulatedButton:
             self._key_up.set(self._keys_until)
             return True
 
-    def _set(self, *, is_pressed: bool) -> None:
+    def _set(self, *, is_pressed: bool, at: float) -> None:
+        """Take a level at the moment that was meant: an alarm may ring late."""
         with self._lock:
             self._is_pressed = is_pressed
             if self._detector is not None:
-                self._detector.update(is_pressed, self._clock.now())
+                self._detector.update(is_pressed, at)
+
+    def _release_key(self) -> None:
+        with self._lock:
+            if self._keys_until <= self._clock.now():  # else it has repeated meanwhile
+                self._set(is_pressed=False, at=self._keys_until)
 
     def _next_of_script(self) -> None:
         with self._lock:
             while self._left and self._left[0][0] <= self._clock.now():
-                _, is_pressed = self._left.pop(0)
-                self._set(is_pressed=is_pressed)
+                at, is_pressed = self._left.pop(0)
+                self._set(is_pressed=is_pressed, at=at)
             if self._left:
                 self._script.set(self._left[0][0])
 

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
+
 from hardware.button import Gesture
 from hardware.led import CYAN, OUT, RED, WHITE, Blink, Glow, Off, Once, Solid
 from hardware.simulated import ShownPattern, SimulatedButton, SimulatedClock, SimulatedLight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_simulated_light_keeps_its_patterns_and_their_moments() -> None:
@@ -113,6 +120,28 @@ def test_a_key_that_repeats_for_six_seconds_is_a_hold() -> None:
     clock.pass_time(2)
 
     assert told == [Gesture.HELD_5S, Gesture.HOLD_5S]
+
+
+@pytest.mark.parametrize(
+    ("press", "gestures"),
+    [
+        (lambda button: button.hold(0.3), [Gesture.TAP]),
+        (lambda button: button.hold(5.2), [Gesture.HELD_5S, Gesture.HOLD_5S]),
+        (lambda button: button.press_by_key(), [Gesture.TAP]),
+    ],
+    ids=["a tap", "a hold", "a key"],
+)
+def test_a_press_is_as_long_as_it_was_meant_however_late_the_machine_comes_to_it(
+    press: Callable[[SimulatedButton], object], gestures: list[Gesture]
+) -> None:
+    clock, told = SimulatedClock(), list[Gesture]()
+    button = SimulatedButton(clock)
+    button.listen(told.append, lambda _: None)
+    press(button)
+    clock._now += 12  # a busy machine: on it a tap was a hold, or nothing
+    clock.pass_time(0)
+
+    assert told == gestures
 
 
 def test_nobody_is_woken_while_the_button_rests() -> None:
