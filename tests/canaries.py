@@ -395,7 +395,8 @@ class Started:
 
     @property
     def told(self) -> str:
-        return self.out.read_text() + self.err.read_text()
+        # what is being written may end within a character
+        return "".join(path.read_bytes().decode(errors="ignore") for path in (self.out, self.err))
 
     @property
     def keyboard(self) -> IO[bytes]:

@@ -31,7 +31,9 @@ class Living:
     @property
     def told(self) -> str:
         """What it wrote for people: log, light and voice."""
-        return self.said.read_text()
+        return self.said.read_bytes().decode(
+            errors="ignore"
+        )  # what is being written may end within a character
 
     def press(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -102,6 +104,11 @@ class Household:
     @property
     def run(self) -> Path:
         return self.folder / "run"
+
+    @property
+    def heard(self) -> str:
+        """What the voice has said; the program that speaks may be late to make the file."""
+        return self.spoken.read_bytes().decode(errors="ignore") if self.spoken.exists() else ""
 
     def write_settings(self, more: str = "", *, page: str | None = None, hardware: str | None = None) -> None:
         """Write the settings file; the voice speaks into a file."""

@@ -25,7 +25,7 @@ def test_the_account_is_told_to_everyone_as_far_as_the_scope_gives_it(
 ) -> None:
     with household.living("--scope", scope) as living:
         household.link(living)
-        wait_for(lambda: household.spoken.exists() and said in household.spoken.read_text(), "it is not said")
+        wait_for(lambda: said in household.heard, "it is not said")
         with urlopen(f"http://127.0.0.1:{household.page_port}/", timeout=LONG) as response:
             page = response.read().decode()
         status = living.status()
@@ -40,7 +40,7 @@ def test_the_account_is_told_to_everyone_as_far_as_the_scope_gives_it(
     assert ("account: " in text) is (account is not None)
     assert (f'Account: <strong dir="auto">{NAME}</strong>' in page) is (account == NAME)
     assert USER_ID not in page
-    assert USER_ID not in household.spoken.read_text()
+    assert USER_ID not in household.heard
     (linked,) = (each["facts"] for each in findings if each["code"] == "L1")
     assert ("account" in linked) is ("account_id" in linked) is (account is not None)
     assert account is None or account not in str(findings)  # what the doctor prints may be sent on

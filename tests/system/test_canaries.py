@@ -168,6 +168,7 @@ class AmazonBench:
         """Wait until the command says where its user shall go, and read what is asked there."""
         before = f"{self.running.authorization_url}?"
         started.wait_until_told(before)
+        wait_for(lambda: "\n" in started.told.partition(before)[2], "the address does not end")
         rest = started.told.partition(before)[2]
         asked = dict(parse_qsl(rest.split()[0].partition('"')[0]))
         self.bench.canaries.learn("state", asked["state"])

@@ -8,6 +8,7 @@ import pytest
 
 from tests.command import ROOT
 from tests.crowded_page import LOADS, MAKE_NETWORK
+from tests.waiting import LONG
 
 NAMESPACE = ["unshare", "--net", "--mount"]
 
@@ -23,7 +24,7 @@ def has_namespaces() -> bool:
 @pytest.mark.skipif(not has_namespaces(), reason="a network of its own is not allowed here")
 def test_a_neighbour_with_four_addresses_leaves_the_owner_each_load_and_no_program_here_the_code() -> None:
     words = [*NAMESPACE, sys.executable, "-m", "tests.crowded_page"]
-    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=LONG)
 
     assert done.stdout.splitlines() == [
         "a program on the speaker that dials 127.0.0.1 reads the code: False",

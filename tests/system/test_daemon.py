@@ -72,14 +72,14 @@ def test_from_a_press_to_a_link_that_is_used_revoked_made_anew_and_unlinked(
             again.client.token()
         assert household.token_files() == set()
         again.wait_until_told("light: yellow, 4 short blinks")
-        wait_for(lambda: "Your account has ended the link" in household.spoken.read_text())
+        wait_for(lambda: "Your account has ended the link" in household.heard)
 
         household.link(again)
         assert again.client.token().access_token != bare
 
         again.press("hold 5.2")
         again.wait_until_told("light: orange, steady")
-        wait_for(lambda: "To unlink this speaker, press" in household.spoken.read_text())
+        wait_for(lambda: "To unlink this speaker, press" in household.heard)
         again.press("tap")
         again.wait_until("unlinked")
         assert household.secrets() == set()
@@ -196,9 +196,9 @@ def test_a_lock_that_is_held_at_the_start_is_told_and_waited_for(household: Hous
     with FileStore(household.state), household.living() as living:
         hint = living.wait_until("starting", "storage").hint
         assert f"in use by process {os.getpid()} " in hint
-        spoken = household.spoken.read_text()
+        spoken = household.heard
         living.press("tap")
-        wait_for(lambda: len(household.spoken.read_text()) > len(spoken), "a press is not answered")
+        wait_for(lambda: len(household.heard) > len(spoken), "a press is not answered")
         assert curl(living.path, "/v1/token")[0] == 503
         for verb, said in (("link", hint), ("unlink", hint), ("token", "")):
             done = household.ask(verb)
@@ -370,11 +370,11 @@ def test_settings_read_anew_take_effect_and_bad_ones_do_not(household: Household
 def test_a_speaker_without_a_provider_stays_up_and_a_press_tells_it(household: Household) -> None:
     with household.living(provider=[]) as living:
         living.wait_until("unlinked", "misconfigured")
-        wait_for(household.spoken.exists)
-        before = household.spoken.read_text()
+        wait_for(lambda: household.heard)
+        before = household.heard
         living.press("tap")
 
-        wait_for(lambda: len(household.spoken.read_text()) > len(before))
+        wait_for(lambda: len(household.heard) > len(before))
         hint = living.wait_until("unlinked", "misconfigured").hint
         assert "client_id is not set; product_id is not set" in hint
         assert "config check" in hint
@@ -539,9 +539,7 @@ def test_a_clock_that_is_set_is_followed_at_once(
         return abs(end_in_file() - datetime.now(UTC) - offset) < timedelta(hours=12)
 
     with household.living() as living:
-        living.press("tap")
-        household.running.amazon.approve(living.user_code())
-        living.wait_until("linked")
+        household.link(living)
         took = []
         for days in (365, -365, 1, 365, 0):
             began = time.monotonic()

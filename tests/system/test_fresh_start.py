@@ -15,7 +15,7 @@ import pytest
 
 from device_auth.world.factory_lock import LOCK
 from tests.command import ROOT, bare_environment
-from tests.daemon_process import Household, Living
+from tests.daemon_process import HARDWARE, Household, Living
 from tests.waiting import LONG, wait_for
 
 ANEW: Final = "a fresh process goes on"
@@ -58,7 +58,7 @@ def test_no_byte_of_the_token_is_left_in_memory_and_a_reset_by_hand_opens_the_fa
         living.client.unlink()
     else:
         living.press(how)
-        wait_for(lambda: "press" in household.spoken.read_text().rpartition("linked to your account")[2])
+        wait_for(lambda: "press" in household.heard.rpartition("linked to your account")[2])
         living.press("tap")
     living.wait_until_told(ANEW)
     living.wait_until("unlinked")
@@ -168,24 +168,29 @@ def test_a_signal_in_the_gap_is_heard(household: Household, living: Living, numb
         assert living.process.wait(LONG) in {0, -number}
 
 
-def test_while_someone_links_or_is_told_something_nothing_is_cut_short(
-    household: Household, living: Living
-) -> None:
-    household.link(living)
-    living.client.unlink()
-    living.wait_until("unlinked")
-    living.press("tap")
-    code = living.user_code()
-    Event().wait(3)  # longer than a fresh process waits
+def test_while_someone_links_or_is_told_something_nothing_is_cut_short(household: Household) -> None:
+    speaking = household.folder / "speaking"
+    voice = f"cat >> {household.spoken}; while test -e {speaking}; do sleep 0.1; done"
+    household.write_settings(hardware=HARDWARE.format(voice=json.dumps(["sh", "-c", voice])))
+    with household.living() as living:
+        household.link(living)
+        # until the code is there, which may take longer than a fresh process waits
+        speaking.touch()
+        living.client.unlink()
+        living.wait_until("unlinked")
+        living.press("tap")
+        code = living.user_code()
+        speaking.unlink()
+        Event().wait(3)  # longer than that
 
-    assert living.user_code() == code
-    assert ANEW not in living.told
-    household.approve(living)
-    living.wait_until("linked")
-    living.wait_until_told(ANEW)
-    living.wait_until("linked")
-    assert living.client.token().access_token == (household.run / "access-token").read_text()
-    assert living.end() == 0
+        assert living.user_code() == code
+        assert ANEW not in living.told
+        household.approve(living)
+        living.wait_until("linked")
+        living.wait_until_told(ANEW)
+        living.wait_until("linked")
+        assert living.client.token().access_token == (household.run / "access-token").read_text()
+        assert living.end() == 0
 
 
 RUN: Final = "import sys; {before}; from device_auth.cli.main import main; sys.exit(main(sys.argv[1:]))"

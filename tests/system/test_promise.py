@@ -109,7 +109,7 @@ def test_a_service_whose_link_is_in_memory_tells_so_in_every_way(memory: Path) -
         with household.living() as living:
             household.link(living)
             status = living.wait_until("linked")
-            wait_for(lambda: FOR_NOW in household.spoken.read_text(), "the voice does not say it")
+            wait_for(lambda: FOR_NOW in household.heard, "the voice does not say it")
             with urlopen(f"http://127.0.0.1:{household.page_port}/") as page:
                 seen = page.read().decode()
             asked = household.ask("link", "--json")
