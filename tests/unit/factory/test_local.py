@@ -146,10 +146,11 @@ def test_a_halt_ends_the_wait_for_a_verb_and_the_verb(reach: Reach, halt: Halt) 
 
 def test_no_descriptor_is_left_open(reach: Reach) -> None:
     unit = reach("pass")
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  no path is wanted
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208  no path is wanted
     for _ in range(3):
         unit.start((), NEVER)
         unit.read_line(NEVER)
         unit.finish(NEVER)
 
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  no path is wanted
+    # a thread of an earlier test may close its own meanwhile
+    assert not set(os.listdir("/proc/self/fd")) - before  # noqa: PTH208  no path is wanted
