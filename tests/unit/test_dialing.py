@@ -13,6 +13,7 @@ import pytest
 from device_auth.core.models import Seconds
 from device_auth.world.bounded import bounded
 from device_auth.world.dialing import Address, CallCancelled, CancelHandle, Dialer
+from tests.ports import needs_ipv6
 from tests.threads import no_room_for_threads
 from tests.waiting import LONG
 
@@ -21,16 +22,7 @@ LOOPBACK: dict[int, str] = {V4: "127.0.0.1", V6: "::1"}
 PORT = 443
 
 
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(V6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 on loopback")
+pytestmark = needs_ipv6
 
 
 class Network:

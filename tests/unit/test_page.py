@@ -21,6 +21,7 @@ from device_auth.service.page import (
     open_listener,
     read_page_settings,
 )
+from tests.ports import needs_ipv6
 
 ROOT: Final = Path(__file__).parents[2]
 OWN = ip_address("192.168.1.5")
@@ -99,7 +100,9 @@ def test_what_cannot_be_meant_is_refused_with_an_example(table: object) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("place", ["127.0.0.1:0", "[::1]:0", "lo:0"])
+@pytest.mark.parametrize(
+    "place", ["127.0.0.1:0", *(pytest.param(place, marks=needs_ipv6) for place in ("[::1]:0", "lo:0"))]
+)
 def test_it_listens_at_an_address_or_an_interface(place: str) -> None:
     with open_listener(place) as listener:
         host = "127.0.0.1" if listener.family is socket.AF_INET else "::1"

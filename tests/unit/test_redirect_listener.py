@@ -29,22 +29,11 @@ from device_auth.tools.authorize import (
 from device_auth.wire.authorization_code import Redirect
 from device_auth.world.certificate import CERTIFICATE, server_context
 from tests.certificates import NOW
-from tests.ports import free_port
+from tests.ports import free_port, needs_ipv6
 from tests.waiting import LONG, wait_for
 
 STATE = "our-state"
 GOOD = f"/authresponse?code=CANARY-code&state={STATE}"
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="there is no IPv6 here")
 
 
 class ListenerBench:

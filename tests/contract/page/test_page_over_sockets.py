@@ -19,6 +19,7 @@ from device_auth.http.server import MOST_IDLE
 from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings, open_listener
 from device_auth.service.visitors import Nearness
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
+from tests.ports import needs_ipv6
 from tests.threads import no_room_for_threads, threads_of
 from tests.waiting import LONG
 
@@ -372,7 +373,8 @@ def test_a_refused_head_has_no_body(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listen", "address"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("lo:0", "127.0.0.1")]
+    ("listen", "address"),
+    [("127.0.0.1:0", "127.0.0.1"), pytest.param("[::1]:0", "::1", marks=needs_ipv6), ("lo:0", "127.0.0.1")],
 )
 def test_a_program_on_this_machine_reads_no_code(listen: str, address: str) -> None:
     """Any user of this machine could read it, and approve it with an account of his own."""
@@ -414,6 +416,7 @@ def test_a_page_that_no_phone_can_reach_shows_no_code_and_says_so_in_the_log(
         assert ('hosts = ["localhost"]' in caplog.text) is not shows
 
 
+@needs_ipv6
 def test_over_ipv6_the_address_is_the_literal_in_brackets() -> None:
     with Bench(settings=PageSettings(("[::1]:0",))) as bench:
         for host, status in (("[::1]", 200), ("[::1]:8080", 200), ("[::2]", 421), ("::1", 421)):

@@ -15,6 +15,7 @@ from device_auth.simulator.faults import Endpoint, Fault, read_fault
 from device_auth.simulator.models import PairState
 from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running, serve
+from tests.ports import needs_ipv6
 from tests.simulated_speaker import FORM, Clock, Speaker
 from tests.waiting import LONG, wait_for
 
@@ -494,6 +495,7 @@ def test_nothing_is_logged(
     ]
 
 
+@needs_ipv6
 def test_an_ipv6_address_is_served(amazon: Amazon) -> None:
     with serve(amazon, host="::1") as running:
         speaker = Speaker(running, DialectName.LWA)
