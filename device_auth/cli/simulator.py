@@ -3,8 +3,8 @@
 import argparse
 import logging
 import shlex
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from device_auth.assembly.doors import without_simulator
@@ -12,7 +12,7 @@ from device_auth.cli.output import print_json, print_line
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import DialectName
 from device_auth.world.clock import BootClock
-from device_auth.world.signals import ENDINGS, handled
+from device_auth.world.signals import ENDINGS, handled, woken_by_signals
 
 if TYPE_CHECKING:
     from device_auth.simulator.models import Options, RegisteredClient
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         allowed=_read_allowed(args.allow or [], is_strict=args.strict),
         seed=args.seed,
     )
-    stop = threading.Event()
+    ending: SimpleQueue[None] = SimpleQueue()
 
     def tell(addresses: dict[str, str | None]) -> None:
         if "json" in vars(args):
@@ -109,8 +109,13 @@ def run(args: argparse.Namespace) -> int:
             print_line(line)
 
     amazon = Amazon(options, clock=BootClock().now)
-    with handled(dict.fromkeys(ENDINGS, lambda _signal, _frame: stop.set())):
-        run_simulator(amazon, announce=tell, stop=stop, host=args.host, port=args.port, tls=args.tls)
+
+    def end(*_: object) -> None:
+        ending.put(None)
+
+    # woken: the handler would not run for a signal just before the wait; a queue: it could not take a lock that the wait holds
+    with handled(dict.fromkeys(ENDINGS, end)), woken_by_signals(end):
+        run_simulator(amazon, announce=tell, wait=ending.get, host=args.host, port=args.port, tls=args.tls)
     return 0
 
 

@@ -140,17 +140,17 @@ def run_simulator(
     amazon: Amazon,
     *,
     announce: Callable[[dict[str, str | None]], object],
-    stop: threading.Event,
+    wait: Callable[[], object],
     host: str = "127.0.0.1",
     port: int = 0,
     tls: Path | None = None,
 ) -> None:
-    """Run a simulated Amazon until ``stop`` is set.
+    """Run a simulated Amazon until a wait is over.
 
     Args:
         amazon: its state and decisions.
         announce: called with the addresses once clients can connect.
-        stop: set by the caller, for instance on a signal.
+        wait: returns when it shall stop, for instance on a signal.
         host: a loopback address.
         port: 0 for a free one.
         tls: the folder of its certificate authority; None for plain http.
@@ -161,7 +161,7 @@ def run_simulator(
     _allow_many_connections()
     with serve(amazon, host=host, port=port, tls=tls) as running:
         announce(running.announcement())
-        stop.wait()
+        wait()
 
 
 def _allow_many_connections() -> None:

@@ -65,7 +65,7 @@ def golden_station(tmp_path: Path) -> Iterator[Path]:
     station.write_text(station.read_text().replace("steps = [", GOLDEN))
     add_dsns(station, 10)
     yield station
-    assert processes_of(tmp_path) == []
+    wait_for(lambda: not processes_of(tmp_path), "a process is left")
 
 
 @pytest.mark.factory
@@ -116,4 +116,4 @@ def test_ctrl_c_ends_each_run_with_its_record(tmp_path: Path) -> None:
     assert [event["outcome"] for event in events[:-1]] == ["ABORTED"] * 3
     assert events[-1]["runs"] == 3
     assert [outcome for (outcome,) in ask_records(tmp_path, "select outcome from run")] == ["ABORTED"] * 3
-    assert processes_of(tmp_path) == []
+    wait_for(lambda: not processes_of(tmp_path), "a process is left")

@@ -1,14 +1,16 @@
 """``device-auth simulator`` with its options, as a rig starts it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import requests
 
-from tests.command import started, stream_of
+from tests.command import ROOT, bare_environment, started, stream_of
 from tests.simulated_speaker import CLIENT_ID, SCOPE_DATA
 from tests.waiting import LONG
 
@@ -109,6 +111,39 @@ def test_the_former_file_of_secrets_is_read_with_a_warning(tmp_path: Path) -> No
 
     assert "--secrets-file will be gone in the next version" in errors
     assert "canary" not in errors
+
+
+TAKEN_BY_ANOTHER_THREAD: Final = """
+import signal, sys, threading
+from device_auth.cli.main import main
+
+def take():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+threading.Thread(target=take, daemon=True).start()
+sys.exit(main())
+"""
+"""The command, with a thread that takes the signal: as for one just before a wait, nothing interrupts the main thread."""
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_it_too() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKEN_BY_ANOTHER_THREAD, "simulator", "--json", "--port", "0"],
+        cwd=ROOT,
+        env=bare_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as simulator:
+        try:
+            stream_of(simulator.stdout).readline()
+            stream_of(simulator.stdin).write("\n")
+            stream_of(simulator.stdin).flush()
+
+            assert simulator.wait(LONG) == 0
+        finally:
+            simulator.kill()
 
 
 def test_a_declined_code_can_stay_pending() -> None:

@@ -103,7 +103,7 @@ def test_the_command_runs_until_it_is_told_to_stop(amazon: Amazon) -> None:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
         stop.set()
 
-    run_simulator(amazon, announce=tell, stop=stop)
+    run_simulator(amazon, announce=tell, wait=stop.wait)
 
     assert len(told) == 1
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
