@@ -102,21 +102,25 @@ class SimulatedButton:
         """Release."""
         self._set(is_pressed=False, at=self._clock.now())
 
-    def play(self, script: Iterable[tuple[float, bool]]) -> None:
+    def play(self, script: Iterable[tuple[float, bool]]) -> float:
         """Press and release by a script, after the presses that are left: a hand makes one after another.
 
         Args:
-            script: seconds from now, each with whether the button is pressed from then on.
+            script: seconds from its start, each with whether the button is pressed from then on.
+
+        Returns:
+            The moment of its start.
         """
         with self._lock:
             start = max(self._clock.now(), self._next_press_at)
             self._left += [(start + after, is_pressed) for after, is_pressed in script]
             self._next_press_at = self._left[-1][0] + BETWEEN_PRESSES_S
             self._next_of_script()
+            return start
 
-    def hold(self, seconds: float) -> None:
-        """Press now and release after so many seconds; 0.2 is a tap."""
-        self.play([(0, True), (seconds, False)])
+    def hold(self, seconds: float) -> float:
+        """Press and release after so many seconds, 0.2 for a tap; return the moment of the press, see ``play``."""
+        return self.play([(0, True), (seconds, False)])
 
     def press_by_key(self) -> bool:
         """Press until the key that stands for the button has not repeated for ``KEY_RELEASE_S``.

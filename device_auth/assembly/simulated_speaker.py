@@ -148,7 +148,9 @@ class DrawnSpeaker:
                 self.button.hold(TAP_S)
             elif key in HOLDS:
                 self._note_for_a_while(f"held for {HOLDS[key]:.0f} s")
-                self.button.hold(HOLDS[key])
+                since = self.button.hold(HOLDS[key])
+                with self._lock:
+                    self._pressed_since, self._pressed_until = since, since + HOLDS[key]
 
     def _press_on_space(self) -> None:
         if not self.button.press_by_key():
@@ -191,7 +193,8 @@ class DrawnSpeaker:
     def _button_note(self, now: float) -> str:
         held = now - self._pressed_since
         if now < self._pressed_until and held >= HELD_FROM:
-            return f"held {held:.0f} s{self._note and ': '}{self._note}"
+            meaning = f": {self._note}" if self._note in self._meanings.values() else ""
+            return f"held {held:.0f} s{meaning}"
         if self._note and now < self._note_until:
             return self._note
         return self._hint if self.has_keys else ""

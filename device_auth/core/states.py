@@ -46,9 +46,14 @@ class OneTimeNotice(StrEnum):
     JUST_RESET = "just-reset"
     PRESS_REMEMBERED = "press-remembered"
     CANNOT_TELL_CODE = "cannot-tell-code"
+    HELD_UNLINK = "held-unlink"
+    HELD_RESET = "held-reset"
     IDENTIFY = "identify"
     IDENTIFY_SILENTLY = "identify-silently"
 
+
+WHILE_HELD: Final = {OneTimeNotice.HELD_UNLINK, OneTimeNotice.HELD_RESET}
+"""The thresholds of a hold, told in writing alone and with nothing else again: the question follows its release."""
 
 IDENTIFYING: Final = {OneTimeNotice.IDENTIFY, OneTimeNotice.IDENTIFY_SILENTLY}
 """Which of several speakers this is: told by light and voice, or by the light alone."""

@@ -358,8 +358,10 @@ class Daemon:
                 self._set_failed("button", Refusal(Trouble.HARDWARE, "", "the button is stuck", hint))
             case Gesture.FREED:
                 self._set_mended("button")
-            case Gesture.HELD_5S | Gesture.HELD_10S:
-                pass  # the light answers these
+            case Gesture.HELD_5S:
+                self._loop.tell_notice(OneTimeNotice.HELD_UNLINK)
+            case Gesture.HELD_10S:
+                self._loop.tell_notice(OneTimeNotice.HELD_RESET)
             case _:
                 assert_never(gesture)
 

@@ -30,7 +30,7 @@ from device_auth.core.models import (
 from device_auth.core.policy import PROFILE_BOUND
 from device_auth.core.ports import GrantStore, PendingStore, TokenFiles, WaitingClock
 from device_auth.core.speaker import Question, RequestProfile, RequestRefresh, SpeakerState
-from device_auth.core.states import OneTimeNotice, Trouble
+from device_auth.core.states import WHILE_HELD, OneTimeNotice, Trouble
 from device_auth.core.values import dataclass, replace
 from device_auth.service.calls import Call, CallBroke, CallEnded, Calls, log_answer
 from device_auth.service.provider_client import ProviderClient
@@ -220,8 +220,9 @@ class Loop:
             self._provider_client, self._next_provider_client = self._next_provider_client, None
 
     def tell_notice(self, notice: OneTimeNotice) -> None:
-        """Tell a notice once."""
-        self._step(speaker.RepeatRequested())
+        """Tell a notice once, and beside it the present view again, but not while the button is held."""
+        if notice not in WHILE_HELD:
+            self._step(speaker.RepeatRequested())
         self._tell_view(notice)
 
     def tell_again(self) -> None:
@@ -425,12 +426,10 @@ class Loop:
     def _read_store(self) -> speaker.Event:
         try:
             return speaker.LinkRead(self._store.read())
-        except KeyLost as loss:
-            log.error("%s", loss)
-            return speaker.LinkRead(None, Refusal(Trouble.REVOKED, "", str(loss), loss.hint))
-        except NotSealed as plain:
-            log.error("%s", plain)
-            return speaker.LinkRead(None, Refusal(Trouble.MISCONFIGURED, "", str(plain), plain.hint))
+        except (KeyLost, NotSealed) as error:
+            log.error("%s", error)
+            trouble = Trouble.REVOKED if isinstance(error, KeyLost) else Trouble.MISCONFIGURED
+            return speaker.LinkRead(None, Refusal(trouble, "", str(error), error.hint))
         except StoreDamaged as damage:
             log.warning("%s", damage)
             return speaker.LinkRead(None)

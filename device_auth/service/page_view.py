@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from device_auth.core.errors import DeviceAuthError
 from device_auth.core.models import CodePair, Monotonic, Seconds, UnixTime
 from device_auth.core.ports import Clock
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import IDENTIFYING, OneTimeNotice, StateWord, Trouble
 from device_auth.core.values import dataclass, field
 from device_auth.http.admission import CROWDED
 from device_auth.http.events import write_event
@@ -32,6 +32,9 @@ from device_auth.wire.answers import read_page_uri
 
 UNDO_FOR: Final = Seconds(600)
 """Time after linking in which the page explains how to undo it."""
+
+NOTICE_FOR: Final = Seconds(20)
+"""Time in which a notice is shown: no hold goes on for longer unless the button is stuck, no question waits so long."""
 
 REFRESH: Final = 10
 """Seconds after which a browser without script reloads the page."""
@@ -112,6 +115,7 @@ class PageModel:
         is_new: linked within the last minutes.
         is_checking: a refusal is asked about again.
         lasts: the link outlasts a power cut, as far as is known.
+        notice: the answer to the button, for a moment.
     """
 
     state: StateWord
@@ -122,6 +126,7 @@ class PageModel:
     is_new: bool = False
     is_checking: bool = False
     lasts: bool = True
+    notice: OneTimeNotice | None = None
 
 
 def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime, *, sees_code: bool = True) -> PageModel:
@@ -138,8 +143,13 @@ def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime, *, sees_code:
         is_checking=view.is_checking,
         lasts=not (is_linked and view.doubt),
         # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
+        notice=view.notice if _is_notice_shown(snapshot, now) else None,
         is_new=is_linked and snapshot.link is not None and abs(wall - snapshot.link.linked_at) < UNDO_FOR,
     )
+
+
+def _is_notice_shown(snapshot: Snapshot, now: Monotonic) -> bool:
+    return snapshot.view.notice not in IDENTIFYING and now - snapshot.told_at < NOTICE_FOR
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -198,6 +208,7 @@ class PageRenderer:
             "sight": _name_of(self._main(model, language)),
             "left": str(left),
             "main": self._main(model, language, left),
+            "notice": escape(_notice(model, wording)),
             "lost": escape(words["lost"]),
             "style": read_static("page.css"),
             "script": read_static("page.js"),
@@ -205,12 +216,12 @@ class PageRenderer:
         return _encode(_fill("page.html", values))
 
     def event(self, model: PageModel, language: str) -> bytes:
-        """Render the content of ``main`` as an event, after a line with the seconds left.
+        """Render the content of ``main`` as an event, after a line with the seconds left and one with the notice.
 
-        Its ID stays while only the countdown changes.
+        Its ID stays while only those two change.
         """
-        main = self._main(model, language)
-        return write_event(f"{self._left_of(model)}\n{main}", _name_of(main))
+        main, notice = self._main(model, language), _notice(model, read_words(language))
+        return write_event(f"{self._left_of(model)}\n{notice}\n{main}", _name_of(main))
 
     def refusal(
         self, status: HTTPStatus, addresses: Collection[str], language: str, *, is_stranger: bool
@@ -344,6 +355,10 @@ def _notes(model: PageModel, wording: Wording) -> list[str]:
         return [_paragraph("note", wording.moments["checking-again"])]
     trouble = wording.troubles.get(model.trouble)
     return [] if trouble is None else [_paragraph("note", f"{trouble.sentence} {trouble.next_step}")]
+
+
+def _notice(model: PageModel, wording: Wording) -> str:
+    return wording.moments[model.notice] if model.notice else ""
 
 
 def _headline(text: str) -> str:

@@ -30,6 +30,7 @@ class Snapshot:
         view: shown to people.
         since: when state or trouble last changed; wall clock.
         changed_at: when anything in it last changed.
+        told_at: when the view was told.
         grant: the current access token, or None.
         link: the stored link, or None.
         refreshes: how many refreshes have ended, well or not.
@@ -44,6 +45,7 @@ class Snapshot:
     link: Link | None = None
     refreshes: int = 0
     refresh_at: Monotonic = NEVER
+    told_at: Monotonic = NEVER
 
 
 class Actions(Protocol):
@@ -174,7 +176,7 @@ class StatusFeed:
             snapshot = self._newest
             is_same = (view.state, view.trouble) == (snapshot.view.state, snapshot.view.trouble)
             since = snapshot.since if is_same else self._clock.wall()
-            self._put(view=view, since=since, link=link)
+            self._put(view=view, since=since, link=link, told_at=self._clock.now())
 
     def refresh_ended(self, next_at: Monotonic = NEVER) -> None:
         """Report that a refresh has ended, well or not, and when the next one is due."""

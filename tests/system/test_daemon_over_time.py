@@ -97,6 +97,7 @@ def test_which_speaker_it_is_is_told_once_in_ten_seconds_and_aloud_only_soon_aft
 
     assert household.moments == [
         OneTimeNotice.IDENTIFY_SILENTLY,
+        OneTimeNotice.HELD_UNLINK,
         OneTimeNotice.IDENTIFY,
         OneTimeNotice.IDENTIFY,
         OneTimeNotice.IDENTIFY,
@@ -111,7 +112,11 @@ def test_a_hold_of_five_seconds_and_a_tap_unlink(household: Household) -> None:
     household.press(109)
 
     assert household.live(130).state is StateWord.UNLINKED
-    assert household.moments == [OneTimeNotice.CONFIRM_UNLINK, OneTimeNotice.JUST_UNLINKED]
+    assert household.moments == [
+        OneTimeNotice.HELD_UNLINK,
+        OneTimeNotice.CONFIRM_UNLINK,
+        OneTimeNotice.JUST_UNLINKED,
+    ]
     assert files(household.world) == set()
     assert len(household.revoked) == 1
 
@@ -124,10 +129,24 @@ def test_a_hold_of_ten_seconds_and_a_tap_reset_and_the_unit_keeps_its_identity(h
     household.press(105)
 
     assert household.live(130).state is StateWord.UNLINKED
-    assert household.moments == [OneTimeNotice.CONFIRM_RESET, OneTimeNotice.JUST_RESET]
+    assert household.moments == [
+        OneTimeNotice.HELD_UNLINK,
+        OneTimeNotice.HELD_RESET,
+        OneTimeNotice.CONFIRM_RESET,
+        OneTimeNotice.JUST_RESET,
+    ]
     assert files(household.world) == set()
     assert identity.exists()
     assert len(household.revoked) == 1
+
+
+def test_a_held_button_has_nothing_else_told_again(household: Household) -> None:
+    household.link()
+    household.press(100, Gesture.HELD_5S)
+    household.live(110)
+
+    linked, held = household.world.told[-2:]
+    assert held == replace(linked, notice=OneTimeNotice.HELD_UNLINK)
 
 
 @pytest.mark.parametrize("hold", [Gesture.HOLD_5S, Gesture.HOLD_10S])

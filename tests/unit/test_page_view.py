@@ -9,10 +9,11 @@ from http import HTTPStatus
 import pytest
 
 from device_auth.core.models import CodePair, Monotonic, UnixTime, View
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.states import IDENTIFYING, OneTimeNotice, StateWord, Trouble
 from device_auth.prompts.wording import LANGUAGES, Wording, read_wording
 from device_auth.service.page_view import (
     MOST_ACCOUNT,
+    NOTICE_FOR,
     UNDO_FOR,
     PageModel,
     PageRenderer,
@@ -176,6 +177,34 @@ def test_a_code_is_withheld_from_a_visitor_who_may_not_read_it(pair: CodePair) -
     assert (model.code_pair, model.is_withheld) == (None, True)
     assert not read_model(told, pair.expires_at, WALL, sees_code=False).is_withheld
     assert not read_model(news(View(StateWord.LINKED, Trouble.NONE)), NOW, WALL, sees_code=False).is_withheld
+
+
+def after_notice(notice: OneTimeNotice, passed: float) -> OneTimeNotice | None:
+    view = View(StateWord.UNLINKED, Trouble.NONE, notice=notice)
+    told = Snapshot(1, view, WALL, NOW, told_at=NOW)
+    return read_model(told, Monotonic(NOW + passed), WALL).notice
+
+
+@pytest.mark.parametrize("notice", sorted({*OneTimeNotice} - IDENTIFYING))
+def test_what_a_held_button_would_do_is_told_for_a_moment_above_the_state(
+    painter: PageRenderer, wording: Wording, notice: OneTimeNotice
+) -> None:
+    model = PageModel(StateWord.UNLINKED, Trouble.NONE, notice=notice)
+    page = painter.page(model, language_of(wording)).decode()
+    event, quiet = (
+        painter.event(it, language_of(wording)).decode().split("\n")
+        for it in (model, replace(model, notice=None))
+    )
+
+    assert f'<p id="notice" role="status">{escape(wording.moments[notice])}</p>\n<main' in page
+    assert (event[2], quiet[2]) == (f"data: {wording.moments[notice]}", "data: ")
+    assert event[:2] + event[3:] == quiet[:2] + quiet[3:], "what stands below is not read out again"
+    assert (after_notice(notice, NOTICE_FOR - 1), after_notice(notice, NOTICE_FOR)) == (notice, None)
+
+
+@pytest.mark.parametrize("notice", sorted(IDENTIFYING))
+def test_which_speaker_it_is_the_light_shows_and_not_the_page(notice: OneTimeNotice) -> None:
+    assert after_notice(notice, 0) is None
 
 
 @pytest.mark.parametrize(("ago", "is_new"), [(0, True), (UNDO_FOR - 1, True), (UNDO_FOR, False), (-3, True)])

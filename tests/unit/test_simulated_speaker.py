@@ -192,6 +192,17 @@ def test_a_hold_shows_its_length_and_what_letting_go_would_do() -> None:
     assert bench.lines()[0].endswith(MEANINGS[Gesture.HOLD_10S])
 
 
+def test_a_hold_by_one_key_shows_its_length_too() -> None:
+    bench = Bench()
+    bench.drawn.press_by_keys(b"0")
+    ends = []
+    for _ in range(3):
+        bench.clock.pass_time(3)
+        ends.append(bench.lines()[0].split("  ")[-1].strip())
+
+    assert ends == ["held 3 s", "held 6 s: let go to unlink", "held 9 s: let go to unlink"]
+
+
 def test_a_new_press_forgets_what_the_one_before_meant() -> None:
     bench = Bench()
     bench.drawn.press_by_keys(b" ")

@@ -642,6 +642,18 @@ def test_a_question_about_a_link_is_told_in_place_of_the_link() -> None:
     assert "To unlink this speaker, press the button once within ten seconds." in window.text
 
 
+def test_a_held_button_is_told_of_above_a_code_that_stays() -> None:
+    window = Window(80, 24)
+    window.show(waiting())
+    before = window.text
+    window.show(replace(waiting(), notice=OneTimeNotice.HELD_UNLINK))
+
+    assert "If you let go now, I will ask whether to unlink" in " ".join(window.text.split())
+    assert window.text.count("Link this speaker to your account") == before.count(
+        "Link this speaker to your account"
+    )
+
+
 def test_nobody_is_bidden_to_scan_the_address_of_this_machine() -> None:
     window = Window(80, 24)
     window.show(waiting(replace(code_pair(), verification_uri="http://127.0.0.1:8100/us/code")))

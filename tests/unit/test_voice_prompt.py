@@ -225,6 +225,16 @@ def test_a_light_that_shows_it_alone_interrupts_no_code() -> None:
     assert bench.hear() == []
 
 
+def test_a_held_button_interrupts_no_code() -> None:
+    bench = Bench()
+    bench.show(waiting())
+    assert bench.hear() == CODE
+    again = bench.show(replace(waiting(), notice=OneTimeNotice.HELD_UNLINK), 10)
+
+    assert again == moment(CODE_EVERY)
+    assert bench.hear() == []
+
+
 def test_a_visitor_of_the_page_wakes_nobody_in_the_quiet_hours() -> None:
     bench = Bench(minute=23 * 60)
     bench.show(LINKED)

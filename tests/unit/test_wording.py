@@ -53,6 +53,8 @@ MOMENTS = {
     "just-unlinked",
     "confirm-unlink",
     "confirm-reset",
+    "held-unlink",
+    "held-reset",
     "just-reset",
     "cancelled",
     "press-remembered",

@@ -1,5 +1,6 @@
 "use strict";
 const main = document.querySelector("main");
+const notice = document.getElementById("notice");
 const lost = document.getElementById("lost");
 let source, again, alarm, ends;
 
@@ -20,7 +21,8 @@ function tell(path) {
 }
 
 function show(event) {
-  const [left, ...drawn] = event.data.split("\n");
+  const [left, told, ...drawn] = event.data.split("\n");
+  if (notice.textContent !== told) notice.textContent = told;
   if (event.lastEventId !== main.dataset.sight) {
     main.innerHTML = drawn.join("\n");
     main.dataset.sight = event.lastEventId;

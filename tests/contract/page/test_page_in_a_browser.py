@@ -12,7 +12,8 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from device_auth.core.states import StateWord, Trouble
+from device_auth.core.models import View
+from device_auth.core.states import OneTimeNotice, StateWord, Trouble
 from device_auth.prompts.wording import LANGUAGES, VARIANTS, read_wording
 from tests.page_bench import PREFILLED, PRESS, Bench, make_pair
 from tests.phone import AXE, CONTRAST, HEIGHT, WIDTH, console_of, needs_a_browser, violations
@@ -245,6 +246,9 @@ def test_each_language_is_judged_and_its_code_read(
     phone.bench.link(account="anna@example.com")
     phone.open()
     phone.look("2-linked")
+    phone.bench.feed.tell(View(StateWord.UNLINKED, Trouble.NONE, notice=OneTimeNotice.HELD_UNLINK), None)
+    phone.open()
+    phone.look("2-held")
     phone.bench.wait_for_approval()
     phone.open()
     phone.look("3-waiting")
@@ -285,6 +289,22 @@ def test_the_owner_leaves_by_the_link_and_comes_back(phone: Phone) -> None:
     phone.until(lambda: "Done." in phone.text())
 
     assert phone.bench.actions.next() == "back"
+
+
+@in_light_and_dark
+def test_a_held_button_is_told_above_what_stands_there(phone: Phone) -> None:
+    phone.open()
+    headline = phone.driver.find_element(By.TAG_NAME, "h1")
+    held = View(StateWord.UNLINKED, Trouble.NONE, notice=OneTimeNotice.HELD_RESET)
+    phone.bench.feed.tell(held, None)
+    notice = phone.driver.find_element(By.ID, "notice")
+    phone.until(lambda: notice.text == read_wording("en").moments["held-reset"])
+    phone.look("held")
+
+    assert headline.text == PRESS
+    assert notice.location["y"] < headline.location["y"]
+    phone.bench.show(StateWord.UNLINKED)
+    phone.until(lambda: notice.text == "")
 
 
 @in_light_and_dark

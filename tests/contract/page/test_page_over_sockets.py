@@ -11,12 +11,14 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from device_auth.core.errors import ConfigError
-from device_auth.core.models import Seconds
-from device_auth.core.states import StateWord
+from device_auth.core.models import Seconds, View
+from device_auth.core.states import OneTimeNotice, StateWord, Trouble
 from device_auth.http.admission import ConnectionLimits
 from device_auth.http.connection import ReadLimits
 from device_auth.http.server import MOST_IDLE
+from device_auth.prompts.wording import read_wording
 from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings, open_listener
+from device_auth.service.page_view import NOTICE_FOR
 from device_auth.service.visitors import Nearness
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
 from tests.ports import needs_ipv6
@@ -136,6 +138,24 @@ def test_a_visitor_is_told_what_changes(bench: Bench) -> None:
         assert "FUP8UN" in stream.next()
         bench.link()
         assert "Done." in stream.next()
+
+
+def test_a_held_button_is_told_and_forgotten_with_the_next_heartbeat(bench: Bench) -> None:
+    held = View(StateWord.UNLINKED, Trouble.NONE, notice=OneTimeNotice.HELD_UNLINK)
+    said = read_wording("en").moments["held-unlink"]
+    with bench.events() as stream:
+        stream.next()
+        before = stream.next()
+        bench.feed.tell(held, None)
+        while (told := stream.next()) == ": still here":
+            pass
+        opened_meanwhile = bench.get()
+        bench.clock.ahead = NOTICE_FOR
+        bench.feed.beat()
+
+        assert said in told
+        assert said in opened_meanwhile
+        assert stream.next() == before
 
 
 def test_news_that_changes_nothing_on_the_page_is_not_told(bench: Bench) -> None:
