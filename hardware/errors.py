@@ -76,6 +76,29 @@ def explain(error: Exception) -> str:
     return reason or type(error).__name__
 
 
+def describe_end(status: int) -> str:
+    """Return how a program ended.
+
+    Args:
+        status: its exit code, or the negative number of the signal that ended it.
+    """
+    import signal
+
+    if was_interrupted(status):
+        return "was interrupted"
+    if status >= 0:
+        return f"ended with status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was ended by the signal {names.get(-status, -status)}"
+
+
+def was_interrupted(status: int) -> bool:
+    """Return whether a program was ended by Ctrl-C; a shell says that of its own program by 128 and the signal."""
+    from signal import SIGINT
+
+    return status in {-SIGINT, 128 + SIGINT}
+
+
 def call_each(calls: Iterable[Callable[[], None]]) -> None:
     """Call each; then raise the first HardwareError, if there was one."""
     failures = []

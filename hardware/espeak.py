@@ -18,7 +18,7 @@ from shutil import which
 from threading import Lock
 from typing import Final
 
-from hardware.errors import HardwareError, PartBusy, PartMissing, explain
+from hardware.errors import HardwareError, PartBusy, PartMissing, describe_end, explain
 from hardware.plans import CommandPlan, EspeakPlan, RecordedPlan
 from hardware.sound import Sound, join, read_sound
 from hardware.voice import SpeakingTurns, Utterance
@@ -300,7 +300,7 @@ def _kill_group(program: subprocess.Popen[bytes]) -> None:
 def _failure(program: str, status: int, errors: int) -> HardwareError:
     if errors == subprocess.DEVNULL:
         return HardwareError(
-            f"{program} ended with status {status}", hint="Check that it has a voice for the language."
+            f"{program} {describe_end(status)}", hint="Check that it has a voice for the language."
         )
     text = " ".join(os.pread(errors, _REPORTED_BYTES, 0).decode(errors="replace").split())
     if "busy" in text.lower():
@@ -309,5 +309,5 @@ def _failure(program: str, status: int, errors: int) -> HardwareError:
             hint="Use a player that shares it, such as pw-play or paplay.",
         )
     return HardwareError(
-        f"{program} ended with status {status}: {text}", hint="Try the player by hand; list cards: aplay -l."
+        f"{program} {describe_end(status)}: {text}", hint="Try the player by hand; list cards: aplay -l."
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from device_auth.core.models import Seconds, View
 from device_auth.core.values import dataclass
 from device_auth.prompts.fanout import PromptFanout
-from device_auth.prompts.stderr import words_for
+from device_auth.prompts.stderr import say, words_for
 
 if TYPE_CHECKING:
     from device_auth.assembly.doors import Doors
@@ -69,6 +69,9 @@ def terminal_of(doors: "Doors", *, qr: bool, sidebar: "Sidebar | None", opened: 
     """Open the prompt on standard error; what others write there goes above its live lines until ``opened`` is closed."""
     from device_auth.prompts import terminal
 
+    words = words_for(doors.settings.locale, sys.stderr)
+    if words is None and (note := _note_on_language(doors.settings.locale)):
+        say(note)
     prompt = terminal.open_terminal(
         sys.stderr,
         environ_no_color=doors.is_colourless,
@@ -77,10 +80,18 @@ def terminal_of(doors: "Doors", *, qr: bool, sidebar: "Sidebar | None", opened: 
         sidebar=sidebar,
         speaker=doors.name,
         has_links=doors.has_links,
-        words=words_for(doors.settings.locale, sys.stderr),
+        words=words,
     )
     opened.enter_context(prompt.lines_go_above())
     return prompt
+
+
+def _note_on_language(locale: str) -> str:
+    if locale.startswith("en-"):  # the default: no need to load what finds a language
+        return ""
+    from device_auth.prompts.wording import note_on_language
+
+    return note_on_language(locale)
 
 
 def _prompts_for(

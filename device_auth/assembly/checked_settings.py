@@ -83,7 +83,9 @@ class CheckedSettings(NamedTuple):
 
     def warnings(self) -> list[str]:
         """Return a sentence for each setting that is allowed but likely not intended."""
-        return [] if self.is_unreadable else [*warnings_about(self.settings), *_passed_over(self.settings)]
+        if self.is_unreadable:
+            return []
+        return [*warnings_about(self.settings), *_about_language(self.settings), *_passed_over(self.settings)]
 
 
 def check_settings(
@@ -100,6 +102,13 @@ def check_settings(
     keys = find_keys(settings, environ, unknown=problems[0] if problems else None)
     no_provider = () if settings.unread else provider_problems(settings)
     return CheckedSettings(settings, tuple(problems), tuple(no_provider), keys, environ)
+
+
+def _about_language(settings: Settings) -> Iterator[str]:
+    from device_auth.prompts.wording import note_on_language
+
+    if note := note_on_language(settings.locale):
+        yield note
 
 
 def _passed_over(settings: Settings) -> Iterator[str]:

@@ -159,11 +159,16 @@ def _report(call: Invocation, answers: list[SettingAnswer], *, is_root: bool) ->
     checked = check_settings({}, files, call.environ)
     problems = [*checked.problems, *checked.provider_problems]
     command = _next_command(call, problems, answers, is_root=is_root)
+    given = {
+        option for option in call.options if call.options[option]
+    }  # an answer was warned of when it was given
+    notes = [note for note in checked.warnings() if note.partition(" ")[0] in given]
     if call.is_json:
         print_json(
             {
                 "file": str(path),
                 "set": {".".join(answer.path): answer.value for answer in answers},
+                "notes": notes,
                 "problems": [{"message": str(problem), "hint": problem.hint} for problem in problems],
                 "next": command,
             }
@@ -172,6 +177,8 @@ def _report(call: Invocation, answers: list[SettingAnswer], *, is_root: bool) ->
     say(f"Wrote {path}.")
     for problem in problems:
         say(f"Still open: {problem}.")
+    for note in notes:
+        say(f"Note: {note}")
     if call.places.files.config not in {None, path}:
         say(
             f"But {call.places.files.config} is read first; name the new one with --config, or change that one."
@@ -273,6 +280,8 @@ def _ask_key(key: Key, dialect: DialectName, root: Path) -> str:
         else:
             shown = f" [{kept or usual}]" if kept or usual else ""
             answer = ask_line(f"{key.name}{shown}: ") or kept
+        if not answer and not usual and not key.is_secret:
+            say(f"{key.name} is left out; there is no link until it is set.")
         if not answer or (kept and answer == kept):
             return answer
         if fault := fault_of_answer(key, answer, dialect):

@@ -185,11 +185,21 @@ def _show_wiring(plan: BoardPlan, parts: Sequence[PlannedPart], *, is_json: bool
 
 
 def draw_header(wires: Sequence[Wire]) -> Iterator[str]:
-    """Yield the rows of the header from its end near the card to the last wire; the pins of wires are marked."""
+    """Yield the rows of the header from its end near the card to the last wire; the pins of wires are marked.
+
+    One row stands for each run of rows without a wire, or a tall one would not fit a screen of 24 beside the table.
+    """
     used = {wire.header: f"{wire.part} {wire.signal}" for wire in wires if wire.header}
     marks = {place: "#" if place in used else "." for place in range(1, 41)}
+    is_left_out = False
     for left in range(1, max(used, default=0) + 1, 2):
         right = left + 1
+        if left > 1 and not {left, right} & used.keys():
+            if not is_left_out:
+                yield f"{'':>27} :  :"
+            is_left_out = True
+            continue
+        is_left_out = False
         row = f"{used.get(left, ''):>24} {left:>2} {marks[left]}  {marks[right]} {right:<2} {used.get(right, '')}"
         yield row.rstrip()
 

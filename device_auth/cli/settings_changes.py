@@ -22,7 +22,7 @@ from device_auth.assembly.settings_draft import (
 )
 from device_auth.cli.output import print_json
 from device_auth.cli.pasting import ask_hidden, ask_line, is_conversation, is_typed, read_paste
-from device_auth.core.errors import ConfigError, WrongUse
+from device_auth.core.errors import ConfigError, Interrupted, WrongUse
 from device_auth.prompts.stderr import say, say_problem
 from device_auth.wire.pasted import read_text, trim
 from device_auth.world.files import beside_of
@@ -46,6 +46,7 @@ from device_auth.world.settings import (
 )
 from device_auth.world.toml_lines import NotEditable, read_toml, value_at, with_setting, without_setting
 from device_auth.world.toml_lines import Path as SettingPath
+from hardware.errors import describe_end, was_interrupted
 
 EDITORS: Final = ("sensible-editor", "editor", "nano", "vi")
 """Those that are looked for where ``VISUAL`` and ``EDITOR`` name none. Source: environ(7); Debian Policy 11.4."""
@@ -289,9 +290,11 @@ def _edited(text: str, environ: Mapping[str, str], _ask: object) -> str:
         raise ConfigError(
             explain("cannot edit a copy of the settings", error), hint="Check the disk."
         ) from error
+    if was_interrupted(ended_with):
+        raise Interrupted("nothing was changed", hint="Start again: device-auth config edit")
     if ended_with != 0:
         raise ConfigError(
-            f"the editor {words[0]} ended with {ended_with}; nothing was changed", hint="Try again."
+            f"the editor {words[0]} {describe_end(ended_with)}; nothing was changed", hint="Try again."
         )
     return content.decode("utf-8", "surrogateescape")
 

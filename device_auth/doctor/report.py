@@ -25,6 +25,7 @@ from device_auth.world.programs import CannotRun
 from device_auth.world.service_unit import UNIT
 from device_auth.world.settings import HARDWARE, KEYS, PAGE, Settings
 from device_auth.world.toml_lines import write_value
+from hardware.errors import describe_end
 
 FILE_MODE: Final = 0o600
 
@@ -198,7 +199,7 @@ def _log(context: DoctorContext, redaction: Redaction) -> Iterator[str]:
         yield f"The log cannot be read: {error}."
         return
     if ran.exit_code != 0:
-        yield f"The log cannot be read: journalctl ended with {ran.exit_code}."
+        yield f"The log cannot be read: journalctl {describe_end(ran.exit_code)}."
         return
     lines = ran.output.splitlines()[-LOG_LINES:]
     for line in lines:

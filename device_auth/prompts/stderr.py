@@ -68,8 +68,10 @@ class Stderr:
     """Standard error as it is at each write: while live lines stand on a terminal, others go above them."""
 
     def write(self, text: str) -> int:
-        """Write whole lines."""
-        return sys.stderr.write(text)
+        """Write whole lines, as sentences are written."""
+        for line in text.splitlines():
+            say(line)
+        return len(text)
 
     def flush(self) -> None:
         """Have them seen."""

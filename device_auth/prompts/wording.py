@@ -106,6 +106,15 @@ def choose_language(locale: str, phrases: "Traversable" = PHRASES) -> LanguageCh
     return LanguageChoice(language or DEFAULT_LANGUAGE, voice, is_known=bool(language), missing=missing)
 
 
+def note_on_language(locale: str, phrases: "Traversable" = PHRASES) -> str:
+    """Return which language is spoken in place of a locale's own, and why; nothing if that one is."""
+    choice = choose_language(locale, phrases)
+    if choice.is_known and not choice.missing:
+        return ""
+    why = f"its words are not installed ({EXTRA_PACKAGE})" if choice.missing else "there are no words for it"
+    return f"locale {_tag_of(locale)}: {why}, so the speaker speaks {choice.language if choice.is_known else 'English'}."
+
+
 def find_language(locale: str, phrases: "Traversable" = PHRASES) -> tuple[str, str]:
     """Find the language of a locale, of the first one where there are several.
 

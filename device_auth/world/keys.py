@@ -27,6 +27,7 @@ from device_auth.world.explain import explain
 from device_auth.world.files import read_plain
 from device_auth.world.sealing import SealingKey, can_seal
 from device_auth.world.settings import AUTO, ENVIRONMENT, KEY_PROVIDERS, Settings, quoted
+from hardware.errors import describe_end
 
 SHORTEST: Final = 32
 """Bytes of a key. A shorter one may be a word, and words can be guessed."""
@@ -401,7 +402,7 @@ def _key_of_answer(code: int, answer: bytes) -> SealingKey | KeyTrouble:
         )
     if code != 0:
         return KeyTrouble(
-            f"{TOOL} ended with {code}",
+            f"{TOOL} {describe_end(code)}",
             "Its firmware may be too old for it, or this user may not use /dev/vcio.",
         )
     if len(answer) != len(of_no_key):

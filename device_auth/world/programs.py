@@ -11,6 +11,7 @@ from device_auth.core.models import Seconds
 from device_auth.world.bounded import cancelled_after
 from device_auth.world.explain import explain
 from device_auth.world.settings import environment_for_others
+from hardware.errors import describe_end
 
 PROGRAM_TIMEOUT: Final = Seconds(4)
 """How long another program may take to answer."""
@@ -99,7 +100,7 @@ def stream_program(words: Sequence[str], within: Seconds) -> Iterator[bytes]:
     if late:
         raise CannotRun(f"{words[0]}: no end within {within:g} s")
     if exit_code != 0:
-        raise CannotRun(f"{words[0]}: exit code {exit_code}")
+        raise CannotRun(f"{words[0]} {describe_end(exit_code)}")
 
 
 @contextmanager

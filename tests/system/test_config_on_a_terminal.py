@@ -32,6 +32,7 @@ def test_a_person_is_asked_for_what_matters_and_told_the_next_command(path: Path
         begin(terminal, path)
         terminal.wait_for("closed AVS to many new products")
         answer(terminal, "client_id:", "")
+        terminal.wait_for("client_id is left out; there is no link until it is set.")
         answer(terminal, "product_id:", "my kitchen")
         answer(terminal, "product_id:", "  “Kitchen” ")
         terminal.wait_for("has spaces")

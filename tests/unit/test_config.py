@@ -100,9 +100,19 @@ def test_init_writes_what_the_options_give_and_asks_nothing_without_a_terminal(
     assert json.loads(capsys.readouterr().out) == {
         "file": str(path),
         "set": {**tomllib.loads(COMPLETE), "locale": "de-DE"},
+        "notes": [],
         "problems": [],
         "next": f"device-auth link --config {path}",
     }
+
+
+def test_init_tells_of_a_locale_without_words_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_config(tmp_path, "--config", str(tmp_path / "config.toml"), "--locale", "xx", "init") == 0
+
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Note: locale xx: there are no words for it, so the speaker speaks English." in told
 
 
 def test_init_does_not_pass_over_a_secret(tmp_path: Path) -> None:

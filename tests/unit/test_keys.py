@@ -283,13 +283,13 @@ def test_a_key_file_that_fails_does_no_harm_beside_a_better_key(sources: KeySour
 
 ODD = {
     "no key": ("exit 250", "this board's one-time memory holds no key"),
-    "a failure": ("echo canary; echo canary >&2; exit 252", "rpi-fw-crypto ended with 252"),
+    "a failure": ("echo canary; echo canary >&2; exit 252", "rpi-fw-crypto ended with status 252"),
     "nothing": ("cat", "rpi-fw-crypto returned no key"),
     "silence": ("exit 0", "rpi-fw-crypto returned no key"),
     "too much": ("head -c 33 /dev/zero", "rpi-fw-crypto returned no key"),
     "words": ("echo canary canary canary", "rpi-fw-crypto returned no key"),
     "an open end": ("sleep 1 & exit 0", "rpi-fw-crypto returned no key"),
-    "a crash": ("kill -9 $$", "rpi-fw-crypto ended with -9"),
+    "a crash": ("kill -9 $$", "rpi-fw-crypto was ended by the signal SIGKILL"),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from device_auth.core.errors import ConfigError, WrongUse
+from device_auth.core.errors import ConfigError, DeviceAuthError, WrongUse
 from device_auth.world.service_unit import RESTART
 from tests.unit.test_config import CANARY, COMPLETE, run_config, settings_file
 
@@ -47,6 +47,16 @@ def test_set_changes_one_value_and_keeps_the_rest_of_the_file(
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == f"Changed {path}.\n"
+
+
+def test_a_locale_without_words_of_its_own_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(path, "set", "locale", "xx") == 0
+    assert "Note: locale xx: there are no words for it, so the speaker speaks English." in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+    assert run(path, "set", "locale", "fr-CA") == 0
+    assert "Note" not in capsys.readouterr().err
 
 
 def test_set_for_programs_is_one_json_object(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,6 +325,25 @@ def test_an_edit_that_makes_the_settings_wrong_changes_nothing(
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert path.read_text() == TEXT
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("commands", "told"),
+    [
+        ("kill -INT $$", "^nothing was changed$"),
+        ("exit 130", "^nothing was changed$"),
+        ("kill -TERM $$", "the editor .* was ended by the signal SIGTERM; nothing was changed"),
+        ("exit 3", "the editor .* ended with status 3; nothing was changed"),
+    ],
+)
+def test_an_editor_that_is_ended_is_told_of_in_words(
+    path: Path, tmp_path_factory: pytest.TempPathFactory, commands: str, told: str
+) -> None:
+    with pytest.raises(DeviceAuthError, match=told) as ended:
+        run(path, "edit", EDITOR=editor(tmp_path_factory.mktemp("away"), commands))
+
+    assert ended.value.exit_code == (130 if told.startswith("^") else 78)
+    assert path.read_text() == TEXT
 
 
 def test_edit_mends_a_file_that_is_no_toml(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

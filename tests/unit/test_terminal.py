@@ -1,5 +1,6 @@
 import fcntl
 import io
+import logging
 import os
 import re
 import struct
@@ -14,7 +15,7 @@ import pytest
 from device_auth.assembly.speaker import unexplained
 from device_auth.core.models import Monotonic, Refusal, View
 from device_auth.core.states import TROUBLES, OneTimeNotice, StateWord, Trouble
-from device_auth.prompts.stderr import say, words_for
+from device_auth.prompts.stderr import Stderr, say, words_for
 from device_auth.prompts.terminal import (
     LEAST_ROWS_WITH_SIDEBAR,
     USUAL_SIZE,
@@ -781,3 +782,15 @@ def test_what_is_no_terminal_has_no_links() -> None:
         prompt.show(waiting(), moment(0))
 
         assert ("\x1b]8;;https://" in out.getvalue()) == is_tty
+
+
+def test_a_line_of_the_log_is_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = os.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", 24, 30, 0, 0))
+    with open(far, "w") as terminal, open(near, "rb", buffering=0) as heard:  # noqa: PTH123  numbers
+        monkeypatch.setattr("sys.stderr", terminal)
+        logging.StreamHandler(Stderr()).emit(
+            logging.makeLogRecord({"msg": "/run/state is in memory: the link is gone"})
+        )
+
+        assert heard.read(100).decode().splitlines() == ["/run/state is in memory: the", "  link is gone"]

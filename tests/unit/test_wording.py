@@ -25,6 +25,7 @@ from device_auth.prompts.wording import (
     choose_language,
     code_words,
     linked_words,
+    note_on_language,
     notice_words,
     read_wording,
     state_words,
@@ -321,6 +322,7 @@ def test_any_other_locale_is_english_and_known_to_be_a_stand_in(locale: str) -> 
 
     assert (choice.language, choice.voice, choice.is_known) == ("en", "en-US", False)
     assert choice.missing == ""
+    assert note_on_language(locale).endswith("there are no words for it, so the speaker speaks English.")
 
 
 def test_a_table_that_is_not_installed_is_named_and_the_nearest_is_taken(tmp_path: Path) -> None:
@@ -331,6 +333,11 @@ def test_a_table_that_is_not_installed_is_named_and_the_nearest_is_taken(tmp_pat
     assert (japan.language, japan.voice, japan.is_known, japan.missing) == ("en", "en-US", False, "ja")
     assert (portugal.language, portugal.is_known, portugal.missing) == ("pt", True, "pt-PT")
     assert (brazil.language, brazil.missing) == ("pt", "")
+    assert [note_on_language(locale, tmp_path) for locale in ("ja-JP", "pt-PT", "pt-BR")] == [
+        "locale ja-JP: its words are not installed (device-auth-l10n), so the speaker speaks English.",
+        "locale pt-PT: its words are not installed (device-auth-l10n), so the speaker speaks pt.",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -13,6 +13,7 @@ from device_auth.factory.station.transport import Halt, RunAborted, StationFailu
 from device_auth.factory.station.unit_run import Answerer, CodeReader
 from device_auth.factory.talk import AskEvent, CodeEvent
 from device_auth.world.programs import CannotRun, run_program
+from hardware.errors import describe_end
 
 AskOperator = Callable[[str, AskEvent, Monotonic], str]
 """Asks a person about a slot, and returns the answer; raises ``UnitFailure`` if none comes by the deadline."""
@@ -62,7 +63,7 @@ def rig_of(
         said = found.output.strip()
         if found.exit_code or not said or (question.answers and said not in question.answers):
             raise NoAnswer(
-                f"{slot.answers[0]} ended with {found.exit_code} and did not answer {question.name}"
+                f"{slot.answers[0]} {describe_end(found.exit_code)} and did not answer {question.name}"
                 f" with one of {', '.join(question.answers) or 'any text'}"
             )
         return said

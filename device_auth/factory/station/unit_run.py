@@ -60,6 +60,7 @@ from device_auth.factory.talk import (
     write_answer,
     write_header,
 )
+from hardware.errors import describe_end
 
 FACTS_BUDGET: Final = Seconds(30)
 """Seconds in which a unit must have said who it is."""
@@ -524,7 +525,7 @@ def judge_result(
     if not result.is_proved:
         return RunOutcome.ERROR, "the result is not proved under the key of this run"
     if exit_code is not None and exit_code != result.exit:
-        return RunOutcome.ERROR, f"the verb ended with {exit_code}, and its result says {result.exit}"
+        return RunOutcome.ERROR, f"the verb {describe_end(exit_code)}, and its result says {result.exit}"
     if result.outcome is RunOutcome.PASS:
         return (RunOutcome.PASS, "") if result.exit == 0 else (RunOutcome.ERROR, f"exit code {result.exit}")
     words = "; ".join(f"{check.name}: {check.detail}" if check.detail else check.name for check in failed)
