@@ -273,7 +273,6 @@ class LocalSpeaker:
                 announcing(doors, audience, parts=parts.prompts, sidebar=parts.sidebar)
             )
             with _cancelled_by_signals(loop) as came:
-                doors.load_transport()  # while the disk is proved
                 loop.link(request)
                 until = NEVER if options.timeout is None else later(doors.clock.now(), options.timeout)
                 without_link = _run_to_the_end(loop, until, came)

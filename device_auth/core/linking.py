@@ -308,19 +308,23 @@ class Unlinked:
 
 @dataclass(frozen=True, slots=True)
 class Requesting:
-    """A code pair is wanted.
+    """A code pair is wanted; meanwhile the store is proved, for an owner waits for the slower of the two.
 
     Attributes:
-        ask_at: when to ask; never before the store is proved; None while the question is out.
+        ask_at: when to ask; None while the question is out, and once it is answered.
         attempt: how many questions in a row brought nothing.
         give_up_at: until when to ask.
+        is_proved: a link could be saved; no code is shown before.
+        pair: came before the store was proved.
     """
 
     request: LinkRequested
-    ask_at: Monotonic | None = NEVER
+    ask_at: Monotonic | None = None
     attempt: int = 0
     trouble: Trouble = Trouble.NONE
     give_up_at: Monotonic = NEVER
+    is_proved: bool = False
+    pair: CodePair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +468,7 @@ def _resting(state: Unlinked | Linked, event: Event, now: Monotonic) -> Step:
         case LinkRequested() if is_linked and not event.again:
             return Linked(), (TellAgain(),)
         case LinkRequested():
-            return _request(replace(event, again=is_linked), now), (ProveStore(),)
+            return _request(replace(event, again=is_linked), now), (RequestCodePair(), ProveStore())
         case PairFound():
             request = replace(event.request, again=is_linked)
             interval = max(event.interval, request.rules.interval(event.pair.interval))
@@ -502,15 +506,17 @@ def _request(request: LinkRequested, now: Monotonic) -> Requesting:
 
 def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
     match event:
-        case StoreProved() if state.ask_at == NEVER:
-            return replace(state, ask_at=None), (RequestCodePair(),)
-        case StoreFailed() if state.ask_at == NEVER:
-            return _rest(state.request, _storage(event), now), ()
+        case StoreProved() if state.pair is not None:
+            return _show(state.request, state.pair, now)
+        case StoreProved():
+            return replace(state, is_proved=True), ()
+        case StoreFailed() if not state.is_proved:
+            return _rest(state.request, _storage(event), now), (DropCall(),)
         case TimePassed() if now >= state.give_up_at:
             return _give_up(state, now), (DropCall(),)
         case TimePassed() if state.ask_at is not None and now >= state.ask_at:
             return replace(state, ask_at=None), (RequestCodePair(),)
-        case Answered() if state.ask_at is None:
+        case Answered() if state.ask_at is None and state.pair is None:
             return _take_request_answer(state, event, now)
         case LinkRequested():
             give_up_at = max(state.give_up_at, later(now, event.give_up_after))
@@ -528,7 +534,6 @@ def _requesting(state: Requesting, event: Event, now: Monotonic) -> Step:
             | PairFound()
             | GrantFound()
             | GrantSubmitted()
-            | StoreProved()
             | StoreFailed()
             | Saved()
             | ProofChanged()
@@ -548,8 +553,10 @@ def _give_up(state: Requesting, now: Monotonic) -> State:
 def _take_request_answer(state: Requesting, event: Answered, now: Monotonic) -> Step:
     answer = event.answer
     match answer:
-        case CodePair():
+        case CodePair() if state.is_proved:
             return _show(state.request, answer, now)
+        case CodePair():
+            return replace(state, pair=answer), ()
         case Refusal() if react(answer, Phase.REQUESTING) is Reaction.END:
             return _rest(state.request, answer, now), ()
         case Unreachable(refusal=Refusal() as refusal):
@@ -666,7 +673,7 @@ def _end_pair(state: Waiting, refusal: Refusal, now: Monotonic) -> Step:
     request = state.request
     if request.renewals > 0 and now <= request.present_until:
         renewed = replace(request, renewals=request.renewals - 1)
-        return _request(renewed, now), (ForgetPending(), ProveStore())
+        return _request(renewed, now), (ForgetPending(), RequestCodePair(), ProveStore())
     return _rest(request, replace(refusal, trouble=Trouble.EXPIRED), now), (ForgetPending(),)
 
 

@@ -142,11 +142,8 @@ class Loop:
             StoreError: if the store cannot be read.
         """
         self._step(self._read_store())
-        provider, pending = self._find_pair()
-        started = speaker.Started(
-            request, provider, pending, is_service=True, token=token, draw=self._chance()
-        )
-        self.feed(started)
+        found = self._find_pair()
+        self.feed(speaker.Started(request, *found, is_service=True, token=token, draw=self._chance()))
 
     def keep_linked(self, link: Link) -> None:
         """Begin to keep a stored link: refresh it now, and again in time."""
@@ -358,11 +355,12 @@ class Loop:
         | speaker.PutBack,
     ) -> speaker.Event:
         """Carry out a command on the store, and return its result."""
+        if isinstance(command, linking.ProveStore | speaker.StoreGrant):
+            self._tell_view()  # before it is done: a slow disk is told of while it is slow
         match command:
             case linking.ProveStore():
                 return self._try(self._store.prove_writable, linking.StoreProved())
             case speaker.StoreGrant():
-                self._tell_view()  # before it is stored: a slow disk is told of while it is slow
                 grant = self._make_link(command)
                 return self._try(lambda: self._store.replace(grant), speaker.GrantStored(grant))
             case speaker.StoreLink(number, link):

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from device_auth.core import linking
+from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName, Mark, Monotonic, Seconds
 from device_auth.core.states import StateWord, Trouble
-from tests.world import World, is_over, open_world
+from device_auth.world.store import FileStore
+from tests.waiting import wait_for
+from tests.world import World, is_over, open_loop, open_world
 
 WEEK = 7 * 24 * 3600
 
@@ -45,6 +48,37 @@ def test_an_owner_who_takes_93_seconds_is_linked_within_five_though_thirty_are_t
         StateWord.LINKED,
     ]
     assert lwa.complaints() == []
+
+
+def test_a_press_is_told_and_asks_for_a_code_while_a_slow_disk_is_proved(world: World) -> None:
+    class SlowStore(FileStore):
+        def prove_writable(self) -> None:
+            told.extend(world.states)
+            wait_for(world.amazon.pairs)
+            super().prove_writable()
+
+    told: list[StateWord] = []
+    with open_loop(world.folder, world.clock, world.provider, world.tell, make_store=SlowStore) as loop:
+        loop.link(world.request(loop))
+        loop.run(lambda: bool(world.codes))
+
+    assert told == [StateWord.REQUESTING]
+    assert len(world.codes) == len(world.amazon.pairs()) == 1
+
+
+def test_a_code_for_a_disk_that_cannot_store_a_link_is_shown_to_nobody(world: World) -> None:
+    class FullStore(FileStore):
+        def prove_writable(self) -> None:
+            wait_for(world.amazon.pairs)
+            raise StoreError("the disk is full")
+
+    with open_loop(world.folder, world.clock, world.provider, world.tell, make_store=FullStore) as loop:
+        loop.link(world.request(loop))
+        loop.run(lambda: not loop.is_request_out)
+
+    assert world.states == [StateWord.REQUESTING, StateWord.UNLINKED]
+    assert world.troubles[-1] is Trouble.STORAGE
+    assert world.codes == []
 
 
 def test_a_link_is_stored_proved_and_its_token_served(world: World) -> None:

@@ -80,8 +80,8 @@ from tests.values import (
 LWA = PollRules(first_at_once=True, slow_down_doubles=True)
 RFC8628 = PollRules(first_at_once=False, slow_down_doubles=False)
 PRESS = LinkRequested(LWA)
-ASKED = Requesting(PRESS, ask_at=None)
-"""The question for a pair is out."""
+ASKED = Requesting(PRESS, is_proved=True)
+"""The question for a pair is out, and a link could be saved."""
 PAIR = make_pair()
 GRANT = make_grant()
 TOKEN = Secret(f"{CANARY}-refresh")
@@ -118,23 +118,33 @@ def waiting(request: LinkRequested = PRESS, *, poll_at: float | None = None) -> 
 # -- from a press to a link
 
 
-def test_a_press_proves_the_disk_before_anything_is_asked_for() -> None:
+def test_a_press_asks_for_a_code_and_proves_the_disk_meanwhile() -> None:
     state, commands = after(Unlinked(), (0, PRESS))
 
     assert state == Requesting(PRESS)
-    assert commands == (ProveStore(),)
+    assert commands == (RequestCodePair(), ProveStore())
 
 
-def test_a_proved_disk_lets_the_code_be_asked_for() -> None:
-    state, commands = after(Unlinked(), (0, PRESS), (0, StoreProved()))
+@pytest.mark.parametrize("is_disk_first", [True, False])
+def test_a_code_is_shown_once_it_is_there_and_the_disk_proved(*, is_disk_first: bool) -> None:
+    first, second = (StoreProved(), heard(PAIR)) if is_disk_first else (heard(PAIR), StoreProved())
 
-    assert isinstance(state, Requesting)
-    assert commands == (RequestCodePair(),)
+    asked, commands = after(Unlinked(), (0, PRESS), (1, first))
+
+    assert isinstance(asked, Requesting)
+    assert commands == ()
+    shown, commands = after(asked, (2, second))
+    assert isinstance(shown, Waiting)
+    assert (shown.pair, shown.poll_at) == (PAIR, moment(2))
+    assert commands == (KeepPending(PAIR, PAIR.interval),)
 
 
-def test_a_disk_that_cannot_store_a_link_means_no_code() -> None:
-    state = state_after(Unlinked, Unlinked(), (0, PRESS), (0, DISK_FULL))
+@pytest.mark.parametrize("earlier", [(), ((0, heard(PAIR)),)], ids=["asked", "answered"])
+def test_a_disk_that_cannot_store_a_link_means_no_code(earlier: tuple[tuple[float, Event], ...]) -> None:
+    state, commands = after(Unlinked(), (0, PRESS), *earlier, (0, DISK_FULL))
 
+    assert isinstance(state, Unlinked)
+    assert commands == (DropCall(),)
     assert state.trouble is Trouble.STORAGE
     assert state.refusal is not None
     assert state.refusal.hint == "Free some space."
@@ -151,7 +161,7 @@ def test_a_code_pair_is_shown_and_kept_over_a_restart() -> None:
 
 @pytest.mark.parametrize(("rules", "first_poll"), [(LWA, 1), (RFC8628, 31)], ids=["lwa", "rfc8628"])
 def test_the_first_poll_goes_out_when_the_dialect_says(rules: PollRules, first_poll: float) -> None:
-    state = state_after(Waiting, Requesting(LinkRequested(rules), None), (1, heard(PAIR)))
+    state = state_after(Waiting, Requesting(LinkRequested(rules), is_proved=True), (1, heard(PAIR)))
 
     assert state.poll_at == moment(first_poll)
     assert next_moment(state) == moment(first_poll)
@@ -265,8 +275,10 @@ def test_a_disk_that_nobody_asked_for_changes_nothing(event: Event) -> None:
     assert after(ASKED, (30, event)) == (ASKED, ())
 
 
-def test_no_answer_is_heard_before_the_disk_is_proved() -> None:
-    assert after(Requesting(PRESS), (30, heard(PAIR))) == (Requesting(PRESS), ())
+def test_an_answer_is_heard_once_though_the_disk_is_not_proved() -> None:
+    held = Requesting(PRESS, pair=PAIR)
+
+    assert after(Requesting(PRESS), (30, heard(PAIR)), (31, heard(DENIED))) == (held, ())
 
 
 def test_the_moment_to_ask_is_waited_for() -> None:
@@ -396,7 +408,7 @@ def test_a_pair_that_is_over_is_renewed_while_someone_is_there(answer: Answer | 
     renewed, commands = after(state, (600, end))
 
     assert renewed == Requesting(replace(request, renewals=1))
-    assert commands == (ForgetPending(), ProveStore())
+    assert commands == (ForgetPending(), RequestCodePair(), ProveStore())
 
 
 @pytest.mark.parametrize(
@@ -482,7 +494,7 @@ def test_a_press_when_linked_tells_again() -> None:
 def test_another_link_is_asked_for_only_on_purpose() -> None:
     again = LinkRequested(LWA, again=True)
 
-    assert after(Linked(), (1, again)) == (Requesting(again), (ProveStore(),))
+    assert after(Linked(), (1, again)) == (Requesting(again), (RequestCodePair(), ProveStore()))
 
 
 def test_asking_again_without_a_link_is_asking() -> None:

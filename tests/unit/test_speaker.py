@@ -336,14 +336,14 @@ def test_a_verb_requests_a_code_where_nothing_goes_on() -> None:
     bench = Bench()
     bench.feed(LinkRead(None))
 
-    assert bench.feed(Started(PRESS)) == [ProveStore(), RequestCodePair()]
+    assert bench.feed(Started(PRESS)) == [RequestCodePair(), ProveStore()]
 
 
 def test_a_verb_requests_a_code_where_the_link_is_marked() -> None:
     bench = Bench()
     bench.feed(LinkRead(replace(OLD, mark=Mark.REVOKED)))
 
-    assert bench.feed(Started(PRESS)) == [ProveStore(), RequestCodePair()]
+    assert bench.feed(Started(PRESS)) == [RequestCodePair(), ProveStore()]
 
 
 def test_a_verb_is_told_that_there_is_a_link() -> None:
@@ -383,8 +383,8 @@ def test_a_pair_that_ran_out_or_of_another_provider_is_discarded(provider: Provi
 
     assert bench.feed(Started(PRESS, provider, FOUND), at) == [
         ForgetPending(),
-        ProveStore(),
         RequestCodePair(),
+        ProveStore(),
     ]
 
 
