@@ -216,14 +216,6 @@ class Doors:
 
         return self._provider_client(read_provider(self.settings))
 
-    def load_transport(self) -> None:
-        """Load what sends requests on a thread of its own, while something else is waited for."""
-        from threading import Thread
-
-        from device_auth.world.transport import load
-
-        Thread(target=load, name="loading", daemon=True).start()
-
     def prove_route(self, url: str) -> None:
         """See that a request could leave for an address, without sending any.
 

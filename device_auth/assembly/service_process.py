@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from device_auth.assembly.announcing import terminal_of
@@ -198,7 +198,7 @@ def _run_once(
         opened.callback(telling.close)
         servers.is_telling, servers.has_light = telling.is_telling, telling.has_light
         opened.callback(servers.close)
-        on_started = _answering(doors, loop, servers, feed, daemon, notifier, is_anew=begun.is_anew)
+        on_started = _answering(loop, servers, feed, daemon, notifier, is_anew=begun.is_anew)
         opened.callback(lambda: notifier.reloading() if servers.is_left else notifier.stopping())
         if daemon.run(on_started):
             log.info("a fresh process goes on: the memory of this one holds what was unlinked")
@@ -206,8 +206,16 @@ def _run_once(
     return servers.left
 
 
+def _load_for_first_code() -> None:
+    """Load what requests a code, and what draws it on a panel or the page, before an owner waits for either."""
+    from device_auth.world.transport import load
+
+    load()
+    with suppress(ImportError):  # told where a code is to be drawn
+        import qrcode.main  # noqa: F401  loaded here
+
+
 def _answering(
-    doors: "Doors",
     loop: "Loop",
     servers: "_Servers",
     feed: StatusFeed,
@@ -224,8 +232,8 @@ def _answering(
     def on_started() -> None:
         servers.open_missing(feed, daemon)
         notifier.ready()
-        if loop.keeping is None:
-            doors.load_transport()  # else a refresh loads it, and no owner waits for that
+        if loop.keeping is None:  # else a refresh loads the most of it, and no owner waits for that
+            threading.Thread(target=_load_for_first_code, name="loading", daemon=True).start()
 
     if not is_anew:
         servers.open_missing(feed, daemon)

@@ -2,7 +2,7 @@
 
 A time-out counts from the last byte, so a server that sends a byte a second outlasts any. ``abandon`` bounds a request:
 it shuts down the sockets in use, which ends every wait of the sending thread. requests takes long to import on a small
-machine, so it is loaded at the first request, or before it beside something that is waited for: ``load``.
+machine, so it is loaded at the first request, or before it while nothing else is to be done: ``load``.
 """
 
 import atexit

@@ -46,20 +46,20 @@ def note():
 
 class NoteBefore:
     def find_spec(self, name, path, target=None):
-        if name in {network!r} and name not in noted:
-            noted.update({network!r})
+        if name in {before!r} and name not in noted:
+            noted.update({before!r})
             note()
 
 import atexit
 noted = set()
-if {before_network}:
+if {before!r}:
     sys.meta_path.insert(0, NoteBefore())
 else:
     atexit.register(note)
 from device_auth.cli.main import main
 sys.exit(main())
 """
-"""Runs the command, and notes which modules are loaded at its end, or when it turns to the network."""
+"""Runs the command, and notes which modules are loaded at its end, or before it loads the first of some."""
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def command(tmp_path: Path, running: Running) -> Command:
     return Command(tmp_path, running)
 
 
-def start(command: Command, *words: str, before_network: bool = False) -> "subprocess.Popen[str]":
-    code = STARTED.format(notes=str(command.folder / "notes"), before_network=before_network, network=NETWORK)
+def start(command: Command, *words: str, before: set[str] | None = None) -> "subprocess.Popen[str]":
+    code = STARTED.format(notes=str(command.folder / "notes"), before=before or set())
     return subprocess.Popen(
         [sys.executable, "-c", code, *words, *command.places],
         cwd=ROOT,
@@ -86,8 +86,8 @@ def start(command: Command, *words: str, before_network: bool = False) -> "subpr
     )
 
 
-def loaded(command: Command, *words: str, before_network: bool = False) -> set[str]:
-    with start(command, *words, before_network=before_network) as process:
+def loaded(command: Command, *words: str, before: set[str] | None = None) -> set[str]:
+    with start(command, *words, before=before) as process:
         process.communicate(timeout=LONG)
     assert process.returncode == 0
     return noted(command)
@@ -156,7 +156,7 @@ def test_a_token_that_is_kept_is_printed_without_what_refreshes_one(command: Com
 def test_a_link_loads_no_network_before_its_first_request_and_no_part_without_a_board(
     command: Command,
 ) -> None:
-    modules = loaded(command, "link", *command.provider, before_network=True)
+    modules = loaded(command, "link", *command.provider, before=NETWORK)
 
     assert not heavy(modules)
     assert rooms(modules) == AT_REST | {"service", "wire"}
@@ -239,7 +239,7 @@ def test_the_client_for_other_programs_loads_neither_network_nor_anything_heavy(
 
 def test_a_service_is_up_before_it_loads_the_network_and_no_part_without_a_board(command: Command) -> None:
     notes = command.folder / "notes"
-    with start(command, "run", *command.provider, before_network=True) as process:
+    with start(command, "run", *command.provider, before=NETWORK) as process:
         wait_for(lambda: (notes.exists() and is_up(command)) or process.poll() is not None)
         process.terminate()
         assert process.wait(LONG) == 0
@@ -247,6 +247,18 @@ def test_a_service_is_up_before_it_loads_the_network_and_no_part_without_a_board
     modules = noted(command)
     assert not heavy(modules)
     assert rooms(modules) == AT_REST | {"http", "service", "wire"}
+
+
+def test_a_service_without_a_link_has_loaded_what_a_first_press_needs_before_it_comes(
+    command: Command,
+) -> None:
+    notes = command.folder / "notes"
+    with start(command, "run", *command.provider, before={"qrcode.main"}) as process:
+        wait_for(lambda: notes.exists() or process.poll() is not None)
+        process.terminate()
+        assert process.wait(LONG) == 0
+
+    assert noted(command) >= {"requests", "device_auth.world.connections", "device_auth.wire.lwa"}
 
 
 def test_a_process_ends_after_what_is_being_loaded(tmp_path: Path) -> None:
