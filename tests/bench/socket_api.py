@@ -8,6 +8,7 @@ clients of one user as there are places keep a connection each, and ask at once:
 import http.server
 import json
 import multiprocessing
+import os
 import socket
 import socketserver
 import statistics
@@ -87,6 +88,15 @@ def serve_ours(folder: Path, ready: Connection) -> None:
         api.start()
         ready.send(None)
         ready.recv()
+
+
+def read_file(path: str) -> bytes:
+    """Do as a lean client does: three system calls, where Python's own file takes eight."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, 65536)
+    finally:
+        os.close(fd)
 
 
 def ask(connection: socket.socket) -> None:
@@ -169,7 +179,7 @@ def compare(folder: Path) -> tuple[dict[str, list[float]], list[float]]:
             connections[name].connect(str(folder / name))
         client = stack.enter_context(Client(str(folder / "api.sock")))
         ways: dict[str, Callable[[], object]] = {
-            "file": (folder / "access-token").read_bytes,
+            "file": lambda: read_file(str(folder / "access-token")),
             "token.json": lambda: json.loads((folder / "token.json").read_bytes())["access_token"],
             "socket": lambda: ask(connections["api.sock"]),
             "bare server": lambda: ask(connections["bare.sock"]),

@@ -31,8 +31,8 @@ def test_a_bench_tells_a_ratio(name: str) -> None:
 @pytest.mark.parametrize(
     ("parts", "revision", "rows"),
     [
-        (["processes", "authorities", "socket", "save", "fleet"], ["--compare", "HEAD"], 14),
-        (["daemon"], [], 7),
+        (["processes", "authorities", "socket", "save", "fleet"], ["--compare", "HEAD"], 15),
+        (["daemon"], [], 8),
     ],
 )
 def test_the_table_has_a_row_for_each_budget(parts: list[str], revision: list[str], rows: int) -> None:
