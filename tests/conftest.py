@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import shutil
 import signal
 import tempfile
@@ -23,6 +24,8 @@ KEPT: Final = {
     "DEVICE_AUTH_BENCHES",  # which light and button the contract tests of the hardware run against
 }
 """The variables of the caller's environment that tests and their children see."""
+
+MANY_FILES: Final = 16_384
 
 KEPT_BEGINNINGS: Final = ("PYTEST_", "COV_", "COVERAGE_")
 
@@ -58,6 +61,13 @@ def pytest_configure(config: pytest.Config) -> None:
     _reset_environment(config)
     _reset_signals()
     os.umask(0o022)  # a caller's 077 closes the folders of a test to the users that it plays
+    _allow_many_files()
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files: a crowd of clients has more than the usual 1,024 beside the ports that are kept free."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(MANY_FILES, hard)), hard))
 
 
 def _reset_environment(config: pytest.Config) -> None:

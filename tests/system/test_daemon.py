@@ -203,7 +203,7 @@ def test_a_lock_that_is_held_at_the_start_is_told_and_waited_for(household: Hous
         for verb, said in (("link", hint), ("unlink", hint), ("token", "")):
             done = household.ask(verb)
             assert done.returncode in {74, 75}, done.stderr
-            assert said in " ".join(done.stderr.split())
+            assert "".join(said.split()) in "".join(done.stderr.split())  # a long path is broken
         living.send(signal.SIGHUP)
         assert living.end() == 0
     assert len(household.running.amazon.pairs()) == 1

@@ -1,6 +1,7 @@
 """After an unlink a fresh process goes on: nothing of the former owner's token is left in memory, and nobody is refused."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -266,7 +267,8 @@ def test_the_sockets_of_the_service_manager_are_kept(household: Household) -> No
             living.wait_until_told(ANEW)
             living.wait_until("unlinked")
             assert status_over(socket.AF_INET, (host, port), f"{host}:{port}") == b"HTTP/1.1 200 OK"
-            assert b"LISTEN_FDS" not in Path(f"/proc/{living.process.pid}/environ").read_bytes()
+            if os.geteuid() == 0:  # to others the environment of the service is closed
+                assert b"LISTEN_FDS" not in Path(f"/proc/{living.process.pid}/environ").read_bytes()
 
             assert living.end() == 0
     assert living.path.exists()
