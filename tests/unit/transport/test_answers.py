@@ -247,16 +247,20 @@ def test_a_packed_bomb_is_not_unpacked_beyond_the_greatest_length(
     assert len(bomb) < LONGEST_BODY
     amazon.post(SECURE_URL, content=bomb, headers={"Content-Encoding": "gzip"})
     transport.send(post())  # all is imported now
-    tracemalloc.start()
-    try:
-        response = transport.send(post())
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
 
-    assert isinstance(response, WireResponse)
-    assert (len(response.body), response.is_whole) == (LONGEST_BODY, False)
-    assert peak < 2_000_000
+    def peak() -> int:
+        tracemalloc.start()
+        try:
+            response = transport.send(post())
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert isinstance(response, WireResponse)
+        assert (len(response.body), response.is_whole) == (LONGEST_BODY, False)
+        return most
+
+    # a thread of an earlier test may take some now and then, a bomb would each time
+    assert any(peak() < 2_000_000 for _ in range(9))
 
 
 @pytest.fixture(scope="module")
