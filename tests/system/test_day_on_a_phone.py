@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -27,7 +28,10 @@ def phone(tmp_path: Path) -> Iterator[Phone]:
 def see(phone: Phone, said: str, name: str) -> None:
     """Wait until the speaker's page says this, and keep a picture."""
     main = (By.TAG_NAME, "main")
-    WebDriverWait(phone.driver, LONG).until(lambda driver: said in driver.find_element(*main).text)
+    reloaded = [StaleElementReferenceException]
+    WebDriverWait(phone.driver, LONG, ignored_exceptions=reloaded).until(
+        lambda driver: said in driver.find_element(*main).text
+    )
     assert phone.driver.save_screenshot(str(phone.shots / f"{name}.png"))
 
 

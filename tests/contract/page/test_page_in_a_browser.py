@@ -282,7 +282,7 @@ def test_the_owner_leaves_by_the_link_and_comes_back(phone: Phone) -> None:
     phone.until(lambda: len(phone.driver.window_handles) == 2)
     there = next(handle for handle in phone.driver.window_handles if handle != here)
     phone.driver.switch_to.window(there)
-    assert phone.driver.current_url.endswith("/somewhere?code=FUP8UN")
+    phone.until(lambda: phone.driver.current_url.endswith("/somewhere?code=FUP8UN"))
     phone.bench.link()
     phone.driver.close()
     phone.driver.switch_to.window(here)
