@@ -15,9 +15,9 @@ start_manager() { # 77: not on this machine
 }
 
 wait_until() {
-    local end=$((SECONDS + 60))
+    local end=$((SECONDS + 300))
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || { echo "not within a minute: $*"; exit 1; }
+        [ $SECONDS -lt $end ] || { echo "not within five minutes: $*"; exit 1; }
         sleep 0.1
     done
 }
