@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from stat import S_ISCHR
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from device_auth.assembly.announcing import terminal_of
@@ -622,11 +623,13 @@ class _PartsTelling:
         if not self._doors.is_simulated:
             return None
         is_drawn = self._streams.is_drawn(self._doors)
-        from device_auth.assembly.simulated_speaker import KEYS, LINES
+        from device_auth.assembly.simulated_speaker import KEYS, LINES, UNREACHED
 
         say(self._doors.greeting)
         if self._streams.presses is not None:
-            say(KEYS if is_drawn and sys.stdin.isatty() else LINES)
+            is_tty = sys.stdin.isatty()
+            is_empty = not is_tty and S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)  # /dev/null
+            say(UNREACHED if is_empty else KEYS if is_drawn and is_tty else LINES)
         return SimulatedAs.DRAWING if is_drawn else SimulatedAs.LINES
 
     def _note_failure(self, part: str, refusal: Refusal) -> None:

@@ -70,6 +70,9 @@ _UNLIT: Final = 236
 
 
 LINES: Final = "Its button: write tap, or hold and a number of seconds, in a line of standard input."
+UNREACHED: Final = (
+    "Its button cannot be pressed: standard input is empty. In a terminal keys press it, from a pipe lines."
+)
 
 
 class ObservedVoice:

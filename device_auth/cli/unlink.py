@@ -1,15 +1,16 @@
 """``device-auth unlink``: forget the account; with ``--wipe``, everything, with proof."""
 
 import argparse
+import sys
 from typing import Final
 
 from device_auth.assembly.doors import open_doors
 from device_auth.assembly.opening import open_speaker
-from device_auth.assembly.speaker import UnlinkResult
 from device_auth.cli.output import print_json, print_line
 from device_auth.core.models import DialectName
 from device_auth.core.states import StateWord
-from device_auth.prompts.stderr import say
+from device_auth.prompts.stderr import say, words_for
+from device_auth.prompts.wording import DEFAULT_LANGUAGE, Wording, read_wording
 
 MEDIA: Final = "media"
 KEPT: Final = "files_kept"
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     if MEDIA in result.proof:
         say(_what_the_disk_keeps(result.proof[MEDIA]))
     if result.dialect is not None and not result.is_revoked and not doors.is_simulated:
-        say(_where_it_is_listed(result))
+        words = words_for(doors.locale, sys.stderr) or read_wording(DEFAULT_LANGUAGE)
+        say(_where_it_is_listed(words, result.dialect))
     return 0
 
 
@@ -59,15 +61,7 @@ def _what_the_disk_keeps(media: object) -> str:
     )
 
 
-def _where_it_is_listed(result: UnlinkResult) -> str:
-    """Return where the owner removes the speaker from the account, if the provider has not done so."""
-    may = "may still list" if result.is_revoked is None else "still lists"
-    if result.dialect == DialectName.LWA:
-        return (
-            f"The account {may} this speaker. Its owner removes it in the Alexa app under Devices, or on "
-            "Amazon's site in the account settings under Login with Amazon."
-        )
-    return (
-        f"The account {may} this speaker. Its owner removes it in the provider's account settings, "
-        "where connected apps and devices are listed."
-    )
+def _where_it_is_listed(words: Wording, dialect: str) -> str:
+    """Return where the owner removes the speaker from the account, which the provider has not done."""
+    remove = "remove-lwa" if dialect == DialectName.LWA else "remove-rfc8628"
+    return f"{words.command['still-listed']} {words.command[remove]}"

@@ -188,11 +188,10 @@ def _forms(pair: "CodePair", style: TerminalStyle, width: int) -> "Iterator[list
 
 def _sentences(pair: "CodePair", words: "Wording | None", *, scan: bool, renewed: bool) -> _Sentences:
     is_here = is_loopback(urlsplit(pair.verification_uri).hostname or "")
-    only_here = "Open this here (no phone can):"
     if words is not None:
         return _Sentences(
             words.moments["new-code"] if renewed else words.page["lead"],
-            only_here if is_here else words.moments["open-address"],
+            words.command["only-here"] if is_here else words.moments["open-address"],
             f"{words.page['enter']} {pair.user_code}",
             f"{words.page['compare']} {pair.user_code}",
         )
@@ -200,7 +199,7 @@ def _sentences(pair: "CodePair", words: "Wording | None", *, scan: bool, renewed
     enter = "and enter" if pair.prefilled_uri or not scan else "Either way, enter"
     return _Sentences(
         "New code: the old one no longer works." if renewed else "Link this speaker to your account",
-        only_here if is_here else open_it,
+        "Open this here (no phone can):" if is_here else open_it,
         f"{enter} the code {pair.user_code}",
         "Check that the page shows the same code, then approve.",
     )

@@ -71,7 +71,7 @@ class TroublePhrases:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One language: every phrase, the spelling, and the words of the panel and of the page.
+    """One language: every phrase, the spelling, and the words of the panel, of the page and of the command line.
 
     Attributes:
         readings: how to write a word for a simple voice that misreads the word that people read.
@@ -84,6 +84,7 @@ class Wording:
     troubles: Mapping[str, TroublePhrases]
     short: Mapping[str, str]
     page: Mapping[str, str]
+    command: Mapping[str, str]
     spelling: Mapping[str, str]
     words: Mapping[str, str]
     letters: Mapping[str, str]

@@ -216,7 +216,7 @@ def test_an_unlink_revokes_the_refresh_token(speaker: Speaker) -> None:
     }
     assert token is not None
     assert token.is_over
-    assert "still lists" not in speaker.said
+    assert "still list" not in speaker.said
 
 
 # -- what the owner or the maker got wrong

@@ -563,9 +563,19 @@ def test_unlink_forgets_the_link_and_says_where_the_account_lists_it(
 
     told = capsys.readouterr()
     assert told.out == "unlinked\nunlinked\n"
-    assert told.err.count("still lists this speaker") == 1
+    assert (
+        told.err.count("The account may still list this speaker. Its owner removes it in the Alexa app") == 1
+    )
     assert list((linked.folder / "state").iterdir()) == []
     assert list((linked.folder / "run").iterdir()) == []
+
+
+def test_unlink_tells_the_owner_in_his_language(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert linked.run("unlink", "--locale", "de-DE") == 0
+
+    told = capsys.readouterr()
+    assert told.out == "unlinked\n"
+    assert "Das Konto führt diesen Lautsprecher vielleicht noch auf." in told.err
 
 
 def test_a_wipe_leaves_no_byte_of_the_tokens(linked: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -590,7 +600,7 @@ def test_a_revocation_endpoint_is_told_of_an_unlink(
     assert command.run("unlink") == 0
 
     assert quick.amazon.grants()[-1].is_revoked
-    assert "still lists" not in capsys.readouterr().err
+    assert "still list" not in capsys.readouterr().err
 
 
 # -- the command itself

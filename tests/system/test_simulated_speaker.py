@@ -314,6 +314,7 @@ def test_nothing_on_standard_input_does_not_end_the_service(places: list[str]) -
     subprocess.run(status, cwd=ROOT, env=bare_environment(), check=True, capture_output=True)
 
     assert running.poll() is None, lines
+    assert "Its button cannot be pressed: standard input is empty." in "".join(lines)
     running.terminate()
     running.communicate(timeout=LONG)
     assert running.returncode == 0

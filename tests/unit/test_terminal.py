@@ -730,6 +730,14 @@ def test_a_notice_is_told_in_another_language() -> None:
     assert window.written.strip() == GERMAN.moments["cancelled"]
 
 
+def test_an_address_of_this_machine_is_told_in_another_language() -> None:
+    window = Window(80, 24, words=GERMAN)
+    window.show(waiting(replace(code_pair(), verification_uri="http://127.0.0.1:8100/us/code")))
+
+    assert "1. Öffnen Sie dies hier" in window.text
+    assert "Open this here" not in window.text
+
+
 def test_time_left_is_counted_down_in_another_language() -> None:
     window = Window(80, 24, words=read_wording("fr"))
     window.show(waiting(), 0)

@@ -109,6 +109,7 @@ def gaps(wording: Wording) -> set[str]:
         "troubles": TROUBLES,
         "short": STATES | TROUBLES | {"for-now"},
         "page": set(PAGE),
+        "command": {"only-here", "still-listed", "remove-lwa", "remove-rfc8628"},
         "words": set(string.ascii_uppercase),
         "digits": set(string.digits),
         "symbols": set("./-_:?=&"),
