@@ -28,6 +28,13 @@ def refresh_token(household: Household) -> bytes:
     return token.encode()
 
 
+def link_by_socket(household: Household, living: Living) -> None:
+    """Link without a press: the process that leaves may still read a line, which presses nothing any more."""
+    living.client.link()
+    household.approve(living)
+    living.wait_until("linked")
+
+
 def copies_in_memory(pid: int, secret: bytes) -> int:
     """Count the copies of a secret in the memory of a process. Source: proc(5), ``/proc/PID/mem``."""
     found = 0
@@ -74,7 +81,7 @@ def test_no_byte_of_the_token_is_left_in_memory_and_a_reset_by_hand_opens_the_fa
     )
     assert lock["locked"] == (how == "unlink")
     assert (lock["opened_for"] is None) == (how == "unlink")
-    household.link(living)
+    link_by_socket(household, living)
     assert living.end() == 0
     assert not living.path.exists()
 
@@ -121,7 +128,7 @@ def test_nobody_is_refused_in_the_gap_and_the_process_is_the_same(
         while next(events).state != "unlinked":
             pass
         events.close()
-        household.link(living)
+        link_by_socket(household, living)
     finally:
         over.set()
         for asker in askers:
@@ -138,7 +145,7 @@ def test_those_who_ask_in_the_gap_are_answered_when_the_fresh_process_knows_its_
     household.link(living)
     living.client.unlink()
     living.wait_until("unlinked")
-    household.link(living)
+    link_by_socket(household, living)
     # "starting", it was for a moment: a command that came then was told that there is no link
     states: set[str] = set()
 
@@ -162,7 +169,7 @@ def test_a_signal_in_the_gap_is_heard(household: Household, living: Living, numb
 
     if number is signal.SIGHUP:
         living.wait_until("unlinked")
-        household.link(living)
+        link_by_socket(household, living)
         assert living.end() == 0
     else:
         # another thread of the old process may take it, which ends it at once; systemd.service(5) counts both as clean
@@ -231,12 +238,6 @@ def living_by(
         finally:
             living.client.close()
             process.kill()
-
-
-def link_by_socket(household: Household, living: Living) -> None:
-    living.client.link()
-    household.approve(living)
-    living.wait_until("linked")
 
 
 def test_where_no_fresh_process_can_be_had_the_service_goes_on(household: Household) -> None:
