@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from stat import S_ISCHR
 from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
@@ -207,15 +207,6 @@ def _run_once(
     return servers.left
 
 
-def _load_for_first_code() -> None:
-    """Load what requests a code, and what draws it on a panel or the page, before an owner waits for either."""
-    from device_auth.world.transport import load
-
-    load()
-    with suppress(ImportError):  # told where a code is to be drawn
-        import qrcode.main  # noqa: F401  loaded here
-
-
 def _answering(
     loop: "Loop",
     servers: "_Servers",
@@ -233,8 +224,10 @@ def _answering(
     def on_started() -> None:
         servers.open_missing(feed, daemon)
         notifier.ready()
-        if loop.keeping is None:  # else a refresh loads the most of it, and no owner waits for that
-            threading.Thread(target=_load_for_first_code, name="loading", daemon=True).start()
+        if loop.keeping is None:  # else a refresh loads it, and no owner waits for that
+            from device_auth.world.transport import load
+
+            threading.Thread(target=load, name="loading", daemon=True).start()
 
     if not is_anew:
         servers.open_missing(feed, daemon)

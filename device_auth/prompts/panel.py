@@ -97,6 +97,8 @@ class PanelPrompt:
             if named.text:
                 return self._dark_at
         self._log_reason(self._show_text(word))
+        if view.state is StateWord.REQUESTING:
+            self._make_matrix("")  # what draws is loaded while the code is requested
         return self._dark_at
 
     def _show_text(self, text: str) -> Shown:

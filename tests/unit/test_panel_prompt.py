@@ -69,6 +69,17 @@ def test_the_time_left_counts_down_each_second_with_the_same_qr_code() -> None:
     assert len(bench.drawn) == 1
 
 
+def test_what_draws_is_loaded_after_the_word_while_the_code_is_requested() -> None:
+    bench = Bench()
+    bench.prompt.show(LINKED, moment(0))
+    assert bench.drawn == []
+
+    bench.prompt.show(REQUESTING, moment(1))
+
+    assert bench.drawn == [("", "M")]
+    assert bench.text
+
+
 def test_a_new_code_gets_a_new_qr_code() -> None:
     bench = Bench()
     bench.prompt.show(waiting(), moment(0))
