@@ -15,7 +15,7 @@ import pytest
 from tests.command import ROOT
 from tests.phone import Phone, needs_a_browser
 from tests.ports import free_port
-from tests.waiting import wait_for
+from tests.waiting import LONG, wait_for
 
 WIFI: Final = ROOT / "deploy" / "images" / "wifi"
 
@@ -49,7 +49,7 @@ def portal(tmp_path: Path) -> Path:
 def run(name: str, portal: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     given = {"PATH": "/usr/bin:/bin", "PORTAL": str(portal), "SCRIPT": str(WIFI / "hand-over.js"), **environ}
     return subprocess.run(
-        [WIFI / name, *words], env=given, capture_output=True, text=True, check=False, timeout=60
+        [WIFI / name, *words], env=given, capture_output=True, text=True, check=False, timeout=LONG
     )
 
 

@@ -15,6 +15,7 @@ from device_auth.world.transport import HttpTransport
 from tests.certificates import FAR_AHEAD, LONG_AGO, NOW, Authority
 from tests.scripted_server import Peer, ScriptedServer, answers
 from tests.transports import SECURE_URL, SimulatedClock, open_transport, post, secure_server
+from tests.waiting import given_time
 
 
 def test_a_trusted_server_is_spoken_with(authority: Authority) -> None:
@@ -111,8 +112,14 @@ def test_a_server_that_speaks_no_tls_is_told_as_such(transport: HttpTransport) -
 
 
 def test_a_handshake_that_hangs_is_a_time_out() -> None:
-    with ScriptedServer(Peer.hang) as server, open_transport(connect_timeout=Seconds(0.1)) as transport:
-        answer = transport.send(post(f"https://127.0.0.1:{server.port}/token"))
+    def send(seconds: float) -> WireResponse | Unreachable:
+        with (
+            ScriptedServer(Peer.hang) as server,
+            open_transport(connect_timeout=Seconds(seconds)) as transport,
+        ):
+            return transport.send(post(f"https://127.0.0.1:{server.port}/token"))
+
+    answer = given_time(send, lambda answer: "no connection was made in time" not in str(answer), 0.1)
 
     assert answer == Unreachable(
         Trouble.PROVIDER_UNAVAILABLE, "the answer did not come in time", timed_out=True
