@@ -1,22 +1,26 @@
 """A fleet of speakers and one provider, for a day, in virtual time: what the waits of the core do to the many.
 
-Run: python -m tests.bench.fleet [--speakers 1000000]. Every speaker is driven by the real core: a heap holds the
+Run: python -m tests.bench.fleet [--speakers 1000000]. Every speaker is driven by the real core: a calendar holds the
 moments that ``next_moment`` names, and at each ``step`` says what is asked of the provider. What a provider model
 must answer is little: whether it is well, whether it has too much to do, whether the owner has approved.
 
-The fleet is simulated in two parts, each with half of the provider, so that two cores are used and the figures are
-the same on one: they depend on the plan and the seed alone, but for times and memory.
+The fleet is simulated in parts, each with its share of the provider. A process runs one part after the other, so its
+memory does not grow with the fleet. The figures depend on the plan and the seed alone, not on how many processes
+there are, but for times and memory.
 """
 
 import argparse
 import gc
-import heapq
+import hashlib
 import math
 import multiprocessing
+import os
 import random
 import resource
 import time
 from array import array
+from bisect import insort
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,7 +47,9 @@ from device_auth.core.models import (
 from device_auth.core.policy import START_SPREAD, refresh_moment
 from device_auth.core.states import Trouble
 
-PARTS: Final = 2
+LEAST_PARTS: Final = 2
+MOST_OF_A_PART: Final = 25_000
+"""Speakers: what they need still fits into a processor's cache."""
 HOUR: Final = 3600
 TOKEN_LIFE: Final = Seconds(HOUR)
 PAIR_LIFE: Final = Seconds(600)
@@ -107,7 +113,7 @@ class Plan:
         capacity: requests that the provider answers in a second, as a multiple of what the fleet needs on average.
         outage: from when until when the provider answers 503 to everything.
         says_when: those 503 say when it ends.
-        cut_at: when a tenth of the fleet starts anew, with a client that wants a token at once.
+        cut_at: the second in which a tenth of the fleet starts anew, with a client that wants a token at once.
         start_spread: over how many seconds the first refreshes are spread.
         is_jittered: every draw is chance; else every draw is one half.
     """
@@ -123,14 +129,23 @@ class Plan:
     capacity: float = 4
     outage: tuple[float, float] = (6 * HOUR, 7 * HOUR)
     says_when: bool = False
-    cut_at: float = 16 * HOUR
+    cut_at: int = 16 * HOUR
     start_spread: float = START_SPREAD
     is_jittered: bool = True
 
     @property
     def mean(self) -> float:
         """Requests a second that the fleet needs on average."""
-        return max(1.0, (self.kept + self.presses) / CYCLE)
+        return max(1.0, self.speakers / CYCLE)
+
+    @property
+    def speakers(self) -> int:
+        return self.kept + self.presses
+
+    @property
+    def parts(self) -> int:
+        """The number of parts in which it is simulated, in however many processes."""
+        return max(LEAST_PARTS, math.ceil(self.speakers / MOST_OF_A_PART))
 
 
 def _empty() -> "array[float]":
@@ -152,9 +167,9 @@ class Figures:
         early: polls before the interval was over.
         unlinked: speakers whose owner approved in vain, or not at all.
         steps: taken by the core.
-        took: seconds on the wall, of the part that took longest.
-        worked: seconds of CPU time.
-        memory: MiB, at the most.
+        took: seconds on the wall.
+        worked: seconds of CPU time, of all processes.
+        memory: MiB of a process, at the most.
     """
 
     requests: "array[int]"
@@ -172,7 +187,7 @@ class Figures:
     memory: float = 0.0
 
     def add(self, other: "Figures") -> None:
-        """Add those of another part, which ran beside this one."""
+        """Add those of another part."""
         self.requests = array("L", map(sum, zip(self.requests, other.requests, strict=True)))
         self.after_outage.extend(other.after_outage)
         self.after_cut.extend(other.after_cut)
@@ -183,9 +198,15 @@ class Figures:
         self.polls += other.polls
         self.unlinked += other.unlinked
         self.steps += other.steps
-        self.took = max(self.took, other.took)
         self.worked += other.worked
-        self.memory += other.memory
+        self.memory = max(self.memory, other.memory)
+
+    @property
+    def digest(self) -> str:
+        """A few digits that are the same if all figures are but those of time and memory."""
+        counts = (self.without, self.lost, self.early, self.polls, self.unlinked, self.steps)
+        each = (self.requests, self.after_outage, self.after_cut, self.approvals)
+        return hashlib.sha256(b"".join([repr(counts).encode(), *each])).hexdigest()[:12]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -205,7 +226,7 @@ class Provider:
 
     def __init__(self, plan: Plan, figures: Figures) -> None:
         self.figures = figures
-        self.capacity = plan.capacity * plan.mean / PARTS
+        self.capacity = plan.capacity * plan.mean / plan.parts
         self.out_from, self.out_until = plan.outage
         self.says_when = plan.says_when
         self.rules = plan.rules
@@ -386,9 +407,10 @@ class Part:
         self.missed = bytearray()
         """Of each speaker: 1 if it misses a token for the outage, 2 if for the cut."""
         self.linkers: dict[int, Linker] = {}
-        self.heap: list[tuple[float, int]] = []
-        self._people(plan.kept * (number + 1) // PARTS - plan.kept * number // PARTS)
-        self._presses(plan.presses * (number + 1) // PARTS - plan.presses * number // PARTS)
+        self.calendar: defaultdict[int, list[int]] = defaultdict(list)
+        """Who is due in each second that is still to come."""
+        self._people(plan.kept * (number + 1) // plan.parts - plan.kept * number // plan.parts)
+        self._presses(plan.presses * (number + 1) // plan.parts - plan.presses * number // plan.parts)
 
     def round_trip(self) -> float:
         return 0.1 + 0.3 * self.chance.random()
@@ -400,44 +422,43 @@ class Part:
             age = self.chance.uniform(0, refresh_moment(TOKEN_LIFE, draw))
             grant = TokenGrant(SECRET, None, TOKEN_LIFE, Monotonic(TOKEN_LIFE - age))
             state = refresh.begin(LINK, Monotonic(0.0), draw, grant)
-            self._enter(refresh.next_moment(state), state)
+            self._add(refresh.next_moment(state), state)
 
     def _presses(self, presses: int) -> None:
         for _ in range(presses):
             self.linkers[len(self.keeping)] = Linker(self)
-            self._enter(self.chance.uniform(0, self.plan.presses_until), None)
+            self._add(self.chance.uniform(0, self.plan.presses_until), None)
 
-    def _enter(self, due: float, keeping: refresh.Keeping | None) -> None:
-        self.heap.append((due, len(self.keeping)))
-        self.keeping.append(keeping)
+    def _add(self, due: float, keeping: refresh.Keeping | None) -> None:
         self.due.append(due)
+        self._enter(len(self.keeping), due)
+        self.keeping.append(keeping)
         self.missed.append(0)
+
+    def _enter(self, who: int, due: float) -> None:
+        self.due[who] = due
+        if due < self.end:
+            self.calendar[int(due)].append(who)
 
     def run(self) -> Figures:
         """Let time pass to the end."""
-        begun, rested = time.perf_counter(), time.process_time()
-        heap, due, heapreplace = self.heap, self.due, heapq.heapreplace
-        heapq.heapify(heap)
-        heapq.heappush(heap, (self.plan.cut_at, -1))
-        while heap[0][0] < self.end:
-            now, who = heap[0]
-            if who < 0:
-                heapq.heappop(heap)
-                self._cut_power(now)
-            elif now != due[who]:
-                heapq.heappop(heap)  # the power was cut meanwhile: it waits for another moment
-            else:
-                due[who] = following = self._keep(who, now) if self.keeping[who] else self._link(who, now)
-                heapreplace(heap, (following, who))
+        keeping, due = self.keeping, self.due
+        for second in range(int(self.end)):
+            if second == self.plan.cut_at:
+                self._cut_power(second)
+            line = sorted((due[who], who) for who in self.calendar.pop(second, ()))
+            for now, who in line:  # it grows by those who are due again within the second
+                following = self._link(who, now) if keeping[who] is None else self._keep(who, now)
+                if following < second + 1:
+                    insort(line, (following, who))
+                else:
+                    self._enter(who, following)
         for who in range(len(self.missed)):
             if self.missed[who]:
                 self.figures.without += 1
                 self._make_good(who, self.end)
         for linker in self.linkers.values():
             self.figures.unlinked += linker.is_pressed and linker.is_done
-        self.figures.took = time.perf_counter() - begun
-        self.figures.worked = time.process_time() - rested
-        self.figures.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return self.figures
 
     def _keep(self, who: int, now: float) -> float:
@@ -454,9 +475,9 @@ class Part:
             figures.steps += 1
             if not isinstance(answer, TokenGrant):
                 self._miss(who, now)
+                figures.lost += state.link.mark is not None
             elif self.missed[who]:
                 self._make_good(who, answered_at)
-            figures.lost += state.link.mark is not None
         self.keeping[who] = state
         return refresh.next_moment(state)
 
@@ -491,22 +512,40 @@ class Part:
             state, commands = refresh.step(state, CLIENT_WISH, Monotonic(now))
             assert not commands, "a client's wish brings the first refresh forward"
             self.keeping[who], self.missed[who] = state, 2
-            self.due[who] = refresh.next_moment(state)
-            heapq.heappush(self.heap, (self.due[who], who))
+            if self.due[who] < self.end:
+                self.calendar[int(self.due[who])].remove(who)
+            self._enter(who, refresh.next_moment(state))
 
 
 def run_part(plan: Plan, number: int) -> Figures:
-    """Simulate one part, in a process of its own: nothing here is ever in a circle, and there is much of it."""
+    """Simulate one part. Meanwhile no circles are looked for: there is much to look at, and only a linker is in one."""
+    begun = time.process_time()
     gc.disable()
-    return Part(plan, number).run()
+    figures = Part(plan, number).run()
+    gc.enable()
+    gc.collect()
+    figures.worked = time.process_time() - begun
+    figures.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures
 
 
 def simulate(plan: Plan, jobs: int = 1) -> Figures:
-    """Simulate a plan, its parts one after the other or, with more jobs than one, beside each other."""
+    """Simulate a plan, its parts one after the other or in so many processes beside each other."""
+    begun, worked = time.perf_counter(), cpu_seconds()
+    parts = [(plan, number) for number in range(plan.parts)]
     if jobs == 1:
-        return merge(Part(plan, number).run() for number in range(PARTS))
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
-        return merge(pool.starmap(run_part, [(plan, number) for number in range(PARTS)], chunksize=1))
+        figures = merge(run_part(*part) for part in parts)
+    else:
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            figures = merge(pool.starmap(run_part, parts, chunksize=1))
+    figures.took, figures.worked = time.perf_counter() - begun, cpu_seconds() - worked
+    return figures
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process, and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def merge(parts: Iterable[Figures]) -> Figures:
@@ -558,7 +597,7 @@ def day(speakers: int, seed: int) -> Plan:
 
 def tell_day(plan: Plan, figures: Figures) -> None:
     """Print what happened in a day."""
-    print(f"## A day of {plan.kept + plan.presses:,} speakers\n")
+    print(f"## A day of {plan.speakers:,} speakers\n")
     print(
         f"{plan.mean:,.0f} requests a second are needed on average, the provider answers {plan.capacity * plan.mean:,.0f}."
         f"\nLinks lost: {figures.lost}. Without a token at the end: {figures.without}. Polls sooner than the interval: {figures.early}. Linked: {len(figures.approvals):,},"
@@ -594,20 +633,19 @@ def tell_growth(grown: Sequence[tuple[Plan, Figures]]) -> None:
     """Print what simulating costs, by the size of the fleet."""
     print("## What simulating costs\n")
     table(
-        "speakers|core steps|seconds|CPU seconds|steps a CPU second|MiB|bytes a speaker",
+        "speakers|parts|core steps|seconds|CPU seconds|steps a CPU second|MiB a process|digest of the figures",
         (
             [
-                f"{plan.kept + plan.presses:,}",
+                f"{plan.speakers:,}",
+                plan.parts,
                 f"{figures.steps:,}",
                 figures.took,
                 figures.worked,
                 f"{figures.steps / figures.worked:,.0f}",
                 figures.memory,
-                f"{(figures.memory - grown[0][1].memory) * 2**20 / (plan.kept + plan.presses):,.0f}"
-                if position
-                else "",
+                figures.digest,
             ]
-            for position, (plan, figures) in enumerate(grown)
+            for plan, figures in grown
         ),
     )
 
@@ -710,15 +748,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--speakers", type=int, default=100_000, help="how many (default: 100000)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=PARTS, help="processes, 1 or 2 (default: 2)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes (default: one for each core)",
+    )
+    parser.add_argument(
+        "--day-only", action="store_true", help="one fleet's day, and what simulating it costs"
+    )
     wishes = parser.parse_args()
     compared = min(wishes.speakers, COMPARED)
+    smaller = () if wishes.day_only else (wishes.speakers // 100, wishes.speakers // 10)
     grown = []
-    for size in (wishes.speakers // 100, wishes.speakers // 10, wishes.speakers):
+    for size in (*smaller, wishes.speakers):
         plan = day(size, wishes.seed)
         grown.append((plan, simulate(plan, wishes.jobs)))
     tell_day(*grown[-1])
     tell_growth(grown)
+    if wishes.day_only:
+        return
     tell_jitter(compared, wishes.seed, wishes.jobs)
     tell_spread(compared, wishes.seed, wishes.jobs)
     tell_owners(compared // 4, wishes.seed, 1)

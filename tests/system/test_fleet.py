@@ -9,7 +9,7 @@ import pytest
 from device_auth.core.models import NEVER, Seconds, TokenGrant
 from tests.bench.fleet import (
     HOUR,
-    PARTS,
+    MOST_OF_A_PART,
     TOLD,
     Figures,
     Handed,
@@ -44,7 +44,7 @@ def test_no_link_is_lost_and_no_poll_comes_too_early(
 
 
 def test_everyone_has_a_token_again_after_outage_and_cut() -> None:
-    for number in range(PARTS):
+    for number in range(BAD_DAY.parts):
         part = Part(BAD_DAY, number)
 
         figures = part.run()
@@ -59,8 +59,20 @@ def test_everyone_has_a_token_again_after_outage_and_cut() -> None:
 def test_the_same_seed_gives_the_same_day_and_another_one_another() -> None:
     day, same, other = (simulate(replace(BAD_DAY, seed=seed)) for seed in (1, 1, 2))
 
-    assert (day.requests, day.after_cut, day.approvals) == (same.requests, same.after_cut, same.approvals)
-    assert day.requests != other.requests
+    assert day.digest == same.digest
+    assert day.digest != other.digest
+
+
+@pytest.mark.slow  # it starts five processes
+def test_the_day_is_the_same_in_any_number_of_processes() -> None:
+    short = replace(
+        BAD_DAY, kept=2 * MOST_OF_A_PART, hours=0.2, presses_until=600, outage=(60, 180), cut_at=300
+    )
+
+    alone, two, three = (simulate(short, jobs) for jobs in (1, 2, 3))
+
+    assert short.parts == 3
+    assert alone.digest == two.digest == three.digest
 
 
 def test_a_cut_without_a_spread_brings_the_starts_together() -> None:

@@ -51,13 +51,20 @@ class Box(Generic[T]):
 
 
 @values.dataclass(frozen=True, slots=True)
+class Often(Generic[T]):
+    """Another one, made often."""
+
+    inside: T
+
+
+@values.dataclass(frozen=True, slots=True)
 class Nothing:
     """A value without fields."""
 
 
 @values.dataclass(frozen=True, slots=True)
 class MadeOften:
-    """The same, made so often that it has a constructor of its own."""
+    """The same, made so often that it has functions of its own."""
 
     name: str
     secret: str = values.field(default="hidden", repr=False)
@@ -146,11 +153,19 @@ def test_a_value_is_taken_apart_by_match(kind: Any) -> None:
             pytest.fail("no match")
 
 
-def test_only_a_class_that_is_made_often_gets_a_constructor_of_its_own() -> None:
-    often, ours, rare = (vars(kind)["__init__"] for kind in (MadeOften, Ours, Box))
+def test_only_a_class_that_is_made_often_gets_functions_of_its_own() -> None:
+    for function in ("__init__", "__replace__"):
+        often, ours, rare = (vars(kind)[function] for kind in (MadeOften, Ours, Box))
 
-    assert often is not ours
-    assert rare is ours
+        assert often is not ours
+        assert rare is ours
+
+
+def test_a_class_with_a_type_parameter_may_be_made_often() -> None:
+    boxes = [Often(number) for number in range(values._OFTEN + 1)]
+
+    assert {type(box) for box in boxes} == {Often}
+    assert (boxes[-1].inside, values.replace(boxes[-1], inside=0).inside) == (values._OFTEN, 0)
 
 
 def test_a_value_without_fields_is_one_of_its_kind() -> None:
@@ -181,22 +196,25 @@ def test_a_changed_copy_leaves_the_value_as_it_is(kind: Any, replace: Callable[.
     assert value == kind("a")
 
 
-def test_a_copy_with_a_field_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(("kind", "why"), [(Ours, "made of: name, secret, count"), (MadeOften, "'other'")])
+def test_a_copy_with_a_field_that_is_none_is_refused(kind: Any, why: str) -> None:
     changes: dict[str, Any] = {"other": 1}
 
-    with pytest.raises(TypeError, match="made of: name, secret, count"):
-        values.replace(Ours("a"), **changes)
+    with pytest.raises(TypeError, match=why):
+        values.replace(kind("a"), **changes)
 
 
 @pytest.mark.parametrize("deed", [copy.copy, copy.deepcopy])
-def test_a_copy_of_a_value_is_equal_to_it(deed: Callable[[object], object]) -> None:
-    assert deed(Ours("a", "b", 1)) == Ours("a", "b", 1)
+@pytest.mark.parametrize("kind", [Ours, MadeOften])
+def test_a_copy_of_a_value_is_equal_to_it(deed: Callable[[object], object], kind: Any) -> None:
+    assert deed(kind("a", "b", 1)) == kind("a", "b", 1)
 
 
-def test_a_value_can_be_sent_to_another_process() -> None:
-    sent = pickle.dumps(Ours("a", "b", 1))
+@pytest.mark.parametrize("kind", [Ours, MadeOften])
+def test_a_value_can_be_sent_to_another_process(kind: Any) -> None:
+    sent = pickle.dumps(kind("a", "b", 1))
 
-    assert pickle.loads(sent) == Ours("a", "b", 1)  # noqa: S301  our own bytes
+    assert pickle.loads(sent) == kind("a", "b", 1)  # noqa: S301  our own bytes
 
 
 def test_the_tools_of_the_standard_library_take_our_values() -> None:
