@@ -234,7 +234,7 @@ def open_program_voice(plan: EspeakPlan | CommandPlan | RecordedPlan) -> Program
         return CommandVoice(command=plan.command, volume=plan.volume)
     _require(plan.player[0])
     if isinstance(plan, RecordedPlan):
-        if not plan.directory.is_dir():
+        if not os.path.isdir(plan.directory):  # noqa: PTH112  Path.is_dir raises in a closed folder
             raise PartMissing(
                 f"there is no folder of recordings {plan.directory}", hint="Check voice.directory."
             )

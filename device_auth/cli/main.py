@@ -152,6 +152,7 @@ class Parser(argparse.ArgumentParser):
         import re
 
         message = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: _shown(found[0][1:-1], found[0][0]), message)
+        message = message.replace("invalid int value", "not a whole number")
         hidden = "A word that could be a secret is not repeated here. " if HIDDEN in message else ""
         say_problem(message, f"{hidden}{self._meant(message)}To list every option: {self.prog} --help")
         sys.exit(USAGE)
@@ -160,13 +161,13 @@ class Parser(argparse.ArgumentParser):
         import difflib
         import re
 
-        given = re.search(r"'([^']+)'|(--[\w-]+)|unknown arguments: (\S+)", message)
+        given = re.search(r"choice: '([^']+)' \(choose from (.+)\)|unknown arguments: --([\w-]+)", message)
         if given is None:
             return ""
-        word = given[1] or given[2] or given[3]
-        known = {*VERBS, *(option for option in self._option_string_actions if option.startswith("--"))}
-        near = [] if word in known else difflib.get_close_matches(word, known, n=1)
-        return f"Did you mean {near[0]}? " if near else ""
+        word, choices = given[1] or given[3], given[2]
+        known = re.findall(r"\w[\w-]+", choices or " ".join(self._option_string_actions))
+        near = difflib.get_close_matches(word, known, n=1)
+        return f"Did you mean {'' if choices else '--'}{near[0]}? " if near else ""
 
 
 def _shown(word: str, quotes: str = "") -> str:

@@ -4,6 +4,7 @@ Only the matrix of the qrcode library is used. All functions draw dark modules o
 full quiet zone, because many decoders do not read the reverse.
 """
 
+import os
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -187,7 +188,7 @@ def check_picture(file: PictureFile) -> None:
         ConfigError: if the suffix is neither ``.svg`` nor ``.png``, or no file can be made there.
     """
     _drawing_for(file.path)
-    if file.path.is_dir():
+    if os.path.isdir(file.path):  # noqa: PTH112  Path.is_dir raises in a closed folder
         raise ConfigError(f"cannot write the QR code to {file.path}: it is a folder", hint="Name a file.")
     try:
         file.prove()

@@ -339,8 +339,8 @@ def _fault_of(material: bytes) -> str:
 def _ask_board(search_path: str, timeout: Seconds) -> SealingKey | KeyTrouble:
     """Return our key: a code that the board makes of a fixed text with the key in its one-time memory."""
     # not by shutil, which loads bz2 and lzma, at each start
-    places = [Path(folder) / TOOL for folder in search_path.split(os.pathsep) if folder]
-    tool = next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)), None)
+    places = [f"{folder}/{TOOL}" for folder in search_path.split(os.pathsep) if folder]
+    tool = next((place for place in places if os.access(place, os.X_OK) and os.path.isfile(place)), None)  # noqa: PTH113  Path.is_file raises
     if tool is None:
         return KeyTrouble(
             f"{TOOL} is not installed",

@@ -89,7 +89,8 @@ def find_trust(
         return Trust(CA_FILE, file=str(ca_file))
     for name in BUNDLES:
         if given := environ.get(name):
-            return Trust(name, folder=given) if Path(given).is_dir() else Trust(name, file=given)
+            is_folder = os.path.isdir(given)  # noqa: PTH112  Path.is_dir raises in a closed folder
+            return Trust(name, folder=given) if is_folder else Trust(name, file=given)
     file, folder = environ.get(CERT_FILE, ""), environ.get(CERT_FOLDERS, "")
     if file or folder:
         return Trust(CERT_FILE if file else CERT_FOLDERS, file, folder)

@@ -651,6 +651,14 @@ def test_a_wrong_command_line_exits_with_2_and_two_lines(
         ("status --bas-url x", "Did you mean --base-url? To list every option: device-auth status --help"),
         ("link --timeout soon", "To list every option: device-auth link --help"),
         ("status qqq", "To list every option: device-auth status --help"),
+        ("status linked", "To list every option: device-auth status --help"),
+        ("unlink --force", "To list every option: device-auth unlink --help"),
+        ("config inti", "Did you mean init? To list every option: device-auth config --help"),
+        (
+            "hardware wiring genric-led",
+            "Did you mean generic-led? To list every option: device-auth hardware --help",
+        ),
+        ("factory identty", "Did you mean identity? To list every option: device-auth factory --help"),
     ],
 )
 def test_a_slip_of_the_keyboard_is_told_what_was_meant(

@@ -293,6 +293,12 @@ ODD = {
 }
 
 
+def test_a_folder_of_the_path_that_cannot_be_looked_into_is_passed_over(sources: KeySources) -> None:
+    sources.environ["PATH"] = f"/{'x' * 300}"
+
+    assert sources.keys.sealing().name == "plain"
+
+
 @pytest.mark.parametrize("case", ODD.values(), ids=ODD)
 def test_a_board_that_gives_no_key_leaves_the_link_plain_unless_it_is_named(
     sources: KeySources, case: tuple[str, str]

@@ -235,6 +235,11 @@ def test_a_folder_that_is_not_there_is_refused_before_a_code_is_asked_for(tmp_pa
         check_picture(OwnersFile(tmp_path / "nowhere" / "code.svg"))
 
 
+def test_a_place_that_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="File name too long"):
+        check_picture(OwnersFile(tmp_path / f"{'x' * 300}.svg"))
+
+
 def test_a_folder_in_the_file_s_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "code.svg").mkdir()
 

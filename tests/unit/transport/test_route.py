@@ -102,6 +102,13 @@ def test_a_proxy_that_cannot_be_used_names_its_variable(
 # Authorities
 
 
+@pytest.mark.parametrize("name", BUNDLES)
+def test_a_bundle_that_cannot_be_looked_at_is_taken_for_a_file(name: str) -> None:
+    place = f"/{'x' * 300}"
+
+    assert find_trust(None, {name: place}).file == place
+
+
 def test_the_systems_authorities_are_trusted_or_where_it_has_none_those_of_certifi() -> None:
     has_store = Path(USUAL.openssl_cafile).exists() or any(Path(USUAL.openssl_capath).glob("*.0"))
 
