@@ -23,15 +23,17 @@ CLIENT: Final = EXAMPLE / "avs-client"
 
 
 @contextmanager
-def beside(household: Household, *program: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a program while the household's speaker is linked."""
+def beside(
+    household: Household, *program: str, before: tuple[str, ...] = ()
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a program while the household's speaker is linked; ``before`` are the interpreter's own words."""
     session = household.folder / "session"
     session.mkdir(0o700, exist_ok=True)
     if not (session / "device-auth").is_symlink():
         (session / "device-auth").symlink_to(household.run)
     environ = {**bare_environment(), "XDG_RUNTIME_DIR": str(session), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, str(WHILE_LINKED), *program], stdout=subprocess.PIPE, text=True, env=environ
+        [sys.executable, *before, str(WHILE_LINKED), *program], stdout=subprocess.PIPE, text=True, env=environ
     ) as process:
         try:
             yield process
@@ -84,6 +86,38 @@ def test_a_client_ends_when_the_speaker_has_another_link_and_not_before(househol
 
             assert process.wait(LONG) == 0
         assert living.client.status().linked_at != linked_at
+
+
+LATE: Final = """
+import pathlib, runpy, subprocess, sys, time
+class Late(subprocess.Popen):
+    def __init__(self, *args):
+        super().__init__(*args)
+        while not gate.exists():
+            time.sleep(0.01)
+subprocess.Popen, gate = Late, pathlib.Path(sys.argv.pop(1))
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script that comes to itself late, once it has started a program."""
+
+
+def test_a_client_ends_though_the_other_link_was_made_before_anybody_looked(household: Household) -> None:
+    gate = household.folder / "gate"
+    with household.living() as living:
+        household.link(living)
+        linked_at = living.client.status().linked_at
+        assert linked_at is not None
+        with beside(household, *NAMED, before=("-c", LATE, str(gate))) as process:
+            pid = int(line(process))
+            wait_for(lambda: time.time() >= linked_at.timestamp() + 1)
+            living.client.link(again=True)
+            household.approve(living)
+            wait_for(lambda: living.wait_until("linked").linked_at != linked_at)
+            gate.touch()
+
+            assert process.wait(LONG) == 0
+        assert not lives(pid)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137)])
