@@ -64,7 +64,11 @@ def _dataclass(*, frozen: bool, slots: bool, eq: bool = True) -> Callable[[type[
 
 
 def _replace(value: Any, /, **changes: object) -> Any:
-    return value.__replace__(**changes)
+    try:
+        change = value.__replace__
+    except AttributeError:  # a value of the standard library's, which has none before Python 3.13
+        return _replace_some(value, **changes)
+    return change(**changes)
 
 
 def _values_of(value: Any) -> list[object]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 import pytest
 
 from device_auth.core import values
+from hardware.voice import Utterance
 
 T = TypeVar("T")
 ROOT: Final = Path(__file__).parents[2]
@@ -194,6 +195,12 @@ def test_a_changed_copy_leaves_the_value_as_it_is(kind: Any, replace: Callable[.
 
     assert replace(value, count=2) == kind("a", count=2)
     assert value == kind("a")
+
+
+def test_a_value_of_the_standard_library_is_replaced_too() -> None:
+    said = Utterance("a", "en-US", 0.5, "letter")
+
+    assert values.replace(said, pause=1.5) == Utterance("a", "en-US", 1.5, "letter")
 
 
 @pytest.mark.parametrize(("kind", "why"), [(Ours, "made of: name, secret, count"), (MadeOften, "'other'")])
