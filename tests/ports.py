@@ -4,21 +4,7 @@ import socket
 from errno import EADDRINUSE
 from typing import Final
 
-import pytest
-
 _KEPT: Final[list[socket.socket]] = []
-
-
-def _has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6: Final = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 on loopback")
-"""The mark of a test that listens at ::1."""
 
 
 def free_port() -> int:

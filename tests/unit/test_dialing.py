@@ -13,7 +13,7 @@ import pytest
 from device_auth.core.models import Seconds
 from device_auth.world.bounded import bounded
 from device_auth.world.dialing import Address, CallCancelled, CancelHandle, Dialer
-from tests.ports import needs_ipv6
+from tests.ipv6 import needs_ipv6
 from tests.threads import no_room_for_threads
 from tests.waiting import LONG
 

@@ -21,7 +21,7 @@ from device_auth.service.page import (
     open_listener,
     read_page_settings,
 )
-from tests.ports import needs_ipv6
+from tests.ipv6 import needs_ipv6
 
 ROOT: Final = Path(__file__).parents[2]
 OWN = ip_address("192.168.1.5")

@@ -29,7 +29,8 @@ from device_auth.tools.authorize import (
 from device_auth.wire.authorization_code import Redirect
 from device_auth.world.certificate import CERTIFICATE, server_context
 from tests.certificates import NOW
-from tests.ports import free_port, needs_ipv6
+from tests.ipv6 import needs_ipv6
+from tests.ports import free_port
 from tests.waiting import LONG, wait_for
 
 STATE = "our-state"

@@ -20,8 +20,8 @@ from device_auth.prompts.wording import read_wording
 from device_auth.service.page import ADMISSION, READ_LIMITS, Page, PageSettings, open_listener
 from device_auth.service.page_view import NOTICE_FOR
 from device_auth.service.visitors import Nearness
+from tests.ipv6 import needs_ipv6
 from tests.page_bench import PREFILLED, PRESS, Bench, read_all
-from tests.ports import needs_ipv6
 from tests.threads import no_room_for_threads, threads_of
 from tests.waiting import LONG
 

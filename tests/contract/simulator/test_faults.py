@@ -15,7 +15,7 @@ from device_auth.simulator.faults import Endpoint, Fault, read_fault
 from device_auth.simulator.models import PairState
 from device_auth.simulator.referee import RuleName
 from device_auth.simulator.server import Running, serve
-from tests.ports import needs_ipv6
+from tests.ipv6 import needs_ipv6
 from tests.simulated_speaker import FORM, Clock, Speaker
 from tests.waiting import LONG, wait_for
 
