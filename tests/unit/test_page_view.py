@@ -332,6 +332,12 @@ def test_a_refusal_without_an_address_names_none(painter: PageRenderer, wording:
     assert "http://" not in page
 
 
+def test_without_style_the_code_stands_in_a_line_of_its_own(painter: PageRenderer, pair: CodePair) -> None:
+    page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
+
+    assert 'FUP8UN</span><br><span class="unseen">F, U' in page, "FUP8UNF would be entered else"
+
+
 def test_a_screen_reader_says_a_code_letter_by_letter(painter: PageRenderer, pair: CodePair) -> None:
     page = painter.page(PageModel(StateWord.WAITING, Trouble.NONE, pair), "en").decode()
 
