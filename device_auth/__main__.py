@@ -1,8 +1,12 @@
 """The command ``device-auth``, and ``python -m device_auth``: answers ``token`` and ``status`` at once, else runs the verb."""
 
+import gc
 import sys
 
 INTERRUPTED = 130
+
+LATE = ("calendar", "mimetypes", "selectors", "stringprep", "traceback", "zipfile")
+"""Modules that logging, socket and requests import, and no verb uses unless something goes wrong."""
 
 
 def main() -> int:
@@ -15,6 +19,10 @@ def main() -> int:
                 return 0
         except KeyboardInterrupt:
             return INTERRUPTED
+    gc.disable()  # until the verb runs: no module that is loaded is garbage
+    from device_auth.late_modules import load_late
+
+    load_late(*LATE)
     load_argparse()
     from device_auth.cli.main import main as run_verb
 

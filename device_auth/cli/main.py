@@ -86,9 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of ``EXIT_CODES``.
     """
-    # Collecting finds nothing while modules load, and nothing of use at the end of a process.
-    gc.disable()
-    atexit.register(gc.freeze)
+    atexit.register(gc.freeze)  # collecting finds nothing of use at the end of a process
     if sys.stderr is None:
         sys.stderr = null_stream()
     args = read_arguments(sys.argv[1:] if argv is None else argv)
@@ -96,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log_to_stderr(is_verbose="verbose" in vars(args))
     if argv is None:
         threading.excepthook = say_bug_of_thread
+        gc.freeze()  # no module that is loaded is garbage
     gc.enable()
     try:
         return verb.run(args)

@@ -11,7 +11,6 @@ import logging
 import socket
 import weakref
 from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ class CancellableSession(requests.Session):
         adapter = _CancellableAdapter(_cancellable_pools(dialer, self.handle), context)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.cookies = _CookiesNotKept()
         # our own results report urllib3's warnings; and it would log parts of an answer that it cannot parse
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         disable_warnings(SystemTimeWarning)
@@ -84,6 +83,11 @@ class CancellableSession(requests.Session):
 
     def get_redirect_target(self, _response: requests.Response) -> None:
         """Return no target: requests would read a redirect's whole body, however long, to learn it."""
+
+
+class _CookiesNotKept(requests.cookies.RequestsCookieJar):
+    def extract_cookies(self, *_: object) -> None:
+        """Keep none."""
 
 
 class _CancellableAdapter(requests.adapters.HTTPAdapter):

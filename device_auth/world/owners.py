@@ -137,7 +137,7 @@ def as_owner(
 
 def _in_a_child(owner: Owner, job: Callable[[Question], Json], answer: Question) -> Json:
     import socket
-    import traceback  # noqa: F401  the child may not be able to load it
+    from traceback import extract_tb  # noqa: F401  the child may not be able to load it
 
     from device_auth.world.signals import blocked
 
@@ -208,10 +208,10 @@ def _be(owner: Owner, theirs: "socket", job: Callable[[Question], Json]) -> NoRe
         theirs.sendall(_line(message))
         exit_code = 0
     except BaseException as error:  # noqa: BLE001  the parent's work must not go on in the child
-        import traceback
+        from traceback import extract_tb
 
         # Without the error's own text: it might hold a secret.
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+        frame = extract_tb(error.__traceback__)[-1]
         if not isinstance(error, KeyboardInterrupt):
             log.error(
                 "a bug in this program: %s in %s:%s", type(error).__name__, frame.filename, frame.lineno

@@ -7,17 +7,20 @@ machine, so it is loaded at the first request, or before it while nothing else i
 
 import atexit
 import errno
+import gc
 import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Never, Protocol
 
 from device_auth.core.errors import ConfigError
 from device_auth.core.models import Seconds, Unreachable, WireRequest, WireResponse
 from device_auth.core.ports import Clock
 from device_auth.core.states import Trouble
+from device_auth.late_modules import LateModule
 from device_auth.wire.addresses import Proxy, may_be_sent_to
 from device_auth.world.dialing import NO_ROUTE, CallCancelled, CancelHandle, Dialer
 from device_auth.world.route import Authorities, Route, find_proxy
@@ -67,10 +70,31 @@ class _NoFile:
         raise ImportError
 
 
+class _NoCookies:
+    """A jar for requests; the library's compiles three dozen patterns."""
+
+    def __init__(self, _policy: object = None) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Never]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def add_cookie_header(self, _request: object) -> None:
+        """Send none."""
+
+    def extract_cookies(self, _response: object, _request: object) -> None:
+        """Keep none."""
+
+
 STAND_INS: Final[dict[str, dict[str, object] | None]] = {
     "bz2": None,
     "chardet": {"__version__": "5.0.0"},
     "charset_normalizer": {},
+    "http.cookiejar": {"Cookie": _NoCookies, "CookieJar": _NoCookies, "CookiePolicy": _NoCookies},
+    "http.cookies": {"Morsel": _NoCookies},
     "idna": {},
     "lzma": None,
     "requests.certs": {"where": _NoFile},
@@ -86,21 +110,47 @@ what nobody but requests imports, or what the standard library can do without (b
 def load() -> None:
     """Load what sends requests, all but what no request uses; once it is loaded, do nothing."""
     with _loading:
-        if "requests" not in sys.modules:
-            absent = STAND_INS.keys() - sys.modules.keys()
-            sys.modules.update({name: _stand_in(name) for name in absent})  # type: ignore[misc]  # None: see above
-            try:
-                import requests  # noqa: F401, TID251  loaded here
-            finally:
-                for name in absent:
-                    del sys.modules[name]
-        import device_auth.world.connections  # noqa: F401  loaded here
+        if "device_auth.world.connections" not in sys.modules:
+            with _nothing_collected():
+                _load_requests()
+                import device_auth.world.connections  # noqa: F401  loaded here
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Look for no garbage in here, nor later among what is loaded here: that takes a twentieth of a link, and finds none."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if is_on:
+            gc.enable()
+
+
+def _load_requests() -> None:
+    if "requests" in sys.modules:
+        return
+    absent = STAND_INS.keys() - sys.modules.keys()
+    stand_ins = {name: _stand_in(name) for name in absent}
+    sys.modules.update(stand_ins)  # type: ignore[arg-type]  # None: see above
+    try:
+        import requests  # noqa: F401, TID251  loaded here
+    finally:
+        for name, stand_in in stand_ins.items():
+            if isinstance(stand_in, LateModule):
+                stand_in.make_way()
+            else:
+                del sys.modules[name]
 
 
 def _stand_in(name: str) -> ModuleType | None:
     members = STAND_INS[name]
     if members is None:
         return None
+    if name.startswith("http."):  # of which a later requests may use more
+        return LateModule(name, **members)
     made = ModuleType(name)
     vars(made).update(members)
     return made

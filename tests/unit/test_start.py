@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from device_auth.__main__ import LATE
 from device_auth.client import Client, ClientError
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import Running, serve
@@ -42,7 +43,8 @@ import json, sys
 from pathlib import Path
 
 def note():
-    Path({notes!r}).write_text(json.dumps(sorted(sys.modules)))
+    loaded = [name for name, module in sys.modules.items() if getattr(module, "__spec__", None)]
+    Path({notes!r}).write_text(json.dumps(sorted(loaded)))
 
 class NoteBefore:
     def find_spec(self, name, path, target=None):
@@ -56,7 +58,7 @@ if {before!r}:
     sys.meta_path.insert(0, NoteBefore())
 else:
     atexit.register(note)
-from device_auth.cli.main import main
+from device_auth.__main__ import main
 sys.exit(main())
 """
 """Runs the command, and notes which modules are loaded at its end, or before it loads the first of some."""
@@ -99,6 +101,8 @@ def noted(command: Command) -> set[str]:
 
 FOR_EVERYONE: Final = {"hardware.errors", "hardware.settings", "hardware.button"}
 
+OF_THE_START: Final = {"device_auth.__main__", "device_auth.late_modules"}
+
 AT_REST: Final = {"assembly", "cli", "core", "hardware", "prompts", "world"}
 
 
@@ -113,7 +117,8 @@ def ours(modules: set[str]) -> set[str]:
 def rooms(modules: set[str]) -> set[str]:
     """Return the folders that modules are from; of the hardware, words and settings are for everyone."""
     assert {name for name in modules if name.startswith("hardware.")} <= FOR_EVERYONE
-    return {name.split(".")[1] if name.startswith("device_auth.") else "hardware" for name in ours(modules)}
+    found = ours(modules) - OF_THE_START
+    return {name.split(".")[1] if name.startswith("device_auth.") else "hardware" for name in found}
 
 
 def is_up(command: Command) -> bool:
@@ -172,7 +177,37 @@ def test_a_link_loads_nothing_of_requests_that_it_does_not_use(command: Command)
 
     assert "requests" in modules
     assert not modules & {"charset_normalizer", "chardet", "idna", "certifi", "importlib.metadata"}
-    assert not modules & {"bz2", "lzma"}
+    assert not modules & {"bz2", "lzma", "http.cookiejar", "http.cookies", *LATE}
+
+
+def test_a_later_requests_may_want_more_of_the_modules_for_cookies(tmp_path: Path) -> None:
+    (tmp_path / "requests.py").write_text(
+        "from http import cookiejar\n"
+        "from http.cookies import SimpleCookie\n"
+        "print(issubclass(cookiejar.LWPCookieJar, cookiejar.FileCookieJar), SimpleCookie('a=1')['a'].value)\n"
+    )
+
+    assert printed_by_loading(tmp_path) == "True 1\n"
+
+
+@pytest.mark.parametrize("end", ["", "raise ImportError"])
+def test_nothing_is_collected_while_requests_is_loaded(tmp_path: Path, end: str) -> None:
+    (tmp_path / "requests.py").write_text(f"import gc; print(gc.isenabled(), end=' ')\n{end}\n")
+
+    assert printed_by_loading(tmp_path, "import gc; print(gc.isenabled())") == "False True\n"
+
+
+def printed_by_loading(folder: Path, then: str = "") -> str:
+    """Load a library in place of requests, which ours cannot use, and return what it prints."""
+    code = f"""import contextlib, sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT)!r}]
+from device_auth.world.transport import load
+with contextlib.suppress(ImportError, AttributeError):
+    load()
+{then}"""
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=LONG
+    )
+    return ran.stdout
 
 
 @pytest.mark.parametrize("name", ["importlib.resources.readers", "_strptime"])
@@ -184,15 +219,13 @@ def test_what_another_thread_imports_while_requests_is_loaded_is_whole(tmp_path:
         "thread.join()\n"
         "raise ImportError\n"
     )
-    code = f"""import contextlib, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]
-from device_auth.world.transport import load
-with contextlib.suppress(ImportError):
-    load()
-import calendar, zipfile
+    then = f"""import calendar, zipfile
 kept = sys.modules[{name!r}]
 assert getattr(kept, "calendar", calendar) is calendar and getattr(kept, "zipfile", zipfile) is zipfile
+print("whole")
 """
-    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=LONG)
+
+    assert printed_by_loading(tmp_path, then) == "whole\n"
 
 
 def test_a_verb_looks_for_no_translation_of_argparse() -> None:

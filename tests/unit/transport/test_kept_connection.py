@@ -1,5 +1,7 @@
 """One connection is kept open; nothing is sent twice and nothing remembered."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import requests
 from device_auth.core.models import Unreachable, WireResponse
 from device_auth.core.states import Trouble
 from device_auth.world.transport import HttpTransport
+from tests.command import ROOT
 from tests.scripted_server import Peer, ScriptedServer, answers, in_turn
 from tests.transports import Sending, post
 from tests.waiting import LONG
@@ -76,6 +79,29 @@ def test_cookies_are_not_kept(transport: HttpTransport) -> None:
     assert not any(b"Cookie" in request for request in server.requests)
     assert transport._idle is not None
     assert not list(transport._idle.cookies)
+
+
+def test_cookies_are_not_kept_either_where_requests_is_loaded_by_a_request() -> None:
+    code = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+from device_auth.world.transport import HttpTransport
+from tests.transports import SimulatedClock, post
+transport = HttpTransport(SimulatedClock())
+answers = [transport.send(post(sys.argv[1])) for _ in range(2)]
+assert "requests" in sys.modules and "http.cookiejar" not in sys.modules
+print([answer.body for answer in answers], len(transport._idle.cookies))
+"""
+    with ScriptedServer(answers([b"1", b"2"], "Set-Cookie: tracked=yes")) as server:
+        ran = subprocess.run(
+            [sys.executable, "-c", code, server.url],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LONG,
+        )
+
+    assert ran.stdout == "[b'1', b'2'] 0\n"
+    assert len(server.requests) == 2
+    assert not any(b"Cookie" in request for request in server.requests)
 
 
 def test_what_netrc_has_for_the_host_is_not_sent(
