@@ -48,7 +48,14 @@ LAUNCHER: Final = ("-c", START.format(here=str(ROOT), site=SITE))
 PACKAGED: Final = ("-IS", *LAUNCHER)
 LINKS_AT_ONCE: Final = ("--approve-after", "0", "--interval", "1")
 
-IN_PLACE: Final = 'mount --bind "$1" /run && mount --bind "$2" /var/lib && shift 2 && exec "$@"'
+IN_PLACE: Final = (
+    "sh",
+    "-c",
+    'mount --bind "$1" /run && mount --bind "$2" /var/lib && shift 2 && exec "$@"',
+    "sh",
+)
+NAMESPACES: Final = (("unshare", "--mount"), ("unshare", "--user", "--map-root-user", "--mount"))
+"""In which folders can be put into the places of the system's: by root, and by a user where the kernel lets users do so."""
 RUNTIME: Final = Path("/run/device-auth")
 STATE: Final = Path("/var/lib/device-auth")
 PLACES: Final = ("--state-dir", str(STATE), "--runtime-dir", str(RUNTIME))
@@ -482,55 +489,100 @@ PARTS: Final[dict[str, Part]] = {
     "save": save,
     "fleet": fleet,
 }
+OF_PLACES: Final = {"instructions", "processes", "authorities", "daemon"}
+"""These have verbs find a speaker where it is without an option."""
+
+NOW: Final = "Now"
 
 
 # ---------------------------------------------------------------------------------------------------------
 # The table
 
 
+def find_namespace() -> tuple[str, ...] | None:
+    """Return what makes a namespace in which folders can be put into the system's places; None if nothing here does."""
+    if shutil.which("unshare") is None:
+        return None
+    for namespace in NAMESPACES:
+        with tempfile.TemporaryDirectory() as folder:
+            trying = [*namespace, *IN_PLACE, folder, folder, "true"]
+            if subprocess.run(trying, check=False, capture_output=True).returncode == 0:
+                return namespace
+    return None
+
+
 @contextmanager
 def checkouts(revision: str | None) -> Iterator[dict[str, Path]]:
     """Yield this checkout and, beside it, the program of the revision with the benches of this one."""
     if revision is None:
-        yield {"now": ROOT}
+        yield {NOW: ROOT}
         return
+    git = ["git", "-C", str(ROOT)]
+    naming = [*git, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
+    if subprocess.run(naming, check=False, capture_output=True).returncode != 0:
+        raise SystemExit(f"{revision} is no commit in {ROOT}; in a shallow clone: git fetch --unshallow")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), revision], check=True)
+        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(tree), revision], check=True)
         try:
             shutil.rmtree(tree / "tests")
             (tree / "tests").symlink_to(ROOT / "tests")
-            yield {revision: tree, "now": ROOT}
+            yield {revision: tree, NOW: ROOT}
         finally:
-            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+            subprocess.run([*git, "worktree", "remove", "--force", str(tree)], check=True)
 
 
-def measure(part: str, tree: Path, effort: Effort) -> list[Figure]:
+def measure(part: str, tree: Path, effort: Effort, namespace: Sequence[str] | None) -> list[Figure]:
     """Measure a part in a process of its own, which has folders of its own where the speaker's are."""
     words = [sys.executable, "-m", "tests.bench.table", "--part", part, "--effort", json.dumps(effort)]
     with tempfile.TemporaryDirectory() as disk, tempfile.TemporaryDirectory(dir=MEMORY) as memory:
         for folder in (disk, memory):
             Path(folder).chmod(0o755)
-        in_place = ["unshare", "--mount", "sh", "-c", IN_PLACE, "sh", memory, disk, *words]
+        if part in OF_PLACES:
+            assert namespace is not None, "such a part was left out"
+            words = [*namespace, *IN_PLACE, memory, disk, *words]
+        environment = {**ENVIRONMENT, "TMPDIR": "/var/lib" if part in OF_PLACES else disk}
         done = subprocess.run(
-            in_place, cwd=tree, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True
+            words, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True, check=False
         )
+    if done.returncode:
+        if tree == ROOT:
+            raise SystemExit(f"failed: {part}")
+        print(f"{part}: cannot be measured with that revision's program", file=sys.stderr)
+        return []
     return [Figure(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def print_table(parts: Sequence[str], trees: Mapping[str, Path], effort: Effort) -> None:
-    names = ["what", "beside", "budget", *trees, "measured"]
+    """Print the rows of these parts as soon as they are known, and how long each part took."""
+    namespace = find_namespace()
+    left_out = [part for part in parts if part in OF_PLACES and namespace is None]
+    if left_out:
+        print(
+            f"left out: {', '.join(left_out)}: only root, or a user who may make namespaces, can put folders into the places"
+            " of the system's",
+            file=sys.stderr,
+        )
+    names = ["What", "Beside", "Budget", *trees, "Measured"]
     print("| " + " | ".join(names) + " |\n|" + " --- |" * len(names), flush=True)
+    took = []
     for part in parts:
-        found = [measure(part, tree, effort) for tree in trees.values()]
-        for figures in zip(*found, strict=True):
-            last = figures[-1]
-            results = [figure.result for figure in figures]
-            print(
-                "| " + " | ".join([last.what, last.peer, last.budget, *results, last.measured]) + " |",
-                flush=True,
-            )
+        if part in left_out:
+            continue
+        begun, worked = time.monotonic(), cpu_of_children()
+        *older, figures = [measure(part, tree, effort, namespace) for tree in trees.values()]
+        results = [{figure.what: figure.result for figure in each} for each in older]
+        for figure in figures:
+            columns = [each.get(figure.what, "–") for each in results]
+            row = [figure.what, figure.peer, figure.budget, *columns, figure.result, figure.measured]
+            print("| " + " | ".join(row) + " |", flush=True)
+        took.append(f"{part} {time.monotonic() - begun:.0f} s ({cpu_of_children() - worked:.0f} of CPU)")
+    print(f"took: {', '.join(took)}", file=sys.stderr)
+
+
+def cpu_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def main() -> None:
@@ -544,12 +596,10 @@ def main() -> None:
     parser.add_argument("--effort", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part is not None:
-        with tempfile.TemporaryDirectory(dir="/var/lib") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             for figure in PARTS[given.part](Effort(*json.loads(given.effort)), Path(folder)):
                 print(json.dumps(figure), flush=True)
         return
-    if os.geteuid() != 0:
-        raise SystemExit("the speaker's folders are put into the places of the system's: run this as root")
     with checkouts(given.compare) as trees:
         print_table(given.only, trees, Effort(1, 0.1) if given.quick else Effort(20, 15.0))
 

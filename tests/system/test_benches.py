@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from tests.bench.figures import ROOT, quartiles
+from tests.bench.table import PARTS, find_namespace
 from tests.waiting import LONG
 
 pytestmark = pytest.mark.slow
@@ -19,15 +20,19 @@ AS_BENCHED: Final = (
 
 
 def run_bench(name: str, *words: str) -> str:
-    done = subprocess.run(
+    return bench_of(name, *words).stdout
+
+
+def bench_of(name: str, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-c", AS_BENCHED, f"tests.bench.{name}", *words],
         cwd=ROOT,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=LONG,
         check=True,
     )
-    return done.stdout
 
 
 @pytest.mark.parametrize("name", ["link", "save"])
@@ -35,18 +40,41 @@ def test_a_bench_tells_a_ratio(name: str) -> None:
     assert "ratio" in run_bench(name, "--rounds", "1")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put folders into the places of the system's")
-@pytest.mark.parametrize(
-    ("parts", "revision", "rows"),
-    [
-        (["processes", "authorities", "socket", "save", "fleet"], ["--compare", "HEAD"], 15),
-        (["daemon"], [], 8),
-    ],
-)
-def test_the_table_has_a_row_for_each_budget(parts: list[str], revision: list[str], rows: int) -> None:
-    told = run_bench("table", "--quick", *revision, "--only", *parts).splitlines()[2:]
+def rows_of(table: str) -> dict[str, list[str]]:
+    """Return the other columns of each row, by the first; without those that count instructions, which takes long."""
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return {what: others for what, *others in rows if not what.endswith(": instructions")}
 
-    assert [len(row.split(" | ")) for row in told] == [5 + bool(revision)] * rows
+
+@pytest.mark.skipif(find_namespace() is None, reason="no folder can be put into the places of the system's")
+def test_the_table_has_the_rows_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text().partition("## Figures")[2].partition("\n## ")[0]
+
+    told = rows_of(run_bench("table", "--quick", "--only", *(PARTS.keys() - {"instructions"})))
+
+    for what, (beside, budget, *_) in rows_of(readme).items():
+        assert told[what][:2] == [beside, budget]
+
+
+def test_a_line_says_which_rows_are_left_out_where_no_namespace_is_to_be_had() -> None:
+    done = bench_of("table", "--quick", "--only", "instructions", "daemon", "save", PATH="")
+
+    assert done.stderr.startswith("left out: instructions, daemon: ")
+    assert [*rows_of(done.stdout)] == ["What", "---", "save: grant → durable"]
+
+
+def test_a_revision_has_a_column_of_its_own() -> None:
+    told = rows_of(run_bench("table", "--quick", "--compare", "HEAD", "--only", "save"))
+
+    assert told["What"] == ["Beside", "Budget", "HEAD", "Now", "Measured"]
+    assert [len(row) for row in told.values()] == [5] * len(told)
+
+
+def test_a_revision_that_is_none_is_named() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run_bench("table", "--compare", "no-such-revision", "--only", "save")
+
+    assert failed.value.stderr.startswith("no-such-revision is no commit in ")
 
 
 def test_a_few_speakers_are_linked_at_once_without_a_complaint() -> None:
