@@ -2,18 +2,30 @@
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import pytest
 
+from device_auth.assembly.doors import open_doors
 from device_auth.assembly.opening import open_speaker
-from device_auth.assembly.service import PATIENCE, find_service, is_served, refuse_beside_service
+from device_auth.assembly.service import (
+    HURRY,
+    PATIENCE,
+    FoundService,
+    find_service,
+    is_served,
+    look_for_service,
+    refuse_beside_service,
+)
 from device_auth.cli import status
 from device_auth.core.errors import DeviceAuthError, ServiceDown
 from device_auth.core.models import Seconds
 from device_auth.core.values import replace
+from device_auth.service.callers import Caller, read_caller
 from device_auth.world.keys import SYSTEMD_CREDENTIAL
 from device_auth.world.service_unit import ANSWER_WITHIN
 from device_auth.world.store import FileStore
@@ -21,6 +33,7 @@ from tests.command import started
 from tests.keys import keys_of, make_key
 from tests.links import make_link
 from tests.silent_service import SERVICE, SOCKET, SilentMachine, listening, shown
+from tests.socket_world import SocketWorld
 from tests.waiting import LONG
 
 GROUP: Final = {
@@ -63,6 +76,18 @@ def told_by(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
 
 
 # -- status
+
+
+def test_a_service_of_ones_own_that_is_slow_to_answer_is_not_called_silent(tmp_path: Path) -> None:
+    def identify_slowly(connection: socket.socket) -> Caller:
+        Event().wait(0.6)  # as on a busy machine
+        return read_caller(connection)
+
+    (tmp_path / "run").mkdir()
+    doors = open_doors({"state_dir": str(tmp_path / "state"), "runtime_dir": str(tmp_path / "run")})
+    with SocketWorld(tmp_path / "run" / "api.sock", identify=identify_slowly):
+        # on a still busier one it is given up now and then
+        assert any(isinstance(look_for_service(doors, HURRY), FoundService) for _ in range(9))
 
 
 @pytest.mark.parametrize("how", ["silent", "dripping", "full"])
