@@ -2,7 +2,8 @@
 
 Run: python -m tests.bench.save [--rounds N] [--folder DIR]. What is measured is a save as each refresh makes one that
 brings a new refresh token: the present generation is kept as the previous one, the new one is read back. Both are done
-in turn in one folder, so the ratio is that disk's; where a sync costs nothing (tmpfs) it is larger.
+in turn in one folder, so the ratio is that disk's: beside the same two syncs ours takes an eighth of a millisecond of CPU, which is
+nothing where a sync takes ten and half as much again where both take a third of one.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from device_auth.world.store import FileStore
 from tests.bench.figures import quartiles, tell_ratio
 from tests.links import make_link
 
-BUDGET = 1.5
+BUDGET = 1.4
 BOUND = 60.0
 """Seconds after which no other round is begun: a slow card takes a quarter of a second for each."""
 

@@ -463,7 +463,8 @@ def save(effort: Effort, folder: Path) -> Iterator[Figure]:
     from tests.bench.save import measure
 
     saves, bares = measure(folder, 10 * effort.rounds)
-    measured = f"{middle(saves) * 1e3:.2f} of {middle(bares) * 1e3:.2f} ms"
+    low, _, high = quartiles([mine / theirs for mine, theirs in zip(saves, bares, strict=True)])
+    measured = f"{middle(saves) * 1e3:.2f} of {middle(bares) * 1e3:.2f} ms; half of the pairs {low:.2f} to {high:.2f}"
     yield Figure(
         "save: grant → durable", "write, fsync, rename, fsync", ratio(saves, bares), "1.40", measured
     )
