@@ -6,7 +6,6 @@ what is told is the middle of many such pairs with its quartiles.
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -95,21 +94,10 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def tell_ratio(what: str, ours: Sequence[float], peers: Sequence[float], budget: float | None = None) -> None:
-    """Return how many times as much ours took, pair by pair."""
+    """Print how many times as much ours took, pair by pair."""
     low, middle, high = quartiles([mine / theirs for mine, theirs in zip(ours, peers, strict=True)])
     promised = "" if budget is None else f"   budget {budget:.2f}"
     print(f"  {what:38} {middle:5.2f}   quartiles {low:.2f} to {high:.2f}{promised}")
-
-
-def tell_runs(runs: Mapping[str, Sequence[Run]]) -> None:
-    """Tell the middle of each kind's runs."""
-    for name, each in runs.items():
-        wall, cpu, memory = (
-            quartiles([getattr(one, what) for one in each])[1] for what in ("wall", "cpu", "memory")
-        )
-        print(f"  {name:38} {wall * 1e3:5.0f} ms   {cpu * 1e3:.0f} ms CPU   {memory:.1f} MiB")
-    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  ({len(next(iter(runs.values())))} in turn; memory cannot read below {floor:.1f} MiB)")
 
 
 @contextmanager

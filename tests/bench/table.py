@@ -23,7 +23,6 @@ from typing import Final, NamedTuple
 
 from device_auth.client import Client, ClientError
 from device_auth.world.store import FileStore
-from tests.bench.daemon import count_wake_ups, cpu_of, field_of, page_stream
 from tests.bench.figures import (
     CLIENT_ID,
     ENVIRONMENT,
@@ -36,6 +35,7 @@ from tests.bench.figures import (
     run_in_turn,
     simulated_amazon,
 )
+from tests.bench.observed_process import count_wake_ups, cpu_of, field_of, page_stream
 
 SITE: Final = next(path for path in sys.path if path.endswith("site-packages"))
 BARE_LINK: Final = str(ROOT / "tests" / "bench" / "bare_link.py")
@@ -332,7 +332,7 @@ def daemon(effort: Effort, folder: Path) -> Iterator[Figure]:
                     for number in range(pages):
                         opened.enter_context(page_stream(port, f"127.0.0.{1 + number // 4}"))
                     time.sleep(1)
-                    woken, _ = count_wake_ups(process.pid, effort.seconds)
+                    woken = count_wake_ups(process.pid, effort.seconds)
                 result = f"{woken * 60 / effort.seconds:.0f} a minute"
                 yield Figure(
                     f"service: wake-ups, {pages} pages open", "–", result, budget_of_pages(pages), ""

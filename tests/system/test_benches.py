@@ -35,9 +35,15 @@ def bench_of(name: str, *words: str, **variables: str) -> "subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("name", ["link", "save"])
-def test_a_bench_tells_a_ratio(name: str) -> None:
-    assert "ratio" in run_bench(name, "--rounds", "1")
+def test_a_bench_tells_a_ratio() -> None:
+    assert "ratio" in run_bench("save", "--rounds", "1")
+
+
+def test_a_bench_tells_what_a_link_imports_beside_the_least() -> None:
+    told = run_bench("link_imports", "--rounds", "1")
+
+    assert "our own: " in told
+    assert " ms  device_auth." in told
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -89,13 +95,6 @@ def test_a_bench_tells_how_long_an_owner_waits_after_his_approval() -> None:
 
     for way in ("LWA, every 5 s", "slow_down at the third poll", "RFC 8628"):
         assert way in told
-
-
-def test_the_daemon_s_bench_tells_its_start_its_rest_and_its_tokens() -> None:
-    told = run_bench("daemon", "--rounds", "1", "--seconds", "0.1")
-
-    for figure in ("CPU, ms", "resident, MiB", "wake-ups", "socket, kept open", "file"):
-        assert figure in told
 
 
 def test_quartiles_stand_a_quarter_half_and_three_quarters_up() -> None:

@@ -1,7 +1,6 @@
-"""Compares ``device-auth link --json`` with the least that sends the same three requests, both as whole processes.
+"""Prints which modules ``device-auth link --json`` loads beside those of the least that sends the same requests.
 
-Run: python -m tests.bench.link [--rounds N]. The owner has approved before the first poll; ours also proves the
-store, saves twice and keeps the code pair over a restart. Then: which imports ours has beside the other's.
+Run: python -m tests.bench.link_imports [--rounds N]. The least time of each import is told; the table compares both whole.
 """
 
 import argparse
@@ -18,15 +17,8 @@ from tests.bench.figures import (
     SPEAKER,
     Amazon,
     run,
-    run_in_turn,
     simulated_amazon,
-    tell_ratio,
-    tell_runs,
 )
-
-BUDGET = 1.25
-BOUND = 90.0
-"""Seconds for all the rounds."""
 
 IMPORTED = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
 OUR_ROOMS = ("device_auth", "hardware")
@@ -55,28 +47,18 @@ class Linking:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     with (
         tempfile.TemporaryDirectory() as disk,
         tempfile.TemporaryDirectory(dir=MEMORY) as memory,
         simulated_amazon("--approve-after", "0", "--interval", "1") as amazon,
     ):
-        linking = Linking(amazon, Path(disk), Path(memory))
-        runs = run_in_turn(
-            {"device-auth link --json": linking.ours, "bare requests": linking.bare}, rounds, BOUND
-        )
-        print("link: whole process, start to exit")
-        tell_runs(runs)
-        ours, bare = runs.values()
-        tell_ratio("ratio, wall", [one.wall for one in ours], [one.wall for one in bare], BUDGET)
-        tell_ratio("ratio, CPU", [one.cpu for one in ours], [one.cpu for one in bare])
-        tell_ratio("ratio, peak memory", [one.memory for one in ours], [one.memory for one in bare], BUDGET)
-        tell_imports(linking, Path(disk) / "imports", rounds=min(rounds, 7))
+        tell_imports(Linking(amazon, Path(disk), Path(memory)), Path(disk) / "imports", rounds)
 
 
 def tell_imports(linking: Linking, notes: Path, rounds: int) -> None:
-    """Return what ours loads, and what of it the other does not."""
+    """Print what ours loads, and what of it the other does not."""
     ours: dict[str, int] = {}
     bare: dict[str, int] = {}
     for _ in range(rounds):
