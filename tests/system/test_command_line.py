@@ -196,6 +196,18 @@ def test_no_provider_in_time_exits_with_69(tmp_path: Path, capsys: pytest.Captur
     assert (end["event"], end["reason"]) == ("refused", "timed-out")
 
 
+@pytest.mark.parametrize("locale", ["xx", "en-GB"])
+def test_which_language_is_spoken_in_place_of_another_is_told_once(
+    tmp_path: Path, quick: Running, capsys: pytest.CaptureFixture[str], locale: str
+) -> None:
+    assert Command(tmp_path, quick).link("--locale", locale) == 0
+
+    told = capsys.readouterr().err
+    assert told.count(f"locale {locale}: there are no words for it, so the speaker speaks English.") == (
+        locale == "xx"
+    )
+
+
 def test_a_time_out_says_what_was_in_the_way(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     command.running.stop()
 
