@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from device_auth.core.errors import Busy, ServiceDown
-from device_auth.core.models import Seconds
+from device_auth.core.models import Seconds, later
 from device_auth.core.values import dataclass
 from device_auth.prompts.stderr import say
 from device_auth.world.explain import STOP_SERVICE
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SOCKET: Final = Path(f"run/{NAME}/api.sock")
 """Where the system's service listens, below the root folder."""
 
-HURRY: Final = (Seconds(0.5), Seconds(1.5))
-"""How long the service may take to answer where a person wants to know how it is: two seconds in all.
+HURRY: Final = (Seconds(0.5), Seconds(1))
+"""How long the service may take to answer where a person wants to know how it is: two seconds with the quick answer that was tried before.
 
 systemd's answer comes between, and out of the second: a busy machine is not to be taken for a service that hangs.
 """
@@ -145,10 +145,9 @@ def _ask_service(doors: "Doors", patience: Sequence[Seconds]) -> "FoundService |
     from device_auth.client import Client, ClientError, Refused
     from device_auth.world.bounded import bounded
 
-    report, began_at = None, doors.clock.now()
-    for number, within in enumerate(patience):
-        if patience is HURRY:
-            within = Seconds(min(within, max(0.1, sum(HURRY) - (doors.clock.now() - began_at))))  # noqa: PLW2901  what is left
+    report, ends_at = None, later(doors.clock.now(), Seconds(sum(patience)))
+    for number, wanted in enumerate(patience):
+        within = Seconds(min(wanted, max(0.1, ends_at - doors.clock.now())))
         client = Client(str(path), within)
         try:
             # A service that sends a byte now and then is as good as none: the whole answer must come in time.
