@@ -5,7 +5,7 @@ import sys
 
 INTERRUPTED = 130
 
-LATE = ("calendar", "mimetypes", "selectors", "stringprep", "traceback", "zipfile")
+LATE = ("calendar", "mimetypes", "selectors", "stringprep", "traceback")
 """Modules that logging, socket and requests import, and no verb uses unless something goes wrong."""
 
 

@@ -15,7 +15,8 @@ class LateModule(ModuleType):
     An importer may keep it for ever, in any thread: it has the members of the module.
 
     Args:
-        name: of a module that is in no package, or is imported from its package by name only.
+        name: of a module, no package: the import system asks a package where its modules are. Within a package it must be
+            imported by ``from``, as the package does not get it as a member.
         members: those that it has itself.
     """
 

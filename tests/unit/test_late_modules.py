@@ -15,7 +15,6 @@ MEMBERS = {
     "selectors": "PollSelector",
     "stringprep": "in_table_a1",
     "traceback": "format_exc",
-    "zipfile": "ZipFile",
 }
 
 
@@ -34,6 +33,7 @@ used = kept.{MEMBERS[name]}
 import {name}
 assert {name}.__spec__ is not None and {name} is not kept
 assert used is {name}.{MEMBERS[name]}
+assert not hasattr({name}, "__path__"), "a package, as zipfile from Python 3.12 on: none of its modules could be imported first"
 """)
 
 
