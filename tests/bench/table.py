@@ -602,7 +602,7 @@ def main() -> None:
                 print(json.dumps(figure), flush=True)
         return
     with checkouts(given.compare) as trees:
-        print_table(given.only, trees, Effort(1, 0.1) if given.quick else Effort(20, 15.0))
+        print_table(given.only, trees, Effort(1, 0.1) if given.quick else Effort(20, 10.0))
 
 
 if __name__ == "__main__":
