@@ -44,8 +44,6 @@ class OneTimeNotice(StrEnum):
     CANCELLED = "cancelled"
     JUST_UNLINKED = "just-unlinked"
     JUST_RESET = "just-reset"
-    PRESS_REMEMBERED = "press-remembered"
-    CANNOT_TELL_CODE = "cannot-tell-code"
     HELD_UNLINK = "held-unlink"
     HELD_RESET = "held-reset"
     IDENTIFY = "identify"

@@ -58,8 +58,6 @@ MOMENTS = {
     "held-reset",
     "just-reset",
     "cancelled",
-    "press-remembered",
-    "cannot-tell-code",
     "test",
 }
 PAGE = {
