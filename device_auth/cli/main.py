@@ -150,7 +150,13 @@ class Parser(argparse.ArgumentParser):
         """Report what is wrong, the word that may have been meant, and how to list every option; then exit."""
         import re
 
-        message = re.sub(r"'[^']*'|\"[^\"]*\"", lambda found: _shown(found[0][1:-1], found[0][0]), message)
+        ours = {str(choice) for action in self._actions for choice in action.choices or ()}
+
+        def shown(found: "re.Match[str]") -> str:
+            word = found[0][1:-1]
+            return found[0] if word in ours else _shown(word, found[0][0])
+
+        message = re.sub(r"'[^']*'|\"[^\"]*\"", shown, message)
         message = message.replace("invalid int value", "not a whole number")
         hidden = "A word that could be a secret is not repeated here. " if HIDDEN in message else ""
         say_problem(message, f"{hidden}{self._meant(message)}To list every option: {self.prog} --help")
@@ -164,8 +170,9 @@ class Parser(argparse.ArgumentParser):
         if given is None:
             return ""
         word, choices = given[1] or given[3], given[2]
-        known = re.findall(r"\w[\w-]+", choices or " ".join(self._option_string_actions))
-        near = difflib.get_close_matches(word, known, n=1)
+        listed = choices.replace("'", "").split(", ") if choices else self._option_string_actions
+        known = [name.removeprefix("--") for name in listed]
+        near = difflib.get_close_matches(word, [name for name in known if name[0].isalpha()], n=1)
         return f"Did you mean {'' if choices else '--'}{near[0]}? " if near else ""
 
 

@@ -376,7 +376,7 @@ def add_option(parser: "_ActionsContainer", name: str, *, is_shown: bool = True)
     parser.add_argument(
         option_of(key),
         metavar=None if key.choices else option_of(key).rpartition("-")[2].upper(),
-        choices=key.choices or None,
+        choices=[str(choice) for choice in key.choices] or None,
         type=int if key.type is ValueType.WHOLE else str,
         default=argparse.SUPPRESS,
         help=explained if is_shown else argparse.SUPPRESS,

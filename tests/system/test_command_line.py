@@ -671,6 +671,8 @@ def test_a_wrong_command_line_exits_with_2_and_two_lines(
             "Did you mean generic-led? To list every option: device-auth hardware --help",
         ),
         ("factory identty", "Did you mean identity? To list every option: device-auth factory --help"),
+        ("link --dialect dialectname", "To list every option: device-auth link --help"),
+        ("export avs-device-sdk --sdk 1.24", "To list every option: device-auth export --help"),
     ],
 )
 def test_a_slip_of_the_keyboard_is_told_what_was_meant(
