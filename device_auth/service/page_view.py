@@ -142,8 +142,8 @@ def read_model(snapshot: Snapshot, now: Monotonic, wall: UnixTime, *, sees_code:
         account=view.account_name[:MOST_ACCOUNT] if is_linked and view.account_name else None,
         is_checking=view.is_checking,
         lasts=not (is_linked and view.doubt),
-        # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
         notice=view.notice if _is_notice_shown(snapshot, now) else None,
+        # abs: a wall clock that was set back meanwhile must neither hide it nor show it for years
         is_new=is_linked and snapshot.link is not None and abs(wall - snapshot.link.linked_at) < UNDO_FOR,
     )
 
