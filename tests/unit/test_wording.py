@@ -348,6 +348,12 @@ def test_a_variant_has_only_what_differs_from_its_language(variant: str) -> None
     assert [name for name, phrase in leaves(own).items() if leaves(language)[name] == phrase] == []
 
 
+def test_a_phrase_that_leads_to_something_ends_with_the_colon_of_its_language(wording: Wording) -> None:
+    leading = (wording.page["enter"], wording.page["open-here"], wording.command["only-here"])
+
+    assert len({re.search(r"\s?[:：]$", phrase)[0] for phrase in leading}) == 1  # type: ignore[index]
+
+
 def test_a_country_has_one_variant_at_most() -> None:
     countries = [f"{name[:2]}-{region}" for name, regions in VARIANTS.items() for region in regions.split()]
 
