@@ -256,15 +256,15 @@ def ssh(tmp_path: Path) -> Iterator[SshWay]:
     made.close()
 
 
-def opened_within(ssh: SshWay, seconds: float, failure: str) -> str:
-    """Reach for a unit that cannot be reached, and return what is told; where ssh itself is slow to begin, with more time."""
+def reach_in_vain(ssh: SshWay, seconds: float) -> UnitFailure:
+    """Reach for a unit that cannot be reached; where ssh itself is slow to begin, with more time."""
 
-    def reach(seconds: float) -> str:
+    def reach(seconds: float) -> UnitFailure:
         with pytest.raises(UnitFailure) as failed:
             ssh.transport.open(soon(seconds))
-        return str(failed.value)
+        return failed.value
 
-    return given_time(reach, lambda told: failure in told, seconds)
+    return given_time(reach, lambda failed: str(failed) != "no answer", seconds)
 
 
 def test_the_fingerprint_of_the_unit_is_found(ssh: SshWay) -> None:
@@ -339,7 +339,10 @@ def test_a_unit_that_is_still_starting_is_waited_for(ssh: SshWay) -> None:
 def test_no_unit_is_told_at_the_deadline(ssh: SshWay) -> None:
     ssh.unit.stop()
 
-    assert opened_within(ssh, 0.8, "refused")
+    failed = reach_in_vain(ssh, 0.8)
+
+    assert isinstance(failed, UnitNotReached)
+    assert "refused" in str(failed)
 
 
 def test_a_station_whose_key_is_not_on_the_unit_is_told_at_once(ssh: SshWay) -> None:
@@ -354,7 +357,10 @@ def test_a_shell_that_hangs_is_told_at_the_deadline(ssh: SshWay) -> None:
     ssh.unit.more = ["ForceCommand sleep 1000"]
     ssh.unit.start()
 
-    assert opened_within(ssh, 3, "shell of the unit does not answer")
+    failed = reach_in_vain(ssh, 3)
+
+    assert isinstance(failed, UnitSilent)
+    assert "shell of the unit does not answer" in str(failed)
 
 
 def test_a_banner_and_a_talkative_shell_are_no_lines(ssh: SshWay) -> None:
