@@ -418,8 +418,9 @@ def tap(process: "subprocess.Popen[bytes]") -> tuple[float, float]:
     released = time.perf_counter() + TAP
     moments = []
     for said in (b"light: cyan", b"light: orange"):
-        while said not in process.stderr.readline():
-            pass
+        while said not in (line := process.stderr.readline()):
+            if not line:
+                raise SystemExit("failed: the service has ended")
         moments.append((time.perf_counter() - released) * 1e3)
     return moments[0], moments[1]
 

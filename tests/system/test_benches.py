@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from tests.bench.figures import ROOT, quartiles
-from tests.bench.table import PARTS, find_namespace
+from tests.bench.table import PARTS, find_namespace, tap
 from tests.waiting import LONG
 
 pytestmark = pytest.mark.slow
@@ -82,6 +82,14 @@ def test_a_revision_that_is_none_is_named() -> None:
         run_bench("table", "--compare", "no-such-revision", "--only", "save")
 
     assert failed.value.stderr.startswith("no-such-revision is no commit in ")
+
+
+def test_a_service_that_ends_before_its_light_answers_a_tap_is_not_waited_for() -> None:
+    with (
+        subprocess.Popen(["sh", "-c", "read tap"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as ended,
+        pytest.raises(SystemExit, match="the service has ended"),
+    ):
+        tap(ended)
 
 
 def test_a_few_speakers_are_linked_at_once_without_a_complaint() -> None:
