@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from device_auth.client import Status, Token
-from device_auth.core.models import View
+from device_auth.client import Client, Status, Token
+from device_auth.core.models import UnixTime, View
 from device_auth.core.states import StateWord, Trouble
 from device_auth.service import api
 from device_auth.world.token_files import FileTokens
 from tests.command import ROOT
-from tests.links import StillClock, make_grant
+from tests.links import StillClock, make_grant, make_link
 from tests.socket_world import SocketWorld
 from tests.waiting import LONG
 
@@ -130,6 +132,24 @@ def test_the_example_in_python_prints_when_the_token_ends(world: SocketWorld) ->
     )
 
     assert done.stdout == "2027-01-15 09:00:00+00:00\n"
+
+
+def test_the_example_that_follows_by_itself_sees_another_link_that_was_made_before_it_followed(
+    world: SocketWorld,
+) -> None:
+    # it took the first status for the link that it had begun with
+    class Late(Client):
+        def events(self) -> Generator[Status, None, None]:
+            world.is_linked(link=replace(make_link(), linked_at=UnixTime(1.9e9)))
+            yield from islice(super().events(), 1)
+
+    (script,) = re.findall(r"```python\nfrom device_auth.client import Client\n([^`]*events[^`]*)```", TEXT)
+    with Late(str(world.path)) as late:
+        found: dict[str, Any] = {"Client": lambda: late}
+        exec(script, found)  # noqa: S102  our own text
+
+    assert found["linked_at"].timestamp() == 1.8e9
+    assert found["status"].linked_at.timestamp() == 1.9e9
 
 
 @needs_curl
