@@ -159,9 +159,8 @@ def _report(call: Invocation, answers: list[SettingAnswer], *, is_root: bool) ->
     checked = check_settings({}, files, call.environ)
     problems = [*checked.problems, *checked.provider_problems]
     command = _next_command(call, problems, answers, is_root=is_root)
-    given = {
-        option for option in call.options if call.options[option]
-    }  # an answer was warned of when it was given
+    # an answer was warned of when it was given
+    given = {option for option, value in call.options.items() if value}
     notes = [note for note in checked.warnings() if note.partition(" ")[0] in given]
     if call.is_json:
         print_json(
