@@ -22,7 +22,7 @@ from typing import IO, Final, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
 from tests.command import ROOT, bare_environment
-from tests.waiting import LONG, wait_for
+from tests.waiting import LONG, wait_for, written_so_far
 
 NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -395,8 +395,7 @@ class Started:
 
     @property
     def told(self) -> str:
-        # what is being written may end within a character
-        return "".join(path.read_bytes().decode(errors="ignore") for path in (self.out, self.err))
+        return written_so_far(self.out) + written_so_far(self.err)
 
     @property
     def keyboard(self) -> IO[bytes]:

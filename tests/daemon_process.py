@@ -14,7 +14,7 @@ from device_auth.client import Client, ClientError, Status
 from device_auth.simulator.server import Running
 from tests.command import ROOT, Command, bare_environment
 from tests.ports import free_port
-from tests.waiting import LONG, wait_for
+from tests.waiting import LONG, wait_for, written_so_far
 
 
 @dataclass
@@ -31,9 +31,7 @@ class Living:
     @property
     def told(self) -> str:
         """What it wrote for people: log, light and voice."""
-        return self.said.read_bytes().decode(
-            errors="ignore"
-        )  # what is being written may end within a character
+        return written_so_far(self.said)
 
     def press(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -108,7 +106,7 @@ class Household:
     @property
     def heard(self) -> str:
         """What the voice has said; the program that speaks may be late to make the file."""
-        return self.spoken.read_bytes().decode(errors="ignore") if self.spoken.exists() else ""
+        return written_so_far(self.spoken)
 
     def write_settings(self, more: str = "", *, page: str | None = None, hardware: str | None = None) -> None:
         """Write the settings file; the voice speaks into a file."""

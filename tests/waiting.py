@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 from typing import Final, TypeVar
 
@@ -18,6 +19,11 @@ def wait_for(claim: Callable[[], object], what: str = "") -> None:
         waited = time.monotonic() - began
         assert waited < LONG, what
         Event().wait(min(max(0.01, waited / 10), 0.1))
+
+
+def written_so_far(path: Path) -> str:
+    """Return what others have written to a file, nothing before they make it; it may end within a character."""
+    return path.read_bytes().decode(errors="ignore") if path.exists() else ""
 
 
 def given_time(run: Callable[[float], T], has_begun: Callable[[T], object], seconds: float = 0.5) -> T:
