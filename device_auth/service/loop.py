@@ -292,7 +292,9 @@ class Loop:
         return min(self._calls.until, speaker.next_moment(self.speaker))
 
     def _pass_time(self) -> None:
-        if self._clock.now() >= self._calls.until and (call := self._calls.abandon()) is not None:
+        # an answer that is there already came in time, however long the disk has kept this thread
+        is_late = self._clock.now() >= self._calls.until and self._inbox.empty()
+        if is_late and (call := self._calls.abandon()) is not None:
             name = _NAMES[type(call.question)]
             log.warning("%s: no usable answer, no answer within %.0f s", name, call.bound)
             self.feed(speaker.CallTimedOut(call.question, self._chance()))

@@ -9,6 +9,7 @@ import pytest
 from device_auth.core import linking
 from device_auth.core.errors import StoreError
 from device_auth.core.models import DialectName, Mark, Monotonic, Seconds
+from device_auth.core.policy import CALL_BOUND
 from device_auth.core.states import StateWord, Trouble
 from device_auth.world.store import FileStore
 from tests.waiting import wait_for
@@ -63,6 +64,21 @@ def test_a_press_is_told_and_asks_for_a_code_while_a_slow_disk_is_proved(world: 
         loop.run(lambda: bool(world.codes))
 
     assert told == [StateWord.REQUESTING]
+    assert len(world.codes) == len(world.amazon.pairs()) == 1
+
+
+def test_a_code_that_came_while_a_disk_was_proved_for_long_is_shown(world: World) -> None:
+    class SlowStore(FileStore):
+        def prove_writable(self) -> None:
+            wait_for(lambda: not loop._inbox.empty())
+            world.clock.moment += CALL_BOUND + 1
+            super().prove_writable()
+
+    with open_loop(world.folder, world.clock, world.provider, world.tell, make_store=SlowStore) as loop:
+        loop.resume(world.request(loop))
+        loop.post(world.request(loop))
+        loop.run(lambda: bool(world.codes))
+
     assert len(world.codes) == len(world.amazon.pairs()) == 1
 
 
