@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from device_auth import __version__
-from device_auth.core.errors import ConfigError, DeviceAuthError
+from device_auth.core.errors import ConfigError, DeviceAuthError, trace_of
 from device_auth.prompts.stderr import USUAL_COLUMNS, Stderr, null_stream, say_problem
 from device_auth.world.settings import add_provider_options
 
@@ -343,9 +343,8 @@ def say_bug_of_thread(bug: threading.ExceptHookArgs) -> None:
 
 def _say_bug(error: BaseException) -> None:
     """Report where a bug struck, without the error's own text: it might hold a secret."""
-    import traceback
-
     print(f"device-auth: a bug in this program: {type(error).__name__}", file=sys.stderr)  # noqa: T201  people
-    for frame in traceback.extract_tb(error.__traceback__):
-        print(f"  {frame.filename}:{frame.lineno} in {frame.name}", file=sys.stderr)  # noqa: T201  people
+    for at in trace_of(error):
+        code = at.tb_frame.f_code
+        print(f"  {code.co_filename}:{at.tb_lineno} in {code.co_name}", file=sys.stderr)  # noqa: T201  people
     print("  Please report it with these lines.", file=sys.stderr)  # noqa: T201  people

@@ -4,7 +4,10 @@ Each error carries the exit code of its kind (sysexits(3) where one fits) and a 
 the subject and the cause, the hint names the next step.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class DeviceAuthError(Exception):
@@ -130,3 +133,15 @@ class NotSealed(StoreDamaged):
 
 class KeyLost(StoreDamaged):
     """The stored link is whole, but the key that it is sealed under is gone: the account must be linked again."""
+
+
+def trace_of(error: BaseException) -> "list[TracebackType]":
+    """Return the places that an error has passed; it struck at the last one.
+
+    The standard library's ``traceback`` is loaded late, which fails where no file can be opened any more.
+    """
+    trace, at = [], error.__traceback__
+    while at is not None:
+        trace.append(at)
+        at = at.tb_next
+    return trace

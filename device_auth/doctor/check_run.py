@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Final, NamedTuple
 
+from device_auth.core.errors import trace_of
 from device_auth.core.models import Monotonic, Seconds, later
 from device_auth.core.ports import WaitingClock
 from device_auth.doctor.findings import HEALTHY, Check, Finding, Verdict, fail, skipped
@@ -184,15 +185,12 @@ class _CheckRun:
 
 def _bug(error: Exception) -> Finding:
     """Return the finding of a check with a bug, without the error's text: it might hold a secret."""
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        place = f"{trace.tb_frame.f_globals.get('__name__', '')}:{trace.tb_lineno}"
-        trace = trace.tb_next
+    at = trace_of(error)[-1]
     return fail(
         f"This check has a bug ({type(error).__name__}).",
         "Please report it with the file that --report writes.",
         BUG,
-        place=place,
+        place=f"{at.tb_frame.f_globals.get('__name__', '')}:{at.tb_lineno}",
     )
 
 

@@ -11,13 +11,13 @@ Protocol".
 import logging
 import os
 import socket
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
+from device_auth.core.errors import trace_of
 from device_auth.core.models import Monotonic, Seconds, UnixTime, View, later
 from device_auth.core.ports import Clock
 from device_auth.core.public import write_json
@@ -287,5 +287,6 @@ def _text_of(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[1] is None:
         return text
     error = record.exc_info[1]
-    places = [f"  {at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    codes = [(at.tb_frame.f_code, at.tb_lineno) for at in trace_of(error)]
+    places = [f"  {code.co_filename}:{number} in {code.co_name}" for code, number in codes]
     return "\n".join((f"{text}: {type(error).__name__}", *places))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from device_auth.core import errors
-from device_auth.core.errors import DeviceAuthError, StoreError
+from device_auth.core.errors import DeviceAuthError, StoreError, trace_of
 from device_auth.core.values import dataclass
 
 if TYPE_CHECKING:
@@ -137,7 +137,6 @@ def as_owner(
 
 def _in_a_child(owner: Owner, job: Callable[[Question], Json], answer: Question) -> Json:
     import socket
-    from traceback import extract_tb  # noqa: F401  the child may not be able to load it
 
     from device_auth.world.signals import blocked
 
@@ -208,14 +207,11 @@ def _be(owner: Owner, theirs: "socket", job: Callable[[Question], Json]) -> NoRe
         theirs.sendall(_line(message))
         exit_code = 0
     except BaseException as error:  # noqa: BLE001  the parent's work must not go on in the child
-        from traceback import extract_tb
-
         # Without the error's own text: it might hold a secret.
-        frame = extract_tb(error.__traceback__)[-1]
+        at = trace_of(error)[-1]
         if not isinstance(error, KeyboardInterrupt):
-            log.error(
-                "a bug in this program: %s in %s:%s", type(error).__name__, frame.filename, frame.lineno
-            )
+            file = at.tb_frame.f_code.co_filename
+            log.error("a bug in this program: %s in %s:%s", type(error).__name__, file, at.tb_lineno)
     finally:
         os._exit(exit_code)
 

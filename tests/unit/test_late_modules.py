@@ -75,3 +75,22 @@ for thread in threads: thread.join()
 import traceback
 assert found == [traceback.TracebackException] * 8, found
 """)
+
+
+def test_a_bug_is_reported_where_no_file_can_be_opened_any_more_to_load_what_reports_it() -> None:
+    run("""
+load_late("traceback")
+import contextlib, io, logging, resource
+from device_auth.cli.main import _say_bug
+from device_auth.service.journal import _text_of
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+try:
+    sys.intern(1)
+except TypeError as bug:
+    record = logging.LogRecord("device_auth", 40, "", 0, "a request broke", (), (TypeError, bug, bug.__traceback__))
+    logged = _text_of(record).splitlines()
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        _say_bug(bug)
+assert logged == ["a request broke: TypeError", "  <string>:9 in <module>"], logged
+assert told.getvalue().splitlines()[:2] == ["device-auth: a bug in this program: TypeError", logged[1]]
+""")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 from uuid import UUID
 
-from device_auth.core.errors import DeviceAuthError, UnitLocked
+from device_auth.core.errors import DeviceAuthError, UnitLocked, trace_of
 from device_auth.core.models import Monotonic, Seconds, Secret, UnixTime, later
 from device_auth.factory.station.amazon import NotApproved, SlotOwner
 from device_auth.factory.station.plan import Limit, PlannedStep, StationPlan
@@ -593,8 +593,6 @@ def _millis(moment: UnixTime) -> int:
 
 def _words_of_bug(bug: Exception) -> str:
     """Return where a bug struck, without the error's own text: it might hold a secret."""
-    frame = bug.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = "" if frame is None else f" in {frame.tb_frame.f_code.co_qualname} line {frame.tb_lineno}"
-    return f"a bug of the station: {type(bug).__name__}{place}"
+    at = trace_of(bug)[-1]
+    place = f"{at.tb_frame.f_code.co_qualname} line {at.tb_lineno}"
+    return f"a bug of the station: {type(bug).__name__} in {place}"
