@@ -64,7 +64,7 @@ CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was ca
 
 
 class _NoFile:
-    """The file of authorities for requests, which goes without where it cannot import; 2.32.0 to 2.32.4 read the file at once."""
+    """The file of authorities for requests, which goes without where it cannot import; 2.32.3 and 2.32.4 read the file at once."""
 
     def __fspath__(self) -> str:
         raise ImportError

@@ -159,6 +159,14 @@ def test_the_date_of_a_release_is_that_of_the_changelog() -> None:
     assert told.stdout.strip() in changelog
 
 
+def test_a_requests_that_cannot_be_loaded_without_a_file_of_authorities_is_not_asked_for() -> None:
+    [wanted] = [each for each in PROJECT["project"]["dependencies"] if each.startswith("requests")]
+    versions = Requirement(wanted).specifier
+
+    assert not any(versions.contains(each) for each in ("2.32.0", "2.32.1", "2.32.2"))
+    assert all(versions.contains(each) for each in ("2.28.1", "2.31.0", "2.32.3", "2.34.2"))
+
+
 def test_an_installation_by_hand_takes_what_the_project_asks_for_pinned_and_with_hashes() -> None:
     asked = [
         *PROJECT["project"]["dependencies"],

@@ -43,7 +43,10 @@ def test_the_package_needs_what_the_wheel_needs() -> None:
     control = (DEBIAN / "control").read_text()
     needed = dict(re.findall(r"python3-([a-z]+) \(>= ([\d.]+)\)", control.split("Recommends:")[0]))
 
-    assert {f"{name}>={version}" for name, version in needed.items()} == set(PROJECT["dependencies"])
+    least = {
+        wanted.partition(",")[0] for wanted in PROJECT["dependencies"]
+    }  # Debian has none of those left out
+    assert {f"{name}>={version}" for name, version in needed.items()} == least
     assert f"python3 ({PROJECT['requires-python'].replace('>=', '>= ')})" in control
 
 
