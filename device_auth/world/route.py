@@ -4,8 +4,10 @@ Without a CA file the system's authorities are trusted, as OpenSSL finds them; t
 told of others replace them. Those that come with the package certifi count only where the system has none.
 """
 
+import atexit
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -35,6 +37,10 @@ CERTIFI: Final = "certifi"
 
 _HASHED: Final = r"[0-9a-f]{8}\.\d+"
 """The name of a certificate in a folder. Source: OpenSSL's openssl-rehash(1)."""
+
+loading: Final = threading.Lock()
+"""Held while libraries or authorities are loaded: a process that ends while a thread is within OpenSSL may end by SIGSEGV."""
+atexit.register(loading.acquire)
 
 REINSTALL: Final = "Reinstall the authorities: sudo apt install --reinstall ca-certificates"
 """Helps only where the system's authorities are those that are trusted."""
@@ -156,12 +162,13 @@ class Authorities:
         from urllib3.util.ssl_ import create_urllib3_context
 
         trust = self.trust
-        context = create_urllib3_context()
+        with loading:
+            context = create_urllib3_context()
         try:
             for folder in filter(None, trust.folder.split(os.pathsep)):
                 if not _has_certificates(folder):
                     raise self._unusable(trust, f"holds no certificates under their hashes: {folder}")
-            with open_plain(Path(trust.file)) if trust.file else nullcontext() as fd:
+            with open_plain(Path(trust.file)) if trust.file else nullcontext() as fd, loading:
                 # by its descriptor: a path may lead to another file a moment later, or to a pipe
                 file = None if fd is None else f"/proc/self/fd/{fd}"
                 context.load_verify_locations(file, trust.folder or None)

@@ -5,7 +5,6 @@ it shuts down the sockets in use, which ends every wait of the sending thread. r
 machine, so it is loaded at the first request, or before it while nothing else is to be done: ``load``.
 """
 
-import atexit
 import errno
 import gc
 import sys
@@ -23,7 +22,7 @@ from device_auth.core.states import Trouble
 from device_auth.late_modules import LateModule
 from device_auth.wire.addresses import Proxy, may_be_sent_to
 from device_auth.world.dialing import NO_ROUTE, CallCancelled, CancelHandle, Dialer
-from device_auth.world.route import Authorities, Route, find_proxy
+from device_auth.world.route import Authorities, Route, find_proxy, loading
 
 if TYPE_CHECKING:
     import ssl
@@ -54,10 +53,6 @@ ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 ANY_ZLIB_HEADER: Final = 32 + zlib.MAX_WBITS
 """Accepts the gzip and the zlib format. Source: zlib's inflateInit2."""
-
-_loading: Final = threading.Lock()
-# a process that ends while a thread is within OpenSSL may end by SIGSEGV: its end waits for the loading
-atexit.register(_loading.acquire)
 
 CANCELLED: Final = Unreachable(Trouble.PROVIDER_UNAVAILABLE, "the request was cancelled")
 """The result of an abandoned ``send``."""
@@ -109,7 +104,7 @@ what nobody but requests imports, or what the standard library can do without (b
 
 def load() -> None:
     """Load what sends requests, all but what no request uses; once it is loaded, do nothing."""
-    with _loading:
+    with loading:
         if "device_auth.world.connections" not in sys.modules:
             with _nothing_collected():
                 _load_requests()

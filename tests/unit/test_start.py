@@ -296,6 +296,29 @@ def test_a_service_without_a_link_has_loaded_what_sends_before_a_press_comes_and
     assert not noted(command) & {"qrcode", "png", "PIL"}  # several MiB
 
 
+def test_a_process_ends_after_the_authorities_that_are_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    code = f"""import pathlib, subprocess, sys, threading; sys.path.insert(0, {str(ROOT)!r})
+from device_auth.world.route import Authorities
+from urllib3.util import ssl_
+class Context:
+    def load_verify_locations(self, *_):
+        begun.set()
+        threading.main_thread().join()
+        subprocess.run([sys.executable, "-c", ""])
+        print("loaded", flush=True)
+ssl_.create_urllib3_context, begun = Context, threading.Event()
+authorities = Authorities(pathlib.Path({str(tmp_path / "ca.pem")!r}))
+threading.Thread(target=authorities.make_context, daemon=True).start()
+begun.wait()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LONG
+    )
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "loaded\n", "")
+
+
 def test_a_process_ends_after_what_is_being_loaded(tmp_path: Path) -> None:
     (tmp_path / "requests.py").write_text(
         "import subprocess, sys, threading\n"
