@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     def end(*_: object) -> None:
         ending.put(None)
 
-    # woken: the handler would not run for a signal just before the wait; a queue: it could not take a lock that the wait holds
+    # a signal just before the wait ends it too; no Event, whose set() could wait in the handler for a lock that wait() holds
     with handled(dict.fromkeys(ENDINGS, end)), woken_by_signals(end):
         run_simulator(amazon, announce=tell, wait=ending.get, host=args.host, port=args.port, tls=args.tls)
     return 0
