@@ -15,6 +15,9 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import requests  # noqa: TID251  the transport's library
+
+# by name: where it is loaded again after a failure, the package has not got them as members
+from requests import adapters, cookies, utils  # noqa: TID251  the transport's library
 from urllib3 import disable_warnings
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 def proxy_of_environment(url: str) -> str:
     """Return the proxy that the environment names for an address, by requests' own rules; empty if none."""
-    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+    return utils.select_proxy(url, utils.get_environ_proxies(url)) or ""
 
 
 class CancellableSession(requests.Session):
@@ -85,12 +88,12 @@ class CancellableSession(requests.Session):
         """Return no target: requests would read a redirect's whole body, however long, to learn it."""
 
 
-class _CookiesNotKept(requests.cookies.RequestsCookieJar):
+class _CookiesNotKept(cookies.RequestsCookieJar):
     def extract_cookies(self, *_: object) -> None:
         """Keep none."""
 
 
-class _CancellableAdapter(requests.adapters.HTTPAdapter):
+class _CancellableAdapter(adapters.HTTPAdapter):
     def __init__(self, pools: dict[str, type[HTTPConnectionPool]], context: "ssl.SSLContext | None") -> None:
         self._pools = {"http": pools["http"], "https": _with_context(pools["https"], context)}
         self._context = context

@@ -16,6 +16,7 @@ from device_auth.client import Client, ClientError
 from device_auth.simulator.amazon import Amazon
 from device_auth.simulator.server import Running, serve
 from tests.command import ROOT, Command, bare_environment
+from tests.scripted_server import ScriptedServer, answers
 from tests.simulated_speaker import strict
 from tests.waiting import LONG, wait_for
 
@@ -294,6 +295,37 @@ def test_a_service_without_a_link_has_loaded_what_sends_before_a_press_comes_and
 
     assert "requests" in noted(command)
     assert not noted(command) & {"qrcode", "png", "PIL"}  # several MiB
+
+
+@pytest.mark.parametrize(
+    "name", ["requests.adapters", "requests.sessions", "urllib3.connection", "device_auth.world.connections"]
+)
+def test_what_could_not_be_loaded_once_is_loaded_later(name: str) -> None:
+    code = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+from device_auth.world.transport import HttpTransport, load
+from tests.transports import SimulatedClock, post
+class Full:
+    def find_spec(self, name, *_):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            raise OSError("too many open files")
+sys.meta_path.insert(0, Full())
+try:
+    load()
+except OSError as error:
+    print(error)
+print(HttpTransport(SimulatedClock()).send(post(sys.argv[1])).body)
+"""
+    with ScriptedServer(answers([b"1"])) as server:
+        ran = subprocess.run(
+            [sys.executable, "-c", code, server.url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONG,
+        )
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "too many open files\nb'1'\n", "")
 
 
 def test_a_process_ends_after_the_authorities_that_are_being_loaded(tmp_path: Path) -> None:
