@@ -376,7 +376,8 @@ class _Servers:
             self._page = self._open_page(feed, daemon)
 
     def close(self) -> None:
-        """Stop answering, and remove the socket unless a fresh process goes on with it."""
+        """Answer what has come, stop answering, and remove the socket unless a fresh process goes on with it."""
+        self.hold()
         if self._page is not None:
             self._page.close()
         if self._api is not None:

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -265,6 +267,34 @@ def test_a_stopped_daemon_takes_its_tokens_away_and_leaves_the_link(
         again.wait_until("linked")
         wait_for(household.token_files)
         assert again.client.token().access_token == (household.run / "access-token").read_text()
+
+
+def test_a_request_that_has_come_is_answered_by_a_service_that_is_being_stopped(
+    household: Household, tmp_path: Path
+) -> None:
+    def is_answered(notify: Path) -> bool:
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+            socket.socket(socket.AF_UNIX) as program,
+        ):
+            manager.settimeout(LONG)
+            manager.bind(str(notify))
+            with household.living(NOTIFY_SOCKET=str(notify)) as living:
+                program.connect(str(living.path))
+                program.sendall(b"GET /v1/status HTTP/1.1\r\n")
+                assert living.status()  # who came before is accepted by now
+                living.send(signal.SIGTERM)
+                while b"STOPPING=1" not in manager.recv(4096):
+                    pass
+                with suppress(subprocess.TimeoutExpired):
+                    living.process.wait(0.3)  # it would be over by now
+                with suppress(OSError):
+                    program.sendall(b"Host: localhost\r\n\r\n")
+                    return program.recv(4096).startswith(b"HTTP/1.1 200 ")
+        return False
+
+    # the service waits a second for it: a test on a busy machine may be too slow
+    assert any(is_answered(tmp_path / f"notify-{number}") for number in range(9))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
